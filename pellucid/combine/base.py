@@ -1,0 +1,124 @@
+"""The contract of combinators: layers made of named layers."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Cache, Layer, Mode, Params
+
+# How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
+Step = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
+# How a combinator takes one child back: (name, child, its params, its cache, dy) -> (dx, dparams)
+Back = Callable[[str, Layer, Params, Cache, Any], tuple[Any, Params]]
+
+
+@dataclass(frozen=True)
+class Combinator(Layer):
+    """A layer made of named layers: it says in which order values flow, and leaves each child to `step` or `back`.
+
+    Its params and its cache are dicts by child. `sweep` takes each child's cache out of the dict as it passes,
+    so that the memory is free for what comes next.
+    """
+
+    @property
+    @abstractmethod
+    def layers(self) -> Mapping[str, Layer]:
+        """The children that own parameters, by name."""
+
+    @abstractmethod
+    def rebuild(self, layers: Mapping[str, Layer]) -> "Layer":
+        """Return the same combinator over other children of the same names."""
+
+    @abstractmethod
+    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+        """Run the children forward, each by `step`."""
+
+    @abstractmethod
+    def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
+        """Take the children back, each by `back`, and take each one's cache out of `cache` in passing."""
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the children forward, each by its own `forward`."""
+        return self.flow(params, x, mode, own_forward)
+
+    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        """Take the children back, each by its own `backward`; `cache` stays whole."""
+        return self.sweep(params, copy_cache(cache), dy, own_backward)
+
+
+def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+    """Run a child by its own `forward`."""
+    return layer.forward(params, x, mode)
+
+
+def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+    """Take a child back by its own `backward`, letting go of the caches of combinators on the way."""
+    if isinstance(layer, Combinator):
+        return layer.sweep(params, cache, dy, own_backward)
+    return layer.backward(params, cache, dy)
+
+
+def copy_cache(cache: Cache) -> Cache:
+    """Copy the nesting of a cache, not its tensors."""
+    if isinstance(cache, dict):
+        return {name: copy_cache(part) for name, part in cache.items()}
+    return cache
+
+
+def add_up(total: Tensor | None, part: Tensor | None) -> Tensor | None:
+    """Sum gradients that arrive at one value from several sides; None is no gradient."""
+    if total is None:
+        return part
+    return total if part is None else total + part
+
+
+def add_up_tree(total: Params, part: Params) -> Params:
+    """Sum the gradients of parameters that are used more than once, name by name."""
+    merged = dict(total)
+    for name, value in part.items():
+        if name not in merged:
+            merged[name] = value
+        elif isinstance(value, dict):
+            merged[name] = add_up_tree(merged[name], value)
+        else:
+            merged[name] = merged[name] + value
+    return merged
+
+
+def name_children(
+    where: str, unnamed: tuple[Layer, ...], named: Mapping[str, Layer], reserved: tuple[str, ...] = ()
+) -> dict[str, Layer]:
+    """Give each unnamed layer its type in lower case and a count (conv2d1, relu1, conv2d2); check all names."""
+    children: dict[str, Layer] = {}
+    counts: dict[str, int] = {}
+    for layer in unnamed:
+        kind = type(layer).__name__.lower()
+        counts[kind] = counts.get(kind, 0) + 1
+        children[f"{kind}{counts[kind]}"] = layer
+    for name, layer in named.items():
+        if name in children:
+            raise PellucidError(f"{where}: two children are called {name!r}; give each its own name")
+        children[name] = layer
+    for name, layer in children.items():
+        if not isinstance(layer, Layer):
+            raise PellucidError(f"{where}: child {name!r} is {layer!r}, not a layer")
+        if not name or "." in name or "[" in name or name in reserved:
+            raise PellucidError(f"{where}: {name!r} cannot name a child (paths are made of names); choose another")
+    return children
+
+
+def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield (path, layer) for the layer itself and everything in it, in order."""
+    yield path, layer
+    if isinstance(layer, Combinator):
+        for name, child in layer.layers.items():
+            yield from walk(child, join(path, name))
+
+
+def join(path: str, name: str) -> str:
+    """Return the path of the child `name` of `path`."""
+    return f"{path}.{name}" if path else name

@@ -1,0 +1,115 @@
+"""Any directed acyclic network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import Back, Combinator, Step, add_up, add_up_tree, name_children
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Cache, Layer, Mode, Params
+
+
+@dataclass(frozen=True)
+class Graph(Combinator):
+    """Wire layers by name: `Graph({"c1": (Conv2d(8, 3), "input"), "s": (Add(), "c1", "c2"), ...}, ("s",))`.
+
+    Each node is (layer, its input names...), in an order in which every input comes first; a layer with several
+    inputs receives a tuple. A node whose layer is the name of an earlier node runs that node's layer again with
+    the same parameters, and the gradients add up. `outputs` names the results: one name gives one tensor, more
+    give a tuple. With more than one name in `inputs`, x is a tuple.
+    """
+
+    nodes: dict[str, tuple[Any, ...]]
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ("input",)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a node or an output that is wired to nothing."""
+        known = set(self.inputs)
+        owners: set[str] = set()
+        for name, (layer, *sources) in self.nodes.items():
+            if name in known:
+                raise PellucidError(f"Graph: {name!r} stands twice; give each node and input its own name")
+            if isinstance(layer, str) and layer not in owners:
+                raise PellucidError(f"Graph: node {name!r} repeats {layer!r}, which owns no layer before it")
+            for source in sources:
+                if source not in known:
+                    hint = nearest(source, known)
+                    raise PellucidError(f"Graph: node {name!r} reads {source!r}, which does not come before it{hint}")
+            if not sources:
+                raise PellucidError(f"Graph: node {name!r} has no input; write (layer, input name, ...)")
+            known.add(name)
+            if not isinstance(layer, str):
+                owners.add(name)
+        name_children("Graph", (), self.layers)
+        for name in self.outputs:
+            if name not in known:
+                raise PellucidError(f"Graph: output {name!r} is no node{nearest(name, known)}")
+        if not self.outputs:
+            raise PellucidError("Graph: name at least one output")
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The nodes that own a layer, by name."""
+        return {name: node[0] for name, node in self.nodes.items() if not isinstance(node[0], str)}
+
+    def rebuild(self, layers: Mapping[str, Layer]) -> "Graph":
+        """Return the same wiring over other layers."""
+        nodes = {name: (layers.get(name, node[0]), *node[1:]) for name, node in self.nodes.items()}
+        return Graph(nodes, self.outputs, self.inputs)
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialise the nodes in order."""
+        shapes: dict[str, Any] = dict(zip(self.inputs, self._tuple(shape), strict=True))
+        params: Params = {}
+        for name, (layer, *sources) in self.nodes.items():
+            fed = tuple(shapes[source] for source in sources)
+            one = fed[0] if len(fed) == 1 else fed
+            if isinstance(layer, str):
+                _, shapes[name] = self.nodes[layer][0].init(one, torch.Generator())
+            else:
+                params[name], shapes[name] = layer.init(one, rng)
+        outs = tuple(shapes[name] for name in self.outputs)
+        return params, outs[0] if len(outs) == 1 else outs
+
+    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+        """Run the nodes in order, letting go of each value after its last use."""
+        values: dict[str, Any] = dict(zip(self.inputs, self._tuple(x), strict=True))
+        last_use = {source: name for name, (_, *sources) in self.nodes.items() for source in sources}
+        cache = {}
+        for name, (layer, *sources) in self.nodes.items():
+            owner = layer if isinstance(layer, str) else name
+            fed = tuple(values[source] for source in sources)
+            for source in sources:
+                if last_use[source] == name and source not in self.outputs:
+                    values.pop(source, None)
+            one = fed[0] if len(fed) == 1 else fed
+            values[name], kept = step(owner, self.nodes[owner][0], params[owner], one, mode)
+            if mode.keep:
+                cache[name] = kept
+        outs = tuple(values[name] for name in self.outputs)
+        return outs[0] if len(outs) == 1 else outs, cache
+
+    def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
+        """Take the nodes back in reverse order; what reaches a value from several sides adds up."""
+        arrived: dict[str, Any] = {}
+        dys = (dy,) if len(self.outputs) == 1 else dy
+        for name, part in zip(self.outputs, dys, strict=True):
+            arrived[name] = add_up(arrived.get(name), part)
+        dparams: Params = {}
+        for name, (layer, *sources) in reversed(self.nodes.items()):
+            owner = layer if isinstance(layer, str) else name
+            kept, node_dy = cache.pop(name), arrived.pop(name, None)
+            if node_dy is None:  # nothing that reaches an output reads this node
+                continue
+            dx, node_dparams = back(owner, self.nodes[owner][0], params[owner], kept, node_dy)
+            dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
+            for source, part in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
+                arrived[source] = add_up(arrived.get(source), part)
+        dxs = tuple(arrived.get(name) for name in self.inputs)
+        return dxs[0] if len(dxs) == 1 else dxs, dparams
+
+    def _tuple(self, x: Any) -> tuple[Any, ...]:
+        return (x,) if len(self.inputs) == 1 else x

@@ -1,0 +1,70 @@
+"""Branches on one input, merged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import Back, Combinator, Step, add_up, name_children
+from pellucid.layers.base import Cache, Layer, Mode, Params
+
+
+@dataclass(frozen=True, init=False)
+class Parallel(Combinator):
+    """Feed one input to several branches and merge their outputs by a layer that takes a tuple.
+
+    A residual block is `Parallel((Identity(), body), Add())`, an Inception block `Parallel(branches, Concat())`.
+    `branches` is a tuple (names by type and count) or a dict of names to layers; the merge is called "merge".
+    Source: He et al. 2016, figure 2; Szegedy et al. 2015, figure 2.
+    """
+
+    branches: dict[str, Layer]
+    merge: Layer
+
+    def __init__(self, branches: tuple[Layer, ...] | Mapping[str, Layer], merge: Layer) -> None:
+        unnamed, named = ((), branches) if isinstance(branches, Mapping) else (tuple(branches), {})
+        object.__setattr__(self, "branches", name_children("Parallel", unnamed, named, reserved=("merge",)))
+        object.__setattr__(self, "merge", merge)
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The branches by name, and the merge."""
+        return {**self.branches, "merge": self.merge}
+
+    def rebuild(self, layers: Mapping[str, Layer]) -> "Parallel":
+        """Return a Parallel of `layers`, of which "merge" is the merge."""
+        return Parallel({name: layers[name] for name in self.branches}, layers["merge"])
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialise each branch for the one input shape, and the merge for the tuple of their outputs."""
+        params: Params = {}
+        shapes = []
+        for name, branch in self.branches.items():
+            params[name], out = branch.init(shape, rng)
+            shapes.append(out)
+        params["merge"], out = self.merge.init(tuple(shapes), rng)
+        return params, out
+
+    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+        """Run every branch on x, then the merge on the tuple of their outputs."""
+        cache, ys = {}, []
+        for name, branch in self.branches.items():
+            y, kept = step(name, branch, params[name], x, mode)
+            ys.append(y)
+            if mode.keep:
+                cache[name] = kept
+        y, kept = step("merge", self.merge, params["merge"], tuple(ys), mode)
+        if mode.keep:
+            cache["merge"] = kept
+        return y, cache
+
+    def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
+        """Take the merge back, then every branch, and sum what reaches x."""
+        dparams: Params = {}
+        dys, dparams["merge"] = back("merge", self.merge, params["merge"], cache.pop("merge"), dy)
+        dx = None
+        for (name, branch), branch_dy in zip(reversed(self.branches.items()), reversed(dys), strict=True):
+            branch_dx, dparams[name] = back(name, branch, params[name], cache.pop(name), branch_dy)
+            dx = add_up(dx, branch_dx)
+        return dx, dparams

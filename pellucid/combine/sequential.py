@@ -1,0 +1,55 @@
+"""One layer after the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import Back, Combinator, Step, name_children
+from pellucid.layers.base import Cache, Layer, Mode, Params
+
+
+@dataclass(frozen=True, init=False)
+class Sequential(Combinator):
+    """Feed each layer's output to the next: `Sequential(conv1=Conv2d(20, 5), act1=ReLU())`.
+
+    Layers given without a name are called by type and count: dense1, sigmoid1, dense2.
+    """
+
+    children: dict[str, Layer]
+
+    def __init__(self, *unnamed: Layer, **named: Layer) -> None:
+        object.__setattr__(self, "children", name_children("Sequential", unnamed, named))
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The children by name."""
+        return self.children
+
+    def rebuild(self, layers: Mapping[str, Layer]) -> "Sequential":
+        """Return a Sequential of `layers`."""
+        return Sequential(**layers)
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialise the layers in order, each for the output shape of the one before."""
+        params: Params = {}
+        for name, child in self.children.items():
+            params[name], shape = child.init(shape, rng)
+        return params, shape
+
+    def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
+        """Run the layers in order."""
+        cache = {}
+        for name, child in self.children.items():
+            x, kept = step(name, child, params[name], x, mode)
+            if mode.keep:
+                cache[name] = kept
+        return x, cache
+
+    def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
+        """Take the layers back in reverse order."""
+        dparams: Params = {}
+        for name, child in reversed(self.children.items()):
+            dy, dparams[name] = back(name, child, params[name], cache.pop(name), dy)
+        return dy, dparams

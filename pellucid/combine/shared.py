@@ -1,0 +1,70 @@
+"""One layer, several inputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import Back, Combinator, Step, add_up_tree
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Cache, Layer, Mode, Params
+
+
+@dataclass(frozen=True)
+class Shared(Combinator):
+    """Apply one layer, with the same parameters, to each of a tuple of inputs; its gradients add up.
+
+    x and y are tuples of equal length. A detector's head on every level of a pyramid is `Shared(head)`
+    (Lin et al. 2017, section 4); the two arms of a siamese network are `Shared(arm)` (Bromley et al. 1993).
+    """
+
+    layer: Layer
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The one layer, called "layer"."""
+        return {"layer": self.layer}
+
+    def rebuild(self, layers: Mapping[str, Layer]) -> "Shared":
+        """Return a Shared of `layers["layer"]`."""
+        return Shared(layers["layer"])
+
+    def init(self, shape: tuple[Any, ...], rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
+        """Initialise the layer for the first input; every other must lead to parameters of the same shapes."""
+        if not shape or not all(isinstance(one, tuple) for one in shape):
+            raise PellucidError(f"Shared takes a tuple of inputs, not one of shape {shape}; feed it from a Fork")
+        params, first = self.layer.init(shape[0], rng)
+        outs = [first]
+        for other in shape[1:]:
+            again, out = self.layer.init(other, torch.Generator())
+            if _shapes(again) != _shapes(params):
+                raise PellucidError(
+                    f"Shared: inputs of shapes {shape[0]} and {other} would need different parameters; "
+                    "give them the same number of channels"
+                )
+            outs.append(out)
+        return {"layer": params}, tuple(outs)
+
+    def flow(self, params: Params, x: tuple[Any, ...], mode: Mode, step: Step) -> tuple[tuple[Any, ...], Cache]:
+        """Run the layer on each input; the cache is a dict by position."""
+        cache, ys = {}, []
+        for index, one in enumerate(x):
+            y, kept = step("layer", self.layer, params["layer"], one, mode)
+            ys.append(y)
+            cache[str(index)] = kept if mode.keep else None
+        return tuple(ys), cache
+
+    def sweep(self, params: Params, cache: Cache, dy: tuple[Any, ...], back: Back) -> tuple[Any, Params]:
+        """Take the layer back once for each input, and sum the gradients of its parameters."""
+        dxs: list[Any] = []
+        total: Params = {}
+        for index in reversed(range(len(dy))):
+            dx, dparams = back("layer", self.layer, params["layer"], cache.pop(str(index)), dy[index])
+            total = add_up_tree(total, dparams)
+            dxs.append(dx)
+        return tuple(reversed(dxs)), {"layer": total}
+
+
+def _shapes(params: Params) -> dict[str, Any]:
+    return {name: _shapes(value) if isinstance(value, dict) else value.shape for name, value in params.items()}

@@ -1,0 +1,1 @@
+"""Layers: one per file, each with its forward and its backward pass."""

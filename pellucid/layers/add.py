@@ -1,0 +1,39 @@
+"""The merge of a residual block."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import same_shapes
+
+
+class AddCache(NamedTuple):
+    """What Add keeps: its inputs."""
+
+    xs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Add(Layer):
+    """Sum tensors of one shape: y = x1 + x2 + ...; each input receives dy.
+
+    Source: He et al. 2016, equation 1.
+    """
+
+    def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the inputs' common shape."""
+        return {}, same_shapes(self, shape)
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, AddCache]:
+        """Compute y = x1 + x2 + ..."""
+        y = x[0]
+        for other in x[1:]:
+            y = y + other
+        return y, AddCache(x)
+
+    def backward(self, params: Params, cache: AddCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
+        """Hand dy to every input."""
+        return (dy,) * len(cache.xs), {}

@@ -1,0 +1,55 @@
+"""The contract of every layer: hyperparameters in a frozen value, learned values in `params`, five signatures."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Params = dict[str, Any]  # nested: names to tensors or to further dicts; its paths are `block1.conv.weight`
+Shape = tuple[int, ...]  # without the batch axis
+Cache = Any  # a NamedTuple of tensors for a layer, a dict of caches for a combinator
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a forward pass runs.
+
+    `train` switches dropout and batch statistics on, `rng` is the generator that dropout draws from, and
+    `keep=False` lets combinators drop each cache at once, for a pass that no backward pass will follow.
+    """
+
+    train: bool = False
+    rng: torch.Generator | None = None
+    keep: bool = True
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """One step of a network: a frozen value that holds hyperparameters only, stored as given."""
+
+    @abstractmethod
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw the parameters for inputs of `shape` (no batch axis) and return them with the output's shape."""
+
+    @abstractmethod
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Return the output, and the cache: what `backward` needs, named for people."""
+
+    @abstractmethod
+    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        """Return the loss's gradient with respect to the input and to the parameters, given that by the output."""
+
+
+def pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Return `value` as (height, width)."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def like(x: Tensor) -> Tensor:
+    """Return a tensor of x's shape, dtype and device that takes the memory of one number.
+
+    Caches hold only tensors; where a backward pass needs no more than the input's shape, this stands for it.
+    """
+    return x.new_empty(()).expand(x.shape)

@@ -1,0 +1,133 @@
+"""The convolution over images."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.checks import image_shape, not_negative, positive, window_output
+from pellucid.layers.initializers import check_initializer, draw
+
+
+class Conv2dCache(NamedTuple):
+    """What Conv2d keeps: its input, (N, C, H, W)."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class Conv2d(Layer):
+    """Slide `filters` learned windows over an image (cross-correlation).
+
+    x is (N, C, H, W), y is (N, filters, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1;
+    `weight` is (filters, C / groups, kH, kW), `bias` is (filters,). `padding="same"` (stride 1) keeps H and W:
+    of an odd total the extra row and column come last.
+    Source: LeCun et al. 1989; the arithmetic is Dumoulin and Visin 2016, relationship 6.
+    """
+
+    filters: int
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int] = 1
+    padding: int | tuple[int, int] | str = 0
+    dilation: int | tuple[int, int] = 1
+    groups: int = 1
+    bias: bool = True
+    init_weight: str = "he"
+    init_bias: str = "zeros"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        positive(
+            self,
+            filters=self.filters,
+            kernel=self.kernel,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+        if self.padding == "same":
+            if pair(self.stride) != (1, 1):
+                raise PellucidError("Conv2d: padding='same' needs stride 1; give the padding as a number")
+        else:
+            not_negative(self, padding=self.padding)
+        if self.filters % self.groups:
+            raise PellucidError(f"Conv2d: filters={self.filters} is not a multiple of groups={self.groups}")
+        check_initializer("Conv2d", self.init_weight)
+        check_initializer("Conv2d", self.init_bias)
+
+    def edges(self) -> tuple[int, int, int, int]:
+        """Return the zero rows and columns put (left, right, top, bottom)."""
+        if isinstance(self.padding, str):
+            totals = [d * (k - 1) for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
+            return totals[1] // 2, totals[1] - totals[1] // 2, totals[0] // 2, totals[0] - totals[0] // 2
+        high, wide = pair(self.padding)
+        return wide, wide, high, high
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Draw `weight` and `bias`."""
+        channels, *size = image_shape(self, shape)
+        if channels % self.groups:
+            raise PellucidError(f"Conv2d: {channels} input channels are not a multiple of groups={self.groups}")
+        left, right, top, bottom = self.edges()
+        padded = size[0] + top + bottom, size[1] + left + right
+        spans = [d * (k - 1) + 1 for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
+        out = [
+            window_output(self, axis, (total - span) // step + 1)
+            for axis, total, span, step in zip(("height", "width"), padded, spans, pair(self.stride), strict=True)
+        ]
+        window = pair(self.kernel)
+        area = window[0] * window[1]
+        fan_in, fan_out = channels // self.groups * area, self.filters // self.groups * area
+        params = {
+            "weight": draw(self.init_weight, (self.filters, channels // self.groups, *window), fan_in, fan_out, rng)
+        }
+        if self.bias:
+            params["bias"] = draw(self.init_bias, (self.filters,), fan_in, fan_out, rng)
+        return params, (self.filters, *out)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Conv2dCache]:
+        """Compute y[n, f] = b[f] + sum over c of w[f, c] ⋆ x[n, c]."""
+        left, right, top, bottom = self.edges()
+        padded = x if (left, top) == (right, bottom) else F.pad(x, (0, right - left, 0, bottom - top))
+        y = F.conv2d(padded, params["weight"], params.get("bias"), self.stride, (top, left), self.dilation, self.groups)
+        return y, Conv2dCache(x)
+
+    def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy convolved with the flipped w, dw = x correlated with dy, db = the sum of dy.
+
+        dx is the transposed convolution of dy; dw slides dy over x, so stride and dilation change places.
+        Both are the kernels that `torch.ops.aten.convolution_backward` holds.
+        """
+        dx, dparams = convolution_backward(self, params, cache, dy, need_dx=True)
+        assert dx is not None
+        return dx, dparams
+
+
+def convolution_backward(
+    layer: Conv2d, params: Params, cache: Conv2dCache, dy: Tensor, need_dx: bool
+) -> tuple[Tensor | None, Params]:
+    """Return (dx, dparams) of a Conv2d; dx is None when it is not needed."""
+    left, right, top, bottom = layer.edges()
+    height, width = cache.x.shape[2:]
+    extra = (0, right - left, 0, bottom - top)
+    x = F.pad(cache.x, extra) if any(extra) else cache.x
+    dx, dweight, dbias = torch.ops.aten.convolution_backward(
+        dy,
+        x,
+        params["weight"],
+        [layer.filters] if layer.bias else None,
+        pair(layer.stride),
+        (top, left),
+        pair(layer.dilation),
+        False,  # not transposed
+        (0, 0),  # output padding
+        layer.groups,
+        (need_dx, True, layer.bias),
+    )
+    if need_dx and any(extra):
+        dx = dx[:, :, :height, :width]  # the padding's own gradient goes nowhere
+    return dx, {"weight": dweight, "bias": dbias} if layer.bias else {"weight": dweight}

@@ -1,0 +1,61 @@
+"""The fully connected layer."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import positive
+from pellucid.layers.initializers import check_initializer, draw
+
+
+class DenseCache(NamedTuple):
+    """What Dense keeps: its input, (N, ..., n_in)."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class Dense(Layer):
+    """Multiply by a weight matrix and add a bias: y = x Wᵀ + b.
+
+    x is (N, ..., n_in), y is (N, ..., units); `weight` is (units, n_in), `bias` is (units,).
+    Source: Rumelhart, Hinton and Williams 1986; the backward pass is Nielsen 2015, equations BP2 to BP4.
+    """
+
+    units: int
+    bias: bool = True
+    init_weight: str = "he"
+    init_bias: str = "zeros"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        positive(self, units=self.units)
+        check_initializer("Dense", self.init_weight)
+        check_initializer("Dense", self.init_bias)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Draw `weight` and `bias`."""
+        if not shape:
+            raise PellucidError("Dense takes inputs of shape (..., n_in), not single numbers")
+        n_in = shape[-1]
+        params = {"weight": draw(self.init_weight, (self.units, n_in), n_in, self.units, rng)}
+        if self.bias:
+            params["bias"] = draw(self.init_bias, (self.units,), n_in, self.units, rng)
+        return params, (*shape[:-1], self.units)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
+        """Compute y = x Wᵀ + b."""
+        return torch.nn.functional.linear(x, params["weight"], params.get("bias")), DenseCache(x)
+
+    def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy W, dW = dyᵀ x, db = the sum of dy over all rows."""
+        rows_x = cache.x.reshape(-1, cache.x.shape[-1])  # (rows, n_in)
+        rows_dy = dy.reshape(-1, self.units)  # (rows, units)
+        dparams = {"weight": rows_dy.t() @ rows_x}  # (units, n_in)
+        if self.bias:
+            dparams["bias"] = rows_dy.sum(0)  # (units,)
+        return dy @ params["weight"], dparams

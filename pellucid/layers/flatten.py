@@ -1,0 +1,33 @@
+"""From images to vectors."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+
+
+class FlattenCache(NamedTuple):
+    """What Flatten keeps: its input."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class Flatten(Layer):
+    """Lay all axes but the batch in one row: (N, C, H, W) becomes (N, C H W), channels first."""
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the one remaining axis."""
+        return {}, (math.prod(shape),)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, FlattenCache]:
+        """Reshape to (N, C H W)."""
+        return x.flatten(1), FlattenCache(x)
+
+    def backward(self, params: Params, cache: FlattenCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Reshape dy to the input's shape."""
+        return dy.reshape(cache.x.shape), {}

@@ -1,0 +1,33 @@
+"""The layer that changes nothing."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+
+
+class IdentityCache(NamedTuple):
+    """What Identity keeps: nothing."""
+
+
+@dataclass(frozen=True)
+class Identity(Layer):
+    """Hand the input on: y = x, for any shape.
+
+    It is the skip branch of a residual block (He et al. 2016, equation 1).
+    """
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, IdentityCache]:
+        """Return x itself."""
+        return x, IdentityCache()
+
+    def backward(self, params: Params, cache: IdentityCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy itself."""
+        return dy, {}

@@ -1,0 +1,75 @@
+"""Initial values for weights and biases."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Shape
+
+
+def zeros(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Return zeros."""
+    return torch.zeros(shape)
+
+
+def normal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Draw from N(0, 1)."""
+    return torch.randn(shape, generator=rng)
+
+
+def scaled(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Draw from N(0, 1) / sqrt(n_in), which keeps sigmoid neurons out of saturation (Nielsen 2015, chapter 3)."""
+    return torch.randn(shape, generator=rng) / math.sqrt(fan_in)
+
+
+def xavier(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Draw from U(-b, b), b = sqrt(6 / (n_in + n_out)) (Glorot and Bengio 2010, equation 16)."""
+    return _uniform(shape, math.sqrt(6 / (fan_in + fan_out)), rng)
+
+
+def he(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Draw from N(0, 2 / n_in), for layers followed by ReLU (He et al. 2015, equation 10)."""
+    return torch.randn(shape, generator=rng) * math.sqrt(2 / fan_in)
+
+
+def lecun(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Draw from the uniform distribution with variance 1 / n_in (LeCun et al. 1998, Efficient BackProp, 4.6)."""
+    return _uniform(shape, math.sqrt(3 / fan_in), rng)
+
+
+def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Return a matrix with orthonormal rows or columns, over shape[0] x the rest (Saxe et al. 2013)."""
+    rows, columns = shape[0], math.prod(shape[1:])
+    q, r = torch.linalg.qr(torch.randn(max(rows, columns), min(rows, columns), generator=rng))
+    q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # without the signs, QR's choice would bias the draw
+    return (q if rows >= columns else q.T).reshape(shape).contiguous()
+
+
+def _uniform(shape: Shape, bound: float, rng: torch.Generator) -> Tensor:
+    return (torch.rand(shape, generator=rng) * 2 - 1) * bound
+
+
+INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = {
+    "zeros": zeros,
+    "normal": normal,
+    "scaled": scaled,
+    "xavier": xavier,
+    "he": he,
+    "lecun": lecun,
+    "orthogonal": orthogonal,
+}
+
+
+def check_initializer(where: str, name: str) -> None:
+    """Raise PellucidError, naming the nearest, when no initializer is called `name`."""
+    if name not in INITIALIZERS:
+        known = ", ".join(INITIALIZERS)
+        raise PellucidError(f"{where}: no initializer {name!r}; known: {known}{nearest(name, INITIALIZERS)}")
+
+
+def draw(name: str, shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Draw a float32 tensor of `shape` by the initializer called `name`."""
+    return INITIALIZERS[name](shape, fan_in, fan_out, rng)

@@ -1,0 +1,36 @@
+"""The rectified linear unit."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+
+
+class ReLUCache(NamedTuple):
+    """What ReLU keeps: its output, which is positive exactly where the input was."""
+
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class ReLU(Layer):
+    """Keep what is positive: y = max(x, 0), for any shape.
+
+    At x = 0 the gradient is 0. Source: Nair and Hinton 2010.
+    """
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReLUCache]:
+        """Compute y = max(x, 0)."""
+        y = torch.relu(x)
+        return y, ReLUCache(y)
+
+    def backward(self, params: Params, cache: ReLUCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy where y > 0, else 0."""
+        return dy * (cache.y > 0), {}

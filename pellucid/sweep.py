@@ -1,0 +1,73 @@
+"""The one backward recursion, and its forward twin: every network, every rule."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pellucid.combine.base import Combinator, copy_cache, join, own_backward
+from pellucid.layers.base import Cache, Layer, Mode, Params
+
+Rule = Callable[[Layer, Params, Cache, Any], tuple[Any, Params]]
+Rules = Callable[[str, Layer], Rule]
+ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
+BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
+
+
+def own_rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+    """Take a layer back by its own `backward`."""
+    return layer.backward(params, cache, dy)
+
+
+def gradient(path: str, layer: Layer) -> Rule:
+    """Give every layer its own backward: the rules by which a network learns."""
+    return own_rule
+
+
+def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch | None = None) -> tuple[Any, Cache]:
+    """Run `net` forward; `watch` sees each layer's path, input, output and cache, combinators after their children."""
+    if watch is None:
+        return net.forward(params, x, mode)
+
+    def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        if isinstance(layer, Combinator):
+            y, cache = layer.flow(
+                params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
+            )
+        else:
+            y, cache = layer.forward(params, x, mode)
+        watch(path, layer, x, y, cache)
+        return y, cache
+
+    return visit("", net, params, x, mode)
+
+
+def backward(
+    net: Layer,
+    params: Params,
+    cache: Cache,
+    dy: Any,
+    rules: Rules = gradient,
+    watch: BackwardWatch | None = None,
+    consume: bool = False,
+) -> tuple[Any, Params]:
+    """Take `dy` back through `net`, each layer by its rule, and return (dx, dparams).
+
+    `watch` sees each layer's path, dy, dx and dparams, combinators after their children. `consume=True` lets go
+    of each cache as the sweep passes it, which empties `cache` and frees its memory at once.
+    """
+    if not consume:
+        cache = copy_cache(cache)
+    if rules is gradient and watch is None:
+        return own_backward("", net, params, cache, dy)
+
+    def visit(path: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        if isinstance(layer, Combinator):
+            dx, dparams = layer.sweep(
+                params, cache, dy, lambda name, child, p, c, dy: visit(join(path, name), child, p, c, dy)
+            )
+        else:
+            dx, dparams = rules(path, layer)(layer, params, cache, dy)
+        if watch is not None:
+            watch(path, layer, dy, dx, dparams)
+        return dx, dparams
+
+    return visit("", net, params, cache, dy)

@@ -1,0 +1,6 @@
+"""Fused forms of networks: the same result in less time and memory."""
+
+from pellucid.fuse.dense import Rate
+from pellucid.fuse.plan import fuse
+
+__all__ = ["Rate", "fuse"]

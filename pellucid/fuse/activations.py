@@ -1,0 +1,76 @@
+"""Activations that write over memory that nobody else reads, instead of taking new memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.relu import ReLU
+from pellucid.layers.sigmoid import Sigmoid
+from pellucid.layers.tanh import Tanh
+
+aten = torch.ops.aten
+
+
+class OutputCache(NamedTuple):
+    """What these activations keep: their output."""
+
+    y: Tensor
+
+
+class Kernels(NamedTuple):
+    """One activation as kernels: y from x, and dx from dy and y."""
+
+    new: Callable[[Tensor], Tensor]
+    over: Callable[[Tensor], Tensor]
+    back: Callable[[Tensor, Tensor], Tensor]
+    back_over: Callable[[Tensor, Tensor], Tensor]
+
+
+KERNELS: dict[type[Layer], Kernels] = {
+    ReLU: Kernels(
+        torch.relu,
+        torch.relu_,
+        lambda dy, y: aten.threshold_backward(dy, y, 0),
+        lambda dy, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
+    ),
+    Sigmoid: Kernels(
+        torch.sigmoid,
+        torch.sigmoid_,
+        aten.sigmoid_backward.default,
+        lambda dy, y: aten.sigmoid_backward.grad_input(dy, y, grad_input=dy),
+    ),
+    Tanh: Kernels(
+        torch.tanh,
+        torch.tanh_,
+        aten.tanh_backward.default,
+        lambda dy, y: aten.tanh_backward.grad_input(dy, y, grad_input=dy),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class FusedActivation(Layer):
+    """Stand for a ReLU, Sigmoid or Tanh; `over_x` and `over_dy` say whose memory the results may take."""
+
+    kind: type[Layer]
+    over_x: bool
+    over_dy: bool
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:
+        """Compute y, over x where that is allowed."""
+        kernels = KERNELS[self.kind]
+        y = kernels.over(x) if self.over_x else kernels.new(x)
+        return y, OutputCache(y)
+
+    def backward(self, params: Params, cache: OutputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx from dy and y, over dy where that is allowed."""
+        kernels = KERNELS[self.kind]
+        return (kernels.back_over if self.over_dy else kernels.back)(dy, cache.y), {}

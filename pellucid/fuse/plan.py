@@ -1,0 +1,124 @@
+"""From a network to its fused form: which layers may write over which memory."""
+
+from collections.abc import Mapping
+
+from pellucid.combine.base import Combinator
+from pellucid.combine.parallel import Parallel
+from pellucid.combine.sequential import Sequential
+from pellucid.fuse.activations import KERNELS, FusedActivation
+from pellucid.fuse.dense import FusedDense, Rate
+from pellucid.fuse.entrance import EntranceConv2d, EntranceLayer
+from pellucid.fuse.residual import FusedResidual
+from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
+from pellucid.layers.add import Add
+from pellucid.layers.avgpool2d import AvgPool2d
+from pellucid.layers.base import Layer
+from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.convtranspose2d import ConvTranspose2d
+from pellucid.layers.dense import Dense
+from pellucid.layers.flatten import Flatten
+from pellucid.layers.groupnorm import GroupNorm
+from pellucid.layers.instancenorm2d import InstanceNorm2d
+from pellucid.layers.layernorm import LayerNorm
+from pellucid.layers.maxpool2d import MaxPool2d
+from pellucid.layers.relu import ReLU
+
+# Both what goes forward and what goes back is new memory, and the layer's own cache does not hold its output.
+NEW_MEMORY = (Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d)
+# Learned values of their own; everything else that is no combinator has none.
+PARAMETRIC = (Dense, Conv2d, ConvTranspose2d, BatchNorm, InstanceNorm2d, GroupNorm, LayerNorm)
+# What goes back is a view of what arrived.
+VIEWS = (Flatten,)
+
+
+def fuse(net: Layer, rate: Rate | None = None) -> Layer:
+    """Return a network that computes the same from the same params, faster and in less memory.
+
+    Its layers write over memory that no cache needs, pool before ReLU where both orders give the same, and do
+    not compute the gradient with respect to the data. With a `rate`, each Dense whose parameters are used once
+    learns in the sweep by plain gradient descent and returns no gradients. Paths and params stay; caches differ,
+    so that rules and traces use the network as it was written.
+    """
+    return _fuse(net, own_dy=True, need_dx=False, rate=rate)
+
+
+def _fuse(layer: Layer, own_dy: bool, need_dx: bool, rate: Rate | None) -> Layer:
+    """Fuse `layer`; `own_dy`: nobody else reads the dy that arrives; `need_dx`: somebody reads the dx it returns."""
+    if isinstance(layer, Sequential):
+        return _fuse_sequential(layer, own_dy, need_dx, rate)
+    if isinstance(layer, Parallel):
+        return _fuse_parallel(layer, need_dx, rate)
+    if isinstance(layer, Combinator):  # parameters may be used more than once: they learn from the sum, later
+        return layer.rebuild({name: _fuse(child, False, True, None) for name, child in layer.layers.items()})
+    if isinstance(layer, Dense):
+        return FusedDense(layer, need_dx, rate)
+    if isinstance(layer, Conv2d) and not need_dx:
+        return EntranceConv2d(layer)
+    return layer
+
+
+def _fuse_parallel(layer: Parallel, need_dx: bool, rate: Rate | None) -> Layer:
+    branches = {name: _fuse(branch, False, need_dx, rate) for name, branch in layer.branches.items()}
+    if isinstance(layer.merge, Add) and len(branches) == 2:
+        for name, branch in layer.branches.items():
+            if new_output(branch) and new_dx(branch):
+                return FusedResidual(branches, name)
+    return layer.rebuild(branches | {"merge": layer.merge})
+
+
+def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, rate: Rate | None) -> Layer:
+    children = _pool_first(layer.children)
+    owns = {}  # whether each child is the only reader of the dy that arrives at it
+    for name, child in reversed(children.items()):
+        owns[name] = own_dy
+        own_dy = new_dx(child) or (own_dy and isinstance(child, VIEWS))
+    fused: dict[str, Layer] = {}
+    before: Layer | None = None
+    for name, child in children.items():
+        if not need_dx and not owns_parameters(child):
+            fused[name] = EntranceLayer(child)
+        elif type(child) in KERNELS:
+            fused[name] = FusedActivation(type(child), before is not None and new_output(before), owns[name])
+        else:
+            fused[name] = _fuse(child, owns[name], need_dx, rate)
+        need_dx = need_dx or owns_parameters(child)
+        before = child
+    return layer.rebuild(fused)
+
+
+def _pool_first(children: Mapping[str, Layer]) -> dict[str, Layer]:
+    """Swap each ReLU with the MaxPool2d behind it.
+
+    Both orders give the same y and the same dx: ReLU does not decrease, so the maximum passes it unharmed, and
+    where it is not positive no gradient passes in either order. Pooled first, ReLU has fewer numbers to visit,
+    and the large one that it would keep is never kept.
+    """
+    names = list(children)
+    for index in range(len(names) - 1):
+        if isinstance(children[names[index]], ReLU) and isinstance(children[names[index + 1]], MaxPool2d):
+            names[index], names[index + 1] = names[index + 1], names[index]
+    return {name: children[name] for name in names}
+
+
+def owns_parameters(layer: Layer) -> bool:
+    """Tell whether `layer` is a combinator or has learned values of its own."""
+    return isinstance(layer, (Combinator, *PARAMETRIC))
+
+
+def new_output(layer: Layer) -> bool:
+    """Tell whether the output of `layer` is new memory that no cache holds."""
+    if isinstance(layer, Sequential):
+        return new_output(list(layer.children.values())[-1])
+    if isinstance(layer, Parallel):
+        return isinstance(layer.merge, Add)
+    return isinstance(layer, NEW_MEMORY)
+
+
+def new_dx(layer: Layer) -> bool:
+    """Tell whether the dx that `layer` returns is new memory."""
+    if isinstance(layer, Sequential):
+        return new_dx(next(iter(layer.children.values())))
+    if isinstance(layer, Parallel):
+        return len(layer.branches) > 1
+    return isinstance(layer, NEW_MEMORY)

@@ -1,0 +1,129 @@
+"""One training step: forward, loss, sweep, regularize, update."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import join, walk
+from pellucid.fuse import Rate, fuse
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import Loss
+from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, weight_paths
+from pellucid.optim.regularizers import L2
+from pellucid.sweep import backward
+from pellucid.train.precision import HalfCopy, to_float32, usable_precision
+from pellucid.tree import flatten
+
+
+class Step:
+    """What one training step needs, resolved once: `step(x, target, lr)` learns from one batch.
+
+    The network runs in its fused form over the same parameters, which are updated in place; 4-d weights are laid
+    out channels-last. `regularizers` act on what `weight_paths` names, with `examples` as their n; `clip` limits
+    the joint norm of all gradients. `paths` and `weights` are all that is learned; `state` is the optimizer's.
+
+    Under plain SGD with nothing between sweep and update, Dense layers learn in the sweep itself. Whatever must see
+    all gradients first (clipping, another optimizer, the sum over machines) takes them from `gradients`.
+    """
+
+    def __init__(
+        self,
+        net: Layer,
+        params: Params,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        examples: int,
+        regularizers: tuple[Regularizer | MaxNorm, ...] = (),
+        clip: float | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.precision, self.note = usable_precision(precision)
+        self.loss = loss
+        self.optimizer = optimizer
+        self._examples = examples
+        self._clip = clip
+        channels_last(params)
+        flat = flatten(params)
+        kept = {join(path, name) for path, layer in walk(net) for name in layer.buffers}
+        self.paths = [path for path in flat if path not in kept]
+        self.weights = [flat[path] for path in self.paths]
+        self.state = optimizer.init(self.weights)
+        self._half = HalfCopy(net, params) if self.precision == "bf16" else None
+        self._params = self._half.params if self._half else params
+        plain = type(optimizer) is SGD and clip is None and self._half is None
+        self._rate = Rate() if plain and all(isinstance(wish, L2) for wish in regularizers) else None
+        self._net = fuse(net, self._rate)
+        self._decay = [wish for wish in regularizers if isinstance(wish, L2)] if self._rate else []
+        self._wishes = [wish for wish in regularizers if isinstance(wish, Regularizer)]
+        self._limits = [wish for wish in regularizers if isinstance(wish, MaxNorm)]
+        self._order: list[int] | None = None  # of the sweep's gradients, by place in `_rest`
+        self._rest = self.weights  # what is not learned in the sweep
+        self._heavy: list[int] = []  # the places in `_rest` that regularizers act on
+        self._bounded = [flat[path] for path in weight_paths(flat)]
+
+    def __call__(self, x: Tensor, target: Tensor, lr: float, rng: torch.Generator | None = None) -> Tensor:
+        """Learn from one batch, and return the loss before the update."""
+        if self._rate is not None:
+            self._rate.set(lr, sum(lr * (w.lam if w.decoupled else w.lam / self._examples) for w in self._decay))
+        value, grads = self.gradients(x, target, rng)
+        if not grads:
+            return value
+        for wish in self._wishes:
+            heavy = [grads[place] for place in self._heavy]
+            wish.before_update([self._rest[place] for place in self._heavy], heavy, self._examples, lr)
+        if self._clip is not None:
+            clip_by_norm(grads, self._clip)
+        self.optimizer.update(self._rest, grads, self.state, lr)
+        for limit in self._limits:
+            limit.after_update(self._bounded)
+        return value
+
+    def gradients(self, x: Tensor, target: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Return the loss, and the gradients of what is not learned in the sweep."""
+        if self._half is not None:
+            self._half.refresh()
+            x = x.bfloat16()
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        y, cache = self._net.forward(self._params, x, Mode(True, rng))
+        value, dy = self.loss(y, target)
+        del y
+        _, dparams = backward(self._net, self._params, cache, dy, consume=True)
+        swept = list(leaves(dparams))
+        if not swept:
+            return value, swept
+        if self._order is None:
+            self._align(dparams)
+        grads = [swept[place] for place in self._order or ()]
+        return value, to_float32(grads) if self._half is not None else grads
+
+    def _align(self, dparams: Params) -> None:
+        """Bring weights and gradients in one order, once: the sweep returns gradients last layer first."""
+        places = {path: place for place, path in enumerate(flatten(dparams))}
+        rest = [path for path in self.paths if path in places]
+        weights = dict(zip(self.paths, self.weights, strict=True))
+        self._rest = [weights[path] for path in rest]
+        self._order = [places[path] for path in rest]
+        heavy = set(weight_paths(weights))
+        self._heavy = [place for place, path in enumerate(rest) if path in heavy]
+        self._wishes = self._wishes if self._heavy else []
+
+
+def leaves(tree: Params) -> Iterator[Tensor]:
+    """Yield the tensors of a nested dict, in its own order."""
+    for value in tree.values():
+        if isinstance(value, dict):
+            yield from leaves(value)
+        else:
+            yield value
+
+
+def channels_last(params: Params) -> None:
+    """Lay the 4-d tensors of `params` out channels-last, the order that CPU convolutions are fastest in."""
+    for name, value in params.items():
+        if isinstance(value, dict):
+            channels_last(value)
+        elif value.dim() == 4:
+            params[name] = torch.empty_like(value, memory_format=torch.channels_last).copy_(value)

@@ -1,0 +1,31 @@
+"""Data sets, files, downloads, augmentation and the loader."""
+
+from pellucid.data.augment import Augment, FeatureStats
+from pellucid.data.catalogue import CATALOGUE, Entry, data_root, load
+from pellucid.data.dataset import Dataset, Splits, float_images
+from pellucid.data.download import check, fetch, get
+from pellucid.data.folder import load_folder, load_splits
+from pellucid.data.idx import read_idx, write_idx
+from pellucid.data.images import load_image
+from pellucid.data.loader import Loader
+
+__all__ = [
+    "CATALOGUE",
+    "Augment",
+    "Dataset",
+    "Entry",
+    "FeatureStats",
+    "Loader",
+    "Splits",
+    "check",
+    "data_root",
+    "fetch",
+    "float_images",
+    "get",
+    "load",
+    "load_folder",
+    "load_image",
+    "load_splits",
+    "read_idx",
+    "write_idx",
+]

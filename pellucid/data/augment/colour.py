@@ -1,0 +1,90 @@
+"""Brightness, contrast, saturation and hue of pictures with values in 0..1."""
+
+import torch
+from torch import Tensor
+
+from pellucid.data.augment.draw import uniform
+from pellucid.errors import PellucidError
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def brightness(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    """Multiply each picture by a factor uniform in max(0, 1-amount)..1+amount; results stay in 0..1."""
+    return with_brightness(x, _factors(x, amount, rng))
+
+
+def contrast(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    """Scale each picture about its mean luma by a factor uniform in max(0, 1-amount)..1+amount."""
+    return with_contrast(x, _factors(x, amount, rng))
+
+
+def saturation(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    """Scale each picture's distance to its grey version by a factor uniform in max(0, 1-amount)..1+amount."""
+    return with_saturation(x, _factors(x, amount, rng))
+
+
+def hue(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    """Turn the hue of each picture by a part of the colour circle uniform in -amount..amount (up to 0.5)."""
+    return with_hue(x, uniform((len(x), 1, 1), -amount, amount, rng, x))
+
+
+def with_brightness(x: Tensor, factor: Tensor) -> Tensor:
+    """Return factor x in 0..1. x: (N, C, H, W); factor: (N, 1, 1, 1)."""
+    return (x * factor).clamp_(0, 1)
+
+
+def with_contrast(x: Tensor, factor: Tensor) -> Tensor:
+    """Return m + factor (x - m) in 0..1, with m the mean luma of each picture; factor: (N, 1, 1, 1)."""
+    return torch.lerp(grey(x).mean(dim=(2, 3), keepdim=True), x, factor).clamp_(0, 1)
+
+
+def with_saturation(x: Tensor, factor: Tensor) -> Tensor:
+    """Return g + factor (x - g) in 0..1, with g the luma of each pixel; x: (N, 3, H, W), factor: (N, 1, 1, 1)."""
+    _need_rgb(x, "saturation")
+    return torch.lerp(grey(x).expand_as(x), x, factor).clamp_(0, 1)
+
+
+def with_hue(x: Tensor, turn: Tensor) -> Tensor:
+    """Add `turn` (N, 1, 1), in parts of the colour circle, to the hue of x (N, 3, H, W) in the HSV cone.
+
+    Source: Smith 1978, "Color gamut transform pairs".
+    """
+    _need_rgb(x, "hue")
+    red, green, blue = x.unbind(dim=1)  # (N, H, W) each
+    value, low = x.amax(dim=1), x.amin(dim=1)
+    chroma = value - low
+    span = torch.where(chroma == 0, 1.0, chroma)  # grey has no hue; any will do
+    h = torch.where(
+        value == red,
+        (green - blue) / span,
+        torch.where(value == green, 2 + (blue - red) / span, 4 + (red - green) / span),
+    )  # in sixths of the circle
+    h = h + 6 * turn
+    # Channel n of (5, 3, 1) is value - chroma * clip(min(k, 4 - k), 0, 1) with k = (n + h) mod 6.
+    channels: list[Tensor] = []
+    for n in (5, 3, 1):
+        k = torch.remainder(h + n, 6)
+        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
+    return torch.stack(channels, dim=1)
+
+
+def grey(x: Tensor) -> Tensor:
+    """Return the luma (N, 1, H, W) of RGB pictures; pictures with one channel are their own.
+
+    Raises PellucidError for any other number of channels.
+    """
+    if x.shape[1] == 1:
+        return x
+    _need_rgb(x, "contrast")
+    red, green, blue = x.unbind(dim=1)
+    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[:, None]
+
+
+def _factors(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    return uniform((len(x), 1, 1, 1), max(0.0, 1 - amount), 1 + amount, rng, x)
+
+
+def _need_rgb(x: Tensor, what: str) -> None:
+    if x.shape[1] != 3:
+        raise PellucidError(f"{what} needs pictures of 3 channels, got shape {tuple(x.shape)}; leave it out")

@@ -1,0 +1,44 @@
+"""Featurewise standardisation: zero mean and unit variance for every channel over a data set."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import float_images
+from pellucid.errors import PellucidError
+
+_CHUNK = 1024  # images read at a time
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStats:
+    """Mean and standard deviation of each channel: (C, 1, 1) each, float32."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def fit(cls, x: Tensor) -> "FeatureStats":
+        """Measure images (N, C, H, W), uint8 or float, summing in float64.
+
+        The deviation is the population's. A channel without variation gets 1, so that it becomes zero.
+        Raises PellucidError for another shape or no images.
+        """
+        if x.ndim != 4 or x.numel() == 0:
+            raise PellucidError(f"cannot standardise shape {tuple(x.shape)}; give images as (N, C, H, W)")
+        count = x.numel() // x.shape[1]
+        chunks = x.split(_CHUNK)
+        mean = torch.stack([float_images(c).double().sum(dim=(0, 2, 3)) for c in chunks]).sum(dim=0) / count  # (C,)
+        centre = mean[:, None, None]
+        squares = [(float_images(c).double() - centre).square().sum(dim=(0, 2, 3)) for c in chunks]
+        std = torch.sqrt(torch.stack(squares).sum(dim=0) / count)
+        # Below rounding of the input, what varies is noise.
+        std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-30), std, 1.0)
+        return cls(mean.float()[:, None, None], std.float()[:, None, None])
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return (x - mean) / std for images (N, C, H, W), as float32."""
+        if x.ndim != 4 or x.shape[1] != len(self.mean):
+            raise PellucidError(f"statistics of {len(self.mean)} channels do not fit images {tuple(x.shape)}")
+        return (float_images(x) - self.mean.to(x.device)) / self.std.to(x.device)

@@ -1,0 +1,227 @@
+"""The data sets that Pellucid knows by name, where their files live, and how they are loaded."""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import Dataset, Splits, make_dataset
+from pellucid.data.folder import OnError, load_splits
+from pellucid.data.idx import read_idx
+from pellucid.data.images import Mode
+from pellucid.errors import PellucidError, nearest
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published file: its address and MD5, its size in bytes, and the SHA-256 of what is inside the gzip."""
+
+    file: str
+    url: str
+    md5: str
+    size: int
+    sha256: str = ""  # "" where only the MD5 of the compressed file is published
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set: `kind` tells where it comes from, `place` is its file or folder below the data root."""
+
+    name: str
+    title: str
+    kind: Literal["bundled", "idx", "images"]
+    about: str  # sizes, source and licence
+    place: str = ""
+    classes: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+
+
+_DIGITS = tuple("0123456789")
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # mirror of the retired yann.lecun.com
+_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+
+# In the order training images, training labels, test images, test labels.
+_IDX_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+def _sources(site: str, *sums: tuple[str, int, str]) -> tuple[Source, ...]:
+    return tuple(Source(file, site + file, *each) for file, each in zip(_IDX_FILES, sums, strict=True))
+
+
+CATALOGUE: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "digits",
+            "Optical recognition of handwritten digits, 8x8",
+            "bundled",
+            "1,797 images, a fifth of each class held out; Alpaydin, Kaynak 1998; CC BY 4.0; inside scikit-learn",
+            classes=_DIGITS,
+        ),
+        Entry(
+            "mnist",
+            "MNIST handwritten digits, 28x28",
+            "idx",
+            "60,000 + 10,000 images; LeCun, Cortes, Burges 1998; CC BY-SA 3.0",
+            place="mnist",
+            classes=_DIGITS,
+            sources=_sources(
+                _MNIST,
+                (
+                    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                    9_912_422,
+                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                ),
+                (
+                    "d53e105ee54ea40749a09fcbcd1e9432",
+                    28_881,
+                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                ),
+                (
+                    "9fb629c4189551a2d022fa330f9573f3",
+                    1_648_877,
+                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                ),
+                (
+                    "ec29112dd5afa0611ce80d1b7f02629c",
+                    4_542,
+                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+                ),
+            ),
+        ),
+        Entry(
+            "fashion-mnist",
+            "Fashion-MNIST, photos of clothes, 28x28",
+            "idx",
+            "60,000 + 10,000 images; Xiao, Rasul, Vollgraf 2017; MIT",
+            place="fashion-mnist",
+            classes=(
+                "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+            ),
+            sources=_sources(
+                _FASHION,
+                ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26_421_880, ""),
+                ("25c81989df183df01b3e8a0aad5dffbe", 29_515, ""),
+                ("bef4ecab320f06d8554ea6380940ec79", 4_422_102, ""),
+                ("bb300cfdad3c16e7a12a480ee83cd310", 5_148, ""),
+            ),
+        ),
+        Entry(
+            "cifar10",
+            "CIFAR-10 photos of ten kinds of things, 32x32 colour, as JPEG",
+            "images",
+            "50,000 + 10,000 images in train/CLASS/*.jpg and test/CLASS/*.jpg; Krizhevsky 2009; free for research",
+            place="cifar10/cifar10.zip",
+        ),
+        Entry(
+            "signs",
+            "Sign-language digits, 100x100 colour",
+            "images",
+            "1,428 + 309 images in train/CLASS/*.jpg and val/CLASS/*.jpg; Mavi 2020; Apache-2.0",
+            place="signs",
+        ),
+    )
+}  # fmt: skip
+
+
+def data_root(explicit: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of the data sets.
+
+    The first of: `explicit`; the environment's PELLUCID_DATA; ../shared/data beside the checkout, where it
+    exists; pellucid/data in the user's cache folder (XDG_CACHE_HOME, else ~/.cache).
+    """
+    if explicit is not None:
+        return Path(explicit).expanduser()
+    if named := os.environ.get("PELLUCID_DATA"):
+        return Path(named).expanduser()
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    if beside.is_dir():
+        return beside
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "pellucid" / "data"
+
+
+def find(name: str) -> Entry:
+    """Return a known data set; PellucidError with the nearest known name otherwise."""
+    entry = CATALOGUE.get(name)
+    if entry is None:
+        raise PellucidError(
+            f"unknown data set {name!r}{nearest(name, CATALOGUE)}; known are {', '.join(CATALOGUE)}, "
+            "or give the path of an image folder or .zip"
+        )
+    return entry
+
+
+def load(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    mode: Mode = "RGB",
+    on_error: OnError = "raise",
+) -> Splits:
+    """Load a data set of the catalogue, or the image folder or zip at that path.
+
+    root: see `data_root`. size (H, W), mode and on_error belong to image folders, see `load_splits`.
+    Raises PellucidError for an unknown name, for missing, damaged or altered files, and for a size where
+    the images come as arrays.
+    """
+    if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
+        return load_splits(name, size, mode, on_error)
+    entry = find(name)
+    if entry.kind == "images":
+        path = data_root(root) / entry.place
+        if not path.exists():
+            raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
+        parts = load_splits(path, size, mode, on_error)
+        return Splits(replace(parts.train, name=entry.name), replace(parts.test, name=entry.name))
+    if size is not None:
+        raise PellucidError(f"{entry.name} comes in one size; leave out size")
+    return _digits(entry) if entry.kind == "bundled" else _idx(entry, data_root(root) / entry.place)
+
+
+def by_hand(entry: Entry, path: Path) -> str:
+    """Return the end of an error that tells how the file or folder at `path` comes there."""
+    if not entry.sources:
+        return f"it has no download site in this form: put it at {path} by hand ({entry.about})"
+    return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"
+
+
+def verified(entry: Entry, source: Source, path: Path) -> Tensor:
+    """Read one idx file of the catalogue; PellucidError unless it is whole and the published one."""
+    if not path.exists():
+        raise PellucidError(f"{entry.name} is missing {path}; {by_hand(entry, path)} (from {source.url})")
+    if not source.sha256 and path.is_file():
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "md5").hexdigest() != source.md5:
+                raise PellucidError(f"{path} has the wrong checksum; remove it and {by_hand(entry, path)}")
+    return read_idx(path, sha256=source.sha256)
+
+
+def _idx(entry: Entry, folder: Path) -> Splits:
+    x, y, x_test, y_test = (verified(entry, source, folder / source.file) for source in entry.sources)
+    return Splits(train=_images(entry, folder, x, y), test=_images(entry, folder, x_test, y_test))
+
+
+def _images(entry: Entry, folder: Path, x: Tensor, y: Tensor) -> Dataset:
+    if x.ndim != 3 or x.dtype != torch.uint8 or y.ndim != 1:
+        raise PellucidError(f"{folder} does not hold images of {entry.name}; download them again")
+    return make_dataset(entry.name, x[:, None], y.to(torch.int64), entry.classes)  # (N, 1, H, W)
+
+
+def _digits(entry: Entry) -> Splits:
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    x = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16  # whole numbers 0..16 in the file
+    y = torch.tensor(labels, dtype=torch.int64)
+    return make_dataset(entry.name, x, y, entry.classes).split(0.2, seed=0)

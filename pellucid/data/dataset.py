@@ -1,0 +1,152 @@
+"""Labelled images in memory: the value that every loader of this package returns."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.data.seeds import mix
+from pellucid.errors import PellucidError
+
+
+def float_images(x: Tensor) -> Tensor:
+    """Return x as float32: uint8 0..255 becomes 0..1, floats keep their values."""
+    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with their labels and the names of their classes.
+
+    x: (N, C, H, W), uint8 0..255 where the source is uint8 (a quarter of the memory), else float32.
+    y: (N,) int64, indices into `classes`. checksum: SHA-256 of the arrays, for the manifest of a run.
+    skipped: names of files that could not be read and were left out on the caller's demand.
+    """
+
+    name: str
+    x: Tensor
+    y: Tensor
+    classes: tuple[str, ...]
+    checksum: str
+    skipped: tuple[str, ...] = ()
+
+    @classmethod
+    def from_arrays(cls, x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "arrays") -> "Dataset":
+        """Copy arrays (numpy or tensors) into a data set.
+
+        x: (N, C, H, W), (N, H, W) or rows (N, D), which become (N, D, 1, 1); uint8 or finite floats.
+        y: (N,) integers from 0. classes: their names, by default "0", "1", ...
+        Raises PellucidError for any other shape, dtype or value.
+        """
+        x, y = _tensor(x, "x"), _tensor(y, "y")
+        if x.dtype != torch.uint8 and not x.is_floating_point():
+            raise PellucidError(f"x is {_dtype(x)}; give images as uint8 (0..255) or floats (0..1)")
+        if y.is_floating_point() or y.is_complex():
+            raise PellucidError(f"y is {_dtype(y)}; give labels as integers from 0")
+        if x.ndim == 3:
+            x = x[:, None]
+        elif x.ndim == 2:
+            x = x[:, :, None, None]
+        if x.is_floating_point():
+            x = x.to(torch.float32)
+        y = y.to(torch.int64)
+        if classes is None:
+            classes = [str(k) for k in range(int(y.max()) + 1)] if y.numel() else []
+        return make_dataset(name, x.contiguous(), y, classes)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.y)
+
+    def float_batch(self, indices: Tensor) -> Tensor:
+        """Return the images at `indices` as float32 (n, C, H, W)."""
+        return float_images(self.x.index_select(0, indices))
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
+        """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
+        i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
+        if len(i) and (int(i.min()) < 0 or int(i.max()) >= len(self)):
+            raise PellucidError(
+                f"subset of {self.name}: indices {int(i.min())}..{int(i.max())} are not within 0..{len(self) - 1}"
+            )
+        return make_dataset(self.name, self.x.index_select(0, i), self.y.index_select(0, i), self.classes, self.skipped)
+
+    def split(self, fraction: float, seed: int = 0) -> "Splits":
+        """Hold out `fraction` of every class as the test part; the same seed always gives the same split.
+
+        Inside a class the examples are ordered by `mix(seed, index)`; the first round(fraction * n) go to
+        the test part, but at least one to each side where the class has two. Both parts keep the original
+        order. Raises PellucidError unless 0 < fraction < 1 and both parts get examples.
+        """
+        if not 0 < fraction < 1:
+            raise PellucidError(f"split of {self.name}: fraction is {fraction}; give a number between 0 and 1")
+        held: list[int] = []
+        for label in range(len(self.classes)):
+            members: list[int] = torch.nonzero(self.y == label).flatten().tolist()
+            members.sort(key=lambda i: mix(seed, i))
+            n = int(len(members) * fraction + 0.5)
+            held += members[: min(max(n, 1), len(members) - 1)] if len(members) > 1 else []
+        if not held:
+            raise PellucidError(f"{self.name} cannot be split: no class has two examples")
+        test = torch.zeros(len(self), dtype=torch.bool)
+        test[held] = True
+        return Splits(
+            train=self.subset(torch.nonzero(~test).flatten()), test=self.subset(torch.nonzero(test).flatten())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """A training part and a held-out part with the same classes."""
+
+    train: Dataset
+    test: Dataset
+
+
+def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skipped: tuple[str, ...] = ()) -> Dataset:
+    """Check the arrays and seal them, without a copy, with their checksum.
+
+    Raises PellucidError when there is nothing in them, when lengths differ, when a value is not finite,
+    or when a label has no class.
+    """
+    if x.ndim != 4:
+        raise PellucidError(f"{name}: x has shape {tuple(x.shape)}; give images as (N, C, H, W)")
+    if y.ndim != 1:
+        raise PellucidError(f"{name}: y has shape {tuple(y.shape)}; give one label per image, as (N,)")
+    if len(x) != len(y):
+        raise PellucidError(f"{name}: x has {len(x)} images but y has {len(y)} labels; give one label per image")
+    if x.numel() == 0:
+        raise PellucidError(f"{name}: x has shape {tuple(x.shape)}, which holds no values; give some images")
+    if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+        bad = int(torch.nonzero(~torch.isfinite(x).flatten(1).all(dim=1))[0])
+        raise PellucidError(f"{name}: image {bad} holds NaN or infinity; clean the values first")
+    if int(y.min()) < 0 or int(y.max()) >= len(classes):
+        raise PellucidError(
+            f"{name}: labels span {int(y.min())}..{int(y.max())} but there are {len(classes)} classes; "
+            f"labels must be 0..{len(classes) - 1}"
+        )
+    return Dataset(name, x, y, tuple(classes), _checksum(x, y), skipped)
+
+
+def _checksum(x: Tensor, y: Tensor) -> str:
+    digest = hashlib.sha256(f"{_dtype(x)}{tuple(x.shape)}".encode())
+    for array in (x, y):
+        digest.update(array.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().clone()
+    try:
+        return torch.tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise PellucidError(f"{what} is not an array of numbers: {' '.join(str(error).split())}") from error
+
+
+def _dtype(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")

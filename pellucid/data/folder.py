@@ -1,0 +1,168 @@
+"""Image folders: one subfolder per class, in a folder or inside a zip, whole or in train and test parts."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import Dataset, Splits, make_dataset
+from pellucid.data.images import Mode, check_format, decode, strict_warnings
+from pellucid.data.tree import Tree, open_tree
+from pellucid.errors import PellucidError
+
+OnError = Literal["raise", "skip"]
+TRAIN = "train"
+HELD_OUT = ("test", "val", "valid", "validation")  # the first that exists is the test part
+MEMORY_LIMIT = 16 << 30  # bytes of decoded images
+_TEST_FRACTION = 0.2
+_WORKERS = 2  # Pillow decodes without holding the interpreter's lock
+_AHEAD = 512  # files per round, so that a fault stops the work soon
+
+
+def load_folder(
+    path: str | os.PathLike[str],
+    size: tuple[int, int] | None = None,
+    mode: Mode = "RGB",
+    on_error: OnError = "raise",
+) -> Dataset:
+    """Load CLASS/IMAGE files, from a folder or a .zip, as one data set in sorted order.
+
+    Every file below a class folder is taken for an image, at any depth; files beside the class folders,
+    hidden files and the litter of desktops are left out. size: (H, W) to resize to; without it all images
+    must have one size. on_error="skip" leaves out unreadable images and lists them in `skipped`.
+    Raises PellucidError, naming the file, for an unreadable image, and for a tree without classes.
+    """
+    _check(size, mode, on_error)
+    with open_tree(path) as tree:
+        root = _root(tree)
+        parts = _parts(tree, root)
+        if TRAIN in parts:
+            raise PellucidError(f"{path} has a folder {TRAIN!r} beside its classes; load it with load_splits")
+        return _load(tree, root, _classes(tree, root), size, mode, on_error)
+
+
+def load_splits(
+    path: str | os.PathLike[str],
+    size: tuple[int, int] | None = None,
+    mode: Mode = "RGB",
+    on_error: OnError = "raise",
+) -> Splits:
+    """Load an image folder (see `load_folder`) in two parts.
+
+    With train/CLASS/IMAGE the test part is test/, else val/, else a fifth of each class of train/; a plain
+    CLASS/IMAGE tree is split likewise. Raises PellucidError as `load_folder`, and for a class that only the
+    test part knows.
+    """
+    _check(size, mode, on_error)
+    with open_tree(path) as tree:
+        root = _root(tree)
+        parts = _parts(tree, root)
+        if TRAIN not in parts:
+            return _load(tree, root, _classes(tree, root), size, mode, on_error).split(_TEST_FRACTION)
+        below = f"{root}{TRAIN}/"
+        classes = _classes(tree, below)
+        train = _load(tree, below, classes, size, mode, on_error)
+        held_out = next((part for part in HELD_OUT if part in parts), None)
+        if held_out is None:
+            return train.split(_TEST_FRACTION)
+        below = f"{root}{held_out}/"
+        unknown = sorted(set(_classes(tree, below)) - set(classes))
+        if unknown:
+            raise PellucidError(f"{tree.where(below + unknown[0])} is a class that {TRAIN}/ lacks; add it there")
+        test = _load(tree, below, classes, size, mode, on_error)
+    if train.x.shape[1:] != test.x.shape[1:]:
+        raise PellucidError(
+            f"{path}: training images are {_hw(train.x)} but test images are {_hw(test.x)}; give a size"
+        )
+    return Splits(train, test)
+
+
+def _check(size: tuple[int, int] | None, mode: str, on_error: str) -> None:
+    check_format(size, mode)
+    if on_error not in ("raise", "skip"):
+        raise PellucidError(f"unknown on_error {on_error!r}; give 'raise' or 'skip'")
+
+
+def _root(tree: Tree) -> str:
+    """Return the one folder that a zip was wrapped in, as a prefix, else ""."""
+    tops = {name.split("/", 1)[0] for name in tree.names}
+    deep = all(name.count("/") >= 2 for name in tree.names)
+    wrapped = len(tops) == 1 and deep and not tops & {TRAIN, *HELD_OUT}
+    # CLASS/folder/IMAGE with a single class looks the same; one class is nothing to learn from.
+    return f"{tops.pop()}/" if wrapped else ""
+
+
+def _parts(tree: Tree, root: str) -> set[str]:
+    """Return the names of the folders at the top that hold class folders."""
+    below = (name.removeprefix(root) for name in tree.names)
+    return {name.split("/", 1)[0] for name in below if name.count("/") >= 2}
+
+
+def _classes(tree: Tree, root: str) -> tuple[str, ...]:
+    below = (name.removeprefix(root) for name in tree.names if name.startswith(root))
+    classes = sorted({name.split("/", 1)[0] for name in below if "/" in name})
+    if not classes:
+        raise PellucidError(f"{tree.where(root)} has no class folders; lay it out as CLASS/IMAGE")
+    return tuple(classes)
+
+
+def _load(
+    tree: Tree, root: str, classes: tuple[str, ...], size: tuple[int, int] | None, mode: Mode, on_error: OnError
+) -> Dataset:
+    label = {name: k for k, name in enumerate(classes)}
+    names = [n for n in tree.names if n.startswith(root) and "/" in n.removeprefix(root)]
+    x, kept, skipped = _pictures(tree, names, size, mode, on_error)
+    y = torch.tensor([label[n.removeprefix(root).split("/", 1)[0]] for n in kept], dtype=torch.int64)
+    return make_dataset(tree.where(root).rstrip("/:"), x, y, classes, skipped)
+
+
+def _pictures(
+    tree: Tree, names: Sequence[str], size: tuple[int, int] | None, mode: Mode, on_error: OnError
+) -> tuple[Tensor, list[str], tuple[str, ...]]:
+    """Decode all files in order: (N, C, H, W), the names in it, and the names left out."""
+
+    def picture(name: str) -> Tensor | PellucidError:
+        try:
+            return decode(tree.read(name), tree.where(name), size, mode)
+        except PellucidError as error:
+            return error
+
+    x = torch.empty(0)
+    kept: list[str] = []
+    skipped: list[str] = []
+    with strict_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
+        todo = iter(names)
+        while some := list(islice(todo, _AHEAD)):
+            for name, image in zip(some, pool.map(picture, some), strict=True):
+                if isinstance(image, PellucidError):
+                    if on_error == "raise":
+                        raise image
+                    skipped.append(tree.where(name))
+                    continue
+                if not kept:
+                    x = _room(tree, len(names), image)
+                if image.shape != x.shape[1:]:
+                    raise PellucidError(
+                        f"{tree.where(name)} is {_hw(image)} but {tree.where(kept[0])} is {_hw(x)}; give a size"
+                    )
+                x[len(kept)] = image
+                kept.append(name)
+    if not kept:
+        raise PellucidError(
+            f"{tree.path}: none of its {len(names)} images can be read, {skipped[0]} first; replace them"
+        )
+    return x[: len(kept)].contiguous(), kept, tuple(skipped)
+
+
+def _room(tree: Tree, n: int, image: Tensor) -> Tensor:
+    if n * image.numel() > MEMORY_LIMIT:
+        raise PellucidError(f"{tree.path}: {n} images of {_hw(image)} do not fit into memory; give a smaller size")
+    return torch.empty((n, *image.shape), dtype=torch.uint8)
+
+
+def _hw(x: Tensor) -> str:
+    return f"{x.shape[-2]}x{x.shape[-1]}"

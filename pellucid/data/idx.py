@@ -1,0 +1,108 @@
+"""The idx format of MNIST: a magic number, big-endian dimensions, then the values; raw or gzipped."""
+
+import gzip
+import hashlib
+import io
+import math
+import os
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+# The third byte of the magic number names the type, the fourth the number of dimensions.
+_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+_CODES = {
+    torch.uint8: 0x08,
+    torch.int8: 0x09,
+    torch.int16: 0x0B,
+    torch.int32: 0x0C,
+    torch.float32: 0x0D,
+    torch.float64: 0x0E,
+}
+_LIMIT = 4 << 30  # bytes of values
+_DEFLATE_RATIO = 1032  # no deflate stream expands further than this
+_DIMENSIONS = 8
+_PIECE = 1 << 20  # bytes read at a time, so that memory grows only with what is really there
+
+
+def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
+    """Read an idx file (gzipped or not, told by its content) into a tensor of its own shape and type.
+
+    The size that the header declares is checked against the file before anything is allocated, and no more
+    than that is ever decompressed. sha256: when given, of the uncompressed file, compared before returning.
+    Raises PellucidError, naming the file, for anything but a whole idx file with the right checksum.
+    Format: LeCun, Cortes, Burges, "The MNIST database of handwritten digits".
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give an idx file")
+    try:
+        with path.open("rb") as raw:
+            size = os.fstat(raw.fileno()).st_size
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if not zipped:
+                return _read(raw, path, size, sha256)
+            with gzip.GzipFile(fileobj=raw) as stream:
+                return _read(stream, path, size * _DEFLATE_RATIO, sha256)
+    except (OSError, EOFError, zlib.error) as error:
+        raise PellucidError(f"{path} cannot be read ({error}); download it again") from error
+
+
+def _read(stream: io.BufferedIOBase, path: Path, most: int, sha256: str) -> Tensor:
+    magic = _exactly(stream, 4, path)
+    if magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= _DIMENSIONS:
+        raise PellucidError(f"{path} is not an idx file: its magic number is {magic.hex()}")
+    header = _exactly(stream, 4 * magic[3], path)
+    shape = [int(n) for n in np.frombuffer(header, ">u4")]
+    dtype = np.dtype(_TYPES[magic[2]])
+    size = math.prod(shape) * dtype.itemsize
+    if size > min(_LIMIT, most):
+        raise PellucidError(f"{path} declares shape {tuple(shape)}, more than such a file can hold; download it again")
+    values = _exactly(stream, size, path)
+    if stream.read(1):
+        raise PellucidError(f"{path} goes on after the {size} bytes that its header declares; download it again")
+    digest = hashlib.sha256(magic + header)
+    digest.update(values)
+    if sha256 and digest.hexdigest() != sha256:
+        raise PellucidError(f"{path} has the wrong checksum, it is not the published file; download it again")
+    array = np.frombuffer(values, dtype.newbyteorder(">")).astype(dtype, copy=False).reshape(shape)
+    return torch.from_numpy(array)
+
+
+def _exactly(stream: io.BufferedIOBase, size: int, path: Path) -> bytearray:
+    buffer = bytearray(size)
+    view, done = memoryview(buffer), 0
+    while done < size:
+        n = stream.readinto(view[done : done + _PIECE])
+        if not n:
+            raise PellucidError(f"{path} is truncated: {size - done} bytes are missing; download it again")
+        done += n
+    return buffer
+
+
+def write_idx(path: str | os.PathLike[str], tensor: Tensor) -> None:
+    """Write a tensor as an idx file, gzipped when the name ends in .gz; the file appears whole or not at all.
+
+    Raises PellucidError for a type or shape that idx cannot hold, or when the place cannot be written.
+    """
+    path = Path(path)
+    code = _CODES.get(tensor.dtype)
+    if code is None or not 1 <= tensor.ndim <= _DIMENSIONS:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise PellucidError(f"{path}: idx cannot hold {kind} of shape {tuple(tensor.shape)}; convert it first")
+    array = tensor.detach().cpu().contiguous().numpy()
+    data = bytes([0, 0, code, tensor.ndim]) + np.array(tensor.shape, ">u4").tobytes()
+    data += array.astype(array.dtype.newbyteorder(">")).tobytes()
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise PellucidError(f"{path} cannot be written ({error.strerror}); choose another place") from error

@@ -1,0 +1,167 @@
+"""One picture file, or its bytes, as a uint8 tensor: everything is checked before it is decoded."""
+
+import contextlib
+import io
+import logging
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+Mode = Literal["RGB", "L"]
+FILE_LIMIT = 200 << 20  # bytes
+PIXEL_LIMIT = 64_000_000
+
+# The readers are called by name, not through Image.open, which would try formats nobody listed and would
+# print a warning about large images before we could refuse them.
+_READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
+    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+    (b"GIF87a", GifImagePlugin.GifImageFile),
+    (b"GIF89a", GifImagePlugin.GifImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
+    *((b"P%d" % kind, PpmImagePlugin.PpmImageFile) for kind in range(1, 7)),
+    (b"II*\0", TiffImagePlugin.TiffImageFile),
+    (b"MM\0*", TiffImagePlugin.TiffImageFile),
+)
+FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or uncompressed TIFF"
+
+# What Pillow's readers raise on damaged files, warnings included (they are errors here).
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
+    AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,
+    UnidentifiedImageError, Image.DecompressionBombError, Warning,
+)  # fmt: skip
+
+
+def load_image(
+    source: str | os.PathLike[str] | bytes, name: str = "", size: tuple[int, int] | None = None, mode: Mode = "RGB"
+) -> Tensor:
+    """Read a picture into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
+
+    source: a file or its bytes; name: what errors call it. size: (H, W) to resize to. The EXIF orientation
+    is applied, transparency lies on white, 16-bit grey keeps its upper 8 bits, and of an animation the first
+    frame is taken. Raises PellucidError, naming the file, for anything that is not a whole picture in one of
+    the known formats with at most 64 million pixels.
+    """
+    check_format(size, mode)
+    with strict_warnings():
+        return decode(source, name or (str(source) if not isinstance(source, bytes) else "image"), size, mode)
+
+
+def check_format(size: tuple[int, int] | None, mode: str) -> None:
+    """Raise PellucidError unless mode is "RGB" or "L" and size is (H, W) in pixels or None."""
+    if mode not in ("RGB", "L"):
+        raise PellucidError(f"unknown image mode {mode!r}; give 'RGB' or 'L'")
+    if size is not None and not (len(size) == 2 and min(size) >= 1 and size[0] * size[1] <= PIXEL_LIMIT):
+        raise PellucidError(f"image size {size} is not possible; give (height, width) in pixels")
+
+
+@contextlib.contextmanager
+def strict_warnings() -> Iterator[None]:
+    """Turn Pillow's warnings about damaged files into errors; not to be entered from several threads.
+
+    What it logs besides raising does not reach the terminal, unless logging is set up to show it.
+    """
+    log, handler = logging.getLogger("PIL"), logging.NullHandler()
+    log.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            warnings.simplefilter("error", RuntimeWarning)
+            yield
+    finally:
+        log.removeHandler(handler)
+
+
+def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: Mode) -> Tensor:
+    """Do the work of `load_image`, from any thread, inside `strict_warnings`."""
+    data = source if isinstance(source, bytes) else read_file(Path(source))
+    if not data:
+        raise PellucidError(f"{name} is empty; replace it by a picture")
+    reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
+    if reader is None:
+        raise PellucidError(f"{name} is not a picture that can be read; give {FORMATS}")
+    try:
+        with reader(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > PIXEL_LIMIT:
+                raise PellucidError(
+                    f"{name} declares {width}x{height} pixels, above the limit of {PIXEL_LIMIT}; make it smaller"
+                )
+            if any(tile[0] == "libtiff" for tile in image.tile):
+                # That library prints its complaints, and passes over some damage without an error.
+                raise PellucidError(f"{name} is a compressed TIFF, which is not read; save it as PNG")
+            if image.format == "PNG":
+                _check_png(data)
+            image.load()
+            picture = _flatten(ImageOps.exif_transpose(image), mode)
+            if size is not None and picture.size != (size[1], size[0]):
+                picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            array = np.array(picture)  # (H, W) or (H, W, 3)
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it") from error
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def read_file(path: Path, limit: int = FILE_LIMIT) -> bytes:
+    """Return the bytes of a file; PellucidError when it is missing, no file, unreadable or above `limit`."""
+    try:
+        if not path.is_file():
+            raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give a picture file")
+        if path.stat().st_size > limit:
+            raise PellucidError(f"{path} has {path.stat().st_size} bytes, above the limit of {limit}; make it smaller")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
+        raise PellucidError(f"{path} cannot be read ({error}); give a picture file") from error
+
+
+def _check_png(data: bytes) -> None:
+    """Raise ValueError unless every chunk up to IEND has its CRC: Pillow leaves those of the pixels unread."""
+    at, kind = 8, b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        (crc,) = struct.unpack_from(">I", data, at + 8 + length)
+        if zlib.crc32(data[at + 4 : at + 8 + length]) != crc:
+            raise ValueError(f"the checksum of chunk {kind.decode('ascii', 'replace')!r} is wrong")
+        at += 12 + length
+
+
+def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
+    """Convert any Pillow mode to RGB or L, with transparency on white."""
+    if image.mode == "F":
+        raise ValueError("32-bit floats; convert it to 8 bits")
+    if image.mode.startswith("I"):  # "I" and "I;16...": 16-bit grey
+        values = np.array(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError("32-bit integers; convert it to 8 bits")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert(mode)

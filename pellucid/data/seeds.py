@@ -1,0 +1,25 @@
+"""Seeds for every random stream of the data package, mixed from small integers."""
+
+import torch
+
+_MASK = (1 << 64) - 1
+
+
+def mix(*parts: int) -> int:
+    """Fold integers into one 64-bit seed: h = splitmix64(h XOR part) for each part in turn, from h = 0.
+
+    The same parts always give the same seed, on every machine and with every version of the libraries.
+    Source: Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators".
+    """
+    h = 0
+    for part in parts:
+        h = ((h ^ (part & _MASK)) + 0x9E3779B97F4A7C15) & _MASK
+        h = ((h ^ (h >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        h = ((h ^ (h >> 27)) * 0x94D049BB133111EB) & _MASK
+        h ^= h >> 31
+    return h
+
+
+def generator(*parts: int) -> torch.Generator:
+    """Return a CPU generator that is seeded with `mix(*parts)`."""
+    return torch.Generator().manual_seed(mix(*parts))

@@ -1,0 +1,123 @@
+"""The files below a folder or inside a zip, seen the same way: sorted names, and bytes on demand."""
+
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from pellucid.data.images import FILE_LIMIT, read_file
+from pellucid.errors import PellucidError
+
+_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_DEFLATE_RATIO = 1032  # deflate expands no further; bzip2 and lzma can, and are refused above it
+
+# What zipfile raises on damaged members; RuntimeError covers unknown compression and encryption.
+_DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
+
+
+class Tree(Protocol):
+    """Files by their paths relative to a root; hidden files and the litter of desktops are not listed."""
+
+    path: Path
+    names: tuple[str, ...]  # sorted, with "/" between the parts
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one file; PellucidError when they cannot be read or are too many."""
+        ...
+
+    def where(self, name: str) -> str:
+        """Return how errors call that file."""
+        ...
+
+
+@contextmanager
+def open_tree(path: str | os.PathLike[str]) -> Iterator[Tree]:
+    """Open a folder or a .zip; PellucidError when it is neither, damaged or encrypted."""
+    path = Path(path)
+    if path.is_dir():
+        yield FolderTree(path)
+    elif path.is_file():
+        tree = ZipTree(path)
+        try:
+            yield tree
+        finally:
+            tree.close()
+    else:
+        raise PellucidError(f"{path} is missing; give a folder of images or a .zip of one")
+
+
+class FolderTree:
+    """The files below a folder; links to folders are followed at the first level only."""
+
+    path: Path
+    names: tuple[str, ...]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            tops = sorted(path.iterdir())
+            below = [top.rglob("*") if top.is_dir() else (top,) for top in tops]
+            files = [file.relative_to(path).as_posix() for group in below for file in group if not file.is_dir()]
+        except OSError as error:
+            raise PellucidError(f"{path} cannot be listed ({error}); check its permissions") from error
+        self.names = tuple(sorted(name for name in files if _wanted(name)))
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one file."""
+        return read_file(self.path / name)
+
+    def where(self, name: str) -> str:
+        """Return the path of that file."""
+        return str(self.path / name)
+
+
+class ZipTree:
+    """The members of a zip file, read in place: nothing is extracted."""
+
+    path: Path
+    names: tuple[str, ...]
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with ExitStack() as stack:
+                self._zip = stack.enter_context(zipfile.ZipFile(path))
+                self._members = {i.filename: i for i in self._zip.infolist() if not i.is_dir() and _wanted(i.filename)}
+                if len({i.filename for i in self._zip.infolist()}) != len(self._zip.infolist()):
+                    raise PellucidError(f"{path} holds two files of the same name; make the zip again")
+                stack.pop_all()
+        except _DAMAGE as error:
+            raise PellucidError(f"{path} is not a readable zip file ({error}); make it again") from error
+        self.names = tuple(sorted(self._members))
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of one member, at most `FILE_LIMIT`, with its CRC checked."""
+        info = self._members[name]
+        if info.flag_bits & 1:
+            raise PellucidError(f"{self.where(name)} is encrypted; make the zip without a password")
+        if info.file_size > min(FILE_LIMIT, max(info.compress_size, 1) * _DEFLATE_RATIO):
+            raise PellucidError(f"{self.where(name)} declares {info.file_size} bytes, too many to unpack; replace it")
+        try:
+            with self._zip.open(info) as member:
+                data = member.read(info.file_size + 1)
+        except _DAMAGE as error:
+            raise PellucidError(f"{self.where(name)} cannot be unpacked ({error}); make the zip again") from error
+        if len(data) != info.file_size:
+            raise PellucidError(f"{self.where(name)} is not as long as the zip declares; make the zip again")
+        return data
+
+    def where(self, name: str) -> str:
+        """Return `FILE.zip:MEMBER`."""
+        return f"{self.path}:{name}"
+
+    def close(self) -> None:
+        """Close the zip file."""
+        self._zip.close()
+
+
+def _wanted(name: str) -> bool:
+    return not any(part.startswith(".") or part in _LITTER for part in PurePosixPath(name).parts)

@@ -1,0 +1,32 @@
+"""Losses: one per file, each with its value and its gradient."""
+
+from pellucid.losses.base import Loss
+from pellucid.losses.binary_cross_entropy import BinaryCrossEntropy
+from pellucid.losses.hinge import Hinge
+from pellucid.losses.huber import Huber
+from pellucid.losses.l1 import L1
+from pellucid.losses.nll import NegativeLogLikelihood
+from pellucid.losses.quadratic import Quadratic
+from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
+
+LOSSES: dict[str, type[Loss]] = {
+    "quadratic": Quadratic,
+    "l1": L1,
+    "huber": Huber,
+    "binary_cross_entropy": BinaryCrossEntropy,
+    "softmax_cross_entropy": SoftmaxCrossEntropy,
+    "nll": NegativeLogLikelihood,
+    "hinge": Hinge,
+}
+
+__all__ = [
+    "L1",
+    "LOSSES",
+    "BinaryCrossEntropy",
+    "Hinge",
+    "Huber",
+    "Loss",
+    "NegativeLogLikelihood",
+    "Quadratic",
+    "SoftmaxCrossEntropy",
+]

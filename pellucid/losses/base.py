@@ -1,0 +1,80 @@
+"""The contract of every loss: its value and its gradient, side by side."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
+
+Reduction = Literal["mean", "batch", "sum"]
+HALF = (torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Loss(ABC):
+    """What a network is trained to make small: a frozen value that holds hyperparameters only."""
+
+    def __call__(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss as a 0-d tensor, and its gradient with respect to `y` in y's shape and dtype.
+
+        y is (N, ...). Half-precision outputs are compared in float32, and so is the value. Nothing is written into
+        `y` or `target`. Raises PellucidError where the target's shape or a class index does not fit.
+        """
+        if y.dtype in HALF:
+            value, dy = self.compute(y.float(), target)
+            return value, dy.to(y.dtype)
+        return self.compute(y, target)
+
+    @abstractmethod
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy) for outputs in float32 or float64."""
+
+    @abstractmethod
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Raise PellucidError unless all `targets` (n, ...) of a data set suit a network that puts out `outputs`.
+
+        `outputs` is without the batch axis. Called once for each data set, because it reads every target.
+        """
+
+    @abstractmethod
+    def predict(self, y: Tensor) -> Tensor:
+        """Return what the network's output means to people: numbers, probabilities or scores."""
+
+
+def check_reduction(loss: Loss, reduction: str) -> None:
+    """Require one of the known reductions."""
+    if reduction not in get_args(Reduction):
+        known = ", ".join(get_args(Reduction))
+        raise PellucidError(f"{type(loss).__name__}: reduction must be one of {known}, not {reduction!r}")
+
+
+def check_positive(loss: Loss, **values: float) -> None:
+    """Require numbers above 0."""
+    for name, value in values.items():
+        if not (isinstance(value, int | float) and 0 < value < float("inf")):
+            raise PellucidError(f"{type(loss).__name__}: {name} must be a number above 0, not {value!r}")
+
+
+def shares(reduction: str, y: Tensor) -> int:
+    """Return by how many the sum over all outputs of all examples is divided."""
+    if reduction == "batch":
+        return y.shape[0]
+    return y.numel() if reduction == "mean" else 1
+
+
+@lru_cache(maxsize=64)
+def fraction(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
+    """Return numerator / denominator as a 0-d tensor on the CPU, which every device takes for a plain number.
+
+    Kept between calls: PyTorch multiplies by such a tensor twice as fast as by a Python number, which it would wrap
+    anew each time.
+    """
+    if denominator == 0:
+        raise PellucidError("loss: a batch without examples has no loss; leave it out")
+    with torch.inference_mode(False):  # usable inside and outside inference mode
+        return torch.tensor(numerator / denominator, dtype=dtype)

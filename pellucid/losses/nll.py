@@ -1,0 +1,41 @@
+"""The negative log-likelihood."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Shape
+from pellucid.losses.base import Loss
+from pellucid.losses.targets import check_classes, check_weights, pick
+
+
+@dataclass(frozen=True)
+class NegativeLogLikelihood(Loss):
+    """The mean of -y at the target's class, y being log-probabilities: for networks that end in LogSoftmax.
+
+    y is (N, C) or (N, C, ...), targets are integer classes (N, ...). With `class_weights`, one for each class, it is
+    the mean weighted by the targets' classes. Positions of class `ignore` cost nothing and are not counted.
+    Source: Goodfellow, Bengio and Courville 2016, section 5.5.
+    """
+
+    class_weights: tuple[float, ...] | None = None
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for weights that are not positive."""
+        check_weights(self, self.class_weights)
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore)
+        share = weight / total  # (N, 1, ...)
+        return -(y.gather(1, index) * share).sum(), torch.zeros_like(y).scatter_(1, index, -share)
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Require classes that exist."""
+        check_classes(self, outputs, targets, self.class_weights, self.ignore)
+
+    def predict(self, y: Tensor) -> Tensor:
+        """Return the probability of each class."""
+        return y.exp()

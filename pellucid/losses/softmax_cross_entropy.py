@@ -1,0 +1,134 @@
+"""The cross-entropy of one class among several."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
+from pellucid.losses.base import Loss, fraction
+from pellucid.losses.targets import (
+    MANY,
+    check_classes,
+    check_weights,
+    class_table,
+    one_hot,
+    pick,
+    wrong_weights,
+)
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy(Loss):
+    """The cross-entropy of a = softmax(y) over axis 1: C = -1/n Σ ln a_t, dy = (a - t) / n.
+
+    It contains the softmax, so the network ends without one. y is (N, C) or (N, C, ...), n counts the positions;
+    targets are integer classes (N, ...) or probabilities of y's shape. `label_smoothing` e replaces a target t by
+    (1 - e) t + e / C. `class_weights`, one for each class, multiply every class's term; with integer targets the sum
+    is then divided by the sum of the targets' weights, with probabilities by n. Positions of class `ignore` cost
+    nothing and are not counted.
+    Source: Nielsen 2015, equations 78 to 82; smoothing: Szegedy et al. 2016, section 7.
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    ignore: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a smoothing outside [0, 1] or weights that are not positive."""
+        if not 0 <= self.label_smoothing <= 1:
+            raise PellucidError(
+                f"SoftmaxCrossEntropy: label_smoothing must be from 0 to 1, not {self.label_smoothing!r}"
+            )
+        check_weights(self, self.class_weights)
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        if target.is_floating_point():
+            return self._against(y, self._soft(y, target))
+        if self.label_smoothing:
+            return self._against(y, self._smooth(y, target))
+        if self.class_weights is not None or self.ignore is not None or y.dim() != 2 or y.shape[1] > MANY:
+            return self._picked(y, target)
+        return self._plain(y, target)
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Require classes that exist, or rows of probabilities that sum to 1."""
+        if not targets.is_floating_point():
+            check_classes(self, outputs, targets, self.class_weights, self.ignore)
+            return
+        if not outputs or targets.shape[1:] != outputs:
+            raise _not_soft(targets.shape[1:], outputs)
+        if self.class_weights is not None and len(self.class_weights) != outputs[0]:
+            raise wrong_weights(self, len(self.class_weights), outputs[0])
+        sums = targets.float().sum(1)
+        if bool((targets < 0).any()) or not bool(((sums - 1).abs() < 1e-3).all()):
+            raise PellucidError(
+                "SoftmaxCrossEntropy: targets in floating point must be probabilities that sum to 1; "
+                "normalize them, or give integer classes"
+            )
+
+    def predict(self, y: Tensor) -> Tensor:
+        """Return the probability of each class."""
+        return y.softmax(1)
+
+    def _plain(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of one class each, all counting the same: most training, so as few operations as can be."""
+        n = y.shape[0]
+        fraction(1.0, n, y.dtype)  # refuses a batch without examples
+        if target.shape != y.shape[:1]:
+            raise _not_classes(target, y)
+        minus_t = one_hot(self, target, y, -1 / n)  # (N, C), -1/n at the class
+        log_a = y.log_softmax(1)  # (N, C)
+        value = F.nll_loss(log_a, target if target.dtype is torch.int64 else target.long())
+        return value, torch.add(minus_t, log_a.exp(), alpha=1 / n)
+
+    def _picked(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions of one class each, with weights, with some of them ignored."""
+        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore)
+        log_a = y.log_softmax(1)  # (N, C, ...)
+        share = weight / total  # (N, 1, ...)
+        return -(log_a.gather(1, index) * share).sum(), (log_a.exp() * share).scatter_add(1, index, -share)
+
+    def _against(self, y: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions of any distribution: C = -Σ w ln a, dy = a Σ w - w, where w is (N, C, ...)."""
+        log_a = y.log_softmax(1)
+        return -(wanted * log_a).sum(), log_a.exp() * wanted.sum(1, keepdim=True) - wanted
+
+    def _smooth(self, y: Tensor, target: Tensor) -> Tensor:
+        """Return what each output of integer targets counts, after smoothing and weights: (N, C, ...)."""
+        index, keep, weight, total = pick(self, y, target, self.class_weights, self.ignore)
+        uniform = (self.label_smoothing / y.shape[1]) * keep * self._weights(y)  # (N, C, ...)
+        return uniform.expand_as(y).scatter_add(1, index, (1 - self.label_smoothing) * weight) / total
+
+    def _soft(self, y: Tensor, target: Tensor) -> Tensor:
+        """Return what each output of soft targets counts, after smoothing and weights: (N, C, ...)."""
+        if target.shape != y.shape or y.dim() < 2:
+            raise _not_soft(target.shape, y.shape)
+        target = target.to(y.dtype)
+        if self.label_smoothing:
+            target = target * (1 - self.label_smoothing) + self.label_smoothing / y.shape[1]
+        return target * self._weights(y) * fraction(1.0, y.numel() // y.shape[1], y.dtype)
+
+    def _weights(self, y: Tensor) -> Tensor:
+        """Return the classes' weights in the shape (C, 1, ...) that multiplies y."""
+        table = class_table(self.class_weights or (1.0,) * y.shape[1], y.dtype, y.device)
+        if len(table) != y.shape[1]:
+            raise wrong_weights(self, len(table), y.shape[1])
+        return table.view(-1, *(1,) * (y.dim() - 2))
+
+
+def _not_soft(given: Shape, outputs: Shape) -> PellucidError:
+    return PellucidError(
+        f"SoftmaxCrossEntropy: targets in floating point of shape {tuple(given)} do not fit outputs of shape "
+        f"{tuple(outputs)}; give a probability for each output, or integer classes"
+    )
+
+
+def _not_classes(target: Tensor, y: Tensor) -> PellucidError:
+    return PellucidError(
+        f"SoftmaxCrossEntropy: targets of shape {tuple(target.shape)} do not fit outputs of shape "
+        f"{tuple(y.shape)}; give one integer class for each row"
+    )

@@ -1,0 +1,170 @@
+"""Targets: class indices to one-hot rows, weights by class, and the checks that losses share."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
+
+MANY = 1024  # above as many classes an identity matrix is too big to keep
+
+
+class Picks(NamedTuple):
+    """The class of every position, and how much each position counts; y is (N, C, ...).
+
+    `classes`, `keep` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...); `total` is the
+    sum of `weight`, never 0.
+    """
+
+    classes: Tensor
+    keep: Tensor
+    weight: Tensor
+    total: Tensor
+
+
+def numbers(loss: object, y: Tensor, target: Tensor) -> Tensor:
+    """Return the target as numbers of y's shape and dtype.
+
+    Where y is (N, C, ...) and the target holds integers of shape (N, ...), these are classes and become one-hot.
+    """
+    if target.shape != y.shape:
+        if not fits_without_classes(y.shape, target):
+            raise PellucidError(
+                f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and type {target.dtype} do not fit "
+                f"outputs of shape {tuple(y.shape)}; give one number for each output, or integer classes"
+            )
+        target = target.unsqueeze(1) if y.shape[1] == 1 else one_hot(loss, target, y)
+    return target if target.dtype is y.dtype else target.to(y.dtype)
+
+
+def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tensor:
+    """Return, for classes (N, ...), `scale` at each one's class and 0 elsewhere: (N, C, ...) of y's dtype."""
+    classes = y.shape[1]
+    flat = target.flatten() if target.dtype is torch.int64 else target.flatten().long()
+    if classes <= MANY:
+        try:
+            rows = scaled_identity(classes, scale, y.dtype, y.device).index_select(0, flat)
+        except IndexError as error:
+            raise out_of_range(loss, target, classes) from error
+    else:
+        if bool(((flat < 0) | (flat >= classes)).any()):
+            raise out_of_range(loss, target, classes)
+        rows = y.new_zeros(len(flat), classes).scatter_(1, flat.unsqueeze(1), scale)
+    return rows if y.dim() == 2 else rows.reshape(*target.shape, classes).movedim(-1, 1)
+
+
+@lru_cache(maxsize=16)
+def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return scale x the identity matrix, kept between calls: nobody may write into it."""
+    with torch.inference_mode(False):  # usable inside and outside inference mode
+        return torch.eye(classes, dtype=dtype, device=device) * scale
+
+
+@lru_cache(maxsize=16)
+def class_table(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the weights of the classes as a tensor, kept between calls: nobody may write into it."""
+    with torch.inference_mode(False):  # usable inside and outside inference mode
+        return torch.tensor(weights, dtype=dtype, device=device)
+
+
+def pick(loss: object, y: Tensor, target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> Picks:
+    """Return which class each position of y (N, C, ...) has, and how much it counts."""
+    if target.shape != y.shape[:1] + y.shape[2:] or is_numbers(target):
+        raise PellucidError(
+            f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and type {target.dtype} do not fit "
+            f"outputs of shape {tuple(y.shape)}; give one integer class for each position"
+        )
+    classes = y.shape[1]
+    table = class_table(weights or (1.0,) * classes, y.dtype, y.device)
+    if len(table) != classes:
+        raise wrong_weights(loss, len(table), classes)
+    target = target.long()
+    keep = torch.ones_like(target, dtype=y.dtype)
+    if ignore is not None:
+        ignored = target == ignore
+        target = target.masked_fill(ignored, 0)
+        keep = keep.masked_fill(ignored, 0)
+    try:
+        weight = table.index_select(0, target.flatten()).view(target.shape) * keep
+    except IndexError as error:
+        raise out_of_range(loss, target, classes) from error
+    total = weight.sum().clamp_min(torch.finfo(y.dtype).tiny)  # a batch of ignored positions costs 0, not 0/0
+    return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1), total)
+
+
+def is_numbers(target: Tensor) -> bool:
+    """Tell numbers from class indices."""
+    return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool
+
+
+def fits_without_classes(shape: Shape, target: Tensor) -> bool:
+    """Tell whether a target without the axis of outputs fits outputs of `shape` (N, C, ...)."""
+    return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not is_numbers(target))
+
+
+def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[float, float] | None = None) -> None:
+    """Require targets that `numbers` accepts: finite numbers, from within[0] to within[1], or classes that exist."""
+    shape = (len(targets), *outputs)
+    if targets.shape != shape and not fits_without_classes(shape, targets):
+        raise PellucidError(
+            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit "
+            f"a network that puts out {tuple(outputs)}; give one number for each output, or integer classes"
+        )
+    if targets.shape != shape and outputs[0] > 1:
+        check_range(loss, targets, outputs[0], None)
+        return
+    if not bool(targets.isfinite().all()):
+        raise PellucidError(f"{type(loss).__name__}: targets must be finite; look for NaN and infinity in the data")
+    if within is not None and not bool(((targets >= within[0]) & (targets <= within[1])).all()):
+        raise PellucidError(
+            f"{type(loss).__name__}: targets must be from {within[0]:g} to {within[1]:g}, not "
+            f"{targets.min().item():g} to {targets.max().item():g}; rescale them"
+        )
+
+
+def check_classes(
+    loss: object, outputs: Shape, targets: Tensor, weights: tuple[float, ...] | None, ignore: int | None
+) -> None:
+    """Require one class that exists for each position."""
+    if not outputs or targets.shape[1:] != outputs[1:] or is_numbers(targets):
+        raise PellucidError(
+            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit "
+            f"a network that puts out {tuple(outputs)}; give one integer class for each position"
+        )
+    if weights is not None and len(weights) != outputs[0]:
+        raise wrong_weights(loss, len(weights), outputs[0])
+    check_range(loss, targets, outputs[0], ignore)
+
+
+def check_range(loss: object, targets: Tensor, classes: int, ignore: int | None) -> None:
+    """Require classes from 0 to classes - 1, or `ignore`."""
+    kept = targets if ignore is None else targets[targets != ignore]
+    if kept.numel() and (int(kept.min()) < 0 or int(kept.max()) >= classes):
+        raise out_of_range(loss, kept, classes)
+
+
+def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
+    """Require None, or a tuple of finite numbers of at least 0 that are not all 0."""
+    if weights is None:
+        return
+    numeric = isinstance(weights, tuple) and all(isinstance(weight, int | float) for weight in weights)
+    if not numeric or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
+        raise PellucidError(
+            f"{type(loss).__name__}: class_weights must be a tuple of numbers of at least 0, not {weights!r}"
+        )
+
+
+def out_of_range(loss: object, targets: Tensor, classes: int) -> PellucidError:
+    """Say which classes do not exist."""
+    return PellucidError(
+        f"{type(loss).__name__}: the targets hold classes {int(targets.min())} to {int(targets.max())}, "
+        f"but the network has outputs for 0 to {classes - 1}; number the classes from 0 or give it more outputs"
+    )
+
+
+def wrong_weights(loss: object, given: int, classes: int) -> PellucidError:
+    """Say that there are too many or too few weights."""
+    return PellucidError(f"{type(loss).__name__}: {given} class_weights for {classes} classes; give one for each class")

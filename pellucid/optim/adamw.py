@@ -1,0 +1,41 @@
+"""Adam with decoupled weight decay."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pellucid.optim import foreach
+from pellucid.optim.adam import adam_step
+from pellucid.optim.base import Optimizer, State, check_range, zeros
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """w ← (1 - lr weight_decay) w, then a step of Adam.
+
+    Only parameters of two dimensions and more decay: weights do, biases and the scales of normalisation do not.
+    Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
+    """
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for numbers below 0, betas outside [0, 1), epsilon not above 0."""
+        check_range(self, lr=self.lr, weight_decay=self.weight_decay)
+        check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
+        check_range(self, open_low=True, epsilon=self.epsilon)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
+        return {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step."""
+        weights = [param for param in params if param.dim() >= 2]
+        if weights:
+            foreach.mul_(weights, 1 - lr * self.weight_decay)
+        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon)

@@ -1,0 +1,109 @@
+"""The contract of every optimizer: from gradients to new parameters, in place."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+# What an optimizer remembers from step to step: tensors in the order of the parameters ("velocity": [...]),
+# and whole numbers ("step": 3). `pack` gives every tensor a name for a weights file.
+State = dict[str, list[Tensor] | int]
+
+
+@dataclass(frozen=True)
+class Optimizer(ABC):
+    """How parameters follow their gradients: a frozen value that holds hyperparameters only.
+
+    `lr` is the base learning rate; a schedule multiplies it, and `update` takes the product.
+    """
+
+    lr: float
+
+    @abstractmethod
+    def init(self, params: list[Tensor]) -> State:
+        """Return what the optimizer remembers before the first step."""
+
+    @abstractmethod
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step with learning rate `lr`: changes `params` and `state` in place, reads `grads`.
+
+        Parameters and gradients are in the same order, of the same shapes, in float32 or float64.
+        """
+
+
+def zeros(params: list[Tensor]) -> list[Tensor]:
+    """Return a tensor of zeros like each parameter."""
+    return [torch.zeros_like(param) for param in params]
+
+
+def tensors_of(state: State, name: str) -> list[Tensor]:
+    """Return the tensors that the state calls `name`, one for each parameter."""
+    tensors = state[name]
+    if isinstance(tensors, int):
+        raise PellucidError(f"optimizer state: {name!r} is a number, not tensors; resume from a whole checkpoint")
+    return tensors
+
+
+def count(state: State) -> int:
+    """Add 1 to the state's number of steps and return it."""
+    step = state["step"]
+    if not isinstance(step, int):
+        raise PellucidError("optimizer state: 'step' is not a number; resume from a whole checkpoint")
+    state["step"] = step + 1
+    return step + 1
+
+
+def pack(state: State, paths: list[str]) -> dict[str, Tensor]:
+    """Return the state as named tensors for a weights file: `velocity.block1.conv.weight`, `step`.
+
+    `paths` are the parameters' paths, in their order.
+    """
+    flat: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if isinstance(value, int):
+            flat[name] = torch.tensor(value)
+        else:
+            flat.update({f"{name}.{path}": tensor for path, tensor in zip(paths, value, strict=True)})
+    return flat
+
+
+def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
+    """Fill a state fresh from `init` with what `pack` returned, in place.
+
+    Raises PellucidError for tensors that are missing, unknown or of another shape or type.
+    """
+    expected = pack(state, paths)
+    if expected.keys() != flat.keys():
+        odd = sorted(expected.keys() ^ flat.keys())[0]
+        what = "missing" if odd in expected else "unknown"
+        raise PellucidError(f"optimizer state: {odd!r} is {what}; resume with the optimizer and network that saved it")
+    for name, tensor in expected.items():
+        if tensor.shape != flat[name].shape or tensor.dtype != flat[name].dtype:
+            raise PellucidError(
+                f"optimizer state: {name!r} is {tuple(flat[name].shape)} {flat[name].dtype}, not "
+                f"{tuple(tensor.shape)} {tensor.dtype}; resume with the optimizer and network that saved it"
+            )
+    for name, value in state.items():
+        if isinstance(value, int):
+            state[name] = int(flat[name])
+        else:
+            for path, tensor in zip(paths, value, strict=True):
+                tensor.copy_(flat[f"{name}.{path}"])
+
+
+def check_range(
+    optimizer: object, low: float = 0.0, high: float = float("inf"), open_low: bool = False, **values: float
+) -> None:
+    """Require numbers from `low` (or above it) to below `high`."""
+    for name, value in values.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not low <= value < high or (open_low and value == low):
+            least = "above" if open_low else "of at least"
+            most = "" if high == float("inf") else f" and below {high:g}"
+            raise PellucidError(
+                f"{type(optimizer).__name__}: {name} must be a number {least} {low:g}{most}, not {value!r}"
+            )

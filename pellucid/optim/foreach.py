@@ -1,0 +1,21 @@
+"""PyTorch's operations over lists of tensors: one call for all parameters of a network.
+
+They are private by name, but torch.optim itself stands on them; every use of them goes through this file.
+"""
+# pyright: reportPrivateImportUsage=false
+
+import torch
+
+add_ = torch._foreach_add_
+addcdiv_ = torch._foreach_addcdiv_
+addcmul_ = torch._foreach_addcmul_
+clamp_max_ = torch._foreach_clamp_max_
+clamp_min = torch._foreach_clamp_min
+clamp_min_ = torch._foreach_clamp_min_
+div_ = torch._foreach_div_
+lerp_ = torch._foreach_lerp_
+mul_ = torch._foreach_mul_
+norm = torch._foreach_norm
+sign = torch._foreach_sign
+sqrt = torch._foreach_sqrt
+sub_ = torch._foreach_sub_

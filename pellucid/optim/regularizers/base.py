@@ -1,0 +1,63 @@
+"""The contract of every regularizer, and what several of them share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pellucid.optim import foreach
+
+
+def weight_paths(flat: Mapping[str, Tensor]) -> list[str]:
+    """Return the paths of what is regularized: tensors called `weight` with two dimensions or more."""
+    return [path for path, tensor in flat.items() if path.split(".")[-1] == "weight" and tensor.dim() >= 2]
+
+
+@dataclass(frozen=True)
+class Regularizer(ABC):
+    """A wish for small weights, as a term of the cost or, `decoupled` from it, as a shrinking of the weights.
+
+    The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;
+    decoupled, each step shrinks the weights in proportion to the learning rate, whatever the optimizer does.
+    All lists of weights and gradients are in the same order, and not empty.
+    """
+
+    decoupled: bool = field(default=False, kw_only=True)
+
+    @abstractmethod
+    def cost(self, weights: list[Tensor], n: int) -> Tensor:
+        """Return the cost term as a 0-d tensor; where decoupled, it is no part of what training makes small."""
+
+    @abstractmethod
+    def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+        """Add the cost term's gradient to `grads`, in place."""
+
+    @abstractmethod
+    def shrink(self, weights: list[Tensor], lr: float) -> None:
+        """Shrink the weights, in place, by what a decoupled step of learning rate `lr` takes."""
+
+    def before_update(self, weights: list[Tensor], grads: list[Tensor], n: int, lr: float) -> None:
+        """Do what a training step does between sweep and update: shrink where decoupled, else add the gradient."""
+        if self.decoupled:
+            self.shrink(weights, lr)
+        else:
+            self.add_gradient(weights, grads, n)
+
+
+def squares(weights: list[Tensor]) -> Tensor:
+    """Return Σ w² over all weights."""
+    return torch.stack(foreach.norm(weights)).square().sum()
+
+
+def absolutes(weights: list[Tensor]) -> Tensor:
+    """Return Σ |w| over all weights."""
+    return torch.stack(foreach.norm(weights, 1)).sum()
+
+
+def soft_threshold(weights: list[Tensor], reach: float) -> None:
+    """Bring each weight nearer to 0 by `reach`, in place, at most until it is 0."""
+    taken = foreach.clamp_min(weights, -reach)
+    foreach.clamp_max_(taken, reach)
+    foreach.sub_(weights, taken)

@@ -1,0 +1,56 @@
+"""Small picture trees, and the real data sets where they are."""
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.data import data_root
+from tests.data.http_site import Site, serving
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes {name: bytes} as a folder, or as a zip when its name ends in .zip."""
+
+    def write(name: str, files: dict[str, bytes]) -> Path:
+        path = tmp_path / name
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                for file, data in files.items():
+                    archive.writestr(file, data)
+        else:
+            for file, data in files.items():
+                (path / file).parent.mkdir(parents=True, exist_ok=True)
+                (path / file).write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def real() -> Callable[[str], Path]:
+    """Return a function that gives the place of real data, or skips the test."""
+
+    def place(name: str) -> Path:
+        path = data_root() / name
+        if not path.exists():
+            pytest.skip(f"the real data {name} is not at {path}")
+        return path
+
+    return place
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    """Return a picture (7, 9, 3) of seeded noise."""
+    return np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """Return a web server whose manners the test sets."""
+    with serving() as site:
+        yield site

@@ -1,0 +1,128 @@
+"""Affine augmentation against scipy.ndimage, which resamples in its own way."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from pellucid.data.augment import affine, rotate, shear, shift, zoom
+from pellucid.data.augment.affine import affine_map
+from pellucid.data.augment.resample import resample
+from pellucid.data.seeds import generator
+from pellucid.errors import PellucidError
+
+SCIPY_MODE = {"constant": "grid-constant", "nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap"}
+FILLS = tuple(SCIPY_MODE)
+
+
+def smooth_picture(h: int = 11, w: int = 14) -> np.ndarray:
+    return ndimage.gaussian_filter(np.random.default_rng(0).random((h, w)), 1.0).astype(np.float32)
+
+
+def one(angle: float = 0.0, right: float = 0.0, down: float = 0.0, shear: float = 0.0, zoom: float = 1.0):
+    values = [torch.tensor([v], dtype=torch.float32) for v in (angle, shear, zoom)]
+    return affine_map(values[0], torch.tensor([[right, down]], dtype=torch.float32), values[1], values[2])
+
+
+def ours(picture: np.ndarray, fill="constant", value=0.0, **parameters: float) -> np.ndarray:
+    return resample(torch.tensor(picture)[None, None], *one(**parameters), fill=fill, value=value)[0, 0].numpy()
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("angle", [-30.0, 10.0, 90.0, 200.0])
+def test_rotation_is_scipys(fill, angle):
+    picture = smooth_picture()
+    expected = ndimage.rotate(picture, angle, reshape=False, order=1, mode=SCIPY_MODE[fill], cval=0.3)
+    np.testing.assert_allclose(ours(picture, fill, 0.3, angle=angle), expected, atol=2e-5)
+
+
+def test_a_quarter_turn_is_numpys():
+    picture = smooth_picture(9, 9)
+    np.testing.assert_allclose(ours(picture, angle=90), np.rot90(picture), atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize(("right", "down"), [(2.0, 0.0), (-1.5, 3.25), (20.5, -17.0)])
+def test_shift_is_scipys(fill, right, down):
+    picture = smooth_picture()
+    expected = ndimage.shift(picture, (down, right), order=1, mode=SCIPY_MODE[fill], cval=0.3)
+    np.testing.assert_allclose(ours(picture, fill, 0.3, right=right, down=down), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_the_composed_map_is_scipys(fill):
+    """Shear, zoom, rotate, shift as four matrices in scipy's (row, column) order, multiplied and inverted."""
+    picture = smooth_picture()
+    a, s, z, right, down = math.radians(25), math.tan(math.radians(12)), 1.2, 1.5, -2.0
+    turn = np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])  # (row, column), seen anticlockwise
+    forward = turn @ (z * np.eye(2)) @ np.array([[1, 0], [s, 1]])
+    inverse = np.linalg.inv(forward)
+    centre = (np.array(picture.shape) - 1) / 2
+    offset = centre - inverse @ (centre + np.array([down, right]))
+    expected = ndimage.affine_transform(picture, inverse, offset, order=1, mode=SCIPY_MODE[fill], cval=0.3)
+    found = ours(picture, fill, 0.3, angle=25, shear=12, zoom=1.2, right=right, down=down)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_shear_moves_lower_rows_right():
+    picture = np.zeros((5, 9), np.float32)
+    picture[:, 4] = 1
+    found = ours(picture, shear=45.0)
+    np.testing.assert_allclose(found, np.eye(5, 9, 2), atol=1e-5)
+
+
+def test_zoom_enlarges():
+    picture = np.zeros((9, 9), np.float32)
+    picture[3:6, 3:6] = 1
+    assert ours(picture, zoom=2.0).sum() == pytest.approx(4 * 9, rel=0.05)
+
+
+def test_every_picture_has_its_own_map_for_all_its_channels():
+    x = torch.tensor(smooth_picture()).expand(6, 3, 11, 14)
+    y = rotate(x, 40.0, generator(0))
+    assert torch.equal(y[:, 0], y[:, 2])
+    assert all(not torch.allclose(y[0], y[k]) for k in range(1, 6))
+
+
+def test_drawn_parameters_fill_their_range_evenly():
+    """Find the shifts again by the centre of mass of a single spot, and compare with the uniform law."""
+    n, size = 2000, 41
+    x = torch.zeros(n, 1, size, size)
+    x[:, :, 20, 20] = 1
+    y = shift(x, 0.25, generator(1))[:, 0]
+    at = torch.arange(size, dtype=torch.float32) - 20
+    right, down = (y.sum(dim=1) * at).sum(dim=1), (y.sum(dim=2) * at).sum(dim=1)
+    for moved in (right, down):
+        assert 10.0 < moved.abs().max() <= 0.25 * size
+        assert float(moved.mean()) == pytest.approx(0, abs=0.45)  # three standard errors
+        assert float(moved.std()) == pytest.approx(0.25 * size / math.sqrt(3), rel=0.05)
+    assert abs(float(torch.corrcoef(torch.stack((right, down)))[0, 1])) < 0.07
+
+
+def test_angles_stay_in_their_range():
+    x = torch.zeros(500, 1, 41, 41)
+    x[:, :, 20, 35] = 1
+    y = rotate(x, 30.0, generator(2))[:, 0]
+    at = torch.arange(41, dtype=torch.float32) - 20
+    angle = torch.rad2deg(torch.atan2(-(y.sum(dim=2) * at).sum(dim=1), (y.sum(dim=1) * at).sum(dim=1)))
+    assert 28 < float(angle.max()) <= 30.2
+    assert -30.2 <= float(angle.min()) < -28
+
+
+@pytest.mark.parametrize(("alone", "name"), [(rotate, "rotate"), (shift, "shift"), (shear, "shear"), (zoom, "zoom")])
+def test_each_alone_is_the_composed_one_with_only_that(alone, name):
+    x = torch.tensor(smooth_picture())[None, None].repeat(3, 1, 1, 1)
+    assert torch.equal(alone(x, 0.2, generator(5)), affine(x, generator(5), **{name: 0.2}))
+    assert not torch.allclose(alone(x, 0.2, generator(5)), x, atol=1e-6)
+
+
+def test_nothing_asked_changes_nothing():
+    x = torch.tensor(smooth_picture())[None, None]
+    torch.testing.assert_close(affine(x, generator(0)), x)
+
+
+def test_unknown_fill_is_met_with_the_nearest():
+    with pytest.raises(PellucidError, match="did you mean 'reflect'"):
+        rotate(torch.zeros(1, 1, 4, 4), 5.0, generator(0), fill="reflct")  # type: ignore[arg-type]

@@ -1,0 +1,159 @@
+"""Known data sets are loaded by name, and only when their files are the published ones."""
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import CATALOGUE, catalogue, data_root, load, write_idx
+from pellucid.errors import PellucidError
+from tests.data.pictures import picture_bytes
+
+
+def test_digits_need_no_files_and_hold_out_a_fifth(tmp_path):
+    from sklearn.datasets import load_digits
+
+    parts = load("digits", root=tmp_path)
+    assert (len(parts.train), len(parts.test)) == (1438, 359)
+    assert tuple(parts.train.x.shape[1:]) == (1, 8, 8)
+    source = {row.tobytes(): label for row, label in zip(*load_digits(return_X_y=True), strict=True)}
+    for part in (parts.train, parts.test):
+        pixels = (part.x * 16).reshape(-1, 64).double().numpy()
+        assert [source[row.tobytes()] for row in pixels] == part.y.tolist()
+    held = torch.bincount(parts.test.y) / torch.bincount(torch.cat((parts.train.y, parts.test.y)))
+    assert torch.allclose(held, torch.tensor(0.2), atol=0.005)
+    assert parts.test.checksum == load("digits").test.checksum
+
+
+def test_the_table_is_whole():
+    for name, entry in CATALOGUE.items():
+        assert entry.name == name
+        for source in entry.sources:
+            assert source.url.endswith(source.file)
+            assert len(source.md5) == 32
+            assert len(source.sha256) in (0, 64)
+
+
+def idx_set(folder: Path, n: int = 4) -> None:
+    folder.mkdir()
+    for k, source in enumerate(CATALOGUE["fashion-mnist"].sources):
+        values = torch.arange(n) % 10 if k % 2 else torch.full((n, 28, 28), 50 * k)
+        write_idx(folder / source.file, values.to(torch.uint8))
+
+
+def entry_for(folder: Path, monkeypatch: pytest.MonkeyPatch, **sums: str) -> None:
+    """Let the table hold the checksums of the files in `folder`."""
+    import hashlib
+
+    entry = CATALOGUE["fashion-mnist"]
+    sources = []
+    for source in entry.sources:
+        data = (folder / source.file).read_bytes()
+        sha256 = hashlib.sha256(gzip.decompress(data)).hexdigest() if sums else ""
+        sources.append(replace(source, md5=hashlib.md5(data).hexdigest(), sha256=sha256))
+    monkeypatch.setitem(catalogue.CATALOGUE, entry.name, replace(entry, sources=tuple(sources)))
+
+
+@pytest.mark.parametrize("sums", [{}, {"sha256": "known"}])
+def test_idx_sets_are_loaded_and_any_changed_byte_is_seen(tmp_path, monkeypatch, sums):
+    folder = tmp_path / "fashion-mnist"
+    idx_set(folder)
+    entry_for(folder, monkeypatch, **sums)
+    parts = load("fashion-mnist", root=tmp_path)
+    assert tuple(parts.train.x.shape) == (4, 1, 28, 28)
+    assert parts.test.x.unique().tolist() == [100]
+    assert parts.train.y.tolist() == [0, 1, 2, 3]
+    assert parts.train.classes[9] == "ankle boot"
+    write_idx(folder / "t10k-labels-idx1-ubyte.gz", torch.tensor([1, 2, 3, 4], dtype=torch.uint8))
+    with pytest.raises(PellucidError, match=r"t10k-labels-idx1-ubyte\.gz has the wrong checksum"):
+        load("fashion-mnist", root=tmp_path)
+
+
+def test_where_the_content_is_known_the_compression_does_not_matter(tmp_path, monkeypatch):
+    folder = tmp_path / "fashion-mnist"
+    idx_set(folder)
+    entry_for(folder, monkeypatch, sha256="known")
+    for source in CATALOGUE["fashion-mnist"].sources:
+        path = folder / source.file
+        path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1))
+    assert len(load("fashion-mnist", root=tmp_path).train) == 4
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_missing_files_say_where_they_belong(tmp_path, name):
+    with pytest.raises(PellucidError) as info:
+        load(name, root=tmp_path)
+    for words in (f"pellucid data get {name}", str(tmp_path / name / "train-images-idx3-ubyte.gz"), "http"):
+        assert words in str(info.value)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "signs"])
+def test_sets_without_a_site_say_where_they_belong(tmp_path, name):
+    with pytest.raises(PellucidError) as info:
+        load(name, root=tmp_path)
+    assert str(tmp_path / CATALOGUE[name].place) in str(info.value)
+    assert "CLASS/*.jpg" in str(info.value)
+
+
+def test_image_sets_are_loaded_from_the_root(tree, tmp_path):
+    tree("signs", {"train/0/a.png": picture_bytes((9, 9, 9)), "val/0/b.png": picture_bytes((0, 0, 0))})
+    parts = load("signs", root=tmp_path, size=(3, 3), mode="L")
+    assert parts.train.name == "signs"
+    assert parts.train.x.unique().tolist() == [9]
+    assert tuple(parts.test.x.shape) == (1, 1, 3, 3)
+
+
+def test_a_path_is_an_image_folder(tree, tmp_path, monkeypatch):
+    files = {f"{c}/{i}.png": picture_bytes((i, 0, 0)) for c in "ab" for i in range(5)}
+    assert load(str(tree("mine", files))).train.classes == ("a", "b")
+    assert len(load(str(tree("mine.zip", files))).test) == 2
+    monkeypatch.chdir(tmp_path)
+    assert len(load("mine").test) == 2
+    with pytest.raises(PellucidError, match="is missing"):
+        load(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(("name", "meant"), [("mnits", "mnist"), ("fashion", "fashion-mnist"), ("cifar", "cifar10")])
+def test_unknown_names_are_met_with_the_nearest(name, meant):
+    with pytest.raises(PellucidError, match=f"did you mean '{meant}'"):
+        load(name)
+
+
+def test_size_belongs_to_image_folders():
+    with pytest.raises(PellucidError, match="leave out size"):
+        load("digits", size=(16, 16))
+
+
+def test_the_data_root_is_explicit_then_named_then_found_then_cached(tmp_path, monkeypatch):
+    monkeypatch.setenv("PELLUCID_DATA", "/named")
+    assert data_root("/explicit") == Path("/explicit")
+    assert data_root() == Path("/named")
+    monkeypatch.delenv("PELLUCID_DATA")
+    monkeypatch.setattr(catalogue, "__file__", str(tmp_path / "checkout" / "pellucid" / "data" / "catalogue.py"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_root() == Path("/cache/pellucid/data")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert data_root() == Path("/home/me/.cache/pellucid/data")
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    assert data_root() == tmp_path / "shared" / "data"
+
+
+@pytest.mark.real
+def test_mnist(real):
+    real("mnist")
+    parts = load("mnist")
+    assert (len(parts.train), len(parts.test)) == (60000, 10000)
+    assert parts.train.x.dtype == torch.uint8
+    # The constants everybody normalises MNIST with.
+    pixels = parts.train.x.numpy() / np.float64(255)
+    np.testing.assert_allclose([pixels.mean(), pixels.std()], [0.1307, 0.3081], atol=5e-5)
+
+
+@pytest.mark.real
+def test_fashion_mnist(real):
+    real("fashion-mnist")
+    assert torch.bincount(load("fashion-mnist").train.y).tolist() == [6000] * 10

@@ -1,0 +1,135 @@
+"""Hundreds of damaged files of every kind: an error that names the file, or what the file still says.
+
+Where a format carries a checksum (gzip, zip, PNG's chunks), no damage to the contents may pass. Raw idx,
+JPEG, BMP and their like carry none: there a changed pixel is a different picture, which is read as such; the
+catalogue's checksums catch it for known data sets (see test_catalogue).
+"""
+
+import gzip
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.data import load_folder, load_image, read_idx, write_idx
+from pellucid.errors import PellucidError
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+ARRAY = torch.arange(5 * 6 * 7, dtype=torch.int64).reshape(5, 6, 7).to(torch.uint8)
+
+
+def damage(data: bytes, rng: np.random.Generator) -> bytes:
+    """Return data with bits flipped, bytes replaced, a piece cut out, doubled or appended, or the end cut off."""
+    out = bytearray(data)
+    kind = int(rng.integers(6))
+    at = int(rng.integers(len(out)))
+    # Headers are where readers trip: half of the time, aim there.
+    if rng.random() < 0.5:
+        at = int(rng.integers(min(len(out), 64)))
+    end = min(len(out), at + int(rng.integers(1, 9)))
+    if kind == 0:
+        out[at] ^= 1 << int(rng.integers(8))
+    elif kind == 1:
+        out[at:end] = rng.bytes(end - at)
+    elif kind == 2:
+        out[at:end] = b"\xff" * (end - at)
+    elif kind == 3:
+        del out[at:end]
+    elif kind == 4:
+        out[at:at] = out[at:end]
+    else:
+        del out[at:]
+    return bytes(out)
+
+
+def outcome(read: Callable[[], torch.Tensor], path: Path) -> torch.Tensor | None:
+    """Return what is read, or None for an error, which must be one line that names the file."""
+    try:
+        return read()
+    except PellucidError as error:
+        message = str(error)
+    assert path.name in message
+    assert "\n" not in message
+    return None
+
+
+@pytest.mark.parametrize("name", ["damaged.idx", "damaged.idx.gz"])
+def test_idx(tmp_path, name):
+    path, rng = tmp_path / name, np.random.default_rng(1)
+    write_idx(path, ARRAY)
+    whole = path.read_bytes()
+    refused = 0
+    for _ in range(200):
+        data = damage(whole, rng)
+        path.write_bytes(data)
+        found = outcome(lambda: read_idx(path), path)
+        if found is None:
+            refused += 1
+        elif name.endswith(".gz"):
+            assert torch.equal(found, ARRAY)  # only the gzip header's time or name can have changed
+        else:
+            # Length and header agree: it is an idx file of these very values.
+            assert data[4 + 4 * found.ndim :] == found.numpy().tobytes()
+            assert found.numel() * found.element_size() == len(data) - 4 - 4 * found.ndim
+    assert refused > 100
+
+
+def encoded(kind: str) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(PICTURE).save(out, kind)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])
+def test_images(tmp_path, kind, capfd):
+    path, rng = tmp_path / f"damaged.{kind.lower()}", np.random.default_rng(2)
+    whole = encoded(kind)
+    refused = 0
+    for _ in range(150):
+        path.write_bytes(damage(whole, rng))
+        found = outcome(lambda: load_image(path), path)
+        if found is None:
+            refused += 1
+            continue
+        assert found.dtype == torch.uint8
+        assert found.ndim == 3
+        assert found.shape[0] == 3
+        assert found.numel() > 0
+        if kind == "PNG":
+            np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), PICTURE)
+    assert refused > 20
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_zips(tmp_path, method):
+    path, rng = tmp_path / "damaged.zip", np.random.default_rng(3)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name in ("a/1.png", "a/2.png", "b/1.png"):
+            archive.writestr(name, encoded("PNG"))
+    whole = path.read_bytes()
+    expected = load_folder(path)
+    tail = whole.index(b"PK\x01\x02")  # the directory, where names and sizes are
+    refused = 0
+    for k in range(200):
+        data = whole[:tail] + damage(whole[tail:], rng) if k % 2 else damage(whole, rng)
+        path.write_bytes(data)
+        found = outcome(lambda: load_folder(path).x, path)
+        if found is None:
+            refused += 1
+        else:  # what is still listed is what was stored, and it can only have been renamed
+            stored = {picture.numpy().tobytes() for picture in expected.x}
+            assert {picture.numpy().tobytes() for picture in found} <= stored
+    assert refused > 80
+
+
+def test_a_gzip_inside_a_gzip_is_no_idx(tmp_path):
+    path = tmp_path / "twice.gz"
+    write_idx(path, ARRAY)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert outcome(lambda: read_idx(path), path) is None

@@ -1,0 +1,138 @@
+"""Arrays become data sets; what is no data set is refused in one line."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import Dataset, float_images
+from pellucid.errors import PellucidError
+
+RNG = np.random.default_rng(0)
+
+
+def small(n: int = 20, classes: int = 4) -> Dataset:
+    x = RNG.integers(0, 256, (n, 1, 3, 5), dtype=np.uint8)
+    return Dataset.from_arrays(x, np.arange(n) % classes)
+
+
+def test_uint8_images_are_kept_and_float_batches_are_a_255th():
+    x = RNG.integers(0, 256, (6, 3, 4, 5), dtype=np.uint8)
+    data = Dataset.from_arrays(x, [0, 1, 2, 0, 1, 2], classes=["a", "b", "c"])
+    assert data.x.dtype == torch.uint8
+    assert data.classes == ("a", "b", "c")
+    assert len(data) == 6
+    batch = data.float_batch(torch.tensor([4, 1]))
+    np.testing.assert_array_equal(batch.numpy(), x[[4, 1]].astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stored"),
+    [((5, 2), (5, 2, 1, 1)), ((5, 4, 3), (5, 1, 4, 3)), ((5, 3, 4, 2), (5, 3, 4, 2))],
+)
+def test_missing_axes_are_added(shape, stored):
+    assert tuple(Dataset.from_arrays(RNG.random(shape), np.zeros(5, int)).x.shape) == stored
+
+
+def test_float64_becomes_float32_and_labels_int64():
+    data = Dataset.from_arrays(RNG.random((4, 1, 2, 2)), np.array([0, 1, 1, 0], np.uint8))
+    assert (data.x.dtype, data.y.dtype) == (torch.float32, torch.int64)
+    assert data.classes == ("0", "1")
+
+
+def test_arrays_are_copied():
+    x = torch.zeros(2, 1, 2, 2)
+    data = Dataset.from_arrays(x, torch.tensor([0, 1]))
+    x.add_(1)
+    assert float(data.x.sum()) == 0
+
+
+X = np.zeros((3, 1, 2, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (np.zeros((3, 2), np.int64), [0, 1, 0], "int64; give images as uint8"),
+        (np.zeros((3, 1, 1, 2, 2), np.float32), [0, 1, 0], "give images as (N, C, H, W)"),
+        (X, [0, 1], "3 images but y has 2 labels"),
+        (X, [[0], [1], [0]], "one label per image"),
+        (X, [0.0, 1.0, 0.0], "labels as integers"),
+        (X, [0, -1, 0], "labels span -1..0"),
+        (X[:0], np.zeros(0, int), "no values"),
+        (np.where(np.arange(3)[:, None, None, None] == 1, np.nan, X), [0, 1, 0], "image 1 holds NaN"),
+        (np.full_like(X, np.inf), [0, 1, 0], "infinity"),
+        ([["a"]], [0], "x is not an array of numbers"),
+        ([[1.0], [2.0, 3.0]], [0, 1], "x is not an array of numbers"),
+    ],
+)
+def test_bad_arrays_are_refused_in_one_line(x, y, words):
+    with pytest.raises(PellucidError) as info:
+        Dataset.from_arrays(x, y)
+    assert words in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_a_label_without_a_class_is_refused():
+    with pytest.raises(PellucidError, match="2 classes"):
+        Dataset.from_arrays(X, [0, 1, 2], classes=["a", "b"])
+
+
+def test_checksum_is_the_sha256_of_shape_and_bytes():
+    x = RNG.integers(0, 256, (2, 1, 2, 2), dtype=np.uint8)
+    expected = hashlib.sha256(b"uint8(2, 1, 2, 2)" + x.tobytes() + np.array([0, 1], "<i8").tobytes())
+    assert Dataset.from_arrays(x, [0, 1]).checksum == expected.hexdigest()
+    x[1, 0, 1, 1] ^= 1
+    assert Dataset.from_arrays(x, [0, 1]).checksum != expected.hexdigest()
+
+
+def test_subset_takes_the_given_order():
+    data = small()
+    part = data.subset([7, 3])
+    assert torch.equal(part.x, torch.stack([data.x[7], data.x[3]]))
+    assert part.y.tolist() == [3, 3]
+    assert part.checksum != data.checksum
+
+
+@pytest.mark.parametrize("indices", [[20], [-1]])
+def test_subset_out_of_range_is_refused(indices):
+    with pytest.raises(PellucidError, match=r"not within 0\.\.19"):
+        small().subset(indices)
+
+
+def test_split_is_stratified_complete_and_seeded():
+    data = Dataset.from_arrays(np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), [0] * 60 + [1] * 30 + [2] * 10)
+    parts = data.split(0.2, seed=3)
+    assert torch.bincount(parts.test.y).tolist() == [12, 6, 2]
+    assert torch.bincount(parts.train.y).tolist() == [48, 24, 8]
+    both = parts.train.x.flatten().tolist() + parts.test.x.flatten().tolist()
+    assert sorted(both) == list(range(100))
+    assert torch.equal(parts.test.x, data.split(0.2, seed=3).test.x)
+    assert not torch.equal(parts.test.x, data.split(0.2, seed=4).test.x)
+    held = parts.test.x.flatten().tolist()
+    assert held == sorted(held)
+    assert held != list(range(held[0], held[0] + len(held)))
+
+
+def test_split_leaves_an_example_on_each_side():
+    parts = Dataset.from_arrays(np.zeros((4, 1, 1, 1), np.uint8), [0, 0, 1, 1]).split(0.01)
+    assert parts.test.y.tolist() == [0, 1]
+    assert parts.train.y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
+def test_split_fraction_is_checked(fraction):
+    with pytest.raises(PellucidError, match="between 0 and 1"):
+        small().split(fraction)
+
+
+def test_split_needs_two_examples_of_something():
+    with pytest.raises(PellucidError, match="no class has two"):
+        Dataset.from_arrays(np.zeros((2, 1, 1, 1), np.uint8), [0, 1]).split(0.5)
+
+
+def test_float_images_leave_floats_alone():
+    x = torch.tensor([[-3.0, 2.0]])
+    assert torch.equal(float_images(x), x)
+    assert float_images(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [0.0, 1.0]

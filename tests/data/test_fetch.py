@@ -1,0 +1,144 @@
+"""Downloads against a server of our own: whole, resumed, cut, wrong, refused."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from pellucid.data import fetch
+from pellucid.errors import PellucidError
+from tests.data.http_site import DATA, Site
+
+SUM = "sha256:" + hashlib.sha256(DATA).hexdigest()
+LIMIT = 1 << 20
+
+
+def left(path: Path) -> list[str]:
+    return sorted(p.name for p in path.parent.iterdir())
+
+
+def failed(site: Site, path: Path, checksum: str = SUM, limit: int = LIMIT) -> str:
+    with pytest.raises(PellucidError) as info:
+        fetch(site.url, path, checksum, limit, timeout=5)
+    assert "\n" not in str(info.value)
+    return str(info.value)
+
+
+def test_a_file_arrives_whole_with_progress(site, tmp_path):
+    path = tmp_path / "deep" / "er" / "file"
+    seen: list[tuple[int, int | None]] = []
+    fetch(site.url, path, "md5:" + hashlib.md5(DATA).hexdigest(), LIMIT, progress=lambda *now: seen.append(now))
+    assert path.read_bytes() == DATA
+    assert left(path) == ["file"]
+    assert seen[-1] == (len(DATA), len(DATA))
+    assert [n for n, _ in seen] == sorted(n for n, _ in seen)
+
+
+def test_a_part_is_resumed_by_range(site, tmp_path):
+    (tmp_path / "file.part").write_bytes(DATA[:1000])
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert (tmp_path / "file").read_bytes() == DATA
+    assert site.asked == [{"path": "/file", "Range": "bytes=1000-"}]
+
+
+def test_a_server_without_ranges_is_read_from_the_start(site, tmp_path):
+    site.ranges = False
+    (tmp_path / "file.part").write_bytes(b"other" * 10)
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert (tmp_path / "file").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_cut_connection_is_taken_up_at_once(site, tmp_path, ranges):
+    site.ranges, site.cuts = ranges, [70_000, 20_000]
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert (tmp_path / "file").read_bytes() == DATA
+    assert [ask.get("Range") for ask in site.asked] == [None, "bytes=70000-", f"bytes={90_000 if ranges else 20_000}-"]
+
+
+def test_after_three_cuts_the_part_waits_for_the_next_call(site, tmp_path):
+    site.cuts = [1000, 1000, 1000]
+    message = failed(site, tmp_path / "file")
+    assert "cut at 3000 of 256000 bytes" in message
+    assert f"put the file at {tmp_path / 'file'} by hand" in message
+    assert left(tmp_path / "file") == ["file.part"]
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert site.asked[-1]["Range"] == "bytes=3000-"
+    assert left(tmp_path / "file") == ["file"]
+
+
+def test_a_new_version_is_read_from_the_start(site, tmp_path):
+    site.etag, site.cuts = '"one"', [1000, 0, 0]
+    failed(site, tmp_path / "file")
+    site.etag, site.data = '"two"', DATA[::-1]
+    fetch(site.url, tmp_path / "file", "sha256:" + hashlib.sha256(DATA[::-1]).hexdigest(), LIMIT)
+    assert site.asked[-1]["If-Range"] == '"one"'
+    assert left(tmp_path / "file") == ["file"]
+
+
+def test_a_whole_part_is_only_checked(site, tmp_path):
+    (tmp_path / "file.part").write_bytes(DATA)
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert left(tmp_path / "file") == ["file"]
+
+
+def test_a_part_that_is_too_long_is_thrown_away(site, tmp_path):
+    (tmp_path / "file.part").write_bytes(DATA + b"x")
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert (tmp_path / "file").read_bytes() == DATA
+
+
+def test_a_wrong_checksum_leaves_nothing(site, tmp_path):
+    site.etag = '"one"'
+    assert "wrong checksum" in failed(site, tmp_path / "file", "md5:" + "0" * 32)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_old_file_stays_when_the_new_one_is_wrong(site, tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    failed(site, tmp_path / "file", "md5:" + "0" * 32)
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_more_than_the_limit_is_refused(site, tmp_path, length):
+    site.length = length
+    assert "100000 " in failed(site, tmp_path / "file", limit=100_000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_without_a_length_is_read_to_its_end(site, tmp_path):
+    site.length = False
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert (tmp_path / "file").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_refusal_is_told(site, tmp_path, status):
+    site.status = status
+    message = failed(site, tmp_path / "file")
+    assert f"answers {status}" in message
+    assert str(tmp_path / "file") in message
+
+
+def test_no_network_is_told(site, tmp_path):
+    site.url = "http://127.0.0.1:9/none"  # the discard port, where nobody listens
+    message = failed(site, tmp_path / "file")
+    assert "cannot be downloaded" in message
+    assert f"put the file at {tmp_path / 'file'} by hand" in message
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/file", "nonsense"])
+def test_only_http_is_spoken(tmp_path, url):
+    with pytest.raises(PellucidError, match="not an http address"):
+        fetch(url, tmp_path / "file", SUM, LIMIT)
+
+
+def test_a_checksum_must_be_one(tmp_path):
+    with pytest.raises(PellucidError, match="md5:HEX"):
+        fetch("http://127.0.0.1:9/", tmp_path / "file", "sha1:00", LIMIT)
+
+
+def test_a_root_that_cannot_be_made_is_told(site, tmp_path):
+    (tmp_path / "taken").write_bytes(b"")
+    assert "cannot be made" in failed(site, tmp_path / "taken" / "file")

@@ -1,0 +1,189 @@
+"""Image folders, plain or zipped, in the layouts people have."""
+
+import struct
+import zipfile
+
+import pytest
+import torch
+
+from pellucid.data import load_folder, load_splits
+from pellucid.errors import PellucidError
+from tests.data.pictures import picture_bytes
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+CLASSES = {
+    "cat/b.png": picture_bytes(GREEN),
+    "cat/a.png": picture_bytes(RED),
+    "dog/deep/c.bmp": picture_bytes(BLUE, kind="BMP"),
+}
+PARTS = {
+    "train/cat/a.png": picture_bytes(RED),
+    "train/dog/b.png": picture_bytes(GREEN),
+    "val/dog/c.png": picture_bytes(BLUE),
+}
+
+
+@pytest.mark.parametrize("name", ["plain", "packed.zip"])
+def test_classes_are_folders_and_the_order_is_sorted(tree, name):
+    data = load_folder(tree(name, CLASSES))
+    assert data.classes == ("cat", "dog")
+    assert data.y.tolist() == [0, 0, 1]
+    assert tuple(data.x.shape) == (3, 3, 4, 6)
+    assert data.x[:, :, 0, 0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert data.skipped == ()
+
+
+def test_folder_and_zip_hold_the_same(tree):
+    assert load_folder(tree("plain", CLASSES)).checksum == load_folder(tree("packed.zip", CLASSES)).checksum
+
+
+def test_size_and_mode(tree):
+    data = load_folder(tree("plain", CLASSES), size=(8, 5), mode="L")
+    assert tuple(data.x.shape) == (3, 1, 8, 5)
+    assert data.x[:, 0, 0, 0].tolist() == [76, 150, 29]  # luma of the three colours
+
+
+@pytest.mark.parametrize("name", ["plain", "packed.zip"])
+def test_train_and_val_are_the_parts(tree, name):
+    parts = load_splits(tree(name, PARTS))
+    assert parts.train.y.tolist() == [0, 1]
+    assert parts.test.y.tolist() == [1]
+    assert parts.train.classes == parts.test.classes == ("cat", "dog")
+    assert parts.test.x[0, :, 0, 0].tolist() == [0, 0, 255]
+
+
+def test_test_goes_before_val(tree):
+    parts = load_splits(tree("both", PARTS | {"test/cat/d.png": picture_bytes(RED)}))
+    assert parts.test.y.tolist() == [0]
+
+
+def test_a_folder_around_everything_is_looked_through(tree):
+    parts = load_splits(tree("wrapped.zip", {f"set/{name}": data for name, data in PARTS.items()}))
+    assert (len(parts.train), len(parts.test)) == (2, 1)
+
+
+@pytest.mark.parametrize("prefix", ["", "train/"])
+def test_without_a_test_part_a_fifth_is_held_out(tree, prefix):
+    files = {f"{prefix}{c}/{i:02}.png": picture_bytes((i, 0, k)) for k, c in enumerate("ab") for i in range(10)}
+    parts = load_splits(tree("plain", files))
+    assert torch.bincount(parts.train.y).tolist() == [8, 8]
+    assert torch.bincount(parts.test.y).tolist() == [2, 2]
+
+
+def test_a_class_may_be_called_train(tree):
+    files = {f"{c}/{i}.png": picture_bytes(RED) for c in ("train", "car") for i in range(2)}
+    assert load_splits(tree("vehicles", files)).train.classes == ("car", "train")
+
+
+def test_litter_and_files_beside_the_classes_are_left_out(tree):
+    litter = {
+        "README.md": b"x",
+        ".git/x/y": b"x",
+        "cat/.DS_Store": b"x",
+        "__MACOSX/cat/._a.png": b"x",
+        "cat/Thumbs.db": b"",
+    }
+    assert len(load_folder(tree("plain.zip", CLASSES | litter))) == 3
+
+
+BROKEN = CLASSES | {"dog/broken.png": CLASSES["cat/a.png"][:40], "dog/notes.txt": b"hello"}
+
+
+@pytest.mark.parametrize("name", ["plain", "packed.zip"])
+def test_an_unreadable_image_stops_the_load_or_is_listed(tree, name):
+    path = tree(name, BROKEN)
+    with pytest.raises(PellucidError, match=r"dog/broken\.png"):
+        load_folder(path)
+    data = load_folder(path, on_error="skip")
+    assert data.y.tolist() == [0, 0, 1]
+    assert [where.rsplit("/", 1)[1] for where in data.skipped] == ["broken.png", "notes.txt"]
+
+
+def test_nothing_readable_is_an_error_even_when_skipping(tree):
+    with pytest.raises(PellucidError, match="none of its 1 images"):
+        load_folder(tree("plain", {"cat/a.png": b"no"}), on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"a.png": b""}, "no class folders"),
+        (CLASSES | {"cat/wide.png": picture_bytes(RED, (7, 4))}, r"wide\.png is 4x7 but .*give a size"),
+    ],
+)
+@pytest.mark.parametrize("name", ["plain", "packed.zip"])
+def test_trees_that_do_not_fit(tree, name, files, words):
+    with pytest.raises(PellucidError, match=words):
+        load_folder(tree(name, files))
+
+
+def test_parts_that_do_not_fit(tree):
+    with pytest.raises(PellucidError, match="load_splits"):
+        load_folder(tree("a", PARTS))
+    with pytest.raises(PellucidError, match="fox is a class that train/ lacks"):
+        load_splits(tree("b", PARTS | {"val/fox/a.png": picture_bytes(RED)}))
+    with pytest.raises(PellucidError, match="4x6 but test images are 4x7"):
+        load_splits(tree("c", PARTS | {"val/dog/c.png": picture_bytes(RED, (7, 4))}))
+
+
+def test_arguments_are_checked(tree, tmp_path):
+    with pytest.raises(PellucidError, match="on_error"):
+        load_folder(tree("a", CLASSES), on_error="ignore")
+    with pytest.raises(PellucidError, match="mode"):
+        load_folder(tree("a", CLASSES), mode="HSV")
+    with pytest.raises(PellucidError, match="is missing"):
+        load_folder(tmp_path / "none")
+
+
+def test_a_file_that_is_no_zip(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK no")
+    with pytest.raises(PellucidError, match=r"a\.zip is not a readable zip"):
+        load_folder(tmp_path / "a.zip")
+
+
+def test_an_encrypted_member_is_refused(tree):
+    path = tree("secret.zip", CLASSES)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
+    path.write_bytes(data)
+    with pytest.raises(PellucidError, match="is encrypted"):
+        load_folder(path)
+
+
+def test_a_member_that_declares_too_much_is_refused_unread(tree):
+    path = tree("bomb.zip", {"cat/a.png": b"abc"})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02") + 24
+    data[at : at + 4] = struct.pack("<I", 1 << 30)
+    path.write_bytes(data)
+    with pytest.raises(PellucidError, match=r"cat/a\.png declares 1073741824 bytes"):
+        load_folder(path)
+
+
+def test_a_member_that_is_longer_than_it_declares_is_not_read_out(tmp_path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/a.png", bytes(50 << 20))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"PK\x01\x02") + 24
+    data[at : at + 4] = struct.pack("<I", 1000)
+    path.write_bytes(data)
+    with pytest.raises(PellucidError, match=r"cat/a\.png"):
+        load_folder(path)
+
+
+def test_two_members_of_one_name_are_refused(tmp_path):
+    path = tmp_path / "twice.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("cat/a.png", picture_bytes(RED))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("cat/a.png", picture_bytes(GREEN))
+    with pytest.raises(PellucidError, match="two files of the same name"):
+        load_folder(path)
+
+
+@pytest.mark.real
+def test_signs(real):
+    parts = load_splits(real("signs"), size=(32, 32))
+    assert (len(parts.train), len(parts.test)) == (1428, 309)
+    assert parts.train.classes == tuple("0123456789")

@@ -1,0 +1,149 @@
+"""Idx files are read whole and right, or refused by name."""
+
+import gzip
+import hashlib
+import struct
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import read_idx, write_idx
+from pellucid.errors import PellucidError
+
+# LeCun's description of the format: two zero bytes, type, dimensions, big-endian sizes, then the values.
+BY_HAND = bytes([0, 0, 8, 2]) + struct.pack(">II", 2, 3) + bytes([1, 2, 3, 250, 251, 252])
+
+
+def refused(path: Path, **options) -> str:
+    with pytest.raises(PellucidError) as info:
+        read_idx(path, **options)
+    assert str(path) in str(info.value)
+    assert "\n" not in str(info.value)
+    return str(info.value)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_file_made_by_hand(tmp_path, pack):
+    path = tmp_path / "hand"  # gzip is told by content, not by name
+    path.write_bytes(pack(BY_HAND))
+    assert read_idx(path).tolist() == [[1, 2, 3], [250, 251, 252]]
+    assert read_idx(path).dtype == torch.uint8
+
+
+def test_values_are_big_endian(tmp_path):
+    path = tmp_path / "shorts"
+    path.write_bytes(bytes([0, 0, 0x0B, 1]) + struct.pack(">I", 2) + struct.pack(">hh", -2, 258))
+    assert read_idx(path).tolist() == [-2, 258]
+
+
+@pytest.mark.parametrize("name", ["a.idx", "a.idx.gz"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.float32, torch.float64])
+def test_written_files_are_read_back(tmp_path, name, dtype):
+    tensor = torch.arange(-12, 12).to(dtype).reshape(2, 3, 4)
+    write_idx(tmp_path / name, tensor)
+    back = read_idx(tmp_path / name)
+    assert back.dtype == dtype
+    assert torch.equal(back, tensor)
+    assert [p.name for p in tmp_path.iterdir()] == [name]  # nothing is left beside it
+    assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
+
+
+def test_writing_is_the_format_and_repeatable(tmp_path):
+    tensor = torch.tensor([[1, 2, 3], [250, 251, 252]], dtype=torch.uint8)
+    write_idx(tmp_path / "a", tensor)
+    assert (tmp_path / "a").read_bytes() == BY_HAND
+    write_idx(tmp_path / "a.gz", tensor)
+    first = (tmp_path / "a.gz").read_bytes()
+    write_idx(tmp_path / "a.gz", tensor)
+    assert (tmp_path / "a.gz").read_bytes() == first
+
+
+def test_what_idx_cannot_hold_is_not_written(tmp_path):
+    with pytest.raises(PellucidError, match="int64"):
+        write_idx(tmp_path / "a", torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(PellucidError, match="shape"):
+        write_idx(tmp_path / "a", torch.tensor(3, dtype=torch.uint8))
+    with pytest.raises(PellucidError, match="cannot be written"):
+        write_idx(tmp_path / "nowhere" / "a", torch.zeros(3))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "truncated"),
+        (BY_HAND[:3], "truncated"),
+        (BY_HAND[:7], "truncated"),
+        (b"\x89PNG" + BY_HAND, "not an idx file"),
+        (bytes([0, 0, 7, 2]) + BY_HAND[4:], "not an idx file"),
+        (bytes([0, 0, 8, 0]) + BY_HAND[4:], "not an idx file"),
+        (bytes([0, 0, 8, 200]) + BY_HAND[4:], "not an idx file"),
+        (BY_HAND + b"x", "goes on after"),
+        (bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"abc", "more than such a file can hold"),
+    ],
+)
+def test_damage_is_told(tmp_path, pack, data, words):
+    path = tmp_path / "bad"
+    path.write_bytes(pack(data))
+    assert words in refused(path)
+
+
+def test_a_truncated_raw_file_is_refused(tmp_path):
+    path = tmp_path / "bad"
+    path.write_bytes(BY_HAND[:-1])
+    assert "truncated: 1 bytes are missing" in refused(path)
+
+
+def test_a_truncated_gzip_is_refused(tmp_path):
+    path = tmp_path / "bad.gz"
+    whole = gzip.compress(BY_HAND)
+    for end in (1, 5, 12, len(whole) - 9, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        refused(path)
+
+
+def test_one_wrong_bit_in_a_gzip_is_refused(tmp_path):
+    path = tmp_path / "bad.gz"
+    data = bytearray(gzip.compress(BY_HAND, 0))  # stored, so that the bit lands in a value
+    data[data.index(250)] ^= 1
+    path.write_bytes(data)
+    assert "CRC" in refused(path)
+
+
+def test_a_gzip_bomb_costs_no_memory(tmp_path):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(BY_HAND + bytes(64 << 20)))
+    tracemalloc.start()
+    refused(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_missing_files_and_folders_are_told(tmp_path):
+    assert "is missing" in refused(tmp_path / "none")
+    assert "not a file" in refused(tmp_path)
+
+
+def test_the_checksum_is_of_the_uncompressed_file(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(BY_HAND))
+    right = hashlib.sha256(BY_HAND).hexdigest()
+    assert read_idx(path, sha256=right).shape == (2, 3)
+    assert "wrong checksum" in refused(path, sha256="0" * 64)
+
+
+@pytest.mark.real
+def test_mnist(real):
+    folder = real("mnist")
+    labels = read_idx(folder / "train-labels-idx1-ubyte.gz")
+    assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as printed in every tutorial
+    # Class counts of the training set as published.
+    assert torch.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    images = read_idx(folder / "train-images-idx3-ubyte.gz")
+    assert tuple(images.shape) == (60000, 28, 28)
+    assert np.isclose(float(images.double().mean()) / 255, 0.1307, atol=5e-5)

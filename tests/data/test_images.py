@@ -1,0 +1,145 @@
+"""Pictures of every known kind become tensors; everything else is refused by name, before it is decoded."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.data import load_image
+from pellucid.errors import PellucidError
+
+KINDS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+
+
+def encode(image: Image.Image, kind: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def refused(source, **options) -> str:
+    with pytest.raises(PellucidError) as info:
+        load_image(source, **options)
+    assert "\n" not in str(info.value)
+    return str(info.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_read(kind, noise, tmp_path):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encode(Image.fromarray(noise), kind, **options)
+    (tmp_path / "picture").write_bytes(data)
+    from_bytes, from_file = load_image(data, "picture"), load_image(tmp_path / "picture")
+    assert torch.equal(from_bytes, from_file)
+    assert from_bytes.dtype == torch.uint8
+    assert tuple(from_bytes.shape) == (3, 7, 9)
+    if kind in ("PNG", "BMP", "WEBP", "PPM", "TIFF"):
+        np.testing.assert_array_equal(from_bytes.permute(1, 2, 0).numpy(), noise)
+
+
+def test_grey_is_luma_and_size_is_height_by_width(noise):
+    data = encode(Image.fromarray(noise), "PNG")
+    grey = load_image(data, mode="L")
+    assert tuple(grey.shape) == (1, 7, 9)
+    np.testing.assert_allclose(grey[0].numpy(), noise @ [0.299, 0.587, 0.114], atol=1)
+    assert tuple(load_image(data, size=(3, 11)).shape) == (3, 3, 11)
+
+
+def test_orientation_of_the_camera_is_applied(noise):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the picture must be turned a quarter clockwise
+    data = encode(Image.fromarray(noise), "PNG", exif=exif)
+    np.testing.assert_array_equal(load_image(data).permute(1, 2, 0).numpy(), np.rot90(noise, -1))
+
+
+def test_transparency_lies_on_white():
+    pixels = np.zeros((1, 3, 4), np.uint8)
+    pixels[0, :, 3] = (0, 255, 51)  # black: clear, solid, a fifth
+    assert load_image(encode(Image.fromarray(pixels), "PNG"))[0, 0].tolist() == [255, 0, 204]
+
+
+def test_palettes_and_their_clear_entry():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 0, 0])
+    image.putdata([0, 1])
+    assert load_image(encode(image, "PNG"))[:, 0, 0].tolist() == [10, 20, 30]
+    assert load_image(encode(image, "GIF", transparency=1))[:, 0, 1].tolist() == [255, 255, 255]
+    assert load_image(encode(image, "PNG", transparency=b"\xff\x00"))[:, 0, 1].tolist() == [255, 255, 255]
+
+
+def test_sixteen_bits_keep_the_upper_eight():
+    image = Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16))
+    assert load_image(encode(image, "PNG"), mode="L")[0, 0].tolist() == [0, 0, 1, 255]
+
+
+def test_black_and_white_and_cmyk():
+    assert load_image(encode(Image.new("1", (2, 2), 1), "PNG"))[:, 0, 0].tolist() == [255, 255, 255]
+    assert load_image(encode(Image.new("CMYK", (2, 2)), "TIFF"))[:, 0, 0].tolist() == [255, 255, 255]
+
+
+def test_floats_are_refused():
+    assert "convert it to 8 bits" in refused(encode(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"), name="a.tif")
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "jpeg"])
+def test_compressed_tiffs_are_refused(noise, compression, capfd):
+    data = encode(Image.fromarray(noise), "TIFF", compression=compression)
+    assert "save it as PNG" in refused(data, name="a.tif")
+    assert capfd.readouterr().err == ""
+
+
+def png_header(width: int, height: int) -> bytes:
+    ihdr = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    idat = b"IDAT" + zlib.compress(bytes(100))
+    chunks = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (ihdr, idat, b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("size", [(8001, 8000), (20000, 20000), (2**31 - 1, 2**31 - 1)])
+def test_bombs_are_refused_from_their_header(size):
+    message = refused(png_header(*size), name="bomb.png")
+    assert "bomb.png" in message
+    assert f"{size[0]}x{size[1]}" in message
+
+
+def test_a_bmp_bomb_is_refused():
+    header = b"BM" + struct.pack("<IHHI", 60, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 50000, 50000, 1, 24, *[0] * 6)
+    assert "50000x50000" in refused(header, name="bomb.bmp")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truncated_pictures_are_refused(kind):
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    data = encode(Image.fromarray(pixels), kind)
+    for part in (0.1, 0.5, 0.9):
+        assert "cut" in refused(data[: int(len(data) * part)], name="cut")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"P6"])
+def test_what_is_no_picture_is_refused(data):
+    assert "thing.png" in refused(data, name="thing.png")
+
+
+def test_formats_that_are_not_listed_are_refused(noise):
+    assert "PNG, JPEG" in refused(encode(Image.fromarray(noise), "ICO"), name="a.ico")
+
+
+def test_missing_files_folders_pipes_and_odd_names(tmp_path):
+    assert f"{tmp_path / 'none.png'} is missing" in refused(tmp_path / "none.png")
+    assert f"{tmp_path} is not a file" in refused(tmp_path)
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "not a file" in refused(tmp_path / "pipe.png")
+    refused(Path("a\0b.png"))
+
+
+def test_mode_and_size_are_checked(noise):
+    data = encode(Image.fromarray(noise), "PNG")
+    assert "CMYK" in refused(data, mode="CMYK")
+    assert "size" in refused(data, size=(0, 5))
+    assert "size" in refused(data, size=(10**6, 10**6))

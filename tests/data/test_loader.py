@@ -1,0 +1,204 @@
+"""The same batches, to the bit, however and wherever an epoch is begun; and no thread left behind."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.data import Augment, Loader
+from pellucid.errors import PellucidError
+
+X = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (103, 1, 6, 6), dtype=np.uint8))
+Y = torch.arange(103)
+SHAKE = Augment(rotate=20, elastic_alpha=5, elastic_sigma=2)
+
+
+def batches(loader: Loader, epoch: int = 0, start: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    return list(loader.epoch(epoch, start))
+
+
+def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor, torch.Tensor]]) -> bool:
+    return len(a) == len(b) and all(
+        torch.equal(xa, xb) and torch.equal(ya, yb) for (xa, ya), (xb, yb) in zip(a, b, strict=True)
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"transform": lambda x: x}, {"augment": lambda x, rng: x}])
+def test_an_epoch_is_every_example_once_as_a_255th(options):
+    loader = Loader(X, Y, 10, seed=1, **options)
+    found = batches(loader)
+    assert [len(y) for _, y in found] == [10] * 10 + [3]
+    assert len(loader) == 11
+    order = torch.cat([y for _, y in found])
+    assert sorted(order.tolist()) == list(range(103))
+    assert order.tolist() != list(range(103))
+    x = torch.cat([x for x, _ in found])
+    assert x.dtype == torch.float32
+    np.testing.assert_array_equal(x.numpy(), X.numpy()[order.numpy()].astype(np.float32) / np.float32(255))
+
+
+def test_without_shuffling_the_order_is_kept_and_the_rest_may_be_dropped():
+    loader = Loader(X, Y, 10, seed=1, shuffle=False, drop_last=True)
+    assert torch.cat([y for _, y in loader.epoch(3)]).tolist() == list(range(100))
+    assert len(loader) == 10
+
+
+def test_rows_and_float_targets_keep_their_shape():
+    x, y = torch.rand(7, 4, dtype=torch.float64), torch.rand(7, 2)
+    (first, target), *_ = batches(Loader(x, y, 5, seed=0, shuffle=False))
+    assert (first.shape, first.dtype) == ((5, 4), torch.float32)
+    assert torch.equal(target, y[:5])
+
+
+def test_epochs_and_seeds_have_their_own_orders():
+    orders = {
+        tuple(torch.cat([y for _, y in Loader(X, Y, 10, seed=seed).epoch(epoch)]).tolist())
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    assert len(orders) == 9
+
+
+def test_the_order_is_uniform():
+    """Where example 0 comes, over many epochs, is anywhere alike."""
+    loader = Loader(torch.zeros(8, 1), torch.arange(8), 8, seed=5)
+    counts = np.zeros((8, 8))
+    for epoch in range(2000):
+        ((_, y),) = loader.epoch(epoch)
+        counts[np.arange(8), y.numpy()] += 1
+    assert np.abs(counts / 2000 - 1 / 8).max() < 5 * np.sqrt(1 / 8 / 2000)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    start=st.integers(0, 11),
+    prefetch=st.integers(0, 5),
+    augment=st.sampled_from([None, SHAKE]),
+    epoch=st.integers(0, 10**9),
+)
+def test_an_epoch_taken_up_anywhere_has_the_same_bits(start, prefetch, augment, epoch):
+    whole = batches(Loader(X, Y, 10, seed=3, augment=augment), epoch)
+    again = batches(Loader(X, Y, 10, seed=3, augment=augment, prefetch=prefetch), epoch, start)
+    assert same(whole[start:], again)
+
+
+def test_chunks_do_not_show(monkeypatch):
+    expected = batches(Loader(X, Y, 3, seed=3))
+    for size in (1, 500, 5000):
+        monkeypatch.setattr("pellucid.data.loader._CHUNK_BYTES", size)
+        assert same(batches(Loader(X, Y, 3, seed=3)), expected)
+
+
+def test_every_batch_is_shaken_differently_and_every_epoch_too():
+    x = X[:1].repeat(40, 1, 1, 1)
+    loader = Loader(x, torch.zeros(40), 10, seed=3, augment=SHAKE)
+    seen = [picture for epoch in range(3) for batch, _ in loader.epoch(epoch) for picture in batch]
+    assert len({picture.numpy().tobytes() for picture in seen}) == 120
+
+
+def test_transform_comes_after_augmentation():
+    options = {"augment": lambda x, rng: x + 1, "transform": lambda x: 10 * x}
+    (x, _), *_ = Loader(torch.zeros(4, 2), torch.zeros(4), 2, seed=0, **options).epoch(0)
+    assert x.tolist() == [[10.0, 10.0], [10.0, 10.0]]
+
+
+@pytest.mark.parametrize("augment", [None, SHAKE, lambda x, rng: x])
+def test_batches_may_be_written_to(augment):
+    x = X.float()
+    kept = x.clone()
+    for batch, _ in Loader(x, Y, 10, seed=0, augment=augment, shuffle=False).epoch(0):
+        batch.zero_()
+    assert torch.equal(x, kept)
+
+
+@pytest.mark.parametrize("augment", [None, SHAKE])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_share_each_batch(world, augment):
+    """The ranks' rows, put together, are the rows that one machine sees; every rank has as many batches."""
+    alone = batches(Loader(X, Y, 10, seed=7), 2)
+    ranks = [batches(Loader(X, Y, 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)]
+    assert {len(found) for found in ranks} == {len(alone)}
+    for k, (_, y) in enumerate(alone):
+        for r in range(world):
+            assert ranks[r][k][1].tolist() == y[r::world].tolist()
+
+
+def test_a_last_batch_too_small_for_all_ranks_is_left_out():
+    for rank in range(4):
+        loader = Loader(X, Y, 20, seed=0, rank=rank, world=4)  # 3 of 103 are left for 4 ranks
+        assert len(batches(loader)) == len(loader) == 5
+
+
+def loader_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("pellucid-loader")]
+
+
+def test_closing_stops_the_threads():
+    iterator = Loader(X, Y, 2, seed=0, augment=SHAKE, prefetch=4).epoch(0)
+    next(iterator)
+    assert loader_threads()
+    iterator.close()
+    assert not loader_threads()
+
+
+def test_finishing_stops_the_threads_and_leaves_the_thread_count():
+    before = torch.get_num_threads()
+    batches(Loader(X, Y, 10, seed=0, augment=SHAKE))
+    assert not loader_threads()
+    assert torch.get_num_threads() == before
+    seen: list[int] = []
+    thread = threading.Thread(target=lambda: seen.append(torch.rand(9).add(1).numel() * 0 + torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_fault_in_the_background_reaches_the_consumer_and_stops_the_threads():
+    def faulty(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        raise PellucidError("no such picture")
+
+    with pytest.raises(PellucidError, match="no such picture"):
+        batches(Loader(X, Y, 10, seed=0, augment=faulty))
+    assert not loader_threads()
+
+
+def test_the_background_is_bounded():
+    made: list[int] = []
+
+    def count(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        made.append(1)
+        return x
+
+    iterator = Loader(X, Y, 1, seed=0, augment=count, prefetch=3).epoch(0)
+    next(iterator)
+    time.sleep(0.05)
+    assert len(made) <= 5
+    iterator.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"y": Y[:5]}, "103 images but 5 labels"),
+        ({"batch_size": 0}, "batch size 0"),
+        ({"batch_size": 2, "world": 3}, "batch size 2"),
+        ({"rank": 2, "world": 2}, "rank 2 of 2"),
+        ({"prefetch": -1}, "prefetch is -1"),
+        ({"batch_size": 200, "drop_last": True}, "do not fill one batch"),
+        ({"x": X[:0], "y": Y[:0]}, "do not fill one batch"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(PellucidError, match=words):
+        Loader(**({"x": X, "y": Y, "batch_size": 10, "seed": 0} | options))
+
+
+def test_start_is_checked():
+    loader = Loader(X, Y, 10, seed=0)
+    assert batches(loader, start=11) == []
+    with pytest.raises(PellucidError, match="start is 12"):
+        loader.epoch(0, start=12)

@@ -1,0 +1,365 @@
+"""Every loss against PyTorch's own, in value and gradient; what they refuse; what they hold to at the extremes."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.losses import (
+    L1,
+    LOSSES,
+    BinaryCrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    NegativeLogLikelihood,
+    Quadratic,
+    SoftmaxCrossEntropy,
+)
+
+Oracle = Callable[[Tensor, Tensor], Tensor]
+CLASSES = 5
+WEIGHTS = (0.5, 1.0, 2.0, 0.25, 3.0)
+
+
+def outputs(*shape: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def classes(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randint(0, CLASSES, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def probabilities(*shape: int) -> Tensor:
+    return outputs(*shape, seed=2).softmax(1)
+
+
+def fractions(*shape: int) -> Tensor:
+    return outputs(*shape, seed=3).sigmoid()
+
+
+def hot(target: Tensor, count: int = CLASSES) -> Tensor:
+    return F.one_hot(target, count).movedim(-1, 1).double()
+
+
+def with_ignored(target: Tensor) -> Tensor:
+    return torch.where(torch.arange(target.numel()).view(target.shape) % 3 == 0, -7, target)
+
+
+def half_square(y: Tensor, t: Tensor) -> Tensor:
+    return 0.5 * F.mse_loss(y, t, reduction="sum") / len(y)
+
+
+def weights() -> Tensor:
+    return torch.tensor(WEIGHTS, dtype=torch.float64)
+
+
+IMAGE = (2, CLASSES, 3, 4)
+PIXELS = (2, 3, 4)
+CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
+    "quadratic": (Quadratic(), outputs(7, 4), outputs(7, 4, seed=9), half_square),
+    "quadratic classes": (Quadratic(), outputs(7, CLASSES), classes(7), lambda y, t: half_square(y, hot(t))),
+    "quadratic pixels": (Quadratic(), outputs(*IMAGE), classes(*PIXELS), lambda y, t: half_square(y, hot(t))),
+    "quadratic mean": (
+        Quadratic(reduction="mean"),
+        outputs(*IMAGE),
+        outputs(*IMAGE, seed=9),
+        lambda y, t: 0.5 * F.mse_loss(y, t),
+    ),
+    "quadratic sum": (
+        Quadratic(reduction="sum"),
+        outputs(3, 2),
+        outputs(3, 2, seed=9),
+        lambda y, t: 0.5 * F.mse_loss(y, t, reduction="sum"),
+    ),
+    "quadratic one output": (
+        Quadratic(),
+        outputs(7, 1),
+        outputs(7, seed=9),
+        lambda y, t: half_square(y, t.unsqueeze(1)),
+    ),
+    "l1": (L1(), outputs(7, 4), outputs(7, 4, seed=9), F.l1_loss),
+    "l1 ties": (L1(), torch.zeros(3, 2).double(), torch.tensor([[0, 1], [0, -2], [0, 0]]).double(), F.l1_loss),
+    "l1 batch": (
+        L1(reduction="batch"),
+        outputs(7, 4),
+        outputs(7, 4, seed=9),
+        lambda y, t: F.l1_loss(y, t, reduction="sum") / 7,
+    ),
+    "huber": (Huber(), outputs(7, 4), outputs(7, 4, seed=9), F.huber_loss),
+    "huber sum": (
+        Huber(delta=2.5, reduction="sum"),
+        outputs(7, 4),
+        outputs(7, 4, seed=9),
+        lambda y, t: F.huber_loss(y, t, reduction="sum", delta=2.5),
+    ),
+    "bce": (
+        BinaryCrossEntropy(),
+        outputs(7, 4),
+        fractions(7, 4),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t, reduction="sum") / 7,
+    ),
+    "bce mean": (
+        BinaryCrossEntropy(reduction="mean"),
+        outputs(*IMAGE),
+        fractions(*IMAGE),
+        F.binary_cross_entropy_with_logits,
+    ),
+    "bce classes": (
+        BinaryCrossEntropy(),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, hot(t), reduction="sum") / 7,
+    ),
+    "bce yes or no": (
+        BinaryCrossEntropy(),
+        outputs(7, 1),
+        classes(7) % 2,
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t.double().unsqueeze(1)),
+    ),
+    "bce pos_weight": (
+        BinaryCrossEntropy(pos_weight=2.5, reduction="mean"),
+        outputs(7, 4),
+        fractions(7, 4),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t, pos_weight=torch.tensor(2.5).double()),
+    ),
+    "softmax": (SoftmaxCrossEntropy(), outputs(7, CLASSES), classes(7), F.cross_entropy),
+    "softmax pixels": (SoftmaxCrossEntropy(), outputs(*IMAGE), classes(*PIXELS), F.cross_entropy),
+    "softmax soft": (SoftmaxCrossEntropy(), outputs(7, CLASSES), probabilities(7, CLASSES), F.cross_entropy),
+    "softmax soft pixels": (SoftmaxCrossEntropy(), outputs(*IMAGE), probabilities(*IMAGE), F.cross_entropy),
+    "softmax smooth": (
+        SoftmaxCrossEntropy(label_smoothing=0.1),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.cross_entropy(y, t, label_smoothing=0.1),
+    ),
+    "softmax weights": (
+        SoftmaxCrossEntropy(class_weights=WEIGHTS),
+        outputs(*IMAGE),
+        classes(*PIXELS),
+        lambda y, t: F.cross_entropy(y, t, weights()),
+    ),
+    "softmax ignore": (
+        SoftmaxCrossEntropy(ignore=-7),
+        outputs(*IMAGE),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.cross_entropy(y, t, ignore_index=-7),
+    ),
+    "softmax ignore a class": (
+        SoftmaxCrossEntropy(ignore=0),
+        outputs(9, CLASSES),
+        classes(9),
+        lambda y, t: F.cross_entropy(y, t, ignore_index=0),
+    ),
+    "softmax smooth soft weights": (
+        SoftmaxCrossEntropy(label_smoothing=0.2, class_weights=WEIGHTS),
+        outputs(*IMAGE),
+        probabilities(*IMAGE),
+        lambda y, t: F.cross_entropy(y, t, weights(), label_smoothing=0.2),
+    ),
+    "softmax everything": (
+        SoftmaxCrossEntropy(label_smoothing=0.2, class_weights=WEIGHTS, ignore=-7),
+        outputs(*IMAGE),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.cross_entropy(y, t, weights(), ignore_index=-7, label_smoothing=0.2),
+    ),
+    "softmax many classes": (SoftmaxCrossEntropy(), outputs(3, 2000), classes(3) * 399, F.cross_entropy),
+    "nll": (NegativeLogLikelihood(), outputs(7, CLASSES).log_softmax(1), classes(7), F.nll_loss),
+    "nll everything": (
+        NegativeLogLikelihood(class_weights=WEIGHTS, ignore=-7),
+        outputs(*IMAGE).log_softmax(1),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.nll_loss(y, t, weights(), ignore_index=-7),
+    ),
+    "hinge": (Hinge(), outputs(7, CLASSES), classes(7), F.multi_margin_loss),
+    "hinge at the margin": (
+        Hinge(),
+        torch.tensor([[1.0, 0.0, 0.5]]).double(),
+        torch.tensor([0]),
+        F.multi_margin_loss,
+    ),
+    "hinge squared": (
+        Hinge(margin=2.0, power=2),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.multi_margin_loss(y, t, p=2, margin=2.0),
+    ),
+    "batch of one": (SoftmaxCrossEntropy(), outputs(1, CLASSES), classes(1), F.cross_entropy),
+}
+each_case = pytest.mark.parametrize("name", CASES)
+
+
+def theirs(oracle: Oracle, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    y = y.clone().requires_grad_()
+    value = oracle(y, target)
+    return value.detach(), torch.autograd.grad(value, y)[0]
+
+
+def in_dtype(target: Tensor, dtype: torch.dtype) -> Tensor:
+    return target.to(dtype) if target.is_floating_point() else target
+
+
+def close(ours: Tensor, expected: Tensor, rtol: float, atol: float) -> None:
+    torch.testing.assert_close(ours.double(), expected, rtol=rtol, atol=atol)
+
+
+@each_case
+def test_value_and_gradient_are_those_of_pytorch_in_float64(name: str) -> None:
+    loss, y, target, oracle = CASES[name]
+    value, dy = loss(y, target)
+    expected_value, expected_dy = theirs(oracle, y, target)
+    assert value.shape == ()
+    assert dy.shape == y.shape
+    close(value, expected_value, 1e-12, 1e-14)
+    close(dy, expected_dy, 1e-12, 1e-15)
+
+
+@each_case
+def test_in_float32_and_inference_mode_they_agree_to_its_precision(name: str) -> None:
+    loss, y, target, oracle = CASES[name]
+    with torch.inference_mode():
+        value, dy = loss(y.float(), in_dtype(target, torch.float32))
+    expected_value, expected_dy = theirs(oracle, y.float().double(), in_dtype(target, torch.float32).to(target.dtype))
+    assert value.dtype is dy.dtype is torch.float32
+    close(value, expected_value, 2e-6, 1e-6)
+    close(dy, expected_dy, 2e-5, 1e-6)
+
+
+@each_case
+def test_bfloat16_outputs_are_compared_in_float32(name: str) -> None:
+    loss, y, target, oracle = CASES[name]
+    rounded = y.bfloat16()
+    value, dy = loss(rounded, target)
+    expected_value, expected_dy = theirs(oracle, rounded.double(), target)
+    assert value.dtype is torch.float32
+    assert dy.dtype is torch.bfloat16
+    close(value, expected_value, 1e-5, 1e-6)
+    close(dy, expected_dy, 1e-2, 1e-5)
+
+
+@each_case
+def test_gradient_predicts_the_change_along_a_random_direction(name: str) -> None:
+    loss, y, target, _ = CASES[name]
+    if name in ("l1 ties", "hinge at the margin"):
+        y = y + 0.3 * outputs(*y.shape, seed=5)  # away from the kinks, where both sides differ
+    direction, step = outputs(*y.shape, seed=4), 1e-6
+    rise = (loss(y + step * direction, target)[0] - loss(y - step * direction, target)[0]) / (2 * step)
+    close((loss(y, target)[1] * direction).sum(), rise, 1e-6, 1e-8)
+
+
+@each_case
+def test_value_differentiates_to_the_stated_gradient(name: str) -> None:
+    loss, y, target, _ = CASES[name]
+    if name in ("l1 ties", "hinge at the margin"):
+        y = y + 0.3 * outputs(*y.shape, seed=5)
+    value, dy = theirs(lambda y, t: loss(y, t)[0], y, target)
+    close(loss(y, target)[0], value, 0, 0)
+    close(loss(y, target)[1], dy, 1e-11, 1e-14)
+
+
+@each_case
+def test_arguments_stay_as_they_are_and_memory_format_does_not_matter(name: str) -> None:
+    loss, y, target, _ = CASES[name]
+    before = (y.clone(), target.clone())
+    value, dy = loss(y, target)
+    assert torch.equal(y, before[0])
+    assert torch.equal(target, before[1])
+    reordered = y.transpose(0, 1).contiguous().transpose(0, 1)
+    again, dy_again = loss(reordered, target)
+    close(again, value, 1e-13, 0)
+    close(dy_again, dy, 1e-13, 1e-16)
+
+
+@each_case
+def test_targets_of_the_cases_pass_the_check(name: str) -> None:
+    loss, y, target, _ = CASES[name]
+    loss.check(tuple(y.shape[1:]), target)
+
+
+@pytest.mark.parametrize("size", [1e4, 1e8])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        BinaryCrossEntropy(),
+        BinaryCrossEntropy(pos_weight=3.0),
+        SoftmaxCrossEntropy(),
+        SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1.0, 2.0)),
+        Hinge(power=2),
+        Quadratic(),
+        Huber(),
+    ],
+    ids=repr,
+)
+def test_extreme_outputs_have_finite_values_and_gradients(loss: Loss, size: float) -> None:
+    y = torch.tensor([[size, -size], [-size, size]])
+    for target in (torch.tensor([0, 1]), torch.tensor([1, 0])):
+        value, dy = loss(y, target)
+        assert value.isfinite()
+        assert dy.isfinite().all()
+
+
+def test_hopeless_and_perfect_outputs_cost_what_the_formula_says() -> None:
+    y = torch.tensor([[1e4, -1e4]])
+    assert SoftmaxCrossEntropy()(y, torch.tensor([1]))[0].item() == pytest.approx(2e4)
+    assert SoftmaxCrossEntropy()(y, torch.tensor([0]))[0].item() == 0
+    assert BinaryCrossEntropy()(y, torch.tensor([1]))[0].item() == pytest.approx(2e4)
+    assert BinaryCrossEntropy()(y, torch.tensor([0]))[0].item() == 0
+
+
+def test_numbers_worked_by_hand() -> None:
+    y = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    value, dy = Quadratic()(y, torch.tensor([0, 0]))  # 1/2n (0.25 + 0.25 + 0 + 0), n = 2
+    assert value.item() == 0.125
+    assert dy.tolist() == [[-0.25, 0.25], [0.0, 0.0]]
+    value, dy = BinaryCrossEntropy()(torch.zeros(1, 3), torch.tensor([2]))  # three outputs of 1/2
+    assert value.item() == pytest.approx(3 * math.log(2))
+    assert dy.tolist() == [[0.5, 0.5, -0.5]]
+    value, dy = SoftmaxCrossEntropy()(torch.zeros(1, 4), torch.tensor([2]))  # four outputs of 1/4
+    assert value.item() == pytest.approx(math.log(4))
+    assert dy.tolist() == [[0.25, 0.25, -0.75, 0.25]]
+    value, dy = Hinge()(torch.tensor([[1.0, 2.0, -1.0]]), torch.tensor([0]))  # only class 1 is too near: 1 - 1 + 2
+    assert value.item() == pytest.approx(2 / 3)
+    assert dy[0].tolist() == pytest.approx([-1 / 3, 1 / 3, 0])
+
+
+def test_a_batch_in_which_everything_is_ignored_costs_nothing() -> None:
+    for loss in (SoftmaxCrossEntropy(ignore=9), NegativeLogLikelihood(ignore=9), SoftmaxCrossEntropy(0.1, None, 9)):
+        value, dy = loss(outputs(2, 3).log_softmax(1), torch.tensor([9, 9]))
+        assert value.item() == 0
+        assert not dy.any()
+
+
+def test_small_integer_types_are_classes_too() -> None:
+    y = outputs(7, CLASSES)
+    for name in ("quadratic", "binary_cross_entropy", "softmax_cross_entropy", "nll", "hinge"):
+        for dtype in (torch.uint8, torch.int32):
+            ours, expected = LOSSES[name]()(y, classes(7).to(dtype)), LOSSES[name]()(y, classes(7))
+            assert torch.equal(ours[0], expected[0])
+            assert torch.equal(ours[1], expected[1])
+
+
+def test_predictions_are_what_the_output_means() -> None:
+    y = outputs(4, CLASSES)
+    assert torch.equal(Quadratic().predict(y), y)
+    assert torch.equal(L1().predict(y), y)
+    assert torch.equal(Huber().predict(y), y)
+    assert torch.equal(Hinge().predict(y), y)
+    close(BinaryCrossEntropy().predict(y), 1 / (1 + torch.exp(-y)), 1e-12, 0)
+    shares = torch.exp(y) / torch.exp(y).sum(1, keepdim=True)
+    close(SoftmaxCrossEntropy().predict(y), shares, 1e-12, 0)
+    close(NegativeLogLikelihood().predict(shares.log()), shares, 1e-12, 0)
+
+
+def test_the_table_names_every_loss() -> None:
+    assert {name: type(kind()).__name__ for name, kind in LOSSES.items()} == {
+        "quadratic": "Quadratic",
+        "l1": "L1",
+        "huber": "Huber",
+        "binary_cross_entropy": "BinaryCrossEntropy",
+        "softmax_cross_entropy": "SoftmaxCrossEntropy",
+        "nll": "NegativeLogLikelihood",
+        "hinge": "Hinge",
+    }

@@ -1,0 +1,117 @@
+"""What the losses refuse: targets that do not fit, classes that do not exist, hyperparameters that mean nothing."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.losses import (
+    L1,
+    LOSSES,
+    BinaryCrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    NegativeLogLikelihood,
+    Quadratic,
+    SoftmaxCrossEntropy,
+)
+
+CLASSES = 5
+
+
+def outputs(*shape: int) -> Tensor:
+    return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+CLASS_LOSSES = [SoftmaxCrossEntropy(), NegativeLogLikelihood(), Hinge(), Quadratic(), L1(), BinaryCrossEntropy()]
+
+
+@pytest.mark.parametrize("loss", [*CLASS_LOSSES, SoftmaxCrossEntropy(0.1), SoftmaxCrossEntropy(ignore=-7)], ids=repr)
+@pytest.mark.parametrize("wrong", [-1, -100, CLASSES])
+def test_a_class_that_does_not_exist_is_refused(loss: Loss, wrong: int) -> None:
+    target = torch.tensor([0, wrong, 1])
+    with pytest.raises(PellucidError, match="outputs for 0 to 4"):
+        loss(outputs(3, CLASSES), target)
+    with pytest.raises(PellucidError, match="outputs for 0 to 4"):
+        loss.check((CLASSES,), target)
+
+
+@pytest.mark.parametrize("loss", [*CLASS_LOSSES, Huber(), SoftmaxCrossEntropy(0.1)], ids=repr)
+@pytest.mark.parametrize(
+    "target",
+    [torch.zeros(4, 2), torch.zeros(4, 1, CLASSES), torch.zeros(()), torch.zeros(4, dtype=torch.long), torch.zeros(3)],
+    ids=lambda target: f"{tuple(target.shape)} {target.dtype}",
+)
+def test_targets_that_do_not_fit_are_refused(loss: Loss, target: Tensor) -> None:
+    with pytest.raises(PellucidError, match="do not fit"):
+        loss(outputs(3, CLASSES), target)
+
+
+@pytest.mark.parametrize("loss", [*CLASS_LOSSES, Huber(), SoftmaxCrossEntropy(0.1)], ids=repr)
+@pytest.mark.parametrize(
+    "target", [torch.zeros(4, 2), torch.zeros(4, 1, CLASSES), torch.zeros(3)], ids=lambda target: str(target.shape)
+)
+def test_data_sets_whose_targets_do_not_fit_are_refused(loss: Loss, target: Tensor) -> None:
+    with pytest.raises(PellucidError, match="do not fit"):
+        loss.check((CLASSES,), target)
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets", "message"),
+    [
+        (Quadratic(), (2,), torch.tensor([[0.0, math.nan]]), "finite"),
+        (L1(), (2,), torch.tensor([[0.0, math.inf]]), "finite"),
+        (BinaryCrossEntropy(), (2,), torch.tensor([[0.0, 1.5]]), "from 0 to 1"),
+        (BinaryCrossEntropy(), (1,), torch.tensor([0, 2]), "from 0 to 1"),
+        (SoftmaxCrossEntropy(), (2,), torch.tensor([[0.5, 0.6]]), "sum to 1"),
+        (SoftmaxCrossEntropy(), (2,), torch.tensor([[1.5, -0.5]]), "sum to 1"),
+        (SoftmaxCrossEntropy(class_weights=(1.0,)), (2,), torch.tensor([0]), "1 class_weights for 2 classes"),
+        (SoftmaxCrossEntropy(class_weights=(1.0,)), (2,), torch.tensor([[0.5, 0.5]]), "1 class_weights for 2"),
+        (Hinge(), (1,), torch.tensor([0]), "a score for each class"),
+    ],
+)
+def test_data_sets_with_impossible_targets_are_refused(
+    loss: Loss, outputs: tuple[int, ...], targets: Tensor, message: str
+) -> None:
+    with pytest.raises(PellucidError, match=message):
+        loss.check(outputs, targets)
+
+
+@pytest.mark.parametrize("target", [torch.tensor([0, 1, 1]), torch.full((3, CLASSES), 0.2)], ids=["classes", "soft"])
+def test_a_wrong_number_of_class_weights_is_refused(target: Tensor) -> None:
+    with pytest.raises(PellucidError, match="2 class_weights for 5 classes"):
+        SoftmaxCrossEntropy(class_weights=(1.0, 2.0))(outputs(3, CLASSES), target)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
+    loss = LOSSES[name]()
+    if name == "nll":  # a weighted mean of nothing, as of a batch in which everything is ignored
+        assert loss(outputs(0, 3), torch.zeros(0, dtype=torch.long))[0].item() == 0
+    else:
+        with pytest.raises(PellucidError, match="without examples"):
+            loss(outputs(0, 3), torch.zeros(0, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Quadratic(reduction="median"),  # type: ignore[arg-type]
+        lambda: Huber(delta=0),
+        lambda: Huber(delta=math.nan),
+        lambda: BinaryCrossEntropy(pos_weight=-1),
+        lambda: SoftmaxCrossEntropy(label_smoothing=1.5),
+        lambda: SoftmaxCrossEntropy(class_weights=(1.0, -1.0)),
+        lambda: SoftmaxCrossEntropy(class_weights=(0.0, 0.0)),
+        lambda: NegativeLogLikelihood(class_weights=[1.0]),  # type: ignore[arg-type]
+        lambda: Hinge(margin=-1),
+        lambda: Hinge(power=3),  # type: ignore[arg-type]
+    ],
+)
+def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], Loss]) -> None:
+    with pytest.raises(PellucidError):
+        make()

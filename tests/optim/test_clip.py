@@ -1,0 +1,43 @@
+"""Gradient clipping against torch.nn.utils."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.optim import clip_by_norm, clip_by_value
+
+
+def grads() -> list[Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((4, 3), (7,), (2, 3, 3, 3))]
+
+
+def as_parameters(tensors: list[Tensor]) -> list[Tensor]:
+    params = [torch.zeros_like(tensor) for tensor in tensors]
+    for param, tensor in zip(params, tensors, strict=True):
+        param.grad = tensor
+    return params
+
+
+@pytest.mark.parametrize("limit", [0.1, 5.0, 1000.0])
+def test_clipping_by_norm_is_torchs(limit: float) -> None:
+    ours, theirs = grads(), grads()
+    norm = clip_by_norm(ours, limit)
+    expected = torch.nn.utils.clip_grad_norm_(as_parameters(theirs), limit)
+    torch.testing.assert_close(norm, expected, rtol=1e-12, atol=0)
+    for grad, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(grad, other, rtol=1e-12, atol=0)
+
+
+def test_a_short_gradient_stays_as_it_is() -> None:
+    ours = grads()
+    clip_by_norm(ours, 1000.0)
+    assert all(torch.equal(grad, before) for grad, before in zip(ours, grads(), strict=True))
+
+
+def test_clipping_by_value_is_torchs() -> None:
+    ours, theirs = grads(), grads()
+    clip_by_value(ours, 0.5)
+    torch.nn.utils.clip_grad_value_(as_parameters(theirs), 0.5)
+    assert all(torch.equal(grad, other) for grad, other in zip(ours, theirs, strict=True))
+    assert max(grad.abs().max().item() for grad in ours) == 0.5

@@ -1,0 +1,214 @@
+"""Every optimizer against torch.optim, step by step; its state in a checkpoint; what it refuses."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.optim import (
+    OPTIMIZERS,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    RMSprop,
+    pack,
+    unpack,
+)
+
+Theirs = Callable[[list[Tensor]], torch.optim.Optimizer]
+PATHS = ["conv.weight", "conv.bias", "dense.weight"]
+
+
+def start(seed: int = 0) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((3, 2, 2, 2), (3,), (4, 5))]
+
+
+def hills(params: list[Tensor], step: int) -> Tensor:
+    """A bumpy function that changes from step to step, as the cost of a mini-batch does."""
+    rng = torch.Generator().manual_seed(step)
+    terms = []
+    for param in params:
+        a, b = (torch.randn(param.shape, generator=rng, dtype=torch.float64) for _ in range(2))
+        terms.append((torch.sin(3 * param + a) + 0.1 * (param - b) ** 2).sum())
+    return torch.stack(terms).sum() + torch.tanh(params[0].sum() * params[2].sum())
+
+
+def gradients(params: list[Tensor], step: int) -> list[Tensor]:
+    leaves = [param.detach().clone().requires_grad_() for param in params]
+    return list(torch.autograd.grad(hills(leaves, step), leaves))
+
+
+def adamw(weight_decay: float) -> Theirs:
+    def make(params: list[Tensor]) -> torch.optim.Optimizer:
+        groups = [
+            {"params": [param for param in params if param.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [param for param in params if param.dim() < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=0.02)
+
+    return make
+
+
+PAIRS: dict[str, tuple[Optimizer, Theirs]] = {
+    "sgd": (SGD(lr=0.03), lambda p: torch.optim.SGD(p, lr=0.03)),
+    "momentum": (Momentum(lr=0.02), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9)),
+    "momentum 0.5": (Momentum(lr=0.05, momentum=0.5), lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.5)),
+    "nesterov": (Nesterov(lr=0.02), lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True)),
+    "nesterov 0.5": (
+        Nesterov(lr=0.05, momentum=0.5),
+        lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.5, nesterov=True),
+    ),
+    "adagrad": (Adagrad(lr=0.1), lambda p: torch.optim.Adagrad(p, lr=0.1)),
+    "adagrad epsilon": (Adagrad(lr=0.1, epsilon=0.01), lambda p: torch.optim.Adagrad(p, lr=0.1, eps=0.01)),
+    "rmsprop": (RMSprop(lr=0.01), lambda p: torch.optim.RMSprop(p, lr=0.01)),
+    "rmsprop rho": (
+        RMSprop(lr=0.02, rho=0.9, epsilon=1e-3),
+        lambda p: torch.optim.RMSprop(p, lr=0.02, alpha=0.9, eps=1e-3),
+    ),
+    "rmsprop momentum": (
+        RMSprop(lr=0.001, momentum=0.9),
+        lambda p: torch.optim.RMSprop(p, lr=0.001, momentum=0.9),
+    ),
+    "adam": (Adam(lr=0.02), lambda p: torch.optim.Adam(p, lr=0.02)),
+    "adam betas": (
+        Adam(lr=0.05, beta1=0.5, beta2=0.9, epsilon=1e-4),
+        lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.5, 0.9), eps=1e-4),
+    ),
+    "adamw": (AdamW(lr=0.02), adamw(0.01)),
+    "adamw 0.3": (AdamW(lr=0.02, weight_decay=0.3), adamw(0.3)),
+}
+each_pair = pytest.mark.parametrize("name", PAIRS)
+each_kind = pytest.mark.parametrize("kind", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+@each_pair
+def test_a_hundred_steps_are_those_of_torch(name: str) -> None:
+    ours, make = PAIRS[name]
+    params = start()
+    state = ours.init(params)
+    expected = start()
+    theirs = make(expected)
+    for step in range(100):
+        with torch.inference_mode():
+            ours.update(params, gradients_of(params, step), state, ours.lr)
+        for param, grad in zip(expected, gradients(expected, step), strict=True):
+            param.grad = grad
+        theirs.step()
+        for mine, other in zip(params, expected, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-13)
+    moved = [(a - b).abs().max().item() for a, b in zip(params, start(), strict=True)]
+    assert min(moved) > 0.05  # a hundred steps that went nowhere would agree, too
+
+
+def gradients_of(params: list[Tensor], step: int) -> list[Tensor]:
+    with torch.inference_mode(False):
+        return gradients(params, step)
+
+
+@each_kind
+def test_a_step_uses_the_rate_that_it_is_given(kind: type[Optimizer]) -> None:
+    params = start()
+    optimizer = kind(lr=0.1)
+    optimizer.update(params, gradients(params, 0), optimizer.init(params), 0.0)
+    for param, before in zip(params, start(), strict=True):
+        assert torch.equal(param, before)
+
+
+@each_kind
+def test_update_leaves_gradients_alone_and_changes_parameters_in_place(kind: type[Optimizer]) -> None:
+    params = start()
+    addresses = [param.data_ptr() for param in params]
+    grads = gradients(params, 0)
+    kept = [grad.clone() for grad in grads]
+    optimizer = kind(lr=0.1)
+    state = optimizer.init(params)
+    for _ in range(2):
+        optimizer.update(params, grads, state, 0.1)
+    assert [param.data_ptr() for param in params] == addresses
+    assert all(torch.equal(grad, before) for grad, before in zip(grads, kept, strict=True))
+
+
+@each_pair
+def test_a_run_resumed_from_its_packed_state_goes_on_to_the_bit(name: str) -> None:
+    optimizer = PAIRS[name][0]
+
+    def go(params: list[Tensor], state: dict[str, list[Tensor] | int], steps: range) -> None:
+        for step in steps:
+            optimizer.update(params, gradients(params, step), state, optimizer.lr)
+
+    whole, state = start(), optimizer.init(start())
+    go(whole, state, range(20))
+    first, state = start(), optimizer.init(start())
+    go(first, state, range(9))
+    saved = {name: tensor.clone() for name, tensor in pack(state, PATHS).items()}
+    resumed = [param.clone() for param in first]
+    fresh = optimizer.init(resumed)
+    unpack(fresh, PATHS, saved)
+    go(resumed, fresh, range(9, 20))
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def test_packed_state_is_named_by_what_it_is_and_by_the_parameter() -> None:
+    params = start()
+    assert pack(SGD().init(params), PATHS) == {}
+    assert list(pack(Momentum().init(params), PATHS)) == [
+        "velocity.conv.weight",
+        "velocity.conv.bias",
+        "velocity.dense.weight",
+    ]
+    packed = pack(Adam().init(params), PATHS)
+    assert packed["step"].item() == 0
+    assert packed["square_mean.dense.weight"].shape == (4, 5)
+    assert len(packed) == 7
+
+
+def test_state_of_another_optimizer_or_network_is_refused() -> None:
+    params = start()
+    saved = pack(Momentum().init(params), PATHS)
+    with pytest.raises(PellucidError, match=r"'mean\.conv\.bias' is missing"):
+        unpack(Adam().init(params), PATHS, saved)
+    with pytest.raises(PellucidError, match=r"'velocity\.conv\.bias' is unknown"):
+        unpack(SGD().init(params), PATHS, saved)
+    saved["velocity.conv.bias"] = torch.zeros(4, dtype=torch.float64)
+    with pytest.raises(PellucidError, match=r"'velocity\.conv\.bias' is \(4,\)"):
+        unpack(Momentum().init(params), PATHS, saved)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(lambda kind=kind: kind(lr=-0.1) for kind in OPTIMIZERS.values()),
+        *(lambda kind=kind: kind(lr=float("nan")) for kind in OPTIMIZERS.values()),
+        lambda: Momentum(momentum=1.0),
+        lambda: Nesterov(momentum=-0.1),
+        lambda: Adagrad(epsilon=0.0),
+        lambda: RMSprop(rho=1.0),
+        lambda: RMSprop(momentum=1.0),
+        lambda: Adam(beta1=1.0),
+        lambda: Adam(beta2=1.5),
+        lambda: AdamW(weight_decay=-1.0),
+        lambda: SGD(lr="fast"),  # type: ignore[arg-type]
+    ],
+)
+def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], Optimizer]) -> None:
+    with pytest.raises(PellucidError, match="must be a number"):
+        make()
+
+
+def test_the_table_names_every_optimizer() -> None:
+    assert {
+        "sgd": SGD,
+        "momentum": Momentum,
+        "nesterov": Nesterov,
+        "adagrad": Adagrad,
+        "rmsprop": RMSprop,
+        "adam": Adam,
+        "adamw": AdamW,
+    } == OPTIMIZERS

@@ -1,0 +1,193 @@
+"""Every schedule against torch.optim.lr_scheduler, step by step."""
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.optim import lr_scheduler as theirs
+
+from pellucid.errors import PellucidError
+from pellucid.optim.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    InverseTime,
+    OneCycle,
+    Progress,
+    ReduceOnPlateau,
+    Schedule,
+    Step,
+    Warmup,
+)
+
+LR = 0.3
+STEPS = 100
+EPOCH = 7
+
+
+def optimizer() -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.zeros(1)], lr=LR)
+
+
+def warm_cosine(o: torch.optim.Optimizer) -> theirs.LRScheduler:
+    warm = theirs.LinearLR(o, start_factor=0.2, total_iters=15)
+    return theirs.SequentialLR(o, [warm, theirs.CosineAnnealingLR(o, T_max=STEPS - 15)], milestones=[15])
+
+
+PAIRS: dict[str, tuple[Schedule, Callable[[torch.optim.Optimizer], theirs.LRScheduler]]] = {
+    "constant": (Constant(), lambda o: theirs.ConstantLR(o, factor=1.0)),
+    "inverse_time": (
+        InverseTime(t0=5, t1=20, unit="steps"),
+        lambda o: theirs.LambdaLR(o, lambda t: 5 / (t + 20)),
+    ),
+    "inverse_time epochs": (InverseTime(t0=5, t1=5), lambda o: theirs.LambdaLR(o, lambda t: 5 / (t / EPOCH + 5))),
+    "step": (Step(0.5, every=13, unit="steps"), lambda o: theirs.StepLR(o, 13, 0.5)),
+    "step epochs": (Step(0.1, every=2), lambda o: theirs.StepLR(o, 2 * EPOCH, 0.1)),
+    "step run": (
+        Step(0.1, at_times=(0.5, 0.75), unit="run"),
+        lambda o: theirs.MultiStepLR(o, [50, 75], 0.1),
+    ),
+    "step at epochs": (
+        Step(0.2, at_times=(3, 10, 11)),
+        lambda o: theirs.MultiStepLR(o, [3 * EPOCH, 10 * EPOCH, 11 * EPOCH], 0.2),
+    ),
+    "cosine": (Cosine(), lambda o: theirs.CosineAnnealingLR(o, T_max=STEPS)),
+    "cosine minimum": (Cosine(minimum=0.1), lambda o: theirs.CosineAnnealingLR(o, T_max=STEPS, eta_min=0.1 * LR)),
+    "one_cycle": (OneCycle(), lambda o: theirs.OneCycleLR(o, max_lr=LR, total_steps=STEPS)),
+    "one_cycle early": (
+        OneCycle(pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
+        lambda o: theirs.OneCycleLR(o, LR, STEPS, pct_start=0.1, div_factor=10.0, final_div_factor=100.0),
+    ),
+    "warmup": (Warmup(15, start=0.25), lambda o: theirs.LinearLR(o, start_factor=0.25, total_iters=15)),
+    "warmup cosine": (Warmup(15, Cosine(), start=0.2), warm_cosine),
+}
+each_pair = pytest.mark.parametrize("name", PAIRS)
+
+
+@each_pair
+@pytest.mark.filterwarnings("ignore:The epoch parameter in `scheduler.step")  # torch's SequentialLR does that itself
+def test_a_hundred_rates_are_those_of_torch(name: str) -> None:
+    ours, make = PAIRS[name]
+    oracle = optimizer()
+    scheduler = make(oracle)
+    for step in range(STEPS):
+        rate = LR * ours.factor(Progress(step, STEPS, EPOCH), ours.begin())
+        assert rate == pytest.approx(oracle.param_groups[0]["lr"], rel=1e-11, abs=1e-15), step
+        oracle.step()
+        if step < STEPS - 1:
+            scheduler.step()
+
+
+@each_pair
+def test_the_step_alone_decides_so_that_resuming_is_exact(name: str) -> None:
+    schedule = PAIRS[name][0]
+    points = [Progress(step, STEPS, EPOCH) for step in range(STEPS)]
+    in_order = [schedule.factor(now, {}) for now in points]
+    backward = [schedule.factor(now, {}) for now in reversed(points)]
+    assert in_order == backward[::-1]
+
+
+@pytest.mark.parametrize(
+    ("ours", "options"),
+    [
+        (ReduceOnPlateau(patience=2), {"patience": 2}),
+        (ReduceOnPlateau(drop=0.5, patience=0, minimum=0.1), {"factor": 0.5, "patience": 0, "min_lr": 0.1 * LR}),
+        (
+            ReduceOnPlateau(drop=0.7, patience=3, threshold=0.02, cooldown=4),
+            {"factor": 0.7, "patience": 3, "threshold": 0.02, "cooldown": 4},
+        ),
+    ],
+)
+def test_a_plateau_is_what_torch_calls_one(ours: ReduceOnPlateau, options: dict[str, float]) -> None:
+    oracle = optimizer()
+    scheduler = theirs.ReduceLROnPlateau(oracle, eps=0, **options)  # type: ignore[arg-type]
+    rng = random.Random(0)
+    memory = ours.begin()
+    factors = set()
+    for epoch in range(100):
+        loss = math.nan if epoch == 60 else 1 / (1 + epoch // 8) + 0.02 * rng.random()
+        memory = ours.observe(memory, loss)
+        scheduler.step(loss)
+        factor = ours.factor(Progress(epoch, 100, 1), memory)
+        factors.add(factor)
+        assert LR * factor == pytest.approx(oracle.param_groups[0]["lr"], rel=1e-11), epoch
+    assert len(factors) > 2  # it did drop
+
+
+def test_what_a_plateau_remembers_is_plain_numbers_and_enough_to_resume() -> None:
+    ours = ReduceOnPlateau(patience=1, cooldown=2)
+    losses = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
+    memory = ours.begin()
+    for loss in losses[:5]:
+        memory = ours.observe(memory, loss)
+    saved = {name: float(value) for name, value in memory.items()}
+    for loss in losses[5:]:
+        memory, saved = ours.observe(memory, loss), ours.observe(saved, loss)
+    assert memory == saved
+    assert memory["factor"] < 1
+
+
+def test_observing_changes_only_what_is_returned() -> None:
+    ours = ReduceOnPlateau(patience=0)
+    memory = ours.begin()
+    ours.observe(memory, math.inf)
+    assert memory == ours.begin()
+
+
+def test_warm_up_before_a_plateau_warms_up_and_then_drops() -> None:
+    schedule = Warmup(10, ReduceOnPlateau(drop=0.5, patience=0), start=0.0)
+    memory = schedule.begin()
+    assert schedule.factor(Progress(5, 100, 10), memory) == 0.5
+    for loss in (1.0, 1.0):
+        memory = schedule.observe(memory, loss)
+    assert schedule.factor(Progress(20, 100, 10), memory) == 0.5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize(
+    "schedule",
+    [*(pair[0] for pair in PAIRS.values()), OneCycle(pct_start=0.5), OneCycle(pct_start=0.0)],
+    ids=repr,
+)
+def test_the_shortest_runs_have_finite_rates(schedule: Schedule, steps: int) -> None:
+    for step in range(steps + 2):  # a run may be taken a little further than planned
+        factor = schedule.factor(Progress(step, steps, 1), schedule.begin())
+        assert 0 <= factor <= 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: InverseTime(t0=0, t1=1),
+        lambda: InverseTime(t0=1, t1=1, unit="years"),  # type: ignore[arg-type]
+        Step,
+        lambda: Step(every=3, at_times=(4,)),
+        lambda: Step(every=0),
+        lambda: Step(drop=0, every=1),
+        lambda: Step(at_times=(-1.0,)),
+        lambda: Cosine(minimum=1.0),
+        lambda: OneCycle(pct_start=1.0),
+        lambda: OneCycle(div_factor=0.5),
+        lambda: Warmup(0),
+        lambda: Warmup(10, start=1.0),
+        lambda: ReduceOnPlateau(drop=1.0),
+        lambda: ReduceOnPlateau(patience=-1),
+    ],
+)
+def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], Schedule]) -> None:
+    with pytest.raises(PellucidError):
+        make()
+
+
+def test_the_table_names_every_schedule() -> None:
+    assert {
+        "constant": Constant,
+        "inverse_time": InverseTime,
+        "step": Step,
+        "cosine": Cosine,
+        "one_cycle": OneCycle,
+        "warmup": Warmup,
+        "reduce_on_plateau": ReduceOnPlateau,
+    } == SCHEDULES

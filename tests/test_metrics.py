@@ -1,0 +1,85 @@
+"""Metrics against scikit-learn's."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as oracle
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics import accuracy, confusion_matrix, f1, macro, precision, recall, top_k
+
+CLASSES = 6
+LABELS = list(range(CLASSES))
+
+
+@pytest.fixture(params=range(5))
+def samples(request: pytest.FixtureRequest) -> tuple[Tensor, Tensor]:
+    """Targets without class 5, and scores that never favour class 4."""
+    rng = torch.Generator().manual_seed(request.param)
+    target = torch.randint(0, 5, (40,), generator=rng)
+    scores = torch.randn((40, CLASSES), generator=rng, dtype=torch.float64)
+    scores[:, 4] -= 100
+    return target, scores
+
+
+def test_accuracy_and_confusion_matrix(samples: tuple[Tensor, Tensor]) -> None:
+    target, predicted = samples[0], samples[1].argmax(1)
+    assert accuracy(target, predicted) == pytest.approx(oracle.accuracy_score(target, predicted))
+    expected = oracle.confusion_matrix(target, predicted, labels=LABELS)
+    assert np.array_equal(confusion_matrix(target, predicted, CLASSES).numpy(), expected)
+
+
+@pytest.mark.parametrize("k", range(1, CLASSES))
+def test_top_k(samples: tuple[Tensor, Tensor], k: int) -> None:
+    target, scores = samples
+    expected = oracle.top_k_accuracy_score(target, scores, k=k, labels=LABELS)
+    assert top_k(target, scores, k) == pytest.approx(expected)
+
+
+def test_among_all_classes_every_target_is_found(samples: tuple[Tensor, Tensor]) -> None:
+    assert top_k(*samples, CLASSES) == 1
+
+
+def test_precision_recall_and_f1(samples: tuple[Tensor, Tensor]) -> None:
+    target, predicted = samples[0], samples[1].argmax(1)
+    confusion = confusion_matrix(target, predicted, CLASSES)
+    theirs = oracle.precision_recall_fscore_support(target, predicted, labels=LABELS, zero_division=0)
+    for ours, expected in zip((precision, recall, f1), theirs[:3], strict=True):
+        np.testing.assert_allclose(ours(confusion).numpy(), expected, rtol=1e-12)
+        assert macro(ours(confusion)) == pytest.approx(np.mean(expected))
+    assert precision(confusion)[4] == recall(confusion)[5] == f1(confusion)[4] == 0  # none predicted, none there
+
+
+def test_small_integer_types_do_not_overflow() -> None:
+    target = torch.tensor([200, 3], dtype=torch.uint8)
+    confusion = confusion_matrix(target, target, 201)
+    assert confusion[200, 200] == confusion[3, 3] == 1
+    assert confusion.sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "predicted"),
+    [
+        (torch.zeros(3).long(), torch.zeros(4).long()),
+        (torch.zeros(3).long(), torch.zeros(3, 1).long()),
+        (torch.zeros(0).long(), torch.zeros(0).long()),
+    ],
+)
+def test_targets_and_predictions_that_do_not_pair_are_refused(target: Tensor, predicted: Tensor) -> None:
+    with pytest.raises(PellucidError, match="one of each"):
+        accuracy(target, predicted)
+    with pytest.raises(PellucidError, match="one of each"):
+        confusion_matrix(target, predicted, 3)
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_a_k_beyond_the_classes_is_refused(k: int) -> None:
+    with pytest.raises(PellucidError, match="choose 1 to the classes"):
+        top_k(torch.zeros(2).long(), torch.zeros(2, 3), k)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_classes_out_of_range_are_refused(wrong: int) -> None:
+    with pytest.raises(PellucidError, match="not 0 to 2"):
+        confusion_matrix(torch.tensor([0, wrong]), torch.tensor([0, 1]), 3)

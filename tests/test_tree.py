@@ -1,0 +1,61 @@
+"""Nested dicts of parameters as flat lists and dicts."""
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.tree import flatten, leaves_like, map_tree, paths_like, unflatten
+
+
+def tree() -> Params:
+    return {
+        "block": {"conv": {"weight": torch.tensor(1.0), "bias": torch.tensor(2.0)}, "relu": {}},
+        "norm": {"weight": torch.tensor(3.0), "mean": torch.tensor(4.0)},
+        "scale": torch.tensor(5.0),
+    }
+
+
+def test_flatten_names_leaves_by_path_in_order() -> None:
+    flat = flatten(tree())
+    assert list(flat) == ["block.conv.weight", "block.conv.bias", "norm.weight", "norm.mean", "scale"]
+    assert [leaf.item() for leaf in flat.values()] == [1, 2, 3, 4, 5]
+
+
+def test_flatten_gives_the_tensors_themselves() -> None:
+    params = tree()
+    flatten(params)["block.conv.weight"].add_(10)
+    assert params["block"]["conv"]["weight"].item() == 11
+
+
+def test_unflatten_brings_the_nesting_back_without_empty_dicts() -> None:
+    params = tree()
+    again = unflatten(flatten(params))
+    del params["block"]["relu"]
+    assert again == params
+    assert unflatten({}) == {}
+
+
+@pytest.mark.parametrize("order", [["a.b", "a"], ["a", "a.b"]])
+def test_a_tensor_cannot_also_be_a_group(order: list[str]) -> None:
+    with pytest.raises(PellucidError, match="rename one of the two"):
+        unflatten({path: torch.tensor(0.0) for path in order})
+
+
+def test_map_tree_keeps_the_nesting() -> None:
+    params = tree()
+    doubled = map_tree(lambda leaf: leaf * 2, params)
+    assert [leaf.item() for leaf in flatten(doubled).values()] == [2, 4, 6, 8, 10]
+    assert doubled["block"]["relu"] == {}
+    assert params["scale"].item() == 5
+
+
+def test_gradients_come_in_the_order_of_the_parameters() -> None:
+    dparams = {  # as a sweep builds them: last first, without running statistics
+        "scale": torch.tensor(50.0),
+        "norm": {"weight": torch.tensor(30.0)},
+        "block": {"relu": {}, "conv": {"bias": torch.tensor(20.0), "weight": torch.tensor(10.0)}},
+    }
+    assert [leaf.item() for leaf in leaves_like(tree(), dparams)] == [10, 20, 30, 50]
+    assert paths_like(tree(), dparams) == ["block.conv.weight", "block.conv.bias", "norm.weight", "scale"]
+    assert leaves_like(tree(), {}) == []

@@ -52,10 +52,10 @@ class FusedDense(Layer):
         dx = dy @ params["weight"] if self.need_dx else None  # before W changes
         if self.rate is None:
             return dx, self.layer.parameter_gradients(cache, dy)
-        lr, shrink, x = self.rate.lr, self.rate.shrink, cache.x
+        lr, x = self.rate.lr, cache.x
         if dy.dim() > 2:
             x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, self.layer.units)  # (rows, n_in), (rows, units)
-        params["weight"].addmm_(dy.t(), x, beta=1 - shrink, alpha=-lr)
+        params["weight"].addmm_(dy.t(), x, beta=1 - self.rate.shrink, alpha=-lr)
         if self.layer.bias:
             params["bias"].sub_(dy.sum(0), alpha=lr)
         return dx, {}

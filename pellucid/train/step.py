@@ -55,7 +55,8 @@ class Step:
         plain = type(optimizer) is SGD and clip is None and self._half is None
         self._rate = Rate() if plain and all(isinstance(wish, L2) for wish in regularizers) else None
         self._net = fuse(net, self._rate)
-        self._decay = [wish for wish in regularizers if isinstance(wish, L2)] if self._rate else []
+        decays = [wish for wish in regularizers if isinstance(wish, L2)]
+        self._decay = sum(wish.lam if wish.decoupled else wish.lam / examples for wish in decays)
         self._wishes = [wish for wish in regularizers if isinstance(wish, Regularizer)]
         self._limits = [wish for wish in regularizers if isinstance(wish, MaxNorm)]
         self._order: list[int] | None = None  # of the sweep's gradients, by place in `_rest`
@@ -66,7 +67,7 @@ class Step:
     def __call__(self, x: Tensor, target: Tensor, lr: float, rng: torch.Generator | None = None) -> Tensor:
         """Learn from one batch, and return the loss before the update."""
         if self._rate is not None:
-            self._rate.set(lr, sum(lr * (w.lam if w.decoupled else w.lam / self._examples) for w in self._decay))
+            self._rate.set(lr, lr * self._decay)
         value, grads = self.gradients(x, target, rng)
         if not grads:
             return value
@@ -91,24 +92,24 @@ class Step:
         value, dy = self.loss(y, target)
         del y
         _, dparams = backward(self._net, self._params, cache, dy, consume=True)
-        swept = list(leaves(dparams))
-        if not swept:
-            return value, swept
         if self._order is None:
-            self._align(dparams)
-        grads = [swept[place] for place in self._order or ()]
+            self._order = self._align(dparams)
+        if not self._order:
+            return value, []
+        swept = list(leaves(dparams))
+        grads = [swept[place] for place in self._order]
         return value, to_float32(grads) if self._half is not None else grads
 
-    def _align(self, dparams: Params) -> None:
-        """Bring weights and gradients in one order, once: the sweep returns gradients last layer first."""
+    def _align(self, dparams: Params) -> list[int]:
+        """Return the order that brings the gradients, last layer first, into that of the weights they belong to."""
         places = {path: place for place, path in enumerate(flatten(dparams))}
         rest = [path for path in self.paths if path in places]
         weights = dict(zip(self.paths, self.weights, strict=True))
         self._rest = [weights[path] for path in rest]
-        self._order = [places[path] for path in rest]
         heavy = set(weight_paths(weights))
         self._heavy = [place for place, path in enumerate(rest) if path in heavy]
         self._wishes = self._wishes if self._heavy else []
+        return [places[path] for path in rest]
 
 
 def leaves(tree: Params) -> Iterator[Tensor]:

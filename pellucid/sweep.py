@@ -5,6 +5,7 @@ from typing import Any
 
 from pellucid.combine.base import Combinator, copy_cache, join, own_backward
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.checks import check_floating
 
 Rule = Callable[[Layer, Params, Cache, Any], tuple[Any, Params]]
 Rules = Callable[[str, Layer], Rule]
@@ -23,7 +24,11 @@ def gradient(path: str, layer: Layer) -> Rule:
 
 
 def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch | None = None) -> tuple[Any, Cache]:
-    """Run `net` forward; `watch` sees each layer's path, input, output and cache, combinators after their children."""
+    """Run `net` forward; `watch` sees each layer's path, input, output and cache, combinators after their children.
+
+    Raises PellucidError when x is of a type that a network does not compute in.
+    """
+    check_floating(x)
     if watch is None:
         return net.forward(params, x, mode)
 

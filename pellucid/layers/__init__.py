@@ -1,1 +1,113 @@
 """Layers: one per file, each with its forward and its backward pass."""
+
+from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
+from pellucid.layers.add import Add
+from pellucid.layers.avgpool2d import AvgPool2d
+from pellucid.layers.base import Cache, Layer, Mode, Params, Shape
+from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.concat import Concat
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.convtranspose2d import ConvTranspose2d
+from pellucid.layers.dense import Dense
+from pellucid.layers.dropout import Dropout
+from pellucid.layers.elu import ELU
+from pellucid.layers.flatten import Flatten
+from pellucid.layers.gelu import GELU
+from pellucid.layers.groupnorm import GroupNorm
+from pellucid.layers.identity import Identity
+from pellucid.layers.initializers import INITIALIZERS
+from pellucid.layers.instancenorm2d import InstanceNorm2d
+from pellucid.layers.layernorm import LayerNorm
+from pellucid.layers.leakyrelu import LeakyReLU
+from pellucid.layers.localcontrastnorm import LocalContrastNorm
+from pellucid.layers.localresponsenorm import LocalResponseNorm
+from pellucid.layers.logsoftmax import LogSoftmax
+from pellucid.layers.lppool2d import LpPool2d
+from pellucid.layers.maxpool2d import MaxPool2d
+from pellucid.layers.maxunpool2d import MaxUnpool2d
+from pellucid.layers.multiply import Multiply
+from pellucid.layers.pad2d import Pad2d
+from pellucid.layers.relu import ReLU
+from pellucid.layers.relu6 import ReLU6
+from pellucid.layers.reshape import Reshape
+from pellucid.layers.sigmoid import Sigmoid
+from pellucid.layers.softmax import Softmax
+from pellucid.layers.tanh import Tanh
+from pellucid.layers.upsample import Upsample
+
+LAYERS: tuple[type[Layer], ...] = (
+    Dense,
+    Conv2d,
+    ConvTranspose2d,
+    MaxPool2d,
+    AvgPool2d,
+    LpPool2d,
+    AdaptiveAvgPool2d,
+    MaxUnpool2d,
+    Flatten,
+    Reshape,
+    Pad2d,
+    Upsample,
+    Sigmoid,
+    Tanh,
+    ReLU,
+    LeakyReLU,
+    ReLU6,
+    ELU,
+    GELU,
+    Softmax,
+    LogSoftmax,
+    Identity,
+    Dropout,
+    BatchNorm,
+    InstanceNorm2d,
+    GroupNorm,
+    LayerNorm,
+    LocalResponseNorm,
+    LocalContrastNorm,
+    Add,
+    Concat,
+    Multiply,
+)
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "INITIALIZERS",
+    "LAYERS",
+    "AdaptiveAvgPool2d",
+    "Add",
+    "AvgPool2d",
+    "BatchNorm",
+    "Cache",
+    "Concat",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GroupNorm",
+    "Identity",
+    "InstanceNorm2d",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "LocalContrastNorm",
+    "LocalResponseNorm",
+    "LogSoftmax",
+    "LpPool2d",
+    "MaxPool2d",
+    "MaxUnpool2d",
+    "Mode",
+    "Multiply",
+    "Pad2d",
+    "Params",
+    "ReLU",
+    "ReLU6",
+    "Reshape",
+    "Shape",
+    "Sigmoid",
+    "Softmax",
+    "Tanh",
+    "Upsample",
+]

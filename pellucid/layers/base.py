@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,7 +27,13 @@ class Mode:
 
 @dataclass(frozen=True)
 class Layer(ABC):
-    """One step of a network: a frozen value that holds hyperparameters only, stored as given."""
+    """One step of a network: a frozen value that holds hyperparameters only, stored as given.
+
+    `buffers` names the entries of its params that are running statistics: updated in place by a forward pass in
+    training mode, and absent from dparams.
+    """
+
+    buffers: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -48,8 +54,14 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def like(x: Tensor) -> Tensor:
-    """Return a tensor of x's shape, dtype and device that takes the memory of one number.
+    """Return zeros of x's shape, dtype and device that take the memory of one number.
 
     Caches hold only tensors; where a backward pass needs no more than the input's shape, this stands for it.
     """
-    return x.new_empty(()).expand(x.shape)
+    return x.new_zeros(()).expand(x.shape)
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Return how the images x lie in memory: channels last, or else contiguous."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

@@ -1,8 +1,13 @@
 """Checks of hyperparameters and shapes that several layers share; each raises PellucidError in one line."""
 
+import math
 from typing import Any
 
-from pellucid.errors import PellucidError
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import pair
 
 
 def positive(layer: object, **values: Any) -> None:
@@ -15,6 +20,31 @@ def not_negative(layer: object, **values: Any) -> None:
     _at_least(layer, 0, values)
 
 
+def whole(layer: object, **values: Any) -> None:
+    """Require single whole numbers of at least 1."""
+    for name, value in values.items():
+        if type(value) is not int or value < 1:
+            raise PellucidError(f"{type(layer).__name__}: {name} must be a whole number of at least 1, not {value!r}")
+
+
+def choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
+    """Require one of the `allowed` words."""
+    for name, value in values.items():
+        if value not in allowed:
+            known = ", ".join(allowed)
+            raise PellucidError(
+                f"{type(layer).__name__}: {name} must be one of {known}, not {value!r}{nearest(str(value), allowed)}"
+            )
+
+
+def within(layer: object, low: float, high: float, **values: Any) -> None:
+    """Require finite numbers from `low` to `high`."""
+    for name, value in values.items():
+        if type(value) not in (int, float) or not low <= value <= high or math.isinf(value):
+            top = "" if math.isinf(high) else f" to {high}"
+            raise PellucidError(f"{type(layer).__name__}: {name} must be a number from {low}{top}, not {value!r}")
+
+
 def image_shape(layer: object, shape: Any) -> tuple[int, int, int]:
     """Require an input shape (channels, height, width)."""
     if len(shape) != 3 or not all(isinstance(size, int) for size in shape):
@@ -23,6 +53,30 @@ def image_shape(layer: object, shape: Any) -> tuple[int, int, int]:
             "put Reshape before it"
         )
     return shape
+
+
+def window_outputs(
+    layer: object,
+    size: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    ceil_mode: bool = False,
+) -> tuple[int, int]:
+    """Return in how many places a window stands over (height, width); at least one of each is required.
+
+    Without `ceil_mode`, floor((size + 2 p - d (k - 1) - 1) / s) + 1; with it, rounded up, but no window starts
+    in the padding beyond the input (Dumoulin and Visin 2016, relationship 6).
+    """
+    outs = []
+    for axis, length, k, s, p, d in zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True):
+        room = length + 2 * p - d * (k - 1) - 1
+        out = window_output(layer, axis, room // s + 1)
+        if ceil_mode and room % s and out * s < length + p:
+            out += 1
+        outs.append(out)
+    return outs[0], outs[1]
 
 
 def window_output(layer: object, axis: str, size: int) -> int:
@@ -50,3 +104,46 @@ def same_shapes(layer: object, shapes: tuple[tuple[int, ...], ...]) -> tuple[int
     if len(shapes) < 2 or any(shape != shapes[0] for shape in shapes):
         raise PellucidError(f"{type(layer).__name__} takes two or more inputs of one shape, not {shapes}")
     return shapes[0]
+
+
+def pool_padding(layer: object, padding: int | tuple[int, int], kernel: int | tuple[int, int]) -> None:
+    """Require padding of at most half the window, so that every window sees some of the input."""
+    not_negative(layer, padding=padding)
+    for p, k in zip(pair(padding), pair(kernel), strict=True):
+        if 2 * p > k:
+            raise PellucidError(
+                f"{type(layer).__name__}: padding={padding!r} is more than half of kernel={kernel!r}; "
+                "put Pad2d before it"
+            )
+
+
+def check_axis(layer: object, axis: int, shape: Any) -> None:
+    """Require that a tensor of `shape` (without the batch axis, which is axis 0) has the axis."""
+    if axis > len(shape):
+        raise PellucidError(
+            f"{type(layer).__name__}: inputs of shape (N, {', '.join(map(str, shape))}) have no axis {axis}"
+        )
+
+
+FLOATING = frozenset((torch.float32, torch.float64, torch.bfloat16))
+
+
+def check_floating(x: Any) -> None:
+    """Require numbers that a network computes with: float32, float64, bfloat16, and float16 away from the CPU.
+
+    A network's input is checked once, by `sweep.forward`; in a tuple, int64 stands for switches after the first.
+    Layers do not check again: some would compute on whole numbers without complaint, and their gradients be wrong.
+    """
+    if isinstance(x, tuple):
+        check_floating(x[0])
+        for part in x[1:]:
+            if not (isinstance(part, Tensor) and part.dtype is torch.int64):
+                check_floating(part)
+        return
+    if not isinstance(x, Tensor):
+        raise PellucidError(f"a network takes a tensor, not {type(x).__name__}; use torch.as_tensor")
+    if x.dtype not in FLOATING and (x.dtype is not torch.float16 or x.device.type == "cpu"):
+        raise PellucidError(
+            f"a network does not compute in {str(x.dtype).removeprefix('torch.')} on {x.device.type}; "
+            "convert the input to float32, float64 or bfloat16"
+        )

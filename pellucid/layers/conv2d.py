@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
-from pellucid.layers.checks import image_shape, not_negative, positive, window_output
+from pellucid.layers.checks import image_shape, not_negative, positive, whole, window_output
 from pellucid.layers.initializers import check_initializer, draw
 
 
@@ -41,14 +41,8 @@ class Conv2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
-        positive(
-            self,
-            filters=self.filters,
-            kernel=self.kernel,
-            stride=self.stride,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        whole(self, filters=self.filters, groups=self.groups)
+        positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         if self.padding == "same":
             if pair(self.stride) != (1, 1):
                 raise PellucidError("Conv2d: padding='same' needs stride 1; give the padding as a number")

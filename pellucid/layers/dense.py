@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.layers.checks import positive
+from pellucid.layers.checks import whole
 from pellucid.layers.initializers import check_initializer, draw
 
 
@@ -33,7 +33,7 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
-        positive(self, units=self.units)
+        whole(self, units=self.units)
         check_initializer("Dense", self.init_weight)
         check_initializer("Dense", self.init_bias)
 
@@ -53,9 +53,12 @@ class Dense(Layer):
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy W, dW = dyᵀ x, db = the sum of dy over all rows."""
-        rows_x = cache.x.reshape(-1, cache.x.shape[-1])  # (rows, n_in)
-        rows_dy = dy.reshape(-1, self.units)  # (rows, units)
-        dparams = {"weight": rows_dy.t() @ rows_x}  # (units, n_in)
-        if self.bias:
-            dparams["bias"] = rows_dy.sum(0)  # (units,)
-        return dy @ params["weight"], dparams
+        return dy @ params["weight"], self.parameter_gradients(cache, dy)
+
+    def parameter_gradients(self, cache: DenseCache, dy: Tensor) -> Params:
+        """Return dW = dyᵀ x and db = the sum of dy over all rows."""
+        x = cache.x
+        if dy.dim() > 2:
+            x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, self.units)  # (rows, n_in), (rows, units)
+        dweight = dy.t() @ x  # (units, n_in)
+        return {"weight": dweight, "bias": dy.sum(0)} if self.bias else {"weight": dweight}

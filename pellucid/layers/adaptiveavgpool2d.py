@@ -1,0 +1,47 @@
+"""Average pooling to a given size."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.checks import image_shape, positive
+
+
+class AdaptiveAvgPool2dCache(NamedTuple):
+    """What AdaptiveAvgPool2d keeps: its input, (N, C, H, W)."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class AdaptiveAvgPool2d(Layer):
+    """Take means of windows that are chosen to give an output of `size`, whatever the input's.
+
+    x is (N, C, H, W), y is (N, C, *size); output row i is the mean of the rows from floor(i H / H') to
+    ceil((i + 1) H / H'). Size 1 is global average pooling (Lin, Chen and Yan 2013, section 3.2).
+    """
+
+    size: int | tuple[int, int] = 1
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        positive(self, size=self.size)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the shape that pooling leaves."""
+        return {}, (image_shape(self, shape)[0], *pair(self.size))
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, AdaptiveAvgPool2dCache]:
+        """Compute y = the mean over each window of x."""
+        return F.adaptive_avg_pool2d(x, pair(self.size)), AdaptiveAvgPool2dCache(x)
+
+    def backward(self, params: Params, cache: AdaptiveAvgPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx[i] = the sum of dy / (values in the window) over the windows that hold i."""
+        x = cache.x
+        if pair(self.size) == (1, 1):
+            return (dy / (x.shape[2] * x.shape[3])).expand(x.shape), {}
+        return torch.ops.aten._adaptive_avg_pool2d_backward(dy, x), {}

@@ -1,0 +1,110 @@
+"""Batch normalization."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import within
+
+
+class BatchCache(NamedTuple):
+    """What BatchNorm keeps in training mode: its input, and each channel's mean and 1 / deviation in the batch."""
+
+    x: Tensor
+    mean: Tensor  # (C,)
+    invstd: Tensor  # (C,)
+
+
+class RunningCache(NamedTuple):
+    """What BatchNorm keeps in evaluation mode: its input; the statistics are the running ones."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class BatchNorm(Layer):
+    """Give each channel mean 0 and variance 1, then scale and shift it: y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε).
+
+    x and y are (N, C) or (N, C, H, W). In training mode μ and σ² are those of the batch (over N, H, W), and the
+    buffers `running_mean` and `running_var` move towards them by the fraction `momentum`, the variance in its
+    unbiased form; in evaluation mode μ and σ² are the buffers. The parameters stay float32 under a bfloat16 x.
+    Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
+    """
+
+    buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        within(self, 0.0, 1.0, momentum=self.momentum, epsilon=self.epsilon)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return `weight` of ones and `bias` of zeros, and the buffers of a channel that needs no change."""
+        if len(shape) not in (1, 3) or not all(isinstance(size, int) for size in shape):
+            raise PellucidError(
+                f"BatchNorm takes inputs of shape (channels,) or (channels, height, width), not {tuple(shape)}"
+            )
+        channels = shape[0]
+        params = {
+            "weight": torch.ones(channels),
+            "bias": torch.zeros(channels),
+            "running_mean": torch.zeros(channels),
+            "running_var": torch.ones(channels),
+        }
+        return params, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
+        """Compute y = w (x - μ) / sqrt(σ² + ε) + b, per channel."""
+        channels = params["weight"].shape[0]
+        if x.shape[1] != channels:  # the kernel does not look, and would read memory that is not its own
+            raise PellucidError(
+                f"BatchNorm made for {channels} channels cannot take an input of shape {tuple(x.shape)}; "
+                "give it the parameters of its own network"
+            )
+        if x.numel() <= channels and mode.train:
+            raise PellucidError(
+                f"BatchNorm: one value per channel or none (input {tuple(x.shape)}) has no variance to train on; "
+                "use a batch of two or more"
+            )
+        if not x.numel():  # the kernel divides by the number of values
+            return x, RunningCache(x)
+        y, mean, invstd = torch.native_batch_norm(
+            x,
+            params["weight"],
+            params["bias"],
+            params["running_mean"],
+            params["running_var"],
+            mode.train,
+            self.momentum,
+            self.epsilon,
+        )
+        return y, BatchCache(x, mean, invstd) if mode.train else RunningCache(x)
+
+    def backward(self, params: Params, cache: BatchCache | RunningCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dw = Σ dy x̂, db = Σ dy, and dx = w / sqrt(σ² + ε) (dy - db / m - x̂ dw / m).
+
+        The sums run over the m values of a channel. With running statistics, which do not depend on x, dx is
+        only w / sqrt(σ² + ε) dy. Source: Ioffe and Szegedy 2015, the chain rule of section 3.
+        """
+        if not dy.numel():
+            return dy, {name: torch.zeros_like(params[name]) for name in ("weight", "bias")}
+        batch = isinstance(cache, BatchCache)
+        dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+            dy,
+            cache.x,
+            params["weight"],
+            params["running_mean"],
+            params["running_var"],
+            cache.mean if batch else None,
+            cache.invstd if batch else None,
+            batch,
+            self.epsilon,
+            (True, True, True),
+        )
+        return dx, {"weight": dweight, "bias": dbias}

@@ -1,0 +1,54 @@
+"""The merge of an Inception block and of a U-Net level."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import check_axis, whole
+
+
+class ConcatCache(NamedTuple):
+    """What Concat keeps: its inputs."""
+
+    xs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Concat(Layer):
+    """Lay tensors behind one another along an axis; each input receives its part of dy.
+
+    `axis` counts the batch axis as 0: 1 is the channels. All other axes must agree.
+    Source: Szegedy et al. 2015, figure 2.
+    """
+
+    axis: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        whole(self, axis=self.axis)
+
+    def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the shape with the sizes along the axis summed."""
+        if len(shape) < 2 or not all(isinstance(one, tuple) for one in shape):
+            raise PellucidError(f"Concat takes two or more inputs, not {shape}")
+        along = self.axis - 1
+        for one in shape:
+            check_axis(self, self.axis, one)
+            if len(one) != len(shape[0]) or any(
+                size != first for i, (size, first) in enumerate(zip(one, shape[0], strict=True)) if i != along
+            ):
+                raise PellucidError(f"Concat: shapes {shape} differ elsewhere than along axis {self.axis}")
+        total = sum(one[along] for one in shape)
+        return {}, (*shape[0][:along], total, *shape[0][along + 1 :])
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, ConcatCache]:
+        """Compute y = x1, x2, ... along the axis."""
+        return torch.cat(x, self.axis), ConcatCache(x)
+
+    def backward(self, params: Params, cache: ConcatCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
+        """Hand each input its part of dy."""
+        return dy.split([x.shape[self.axis] for x in cache.xs], self.axis), {}

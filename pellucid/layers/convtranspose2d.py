@@ -1,0 +1,115 @@
+"""The transposed convolution."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.checks import image_shape, not_negative, positive, whole, window_output
+from pellucid.layers.initializers import check_initializer, draw
+
+
+class ConvTranspose2dCache(NamedTuple):
+    """What ConvTranspose2d keeps: its input, (N, C, H, W)."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class ConvTranspose2d(Layer):
+    """Stamp `filters` learned windows onto a larger image, each weighted by a pixel of x.
+
+    It is the map that takes a gradient back through Conv2d. x is (N, C, H, W), y is (N, filters, H', W') with
+    H' = s (H - 1) + d (k - 1) + 1 - 2 p + o, where o is `output_padding`, the rows and columns added last;
+    `weight` is (C, filters / groups, kH, kW), `bias` is (filters,).
+    Source: Zeiler et al. 2010; the arithmetic is Dumoulin and Visin 2016, relationship 14.
+    """
+
+    filters: int
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int] = 1
+    padding: int | tuple[int, int] = 0
+    output_padding: int | tuple[int, int] = 0
+    dilation: int | tuple[int, int] = 1
+    groups: int = 1
+    bias: bool = True
+    init_weight: str = "he"
+    init_bias: str = "zeros"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        whole(self, filters=self.filters, groups=self.groups)
+        positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+        not_negative(self, padding=self.padding, output_padding=self.output_padding)
+        for extra, s, d in zip(pair(self.output_padding), pair(self.stride), pair(self.dilation), strict=True):
+            if extra >= max(s, d):
+                raise PellucidError(
+                    f"ConvTranspose2d: output_padding={self.output_padding!r} must be smaller than the stride "
+                    "or the dilation; use Pad2d for more"
+                )
+        if self.filters % self.groups:
+            raise PellucidError(f"ConvTranspose2d: filters={self.filters} is not a multiple of groups={self.groups}")
+        check_initializer("ConvTranspose2d", self.init_weight)
+        check_initializer("ConvTranspose2d", self.init_bias)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Draw `weight` and `bias`."""
+        channels, *size = image_shape(self, shape)
+        if channels % self.groups:
+            raise PellucidError(
+                f"ConvTranspose2d: {channels} input channels are not a multiple of groups={self.groups}"
+            )
+        kernel, stride = pair(self.kernel), pair(self.stride)
+        spans = [d * (k - 1) + 1 for d, k in zip(pair(self.dilation), kernel, strict=True)]
+        frames = zip(size, spans, stride, pair(self.padding), pair(self.output_padding), strict=True)
+        out = [s * (length - 1) + span - 2 * p + extra for length, span, s, p, extra in frames]
+        for axis, length in zip(("height", "width"), out, strict=True):
+            window_output(self, axis, length)
+        area = kernel[0] * kernel[1]
+        # of the stamps' area, only every stride-th place meets a given output pixel
+        fan_in = max(1, channels // self.groups * area // (stride[0] * stride[1]))
+        fan_out = self.filters // self.groups * area
+        params = {
+            "weight": draw(self.init_weight, (channels, self.filters // self.groups, *kernel), fan_in, fan_out, rng)
+        }
+        if self.bias:
+            params["bias"] = draw(self.init_bias, (self.filters,), fan_in, fan_out, rng)
+        return params, (self.filters, *out)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ConvTranspose2dCache]:
+        """Compute y[n, f] = b[f] + sum over c of w[c, f] stamped at every pixel of x[n, c], times that pixel."""
+        y = F.conv_transpose2d(
+            x,
+            params["weight"],
+            params.get("bias"),
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
+        return y, ConvTranspose2dCache(x)
+
+    def backward(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = Conv2d of dy with the same w, dw = dy correlated with x, db = the sum of dy.
+
+        Both are the kernels that `torch.ops.aten.convolution_backward` holds.
+        """
+        dx, dweight, dbias = torch.ops.aten.convolution_backward(
+            dy,
+            cache.x,
+            params["weight"],
+            [self.filters] if self.bias else None,
+            pair(self.stride),
+            pair(self.padding),
+            pair(self.dilation),
+            True,  # transposed
+            pair(self.output_padding),
+            self.groups,
+            (True, True, self.bias),
+        )
+        return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}

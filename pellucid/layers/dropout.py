@@ -1,0 +1,52 @@
+"""Dropout."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import within
+
+
+class DropoutCache(NamedTuple):
+    """What Dropout keeps: what each value was multiplied by, 0 or 1 / (1 - rate); in evaluation mode all 1."""
+
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Set each value to 0 with probability `rate` in training mode, and scale the others so that the mean stays.
+
+    x and y are of any shape. y = x in evaluation mode. The draw comes from `mode.rng`; training mode without one
+    raises PellucidError. Source: Srivastava et al. 2014, section 4, scaled in training as in section 10.
+    """
+
+    rate: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        within(self, 0.0, 1.0, rate=self.rate)
+        if self.rate == 1:
+            raise PellucidError("Dropout: rate=1 leaves nothing; use a rate below 1")
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DropoutCache]:
+        """Compute y = x m, each m being 1 / (1 - rate) with probability 1 - rate, else 0."""
+        if not mode.train:
+            return x, DropoutCache(x.new_ones(()).expand(x.shape))  # ones that take the memory of one number
+        if mode.rng is None:
+            raise PellucidError("Dropout draws at random in training mode; give it Mode(train=True, rng=generator)")
+        draws = torch.rand(x.shape, generator=mode.rng, device=mode.rng.device)  # in [0, 1)
+        mask = (draws >= self.rate).to(x.device, x.dtype) / (1 - self.rate)
+        return x * mask, DropoutCache(mask)
+
+    def backward(self, params: Params, cache: DropoutCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy m."""
+        return dy * cache.mask, {}

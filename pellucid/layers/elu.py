@@ -1,0 +1,45 @@
+"""The exponential linear unit."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import within
+
+
+class ELUCache(NamedTuple):
+    """What ELU keeps: its output, which is positive exactly where the input was."""
+
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class ELU(Layer):
+    """Keep what is positive, bend the rest towards -alpha: y = x where x > 0, else alpha (exp(x) - 1), any shape.
+
+    At x = 0 the gradient is `alpha`, which is at least 0. Source: Clevert, Unterthiner and Hochreiter 2016,
+    equation 15.
+    """
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        within(self, 0.0, float("inf"), alpha=self.alpha)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ELUCache]:
+        """Compute y = x where x > 0, else alpha (exp(x) - 1)."""
+        y = F.elu(x, self.alpha)
+        return y, ELUCache(y)
+
+    def backward(self, params: Params, cache: ELUCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy where y > 0, else dy (y + alpha), since alpha exp(x) = y + alpha."""
+        return torch.where(cache.y > 0, dy, dy * (cache.y + self.alpha)), {}

@@ -1,0 +1,54 @@
+"""The Gaussian error linear unit."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import choice
+
+
+class GELUCache(NamedTuple):
+    """What GELU keeps: its input."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class GELU(Layer):
+    """Weigh x by the chance that a standard normal variable is smaller: y = x Φ(x), for any shape.
+
+    `approximate="tanh"` takes Φ(x) ≈ (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) / 2.
+    Source: Hendrycks and Gimpel 2016, section 2.
+    """
+
+    approximate: str = "none"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        choice(self, ("none", "tanh"), approximate=self.approximate)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, GELUCache]:
+        """Compute y = x Φ(x)."""
+        return F.gelu(x, approximate=self.approximate), GELUCache(x)
+
+    def backward(self, params: Params, cache: GELUCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy (Φ(x) + x φ(x)), φ the normal density; for "tanh", φ is the approximate Φ's derivative."""
+        x = cache.x
+        if self.approximate == "tanh":
+            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+            dinner = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
+            t = torch.tanh(inner)
+            phi, density = (1 + t) / 2, (1 - t * t) / 2 * dinner
+        else:
+            phi = torch.special.ndtr(x)
+            density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        return dy * (phi + x * density), {}

@@ -1,0 +1,81 @@
+"""Group normalization."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape, memory_format
+from pellucid.layers.checks import whole, within
+
+
+class GroupNormCache(NamedTuple):
+    """What GroupNorm keeps: its input, and the mean and 1 / deviation of each group of each sample."""
+
+    x: Tensor
+    mean: Tensor  # (N, groups)
+    invstd: Tensor  # (N, groups)
+
+
+@dataclass(frozen=True)
+class GroupNorm(Layer):
+    """Give each group of channels of each sample mean 0 and variance 1, then scale and shift each channel.
+
+    y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the C / groups channels of a group and all pixels.
+    x and y are (N, C) or (N, C, H, W), `weight` and `bias` are (C,); they stay float32 under a bfloat16 x.
+    Source: Wu and He 2018, equations 1 to 3 and 7.
+    """
+
+    groups: int
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        whole(self, groups=self.groups)
+        within(self, 0.0, 1.0, epsilon=self.epsilon)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return `weight` of ones and `bias` of zeros."""
+        if len(shape) not in (1, 3) or not all(isinstance(size, int) for size in shape):
+            raise PellucidError(
+                f"GroupNorm takes inputs of shape (channels,) or (channels, height, width), not {tuple(shape)}"
+            )
+        if shape[0] % self.groups:
+            raise PellucidError(f"GroupNorm: {shape[0]} channels are not a multiple of groups={self.groups}")
+        if math.prod(shape) == self.groups:
+            raise PellucidError(f"GroupNorm: with groups={self.groups} each value of {tuple(shape)} is a group alone")
+        return {"weight": torch.ones(shape[0]), "bias": torch.zeros(shape[0])}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, GroupNormCache]:
+        """Compute y = w (x - μ) / sqrt(σ² + ε) + b, per group."""
+        return group_norm(params, x, self.groups, self.epsilon)
+
+    def backward(self, params: Params, cache: GroupNormCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy.
+
+        The sums run over samples and pixels of a channel, the means over a group of a sample.
+        """
+        return group_norm_backward(params, cache, dy, self.groups)
+
+
+def group_norm(params: Params, x: Tensor, groups: int, epsilon: float) -> tuple[Tensor, GroupNormCache]:
+    """Normalize each of `groups` groups of channels; without `weight` and `bias`, y = x̂."""
+    x = x.contiguous(memory_format=memory_format(x))  # the kernels read memory in order
+    sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    y, mean, invstd = torch.native_group_norm(x, params.get("weight"), params.get("bias"), *sizes, groups, epsilon)
+    return y, GroupNormCache(x, mean, invstd)
+
+
+def group_norm_backward(params: Params, cache: GroupNormCache, dy: Tensor, groups: int) -> tuple[Tensor, Params]:
+    """Return (dx, dparams) of `group_norm`."""
+    x, mean, invstd = cache
+    weight = params.get("weight")
+    affine = weight is not None
+    sizes = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    dx, dweight, dbias = torch.ops.aten.native_group_norm_backward(
+        dy.contiguous(memory_format=memory_format(x)), x, mean, invstd, weight, *sizes, groups, (True, affine, affine)
+    )
+    return dx, {"weight": dweight, "bias": dbias} if affine else {}

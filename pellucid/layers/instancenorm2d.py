@@ -1,0 +1,42 @@
+"""Instance normalization."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import image_shape, within
+from pellucid.layers.groupnorm import GroupNormCache, group_norm, group_norm_backward
+
+
+@dataclass(frozen=True)
+class InstanceNorm2d(Layer):
+    """Give each channel of each image mean 0 and variance 1: y = (x - μ) / sqrt(σ² + ε), then w y + b if `affine`.
+
+    x and y are (N, C, H, W); μ and σ² are over H and W, as in GroupNorm with a group for each channel. With
+    `affine`, `weight` and `bias` are (C,). Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4.
+    """
+
+    epsilon: float = 1e-5
+    affine: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        within(self, 0.0, 1.0, epsilon=self.epsilon)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return, if `affine`, `weight` of ones and `bias` of zeros."""
+        channels, height, width = image_shape(self, shape)
+        if height * width == 1:
+            raise PellucidError("InstanceNorm2d: an image of one pixel has no variance; put it where images are larger")
+        return {"weight": torch.ones(channels), "bias": torch.zeros(channels)} if self.affine else {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, GroupNormCache]:
+        """Compute y = (x - μ) / sqrt(σ² + ε), per channel of each image."""
+        return group_norm(params, x, x.shape[1], self.epsilon)
+
+    def backward(self, params: Params, cache: GroupNormCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy; dw = Σ dy x̂, db = Σ dy."""
+        return group_norm_backward(params, cache, dy, cache.x.shape[1])

@@ -1,0 +1,67 @@
+"""Layer normalization."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import whole, within
+
+
+class LayerNormCache(NamedTuple):
+    """What LayerNorm keeps: its input, and the mean and 1 / deviation of each sample (or row)."""
+
+    x: Tensor
+    mean: Tensor
+    invstd: Tensor
+
+
+@dataclass(frozen=True)
+class LayerNorm(Layer):
+    """Give the values of each sample mean 0 and variance 1, then scale and shift each: y = w x̂ + b.
+
+    x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the last axes, of sizes `shape` (all but the batch unless given);
+    `weight` and `bias` are of that shape and stay float32 under a bfloat16 x.
+    Source: Ba, Kiros and Hinton 2016, equation 3.
+    """
+
+    shape: tuple[int, ...] | None = None
+    epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        within(self, 0.0, 1.0, epsilon=self.epsilon)
+        if self.shape is not None and not isinstance(self.shape, tuple):
+            raise PellucidError(f"LayerNorm: shape must be a tuple, not {self.shape!r}")
+        for size in self.shape or ():
+            whole(self, shape=size)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return `weight` of ones and `bias` of zeros."""
+        last = shape if self.shape is None else self.shape
+        if not last or shape[-len(last) :] != last:
+            raise PellucidError(f"LayerNorm: {tuple(shape)} does not end in shape={self.shape}")
+        if math.prod(last) == 1:
+            raise PellucidError(f"LayerNorm: one value alone, in {tuple(shape)}, has no variance")
+        return {"weight": torch.ones(last), "bias": torch.zeros(last)}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LayerNormCache]:
+        """Compute y = w (x - μ) / sqrt(σ² + ε) + b."""
+        weight = params["weight"]
+        y, mean, invstd = torch.native_layer_norm(x, weight.shape, weight, params["bias"], self.epsilon)
+        return y, LayerNormCache(x, mean, invstd)
+
+    def backward(self, params: Params, cache: LayerNormCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy.
+
+        The sums run over the samples (and rows), the means over the values of one.
+        """
+        weight = params["weight"]
+        dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(
+            dy, cache.x, weight.shape, cache.mean, cache.invstd, weight, params["bias"], (True, True, True)
+        )
+        return dx, {"weight": dweight, "bias": dbias}

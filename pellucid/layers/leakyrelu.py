@@ -1,0 +1,44 @@
+"""The rectified linear unit that leaks."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import within
+
+
+class LeakyReLUCache(NamedTuple):
+    """What LeakyReLU keeps: its output, which is positive exactly where the input was."""
+
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class LeakyReLU(Layer):
+    """Keep what is positive, weaken the rest: y = x where x > 0, else slope x, for any shape.
+
+    At x = 0 the gradient is `slope`, which is at least 0. Source: Maas, Hannun and Ng 2013, equation 2.
+    """
+
+    slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        within(self, 0.0, float("inf"), slope=self.slope)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LeakyReLUCache]:
+        """Compute y = x where x > 0, else slope x."""
+        y = F.leaky_relu(x, self.slope)
+        return y, LeakyReLUCache(y)
+
+    def backward(self, params: Params, cache: LeakyReLUCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy where y > 0, else slope dy."""
+        return torch.where(cache.y > 0, dy, self.slope * dy), {}

@@ -1,0 +1,88 @@
+"""Local contrast normalization."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import image_shape, whole, within
+
+
+class LocalContrastNormCache(NamedTuple):
+    """What LocalContrastNorm keeps: the centred image and its local deviation."""
+
+    centred: Tensor  # (N, C, H, W)
+    deviation: Tensor  # (N, 1, H, W)
+
+
+@dataclass(frozen=True)
+class LocalContrastNorm(Layer):
+    """Subtract the local mean, then divide by the local deviation where that is above its average.
+
+    x and y are (N, C, H, W). v = x - Σ w x and y = v / max(c, σ, epsilon), with σ = sqrt(Σ w v²) and c the mean of
+    σ over the image. The sums run over all channels and a `size` x `size` window with Gaussian weights w, of
+    standard deviation size / 4, that sum to 1; near an edge, over the part of the window inside the image.
+    Source: Jarrett et al. 2009, section 2.
+    """
+
+    size: int = 9
+    epsilon: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        whole(self, size=self.size)
+        within(self, 0.0, float("inf"), epsilon=self.epsilon)
+        if self.size % 2 == 0 or self.epsilon == 0:
+            raise PellucidError(
+                f"LocalContrastNorm needs an odd size and an epsilon above 0, not {self.size} and {self.epsilon}"
+            )
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, image_shape(self, shape)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalContrastNormCache]:
+        """Compute v = x - Σ w x, then y = v / max(c, σ, epsilon)."""
+        mass = self._mass(x)
+        centred = x - self._window(x.sum(1, keepdim=True)) / mass
+        deviation = torch.sqrt(self._window((centred * centred).sum(1, keepdim=True)) / mass)
+        average = deviation.mean((2, 3), keepdim=True)  # (N, 1, 1, 1)
+        return centred / self._divisor(deviation, average), LocalContrastNormCache(centred, deviation)
+
+    def backward(self, params: Params, cache: LocalContrastNormCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute, with d = max(c, σ, epsilon): dd = -Σ dy v / d², and from it dσ, dv, dx.
+
+        dd goes to σ where σ is the maximum, by way of c in equal parts to every σ of the image where c is, and
+        nowhere where epsilon is. Then dv = dy / d + v Σ w dσ / σ, and dx = dv - Σ w Σ_channels dv.
+        """
+        v, sigma = cache
+        mass = self._mass(v)
+        average = sigma.mean((2, 3), keepdim=True)
+        d = self._divisor(sigma, average)
+        dd = -(dy * v).sum(1, keepdim=True) / (d * d)  # (N, 1, H, W)
+        dd = torch.where(d > self.epsilon, dd, 0)
+        own = sigma >= average
+        daverage = torch.where(own, 0, dd).mean((2, 3), keepdim=True)
+        dsigma = torch.where(own, dd, 0) + daverage
+        ratio = torch.where(sigma > 0, dsigma / sigma, 0)  # d(sqrt s) = ds / (2 sigma), and ds = 2 v dv
+        dv = dy / d + v * self._window(ratio / mass)
+        return dv - self._window(dv.sum(1, keepdim=True) / mass), {}
+
+    def _divisor(self, deviation: Tensor, average: Tensor) -> Tensor:
+        return torch.maximum(deviation, average).clamp_min(self.epsilon)
+
+    def _window(self, plane: Tensor) -> Tensor:
+        """Slide the Gaussian over (N, 1, H, W), first along the columns, then along the rows."""
+        half = self.size // 2
+        offsets = torch.arange(-half, half + 1, dtype=plane.dtype, device=plane.device)
+        weights = torch.exp(-0.5 * (offsets / (self.size / 4)) ** 2)
+        rows = F.conv2d(plane, weights.view(1, 1, -1, 1), padding=(half, 0))
+        return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, half))
+
+    def _mass(self, x: Tensor) -> Tensor:
+        """Return (1, 1, H, W): what the weights over all channels sum to inside the image."""
+        return x.shape[1] * self._window(x.new_ones(1, 1, *x.shape[2:]))

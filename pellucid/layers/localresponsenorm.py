@@ -1,0 +1,68 @@
+"""Normalization by the neighbouring channels."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import image_shape, whole, within
+
+
+class LocalResponseNormCache(NamedTuple):
+    """What LocalResponseNorm keeps: its input, and what its powers divide by."""
+
+    x: Tensor  # (N, C, H, W)
+    divisor: Tensor  # (N, C, H, W): d = k + alpha / size Σ x²
+
+
+@dataclass(frozen=True)
+class LocalResponseNorm(Layer):
+    """Weaken a value next to strong ones in neighbouring channels: y = x / d^beta, d = k + alpha / size Σ x².
+
+    x and y are (N, C, H, W); the sum runs over `size` channels, from c - floor(size / 2) on, at the same pixel.
+    Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3 (which writes alpha for alpha / size).
+    """
+
+    size: int
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        whole(self, size=self.size)
+        within(self, 0.0, float("inf"), alpha=self.alpha, beta=self.beta, k=self.k)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, image_shape(self, shape)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalResponseNormCache]:
+        """Compute y = x / d^beta."""
+        before = self.size // 2
+        divisor = self.k + self.alpha / self.size * _window_sum(x * x, before, self.size - 1 - before)
+        return x * divisor**-self.beta, LocalResponseNormCache(x, divisor)
+
+    def backward(self, params: Params, cache: LocalResponseNormCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy / d^beta - 2 alpha beta / size x Σ' dy x / d^(beta + 1).
+
+        Σ' runs over the channels whose own sum holds this one: as far after it as Σ looks before.
+        """
+        x, divisor = cache
+        before = self.size // 2
+        power = divisor**-self.beta
+        blame = _window_sum(dy * x * power / divisor, self.size - 1 - before, before)
+        return dy * power - 2 * self.alpha * self.beta / self.size * x * blame, {}
+
+
+def _window_sum(x: Tensor, before: int, after: int) -> Tensor:
+    """Sum each channel of (N, C, H, W) with `before` channels before it and `after` after it, where there are any."""
+    channels = x.shape[1]
+    padded = F.pad(x, (0, 0, 0, 0, before, after))
+    total = padded[:, :channels]
+    for shift in range(1, before + after + 1):
+        total = total + padded[:, shift : shift + channels]
+    return total

@@ -1,0 +1,45 @@
+"""The logarithm of the softmax."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import check_axis, whole
+
+
+class LogSoftmaxCache(NamedTuple):
+    """What LogSoftmax keeps: its output."""
+
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class LogSoftmax(Layer):
+    """Turn scores into log probabilities along an axis: y_i = x_i - log Σ_j exp(x_j).
+
+    `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
+    Source: Bridle 1990.
+    """
+
+    axis: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        whole(self, axis=self.axis)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        check_axis(self, self.axis, shape)
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LogSoftmaxCache]:
+        """Compute y_i = x_i - log Σ_j exp(x_j)."""
+        y = torch.log_softmax(x, self.axis)
+        return y, LogSoftmaxCache(y)
+
+    def backward(self, params: Params, cache: LogSoftmaxCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx_i = dy_i - exp(y_i) Σ_j dy_j."""
+        return dy - torch.exp(cache.y) * dy.sum(self.axis, keepdim=True), {}

@@ -1,0 +1,65 @@
+"""Power-average pooling."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.checks import image_shape, positive, window_outputs, within
+
+
+class LpPool2dCache(NamedTuple):
+    """What LpPool2d keeps: its input and its output."""
+
+    x: Tensor  # (N, C, H, W)
+    y: Tensor  # (N, C, H', W')
+
+
+@dataclass(frozen=True)
+class LpPool2d(Layer):
+    """Take the p-norm of each window: y = (Σ |x|^p)^(1/p); p = 2 is L2 pooling.
+
+    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H - k) / s) + 1, or rounded up with `ceil_mode`, where
+    a window that reaches beyond the input sums what is there; `stride` is the kernel unless given. Where a whole
+    window is 0, which has no gradient, the gradient is 0. Source: Sermanet, Chintala and LeCun 2012, section 2.2.
+    """
+
+    kernel: int | tuple[int, int]
+    p: float = 2.0
+    stride: int | tuple[int, int] | None = None
+    ceil_mode: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        positive(self, kernel=self.kernel, stride=self.step)
+        within(self, 1.0, float("inf"), p=self.p)
+
+    @property
+    def step(self) -> int | tuple[int, int]:
+        """The stride, which is the kernel unless given."""
+        return self.kernel if self.stride is None else self.stride
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the shape that pooling leaves."""
+        channels, *size = image_shape(self, shape)
+        outs = window_outputs(self, tuple(size), pair(self.kernel), pair(self.step), ceil_mode=self.ceil_mode)
+        return {}, (channels, *outs)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LpPool2dCache]:
+        """Compute y = (Σ |x|^p)^(1/p) over each window of x."""
+        powers = x.abs() ** self.p
+        sums = F.avg_pool2d(powers, self.kernel, self.step, 0, self.ceil_mode, divisor_override=1)
+        y = sums ** (1 / self.p)
+        return y, LpPool2dCache(x, y)
+
+    def backward(self, params: Params, cache: LpPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = sign(x) |x|^(p - 1) times the sum of dy y^(1 - p) over the windows that hold x."""
+        x, y = cache
+        weighted = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
+        spread = torch.ops.aten.avg_pool2d_backward(
+            weighted, x, pair(self.kernel), pair(self.step), (0, 0), self.ceil_mode, True, 1
+        )  # (N, C, H, W)
+        return x.sign() * x.abs() ** (self.p - 1) * spread, {}

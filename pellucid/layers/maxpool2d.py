@@ -1,0 +1,111 @@
+"""Max pooling."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape, like, memory_format, pair
+from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs
+
+
+class MaxPool2dCache(NamedTuple):
+    """What MaxPool2d keeps: where each maximum stood, and of its input no more than the shape."""
+
+    switches: Tensor  # (N, C, H', W') int64: row W + column in the input's plane
+    x: Tensor  # (N, C, H, W), one number in memory
+
+
+@dataclass(frozen=True)
+class MaxPool2d(Layer):
+    """Keep the largest value of each window.
+
+    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1, or rounded up with
+    `ceil_mode`; `stride` is the kernel unless given, and padding never wins. Of equal values the first in reading
+    order wins, and takes the gradient. Source: Ranzato et al. 2007; the switches are those of Zeiler and
+    Fergus 2014, section 2.1.
+    """
+
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
+    dilation: int | tuple[int, int] = 1
+    ceil_mode: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
+        pool_padding(self, self.padding, self.kernel)
+
+    @property
+    def step(self) -> int | tuple[int, int]:
+        """The stride, which is the kernel unless given."""
+        return self.kernel if self.stride is None else self.stride
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the shape that pooling leaves."""
+        channels, height, width = image_shape(self, shape)
+        outs = window_outputs(
+            self,
+            (height, width),
+            pair(self.kernel),
+            pair(self.step),
+            pair(self.padding),
+            pair(self.dilation),
+            self.ceil_mode,
+        )
+        self._check_reach(height, width)
+        return {}, (channels, *outs)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache]:
+        """Compute y = the maximum over each window of x."""
+        if self.dilation != 1:
+            self._check_reach(*x.shape[2:])
+        y, switches = F.max_pool2d_with_indices(
+            x, pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation), self.ceil_mode
+        )
+        return y, MaxPool2dCache(switches, like(x))
+
+    def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx[switch] = the sum of dy over the windows that chose it, 0 where none did."""
+        switches, x = cache
+        if dy.device.type == "mps":  # Apple's kernel looks for the maxima again, in an input that is gone
+            planes = dy.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3])  # (N, C, H W)
+            return planes.scatter_add(2, switches.flatten(2), dy.flatten(2)).view(x.shape), {}
+        shape_only = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(switches))
+        dx = torch.ops.aten.max_pool2d_with_indices_backward(
+            dy,
+            shape_only,
+            pair(self.kernel),
+            pair(self.step),
+            pair(self.padding),
+            pair(self.dilation),
+            self.ceil_mode,
+            switches,
+        )
+        return dx, {}
+
+    def _check_reach(self, height: int, width: int) -> None:
+        """Require that no window straddles the input with nothing but padding under its holes.
+
+        It would have no maximum, and PyTorch's kernels then write to a switch that points nowhere. Only a window
+        that starts in the padding can, and only over an input shorter than the dilation.
+        """
+        for axis, length, k, s, p, d in zip(
+            ("height", "width"),
+            (height, width),
+            pair(self.kernel),
+            pair(self.step),
+            pair(self.padding),
+            pair(self.dilation),
+            strict=True,
+        ):
+            starts = range(-p, 0, s) if length < d else ()
+            if any(all(not 0 <= start + d * i < length for i in range(k)) for start in starts):
+                raise PellucidError(
+                    f"MaxPool2d: along its {axis} of {length} the input falls between the pixels of a window with "
+                    f"dilation={self.dilation} and padding={self.padding}; use less dilation or no padding"
+                )

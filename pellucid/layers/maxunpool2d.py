@@ -1,0 +1,74 @@
+"""The reversal of max pooling."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.checks import image_shape, pool_padding, positive, same_shapes, window_output
+
+
+class MaxUnpool2dCache(NamedTuple):
+    """What MaxUnpool2d keeps: its inputs."""
+
+    x: Tensor  # (N, C, H, W)
+    switches: Tensor  # (N, C, H, W) int64: row W' + column in the output's plane
+
+
+@dataclass(frozen=True)
+class MaxUnpool2d(Layer):
+    """Put each value back where the maximum stood, and 0 elsewhere.
+
+    It takes a tuple (x, switches) of one shape (N, C, H, W); the switches are those in MaxPool2d's cache. y is
+    (N, C, H', W'), H' = s (H - 1) - 2 p + k, or `size` = (H', W') where pooling had rounded. Equal switches, which
+    overlapping windows give, hold equal values; one of them stands in y. The switches have no gradient (None).
+    Source: Zeiler and Fergus 2014, section 2.1.
+    """
+
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        positive(self, kernel=self.kernel, stride=self.step)
+        pool_padding(self, self.padding, self.kernel)
+        if self.size is not None:
+            positive(self, size=self.size)
+
+    @property
+    def step(self) -> int | tuple[int, int]:
+        """The stride, which is the kernel unless given."""
+        return self.kernel if self.stride is None else self.stride
+
+    def init(self, shape: tuple[Shape, Shape], rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the shape before pooling."""
+        if len(shape) != 2:
+            raise PellucidError(f"MaxUnpool2d takes a tuple (x, switches) of one shape, not {shape}")
+        channels, *size = image_shape(self, same_shapes(self, shape))
+        outs = self._output(*size)
+        for axis, length in zip(("height", "width"), outs, strict=True):
+            window_output(self, axis, length)
+        return {}, (channels, *outs)
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, MaxUnpool2dCache]:
+        """Compute y[switch] = x, 0 elsewhere."""
+        values, switches = x
+        y = torch.ops.aten.max_unpool2d(values, switches, self._output(*values.shape[2:]))
+        return y, MaxUnpool2dCache(values, switches)
+
+    def backward(self, params: Params, cache: MaxUnpool2dCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
+        """Compute dx = dy[switch]."""
+        dx = dy.flatten(2).gather(2, cache.switches.flatten(2))  # (N, C, H W)
+        return (dx.view(cache.x.shape), None), {}
+
+    def _output(self, *size: int) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size
+        frames = zip(size, pair(self.kernel), pair(self.step), pair(self.padding), strict=True)
+        high, wide = (s * (length - 1) - 2 * p + k for length, k, s, p in frames)
+        return high, wide

@@ -1,0 +1,37 @@
+"""The rectified linear unit with a ceiling."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+
+
+class ReLU6Cache(NamedTuple):
+    """What ReLU6 keeps: its output, which is between 0 and 6 exactly where the input was."""
+
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class ReLU6(Layer):
+    """Keep what lies between 0 and 6: y = min(max(x, 0), 6), for any shape.
+
+    At x = 0 and at x = 6 the gradient is 0. Source: Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10.
+    """
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReLU6Cache]:
+        """Compute y = min(max(x, 0), 6)."""
+        y = F.relu6(x)
+        return y, ReLU6Cache(y)
+
+    def backward(self, params: Params, cache: ReLU6Cache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy where 0 < y < 6, else 0."""
+        return dy * ((cache.y > 0) & (cache.y < 6)), {}

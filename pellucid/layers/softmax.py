@@ -1,0 +1,46 @@
+"""The softmax."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import check_axis, whole
+
+
+class SoftmaxCache(NamedTuple):
+    """What Softmax keeps: its output."""
+
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Softmax(Layer):
+    """Turn scores into probabilities along an axis: y_i = exp(x_i) / Σ_j exp(x_j).
+
+    `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
+    Source: Bridle 1990; Nielsen 2015, equation 78.
+    """
+
+    axis: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        whole(self, axis=self.axis)
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        check_axis(self, self.axis, shape)
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, SoftmaxCache]:
+        """Compute y_i = exp(x_i) / Σ_j exp(x_j)."""
+        y = torch.softmax(x, self.axis)
+        return y, SoftmaxCache(y)
+
+    def backward(self, params: Params, cache: SoftmaxCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx_i = y_i (dy_i - Σ_j y_j dy_j)."""
+        y = cache.y
+        return y * (dy - (y * dy).sum(self.axis, keepdim=True)), {}

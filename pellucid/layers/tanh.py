@@ -1,0 +1,36 @@
+"""The hyperbolic tangent."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+
+
+class TanhCache(NamedTuple):
+    """What Tanh keeps: its output."""
+
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Tanh(Layer):
+    """Squash to (-1, 1): y = tanh(x), for any shape.
+
+    Source: LeCun et al. 1998, Efficient BackProp, section 4.4.
+    """
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters; the shape stays."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TanhCache]:
+        """Compute y = tanh(x)."""
+        y = torch.tanh(x)
+        return y, TanhCache(y)
+
+    def backward(self, params: Params, cache: TanhCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy (1 - y²)."""
+        return dy * (1 - cache.y * cache.y), {}

@@ -1,0 +1,217 @@
+"""Random networks out of all layers and combinators, for hypothesis: valid because `init` says so."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+
+from pellucid import layers
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.errors import PellucidError
+from pellucid.layers import Layer
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Shape = tuple[int, ...]
+
+LARGEST = 240  # values per sample, so that an example takes milliseconds
+
+small = st.integers(1, 4)
+sides = st.one_of(small, st.tuples(small, small))
+maybe = st.booleans()
+
+LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
+    layers.Dense: st.builds(layers.Dense, small, bias=maybe),
+    layers.Conv2d: st.integers(1, 2).flatmap(
+        lambda groups: st.builds(
+            layers.Conv2d,
+            st.sampled_from([groups, 2 * groups, 4]),
+            sides,
+            stride=st.integers(1, 3),
+            padding=st.integers(0, 2),
+            dilation=st.integers(1, 2),
+            groups=st.just(groups),
+            bias=maybe,
+        )
+    ),
+    layers.ConvTranspose2d: st.integers(1, 2).flatmap(
+        lambda groups: st.builds(
+            layers.ConvTranspose2d,
+            st.sampled_from([groups, 2 * groups, 4]),
+            sides,
+            stride=st.integers(1, 2),
+            padding=st.integers(0, 1),
+            dilation=st.integers(1, 2),
+            groups=st.just(groups),
+            bias=maybe,
+        )
+    ),
+    layers.MaxPool2d: st.builds(
+        layers.MaxPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), st.integers(1, 2), maybe
+    ),
+    layers.AvgPool2d: st.builds(
+        layers.AvgPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), maybe, maybe
+    ),
+    layers.LpPool2d: st.builds(layers.LpPool2d, sides, st.sampled_from([2.0, 3.0]), st.integers(1, 3), maybe),
+    layers.AdaptiveAvgPool2d: st.builds(layers.AdaptiveAvgPool2d, sides),
+    layers.Flatten: st.builds(layers.Flatten),
+    layers.Pad2d: st.builds(
+        layers.Pad2d, st.tuples(*[st.integers(0, 2)] * 4), st.sampled_from(["zero", "reflect", "replicate"])
+    ),
+    layers.Upsample: st.one_of(
+        st.builds(layers.Upsample, st.integers(1, 2)),
+        st.builds(layers.Upsample, size=sides, kind=st.just("bilinear"), align_corners=maybe),
+    ),
+    layers.Sigmoid: st.builds(layers.Sigmoid),
+    layers.Tanh: st.builds(layers.Tanh),
+    layers.ReLU: st.builds(layers.ReLU),
+    layers.LeakyReLU: st.builds(layers.LeakyReLU, st.sampled_from([0.0, 0.01, 0.3])),
+    layers.ReLU6: st.builds(layers.ReLU6),
+    layers.ELU: st.builds(layers.ELU, st.sampled_from([0.5, 1.0])),
+    layers.GELU: st.builds(layers.GELU, st.sampled_from(["none", "tanh"])),
+    layers.Softmax: st.builds(layers.Softmax, st.integers(1, 3)),
+    layers.LogSoftmax: st.builds(layers.LogSoftmax, st.integers(1, 3)),
+    layers.Identity: st.builds(layers.Identity),
+    layers.Dropout: st.builds(layers.Dropout, st.sampled_from([0.0, 0.3])),
+    layers.BatchNorm: st.builds(layers.BatchNorm, epsilon=st.just(0.1)),
+    layers.InstanceNorm2d: st.builds(layers.InstanceNorm2d, epsilon=st.just(0.1), affine=maybe),
+    layers.GroupNorm: st.builds(layers.GroupNorm, st.integers(1, 2), epsilon=st.just(0.1)),
+    layers.LayerNorm: st.builds(layers.LayerNorm, epsilon=st.just(0.1)),
+    layers.LocalResponseNorm: st.builds(
+        layers.LocalResponseNorm, st.integers(1, 4), alpha=st.sampled_from([1e-4, 1.0])
+    ),
+    layers.LocalContrastNorm: st.builds(layers.LocalContrastNorm, st.sampled_from([3, 5]), epsilon=st.just(0.1)),
+}
+MERGES: dict[type[Layer], st.SearchStrategy[Layer]] = {
+    layers.Add: st.builds(layers.Add),
+    layers.Concat: st.builds(layers.Concat),
+    layers.Multiply: st.builds(layers.Multiply),
+}
+BUILT_IN_PLACE = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shape, the other where switches are
+
+
+def out_shape(layer: Layer, shape: Any) -> Any:
+    """Return the output shape, or None where the layer refuses the input or makes too much of it."""
+    try:
+        _, out = layer.init(shape, torch.Generator())
+    except PellucidError:
+        return None
+    return out if isinstance(out[0], tuple) or math.prod(out) <= LARGEST else None
+
+
+def leaf(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
+    """Draw a layer that takes this shape."""
+    if draw(st.integers(0, 9)) == 0:
+        return reshape(draw, shape)
+    for _ in range(4):
+        layer = draw(LEAVES[draw(st.sampled_from(list(LEAVES)))])
+        out = out_shape(layer, shape)
+        if out is not None:
+            return layer, out
+    return layers.Tanh(), shape
+
+
+def reshape(draw: Draw, shape: Shape) -> tuple[Layer, Shape]:
+    """Draw a Reshape to an image or a row."""
+    total = math.prod(shape)
+    channels = draw(st.sampled_from([n for n in range(1, total + 1) if total % n == 0]))
+    rest = total // channels
+    height = draw(st.sampled_from([n for n in range(1, rest + 1) if rest % n == 0]))
+    out = (channels, height, rest // height) if draw(maybe) else (total,)
+    return layers.Reshape(out), out
+
+
+def chain(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+    """Draw a Sequential of layers and, while `depth` lasts, of combinators."""
+    children = []
+    for _ in range(draw(st.integers(1, 3))):
+        grow = draw(st.sampled_from([leaf, parallel, forked, graph])) if depth and draw(maybe) else leaf
+        child, shape = grow(draw, shape) if grow is leaf else grow(draw, shape, depth - 1)
+        children.append(child)
+    return Sequential(*children), shape
+
+
+def branches(draw: Draw, shape: Shape, depth: int) -> tuple[list[Layer], list[Shape]]:
+    """Draw two or three networks on one input whose outputs have one shape."""
+    grown = [chain(draw, shape, depth) for _ in range(draw(st.integers(2, 3)))]
+    if draw(maybe):
+        grown[0] = layers.Identity(), shape
+    target = grown[0][1]
+    fitted = [(net, out) if out == target else fit(net, out, target) for net, out in grown]
+    return [net for net, _ in fitted], [out for _, out in fitted]
+
+
+def fit(net: Layer, out: Shape, target: Shape) -> tuple[Layer, Shape]:
+    """Put behind a network what gives it the target's shape."""
+    if len(out) == len(target) == 3:
+        return Sequential(net, layers.AdaptiveAvgPool2d(target[1:]), layers.Conv2d(target[0], 1)), target
+    units = math.prod(target)
+    return Sequential(net, layers.Flatten(), layers.Dense(units), layers.Reshape(target)), target
+
+
+def merge(draw: Draw, shapes: list[Shape]) -> tuple[Layer, Shape]:
+    """Draw a merge that takes these shapes."""
+    layer = draw(MERGES[draw(st.sampled_from(list(MERGES)))])
+    out = out_shape(layer, tuple(shapes))
+    return (layer, out) if out is not None else (layers.Add(), shapes[0])
+
+
+def parallel(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+    """Draw a Parallel."""
+    nets, outs = branches(draw, shape, depth)
+    join, out = merge(draw, outs)
+    return Parallel(tuple(nets), join), out
+
+
+def forked(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+    """Draw a Fork, a Shared layer on its outputs, and a merge."""
+    nets, outs = branches(draw, shape, depth)
+    head, out = leaf(draw, outs[0])
+    join, out = merge(draw, [out] * len(outs))
+    return Sequential(Fork(*nets), Shared(head), join), out
+
+
+def graph(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
+    """Draw a Graph whose nodes read any earlier value, some of them by an earlier node's layer."""
+    shapes: dict[str, Shape] = {"input": shape}
+    nodes: dict[str, tuple[Any, ...]] = {}
+    for index in range(draw(st.integers(2, 5))):
+        name = f"n{index}"
+        source = draw(st.sampled_from(list(shapes)))
+        same = [other for other in shapes if shapes[other] == shapes[source]]
+        repeated = [
+            old for old, node in nodes.items() if isinstance(node[0], Layer) and shapes[node[1]] == shapes[source]
+        ]
+        repeated = [old for old in repeated if len(nodes[old]) == 2]
+        if len(same) > 1 and draw(maybe):
+            sources = [source, draw(st.sampled_from(same))]
+            layer, shapes[name] = merge(draw, [shapes[one] for one in sources])
+            nodes[name] = (layer, *sources)
+        elif repeated and draw(maybe):
+            old = draw(st.sampled_from(repeated))
+            nodes[name], shapes[name] = (old, source), shapes[old]
+        else:
+            layer, shapes[name] = chain(draw, shapes[source], 0) if depth else leaf(draw, shapes[source])
+            nodes[name] = (layer, source)
+    return Graph(nodes, (name,)), shapes[name]
+
+
+def unpooling(draw: Draw, shape: Shape) -> tuple[Layer, tuple[Shape, Shape], Shape]:
+    """Draw a Graph that takes (x, switches) of one shape back through MaxUnpool2d, and its output's shape."""
+    first = layers.Tanh() if draw(maybe) else layers.Conv2d(shape[0], 3, padding=1)
+    nodes = {"first": (first, "x"), "up": (layers.MaxUnpool2d(2), "first", "switches")}
+    return Graph(nodes, ("up",), ("x", "switches")), (shape, shape), (shape[0], 2 * shape[1], 2 * shape[2])
+
+
+@st.composite
+def networks(draw: Draw) -> tuple[Layer, Any]:
+    """Draw (network, input shape without the batch axis)."""
+    image = draw(st.tuples(st.sampled_from([1, 2, 4]), st.integers(2, 7), st.integers(2, 7)))
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        up, shape, out = unpooling(draw, image)
+        after, _ = chain(draw, out, 1)
+        return Sequential(up, after), shape
+    shape = image if kind < 8 else (draw(st.integers(2, 9)),)
+    return chain(draw, shape, 2)[0], shape

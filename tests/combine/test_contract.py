@@ -1,0 +1,125 @@
+"""Every combinator keeps the contract: values, gradients, caches, shapes."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid import combine
+from pellucid.combine import Combinator, walk
+from pellucid.layers import Mode
+from pellucid.sweep import backward, forward
+from tests.combine.samples import NETWORKS
+from tests.oracle import (
+    Sample,
+    assert_close,
+    autograd,
+    cast,
+    cotangent,
+    leaves,
+    ours,
+    scattered,
+    slope_along,
+    tree_map,
+    with_batch,
+)
+
+networks = pytest.mark.parametrize("sample", [pytest.param(sample, id=name) for name, sample in NETWORKS.items()])
+
+
+def without_zeros(expected: dict[str, Tensor], actual: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Drop what no output depends on: our gradients leave it out, autograd's are 0 there."""
+    assert all(leaf.abs().max() == 0 for path, leaf in expected.items() if path not in actual)
+    return {path: leaf for path, leaf in expected.items() if path in actual}
+
+
+def test_every_combinator_has_samples() -> None:
+    kinds = {value for value in vars(combine).values() if isinstance(value, type) and issubclass(value, Combinator)}
+    tried = {type(layer) for sample in NETWORKS.values() for _, layer in walk(sample.layer)}
+    assert kinds - {Combinator} <= tried
+
+
+@networks
+@pytest.mark.parametrize("batch", [3, 1])
+def test_forward_and_backward_equal_the_reference_and_its_autograd(sample: Sample, batch: int) -> None:
+    params, x = sample.inputs(batch)
+    y, dy, dx, dparams = ours(sample.layer, params, x, sample.mode())
+    expected_y, expected_dx, expected_dparams = autograd(sample.layer, params, x, sample.mode(), dy)
+    assert_close(y, expected_y, 1e-12, "y")
+    assert_close(dx, without_zeros(expected_dx, dx), 1e-10, "dx")
+    assert_close(dparams, without_zeros(expected_dparams, dparams), 1e-10, "dparams")
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "unused" not in name])
+def test_backward_equals_a_central_difference(name: str) -> None:
+    sample = NETWORKS[name]
+    params, x = sample.inputs()
+    _, dy, _, _ = ours(sample.layer, params, x, sample.mode())
+    explicit, measured = slope_along(sample.layer, params, x, sample.mode(), dy)
+    assert explicit == pytest.approx(measured, rel=1e-5, abs=1e-5)
+
+
+@networks
+def test_float32_and_layouts_give_the_same(sample: Sample) -> None:
+    params, x = sample.inputs()
+    y, dy, dx, dparams = ours(sample.layer, params, x, sample.mode())
+    spread = ours(sample.layer, params, tree_map(scattered, x), sample.mode(), tree_map(scattered, dy))
+    assert_close(spread[0], y, 1e-11, "y")
+    assert_close((spread[2], spread[3]), (dx, dparams), 1e-11, "gradients")
+    params, x, dy = (cast(value, torch.float32) for value in (params, x, dy))
+    single = ours(sample.layer, params, x, sample.mode(), dy)
+    assert_close(single[0], y, 1e-4, "y")
+    assert_close((single[2], single[3]), (dx, dparams), 1e-3, "gradients")
+
+
+@networks
+def test_shapes_follow_from_init(sample: Sample) -> None:
+    params, x = sample.inputs()
+    _, out = sample.layer.init(sample.shape, torch.Generator())
+    y = ours(sample.layer, params, x, sample.mode())[0]
+    assert tree_map(lambda leaf: tuple(leaf.shape), y) == with_batch(out, 3)
+
+
+@networks
+def test_the_sweep_changes_no_input_and_repeats(sample: Sample) -> None:
+    params, x = sample.inputs()
+    y, cache = forward(sample.layer, params, x, sample.mode())
+    dy = cotangent(y)
+    kept = copy.deepcopy((params, x, cache, dy))
+    first = backward(sample.layer, params, cache, dy)
+    second = backward(sample.layer, params, cache, dy)
+    own = sample.layer.backward(params, cache, dy)
+    assert_close((params, x, cache, dy), kept, 0.0, "inputs")
+    assert_close(second, first, 0.0, "second sweep")
+    assert_close(own, first, 0.0, "own backward")
+
+
+@networks
+def test_nothing_is_kept_for_a_pass_without_return(sample: Sample) -> None:
+    params, x = sample.inputs()
+    y, _ = forward(sample.layer, copy.deepcopy(params), x, sample.mode())
+    mode = sample.mode()
+    again, cache = forward(sample.layer, params, x, Mode(train=mode.train, rng=mode.rng, keep=False))
+    assert_close(again, y, 0.0, "y")
+    assert not flat(cache)
+
+
+def flat(cache: Any) -> list[Any]:
+    if isinstance(cache, dict):
+        return [leaf for part in cache.values() for leaf in flat(part)]
+    return [] if cache is None else [cache]
+
+
+@networks
+def test_rebuilding_with_the_same_children_is_the_same(sample: Sample) -> None:
+    net = sample.layer
+    assert isinstance(net, Combinator)
+    assert net.rebuild(net.layers) == net
+    params, x = sample.inputs()
+    assert set(params) == set(net.layers)
+    renewed = net.rebuild({name: copy.deepcopy(layer) for name, layer in net.layers.items()})
+    assert_close(
+        leaves(ours(renewed, params, x, sample.mode())[0]), leaves(ours(net, params, x, sample.mode())[0]), 0.0
+    )

@@ -1,0 +1,102 @@
+"""Children have names, paths are made of them, and a wrong wiring is answered in one line."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared, join, walk
+from pellucid.errors import PellucidError
+from pellucid.layers import Add, Concat, Conv2d, Dense, Flatten, Identity, Layer, ReLU, Tanh
+
+
+def test_unnamed_children_are_called_by_type_and_count() -> None:
+    net = Sequential(Conv2d(2, 3), ReLU(), Conv2d(2, 3), Flatten(), out=Dense(4))
+    assert list(net.layers) == ["conv2d1", "relu1", "conv2d2", "flatten1", "out"]
+
+
+def test_paths_join_names() -> None:
+    assert join("", "conv") == "conv"
+    assert join("block1", "conv") == "block1.conv"
+
+
+def test_walk_meets_every_layer_in_order_the_network_first() -> None:
+    body = Sequential(conv=Conv2d(2, 1), act=ReLU())
+    net = Sequential(
+        block=Parallel({"skip": Identity(), "body": body}, Add()),
+        heads=Fork(a=Tanh(), b=ReLU()),
+        both=Shared(Flatten()),
+        graph=Graph(
+            {"join": (Concat(), "x", "z"), "act": (Tanh(), "join"), "again": ("act", "act")}, ("again",), ("x", "z")
+        ),
+    )
+    assert [path for path, _ in walk(net)] == [
+        "",
+        "block",
+        "block.skip",
+        "block.body",
+        "block.body.conv",
+        "block.body.act",
+        "block.merge",
+        "heads",
+        "heads.a",
+        "heads.b",
+        "both",
+        "both.layer",
+        "graph",
+        "graph.join",
+        "graph.act",
+    ]
+    assert dict(walk(net))["block.body"] is body
+
+
+def test_params_have_the_paths_of_the_layers() -> None:
+    net = Sequential(block=Parallel({"skip": Identity(), "body": Sequential(conv=Conv2d(2, 1))}, Add()))
+    params, out = net.init((2, 4, 4), torch.Generator())
+    assert params["block"]["body"]["conv"]["weight"].shape == (2, 2, 1, 1)
+    assert params["block"]["skip"] == params["block"]["merge"] == {}
+    assert out == (2, 4, 4)
+
+
+def test_shared_holds_its_parameters_once() -> None:
+    params, out = Shared(Dense(3)).init(((4,), (4,)), torch.Generator())
+    assert set(params) == {"layer"}
+    assert out == ((3,), (3,))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Sequential(Dense(3), dense1=Dense(3)), "two children are called 'dense1'"),
+        (lambda: Sequential(**{"a.b": Dense(3)}), "'a.b' cannot name a child"),
+        (lambda: Sequential(act="relu"), "child 'act' is 'relu', not a layer"),  # pyright: ignore[reportArgumentType]
+        (lambda: Parallel({"merge": Identity()}, Add()), "'merge' cannot name a child"),
+        (lambda: Graph({"a": (Dense(1), "inptu")}, ("a",)), "reads 'inptu', .* did you mean 'input'"),
+        (lambda: Graph({"a": (Dense(1), "b"), "b": (Dense(1), "input")}, ("a",)), "'b', which does not come before"),
+        (lambda: Graph({"input": (Dense(1), "input")}, ("input",)), "'input' stands twice"),
+        (lambda: Graph({"a": ("b", "input")}, ("a",)), "repeats 'b', which owns no layer"),
+        (lambda: Graph({"a": (Dense(1),)}, ("a",)), "'a' has no input"),
+        (lambda: Graph({"conv1": (Dense(1), "input")}, ("conv2",)), "output 'conv2' is no node; did you mean 'conv1'"),
+        (lambda: Graph({"a": (Dense(1), "input")}, ()), "at least one output"),
+        (lambda: Graph({"a": (3, "input")}, ("a",)), "'a' is 3, not a layer"),
+    ],
+)
+def test_a_wrong_wiring(build: Callable[[], Layer], message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("net", "shape", "message"),
+    [
+        (Shared(Dense(3)), (4,), "tuple of inputs"),
+        (Shared(Dense(3)), ((4,), (5,)), r"\(4,\) and \(5,\) would need different parameters"),
+        (Parallel((Dense(2), Dense(3)), Add()), (4,), "inputs of one shape"),
+    ],
+)
+def test_shapes_that_do_not_fit(net: Layer, shape: Any, message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
+        net.init(shape, torch.Generator())
+    assert "\n" not in str(caught.value)

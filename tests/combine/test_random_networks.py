@@ -1,0 +1,91 @@
+"""Jittered random networks, made by hypothesis from all layers and combinators, against PyTorch's autograd."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, assume, event, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pellucid.combine import walk
+from pellucid.layers import LAYERS, Layer
+from tests.combine.random_networks import BUILT_IN_PLACE, LEAVES, MERGES, networks
+from tests.oracle import Sample, autograd, cast, difference, is_many, leaves, normal, ours, tree_map
+
+
+def inputs(shape: Any, rng: torch.Generator) -> Any:
+    """Draw images or rows, and for a pair of shapes (x, switches) of a pooling by 2."""
+    if not is_many(shape):
+        return normal(shape, rng)
+    batch, channels, height, width = shape[0]
+    image = normal((batch, channels, 2 * height, 2 * width), rng)
+    return torch.nn.functional.max_pool2d(image, 2, return_indices=True)
+
+
+def errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> Iterator[float]:
+    """Yield how far each tensor is off; what no output depends on must be absent or 0."""
+    assert actual.keys() <= expected.keys()
+    for path, leaf in expected.items():
+        yield difference(actual.get(path, torch.zeros_like(leaf)), leaf)
+
+
+def worst(actual: tuple[dict[str, Tensor], ...], expected: tuple[dict[str, Tensor], ...]) -> float:
+    """Return the largest error of (y, dx, dparams)."""
+    return max(far for one, other in zip(actual, expected, strict=True) for far in errors(one, other))
+
+
+def reference(net: Layer, params: Any, x: Any, sample: Sample, dy: Any) -> tuple[dict[str, Tensor], ...]:
+    y, dx, dparams = autograd(net, params, x, sample.mode(), dy)
+    return leaves(y), dx, dparams
+
+
+def jittered(tree: Any, size: float) -> Any:
+    rng = torch.Generator().manual_seed(5)
+
+    def jitter(leaf: Tensor) -> Tensor:
+        noise = torch.randn(leaf.shape, generator=rng, dtype=torch.float64)
+        return leaf + size * noise if leaf.is_floating_point() else leaf
+
+    return tree_map(jitter, tree)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(network=networks(), train=st.booleans(), batch=st.integers(2, 3))
+def test_random_networks_agree_with_autograd(network: tuple[Layer, Any], train: bool, batch: int) -> None:
+    net, shape = network
+    sample = Sample(net, shape, train=train, make=inputs)
+    params, x = sample.inputs(batch)
+    y, dy, dx, dparams = ours(net, params, x, sample.mode())
+    expected = reference(net, params, x, sample, dy)
+    far = worst((leaves(y), dx, dparams), expected)
+    if far > 1e-9:  # on a kink the gradient depends on the last bit: near ties of max pooling are no mistake
+        moved = worst(reference(net, jittered(params, 1e-9), jittered(x, 1e-9), sample, dy), expected)
+        event("near tie")
+        assume(moved < 1e-5)
+    assert far <= 1e-9, f"off by {far:.2e}"
+
+    moved = worst(reference(net, jittered(params, 1e-6), jittered(x, 1e-6), sample, dy), expected)
+    if moved < 1e-4:  # where float64 does not mind a float32's rounding, float32 must agree
+        single = cast(params, torch.float32), cast(x, torch.float32), cast(dy, torch.float32)
+        y32, _, dx32, dparams32 = ours(net, single[0], single[1], sample.mode(), single[2])
+        event("float32 compared")
+        far = worst((leaves(y32), dx32, dparams32), expected)
+        assert far <= 1e-2, f"float32 is off by {far:.2e}"
+
+
+def test_every_layer_can_be_drawn() -> None:
+    assert set(LEAVES) | set(MERGES) | BUILT_IN_PLACE == set(LAYERS)
+
+
+def test_the_draws_hold_every_layer_and_combinator() -> None:
+    seen: set[type[Layer]] = set()
+
+    @settings(max_examples=400, database=None, suppress_health_check=list(HealthCheck))
+    @given(network=networks())
+    def look(network: tuple[Layer, Any]) -> None:
+        seen.update(type(layer) for _, layer in walk(network[0]))
+
+    look()
+    assert set(LAYERS) <= seen
+    assert {"Sequential", "Parallel", "Fork", "Shared", "Graph"} <= {kind.__name__ for kind in seen}

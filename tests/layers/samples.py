@@ -1,0 +1,224 @@
+"""What the contract suite tries each layer on: every option, odd sizes, ties."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers import (
+    ELU,
+    GELU,
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    Identity,
+    InstanceNorm2d,
+    LayerNorm,
+    LeakyReLU,
+    LocalContrastNorm,
+    LocalResponseNorm,
+    LogSoftmax,
+    LpPool2d,
+    MaxPool2d,
+    MaxUnpool2d,
+    Multiply,
+    Pad2d,
+    ReLU,
+    ReLU6,
+    Reshape,
+    Sigmoid,
+    Softmax,
+    Tanh,
+    Upsample,
+)
+from tests.oracle import Sample, normal
+
+
+def whole_numbers(shape: Any, rng: torch.Generator) -> Tensor:
+    """Draw from -1, 0 and 1: ties everywhere, and zeros."""
+    return torch.randint(-1, 2, shape, generator=rng).double()
+
+
+def around_six(shape: Any, rng: torch.Generator) -> Tensor:
+    """Draw numbers below 0, between 0 and 6, and above 6."""
+    return 5 * normal(shape, rng) + 3
+
+
+def corners(shape: Any, rng: torch.Generator) -> Tensor:
+    """Draw from -3, 0, 3, 6 and 9."""
+    return 3 * torch.randint(-1, 4, shape, generator=rng).double()
+
+
+def pooled_by(kernel: Any, stride: Any, padding: Any, before: tuple[int, int]) -> Any:
+    """Draw (x, switches) as max pooling of images of the size `before` leaves them, the values then changed."""
+
+    def make(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        image = normal((*shape[0][:2], *before), rng)
+        pooled, switches = F.max_pool2d(image, kernel, stride, padding, return_indices=True)
+        assert pooled.shape == shape[0]
+        return pooled - 1.5, switches
+
+    return make
+
+
+LINEAR = [
+    Sample(Dense(4), (5,)),
+    Sample(Dense(1, bias=False), (3,)),
+    Sample(Dense(3), (4, 5)),
+    Sample(Dense(2, init_weight="orthogonal", init_bias="normal"), (1,)),
+    Sample(Conv2d(4, 3), (3, 7, 6)),
+    Sample(Conv2d(4, (3, 2), stride=(2, 1), padding=(1, 0)), (3, 7, 6)),
+    Sample(Conv2d(2, 2, stride=3), (1, 9, 7)),
+    Sample(Conv2d(6, 3, padding=2, dilation=2, groups=2), (4, 6, 5)),
+    Sample(Conv2d(6, 3, padding=1, groups=3, bias=False), (3, 5, 5)),
+    Sample(Conv2d(8, 3, stride=2, padding=1, groups=4), (4, 6, 7)),
+    Sample(Conv2d(3, 1, bias=False), (2, 1, 1)),
+    Sample(Conv2d(3, 3, padding="same"), (2, 5, 6)),
+    Sample(Conv2d(3, (2, 4), padding="same"), (2, 5, 6)),
+    Sample(Conv2d(3, (2, 3), padding="same", dilation=(3, 1), groups=3), (3, 5, 6)),
+    Sample(Conv2d(2, 3, padding=(1, 2), dilation=(2, 1), stride=2), (2, 8, 5)),
+    Sample(Conv2d(5, (6, 5)), (2, 6, 5)),
+    Sample(ConvTranspose2d(4, 3), (3, 4, 5)),
+    Sample(ConvTranspose2d(2, 2, stride=2), (4, 3, 5)),
+    Sample(ConvTranspose2d(4, (3, 4), stride=(2, 3), padding=(1, 2), output_padding=(1, 2)), (2, 4, 3)),
+    Sample(ConvTranspose2d(4, 3, padding=1, dilation=2, groups=2), (6, 4, 5)),
+    Sample(ConvTranspose2d(6, 3, stride=2, output_padding=1, groups=3, bias=False), (3, 3, 3)),
+    Sample(ConvTranspose2d(2, 3, stride=1, dilation=2, output_padding=1), (2, 3, 4)),
+    Sample(ConvTranspose2d(3, 1, bias=False), (2, 1, 1)),
+]
+
+POOLS = [
+    Sample(MaxPool2d(2), (3, 6, 8)),
+    Sample(MaxPool2d(2), (2, 7, 5)),
+    Sample(MaxPool2d(2, ceil_mode=True), (2, 7, 5)),
+    Sample(MaxPool2d(3, stride=2, padding=1), (2, 7, 6)),
+    Sample(MaxPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 8, 6)),
+    Sample(MaxPool2d((2, 3), stride=(3, 1), padding=(1, 0), dilation=(1, 2)), (2, 6, 7)),
+    Sample(MaxPool2d(3, stride=1), (2, 5, 5)),
+    Sample(MaxPool2d(1), (2, 3, 3)),
+    Sample(MaxPool2d(3, stride=2, padding=1), (2, 7, 6), make=whole_numbers, smooth=False),
+    Sample(MaxPool2d(2, ceil_mode=True), (3, 5, 7), make=whole_numbers, smooth=False),
+    Sample(AvgPool2d(2), (3, 6, 5)),
+    Sample(AvgPool2d(3, stride=2, padding=1), (2, 7, 6)),
+    Sample(AvgPool2d(3, stride=2, padding=1, count_include_pad=False), (2, 7, 6)),
+    Sample(AvgPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 8, 6)),
+    Sample(AvgPool2d((2, 3), stride=(1, 2), padding=(0, 1), ceil_mode=True, count_include_pad=False), (2, 5, 8)),
+    Sample(AvgPool2d((5, 4)), (2, 5, 4)),
+    Sample(LpPool2d(2), (3, 6, 5)),
+    Sample(LpPool2d((3, 2), stride=(2, 1)), (2, 7, 6)),
+    Sample(LpPool2d(2, ceil_mode=True), (2, 7, 5)),
+    Sample(LpPool2d(2, p=3), (2, 6, 4)),
+    Sample(LpPool2d(3, p=1.5, stride=2, ceil_mode=True), (2, 6, 8)),
+    Sample(LpPool2d(2, p=1), (2, 4, 4)),
+    Sample(LpPool2d(3, stride=2), (2, 7, 7), make=whole_numbers, smooth=False),
+    Sample(AdaptiveAvgPool2d(), (3, 5, 4)),
+    Sample(AdaptiveAvgPool2d((2, 3)), (2, 5, 7)),
+    Sample(AdaptiveAvgPool2d((4, 1)), (2, 6, 5)),
+    Sample(AdaptiveAvgPool2d(5), (2, 3, 4)),
+    Sample(MaxUnpool2d(2), ((3, 3, 4), (3, 3, 4)), make=pooled_by(2, None, 0, (6, 8))),
+    Sample(MaxUnpool2d(2, size=(7, 5)), ((2, 3, 2), (2, 3, 2)), make=pooled_by(2, None, 0, (7, 5))),
+    Sample(
+        MaxUnpool2d((2, 3), stride=(2, 4), padding=(1, 0)),
+        ((2, 4, 3), (2, 4, 3)),
+        make=pooled_by((2, 3), (2, 4), (1, 0), (6, 11)),
+    ),
+]
+
+SHAPES = [
+    Sample(Flatten(), (3, 4, 5)),
+    Sample(Flatten(), (6,)),
+    Sample(Reshape((2, 3, 4)), (24,)),
+    Sample(Reshape((6, 4)), (2, 3, 4)),
+    Sample(Reshape((4, 3, 2)), (2, 3, 4)),
+    Sample(Reshape(()), (1,)),
+    Sample(Pad2d(1), (2, 3, 4)),
+    Sample(Pad2d((1, 0, 2, 3)), (2, 3, 4)),
+    Sample(Pad2d((2, 1, 0, 2), kind="reflect"), (2, 3, 4)),
+    Sample(Pad2d((2, 1, 0, 4), kind="replicate"), (2, 3, 4)),
+    Sample(Pad2d(0, kind="reflect"), (2, 3, 4)),
+    Sample(Pad2d(3, kind="replicate"), (1, 1, 1)),
+    Sample(Upsample(2), (2, 3, 4)),
+    Sample(Upsample((1, 3)), (2, 3, 4)),
+    Sample(Upsample(size=(5, 7)), (2, 3, 4)),
+    Sample(Upsample(size=3), (2, 5, 4)),
+    Sample(Upsample(2, kind="bilinear"), (2, 3, 4)),
+    Sample(Upsample((3, 2), kind="bilinear", align_corners=True), (2, 3, 4)),
+    Sample(Upsample(size=(5, 3), kind="bilinear"), (2, 3, 4)),
+    Sample(Upsample(size=(5, 1), kind="bilinear", align_corners=True), (2, 3, 4)),
+]
+
+ACTIVATIONS = [
+    *(
+        Sample(layer, shape)
+        for layer in (Sigmoid(), Tanh(), ReLU(), LeakyReLU(), ELU(), GELU(), GELU("tanh"), Identity())
+        for shape in ((5,), (2, 3, 4))
+    ),
+    Sample(LeakyReLU(0.3), (7,)),
+    Sample(LeakyReLU(0.0), (7,)),
+    Sample(ELU(alpha=0.4), (7,)),
+    Sample(ReLU6(), (9,), make=around_six),
+    Sample(ReLU6(), (2, 3, 4), make=around_six),
+    Sample(ReLU(), (2, 4, 5), make=whole_numbers, smooth=False),
+    Sample(LeakyReLU(0.2), (2, 4, 5), make=whole_numbers, smooth=False),
+    Sample(ELU(0.7), (2, 4, 5), make=whole_numbers, smooth=False),
+    Sample(ReLU6(), (2, 4, 5), make=corners, smooth=False),
+    Sample(Softmax(), (5,)),
+    Sample(Softmax(), (3, 2, 4)),
+    Sample(Softmax(axis=3), (3, 2, 4)),
+    Sample(Softmax(), (1,)),
+    Sample(LogSoftmax(), (5,)),
+    Sample(LogSoftmax(), (3, 2, 4)),
+    Sample(LogSoftmax(axis=2), (3, 4)),
+]
+
+NORMS = [
+    Sample(Dropout(), (9,)),
+    Sample(Dropout(), (9,), train=True),
+    Sample(Dropout(0.2), (2, 5, 4), train=True),
+    Sample(Dropout(0.0), (4,), train=True),
+    Sample(BatchNorm(), (5,)),
+    Sample(BatchNorm(), (5,), train=True, batches=(4, 2)),
+    Sample(BatchNorm(epsilon=0.1), (3, 4, 5)),
+    Sample(BatchNorm(momentum=0.3), (3, 4, 5), train=True),
+    Sample(BatchNorm(momentum=1.0, epsilon=1e-3), (2, 1, 3), train=True),
+    Sample(InstanceNorm2d(), (3, 4, 5)),
+    Sample(InstanceNorm2d(epsilon=0.01, affine=True), (3, 2, 3)),
+    Sample(GroupNorm(2), (4, 3, 5)),
+    Sample(GroupNorm(1, epsilon=0.1), (3, 4, 4)),
+    Sample(GroupNorm(2), (6,)),
+    Sample(GroupNorm(4), (4, 3, 3)),
+    Sample(LayerNorm(), (6,)),
+    Sample(LayerNorm(), (3, 4, 5)),
+    Sample(LayerNorm(shape=(5,), epsilon=0.01), (4, 5)),
+    Sample(LayerNorm(shape=(4, 5)), (3, 4, 5)),
+    Sample(LocalResponseNorm(5), (7, 3, 4)),
+    Sample(LocalResponseNorm(4, alpha=0.5, beta=0.6, k=2.0), (6, 3, 4)),
+    Sample(LocalResponseNorm(3, alpha=1.0, beta=1.0), (2, 3, 3)),
+    Sample(LocalResponseNorm(1, alpha=2.0), (3, 2, 2)),
+    Sample(LocalContrastNorm(), (3, 8, 7)),
+    Sample(LocalContrastNorm(size=3), (1, 6, 5)),
+    Sample(LocalContrastNorm(size=5, epsilon=0.9), (2, 7, 6)),
+    Sample(LocalContrastNorm(size=1), (2, 3, 4)),
+]
+
+MERGES = [
+    Sample(Add(), ((2, 3, 4), (2, 3, 4))),
+    Sample(Add(), ((5,), (5,), (5,))),
+    Sample(Concat(), ((2, 3, 4), (1, 3, 4), (3, 3, 4))),
+    Sample(Concat(), ((5,), (2,))),
+    Sample(Concat(axis=3), ((2, 3, 4), (2, 3, 1))),
+    Sample(Multiply(), ((2, 3, 4), (2, 3, 4))),
+    Sample(Multiply(), ((5,), (5,), (5,))),
+    Sample(Multiply(), ((5,), (5,), (5,)), make=lambda shape, rng: tuple(whole_numbers(one, rng) for one in shape)),
+]
+
+SAMPLES: list[Sample] = [*LINEAR, *POOLS, *SHAPES, *ACTIVATIONS, *NORMS, *MERGES]

@@ -1,0 +1,49 @@
+"""Dropout draws what it says, and only in training."""
+
+import torch
+
+from pellucid.layers import Dropout, Mode
+
+
+def training(seed: int) -> Mode:
+    return Mode(train=True, rng=torch.Generator().manual_seed(seed))
+
+
+def test_the_rate_is_the_share_of_zeros_and_the_mean_stays() -> None:
+    x = torch.ones(200, 500)
+    for rate in (0.1, 0.5, 0.8):
+        y, _ = Dropout(rate).forward({}, x, training(1))
+        share = (y == 0).double().mean().item()
+        spread = (rate * (1 - rate) / x.numel()) ** 0.5
+        assert abs(share - rate) < 5 * spread
+        assert torch.allclose(y[y != 0], torch.tensor(1 / (1 - rate)))
+        assert abs(y.double().mean().item() - 1) < 5 * spread / (1 - rate)
+
+
+def test_the_seed_decides_the_draw() -> None:
+    x = torch.randn(4, 30)
+    first, _ = Dropout().forward({}, x, training(3))
+    assert torch.equal(Dropout().forward({}, x, training(3))[0], first)
+    assert not torch.equal(Dropout().forward({}, x, training(4))[0], first)
+
+
+def test_a_generator_goes_on_from_draw_to_draw() -> None:
+    mode = training(5)
+    x = torch.ones(4, 30)
+    first, second = (Dropout().forward({}, x, mode)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+def test_the_gradient_passes_where_the_values_passed() -> None:
+    x = torch.ones(5, 40)
+    y, cache = Dropout(0.25).forward({}, x, training(7))
+    dx, _ = Dropout(0.25).backward({}, cache, torch.ones(5, 40))
+    assert torch.equal(dx, y)
+
+
+def test_evaluation_hands_on_x_and_dy() -> None:
+    x, dy = torch.randn(3, 4), torch.randn(3, 4)
+    y, cache = Dropout(0.9).forward({}, x, Mode())
+    assert torch.equal(y, x)
+    assert torch.equal(Dropout(0.9).backward({}, cache, dy)[0], dy)
+    assert cache.mask.untyped_storage().nbytes() == x.element_size()

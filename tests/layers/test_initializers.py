@@ -1,0 +1,61 @@
+"""Initial values have the spread that their papers ask for."""
+
+import math
+
+import pytest
+import torch
+
+from pellucid.layers import INITIALIZERS, Conv2d, ConvTranspose2d, Dense
+from pellucid.layers.initializers import draw
+
+
+@pytest.mark.parametrize(
+    ("name", "deviation", "largest"),
+    [
+        ("zeros", 0.0, 0.0),
+        ("normal", 1.0, None),
+        ("scaled", math.sqrt(1 / 300), None),
+        ("xavier", math.sqrt(2 / 500), math.sqrt(6 / 500)),
+        ("he", math.sqrt(2 / 300), None),
+        ("lecun", math.sqrt(1 / 300), math.sqrt(3 / 300)),
+        ("orthogonal", math.sqrt(1 / 300), None),
+    ],
+)
+def test_mean_deviation_and_bound(name: str, deviation: float, largest: float | None) -> None:
+    weight = draw(name, (200, 300), 300, 200, torch.Generator().manual_seed(0))
+    assert weight.dtype is torch.float32
+    assert abs(weight.mean().item()) <= 5 * deviation / math.sqrt(weight.numel())
+    assert weight.std().item() == pytest.approx(deviation, rel=0.02)
+    if largest is not None:
+        assert weight.abs().max().item() <= largest
+
+
+def test_every_initializer_is_tested() -> None:
+    assert set(INITIALIZERS) == {"zeros", "normal", "scaled", "xavier", "he", "lecun", "orthogonal"}
+
+
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20), (8, 3, 2, 2)])
+def test_orthogonal_rows_or_columns(shape: tuple[int, ...]) -> None:
+    weight = draw("orthogonal", shape, 1, 1, torch.Generator().manual_seed(0)).flatten(1).double()
+    short = weight if weight.shape[0] <= weight.shape[1] else weight.T
+    torch.testing.assert_close(short @ short.T, torch.eye(short.shape[0]).double(), atol=1e-5, rtol=0)
+
+
+def test_the_seed_decides_the_draw() -> None:
+    first, second, other = (Dense(5).init((7,), torch.Generator().manual_seed(seed))[0]["weight"] for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(Dense(400), (300,)), (Conv2d(64, 3), (32, 12, 12)), (ConvTranspose2d(32, 4, stride=2), (64, 8, 8))],
+)
+def test_he_keeps_the_second_moment_twice_that_of_the_input(layer: Dense, shape: tuple[int, ...]) -> None:
+    """Behind ReLU, which halves it, the signal neither grows nor fades (He et al. 2015, equation 9)."""
+    rng = torch.Generator().manual_seed(0)
+    params, _ = layer.init(shape, rng)
+    x = torch.randn(8, *shape, generator=rng)
+    y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
+    inner = y if y.dim() == 2 else y[:, :, 3:-3, 3:-3]
+    assert inner.square().mean().item() == pytest.approx(2, rel=0.15)

@@ -1,0 +1,46 @@
+"""Channels-last images stay channels last, so that the next convolution need not copy them."""
+
+import pytest
+import torch
+
+from pellucid import layers
+from pellucid.layers import Layer, Mode
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv2d(4, 3, padding=1),
+        layers.ConvTranspose2d(4, 3),
+        layers.MaxPool2d(2),
+        layers.AvgPool2d(2),
+        layers.LpPool2d(2),
+        layers.AdaptiveAvgPool2d((2, 3)),
+        layers.Pad2d(1, kind="reflect"),
+        layers.Pad2d(1, kind="replicate"),
+        layers.Upsample(2),
+        layers.Upsample(2, kind="bilinear"),
+        layers.Sigmoid(),
+        layers.Tanh(),
+        layers.ReLU(),
+        layers.LeakyReLU(),
+        layers.ReLU6(),
+        layers.ELU(),
+        layers.GELU(),
+        layers.Identity(),
+        layers.Dropout(),
+        layers.BatchNorm(),
+        layers.GroupNorm(2),
+        layers.InstanceNorm2d(),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+@pytest.mark.parametrize("train", [False, True])
+def test_channels_last_stays(layer: Layer, train: bool) -> None:
+    params, _ = layer.init((4, 6, 8), torch.Generator())
+    x = torch.randn(3, 4, 6, 8).contiguous(memory_format=torch.channels_last)
+    mode = Mode(train=train, rng=torch.Generator())
+    y, cache = layer.forward(params, x, mode)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    dx, _ = layer.backward(params, cache, torch.randn_like(y))
+    assert dx.is_contiguous(memory_format=torch.channels_last)

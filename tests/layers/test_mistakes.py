@@ -1,0 +1,133 @@
+"""What a user gets wrong about a layer is answered in one line that says what, where, and what to do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid import layers
+from pellucid.errors import PellucidError
+from pellucid.layers import Layer, Mode
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: layers.Dense(0), "Dense: units must be a whole number of at least 1, not 0"),
+        (lambda: layers.Dense((3, 4)), "units must be a whole number"),
+        (lambda: layers.Dense(2.0), "not 2.0"),
+        (lambda: layers.Dense(True), "not True"),
+        (lambda: layers.Dense(3, init_weight="xavir"), "did you mean 'xavier'"),
+        (lambda: layers.Conv2d(3, (3, 0)), r"Conv2d: kernel must be .* not \(3, 0\)"),
+        (lambda: layers.Conv2d(3, (3, 3, 3)), "kernel"),
+        (lambda: layers.Conv2d(3, 3, padding=-1), "padding must be a whole number of at least 0"),
+        (lambda: layers.Conv2d(3, 3, padding="sane"), "padding"),
+        (lambda: layers.Conv2d(3, 3, stride=2, padding="same"), "needs stride 1"),
+        (lambda: layers.Conv2d(3, 3, groups=2), "filters=3 is not a multiple of groups=2"),
+        (lambda: layers.ConvTranspose2d(3, 3, output_padding=1), "output_padding=1 must be smaller"),
+        (lambda: layers.ConvTranspose2d(3, 3, groups=2), "not a multiple"),
+        (lambda: layers.MaxPool2d(2, padding=2), "padding=2 is more than half of kernel=2"),
+        (lambda: layers.MaxPool2d(2, stride=0), "stride"),
+        (lambda: layers.AvgPool2d(3, padding=(1, 2)), "more than half"),
+        (lambda: layers.LpPool2d(2, p=0.5), "p must be a number from 1.0, not 0.5"),
+        (lambda: layers.AdaptiveAvgPool2d((2, 0)), "size"),
+        (lambda: layers.MaxUnpool2d(2, size=(0, 3)), "size"),
+        (lambda: layers.Reshape(12), "must be a tuple without the batch axis, not 12"),
+        (lambda: layers.Reshape((3, -1)), "not -1"),
+        (lambda: layers.Pad2d(1, kind="mirror"), "kind must be one of zero, reflect, replicate, not 'mirror'"),
+        (lambda: layers.Pad2d((1, 2)), r"\(left, right, top, bottom\)"),
+        (lambda: layers.Pad2d(-1), "padding"),
+        (layers.Upsample, "either scale or size"),
+        (lambda: layers.Upsample(2, size=4), "either scale or size"),
+        (lambda: layers.Upsample(2, kind="bilinaer"), "did you mean 'bilinear'"),
+        (lambda: layers.Upsample(2, align_corners=True), "align_corners"),
+        (lambda: layers.LeakyReLU(-0.1), "slope must be a number from 0.0, not -0.1"),
+        (lambda: layers.LeakyReLU(float("nan")), "not nan"),
+        (lambda: layers.ELU("1"), "not '1'"),
+        (lambda: layers.GELU("erf"), "approximate must be one of none, tanh"),
+        (lambda: layers.Softmax(0), "axis"),
+        (lambda: layers.Dropout(1.0), "leaves nothing"),
+        (lambda: layers.Dropout(1.5), "rate must be a number from 0.0 to 1.0, not 1.5"),
+        (lambda: layers.BatchNorm(momentum=2), "momentum"),
+        (lambda: layers.GroupNorm(0), "groups"),
+        (lambda: layers.LayerNorm(shape=5), "must be a tuple"),
+        (lambda: layers.LocalResponseNorm(0), "size"),
+        (lambda: layers.LocalContrastNorm(4), "odd size"),
+        (lambda: layers.Concat(axis=0), "axis"),
+    ],
+)
+def test_a_hyperparameter_that_means_nothing(build: Callable[[], Layer], message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
+        build()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (layers.Dense(3), (), "not single numbers"),
+        (layers.Conv2d(3, 3), (10,), r"images of shape \(channels, height, width\), not \(10,\)"),
+        (layers.Conv2d(3, 3), (1, 2, 9), "smaller than the window along its height"),
+        (layers.Conv2d(4, 3, groups=2), (3, 9, 9), "3 input channels are not a multiple of groups=2"),
+        (layers.ConvTranspose2d(3, 1, padding=2), (1, 3, 9), "along its height"),
+        (layers.ConvTranspose2d(4, 3, groups=2), (3, 9, 9), "not a multiple"),
+        (layers.MaxPool2d(3), (1, 9, 2), "smaller than the window along its width"),
+        (layers.MaxPool2d(2, stride=2, padding=1, dilation=2), (1, 5, 1), "falls between the pixels of a window"),
+        (layers.AvgPool2d(3), (4, 4), "images"),
+        (layers.LpPool2d(5), (1, 4, 4), "smaller"),
+        (layers.MaxUnpool2d(2), ((1, 3, 3), (1, 3, 4)), "inputs of one shape"),
+        (layers.MaxUnpool2d(2), (1, 3, 3), "tuple"),
+        (layers.Reshape((5, 2)), (3, 3), r"\(3, 3\) holds 9 values, \(5, 2\) holds 10"),
+        (layers.Pad2d((0, 3, 0, 0), kind="reflect"), (1, 5, 3), "mirror"),
+        (layers.Softmax(axis=2), (5,), r"\(N, 5\) have no axis 2"),
+        (layers.BatchNorm(), (3, 4), r"not \(3, 4\)"),
+        (layers.InstanceNorm2d(), (3, 1, 1), "one pixel"),
+        (layers.GroupNorm(2), (3, 4, 4), "not a multiple"),
+        (layers.GroupNorm(4), (4,), "group alone"),
+        (layers.LayerNorm(shape=(4,)), (3, 5), r"does not end in shape=\(4,\)"),
+        (layers.LayerNorm(), (1,), "no variance"),
+        (layers.Add(), ((3, 4), (3, 5)), "two or more inputs of one shape"),
+        (layers.Add(), ((3, 4),), "two or more"),
+        (layers.Multiply(), ((3,), (3, 1)), "two or more"),
+        (layers.Concat(), ((2, 3, 4), (2, 3, 5)), "differ elsewhere than along axis 1"),
+        (layers.Concat(), ((2, 3, 4), (2, 3)), "differ"),
+        (layers.Concat(axis=4), ((2, 3, 4), (2, 3, 4)), "no axis 4"),
+        (layers.Concat(), (2, 3, 4), "two or more inputs"),
+    ],
+)
+def test_an_input_shape_that_does_not_fit(layer: Layer, shape: Any, message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
+        layer.init(shape, torch.Generator())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (0, 3)])
+def test_batch_norm_cannot_train_on_one_value_per_channel(shape: tuple[int, ...]) -> None:
+    layer = layers.BatchNorm()
+    params, _ = layer.init(shape[1:], torch.Generator())
+    with pytest.raises(PellucidError, match="one value per channel"):
+        layer.forward(params, torch.zeros(shape), Mode(train=True))
+    assert layer.forward(params, torch.zeros(shape), Mode())[0].shape == shape
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("train", [False, True])
+def test_batch_norm_refuses_the_channels_of_another_network(channels: int, train: bool) -> None:
+    """PyTorch's kernel itself would read past the end of the parameters."""
+    params, _ = layers.BatchNorm().init((3, 4, 4), torch.Generator())
+    with pytest.raises(PellucidError, match=r"made for 3 channels cannot take .* \(5, \d, 4, 4\)"):
+        layers.BatchNorm().forward(params, torch.zeros(5, channels, 4, 4), Mode(train=train))
+
+
+def test_dropout_without_a_generator_is_refused_in_training_only() -> None:
+    with pytest.raises(PellucidError, match="rng=generator"):
+        layers.Dropout().forward({}, torch.ones(2, 3), Mode(train=True))
+    assert layers.Dropout().forward({}, torch.ones(2, 3), Mode())[0].equal(torch.ones(2, 3))
+
+
+def test_max_pooling_refuses_at_run_time_too_a_window_that_sees_nothing() -> None:
+    layer = layers.MaxPool2d(2, stride=2, padding=1, dilation=2)
+    layer.init((1, 5, 5), torch.Generator())
+    with pytest.raises(PellucidError, match="along its width of 1"):
+        layer.forward({}, torch.zeros(1, 1, 5, 1), Mode())

@@ -1,0 +1,52 @@
+"""Max pooling's switches: which of equal values wins, and the way back through unpooling."""
+
+import pytest
+import torch
+
+from pellucid.layers import MaxPool2d, MaxUnpool2d, Mode
+
+
+def test_of_equal_values_the_first_in_reading_order_takes_the_gradient() -> None:
+    x = torch.tensor([[[[5.0, 5.0, 1.0], [5.0, 5.0, 1.0], [1.0, 1.0, 1.0]]]])
+    y, cache = MaxPool2d(2, stride=1).forward({}, x, Mode())
+    assert y.flatten().tolist() == [5, 5, 5, 5]
+    assert cache.switches.flatten().tolist() == [0, 1, 3, 4]
+    dx, _ = MaxPool2d(2, stride=1).backward({}, cache, torch.ones(1, 1, 2, 2))
+    assert dx.flatten().tolist() == [1, 1, 0, 1, 1, 0, 0, 0, 0]
+
+
+def test_padding_never_wins() -> None:
+    x = torch.full((1, 1, 2, 2), -7.0)
+    y, cache = MaxPool2d(2, padding=1).forward({}, x, Mode())
+    assert y.flatten().tolist() == [-7] * 4
+    assert cache.switches.flatten().tolist() == [0, 1, 2, 3]
+
+
+def test_the_cache_keeps_no_copy_of_the_image() -> None:
+    x = torch.randn(2, 3, 8, 8)
+    _, cache = MaxPool2d(2).forward({}, x, Mode())
+    assert cache.x.shape == x.shape
+    assert cache.x.untyped_storage().nbytes() == x.element_size()
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 9)])
+def test_unpooling_puts_every_maximum_back(size: tuple[int, int]) -> None:
+    x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) + 1
+    y, cache = MaxPool2d(2).forward({}, x, Mode())
+    layer = MaxUnpool2d(2, size=size)
+    back, kept = layer.forward({}, (y, cache.switches), Mode())
+    assert torch.equal(back[back != 0], x[back != 0])
+    assert (back != 0).sum() == y.numel()
+    again, _ = MaxPool2d(2).forward({}, back, Mode())
+    assert torch.equal(again, y)
+    (dx, dswitches), _ = layer.backward({}, kept, x)
+    assert torch.equal(dx, y)  # reading x at the switches gives its maxima
+    assert dswitches is None
+
+
+def test_unpooling_is_the_way_back_of_a_gradient() -> None:
+    """Without overlap, max pooling's backward and unpooling by its switches are one map (Zeiler and Fergus)."""
+    x, dy = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 3, 3)
+    _, cache = MaxPool2d(2).forward({}, x, Mode())
+    dx, _ = MaxPool2d(2).backward({}, cache, dy)
+    assert torch.equal(MaxUnpool2d(2).forward({}, (dy, cache.switches), Mode())[0], dx)

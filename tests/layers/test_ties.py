@@ -1,0 +1,48 @@
+"""Where a function has a kink, the gradient is decided, not left to chance."""
+
+import pytest
+import torch
+
+from pellucid.layers import ELU, LeakyReLU, LocalContrastNorm, LpPool2d, Mode, Multiply, ReLU, ReLU6
+from pellucid.layers.base import Layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "at", "slope"),
+    [
+        (ReLU(), 0.0, 0.0),
+        (ReLU(), -0.0, 0.0),
+        (ReLU6(), 0.0, 0.0),
+        (ReLU6(), 6.0, 0.0),
+        (LeakyReLU(0.25), 0.0, 0.25),
+        (ELU(0.5), 0.0, 0.5),
+    ],
+)
+def test_the_gradient_at_the_kink(layer: Layer, at: float, slope: float) -> None:
+    _, cache = layer.forward({}, torch.tensor([[at]]), Mode())
+    dx, _ = layer.backward({}, cache, torch.tensor([[3.0]]))
+    assert dx.item() == 3 * slope
+
+
+def test_the_norm_of_nothing_has_gradient_zero() -> None:
+    for p in (1.0, 2.0, 3.0):
+        layer = LpPool2d(2, p=p)
+        _, cache = layer.forward({}, torch.zeros(1, 1, 4, 4), Mode())
+        dx, _ = layer.backward({}, cache, torch.ones(1, 1, 2, 2))
+        assert torch.equal(dx, torch.zeros(1, 1, 4, 4))
+
+
+def test_a_product_with_a_zero_in_it() -> None:
+    xs = torch.tensor([[0.0]]), torch.tensor([[2.0]]), torch.tensor([[5.0]])
+    _, cache = Multiply().forward({}, xs, Mode())
+    dx, _ = Multiply().backward({}, cache, torch.tensor([[1.0]]))
+    assert [one.item() for one in dx] == [10, 0, 0]
+
+
+def test_an_image_of_one_grey_has_no_contrast() -> None:
+    """Neither the mean nor the deviation of nothing but one grey leaves anything, up to the very edge."""
+    layer = LocalContrastNorm(size=5)
+    y, cache = layer.forward({}, torch.full((1, 2, 7, 6), 0.5, dtype=torch.float64), Mode())
+    assert y.abs().max() < 1e-9
+    dx, _ = layer.backward({}, cache, torch.ones_like(y))
+    assert dx.isfinite().all()

@@ -1,0 +1,193 @@
+"""What each layer and combinator should compute, in PyTorch's own differentiable functions.
+
+`reference_forward` runs a network without Pellucid's code, so that its output is an oracle of ours, and PyTorch's
+autograd of it an oracle of our backward passes.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid import combine, layers
+from pellucid.layers import Layer, Mode
+
+
+def conv2d(layer: layers.Conv2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")  # it says: is slow
+        return F.conv2d(
+            x, params["weight"], params.get("bias"), layer.stride, layer.padding, layer.dilation, layer.groups
+        )
+
+
+def conv_transpose2d(layer: layers.ConvTranspose2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    return F.conv_transpose2d(
+        x,
+        params["weight"],
+        params.get("bias"),
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+    )
+
+
+def max_pool2d(layer: layers.MaxPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    return F.max_pool2d(x, layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
+
+
+def avg_pool2d(layer: layers.AvgPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    return F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad)
+
+
+def lp_pool2d(layer: layers.LpPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    """Take norms of windows over zeros beyond the input; F.lp_pool2d scales the sums there, and adds signed cubes."""
+    kernel, stride = (torch.tensor(size).expand(2).tolist() for size in (layer.kernel, layer.stride or layer.kernel))
+    height, width = F.max_pool2d(x.detach(), kernel, stride, ceil_mode=layer.ceil_mode).shape[2:]
+    wide = F.pad(x, (0, kernel[1], 0, kernel[0]))
+    windows = wide.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])[:, :, :height, :width]
+    return torch.linalg.vector_norm(windows.flatten(4), layer.p, dim=4)
+
+
+def max_unpool2d(layer: layers.MaxUnpool2d, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
+    return F.max_unpool2d(*x, layer.kernel, layer.stride, layer.padding, layer.size)
+
+
+def pad2d(layer: layers.Pad2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    """Look every pixel up by its row and column."""
+    left, right, top, bottom = (layer.padding,) * 4 if isinstance(layer.padding, int) else layer.padding
+    height, width = x.shape[2:]
+    rows, columns = torch.arange(-top, height + bottom), torch.arange(-left, width + right)
+    if layer.kind == "zero":
+        y = x.new_zeros(*x.shape[:2], len(rows), len(columns))
+        y[:, :, top : top + height, left : left + width] = x
+        return y
+    if layer.kind == "replicate":
+        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    else:
+        rows = (height - 1) - ((height - 1) - rows.abs()).abs()
+        columns = (width - 1) - ((width - 1) - columns.abs()).abs()
+    return x[:, :, rows][:, :, :, columns]
+
+
+def upsample(layer: layers.Upsample, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    align = layer.align_corners if layer.kind == "bilinear" else None
+    scale = layer.scale if layer.scale is None or isinstance(layer.scale, int) else tuple(map(float, layer.scale))
+    return F.interpolate(x, layer.size, scale, layer.kind, align)  # pyright: ignore[reportArgumentType]
+
+
+def dropout(layer: layers.Dropout, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    if not mode.train:
+        return x
+    keep = torch.rand(x.shape, generator=mode.rng) >= layer.rate
+    return torch.where(keep, x / (1 - layer.rate), torch.zeros_like(x))
+
+
+def batch_norm(layer: layers.BatchNorm, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    running = params["running_mean"].clone(), params["running_var"].clone()
+    return F.batch_norm(x, *running, params["weight"], params["bias"], mode.train, layer.momentum, layer.epsilon)
+
+
+def instance_norm(layer: layers.InstanceNorm2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    return F.instance_norm(x, weight=params.get("weight"), bias=params.get("bias"), eps=layer.epsilon)
+
+
+def group_norm(layer: layers.GroupNorm, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    groups = x.reshape(len(x), layer.groups, -1)
+    variance, mean = torch.var_mean(groups, 2, correction=0, keepdim=True)
+    normal = ((groups - mean) / (variance + layer.epsilon).sqrt()).reshape(x.shape)
+    ones = (-1,) + (1,) * (x.dim() - 2)
+    return normal * params["weight"].view(ones) + params["bias"].view(ones)
+
+
+def layer_norm(layer: layers.LayerNorm, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    shape = x.shape[1:] if layer.shape is None else layer.shape
+    return F.layer_norm(x, shape, params["weight"], params["bias"], layer.epsilon)
+
+
+def local_response_norm(layer: layers.LocalResponseNorm, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    return F.local_response_norm(x, layer.size, layer.alpha, layer.beta, layer.k)
+
+
+def local_contrast_norm(layer: layers.LocalContrastNorm, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    """Jarrett et al. 2009, section 2, with the whole window as one convolution kernel over all channels."""
+    half, channels = layer.size // 2, x.shape[1]
+    offsets = torch.arange(-half, half + 1).to(x)
+    squared = offsets[:, None] ** 2 + offsets[None, :] ** 2
+    window = torch.exp(-squared / (2 * (layer.size / 4) ** 2)).expand(1, channels, -1, -1)
+    mass = F.conv2d(torch.ones_like(x[:1]), window, padding=half)
+    v = x - F.conv2d(x, window, padding=half) / mass
+    variance = F.conv2d(v**2, window, padding=half) / mass
+    sigma = torch.where(variance > 0, variance, 1).sqrt() * (variance > 0)
+    divisor = torch.maximum(sigma, sigma.mean((1, 2, 3), keepdim=True))
+    return v / torch.clamp(divisor, min=layer.epsilon)
+
+
+REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
+    layers.Dense: lambda layer, params, x, mode: F.linear(x, params["weight"], params.get("bias")),
+    layers.Conv2d: conv2d,
+    layers.ConvTranspose2d: conv_transpose2d,
+    layers.MaxPool2d: max_pool2d,
+    layers.AvgPool2d: avg_pool2d,
+    layers.LpPool2d: lp_pool2d,
+    layers.AdaptiveAvgPool2d: lambda layer, params, x, mode: F.adaptive_avg_pool2d(x, layer.size),
+    layers.MaxUnpool2d: max_unpool2d,
+    layers.Flatten: lambda layer, params, x, mode: x.reshape(len(x), math.prod(x.shape[1:])),
+    layers.Reshape: lambda layer, params, x, mode: x.reshape(len(x), *layer.shape),
+    layers.Pad2d: pad2d,
+    layers.Upsample: upsample,
+    layers.Sigmoid: lambda layer, params, x, mode: F.sigmoid(x),
+    layers.Tanh: lambda layer, params, x, mode: F.tanh(x),
+    layers.ReLU: lambda layer, params, x, mode: F.relu(x),
+    layers.LeakyReLU: lambda layer, params, x, mode: F.leaky_relu(x, layer.slope),
+    layers.ReLU6: lambda layer, params, x, mode: F.relu6(x),
+    layers.ELU: lambda layer, params, x, mode: F.elu(x, layer.alpha),
+    layers.GELU: lambda layer, params, x, mode: F.gelu(x, approximate=layer.approximate),
+    layers.Softmax: lambda layer, params, x, mode: F.softmax(x, layer.axis),
+    layers.LogSoftmax: lambda layer, params, x, mode: F.log_softmax(x, layer.axis),
+    layers.Identity: lambda layer, params, x, mode: x,
+    layers.Dropout: dropout,
+    layers.BatchNorm: batch_norm,
+    layers.InstanceNorm2d: instance_norm,
+    layers.GroupNorm: group_norm,
+    layers.LayerNorm: layer_norm,
+    layers.LocalResponseNorm: local_response_norm,
+    layers.LocalContrastNorm: local_contrast_norm,
+    layers.Add: lambda layer, params, x, mode: torch.stack(x).sum(0),
+    layers.Concat: lambda layer, params, x, mode: torch.cat(x, layer.axis),
+    layers.Multiply: lambda layer, params, x, mode: torch.stack(x).prod(0),
+}
+
+
+def reference_forward(net: Layer, params: Any, x: Any, mode: Mode) -> Any:
+    """Run a network by REFERENCES."""
+    match net:
+        case combine.Sequential():
+            for name, child in net.children.items():
+                x = reference_forward(child, params[name], x, mode)
+            return x
+        case combine.Parallel():
+            ys = tuple(reference_forward(child, params[name], x, mode) for name, child in net.branches.items())
+            return reference_forward(net.merge, params["merge"], ys, mode)
+        case combine.Fork():
+            return tuple(reference_forward(child, params[name], x, mode) for name, child in net.heads.items())
+        case combine.Shared():
+            return tuple(reference_forward(net.layer, params["layer"], one, mode) for one in x)
+        case combine.Graph():
+            values = dict(zip(net.inputs, x if len(net.inputs) > 1 else (x,), strict=True))
+            for name, (layer, *sources) in net.nodes.items():
+                owner = layer if isinstance(layer, str) else name
+                read = tuple(values[source] for source in sources)
+                values[name] = reference_forward(
+                    net.nodes[owner][0], params[owner], read if len(read) > 1 else read[0], mode
+                )
+            ys = tuple(values[name] for name in net.outputs)
+            return ys if len(ys) > 1 else ys[0]
+        case _:
+            return REFERENCES[type(net)](net, params, x, mode)

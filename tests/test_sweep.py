@@ -1,0 +1,157 @@
+"""The one recursion: what it shows, whose rules it takes, and what it lets go of."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Add, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, Mode, ReLU
+from pellucid.sweep import Rule, backward, forward, gradient, own_rule
+from tests.oracle import assert_close, autograd, cotangent, leaves, normal, randomized
+
+NET = Sequential(
+    stem=Conv2d(3, 3, padding=1),
+    block=Parallel({"skip": Identity(), "body": Sequential(act=ReLU(), conv=Conv2d(3, 3, padding=1))}, Add()),
+    pool=MaxPool2d(2),
+    flat=Flatten(),
+    out=Dense(2),
+)
+
+
+@pytest.fixture
+def pass_forward() -> tuple[Any, Any, Any, Any, Any]:
+    rng = torch.Generator().manual_seed(0)
+    params = randomized(NET.init((2, 4, 4), rng)[0], rng)
+    x = normal((3, 2, 4, 4), rng)
+    y, cache = forward(NET, params, x, Mode())
+    return params, x, y, cache, cotangent(y)
+
+
+def test_the_forward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -> None:
+    params, x, y, cache, _ = pass_forward
+    seen: list[tuple[str, Layer, Any, Any, Any]] = []
+    again, _ = forward(NET, params, x, Mode(), watch=lambda *event: seen.append(event))
+    assert torch.equal(again, y)
+    assert [event[0] for event in seen] == [
+        "stem",
+        "block.skip",
+        "block.body.act",
+        "block.body.conv",
+        "block.body",
+        "block.merge",
+        "block",
+        "pool",
+        "flat",
+        "out",
+        "",
+    ]
+    by_path = {event[0]: event for event in seen}
+    assert torch.equal(by_path["block.skip"][2], by_path["stem"][3])
+    assert torch.equal(by_path["pool"][2], by_path["block"][3])
+    assert by_path["stem"][1] == Conv2d(3, 3, padding=1)
+    assert torch.equal(by_path["stem"][2], x)
+    assert_close(by_path["pool"][4], cache["pool"], 0.0)
+
+
+def test_the_backward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -> None:
+    params, x, _, cache, dy = pass_forward
+    seen: list[tuple[str, Layer, Any, Any, Any]] = []
+    result = backward(NET, params, cache, dy, watch=lambda *event: seen.append(event))
+    assert_close(result, backward(NET, params, cache, dy), 0.0)
+    assert [event[0] for event in seen] == [
+        "out",
+        "flat",
+        "pool",
+        "block.merge",
+        "block.body.conv",
+        "block.body.act",
+        "block.body",
+        "block.skip",
+        "block",
+        "stem",
+        "",
+    ]
+    by_path = {event[0]: event for event in seen}
+    assert by_path["out"][2] is dy
+    assert torch.equal(by_path["stem"][2], by_path["block"][3])
+    assert torch.equal(by_path["block"][3], by_path["block.body"][3] + by_path["block.skip"][3])
+    _, dx, dparams = autograd(NET, params, x, Mode(), dy)
+    assert_close(by_path["stem"][3], dx[""], 1e-12)
+    assert_close(by_path["block.body.conv"][4]["weight"], dparams["block.body.conv.weight"], 1e-12)
+    assert_close(by_path[""][4], result[1], 0.0)
+
+
+def test_a_rule_replaces_the_backward_of_the_layers_it_names(pass_forward: Any) -> None:
+    """Guided backpropagation (Springenberg et al. 2015): a ReLU hands back only what is positive."""
+    params, x, _, cache, dy = pass_forward
+    asked: list[str] = []
+
+    def guided(layer: Layer, params: Any, cache: Any, dy: Tensor) -> Any:
+        return layer.backward(params, cache, dy.clamp_min(0))
+
+    def rules(path: str, layer: Layer) -> Rule:
+        asked.append(path)
+        table = ((ReLU, guided), (Layer, own_rule))
+        return next(rule for kind, rule in table if isinstance(layer, kind))
+
+    dx, _ = backward(NET, params, cache, dy, rules)
+    assert asked == ["out", "flat", "pool", "block.merge", "block.body.conv", "block.body.act", "block.skip", "stem"]
+
+    class GuidedReLU(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.save_for_backward(x)
+            return x.clamp_min(0)
+
+        @staticmethod
+        def backward(ctx: Any, dy: Tensor) -> Tensor:
+            return dy.clamp_min(0) * (ctx.saved_tensors[0] > 0)
+
+    def convolve(name: dict[str, Tensor], x: Tensor) -> Tensor:
+        return torch.nn.functional.conv2d(x, name["weight"], name["bias"], padding=1)
+
+    leaf = x.clone().requires_grad_()
+    stem = convolve(params["stem"], leaf)
+    body = convolve(params["block"]["body"]["conv"], GuidedReLU.apply(stem))
+    pooled = torch.nn.functional.max_pool2d(stem + body, 2).flatten(1)
+    y = torch.nn.functional.linear(pooled, params["out"]["weight"], params["out"]["bias"])
+    (expected,) = torch.autograd.grad(y, leaf, dy)
+    assert_close(dx, expected, 1e-12)
+    assert (dx - backward(NET, params, cache, dy)[0]).abs().max() > 1e-3
+
+
+def test_the_gradient_rules_are_each_layers_own(pass_forward: Any) -> None:
+    params, _, _, cache, dy = pass_forward
+    assert gradient("anywhere", ReLU()) is own_rule
+    asked = backward(NET, params, cache, dy, rules=lambda path, layer: own_rule)
+    assert_close(asked, backward(NET, params, cache, dy), 0.0)
+
+
+@pytest.mark.parametrize("watch", [None, lambda *event: None])
+def test_a_consuming_sweep_empties_the_cache_and_gives_the_same(pass_forward: Any, watch: Any) -> None:
+    params, _, _, cache, dy = pass_forward
+    expected = backward(NET, params, cache, dy)
+    assert leaves(cache)
+    inner = cache["block"]["body"]
+    assert_close(backward(NET, params, cache, dy, watch=watch, consume=True), expected, 0.0)
+    assert cache == {}
+    assert inner == {}
+
+
+def test_a_consuming_sweep_lets_go_on_the_way(pass_forward: Any) -> None:
+    params, _, _, cache, dy = pass_forward
+    left: dict[str, list[str]] = {}
+    backward(NET, params, cache, dy, watch=lambda path, *rest: left.update({path: list(cache)}), consume=True)
+    assert left["flat"] == ["stem", "block", "pool"]
+    assert left["stem"] == []
+
+
+def test_the_input_is_checked_once_at_the_door() -> None:
+    params, _ = NET.init((2, 4, 4), torch.Generator())
+    with pytest.raises(PellucidError, match="uint8 on cpu"):
+        forward(NET, params, torch.zeros(1, 2, 4, 4, dtype=torch.uint8), Mode())
+    with pytest.raises(PellucidError, match="takes a tensor, not list"):
+        forward(NET, params, [1.0, 2.0], Mode())

@@ -1,0 +1,96 @@
+"""Loss, accuracy and learning rate over the epochs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from pellucid.train.figures.style import BLUE, GREEN, ORANGE, End, curve_axes, finite, label_ends, logarithmic, short
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
+    """Draw train_loss and val_loss by epoch; where they span more than two decades the axis is logarithmic.
+
+    `held` says what val_loss was measured on. Its best value gets a ring on validation images only: on test images
+    nothing may be chosen by it.
+    """
+    figure, plot = curve_axes("epoch", "loss")
+    ends = [
+        *draw(plot, history, "train_loss", "training", BLUE),
+        *draw(plot, history, "val_loss", held, ORANGE, best=min if held == "validation" else None),
+    ]
+    if not ends:
+        return None
+    values = _all(history, ("train_loss", "val_loss"))
+    if values.min() > 0 and values.max() > 100 * values.min():
+        logarithmic(plot)
+    elif values.min() >= 0:
+        plot.set_ylim(0, max(float(values.max()) * 1.06, 1e-12))
+    label_ends(plot, ends)
+    return figure
+
+
+def accuracy_curves(history: Rows, held: str = "validation") -> Figure | None:
+    """Draw train_accuracy and val_accuracy by epoch, in per cent; `held` as in `loss_curves`."""
+    percent = [
+        {**row, **{key: 100 * finite(row.get(key)) for key in ("train_accuracy", "val_accuracy")}} for row in history
+    ]
+    figure, plot = curve_axes("epoch", "accuracy (%)")
+    ends = [
+        *draw(plot, percent, "train_accuracy", "training", BLUE, unit=" %"),
+        *draw(plot, percent, "val_accuracy", held, ORANGE, best=max if held == "validation" else None, unit=" %"),
+    ]
+    if not ends:
+        return None
+    values = _all(percent, ("train_accuracy", "val_accuracy"))
+    low, high = float(values.min()), float(values.max())
+    room = max((high - low) * 0.08, 0.05)
+    plot.set_ylim(max(low - room, 0), min(high + room, 100.2))
+    label_ends(plot, ends)
+    return figure
+
+
+def learning_rate(history: Rows) -> Figure | None:
+    """Draw lr by epoch; logarithmic where most of the run is far below the highest rate."""
+    figure, plot = curve_axes("epoch", "learning rate")
+    ends = draw(plot, history, "lr", "lr", GREEN)
+    if not ends:
+        return None
+    values = _all(history, ("lr",))
+    if values.min() > 0 and values.max() > 8 * np.median(values):
+        logarithmic(plot)
+    else:
+        plot.set_ylim(0, max(float(values.max()) * 1.1, 1e-12))
+    label_ends(plot, ends)
+    return figure
+
+
+def draw(plot: Axes, rows: Rows, key: str, name: str, colour: str, best: Any = None, unit: str = "") -> list[End]:
+    """Draw one column over the epochs, with a ring at its best value, and return its end for the label."""
+    epochs = [finite(row.get("epoch")) for row in rows]
+    values = [finite(row.get(key)) for row in rows]
+    known = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
+    if not known:
+        return []
+    lonely = len(known) < 15 or len(known) < len(values)  # a value between gaps shows only as a point
+    plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if lonely else None, markersize=3)
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    if len(epochs) == 1:
+        plot.set_xlim(epochs[0] - 1, epochs[0] + 1)
+    x, y = known[-1]
+    text = f"{name} {short(y)}{unit}"
+    if best is not None and len(known) > 1:
+        at, value = best(known, key=lambda point: point[1])
+        plot.plot([at], [value], marker="o", markersize=7, markerfacecolor="none", markeredgecolor=colour)
+        text += f"\nbest {short(value)}{unit}, epoch {at:.0f}"
+    return [End(x, y, text, colour)]
+
+
+def _all(rows: Rows, keys: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    values = np.array([finite(row.get(key)) for row in rows for key in keys])
+    return values[np.isfinite(values)]

@@ -1,0 +1,171 @@
+"""One quiet look for every picture: colours, axes, labels at the ends of curves, and files."""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+# After the palette of Okabe and Ito 2008, which colour-blind readers tell apart; all show on white and on black.
+BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"
+INK = "#2b2f36"  # text and axes; in a page it becomes the page's own text colour
+PALE = "#808691"  # grid and guide lines
+DEPTH = LinearSegmentedColormap.from_list("depth", ["#2f7fd0", "#a05ab8", "#d5602a"])  # first layer to last
+DOTS_PER_INCH = 110
+SMALL, TEXT = 8.5, 9.5  # points
+
+
+class End(NamedTuple):
+    """The end of a curve, and what to write there."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+def axes(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+    """Return a figure of `width` by `height` inches with one plot inside (left, bottom, right, top) margins."""
+    left, bottom, right, top = margins
+    figure = Figure((width, height))
+    plot = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
+    )
+    plot.set_facecolor("none")
+    for side in ("top", "right"):
+        plot.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        plot.spines[side].set_color(PALE)
+    plot.tick_params(colors=INK, labelsize=SMALL, color=PALE, length=3)
+    return figure, plot
+
+
+def curve_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Return a wide plot with a light grid and room on the right for labels."""
+    figure, plot = axes(7.6, 3.1, (0.75, 0.55, 1.95, 0.2))
+    plot.grid(True, color=PALE, alpha=0.25, linewidth=0.6)
+    plot.set_axisbelow(True)
+    plot.set_xlabel(xlabel, color=INK, fontsize=TEXT)
+    plot.set_ylabel(ylabel, color=INK, fontsize=TEXT)
+    return figure, plot
+
+
+def label_ends(plot: Axes, ends: Sequence[End]) -> None:
+    """Write each curve's name to the right of the plot at the height of its end, or next to it where two would collide.
+
+    Call it when the limits of both axes are final. A label that had to move is tied to its curve by a line.
+    """
+    if not ends:
+        return
+    figure = plot.get_figure(root=True)
+    assert figure is not None
+    pixel = figure.dpi / 72
+    box = plot.get_window_extent()
+    heights = [float(plot.transData.transform((end.x, end.y))[1]) / pixel for end in ends]
+    order = sorted(range(len(ends)), key=lambda k: heights[k])
+    tall = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
+    places = spread([heights[k] for k in order], tall, box.y0 / pixel, box.y1 / pixel)
+    right = box.x1 / pixel
+    for k, place in zip(order, places, strict=True):
+        end, moved = ends[k], abs(place - heights[k]) > 3
+        plot.annotate(
+            end.text,
+            xy=(end.x, end.y),
+            xytext=(right + 14, place),
+            textcoords=("figure points", "figure points"),
+            color=end.colour,
+            fontsize=SMALL if len(end.text) <= 22 or "\n" in end.text else SMALL - 1,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.7 if moved else 0.35,
+                "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5),
+            },
+        )  # fmt: skip
+
+
+def spread(wanted: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
+    """Return ascending centres near the ascending `wanted` for things `tall` that may not overlap.
+
+    They stay within low..high where they fit at all.
+    """
+    places: list[float] = []
+    floor = low
+    for place, size in zip(wanted, tall, strict=True):
+        places.append(max(place, floor + size / 2))
+        floor = places[-1] + size / 2
+    ceiling = max(high, low + sum(tall))
+    for k in reversed(range(len(places))):
+        places[k] = min(places[k], ceiling - tall[k] / 2)
+        ceiling = places[k] - tall[k] / 2
+    return places
+
+
+def logarithmic(plot: Axes) -> None:
+    """Give a plot a logarithmic y axis over whole numbers of decades where it spans few, so that it shows numbers."""
+    plot.set_yscale("log")
+    low, high = plot.get_ylim()
+    if high < 100 * low:
+        low, high = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high))
+        plot.set_ylim(low, high)
+    plot.yaxis.set_major_locator(LogLocator(numticks=8))
+    plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plot.yaxis.set_minor_formatter(NullFormatter())
+
+
+def depth_colours(count: int) -> list[str]:
+    """Return `count` colours from the first layer's to the last's."""
+    return [to_hex(DEPTH(k / max(count - 1, 1))) for k in range(count)]
+
+
+def finite(value: Any) -> float:
+    """Return a number from a row of a table; what is missing or is no number becomes NaN, which is not drawn."""
+    if value is None or value == "":
+        return math.nan
+    number = float(value)
+    return number if math.isfinite(number) else math.nan
+
+
+def short(value: float) -> str:
+    """Write a number in four digits or fewer."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def png(figure: Figure) -> bytes:
+    """Return the picture as a PNG on white."""
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Return the picture as an <svg> element for a page: transparent, its ink the page's text colour.
+
+    `name` keeps the ids of several pictures in one page apart.
+    """
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure)
+    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", dpi=2 * 72, transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", text).replace("xlink:href", "href")
+    text = re.sub(r" id=\"[\w.]+_\d+\"", "", text)  # ids such as axes_1 stand in every picture
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    return re.sub(INK, "currentColor", text, flags=re.IGNORECASE)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture as a PNG file."""
+    path.write_bytes(png(figure))

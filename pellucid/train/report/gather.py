@@ -1,0 +1,145 @@
+"""From a run folder, a model and held-out images to the contents of a report."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import walk
+from pellucid.data.dataset import Dataset, float_images
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Params, Shape
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.dense import Dense
+from pellucid.metrics import confusion_matrix
+from pellucid.train.evaluate import classes_of
+from pellucid.train.history import History
+from pellucid.train.report.data import Mistakes, ReportData
+from pellucid.train.runs import RunFolder
+from pellucid.train.summary import summary
+from pellucid.tree import flatten
+
+WORST = 24
+
+
+class Trained(Protocol):
+    """What a report asks of a model."""
+
+    net: Layer
+    params: Params
+    input_shape: Shape | None
+
+    def evaluate(self, x: Any, y: Any = None) -> Mapping[str, Any]:
+        """Return loss, accuracy and n."""
+        ...
+
+    def predict(self, x: Any) -> Tensor:
+        """Return (N, classes) probabilities."""
+        ...
+
+
+def gather(
+    run: str | os.PathLike[str],
+    model: Trained,
+    test: Dataset,
+    command: str = "",
+    metrics: Mapping[str, Any] | None = None,
+) -> ReportData:
+    """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and try the model on `test`.
+
+    `command` reproduces the run (by default, training by the run's own recipe.toml); `metrics` are the results on
+    `test` where they are known already. Raises PellucidError when a file is missing or damaged.
+    """
+    folder = RunFolder(run)
+    text, tables = _recipe(folder.path / "recipe.toml")
+    about = tables.get("recipe", {})
+    history = History.read(folder.path)
+    shape = tuple(model.input_shape or test.x.shape[1:])
+    x = test.x.reshape(len(test), *shape)
+    found = dict(metrics if metrics is not None else model.evaluate(x, test.y))
+    scores = by_class(model.predict(x))
+    named = scores.ndim == 2 and scores.shape[1] == len(test.classes) > 1
+    path, weights = first_weights(model.net, model.params, tuple(test.x.shape[1:]))
+    return ReportData(
+        recipe=str(about.get("name") or folder.path.name),
+        command=command or "pellucid train recipe.toml",
+        about=str(about.get("about", "")),
+        metrics={**running_metrics(history), **found},
+        history=history.rows,
+        held="validation" if tables.get("data", {}).get("validation") else "test",
+        layers=history.layers,
+        classes=test.classes,
+        confusion=confusion_matrix(test.y, classes_of(scores), len(test.classes)).numpy() if named else None,
+        mistakes=worst(scores, test) if named else None,
+        first_path=path,
+        first_weights=None if weights is None else weights.numpy(),
+        summary=summary(model.net, model.params, shape),
+        recipe_text=text,
+        manifest=folder.read_manifest(),
+    )
+
+
+def running_metrics(history: History) -> dict[str, Any]:
+    """Return epochs, seconds in all, and the median images per second."""
+    result: dict[str, Any] = {"epochs": len(history)}
+    seconds = [row["seconds"] for row in history.rows if row.get("seconds") is not None]
+    speeds = sorted(row["images_per_second"] for row in history.rows if row.get("images_per_second") is not None)
+    if seconds:
+        result["seconds"] = sum(seconds)
+    if speeds:
+        result["images_per_second"] = speeds[len(speeds) // 2]
+    return result
+
+
+def by_class(scores: Tensor) -> Tensor:
+    """Return a score for each class (N, K), also where one output (N, 1) is the score of the second of two."""
+    scores = scores.cpu()
+    return torch.cat([1 - scores, scores], 1) if scores.ndim == 2 and scores.shape[1] == 1 else scores
+
+
+def worst(scores: Tensor, test: Dataset, most: int = WORST) -> Mistakes | None:
+    """Return the `most` misread images that the network was surest of; None for data that are no pictures."""
+    channels, height, width = test.x.shape[1:]
+    if channels not in (1, 3) or min(height, width) < 2:
+        return None
+    sure, said = scores.max(1)  # (N,)
+    wrong = torch.nonzero(said != test.y).flatten()
+    chosen = wrong[torch.argsort(sure[wrong], descending=True, stable=True)[:most]]
+    return Mistakes(
+        float_images(test.x[chosen]).numpy(),
+        [test.classes[int(k)] for k in test.y[chosen]],
+        [test.classes[int(k)] for k in said[chosen]],
+        [float(one) for one in sure[chosen]],
+        len(wrong),
+    )
+
+
+def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor | None]:
+    """Return the path and the weights of the first layer as pictures (filters, C, H, W), or ("", None).
+
+    A dense layer over whole images has a weight for each of their values; a convolution's filters are pictures.
+    """
+    flat = flatten(params)
+    for path, layer in walk(net):
+        key = f"{path}.weight".lstrip(".")
+        if isinstance(layer, Conv2d):
+            return key, flat[key].detach().float().cpu()
+        if isinstance(layer, Dense):
+            weight = flat[key].detach().float().cpu()  # (units, n_in)
+            channels, height, width = image
+            fits = weight.shape[1] == channels * height * width
+            return (key, weight.reshape(-1, channels, height, width)) if fits else ("", None)
+    return "", None
+
+
+def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"{path} cannot be read ({error}); give a run folder that training wrote") from error
+    return text, {name: table for name, table in tables.items() if isinstance(table, dict)}

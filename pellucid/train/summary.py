@@ -1,0 +1,192 @@
+"""The summary of a network: what each layer puts out, learns, multiplies and keeps."""
+
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Combinator
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.convtranspose2d import ConvTranspose2d
+from pellucid.layers.dense import Dense
+from pellucid.sweep import forward
+from pellucid.text import aligned
+from pellucid.tree import flatten
+
+# Multiplications of weights for one image: (weight, an input of batch 1, its output) -> how many
+Count = Callable[[Tensor, Tensor, Tensor], int]
+COUNTS: dict[type[Layer], Count] = {
+    Dense: lambda weight, x, y: y.numel() * weight.shape[1],
+    Conv2d: lambda weight, x, y: y.numel() * weight[0].numel(),  # each output meets one whole filter
+    ConvTranspose2d: lambda weight, x, y: x.numel() * weight[0].numel(),  # each input is spread over a window
+}
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One layer, for one image.
+
+    `shape` is the output's, without the batch axis (a tuple of shapes for several outputs); `parameters` are learned,
+    `buffers` are running statistics; `memory` is what its output and cache newly take, in bytes; `uses` counts how
+    often the network runs it.
+    """
+
+    path: str
+    layer: str
+    shape: tuple[Any, ...]
+    parameters: int
+    buffers: int
+    multiply_adds: int
+    memory: int
+    uses: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All layers that are no combinators, in forward order."""
+
+    rows: tuple[SummaryRow, ...]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def multiply_adds(self) -> int:
+        """How many multiply-adds one image takes forward."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    @property
+    def memory(self) -> int:
+        """How many bytes of outputs and caches one image leaves for the backward pass."""
+        return sum(row.memory for row in self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rows and the totals as plain values."""
+        return {
+            "parameters": self.parameters,
+            "buffers": sum(row.buffers for row in self.rows),
+            "multiply_adds": self.multiply_adds,
+            "memory": self.memory,
+            "layers": [asdict(row) for row in self.rows],
+        }
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """Return the table as text, cell by cell: a heading, the layers, the totals."""
+        head = ("path", "layer", "output", "parameters", "multiply-adds", "memory")
+        body = [
+            (
+                row.path,
+                row.layer + (f" (used {row.uses} times)" if row.uses > 1 else ""),
+                shape_text(row.shape),
+                f"{row.parameters:,}" if row.parameters else "",
+                f"{row.multiply_adds:,}" if row.multiply_adds else "",
+                bytes_text(row.memory) if row.memory else "",
+            )
+            for row in self.rows
+        ]
+        total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", bytes_text(self.memory))
+        return [head, *body, total]
+
+    def __str__(self) -> str:
+        """Return the table as aligned text."""
+        return aligned(self.cells(), right=(3, 4, 5))
+
+
+def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) -> Summary:
+    """Run `net` once on a black image in evaluation mode and list its layers.
+
+    `input_shape` is without the batch axis, or a tuple of such shapes for several inputs; parameters are drawn from
+    `seed` where `params` is None.
+    """
+    if params is None:
+        params, _ = net.init(input_shape, torch.Generator().manual_seed(seed))
+    flat = flatten(params)
+    device = next((leaf.device for leaf in flat.values()), torch.device("cpu"))
+    several = bool(input_shape) and isinstance(input_shape[0], tuple)
+    shapes = input_shape if several else (input_shape,)
+    images = tuple(torch.zeros(1, *shape, device=device) for shape in shapes)
+
+    held = {_where(leaf) for leaf in (*flat.values(), *images)}
+    kept: list[Any] = []  # nothing may be freed while we count, or its place in memory would be taken again
+    rows: dict[str, SummaryRow] = {}
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if isinstance(layer, Combinator):
+            return
+        kept.append((x, y, cache))
+        new = {_where(one): one.untyped_storage().nbytes() for one in _tensors((y, cache)) if _where(one) not in held}
+        held.update(new)
+        prefix = f"{path}." if path else ""
+        own = {name: flat[prefix + name] for name in _names(flat, prefix)}
+        before = rows.get(path)
+        rows[path] = SummaryRow(
+            path or type(layer).__name__.lower(),
+            describe(layer),
+            _shape(y) if before is None else before.shape,
+            sum(leaf.numel() for name, leaf in own.items() if name not in layer.buffers),
+            sum(leaf.numel() for name, leaf in own.items() if name in layer.buffers),
+            multiply_adds(layer, own, x, y) + (0 if before is None else before.multiply_adds),
+            sum(new.values()) + (0 if before is None else before.memory),
+            1 if before is None else before.uses + 1,
+        )
+
+    with torch.no_grad():
+        forward(net, params, images if several else images[0], Mode(), watch)
+    return Summary(tuple(rows.values()))
+
+
+def multiply_adds(layer: Layer, own: Params, x: Any, y: Any) -> int:
+    """Return the multiplications of weights that one image takes: 0 for layers without a weight matrix or kernel."""
+    for kind in type(layer).__mro__:
+        if kind in COUNTS:
+            return COUNTS[kind](own["weight"], x, y)
+    return 0
+
+
+def describe(layer: Layer) -> str:
+    """Return a layer as one would write it: `Conv2d(20, 5, padding=2)`, without what is at its default."""
+    words: list[str] = []
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if field.default is MISSING and field.default_factory is MISSING:
+            words.append(repr(value))
+        elif value != field.default:
+            words.append(f"{field.name}={value!r}")
+    return f"{type(layer).__name__}({', '.join(words)})" if words else type(layer).__name__
+
+
+def shape_text(shape: tuple[Any, ...]) -> str:
+    """Write a shape as 20 x 12 x 12, and several of them one after the other."""
+    if shape and isinstance(shape[0], tuple):
+        return ", ".join(map(shape_text, shape))
+    return " x ".join(map(str, shape)) or "1"
+
+
+def bytes_text(count: int) -> str:
+    """Write a number of bytes in the unit that leaves it below 1024."""
+    power = min(int(math.log2(count) // 10), 3) if count else 0
+    return f"{count:,} B" if power == 0 else f"{count / 1024**power:,.1f} {('KiB', 'MiB', 'GiB')[power - 1]}"
+
+
+def _names(flat: dict[str, Tensor], prefix: str) -> list[str]:
+    return [path[len(prefix) :] for path in flat if path.startswith(prefix) and "." not in path[len(prefix) :]]
+
+
+def _shape(y: Any) -> tuple[Any, ...]:
+    return tuple(map(_shape, y)) if isinstance(y, tuple) else tuple(y.shape[1:])
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    if isinstance(tree, Tensor):
+        return [tree]
+    return [one for part in tree or () for one in _tensors(part)]
+
+
+def _where(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()

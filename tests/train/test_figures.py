@@ -1,0 +1,200 @@
+"""The pictures of a run: what they show, and that there is none where there is nothing to show."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pellucid.errors import PellucidError
+from pellucid.train.figures.confusion import confusion_matrix
+from pellucid.train.figures.curves import accuracy_curves, learning_rate, loss_curves
+from pellucid.train.figures.layers import gradient_norms, update_ratios
+from pellucid.train.figures.pictures import first_weights, worst_mistakes
+from pellucid.train.figures.style import png, spread, svg
+
+HISTORY = [
+    {"epoch": 1, "lr": 0.5, "train_loss": 2.0, "val_loss": 1.9, "train_accuracy": 0.5, "val_accuracy": 0.6},
+    {"epoch": 2, "lr": 0.4, "train_loss": 1.0, "val_loss": 0.8, "train_accuracy": 0.8, "val_accuracy": 0.9},
+    {"epoch": 3, "lr": 0.3, "train_loss": 0.5, "val_loss": 0.9, "train_accuracy": 0.9, "val_accuracy": 0.7},
+]
+
+
+def texts(figure: Figure | None) -> list[str]:
+    assert figure is not None
+    plots = figure.axes
+    return [text.get_text() for plot in plots for text in plot.texts]
+
+
+def drawn(figure: Figure | None) -> float:
+    """Return the share of the PNG's pixels that are not white."""
+    assert figure is not None
+    image = np.asarray(Image.open(io.BytesIO(png(figure))).convert("L"))
+    return float((image < 250).mean())
+
+
+def test_curves_carry_the_values_and_name_their_ends_and_the_best() -> None:
+    figure = loss_curves(HISTORY)
+    assert figure is not None
+    plot = figure.axes[0]
+    assert [list(line.get_ydata()) for line in plot.lines][:2] == [[2.0, 1.0, 0.5], [1.9, 0.8, 0.9]]
+    assert set(texts(figure)) == {"training 0.5", "validation 0.9\nbest 0.8, epoch 2"}
+    assert (plot.get_xlabel(), plot.get_ylabel()) == ("epoch", "loss")
+    assert drawn(figure) > 0.01
+
+
+def test_accuracy_is_in_per_cent_and_its_best_is_the_highest() -> None:
+    figure = accuracy_curves(HISTORY)
+    assert set(texts(figure)) == {"training 90 %", "validation 70 %\nbest 90 %, epoch 2"}
+    assert figure is not None
+    assert figure.axes[0].get_ylabel() == "accuracy (%)"
+
+
+def test_nothing_is_the_best_on_test_images() -> None:
+    assert set(texts(loss_curves(HISTORY, held="test"))) == {"training 0.5", "test 0.9"}
+    assert set(texts(accuracy_curves(HISTORY, held="test"))) == {"training 90 %", "test 70 %"}
+
+
+def test_gaps_stay_gaps_and_missing_columns_are_left_out() -> None:
+    rows = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": None}, {"epoch": 3, "train_loss": math.inf},
+            {"epoch": 4, "train_loss": 0.5, "val_loss": ""}]  # fmt: skip
+    figure = loss_curves(rows)
+    assert figure is not None
+    (line,) = figure.axes[0].lines
+    assert np.isnan(np.asarray(line.get_ydata(), dtype=float)).tolist() == [False, True, True, False]
+    assert line.get_marker() == "o"  # or the value between gaps would not show
+    assert texts(figure) == ["training 0.5"]
+
+
+@pytest.mark.parametrize("draw", [loss_curves, accuracy_curves, learning_rate])
+def test_nothing_recorded_is_no_picture(draw: object) -> None:
+    assert callable(draw)
+    assert draw([]) is None
+    assert draw([{"epoch": 1, "train_loss": math.nan, "train_accuracy": None, "lr": ""}]) is None
+
+
+def test_axes_turn_logarithmic_where_values_span_decades() -> None:
+    steep = [{"epoch": k, "train_loss": 10.0**-k, "lr": 10.0**-k} for k in range(6)]
+    for figure in (loss_curves(steep), learning_rate(steep)):
+        assert figure is not None
+        assert figure.axes[0].get_yscale() == "log"
+    flat = loss_curves(HISTORY)
+    assert flat is not None
+    assert flat.axes[0].get_yscale() == "linear"
+    assert flat.axes[0].get_ylim()[0] == 0
+
+
+def layers(paths: int) -> list[dict[str, object]]:
+    return [
+        {"epoch": epoch, "path": f"dense{k}.{what}", "grad_norm": 10.0**-k, "update_ratio": 1e-3 * k}
+        for epoch in (1, 2, 3)
+        for k in range(1, paths + 1)
+        for what in ("weight", "bias")
+    ]
+
+
+def test_each_weight_has_its_curve_and_biases_do_not_crowd_them() -> None:
+    figure = gradient_norms(layers(5))
+    assert set(texts(figure)) == {f"dense{k}" for k in range(1, 6)}
+    assert figure is not None
+    assert figure.axes[0].get_yscale() == "log"
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 5
+
+
+def test_update_ratios_have_a_guide_at_one_thousandth() -> None:
+    figure = update_ratios(layers(3))
+    assert "1e-3, a common guide" in texts(figure)
+    assert figure is not None
+    assert any(set(np.asarray(line.get_ydata(), dtype=float)) == {1e-3} for line in figure.axes[0].lines)
+
+
+def test_of_many_layers_some_are_named_among_them_the_first_and_the_last() -> None:
+    named = texts(gradient_norms(layers(60)))
+    assert len(named) <= 12
+    assert {"dense1", "dense60"} <= set(named)
+
+
+def test_layers_without_a_finite_gradient_make_no_picture() -> None:
+    assert gradient_norms([]) is None
+    assert gradient_norms([{"epoch": 1, "path": "a.weight", "grad_norm": None}]) is None
+    assert update_ratios([{"epoch": 1, "path": "a.weight", "update_ratio": 0.0}]) is None
+
+
+def test_labels_never_overlap_and_stay_inside() -> None:
+    places = spread([5.0, 5.0, 6.0, 90.0], [12.0, 24.0, 12.0, 12.0], 0.0, 100.0)
+    assert all(b - a >= gap for a, b, gap in zip(places, places[1:], (18, 18, 12), strict=False))
+    assert places[0] >= 6
+    assert places[-1] <= 94
+    crowded = spread([99.0] * 3, [12.0] * 3, 0.0, 100.0)
+    assert crowded == [70.0, 82.0, 94.0]
+
+
+def test_confusions_are_counted_in_their_cells() -> None:
+    figure = confusion_matrix([[50, 2], [0, 7]], ["cat", "elephant"])
+    assert figure is not None
+    plot = figure.axes[0]
+    assert {(text.get_position(), text.get_text()) for text in plot.texts} == {
+        ((0, 0), "50"), ((1, 0), "2"), ((1, 1), "7"),
+    }  # fmt: skip
+    assert plot.get_ylim() == (1.5, -0.5)  # the first class on top
+    assert [label.get_text() for label in plot.get_yticklabels()] == ["cat", "elephant"]
+
+
+def test_fifty_classes_fit() -> None:
+    figure = confusion_matrix(np.eye(50, dtype=int) * 9, [f"class {k}" for k in range(50)])
+    assert figure is not None
+    assert max(figure.get_size_inches()) < 12
+    assert drawn(figure) > 0.01
+
+
+def test_confusions_must_fit_the_classes() -> None:
+    assert confusion_matrix([[0, 0], [0, 0]], ["a", "b"]) is None
+    with pytest.raises(PellucidError, match=r"shape \(2, 2\), but there are 3 classes"):
+        confusion_matrix([[1, 0], [0, 1]], ["a", "b", "c"])
+
+
+def test_mistakes_say_what_they_are_and_were_taken_for() -> None:
+    images = np.linspace(0, 1, 2 * 64).reshape(2, 1, 8, 8)
+    assert texts(worst_mistakes(images, ["4", "7"], ["9", "1"], [0.97, math.nan])) == [
+        "4 → 9", "97 %", "7 → 1", "no number",
+    ]  # fmt: skip
+    wordy = texts(worst_mistakes(np.zeros((1, 3, 20, 30)), ["aeroplane"], ["motorbike with rider"], [0.5]))
+    assert texts(worst_mistakes(np.zeros((1, 1, 4, 4)), ["a"], ["b"], [3.2])) == ["a → b", "3.20"]
+    assert wordy == ["aeroplane", "→ motorbike with…", "50 %"]
+    assert worst_mistakes(np.zeros((0, 1, 8, 8)), [], [], []) is None
+    with pytest.raises(PellucidError, match="give \\(n, 1 or 3, H, W\\)"):
+        worst_mistakes(np.zeros((1, 2, 8, 8)), ["a"], ["b"], [0.5])
+
+
+@pytest.mark.parametrize("shape", [(30, 1, 28, 28), (96, 3, 11, 11), (16, 6, 5, 5), (2, 1, 3, 3)], ids=str)
+def test_first_weights_are_pictures(shape: tuple[int, ...]) -> None:
+    weights = np.random.default_rng(0).normal(size=shape)
+    figure = first_weights(weights)
+    assert figure is not None
+    tiles = [plot for plot in figure.axes if plot.images]
+    assert len(tiles) == min(shape[0], 64)
+    if shape[1] != 3:
+        low, high = tiles[0].images[0].get_clim()
+        assert low == -high < 0  # zero is the middle colour
+        np.testing.assert_allclose(tiles[0].images[0].get_array(), weights[0, 0])
+    assert drawn(figure) > 0.2
+
+
+def test_weights_that_make_no_picture() -> None:
+    assert first_weights(np.ones((8, 64, 1, 1))) is None
+    assert first_weights(np.full((8, 1, 5, 5), np.nan)) is None
+    with pytest.raises(PellucidError, match=r"give \(filters, C, H, W\)"):
+        first_weights(np.ones((8, 5)))
+
+
+def test_an_svg_for_a_page_refers_to_nothing_outside_and_takes_the_pages_colour() -> None:
+    figure = loss_curves(HISTORY)
+    assert figure is not None
+    text = svg(figure, "loss")
+    assert text.startswith("<svg")
+    assert "http" not in text
+    assert "currentColor" in text
+    assert "training 0.5</text>" in text
+    assert svg(figure, "loss") == text  # the same picture gives the same bytes

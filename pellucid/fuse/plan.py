@@ -24,8 +24,10 @@ from pellucid.layers.layernorm import LayerNorm
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.relu import ReLU
 
-# Both what goes forward and what goes back is new memory, and the layer's own cache does not hold its output.
-NEW_MEMORY = (Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d)
+# What goes back is new memory, each number once; what goes forward is too, and the layer's cache does not hold it.
+NEW_MEMORY = (Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d)
+# Only what goes forward is: what goes back may be one number, seen as many.
+NEW_OUTPUT = (*NEW_MEMORY, AdaptiveAvgPool2d)
 # Learned values of their own; everything else that is no combinator has none.
 PARAMETRIC = (Dense, Conv2d, ConvTranspose2d, BatchNorm, InstanceNorm2d, GroupNorm, LayerNorm)
 # What goes back is a view of what arrived.
@@ -112,7 +114,7 @@ def new_output(layer: Layer) -> bool:
         return new_output(list(layer.children.values())[-1])
     if isinstance(layer, Parallel):
         return isinstance(layer.merge, Add)
-    return isinstance(layer, NEW_MEMORY)
+    return isinstance(layer, NEW_OUTPUT)
 
 
 def new_dx(layer: Layer) -> bool:

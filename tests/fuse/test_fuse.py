@@ -13,8 +13,10 @@ from pellucid.fuse import Rate, fuse
 from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.dense import FusedDense
 from pellucid.fuse.entrance import EntranceConv2d, EntranceLayer
+from pellucid.fuse.plan import NEW_MEMORY, NEW_OUTPUT
 from pellucid.fuse.residual import FusedResidual
 from pellucid.layers import (
+    AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
     BatchNorm,
@@ -95,6 +97,8 @@ def vision_networks(draw: Any) -> Layer:
             body = Sequential(*starts, Conv2d(3, 3, padding=1), *ends)
             skip = draw(st.sampled_from([Identity(), ReLU(), Conv2d(3, 1), Sequential(BatchNorm(), ReLU())]))
             children += [Conv2d(3, 1), Parallel(draw(st.permutations([skip, body])), Add())]
+    if draw(st.booleans()):
+        children.append(AdaptiveAvgPool2d(draw(st.sampled_from([1, 2]))))
     return Sequential(*children, Flatten(), *draw(st.lists(POINTWISE, max_size=1)), Dense(3), draw(POINTWISE))
 
 
@@ -107,6 +111,44 @@ def test_vision_networks_fused_are_the_same(net: Layer, train: bool) -> None:
     x = torch.randn(2, 2, 9, 8, dtype=torch.float64, generator=rng)
     dy = torch.randn(2, *out, dtype=torch.float64, generator=rng)
     compare(net, params, x, lambda: Mode(train=train), dy)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Dense(3), (4,)),
+        (Dense(30), (4,)),
+        (Conv2d(3, 1), (2, 5, 5)),
+        (BatchNorm(), (2, 5, 5)),
+        (BatchNorm(), (4,)),
+        (MaxPool2d(2), (2, 5, 5)),
+        (AvgPool2d(1), (2, 5, 5)),
+        (AdaptiveAvgPool2d(1), (2, 5, 5)),
+        (AdaptiveAvgPool2d(5), (2, 5, 5)),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("train", [False, True])
+def test_memory_that_is_called_new_is_new(layer: Layer, shape: tuple[int, ...], train: bool) -> None:
+    sample = Sample(layer, shape)
+    params, x = sample.inputs(20)
+    y, cache = layer.forward(params, x, Mode(train=train))
+    dy = torch.randn_like(y)
+    dx, _ = layer.backward(params, cache, dy)
+
+    def shares(one: torch.Tensor, other: torch.Tensor) -> bool:
+        return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+
+    assert isinstance(layer, NEW_OUTPUT)
+    assert not any(shares(y, held) for held in (x, *leaves(cache).values(), *leaves(params).values()))
+    assert torch._debug_has_internal_overlap(y) == 0
+    if isinstance(layer, NEW_MEMORY):
+        assert not any(shares(dx, held) for held in (x, y, dy, *leaves(cache).values(), *leaves(params).values()))
+        assert torch._debug_has_internal_overlap(dx) == 0
+
+
+def test_every_kind_of_new_memory_is_tried() -> None:
+    assert set(NEW_OUTPUT) == {Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d}
 
 
 @pytest.mark.parametrize("rows", [3, 40])

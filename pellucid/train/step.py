@@ -1,7 +1,5 @@
 """One training step: forward, loss, sweep, regularize, update."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -96,7 +94,7 @@ class Step:
             self._order = self._align(dparams)
         if not self._order:
             return value, []
-        swept = list(leaves(dparams))
+        swept = leaves(dparams, [])
         grads = [swept[place] for place in self._order]
         return value, to_float32(grads) if self._half is not None else grads
 
@@ -112,13 +110,14 @@ class Step:
         return [places[path] for path in rest]
 
 
-def leaves(tree: Params) -> Iterator[Tensor]:
-    """Yield the tensors of a nested dict, in its own order."""
+def leaves(tree: Params, found: list[Tensor]) -> list[Tensor]:
+    """Append the tensors of a nested dict, in its own order, and return all found."""
     for value in tree.values():
-        if isinstance(value, dict):
-            yield from leaves(value)
+        if type(value) is dict:
+            leaves(value, found)
         else:
-            yield value
+            found.append(value)
+    return found
 
 
 def channels_last(params: Params) -> None:

@@ -11,9 +11,12 @@ from pellucid.combine import Parallel, Sequential, walk
 from pellucid.combine.base import Combinator
 from pellucid.fuse import Rate, fuse
 from pellucid.fuse.activations import FusedActivation
+from pellucid.fuse.conv2d import FusedConv2d
 from pellucid.fuse.dense import FusedDense
-from pellucid.fuse.entrance import EntranceConv2d, EntranceLayer
+from pellucid.fuse.entrance import EntranceLayer
+from pellucid.fuse.maxpool2d import FusedMaxPool2d
 from pellucid.fuse.plan import NEW_MEMORY, NEW_OUTPUT
+from pellucid.fuse.recompute import NormReLUConv
 from pellucid.fuse.residual import FusedResidual
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -80,7 +83,7 @@ def vision_networks(draw: Any) -> Layer:
     """Draw the patterns that fusing looks for, in any order: convolution, norm, activation, pool, residual."""
     children: list[Layer] = []
     for _ in range(draw(st.integers(1, 6))):
-        kind = draw(st.sampled_from(["conv", "norm", "act", "relu+pool", "residual", "average"]))
+        kind = draw(st.sampled_from(["conv", "norm", "act", "relu+pool", "norm+relu", "residual", "average"]))
         if kind == "conv":
             children.append(Conv2d(draw(st.sampled_from([2, 3])), 3, padding=1))
         elif kind == "norm":
@@ -89,6 +92,8 @@ def vision_networks(draw: Any) -> Layer:
             children.append(draw(POINTWISE))
         elif kind == "relu+pool":
             children += [ReLU(), MaxPool2d(2, 1)]
+        elif kind == "norm+relu":
+            children += [BatchNorm(), ReLU()]
         elif kind == "average":
             children.append(AvgPool2d(3, 1, 1))
         else:
@@ -176,9 +181,10 @@ def test_dense_learns_in_the_sweep_what_gradient_descent_learns(rows: int, shape
 
 
 def test_a_typical_network_takes_every_fused_form() -> None:
-    block = Parallel((Identity(), Sequential(Conv2d(4, 3, padding=1), BatchNorm())), Add())
+    body = Sequential(Conv2d(4, 3, padding=1), BatchNorm(), ReLU(), Conv2d(4, 3, padding=1), BatchNorm())
+    block = Parallel((Identity(), body), Add())
     net = Sequential(Identity(), Conv2d(4, 3), ReLU(), MaxPool2d(2), block, Flatten(), Dense(3))
     kinds = [type(layer) for _, layer in walk(fuse(net)) if not isinstance(layer, Combinator)]
-    assert kinds[:4] == [EntranceLayer, EntranceConv2d, MaxPool2d, FusedActivation]
-    assert {FusedDense} <= set(kinds)
+    assert kinds[:4] == [EntranceLayer, FusedConv2d, FusedMaxPool2d, FusedActivation]
+    assert {FusedDense, NormReLUConv} <= set(kinds)
     assert any(isinstance(layer, FusedResidual) for _, layer in walk(fuse(net)))

@@ -1,0 +1,30 @@
+"""LeNet-5."""
+
+from pellucid.combine import Sequential
+from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+
+
+def lenet(classes: int = 10) -> Sequential:
+    """Return LeNet-5's shape with ReLU and max pooling; it ends in logits.
+
+    For 28 x 28 images: padding by 2 makes them the 32 x 32 of the paper, and the layers leave
+    6 x 28 x 28, 6 x 14 x 14, 16 x 10 x 10, 16 x 5 x 5, 120, 84 and `classes` values. With one channel and
+    10 classes it has 61,706 parameters.
+    Source: LeCun, Bottou, Bengio and Haffner 1998, figure 2; of its parts only the shape is kept: max pooling
+    stands for the trained subsampling, conv2 sees all six maps (table I left some out), and Dense for the
+    radial units.
+    """
+    return Sequential(
+        conv1=Conv2d(6, 5, padding=2),
+        relu1=ReLU(),
+        pool1=MaxPool2d(2),
+        conv2=Conv2d(16, 5),
+        relu2=ReLU(),
+        pool2=MaxPool2d(2),
+        flatten=Flatten(),
+        dense1=Dense(120),
+        relu3=ReLU(),
+        dense2=Dense(84),
+        relu4=ReLU(),
+        dense3=Dense(classes),
+    )

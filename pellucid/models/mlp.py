@@ -1,0 +1,58 @@
+"""The multilayer perceptron."""
+
+from collections.abc import Sequence
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers import ELU, GELU, Dense, Dropout, Flatten, LeakyReLU, ReLU, ReLU6, Sigmoid, Softmax, Tanh
+from pellucid.layers.base import Layer
+
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "relu": ReLU,
+    "leakyrelu": LeakyReLU,
+    "relu6": ReLU6,
+    "elu": ELU,
+    "gelu": GELU,
+}
+OUTPUTS: dict[str, type[Layer] | None] = {"none": None, "sigmoid": Sigmoid, "tanh": Tanh, "softmax": Softmax}
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: str = "sigmoid",
+    output: str = "none",
+    dropout: float = 0.0,
+    init_weight: str = "scaled",
+    init_bias: str = "zeros",
+) -> Sequential:
+    """Return fully connected layers: `mlp((784, 30, 10))` is the network called 784-30-10.
+
+    sizes: the numbers of inputs, of neurons in each hidden layer, and of outputs, as in Nielsen 2015, chapter 1;
+    images are flattened, so sizes[0] is their channels x height x width. activation: after each hidden layer.
+    output: after the last layer; "none" leaves the logits to a loss that contains the activation. dropout: the
+    fraction of each hidden layer's outputs that training drops. Paths: dense1, sigmoid1, ..., denseK.
+    Raises PellucidError for names and sizes that mean nothing.
+    """
+    if len(sizes) < 2:
+        raise PellucidError(f"mlp: sizes={list(sizes)} has no layer; give inputs, hidden neurons and outputs")
+    if type(sizes[0]) is not int or sizes[0] < 1:
+        raise PellucidError(f"mlp: the number of inputs must be a whole number of at least 1, not {sizes[0]!r}")
+    if activation not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise PellucidError(f"mlp: no activation {activation!r}; known: {known}{nearest(activation, ACTIVATIONS)}")
+    if output not in OUTPUTS:
+        raise PellucidError(f"mlp: no output {output!r}; known: {', '.join(OUTPUTS)}{nearest(output, OUTPUTS)}")
+    layers: dict[str, Layer] = {"flatten": Flatten()}
+    last = len(sizes) - 1
+    for index, units in enumerate(sizes[1:], start=1):
+        layers[f"dense{index}"] = Dense(units, init_weight=init_weight, init_bias=init_bias)
+        if index < last:
+            layers[f"{activation}{index}"] = ACTIVATIONS[activation]()
+            if dropout:
+                layers[f"dropout{index}"] = Dropout(dropout)
+    kind = OUTPUTS[output]
+    if kind is not None:
+        layers["output"] = kind()
+    return Sequential(**layers)

@@ -1,0 +1,97 @@
+"""Networks by family: their sizes by hand arithmetic, their shapes, their mistakes."""
+
+import pytest
+import torch
+
+from pellucid.combine import walk
+from pellucid.errors import PellucidError
+from pellucid.layers import Dropout, Mode, ReLU, Sigmoid, Softmax
+from pellucid.models import MODELS, convnet, lenet, mlp
+from pellucid.sweep import forward
+from pellucid.tree import flatten
+
+
+def built(net, shape):
+    return net.init(shape, torch.Generator().manual_seed(0))
+
+
+def learned(net, shape):
+    params, _ = built(net, shape)
+    buffers = {f"{path}.{name}" for path, layer in walk(net) for name in layer.buffers}
+    return sum(tensor.numel() for path, tensor in flatten(params).items() if path not in buffers)
+
+
+def shapes(net, shape):
+    found = {}
+    params, _ = built(net, shape)
+    forward(
+        net, params, torch.zeros(2, *shape), Mode(), lambda path, layer, x, y, cache: found.update({path: y.shape[1:]})
+    )
+    return found
+
+
+def test_nielsens_network_has_23860_parameters():
+    assert learned(mlp((784, 30, 10)), (1, 28, 28)) == 784 * 30 + 30 + 30 * 10 + 10 == 23_860
+
+
+def test_lenet_5_has_61706_parameters():
+    by_hand = (25 + 1) * 6 + (25 * 6 + 1) * 16 + (400 + 1) * 120 + (120 + 1) * 84 + (84 + 1) * 10
+    assert learned(lenet(), (1, 28, 28)) == by_hand == 61_706
+
+
+def test_lenet_leaves_the_maps_of_the_paper():
+    found = shapes(lenet(), (1, 28, 28))
+    expected = {"conv1": (6, 28, 28), "pool1": (6, 14, 14), "conv2": (16, 10, 10), "pool2": (16, 5, 5)}
+    assert {path: found[path] for path in expected} == expected
+    assert [found[f"dense{k}"] for k in (1, 2, 3)] == [(120,), (84,), (10,)]
+
+
+def test_the_conv_net_has_288170_parameters():
+    pairs = [(1, 32), (32, 32), (32, 64), (64, 64), (64, 128), (128, 128)]
+    by_hand = sum(9 * before * after + 2 * after for before, after in pairs) + (128 + 1) * 10
+    assert learned(convnet(), (1, 28, 28)) == by_hand == 288_170
+
+
+def test_the_conv_net_halves_twice_and_averages():
+    found = shapes(convnet(7, width=4), (3, 20, 24))
+    assert [found[f"block{k}"] for k in (1, 2, 3)] == [(4, 10, 12), (8, 5, 6), (16, 1, 1)]
+    assert found["dense"] == (7,)
+
+
+def test_the_layers_of_an_mlp_have_numbered_names():
+    net = mlp((4, 3, 3, 2), dropout=0.2, output="softmax")
+    names = ["flatten", "dense1", "sigmoid1", "dropout1", "dense2", "sigmoid2", "dropout2", "dense3", "output"]
+    assert list(net.children) == names
+    assert net.children["dropout2"] == Dropout(0.2)
+    assert isinstance(net.children["output"], Softmax)
+
+
+def test_an_mlp_ends_in_logits_unless_it_is_told_otherwise():
+    assert list(mlp((4, 2)).children) == ["flatten", "dense1"]
+    assert list(mlp((4, 3, 2), activation="relu").children)[-2:] == ["relu1", "dense2"]
+    assert mlp((4, 3, 2), activation="relu").children["relu1"] == ReLU()
+    assert mlp((4, 2), output="sigmoid").children["output"] == Sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"sizes": (4,)}, "has no layer"),
+        ({"sizes": (0, 3)}, "number of inputs"),
+        ({"sizes": (4, 0)}, "units"),
+        ({"sizes": (4, 3), "activation": "sigmoud"}, "did you mean 'sigmoid'"),
+        ({"sizes": (4, 3), "output": "softmaxx"}, "did you mean 'softmax'"),
+        ({"sizes": (4, 3, 2), "init_weight": "hee"}, "did you mean 'he'"),
+        ({"sizes": (4, 3, 2), "dropout": 1.5}, "rate"),
+    ],
+)
+def test_mistakes_are_named(arguments, said):
+    with pytest.raises(PellucidError, match=said):
+        mlp(**arguments)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_says_in_its_docstring_what_it_is_and_puts_out_classes(name):
+    net = mlp((784, 8, 10)) if name == "mlp" else MODELS[name]()
+    assert built(net, (1, 28, 28))[1] == (10,)
+    assert "Source:" in (MODELS[name].__doc__ or "") or "Nielsen" in (MODELS[name].__doc__ or "")

@@ -12,6 +12,7 @@ addcmul_ = torch._foreach_addcmul_
 clamp_max_ = torch._foreach_clamp_max_
 clamp_min = torch._foreach_clamp_min
 clamp_min_ = torch._foreach_clamp_min_
+copy_ = torch._foreach_copy_
 div_ = torch._foreach_div_
 lerp_ = torch._foreach_lerp_
 mul_ = torch._foreach_mul_

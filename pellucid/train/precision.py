@@ -7,6 +7,7 @@ from pellucid.combine.base import walk
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
 from pellucid.layers.base import Layer, Params
+from pellucid.optim import foreach
 from pellucid.tree import flatten, unflatten
 
 PRECISIONS = ("float32", "bf16")
@@ -40,7 +41,7 @@ class HalfCopy:
 
     def refresh(self) -> None:
         """Bring the copy up to date with the parameters."""
-        torch._foreach_copy_(self._halves, self._masters)
+        foreach.copy_(self._halves, self._masters)
 
 
 def fill(like: Params, given: Params) -> Params:

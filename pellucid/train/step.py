@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pellucid.combine.base import join, walk
 from pellucid.fuse import Rate, fuse
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, weight_paths
 from pellucid.optim.regularizers import L2
@@ -79,14 +79,18 @@ class Step:
             limit.after_update(self._bounded)
         return value
 
-    def gradients(self, x: Tensor, target: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss, and the gradients of what is not learned in the sweep."""
+    def forward(self, x: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Cache]:
+        """Run the network in training mode, in the step's precision and memory format."""
         if self._half is not None:
             self._half.refresh()
             x = x.bfloat16()
         if x.dim() == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        y, cache = self._net.forward(self._params, x, Mode(True, rng))
+        return self._net.forward(self._params, x, Mode(True, rng))
+
+    def gradients(self, x: Tensor, target: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Return the loss, and the gradients of what is not learned in the sweep."""
+        y, cache = self.forward(x, rng)
         value, dy = self.loss(y, target)
         del y
         _, dparams = backward(self._net, self._params, cache, dy, consume=True)

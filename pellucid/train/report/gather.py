@@ -29,9 +29,20 @@ WORST = 24
 class Trained(Protocol):
     """What a report asks of a model."""
 
-    net: Layer
-    params: Params
-    input_shape: Shape | None
+    @property
+    def net(self) -> Layer:
+        """The network."""
+        ...
+
+    @property
+    def params(self) -> Params:
+        """Its parameters."""
+        ...
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of one input."""
+        ...
 
     def evaluate(self, x: Any, y: Any = None) -> Mapping[str, Any]:
         """Return loss, accuracy and n."""

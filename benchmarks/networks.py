@@ -1,0 +1,96 @@
+"""The networks of the benchmark, as values of Pellucid."""
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    Add,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Flatten,
+    Identity,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+)
+from pellucid.layers.base import Layer
+
+
+def mlp() -> Layer:
+    """784-30-10 with sigmoids, as in Nielsen 2015, chapter 1."""
+    return Sequential(
+        hidden=Dense(30, init_weight="scaled"),
+        act1=Sigmoid(),
+        out=Dense(10, init_weight="scaled"),
+        act2=Sigmoid(),
+    )
+
+
+def lenet() -> Layer:
+    """LeNet-5's shape with ReLU and max pooling."""
+    return Sequential(
+        conv1=Conv2d(6, 5, padding=2),
+        act1=ReLU(),
+        pool1=MaxPool2d(2),
+        conv2=Conv2d(16, 5),
+        act2=ReLU(),
+        pool2=MaxPool2d(2),
+        flatten=Flatten(),
+        dense1=Dense(120),
+        act3=ReLU(),
+        dense2=Dense(84),
+        act4=ReLU(),
+        dense3=Dense(10),
+    )
+
+
+def _block(channels: int, stride: int, same: bool) -> Layer:
+    body = Sequential(
+        conv1=Conv2d(channels, 3, stride, 1, bias=False),
+        norm1=BatchNorm(),
+        act1=ReLU(),
+        conv2=Conv2d(channels, 3, 1, 1, bias=False),
+        norm2=BatchNorm(),
+    )
+    skip = Identity() if same else Sequential(conv=Conv2d(channels, 1, stride, bias=False), norm=BatchNorm())
+    return Sequential(sum=Parallel({"skip": skip, "body": body}, Add()), act=ReLU())
+
+
+def resnet20(width: int) -> Layer:
+    """ResNet-20 for 32x32 images (He et al. 2016, section 4.2), with projections where the shape changes."""
+    blocks: dict[str, Layer] = {}
+    for stage in range(3):
+        for index in range(3):
+            first = index == 0 and stage > 0
+            blocks[f"block{stage + 1}{'abc'[index]}"] = _block(width * 2**stage, 2 if first else 1, not first)
+    return Sequential(
+        conv=Conv2d(width, 3, 1, 1, bias=False),
+        norm=BatchNorm(),
+        act=ReLU(),
+        **blocks,
+        pool=AdaptiveAvgPool2d(1),
+        flatten=Flatten(),
+        dense=Dense(10),
+    )
+
+
+VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+def vgg16(classes: int = 1000) -> Layer:
+    """VGG16 without dropout, so that every peer does the same work (Simonyan and Zisserman 2015, column D)."""
+    layers: dict[str, Layer] = {}
+    for stage, widths in enumerate(VGG16, start=1):
+        for index, width in enumerate(widths, start=1):
+            layers[f"conv{stage}_{index}"] = Conv2d(width, 3, padding=1)
+            layers[f"act{stage}_{index}"] = ReLU()
+        layers[f"pool{stage}"] = MaxPool2d(2)
+    return Sequential(
+        **layers,
+        flatten=Flatten(),
+        dense1=Dense(4096),
+        act1=ReLU(),
+        dense2=Dense(4096),
+        act2=ReLU(),
+        dense3=Dense(classes),
+    )

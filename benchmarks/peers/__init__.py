@@ -1,0 +1,1 @@
+"""One file for each library that does the benchmark's work."""

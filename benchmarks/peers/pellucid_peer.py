@@ -1,0 +1,39 @@
+"""Pellucid: its layers, its sweep, its optimizer and the step that `fit` takes."""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from benchmarks import networks
+from benchmarks.jobs import Job
+from pellucid.layers.base import Layer
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.optim import SGD
+from pellucid.train.allocator import memory_kept
+from pellucid.train.step import Step
+
+
+def network(name: str) -> Layer:
+    if name.startswith("resnet20-"):
+        return networks.resnet20(int(name.removeprefix("resnet20-")))
+    return {"mlp": networks.mlp, "lenet": networks.lenet, "vgg16": networks.vgg16}[name]()
+
+
+def make(job: Job) -> Callable[[int], None]:
+    net = network(job.network)
+    params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
+    x = torch.rand(job.batch, *job.shape)
+    target = torch.arange(job.batch) % job.classes
+    loss = Quadratic() if job.network == "mlp" else SoftmaxCrossEntropy()
+    if job.network == "mlp":
+        target = F.one_hot(target, job.classes).float()
+    train = Step(net, params, loss, SGD(lr=0.01), examples=job.batch, precision=job.precision)
+
+    @torch.inference_mode()
+    @memory_kept()  # as `fit` does
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            train(x, target, 0.01).item()
+
+    return run

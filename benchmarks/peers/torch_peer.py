@@ -1,0 +1,94 @@
+"""PyTorch with its own automatic differentiation, as its users write it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.jobs import Job
+from benchmarks.networks import VGG16
+
+
+class Block(nn.Module):
+    def __init__(self, before: int, channels: int, stride: int, inplace: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.inplace = inplace
+        self.skip = (
+            nn.Identity()
+            if before == channels
+            else nn.Sequential(nn.Conv2d(before, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.norm1(self.conv1(x)), self.inplace)
+        y = self.norm2(self.conv2(y))
+        if self.inplace:
+            y += self.skip(x)
+        else:
+            y = y + self.skip(x)
+        return F.relu(y, self.inplace)
+
+
+def network(name: str, inplace: bool) -> nn.Module:
+    relu = nn.ReLU(inplace)
+    if name == "mlp":
+        return nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10), nn.Sigmoid())
+    if name == "lenet":
+        convolutions = [nn.Conv2d(1, 6, 5, padding=2), relu, nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), relu]
+        head = [nn.Linear(400, 120), relu, nn.Linear(120, 84), relu, nn.Linear(84, 10)]
+        return nn.Sequential(*convolutions, nn.MaxPool2d(2), nn.Flatten(), *head)
+    if name == "vgg16":
+        layers: list[nn.Module] = []
+        before = 3
+        for widths in VGG16:
+            for width in widths:
+                layers += [nn.Conv2d(before, width, 3, padding=1), relu]
+                before = width
+            layers.append(nn.MaxPool2d(2))
+        head = [nn.Linear(512 * 9, 4096), relu, nn.Linear(4096, 4096), relu, nn.Linear(4096, 1000)]
+        return nn.Sequential(*layers, nn.Flatten(), *head)
+    width = int(name.removeprefix("resnet20-"))
+    layers = [nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), relu]
+    before = width
+    for stage in range(3):
+        for index in range(3):
+            channels = width * 2**stage
+            layers.append(Block(before, channels, 2 if stage and index == 0 else 1, inplace))
+            before = channels
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
+
+
+def make(job: Job, channels_last: bool, inplace: bool) -> Callable[[int], None]:
+    torch.manual_seed(0)
+    net = network(job.network, inplace)
+    x = torch.rand(job.batch, *job.shape)
+    target = torch.arange(job.batch) % job.classes
+    wanted = F.one_hot(target, job.classes).float()
+    if channels_last and x.dim() == 4:
+        net = net.to(memory_format=torch.channels_last)
+        x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+
+    def loss() -> Tensor:
+        if job.network == "mlp":
+            return ((net(x) - wanted) ** 2).sum() / (2 * job.batch)
+        return F.cross_entropy(net(x), target)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bf16"):
+            value = loss()
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            step()
+
+    return run

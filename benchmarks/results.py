@@ -1,0 +1,143 @@
+"""Train recipes over several seeds and write docs/results.md: `python -m benchmarks.results [--seeds 3] [RECIPE ...]`.
+
+Each training is a `pellucid train` of its own. What it reached goes to docs/results.json at once, beside what is
+there from earlier runs of the same recipe, and the table is written anew from that file.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pellucid import __version__, assets
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS, TABLE = ROOT / "docs/results.json", ROOT / "docs/results.md"
+TARGETS = {"mnist-mlp": 0.950, "mnist-mlp-100": 0.978, "mnist-lenet": 0.990, "mnist-conv": 0.995, "digits": 0.960}
+HEADING = """# Results
+
+Accuracy of single networks on held-out images that chose nothing: the last weights of each training, or those that
+a validation part of the training images chose. Written by `python -m benchmarks.results`; nothing is typed by hand.
+For `xor` the loss is what counts: half the squared error, a mean over its four patterns.
+
+| recipe | command | target | mean accuracy | min to max | sd | mean loss | seeds | time per run | measured |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---|
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="default: all of them")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N - 1 (default: 3)")
+    parser.add_argument("--out", default="runs/results", help="where the run folders go")
+    args = parser.parse_args()
+    names = args.recipes or [name for name in assets.recipe_names() if name != "mnist-overfit-cured"]
+    for name in names:
+        assets.recipe_file(name)  # a wrong name is said before anything is trained
+    for name in names:
+        for seed in range(args.seeds):
+            for found in train(name, seed, args.out):
+                record(found["recipe"], seed, found)
+                print(f"{found['recipe']} seed {seed}: accuracy {found['accuracy']:.4f} in {found['wall']:.0f} s")
+    write_table()
+
+
+def train(name: str, seed: int, out: str) -> list[dict[str, Any]]:
+    """Train one recipe with one seed; return its result, and that of the recipe that it names for comparison."""
+    begun = time.perf_counter()
+    command = [sys.executable, "-m", "pellucid", "train", name, f"recipe.seed={seed}", "--out", out, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[2:])}: {done.stderr.strip()}")
+    found = json.loads(done.stdout)
+    results = [found, *([found.pop("then")] if "then" in found else [])]
+    wall = time.perf_counter() - begun
+    for one in results:  # of two trainings in one command, each gets its share
+        one["wall"] = wall * one["seconds"] / sum(each["seconds"] for each in results)
+    return results
+
+
+def record(name: str, seed: int, found: dict[str, Any]) -> None:
+    """Add one result to docs/results.json; results of an older text of the recipe give way."""
+    recipe = hashlib.sha256(assets.recipe_file(name).read_bytes()).hexdigest()
+    keep = ("accuracy", "loss", "n", "epochs", "seconds", "sha256")
+    with stored() as results:
+        entry = results.get(name, {})
+        seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}
+        seeds[str(seed)] = {key: found[key] for key in keep} | {"wall": round(found["wall"], 1)}
+        results[name] = {"recipe_sha256": recipe, "measured": measured(), "seeds": dict(sorted(seeds.items()))}
+
+
+@contextmanager
+def stored() -> Iterator[dict[str, Any]]:
+    """Read docs/results.json, and write it back; two processes take turns."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        results: dict[str, Any] = json.loads(text) if text else {}
+        yield results
+        file.truncate(0)
+        file.write(json.dumps(results, indent=2, sort_keys=True) + "\n")
+
+
+def measured() -> dict[str, Any]:
+    """Return what the numbers were measured with."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    cores = len(os.sched_getaffinity(0))
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "pellucid": __version__,
+        "torch": str(torch.__version__),
+        "cpu": cpu,
+        "cores": cores,
+    }
+
+
+def write_table() -> None:
+    """Write docs/results.md from docs/results.json."""
+    with stored() as results:
+        rows = [row(name, entry) for name, entry in sorted(results.items())]
+    TABLE.write_text(HEADING + "".join(f"{line}\n" for line in rows), encoding="utf-8")
+    print(f"wrote {TABLE.relative_to(ROOT)}")
+
+
+def row(name: str, entry: dict[str, Any]) -> str:
+    """Return one row of the table."""
+    runs = list(entry["seeds"].values())
+    accuracies = [100 * one["accuracy"] for one in runs]
+    wall = statistics.mean(one["wall"] for one in runs)
+    spread = f"{statistics.stdev(accuracies):.2f}" if len(runs) > 1 else "-"
+    about = entry["measured"]
+    cells = [
+        name,
+        f"`pellucid train {name} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
+        f"{100 * TARGETS[name]:.1f} %" if name in TARGETS else "-",
+        f"{statistics.mean(accuracies):.2f} %",
+        f"{min(accuracies):.2f} to {max(accuracies):.2f} %",
+        spread,
+        f"{statistics.mean(one['loss'] for one in runs):.5f}",
+        str(len(runs)),
+        f"{wall / 60:.1f} min" if wall >= 60 else f"{wall:.0f} s",
+        f"{about['date']}, {about['pellucid']}, torch {about['torch']}, {about['cores']} cores of {about['cpu']}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Measure a training step of Pellucid beside its peers, and write docs/benchmarks.md: `make bench`.
+
+Every peer has a process of its own; they run one burst each in turn, and each ratio is taken between two bursts that
+follow each other, so that the machine's drift cancels. PyTorch gets its best memory format and thread count, found by
+a short trial; so does Pellucid's thread count.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.jobs import JOBS, Job
+from benchmarks.table import write_table
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROUNDS = 9
+
+
+class Worker:
+    """A peer's process."""
+
+    def __init__(self, peer: str, job: str, threads: int) -> None:
+        self.peer, self.threads = peer, threads
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "KERAS_BACKEND": "jax"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", peer, job, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, order: str) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(order + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the benchmark of {self.peer} ended early; run it alone to see why")
+        return float(answer)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One peer on one job: seconds a step over the rounds, ratios to Pellucid's, bytes."""
+
+    peer: str
+    variant: str
+    threads: int
+    seconds: list[float]
+    ratios: list[float]
+    memory: float
+
+
+def best(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, int]:
+    """Return the candidate whose fastest burst of a short trial is fastest."""
+    workers = [Worker(peer, name, threads) for peer, threads in candidates]
+    times = {}
+    for worker in workers:
+        worker.ask(str(job.steps))
+    for _ in range(3):
+        for worker in workers:
+            taken = worker.ask(str(job.steps))
+            times[worker] = min(taken, times.get(worker, taken))
+    for worker in workers:
+        worker.close()
+    winner = min(workers, key=lambda worker: times[worker])
+    return winner.peer, winner.threads
+
+
+def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
+    """Return what is tried for each peer."""
+    images = len(job.shape) == 3
+    threads = [1, cores] if job.network in ("mlp", "lenet") else [cores]
+    formats = ["torch", "torch-nchw"] if images and job.precision == "float32" else ["torch"]
+    tried = {
+        "Pellucid": [("pellucid", n) for n in threads],
+        "PyTorch": [(variant, n) for variant in formats for n in threads],
+    }
+    if images:
+        tried["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
+    tried["Keras on JAX"] = [("keras", cores)]
+    if job.network == "mlp":
+        tried["scikit-learn"] = [("sklearn", n) for n in threads]
+    return tried
+
+
+def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> list[Figure]:
+    """Run one job over all peers."""
+    chosen = {}
+    for peer, tried in candidates(job, cores).items():
+        if not peers or peer == "Pellucid" or any(word.lower() in peer.lower() for word in peers):
+            chosen[peer] = tried[0] if len(tried) == 1 else best(tried, name, job)
+    workers = {peer: Worker(variant, name, threads) for peer, (variant, threads) in chosen.items()}
+    memory = {peer: worker.ask("memory") for peer, worker in workers.items()}
+    seconds: dict[str, list[float]] = {peer: [] for peer in workers}
+    for worker in workers.values():
+        worker.ask(str(job.steps))
+    for _ in range(rounds):
+        for peer, worker in workers.items():
+            seconds[peer].append(worker.ask(str(job.steps)) / job.steps)
+    for worker in workers.values():
+        worker.close()
+    ours = seconds["Pellucid"]
+    return [
+        Figure(
+            peer,
+            workers[peer].peer,
+            workers[peer].threads,
+            taken,
+            [theirs / mine for theirs, mine in zip(taken, ours, strict=True)],
+            memory[peer],
+        )
+        for peer, taken in seconds.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("jobs", nargs="*", help=f"some of {', '.join(JOBS)}; all of them unless given")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--peers", nargs="*", default=[], help="words in the names of the peers to run")
+    options = parser.parse_args()
+    cores = os.cpu_count() or 1
+    path = DOCS / "benchmarks.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name in options.jobs or JOBS:
+        figures = measure(name, JOBS[name], options.rounds, options.peers, cores)
+        for figure in figures:
+            micros, ratio = statistics.median(figure.seconds) * 1e6, statistics.median(figure.ratios)
+            line = f"{name:17} {figure.peer:18} {figure.variant:19} {figure.threads} threads {micros:11.1f} us"
+            print(f"{line}  ratio {ratio:.3f}  {figure.memory / 2**20:8.1f} MiB", flush=True)
+        if not options.peers:
+            results[name] = [vars(figure) for figure in figures]
+    if not options.peers:
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        (DOCS / "benchmarks.md").write_text(write_table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The benchmark's page, written from its figures."""
+
+import importlib.metadata
+import platform
+import statistics
+from datetime import date
+from typing import Any
+
+from benchmarks.jobs import JOBS
+
+# What issue and design ask for against PyTorch: (speed at least, peak memory at most)
+TARGETS: dict[str, tuple[float, float]] = {
+    "mlp-10": (3.0, 0.85),
+    "lenet-16": (1.3, 0.85),
+    "lenet-64": (1.12, 0.85),
+    "resnet20-16": (1.10, 0.85),
+    "vgg16": (1.05, 0.85),
+}
+PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn")
+
+HEAD = """# Benchmarks
+
+Written by `make bench` on {day}; nothing here is typed by hand. {cores} of {processor}, Python {python}, {versions}.
+
+One training step of plain gradient descent on one batch, float32 unless the name says bf16. Every peer runs in a
+process of its own with its best memory format and thread count; bursts alternate, and a ratio compares two bursts of
+the same round. **Ratio** is the peer's time over Pellucid's: above 1, Pellucid is faster. **Memory** is the peak of a
+step above what the process held before its first one (parameters are in the base, gradients are not); its ratio is
+Pellucid's over the peer's: below 1, Pellucid needs less. "PyTorch, in place" is the same network with in-place ReLU
+and residual sums, which is how torchvision writes it.
+"""
+
+
+def write_table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Return the page."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    parts = [
+        HEAD.format(
+            day=date.today().isoformat(),
+            cores=f"{max(f['threads'] for rows in results.values() for f in rows)} cores",
+            processor=_processor(),
+            python=platform.python_version(),
+            versions=versions,
+        )
+    ]
+    for name in (name for name in JOBS if name in results):
+        parts.append(_section(name, results[name]))
+    return "\n".join(parts)
+
+
+def _section(name: str, figures: list[dict[str, Any]]) -> str:
+    job = JOBS[name]
+    ours = next(figure for figure in figures if figure["peer"] == "Pellucid")
+    lines = [
+        f"## {name}: {job.network}, batch {job.batch}, {'x'.join(map(str, job.shape))}, {job.precision}",
+        "",
+        "| peer | form | threads | time a step | images/s | ratio (least, most) | memory | its ratio |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for figure in figures:
+        middle = statistics.median(figure["seconds"])
+        ratios = figure["ratios"]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
+        form = {"keras": "compiled", "pellucid": "", "sklearn": ""}.get(figure["variant"], "")
+        if figure["variant"].startswith("torch"):
+            form = "NCHW" if figure["variant"].endswith("nchw") else "channels-last" if len(job.shape) == 3 else ""
+        memory = f"{figure['memory'] / 2**20:.1f} MiB"
+        share = f"{ours['memory'] / figure['memory']:.2f}" if figure["memory"] > 0 else "-"
+        if figure is ours:
+            spread = share = "1"
+        lines.append(
+            f"| {figure['peer']} | {form} | {figure['threads']} | {_time(middle)} | {job.batch / middle:,.0f} "
+            f"| {spread} | {memory} | {share} |"
+        )
+    if name in TARGETS:
+        speed, memory = TARGETS[name]
+        lines += ["", f"Target against PyTorch: ratio at least {speed:g}, memory ratio at most {memory:g}."]
+    return "\n".join(lines) + "\n"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e6:,.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:,.2f} ms"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except FileNotFoundError:
+        pass  # no Linux: the platform's own word has to do
+    return platform.processor() or platform.machine()

@@ -1,0 +1,208 @@
+"""Neural networks for vision that you can see through: every layer states its forward and its backward pass."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
+    from pellucid.data import Augment, Dataset, Loader, Splits, load_folder, load_image, load_splits
+    from pellucid.errors import PellucidError
+    from pellucid.layers import (
+        ELU,
+        GELU,
+        AdaptiveAvgPool2d,
+        Add,
+        AvgPool2d,
+        BatchNorm,
+        Concat,
+        Conv2d,
+        ConvTranspose2d,
+        Dense,
+        Dropout,
+        Flatten,
+        GroupNorm,
+        Identity,
+        InstanceNorm2d,
+        Layer,
+        LayerNorm,
+        LeakyReLU,
+        LocalContrastNorm,
+        LocalResponseNorm,
+        LogSoftmax,
+        LpPool2d,
+        MaxPool2d,
+        MaxUnpool2d,
+        Mode,
+        Multiply,
+        Pad2d,
+        ReLU,
+        ReLU6,
+        Reshape,
+        Sigmoid,
+        Softmax,
+        Tanh,
+        Upsample,
+    )
+    from pellucid.losses import (
+        L1,
+        BinaryCrossEntropy,
+        Hinge,
+        Huber,
+        Loss,
+        NegativeLogLikelihood,
+        Quadratic,
+        SoftmaxCrossEntropy,
+    )
+    from pellucid.models import convnet, lenet, mlp
+    from pellucid.optim import (
+        SGD,
+        Adagrad,
+        Adam,
+        AdamW,
+        MaxNorm,
+        Momentum,
+        Nesterov,
+        Optimizer,
+        Regularizer,
+        RMSprop,
+        Schedule,
+    )
+    from pellucid.optim.regularizers import L2, ElasticNet
+    from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Warmup
+    from pellucid.sweep import backward, forward, gradient
+    from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
+    from pellucid.train.job import Run, resume, train
+    from pellucid.train.model import Model
+    from pellucid.train.recipe import Recipe, load_recipe
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "L1",
+    "L2",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "AdaptiveAvgPool2d",
+    "Add",
+    "Augment",
+    "AvgPool2d",
+    "BatchNorm",
+    "BinaryCrossEntropy",
+    "CSVLog",
+    "Callback",
+    "Checkpoint",
+    "Combinator",
+    "Concat",
+    "Constant",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Cosine",
+    "Dataset",
+    "Dense",
+    "Dropout",
+    "EarlyStopping",
+    "ElasticNet",
+    "Flatten",
+    "Fork",
+    "Graph",
+    "GroupNorm",
+    "Hinge",
+    "Huber",
+    "Identity",
+    "InstanceNorm2d",
+    "InverseTime",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Loader",
+    "LocalContrastNorm",
+    "LocalResponseNorm",
+    "LogSoftmax",
+    "Loss",
+    "LpPool2d",
+    "MaxNorm",
+    "MaxPool2d",
+    "MaxUnpool2d",
+    "Mode",
+    "Model",
+    "Momentum",
+    "Multiply",
+    "NegativeLogLikelihood",
+    "Nesterov",
+    "OneCycle",
+    "Optimizer",
+    "Pad2d",
+    "Parallel",
+    "PellucidError",
+    "Quadratic",
+    "RMSprop",
+    "ReLU",
+    "ReLU6",
+    "Recipe",
+    "ReduceOnPlateau",
+    "Regularizer",
+    "Reshape",
+    "Run",
+    "Schedule",
+    "Sequential",
+    "Shared",
+    "Sigmoid",
+    "Softmax",
+    "SoftmaxCrossEntropy",
+    "Splits",
+    "Tanh",
+    "Upsample",
+    "Warmup",
+    "backward",
+    "convnet",
+    "forward",
+    "gradient",
+    "lenet",
+    "load_folder",
+    "load_image",
+    "load_recipe",
+    "load_splits",
+    "mlp",
+    "resume",
+    "train",
+]
+
+# Where the public names live. A module is imported when a name of it is first used: `import pellucid` costs nothing.
+_HOMES = (
+    "pellucid.errors",
+    "pellucid.layers",
+    "pellucid.combine",
+    "pellucid.sweep",
+    "pellucid.losses",
+    "pellucid.optim",
+    "pellucid.optim.regularizers",
+    "pellucid.optim.schedules",
+    "pellucid.data",
+    "pellucid.models",
+    "pellucid.train.callbacks",
+    "pellucid.train.model",
+    "pellucid.train.recipe",
+    "pellucid.train.job",
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    if name == "train":  # a package that can be called: pellucid.train("mnist-mlp")
+        return import_module("pellucid.train")
+    if name in __all__:
+        for home in _HOMES:
+            found = vars(import_module(home)).get(name)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*globals(), *__all__])

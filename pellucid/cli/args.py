@@ -1,0 +1,46 @@
+"""Arguments of commands: argparse, whose complaints become PellucidErrors with the nearest known name."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from pellucid.errors import PellucidError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises PellucidError, in one line, where argparse would print its usage and exit."""
+
+    def __init__(self, command: str, about: str, **kwargs: Any) -> None:
+        super().__init__(prog=f"pellucid {command}", description=about, allow_abbrev=False, **kwargs)
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace | None:
+        """Parse the words after the command's name; None when they asked for help, which is then printed."""
+        end = list(words).index("--") if "--" in words else len(words)
+        if any(word in ("--help", "-h") for word in words[:end]):
+            print(self.format_help().rstrip())
+            return None
+        args, unknown = self.parse_known_intermixed_args(list(words))
+        if unknown:
+            raise PellucidError(self._unknown(unknown[0]))
+        return args
+
+    def error(self, message: str) -> NoReturn:
+        """Raise PellucidError."""
+        raise PellucidError(f"{self.prog}: {message}; see {self.prog} --help")
+
+    def json_flag(self) -> "Parser":
+        """Add `--json`."""
+        self.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+        return self
+
+    def data_option(self, what: str = "the folder that holds the data sets") -> "Parser":
+        """Add `--data`."""
+        self.add_argument("--data", metavar="DIR", help=f"{what} (default: PELLUCID_DATA, else the usual places)")
+        return self
+
+    def _unknown(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"{self.prog}: one argument too many: {word!r}; see {self.prog} --help"
+        options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        hint = nearest(word.split("=", 1)[0], options)
+        return f"{self.prog} has no option {word.split('=', 1)[0]!r}{hint or f'; see {self.prog} --help'}"

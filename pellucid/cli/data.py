@@ -1,0 +1,103 @@
+"""`pellucid data`: list the data sets that are known by name, download them, check their files."""
+
+import argparse
+import sys
+
+from pellucid.cli.args import Parser
+from pellucid.errors import PellucidError, nearest
+
+ACTIONS = ("list", "get", "check")
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("data", "List, download and check data sets: list, get NAME, check [NAME].")
+    it.add_argument("action", metavar="ACTION", help="list, get or check")
+    it.add_argument("name", nargs="?", metavar="NAME", help="a data set of the list")
+    return it.data_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Do what `args.action` says."""
+    if args.action not in ACTIONS:
+        raise PellucidError(
+            f"pellucid data has no action {args.action!r}{nearest(args.action, ACTIONS)}; known: list, get, check"
+        )
+    if args.action == "list":
+        if args.name is not None:
+            raise PellucidError(f"pellucid data list takes no name; to look at {args.name!r} say: check {args.name}")
+        return _list(args)
+    if args.action == "get":
+        if args.name is None:
+            raise PellucidError("pellucid data get needs the name of a data set; `pellucid data list` shows them")
+        return _get(args)
+    return _check(args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from pellucid.cli.out import emit
+    from pellucid.data.catalogue import CATALOGUE, data_root
+
+    root = data_root(args.data)
+    rows = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "about": entry.about,
+            "present": entry.kind == "bundled" or (root / entry.place).exists(),
+            "download": bool(entry.sources),
+        }
+        for entry in CATALOGUE.values()
+    ]
+    if args.json:
+        emit({"root": str(root), "data": rows})
+        return 0
+    width = max(len(str(row["name"])) for row in rows)
+    print(f"data root: {root}")
+    for row in rows:
+        state = "here" if row["present"] else ("get  " if row["download"] else "by hand")
+        print(f"{row['name']:<{width}}  {state:<7}  {row['title']}: {row['about']}")
+    return 0
+
+
+def _get(args: argparse.Namespace) -> int:
+    from pellucid.cli.out import emit
+    from pellucid.data.download import get
+
+    last: dict[str, int] = {}
+
+    def progress(file: str, done: int, total: int | None) -> None:
+        part = 100 * done // total if total else done >> 20
+        if last.get(file) != part:
+            last[file] = part
+            sys.stderr.write(f"\r{file}: {part} {'%' if total else 'MB'} ")
+
+    files = get(args.name, args.data, progress if sys.stderr.isatty() and not args.json else None)
+    if last:
+        sys.stderr.write("\r\n")
+    if args.json:
+        emit({"name": args.name, "files": [{"path": path, "status": status} for path, status in files]})
+    else:
+        for path, status in files:
+            print(f"{status}: {path}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Look at every file of one data set, or of all that are there."""
+    from pellucid.cli.out import emit
+    from pellucid.data.catalogue import CATALOGUE
+    from pellucid.data.download import check
+
+    names = [args.name] if args.name is not None else list(CATALOGUE)
+    rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]
+    fine = ("ok",) if args.name is not None else ("ok", "missing")
+    bad = [row for row in rows if not row["status"].startswith(fine)]
+    if args.json:
+        emit({"ok": not bad, "files": rows})
+    else:
+        for row in rows:
+            print(f"{row['name']}: {row['status']}: {row['path']}")
+    if bad:
+        raise PellucidError(f"{bad[0]['path']}: {bad[0]['status']}; try `pellucid data get {bad[0]['name']}`")
+    return 0

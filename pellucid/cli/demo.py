@@ -1,0 +1,25 @@
+"""`pellucid demo`: train on the bundled digits and show what happened."""
+
+import argparse
+
+from pellucid.cli.args import Parser
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("demo", "Train the recipe `digits` on bundled data (no download) and write its report.")
+    it.add_argument("--out", metavar="DIR", default="runs", help="where run folders go (default: runs)")
+    return it.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Train, print the held-out accuracy and the report's path, and say what to try next."""
+    from pellucid.cli.results import show
+    from pellucid.train.job import train_recipe
+    from pellucid.train.recipe import load_recipe
+
+    runs = train_recipe(load_recipe("digits"), {}, out=args.out, progress=not args.json)
+    show(runs, args.json)
+    if not args.json:
+        print(f"Open the report in a browser. Next: pellucid evaluate {runs[0].path}")
+    return 0

@@ -1,0 +1,141 @@
+"""The entry point: find the command, run it, and turn every failure into one line and an exit code."""
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from pellucid.errors import PellucidError, nearest
+
+# Each command is the module pellucid.cli.NAME with parser() and handle(args) -> exit code.
+COMMANDS = {
+    "demo": "train on the bundled digits and show what happened",
+    "train": "train by a recipe: pellucid train RECIPE [key=value ...]",
+    "evaluate": "measure a trained model on a data set",
+    "predict": "classify pictures",
+    "summary": "show the layers, shapes and sizes of a model or recipe",
+    "verify": "compare every gradient with independent ones",
+    "data": "list, download and check data sets",
+    "recipes": "list the recipes, or print one",
+}
+
+DONE, OURS, YOURS, STOPPED = 0, 1, 2, 130
+
+
+def run() -> NoReturn:
+    """Run the command line as a process: the target of the `pellucid` script."""
+    if "--debug" not in sys.argv:
+        import warnings
+
+        warnings.simplefilter("ignore")  # a library's advice to programmers is no message for people
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold anything
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
+    sys.exit(code)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code; of a failure nothing is seen but one line on stderr."""
+    words, debug = _take_debug(list(argv))
+    try:
+        return _dispatch(words)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _silence_stdout()
+        return DONE
+    except (Exception, KeyboardInterrupt) as error:  # the last place that can turn a fault into a line
+        message, code = _explain(error, debug)
+        return _fail(message, code, debug)
+
+
+def usage() -> str:
+    """Return the text of `pellucid --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: pellucid COMMAND ...",
+            "",
+            "Neural networks for vision that you can see through.",
+            "",
+            *lines,
+            "",
+            "pellucid COMMAND --help explains one command; --version prints the version;",
+            "--debug shows where an error came from. Start with: pellucid demo",
+        ]
+    )
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(usage())
+        return DONE
+    name, rest = words[0], words[1:]
+    if name == "--version":
+        from pellucid import __version__
+
+        print(f"pellucid {__version__}")
+        return DONE
+    if name not in COMMANDS:
+        what = "option" if name.startswith("-") else "command"
+        known = ["--help", "--version", "--debug"] if name.startswith("-") else list(COMMANDS)
+        hint = nearest(name, known) or f"; known: {', '.join(known)}"
+        raise PellucidError(f"no {what} {name!r}{hint}")
+    command = import_module(f"pellucid.cli.{name}")
+    parser = command.parser()
+    args = parser.read(rest)
+    return DONE if args is None else command.handle(args)
+
+
+def _take_debug(words: list[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out of the options, wherever it stands before `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word != "--debug"]
+    return options + words[end:], len(options) != end
+
+
+def _explain(error: BaseException, debug: bool) -> tuple[str, int]:
+    """Return what to say of an error, and the exit code."""
+    if isinstance(error, PellucidError):
+        return str(error), YOURS
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "stopped by Ctrl-C", STOPPED
+    if _is_out_of_memory(error):
+        return "not enough memory; lower train.batch_size, or make the network or the images smaller", YOURS
+    if isinstance(error, OSError):
+        return _describe(error), YOURS
+    hint = "" if debug else "; this is a fault in pellucid: run again with --debug to see where"
+    return f"{type(error).__name__}: {error}{hint}", OURS
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    line = " ".join(message.split())
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    sys.stderr.write(f"{printable}\n" if printable.startswith("pellucid ") else f"pellucid: {printable}\n")
+    return code
+
+
+def _describe(error: OSError) -> str:
+    where = f"{os.fspath(error.filename)!r}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+    why = error.strerror or str(error) or type(error).__name__
+    return f"{where}{why[:1].lower()}{why[1:]}; check the path, its permissions and the free space of the disk"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    signs = ("can't allocate memory", "out of memory", "not enough memory")  # of PyTorch's RuntimeErrors
+    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    return told or isinstance(error, MemoryError)
+
+
+def _silence_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush finds an open file."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,29 @@
+"""What commands print: one JSON object, or text for people."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def emit(value: Mapping[str, Any]) -> None:
+    """Print one JSON object; what is not a finite number becomes null."""
+    print(json.dumps(plain(value), allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """Return `value` made of JSON's own types; NaN and infinity become None, other objects their text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value)
+
+
+def percent(fraction: float) -> str:
+    """Return a fraction as people read it: "97.96 %"."""
+    return f"{100 * fraction:.2f} %"

@@ -1,0 +1,39 @@
+"""`pellucid train`: train by a recipe."""
+
+import argparse
+
+from pellucid.cli.args import Parser
+from pellucid.errors import PellucidError
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("train", "Train by a recipe, into a new run folder; `pellucid recipes` lists the recipes.")
+    it.add_argument("recipe", nargs="?", metavar="RECIPE", help="a built-in name or a TOML file")
+    it.add_argument("settings", nargs="*", metavar="key=value", help="changes, such as optimizer.lr=0.5")
+    it.add_argument("--out", metavar="DIR", default="runs", help="where run folders go (default: runs)")
+    it.add_argument("--resume", metavar="RUN", help="go on with this run folder, by its own recipe")
+    return it.data_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Train, and print the result on the test images and where everything is."""
+    from pellucid.cli.results import show
+    from pellucid.train.job import resume, train_recipe
+    from pellucid.train.recipe import load_recipe, parse_overrides
+
+    if args.resume is not None:
+        if args.recipe is not None:
+            raise PellucidError(f"--resume goes on by the run's own recipe; leave out {args.recipe!r}")
+        show([resume(args.resume, data=args.data, progress=not args.json)], args.json)
+        return 0
+    if args.recipe is None:
+        raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
+    if "=" in args.recipe:
+        raise PellucidError(f"the recipe comes first: pellucid train RECIPE {args.recipe}")
+    overrides = parse_overrides(args.settings)
+    runs = train_recipe(
+        load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out, progress=not args.json
+    )
+    show(runs, args.json)
+    return 0

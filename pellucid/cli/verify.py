@@ -1,0 +1,43 @@
+"""`pellucid verify`: every gradient of a network beside independent ones."""
+
+import argparse
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+
+LARGEST_BATCH = 64
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("verify", "Compare each layer's explicit gradient with PyTorch's and with central differences.")
+    it.add_argument("what", metavar="MODEL|RECIPE", help=f"{MODEL_HELP}, or a recipe")
+    it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe")
+    it.add_argument("--batch", type=int, default=4, metavar="N", help="images drawn at random (default: 4)")
+    it.add_argument("--samples", type=int, default=8, metavar="N", help="entries of each tensor to move (default: 8)")
+    return it.data_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the table; the exit code is 1 where a gradient is wrong."""
+    import torch
+
+    from pellucid.cli.nets import open_net
+    from pellucid.cli.out import emit
+    from pellucid.errors import PellucidError
+    from pellucid.verify import verify
+
+    if not 1 <= args.batch <= LARGEST_BATCH:
+        raise PellucidError(f"--batch is {args.batch}; give 1 to {LARGEST_BATCH} images")
+    if not 2 <= args.samples <= 1000:
+        raise PellucidError(f"--samples is {args.samples}; give 2 to 1000 entries")
+    it = open_net(args.what, args.settings, args.data)
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(args.batch, *it.input_shape, generator=draw)
+    target = torch.randint(max(2, it.outputs), (args.batch,), generator=draw)
+    table = verify(it.net, it.params, x, target, it.loss, samples=args.samples)
+    if args.json:
+        emit({"what": args.what, **table.to_json()})
+    else:
+        print(table)
+    return 0 if table.ok else 1

@@ -1,0 +1,102 @@
+"""The contract of callbacks, and what they see of a training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Params
+from pellucid.train.history import History, Row
+
+
+class Trained(Protocol):
+    """What callbacks need of a model."""
+
+    @property
+    def params(self) -> Params:
+        """The weights, which training changes in place."""
+        ...
+
+    def save(self, path: Any, *, durable: bool = True) -> None:
+        """Write the weights file."""
+        ...
+
+
+@dataclass
+class Training:
+    """Where a training stands: what callbacks see, and may end by setting `stop` to the reason.
+
+    epoch and batch count what is finished, `step` all batches since the beginning. loss_sum is the sum of the
+    running epoch's losses, each times its examples, and `seen` the number of these. seconds: of the running epoch.
+    """
+
+    model: Trained
+    epochs: int
+    batches: int  # in one epoch
+    batch_size: int
+    history: History = field(default_factory=History)
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    lr: float = 0.0
+    loss_sum: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    stop: str = ""
+
+    @property
+    def loss(self) -> float:
+        """The mean loss of the running epoch so far, or of the last one."""
+        return self.loss_sum / self.seen if self.seen else self.history.last.get("train_loss", float("nan"))
+
+
+class Callback:
+    """What may happen around the epochs of a training; nothing does unless a method is overridden."""
+
+    def on_start(self, training: Training) -> None:
+        """Run before the first step, also of a resumed training (training.history then has rows)."""
+
+    def on_step(self, training: Training) -> None:
+        """Run after every step. Whoever overrides this slows the training of tiny networks down."""
+
+    def on_tick(self, training: Training) -> None:
+        """Run a few times each second, after a step."""
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        """Run after an epoch, whose row is already the last one of training.history."""
+
+    def on_end(self, training: Training) -> None:
+        """Run after the last epoch, before the last checkpoint."""
+
+    def on_close(self) -> None:
+        """Run at the very end, also when training stops with an error."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs to go on as if nothing had happened: tensors and values of JSON."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
+
+
+def monitored(name: str, row: Row) -> str:
+    """Return the column to watch: `name`, or for "auto" the validation accuracy, else the validation or train loss."""
+    if name != "auto":
+        if name not in row:
+            raise PellucidError(f"monitor: no column {name!r}{nearest(name, row)}; known: {', '.join(row)}")
+        return name
+    return next(column for column in ("val_accuracy", "val_loss", "train_loss") if column in row)
+
+
+def better(name: str, value: float, best: float | None, least: float = 0.0) -> bool:
+    """Tell whether `value` of the column `name` beats `best` by more than `least`: losses fall, all else rises."""
+    if best is None:
+        return True
+    return best - value > least if name.endswith("loss") else value - best > least
+
+
+def tensors_of(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without it."""
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}

@@ -1,0 +1,111 @@
+"""Checkpoints: a weights file that also holds all that an exact resumption needs."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.optim import pack, unpack
+from pellucid.train.callbacks.base import Callback, Training, tensors_of
+from pellucid.train.history import History
+from pellucid.train.step import Step
+from pellucid.train.weights import fill, read_weights, write_weights
+from pellucid.tree import flatten
+
+OPTIMIZER = "[optimizer]."  # "[" is in no path of a network, so these names never meet those of weights
+CALLBACKS = "[callback]."
+_COUNTS = ("epoch", "batch", "step", "lr", "loss_sum", "seen", "seconds", "stop")
+
+
+class Checkpoint:
+    """What a checkpoint file held: `tensors` by name, and the description with "progress" in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tensors, self.about = read_weights(path)
+        progress = self.about.get("progress")
+        if not isinstance(progress, dict):
+            raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
+        self.progress: dict[str, Any] = progress
+
+    @property
+    def done(self) -> bool:
+        """Whether the training was finished."""
+        return bool(self.progress["done"])
+
+    def check(self, settings: Mapping[str, str]) -> None:
+        """Raise PellucidError that names what differs between this training and the one that was begun."""
+        begun = self.progress["settings"]
+        differs = [name for name in settings if begun.get(name) != settings[name]]
+        if differs:
+            raise PellucidError(
+                f"{self.path} was begun with another {', '.join(differs)}; resume with the same, or start a new run"
+            )
+
+    def restore_params(self, params: Params) -> None:
+        """Copy the weights into `params`, in place."""
+        saved = {name: tensor for name, tensor in self.tensors.items() if not name.startswith("[")}
+        flat = flatten(fill(self.path, params, saved))
+        for path, tensor in flatten(params).items():
+            tensor.copy_(flat[path])
+
+    def restore(self, training: Training, step: Step, callbacks: Sequence[Callback]) -> dict[str, float]:
+        """Put training, optimizer and callbacks where they were, and return the schedule's memory."""
+        for name in _COUNTS:
+            setattr(training, name, self.progress[name])
+        training.history = History(self.progress["rows"], self.progress["layers"])
+        unpack(step.state, step.paths, tensors_of(self.tensors, OPTIMIZER))
+        names, states = _names(callbacks), self.progress["callbacks"]
+        if list(states) != names:
+            raise PellucidError(
+                f"{self.path} was begun with the callbacks {', '.join(states) or 'none'}, not "
+                f"{', '.join(names) or 'none'}; resume with the same, in the same order"
+            )
+        for name, callback in zip(names, callbacks, strict=True):
+            callback.load_state_dict({**states[name], **tensors_of(self.tensors, f"{CALLBACKS}{name}.")})
+        return self.progress["schedule"]
+
+
+def save_checkpoint(
+    path: Path,
+    about: Mapping[str, Any],
+    training: Training,
+    step: Step,
+    callbacks: Sequence[Callback],
+    memory: Mapping[str, float],
+    settings: Mapping[str, str],
+    done: bool,
+) -> None:
+    """Write the whole state of a training; the file is replaced as a whole and reaches the disk.
+
+    about: the model's own description; memory: the schedule's; settings: what `Checkpoint.check` compares.
+    """
+    tensors: dict[str, Tensor] = dict(flatten(training.model.params))
+    tensors.update({OPTIMIZER + name: tensor for name, tensor in pack(step.state, step.paths).items()})
+    states: dict[str, dict[str, Any]] = {}
+    for name, callback in zip(_names(callbacks), callbacks, strict=True):
+        state = callback.state_dict()
+        held = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in held.items()})
+        states[name] = {key: value for key, value in state.items() if key not in held}
+    progress = {
+        **{name: getattr(training, name) for name in _COUNTS},
+        **{"rows": training.history.rows, "layers": training.history.layers},
+        **{"callbacks": states, "schedule": dict(memory), "settings": dict(settings), "done": done},
+    }
+    write_weights(path, tensors, {**about, "progress": progress})
+
+
+def digest(value: Any) -> str:
+    """Return a short hash of anything whose repr says all of it, for `settings`."""
+    text = value if isinstance(value, str) else repr(value)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _names(callbacks: Sequence[Callback]) -> list[str]:
+    """Name the callbacks that remember something by place and type."""
+    return [f"{place}-{type(callback).__name__}" for place, callback in enumerate(callbacks)]

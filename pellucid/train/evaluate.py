@@ -1,0 +1,84 @@
+"""How good a model is: its outputs, its mean loss and its metrics."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.augment import FeatureStats
+from pellucid.data.dataset import float_images
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses.base import Loss
+from pellucid.metrics import accuracy, top_k
+from pellucid.train.diagnose import diagnose_output
+from pellucid.train.examples import Examples
+
+# Metrics by name: (classes (n,), scores (n, C)) -> a number that is better when larger
+METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
+    "accuracy": lambda target, scores: accuracy(target, classes_of(scores)),
+    "top5": lambda target, scores: top_k(target, scores, 5),
+}
+
+
+def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Return the names as a tuple; PellucidError for one that does not exist."""
+    for name in metrics:
+        if name not in METRICS:
+            raise PellucidError(f"no metric {name!r}; known: {', '.join(METRICS)}{nearest(name, METRICS)}")
+    return tuple(metrics)
+
+
+def outputs(
+    net: Layer, params: Params, x: Tensor, batch_size: int, stats: FeatureStats | None = None
+) -> Iterator[tuple[Tensor, Any]]:
+    """Yield (inputs, the network's outputs) in evaluation mode, batch by batch."""
+    mode = Mode(keep=False)
+    for part in x.split(batch_size):
+        batch = float_images(part) if stats is None else stats.apply(part)
+        yield batch, net.forward(params, batch, mode)[0]
+
+
+def evaluate(
+    net: Layer,
+    params: Params,
+    loss: Loss,
+    metrics: Sequence[str],
+    data: Examples,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+) -> dict[str, float]:
+    """Return {"loss": the mean over the examples, one entry for each metric}.
+
+    Raises PellucidError that names the layer when an output is not finite.
+    """
+    total, scores = 0.0, []
+    for (x, y), target in zip(outputs(net, params, data.x, batch_size, stats), data.y.split(batch_size), strict=True):
+        value = loss(y, target)[0].item()
+        if value - value != 0.0:  # NaN or infinity
+            fault = diagnose_output(net, params, x) or "the loss is not finite"
+            raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
+        total += value * len(target)
+        if metrics:
+            scores.append(loss.predict(y))
+    found = {"loss": total / len(data)}
+    if metrics:
+        joined = torch.cat(scores)
+        target = target_classes(data.y, joined)
+        found.update({name: METRICS[name](target, joined) for name in metrics})
+    return found
+
+
+def classes_of(scores: Tensor) -> Tensor:
+    """Return the predicted classes (n,): the largest of several scores, or whether one reaches 1/2."""
+    return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= 0.5).long()
+
+
+def target_classes(target: Tensor, scores: Tensor) -> Tensor:
+    """Return targets as classes (n,): integers as they are, numbers for each output as `classes_of` reads scores."""
+    if scores.dim() != 2:
+        raise PellucidError(f"metrics are for outputs (n, classes), not {tuple(scores.shape)}; give metrics=()")
+    if not target.is_floating_point():
+        return target.reshape(len(target))
+    return classes_of(target.reshape(len(target), -1))

@@ -1,0 +1,92 @@
+"""What a model learns from or is measured on: inputs and targets, from a data set or from arrays."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import Dataset
+from pellucid.data.seeds import generator
+from pellucid.errors import PellucidError
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """x: (N, ...), uint8 (0..255, taken as 0..1) or floats; y: (N, ...), integer classes or floats.
+
+    classes: their names, or None for targets that are no classes or have no names. checksum: SHA-256 of the arrays.
+    """
+
+    x: Tensor
+    y: Tensor
+    classes: tuple[str, ...] | None
+    checksum: str
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.x)
+
+
+def examples(x: Any, y: Any = None, what: str = "x") -> Examples:
+    """Return a Dataset, or arrays x and y (numpy, tensors or lists), as Examples.
+
+    Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
+    """
+    if isinstance(x, Dataset):
+        if y is not None:
+            raise PellucidError(f"{what} is a Dataset, which has its own labels; leave y out")
+        return Examples(x.x, x.y, x.classes, x.checksum)
+    if y is None:
+        raise PellucidError(f"{what} has no targets; give a Dataset, or x and y")
+    inputs, targets = as_inputs(x, what), _tensor(y, f"the targets of {what}")
+    if targets.is_floating_point():
+        targets = targets.to(torch.float32)
+    if len(inputs) != len(targets) or not len(inputs):
+        raise PellucidError(
+            f"{what} has {len(inputs)} inputs and {len(targets)} targets; give one target for each input"
+        )
+    return Examples(inputs, targets, None, _checksum(inputs, targets))
+
+
+def as_inputs(x: Any, what: str = "x") -> Tensor:
+    """Return inputs (N, ...) as a tensor of uint8 or float32."""
+    tensor = x.x if isinstance(x, Dataset) else _tensor(x, what)
+    if not tensor.dim():
+        raise PellucidError(f"{what} is one number; give an array of inputs (N, ...)")
+    if tensor.dtype in (torch.uint8, torch.float32):
+        return tensor
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise PellucidError(f"{what} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
+    return tensor.to(torch.float32)
+
+
+def split(whole: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+    """Hold a part of the examples out, drawn with `seed`: (the rest, the part), both in their original order."""
+    count = round(len(whole) * fraction)
+    if not 0 < fraction < 1 or not 0 < count < len(whole):
+        raise PellucidError(f"validation={fraction} of {len(whole)} examples leaves a part empty; give 0.1, say")
+    order = torch.randperm(len(whole), generator=generator(seed))
+    parts = (order[count:].sort().values, order[:count].sort().values)
+    rest, part = (Examples(x, y, whole.classes, _checksum(x, y)) for x, y in ((whole.x[i], whole.y[i]) for i in parts))
+    return rest, part
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        return torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise PellucidError(f"{what} is not an array of numbers: {' '.join(str(error).split())}") from error
+
+
+def _checksum(x: Tensor, y: Tensor) -> str:
+    digest = hashlib.sha256()
+    for array in (x, y):
+        digest.update(f"{array.dtype}{tuple(array.shape)}".encode())
+        digest.update(array.cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,316 @@
+"""The training loop."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import walk
+from pellucid.data import FeatureStats, Loader
+from pellucid.data.seeds import mix
+from pellucid.errors import PellucidError
+from pellucid.layers import Dropout
+from pellucid.layers.base import Layer, Mode
+from pellucid.losses import Loss
+from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
+from pellucid.optim import Progress as Place
+from pellucid.optim.schedules import Constant
+from pellucid.train.allocator import memory_kept
+from pellucid.train.callbacks.base import Callback, Trained, Training
+from pellucid.train.checkpoint import Checkpoint, save_checkpoint
+from pellucid.train.diagnose import all_finite, diagnose, weights_fault
+from pellucid.train.evaluate import evaluate
+from pellucid.train.examples import Examples
+from pellucid.train.history import Row
+from pellucid.train.layers import layer_rows
+from pellucid.train.runs import RunFolder
+from pellucid.train.step import Step
+from pellucid.train.stop import StopSignals
+from pellucid.tree import flatten, map_tree
+
+TICK = 0.25  # seconds between two looks at everything that is not the step itself
+SLOW = 0.005  # seconds: after steps that take longer, the weights are looked at every time
+SAMPLE = 5_000  # training images that train_accuracy is measured on
+DROPOUT = 0xD0  # the stream of seeds that dropout draws from
+SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many times its own cost have passed
+
+
+class Learner(Trained, Protocol):
+    """What the loop needs of a model."""
+
+    net: Layer
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    regularizers: tuple[Regularizer | MaxNorm, ...]
+    metrics: tuple[str, ...]
+    clip: float | None
+    precision: str
+    seed: int
+
+    @property
+    def stats(self) -> FeatureStats | None:
+        """The mean and deviation that inputs are standardised with."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """Return what a weights file says about the model."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a training is told beside the model."""
+
+    data: Examples
+    validation: Examples | None
+    epochs: int
+    batch_size: int
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None
+    callbacks: Sequence[Callback]
+    folder: RunFolder | None
+    settings: Mapping[str, str]  # what a resumed training must share with the one that was begun
+    checkpoint_seconds: float
+
+
+class NotFiniteError(Exception):
+    """A step whose loss is NaN or infinite; it ends before anything is learned from it."""
+
+
+class WatchedLoss:
+    """A loss that keeps its last value as a number, and ends the step when that is not finite."""
+
+    def __init__(self, loss: Loss) -> None:
+        self.loss = loss
+        self.value = 0.0
+
+    def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        """Return the loss's value and gradient."""
+        value, dy = self.loss(y, target)
+        self.value = value.item()
+        if self.value - self.value != 0.0:  # NaN or infinity
+            raise NotFiniteError
+        return value, dy
+
+
+class Loop:
+    """One training from its first or a resumed step to its end.
+
+    The loop around a step does little: its loss is checked every time, but what can wait (callbacks, the clock, the
+    search for infinities in weights that the loss does not show) waits for the next tick, a few times a second.
+    """
+
+    def __init__(self, model: Learner, plan: Plan) -> None:
+        self.model, self.plan = model, plan
+        self.loader = Loader(
+            plan.data.x,
+            plan.data.y,
+            plan.batch_size,
+            model.seed,
+            plan.augment,
+            transform=None if model.stats is None else model.stats.apply,
+        )
+        self.training = Training(model, plan.epochs, len(self.loader), plan.batch_size)
+        self.memory = model.schedule.begin()
+        self.signals = StopSignals()
+        self.rng = torch.Generator()
+        self.draws = any(isinstance(layer, Dropout) for _, layer in walk(model.net))
+        self.watched = WatchedLoss(model.loss)
+        self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
+        self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
+        order = torch.randperm(len(plan.data), generator=torch.Generator().manual_seed(mix(model.seed)))
+        sample = order[:SAMPLE].sort().values
+        self.sample = Examples(plan.data.x[sample], plan.data.y[sample], plan.data.classes, "")
+
+    def run(self) -> Training:
+        """Train, and return where it ended."""
+        folder, training = self.plan.folder, self.training
+        begun = Checkpoint(folder.last) if folder is not None and folder.last.exists() else None
+        if begun is not None:
+            begun.check(self.plan.settings)
+            begun.restore_params(self.model.params)
+        self.step = Step(
+            self.model.net,
+            self.model.params,
+            cast(Loss, self.watched),
+            self.model.optimizer,
+            examples=len(self.plan.data),
+            regularizers=self.model.regularizers,
+            clip=self.model.clip,
+            precision=self.model.precision,
+        )
+        if self.step.note:
+            sys.stderr.write(f"pellucid: {self.step.note}\n")
+        if begun is not None:
+            self.memory = begun.restore(training, self.step, self.plan.callbacks)
+            self.saved_step = training.step
+            if begun.done:
+                return training
+        with torch.inference_mode(), memory_kept(), ExitStack() as stack:
+            for callback in self.plan.callbacks:
+                stack.callback(callback.on_close)
+            if folder is not None:
+                stack.enter_context(self.signals)
+            self.saved_at = time.perf_counter()
+            for callback in self.plan.callbacks:
+                callback.on_start(training)
+            while training.epoch < training.epochs and not training.stop:
+                self._epoch()
+            for callback in self.plan.callbacks:
+                callback.on_end(training)
+            self._save(done=True)
+        return training
+
+    def _epoch(self) -> None:
+        """Train from the next batch to the end of the epoch, and measure."""
+        training, step, watched = self.training, self.step, self.watched
+        schedule, base = self.model.schedule, self.model.optimizer.lr
+        lr, scheduled = base, not isinstance(schedule, Constant)
+        per_epoch, steps = training.batches, training.batches * training.epochs
+        number, last = training.step, (training.epoch + 1) * per_epoch - 1
+        total, seen = training.loss_sum, training.seen
+        look, gap, then = number + 1, 1, time.perf_counter()
+        layers: Callable[[], list[Row]] = list
+        batches = self.loader.epoch(training.epoch, training.batch)
+        with closing(cast(Any, batches)):
+            for x, target in batches:
+                if scheduled:
+                    lr = base * schedule.factor(Place(number, steps, per_epoch), self.memory)
+                if number == last:
+                    layers = self._measured(x, target, number)
+                if self.draws:
+                    self.rng.manual_seed(mix(self.model.seed, DROPOUT, number))
+                try:
+                    step(x, target, lr, self.rng)
+                except NotFiniteError:
+                    raise self._explained(x, target, number, lr) from None
+                number += 1
+                total += watched.value * len(target)
+                seen += len(target)
+                if number >= look or self.signals.asked:
+                    now = time.perf_counter()
+                    training.seconds += now - then
+                    per_step, then = (now - then) / gap, now
+                    every = self.eager or per_step > SLOW
+                    gap = 1 if every else min(max(int(TICK / max(per_step, 1e-9)), 1), 4 * gap)
+                    look = number + gap
+                    training.step, training.batch = number, number - training.epoch * per_epoch
+                    training.lr, training.loss_sum, training.seen = lr, total, seen
+                    self._check_weights()
+                    for callback in self.eager:
+                        callback.on_step(training)
+                    if now >= self.tick_at or self.signals.asked:
+                        self._tick()
+                        self.tick_at = now + TICK
+        training.seconds += time.perf_counter() - then
+        training.step, training.batch, training.lr = number, per_epoch, lr
+        training.loss_sum, training.seen = total, seen
+        self._finish_epoch(layers())
+
+    def _tick(self) -> None:
+        """Do what is done a few times a second; the epoch's last batch leaves it to the end of the epoch."""
+        training = self.training
+        for callback in self.plan.callbacks:
+            callback.on_tick(training)
+        if training.batch < training.batches:
+            if self.signals.asked:
+                self._stop()
+            if time.perf_counter() - self.saved_at >= self.plan.checkpoint_seconds:
+                self._save()
+
+    def _finish_epoch(self, layers: list[Row]) -> None:
+        """Measure, tell the callbacks, and save."""
+        training, model, plan = self.training, self.model, self.plan
+        self._check_weights()
+        size = max(plan.batch_size, 256)
+        row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
+        row["train_loss"] = training.loss_sum / training.seen
+        if model.metrics:
+            found = evaluate(model.net, model.params, model.loss, model.metrics, self.sample, size, model.stats)
+            row.update({f"train_{name}": found[name] for name in model.metrics})
+        if plan.validation is not None:
+            found = evaluate(model.net, model.params, model.loss, model.metrics, plan.validation, size, model.stats)
+            row.update({f"val_{name}": value for name, value in found.items()})
+        row["seconds"] = round(training.seconds, 6)
+        row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
+        training.history.rows.append(row)
+        training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
+        training.epoch, training.batch, training.loss_sum = training.epoch + 1, 0, 0.0
+        training.seen, training.seconds = 0, 0.0
+        self.memory = model.schedule.observe(self.memory, row.get("val_loss", row["train_loss"]))
+        for callback in plan.callbacks:
+            callback.on_epoch_end(training, row)
+        if training.epoch < training.epochs and not training.stop:
+            if self.signals.asked:
+                self._stop()
+            if time.perf_counter() - self.saved_at >= SAVING_SHARE * self.save_cost:
+                self._save()
+
+    def _measured(self, x: Tensor, target: Tensor, number: int) -> Callable[[], list[Row]]:
+        """Measure the gradients at the epoch's last batch; calling the result after the step adds the updates."""
+        before = map_tree(torch.clone, self.model.params)  # whose running statistics this extra pass may change
+        model = self.model
+        return layer_rows(model.net, before, model.loss, x, target, self._mode(number), model.params)
+
+    def _mode(self, number: int) -> Mode:
+        """Return the mode that the step after `number` others runs in, with dropout's draws at their beginning."""
+        return Mode(True, self.rng.manual_seed(mix(self.model.seed, DROPOUT, number)))
+
+    def _check_weights(self) -> None:
+        if not all_finite(self.step.weights):
+            fault = weights_fault(dict(zip(self.step.paths, self.step.weights, strict=True)))
+            raise self._error(fault, self.training.step, self.training.lr)
+
+    def _explained(self, x: Tensor, target: Tensor, number: int, lr: float) -> PellucidError:
+        """Return the error that says where a step went wrong."""
+        weights = dict(zip(self.step.paths, self.step.weights, strict=True))
+        model = self.model
+        fault = diagnose(model.net, model.params, weights, model.loss, x, target, self._mode(number))
+        return self._error(fault or f"the loss is {self.watched.value}", number + 1, lr)
+
+    def _error(self, fault: str, number: int, lr: float) -> PellucidError:
+        epoch, batch = divmod(number - 1, self.training.batches)
+        kept = ""
+        if self.plan.folder is not None and self.saved_step >= 0:
+            kept = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
+        return PellucidError(
+            f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; lower the learning "
+            f"rate ({lr:g}) or look for such values in the data{kept}"
+        )
+
+    def _stop(self) -> None:
+        """Answer Ctrl-C: save, and say how to go on."""
+        self._save()
+        folder = self.plan.folder
+        assert folder is not None  # without one, nobody asks: Python's own KeyboardInterrupt ends the training
+        how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
+        raise KeyboardInterrupt(
+            f"stopped in epoch {self.training.epoch + 1} after step {self.training.step}; all is saved in "
+            f"{folder.path}, go on with {how}"
+        )
+
+    def _save(self, done: bool = False) -> None:
+        """Write the checkpoint, if there is a run folder."""
+        if self.plan.folder is None:
+            return
+        begun = time.perf_counter()
+        fault = weights_fault(flatten(self.model.params))
+        if fault:
+            raise self._error(fault, self.training.step, self.training.lr)
+        save_checkpoint(
+            self.plan.folder.last,
+            self.model.about(),
+            self.training,
+            self.step,
+            self.plan.callbacks,
+            self.memory,
+            self.plan.settings,
+            done,
+        )
+        self.saved_at = time.perf_counter()
+        self.saved_step, self.save_cost = self.training.step, self.saved_at - begun

@@ -1,0 +1,101 @@
+"""What was measured after each epoch, in memory and as CSV."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.train.files import write_atomically
+
+Row = dict[str, Any]
+
+
+@dataclass
+class History:
+    """The rows of a training, one per finished epoch.
+
+    rows: epoch (from 1), step, lr (of its last step), train_loss (the mean over the epoch's batches, each before
+    its update), train_accuracy (after the epoch, in evaluation mode, on at most 5,000 training images without
+    augmentation), val_loss and val_accuracy where there are validation data, seconds, images_per_second.
+    layers: for each learned tensor epoch, path, grad_norm (root of the sum of squares) and update_ratio (root mean
+    square of the update over that of the tensor), both at the epoch's last step.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    layers: list[Row] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of finished epochs."""
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """Return one column, such as history["val_loss"]."""
+        if not self.rows or name not in self.rows[0]:
+            known = ", ".join(self.rows[0]) if self.rows else "none yet"
+            raise PellucidError(f"history: no column {name!r}; known: {known}")
+        return [row[name] for row in self.rows]
+
+    @property
+    def last(self) -> Row:
+        """The last finished epoch; {} before the first."""
+        return self.rows[-1] if self.rows else {}
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> "History":
+        """Read metrics.csv and layers.csv of a run folder; PellucidError when the first is missing or damaged."""
+        folder = Path(folder)
+        layers = folder / "layers.csv"
+        return cls(read_csv(folder / "metrics.csv"), read_csv(layers) if layers.exists() else [])
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with a header line; the file appears whole or not at all."""
+    write_atomically(path, "".join(csv_lines(rows, header=True)).encode(), durable=False)
+
+
+def csv_lines(rows: Iterable[Mapping[str, Any]], header: bool) -> list[str]:
+    """Return the lines of some rows, after the names of their columns if `header`; "" stands for a missing value."""
+    lines: list[str] = []
+    for row in rows:
+        if header and not lines:
+            lines.append(_line(row))
+        lines.append(_line(row.values()))
+    return lines
+
+
+def read_csv(path: str | os.PathLike[str]) -> list[Row]:
+    """Return the rows of a CSV file with their numbers; PellucidError when it cannot be read."""
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise PellucidError(f"{path} cannot be read ({error}); give a run folder that training wrote") from error
+    if any(None in row or None in row.values() for row in rows):
+        raise PellucidError(f"{path}: a line has more or fewer values than the first; resume the run to mend it")
+    return [{name: _number(text) for name, text in row.items()} for row in rows]
+
+
+def _line(values: Iterable[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if value is None else value for value in values])
+    return text.getvalue()
+
+
+def _number(text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else None

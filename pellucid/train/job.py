@@ -1,0 +1,209 @@
+"""A training job: from a recipe to a finished run folder."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.data import Augment, Dataset, FeatureStats
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Shape
+from pellucid.train.callbacks import Callback, EarlyStopping
+from pellucid.train.files import write_atomically
+from pellucid.train.history import History
+from pellucid.train.model import Model
+from pellucid.train.recipe import Recipe, load_recipe
+from pellucid.train.recipes.material import Material, load_material
+from pellucid.train.report import gather, write_report
+from pellucid.train.runs import RunFolder, next_run
+from pellucid.train.weights import parameter_count
+
+COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training: its folder, its report, what it reached on the test images, and the model that did."""
+
+    path: Path
+    report: Path
+    metrics: dict[str, Any]
+    model: Model
+    recipe: Recipe
+
+
+def train(
+    recipe: str | Path | Recipe,
+    /,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+    **overrides: Any,
+) -> Run:
+    """Train by a recipe: `pellucid.train("mnist-mlp", **{"optimizer.lr": 0.5})`.
+
+    recipe: a built-in name, a TOML file or a Recipe. data: the root of the data sets. out: where the run folder is
+    made. Returns the run; of a recipe that trains another one for comparison, the first.
+    Raises PellucidError for mistakes in the recipe, missing data, and NaN or infinity in training.
+    """
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise PellucidError("a Recipe is complete; give overrides to load_recipe, or train by its name")
+        return train_recipe(recipe, {}, data, out, progress)[0]
+    return train_recipe(load_recipe(recipe, overrides), overrides, data, out, progress)[0]
+
+
+def train_recipe(
+    recipe: Recipe,
+    overrides: Mapping[str, Any],
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+) -> list[Run]:
+    """Train by a recipe into a new run folder, and then by the one it names for comparison, if it does.
+
+    overrides: those that made the recipe, which the second recipe gets too (all but [recipe]'s name and then).
+    """
+    again = {
+        key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
+    }
+    then = load_recipe(recipe.recipe.then, again) if recipe.recipe.then else None  # mistakes come first
+    runs = [_train_new(recipe, data, out, progress)]
+    if then is not None:
+        runs.append(_train_new(then, data, out, progress))
+    return runs
+
+
+def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
+    """Take up a run where its last checkpoint stands, and finish it; a finished one is only measured again."""
+    path = Path(run)
+    if not (path / "recipe.toml").is_file():
+        raise PellucidError(f"{path} holds no recipe.toml; give a run folder that `pellucid train` began")
+    recipe = load_recipe(path / "recipe.toml")
+    material = load_material(recipe.data, recipe.recipe.seed, data)
+    return _fit(recipe, material, path, progress)
+
+
+def build_model(recipe: Recipe, train: Dataset) -> Model:
+    """Return the model of a recipe, its weights drawn from the seed, for images like those of `train`.
+
+    Raises PellucidError where the network does not fit the images, or this machine's memory.
+    """
+    net: Layer = recipe.build("network")
+    shape = tuple(train.x.shape[1:])
+    check_network(recipe, net, shape)
+    stats = FeatureStats.fit(train.x) if recipe.data.standardize else None
+    measured = {} if stats is None else {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
+    model = Model(
+        net,
+        recipe.build("loss"),
+        recipe.build("optimizer"),
+        recipe.train.metrics,
+        input_shape=shape,
+        classes=train.classes,
+        seed=recipe.recipe.seed,
+        regularizer=recipe.build("regularizer"),
+        schedule=recipe.build("schedule"),
+        clip=recipe.train.clip or None,
+        precision=recipe.train.precision,
+        preprocess={"data": recipe.data.name, **measured},
+    )
+    model.loss.check(model.output_shape, train.y)
+    return model
+
+
+def check_network(recipe: Recipe, net: Layer, shape: Shape) -> None:
+    """Refuse a network that does not fit the images, or the memory."""
+    sizes, values = recipe.network.arguments.get("sizes"), math.prod(shape)
+    if sizes is not None and sizes[0] != values:
+        raise PellucidError(
+            f"{recipe.name}: network.sizes begins with {sizes[0]}, but an image of {recipe.data.name} has {values} "
+            f"values ({' x '.join(map(str, shape))}); begin with {values}"
+        )
+    try:
+        with torch.device("meta"):  # shapes only
+            params, _ = net.init(shape, torch.Generator())
+    except PellucidError as error:
+        raise PellucidError(f"{recipe.name}: {error}") from error
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
+        why = " ".join(str(error).split())[:200]
+        raise PellucidError(f"{recipe.name}: no such network can exist ({why}); make [network] smaller") from error
+    needed = 4 * parameter_count(params) * COPIES  # bytes
+    if needed > memory():
+        raise PellucidError(
+            f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and there are "
+            f"{memory() / 2**30:,.0f}; make [network] smaller"
+        )
+
+
+def memory() -> int:
+    """Return the bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@contextmanager
+def kernel_threads(count: int) -> Iterator[None]:
+    """Give PyTorch's kernels `count` threads for a while; 0 leaves them as they are, all cores unless told else."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train_new(recipe: Recipe, data: str | os.PathLike[str] | None, out: str | os.PathLike[str], progress: bool) -> Run:
+    material = load_material(recipe.data, recipe.recipe.seed, data)
+    build_model(recipe, material.train)  # so that a mistake leaves no folder behind
+    path = next_run(out, recipe.name)
+    write_atomically(path / "recipe.toml", recipe.to_toml().encode())
+    return _fit(recipe, material, path, progress)
+
+
+def _fit(recipe: Recipe, material: Material, path: Path, progress: bool) -> Run:
+    augment = None if recipe.augment == Augment() else recipe.augment
+    patience = recipe.train.early_stopping
+    stopping: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
+    chosen = material.validation is not None  # else the test images show the curves, and choose nothing
+    with kernel_threads(recipe.recipe.threads):
+        history = build_model(recipe, material.train).fit(
+            material.train,
+            epochs=recipe.train.epochs,
+            batch_size=min(recipe.train.batch_size, len(material.train)),
+            validation=material.validation or material.test,
+            augment=augment,
+            callbacks=stopping,
+            run=path,
+            resume=True,
+            monitor=recipe.train.monitor if chosen else "",
+            checkpoint_seconds=recipe.train.checkpoint_seconds,
+            manifest={"recipe": recipe.name, "data_set": recipe.data.name, "test": material.test.checksum},
+            verbose=progress,
+        )
+        return _finish(recipe, material, path, history, "best" if chosen else "last")
+
+
+def _finish(recipe: Recipe, material: Material, path: Path, history: History, weights: str) -> Run:
+    """Measure the result on the test images, and write results.json and the report."""
+    folder = RunFolder(path)
+    model = Model.load(folder.best)
+    found = {
+        **model.evaluate(material.test),
+        "weights": weights,
+        "sha256": model.sha256(),
+        "epochs": len(history),
+        "seconds": round(sum(history["seconds"]), 3),
+        "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
+    }
+    write_atomically(path / "results.json", (json.dumps(found, indent=2) + "\n").encode())
+    data = gather(path, model, material.test, f"pellucid train {path / 'recipe.toml'}", found)
+    report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
+    return Run(path, report, found, model, recipe)

@@ -1,0 +1,348 @@
+"""Model: the mutable face over a network, its weights, and how it learns."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.config import from_config, loss_from_config, to_config
+from pellucid.data import Dataset, FeatureStats
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers import LogSoftmax, Sigmoid, Softmax
+from pellucid.layers.base import Layer, Params
+from pellucid.losses import LOSSES, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
+from pellucid.optim.schedules import Constant
+from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
+from pellucid.train.checkpoint import digest
+from pellucid.train.evaluate import check_metrics, evaluate, outputs
+from pellucid.train.examples import Examples, as_inputs, examples, split
+from pellucid.train.fit import Loop, Plan
+from pellucid.train.history import History
+from pellucid.train.runs import RunFolder
+from pellucid.train.step import channels_last
+from pellucid.train.summary import Summary, summary
+from pellucid.train.weights import fill, read_weights, weights_sha256, write_weights
+from pellucid.tree import flatten
+from pellucid.verify import Table, verify
+
+# Losses that contain the activation that a network might end with.
+CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
+    BinaryCrossEntropy: (Sigmoid,),
+    SoftmaxCrossEntropy: (Softmax, LogSoftmax),
+}
+LARGEST_SIDE = 1 << 20
+BATCH = 256  # of evaluation
+
+
+class Model:
+    """A network with its weights, a loss, an optimizer and metrics.
+
+    loss, optimizer: an object, or a name of LOSSES or OPTIMIZERS for its defaults. metrics: names, measured beside
+    the loss. input_shape: without the batch axis; the weights are drawn from `seed` as soon as it is known, here
+    or from the first data. classes: their number or names. regularizer: one or several. clip: the largest norm
+    of the whole gradient. precision: "float32" or "bf16". preprocess: values of JSON that describe what is done to
+    an image before the network; "mean" and "std", one number per channel each, are applied here.
+    Raises PellucidError for unknown names, and for a network that ends in an activation which the loss contains.
+    """
+
+    def __init__(
+        self,
+        net: Layer,
+        loss: str | Loss = "softmax_cross_entropy",
+        optimizer: str | Optimizer = "adam",
+        metrics: Sequence[str] = ("accuracy",),
+        *,
+        input_shape: Sequence[int] | None = None,
+        classes: int | Sequence[str] | None = None,
+        seed: int = 0,
+        regularizer: Regularizer | MaxNorm | Sequence[Regularizer | MaxNorm] | None = None,
+        schedule: Schedule | None = None,
+        clip: float | None = None,
+        precision: str = "float32",
+        preprocess: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.net = net
+        self.loss: Loss = _named(loss, LOSSES, "loss") if isinstance(loss, str) else loss
+        self.optimizer: Optimizer = (
+            _named(optimizer, OPTIMIZERS, "optimizer") if isinstance(optimizer, str) else optimizer
+        )
+        self.metrics = check_metrics(metrics)
+        self.schedule: Schedule = Constant() if schedule is None else schedule
+        self.regularizers = _several(regularizer)
+        self.clip = clip
+        self.precision = precision
+        self.seed = seed
+        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else classes and tuple(classes)
+        self.preprocess = dict(preprocess or {})
+        self.stats = _stats(self.preprocess)
+        self.params: Params = {}
+        self.input_shape: tuple[int, ...] = ()
+        self.output_shape: tuple[int, ...] = ()
+        _refuse_twice(net, self.loss)
+        if input_shape is not None:
+            self.build(input_shape)
+
+    @property
+    def built(self) -> bool:
+        """Whether there are weights."""
+        return bool(self.input_shape)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by their paths, `block1.conv.weight`."""
+        return flatten(self.params)
+
+    def build(self, input_shape: Sequence[int]) -> None:
+        """Draw the weights for inputs of this shape from the seed."""
+        shape = _shape(input_shape)
+        with torch.inference_mode(False):
+            params, out = self.net.init(shape, torch.Generator().manual_seed(self.seed))
+        self._take(params, shape, out)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        epochs: int,
+        batch_size: int,
+        validation: Dataset | tuple[Any, Any] | float | None = None,
+        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        callbacks: Sequence[Callback] = (),
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        monitor: str = "auto",
+        checkpoint_seconds: float = 60.0,
+        manifest: Mapping[str, Any] | None = None,
+        verbose: bool = True,
+    ) -> History:
+        """Train on x and y, or a Dataset, and return what was measured after each epoch.
+
+        validation: data, or the fraction of the examples to hold out. augment(batch, rng): see pellucid.data.Augment.
+        run: the run folder to write, with `manifest` beside the usual in its manifest.json; one that holds a
+        training already is refused, or with `resume` taken up exactly where its last checkpoint stands (at the end
+        of each epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which column of the history chooses the
+        run's best weights, "" for none of them, so that the last are the best. verbose: a progress bar on stderr if
+        that is a terminal.
+        Raises PellucidError for data that do not fit, a run folder that is in use or was begun with other
+        settings, and when NaN or infinity appears: it names the step, the layer and the tensor.
+        """
+        if epochs < 1:
+            raise PellucidError(f"fit: epochs must be at least 1, not {epochs!r}")
+        data, held = self._data(x, y, validation)
+        settings = self._settings(data, held, epochs, batch_size, augment)
+        folder = None if run is None else RunFolder(run)
+        shown: list[Callback] = [Progress()] if verbose else []
+        if folder is None:
+            plan = Plan(data, held, epochs, batch_size, augment, [*callbacks, *shown], None, settings, 0.0)
+            return Loop(self, plan).run().history
+        with folder:
+            if folder.last.exists() and not resume:
+                raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
+            checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
+            folder.write_manifest(self.seed, checksums, manifest or {})
+            kept = [
+                *callbacks,
+                Checkpoint(folder.best, monitor if monitor != "auto" or held is not None else ""),
+                CSVLog(folder.metrics, folder.layers),
+                *shown,
+            ]
+            plan = Plan(data, held, epochs, batch_size, augment, kept, folder, settings, checkpoint_seconds)
+            return Loop(self, plan).run().history
+
+    def evaluate(self, x: Any, y: Any = None, batch_size: int = BATCH) -> dict[str, Any]:
+        """Return {"loss": ..., "accuracy": ..., "n": ...} over x and y, or a Dataset: the mean loss and each metric."""
+        data = self._fitting(examples(x, y), "x")
+        with torch.inference_mode():
+            found = evaluate(self.net, self.params, self.loss, self.metrics, data, batch_size, self.stats)
+        return {**found, "n": len(data)}
+
+    def predict(self, x: Any, batch_size: int = BATCH) -> Tensor:
+        """Return what the network says of inputs (N, ...), or of a Dataset, as the loss reads it: probabilities."""
+        inputs = as_inputs(x)
+        self._fit_shape(inputs, "x")
+        with torch.inference_mode():
+            parts = [self.loss.predict(y) for _, y in outputs(self.net, self.params, inputs, batch_size, self.stats)]
+        if not parts:
+            return torch.zeros(0, *self.output_shape)
+        return torch.cat(parts).clone()
+
+    def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
+        """Compare every gradient with independent ones, on one batch; see pellucid.verify."""
+        data = self._fitting(examples(x, y), "x")
+        batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
+        return verify(self.net, self.params, batch, data.y, self.loss, samples=samples, seed=self.seed)
+
+    def summary(self) -> Summary:
+        """Return the table of layers; str() gives it as text."""
+        self._need_weights()
+        return summary(self.net, self.params, self.input_shape, self.seed)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the weights."""
+        return weights_sha256(self.params)
+
+    def about(self) -> dict[str, Any]:
+        """Return what a weights file says about the model, as values of JSON."""
+        return {
+            "network": to_config(self.net),
+            "input_shape": list(self.input_shape),
+            "classes": None if self.classes is None else list(self.classes),
+            "loss": to_config(self.loss),
+            "metrics": list(self.metrics),
+            "preprocess": self.preprocess,
+        }
+
+    def save(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
+        """Write network and weights as one safetensors file, which appears whole or not at all."""
+        self._need_weights()
+        write_weights(path, self.weights, self.about(), durable)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Model":
+        """Read what `save`, or the checkpoint of a run, wrote.
+
+        Raises PellucidError, naming the file, for everything that is not exactly that: see `read_weights`, and
+        tensors that are not those of the network.
+        """
+        tensors, about = read_weights(path)
+        try:
+            model = cls(
+                from_config(about.get("network")),
+                loss_from_config(about.get("loss")),
+                metrics=_texts(about.get("metrics", []), "metrics"),
+                classes=None if about.get("classes") is None else _texts(about["classes"], "classes"),
+                preprocess=_mapping(about.get("preprocess", {})),
+            )
+            shape = _shape(about.get("input_shape"))
+            with torch.device("meta"):  # shapes only: what a file claims takes no memory
+                wanted, out = model.net.init(shape, torch.Generator())
+        except PellucidError as error:
+            raise PellucidError(f"{path}: {error}") from error
+        except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
+            # Sizes beyond what tensors can have, one input where a layer takes several, and the like.
+            raise PellucidError(f"{path}: no such network can exist ({' '.join(str(error).split())[:200]})") from error
+        own = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}
+        model._take(fill(Path(path), wanted, own), shape, out)
+        return model
+
+    def _take(self, params: Params, shape: tuple[int, ...], out: Any) -> None:
+        channels_last(params)
+        self.params, self.input_shape, self.output_shape = params, shape, out
+
+    def _need_weights(self) -> None:
+        if not self.built:
+            raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
+
+    def _data(self, x: Any, y: Any, validation: Any) -> tuple[Examples, Examples | None]:
+        if isinstance(validation, float) and isinstance(x, Dataset):
+            parts = x.split(validation, self.seed)
+            data, held = examples(parts.train, y), examples(parts.test)
+        elif isinstance(validation, float):
+            data, held = split(examples(x, y), validation, self.seed)
+        else:
+            pair = validation if isinstance(validation, tuple) else (validation,)
+            data, held = examples(x, y), None if validation is None else examples(*pair, what="validation")
+        if not self.built:
+            self.build(data.x.shape[1:])
+        if self.classes is None:
+            self.classes = data.classes
+        return self._fitting(data, "x"), None if held is None else self._fitting(held, "validation")
+
+    def _fitting(self, data: Examples, what: str) -> Examples:
+        """Return the data; PellucidError where inputs or targets do not fit the network."""
+        self._fit_shape(data.x, what)
+        self.loss.check(self.output_shape, data.y)
+        return data
+
+    def _fit_shape(self, x: Tensor, what: str) -> None:
+        self._need_weights()
+        if x.shape[1:] != self.input_shape:
+            raise PellucidError(
+                f"{what} holds inputs of shape {tuple(x.shape[1:])}, but the network takes {self.input_shape}; "
+                "reshape or resize them"
+            )
+
+    def _settings(
+        self, data: Examples, held: Examples | None, epochs: int, batch_size: int, augment: object
+    ) -> dict[str, str]:
+        """Return what decides the bits of a training, by name, hashed."""
+        values = {
+            "data": data.checksum,
+            "validation data": "" if held is None else held.checksum,
+            "network": self.net,
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "regularizer": self.regularizers,
+            "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
+            "preprocessing": self.preprocess,
+            "number of epochs": epochs,
+            "batch size": batch_size,
+            "clipping": self.clip,
+            "precision": self.precision,
+            "seed": self.seed,
+            "metrics": self.metrics,
+        }
+        return {name: digest(value) for name, value in values.items()}
+
+
+def _named(name: str, known: Mapping[str, Any], what: str) -> Any:
+    if name not in known:
+        raise PellucidError(f"no {what} {name!r}; known: {', '.join(known)}{nearest(name, known)}")
+    return known[name]()
+
+
+def _several(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
+    if given is None:
+        return ()
+    return tuple(given) if isinstance(given, Sequence) else (given,)
+
+
+def _stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
+    """Return the statistics that "mean" and "std" hold."""
+    if "mean" not in preprocess and "std" not in preprocess:
+        return None
+    lists = [preprocess.get(name) for name in ("mean", "std")]
+    good = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
+    mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if good else torch.zeros(0) for one in lists)
+    if not good or len(mean) != len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
+        raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
+    return FeatureStats(mean, std)
+
+
+def _refuse_twice(net: Layer, loss: Loss) -> None:
+    path, last = [], net
+    while isinstance(last, Sequential) and last.children:
+        name, last = list(last.children.items())[-1]
+        path.append(name)
+    if isinstance(last, CONTAINED.get(type(loss), ())):
+        where = ".".join(path) or "the network"
+        raise PellucidError(
+            f"{where}: {type(last).__name__} stands before {type(loss).__name__}, which contains it; drop that layer"
+        )
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in sizes):
+        raise PellucidError(f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), not {shape!r}")
+    return sizes
+
+
+def _texts(value: Any, what: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise PellucidError(f"{what} must be a list of texts")
+    return value
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise PellucidError("preprocess must be an object")
+    return value

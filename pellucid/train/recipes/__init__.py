@@ -1,0 +1,1 @@
+"""Recipes as values: their tables, how they are read, checked, written and turned into objects."""

@@ -1,0 +1,106 @@
+"""The tables of a recipe: every key with its default, in one place."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from pellucid.errors import PellucidError
+
+MOST_THREADS = 1024
+
+
+def check(good: bool, key: str, wanted: str, value: object) -> None:
+    """Raise PellucidError for a value that means nothing."""
+    if not good:
+        raise PellucidError(f"{key} must be {wanted}, not {value!r}")
+
+
+@dataclass(frozen=True)
+class About:
+    """[recipe]: what it is, and what belongs to no other table.
+
+    name: what run folders are called, "" for the file's own name. seed: of everything drawn at random.
+    threads: for PyTorch's kernels, 0 for all cores; tiny networks are fastest with 1. then: a recipe to train
+    afterwards, for comparison, with the same overrides.
+    """
+
+    about: str = ""
+    name: str = ""
+    seed: int = 0
+    threads: int = 0
+    then: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
+        check(0 <= self.threads <= MOST_THREADS, "recipe.threads", f"from 0 (all) to {MOST_THREADS}", self.threads)
+        plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
+        check(plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name)
+
+
+@dataclass(frozen=True)
+class Data:
+    """[data]: what it learns from.
+
+    name: a data set of `pellucid data list`, "xor", or the path of an image folder or zip. validation: this
+    fraction of the training images is held out for the curves, early stopping and the choice of the best
+    weights; with 0 the test images show the curves, and the last weights are the result. limit: only the first
+    so many training images, 0 for all. standardize: mean 0 and deviation 1 for each channel. size, mode: for
+    image folders, height and width in pixels (0 as they are), and colour or grey.
+    """
+
+    name: str = "digits"
+    validation: float = 0.0
+    limit: int = 0
+    standardize: bool = False
+    size: int = 0
+    mode: Literal["RGB", "L"] = "RGB"
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        check(bool(self.name), "data.name", "a data set or a path", self.name)
+        check(0 <= self.validation < 1, "data.validation", "from 0 to less than 1", self.validation)
+        check(self.limit >= 0, "data.limit", "0 (all) or more", self.limit)
+        check(0 <= self.size <= 8000, "data.size", "from 0 (as they are) to 8000 pixels", self.size)
+
+
+@dataclass(frozen=True)
+class Train:
+    """[train]: how long and how.
+
+    clip: the largest norm of the whole gradient, 0 for no limit. early_stopping: epochs without a better
+    value of `monitor` after which training ends, 0 for never. monitor: what chooses the best weights of a run with
+    data.validation, "auto" for the accuracy. checkpoint_seconds: between two checkpoints
+    within an epoch. metrics: what is measured beside the loss.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    precision: Literal["float32", "bf16"] = "float32"
+    clip: float = 0.0
+    early_stopping: int = 0
+    monitor: Literal["auto", "val_loss", "val_accuracy"] = "auto"
+    checkpoint_seconds: float = 60.0
+    metrics: tuple[str, ...] = ("accuracy",)
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense."""
+        check(1 <= self.epochs <= 10**6, "train.epochs", "from 1 to 1,000,000", self.epochs)
+        check(1 <= self.batch_size <= 10**6, "train.batch_size", "from 1 to 1,000,000", self.batch_size)
+        check(self.clip >= 0, "train.clip", "0 (off) or more", self.clip)
+        check(self.early_stopping >= 0, "train.early_stopping", "0 (off) or more epochs", self.early_stopping)
+        seconds = self.checkpoint_seconds
+        check(seconds > 0 and math.isfinite(seconds), "train.checkpoint_seconds", "more than 0", seconds)
+
+
+@dataclass(frozen=True)
+class Part:
+    """[network], [loss], [optimizer], [schedule] or [regularizer]: one thing by its name, and all its arguments."""
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def as_table(value: Any) -> dict[str, Any]:
+    """Return a table's keys and values."""
+    return {one.name: getattr(value, one.name) for one in fields(value)}

@@ -1,0 +1,161 @@
+"""Weights files: safetensors with a description and a SHA-256 over all of it in the header."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.train.files import write_atomically
+from pellucid.tree import flatten
+
+FORMAT = "pellucid/1"
+FILE_LIMIT = 16 << 30  # bytes
+HEADER_LIMIT = 64 << 20  # bytes
+_PREFIX = 8  # bytes: the length of the header, as in the safetensors format
+
+
+def weights_sha256(params: Params) -> str:
+    """Return the SHA-256 of the weights: of the sorted paths with dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    _hash_tensors(digest, flatten(params))
+    return digest.hexdigest()
+
+
+def write_weights(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any], durable: bool = True
+) -> None:
+    """Write named tensors and a description, values of JSON by name, as one file that appears whole or not at all."""
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {name: json.dumps(value, allow_nan=False) for name, value in about.items()}
+    metadata["format"] = FORMAT
+    metadata["sha256"] = _digest(metadata, held)
+    write_atomically(path, safetensors.torch.save(held, metadata), durable)
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the description that `write_weights` wrote.
+
+    Raises PellucidError, naming the file, when it is missing, not of this format, damaged or changed in any part:
+    nothing in it is used before the SHA-256 over all names, values and the description agrees.
+    """
+    path = Path(path)
+    data = _read(path)
+    try:
+        metadata = _metadata(data)
+        if metadata.get("format") != FORMAT:
+            raise PellucidError(f"{path} is a safetensors file, but not one that pellucid wrote; give a {FORMAT} file")
+        tensors = safetensors.torch.load(data)
+        about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise PellucidError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
+    if metadata.get("sha256") != _digest(metadata, tensors):
+        raise PellucidError(f"{path} is damaged or was changed: its SHA-256 does not agree; copy or train it again")
+    return tensors, about
+
+
+def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Tensor]) -> Params:
+    """Return `tensors` in the nesting of `wanted`, which only tells paths, shapes and dtypes (it may be on "meta").
+
+    Raises PellucidError that lists every missing, surplus and misshapen tensor, or names one that holds NaN.
+    """
+    flat = flatten(wanted)
+    faults = [f"{name} is missing" for name in flat if name not in tensors]
+    faults += [f"{name} is not in the network" for name in tensors if name not in flat]
+    for name, tensor in flat.items():
+        given = tensors.get(name)
+        if given is not None and (given.shape != tensor.shape or given.dtype != tensor.dtype):
+            faults.append(f"{name} is {_kind(given)}, not {_kind(tensor)}")
+    if faults:
+        raise PellucidError(f"{path} does not fit its network: {'; '.join(faults)}")
+    for name in flat:
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise PellucidError(f"{path}: {name} holds NaN or infinity; use an earlier file")
+
+    def place(node: Params, prefix: str) -> Params:
+        return {
+            name: place(value, f"{prefix}{name}.") if isinstance(value, dict) else tensors[f"{prefix}{name}"]
+            for name, value in node.items()
+        }
+
+    return place(wanted, "")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            what = "not a file" if path.exists() else "missing"
+            raise PellucidError(f"{path} is {what}; give a weights file (.safetensors)")
+        size = path.stat().st_size
+        if size > FILE_LIMIT:
+            raise PellucidError(f"{path} has {size} bytes, above the limit of {FILE_LIMIT}; give a weights file")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
+        raise PellucidError(f"{path} cannot be read ({error}); check its permissions") from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return the free part of a safetensors header, whose other parts the safetensors library checks."""
+    size = int.from_bytes(data[:_PREFIX], "little")
+    if len(data) < _PREFIX or size > min(len(data) - _PREFIX, HEADER_LIMIT):
+        raise ValueError("the header is incomplete")
+    try:
+        header = json.loads(data[_PREFIX : _PREFIX + size], object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("the header is nested too deeply") from error
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        return {}
+    return metadata
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in the header")
+    return found
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(metadata):
+        if name != "sha256":
+            _hash_text(digest, name)
+            _hash_text(digest, metadata[name])
+    _hash_tensors(digest, tensors)
+    return digest.hexdigest()
+
+
+def _hash_tensors(digest: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> None:
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        _hash_text(digest, name)
+        _hash_text(digest, _kind(tensor))
+        if tensor.numel():
+            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(raw.numpy().data)
+
+
+def _hash_text(digest: "hashlib._Hash", text: str) -> None:
+    raw = text.encode("utf-8", "surrogatepass")
+    digest.update(len(raw).to_bytes(8, "little"))  # with lengths, no two lists of texts look the same
+    digest.update(raw)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'number'}"
+
+
+def parameter_count(params: Params) -> int:
+    """Return how many numbers the parameters hold."""
+    return sum(math.prod(tensor.shape) for tensor in flatten(params).values())

@@ -1,0 +1,81 @@
+"""A way to run command lines inside the test process, and one trained run for all of them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.cli.main import main
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one command line returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code == 0, self.err
+        assert self.out.endswith("\n")
+        assert self.out.count("\n") == 1, "one JSON object, on one line"
+        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+    @property
+    def complaint(self) -> str:
+        """The one line that a mistake leaves on stderr."""
+        assert self.code == 2
+        assert self.err.count("\n") == 1, self.err
+        assert self.err.startswith("pellucid")
+        assert "Traceback" not in self.err
+        return self.err
+
+
+Say = Callable[..., Said]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run `pellucid WORDS...`."""
+
+    def run(*words: str) -> Said:
+        capsys.readouterr()
+        code = main(words)
+        out, err = capsys.readouterr()
+        return Said(code, out, err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `digits`, three epochs long."""
+    out = tmp_path_factory.mktemp("cli") / "runs"
+    assert main(["train", "digits", "train.epochs=3", "--out", str(out), "--json"]) == 0
+    return out / "digits-1"
+
+
+@pytest.fixture(scope="session")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of a 7, black on white, 90x70."""
+    paper = torch.full((90, 70), 255, dtype=torch.uint8)
+    paper[10:20, 10:60] = 0
+    for row in range(65):
+        paper[15 + row, 48 - row // 2 : 58 - row // 2] = 0
+    path = tmp_path_factory.mktemp("pictures") / "seven.png"
+    Image.fromarray(paper.numpy()).save(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, without any data beyond the bundled."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))

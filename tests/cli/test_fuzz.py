@@ -1,0 +1,93 @@
+"""Command lines that nobody would think of: exit 0 or 2, one line for a mistake, no traceback.
+
+150 of them by default; `PELLUCID_FUZZ=1000` makes as many.
+"""
+
+import contextlib
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pellucid.cli.main import main
+from pellucid.train import job
+from pellucid.train.recipe import load_recipe
+
+KEYS = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
+VALUES = [
+    "0", "1", "2", "-1", "0.5", "1e-3", "1e30", "1e400", "nan", "inf", "true", "none", "", "[]", "[64, 10]",
+    "[64, 3, 10]", "[64, 0, 10]", "[64, 1000000000000]", "[[1]]", "{}", "'x'", "adam", "sgd", "momentum", "l2",
+    "cosine", "warmup", "mnist", "xor", "digits", "bf16", "relu", "tanh", "quadratic", "9" * 30, "1979-05-27",
+    "../up", "a\nb",
+]  # fmt: skip
+
+junk = st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"]), max_size=6)
+mutated_keys = st.builds(
+    lambda key, at, c: key[:at] + c + key[at + 1 :], st.sampled_from(KEYS), st.integers(0, 20), junk
+)
+settings_words = st.builds(
+    lambda key, value: f"{key}={value}", st.sampled_from(KEYS) | mutated_keys, st.sampled_from(VALUES) | junk
+).filter(lambda word: not word.startswith(("recipe.threads", "train.epochs")))
+names = st.sampled_from(
+    ["digits", "xor", "mnist-mlp", "mnist-conv", "mnist", "RUN", "WEIGHTS", "PICTURE", "BROKEN", "."]
+)
+options = st.sampled_from(
+    ["--json", "--out", "--data", "--resume", "--batch", "--samples", "--help", "--jsno", "-x", "--"]
+)
+words = names | options | settings_words | st.sampled_from(["list", "get", "check", "3"]) | junk
+
+
+TYPICAL = [
+    line.split()
+    for line in (
+        "demo", "train digits", "train digits --json", "train xor", "train --resume RUN", "evaluate RUN", "recipes xor",
+        "evaluate WEIGHTS --data digits --json", "predict RUN PICTURE", "predict WEIGHTS PICTURE PICTURE --json",
+        "summary RUN", "summary digits", "summary mnist-conv --json", "verify xor", "verify RUN --json", "data list",
+        "data get digits", "data check --json", "recipes",
+    )
+]  # fmt: skip
+
+
+@st.composite
+def command_lines(draw: st.DrawFn) -> list[str]:
+    """A sensible line with words put in, taken out and changed; trainings are one epoch long."""
+    line = list(draw(st.sampled_from(TYPICAL)))
+    if line[0] == "train" and draw(st.booleans()):
+        line += draw(st.lists(settings_words, min_size=1, max_size=2))
+    else:
+        for place, word in draw(st.lists(st.tuples(st.integers(0, 5), st.none() | words), max_size=3)):
+            line[place : place + (word is None)] = [] if word is None else [word]
+    return [*line, "train.epochs=1"] if "train" in line else line
+
+
+@pytest.fixture
+def places(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the capitals in a command line stand for; reports, which have their own tests, are left out."""
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes((run_folder / "weights/last.safetensors").read_bytes()[:-100])
+    monkeypatch.setattr(job, "write_report", lambda path, data: path / "report.html")
+    weights = run_folder / "weights/best.safetensors"
+    return {"RUN": str(run_folder), "WEIGHTS": str(weights), "PICTURE": str(seven), "BROKEN": str(broken)}
+
+
+@settings(
+    max_examples=int(os.environ.get("PELLUCID_FUZZ", "150")),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(command_lines())
+def test_any_command_line_is_done_or_explained_in_one_line(places: dict[str, str], line: list[str]):
+    argv = [places.get(word, word) for word in line]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(argv)
+    assert code in (0, 2), err.getvalue()
+    assert "Traceback" not in err.getvalue()
+    if code == 2:
+        assert err.getvalue().count("\n") == 1
+        assert err.getvalue().startswith("pellucid")
+    elif "--json" in line and "--help" not in line and "-h" not in line:
+        assert isinstance(json.loads(out.getvalue()), dict)

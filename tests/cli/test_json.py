@@ -1,0 +1,98 @@
+"""`--json` prints one JSON object, whatever the command."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from pellucid.cli.out import plain
+from tests.cli.conftest import Say
+
+
+def test_train_tells_the_result_and_where_it_is(say: Say, tmp_path: Path):
+    found = say("train", "digits", "train.epochs=2", "--json", "optimizer.lr=0.01").json
+    assert found["recipe"] == "digits"
+    assert found["n"] == 359
+    assert found["epochs"] == 2
+    assert 0.5 < found["accuracy"] <= 1
+    assert (tmp_path / found["report"]).is_file()
+    assert json.loads((tmp_path / found["run"] / "results.json").read_text())["sha256"] == found["sha256"]
+
+
+def test_a_finished_run_resumed_gives_the_same_result(say: Say, run_folder: Path):
+    before = json.loads((run_folder / "results.json").read_text())
+    assert say("train", "--resume", str(run_folder), "--json").json["sha256"] == before["sha256"]
+
+
+def test_a_recipe_may_name_a_second_one_for_comparison(say: Say):
+    words = ("train", "digits", "train.epochs=1", "recipe.then=xor", "--json")
+    found = say(*words).json
+    assert (found["recipe"], found["then"]["recipe"]) == ("digits", "xor")
+
+
+def test_demo_reaches_its_accuracy_on_bundled_data(say: Say, tmp_path: Path):
+    found = say("demo", "--json").json
+    assert found["accuracy"] >= 0.96
+    assert (tmp_path / found["report"]).is_file()
+
+
+def test_evaluate_measures_the_data_the_model_was_trained_on(say: Say, run_folder: Path):
+    found = say("evaluate", str(run_folder), "--json").json
+    trained = json.loads((run_folder / "results.json").read_text())
+    assert (found["n"], found["data"]) == (359, "digits")
+    assert found["accuracy"] == pytest.approx(trained["accuracy"])
+    assert sum(one["n"] for one in found["classes"]) == 359
+    weighted = sum(one["n"] * one["accuracy"] for one in found["classes"]) / 359
+    assert weighted == pytest.approx(found["accuracy"])
+
+
+def test_evaluate_takes_a_weights_file_and_a_folder_of_pictures(
+    say: Say, run_folder: Path, seven: Path, tmp_path: Path
+):
+    (tmp_path / "pictures/7").mkdir(parents=True)
+    (tmp_path / "pictures/7/seven.png").write_bytes(seven.read_bytes())
+    found = say("evaluate", str(run_folder / "weights/last.safetensors"), "--data", "pictures", "--json").json
+    assert found["n"] == 1
+
+
+def test_predict_gives_label_and_probabilities(say: Say, run_folder: Path, seven: Path):
+    found = say("predict", str(run_folder), str(seven), "--json").json
+    assert set(found["probabilities"]) == set("0123456789")
+    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert found["probability"] == found["probabilities"][found["label"]] == max(found["probabilities"].values())
+
+
+def test_predict_lists_several_pictures(say: Say, run_folder: Path, seven: Path):
+    found = say("predict", str(run_folder), str(seven), str(seven), "--json").json
+    assert [one["image"] for one in found["predictions"]] == [str(seven)] * 2
+
+
+@pytest.mark.parametrize("what", ["digits", "mnist-lenet", "run"])
+def test_summary_counts_parameters(what: str, say: Say, run_folder: Path):
+    found = say("summary", str(run_folder) if what == "run" else what, "--json").json
+    expected = {"digits": 4810, "mnist-lenet": 61706, "run": 4810}  # 61,706: LeCun et al. 1998 with full connections
+    assert found["parameters"] == expected[what]
+    assert sum(layer["parameters"] for layer in found["layers"]) == expected[what]
+
+
+@pytest.mark.parametrize("what", ["xor", "run"])
+def test_verify_finds_every_gradient_right(what: str, say: Say, run_folder: Path):
+    found = say("verify", str(run_folder) if what == "run" else what, "--json", "--batch", "3").json
+    assert found["ok"]
+    assert found["rows"]
+
+
+def test_data_and_recipes_list_what_there_is(say: Say, tmp_path: Path):
+    found = say("data", "list", "--json").json
+    assert found["root"] == str(tmp_path / "data")
+    assert {one["name"]: one["present"] for one in found["data"]}["digits"]
+    assert say("data", "get", "digits", "--json").json["files"]
+    assert say("data", "check", "--json").json["ok"]
+    assert any(one["name"] == "xor" for one in say("recipes", "--json").json["recipes"])
+    assert say("recipes", "xor", "--json").json["recipe"]["train"]["epochs"] == 1000
+
+
+def test_numbers_that_json_lacks_become_null():
+    found = plain({"a": math.nan, "b": [math.inf, 1.5], "c": Path("x"), 3: (True, None)})
+    assert found == {"a": None, "b": [None, 1.5], "c": "x", "3": [True, None]}

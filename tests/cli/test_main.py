@@ -1,0 +1,154 @@
+"""The contracts of every command: exit codes, one line for a mistake, no traceback unless asked for."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid import __version__
+from pellucid.cli import main as cli
+from pellucid.errors import PellucidError
+from tests.cli.conftest import Say
+
+HEAVY = {"torch", "numpy", "matplotlib", "rich", "sklearn", "PIL", "safetensors"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["data", "--help"], ["nonsense"]])
+def test_nothing_heavy_is_imported_for_help_and_mistakes(words: list[str]):
+    code = f"import sys; from pellucid.cli.main import main; main({words!r}); print(sys.modules.keys() & {HEAVY!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root())
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_the_module_runs_as_a_process():
+    done = subprocess.run(
+        [sys.executable, "-m", "pellucid", "--version"], capture_output=True, text=True, check=False, cwd=_root()
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"pellucid {__version__}\n", "")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_help_lists_every_command(words: list[str], say: Say):
+    said = say(*words)
+    assert said.code == 0
+    assert all(name in said.out for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_itself(command: str, say: Say):
+    said = say(command, "--help")
+    assert said.code == 0
+    assert said.out.startswith(f"usage: pellucid {command}")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["trian"], "no command 'trian'; did you mean 'train'?"),
+        (["--vers"], "did you mean '--version'?"),
+        (["train"], "needs a RECIPE"),
+        (["train", "mnist-lent"], "did you mean 'mnist-lenet'?"),
+        (["train", "digits", "--jsn"], "did you mean '--json'?"),
+        (["train", "digits", "train.epoch=1"], "did you mean 'train.epochs'?"),
+        (["train", "digits", "train.epochs=x"], "train.epochs takes a whole number, not 'x'"),
+        (["train", "digits", "train.epochs"], "'train.epochs' is no setting"),
+        (["train", "optimizer.lr=1"], "the recipe comes first"),
+        (["train", "digits", "network.sizes=[64, 5]"], "give it more outputs"),
+        (["train", "digits", "network.sizes=[784, 10]"], "begin with 64"),
+        (["train", "digits", "network.sizes=[64, 100000000000, 10]"], "make [network] smaller"),
+        (["train", "digits", "schedule.name=reduce_on_plateau"], "data.validation"),
+        (["train", "digits", "train.early_stopping=3"], "data.validation"),
+        (["train", "mnist-mlp"], "pellucid data get mnist"),
+        (["train", "--resume", "nowhere"], "nowhere holds no recipe.toml"),
+        (["train", "digits", "--resume", "x"], "leave out 'digits'"),
+        (["train", "digits", "--out"], "expected one argument"),
+        (["evaluate"], "required: MODEL"),
+        (["evaluate", "digits"], "is a recipe without trained weights"),
+        (["evaluate", "nothing"], "no model 'nothing'"),
+        (["predict", "nothing"], "required: IMAGE"),
+        (["summary", "digitss"], "did you mean 'digits'?"),
+        (["summary", "digits", "a", "b=1"], "'a' is no setting"),
+        (["verify", "digits", "--batch", "0"], "--batch is 0"),
+        (["verify", "digits", "--batch", "many"], "invalid int value: 'many'"),
+        (["recipes", "digit"], "did you mean 'digits'?"),
+        (["recipes", "digits", "xor"], "one argument too many: 'xor'"),
+        (["data"], "required: ACTION"),
+        (["data", "lst"], "did you mean 'list'?"),
+        (["data", "get"], "needs the name of a data set"),
+        (["data", "get", "mnits"], "did you mean 'mnist'?"),
+        (["data", "list", "mnist"], "takes no name"),
+    ],
+)
+def test_a_mistake_is_exit_2_and_one_line_that_helps(words: list[str], hint: str, say: Say):
+    said = say(*words)
+    assert hint in said.complaint
+    assert said.out == ""
+
+
+def test_a_check_that_fails_lists_all_files_and_complains_of_the_first(say: Say):
+    said = say("data", "check", "mnist")
+    assert said.out.count("missing") == 4
+    assert "try `pellucid data get mnist`" in said.complaint
+
+
+def test_a_file_that_cannot_be_written_is_the_users_to_mend(say: Say, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert "file" in say("train", "digits", "train.epochs=1", "--out", "file/runs").complaint
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("first\nsecond")])
+def test_a_fault_of_ours_is_exit_1_and_one_line(error: Exception, say: Say, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cli, "_dispatch", _raiser(error))
+    said = say("recipes")
+    assert said.code == 1
+    assert said.err.count("\n") == 1
+    assert "run again with --debug" in said.err
+
+
+def test_debug_shows_where_an_error_came_from(say: Say):
+    said = say("train", "nothing", "--debug")
+    assert said.code == 2
+    assert "Traceback" in said.err
+    assert said.err.splitlines()[-1].startswith("pellucid: no recipe 'nothing'")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
+        (KeyboardInterrupt("all is saved"), 130, "all is saved"),
+        (MemoryError(), 2, "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "not enough memory"),
+        (PermissionError(13, "Permission denied", "/runs"), 2, "'/runs': permission denied"),
+        (OSError(28, "No space left on device"), 2, "no space left on device"),
+        (PellucidError("two\nlines"), 2, "two lines"),
+        (PellucidError("odd \ud800 \x1b[0m"), 2, "odd \\ud800 \\x1b[0m"),
+    ],
+)
+def test_what_may_happen_around_us_is_one_line(
+    error: BaseException, code: int, words: str, say: Say, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cli, "_dispatch", _raiser(error))
+    said = say("recipes")
+    assert said.code == code
+    assert words in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_reader_that_closes_the_pipe_ends_the_command_quietly():
+    command = f"{sys.executable} -m pellucid recipes mnist-conv | head -c 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=_root())
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1].endswith("0")
+
+
+def _raiser(error: BaseException):
+    def raise_it(words: list[str]) -> int:
+        raise error
+
+    return raise_it
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parents[2]

@@ -1,0 +1,84 @@
+"""Pictures of digits become what the networks were trained on."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.tasks.digits import FORMS, find_ink, lay_out
+
+MNIST = FORMS["mnist"]
+
+
+def seven(side: int = 100, top: int = 10, left: int = 15) -> Tensor:
+    """Draw a 7, black on white: (1, side, side) uint8."""
+    picture = torch.full((1, side, side), 255, dtype=torch.uint8)
+    picture[0, top : top + 8, left : left + 40] = 0
+    for row in range(60):
+        picture[0, top + row, left + 36 - row // 2 : left + 44 - row // 2] = 0
+    return picture
+
+
+def test_dark_on_light_and_light_on_dark_give_the_same():
+    assert torch.equal(lay_out(seven(), MNIST), lay_out(255 - seven(), MNIST))
+
+
+def test_the_place_of_the_ink_in_the_picture_does_not_matter():
+    assert torch.equal(lay_out(seven(120, 5, 5), MNIST), lay_out(seven(120, 50, 60), MNIST))
+
+
+def test_the_longer_side_of_the_ink_gets_20_pixels():
+    ink = lay_out(seven(), MNIST)[0] > 0
+    assert int(ink.any(1).sum()) == 20
+    assert int(ink.any(0).sum()) == round(20 * 44 / 60)
+
+
+def test_the_centre_of_mass_is_pixel_14_as_in_mnist():
+    ink = lay_out(seven(), MNIST)[0]
+    rows = float((ink.sum(1) * torch.arange(28)).sum() / ink.sum())
+    columns = float((ink.sum(0) * torch.arange(28)).sum() / ink.sum())
+    assert abs(rows - 14) <= 0.5
+    assert abs(columns - 14) <= 0.5
+
+
+def test_an_image_laid_out_already_stays_as_it_is():
+    once = lay_out(seven(), MNIST)
+    assert torch.allclose(lay_out(once, MNIST), once, atol=1e-6)
+
+
+def test_the_8x8_digits_fill_their_height():
+    ink = lay_out(seven(), FORMS["digits"])
+    assert ink.shape == (1, 8, 8)
+    assert bool((ink[0] > 0.1).any(1).all())
+
+
+def test_thin_strokes_of_a_large_picture_keep_their_darkness():
+    picture = torch.full((1, 600, 600), 255, dtype=torch.uint8)
+    picture[0, 100:500, 300:302] = 0
+    assert float(lay_out(picture, MNIST).max()) == pytest.approx(1)
+
+
+def test_grey_paper_and_pale_ink_use_the_whole_range():
+    picture = torch.full((1, 50, 50), 140, dtype=torch.uint8)
+    picture[0, 10:40, 20:25] = 90
+    ink = find_ink(picture)
+    assert (float(ink.min()), float(ink.max())) == (0, 1)
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_a_blank_picture_is_refused_by_name(value: int):
+    with pytest.raises(PellucidError, match=r"paper\.png is blank"):
+        lay_out(torch.full((1, 30, 30), value, dtype=torch.uint8), MNIST, "paper.png")
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1), (300, 3), (3, 300)])
+def test_any_shape_of_picture_has_a_layout(shape: tuple[int, int]):
+    picture = torch.zeros(1, *shape, dtype=torch.uint8)
+    picture[0, 0, 0] = 255
+    assert lay_out(picture, MNIST).shape == (1, 28, 28)
+
+
+def test_noise_of_paper_and_camera_does_not_move_the_digit():
+    noise = torch.randint(0, 20, (1, 100, 100), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noisy = (seven() // 2 + 40 + noise).to(torch.uint8)
+    assert float((lay_out(noisy, MNIST) - lay_out(seven(), MNIST)).abs().mean()) < 0.03

@@ -1,0 +1,38 @@
+"""The files that come with Pellucid are found by name."""
+
+import tomllib
+
+import pytest
+
+from pellucid import assets
+from pellucid.errors import PellucidError
+
+PROMISED = {
+    "digits", "mnist-mlp", "mnist-mlp-100", "mnist-lenet", "mnist-conv", "mnist-overfit", "mnist-deep-sigmoid", "xor",
+}  # fmt: skip
+
+
+def test_every_promised_recipe_is_there_and_says_what_it_is():
+    abouts = assets.recipe_abouts()
+    assert set(abouts) >= PROMISED
+    assert all(abouts.values())
+
+
+def test_a_recipe_file_is_toml():
+    assert "network" in tomllib.loads(assets.recipe_file("digits").read_text())
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    with pytest.raises(PellucidError, match="did you mean 'mnist-lenet'"):
+        assets.recipe_file("mnist-lent")
+
+
+def test_an_unknown_model_is_refused():
+    with pytest.raises(PellucidError, match="no model 'nothing-like-it'"):
+        assets.pretrained_file("nothing-like-it")
+
+
+@pytest.mark.parametrize("name", ["../recipes/digits", "", "digits.toml", "digits/"])
+def test_a_name_is_no_path(name: str):
+    with pytest.raises(PellucidError):
+        assets.recipe_file(name)

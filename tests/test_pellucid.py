@@ -1,0 +1,50 @@
+"""The public names of the package."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import pellucid
+
+
+@pytest.mark.parametrize("name", pellucid.__all__)
+def test_every_public_name_exists(name: str):
+    assert getattr(pellucid, name) is not None
+
+
+def test_names_that_two_modules_share_are_the_common_ones():
+    assert pellucid.L1.__module__ == "pellucid.losses.l1"
+    assert pellucid.Checkpoint.__module__ == "pellucid.train.callbacks.checkpoint"
+
+
+def test_every_layer_loss_and_optimizer_is_public():
+    from pellucid.layers import LAYERS
+    from pellucid.losses import LOSSES
+    from pellucid.optim import OPTIMIZERS
+
+    names = {kind.__name__ for kind in (*LAYERS, *LOSSES.values(), *OPTIMIZERS.values())}
+    assert names <= set(pellucid.__all__)
+    assert all(getattr(pellucid, name).__name__ == name for name in names)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="has no attribute 'Modell'"):
+        _ = pellucid.Modell  # type: ignore[attr-defined]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import pellucid, sys; dir(pellucid); print(sys.modules.keys() & {'torch', 'numpy', 'matplotlib', 'rich'})"
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout == "set()\n"
+
+
+def test_train_can_be_called_whichever_import_came_first(tmp_path: Path):
+    import pellucid.train.job  # makes pellucid.train the package
+
+    run = pellucid.train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
+    assert run.path == tmp_path / "digits-1"
+    assert run.model.evaluate(torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3]))["n"] == 3

@@ -1,0 +1,162 @@
+"""Early stopping, checkpoints, CSV and the progress bar."""
+
+import io
+import sys
+
+import pytest
+import torch
+
+from pellucid.data import Dataset
+from pellucid.errors import PellucidError
+from pellucid.models import mlp
+from pellucid.optim import Adam
+from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Progress, better
+from pellucid.train.history import History, read_csv
+from pellucid.train.model import Model
+from pellucid.train.weights import weights_sha256
+from tests.train.small import digits, small_mlp
+
+
+class KeepAll(Callback):
+    """Remembers the weights' hash after every epoch."""
+
+    def __init__(self):
+        self.hashes = []
+
+    def on_epoch_end(self, training, row):
+        self.hashes.append(weights_sha256(training.model.params))
+
+
+def overfit(callbacks, epochs=40):
+    """Twenty images, half of them with a wrong label: validation gets worse soon."""
+    few = digits(0, 20)
+    wrong = Dataset.from_arrays(few.x, torch.where(torch.arange(20) % 2 == 0, few.y, 9 - few.y), few.classes)
+    model = Model(mlp((64, 16, 10), activation="relu"), optimizer=Adam(0.01))
+    history = model.fit(
+        wrong, epochs=epochs, batch_size=5, validation=digits(300, 400), callbacks=callbacks, verbose=False
+    )
+    return model, history
+
+
+def test_early_stopping_ends_after_its_patience_with_the_best_weights():
+    keep, stopping = KeepAll(), EarlyStopping(4, monitor="val_loss")
+    model, history = overfit([keep, stopping])
+    losses = history["val_loss"]
+    best = losses.index(min(losses))
+    assert len(history) == best + 1 + 4 < 40
+    assert stopping.best == losses[best]
+    assert stopping.best_epoch == best + 1
+    assert model.sha256() == keep.hashes[best] != keep.hashes[-1]
+    assert model.evaluate(digits(300, 400))["loss"] == losses[best]
+
+
+def test_without_an_early_end_the_best_weights_come_back_too():
+    keep = KeepAll()
+    model, history = overfit([keep, EarlyStopping(100, monitor="val_loss")], epochs=25)
+    assert len(history) == 25
+    assert model.sha256() == keep.hashes[history["val_loss"].index(min(history["val_loss"]))]
+
+
+def test_small_improvements_do_not_count():
+    _, history = overfit([EarlyStopping(2, monitor="val_loss", min_delta=10.0)])
+    assert len(history) == 3
+
+
+def test_early_stopping_can_be_used_again():
+    stopping = EarlyStopping(2, monitor="val_loss")
+    assert len(overfit([stopping])[1]) == len(overfit([stopping])[1])
+
+
+def test_losses_should_fall_and_all_else_rise():
+    assert better("val_loss", 1.0, 2.0)
+    assert not better("val_loss", 2.0, 2.0)
+    assert better("val_accuracy", 0.9, 0.8)
+    assert not better("val_accuracy", 0.9, 0.89, 0.02)
+    assert better("val_accuracy", 0.0, None)
+
+
+def test_a_column_that_does_not_exist_is_named():
+    with pytest.raises(PellucidError, match=r"no column 'val_los'; did you mean 'val_loss'"):
+        overfit([EarlyStopping(2, monitor="val_los")])
+    with pytest.raises(PellucidError, match="at least 1 epoch"):
+        EarlyStopping(0)
+
+
+def test_a_checkpoint_holds_the_best_weights(tmp_path):
+    keep = KeepAll()
+    _, history = overfit([keep, Checkpoint(tmp_path / "best.safetensors", "val_loss")], epochs=20)
+    best = history["val_loss"].index(min(history["val_loss"]))
+    assert best < 19
+    assert Model.load(tmp_path / "best.safetensors").sha256() == keep.hashes[best]
+
+
+def test_a_checkpoint_without_a_monitor_holds_the_last_weights(tmp_path):
+    model, _ = overfit([Checkpoint(tmp_path / "last.safetensors", "")], epochs=5)
+    assert Model.load(tmp_path / "last.safetensors").sha256() == model.sha256()
+
+
+def test_csv_has_a_row_for_each_epoch_as_it_ends(tmp_path):
+    lengths = []
+
+    class Count(Callback):
+        def on_epoch_end(self, training, row):
+            lengths.append(len(read_csv(tmp_path / "m.csv")))
+
+    (tmp_path / "m.csv").write_text("from an earlier training\n")
+    log = CSVLog(tmp_path / "m.csv", tmp_path / "layers.csv")
+    history = small_mlp().fit(digits(), epochs=3, batch_size=50, callbacks=[log, Count()], verbose=False)
+    assert lengths == [1, 2, 3]
+    assert read_csv(tmp_path / "m.csv") == history.rows  # floats come back to the last bit
+    assert read_csv(tmp_path / "layers.csv") == history.layers
+
+
+def test_a_history_is_read_back_from_a_folder(tmp_path):
+    history = small_mlp().fit(digits(), epochs=2, batch_size=50, run=tmp_path / "run", verbose=False)
+    assert History.read(tmp_path / "run") == history
+    assert history["epoch"] == [1, 2]
+    with pytest.raises(PellucidError, match=r"no column 'acc'; known: epoch, step"):
+        history["acc"]
+    with pytest.raises(PellucidError, match=r"metrics\.csv cannot be read"):
+        History.read(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'"a\n', b"a\n\xff\n"])
+def test_a_damaged_csv_is_one_line(tmp_path, data):
+    (tmp_path / "m.csv").write_bytes(data)
+    with pytest.raises(PellucidError):
+        read_csv(tmp_path / "m.csv")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_shows_epochs_loss_metrics_speed_and_time_in_a_terminal():
+    screen = Terminal()
+    history = small_mlp().fit(
+        digits(), epochs=3, batch_size=10, validation=digits(300, 350), callbacks=[Progress(screen)], verbose=False
+    )
+    shown = screen.getvalue()
+    assert "epoch 3/3" in shown
+    assert f"loss {history.last['train_loss']:.4f}  val_accuracy {history.last['val_accuracy']:.4f}" in shown
+    assert f"{history.last['images_per_second']:,.0f} images/s" in shown
+    assert "0:00:00" in shown
+    assert "nan" not in shown
+
+
+def test_progress_is_quiet_elsewhere(capsys):
+    assert not sys.stderr.isatty()
+    small_mlp().fit(digits(), epochs=2, batch_size=10)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_terminal_is_given_back_when_training_fails():
+    class Fail(Callback):
+        def on_epoch_end(self, training, row):
+            raise ZeroDivisionError
+
+    screen = Terminal()
+    with pytest.raises(ZeroDivisionError):
+        small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[Progress(screen), Fail()], verbose=False)
+    assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 1  # the cursor is back

@@ -1,0 +1,75 @@
+"""Draw one forward and one backward pass: `python examples/one_sweep.py [PICTURE] [-o sweep.png]`.
+
+Without a picture it takes a digit of scikit-learn's, drawn larger. The model is the shipped `mnist-lenet`.
+"""
+
+import argparse
+import io
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from pellucid import Mode, Model, assets
+from pellucid.sweep import backward, forward
+from pellucid.tasks.pictures import read_picture
+
+ACROSS = 4  # maps in a row
+
+
+def mosaic(maps: Tensor) -> Tensor:
+    """Lay the maps (C, H, W), or a vector, side by side in one picture."""
+    if maps.dim() == 1:
+        width = -(-len(maps) // 12)
+        return torch.nn.functional.pad(maps, (0, 12 * width - len(maps)), value=torch.nan).view(12, width)
+    rows = -(-len(maps) // ACROSS)
+    blank = maps.new_full((rows * ACROSS - len(maps), *maps.shape[1:]), torch.nan)
+    framed = torch.nn.functional.pad(torch.cat([maps, blank]), (1, 1, 1, 1), value=torch.nan)
+    grid = framed.view(rows, ACROSS, *framed.shape[1:]).transpose(1, 2)
+    return grid.reshape(rows * framed.shape[1], ACROSS * framed.shape[2])
+
+
+def main() -> None:
+    """Run the network, and draw what went by."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("picture", nargs="?")
+    parser.add_argument("-o", "--out", default="sweep.png")
+    options = parser.parse_args()
+    model = Model.load(assets.pretrained_file("mnist-lenet"))
+    if options.picture is None:
+        drawn = Image.fromarray((load_digits().images[12] * 15.9).astype("uint8")).resize((160, 160), Image.BICUBIC)
+        file = io.BytesIO()
+        drawn.save(file, "PNG")
+        x = read_picture(model, file.getvalue(), "digit")[None]
+    else:
+        x = read_picture(model, options.picture)[None]
+
+    ahead: dict[str, Tensor] = {"": x}
+    back: dict[str, Tensor] = {}
+    y, cache = forward(model.net, model.params, x, Mode(), lambda path, layer, x, y, cache: ahead.update({path: y}))
+    label = int(y.argmax())
+    _, dy = model.loss(y, torch.tensor([(label + 1) % 10]))  # what would have to change to make it the next digit
+    dx, _ = backward(
+        model.net, model.params, cache, dy, watch=lambda path, layer, dy, dx, dparams: back.update({path: dy})
+    )
+    shown = [path for path in back if path and not path.startswith("flatten")][::-1]
+    figure = Figure((1.75 * (len(shown) + 1), 4.4), layout="constrained")
+    columns = [("input", x[0], dx[0]), *((path, ahead[path][0], back[path][0]) for path in shown)]
+    grid = figure.subplots(2, len(columns))
+    for column, (path, value, gradient) in enumerate(columns):
+        grid[0][column].imshow(mosaic(value), cmap="gray")
+        reach = float(gradient.abs().max()) or 1.0
+        grid[1][column].imshow(mosaic(gradient), cmap="RdBu_r", vmin=-reach, vmax=reach)
+        grid[0][column].set_title(f"{path}\n{'x'.join(map(str, value.shape))}", fontsize=9)
+        grid[1][column].set_title(f"largest {reach:.1e}", fontsize=8)
+        for axes in (grid[0][column], grid[1][column]):
+            axes.set_axis_off()
+    figure.suptitle(f"forward: it reads {label};   backward: the gradient towards {(label + 1) % 10}", fontsize=11)
+    figure.savefig(options.out, dpi=80)
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()

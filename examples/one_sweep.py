@@ -16,7 +16,7 @@ from pellucid import Mode, Model, assets
 from pellucid.sweep import backward, forward
 from pellucid.tasks.pictures import read_picture
 
-ACROSS = 4  # maps in a row
+SHOWN = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "relu3", "relu4", "dense3")
 
 
 def mosaic(maps: Tensor) -> Tensor:
@@ -24,11 +24,12 @@ def mosaic(maps: Tensor) -> Tensor:
     if maps.dim() == 1:
         width = -(-len(maps) // 12)
         return torch.nn.functional.pad(maps, (0, 12 * width - len(maps)), value=torch.nan).view(12, width)
-    rows = -(-len(maps) // ACROSS)
-    blank = maps.new_full((rows * ACROSS - len(maps), *maps.shape[1:]), torch.nan)
+    across = {1: 1, 6: 2}.get(len(maps), 4)
+    rows = -(-len(maps) // across)
+    blank = maps.new_full((rows * across - len(maps), *maps.shape[1:]), torch.nan)
     framed = torch.nn.functional.pad(torch.cat([maps, blank]), (1, 1, 1, 1), value=torch.nan)
-    grid = framed.view(rows, ACROSS, *framed.shape[1:]).transpose(1, 2)
-    return grid.reshape(rows * framed.shape[1], ACROSS * framed.shape[2])
+    grid = framed.view(rows, across, *framed.shape[1:]).transpose(1, 2)
+    return grid.reshape(rows * framed.shape[1], across * framed.shape[2])
 
 
 def main() -> None:
@@ -54,20 +55,21 @@ def main() -> None:
     dx, _ = backward(
         model.net, model.params, cache, dy, watch=lambda path, layer, dy, dx, dparams: back.update({path: dy})
     )
-    shown = [path for path in back if path and not path.startswith("flatten")][::-1]
-    figure = Figure((1.75 * (len(shown) + 1), 4.4), layout="constrained")
-    columns = [("input", x[0], dx[0]), *((path, ahead[path][0], back[path][0]) for path in shown)]
-    grid = figure.subplots(2, len(columns))
+    columns = [("input", x[0], dx[0]), *((path, ahead[path][0], back[path][0]) for path in SHOWN)]
+    figure = Figure((1.45 * len(columns), 4.6), layout="constrained")
+    grid = figure.subplots(2, len(columns), width_ratios=[1.2] * 7 + [0.9, 0.7, 0.35])
     for column, (path, value, gradient) in enumerate(columns):
         grid[0][column].imshow(mosaic(value), cmap="gray")
         reach = float(gradient.abs().max()) or 1.0
         grid[1][column].imshow(mosaic(gradient), cmap="RdBu_r", vmin=-reach, vmax=reach)
         grid[0][column].set_title(f"{path}\n{'x'.join(map(str, value.shape))}", fontsize=9)
-        grid[1][column].set_title(f"largest {reach:.1e}", fontsize=8)
+        grid[1][column].set_title(f"within ±{reach:.2g}", fontsize=8)
         for axes in (grid[0][column], grid[1][column]):
             axes.set_axis_off()
-    figure.suptitle(f"forward: it reads {label};   backward: the gradient towards {(label + 1) % 10}", fontsize=11)
-    figure.savefig(options.out, dpi=80)
+    figure.suptitle(
+        f"above: forward, it reads {label}   ·   below: backward, the gradient that would make it {(label + 1) % 10}"
+    )
+    figure.savefig(options.out, dpi=90)
     print(f"wrote {options.out}")
 
 

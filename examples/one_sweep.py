@@ -59,9 +59,9 @@ def main() -> None:
     figure = Figure((1.45 * len(columns), 4.6), layout="constrained")
     grid = figure.subplots(2, len(columns), width_ratios=[1.2] * 7 + [0.9, 0.7, 0.35])
     for column, (path, value, gradient) in enumerate(columns):
-        grid[0][column].imshow(mosaic(value), cmap="gray")
+        grid[0][column].imshow(mosaic(value).numpy(), cmap="gray")
         reach = float(gradient.abs().max()) or 1.0
-        grid[1][column].imshow(mosaic(gradient), cmap="RdBu_r", vmin=-reach, vmax=reach)
+        grid[1][column].imshow(mosaic(gradient).numpy(), cmap="RdBu_r", vmin=-reach, vmax=reach)
         grid[0][column].set_title(f"{path}\n{'x'.join(map(str, value.shape))}", fontsize=9)
         grid[1][column].set_title(f"within ±{reach:.2g}", fontsize=8)
         for axes in (grid[0][column], grid[1][column]):

@@ -26,24 +26,6 @@ def mlp() -> Layer:
     )
 
 
-def lenet() -> Layer:
-    """LeNet-5's shape with ReLU and max pooling."""
-    return Sequential(
-        conv1=Conv2d(6, 5, padding=2),
-        act1=ReLU(),
-        pool1=MaxPool2d(2),
-        conv2=Conv2d(16, 5),
-        act2=ReLU(),
-        pool2=MaxPool2d(2),
-        flatten=Flatten(),
-        dense1=Dense(120),
-        act3=ReLU(),
-        dense2=Dense(84),
-        act4=ReLU(),
-        dense3=Dense(10),
-    )
-
-
 def _block(channels: int, stride: int, same: bool) -> Layer:
     body = Sequential(
         conv1=Conv2d(channels, 3, stride, 1, bias=False),

@@ -53,7 +53,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class Figure:
-    """One peer on one job: seconds a step over the rounds, ratios to Pellucid's, bytes."""
+    """One peer on one job: seconds a step over the rounds, ratios to Pellucid's, bytes of process and of tensors."""
 
     peer: str
     variant: str
@@ -61,6 +61,7 @@ class Figure:
     seconds: list[float]
     ratios: list[float]
     memory: float
+    tensors: float
 
 
 def best(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, int]:
@@ -90,6 +91,8 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     }
     if images:
         tried["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
+    if job.precision == "bf16":
+        tried["PyTorch, float32"] = [("torch-float32", n) for n in threads]
     tried["Keras on JAX"] = [("keras", cores)]
     if job.network == "mlp":
         tried["scikit-learn"] = [("sklearn", n) for n in threads]
@@ -104,6 +107,7 @@ def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> l
             chosen[peer] = tried[0] if len(tried) == 1 else best(tried, name, job)
     workers = {peer: Worker(variant, name, threads) for peer, (variant, threads) in chosen.items()}
     memory = {peer: worker.ask("memory") for peer, worker in workers.items()}
+    tensors = {peer: worker.ask("tensors") for peer, worker in workers.items()}
     seconds: dict[str, list[float]] = {peer: [] for peer in workers}
     for worker in workers.values():
         worker.ask(str(job.steps))
@@ -121,6 +125,7 @@ def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> l
             taken,
             [theirs / mine for theirs, mine in zip(taken, ours, strict=True)],
             memory[peer],
+            tensors[peer],
         )
         for peer, taken in seconds.items()
     ]
@@ -140,7 +145,10 @@ def main() -> None:
         for figure in figures:
             micros, ratio = statistics.median(figure.seconds) * 1e6, statistics.median(figure.ratios)
             line = f"{name:17} {figure.peer:18} {figure.variant:19} {figure.threads} threads {micros:11.1f} us"
-            print(f"{line}  ratio {ratio:.3f}  {figure.memory / 2**20:8.1f} MiB", flush=True)
+            print(
+                f"{line}  ratio {ratio:.3f}  {figure.memory / 2**20:8.1f} MiB, tensors {figure.tensors / 2**20:.1f}",
+                flush=True,
+            )
         if not options.peers:
             results[name] = [vars(figure) for figure in figures]
     if not options.peers:

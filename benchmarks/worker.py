@@ -1,7 +1,8 @@
 """One peer in a process of its own, which waits for orders: `python -m benchmarks.worker PEER JOB THREADS`.
 
 Each line on standard input is a number of steps to run; each answer is the seconds they took. `memory` answers with
-the peak memory of a few steps above what the process held before its first one, in bytes.
+the peak memory of a few steps above what the process held before its first one, in bytes; `tensors` with the peak of
+what PyTorch's tensors take during a step beyond parameters and data, or 0 where the peer is not built on PyTorch.
 """
 
 import importlib
@@ -9,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.jobs import JOBS, Job
@@ -17,7 +19,7 @@ VARIANTS = {  # name: (channels-last, in place)
     "torch": (True, False),
     "torch-nchw": (False, False),
     "torch-inplace": (True, True),
-    "torch-inplace-nchw": (False, True),
+    "torch-float32": (True, False),  # beside a job in bfloat16
 }
 
 
@@ -25,6 +27,7 @@ def make(peer: str, job: Job) -> Callable[[int], None]:
     if peer in VARIANTS:
         from benchmarks.peers import torch_peer
 
+        job = replace(job, precision="float32") if peer == "torch-float32" else job
         return torch_peer.make(job, *VARIANTS[peer])
     module = importlib.import_module(f"benchmarks.peers.{peer}_peer")
     run: Callable[[int], None] = module.make(job)
@@ -37,6 +40,22 @@ def status(field: str) -> int:
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise SystemExit(f"this kernel reports no {field}")
+
+
+def tensor_peak(run: Callable[[int], None]) -> float:
+    """Return the most bytes that tensors made during one step take at one time."""
+    from torch.profiler import profile
+
+    run(1)
+    with profile(profile_memory=True) as seen:
+        run(1)
+    assert seen.profiler is not None
+    changes = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    taken = peak = 0
+    for change in sorted(changes, key=lambda event: event.start_ns()):
+        taken += change.nbytes()
+        peak = max(peak, taken)
+    return float(peak)
 
 
 def main() -> None:
@@ -54,6 +73,8 @@ def main() -> None:
             Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
             run(min(3, job.steps * 3))
             answer = float(status("VmHWM") - before)
+        elif order == "tensors":
+            answer = tensor_peak(run) if peer in VARIANTS or peer == "pellucid" else 0.0
         else:
             start = time.perf_counter()
             run(int(order))

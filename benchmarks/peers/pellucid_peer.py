@@ -9,6 +9,7 @@ from benchmarks import networks
 from benchmarks.jobs import Job
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.models import lenet
 from pellucid.optim import SGD
 from pellucid.train.allocator import memory_kept
 from pellucid.train.step import Step
@@ -17,7 +18,7 @@ from pellucid.train.step import Step
 def network(name: str) -> Layer:
     if name.startswith("resnet20-"):
         return networks.resnet20(int(name.removeprefix("resnet20-")))
-    return {"mlp": networks.mlp, "lenet": networks.lenet, "vgg16": networks.vgg16}[name]()
+    return {"mlp": networks.mlp, "lenet": lenet, "vgg16": networks.vgg16}[name]()
 
 
 def make(job: Job) -> Callable[[int], None]:

@@ -44,22 +44,12 @@ def map_tree(f: Callable[[Tensor], Tensor], params: Params) -> Params:
     return {name: map_tree(f, value) if isinstance(value, dict) else f(value) for name, value in params.items()}
 
 
-def leaves_like(params: Params, dparams: Params) -> list[Tensor]:
-    """Return the leaves of `dparams` in the order that `params` has them.
-
-    `dparams` may lack some (running statistics have no gradient) and may be in any order (the sweep goes backward).
-    """
-    leaves: list[Tensor] = []
-    for name, value in params.items():
-        if name in dparams:
-            if isinstance(value, dict):
-                leaves += leaves_like(value, dparams[name])
-            else:
-                leaves.append(dparams[name])
-    return leaves
-
-
-def paths_like(params: Params, dparams: Params) -> list[str]:
-    """Return the paths of what `leaves_like` returns."""
-    given = flatten(dparams)
-    return [path for path in flatten(params) if path in given]
+def leaves(tree: Params, found: list[Tensor] | None = None) -> list[Tensor]:
+    """Return the tensors of a nested dict in its own order, behind those in `found`."""
+    found = [] if found is None else found
+    for value in tree.values():
+        if type(value) is dict:
+            leaves(value, found)
+        else:
+            found.append(value)
+    return found

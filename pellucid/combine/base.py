@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
@@ -69,11 +67,15 @@ def copy_cache(cache: Cache) -> Cache:
     return cache
 
 
-def add_up(total: Tensor | None, part: Tensor | None) -> Tensor | None:
-    """Sum gradients that arrive at one value from several sides; None is no gradient."""
+def add_up(total: Any, part: Any) -> Any:
+    """Sum gradients that arrive at one value from several sides, tuples part by part; None is no gradient."""
     if total is None:
         return part
-    return total if part is None else total + part
+    if part is None:
+        return total
+    if isinstance(total, tuple):
+        return tuple(add_up(one, other) for one, other in zip(total, part, strict=True))
+    return total + part
 
 
 def add_up_tree(total: Params, part: Params) -> Params:

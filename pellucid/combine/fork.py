@@ -19,7 +19,7 @@ class Fork(Combinator):
 
     heads: dict[str, Layer]
 
-    def __init__(self, *unnamed: Layer, **named: Layer) -> None:
+    def __init__(self, /, *unnamed: Layer, **named: Layer) -> None:
         object.__setattr__(self, "heads", name_children("Fork", unnamed, named))
 
     @property

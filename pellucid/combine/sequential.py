@@ -19,7 +19,7 @@ class Sequential(Combinator):
 
     children: dict[str, Layer]
 
-    def __init__(self, *unnamed: Layer, **named: Layer) -> None:
+    def __init__(self, /, *unnamed: Layer, **named: Layer) -> None:
         object.__setattr__(self, "children", name_children("Sequential", unnamed, named))
 
     @property

@@ -62,10 +62,6 @@ class Dataset:
         """Return the number of examples."""
         return len(self.y)
 
-    def float_batch(self, indices: Tensor) -> Tensor:
-        """Return the images at `indices` as float32 (n, C, H, W)."""
-        return float_images(self.x.index_select(0, indices))
-
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
         """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
         i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)

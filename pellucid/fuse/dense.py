@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.dense import Dense, DenseCache
 
-# Below this width of the output, BLAS works on Wxᵀ up to 1.7 times as fast as on xWᵀ (docs/benchmarks.md).
+# Below this width of the output, oneMKL works on Wxᵀ up to 1.7 times as fast as on xWᵀ (128 x 784 by 784 x 30).
 NARROW = 64
 MANY_ROWS = 16
 

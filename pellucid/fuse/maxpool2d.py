@@ -2,23 +2,16 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape, memory_format, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, like, memory_format, pair
 from pellucid.layers.maxpool2d import MaxPool2d, MaxPool2dCache
 
 _forward = torch.ops.aten.max_pool2d_with_indices.default
 _backward = torch.ops.aten.max_pool2d_with_indices_backward.default
-
-
-class SwitchesCache(NamedTuple):
-    """What FusedMaxPool2d keeps: where each maximum stood, and the input's shape."""
-
-    switches: Tensor
-    shape: torch.Size
 
 
 @dataclass(frozen=True)
@@ -36,16 +29,16 @@ class FusedMaxPool2d(Layer):
         """Return no parameters and the shape that pooling leaves."""
         return self.layer.init(shape, rng)
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, SwitchesCache]:
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache]:
         """Compute the maximum over each window."""
         y, switches = _forward(x, *self._window)
-        return y, SwitchesCache(switches, x.shape)
+        return y, MaxPool2dCache(switches, like(x))
 
-    def backward(self, params: Params, cache: SwitchesCache, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Send each dy to where the maximum stood."""
-        switches, shape = cache
         if dy.device.type == "mps":  # whose kernel does not go by the switches; the layer knows what to do
-            return self.layer.backward(params, MaxPool2dCache(switches, dy.new_zeros(()).expand(shape)), dy)
+            return self.layer.backward(params, cache, dy)
+        switches, x = cache
         form = memory_format(switches)
-        shape_only = torch.empty(shape, dtype=dy.dtype, device=dy.device, memory_format=form)
+        shape_only = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=form)
         return _backward(dy, shape_only, *self._window, switches), {}

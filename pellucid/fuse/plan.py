@@ -46,7 +46,7 @@ def fuse(net: Layer, rate: Rate | None = None) -> Layer:
     `rate`, each Dense whose parameters are used once learns in the sweep by plain gradient descent and returns no
     gradients. Paths and params stay; caches differ, so that rules and traces use the network as it was written.
     """
-    return _fuse(net, own_dy=True, need_dx=False, rate=rate)
+    return _fuse(net, own_dy=False, need_dx=False, rate=rate)
 
 
 def _fuse(layer: Layer, own_dy: bool, need_dx: bool, rate: Rate | None) -> Layer:
@@ -139,7 +139,7 @@ def owns_parameters(layer: Layer) -> bool:
 def new_output(layer: Layer) -> bool:
     """Tell whether the output of `layer` is new memory that no cache holds."""
     if isinstance(layer, Sequential):
-        return bool(layer.children) and new_output(list(layer.children.values())[-1])
+        return bool(layer.children) and new_output(list(_pool_first(layer.children).values())[-1])
     if isinstance(layer, Parallel):
         return isinstance(layer.merge, Add)
     return isinstance(layer, NEW_OUTPUT)
@@ -148,7 +148,7 @@ def new_output(layer: Layer) -> bool:
 def new_dx(layer: Layer) -> bool:
     """Tell whether the dx that `layer` returns is new memory."""
     if isinstance(layer, Sequential):
-        return bool(layer.children) and new_dx(next(iter(layer.children.values())))
+        return bool(layer.children) and new_dx(next(iter(_pool_first(layer.children).values())))
     if isinstance(layer, Parallel):
         return len(layer.branches) > 1
     return isinstance(layer, NEW_MEMORY)

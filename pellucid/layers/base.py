@@ -30,10 +30,12 @@ class Layer(ABC):
     """One step of a network: a frozen value that holds hyperparameters only, stored as given.
 
     `buffers` names the entries of its params that are running statistics: updated in place by a forward pass in
-    training mode, and absent from dparams.
+    training mode, and absent from dparams. `decayed` names those that regularizers act on: weights that multiply
+    inputs, no biases and no scales.
     """
 
     buffers: ClassVar[tuple[str, ...]] = ()
+    decayed: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:

@@ -1,7 +1,7 @@
 """The convolution over images."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class Conv2d(Layer):
     of an odd total the extra row and column come last.
     Source: LeCun et al. 1989; the arithmetic is Dumoulin and Visin 2016, relationship 6.
     """
+
+    decayed: ClassVar[tuple[str, ...]] = ("weight",)
 
     filters: int
     kernel: int | tuple[int, int]

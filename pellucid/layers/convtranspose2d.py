@@ -1,7 +1,7 @@
 """The transposed convolution."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class ConvTranspose2d(Layer):
     `weight` is (C, filters / groups, kH, kW), `bias` is (filters,).
     Source: Zeiler et al. 2010; the arithmetic is Dumoulin and Visin 2016, relationship 14.
     """
+
+    decayed: ClassVar[tuple[str, ...]] = ("weight",)
 
     filters: int
     kernel: int | tuple[int, int]

@@ -1,7 +1,7 @@
 """The fully connected layer."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class Dense(Layer):
     x is (N, ..., n_in), y is (N, ..., units); `weight` is (units, n_in), `bias` is (units,).
     Source: Rumelhart, Hinton and Williams 1986; the backward pass is Nielsen 2015, equations BP2 to BP4.
     """
+
+    decayed: ClassVar[tuple[str, ...]] = ("weight",)
 
     units: int
     bias: bool = True

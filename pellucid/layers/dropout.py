@@ -12,9 +12,10 @@ from pellucid.layers.checks import within
 
 
 class DropoutCache(NamedTuple):
-    """What Dropout keeps: what each value was multiplied by, 0 or 1 / (1 - rate); in evaluation mode all 1."""
+    """What Dropout keeps: which values passed, and what they were multiplied by, 1 / (1 - rate) or 1 in evaluation."""
 
-    mask: Tensor
+    mask: Tensor  # bool, of x's shape
+    scale: Tensor  # one number
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,17 @@ class Dropout(Layer):
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DropoutCache]:
-        """Compute y = x m, each m being 1 / (1 - rate) with probability 1 - rate, else 0."""
+        """Compute y = x m / (1 - rate), each m being 1 with probability 1 - rate, else 0."""
         if not mode.train:
-            return x, DropoutCache(x.new_ones(()).expand(x.shape))  # ones that take the memory of one number
+            everywhere = torch.ones((), dtype=torch.bool, device=x.device).expand(x.shape)  # the memory of one number
+            return x, DropoutCache(everywhere, x.new_ones(()))
         if mode.rng is None:
             raise PellucidError("Dropout draws at random in training mode; give it Mode(train=True, rng=generator)")
         draws = torch.rand(x.shape, generator=mode.rng, device=mode.rng.device)  # in [0, 1)
-        mask = (draws >= self.rate).to(x.device, x.dtype) / (1 - self.rate)
-        return x * mask, DropoutCache(mask)
+        mask = (draws >= self.rate).to(x.device)
+        scale = x.new_tensor(1 / (1 - self.rate))
+        return x * mask * scale, DropoutCache(mask, scale)
 
     def backward(self, params: Params, cache: DropoutCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = dy m."""
-        return dy * cache.mask, {}
+        """Compute dx = dy m / (1 - rate)."""
+        return dy * cache.mask * cache.scale, {}

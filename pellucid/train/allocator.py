@@ -17,8 +17,8 @@ def memory_kept() -> Iterator[None]:
     """Keep freed memory in the process while the context lasts, and give it back at the end.
 
     glibc hands large blocks back to the kernel when they are freed, and the kernel clears each page when it is
-    taken again: with activations of tens of MB that costs more than the arithmetic on them (docs/benchmarks.md).
-    Other C libraries are left as they are.
+    taken again: with activations of tens of MB that can cost more than the arithmetic on them. Other C libraries
+    are left as they are.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

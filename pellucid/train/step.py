@@ -5,24 +5,26 @@ from torch import Tensor
 
 from pellucid.combine.base import join, walk
 from pellucid.fuse import Rate, fuse
+from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, weight_paths
+from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.optim.regularizers import L2
 from pellucid.sweep import backward
 from pellucid.train.precision import HalfCopy, to_float32, usable_precision
-from pellucid.tree import flatten
+from pellucid.tree import flatten, leaves
 
 
 class Step:
     """What one training step needs, resolved once: `step(x, target, lr)` learns from one batch.
 
     The network runs in its fused form over the same parameters, which are updated in place; 4-d weights are laid
-    out channels-last. `regularizers` act on what `weight_paths` names, with `examples` as their n; `clip` limits
+    out channels-last. `regularizers` act on what layers call `decayed`, with `examples` as their n; `clip` limits
     the joint norm of all gradients. `paths` and `weights` are all that is learned; `state` is the optimizer's.
 
-    Under plain SGD with nothing between sweep and update, Dense layers learn in the sweep itself. Whatever must see
-    all gradients first (clipping, another optimizer, the sum over machines) takes them from `gradients`.
+    Under plain SGD with nothing between sweep and update, Dense layers learn in the sweep itself. What must see all
+    gradients first (clipping, another optimizer, one day the sum over machines) turns that off, and then `gradients`
+    returns them all.
     """
 
     def __init__(
@@ -59,8 +61,12 @@ class Step:
         self._limits = [wish for wish in regularizers if isinstance(wish, MaxNorm)]
         self._order: list[int] | None = None  # of the sweep's gradients, by place in `_rest`
         self._rest = self.weights  # what is not learned in the sweep
-        self._heavy: list[int] = []  # the places in `_rest` that regularizers act on
-        self._bounded = [flat[path] for path in weight_paths(flat)]
+        self._zeros: list[Tensor] = []  # gradients of what no output depends on
+        self._by_path = dict(zip(self.paths, self.weights, strict=True))
+        self._decayed = owned(net)
+        self._heavy: list[int] = []  # the places of `_decayed` in `_rest`
+        units = owned(net, (Dense, Conv2d))  # whose weights have a unit along the first axis
+        self._bounded = [weight for path, weight in self._by_path.items() if path in units]
 
     def __call__(self, x: Tensor, target: Tensor, lr: float, rng: torch.Generator | None = None) -> Tensor:
         """Learn from one batch, and return the loss before the update."""
@@ -98,30 +104,30 @@ class Step:
             self._order = self._align(dparams)
         if not self._order:
             return value, []
-        swept = leaves(dparams, [])
+        swept = leaves(dparams) + self._zeros
         grads = [swept[place] for place in self._order]
         return value, to_float32(grads) if self._half is not None else grads
 
     def _align(self, dparams: Params) -> list[int]:
-        """Return the order that brings the gradients, last layer first, into that of the weights they belong to."""
+        """Return the order that brings the gradients, last layer first, into that of the weights they belong to.
+
+        What has none because no output depends on it gets zeros, so that optimizers see the same weights each time.
+        """
         places = {path: place for place, path in enumerate(flatten(dparams))}
+        if self._rate is None:  # else what is missing has learned in the sweep
+            dead = [path for path in self.paths if path not in places]
+            places |= {path: len(places) + place for place, path in enumerate(dead)}
+            self._zeros = [torch.zeros_like(self._by_path[path]) for path in dead]
         rest = [path for path in self.paths if path in places]
-        weights = dict(zip(self.paths, self.weights, strict=True))
-        self._rest = [weights[path] for path in rest]
-        heavy = set(weight_paths(weights))
-        self._heavy = [place for place, path in enumerate(rest) if path in heavy]
+        self._rest = [self._by_path[path] for path in rest]
+        self._heavy = [place for place, path in enumerate(rest) if path in self._decayed]
         self._wishes = self._wishes if self._heavy else []
         return [places[path] for path in rest]
 
 
-def leaves(tree: Params, found: list[Tensor]) -> list[Tensor]:
-    """Append the tensors of a nested dict, in its own order, and return all found."""
-    for value in tree.values():
-        if type(value) is dict:
-            leaves(value, found)
-        else:
-            found.append(value)
-    return found
+def owned(net: Layer, kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:
+    """Return the paths of what regularizers act on, in layers of these kinds."""
+    return {join(path, name) for path, layer in walk(net) if isinstance(layer, kinds) for name in layer.decayed}
 
 
 def channels_last(params: Params) -> None:

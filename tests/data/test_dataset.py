@@ -23,7 +23,7 @@ def test_uint8_images_are_kept_and_float_batches_are_a_255th():
     assert data.x.dtype == torch.uint8
     assert data.classes == ("a", "b", "c")
     assert len(data) == 6
-    batch = data.float_batch(torch.tensor([4, 1]))
+    batch = float_images(data.x[[4, 1]])
     np.testing.assert_array_equal(batch.numpy(), x[[4, 1]].astype(np.float32) / np.float32(255))
 
 

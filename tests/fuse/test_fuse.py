@@ -97,11 +97,13 @@ def vision_networks(draw: Any) -> Layer:
         elif kind == "average":
             children.append(AvgPool2d(3, 1, 1))
         else:
-            ends = draw(st.lists(POINTWISE, max_size=2))
+            ends = draw(st.lists(POINTWISE, max_size=2)) + draw(st.sampled_from([[], [ReLU(), MaxPool2d(1)]]))
             starts = draw(st.lists(POINTWISE, max_size=1))
             body = Sequential(*starts, Conv2d(3, 3, padding=1), *ends)
             skip = draw(st.sampled_from([Identity(), ReLU(), Conv2d(3, 1), Sequential(BatchNorm(), ReLU())]))
             children += [Conv2d(3, 1), Parallel(draw(st.permutations([skip, body])), Add())]
+        if draw(st.booleans()):  # what is nested must be the same as what is not
+            children = [Sequential(*children)]
     if draw(st.booleans()):
         children.append(AdaptiveAvgPool2d(draw(st.sampled_from([1, 2]))))
     return Sequential(*children, Flatten(), *draw(st.lists(POINTWISE, max_size=1)), Dense(3), draw(POINTWISE))

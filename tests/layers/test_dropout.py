@@ -46,4 +46,10 @@ def test_evaluation_hands_on_x_and_dy() -> None:
     y, cache = Dropout(0.9).forward({}, x, Mode())
     assert torch.equal(y, x)
     assert torch.equal(Dropout(0.9).backward({}, cache, dy)[0], dy)
-    assert cache.mask.untyped_storage().nbytes() == x.element_size()
+    assert cache.mask.untyped_storage().nbytes() == 1
+
+
+def test_the_mask_takes_a_byte_a_value() -> None:
+    x = torch.randn(3, 4, dtype=torch.float64)
+    _, cache = Dropout(0.9).forward({}, x, training(1))
+    assert cache.mask.untyped_storage().nbytes() == x.numel()

@@ -8,15 +8,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pellucid.combine import Parallel, Sequential
+from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.errors import PellucidError
-from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    Add,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    Identity,
+    LayerNorm,
+    MaxPool2d,
+    ReLU,
+)
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.optim import SGD, Adam, MaxNorm, Momentum, Optimizer
 from pellucid.optim.regularizers import L1, L2, Regularizer
 from pellucid.train import precision
-from pellucid.train.step import Step
+from pellucid.train.step import Step, owned
 from pellucid.tree import flatten, map_tree
 
 EXAMPLES = 50
@@ -221,3 +233,19 @@ def test_an_unknown_precision_is_named() -> None:
     net, params = drawn()
     with pytest.raises(PellucidError, match="did you mean 'bf16'"):
         Step(net, copy.deepcopy(params), SoftmaxCrossEntropy(), SGD(0.1), examples=1, precision="bf61")
+
+
+def test_what_no_output_depends_on_stays_as_it_is() -> None:
+    nodes = {"used": (Dense(3), "input"), "dead": (Dense(4), "input")}
+    net = Graph(nodes, ("used",))
+    params, _ = net.init((5,), torch.Generator().manual_seed(0))
+    before = params["dead"]["weight"].clone()
+    step = Step(net, params, SoftmaxCrossEntropy(), Adam(0.01), examples=4)
+    for _ in range(3):
+        step(torch.randn(4, 5), torch.tensor([0, 1, 2, 0]), 0.01)
+    assert torch.equal(params["dead"]["weight"], before)
+
+
+def test_scales_of_normalization_are_not_regularized() -> None:
+    net = Sequential(conv=Conv2d(4, 3), norm=LayerNorm(), up=ConvTranspose2d(2, 3), flatten=Flatten(), dense=Dense(3))
+    assert owned(net) == {"conv.weight", "up.weight", "dense.weight"}

@@ -1,0 +1,35 @@
+"""Values that are tuples, read by several layers: their gradients add up part by part."""
+
+import pytest
+import torch
+
+from pellucid.combine import Fork, Graph, Parallel, Sequential
+from pellucid.layers import Add, Concat, Dense, Layer, Multiply
+from tests.oracle import Sample, autograd, difference, leaves, ours
+
+TWICE = Parallel({"sum": Add(), "product": Multiply()}, Concat())
+NETWORKS = {
+    "parallel": Sequential(fork=Fork(a=Dense(4), b=Dense(4)), twice=TWICE),
+    "graph": Graph(
+        {
+            "fork": (Fork(a=Dense(4), b=Dense(4)), "input"),
+            "sum": (Add(), "fork"),
+            "product": (Multiply(), "fork"),
+            "out": (Concat(), "sum", "product"),
+        },
+        ("out",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_tuple_with_two_readers(name: str) -> None:
+    net: Layer = NETWORKS[name]
+    sample = Sample(net, (3,))
+    params, x = sample.inputs(5)
+    _, dy, dx, dparams = ours(net, params, x, sample.mode())
+    _, wanted_dx, wanted = autograd(net, params, x, sample.mode(), dy)
+    assert torch.is_tensor(x)
+    assert dparams.keys() == wanted.keys()
+    for path, leaf in {**leaves(wanted_dx), **wanted}.items():
+        assert difference({**dx, **dparams}[path], leaf) < 1e-12, path

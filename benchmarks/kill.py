@@ -8,6 +8,7 @@ kills are spent. The result is printed, and the exit status is 1 if a hash diffe
 import argparse
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,8 +57,8 @@ def main() -> int:
                     process.send_signal(signal.SIGKILL)
                     process.communicate()
                     kills += 1
-                if not begun and not (run / "recipe.toml").exists() and run.exists():
-                    run.rmdir()  # killed between the folder and its first file
+                if not begun and not (run / "recipe.toml").exists():
+                    shutil.rmtree(run, ignore_errors=True)  # killed between the folder and its first file
             hashes.append(finished(run))
             print(f"{kills} kills, run {number} ended in {hashes[-1]}", flush=True)
     same = all(found == wanted for found in hashes)

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import __version__, assets
+from pellucid.train.runs import processor
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, TABLE = ROOT / "docs/results.json", ROOT / "docs/results.md"
@@ -74,8 +74,8 @@ def record(name: str, seed: int, found: dict[str, Any]) -> None:
     with stored() as results:
         entry = results.get(name, {})
         seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}
-        seeds[str(seed)] = {key: found[key] for key in keep} | {"wall": round(found["wall"], 1)}
-        results[name] = {"recipe_sha256": recipe, "measured": measured(), "seeds": dict(sorted(seeds.items()))}
+        seeds[str(seed)] = {key: found[key] for key in keep} | {"wall": round(found["wall"], 1)} | measured()
+        results[name] = {"recipe_sha256": recipe, "seeds": dict(sorted(seeds.items()))}
 
 
 @contextmanager
@@ -96,15 +96,12 @@ def measured() -> dict[str, Any]:
     """Return what the numbers were measured with."""
     import torch
 
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     cores = len(os.sched_getaffinity(0))
     return {
         "date": time.strftime("%Y-%m-%d"),
         "pellucid": __version__,
         "torch": str(torch.__version__),
-        "cpu": cpu,
+        "cpu": processor(),
         "cores": cores,
     }
 
@@ -123,7 +120,9 @@ def row(name: str, entry: dict[str, Any]) -> str:
     accuracies = [100 * one["accuracy"] for one in runs]
     wall = statistics.mean(one["wall"] for one in runs)
     spread = f"{statistics.stdev(accuracies):.2f}" if len(runs) > 1 else "-"
-    about = entry["measured"]
+    machines = [
+        f"{one['date']}, {one['pellucid']}, torch {one['torch']}, {one['cores']} cores of {one['cpu']}" for one in runs
+    ]
     cells = [
         name,
         f"`pellucid train {name} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
@@ -134,7 +133,7 @@ def row(name: str, entry: dict[str, Any]) -> str:
         f"{statistics.mean(one['loss'] for one in runs):.5f}",
         str(len(runs)),
         f"{wall / 60:.1f} min" if wall >= 60 else f"{wall:.0f} s",
-        f"{about['date']}, {about['pellucid']}, torch {about['torch']}, {about['cores']} cores of {about['cpu']}",
+        "; ".join(dict.fromkeys(machines)),
     ]
     return f"| {' | '.join(cells)} |"
 

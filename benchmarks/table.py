@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 from benchmarks.jobs import JOBS
+from pellucid.train.runs import processor
 
 # What issue and design ask for against PyTorch: (speed at least, peak memory at most)
 TARGETS: dict[str, tuple[float, float]] = {
@@ -41,7 +42,7 @@ def write_table(results: dict[str, list[dict[str, Any]]]) -> str:
         HEAD.format(
             day=date.today().isoformat(),
             cores=f"{max(f['threads'] for rows in results.values() for f in rows)} cores",
-            processor=_processor(),
+            processor=processor(),
             python=platform.python_version(),
             versions=versions,
         )
@@ -94,14 +95,3 @@ def _bytes(taken: float, ours: float, is_ours: bool) -> str:
 
 def _time(seconds: float) -> str:
     return f"{seconds * 1e6:,.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:,.2f} ms"
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except FileNotFoundError:
-        pass  # no Linux: the platform's own word has to do
-    return platform.processor() or platform.machine()

@@ -91,7 +91,6 @@ REFUSED = {
     "children that are no layers": {"type": "Sequential", "children": {"a": 3}},
     "children in a list": {"type": "Sequential", "children": [DENSE]},
     "a dot in a name": {"type": "Sequential", "children": {"a.b": DENSE}},
-    "children called self": {"type": "Sequential", "children": {"self": DENSE}},
     "a loss as a child": {"type": "Sequential", "children": {"a": {"type": "Quadratic"}}},
     "a node without a layer": {"type": "Graph", "nodes": {"a": []}, "outputs": ["a"]},
     "a node that reads nothing known": {"type": "Graph", "nodes": {"a": [DENSE, "b"]}, "outputs": ["a"]},

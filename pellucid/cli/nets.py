@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,7 @@ class Net:
     params: Params
     loss: Loss
     input_shape: Shape
-    outputs: int
+    output_shape: Any  # a tuple of shapes for several outputs
 
 
 def open_net(what: str, settings: list[str], data: str | None) -> Net:
@@ -34,7 +35,7 @@ def open_net(what: str, settings: list[str], data: str | None) -> Net:
         shape = input_shape(recipe.data, data)
         check_network(recipe, net, shape)
         params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))
-        return Net(net, params, recipe.build("loss"), shape, out[0])
+        return Net(net, params, recipe.build("loss"), shape, out)
     if settings:
         raise PellucidError(f"{what} is no recipe, so {settings[0]!r} changes nothing; give only a recipe settings")
     known = sorted({*assets.recipe_names(), *assets.pretrained_names()})
@@ -42,7 +43,7 @@ def open_net(what: str, settings: list[str], data: str | None) -> Net:
         hint = nearest(what, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no model or recipe {what!r}{hint}")
     model = open_model(what)
-    return Net(model.net, model.params, model.loss, model.input_shape, model.output_shape[0])
+    return Net(model.net, model.params, model.loss, model.input_shape, model.output_shape)
 
 
 def _is_recipe(what: str, settings: list[str]) -> bool:

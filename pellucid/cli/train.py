@@ -19,13 +19,13 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the result on the test images and where everything is."""
     from pellucid.cli.results import show
-    from pellucid.train.job import resume, train_recipe
+    from pellucid.train.job import resume_runs, train_recipe
     from pellucid.train.recipe import load_recipe, parse_overrides
 
     if args.resume is not None:
         if args.recipe is not None:
             raise PellucidError(f"--resume goes on by the run's own recipe; leave out {args.recipe!r}")
-        show([resume(args.resume, data=args.data, progress=not args.json)], args.json)
+        show(resume_runs(args.resume, data=args.data, progress=not args.json), args.json)
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")

@@ -34,7 +34,10 @@ def handle(args: argparse.Namespace) -> int:
     it = open_net(args.what, args.settings, args.data)
     draw = torch.Generator().manual_seed(0)
     x = torch.rand(args.batch, *it.input_shape, generator=draw)
-    target = torch.randint(max(2, it.outputs), (args.batch,), generator=draw)
+    outputs = it.output_shape
+    if not outputs or not isinstance(outputs[0], int):
+        raise PellucidError(f"{args.what} has several outputs, {outputs}, and no loss for them all; see Model.verify")
+    target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=draw)
     table = verify(it.net, it.params, x, target, it.loss, samples=args.samples)
     if args.json:
         emit({"what": args.what, **table.to_json()})

@@ -8,9 +8,8 @@ from torch import Tensor
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.dense import Dense, DenseCache
 
-# Below this width of the output, oneMKL works on Wxᵀ up to 1.7 times as fast as on xWᵀ (128 x 784 by 784 x 30).
-NARROW = 64
-MANY_ROWS = 16
+# From a wide input to a narrow output, oneMKL works on Wxᵀ up to 1.7 times as fast as on xWᵀ (measured on 784 to 30).
+NARROW, WIDE, MANY_ROWS = 64, 256, 16
 
 
 @dataclass
@@ -42,8 +41,9 @@ class FusedDense(Layer):
         return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
-        """Compute y = x Wᵀ + b; narrow outputs as (W xᵀ + b)ᵀ."""
-        if self.layer.units < NARROW and x.dim() == 2 and x.shape[0] >= MANY_ROWS and self.layer.bias:
+        """Compute y = x Wᵀ + b; narrow outputs of wide inputs as (W xᵀ + b)ᵀ."""
+        narrow = self.layer.units < NARROW and self.layer.bias
+        if narrow and x.dim() == 2 and x.shape[0] >= MANY_ROWS and x.shape[1] >= WIDE:
             return torch.addmm(params["bias"].unsqueeze(1), params["weight"], x.t()).t(), DenseCache(x)
         return self.layer.forward(params, x, mode)
 

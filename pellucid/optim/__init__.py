@@ -7,7 +7,7 @@ from pellucid.optim.base import Optimizer, State, pack, unpack
 from pellucid.optim.clip import clip_by_norm, clip_by_value
 from pellucid.optim.momentum import Momentum
 from pellucid.optim.nesterov import Nesterov
-from pellucid.optim.regularizers import REGULARIZERS, MaxNorm, Regularizer, weight_paths
+from pellucid.optim.regularizers import REGULARIZERS, MaxNorm, Regularizer
 from pellucid.optim.rmsprop import RMSprop
 from pellucid.optim.schedules import SCHEDULES, Progress, Schedule
 from pellucid.optim.sgd import SGD
@@ -43,5 +43,4 @@ __all__ = [
     "clip_by_value",
     "pack",
     "unpack",
-    "weight_paths",
 ]

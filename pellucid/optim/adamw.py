@@ -11,9 +11,9 @@ from pellucid.optim.base import Optimizer, State, check_range, zeros
 
 @dataclass(frozen=True)
 class AdamW(Optimizer):
-    """w ← (1 - lr weight_decay) w, then a step of Adam.
+    """w ← (1 - lr weight_decay) w, then a step of Adam: `decay` of the weights, then `update` of all parameters.
 
-    Only parameters of two dimensions and more decay: weights do, biases and the scales of normalisation do not.
+    Weights decay, biases and the scales of normalisation do not.
     Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
     """
 
@@ -34,8 +34,10 @@ class AdamW(Optimizer):
         return {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
-        """Take one step."""
-        weights = [param for param in params if param.dim() >= 2]
+        """Take the step of Adam."""
+        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon)
+
+    def decay(self, weights: list[Tensor], lr: float) -> None:
+        """Multiply each weight by 1 - lr weight_decay."""
         if weights:
             foreach.mul_(weights, 1 - lr * self.weight_decay)
-        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon)

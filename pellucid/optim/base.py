@@ -34,6 +34,12 @@ class Optimizer(ABC):
         Parameters and gradients are in the same order, of the same shapes, in float32 or float64.
         """
 
+    def decay(self, weights: list[Tensor], lr: float) -> None:  # noqa: B027
+        """Shrink, in place and before `update`, those parameters that layers call `decayed`: weight decay.
+
+        An optimizer sees tensors only, and no shape tells a weight from the scale of a normalisation.
+        """
+
 
 def zeros(params: list[Tensor]) -> list[Tensor]:
     """Return a tensor of zeros like each parameter."""

@@ -9,11 +9,12 @@ from pellucid.optim import foreach
 def clip_by_norm(grads: list[Tensor], limit: float) -> Tensor:
     """Scale all gradients together, in place, so that their joint norm is at most `limit`; return the norm before.
 
-    Where the norm overflows, gradients of 0 or NaN are left, as by PyTorch: look at what is returned.
+    A norm that is not finite leaves gradients of NaN, so that the weights show it: PyTorch's clip_grad_norm_ leaves
+    0 where a finite gradient's norm overflows, and training would stand still in silence.
     Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
     """
     norm = torch.stack(foreach.norm(grads)).norm()
-    foreach.mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0))
+    foreach.mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0) + (norm - norm))  # the difference is 0 or NaN
     return norm
 
 

@@ -59,13 +59,13 @@ class Checkpoint:
             setattr(training, name, self.progress[name])
         training.history = History(self.progress["rows"], self.progress["layers"])
         unpack(step.state, step.paths, tensors_of(self.tensors, OPTIMIZER))
-        names, states = _names(callbacks), self.progress["callbacks"]
-        if list(states) != names:
+        named, states = _remembering(callbacks), self.progress["callbacks"]
+        if list(states) != list(named):
             raise PellucidError(
                 f"{self.path} was begun with the callbacks {', '.join(states) or 'none'}, not "
-                f"{', '.join(names) or 'none'}; resume with the same, in the same order"
+                f"{', '.join(named) or 'none'}; resume with the same, in the same order"
             )
-        for name, callback in zip(names, callbacks, strict=True):
+        for name, callback in named.items():
             callback.load_state_dict({**states[name], **tensors_of(self.tensors, f"{CALLBACKS}{name}.")})
         return self.progress["schedule"]
 
@@ -87,7 +87,7 @@ def save_checkpoint(
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
     tensors.update({OPTIMIZER + name: tensor for name, tensor in pack(step.state, step.paths).items()})
     states: dict[str, dict[str, Any]] = {}
-    for name, callback in zip(_names(callbacks), callbacks, strict=True):
+    for name, callback in _remembering(callbacks).items():
         state = callback.state_dict()
         held = {key: value for key, value in state.items() if isinstance(value, Tensor)}
         tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in held.items()})
@@ -106,6 +106,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _names(callbacks: Sequence[Callback]) -> list[str]:
-    """Name the callbacks that remember something by place and type."""
-    return [f"{place}-{type(callback).__name__}" for place, callback in enumerate(callbacks)]
+def _remembering(callbacks: Sequence[Callback]) -> dict[str, Callback]:
+    """Return the callbacks that remember something, by their place among these and type.
+
+    The others (a progress bar, a log) change no training, so a resumed one may have more or fewer of them.
+    """
+    kept = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
+    return {f"{place}-{type(callback).__name__}": callback for place, callback in enumerate(kept)}

@@ -10,6 +10,7 @@ from pellucid.combine import Combinator
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.sweep import backward, forward
+from pellucid.train.step import Step
 from pellucid.tree import flatten
 
 
@@ -23,8 +24,8 @@ def diagnose(
     """Return which tensor of one forward and backward pass is the first that is not finite, or "".
 
     weights: the learned tensors by path (running statistics, which the pass overwrites, are not among them).
-    Looked at in the order in which they come to be: the input, the weights, each layer's output, the loss, its
-    gradient, and each layer's dx and dparams on the way back.
+    Looked at in the order in which they come to be: the input, the weights (the last layer's first), each layer's
+    output, the loss, its gradient, and each layer's dx and dparams on the way back.
     """
     fault = next(_faults("", "the input x", x), "") or weights_fault(weights)
     if fault:
@@ -53,18 +54,44 @@ def diagnose_output(net: Layer, params: Params, x: Any) -> str:
 
 
 def weights_fault(weights: Mapping[str, Tensor]) -> str:
-    """Return which of some tensors by path is the first that is not finite, or ""."""
-    for path, tensor in weights.items():
+    """Return which of some tensors by path, in the network's order, is not finite, or "".
+
+    Of several it is the last layer's: the sweep comes from there, and carries a fault on to all layers before.
+    """
+    for path, tensor in reversed(list(weights.items())):
         layer, _, name = path.rpartition(".")
         for fault in _faults(layer, name, tensor):
             return fault
     return ""
 
 
-def all_finite(tensors: list[Tensor]) -> bool:
-    """Tell whether no tensor holds NaN or infinity."""
-    # A sum that is finite had only finite parts, and is cheaper; one that is not may also be too large.
-    return all(bool(torch.isfinite(one.sum())) or bool(torch.isfinite(one).all()) for one in tensors)
+def learned_fault(step: Step) -> str:
+    """Return which weight, or which tensor that the optimizer remembers, is not finite, or "".
+
+    A weight whose mean square has overflowed stays finite: its updates are 0 from then on.
+    """
+    fault = weights_fault(dict(zip(step.paths, step.weights, strict=True)))
+    if fault:
+        return fault
+    for kind, tensors in step.state.items():
+        if isinstance(tensors, int):
+            continue
+        for path, tensor in reversed(list(zip(step.paths, tensors, strict=True))):
+            layer, _, name = path.rpartition(".")
+            for found in _faults(layer, f"the optimizer's {kind} of {name}", tensor):
+                return found
+    return ""
+
+
+def learned_is_finite(step: Step) -> bool:
+    """Tell, as fast as can be, whether `learned_fault` would find nothing."""
+    total = 0.0
+    for tensors in (step.weights, *step.state.values()):
+        if not isinstance(tensors, int):
+            for tensor in tensors:
+                total += tensor.sum().item()  # faster than any other question about all of a tensor
+    # A sum that is finite had only finite parts; one that is not may also be too large.
+    return total - total == 0.0 or not learned_fault(step)
 
 
 def _watch_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:

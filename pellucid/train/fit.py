@@ -1,66 +1,44 @@
 """The training loop."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from pellucid.combine import walk
-from pellucid.data import FeatureStats, Loader
+from pellucid.data import Loader
 from pellucid.data.seeds import mix
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
-from pellucid.layers.base import Layer, Mode
+from pellucid.layers.base import Mode
 from pellucid.losses import Loss
-from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.train.allocator import memory_kept
-from pellucid.train.callbacks.base import Callback, Trained, Training
+from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, save_checkpoint
-from pellucid.train.diagnose import all_finite, diagnose, weights_fault
+from pellucid.train.diagnose import diagnose, learned_fault, learned_is_finite, weights_fault
 from pellucid.train.evaluate import evaluate
 from pellucid.train.examples import Examples
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
+from pellucid.train.learner import Learner
 from pellucid.train.runs import RunFolder
 from pellucid.train.step import Step
 from pellucid.train.stop import StopSignals
 from pellucid.tree import flatten, map_tree
 
 TICK = 0.25  # seconds between two looks at everything that is not the step itself
-SLOW = 0.005  # seconds: after steps that take longer, the weights are looked at every time
+LOOKING_SHARE = 0.02  # of the time may go into looks at what is learned; with what they displace from caches, 0.03
 SAMPLE = 5_000  # training images that train_accuracy is measured on
 DROPOUT = 0xD0  # the stream of seeds that dropout draws from
 SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many times its own cost have passed
-
-
-class Learner(Trained, Protocol):
-    """What the loop needs of a model."""
-
-    net: Layer
-    loss: Loss
-    optimizer: Optimizer
-    schedule: Schedule
-    regularizers: tuple[Regularizer | MaxNorm, ...]
-    metrics: tuple[str, ...]
-    clip: float | None
-    precision: str
-    seed: int
-
-    @property
-    def stats(self) -> FeatureStats | None:
-        """The mean and deviation that inputs are standardised with."""
-        ...
-
-    def about(self) -> dict[str, Any]:
-        """Return what a weights file says about the model."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -101,8 +79,11 @@ class WatchedLoss:
 class Loop:
     """One training from its first or a resumed step to its end.
 
-    The loop around a step does little: its loss is checked every time, but what can wait (callbacks, the clock, the
-    search for infinities in weights that the loss does not show) waits for the next tick, a few times a second.
+    The loop around a step does little. Its loss is checked every time, before anything is learned from it. What is
+    learned, the weights and what the optimizer remembers, is checked as often as LOOKING_SHARE of the time allows:
+    after each step that takes a millisecond, after every sixth or so of the very fastest. A loss that is not finite
+    shows most faults of the weights one step later in any case; of those that it does not show, the error names the
+    steps between which they came. Callbacks and the clock wait for the next tick, a few times a second.
     """
 
     def __init__(self, model: Learner, plan: Plan) -> None:
@@ -123,6 +104,7 @@ class Loop:
         self.watched = WatchedLoss(model.loss)
         self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
+        self.gap, self.look_cost, self.clean = 1, math.inf, 0  # steps between two looks; seconds; the last good step
         order = torch.randperm(len(plan.data), generator=torch.Generator().manual_seed(mix(model.seed)))
         sample = order[:SAMPLE].sort().values
         self.sample = Examples(plan.data.x[sample], plan.data.y[sample], plan.data.classes, "")
@@ -159,6 +141,8 @@ class Loop:
             self.saved_at = time.perf_counter()
             for callback in self.plan.callbacks:
                 callback.on_start(training)
+            self.clean = training.step
+            self._look()
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
             for callback in self.plan.callbacks:
@@ -174,7 +158,7 @@ class Loop:
         per_epoch, steps = training.batches, training.batches * training.epochs
         number, last = training.step, (training.epoch + 1) * per_epoch - 1
         total, seen = training.loss_sum, training.seen
-        look, gap, then = number + 1, 1, time.perf_counter()
+        looked, look, then = number, number + self.gap, time.perf_counter()
         layers: Callable[[], list[Row]] = list
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
@@ -195,13 +179,13 @@ class Loop:
                 if number >= look or self.signals.asked:
                     now = time.perf_counter()
                     training.seconds += now - then
-                    per_step, then = (now - then) / gap, now
-                    every = self.eager or per_step > SLOW
-                    gap = 1 if every else min(max(int(TICK / max(per_step, 1e-9)), 1), 4 * gap)
-                    look = number + gap
+                    per_step, then = (now - then) / (number - looked), now
                     training.step, training.batch = number, number - training.epoch * per_epoch
                     training.lr, training.loss_sum, training.seen = lr, total, seen
-                    self._check_weights()
+                    self._look()
+                    self.gap = self._next_gap(per_step)
+                    looked, look = number, number + self.gap
+                    self.look_cost = min(self.look_cost, time.perf_counter() - now)
                     for callback in self.eager:
                         callback.on_step(training)
                     if now >= self.tick_at or self.signals.asked:
@@ -226,7 +210,7 @@ class Loop:
     def _finish_epoch(self, layers: list[Row]) -> None:
         """Measure, tell the callbacks, and save."""
         training, model, plan = self.training, self.model, self.plan
-        self._check_weights()
+        self._look()
         size = max(plan.batch_size, 256)
         row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
         row["train_loss"] = training.loss_sum / training.seen
@@ -242,7 +226,8 @@ class Loop:
         training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
         training.epoch, training.batch, training.loss_sum = training.epoch + 1, 0, 0.0
         training.seen, training.seconds = 0, 0.0
-        self.memory = model.schedule.observe(self.memory, row.get("val_loss", row["train_loss"]))
+        if model.schedule.watches:
+            self.memory = model.schedule.observe(self.memory, row["val_loss"])
         for callback in plan.callbacks:
             callback.on_epoch_end(training, row)
         if training.epoch < training.epochs and not training.stop:
@@ -261,16 +246,35 @@ class Loop:
         """Return the mode that the step after `number` others runs in, with dropout's draws at their beginning."""
         return Mode(True, self.rng.manual_seed(mix(self.model.seed, DROPOUT, number)))
 
-    def _check_weights(self) -> None:
-        if not all_finite(self.step.weights):
-            fault = weights_fault(dict(zip(self.step.paths, self.step.weights, strict=True)))
-            raise self._error(fault, self.training.step, self.training.lr)
+    def _look(self) -> None:
+        """Look for NaN and infinity in what is learned."""
+        number = self.training.step
+        if not learned_is_finite(self.step):
+            raise self._error(learned_fault(self.step) + self._origin(number), max(number, 1), self.training.lr)
+        self.clean = number
+
+    def _next_gap(self, per_step: float) -> int:
+        """Return after how many steps, of `per_step` seconds each, to look again."""
+        if self.eager or self.look_cost == math.inf:
+            return 1
+        wanted = math.ceil(self.look_cost / (LOOKING_SHARE * max(per_step, 1e-9)))
+        return max(1, min(wanted, 4 * self.gap))
+
+    def _origin(self, number: int) -> str:
+        """Say where a fault of what is learned comes from, when it is found after step `number`."""
+        first = self.clean + 1
+        if first > number:
+            return ", which no update wrote"
+        several = f"the update of one of the steps {first} to {number}"
+        return f", from {several if first < number else f'the update of step {number}'}"
 
     def _explained(self, x: Tensor, target: Tensor, number: int, lr: float) -> PellucidError:
         """Return the error that says where a step went wrong."""
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         model = self.model
         fault = diagnose(model.net, model.params, weights, model.loss, x, target, self._mode(number))
+        if fault and fault == weights_fault(weights):
+            fault += self._origin(number)
         return self._error(fault or f"the loss is {self.watched.value}", number + 1, lr)
 
     def _error(self, fault: str, number: int, lr: float) -> PellucidError:

@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.train.files import write_atomically
 
 Row = dict[str, Any]
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass
@@ -20,10 +22,11 @@ class History:
     """The rows of a training, one per finished epoch.
 
     rows: epoch (from 1), step, lr (of its last step), train_loss (the mean over the epoch's batches, each before
-    its update), train_accuracy (after the epoch, in evaluation mode, on at most 5,000 training images without
-    augmentation), val_loss and val_accuracy where there are validation data, seconds, images_per_second.
+    its update; of the loss alone, regularizers add nothing to it), train_accuracy (after the epoch, in evaluation
+    mode, on at most 5,000 training images without augmentation), val_loss and val_accuracy where there are
+    validation data, seconds, images_per_second.
     layers: for each learned tensor epoch, path, grad_norm (root of the sum of squares) and update_ratio (root mean
-    square of the update over that of the tensor), both at the epoch's last step.
+    square of the update over that of the tensor), both at the epoch's last step, None where they are not finite.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -90,12 +93,10 @@ def _line(values: Iterable[Any]) -> str:
 def _number(text: str) -> Any:
     if not text:
         return None
-    try:
+    if _WHOLE.fullmatch(text):
         return int(text)
-    except ValueError:
-        pass
     try:
         value = float(text)
-    except ValueError:
+    except ValueError:  # the path of a tensor
         return text
     return value if math.isfinite(value) else None

@@ -74,21 +74,37 @@ def train_recipe(
     again = {
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
-    then = load_recipe(recipe.recipe.then, again) if recipe.recipe.then else None  # mistakes come first
-    runs = [_train_new(recipe, data, out, progress)]
-    if then is not None:
-        runs.append(_train_new(then, data, out, progress))
-    return runs
+    recipes = [recipe, load_recipe(recipe.recipe.then, again)] if recipe.recipe.then else [recipe]
+    materials = [_checked(one, data) for one in recipes]  # so that a mistake leaves no folder behind
+    paths = [next_run(out, one.name) for one in recipes]
+    if len(paths) > 1:
+        _name_then(paths[0], paths[1])
+    for one, path in reversed(list(zip(recipes, paths, strict=True))):
+        write_atomically(path / "recipe.toml", one.to_toml().encode())
+    return [_train(*one, progress) for one in zip(recipes, materials, paths, strict=True)]
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
-    """Take up a run where its last checkpoint stands, and finish it; a finished one is only measured again."""
+    """Take up a run where its last checkpoint stands, and return it finished, as `resume_runs` does."""
+    return resume_runs(run, data, progress)[0]
+
+
+def resume_runs(
+    run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True
+) -> list[Run]:
+    """Take up a run where its last checkpoint stands, and after it the one that was to follow it for comparison.
+
+    What is finished is only measured again. A following run that is gone is trained anew, by the recipe of that
+    name as it is.
+    """
     path = Path(run)
     if not (path / "recipe.toml").is_file():
         raise PellucidError(f"{path} holds no recipe.toml; give a run folder that `pellucid train` began")
     recipe = load_recipe(path / "recipe.toml")
-    material = load_material(recipe.data, recipe.recipe.seed, data)
-    return _fit(recipe, material, path, progress)
+    paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
+    recipes = [load_recipe(one / "recipe.toml") for one in paths]
+    materials = (load_material(one.data, one.recipe.seed, data) for one in recipes)
+    return [_train(*one, progress) for one in zip(recipes, materials, paths, strict=True)]
 
 
 def build_model(recipe: Recipe, train: Dataset) -> Model:
@@ -160,19 +176,40 @@ def kernel_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train_new(recipe: Recipe, data: str | os.PathLike[str] | None, out: str | os.PathLike[str], progress: bool) -> Run:
+def _checked(recipe: Recipe, data: str | os.PathLike[str] | None) -> Material:
+    """Return the data of a recipe; PellucidError where they or the network cannot be had."""
     material = load_material(recipe.data, recipe.recipe.seed, data)
-    build_model(recipe, material.train)  # so that a mistake leaves no folder behind
-    path = next_run(out, recipe.name)
-    write_atomically(path / "recipe.toml", recipe.to_toml().encode())
-    return _fit(recipe, material, path, progress)
+    build_model(recipe, material.train)
+    return material
 
 
-def _fit(recipe: Recipe, material: Material, path: Path, progress: bool) -> Run:
+def _name_then(path: Path, following: Path) -> None:
+    write_atomically(RunFolder(path).then, f"{following.name}\n".encode())
+
+
+def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
+    """Return the run that follows `path`; one that is gone begins again, by the recipe `name`."""
+    pointer = RunFolder(path).then
+    if pointer.is_file():
+        following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
+        if (following / "recipe.toml").is_file():
+            return following
+    recipe = load_recipe(name)
+    _checked(recipe, data)
+    following = next_run(path.parent, recipe.name)
+    write_atomically(following / "recipe.toml", recipe.to_toml().encode())
+    _name_then(path, following)
+    return following
+
+
+def _train(recipe: Recipe, material: Material, path: Path, progress: bool) -> Run:
+    """Train, or go on, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
     patience = recipe.train.early_stopping
     stopping: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
     chosen = material.validation is not None  # else the test images show the curves, and choose nothing
+    parts = {"train": material.train, "validation": material.validation, "test": material.test}
+    checksums = {role: part.checksum for role, part in parts.items() if part is not None}
     with kernel_threads(recipe.recipe.threads):
         history = build_model(recipe, material.train).fit(
             material.train,
@@ -185,7 +222,7 @@ def _fit(recipe: Recipe, material: Material, path: Path, progress: bool) -> Run:
             resume=True,
             monitor=recipe.train.monitor if chosen else "",
             checkpoint_seconds=recipe.train.checkpoint_seconds,
-            manifest={"recipe": recipe.name, "data_set": recipe.data.name, "test": material.test.checksum},
+            manifest={"recipe": recipe.name, "data_set": recipe.data.name, "data": checksums},
             verbose=progress,
         )
         return _finish(recipe, material, path, history, "best" if chosen else "last")

@@ -1,8 +1,10 @@
 """What happens in each layer at one step: the gradient's norm, and the size of the update."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.fuse import fuse
@@ -19,26 +21,39 @@ def layer_rows(
     """Measure the loss's gradients at the weights `before`, a copy of `params`, whose running statistics change.
 
     Returns a function to call when `params` have made their step: it gives for each learned tensor path, grad_norm
-    = ‖g‖ and update_ratio = rms(Δw) / rms(w). Regularizers and clipping are no part of the gradient's norm.
+    = ‖g‖ and update_ratio = rms(Δw) / rms(w), None where that is no finite number. Regularizers and clipping are no
+    part of the gradient's norm.
     """
     fused = fuse(net)
     y, cache = fused.forward(before, x, mode)
     _, dy = loss(y, target)
     _, dparams = backward(fused, before, cache, dy, consume=True)
     swept = flatten(dparams)
-    norms = {path: swept[path].norm().item() for path in flatten(before) if path in swept}
+    norms = {path: _norm(swept[path]) for path in flatten(before) if path in swept}
 
     def after() -> list[Row]:
         old, new = flatten(before), flatten(params)
         return [
-            {"path": path, "grad_norm": norm, "update_ratio": _ratio((new[path] - old[path]).norm(), old[path].norm())}
+            {
+                "path": path,
+                "grad_norm": _finite(norm),
+                "update_ratio": _ratio(_norm(new[path] - old[path]), _norm(old[path])),
+            }
             for path, norm in norms.items()
         ]
 
     return after
 
 
-def _ratio(update: Tensor, weight: Tensor) -> float | None:
+def _norm(x: Tensor) -> float:
+    """Return ‖x‖, summed in float64: squares of large gradients overflow float32."""
+    return torch.linalg.vector_norm(x, dtype=torch.float64).item()
+
+
+def _ratio(update: float, weight: float) -> float | None:
     """Return the quotient of two norms, which is that of the root mean squares; None for weights of 0."""
-    size = weight.item()
-    return update.item() / size if size else None
+    return _finite(update / weight) if weight else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

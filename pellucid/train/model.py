@@ -24,6 +24,7 @@ from pellucid.train.evaluate import check_metrics, evaluate, outputs
 from pellucid.train.examples import Examples, as_inputs, examples, split
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
+from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
 from pellucid.train.step import channels_last
 from pellucid.train.summary import Summary, summary
@@ -124,17 +125,20 @@ class Model:
     ) -> History:
         """Train on x and y, or a Dataset, and return what was measured after each epoch.
 
-        validation: data, or the fraction of the examples to hold out. augment(batch, rng): see pellucid.data.Augment.
-        run: the run folder to write, with `manifest` beside the usual in its manifest.json; one that holds a
-        training already is refused, or with `resume` taken up exactly where its last checkpoint stands (at the end
-        of each epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which column of the history chooses the
-        run's best weights, "" for none of them, so that the last are the best. verbose: a progress bar on stderr if
-        that is a terminal.
+        validation: data, or the fraction of the examples to hold out. augment(batch, rng): see
+        pellucid.data.Augment. run: the run folder to write, with `manifest` beside or instead of the usual in its
+        manifest.json; one that holds a training already is refused, or with `resume` taken up exactly where its
+        last checkpoint stands (at the end of each epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which
+        column of the history chooses the run's best weights, "" for none of them, so that the last are the best.
+        verbose: a progress bar on stderr if that is a terminal.
         Raises PellucidError for data that do not fit, a run folder that is in use or was begun with other
         settings, and when NaN or infinity appears: it names the step, the layer and the tensor.
         """
         if epochs < 1:
             raise PellucidError(f"fit: epochs must be at least 1, not {epochs!r}")
+        if self.schedule.watches and validation is None:
+            name = type(self.schedule).__name__
+            raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation)
         settings = self._settings(data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
@@ -146,7 +150,8 @@ class Model:
             if folder.last.exists() and not resume:
                 raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
             checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
-            folder.write_manifest(self.seed, checksums, manifest or {})
+            used = {"precision": usable_precision(self.precision)[0]}
+            folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
             kept = [
                 *callbacks,
                 Checkpoint(folder.best, monitor if monitor != "auto" or held is not None else ""),
@@ -199,10 +204,10 @@ class Model:
             "preprocess": self.preprocess,
         }
 
-    def save(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write network and weights as one safetensors file, which appears whole or not at all."""
         self._need_weights()
-        write_weights(path, self.weights, self.about(), durable)
+        write_weights(path, self.weights, self.about())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Model":
@@ -286,7 +291,7 @@ class Model:
             "number of epochs": epochs,
             "batch size": batch_size,
             "clipping": self.clip,
-            "precision": self.precision,
+            "precision": usable_precision(self.precision)[0],
             "seed": self.seed,
             "metrics": self.metrics,
         }

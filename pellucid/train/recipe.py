@@ -82,11 +82,10 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
     recipe = Recipe(**values)
     if not recipe.name:
         recipe = replace(recipe, recipe=replace(recipe.recipe, name=_folder_name(name)))
-    if not recipe.data.validation and (recipe.train.early_stopping or recipe.schedule.name == "reduce_on_plateau"):
-        what = "train.early_stopping" if recipe.train.early_stopping else "schedule.name = 'reduce_on_plateau'"
+    parts = {table: build_part(getattr(recipe, table), table, where) for table in KINDS}  # mistakes come before data
+    if not recipe.data.validation and (recipe.train.early_stopping or parts["schedule"].watches):
+        what = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
         raise PellucidError(f"{where}: {what} would choose by the test images; hold some out by data.validation=0.1")
-    for table in KINDS:
-        build_part(getattr(recipe, table), table, where)  # whatever means nothing is said before any data is read
     return recipe
 
 

@@ -32,6 +32,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.csv"
         self.layers = self.path / "layers.csv"
         self.recipe = self.path / "recipe.toml"
+        self.then = self.path / "then.txt"  # the name of the run beside it that is trained next, for comparison
         self.manifest = self.path / "manifest.json"
         self.weights = self.path / "weights"
         self.best = self.weights / "best.safetensors"
@@ -45,7 +46,7 @@ class RunFolder:
             handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except (OSError, ValueError) as error:
             raise PellucidError(f"{self.path} cannot be written ({error}); choose another place") from error
-        if not _lock(handle):
+        if not _lock(handle, self.path):
             owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
             os.close(handle)
             raise PellucidError(f"{self.path} is in use by process {owner}; wait for it, or choose another run folder")
@@ -115,7 +116,7 @@ def environment() -> dict[str, Any]:
         "numpy": np.__version__,
         "platform": platform.platform(),
         "device": "cpu",
-        "cpu": _processor(),
+        "cpu": processor(),
         "threads": torch.get_num_threads(),
     }
 
@@ -125,7 +126,8 @@ def recipe_hash(recipe: Path) -> dict[str, str]:
     return {"recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()} if recipe.is_file() else {}
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name as its maker writes it, where the system tells; else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(errors="replace").splitlines():
@@ -135,11 +137,15 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _lock(handle: int) -> bool:
-    """Take the lock of an open file without waiting; False when another process has it."""
+def _lock(handle: int, folder: Path) -> bool:
+    """Take the lock of an open file without waiting; False when another process has it.
+
+    Raises PellucidError, and closes the file, where the system or the folder's file system has no locks.
+    """
     try:
         import fcntl
     except ImportError as error:
+        os.close(handle)
         raise PellucidError(
             "run folders need file locks (fcntl), which this system lacks; train without one"
         ) from error
@@ -147,4 +153,7 @@ def _lock(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # no locks left, or a network's file system without them
+        os.close(handle)
+        raise PellucidError(f"{folder} cannot be locked ({error.strerror}); choose a place on a local disk") from error
     return True

@@ -80,6 +80,7 @@ class Step:
             wish.before_update([self._rest[place] for place in self._heavy], heavy, self._examples, lr)
         if self._clip is not None:
             clip_by_norm(grads, self._clip)
+        self.optimizer.decay([self._rest[place] for place in self._heavy], lr)
         self.optimizer.update(self._rest, grads, self.state, lr)
         for limit in self._limits:
             limit.after_update(self._bounded)

@@ -31,15 +31,19 @@ def weights_sha256(params: Params) -> str:
     return digest.hexdigest()
 
 
-def write_weights(
-    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any], durable: bool = True
-) -> None:
-    """Write named tensors and a description, values of JSON by name, as one file that appears whole or not at all."""
+def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write named tensors and a description, values of JSON by name, as one file that appears whole or not at all.
+
+    Raises PellucidError, and writes nothing, for a description that JSON cannot hold, such as NaN and infinity.
+    """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {name: json.dumps(value, allow_nan=False) for name, value in about.items()}
+    try:
+        metadata = {name: json.dumps(value, allow_nan=False) for name, value in about.items()}
+    except (TypeError, ValueError) as error:
+        raise PellucidError(f"{path} cannot be written: {error}; describe it by finite numbers and texts") from error
     metadata["format"] = FORMAT
     metadata["sha256"] = _digest(metadata, held)
-    write_atomically(path, safetensors.torch.save(held, metadata), durable)
+    write_atomically(path, safetensors.torch.save(held, metadata))
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from pellucid.cli.out import plain
+from pellucid.combine import Fork, Sequential
+from pellucid.layers import Conv2d, Dense, Flatten
+from pellucid.train.model import Model
 from tests.cli.conftest import Say
 
 
@@ -23,6 +26,16 @@ def test_train_tells_the_result_and_where_it_is(say: Say, tmp_path: Path):
 def test_a_finished_run_resumed_gives_the_same_result(say: Say, run_folder: Path):
     before = json.loads((run_folder / "results.json").read_text())
     assert say("train", "--resume", str(run_folder), "--json").json["sha256"] == before["sha256"]
+
+
+def test_a_run_with_a_progress_bar_is_resumed_without_one(say: Say, run_folder: Path):
+    assert say("train", "digits", "train.epochs=2").code == 0
+    assert say("train", "--resume", "runs/digits-1", "--json").json["epochs"] == 2
+
+
+def test_resuming_goes_on_with_the_comparison(say: Say):
+    done = say("train", "digits", "train.epochs=1", "recipe.then=xor", "--json").json
+    assert say("train", "--resume", done["run"], "--json").json["then"]["sha256"] == done["then"]["sha256"]
 
 
 def test_a_recipe_may_name_a_second_one_for_comparison(say: Say):
@@ -81,6 +94,19 @@ def test_verify_finds_every_gradient_right(what: str, say: Say, run_folder: Path
     found = say("verify", str(run_folder) if what == "run" else what, "--json", "--batch", "3").json
     assert found["ok"]
     assert found["rows"]
+
+
+def test_verify_refuses_what_no_loss_can_be_for(say: Say, tmp_path: Path):
+    net = Sequential(flatten=Flatten(), heads=Fork(left=Dense(2), right=Dense(3)))
+    Model(net, input_shape=(1, 4, 4)).save(tmp_path / "two.safetensors")
+    assert "two.safetensors has several outputs, ((2,), (3,))" in say("verify", "two.safetensors").complaint
+    assert say("summary", "two.safetensors", "--json").json["parameters"] == 17 * 5
+
+
+def test_verify_draws_as_many_classes_as_the_model_has_and_a_target_for_each_place(say: Say, tmp_path: Path):
+    for name, net in (("three", Sequential(flatten=Flatten(), out=Dense(3))), ("map", Conv2d(2, 3))):
+        Model(net, input_shape=(1, 4, 4)).save(tmp_path / f"{name}.safetensors")
+        assert say("verify", f"{name}.safetensors", "--json").json["ok"]
 
 
 def test_data_and_recipes_list_what_there_is(say: Say, tmp_path: Path):

@@ -159,7 +159,7 @@ def test_every_kind_of_new_memory_is_tried() -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 40])
-@pytest.mark.parametrize("shape", [(7,), (2, 5)])
+@pytest.mark.parametrize("shape", [(7,), (2, 5), (300,)])
 def test_dense_learns_in_the_sweep_what_gradient_descent_learns(rows: int, shape: tuple[int, ...]) -> None:
     net = Sequential(Dense(6), Sigmoid(), Dense(4, bias=False))
     rng = torch.Generator().manual_seed(0)

@@ -41,3 +41,11 @@ def test_clipping_by_value_is_torchs() -> None:
     torch.nn.utils.clip_grad_value_(as_parameters(theirs), 0.5)
     assert all(torch.equal(grad, other) for grad, other in zip(ours, theirs, strict=True))
     assert max(grad.abs().max().item() for grad in ours) == 0.5
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e30])  # the square of 1e30 is beyond float32
+def test_a_norm_that_is_not_finite_leaves_no_gradient_that_looks_right(value: float) -> None:
+    grads = [torch.ones(3), torch.ones(2, 2)]
+    grads[0][1] = value
+    assert not torch.isfinite(clip_by_norm(grads, 1.0))
+    assert all(bool(grad.isnan().all()) for grad in grads)

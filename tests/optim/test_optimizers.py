@@ -97,7 +97,9 @@ def test_a_hundred_steps_are_those_of_torch(name: str) -> None:
     theirs = make(expected)
     for step in range(100):
         with torch.inference_mode():
-            ours.update(params, gradients_of(params, step), state, ours.lr)
+            grads = gradients_of(params, step)
+            ours.decay([params[0], params[2]], ours.lr)  # all but the bias
+            ours.update(params, grads, state, ours.lr)
         for param, grad in zip(expected, gradients(expected, step), strict=True):
             param.grad = grad
         theirs.step()
@@ -110,6 +112,17 @@ def test_a_hundred_steps_are_those_of_torch(name: str) -> None:
 def gradients_of(params: list[Tensor], step: int) -> list[Tensor]:
     with torch.inference_mode(False):
         return gradients(params, step)
+
+
+def test_only_what_it_is_given_decays_whatever_its_shape() -> None:
+    scale, weight = torch.ones(3, 8, 8), torch.ones(2, 5)  # the scale of a LayerNorm over images has three axes
+    optimizer = AdamW(lr=0.1, weight_decay=0.5)
+    state = optimizer.init([scale, weight])
+    optimizer.decay([weight], 0.1)
+    optimizer.update([scale, weight], [torch.zeros_like(scale), torch.zeros_like(weight)], state, 0.1)
+    assert torch.equal(scale, torch.ones(3, 8, 8))
+    torch.testing.assert_close(weight, torch.full((2, 5), 1 - 0.1 * 0.5))
+    optimizer.decay([], 0.1)
 
 
 @each_kind

@@ -1,5 +1,6 @@
 """Every schedule against torch.optim.lr_scheduler, step by step."""
 
+import json
 import math
 import random
 from collections.abc import Callable
@@ -143,6 +144,18 @@ def test_warm_up_before_a_plateau_warms_up_and_then_drops() -> None:
     for loss in (1.0, 1.0):
         memory = schedule.observe(memory, loss)
     assert schedule.factor(Progress(20, 100, 10), memory) == 0.5
+
+
+def test_schedules_that_watch_the_validation_loss_say_so() -> None:
+    assert ReduceOnPlateau().watches
+    assert Warmup(3, ReduceOnPlateau()).watches
+    assert not any(schedule.watches for schedule, _ in PAIRS.values())
+
+
+@pytest.mark.parametrize("schedule", [*(pair[0] for pair in PAIRS.values()), ReduceOnPlateau()], ids=repr)
+def test_what_is_remembered_is_json_from_the_start(schedule: Schedule) -> None:
+    memory = schedule.begin()
+    assert json.loads(json.dumps(memory, allow_nan=False)) == memory
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])

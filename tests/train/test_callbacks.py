@@ -1,7 +1,9 @@
 """Early stopping, checkpoints, CSV and the progress bar."""
 
 import io
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.models import mlp
 from pellucid.optim import Adam
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Progress, better
-from pellucid.train.history import History, read_csv
+from pellucid.train.history import History, read_csv, write_csv
 from pellucid.train.model import Model
 from pellucid.train.weights import weights_sha256
 from tests.train.small import digits, small_mlp
@@ -95,6 +97,19 @@ def test_a_checkpoint_without_a_monitor_holds_the_last_weights(tmp_path):
     assert Model.load(tmp_path / "last.safetensors").sha256() == model.sha256()
 
 
+def test_the_best_weights_reach_the_disk_before_their_checkpoint_does(tmp_path, monkeypatch):
+    real, synced = os.fsync, []
+
+    def fsync(handle):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    small_mlp().fit(digits(), epochs=1, batch_size=50, validation=0.1, run=tmp_path, verbose=False)
+    files = [name.split(".")[1] for name in synced if name.endswith(".tmp")]
+    assert files == ["manifest", "best", "last"]
+
+
 def test_csv_has_a_row_for_each_epoch_as_it_ends(tmp_path):
     lengths = []
 
@@ -118,6 +133,14 @@ def test_a_history_is_read_back_from_a_folder(tmp_path):
         history["acc"]
     with pytest.raises(PellucidError, match=r"metrics\.csv cannot be read"):
         History.read(tmp_path)
+
+
+def test_numbers_come_back_as_they_were_and_paths_as_text(tmp_path):
+    row = {"epoch": 3, "big": 10**30, "low": -7, "rate": 1e-30, "path": "conv.1.weight", "none": None}
+    write_csv(tmp_path / "m.csv", [row])
+    assert read_csv(tmp_path / "m.csv") == [{**row, "big": 1e30}]
+    write_csv(tmp_path / "m.csv", [{"loss": float("nan"), "lr": float("inf"), "digits": "9" * 5000}])
+    assert read_csv(tmp_path / "m.csv") == [{"loss": None, "lr": None, "digits": None}]
 
 
 @pytest.mark.parametrize("data", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'"a\n', b"a\n\xff\n"])

@@ -8,10 +8,13 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, Mode, ReLU, Sigmoid
 from pellucid.losses import Quadratic
 from pellucid.models import mlp
-from pellucid.optim import SGD, Adam
+from pellucid.optim import SGD, Adagrad, Adam, RMSprop
+from pellucid.train import fit
 from pellucid.train.callbacks import Callback
 from pellucid.train.diagnose import diagnose, diagnose_output
+from pellucid.train.examples import examples
 from pellucid.train.model import Model
+from pellucid.train.step import Step
 from tests.train.small import digits, small_conv
 
 INF, NAN = float("inf"), float("nan")
@@ -72,6 +75,7 @@ def test_a_nan_in_the_input(optimizer):
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_a_planted_weight_stops_the_very_next_step(optimizer, value):
     said = failing(deep(optimizer), planted=Plant("middle.dense.weight", 17, value))
+    assert "which no update wrote" in said
     assert said.startswith("training stopped in step 18 (epoch 1, batch 18): middle.dense: weight holds ")
     assert f"holds {'NaN' if value != value else 'infinity'} (1 of 132 values, shape (11, 12))" in said  # noqa: PLR0124
 
@@ -157,3 +161,67 @@ def test_an_infinity_that_the_loss_does_not_show_is_found_in_the_weights():
     planted = Plant("first.weight", 5, INF)  # sigmoid of infinity is 1
     said = failing(model, torch.ones(60, 4), torch.arange(60) % 2, planted)
     assert "step 6 (epoch 1, batch 6): first: weight holds infinity (1 of 12 values" in said
+    assert said.startswith("training stopped in step 6 (epoch 1, batch 6): first: weight holds infinity")
+    assert "from the update of step 6" in said
+
+
+def test_an_infinity_from_the_sweep_names_the_step_that_wrote_it_and_the_last_layer_it_hit():
+    # As above: the loss is finite, dx of `high` is not, and so neither is the update of `low`, nor that of `first`.
+    net = Sequential(first=Dense(1), low=Dense(1, bias=False), high=Dense(1, bias=False), top=Dense(1, bias=False))
+    model = Model(net, Quadratic(), SGD(1e-30), metrics=(), input_shape=(1,))
+    for path, value in (("first.weight", 1.0), ("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
+        model.weights[path].fill_(value)
+    said = failing(model, torch.ones(20, 1), torch.zeros(20, 1))
+    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): low: weight holds infinity (1 of 1 values")
+    assert ", from the update of step 1; " in said
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), RMSprop(), Adagrad()], ids=repr)
+def test_a_mean_square_that_overflows_and_would_freeze_its_weights_is_found(optimizer):
+    model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), optimizer, metrics=())
+    said = failing(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, and its square is infinite
+    assert "step 1 (epoch 1, batch 1): dense: the optimizer's square_" in said
+    assert "of weight holds infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in said
+
+
+def test_clipping_by_a_norm_that_overflows_does_not_hide_it():
+    model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), SGD(0.1), metrics=(), clip=1.0)
+    said = failing(model, torch.full((20, 1), 1e20), torch.ones(20, 1))
+    assert "step 1 (epoch 1, batch 1): dense: " in said
+    assert "holds NaN" in said
+
+
+def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypatch):
+    model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
+    real, at = Step.__call__, [0]
+
+    def creeping(self, *arguments):
+        value = real(self, *arguments)
+        at[0] += 1
+        if at[0] == 23:
+            self.weights[0][0, 0] = INF  # which the sigmoid, and so the loss, hides
+        return value
+
+    monkeypatch.setattr(Step, "__call__", creeping)
+    # Looks after steps 1, 11 and 21, and at the end of the epoch.
+    monkeypatch.setattr(fit.Loop, "_next_gap", lambda self, per_step: 10)
+    said = failing(model, torch.ones(300, 4), torch.arange(300) % 2)
+    assert said.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight holds infinity")
+    assert ", from the update of one of the steps 22 to 30; " in said
+
+
+def test_looking_takes_no_more_than_its_share_of_the_time():
+    loop = fit.Loop(deep(), fit.Plan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
+    assert loop._next_gap(per_step=1e-4) == 1  # what it costs is not known yet
+    loop.look_cost = 1.4e-5
+    assert loop._next_gap(per_step=1e-3) == 1  # 1.4 % of each step
+    assert loop._next_gap(per_step=1e-4) == 4  # at most four times as many as before
+    loop.gap = 4
+    assert loop._next_gap(per_step=1e-4) == 7  # 14 us of 700 us
+
+
+def test_weights_that_are_wrong_from_the_start_are_no_fault_of_an_update():
+    model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1), input_shape=(4,))
+    model.weights["first.weight"][0, 0] = INF
+    said = failing(model, torch.ones(60, 4), torch.arange(60) % 2)
+    assert "first: weight holds infinity (1 of 12 values, shape (3, 4)), which no update wrote" in said

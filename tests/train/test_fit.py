@@ -4,14 +4,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.combine import Sequential
 from pellucid.data import Loader
 from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten, LayerNorm, Mode
 from pellucid.losses import Quadratic
 from pellucid.models import mlp
-from pellucid.optim import SGD, Adam
+from pellucid.optim import SGD, Adam, AdamW
 from pellucid.optim.regularizers import L2
-from pellucid.optim.schedules import InverseTime, OneCycle, ReduceOnPlateau
+from pellucid.optim.schedules import InverseTime, OneCycle, ReduceOnPlateau, Warmup
 from pellucid.train.callbacks import Callback
+from pellucid.train.layers import layer_rows
 from pellucid.train.model import Model
 from tests.train.small import digits, flip, small_conv, small_mlp
 
@@ -164,6 +167,44 @@ def test_a_schedule_that_watches_is_told_the_validation_loss():
         best = min(best, loss)
     assert history["lr"] == rates
     assert rates[-1] < 5.0
+
+
+@pytest.mark.parametrize("schedule", [ReduceOnPlateau(), Warmup(3, ReduceOnPlateau())])
+def test_a_schedule_that_watches_needs_something_to_watch(schedule):
+    model = Model(mlp((64, 10)), schedule=schedule)
+    with pytest.raises(PellucidError, match="goes by the validation loss; give validation"):
+        model.fit(digits(), epochs=2, batch_size=10, verbose=False)
+    model.fit(digits(), epochs=1, batch_size=10, validation=0.1, verbose=False)
+
+
+def test_adamw_decays_what_layers_call_decayed():
+    net = Sequential(norm=LayerNorm(), flatten=Flatten(), dense=Dense(10))
+    models = [Model(net, optimizer=AdamW(0.01, weight_decay=decay), input_shape=(1, 8, 8)) for decay in (0.0, 50.0)]
+    for model in models:
+        model.fit(digits(), epochs=1, batch_size=300, verbose=False)
+    (plain, decayed), start = models, Model(net, input_shape=(1, 8, 8)).weights["dense.weight"]
+    for path, weight in plain.weights.items():  # one step: norm.weight (1, 8, 8) is no weight in that sense
+        expected = weight - 0.01 * 50 * start if path == "dense.weight" else weight
+        assert torch.allclose(decayed.weights[path], expected, atol=1e-6), path
+
+
+def test_gradients_too_large_for_float32_to_square_are_measured_and_saved(tmp_path):
+    x = torch.full((40, 3), 1e15) * torch.arange(1, 4)
+    model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(1e-36), metrics=(), seed=3)
+    data = (x, torch.zeros(40, 1))
+    history = model.fit(*data, epochs=2, batch_size=10, run=tmp_path, verbose=False)
+    norm = next(row["grad_norm"] for row in history.layers if row["path"] == "dense.weight")
+    start = Model(Sequential(dense=Dense(1)), input_shape=(3,), seed=3).weights
+    y = x[:1].double() @ start["dense.weight"].double().T  # all inputs are alike, and the weights hardly move
+    assert norm == pytest.approx((y.item() * x[0].double()).norm().item(), rel=1e-3)
+    assert norm > 1e30 / 10
+
+
+def test_measures_that_are_no_finite_numbers_are_missing_ones():
+    net, params = Sequential(dense=Dense(1)), {"dense": {"weight": torch.full((1, 1), 1e30), "bias": torch.zeros(1)}}
+    x, target = torch.full((1, 1), 1e8), torch.zeros(1, 1)
+    rows = layer_rows(net, params, Quadratic(), x, target, Mode(True), params)()  # dw = 1e38 x 1e8
+    assert [(row["grad_norm"], row["update_ratio"]) for row in rows] == [(None, 0.0), (pytest.approx(1e38), None)]
 
 
 def test_callbacks_are_called_in_their_places():

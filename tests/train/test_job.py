@@ -2,16 +2,23 @@
 
 import csv
 import json
+import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from pellucid.data import load
 from pellucid.errors import PellucidError
-from pellucid.train.job import Run, resume, train
+from pellucid.train import job
+from pellucid.train.history import read_csv
+from pellucid.train.job import Run, resume, resume_runs, train, train_recipe
 from pellucid.train.model import Model
-from pellucid.train.recipe import load_recipe
+from pellucid.train.recipe import Recipe, load_recipe
+
+ONE = {"train.epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +37,11 @@ def test_the_run_folder_holds_what_is_promised(run: Run):
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert manifest["seed"] == 7
-    assert set(manifest["data"]) == {"train", "validation"}
+    assert set(manifest["data"]) == {"train", "validation", "test"}
+    assert manifest["data"]["test"] == load("digits").test.checksum
 
 
 def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
-    from pellucid.data import load
-
     best = Model.load(run.path / "weights/best.safetensors")
     found = best.evaluate(load("digits").test)
     assert run.metrics["weights"] == "best"
@@ -56,6 +62,51 @@ def test_another_seed_gives_others(run: Run, tmp_path: Path):
 def test_a_run_whose_training_never_began_is_resumed_from_its_recipe(run: Run, tmp_path: Path):
     (tmp_path / "recipe.toml").write_text(run.recipe.to_toml())
     assert resume(tmp_path, progress=False).metrics["sha256"] == run.metrics["sha256"]
+
+
+def test_the_manifest_calls_test_images_what_they_are(tmp_path: Path):
+    run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    splits = load("digits")
+    assert manifest["data"] == {"train": splits.train.checksum, "test": splits.test.checksum}
+
+
+SHORT = {"train.epochs": 1, "recipe.then": "xor"}
+
+
+def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train digits with xor to follow, and die in between."""
+    real = job._train
+
+    def dying(recipe: Recipe, *rest: Any) -> Run:
+        if recipe.name == "xor":
+            raise ZeroDivisionError
+        return real(recipe, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_train", dying)
+        with pytest.raises(ZeroDivisionError):
+            train_recipe(load_recipe("digits", SHORT), SHORT, out=out, progress=False)
+
+
+def test_resuming_a_run_trains_what_was_to_follow_it_with_the_same_overrides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stopped_after_the_first(tmp_path, monkeypatch)
+    first, second = resume_runs(tmp_path / "digits-1", progress=False)
+    assert (first.path.name, second.path.name) == ("digits-1", "xor-1")
+    assert len(read_csv(second.path / "metrics.csv")) == 1  # train.epochs=1, where the recipe says 1,000
+    again = resume_runs(tmp_path / "digits-1", progress=False)
+    assert [run.metrics["sha256"] for run in again] == [first.metrics["sha256"], second.metrics["sha256"]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-1", "xor-1"]
+
+
+def test_a_following_run_that_is_gone_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    stopped_after_the_first(tmp_path, monkeypatch)
+    shutil.rmtree(tmp_path / "xor-1")
+    monkeypatch.setattr(job, "load_recipe", lambda name: load_recipe(name, {} if "digits" in str(name) else ONE))
+    assert [run.path.name for run in resume_runs(tmp_path / "digits-1", progress=False)] == ["digits-1", "xor-1"]
+    assert (tmp_path / "digits-1" / "then.txt").read_text() == "xor-1\n"
 
 
 def test_standardized_images_are_standardized_in_the_loaded_model_too(tmp_path: Path):

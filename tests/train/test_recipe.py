@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pellucid import assets
 from pellucid.errors import PellucidError
 from pellucid.losses import Quadratic
-from pellucid.optim import SCHEDULES, SGD
+from pellucid.optim import SCHEDULES, SGD, MaxNorm
 from pellucid.train.recipe import TABLES, Recipe, load_recipe, parse_overrides
 
 
@@ -68,6 +68,16 @@ def test_another_optimizer_does_not_inherit_the_rate_of_the_first():
     assert load_recipe("mnist-mlp", {"optimizer.name": "adam"}).optimizer.arguments["lr"] == 0.001
 
 
+def test_units_are_limited_by_name():
+    recipe = load_recipe("digits", {"regularizer.name": "max_norm", "regularizer.limit": 3})
+    assert recipe.build("regularizer") == MaxNorm(3.0)
+
+
+def test_a_schedule_that_watches_is_fine_with_something_to_watch():
+    changes = {"schedule.name": "warmup", "schedule.steps": 3, "schedule.then": "reduce_on_plateau"}
+    assert load_recipe("digits", {**changes, "data.validation": 0.1}).build("schedule").watches
+
+
 def test_the_same_name_again_keeps_the_arguments():
     assert load_recipe("mnist-mlp", {"optimizer.name": "sgd"}) == load_recipe("mnist-mlp")
 
@@ -98,6 +108,17 @@ def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
         ("[network]\n", "network.sizes is missing; give it a list of whole numbers"),
         ("recipe = 3\n", "recipe must be a table"),
         ("[network\n", "is not TOML"),
+        ("[schedule]\nname = 'reduce_on_plateau'\n", "reduce_on_plateau in [schedule] would choose by the test images"),
+        (
+            "[schedule]\nname = 'warmup'\nsteps = 3\nthen = 'reduce_on_plateau'\n",
+            "reduce_on_plateau in [schedule] would choose by the test images; hold some out by data.validation=0.1",
+        ),
+        (
+            "[schedule]\nname = 'warmup'\nsteps = 3\n[schedule.then]\nname = 'warmup'\nsteps = 3\n"
+            "then = 'reduce_on_plateau'\n",
+            "reduce_on_plateau in [schedule] would choose by the test images",
+        ),
+        ("[train]\nearly_stopping = 3\n", "train.early_stopping would choose by the test images"),
         ("[schedule]\nname = 'warmup'\nsteps = 3\nthen = 5\n", "schedule.then takes the name of a schedule"),
     ],
 )

@@ -17,9 +17,9 @@ from pellucid.combine import Sequential
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, Params, Sigmoid
-from pellucid.train.history import History, write_csv
+from pellucid.train.history import write_csv
 from pellucid.train.report import Mistakes, ReportData, gather, write_report
-from pellucid.train.report.gather import by_class, first_weights, running_metrics, worst
+from pellucid.train.report.gather import by_class, first_weights, worst
 from pellucid.train.report.page import duration
 from pellucid.train.report.scores import class_rows, common_confusions
 from pellucid.train.summary import summary
@@ -279,7 +279,7 @@ def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
     assert data.mistakes is not None
     assert (list(data.mistakes.true), list(data.mistakes.predicted), data.mistakes.total) == (["bottom"], ["top"], 1)
     assert data.metrics["accuracy"] == pytest.approx(2 / 3)
-    assert (data.metrics["seconds"], data.metrics["epochs"], data.metrics["images_per_second"]) == (6.0, 3, 1000.0)
+    assert gather(tmp_path, TinyModel(), halves(), metrics={"accuracy": 0.5}).metrics == {"accuracy": 0.5}
     assert data.first_path == "out.weight"
     assert data.first_weights is not None
     assert data.first_weights.shape == (2, 1, 4, 4)
@@ -328,10 +328,6 @@ def test_which_weights_are_pictures() -> None:
     assert weights is not None
     assert weights.shape == (3, 3, 2, 2)
     assert first_weights(dense, params, (1, 2, 2)) == ("", None)
-
-
-def test_totals_without_times() -> None:
-    assert running_metrics(History(rows=[{"epoch": 1, "seconds": None}])) == {"epochs": 1}
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from pellucid.errors import PellucidError
 from pellucid.optim import SGD
-from pellucid.train import checkpoint, files, fit
+from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Step, Warmup
+from pellucid.train import checkpoint, files, fit, precision
 from pellucid.train.callbacks import Callback, EarlyStopping
 from pellucid.train.history import read_csv
 from pellucid.train.model import Model
@@ -127,8 +128,54 @@ def test_going_on_with_other_settings_is_refused_and_names_them(tmp_path, what):
 
 def test_going_on_with_other_callbacks_is_refused(tmp_path):
     train(small_mlp(), tmp_path)
-    with pytest.raises(PellucidError, match="was begun with the callbacks 0-Checkpoint, 1-CSVLog, not 0-EarlyStopping"):
+    with pytest.raises(PellucidError, match="with the callbacks 0-Checkpoint, not 0-EarlyStopping, 1-Checkpoint;"):
         train(small_mlp(), tmp_path, resume=True, extra=[EarlyStopping(3)])
+
+
+def test_callbacks_that_remember_nothing_may_come_and_go(tmp_path):
+    whole, resumed = small_mlp(), small_mlp()
+    train(whole, None)
+    with pytest.raises(Stopped):
+        train(small_mlp(), tmp_path, extra=[Callback(), StopAt(13)])
+    shown = {"epochs": 4, "batch_size": 30, "validation": digits(300, 350), "augment": flip, "verbose": True}
+    resumed.fit(digits(), run=tmp_path, resume=True, **shown)
+    assert resumed.sha256() == whole.sha256()
+
+
+SCHEDULES = [
+    Constant(),
+    InverseTime(5, 5),
+    Step(every=1),
+    Cosine(),
+    OneCycle(),
+    Warmup(5),
+    Warmup(5, ReduceOnPlateau(patience=0)),
+    ReduceOnPlateau(drop=0.5, patience=0),
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
+@pytest.mark.parametrize("step", [3, 23])  # before the first epoch's end, when nothing was observed yet, and later
+def test_every_schedule_goes_on_from_within_an_epoch(tmp_path, monkeypatch, schedule, step):
+    monkeypatch.setattr(fit, "TICK", 0.0)
+    whole, broken, resumed = (Model(small_mlp().net, optimizer=SGD(2.0), schedule=schedule) for _ in range(3))
+    expected = train(whole, None)
+    with pytest.raises(Stopped):
+        train(broken, tmp_path, extra=[StopAt(step)], checkpoint_seconds=0.0)
+    assert checkpoint.Checkpoint(RunFolder(tmp_path).last).progress["step"] == step - 1
+    history = train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
+    assert resumed.sha256() == whole.sha256()
+    assert history["lr"] == expected["lr"]
+
+
+def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(precision.torch.cpu, "get_capabilities", dict)
+    train(small_mlp(precision="bf16"), tmp_path)
+    assert RunFolder(tmp_path).read_manifest()["precision"] == "float32"
+    train(small_mlp(), tmp_path, resume=True)
+    monkeypatch.setattr(precision.torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    with pytest.raises(PellucidError, match="was begun with another precision"):
+        train(small_mlp(precision="bf16"), tmp_path, resume=True)
 
 
 def test_weights_alone_cannot_be_resumed(tmp_path):

@@ -1,5 +1,7 @@
 """Run folders: names, the lock, the manifest."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -13,7 +15,7 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.train.history import History
-from pellucid.train.runs import RunFolder, next_run
+from pellucid.train.runs import RunFolder, next_run, processor
 from tests.train.small import digits, small_mlp
 
 
@@ -62,6 +64,19 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     assert isinstance(history, History)
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_place_without_locks_is_one_line(tmp_path, monkeypatch, number):
+    opened = len(os.listdir("/proc/self/fd"))
+
+    def refuse(handle, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(PellucidError, match=f"{tmp_path} cannot be locked .*; choose a place on a local disk"):
+        RunFolder(tmp_path).__enter__()
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
 def test_the_lock_is_given_back_also_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), RunFolder(tmp_path):
         raise ZeroDivisionError
@@ -89,6 +104,8 @@ def test_the_manifest_says_what_the_bits_depend_on(tmp_path):
     assert manifest["data"] == {"train": data.checksum, "validation": held.checksum}
     assert manifest["recipe_sha256"] == hashlib.sha256(b"[recipe]\n").hexdigest()
     assert manifest["recipe"] == "mine"
+    assert manifest["precision"] == "float32"
+    assert manifest["cpu"] == processor() != ""
     assert {"pellucid", "python", "numpy", "platform", "device", "cpu", "started"} <= manifest.keys()
     model.fit(data, epochs=1, batch_size=50, validation=held, run=tmp_path, resume=True, verbose=False)
     resumed = json.loads((tmp_path / "manifest.json").read_text())

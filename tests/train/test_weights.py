@@ -40,6 +40,14 @@ def test_tensors_and_description_come_back(tmp_path):
     assert torch.equal(found["b.weight"], tensors()["b.weight"])
 
 
+@pytest.mark.parametrize("value", [float("nan"), [1, float("inf")], {"a": object()}])
+def test_a_description_that_is_no_json_is_one_line_and_leaves_the_file_as_it_was(tmp_path, value):
+    write_weights(tmp_path / "w", tensors(), ABOUT)
+    with pytest.raises(PellucidError, match="w cannot be written: "):
+        write_weights(tmp_path / "w", tensors(), {**ABOUT, "bad": value})
+    assert read_weights(tmp_path / "w")[1] == ABOUT
+
+
 def test_any_safetensors_reader_opens_the_file(tmp_path):
     written = tensors()
     write_weights(tmp_path / "w", written, ABOUT)

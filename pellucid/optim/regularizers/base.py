@@ -1,7 +1,6 @@
 """The contract of every regularizer, and what several of them share."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -10,18 +9,14 @@ from torch import Tensor
 from pellucid.optim import foreach
 
 
-def weight_paths(flat: Mapping[str, Tensor]) -> list[str]:
-    """Return the paths of what is regularized: tensors called `weight` with two dimensions or more."""
-    return [path for path, tensor in flat.items() if path.split(".")[-1] == "weight" and tensor.dim() >= 2]
-
-
 @dataclass(frozen=True)
 class Regularizer(ABC):
     """A wish for small weights, as a term of the cost or, `decoupled` from it, as a shrinking of the weights.
 
     The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;
     decoupled, each step shrinks the weights in proportion to the learning rate, whatever the optimizer does.
-    All lists of weights and gradients are in the same order, and not empty.
+    The layers of a network say which weights these are (`Layer.decayed`). All lists of weights and gradients are in
+    the same order, and not empty.
     """
 
     decoupled: bool = field(default=False, kw_only=True)

@@ -12,7 +12,8 @@ from pellucid.optim.base import check_range
 class MaxNorm:
     """No unit's incoming weights are longer than `limit`: after each update, those that are get scaled back to it.
 
-    A unit is one index of the weight's first axis: an output of Dense, a filter of Conv2d.
+    A unit is one index of the weight's first axis: an output of Dense, a filter of Conv2d. No other layer's weights
+    are limited: those of ConvTranspose2d have a unit along the second axis, in groups.
     Source: Srivastava et al. 2014, Dropout, section 5.1.
     """
 

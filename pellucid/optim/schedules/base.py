@@ -27,9 +27,14 @@ class Progress:
 class Schedule(ABC):
     """The factor, by step, that multiplies the optimizer's learning rate: a frozen value, hyperparameters only."""
 
+    @property
+    def watches(self) -> bool:
+        """Whether it goes by the validation loss, so that there must be one."""
+        return True
+
     @abstractmethod
     def begin(self) -> Memory:
-        """Return what the schedule remembers at the start of a run."""
+        """Return what the schedule remembers at the start of a run: finite numbers, as checkpoints hold them."""
 
     @abstractmethod
     def factor(self, now: Progress, memory: Memory) -> float:
@@ -47,6 +52,11 @@ class Plan(Schedule):
     @abstractmethod
     def at(self, now: Progress) -> float:
         """Return the factor for the update that comes after `now.step` others."""
+
+    @property
+    def watches(self) -> bool:
+        """No."""
+        return False
 
     def begin(self) -> Memory:
         """Return nothing."""

@@ -1,6 +1,6 @@
 """A rate that falls when nothing improves."""
 
-import math
+import sys
 from dataclasses import dataclass
 
 from pellucid.errors import PellucidError
@@ -31,8 +31,8 @@ class ReduceOnPlateau(Schedule):
                 raise PellucidError(f"ReduceOnPlateau: {name} must be a whole number of at least 0, not {epochs!r}")
 
     def begin(self) -> Memory:
-        """Return a factor of 1, no best loss, no bad epochs."""
-        return {"factor": 1.0, "best": math.inf, "bad": 0, "cooling": 0}
+        """Return a factor of 1, no bad epochs, and as the best loss the largest number (infinity is no JSON)."""
+        return {"factor": 1.0, "best": sys.float_info.max, "bad": 0, "cooling": 0}
 
     def factor(self, now: Progress, memory: Memory) -> float:
         """Return the factor that is left."""

@@ -25,6 +25,11 @@ class Warmup(Schedule):
             raise PellucidError(f"Warmup: steps must be a whole number of at least 1, not {self.steps!r}")
         check_range(self, high=1.0, start=self.start)
 
+    @property
+    def watches(self) -> bool:
+        """Whether `then` does."""
+        return self.then.watches
+
     def begin(self) -> Memory:
         """Return what `then` remembers."""
         return self.then.begin()

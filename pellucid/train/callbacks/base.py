@@ -2,26 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers.base import Params
 from pellucid.train.history import History, Row
-
-
-class Trained(Protocol):
-    """What callbacks need of a model."""
-
-    @property
-    def params(self) -> Params:
-        """The weights, which training changes in place."""
-        ...
-
-    def save(self, path: Any, *, durable: bool = True) -> None:
-        """Write the weights file."""
-        ...
+from pellucid.train.learner import Learner
 
 
 @dataclass
@@ -32,7 +19,7 @@ class Training:
     running epoch's losses, each times its examples, and `seen` the number of these. seconds: of the running epoch.
     """
 
-    model: Trained
+    model: Learner
     epochs: int
     batches: int  # in one epoch
     batch_size: int
@@ -74,7 +61,10 @@ class Callback:
         """Run at the very end, also when training stops with an error."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs to go on as if nothing had happened: tensors and values of JSON."""
+        """Return what a resumed training needs to go on as if nothing had happened: tensors and values of JSON.
+
+        Who overrides this must be given to the resumed training too; the others change nothing and may be left out.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ class Checkpoint(Callback):
         name = monitored(self.monitor, row)
         if better(name, row[name], self.best):
             self.best, self.best_epoch = row[name], training.epoch
-            training.model.save(self.path, durable=False)
+            training.model.save(self.path)
 
     def on_end(self, training: Training) -> None:
         """Write the last weights if nothing chooses among them."""

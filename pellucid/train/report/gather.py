@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from pellucid.layers.dense import Dense
 from pellucid.metrics import confusion_matrix
 from pellucid.train.evaluate import classes_of
 from pellucid.train.history import History
+from pellucid.train.model import Model
 from pellucid.train.report.data import Mistakes, ReportData
 from pellucid.train.runs import RunFolder
 from pellucid.train.summary import summary
@@ -26,36 +27,9 @@ from pellucid.tree import flatten
 WORST = 24
 
 
-class Trained(Protocol):
-    """What a report asks of a model."""
-
-    @property
-    def net(self) -> Layer:
-        """The network."""
-        ...
-
-    @property
-    def params(self) -> Params:
-        """Its parameters."""
-        ...
-
-    @property
-    def input_shape(self) -> Shape | None:
-        """The shape of one input."""
-        ...
-
-    def evaluate(self, x: Any, y: Any = None) -> Mapping[str, Any]:
-        """Return loss, accuracy and n."""
-        ...
-
-    def predict(self, x: Any) -> Tensor:
-        """Return (N, classes) probabilities."""
-        ...
-
-
 def gather(
     run: str | os.PathLike[str],
-    model: Trained,
+    model: Model,
     test: Dataset,
     command: str = "",
     metrics: Mapping[str, Any] | None = None,
@@ -79,7 +53,7 @@ def gather(
         recipe=str(about.get("name") or folder.path.name),
         command=command or "pellucid train recipe.toml",
         about=str(about.get("about", "")),
-        metrics={**running_metrics(history), **found},
+        metrics=found,
         history=history.rows,
         held="validation" if tables.get("data", {}).get("validation") else "test",
         layers=history.layers,
@@ -92,18 +66,6 @@ def gather(
         recipe_text=text,
         manifest=folder.read_manifest(),
     )
-
-
-def running_metrics(history: History) -> dict[str, Any]:
-    """Return epochs, seconds in all, and the median images per second."""
-    result: dict[str, Any] = {"epochs": len(history)}
-    seconds = [row["seconds"] for row in history.rows if row.get("seconds") is not None]
-    speeds = sorted(row["images_per_second"] for row in history.rows if row.get("images_per_second") is not None)
-    if seconds:
-        result["seconds"] = sum(seconds)
-    if speeds:
-        result["images_per_second"] = speeds[len(speeds) // 2]
-    return result
 
 
 def by_class(scores: Tensor) -> Tensor:

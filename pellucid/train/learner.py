@@ -1,0 +1,41 @@
+"""What training asks of a model."""
+
+import os
+from typing import Any, Protocol
+
+from pellucid.data import FeatureStats
+from pellucid.layers.base import Layer, Params
+from pellucid.losses import Loss
+from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
+
+
+class Learner(Protocol):
+    """What the loop and its callbacks need of a model; `Model` is one, and knows the loop, which must not know it."""
+
+    net: Layer
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    regularizers: tuple[Regularizer | MaxNorm, ...]
+    metrics: tuple[str, ...]
+    clip: float | None
+    precision: str
+    seed: int
+
+    @property
+    def params(self) -> Params:
+        """The weights, which training changes in place."""
+        ...
+
+    @property
+    def stats(self) -> FeatureStats | None:
+        """The mean and deviation that inputs are standardised with."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """Return what a weights file says about the model."""
+        ...
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights file."""
+        ...

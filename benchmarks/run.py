@@ -1,8 +1,8 @@
 """Measure a training step of Pellucid beside its peers, and write docs/benchmarks.md: `make bench`.
 
-Every peer has a process of its own; they run one burst each in turn, and each ratio is taken between two bursts that
-follow each other, so that the machine's drift cancels. PyTorch gets its best memory format and thread count, found by
-a short trial; so does Pellucid's thread count.
+Every peer has a process of its own. They run in turn, a burst that does not count (while it waited, the machine may
+have put its memory aside) and one that does; each ratio is taken within a round, so that the machine's drift cancels.
+PyTorch gets its best memory format and thread count, found by a short trial; so does Pellucid's thread count.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from benchmarks.table import write_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 9
+PAUSE = 0.25  # seconds before a burst, in which the threads of the process before stop waiting for work
 
 
 class Worker:
@@ -34,6 +36,12 @@ class Worker:
             text=True,
             env=environment,
         )
+
+    def burst(self, steps: int) -> float:
+        """Return the seconds of a step, in a burst after one that brings the process back to life."""
+        time.sleep(PAUSE)
+        self.ask(str(steps))
+        return self.ask(str(steps)) / steps
 
     def ask(self, order: str) -> float:
         assert self.process.stdin is not None
@@ -65,18 +73,15 @@ class Figure:
 
 
 def best(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, int]:
-    """Return the candidate whose fastest burst of a short trial is fastest."""
+    """Return the candidate whose middle burst of a short trial is fastest."""
     workers = [Worker(peer, name, threads) for peer, threads in candidates]
-    times = {}
-    for worker in workers:
-        worker.ask(str(job.steps))
+    times: dict[Worker, list[float]] = {worker: [] for worker in workers}
     for _ in range(3):
         for worker in workers:
-            taken = worker.ask(str(job.steps))
-            times[worker] = min(taken, times.get(worker, taken))
+            times[worker].append(worker.burst(job.steps))
     for worker in workers:
         worker.close()
-    winner = min(workers, key=lambda worker: times[worker])
+    winner = min(workers, key=lambda worker: statistics.median(times[worker]))
     return winner.peer, winner.threads
 
 
@@ -109,11 +114,9 @@ def measure(name: str, job: Job, rounds: int, peers: list[str], cores: int) -> l
     memory = {peer: worker.ask("memory") for peer, worker in workers.items()}
     tensors = {peer: worker.ask("tensors") for peer, worker in workers.items()}
     seconds: dict[str, list[float]] = {peer: [] for peer in workers}
-    for worker in workers.values():
-        worker.ask(str(job.steps))
     for _ in range(rounds):
         for peer, worker in workers.items():
-            seconds[peer].append(worker.ask(str(job.steps)) / job.steps)
+            seconds[peer].append(worker.burst(job.steps))
     for worker in workers.values():
         worker.close()
     ours = seconds["Pellucid"]

@@ -8,6 +8,14 @@ class PellucidError(Exception):
     """A mistake that the user can mend: one line that says what is wrong, where, and what to do."""
 
 
+class LayerError(PellucidError):
+    """A layer that does not fit what comes in: which layer, by its path, and the shape."""
+
+    def __init__(self, path: str, shape: object, why: str) -> None:
+        super().__init__(f"{path}: {why} (its input is {shape})")
+        self.path, self.shape, self.why = path, shape, why
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the known name closest to `word`, or `""` when none is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -1,6 +1,7 @@
 """Pellucid: its layers, its sweep, its optimizer and the step that `fit` takes."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 from torch.nn import functional as F
@@ -13,6 +14,8 @@ from pellucid.models import lenet
 from pellucid.optim import SGD
 from pellucid.train.allocator import memory_kept
 from pellucid.train.step import Step
+
+TRAINING = ExitStack()
 
 
 def network(name: str) -> Layer:
@@ -31,8 +34,9 @@ def make(job: Job) -> Callable[[int], None]:
         target = F.one_hot(target, job.classes).float()
     train = Step(net, params, loss, SGD(lr=0.01), examples=job.batch, precision=job.precision)
 
+    TRAINING.enter_context(memory_kept())  # as `fit` does, from the first step to the last
+
     @torch.inference_mode()
-    @memory_kept()  # as `fit` does
     def run(steps: int) -> None:
         for _ in range(steps):
             train(x, target, 0.01).item()

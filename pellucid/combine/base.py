@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import PellucidError
+import torch
+
+from pellucid.errors import LayerError, PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 # How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
@@ -46,6 +48,16 @@ class Combinator(Layer):
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         """Take the children back, each by its own `backward`; `cache` stays whole."""
         return self.sweep(params, copy_cache(cache), dy, own_backward)
+
+
+def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+    """Initialise a child; what does not fit is told with its path and the shape that came in."""
+    try:
+        return child.init(shape, rng)
+    except LayerError as error:
+        raise LayerError(join(name, error.path), error.shape, error.why) from error
+    except PellucidError as error:
+        raise LayerError(name, shape, str(error)) from error
 
 
 def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:

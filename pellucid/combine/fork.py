@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up, name_children
+from pellucid.combine.base import Back, Combinator, Step, add_up, init_child, name_children
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
@@ -36,7 +36,7 @@ class Fork(Combinator):
         params: Params = {}
         shapes = []
         for name, head in self.heads.items():
-            params[name], out = head.init(shape, rng)
+            params[name], out = init_child(name, head, shape, rng)
             shapes.append(out)
         return params, tuple(shapes)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up, add_up_tree, name_children
+from pellucid.combine.base import Back, Combinator, Step, add_up, add_up_tree, init_child, name_children
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
@@ -68,9 +68,9 @@ class Graph(Combinator):
             fed = tuple(shapes[source] for source in sources)
             one = fed[0] if len(fed) == 1 else fed
             if isinstance(layer, str):
-                _, shapes[name] = self.nodes[layer][0].init(one, torch.Generator())
+                _, shapes[name] = init_child(name, self.nodes[layer][0], one, torch.Generator())
             else:
-                params[name], shapes[name] = layer.init(one, rng)
+                params[name], shapes[name] = init_child(name, layer, one, rng)
         outs = tuple(shapes[name] for name in self.outputs)
         return params, outs[0] if len(outs) == 1 else outs
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up, name_children
+from pellucid.combine.base import Back, Combinator, Step, add_up, init_child, name_children
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
@@ -41,9 +41,9 @@ class Parallel(Combinator):
         params: Params = {}
         shapes = []
         for name, branch in self.branches.items():
-            params[name], out = branch.init(shape, rng)
+            params[name], out = init_child(name, branch, shape, rng)
             shapes.append(out)
-        params["merge"], out = self.merge.init(tuple(shapes), rng)
+        params["merge"], out = init_child("merge", self.merge, tuple(shapes), rng)
         return params, out
 
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:

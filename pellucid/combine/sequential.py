@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, name_children
+from pellucid.combine.base import Back, Combinator, Step, init_child, name_children
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
@@ -35,7 +35,7 @@ class Sequential(Combinator):
         """Initialise the layers in order, each for the output shape of the one before."""
         params: Params = {}
         for name, child in self.children.items():
-            params[name], shape = child.init(shape, rng)
+            params[name], shape = init_child(name, child, shape, rng)
         return params, shape
 
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, add_up_tree
+from pellucid.combine.base import Back, Combinator, Step, add_up_tree, init_child
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
@@ -34,10 +34,10 @@ class Shared(Combinator):
         """Initialise the layer for the first input; every other must lead to parameters of the same shapes."""
         if not shape or not all(isinstance(one, tuple) for one in shape):
             raise PellucidError(f"Shared takes a tuple of inputs, not one of shape {shape}; feed it from a Fork")
-        params, first = self.layer.init(shape[0], rng)
+        params, first = init_child("layer", self.layer, shape[0], rng)
         outs = [first]
         for other in shape[1:]:
-            again, out = self.layer.init(other, torch.Generator())
+            again, out = init_child("layer", self.layer, other, torch.Generator())
             if _shapes(again) != _shapes(params):
                 raise PellucidError(
                     f"Shared: inputs of shapes {shape[0]} and {other} would need different parameters; "

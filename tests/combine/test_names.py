@@ -100,3 +100,10 @@ def test_shapes_that_do_not_fit(net: Layer, shape: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message) as caught:
         net.init(shape, torch.Generator())
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_that_does_not_fit_is_named_by_its_path_and_input() -> None:
+    deep = Sequential(one=Conv2d(2, 3), two=Conv2d(4, 9))
+    net = Sequential(first=Conv2d(2, 3), block=Parallel({"skip": Identity(), "body": deep}, Add()))
+    with pytest.raises(PellucidError, match=r"^block\.body\.two: Conv2d: .*\(its input is \(2, 4, 4\)\)$"):
+        net.init((1, 8, 8), torch.Generator())

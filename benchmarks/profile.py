@@ -1,0 +1,63 @@
+"""Show where a step's time goes, kernel by kernel: `python -m benchmarks.profile JOB ...` writes docs/profile.md."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.profiler import profile
+
+from benchmarks.jobs import JOBS, Job
+from benchmarks.peers import pellucid_peer, torch_peer
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "profile.md"
+SHOWN = 10
+HEAD = """# Where the time goes
+
+Written by `python -m benchmarks.profile {jobs}`: PyTorch's profiler over {steps}, {threads} threads, channels-last.
+Microseconds of a step that each kernel takes itself; the profiler's own cost is in them. What both sides spend in the
+same convolution and pooling kernels bounds the ratio between them from above: the last line says by how much, if
+everything else took no time.
+"""
+
+
+def kernels(run: Callable[[int], None], steps: int) -> dict[str, float]:
+    """Return the microseconds that each kernel takes itself in one step."""
+    run(5)
+    with profile() as seen:
+        run(steps)
+    return {row.key: row.self_cpu_time_total / steps for row in seen.key_averages()}
+
+
+def section(name: str, job: Job) -> str:
+    steps = 20 * job.steps
+    ours = kernels(pellucid_peer.make(job), steps)
+    theirs = kernels(torch_peer.make(job, channels_last=True, inplace=False), steps)
+    names = sorted({*ours, *theirs}, key=lambda key: -max(ours.get(key, 0.0), theirs.get(key, 0.0)))
+    shared = [key for key in names if "convolution" in key or "pool" in key]
+    lines = [f"## {name}", "", "| kernel | Pellucid | PyTorch |", "|---|---:|---:|"]
+    lines += [f"| `{key}` | {ours.get(key, 0):,.0f} | {theirs.get(key, 0):,.0f} |" for key in names[:SHOWN]]
+    mine, yours = (sum(times[key] for key in shared if key in times) for times in (ours, theirs))
+    lines += [
+        f"| convolutions and pooling | {mine:,.0f} | {yours:,.0f} |",
+        f"| all | {sum(ours.values()):,.0f} | {sum(theirs.values()):,.0f} |",
+        "",
+        f"With nothing beside convolutions and pooling, the ratio would be {sum(theirs.values()) / mine:.2f}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("jobs", nargs="+", choices=JOBS, metavar="JOB")
+    jobs = parser.parse_args().jobs
+    threads = os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    head = HEAD.format(jobs=" ".join(jobs), steps="20 bursts of the benchmark", threads=threads)
+    PAGE.write_text("\n".join([head, *(section(name, JOBS[name]) for name in jobs)]), encoding="utf-8")
+    print(f"wrote {PAGE.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -18,7 +18,7 @@ COMMANDS = {
     "summary": "show the layers, shapes and sizes of a model or recipe",
     "verify": "compare every gradient with independent ones",
     "data": "list, download and check data sets",
-    "recipes": "list the recipes, or print one",
+    "recipes": "list the recipes, print one, or explain their keys",
 }
 
 DONE, OURS, YOURS, STOPPED = 0, 1, 2, 130

@@ -1,4 +1,4 @@
-"""`pellucid recipes`: list the built-in recipes, or print one."""
+"""`pellucid recipes`: list the built-in recipes, print one, or explain every key of them."""
 
 import argparse
 
@@ -7,18 +7,31 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("recipes", "List the built-in recipes, or print one.")
+    it = Parser("recipes", "List the built-in recipes, print one, or explain every key that a recipe may set.")
     it.add_argument("name", nargs="?", metavar="NAME", help="print the TOML of this recipe")
+    it.add_argument("--keys", action="store_true", help="print every key with its type, default and meaning")
     return it.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the list, or one recipe."""
+    """Print the list, one recipe, or the keys."""
     import tomllib
 
     from pellucid import assets
     from pellucid.cli.out import emit
+    from pellucid.errors import PellucidError
 
+    if args.keys:
+        from pellucid.train.recipes.keys import recipe_keys
+
+        if args.name is not None:
+            raise PellucidError(f"--keys explains the keys of every recipe; leave out {args.name!r}")
+        tables = recipe_keys()
+        if args.json:
+            emit({"tables": [table.to_json() for table in tables]})
+        else:
+            print("\n\n".join(map(str, tables)))
+        return 0
     if args.name is not None:
         text = assets.recipe_file(args.name).read_text(encoding="utf-8")
         if args.json:

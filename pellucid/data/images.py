@@ -33,6 +33,7 @@ from pellucid.errors import PellucidError
 Mode = Literal["RGB", "L"]
 FILE_LIMIT = 200 << 20  # bytes
 PIXEL_LIMIT = 64_000_000
+FAINT = 10  # of 255: pictures whose values differ by no more show nothing
 
 # The readers are called by name, not through Image.open, which would try formats nobody listed and would
 # print a warning about large images before we could refuse them.
@@ -63,9 +64,9 @@ def load_image(
     """Read a picture into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
 
     source: a file or its bytes; name: what errors call it. size: (H, W) to resize to. The EXIF orientation
-    is applied, transparency lies on white, 16-bit grey keeps its upper 8 bits, and of an animation the first
-    frame is taken. Raises PellucidError, naming the file, for anything that is not a whole picture in one of
-    the known formats with at most 64 million pixels.
+    is applied, transparency lies on white (on black, where nothing shows on white), 16-bit grey keeps its
+    upper 8 bits, and of an animation the first frame is taken. Raises PellucidError, naming the file, for
+    anything that is not a whole picture in one of the known formats with at most 64 million pixels.
     """
     check_format(size, mode)
     with strict_warnings():
@@ -152,7 +153,7 @@ def _check_png(data: bytes) -> None:
 
 
 def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
-    """Convert any Pillow mode to RGB or L, with transparency on white."""
+    """Convert any Pillow mode to RGB or L, with transparency on white, or on black where all is white on white."""
     if image.mode == "F":
         raise ValueError("32-bit floats; convert it to 8 bits")
     if image.mode.startswith("I"):  # "I" and "I;16...": 16-bit grey
@@ -160,8 +161,22 @@ def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
         if values.min() < 0 or values.max() > 0xFFFF:
             raise ValueError("32-bit integers; convert it to 8 bits")
         image = Image.fromarray((values >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert(mode)
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    image = image.convert("RGBA")
+    on_white = _on(255, image).convert(mode)
+    if _spread(on_white) > FAINT:
+        return on_white
+    on_black = _on(0, image).convert(mode)
+    return on_black if _spread(on_black) > FAINT else on_white
+
+
+def _on(grey: int, image: Image.Image) -> Image.Image:
+    """Lay a picture in RGBA on a ground of one grey."""
+    return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image)
+
+
+def _spread(image: Image.Image) -> int:
+    """Return by how much the values of a channel differ at most."""
+    values = np.asarray(image)  # (H, W) or (H, W, 3)
+    return int(np.max(values.max(axis=(0, 1)) - values.min(axis=(0, 1))))

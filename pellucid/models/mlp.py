@@ -4,7 +4,20 @@ from collections.abc import Sequence
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers import ELU, GELU, Dense, Dropout, Flatten, LeakyReLU, ReLU, ReLU6, Sigmoid, Softmax, Tanh
+from pellucid.layers import (
+    ELU,
+    GELU,
+    Dense,
+    Dropout,
+    Flatten,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
 from pellucid.layers.base import Layer
 
 ACTIVATIONS: dict[str, type[Layer]] = {
@@ -16,7 +29,13 @@ ACTIVATIONS: dict[str, type[Layer]] = {
     "elu": ELU,
     "gelu": GELU,
 }
-OUTPUTS: dict[str, type[Layer] | None] = {"none": None, "sigmoid": Sigmoid, "tanh": Tanh, "softmax": Softmax}
+OUTPUTS: dict[str, type[Layer] | None] = {
+    "none": None,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "softmax": Softmax,
+    "log_softmax": LogSoftmax,
+}
 
 
 def mlp(
@@ -30,9 +49,11 @@ def mlp(
     """Return fully connected layers: `mlp((784, 30, 10))` is the network called 784-30-10.
 
     sizes: the numbers of inputs, of neurons in each hidden layer, and of outputs, as in Nielsen 2015, chapter 1;
-    images are flattened, so sizes[0] is their channels x height x width. activation: after each hidden layer.
-    output: after the last layer; "none" leaves the logits to a loss that contains the activation. dropout: the
-    fraction of each hidden layer's outputs that training drops. Paths: dense1, sigmoid1, ..., denseK.
+    images are flattened, so sizes[0] is their channels x height x width. activation: after each hidden layer,
+    one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: after the last layer, one of sigmoid, tanh,
+    softmax, log_softmax; "none" leaves the logits to a loss that contains the activation. dropout: the fraction of
+    each hidden layer's outputs that training drops. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
+    lecun, orthogonal. Paths: dense1, sigmoid1, ..., denseK.
     Raises PellucidError for names and sizes that mean nothing.
     """
     if len(sizes) < 2:

@@ -25,13 +25,11 @@ class Prediction:
 
 def predict(model: Model, picture: str | Path) -> Prediction:
     """Classify a picture of any size; see `read_picture` for what becomes of it."""
+    classes = _classes(model)
     x = read_picture(model, picture)
     scores = model.predict(x[None])[0]  # (classes,)
-    if scores.dim() != 1:
-        raise PellucidError(f"the model puts out {tuple(scores.shape)} for an image, no classes; give a classifier")
     if len(scores) == 1:
         scores = torch.cat([1 - scores, scores])
-    classes = model.classes or tuple(map(str, range(len(scores))))
     best = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
     return Prediction(str(picture), classes[best], named[classes[best]], named)
@@ -43,6 +41,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     Returns accuracy, loss, n, the name of the data, and for each class its name, its number of images and the
     share of them that was found.
     """
+    _classes(model)
     images = held_out(model, data)
     found = model.evaluate(images)
     scores = model.predict(images)
@@ -56,3 +55,18 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
         "data": images.name,
         "classes": [{"class": name, "n": n, "accuracy": share} for name, n, share in each],
     }
+
+
+def _classes(model: Model) -> tuple[str, ...]:
+    """Return the name of each class that a model tells from the others; PellucidError where it does not."""
+    outputs = model.output_shape
+    if len(outputs) != 1 or not isinstance(outputs[0], int):
+        raise PellucidError(f"the model puts out {outputs} for an image, no classes; give a classifier")
+    count = max(2, outputs[0])  # one output tells two classes apart
+    classes = tuple(model.classes or map(str, range(count)))
+    if len(classes) != count:
+        raise PellucidError(
+            f"the model puts out {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
+            "train it again with one output for each class"
+        )
+    return classes

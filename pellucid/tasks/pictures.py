@@ -48,9 +48,9 @@ def held_out(model: Model, data: str | None) -> Dataset:
     if data is None or (own in CATALOGUE and _is_root(own, data)):
         if not own:
             raise PellucidError("the model does not say what it was trained on; name a data set with --data")
-        return load_splits(_table(model, own), None if data is None else data).test
+        return _named_alike(model, load_splits(_table(model, own), None if data is None else data).test)
     if data in CATALOGUE or data in SHAPES:
-        return load_splits(_table(model, data)).test
+        return _named_alike(model, load_splits(_table(model, data)).test)
     if not Path(data).exists():
         hint = nearest(data, [*CATALOGUE, *SHAPES])
         raise PellucidError(f"no data set or folder {data!r}{hint}; `pellucid data list` shows the names")
@@ -95,10 +95,13 @@ def _folder(model: Model, data: str, part: str) -> Dataset:
 
 
 def _named_alike(model: Model, data: Dataset) -> Dataset:
-    """Number the classes of a data set as the model does."""
-    classes = model.classes or ()
+    """Number the classes of a data set as the model does; as they are where that names none."""
+    classes = tuple(model.classes or data.classes)
+    if classes == data.classes:
+        return data
     for name in data.classes:
         if name not in classes:
-            raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{nearest(name, classes)}")
+            hint = nearest(name, classes) or f"; it knows {', '.join(classes):.80}, so give data of these classes"
+            raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{hint}")
     order = torch.tensor([classes.index(name) for name in data.classes])
     return Dataset.from_arrays(data.x, order[data.y], classes, data.name)

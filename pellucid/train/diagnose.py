@@ -10,6 +10,7 @@ from pellucid.combine import Combinator
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.sweep import backward, forward
+from pellucid.train.examples import first_not_finite
 from pellucid.train.step import Step
 from pellucid.tree import flatten
 
@@ -27,7 +28,7 @@ def diagnose(
     Looked at in the order in which they come to be: the input, the weights (the last layer's first), each layer's
     output, the loss, its gradient, and each layer's dx and dparams on the way back.
     """
-    fault = next(_faults("", "the input x", x), "") or weights_fault(weights)
+    fault = input_fault(x) or weights_fault(weights)
     if fault:
         return fault
     try:
@@ -43,7 +44,7 @@ def diagnose(
 
 def diagnose_output(net: Layer, params: Params, x: Any) -> str:
     """Return which tensor of a forward pass in evaluation mode is the first that is not finite, or ""."""
-    fault = next(_faults("", "the input x", x), "") or weights_fault(flatten(params))
+    fault = input_fault(x) or weights_fault(flatten(params))
     if fault:
         return fault
     try:
@@ -51,6 +52,13 @@ def diagnose_output(net: Layer, params: Params, x: Any) -> str:
     except _FoundError as found:
         return str(found)
     return ""
+
+
+def input_fault(x: Any) -> str:
+    """Return what is not finite in a batch of inputs, and in which example of it, or ""."""
+    fault = next(_faults("", "the input x", x), "")
+    place = first_not_finite(x) if fault and isinstance(x, Tensor) else None
+    return fault if place is None else f"{fault}, first in example {place} of the batch"
 
 
 def weights_fault(weights: Mapping[str, Tensor]) -> str:

@@ -12,6 +12,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.metrics import accuracy, top_k
+from pellucid.train.arguments import shown
 from pellucid.train.diagnose import diagnose_output
 from pellucid.train.examples import Examples
 
@@ -22,12 +23,16 @@ METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
 }
 
 
-def check_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
-    """Return the names as a tuple; PellucidError for one that does not exist."""
-    for name in metrics:
-        if name not in METRICS:
-            raise PellucidError(f"no metric {name!r}; known: {', '.join(METRICS)}{nearest(name, METRICS)}")
-    return tuple(metrics)
+def check_metrics(metrics: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names, or the one name, as a tuple; PellucidError for one that does not exist."""
+    names = (metrics,) if isinstance(metrics, str) else metrics
+    if not isinstance(names, Sequence):
+        raise PellucidError(f"metrics must be a list of names, not {shown(metrics)}; known: {', '.join(METRICS)}")
+    for name in names:
+        if not isinstance(name, str) or name not in METRICS:
+            hint = nearest(name, METRICS) if isinstance(name, str) else ""
+            raise PellucidError(f"no metric {shown(name)}; known: {', '.join(METRICS)}{hint}")
+    return tuple(names)
 
 
 def outputs(

@@ -52,16 +52,30 @@ def examples(x: Any, y: Any = None, what: str = "x") -> Examples:
 
 
 def as_inputs(x: Any, what: str = "x") -> Tensor:
-    """Return inputs (N, ...) as a tensor of uint8 or float32."""
+    """Return inputs (N, ...) as a tensor of uint8 or float32; PellucidError, which names the example, for NaN."""
     tensor = x.x if isinstance(x, Dataset) else _tensor(x, what)
     if not tensor.dim():
         raise PellucidError(f"{what} is one number; give an array of inputs (N, ...)")
-    if tensor.dtype in (torch.uint8, torch.float32):
+    if tensor.dtype is torch.uint8:
         return tensor
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise PellucidError(f"{what} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
-    return tensor.to(torch.float32)
+    inputs = tensor.to(torch.float32)
+    place = first_not_finite(inputs)
+    if place is not None:
+        kind = "NaN" if bool(torch.isnan(inputs[place]).any()) else "infinity"
+        raise PellucidError(f"{what}: example {place} holds {kind}; the data must be finite, clean them first")
+    return inputs
+
+
+def first_not_finite(x: Tensor) -> int | None:
+    """Return the place of the first example in x (N, ...) that holds NaN or infinity, or None."""
+    total = x.sum().item()  # faster than to ask for each value; finite only if they all are
+    if total - total == 0.0:
+        return None
+    wrong = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero()
+    return int(wrong[0]) if len(wrong) else None
 
 
 def split(whole: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:

@@ -23,7 +23,7 @@ from pellucid.optim.schedules import Constant
 from pellucid.train.allocator import memory_kept
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, save_checkpoint
-from pellucid.train.diagnose import diagnose, learned_fault, learned_is_finite, weights_fault
+from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
 from pellucid.train.evaluate import evaluate
 from pellucid.train.examples import Examples
 from pellucid.train.history import Row
@@ -250,7 +250,9 @@ class Loop:
         """Look for NaN and infinity in what is learned."""
         number = self.training.step
         if not learned_is_finite(self.step):
-            raise self._error(learned_fault(self.step) + self._origin(number), max(number, 1), self.training.lr)
+            raise self._error(
+                learned_fault(self.step) + self._origin(number), max(number, 1), _slower(self.training.lr)
+            )
         self.clean = number
 
     def _next_gap(self, per_step: float) -> int:
@@ -270,21 +272,24 @@ class Loop:
 
     def _explained(self, x: Tensor, target: Tensor, number: int, lr: float) -> PellucidError:
         """Return the error that says where a step went wrong."""
+        wrong = input_fault(x)
+        if wrong:
+            cause = "the augmentation or the preprocessing made it of finite data"
+            return self._error(f"{wrong}, and {cause}", number + 1, "look at what these return")
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         model = self.model
         fault = diagnose(model.net, model.params, weights, model.loss, x, target, self._mode(number))
         if fault and fault == weights_fault(weights):
             fault += self._origin(number)
-        return self._error(fault or f"the loss is {self.watched.value}", number + 1, lr)
+        return self._error(fault or f"the loss is {self.watched.value}", number + 1, _slower(lr))
 
-    def _error(self, fault: str, number: int, lr: float) -> PellucidError:
+    def _error(self, fault: str, number: int, remedy: str) -> PellucidError:
         epoch, batch = divmod(number - 1, self.training.batches)
         kept = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             kept = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
         return PellucidError(
-            f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; lower the learning "
-            f"rate ({lr:g}) or look for such values in the data{kept}"
+            f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
         )
 
     def _stop(self) -> None:
@@ -305,7 +310,7 @@ class Loop:
         begun = time.perf_counter()
         fault = weights_fault(flatten(self.model.params))
         if fault:
-            raise self._error(fault, self.training.step, self.training.lr)
+            raise self._error(fault, self.training.step, _slower(self.training.lr))
         save_checkpoint(
             self.plan.folder.last,
             self.model.about(),
@@ -318,3 +323,8 @@ class Loop:
         )
         self.saved_at = time.perf_counter()
         self.saved_step, self.save_cost = self.training.step, self.saved_at - begun
+
+
+def _slower(lr: float) -> str:
+    """Return what most often helps."""
+    return f"lower the learning rate ({lr:g}) or look for very large values in the data"

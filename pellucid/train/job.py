@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from pellucid.data import Augment, Dataset, FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
 from pellucid.train.callbacks import Callback, EarlyStopping
+from pellucid.train.ending import check_classes
 from pellucid.train.files import write_atomically
 from pellucid.train.history import History
 from pellucid.train.model import Model
@@ -114,7 +115,7 @@ def build_model(recipe: Recipe, train: Dataset) -> Model:
     """
     net: Layer = recipe.build("network")
     shape = tuple(train.x.shape[1:])
-    check_network(recipe, net, shape)
+    check_network(recipe, net, shape, train.classes)
     stats = FeatureStats.fit(train.x) if recipe.data.standardize else None
     measured = {} if stats is None else {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
     model = Model(
@@ -135,8 +136,8 @@ def build_model(recipe: Recipe, train: Dataset) -> Model:
     return model
 
 
-def check_network(recipe: Recipe, net: Layer, shape: Shape) -> None:
-    """Refuse a network that does not fit the images, or the memory."""
+def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:
+    """Refuse a network that does not fit the images, the classes where they are known, or the memory."""
     sizes, values = recipe.network.arguments.get("sizes"), math.prod(shape)
     if sizes is not None and sizes[0] != values:
         raise PellucidError(
@@ -145,7 +146,7 @@ def check_network(recipe: Recipe, net: Layer, shape: Shape) -> None:
         )
     try:
         with torch.device("meta"):  # shapes only
-            params, _ = net.init(shape, torch.Generator())
+            params, out = net.init(shape, torch.Generator())
     except PellucidError as error:
         raise PellucidError(f"{recipe.name}: {error}") from error
     except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
@@ -157,6 +158,14 @@ def check_network(recipe: Recipe, net: Layer, shape: Shape) -> None:
             f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and there are "
             f"{memory() / 2**30:,.0f}; make [network] smaller"
         )
+    check_classes(out, classes, f"{recipe.name}: ", _remedy(recipe, classes or ()))
+
+
+def _remedy(recipe: Recipe, classes: Sequence[str]) -> str:
+    """Say which setting gives the network as many outputs as there are classes."""
+    if "classes" in recipe.network.arguments:
+        return f"set network.classes={len(classes)}"
+    return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""
 
 
 def memory() -> int:

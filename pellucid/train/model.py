@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine import Sequential
 from pellucid.config import from_config, loss_from_config, to_config
 from pellucid.data import Dataset, FeatureStats
-from pellucid.errors import PellucidError, nearest
-from pellucid.layers import LogSoftmax, Sigmoid, Softmax
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
-from pellucid.losses import LOSSES, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from pellucid.losses import LOSSES, Loss
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
+from pellucid.train.arguments import class_names, instance, named, new_file, several, shown, whole
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.checkpoint import digest
+from pellucid.train.ending import check_classes, check_ending
 from pellucid.train.evaluate import check_metrics, evaluate, outputs
 from pellucid.train.examples import Examples, as_inputs, examples, split
 from pellucid.train.fit import Loop, Plan
@@ -32,11 +32,6 @@ from pellucid.train.weights import fill, read_weights, weights_sha256, write_wei
 from pellucid.tree import flatten
 from pellucid.verify import Table, verify
 
-# Losses that contain the activation that a network might end with.
-CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
-    BinaryCrossEntropy: (Sigmoid,),
-    SoftmaxCrossEntropy: (Softmax, LogSoftmax),
-}
 LARGEST_SIDE = 1 << 20
 BATCH = 256  # of evaluation
 
@@ -49,7 +44,8 @@ class Model:
     or from the first data. classes: their number or names. regularizer: one or several. clip: the largest norm
     of the whole gradient. precision: "float32" or "bf16". preprocess: values of JSON that describe what is done to
     an image before the network; "mean" and "std", one number per channel each, are applied here.
-    Raises PellucidError for unknown names, and for a network that ends in an activation which the loss contains.
+    Raises PellucidError for unknown names, objects of other kinds, a network that ends in an activation which the loss
+    contains or without one that it needs, and one whose outputs are not as many as the classes.
     """
 
     def __init__(
@@ -57,7 +53,7 @@ class Model:
         net: Layer,
         loss: str | Loss = "softmax_cross_entropy",
         optimizer: str | Optimizer = "adam",
-        metrics: Sequence[str] = ("accuracy",),
+        metrics: str | Sequence[str] = ("accuracy",),
         *,
         input_shape: Sequence[int] | None = None,
         classes: int | Sequence[str] | None = None,
@@ -68,24 +64,22 @@ class Model:
         precision: str = "float32",
         preprocess: Mapping[str, Any] | None = None,
     ) -> None:
-        self.net = net
-        self.loss: Loss = _named(loss, LOSSES, "loss") if isinstance(loss, str) else loss
-        self.optimizer: Optimizer = (
-            _named(optimizer, OPTIMIZERS, "optimizer") if isinstance(optimizer, str) else optimizer
-        )
+        self.net = instance(net, Layer, "the network")
+        self.loss: Loss = named(loss, Loss, LOSSES, "loss")
+        self.optimizer: Optimizer = named(optimizer, Optimizer, OPTIMIZERS, "optimizer")
         self.metrics = check_metrics(metrics)
-        self.schedule: Schedule = Constant() if schedule is None else schedule
+        self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = _several(regularizer)
         self.clip = clip
         self.precision = precision
-        self.seed = seed
-        self.classes = tuple(map(str, range(classes))) if isinstance(classes, int) else classes and tuple(classes)
+        self.seed = whole(seed, "seed", 0)
+        self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})
         self.stats = _stats(self.preprocess)
         self.params: Params = {}
         self.input_shape: tuple[int, ...] = ()
         self.output_shape: tuple[int, ...] = ()
-        _refuse_twice(net, self.loss)
+        check_ending(net, self.loss)
         if input_shape is not None:
             self.build(input_shape)
 
@@ -101,10 +95,7 @@ class Model:
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Draw the weights for inputs of this shape from the seed."""
-        shape = _shape(input_shape)
-        with torch.inference_mode(False):
-            params, out = self.net.init(shape, torch.Generator().manual_seed(self.seed))
-        self._take(params, shape, out)
+        self._build(input_shape, self.classes)
 
     def fit(
         self,
@@ -134,17 +125,21 @@ class Model:
         Raises PellucidError for data that do not fit, a run folder that is in use or was begun with other
         settings, and when NaN or infinity appears: it names the step, the layer and the tensor.
         """
-        if epochs < 1:
-            raise PellucidError(f"fit: epochs must be at least 1, not {epochs!r}")
+        epochs, batch_size = whole(epochs, "fit: epochs", 1), whole(batch_size, "fit: batch_size", 1)
+        called = several(callbacks, Callback, "fit: callbacks")
+        for callback in called:
+            callback.check(validation is not None)
+        if augment is not None and (isinstance(augment, type) or not callable(augment)):
+            raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(augment)}")
         if self.schedule.watches and validation is None:
             name = type(self.schedule).__name__
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation)
         settings = self._settings(data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
-        shown: list[Callback] = [Progress()] if verbose else []
+        bars: list[Callback] = [Progress()] if verbose else []
         if folder is None:
-            plan = Plan(data, held, epochs, batch_size, augment, [*callbacks, *shown], None, settings, 0.0)
+            plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, settings, 0.0)
             return Loop(self, plan).run().history
         with folder:
             if folder.last.exists() and not resume:
@@ -153,16 +148,17 @@ class Model:
             used = {"precision": usable_precision(self.precision)[0]}
             folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
             kept = [
-                *callbacks,
+                *called,
                 Checkpoint(folder.best, monitor if monitor != "auto" or held is not None else ""),
                 CSVLog(folder.metrics, folder.layers),
-                *shown,
+                *bars,
             ]
             plan = Plan(data, held, epochs, batch_size, augment, kept, folder, settings, checkpoint_seconds)
             return Loop(self, plan).run().history
 
     def evaluate(self, x: Any, y: Any = None, batch_size: int = BATCH) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ..., "n": ...} over x and y, or a Dataset: the mean loss and each metric."""
+        batch_size = whole(batch_size, "evaluate: batch_size", 1)
         data = self._fitting(examples(x, y), "x")
         with torch.inference_mode():
             found = evaluate(self.net, self.params, self.loss, self.metrics, data, batch_size, self.stats)
@@ -170,7 +166,7 @@ class Model:
 
     def predict(self, x: Any, batch_size: int = BATCH) -> Tensor:
         """Return what the network says of inputs (N, ...), or of a Dataset, as the loss reads it: probabilities."""
-        inputs = as_inputs(x)
+        batch_size, inputs = whole(batch_size, "predict: batch_size", 1), as_inputs(x)
         self._fit_shape(inputs, "x")
         with torch.inference_mode():
             parts = [self.loss.predict(y) for _, y in outputs(self.net, self.params, inputs, batch_size, self.stats)]
@@ -207,7 +203,7 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network and weights as one safetensors file, which appears whole or not at all."""
         self._need_weights()
-        write_weights(path, self.weights, self.about())
+        write_weights(new_file(path), self.weights, self.about())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Model":
@@ -237,6 +233,13 @@ class Model:
         model._take(fill(Path(path), wanted, own), shape, out)
         return model
 
+    def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None) -> None:
+        shape = _shape(input_shape)
+        with torch.inference_mode(False):
+            params, out = self.net.init(shape, torch.Generator().manual_seed(self.seed))
+        check_classes(out, classes)
+        self._take(params, shape, out)
+
     def _take(self, params: Params, shape: tuple[int, ...], out: Any) -> None:
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
@@ -253,11 +256,15 @@ class Model:
             data, held = split(examples(x, y), validation, self.seed)
         else:
             pair = validation if isinstance(validation, tuple) else (validation,)
+            if not 1 <= len(pair) <= 2:
+                raise PellucidError(f"fit: validation takes (x, y), a Dataset or a fraction, not {len(pair)} values")
             data, held = examples(x, y), None if validation is None else examples(*pair, what="validation")
-        if not self.built:
-            self.build(data.x.shape[1:])
-        if self.classes is None:
-            self.classes = data.classes
+        classes = data.classes if self.classes is None else self.classes
+        if self.built:
+            check_classes(self.output_shape, classes)
+        else:
+            self._build(data.x.shape[1:], classes)
+        self.classes = classes
         return self._fitting(data, "x"), None if held is None else self._fitting(held, "validation")
 
     def _fitting(self, data: Examples, what: str) -> Examples:
@@ -298,16 +305,13 @@ class Model:
         return {name: digest(value) for name, value in values.items()}
 
 
-def _named(name: str, known: Mapping[str, Any], what: str) -> Any:
-    if name not in known:
-        raise PellucidError(f"no {what} {name!r}; known: {', '.join(known)}{nearest(name, known)}")
-    return known[name]()
-
-
 def _several(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
     if given is None:
         return ()
-    return tuple(given) if isinstance(given, Sequence) else (given,)
+    kinds = (Regularizer, MaxNorm)
+    return tuple(
+        instance(one, kinds, "regularizer") for one in (given if isinstance(given, list | tuple) else (given,))
+    )
 
 
 def _stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
@@ -320,18 +324,6 @@ def _stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     if not good or len(mean) != len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
         raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
     return FeatureStats(mean, std)
-
-
-def _refuse_twice(net: Layer, loss: Loss) -> None:
-    path, last = [], net
-    while isinstance(last, Sequential) and last.children:
-        name, last = list(last.children.items())[-1]
-        path.append(name)
-    if isinstance(last, CONTAINED.get(type(loss), ())):
-        where = ".".join(path) or "the network"
-        raise PellucidError(
-            f"{where}: {type(last).__name__} stands before {type(loss).__name__}, which contains it; drop that layer"
-        )
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

@@ -119,6 +119,17 @@ def test_data_and_recipes_list_what_there_is(say: Say, tmp_path: Path):
     assert say("recipes", "xor", "--json").json["recipe"]["train"]["epochs"] == 1000
 
 
+def test_recipes_explain_every_key(say: Say):
+    tables = {table["name"]: table for table in say("recipes", "--keys", "--json").json["tables"]}
+    recipe = say("recipes", "digits", "--json").json["recipe"]
+    text = say("recipes", "--keys").out
+    for name, values in recipe.items():
+        known = [key["name"] for part in (tables[name], *tables[name]["choices"]) for key in part["keys"]]
+        assert set(values) <= set(known)
+        assert f"[{name}]\n" in text
+        assert all(f"  {key}  " in text for key in values)
+
+
 def test_numbers_that_json_lacks_become_null():
     found = plain({"a": math.nan, "b": [math.inf, 1.5], "c": Path("x"), 3: (True, None)})
     assert found == {"a": None, "b": [None, 1.5], "c": "x", "3": [True, None]}

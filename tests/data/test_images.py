@@ -64,6 +64,29 @@ def test_transparency_lies_on_white():
     assert load_image(encode(Image.fromarray(pixels), "PNG"))[0, 0].tolist() == [255, 0, 204]
 
 
+def drawn(ink: int, clear: int = 0) -> bytes:
+    """A bar of one grey on a transparent ground, whose hidden colour is `clear`."""
+    pixels = np.full((8, 8, 4), clear, np.uint8)
+    pixels[..., 3] = 0
+    pixels[2:6, 3] = (ink, ink, ink, 255)
+    return encode(Image.fromarray(pixels), "PNG")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("clear", [0, 255])
+@pytest.mark.parametrize(("ink", "ground"), [(0, 255), (128, 255), (255, 0), (250, 0)])
+def test_transparency_lies_on_black_where_nothing_shows_on_white(ink, ground, clear, mode):
+    found = load_image(drawn(ink, clear), mode=mode)
+    assert found[:, 0, 0].unique().tolist() == [ground]
+    assert found[:, 3, 3].unique().tolist() == [ink]
+
+
+def test_nothing_but_transparency_and_plain_white_stay_white():
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    white = Image.new("RGBA", (4, 4), (255, 255, 255, 255))
+    assert all(load_image(encode(image, "PNG")).unique().tolist() == [255] for image in (clear, white))
+
+
 def test_palettes_and_their_clear_entry():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 0, 0])

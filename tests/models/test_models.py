@@ -5,8 +5,10 @@ import torch
 
 from pellucid.combine import walk
 from pellucid.errors import PellucidError
-from pellucid.layers import Dropout, Mode, ReLU, Sigmoid, Softmax
+from pellucid.layers import Dropout, LogSoftmax, Mode, ReLU, Sigmoid, Softmax
+from pellucid.layers.initializers import INITIALIZERS
 from pellucid.models import MODELS, convnet, lenet, mlp
+from pellucid.models.mlp import ACTIVATIONS, OUTPUTS
 from pellucid.sweep import forward
 from pellucid.tree import flatten
 
@@ -71,6 +73,7 @@ def test_an_mlp_ends_in_logits_unless_it_is_told_otherwise():
     assert list(mlp((4, 3, 2), activation="relu").children)[-2:] == ["relu1", "dense2"]
     assert mlp((4, 3, 2), activation="relu").children["relu1"] == ReLU()
     assert mlp((4, 2), output="sigmoid").children["output"] == Sigmoid()
+    assert mlp((4, 2), output="log_softmax").children["output"] == LogSoftmax()
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,8 @@ def test_every_model_says_in_its_docstring_what_it_is_and_puts_out_classes(name)
     net = mlp((784, 8, 10)) if name == "mlp" else MODELS[name]()
     assert built(net, (1, 28, 28))[1] == (10,)
     assert "Source:" in (MODELS[name].__doc__ or "") or "Nielsen" in (MODELS[name].__doc__ or "")
+
+
+def test_the_mlp_names_every_activation_it_knows():
+    words = (mlp.__doc__ or "").replace(",", " ").replace(".", " ").replace(";", " ").split()
+    assert {*ACTIVATIONS, *OUTPUTS, *INITIALIZERS} - {"none"} <= set(words)

@@ -80,7 +80,7 @@ def test_losses_should_fall_and_all_else_rise():
 def test_a_column_that_does_not_exist_is_named():
     with pytest.raises(PellucidError, match=r"no column 'val_los'; did you mean 'val_loss'"):
         overfit([EarlyStopping(2, monitor="val_los")])
-    with pytest.raises(PellucidError, match="at least 1 epoch"):
+    with pytest.raises(PellucidError, match="patience must be a whole number of at least 1, not 0"):
         EarlyStopping(0)
 
 

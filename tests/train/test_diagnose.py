@@ -65,9 +65,24 @@ def test_a_nan_in_the_input(optimizer):
     x = digits().x.clone()
     x[7, 0, 3, 3] = NAN
     model = deep(optimizer)
-    said = failing(model, x)
-    assert "(epoch 1, batch " in said
-    assert "the input x holds NaN (1 of 640 values, shape (10, 1, 8, 8))" in said
+    assert failing(model, x) == "x: example 7 holds NaN; the data must be finite, clean them first"
+    assert not model.built
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
+def test_a_nan_that_the_augmentation_makes(optimizer):
+    def spoil(x, rng):
+        x = x.clone()
+        x[4, 0, 3, 3] = NAN
+        return x
+
+    model, data = deep(optimizer), digits()
+    with pytest.raises(PellucidError) as caught:
+        model.fit(data, epochs=1, batch_size=10, augment=spoil, verbose=False)
+    said = str(caught.value)
+    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): the input x holds NaN (1 of 640 values, ")
+    assert "first in example 4 of the batch, and the augmentation or the preprocessing made it" in said
+    assert "learning rate" not in said
     assert all(bool(torch.isfinite(tensor).all()) for tensor in model.weights.values())  # nothing was learned from it
 
 

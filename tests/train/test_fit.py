@@ -239,7 +239,7 @@ def test_one_cycle_ends_where_it_should():
 
 
 def test_fewer_epochs_than_one_are_refused():
-    with pytest.raises(PellucidError, match="epochs must be at least 1, not 0"):
+    with pytest.raises(PellucidError, match="epochs must be a whole number of at least 1, not 0"):
         small_mlp().fit(digits(), epochs=0, batch_size=10)
 
 

@@ -42,6 +42,9 @@ class Training:
 class Callback:
     """What may happen around the epochs of a training; nothing does unless a method is overridden."""
 
+    def check(self, validated: bool) -> None:
+        """Raise PellucidError where this cannot serve a training, which has validation data or not."""
+
     def on_start(self, training: Training) -> None:
         """Run before the first step, also of a resumed training (training.history then has rows)."""
 

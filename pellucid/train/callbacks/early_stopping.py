@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.train.arguments import whole
 from pellucid.train.callbacks.base import Callback, Training, better, monitored, tensors_of
 from pellucid.train.history import Row
 from pellucid.tree import flatten
@@ -16,20 +17,25 @@ class EarlyStopping(Callback):
     """Stop when the monitored column has not improved for `patience` epochs, and end with its best weights.
 
     monitor: a column of the history, where those that end in "loss" should fall and all others rise; "auto" is
-    val_accuracy, else val_loss, else train_loss. min_delta: what counts as an improvement must be larger.
+    val_accuracy, else val_loss. min_delta: what counts as an improvement must be larger.
     The best weights come back at the end of every training, whether or not it stopped early.
     Source: Prechelt 1998, "Early stopping - but when?", the class UP in its simplest form.
     """
 
     def __init__(self, patience: int, monitor: str = "auto", min_delta: float = 0.0) -> None:
-        if patience < 1:
-            raise PellucidError(f"EarlyStopping: patience must be at least 1 epoch, not {patience!r}")
-        self.patience = patience
+        self.patience = whole(patience, "EarlyStopping: patience", 1)
         self.monitor = monitor
         self.min_delta = min_delta
         self.best: float | None = None
         self.best_epoch = 0
         self._weights: dict[str, Tensor] = {}
+
+    def check(self, validated: bool) -> None:
+        """Refuse to go by validation data where there are none."""
+        if not validated and (self.monitor == "auto" or self.monitor.startswith("val_")):
+            raise PellucidError(
+                "EarlyStopping goes by validation data; give fit validation=0.1, or EarlyStopping monitor='train_loss'"
+            )
 
     def on_start(self, training: Training) -> None:
         """Forget an earlier training."""

@@ -10,7 +10,7 @@ from pellucid.train.recipes.values import NONE
 def write_toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return TOML text of tables; None becomes "none", tuples become arrays, tables within them inline tables."""
     return "\n".join(
-        f"[{name}]\n" + "".join(f"{_key(key)} = {_value(value)}\n" for key, value in table.items())
+        f"[{name}]\n" + "".join(f"{_key(key)} = {toml_value(value)}\n" for key, value in table.items())
         for name, table in tables.items()
     )
 
@@ -20,7 +20,8 @@ def _key(key: str) -> str:
     return key if bare else _text(key)
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return one value as TOML."""
     if value is None:
         return _text(NONE)
     if isinstance(value, bool):
@@ -30,9 +31,9 @@ def _value(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{_key(key)} = {_value(one)}' for key, one in value.items())} }}"
+        return f"{{ {', '.join(f'{_key(key)} = {toml_value(one)}' for key, one in value.items())} }}"
     if isinstance(value, Sequence):
-        return f"[{', '.join(_value(one) for one in value)}]"
+        return f"[{', '.join(toml_value(one) for one in value)}]"
     raise TypeError(f"TOML has no value like {value!r}")
 
 

@@ -1,0 +1,20 @@
+"""How this command line was started, for hints that people copy."""
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+NAME = "pellucid"
+
+
+def command() -> str:
+    """Return what starts pellucid here: its name where the shell finds it, else its path, or `python -m pellucid`."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py":
+        return f"{shlex.quote(sys.orig_argv[0])} -m {NAME}"
+    if script.stem != NAME:  # called from other code
+        return NAME
+    found = shutil.which(NAME)
+    same = found is not None and Path(found).resolve() == script.resolve()
+    return NAME if same else shlex.quote(sys.argv[0])

@@ -1,0 +1,78 @@
+"""Arguments from people's own code, checked before anything is done with them."""
+
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pellucid.errors import PellucidError, nearest
+
+T = TypeVar("T")
+LARGEST = 2**63 - 1
+
+
+def whole(value: Any, what: str, least: int, most: int = LARGEST) -> int:
+    """Return a whole number from `least` to `most`; PellucidError, which calls it `what`, for anything else."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if not least <= number <= most:
+        wanted = f"at most {most}" if number > most else f"at least {least}"
+        raise PellucidError(f"{what} must be a whole number of {wanted}, not {shown(value)}")
+    return number
+
+
+def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:
+    """Return the object that `value` is, or for the name of one of the `known`, that with its defaults."""
+    if not isinstance(value, str):
+        return instance(value, base, what)
+    if value not in known:
+        raise PellucidError(f"no {what} {value!r}; known: {', '.join(known)}{nearest(value, known)}")
+    return known[value]()
+
+
+def instance(value: Any, base: type[T] | tuple[type[T], ...], what: str) -> T:
+    """Return `value` if it is an object of the class `base`, or of one of several."""
+    if isinstance(value, base):
+        return value
+    if isinstance(value, type):
+        name = value.__name__
+        raise PellucidError(f"{what} is the class {name}; give an object of it, such as {name}(...)")
+    kinds = " or ".join(one.__name__ for one in (base if isinstance(base, tuple) else (base,)))
+    raise PellucidError(f"{what} must be of the class {kinds}, not {shown(value)}")
+
+
+def several(values: Any, base: type[T], what: str) -> list[T]:
+    """Return the objects of the class `base` in a list or the like."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
+    return [instance(value, base, f"{what}[{place}]") for place, value in enumerate(values)]
+
+
+def class_names(value: Any) -> tuple[str, ...] | None:
+    """Return the names of classes, given as such or as their number; None for none."""
+    if value is None:
+        return None
+    if not isinstance(value, Sequence):
+        return tuple(map(str, range(whole(value, "classes", 1))))
+    if isinstance(value, str) or not value or not all(isinstance(name, str) for name in value):
+        raise PellucidError(f"classes must be their number or a list of their names, not {shown(value)}")
+    return tuple(value)
+
+
+def new_file(path: Any) -> Path:
+    """Return the path of a file to write; PellucidError for a folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise PellucidError(f"the file to write must be a path, not {shown(path)}")
+    file = Path(path)
+    if not file.name or file.is_dir():
+        raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")
+    return file
+
+
+def shown(value: object) -> str:
+    """Return a short form of any value, on one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

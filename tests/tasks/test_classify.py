@@ -1,0 +1,118 @@
+"""What a trained network says of pictures and data sets, and which of them it refuses."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.combine import Fork
+from pellucid.data import Dataset, Splits
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense
+from pellucid.models import convnet, mlp
+from pellucid.tasks import pictures
+from pellucid.tasks.classify import evaluate, predict
+from pellucid.train.job import train
+from pellucid.train.model import Model
+from pellucid.train.weights import read_weights, write_weights
+
+
+def a_seven(path: Path, ink: int, ground: int | None) -> Path:
+    """Draw a 7 in a grey; ground None is transparent."""
+    pixels = np.full((90, 70, 4), 0 if ground is None else ground, np.uint8)
+    pixels[..., 3] = 0 if ground is None else 255
+    pixels[10:20, 10:60] = (ink, ink, ink, 255)
+    for row in range(65):
+        pixels[15 + row, 48 - row // 2 : 58 - row // 2] = (ink, ink, ink, 255)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(mlp((64, 10)), input_shape=(1, 8, 8), classes=10, preprocess={"data": "digits"})
+
+
+@pytest.mark.parametrize(("ink", "ground"), [(255, 0), (0, None), (255, None), (250, None)])
+def test_ink_is_found_light_or_dark_on_any_ground(model: Model, tmp_path: Path, ink: int, ground: int | None):
+    usual = predict(model, a_seven(tmp_path / "usual.png", 0, 255)).probabilities
+    assert predict(model, a_seven(tmp_path / "other.png", ink, ground)).probabilities == pytest.approx(usual, abs=1e-6)
+
+
+def image_folder(root: Path) -> Path:
+    """Three classes of four pictures each, in two parts."""
+    for part in ("train", "test"):
+        for shade, name in enumerate(("ant", "bee", "cow")):
+            (root / part / name).mkdir(parents=True)
+            for k in range(4):
+                out = io.BytesIO()
+                Image.new("RGB", (8, 8), (90 * shade, 10 * k, 0)).save(out, "PNG")
+                (root / part / name / f"{k}.png").write_bytes(out.getvalue())
+    return root
+
+
+def test_a_folder_with_other_classes_than_the_network_has_outputs_is_refused_before_training(tmp_path: Path):
+    settings = {"data.name": str(image_folder(tmp_path / "mine")), "network.model": "convnet", "train.epochs": 1}
+    with pytest.raises(PellucidError, match=r"3 classes \(ant, bee, cow\); set network\.classes=3"):
+        train("digits", out=tmp_path / "runs", progress=False, **settings)
+    assert not (tmp_path / "runs").exists()
+    settings |= {"network.classes": 3, "network.width": 4}
+    run = train("digits", out=tmp_path / "runs", progress=False, **settings)
+    assert list(predict(run.model, tmp_path / "mine/test/bee/1.png").probabilities) == ["ant", "bee", "cow"]
+
+
+def test_a_weights_file_whose_outputs_and_classes_disagree_is_told(tmp_path: Path, model: Model):
+    model.save(tmp_path / "good.safetensors")
+    tensors, about = read_weights(tmp_path / "good.safetensors")
+    write_weights(tmp_path / "bad.safetensors", tensors, {**about, "classes": ["ant", "bee", "cow"]})
+    bad = Model.load(tmp_path / "bad.safetensors")
+    for call in (lambda: predict(bad, a_seven(tmp_path / "7.png", 0, 255)), lambda: evaluate(bad)):
+        with pytest.raises(PellucidError, match=r"puts out 10 values, but names 3 classes \(ant, bee, cow\); train"):
+            call()
+
+
+def test_what_is_no_classifier_is_told(tmp_path: Path):
+    several = Model(Fork(a=Dense(2), b=Dense(3)), input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match="no classes; give a classifier"):
+        predict(several, a_seven(tmp_path / "7.png", 0, 255))
+
+
+def test_one_output_tells_two_classes_apart(tmp_path: Path):
+    model = Model(mlp((64, 1), output="sigmoid"), "quadratic", classes=["no", "yes"], input_shape=(1, 8, 8))
+    found = predict(model, a_seven(tmp_path / "7.png", 0, 255)).probabilities
+    assert list(found) == ["no", "yes"]
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def offered(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]) -> Dataset:
+    """Let every data set be ten random 8x8 images, one of each class."""
+    x = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    data = Dataset.from_arrays(x, torch.arange(10) % len(classes), classes, "offered")
+    monkeypatch.setattr(pictures, "load_splits", lambda *_: Splits(data, data))
+    return data
+
+
+def test_data_of_other_classes_are_refused(model: Model, monkeypatch: pytest.MonkeyPatch):
+    offered(monkeypatch, ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"))
+    with pytest.raises(
+        PellucidError, match=r"offered has the class 'airplane', which the model lacks; it knows 0, 1, "
+    ):
+        evaluate(model, "cifar10")
+    with pytest.raises(PellucidError, match="which the model lacks"):
+        evaluate(model)  # its own data, which are no longer what they were
+
+
+def test_classes_in_another_order_are_numbered_as_the_model_does(model: Model, monkeypatch: pytest.MonkeyPatch):
+    data = offered(monkeypatch, tuple("9876543210"))
+    best = model.predict(data).argmax(1)
+    assert evaluate(model, "mnist")["accuracy"] == (best == 9 - data.y).double().mean().item()
+
+
+def test_a_network_of_any_data_classifies_pictures_of_any_size(tmp_path: Path):
+    colour = Model(convnet(3, width=4), input_shape=(3, 16, 16), classes=["a", "b", "c"])
+    white = predict(colour, a_seven(tmp_path / "white.png", 255, None))
+    on_black = predict(colour, a_seven(tmp_path / "black.png", 255, 0))
+    assert white.probabilities == pytest.approx(on_black.probabilities, abs=1e-6)

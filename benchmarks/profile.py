@@ -15,10 +15,9 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "profile.md"
 SHOWN = 10
 HEAD = """# Where the time goes
 
-Written by `python -m benchmarks.profile {jobs}`: PyTorch's profiler over {steps}, {threads} threads, channels-last.
-Microseconds of a step that each kernel takes itself; the profiler's own cost is in them. What both sides spend in the
-same convolution and pooling kernels bounds the ratio between them from above: the last line says by how much, if
-everything else took no time.
+Written by `python -m benchmarks.profile {jobs}`: PyTorch's profiler over {steps}, {threads} threads,
+channels-last. Microseconds of a step that each kernel takes itself, with the profiler's own cost in them. Both sides
+spend about the same in the same convolution and pooling kernels, which bounds their ratio; the last line says how.
 """
 
 

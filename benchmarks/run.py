@@ -76,7 +76,7 @@ def best(candidates: list[tuple[str, int]], name: str, job: Job) -> tuple[str, i
     """Return the candidate whose middle burst of a short trial is fastest."""
     workers = [Worker(peer, name, threads) for peer, threads in candidates]
     times: dict[Worker, list[float]] = {worker: [] for worker in workers}
-    for _ in range(3):
+    for _ in range(9 if job.steps > 20 else 3):
         for worker in workers:
             times[worker].append(worker.burst(job.steps))
     for worker in workers:

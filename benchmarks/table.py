@@ -31,7 +31,8 @@ the same round. **Ratio** is the peer's time over Pellucid's: above 1, Pellucid 
 memory that the tensors of one step take at one time, beyond parameters and data, as PyTorch's profiler counts it;
 **process** is how far the resident memory of the process rose above what it was before the first step, with all that
 allocators, threads and compilers keep. Their ratios are Pellucid's over the peer's: below 1, Pellucid needs less.
-"PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it.
+"PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it. Where a target is missed, docs/profile.md
+shows the kernels.
 """
 
 
@@ -90,6 +91,8 @@ def _section(name: str, figures: list[dict[str, Any]]) -> str:
 def _bytes(taken: float, ours: float, is_ours: bool) -> str:
     if taken <= 0:
         return "-"
+    if ours > 100 * taken:  # nothing grew any more after what the peer did to get ready
+        return f"{taken / 2**20:.1f} MiB"
     return f"{taken / 2**20:.1f} MiB" + ("" if is_ours else f" ({ours / taken:.2f})")
 
 

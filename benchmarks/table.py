@@ -31,8 +31,8 @@ the same round. **Ratio** is the peer's time over Pellucid's: above 1, Pellucid 
 memory that the tensors of one step take at one time, beyond parameters and data, as PyTorch's profiler counts it;
 **process** is how far the resident memory of the process rose above what it was before the first step, with all that
 allocators, threads and compilers keep. Their ratios are Pellucid's over the peer's: below 1, Pellucid needs less.
-"PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it. Where a target is missed, docs/profile.md
-shows the kernels.
+"PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it.
+Where a target is missed, docs/profile.md shows the kernels.
 """
 
 

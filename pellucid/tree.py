@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 
 
@@ -19,24 +18,12 @@ def flatten(params: Params) -> dict[str, Tensor]:
     return flat
 
 
-def unflatten(flat: Mapping[str, Tensor]) -> Params:
-    """Return the nested dict whose leaves have the dotted paths of `flat`.
-
-    Empty dicts (layers without parameters) have no path, so they do not come back: fill a tree that the network's
-    `init` made where they matter. Raises PellucidError where one path is the beginning of another.
-    """
-    params: Params = {}
-    for path, leaf in flat.items():
-        *parents, name = path.split(".")
-        node = params
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise PellucidError(f"parameters: {path!r} lies below another tensor; rename one of the two")
-        if name in node:
-            raise PellucidError(f"parameters: {path!r} names a tensor and a group of tensors; rename one of the two")
-        node[name] = leaf
-    return params
+def nest(like: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Params:
+    """Return the tensors of `flat`, by dotted path, in the nesting of `like`, which may hold empty dicts."""
+    return {
+        name: nest(value, flat, f"{prefix}{name}.") if isinstance(value, dict) else flat[f"{prefix}{name}"]
+        for name, value in like.items()
+    }
 
 
 def map_tree(f: Callable[[Tensor], Tensor], params: Params) -> Params:

@@ -1,11 +1,9 @@
 """Nested dicts of parameters as flat lists and dicts."""
 
-import pytest
 import torch
 
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
-from pellucid.tree import flatten, leaves, map_tree, unflatten
+from pellucid.tree import flatten, leaves, map_tree, nest
 
 
 def tree() -> Params:
@@ -28,18 +26,11 @@ def test_flatten_gives_the_tensors_themselves() -> None:
     assert params["block"]["conv"]["weight"].item() == 11
 
 
-def test_unflatten_brings_the_nesting_back_without_empty_dicts() -> None:
+def test_nest_brings_the_nesting_back_with_its_empty_dicts() -> None:
     params = tree()
-    again = unflatten(flatten(params))
-    del params["block"]["relu"]
-    assert again == params
-    assert unflatten({}) == {}
-
-
-@pytest.mark.parametrize("order", [["a.b", "a"], ["a", "a.b"]])
-def test_a_tensor_cannot_also_be_a_group(order: list[str]) -> None:
-    with pytest.raises(PellucidError, match="rename one of the two"):
-        unflatten({path: torch.tensor(0.0) for path in order})
+    assert nest(params, flatten(params)) == params
+    assert nest(params, flatten(params))["block"]["relu"] == {}
+    assert nest({}, {}) == {}
 
 
 def test_map_tree_keeps_the_nesting() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.layers.dense import Dense, DenseCache
+from pellucid.layers.dense import Dense, DenseCache, rows
 
 # From a wide input to a narrow output, oneMKL works on Wxᵀ up to 1.7 times as fast as on xWᵀ (measured on 784 to 30).
 NARROW, WIDE, MANY_ROWS = 64, 256, 16
@@ -52,9 +52,8 @@ class FusedDense(Layer):
         dx = dy @ params["weight"] if self.need_dx else None  # before W changes
         if self.rate is None:
             return dx, self.layer.parameter_gradients(cache, dy)
-        lr, x = self.rate.lr, cache.x
-        if dy.dim() > 2:
-            x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, self.layer.units)  # (rows, n_in), (rows, units)
+        lr = self.rate.lr
+        x, dy = rows(cache.x, dy)
         params["weight"].addmm_(dy.t(), x, beta=1 - self.rate.shrink, alpha=-lr)
         if self.layer.bias:
             params["bias"].sub_(dy.sum(0), alpha=lr)

@@ -98,32 +98,23 @@ class Conv2d(Layer):
         dx is the transposed convolution of dy; dw slides dy over x, so stride and dilation change places.
         Both are the kernels that `torch.ops.aten.convolution_backward` holds.
         """
-        dx, dparams = convolution_backward(self, params, cache, dy, need_dx=True)
-        assert dx is not None
-        return dx, dparams
-
-
-def convolution_backward(
-    layer: Conv2d, params: Params, cache: Conv2dCache, dy: Tensor, need_dx: bool
-) -> tuple[Tensor | None, Params]:
-    """Return (dx, dparams) of a Conv2d; dx is None when it is not needed."""
-    left, right, top, bottom = layer.edges()
-    height, width = cache.x.shape[2:]
-    extra = (0, right - left, 0, bottom - top)
-    x = F.pad(cache.x, extra) if any(extra) else cache.x
-    dx, dweight, dbias = torch.ops.aten.convolution_backward(
-        dy,
-        x,
-        params["weight"],
-        [layer.filters] if layer.bias else None,
-        pair(layer.stride),
-        (top, left),
-        pair(layer.dilation),
-        False,  # not transposed
-        (0, 0),  # output padding
-        layer.groups,
-        (need_dx, True, layer.bias),
-    )
-    if need_dx and any(extra):
-        dx = dx[:, :, :height, :width]  # the padding's own gradient goes nowhere
-    return dx, {"weight": dweight, "bias": dbias} if layer.bias else {"weight": dweight}
+        left, right, top, bottom = self.edges()
+        height, width = cache.x.shape[2:]
+        extra = (0, right - left, 0, bottom - top)
+        x = F.pad(cache.x, extra) if any(extra) else cache.x
+        dx, dweight, dbias = torch.ops.aten.convolution_backward(
+            dy,
+            x,
+            params["weight"],
+            [self.filters] if self.bias else None,
+            pair(self.stride),
+            (top, left),
+            pair(self.dilation),
+            False,  # not transposed
+            (0, 0),  # output padding
+            self.groups,
+            (True, True, self.bias),
+        )
+        if any(extra):
+            dx = dx[:, :, :height, :width]  # the padding's own gradient goes nowhere
+        return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}

@@ -59,8 +59,11 @@ class Dense(Layer):
 
     def parameter_gradients(self, cache: DenseCache, dy: Tensor) -> Params:
         """Return dW = dyᵀ x and db = the sum of dy over all rows."""
-        x = cache.x
-        if dy.dim() > 2:
-            x, dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, self.units)  # (rows, n_in), (rows, units)
+        x, dy = rows(cache.x, dy)
         dweight = dy.t() @ x  # (units, n_in)
         return {"weight": dweight, "bias": dy.sum(0)} if self.bias else {"weight": dweight}
+
+
+def rows(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+    """Return x as (rows, n_in) and dy as (rows, units), whatever axes stand before the last one."""
+    return (x, dy) if dy.dim() == 2 else (x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))

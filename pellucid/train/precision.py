@@ -8,7 +8,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
 from pellucid.layers.base import Layer, Params
 from pellucid.optim import foreach
-from pellucid.tree import flatten, unflatten
+from pellucid.tree import flatten, nest
 
 PRECISIONS = ("float32", "bf16")
 HALVED = (Dense, Conv2d, ConvTranspose2d)  # layers whose arithmetic is worth the lower precision
@@ -37,19 +37,11 @@ class HalfCopy:
         paths = [path for path in flat if path.rpartition(".")[0] in halved]
         self._masters = [flat[path] for path in paths]
         self._halves = [flat[path].bfloat16() for path in paths]
-        self.params = fill(params, unflatten(flat | dict(zip(paths, self._halves, strict=True))))
+        self.params = nest(params, flat | dict(zip(paths, self._halves, strict=True)))
 
     def refresh(self) -> None:
         """Bring the copy up to date with the parameters."""
         foreach.copy_(self._halves, self._masters)
-
-
-def fill(like: Params, given: Params) -> Params:
-    """Return `given` with the empty dicts that `like` has."""
-    return {
-        name: fill(value, given.get(name, {})) if isinstance(value, dict) else given[name]
-        for name, value in like.items()
-    }
 
 
 def to_float32(grads: list[Tensor]) -> list[Tensor]:

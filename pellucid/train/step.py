@@ -65,6 +65,7 @@ class Step:
         self._by_path = dict(zip(self.paths, self.weights, strict=True))
         self._decayed = owned(net)
         self._heavy: list[int] = []  # the places of `_decayed` in `_rest`
+        self._heavy_weights: list[Tensor] = []  # and what stands there
         units = owned(net, (Dense, Conv2d))  # whose weights have a unit along the first axis
         self._bounded = [weight for path, weight in self._by_path.items() if path in units]
 
@@ -76,11 +77,10 @@ class Step:
         if not grads:
             return value
         for wish in self._wishes:
-            heavy = [grads[place] for place in self._heavy]
-            wish.before_update([self._rest[place] for place in self._heavy], heavy, self._examples, lr)
+            wish.before_update(self._heavy_weights, [grads[place] for place in self._heavy], self._examples, lr)
         if self._clip is not None:
             clip_by_norm(grads, self._clip)
-        self.optimizer.decay([self._rest[place] for place in self._heavy], lr)
+        self.optimizer.decay(self._heavy_weights, lr)
         self.optimizer.update(self._rest, grads, self.state, lr)
         for limit in self._limits:
             limit.after_update(self._bounded)
@@ -122,6 +122,7 @@ class Step:
         rest = [path for path in self.paths if path in places]
         self._rest = [self._by_path[path] for path in rest]
         self._heavy = [place for place, path in enumerate(rest) if path in self._decayed]
+        self._heavy_weights = [self._rest[place] for place in self._heavy]
         self._wishes = self._wishes if self._heavy else []
         return [places[path] for path in rest]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.train.files import write_atomically
-from pellucid.tree import flatten
+from pellucid.tree import flatten, nest
 
 FORMAT = "pellucid/1"
 FILE_LIMIT = 16 << 30  # bytes
@@ -85,14 +85,7 @@ def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Ten
     for name in flat:
         if not bool(torch.isfinite(tensors[name]).all()):
             raise PellucidError(f"{path}: {name} holds NaN or infinity; use an earlier file")
-
-    def place(node: Params, prefix: str) -> Params:
-        return {
-            name: place(value, f"{prefix}{name}.") if isinstance(value, dict) else tensors[f"{prefix}{name}"]
-            for name, value in node.items()
-        }
-
-    return place(wanted, "")
+    return nest(wanted, tensors)
 
 
 def _read(path: Path) -> bytes:

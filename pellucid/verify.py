@@ -4,7 +4,7 @@ This is the one place of the package that asks autograd anything; nothing that t
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -96,6 +96,26 @@ class Table:
         if not wrong:
             return f"all {len(self.rows)} gradients agree ({bounds}, relative to each one's largest entry, float64)"
         return f"{wrong} of {len(self.rows)} gradients FAIL ({bounds}); going backward, the first is at {self.culprit}"
+
+
+def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor) -> tuple[Tensor, ...]:
+    """Return autograd's gradients of the sum of `function()` x dy, one for each of the `inputs` that it reads.
+
+    `inputs` are plain tensors, and are so again afterwards; one that the result does not depend on gets zeros.
+    """
+    floating = [x for x in inputs if x.is_floating_point()]
+    with torch.inference_mode(False), torch.enable_grad():
+        for x in floating:
+            x.requires_grad_()
+        try:
+            y = function()
+            reached = floating if y.requires_grad else []
+            found = torch.autograd.grad(y, reached, dy, allow_unused=True) if reached else ()
+        finally:
+            for x in floating:
+                x.requires_grad_(False)
+    answers = {id(x): dx for x, dx in zip(reached, found, strict=True) if dx is not None}
+    return tuple(answers[id(x)] if id(x) in answers else torch.zeros_like(x) for x in inputs)
 
 
 @dataclass

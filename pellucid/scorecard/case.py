@@ -1,0 +1,67 @@
+"""One case of an outside suite: what it checks of ours, and how it ends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Of the largest entry of the expected tensor. Our sums may run in another order than the suite's.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
+FLOOR = 1e-2  # of the gradient sent in from above: what an expected gradient that is truly zero is compared with
+
+
+class SkipCase(Exception):  # noqa: N818 - no error: the case asks for what we do not have
+    """The case asks for an option that we do not have; the message names it, in a few words."""
+
+
+class Mismatch(Exception):  # noqa: N818 - caught by the tally, which counts the case as failed
+    """Our answer differs from the suite's in more than rounding; the message says in what."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of an outside suite.
+
+    `suite` begins with the outside project's name and names the operator and dtype: "torch OpInfo
+    nn.functional.conv2d float64". `subject` is our class or function that it checks. `check` returns the worst
+    relative error, which may be up to `tolerance`; it raises SkipCase or Mismatch.
+    """
+
+    suite: str
+    version: str
+    name: str
+    subject: Any
+    check: Callable[[], float]
+    tolerance: float
+
+    @property
+    def file(self) -> str:
+        """Our file that the case checks, from the root of the repository."""
+        return self.subject.__module__.replace(".", "/") + ".py"
+
+
+def gap(what: str, ours: Tensor, theirs: Tensor, floor: float = 0.0) -> float:
+    """Return the largest difference, divided by the largest magnitude of `theirs`, or by `floor` if that is larger.
+
+    Raises Mismatch where shapes or dtypes differ, or where not the same entries are NaN or infinite.
+    """
+    if ours.shape != theirs.shape:
+        raise Mismatch(f"{what}: shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}")
+    if ours.dtype != theirs.dtype:
+        raise Mismatch(f"{what}: {ours.dtype} instead of {theirs.dtype}")
+    if not theirs.numel():
+        return 0.0
+    if not theirs.is_floating_point():
+        return float((ours != theirs).any())
+    finite = theirs.isfinite()
+    if not torch.equal(ours.isfinite(), finite) or not torch.equal(
+        ours[~finite].nan_to_num(nan=1.0), theirs[~finite].nan_to_num(nan=1.0)
+    ):
+        raise Mismatch(f"{what}: NaN or infinity in other places")
+    mine, expected = ours[finite].double(), theirs[finite].double()
+    if not expected.numel():
+        return 0.0
+    scale = max(float(expected.abs().max()), floor, torch.finfo(torch.float32).tiny)
+    return float((mine - expected).abs().max()) / scale

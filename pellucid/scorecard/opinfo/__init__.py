@@ -1,0 +1,43 @@
+"""PyTorch's own sample inputs for its operators, put to our layers and losses.
+
+PyTorch tests its operators on these samples (`torch.testing._internal`); nobody here chose them. Each is run forward
+and backward, in float64 and float32, by PyTorch under its automatic differentiation and by us.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+
+from pellucid.scorecard.case import TOLERANCE, Case
+from pellucid.scorecard.opinfo.operator import Operator
+from pellucid.scorecard.opinfo.pooling import OPERATORS as POOLING
+from pellucid.scorecard.trial import run
+
+OPERATORS: tuple[Operator, ...] = (*POOLING,)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every sample of every operator of the table, in both dtypes."""
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    entries = {(entry.name, entry.variant_test_name): entry for entry in op_db}
+    for operator in OPERATORS:
+        entry = entries[operator.name, operator.variant]
+        for dtype in TOLERANCE:
+            yield from _samples(operator, entry, dtype)
+
+
+def _samples(operator: Operator, entry: object, dtype: torch.dtype) -> Iterator[Case]:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        samples = list(entry.sample_inputs("cpu", dtype))  # pyright: ignore[reportAttributeAccessIssue]
+    suite = f"torch OpInfo {operator.title} {str(dtype).removeprefix('torch.')}"
+    for number, sample in enumerate(samples):
+        theirs = partial(entry.op, sample.input, *sample.args, **sample.kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        check = partial(_check, operator, theirs, sample)
+        yield Case(suite, torch.__version__, f"sample {number}", operator.subject, check, TOLERANCE[dtype])
+
+
+def _check(operator: Operator, theirs: partial[object], sample: object) -> float:
+    return run(operator.adapt(theirs, sample.input, *sample.args, **sample.kwargs))  # pyright: ignore[reportAttributeAccessIssue]

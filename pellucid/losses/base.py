@@ -67,6 +67,11 @@ def shares(reduction: str, y: Tensor) -> int:
     return y.numel() if reduction == "mean" else 1
 
 
+def positions(reduction: str, y: Tensor) -> int:
+    """Return by how many the sum over all positions of y (N, C, ...) is divided, if each counts 1."""
+    return y.numel() // max(y.shape[1], 1) if reduction == "mean" else shares(reduction, y)
+
+
 @lru_cache(maxsize=64)
 def fraction(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
     """Return numerator / denominator as a 0-d tensor on the CPU, which every device takes for a plain number.

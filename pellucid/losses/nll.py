@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss
+from pellucid.losses.base import Loss, Reduction, check_reduction
 from pellucid.losses.targets import check_classes, check_weights, pick
 
 
@@ -16,19 +16,22 @@ class NegativeLogLikelihood(Loss):
 
     y is (N, C) or (N, C, ...), targets are integer classes (N, ...). With `class_weights`, one for each class, it is
     the mean weighted by the targets' classes. Positions of class `ignore` cost nothing and are not counted.
+    `reduction` "batch" sums over the positions and takes the mean over the batch, "sum" takes no mean.
     Source: Goodfellow, Bengio and Courville 2016, section 5.5.
     """
 
     class_weights: tuple[float, ...] | None = None
     ignore: int | None = None
+    reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for weights that are not positive."""
+        """Raise PellucidError for weights that are not positive or an unknown reduction."""
         check_weights(self, self.class_weights)
+        check_reduction(self, self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore)
+        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore, self.reduction)
         share = weight / total  # (N, 1, ...)
         return -(y.gather(1, index) * share).sum(), torch.zeros_like(y).scatter_(1, index, -share)
 

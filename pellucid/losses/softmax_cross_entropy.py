@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, fraction
+from pellucid.losses.base import Loss, Reduction, check_reduction, fraction, positions
 from pellucid.losses.targets import (
     MANY,
+    by_class,
     check_classes,
     check_weights,
-    class_table,
     one_hot,
     pick,
     wrong_weights,
@@ -28,21 +28,24 @@ class SoftmaxCrossEntropy(Loss):
     targets are integer classes (N, ...) or probabilities of y's shape. `label_smoothing` e replaces a target t by
     (1 - e) t + e / C. `class_weights`, one for each class, multiply every class's term; with integer targets the sum
     is then divided by the sum of the targets' weights, with probabilities by n. Positions of class `ignore` cost
-    nothing and are not counted.
+    nothing and are not counted. `reduction` "batch" sums over the positions and takes the mean over the batch, "sum"
+    takes no mean.
     Source: Nielsen 2015, equations 78 to 82; smoothing: Szegedy et al. 2016, section 7.
     """
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
     ignore: int | None = None
+    reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a smoothing outside [0, 1] or weights that are not positive."""
+        """Raise PellucidError for a smoothing outside [0, 1], weights that are not positive, an unknown reduction."""
         if not 0 <= self.label_smoothing <= 1:
             raise PellucidError(
                 f"SoftmaxCrossEntropy: label_smoothing must be from 0 to 1, not {self.label_smoothing!r}"
             )
         check_weights(self, self.class_weights)
+        check_reduction(self, self.reduction)
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
@@ -50,7 +53,8 @@ class SoftmaxCrossEntropy(Loss):
             return self._against(y, self._soft(y, target))
         if self.label_smoothing:
             return self._against(y, self._smooth(y, target))
-        if self.class_weights is not None or self.ignore is not None or y.dim() != 2 or y.shape[1] > MANY:
+        special = self.class_weights is not None or self.ignore is not None or self.reduction == "sum"
+        if special or y.dim() != 2 or y.shape[1] > MANY:
             return self._picked(y, target)
         return self._plain(y, target)
 
@@ -87,7 +91,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def _picked(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Positions of one class each, with weights, with some of them ignored."""
-        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore)
+        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore, self.reduction)
         log_a = y.log_softmax(1)  # (N, C, ...)
         share = weight / total  # (N, 1, ...)
         return -(log_a.gather(1, index) * share).sum(), (log_a.exp() * share).scatter_add(1, index, -share)
@@ -99,9 +103,9 @@ class SoftmaxCrossEntropy(Loss):
 
     def _smooth(self, y: Tensor, target: Tensor) -> Tensor:
         """Return what each output of integer targets counts, after smoothing and weights: (N, C, ...)."""
-        index, keep, weight, total = pick(self, y, target, self.class_weights, self.ignore)
-        uniform = (self.label_smoothing / y.shape[1]) * keep * self._weights(y)  # (N, C, ...)
-        return uniform.expand_as(y).scatter_add(1, index, (1 - self.label_smoothing) * weight) / total
+        index, keep, weight, total = pick(self, y, target, self.class_weights, self.ignore, self.reduction)
+        uniform = self._weigh((self.label_smoothing / y.shape[1]) * keep.expand_as(y))  # (N, C, ...)
+        return uniform.scatter_add(1, index, (1 - self.label_smoothing) * weight) / total
 
     def _soft(self, y: Tensor, target: Tensor) -> Tensor:
         """Return what each output of soft targets counts, after smoothing and weights: (N, C, ...)."""
@@ -110,14 +114,11 @@ class SoftmaxCrossEntropy(Loss):
         target = target.to(y.dtype)
         if self.label_smoothing:
             target = target * (1 - self.label_smoothing) + self.label_smoothing / y.shape[1]
-        return target * self._weights(y) * fraction(1.0, y.numel() // y.shape[1], y.dtype)
+        return self._weigh(target) * fraction(1.0, positions(self.reduction, y), y.dtype)
 
-    def _weights(self, y: Tensor) -> Tensor:
-        """Return the classes' weights in the shape (C, 1, ...) that multiplies y."""
-        table = class_table(self.class_weights or (1.0,) * y.shape[1], y.dtype, y.device)
-        if len(table) != y.shape[1]:
-            raise wrong_weights(self, len(table), y.shape[1])
-        return table.view(-1, *(1,) * (y.dim() - 2))
+    def _weigh(self, terms: Tensor) -> Tensor:
+        """Multiply what belongs to each class, (N, C, ...), by its weight."""
+        return terms if self.class_weights is None else terms * by_class(self, self.class_weights, terms)
 
 
 def _not_soft(given: Shape, outputs: Shape) -> PellucidError:

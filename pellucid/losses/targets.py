@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
+from pellucid.losses.base import fraction, shares
 
 MANY = 1024  # above as many classes an identity matrix is too big to keep
 
@@ -15,8 +16,8 @@ MANY = 1024  # above as many classes an identity matrix is too big to keep
 class Picks(NamedTuple):
     """The class of every position, and how much each position counts; y is (N, C, ...).
 
-    `classes`, `keep` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...); `total` is the
-    sum of `weight`, never 0.
+    `classes`, `keep` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...); `total`, by
+    which the sum over all positions is divided, is never 0: for a mean the sum of `weight`.
     """
 
     classes: Tensor
@@ -70,7 +71,22 @@ def class_table(weights: tuple[float, ...], dtype: torch.dtype, device: torch.de
         return torch.tensor(weights, dtype=dtype, device=device)
 
 
-def pick(loss: object, y: Tensor, target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> Picks:
+def by_class(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "class_weights") -> Tensor:
+    """Return the weights of the classes in the shape (C, 1, ...) that multiplies y (N, C, ...)."""
+    classes = y.shape[1] if y.dim() > 1 else 0
+    if len(weights) != classes:
+        raise wrong_weights(loss, len(weights), classes, name)
+    return class_table(weights, y.dtype, y.device).view(-1, *(1,) * (y.dim() - 2))
+
+
+def pick(
+    loss: object,
+    y: Tensor,
+    target: Tensor,
+    weights: tuple[float, ...] | None,
+    ignore: int | None,
+    reduction: str = "mean",
+) -> Picks:
     """Return which class each position of y (N, C, ...) has, and how much it counts."""
     if target.shape != y.shape[:1] + y.shape[2:] or is_numbers(target):
         raise PellucidError(
@@ -91,7 +107,10 @@ def pick(loss: object, y: Tensor, target: Tensor, weights: tuple[float, ...] | N
         weight = table.index_select(0, target.flatten()).view(target.shape) * keep
     except IndexError as error:
         raise out_of_range(loss, target, classes) from error
-    total = weight.sum().clamp_min(torch.finfo(y.dtype).tiny)  # a batch of ignored positions costs 0, not 0/0
+    if reduction == "mean":
+        total = weight.sum().clamp_min(torch.finfo(y.dtype).tiny)  # a batch of ignored positions costs 0, not 0/0
+    else:
+        total = fraction(float(max(shares(reduction, y), 1)), 1, y.dtype)
     return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1), total)
 
 
@@ -165,6 +184,6 @@ def out_of_range(loss: object, targets: Tensor, classes: int) -> PellucidError:
     )
 
 
-def wrong_weights(loss: object, given: int, classes: int) -> PellucidError:
+def wrong_weights(loss: object, given: int, classes: int, name: str = "class_weights") -> PellucidError:
     """Say that there are too many or too few weights."""
-    return PellucidError(f"{type(loss).__name__}: {given} class_weights for {classes} classes; give one for each class")
+    return PellucidError(f"{type(loss).__name__}: {given} {name} for {classes} classes; give one for each class")

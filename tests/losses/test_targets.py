@@ -71,6 +71,10 @@ def test_data_sets_whose_targets_do_not_fit_are_refused(loss: Loss, target: Tens
         (SoftmaxCrossEntropy(), (2,), torch.tensor([[1.5, -0.5]]), "sum to 1"),
         (SoftmaxCrossEntropy(class_weights=(1.0,)), (2,), torch.tensor([0]), "1 class_weights for 2 classes"),
         (SoftmaxCrossEntropy(class_weights=(1.0,)), (2,), torch.tensor([[0.5, 0.5]]), "1 class_weights for 2"),
+        (NegativeLogLikelihood((1.0, 2.0)), (3,), torch.tensor([0]), "2 class_weights for 3"),
+        (BinaryCrossEntropy(class_weights=(1.0,)), (2,), torch.tensor([0]), "1 class_weights for 2"),
+        (BinaryCrossEntropy(pos_weight=(1.0,)), (2,), torch.tensor([0]), "1 pos_weight for 2"),
+        (Hinge(class_weights=(1.0,)), (2,), torch.tensor([0]), "1 class_weights for 2"),
         (Hinge(), (1,), torch.tensor([0]), "a score for each class"),
     ],
 )
@@ -85,6 +89,23 @@ def test_data_sets_with_impossible_targets_are_refused(
 def test_a_wrong_number_of_class_weights_is_refused(target: Tensor) -> None:
     with pytest.raises(PellucidError, match="2 class_weights for 5 classes"):
         SoftmaxCrossEntropy(class_weights=(1.0, 2.0))(outputs(3, CLASSES), target)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [NegativeLogLikelihood((1.0, 2.0)), Hinge(1.0, 1, (1.0, 2.0)), BinaryCrossEntropy(class_weights=(1.0, 2.0))],
+    ids=repr,
+)
+def test_a_wrong_number_of_weights_is_refused_by_every_loss(loss: Loss) -> None:
+    with pytest.raises(PellucidError, match="2 class_weights for 5 classes"):
+        loss(outputs(3, CLASSES), torch.tensor([0, 1, 1]))
+
+
+def test_a_yes_needs_one_weight_or_one_for_each_output() -> None:
+    with pytest.raises(PellucidError, match="2 pos_weight for 5 classes"):
+        BinaryCrossEntropy(pos_weight=(1.0, 2.0))(outputs(3, CLASSES), torch.tensor([0, 1, 1]))
+    with pytest.raises(PellucidError, match="1 class_weights for 0 classes"):
+        BinaryCrossEntropy(class_weights=(1.0,))(outputs(3), torch.tensor([0.0, 1.0, 1.0]))
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -104,6 +125,13 @@ def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
         lambda: Huber(delta=0),
         lambda: Huber(delta=math.nan),
         lambda: BinaryCrossEntropy(pos_weight=-1),
+        lambda: BinaryCrossEntropy(pos_weight=(1.0, 0.0)),
+        lambda: BinaryCrossEntropy(pos_weight=[1.0]),  # type: ignore[arg-type]
+        lambda: BinaryCrossEntropy(class_weights=(-1.0,)),
+        lambda: SoftmaxCrossEntropy(reduction="none"),  # type: ignore[arg-type]
+        lambda: NegativeLogLikelihood(reduction="none"),  # type: ignore[arg-type]
+        lambda: Hinge(reduction="none"),  # type: ignore[arg-type]
+        lambda: Hinge(class_weights=(0.0, 0.0)),
         lambda: SoftmaxCrossEntropy(label_smoothing=1.5),
         lambda: SoftmaxCrossEntropy(class_weights=(1.0, -1.0)),
         lambda: SoftmaxCrossEntropy(class_weights=(0.0, 0.0)),

@@ -1,0 +1,269 @@
+"""What the loss suite tries each loss on: every option, classes and numbers, pixels, ties, beside PyTorch's own."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.losses import (
+    L1,
+    BinaryCrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    NegativeLogLikelihood,
+    Quadratic,
+    SoftmaxCrossEntropy,
+)
+
+Oracle = Callable[[Tensor, Tensor], Tensor]
+CLASSES = 5
+WEIGHTS = (0.5, 1.0, 2.0, 0.25, 3.0)
+
+
+def outputs(*shape: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def classes(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randint(0, CLASSES, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def probabilities(*shape: int) -> Tensor:
+    return outputs(*shape, seed=2).softmax(1)
+
+
+def fractions(*shape: int) -> Tensor:
+    return outputs(*shape, seed=3).sigmoid()
+
+
+def hot(target: Tensor, count: int = CLASSES) -> Tensor:
+    return F.one_hot(target, count).movedim(-1, 1).double()
+
+
+def with_ignored(target: Tensor) -> Tensor:
+    return torch.where(torch.arange(target.numel()).view(target.shape) % 3 == 0, -7, target)
+
+
+def half_square(y: Tensor, t: Tensor) -> Tensor:
+    return 0.5 * F.mse_loss(y, t, reduction="sum") / len(y)
+
+
+def weights() -> Tensor:
+    return torch.tensor(WEIGHTS, dtype=torch.float64)
+
+
+def channels(weight: Tensor) -> Tensor:
+    return weight.view(-1, 1, 1)
+
+
+IMAGE = (2, CLASSES, 3, 4)
+PIXELS = (2, 3, 4)
+CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
+    "quadratic": (Quadratic(), outputs(7, 4), outputs(7, 4, seed=9), half_square),
+    "quadratic classes": (Quadratic(), outputs(7, CLASSES), classes(7), lambda y, t: half_square(y, hot(t))),
+    "quadratic pixels": (Quadratic(), outputs(*IMAGE), classes(*PIXELS), lambda y, t: half_square(y, hot(t))),
+    "quadratic mean": (
+        Quadratic(reduction="mean"),
+        outputs(*IMAGE),
+        outputs(*IMAGE, seed=9),
+        lambda y, t: 0.5 * F.mse_loss(y, t),
+    ),
+    "quadratic sum": (
+        Quadratic(reduction="sum"),
+        outputs(3, 2),
+        outputs(3, 2, seed=9),
+        lambda y, t: 0.5 * F.mse_loss(y, t, reduction="sum"),
+    ),
+    "quadratic one output": (
+        Quadratic(),
+        outputs(7, 1),
+        outputs(7, seed=9),
+        lambda y, t: half_square(y, t.unsqueeze(1)),
+    ),
+    "l1": (L1(), outputs(7, 4), outputs(7, 4, seed=9), F.l1_loss),
+    "l1 ties": (L1(), torch.zeros(3, 2).double(), torch.tensor([[0, 1], [0, -2], [0, 0]]).double(), F.l1_loss),
+    "l1 batch": (
+        L1(reduction="batch"),
+        outputs(7, 4),
+        outputs(7, 4, seed=9),
+        lambda y, t: F.l1_loss(y, t, reduction="sum") / 7,
+    ),
+    "huber": (Huber(), outputs(7, 4), outputs(7, 4, seed=9), F.huber_loss),
+    "huber sum": (
+        Huber(delta=2.5, reduction="sum"),
+        outputs(7, 4),
+        outputs(7, 4, seed=9),
+        lambda y, t: F.huber_loss(y, t, reduction="sum", delta=2.5),
+    ),
+    "bce": (
+        BinaryCrossEntropy(),
+        outputs(7, 4),
+        fractions(7, 4),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t, reduction="sum") / 7,
+    ),
+    "bce mean": (
+        BinaryCrossEntropy(reduction="mean"),
+        outputs(*IMAGE),
+        fractions(*IMAGE),
+        F.binary_cross_entropy_with_logits,
+    ),
+    "bce classes": (
+        BinaryCrossEntropy(),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, hot(t), reduction="sum") / 7,
+    ),
+    "bce yes or no": (
+        BinaryCrossEntropy(),
+        outputs(7, 1),
+        classes(7) % 2,
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t.double().unsqueeze(1)),
+    ),
+    "bce pos_weight": (
+        BinaryCrossEntropy(pos_weight=2.5, reduction="mean"),
+        outputs(7, 4),
+        fractions(7, 4),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t, pos_weight=torch.tensor(2.5).double()),
+    ),
+    "bce pos_weight for each output": (
+        BinaryCrossEntropy(pos_weight=WEIGHTS, reduction="sum"),
+        outputs(7, CLASSES),
+        fractions(7, CLASSES),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t, pos_weight=weights(), reduction="sum"),
+    ),
+    "bce weights": (
+        BinaryCrossEntropy(reduction="mean", class_weights=WEIGHTS),
+        outputs(7, CLASSES),
+        fractions(7, CLASSES),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t, weights()),
+    ),
+    "bce everything": (
+        BinaryCrossEntropy(WEIGHTS[::-1], "batch", WEIGHTS),
+        outputs(*IMAGE),
+        classes(*PIXELS),
+        lambda y, t: (
+            F.binary_cross_entropy_with_logits(
+                y, hot(t), channels(weights()), reduction="sum", pos_weight=channels(weights().flip(0))
+            )
+            / 2
+        ),
+    ),
+    "softmax": (SoftmaxCrossEntropy(), outputs(7, CLASSES), classes(7), F.cross_entropy),
+    "softmax pixels": (SoftmaxCrossEntropy(), outputs(*IMAGE), classes(*PIXELS), F.cross_entropy),
+    "softmax soft": (SoftmaxCrossEntropy(), outputs(7, CLASSES), probabilities(7, CLASSES), F.cross_entropy),
+    "softmax soft pixels": (SoftmaxCrossEntropy(), outputs(*IMAGE), probabilities(*IMAGE), F.cross_entropy),
+    "softmax smooth": (
+        SoftmaxCrossEntropy(label_smoothing=0.1),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.cross_entropy(y, t, label_smoothing=0.1),
+    ),
+    "softmax weights": (
+        SoftmaxCrossEntropy(class_weights=WEIGHTS),
+        outputs(*IMAGE),
+        classes(*PIXELS),
+        lambda y, t: F.cross_entropy(y, t, weights()),
+    ),
+    "softmax ignore": (
+        SoftmaxCrossEntropy(ignore=-7),
+        outputs(*IMAGE),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.cross_entropy(y, t, ignore_index=-7),
+    ),
+    "softmax ignore a class": (
+        SoftmaxCrossEntropy(ignore=0),
+        outputs(9, CLASSES),
+        classes(9),
+        lambda y, t: F.cross_entropy(y, t, ignore_index=0),
+    ),
+    "softmax smooth soft weights": (
+        SoftmaxCrossEntropy(label_smoothing=0.2, class_weights=WEIGHTS),
+        outputs(*IMAGE),
+        probabilities(*IMAGE),
+        lambda y, t: F.cross_entropy(y, t, weights(), label_smoothing=0.2),
+    ),
+    "softmax everything": (
+        SoftmaxCrossEntropy(label_smoothing=0.2, class_weights=WEIGHTS, ignore=-7),
+        outputs(*IMAGE),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.cross_entropy(y, t, weights(), ignore_index=-7, label_smoothing=0.2),
+    ),
+    "softmax sum": (
+        SoftmaxCrossEntropy(reduction="sum"),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.cross_entropy(y, t, reduction="sum"),
+    ),
+    "softmax batch": (
+        SoftmaxCrossEntropy(reduction="batch"),
+        outputs(*IMAGE),
+        classes(*PIXELS),
+        lambda y, t: F.cross_entropy(y, t, reduction="sum") / 2,
+    ),
+    "softmax soft sum": (
+        SoftmaxCrossEntropy(class_weights=WEIGHTS, reduction="sum"),
+        outputs(*IMAGE),
+        probabilities(*IMAGE),
+        lambda y, t: F.cross_entropy(y, t, weights(), reduction="sum"),
+    ),
+    "softmax everything batch": (
+        SoftmaxCrossEntropy(0.2, WEIGHTS, -7, "batch"),
+        outputs(*IMAGE),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.cross_entropy(y, t, weights(), ignore_index=-7, label_smoothing=0.2, reduction="sum") / 2,
+    ),
+    "softmax many classes": (SoftmaxCrossEntropy(), outputs(3, 2000), classes(3) * 399, F.cross_entropy),
+    "nll": (NegativeLogLikelihood(), outputs(7, CLASSES).log_softmax(1), classes(7), F.nll_loss),
+    "nll everything": (
+        NegativeLogLikelihood(class_weights=WEIGHTS, ignore=-7),
+        outputs(*IMAGE).log_softmax(1),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.nll_loss(y, t, weights(), ignore_index=-7),
+    ),
+    "nll everything sum": (
+        NegativeLogLikelihood(WEIGHTS, -7, "sum"),
+        outputs(*IMAGE).log_softmax(1),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: F.nll_loss(y, t, weights(), ignore_index=-7, reduction="sum"),
+    ),
+    "nll batch": (
+        NegativeLogLikelihood(reduction="batch"),
+        outputs(*IMAGE).log_softmax(1),
+        classes(*PIXELS),
+        lambda y, t: F.nll_loss(y, t, reduction="sum") / 2,
+    ),
+    "hinge": (Hinge(), outputs(7, CLASSES), classes(7), F.multi_margin_loss),
+    "hinge at the margin": (
+        Hinge(),
+        torch.tensor([[1.0, 0.0, 0.5]]).double(),
+        torch.tensor([0]),
+        F.multi_margin_loss,
+    ),
+    "hinge squared": (
+        Hinge(margin=2.0, power=2),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.multi_margin_loss(y, t, p=2, margin=2.0),
+    ),
+    "hinge weights": (
+        Hinge(class_weights=WEIGHTS),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.multi_margin_loss(y, t, weight=weights()),
+    ),
+    "hinge squared weights sum": (
+        Hinge(0.7, 2, WEIGHTS, "sum"),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.multi_margin_loss(y, t, 2, 0.7, weights(), reduction="sum") * CLASSES,
+    ),
+    "hinge batch": (
+        Hinge(reduction="batch"),
+        outputs(7, CLASSES),
+        classes(7),
+        lambda y, t: F.multi_margin_loss(y, t) * CLASSES,
+    ),
+    "batch of one": (SoftmaxCrossEntropy(), outputs(1, CLASSES), classes(1), F.cross_entropy),
+}

@@ -13,14 +13,17 @@ from pellucid.optim.base import Optimizer, State, check_range, count, tensors_of
 class Adam(Optimizer):
     """m ← b1 m + (1 - b1) g, s ← b2 s + (1 - b2) g², w ← w - lr m̂ / (√ŝ + epsilon).
 
-    In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) undo the start at 0.
-    Source: Kingma and Ba 2015, algorithm 1.
+    In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) undo the start at 0. With `amsgrad`, the largest s so far
+    stands in the place of s, so that no step grows because gradients fade.
+    Source: Kingma and Ba 2015, algorithm 1; Reddi, Kale and Kumar 2018, On the convergence of Adam and beyond,
+    algorithm 2, with ŝ as in torch.optim.Adam.
     """
 
     lr: float = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    amsgrad: bool = False
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a learning rate below 0, betas outside [0, 1), epsilon not above 0."""
@@ -30,22 +33,33 @@ class Adam(Optimizer):
 
     def init(self, params: list[Tensor]) -> State:
         """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
-        return {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
+        return adam_state(params, self.amsgrad)
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""
         adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon)
 
 
+def adam_state(params: list[Tensor], amsgrad: bool) -> State:
+    """Return what Adam remembers before the first step, which AdamW does too."""
+    state: State = {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
+    if amsgrad:
+        state["square_max"] = zeros(params)
+    return state
+
+
 def adam_step(
     params: list[Tensor], grads: list[Tensor], state: State, lr: float, beta1: float, beta2: float, epsilon: float
 ) -> None:
-    """Take one step of Adam, which AdamW takes too."""
+    """Take one step of Adam, which AdamW takes too: that of AMSGrad where the state has its maxima."""
     step = count(state)
     mean, square_mean = tensors_of(state, "mean"), tensors_of(state, "square_mean")
     foreach.lerp_(mean, grads, 1 - beta1)
     foreach.mul_(square_mean, beta2)
     foreach.addcmul_(square_mean, grads, grads, value=1 - beta2)
+    if "square_max" in state:
+        square_mean, recent = tensors_of(state, "square_max"), square_mean
+        foreach.maximum_(square_mean, recent)
     size = foreach.sqrt(square_mean)
     foreach.div_(size, math.sqrt(1 - beta2**step))
     foreach.add_(size, epsilon)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.adam import adam_step
-from pellucid.optim.base import Optimizer, State, check_range, zeros
+from pellucid.optim.adam import adam_state, adam_step
+from pellucid.optim.base import Optimizer, State, check_range
 
 
 @dataclass(frozen=True)
 class AdamW(Optimizer):
     """w ← (1 - lr weight_decay) w, then a step of Adam: `decay` of the weights, then `update` of all parameters.
 
-    Weights decay, biases and the scales of normalisation do not.
+    Weights decay, biases and the scales of normalisation do not. `amsgrad` as in Adam.
     Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
     """
 
@@ -22,6 +22,7 @@ class AdamW(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.01
+    amsgrad: bool = False
 
     def __post_init__(self) -> None:
         """Raise PellucidError for numbers below 0, betas outside [0, 1), epsilon not above 0."""
@@ -31,7 +32,7 @@ class AdamW(Optimizer):
 
     def init(self, params: list[Tensor]) -> State:
         """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
-        return {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
+        return adam_state(params, self.amsgrad)
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take the step of Adam."""

@@ -8,6 +8,7 @@ import torch
 
 add_ = torch._foreach_add_
 addcdiv_ = torch._foreach_addcdiv_
+addcmul = torch._foreach_addcmul
 addcmul_ = torch._foreach_addcmul_
 clamp_max_ = torch._foreach_clamp_max_
 clamp_min = torch._foreach_clamp_min
@@ -15,6 +16,7 @@ clamp_min_ = torch._foreach_clamp_min_
 copy_ = torch._foreach_copy_
 div_ = torch._foreach_div_
 lerp_ = torch._foreach_lerp_
+maximum_ = torch._foreach_maximum_
 mul_ = torch._foreach_mul_
 norm = torch._foreach_norm
 sign = torch._foreach_sign

@@ -49,7 +49,7 @@ def test_defaults_are_those_of_a_recipe_that_sets_nothing(tmp_path):
         assert defaults == {**tables[table], **({"name": ""} if table == "recipe" else {})}
     adam = next(choice for choice in TABLE["optimizer"].choices if choice.name == "adam")
     assert {key.name: key.default for key in adam.keys} == {
-        "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
+        "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "amsgrad": False,
     }  # fmt: skip
 
 

@@ -16,22 +16,26 @@ def accuracy(target: Tensor, predicted: Tensor) -> float:
 
 
 def top_k(target: Tensor, scores: Tensor, k: int) -> float:
-    """Return the share of examples whose class is among the k with the highest scores."""
+    """Return the share of examples whose class is among the k with the highest scores.
+
+    Of equal scores the first class comes first, as `argmax` takes it, so that top 1 is `accuracy`; NaN is never
+    among the k.
+    """
     if scores.dim() != 2 or not 1 <= k <= scores.shape[1]:
         raise PellucidError(f"top_k: scores of shape {tuple(scores.shape)} have no {k} best; choose 1 to the classes")
     _check(target, scores[:, 0])
-    return (scores.topk(k, 1).indices == target.unsqueeze(1)).any(1).double().mean().item()
+    _check_classes("top_k", "target", target, scores.shape[1])
+    own_class, classes = target.long().unsqueeze(1), torch.arange(scores.shape[1], device=scores.device)
+    own = scores.gather(1, own_class)  # (n, 1)
+    ahead = ~(scores <= own) | ((scores == own) & (classes < own_class))  # topk leaves open which of equals it takes
+    return (ahead.sum(1) < k).double().mean().item()
 
 
 def confusion_matrix(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
     """Return how often each class (row) was predicted as each (column): int64, (classes, classes)."""
     _check(target, predicted)
     for name, values in (("target", target), ("predicted", predicted)):
-        if int(values.min()) < 0 or int(values.max()) >= classes:
-            raise PellucidError(
-                f"confusion_matrix: {name} holds classes {int(values.min())} to {int(values.max())}, not 0 to "
-                f"{classes - 1}; give the right number of classes"
-            )
+        _check_classes("confusion_matrix", name, values, classes)
     return torch.bincount(target.long() * classes + predicted.long(), minlength=classes**2).view(classes, classes)
 
 
@@ -64,4 +68,12 @@ def _check(target: Tensor, predicted: Tensor) -> None:
         raise PellucidError(
             f"metrics: {tuple(target.shape)} targets and {tuple(predicted.shape)} predictions; give one of each for "
             "every example, and at least one example"
+        )
+
+
+def _check_classes(metric: str, name: str, values: Tensor, classes: int) -> None:
+    if int(values.min()) < 0 or int(values.max()) >= classes:
+        raise PellucidError(
+            f"{metric}: {name} holds classes {int(values.min())} to {int(values.max())}, not 0 to {classes - 1}; "
+            "give the right number of classes"
         )

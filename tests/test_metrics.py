@@ -37,6 +37,13 @@ def test_top_k(samples: tuple[Tensor, Tensor], k: int) -> None:
     assert top_k(target, scores, k) == pytest.approx(expected)
 
 
+def test_of_equal_scores_the_first_class_wins_so_that_top_1_is_accuracy() -> None:
+    target, scores = torch.tensor([0, 1, 2, 1]), torch.tensor([[1.0, 1, 0], [1, 1, 0], [3, 3, 3], [0, 2, 2]])
+    assert top_k(target, scores, 1) == accuracy(target, scores.argmax(1)) == 0.5
+    assert top_k(target, scores, 2) == 0.75
+    assert top_k(torch.tensor([0]), torch.tensor([[float("nan"), 0.0, 1.0]]), 2) == 0
+
+
 def test_among_all_classes_every_target_is_found(samples: tuple[Tensor, Tensor]) -> None:
     assert top_k(*samples, CLASSES) == 1
 

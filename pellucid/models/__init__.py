@@ -3,11 +3,79 @@
 from collections.abc import Callable
 
 from pellucid.layers.base import Layer
+from pellucid.models.alexnet import alexnet
+from pellucid.models.cifar_resnet import resnet20, resnet32, resnet56
 from pellucid.models.convnet import convnet
+from pellucid.models.densenet import densenet121
+from pellucid.models.googlenet import googlenet
+from pellucid.models.inception import inception_v3
 from pellucid.models.lenet import lenet
 from pellucid.models.mlp import mlp
+from pellucid.models.mobilenet import mobilenet_v2
+from pellucid.models.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.models.squeezenet import squeezenet1_1
+from pellucid.models.surface import features, head, match, replace_head
+from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from pellucid.models.zfnet import zfnet
 
 # What recipes and the command line call `network.model`.
-MODELS: dict[str, Callable[..., Layer]] = {"mlp": mlp, "lenet": lenet, "convnet": convnet}
+MODELS: dict[str, Callable[..., Layer]] = {
+    "mlp": mlp,
+    "lenet": lenet,
+    "convnet": convnet,
+    "alexnet": alexnet,
+    "zfnet": zfnet,
+    "vgg11": vgg11,
+    "vgg13": vgg13,
+    "vgg16": vgg16,
+    "vgg19": vgg19,
+    "vgg11_bn": vgg11_bn,
+    "vgg13_bn": vgg13_bn,
+    "vgg16_bn": vgg16_bn,
+    "vgg19_bn": vgg19_bn,
+    "googlenet": googlenet,
+    "inception_v3": inception_v3,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet56": resnet56,
+    "densenet121": densenet121,
+    "mobilenet_v2": mobilenet_v2,
+    "squeezenet1_1": squeezenet1_1,
+}
 
-__all__ = ["MODELS", "convnet", "lenet", "mlp"]
+__all__ = [
+    "MODELS",
+    "alexnet",
+    "convnet",
+    "densenet121",
+    "features",
+    "googlenet",
+    "head",
+    "inception_v3",
+    "lenet",
+    "match",
+    "mlp",
+    "mobilenet_v2",
+    "replace_head",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet50",
+    "resnet56",
+    "resnet101",
+    "squeezenet1_1",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "zfnet",
+]

@@ -102,7 +102,8 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
     """Run `net` once on a black image in evaluation mode and list its layers.
 
     `input_shape` is without the batch axis, or a tuple of such shapes for several inputs; parameters are drawn from
-    `seed` where `params` is None.
+    `seed` where `params` is None. Parameters on the device "meta", which have shapes alone, give the same table, and
+    nothing is computed.
     """
     if params is None:
         params, _ = net.init(input_shape, torch.Generator().manual_seed(seed))
@@ -189,4 +190,4 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _where(x: Tensor) -> int:
-    return x.untyped_storage().data_ptr()
+    return x.untyped_storage()._cdata  # unlike the address of the values, which "meta" tensors have not

@@ -1,0 +1,75 @@
+"""AlexNet."""
+
+from pellucid.combine import Sequential
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+)
+from pellucid.layers.base import Layer
+from pellucid.models.parts import LOGITS, dense_head, network
+
+
+def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
+    """Return AlexNet in the form that torchvision's weights have; it ends in logits.
+
+    For 224 x 224 images: 61,100,840 parameters with three channels and 1000 classes, features of 256 x 6 x 6.
+    original: the network of 2012 in the form that Caffe's and ONNX's weights have, with two groups of filters and
+    local response normalization, for 227 x 227 images: 60,965,224 parameters.
+    Source: Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, section 5;
+    Krizhevsky, Sutskever and Hinton 2012, section 3.5.
+    """
+    if original:
+        return network(_of_2012(), dense_head(classes, 6))
+    features: dict[str, Layer] = {
+        "conv1": Conv2d(64, 11, stride=4, padding=2),
+        "relu1": ReLU(),
+        "pool1": MaxPool2d(3, 2),
+        "conv2": Conv2d(192, 5, padding=2),
+        "relu2": ReLU(),
+        "pool2": MaxPool2d(3, 2),
+        "conv3": Conv2d(384, 3, padding=1),
+        "relu3": ReLU(),
+        "conv4": Conv2d(256, 3, padding=1),
+        "relu4": ReLU(),
+        "conv5": Conv2d(256, 3, padding=1),
+        "relu5": ReLU(),
+        "pool5": MaxPool2d(3, 2),
+    }
+    head: dict[str, Layer] = {
+        "pool": AdaptiveAvgPool2d(6),
+        "flatten": Flatten(),
+        "dropout1": Dropout(0.5),  # before each of the dense layers, where that of 2012 stood behind them
+        "dense1": Dense(4096),
+        "relu1": ReLU(),
+        "dropout2": Dropout(0.5),
+        "dense2": Dense(4096),
+        "relu2": ReLU(),
+        "scores": Dense(classes, init_weight=LOGITS),
+    }
+    return network(features, head)
+
+
+def _of_2012() -> dict[str, Layer]:
+    return {
+        "conv1": Conv2d(96, 11, stride=4),
+        "relu1": ReLU(),
+        "norm1": LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+        "pool1": MaxPool2d(3, 2),
+        "conv2": Conv2d(256, 5, padding=2, groups=2),
+        "relu2": ReLU(),
+        "norm2": LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0),
+        "pool2": MaxPool2d(3, 2),
+        "conv3": Conv2d(384, 3, padding=1),
+        "relu3": ReLU(),
+        "conv4": Conv2d(384, 3, padding=1, groups=2),
+        "relu4": ReLU(),
+        "conv5": Conv2d(256, 3, padding=1, groups=2),
+        "relu5": ReLU(),
+        "pool5": MaxPool2d(3, 2, ceil_mode=True),  # so that images of 224 leave 6 x 6 as well
+    }

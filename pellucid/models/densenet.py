@@ -1,0 +1,63 @@
+"""DenseNet-121."""
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.layers import AvgPool2d, BatchNorm, Concat, Conv2d, Identity, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.models.parts import average_head, conv_norm_relu, network
+
+DEPTHS = (6, 12, 24, 16)  # layers of the four blocks
+GROWTH = 32  # maps that each layer adds
+STEM = 64  # maps before the first block
+
+
+def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
+    """Return DenseNet-121 for 224 x 224 images, 7,978,856 parameters for 1000 classes; it ends in logits.
+
+    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. Features: 1024 x 7 x 7.
+    Source: Huang, Liu, van der Maaten and Weinberger 2017, table 1, with bottlenecks and compression 0.5.
+    """
+    stem = Sequential(
+        **conv_norm_relu("conv", STEM, 7, stride=2, padding=3, epsilon=epsilon), pool=MaxPool2d(3, 2, padding=1)
+    )
+    features: dict[str, Layer] = {"stem": stem}
+    channels = STEM
+    for index, depth in enumerate(DEPTHS, start=1):
+        features[f"block{index}"] = dense_block(depth, GROWTH, epsilon)
+        channels += depth * GROWTH
+        if index < len(DEPTHS):
+            channels //= 2
+            features[f"transition{index}"] = _transition(channels, epsilon)
+    features["norm"] = BatchNorm(epsilon=epsilon)
+    features["relu"] = ReLU()
+    return network(features, average_head(classes))
+
+
+def dense_block(depth: int, growth: int, epsilon: float = 1e-5) -> Sequential:
+    """Return `depth` layers, each of which reads all that came before it in the block and adds `growth` maps.
+
+    Written so, each concatenation is a tensor of its own, and what a backward pass keeps grows with the square of
+    the depth.
+    """
+    layers = {f"layer{number}": _layer(growth, epsilon) for number in range(1, depth + 1)}
+    return Sequential(**layers)
+
+
+def _layer(growth: int, epsilon: float) -> Parallel:
+    added = Sequential(
+        norm1=BatchNorm(epsilon=epsilon),
+        relu1=ReLU(),
+        conv1=Conv2d(4 * growth, 1, bias=False),
+        norm2=BatchNorm(epsilon=epsilon),
+        relu2=ReLU(),
+        conv2=Conv2d(growth, 3, padding=1, bias=False),
+    )
+    return Parallel({"before": Identity(), "added": added}, Concat())
+
+
+def _transition(channels: int, epsilon: float) -> Sequential:
+    return Sequential(
+        norm=BatchNorm(epsilon=epsilon),
+        relu=ReLU(),
+        conv=Conv2d(channels, 1, bias=False),
+        pool=AvgPool2d(2),
+    )

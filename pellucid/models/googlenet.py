@@ -1,0 +1,107 @@
+"""GoogLeNet, the first Inception network."""
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+)
+from pellucid.layers.base import Layer
+from pellucid.models.parts import LOGITS, average_head, beside, conv_norm_relu, network, network_with_auxiliaries
+
+EPSILON = 1e-3
+
+# Filters of 1x1, of 3x3 and what it is reduced to before, of 5x5 and its reduction, and behind the pooling: table 1.
+BLOCKS = {
+    "inception3a": (64, 96, 128, 16, 32, 32),
+    "inception3b": (128, 128, 192, 32, 96, 64),
+    "inception4a": (192, 96, 208, 16, 48, 64),
+    "inception4b": (160, 112, 224, 24, 64, 64),
+    "inception4c": (128, 128, 256, 24, 64, 64),
+    "inception4d": (112, 144, 288, 32, 64, 64),
+    "inception4e": (256, 160, 320, 32, 128, 128),
+    "inception5a": (256, 160, 320, 32, 128, 128),
+    "inception5b": (384, 192, 384, 48, 128, 128),
+}
+
+
+def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = False) -> Sequential:
+    """Return GoogLeNet in the form that torchvision's weights have, batch-normalized; it ends in logits.
+
+    For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes, features of 1024 x 7 x 7. In
+    this form the branch called 5x5 has kernels of 3 x 3: the weights come from TensorFlow, where it was so.
+    auxiliary: further classifiers behind inception4a and inception4d; the output is then the tuple (logits,
+    auxiliary1's, auxiliary2's), the paths stay the same, and the parameters are 13,004,888.
+    original: the network of the paper, in the form that Caffe's and ONNX's weights have: no batch normalization but
+    local response normalization and biases, and 5 x 5 kernels; 6,998,552 parameters, with auxiliaries 13,378,280.
+    Source: Szegedy et al. 2015, table 1 and section 5.
+    """
+    features = _stem(original)
+    for name, filters in BLOCKS.items():
+        features[name] = _inception(*filters, original)
+        if name == "inception3b":
+            features["pool3"] = MaxPool2d(3, 2, ceil_mode=True)
+        elif name == "inception4e":
+            features["pool4"] = MaxPool2d(3 if original else 2, 2, ceil_mode=True)
+    head = average_head(classes, dropout=0.4 if original else 0.2)
+    if not auxiliary:
+        return network(features, head)
+    classifiers = {
+        "auxiliary1": ("inception4a", _auxiliary(classes, original)),
+        "auxiliary2": ("inception4d", _auxiliary(classes, original)),
+    }
+    return network_with_auxiliaries(features, head, classifiers)
+
+
+def _stem(original: bool) -> dict[str, Layer]:
+    norm1: dict[str, Layer] = {"local_norm1": LocalResponseNorm(5)} if original else {}
+    norm2: dict[str, Layer] = {"local_norm2": LocalResponseNorm(5)} if original else {}
+    return {
+        **_conv("conv1", 64, 7, original, stride=2, padding=3),
+        "pool1": MaxPool2d(3, 2, ceil_mode=True),
+        **norm1,
+        **_conv("conv2", 64, 1, original),
+        **_conv("conv3", 192, 3, original, padding=1),
+        **norm2,
+        "pool2": MaxPool2d(3, 2, ceil_mode=True),
+    }
+
+
+def _inception(one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int, original: bool) -> Parallel:
+    branches: dict[str, Layer] = {
+        "branch1x1": Sequential(**_conv("conv", one, 1, original)),
+        "branch3x3": Sequential(
+            **_conv("reduce", reduce3, 1, original), **_conv("conv", three, 3, original, padding=1)
+        ),
+        "branch5x5": Sequential(
+            **_conv("reduce", reduce5, 1, original),
+            **_conv("conv", five, 5 if original else 3, original, padding=2 if original else 1),
+        ),
+        "branch_pool": Sequential(pool=MaxPool2d(3, 1, padding=1), **_conv("conv", pooled, 1, original)),
+    }
+    return Parallel(branches, Concat())
+
+
+def _auxiliary(classes: int, original: bool) -> Sequential:
+    return Sequential(
+        pool=AvgPool2d(5, 3) if original else AdaptiveAvgPool2d(4),  # either leaves 4 x 4 of 14 x 14
+        **_conv("conv", 128, 1, original),
+        flatten=Flatten(),
+        dense=Dense(1024),
+        relu_dense=ReLU(),
+        dropout=Dropout(0.7),
+        scores=Dense(classes, init_weight=LOGITS),
+    )
+
+
+def _conv(name: str, filters: int, kernel: int, original: bool, stride: int = 1, padding: int = 0) -> dict[str, Layer]:
+    if not original:
+        return conv_norm_relu(name, filters, kernel, stride, padding, EPSILON)
+    return {name: Conv2d(filters, kernel, stride, padding), beside(name, "relu"): ReLU()}

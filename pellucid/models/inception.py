@@ -1,0 +1,148 @@
+"""Inception-v3."""
+
+from typing import NamedTuple
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Concat, Dense, Flatten, MaxPool2d
+from pellucid.layers.base import Layer
+from pellucid.models.parts import LOGITS, average_head, conv_norm_relu, network, network_with_auxiliaries
+
+EPSILON = 1e-3
+
+
+class Conv(NamedTuple):
+    """One convolution of a branch, followed by its normalization and ReLU."""
+
+    filters: int
+    kernel: int | tuple[int, int]
+    stride: int = 1
+    padding: int | tuple[int, int] = 0
+
+
+def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad: bool = True) -> Sequential:
+    """Return Inception-v3 in the form that torchvision's weights have; it ends in logits.
+
+    For 299 x 299 images: 23,834,568 parameters with three channels and 1000 classes, features of 2048 x 8 x 8.
+    auxiliary: a further classifier behind mixed6e; the output is then the tuple (logits, auxiliary's), the paths
+    stay the same, and the parameters are 27,161,264. count_include_pad: the zeros around an image count in the
+    average pooling of the blocks; in Keras' weights they do not.
+    Source: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna 2016, table 1, figures 5 to 7 and 10.
+    """
+    features: dict[str, Layer] = {
+        **_conv("conv1", 32, 3, stride=2),
+        **_conv("conv2", 32, 3),
+        **_conv("conv3", 64, 3, padding=1),
+        "pool1": MaxPool2d(3, 2),
+        **_conv("conv4", 80, 1),
+        **_conv("conv5", 192, 3),
+        "pool2": MaxPool2d(3, 2),
+        "mixed5b": _mixed5(32, count_include_pad),
+        "mixed5c": _mixed5(64, count_include_pad),
+        "mixed5d": _mixed5(64, count_include_pad),
+        "mixed6a": _reduction6(),
+        "mixed6b": _mixed6(128, count_include_pad),
+        "mixed6c": _mixed6(160, count_include_pad),
+        "mixed6d": _mixed6(160, count_include_pad),
+        "mixed6e": _mixed6(192, count_include_pad),
+        "mixed7a": _reduction7(),
+        "mixed7b": _mixed7(count_include_pad),
+        "mixed7c": _mixed7(count_include_pad),
+    }
+    head = average_head(classes, dropout=0.5)
+    if not auxiliary:
+        return network(features, head)
+    return network_with_auxiliaries(features, head, {"auxiliary": ("mixed6e", _auxiliary(classes))})
+
+
+def _mixed5(pooled: int, count_include_pad: bool) -> Parallel:
+    """Figure 5: a 5 x 5 convolution as two of 3 x 3, beside one that stayed."""
+    branches: dict[str, Layer] = {
+        "branch1x1": _row(Conv(64, 1)),
+        "branch5x5": _row(Conv(48, 1), Conv(64, 5, 1, 2)),
+        "branch3x3double": _row(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 1, 1)),
+        "branch_pool": _pooled(pooled, count_include_pad),
+    }
+    return Parallel(branches, Concat())
+
+
+def _reduction6() -> Parallel:
+    """Figure 10: half the height and width."""
+    branches: dict[str, Layer] = {
+        "branch3x3": _row(Conv(384, 3, 2, 0)),
+        "branch3x3double": _row(Conv(64, 1), Conv(96, 3, 1, 1), Conv(96, 3, 2, 0)),
+        "branch_pool": MaxPool2d(3, 2),
+    }
+    return Parallel(branches, Concat())
+
+
+def _mixed6(inner: int, count_include_pad: bool) -> Parallel:
+    """Figure 6: 7 x 7 convolutions as 1 x 7 and 7 x 1."""
+    wide = Conv(inner, (1, 7), 1, (0, 3))
+    tall = Conv(inner, (7, 1), 1, (3, 0))
+    branches: dict[str, Layer] = {
+        "branch1x1": _row(Conv(192, 1)),
+        "branch7x7": _row(Conv(inner, 1), wide, Conv(192, (7, 1), 1, (3, 0))),
+        "branch7x7double": _row(Conv(inner, 1), tall, wide, tall, Conv(192, (1, 7), 1, (0, 3))),
+        "branch_pool": _pooled(192, count_include_pad),
+    }
+    return Parallel(branches, Concat())
+
+
+def _reduction7() -> Parallel:
+    """Figure 10 again, with a 7 x 7 convolution."""
+    branches: dict[str, Layer] = {
+        "branch3x3": _row(Conv(192, 1), Conv(320, 3, 2, 0)),
+        "branch7x7x3": _row(
+            Conv(192, 1), Conv(192, (1, 7), 1, (0, 3)), Conv(192, (7, 1), 1, (3, 0)), Conv(192, 3, 2, 0)
+        ),
+        "branch_pool": MaxPool2d(3, 2),
+    }
+    return Parallel(branches, Concat())
+
+
+def _mixed7(count_include_pad: bool) -> Parallel:
+    """Figure 7: the branches themselves branch at their ends."""
+    branches: dict[str, Layer] = {
+        "branch1x1": _row(Conv(320, 1)),
+        "branch3x3": Sequential(**_conv("conv1", 384, 1), ends=_ends()),
+        "branch3x3double": Sequential(**_conv("conv1", 448, 1), **_conv("conv2", 384, 3, padding=1), ends=_ends()),
+        "branch_pool": _pooled(192, count_include_pad),
+    }
+    return Parallel(branches, Concat())
+
+
+def _ends() -> Parallel:
+    ends: dict[str, Layer] = {
+        "wide": Sequential(**_conv("conv", 384, (1, 3), padding=(0, 1))),
+        "tall": Sequential(**_conv("conv", 384, (3, 1), padding=(1, 0))),
+    }
+    return Parallel(ends, Concat())
+
+
+def _pooled(filters: int, count_include_pad: bool) -> Sequential:
+    pool = AvgPool2d(3, 1, padding=1, count_include_pad=count_include_pad)
+    return Sequential(pool=pool, **_conv("conv", filters, 1))
+
+
+def _auxiliary(classes: int) -> Sequential:
+    return Sequential(
+        pool1=AvgPool2d(5, 3),
+        **_conv("conv1", 128, 1),
+        **_conv("conv2", 768, 5),
+        pool2=AdaptiveAvgPool2d(1),
+        flatten=Flatten(),
+        scores=Dense(classes, init_weight=LOGITS),
+    )
+
+
+def _row(*convolutions: Conv) -> Sequential:
+    layers: dict[str, Layer] = {}
+    for index, convolution in enumerate(convolutions, start=1):
+        layers |= _conv(f"conv{index}", *convolution)
+    return Sequential(**layers)
+
+
+def _conv(
+    name: str, filters: int, kernel: int | tuple[int, int], stride: int = 1, padding: int | tuple[int, int] = 0
+) -> dict[str, Layer]:
+    return conv_norm_relu(name, filters, kernel, stride, padding, EPSILON)

@@ -1,0 +1,77 @@
+"""MobileNetV2."""
+
+from typing import Literal
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Add, Identity, Pad2d, ReLU6
+from pellucid.layers.base import Layer
+from pellucid.models.parts import average_head, beside, conv_norm, network
+
+# Of each stage: the factor by which blocks expand, channels, how many blocks, the stride of the first: table 2.
+STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+STEM, LAST = 32, 1280  # channels before the first and behind the last stage
+
+
+def mobilenet_v2(
+    classes: int = 1000, width: float = 1.0, epsilon: float = 1e-5, pad: Literal["both", "same"] = "both"
+) -> Sequential:
+    """Return MobileNetV2 for 224 x 224 images, 3,504,872 parameters for 1000 classes; it ends in logits.
+
+    width: the factor of all channels, which are rounded to multiples of 8; only above 1 of the last 1280 as well.
+    epsilon: of the batch normalization, 1e-3 in Keras' weights. pad: where the stride is 2, "both" pads one row and
+    column on every side, as torchvision's weights need; "same" only at the bottom and on the right, as Keras' need,
+    for images whose sides are multiples of 32. Features: 1280 x 7 x 7.
+    Source: Sandler, Howard, Zhu, Zhmoginov and Chen 2018, tables 1 and 2; width is their section 6.1.
+    Raises PellucidError for another `pad` or a width of no channels.
+    """
+    if pad not in ("both", "same"):
+        raise PellucidError(f"mobilenet_v2: pad must be 'both' or 'same', not {pad!r}")
+    if not 0 < width < 100:
+        raise PellucidError(f"mobilenet_v2: width must be a number above 0, such as 0.5 or 1.4, not {width!r}")
+    same = pad == "same"
+    channels = round_to_eight(STEM * width)
+    features: dict[str, Layer] = {"stem": Sequential(**_padded("conv", channels, 2, 1, epsilon, same))}
+    for index, (expansion, base, depth, stride) in enumerate(STAGES, start=1):
+        blocks: dict[str, Layer] = {}
+        outputs = round_to_eight(base * width)
+        for number in range(1, depth + 1):
+            step = stride if number == 1 else 1
+            body = _body(channels, outputs, expansion, step, epsilon, same)
+            whole = step == 1 and channels == outputs
+            blocks[f"block{number}"] = (
+                Parallel({"shortcut": Identity(), "body": body}, Add()) if whole else Sequential(body=body)
+            )
+            channels = outputs
+        features[f"stage{index}"] = Sequential(**blocks)
+    features["last"] = Sequential(**_conv("conv", round_to_eight(LAST * max(width, 1.0)), epsilon))
+    return network(features, average_head(classes, dropout=0.2))
+
+
+def round_to_eight(channels: float) -> int:
+    """Return the multiple of 8 nearest to `channels`, or the next one where that would be less than nine tenths."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+def _body(inputs: int, outputs: int, expansion: int, stride: int, epsilon: float, same: bool) -> Sequential:
+    """Return the inverted residual: expand by 1 x 1, filter each channel by 3 x 3, project by 1 x 1."""
+    wide = inputs * expansion
+    return Sequential(
+        **(_conv("expand", wide, epsilon) if expansion > 1 else {}),
+        **_padded("depthwise", wide, stride, wide, epsilon, same),
+        **conv_norm("project", outputs, 1, epsilon=epsilon),  # without ReLU6: section 3.2, linear bottlenecks
+    )
+
+
+def _conv(name: str, filters: int, epsilon: float) -> dict[str, Layer]:
+    return {**conv_norm(name, filters, 1, epsilon=epsilon), beside(name, "relu"): ReLU6()}
+
+
+def _padded(name: str, filters: int, stride: int, groups: int, epsilon: float, same: bool) -> dict[str, Layer]:
+    aside = same and stride > 1
+    return {
+        **({beside(name, "pad"): Pad2d((0, 1, 0, 1))} if aside else {}),
+        **conv_norm(name, filters, 3, stride, 0 if aside else 1, groups, epsilon),
+        beside(name, "relu"): ReLU6(),
+    }

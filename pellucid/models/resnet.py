@@ -1,0 +1,94 @@
+"""The residual networks for ImageNet."""
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.layers import Add, Identity, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.models.parts import average_head, conv_norm, conv_norm_relu, network
+
+WIDTHS = (64, 128, 256, 512)  # of the four stages
+
+
+def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
+    """Return ResNet-18 for 224 x 224 images, 11,689,512 parameters for 1000 classes; it ends in logits.
+
+    epsilon: of the batch normalization, as in the weights at hand. Features: 512 x 7 x 7.
+    Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
+    """
+    return _resnet((2, 2, 2, 2), classes, epsilon)
+
+
+def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
+    """Return ResNet-34 for 224 x 224 images, 21,797,672 parameters for 1000 classes; it ends in logits.
+
+    epsilon: of the batch normalization, as in the weights at hand. Features: 512 x 7 x 7.
+    Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
+    """
+    return _resnet((3, 4, 6, 3), classes, epsilon)
+
+
+def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
+    """Return ResNet-50 for 224 x 224 images, 25,557,032 parameters for 1000 classes; it ends in logits.
+
+    epsilon: of the batch normalization, 1.001e-5 in Keras' weights. stride_first: a block that halves the image
+    does so in its first convolution, as in the paper and in Keras' weights; in torchvision's it is the second,
+    the 3 x 3. Features: 2048 x 7 x 7.
+    Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
+    """
+    return _resnet((3, 4, 6, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
+
+
+def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
+    """Return ResNet-101 for 224 x 224 images, 44,549,160 parameters for 1000 classes; it ends in logits.
+
+    epsilon and stride_first: see resnet50. Features: 2048 x 7 x 7.
+    Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
+    """
+    return _resnet((3, 4, 23, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
+
+
+def residual(shortcut: Layer, body: Layer) -> Sequential:
+    """Return a block: the ReLU of the sum of both (He et al. 2016, figure 2)."""
+    return Sequential(residual=Parallel({"shortcut": shortcut, "body": body}, Add()), relu=ReLU())
+
+
+def basic_body(filters: int, stride: int, epsilon: float = 1e-5) -> Sequential:
+    """Return two 3 x 3 convolutions (He et al. 2016, figure 5, left)."""
+    return Sequential(
+        **conv_norm_relu("conv1", filters, 3, stride, padding=1, epsilon=epsilon),
+        **conv_norm("conv2", filters, 3, padding=1, epsilon=epsilon),
+    )
+
+
+def bottleneck_body(filters: int, stride: int, epsilon: float, stride_first: bool) -> Sequential:
+    """Return a 3 x 3 convolution between two of 1 x 1, the last to 4 x filters (He et al. 2016, figure 5, right)."""
+    first, second = (stride, 1) if stride_first else (1, stride)
+    return Sequential(
+        **conv_norm_relu("conv1", filters, 1, first, epsilon=epsilon),
+        **conv_norm_relu("conv2", filters, 3, second, padding=1, epsilon=epsilon),
+        **conv_norm("conv3", 4 * filters, 1, epsilon=epsilon),
+    )
+
+
+def _resnet(
+    depths: tuple[int, ...], classes: int, epsilon: float, bottleneck: bool = False, stride_first: bool = False
+) -> Sequential:
+    stem = Sequential(
+        **conv_norm_relu("conv", 64, 7, stride=2, padding=3, epsilon=epsilon), pool=MaxPool2d(3, 2, padding=1)
+    )
+    features: dict[str, Layer] = {"stem": stem}
+    channels = 64
+    for index, (depth, filters) in enumerate(zip(depths, WIDTHS, strict=True), start=1):
+        blocks: dict[str, Layer] = {}
+        outputs = 4 * filters if bottleneck else filters
+        for number in range(1, depth + 1):
+            stride = 2 if number == 1 and index > 1 else 1
+            if bottleneck:
+                body = bottleneck_body(filters, stride, epsilon, stride_first)
+            else:
+                body = basic_body(filters, stride, epsilon)
+            same = stride == 1 and channels == outputs
+            shortcut = Identity() if same else Sequential(**conv_norm("conv", outputs, 1, stride, epsilon=epsilon))
+            blocks[f"block{number}"] = residual(shortcut, body)
+            channels = outputs
+        features[f"stage{index}"] = Sequential(**blocks)
+    return network(features, average_head(classes))

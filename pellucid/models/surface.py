@@ -1,0 +1,100 @@
+"""What all networks of the zoo have in common: features, a head, and scores for the classes."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import Combinator, walk
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Params
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.dense import Dense
+from pellucid.tree import flatten
+
+SCORES = "scores"
+# The layers that put out one number for each class, and the hyperparameter that says how many.
+OUTPUTS: dict[type[Layer], str] = {Dense: "units", Conv2d: "filters"}
+
+
+def features(net: Layer) -> Layer:
+    """Return the part of a network that maps images to maps; its parameters are `params["features"]`.
+
+    Raises PellucidError where the network has no such part.
+    """
+    return _part(net, "features")
+
+
+def head(net: Layer) -> Layer:
+    """Return the part of a network that maps its features to logits; its parameters are `params["head"]`.
+
+    Raises PellucidError where the network has no such part.
+    """
+    return _part(net, "head")
+
+
+def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator) -> tuple[Layer, Params]:
+    """Return the network for other classes: `scores` is new and drawn from `rng`, everything else is kept.
+
+    The kept tensors are those of `params`, not copies. Auxiliary classifiers get new scores as well.
+    Raises PellucidError where the head has no scores.
+    """
+    paths = [path for path, layer in walk(head(net)) if path.split(".")[-1] == SCORES and type(layer) in OUTPUTS]
+    if not paths:
+        raise PellucidError(
+            f"replace_head: the network's head has no layer {SCORES!r} with an output for each class; "
+            "give a network of the zoo, or name that layer so"
+        )
+    for path in paths:
+        net, params = _replace(net, params, ["head", *path.split(".")], classes, rng)
+    return net, params
+
+
+def match(params: Params, pattern: str) -> set[str]:
+    """Return the paths of the parameters and buffers that a pattern names, as in `features.*` or `*.stage?.*.bias`.
+
+    `*` stands for any characters, dots included, `?` for one, `[ab]` for one of several; a path must match as a
+    whole. Raises PellucidError, naming the nearest, where no path does.
+    """
+    paths = list(flatten(params))
+    found = {path for path in paths if fnmatchcase(path, pattern)}
+    if not found:
+        known = list(dict.fromkeys(name for path in paths for name in (path, *_parents(path))))
+        close = difflib.get_close_matches(pattern, known, n=1, cutoff=0.0)
+        hint = f"the nearest is {close[0]!r}" if close else "there are none"
+        raise PellucidError(f"no parameter's path matches {pattern!r}; {hint}")
+    return found
+
+
+def _part(net: Layer, name: str) -> Layer:
+    parts = net.layers if isinstance(net, Combinator) else {}
+    if not {"features", "head"} <= parts.keys():
+        held = ", ".join(list(parts)[:4]) + (", ..." if len(parts) > 4 else "")
+        raise PellucidError(
+            f"the network is not made of 'features' and 'head', but {f'of {held}' if held else 'is a single layer'}; "
+            "give a network of the zoo, such as resnet18"
+        )
+    return parts[name]
+
+
+def _replace(layer: Layer, params: Params, path: list[str], classes: int, rng: torch.Generator) -> tuple[Layer, Params]:
+    if not path:
+        weight = params["weight"]
+        changed: dict[str, Any] = {OUTPUTS[type(layer)]: classes}
+        new = dataclasses.replace(layer, **changed)
+        groups = layer.groups if isinstance(layer, Conv2d) else 1
+        drawn, _ = new.init((weight.shape[1] * groups, *weight.shape[2:]), rng)
+        return new, {name: leaf.to(weight.device, weight.dtype) for name, leaf in drawn.items()}
+    assert isinstance(layer, Combinator)
+    name = path[0]
+    child, inner = _replace(layer.layers[name], params[name], path[1:], classes, rng)
+    return layer.rebuild({**layer.layers, name: child}), {**params, name: inner}
+
+
+def _parents(path: str) -> Iterator[str]:
+    names = path.split(".")[:-1]
+    for depth in range(1, len(names) + 1):
+        yield f"{'.'.join(names[:depth])}.*"

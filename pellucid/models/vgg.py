@@ -1,0 +1,90 @@
+"""The VGG networks."""
+
+from pellucid.combine import Sequential
+from pellucid.layers import BatchNorm, Conv2d, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.models.parts import dense_head, network
+
+# How many 3 x 3 convolutions stand in each of the five blocks: table 1, columns A, B, D and E.
+DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+FILTERS = (64, 128, 256, 512, 512)
+
+
+def vgg11(classes: int = 1000) -> Sequential:
+    """Return VGG-11 for 224 x 224 images, 132,863,336 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column A.
+    """
+    return _vgg(11, classes)
+
+
+def vgg13(classes: int = 1000) -> Sequential:
+    """Return VGG-13 for 224 x 224 images, 133,047,848 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column B.
+    """
+    return _vgg(13, classes)
+
+
+def vgg16(classes: int = 1000) -> Sequential:
+    """Return VGG-16 for 224 x 224 images, 138,357,544 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column D.
+    """
+    return _vgg(16, classes)
+
+
+def vgg19(classes: int = 1000) -> Sequential:
+    """Return VGG-19 for 224 x 224 images, 143,667,240 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column E.
+    """
+    return _vgg(19, classes)
+
+
+def vgg11_bn(classes: int = 1000) -> Sequential:
+    """Return VGG-11 with batch normalization, 132,868,840 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column A; Ioffe and Szegedy 2015.
+    """
+    return _vgg(11, classes, norm=True)
+
+
+def vgg13_bn(classes: int = 1000) -> Sequential:
+    """Return VGG-13 with batch normalization, 133,053,736 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column B; Ioffe and Szegedy 2015.
+    """
+    return _vgg(13, classes, norm=True)
+
+
+def vgg16_bn(classes: int = 1000) -> Sequential:
+    """Return VGG-16 with batch normalization, 138,365,992 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column D; Ioffe and Szegedy 2015.
+    """
+    return _vgg(16, classes, norm=True)
+
+
+def vgg19_bn(classes: int = 1000) -> Sequential:
+    """Return VGG-19 with batch normalization, 143,678,248 parameters for 1000 classes; it ends in logits.
+
+    Source: Simonyan and Zisserman 2015, table 1, column E; Ioffe and Szegedy 2015.
+    """
+    return _vgg(19, classes, norm=True)
+
+
+def _vgg(depth: int, classes: int, norm: bool = False) -> Sequential:
+    blocks = zip(DEPTHS[depth], FILTERS, strict=True)
+    features = {f"block{index}": _block(*block, norm) for index, block in enumerate(blocks, start=1)}
+    return network(features, dense_head(classes, 7))
+
+
+def _block(convolutions: int, filters: int, norm: bool) -> Sequential:
+    layers: dict[str, Layer] = {}
+    for index in range(1, convolutions + 1):
+        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1)  # its bias is idle before a norm, but files hold it
+        if norm:
+            layers[f"norm{index}"] = BatchNorm()
+        layers[f"relu{index}"] = ReLU()
+    return Sequential(**layers, pool=MaxPool2d(2))

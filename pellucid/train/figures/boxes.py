@@ -1,0 +1,164 @@
+"""Boxes, frames and lines that stand below or beside one another: the layout of a drawn network.
+
+Sizes are in points; y grows downwards.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+from pellucid.train.figures.style import INK, PALE
+
+GAP = 9.0  # between what follows one another, and around what a frame holds
+APART = 14.0  # between branches
+BIG, SMALL = 7.5, 6.5  # of letters
+WIDE = 0.6  # of a letter, as a fraction of its height
+
+Draw = Callable[[Axes, float, float], None]  # (plot, left, top)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Something of a size; `port` is how far from its left the line enters at the top and leaves at the bottom."""
+
+    width: float
+    height: float
+    port: float
+    draw: Draw
+
+
+def box(title: str, lines: Sequence[str], colour: str) -> Piece:
+    """Return a coloured box with a line of text for people who look, and smaller ones for those who read."""
+    width = max(text_width(title, BIG), *(text_width(line, SMALL) for line in lines), 40.0) + 8
+    height = 7 + 10.0 + 8.5 * len(lines)
+
+    def draw(plot: Axes, left: float, top: float) -> None:
+        _rectangle(plot, left, top, width, height, colour, 0.16, 2.5)
+        plot.text(left + width / 2, top + 8.5, title, color=INK, fontsize=BIG, ha="center", va="center")
+        for index, line in enumerate(lines):
+            y = top + 18.0 + 8.5 * index
+            plot.text(left + width / 2, y, line, color=PALE, fontsize=SMALL, ha="center", va="center")
+
+    return Piece(width, height, width / 2, draw)
+
+
+def word(text: str, colour: str = INK) -> Piece:
+    """Return a short text in a round box: how branches merge."""
+    width = text_width(text, BIG) + 10
+
+    def draw(plot: Axes, left: float, top: float) -> None:
+        _rectangle(plot, left, top, width, 13, colour, 0.1, 6)
+        plot.text(left + width / 2, top + 6.8, text, color=INK, fontsize=BIG, ha="center", va="center")
+
+    return Piece(width, 13, width / 2, draw)
+
+
+def labelled(label: str, piece: Piece) -> Piece:
+    """Return a piece with a small text above it, left of the line that enters."""
+    room = 9.0
+    left_room = max(text_width(label, SMALL) + 3, piece.port)
+
+    def draw(plot: Axes, left: float, top: float) -> None:
+        middle = left + left_room
+        plot.text(middle - 3, top + 4, label, color=PALE, fontsize=SMALL, ha="right", va="center")
+        line(plot, [(middle, top), (middle, top + room)])
+        piece.draw(plot, middle - piece.port, top + room)
+
+    return Piece(left_room + piece.width - piece.port, piece.height + room, left_room, draw)
+
+
+def nothing() -> Piece:
+    """Return a line that only passes."""
+    return Piece(10, 0, 5, lambda plot, left, top: None)
+
+
+def stack(pieces: Sequence[Piece], tied: Sequence[bool] | None = None) -> Piece:
+    """Return pieces below one another, each tied by a line to the next; `tied` says which to the one before."""
+    if not pieces:
+        return nothing()
+    port = max(piece.port for piece in pieces)
+    width = port + max(piece.width - piece.port for piece in pieces)
+    height = sum(piece.height for piece in pieces) + GAP * (len(pieces) - 1)
+
+    def draw(plot: Axes, left: float, top: float) -> None:
+        for index, piece in enumerate(pieces):
+            if index and (tied is None or tied[index]):
+                line(plot, [(left + port, top - GAP), (left + port, top)])
+            piece.draw(plot, left + port - piece.port, top)
+            top += piece.height + GAP
+
+    return Piece(width, height, port, draw)
+
+
+def beside(branches: Sequence[Piece], merge: Piece | None) -> Piece:
+    """Return branches side by side under a line that forks, and above one that leads into the merge."""
+    inner = sum(piece.width for piece in branches) + APART * (len(branches) - 1)
+    tall = max(piece.height for piece in branches)
+    room = GAP + (0 if merge is None else GAP / 2 + merge.height)
+    width = max(inner, 0 if merge is None else merge.width)
+
+    def draw(plot: Axes, left: float, top: float) -> None:
+        middle, x = left + width / 2, left + (width - inner) / 2
+        for piece in branches:
+            port = x + piece.port
+            line(plot, [(middle, top), (port, top), (port, top + GAP)])
+            piece.draw(plot, x, top + GAP)
+            if merge is not None:
+                end = top + GAP + tall + GAP / 2
+                line(plot, [(port, top + GAP + piece.height), (port, end), (middle, end)])
+            x += piece.width + APART
+        if merge is not None:
+            place = top + GAP + tall + GAP
+            line(plot, [(middle, place - GAP / 2), (middle, place)])
+            merge.draw(plot, middle - merge.port, place)
+
+    return Piece(width, tall + room + (GAP / 2 if merge is not None else 0), width / 2, draw)
+
+
+def frame(label: str, note: str, piece: Piece) -> Piece:
+    """Return a piece in a frame with a name and a pale note."""
+    top_room = 17.0
+    named = text_width(f"{label}  ", BIG)
+    width = max(piece.width + 2 * GAP, named + text_width(note, SMALL) + 12)
+
+    def draw(plot: Axes, left: float, top: float) -> None:
+        middle = left + width / 2
+        height = top_room + piece.height + GAP
+        _rectangle(plot, left, top, width, height, PALE, 0.07, 4)
+        plot.text(left + 5, top + 8, label, color=INK, fontsize=BIG, va="center", fontweight="bold")
+        plot.text(left + width - 5, top + 8, note, color=PALE, fontsize=SMALL, va="center", ha="right")
+        line(plot, [(middle, top + 14), (middle, top + top_room)])
+        piece.draw(plot, middle - piece.port, top + top_room)
+        line(plot, [(middle, top + height - GAP), (middle, top + height)])
+
+    # The line through the frame's middle is that of what it holds, so what it holds may have to move.
+    width = max(width, 2 * (GAP + max(piece.port, piece.width - piece.port)))
+    return Piece(width, top_room + piece.height + GAP, width / 2, draw)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return about how wide a text is."""
+    return WIDE * size * len(text)
+
+
+def line(plot: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Draw a line through points."""
+    xs, ys = zip(*points, strict=True)
+    plot.plot(xs, ys, color=PALE, linewidth=0.8, solid_capstyle="round", zorder=2)
+
+
+def _rectangle(
+    plot: Axes, left: float, top: float, width: float, height: float, colour: str, alpha: float, corner: float
+) -> None:
+    shape = f"round,pad=0,rounding_size={corner}"
+    plot.add_patch(FancyBboxPatch((left, top), width, height, shape, facecolor="white", edgecolor="none", zorder=2))
+    plot.add_patch(
+        FancyBboxPatch((left, top), width, height, shape, facecolor=colour, edgecolor="none", alpha=alpha, zorder=2)
+    )
+    plot.add_patch(
+        FancyBboxPatch(
+            (left, top), width, height, shape, facecolor="none", edgecolor=colour, linewidth=0.7, alpha=0.8, zorder=2
+        )
+    )

@@ -1,0 +1,90 @@
+"""The networks of the zoo, with few filters: against PyTorch's functions and autograd, against central differences."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.fuse import fuse
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.models import MODELS, features, head
+from pellucid.verify import verify
+from tests.models.zoo import VARIANTS, thin
+from tests.oracle import Sample, autograd, difference, leaves, ours
+
+# Sides that leave maps of more than one pixel at the end, so that batch norm has something to average.
+SIDES = {
+    "alexnet": 63, "zfnet": 63, "vgg11": 64, "vgg16_bn": 64, "googlenet": 64, "inception_v3": 107, "resnet18": 64,
+    "resnet34": 64, "resnet50": 64, "resnet20": 16, "densenet121": 64, "mobilenet_v2": 64, "squeezenet1_1": 64,
+}  # fmt: skip
+CASES = [
+    *((name, {}, side) for name, side in SIDES.items()),
+    ("alexnet", {"original": True}, 67),
+    ("googlenet", {"original": True}, 64),
+    *VARIANTS,
+]
+
+
+def small(name: str, side: int, **options: Any) -> Sample:
+    """Return a network of few filters and random weights, running statistics among them."""
+    by = 4 if name == "resnet20" else 32
+    return Sample(thin(MODELS[name](**options), by), (3, side, side), train=True)
+
+
+@pytest.mark.parametrize(("name", "options", "side"), CASES)
+def test_the_gradients_of_whole_networks_are_autograds(name: str, options: dict[str, Any], side: int) -> None:
+    sample = small(name, side, **options)
+    params, x = sample.inputs(3)
+    y, dy, dx, dparams = ours(sample.layer, params, x, sample.mode())
+    wanted_y, wanted_dx, wanted = autograd(sample.layer, params, x, sample.mode(), dy)
+    assert leaves(y).keys() == leaves(wanted_y).keys()
+    for path, leaf in leaves(wanted_y).items():
+        assert difference(leaves(y)[path], leaf) < 1e-9, path
+    assert dparams.keys() == wanted.keys()
+    for path, leaf in {**wanted_dx, **wanted}.items():
+        assert difference({**dx, **dparams}[path], leaf) < 1e-7, path
+
+
+@pytest.mark.parametrize(("name", "options", "side"), CASES)
+def test_the_fused_form_of_whole_networks_computes_the_same(name: str, options: dict[str, Any], side: int) -> None:
+    sample = small(name, side, **options)
+    params, x = sample.inputs(3)
+    y, dy, _, dparams = ours(sample.layer, params, x, sample.mode())
+    fused_y, _, _, fused = ours(fuse(sample.layer), params, x, sample.mode(), dy)
+    assert leaves(fused_y).keys() == leaves(y).keys()
+    assert fused.keys() == dparams.keys()
+    for path, leaf in {**leaves(y), **dparams}.items():
+        assert difference({**leaves(fused_y), **fused}[path], leaf) < 1e-12, path
+
+
+# One network per family: its side, and the blocks of which others are like them and that are left out.
+FAMILIES: dict[str, tuple[int, tuple[str, ...]]] = {
+    "alexnet": (63, ()),
+    "zfnet": (63, ()),
+    "vgg11_bn": (32, ()),
+    "googlenet": (32, ("inception4b", "inception4c", "inception4d", "inception4e", "inception5a", "inception5b")),
+    "inception_v3": (75, ("mixed5c", "mixed5d", "mixed6c", "mixed6d", "mixed6e", "mixed7c")),
+    "resnet18": (32, ("stage3",)),
+    "resnet50": (32, ("stage3", "stage4")),
+    "resnet20": (16, ("stage3",)),
+    "densenet121": (32, ("block3", "transition3")),
+    "mobilenet_v2": (32, ("stage4", "stage5", "stage6")),
+    "squeezenet1_1": (32, ("fire6", "fire7", "fire8", "fire9")),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_verify_agrees_on_one_network_of_each_family(name: str) -> None:
+    side, left_out = FAMILIES[name]
+    net = small(name, side).layer
+    assert isinstance(net, Sequential)
+    kept = {part: layer for part, layer in features(net).layers.items() if part not in left_out}
+    assert len(kept) == len(features(net).layers) - len(left_out)
+    short = thin(Sequential(features=Sequential(**kept), head=head(net)), 1, repeats=False)
+    sample = Sample(short, (3, side, side), train=True)  # no channel is idle for all images, thanks to the norms
+    params, x = sample.inputs(3)
+    table = verify(short, params, x, torch.arange(3), SoftmaxCrossEntropy(), sample.mode(), samples=2)
+    assert table.ok, table.culprit
+    assert all(row.autograd is not None for row in table.rows)
+    assert table.rows[0].largest > 0  # something comes through to the image

@@ -43,16 +43,35 @@ def max_pool2d(layer: layers.MaxPool2d, params: Any, x: Tensor, mode: Mode) -> T
 
 
 def avg_pool2d(layer: layers.AvgPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    return F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad)
+    """Take means by PyTorch's pooling, or, where windows have holes, over what is a number in each."""
+    if two(layer.dilation) == (1, 1):
+        return F.avg_pool2d(x, layer.kernel, layer.stride, layer.padding, layer.ceil_mode, layer.count_include_pad)
+    down, across = two(layer.padding)
+    padded = F.pad(x, (across, across, down, down), value=0 if layer.count_include_pad else math.nan)
+    outs = F.max_pool2d(x.detach(), layer.kernel, layer.stride, layer.padding, layer.dilation, layer.ceil_mode).shape[
+        2:
+    ]
+    return windows(layer, padded, outs, math.nan).nanmean(4)
 
 
 def lp_pool2d(layer: layers.LpPool2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
     """Take norms of windows over zeros beyond the input; F.lp_pool2d scales the sums there, and adds signed cubes."""
-    kernel, stride = (torch.tensor(size).expand(2).tolist() for size in (layer.kernel, layer.stride or layer.kernel))
-    height, width = F.max_pool2d(x.detach(), kernel, stride, ceil_mode=layer.ceil_mode).shape[2:]
-    wide = F.pad(x, (0, kernel[1], 0, kernel[0]))
-    windows = wide.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])[:, :, :height, :width]
-    return torch.linalg.vector_norm(windows.flatten(4), layer.p, dim=4)
+    outs = F.max_pool2d(x.detach(), layer.kernel, layer.stride, 0, layer.dilation, layer.ceil_mode).shape[2:]
+    return torch.linalg.vector_norm(windows(layer, x, outs, 0), layer.p, dim=4)
+
+
+def windows(layer: layers.AvgPool2d | layers.LpPool2d, x: Tensor, outs: Any, beyond: float) -> Tensor:
+    """Look up the pixels of all windows over x and what lies behind it: (N, C, *outs, pixels)."""
+    kernel, stride = two(layer.kernel), two(layer.stride or layer.kernel)
+    reach = [d * (k - 1) + 1 for k, d in zip(kernel, two(layer.dilation), strict=True)]
+    wide = F.pad(x, (0, reach[1] + stride[1], 0, reach[0] + stride[0]), value=beyond)
+    seen = wide.unfold(2, reach[0], stride[0]).unfold(3, reach[1], stride[1])[:, :, : outs[0], : outs[1]]
+    return seen[..., :: two(layer.dilation)[0], :: two(layer.dilation)[1]].flatten(4)
+
+
+def two(value: Any) -> Any:
+    """Return one value for both axes as (height, width)."""
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def max_unpool2d(layer: layers.MaxUnpool2d, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
@@ -64,12 +83,17 @@ def pad2d(layer: layers.Pad2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
     left, right, top, bottom = (layer.padding,) * 4 if isinstance(layer.padding, int) else layer.padding
     height, width = x.shape[2:]
     rows, columns = torch.arange(-top, height + bottom), torch.arange(-left, width + right)
-    if layer.kind == "zero":
-        y = x.new_zeros(*x.shape[:2], len(rows), len(columns))
-        y[:, :, top : top + height, left : left + width] = x
-        return y
+    if layer.kind in ("zero", "constant"):
+        inside = ((rows >= 0) & (rows < height))[:, None] & (columns >= 0) & (columns < width)
+        seen = x[:, :, rows.clamp(0, height - 1)][:, :, :, columns.clamp(0, width - 1)]
+        return torch.where(inside, seen, layer.value)
     if layer.kind == "replicate":
         rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    elif layer.kind == "circular":
+        first, kept = max(-top, 0), height + min(top, 0) + min(bottom, 0)
+        rows = first + (rows - first) % kept
+        first, kept = max(-left, 0), width + min(left, 0) + min(right, 0)
+        columns = first + (columns - first) % kept
     else:
         rows = (height - 1) - ((height - 1) - rows.abs()).abs()
         columns = (width - 1) - ((width - 1) - columns.abs()).abs()
@@ -77,15 +101,35 @@ def pad2d(layer: layers.Pad2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
 
 
 def upsample(layer: layers.Upsample, params: Any, x: Tensor, mode: Mode) -> Tensor:
-    align = layer.align_corners if layer.kind == "bilinear" else None
-    scale = layer.scale if layer.scale is None or isinstance(layer.scale, int) else tuple(map(float, layer.scale))
-    return F.interpolate(x, layer.size, scale, layer.kind, align)  # pyright: ignore[reportArgumentType]
+    if layer.antialias:
+        rows, columns = (
+            blending(layer.kind, length, layer.size and two(layer.size)[axis], layer.scale and two(layer.scale)[axis])
+            for axis, length in enumerate(x.shape[2:])
+        )
+        return rows @ x @ columns.T
+    align = layer.align_corners if layer.kind in ("bilinear", "bicubic") else None
+    scale = layer.scale if isinstance(layer.scale, tuple) or layer.scale is None else (layer.scale,) * 2
+    return F.interpolate(x, layer.size, scale and tuple(map(float, scale)), layer.kind, align)  # pyright: ignore[reportArgumentType]
+
+
+def blending(kind: str, length: int, size: int | None, scale: float | None) -> Tensor:
+    """Return what each of `length` rows weighs in each new row, by a kernel that grows as the image shrinks."""
+    size, scale = size or int(length * (scale or 1)), scale or (size or 1) / length
+    centres = (torch.arange(size, dtype=torch.float64) + 0.5) / scale
+    away = (torch.arange(length) + 0.5 - centres[:, None]).abs() * min(scale, 1)  # (size, length)
+    if kind == "bilinear":
+        weights = (1 - away).clamp(min=0)
+    else:  # Keys 1981, equation 4, with a = -1/2
+        near, far = (1.5 * away - 2.5) * away**2 + 1, ((2.5 - 0.5 * away) * away - 4) * away + 2
+        weights = near * (away <= 1) + far * ((away > 1) & (away < 2))
+    return weights / weights.sum(1, keepdim=True)
 
 
 def dropout(layer: layers.Dropout, params: Any, x: Tensor, mode: Mode) -> Tensor:
     if not mode.train:
         return x
-    keep = torch.rand(x.shape, generator=mode.rng) >= layer.rate
+    drawn = torch.rand(x[..., :1, :1].shape if layer.channels and x.dim() == 4 else x.shape, generator=mode.rng)
+    keep = drawn >= layer.rate
     return torch.where(keep, x / (1 - layer.rate), torch.zeros_like(x))
 
 
@@ -161,7 +205,7 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: lambda layer, params, x, mode: torch.stack(x).sum(0),
     layers.Concat: lambda layer, params, x, mode: torch.cat(x, layer.axis),
-    layers.Multiply: lambda layer, params, x, mode: torch.stack(x).prod(0),
+    layers.Multiply: lambda layer, params, x, mode: torch.stack(torch.broadcast_tensors(*x)).prod(0),
 }
 
 

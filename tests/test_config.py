@@ -25,7 +25,7 @@ def test_the_samples_cover_every_layer():
     assert {type(sample.layer) for sample in SAMPLES} == set(LAYERS)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=repr)
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
 def test_every_layer_comes_back_equal(sample):
     assert through_json(sample.layer) == sample.layer
 

@@ -1,6 +1,6 @@
 """Average pooling."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
-from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs
+from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs, window_reach
+from pellucid.layers.windows import Windows
 
 
 class AvgPool2dCache(NamedTuple):
@@ -21,9 +22,10 @@ class AvgPool2dCache(NamedTuple):
 class AvgPool2d(Layer):
     """Take the mean of each window.
 
-    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - k) / s) + 1, or rounded up with `ceil_mode`;
-    `stride` is the kernel unless given. Zeros of the padding count as values unless `count_include_pad` is False;
-    what a rounded-up window has beyond the padding never counts. Source: LeCun et al. 1989.
+    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1, or rounded up with
+    `ceil_mode`; `stride` is the kernel unless given. Zeros of the padding count as values unless `count_include_pad`
+    is False; what a rounded-up window has beyond the padding never counts. Source: LeCun et al. 1989; dilation: Yu
+    and Koltun 2016, equation 2.
     """
 
     kernel: int | tuple[int, int]
@@ -31,10 +33,11 @@ class AvgPool2d(Layer):
     padding: int | tuple[int, int] = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
+    dilation: int | tuple[int, int] = 1
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
-        positive(self, kernel=self.kernel, stride=self.step)
+        positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
         pool_padding(self, self.padding, self.kernel)
 
     @property
@@ -44,19 +47,22 @@ class AvgPool2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape that pooling leaves."""
-        channels, *size = image_shape(self, shape)
-        outs = window_outputs(
-            self, tuple(size), pair(self.kernel), pair(self.step), pair(self.padding), ceil_mode=self.ceil_mode
-        )
-        return {}, (channels, *outs)
+        channels, height, width = image_shape(self, shape)
+        return {}, (channels, *self._windows(height, width).outs)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, AvgPool2dCache]:
         """Compute y = the mean over each window of x."""
+        if pair(self.dilation) != (1, 1):
+            windows = self._windows(*x.shape[2:])
+            return windows.sums(x) / self._counts(windows, x), AvgPool2dCache(x)
         y = F.avg_pool2d(x, self.kernel, self.step, self.padding, self.ceil_mode, self.count_include_pad)
         return y, AvgPool2dCache(x)
 
     def backward(self, params: Params, cache: AvgPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[i] = the sum of dy / (values in the window) over the windows that hold i."""
+        if pair(self.dilation) != (1, 1):
+            windows = self._windows(*cache.x.shape[2:])
+            return windows.spread(dy / self._counts(windows, cache.x)), {}
         dx = torch.ops.aten.avg_pool2d_backward(
             dy,
             cache.x,
@@ -68,3 +74,20 @@ class AvgPool2d(Layer):
             None,  # no other divisor than the window's size
         )
         return dx, {}
+
+    def _windows(self, height: int, width: int) -> Windows:
+        size, kernel, stride = (height, width), pair(self.kernel), pair(self.step)
+        padding, dilation = pair(self.padding), pair(self.dilation)
+        outs = window_outputs(self, size, kernel, stride, padding, dilation, self.ceil_mode)
+        if not self.count_include_pad:  # a window without values has no mean
+            window_reach(self, size, kernel, stride, padding, dilation)
+        return Windows(size, outs, kernel, stride, padding, dilation)
+
+    def _counts(self, windows: Windows, x: Tensor) -> Tensor:
+        """Return of how many values each window takes the mean: (1, 1, H', W')."""
+        down, across = windows.padding
+        counted = F.pad(  # 1 where a number is a value, else 0
+            x.new_ones(1, 1, *windows.size), (across, across, down, down), value=float(self.count_include_pad)
+        )
+        height, width = counted.shape[2:]
+        return replace(windows, size=(height, width), padding=(0, 0)).sums(counted)

@@ -79,6 +79,28 @@ def window_outputs(
     return outs[0], outs[1]
 
 
+def window_reach(
+    layer: object,
+    size: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> None:
+    """Require that no window straddles (height, width) with nothing but padding under its pixels.
+
+    Only a window that starts in the padding can, and only over an image shorter than the dilation.
+    """
+    frames = zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True)
+    for axis, length, k, s, p, d in frames:
+        starts = range(-p, 0, s) if length < d else ()
+        if any(all(not 0 <= start + d * i < length for i in range(k)) for start in starts):
+            raise PellucidError(
+                f"{type(layer).__name__}: along its {axis} of {length} the input falls between the pixels of a window "
+                f"with dilation={dilation} and padding={padding}; use less dilation or no padding"
+            )
+
+
 def window_output(layer: object, axis: str, size: int) -> int:
     """Require that a sliding window leaves at least one output position."""
     if size < 1:

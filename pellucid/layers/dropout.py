@@ -14,7 +14,7 @@ from pellucid.layers.checks import within
 class DropoutCache(NamedTuple):
     """What Dropout keeps: which values passed, and what they were multiplied by, 1 / (1 - rate) or 1 in evaluation."""
 
-    mask: Tensor  # bool, of x's shape
+    mask: Tensor  # bool, of x's shape, or (N, C, 1, 1) if whole channels pass
     scale: Tensor  # one number
 
 
@@ -22,11 +22,14 @@ class DropoutCache(NamedTuple):
 class Dropout(Layer):
     """Set each value to 0 with probability `rate` in training mode, and scale the others so that the mean stays.
 
-    x and y are of any shape. y = x in evaluation mode. The draw comes from `mode.rng`; training mode without one
-    raises PellucidError. Source: Srivastava et al. 2014, section 4, scaled in training as in section 10.
+    x and y are of any shape. With `channels`, all pixels of a channel pass or none: one draw for each of x's first
+    two axes. y = x in evaluation mode. The draw comes from `mode.rng`; training mode without one raises PellucidError.
+    Source: Srivastava et al. 2014, section 4, scaled in training as in section 10; whole channels: Tompson et al.
+    2015, section 3.2.
     """
 
     rate: float = 0.5
+    channels: bool = False
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
@@ -45,7 +48,8 @@ class Dropout(Layer):
             return x, DropoutCache(everywhere, x.new_ones(()))
         if mode.rng is None:
             raise PellucidError("Dropout draws at random in training mode; give it Mode(train=True, rng=generator)")
-        draws = torch.rand(x.shape, generator=mode.rng, device=mode.rng.device)  # in [0, 1)
+        drawn = (*x.shape[:2], *(1,) * (x.dim() - 2)) if self.channels else x.shape
+        draws = torch.rand(drawn, generator=mode.rng, device=mode.rng.device)  # in [0, 1)
         mask = (draws >= self.rate).to(x.device)
         scale = x.new_tensor(1 / (1 - self.rate))
         return x * mask * scale, DropoutCache(mask, scale)

@@ -26,7 +26,7 @@ class Flatten(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, FlattenCache]:
         """Reshape to (N, C H W)."""
-        return x.flatten(1), FlattenCache(x)
+        return x.reshape(len(x), math.prod(x.shape[1:])), FlattenCache(x)
 
     def backward(self, params: Params, cache: FlattenCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Reshape dy to the input's shape."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
 from pellucid.layers.checks import image_shape, positive, window_outputs, within
+from pellucid.layers.windows import Windows
 
 
 class LpPool2dCache(NamedTuple):
@@ -22,19 +23,21 @@ class LpPool2dCache(NamedTuple):
 class LpPool2d(Layer):
     """Take the p-norm of each window: y = (Σ |x|^p)^(1/p); p = 2 is L2 pooling.
 
-    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H - k) / s) + 1, or rounded up with `ceil_mode`, where
-    a window that reaches beyond the input sums what is there; `stride` is the kernel unless given. Where a whole
-    window is 0, which has no gradient, the gradient is 0. Source: Sermanet, Chintala and LeCun 2012, section 2.2.
+    x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H - d (k - 1) - 1) / s) + 1, or rounded up with
+    `ceil_mode`, where a window that reaches beyond the input sums what is there; `stride` is the kernel unless given.
+    Where a whole window is 0, which has no gradient, the gradient is 0. Source: Sermanet, Chintala and LeCun 2012,
+    section 2.2; dilation: Yu and Koltun 2016, equation 2.
     """
 
     kernel: int | tuple[int, int]
     p: float = 2.0
     stride: int | tuple[int, int] | None = None
     ceil_mode: bool = False
+    dilation: int | tuple[int, int] = 1
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
-        positive(self, kernel=self.kernel, stride=self.step)
+        positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
         within(self, 1.0, float("inf"), p=self.p)
 
     @property
@@ -44,14 +47,16 @@ class LpPool2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape that pooling leaves."""
-        channels, *size = image_shape(self, shape)
-        outs = window_outputs(self, tuple(size), pair(self.kernel), pair(self.step), ceil_mode=self.ceil_mode)
-        return {}, (channels, *outs)
+        channels, height, width = image_shape(self, shape)
+        return {}, (channels, *self._windows(height, width).outs)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LpPool2dCache]:
         """Compute y = (Σ |x|^p)^(1/p) over each window of x."""
         powers = x.abs() ** self.p
-        sums = F.avg_pool2d(powers, self.kernel, self.step, 0, self.ceil_mode, divisor_override=1)
+        if pair(self.dilation) == (1, 1):
+            sums = F.avg_pool2d(powers, self.kernel, self.step, 0, self.ceil_mode, divisor_override=1)
+        else:
+            sums = self._windows(*x.shape[2:]).sums(powers)
         y = sums ** (1 / self.p)
         return y, LpPool2dCache(x, y)
 
@@ -59,7 +64,15 @@ class LpPool2d(Layer):
         """Compute dx = sign(x) |x|^(p - 1) times the sum of dy y^(1 - p) over the windows that hold x."""
         x, y = cache
         weighted = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
-        spread = torch.ops.aten.avg_pool2d_backward(
-            weighted, x, pair(self.kernel), pair(self.step), (0, 0), self.ceil_mode, True, 1
-        )  # (N, C, H, W)
+        if pair(self.dilation) == (1, 1):
+            spread = torch.ops.aten.avg_pool2d_backward(
+                weighted, x, pair(self.kernel), pair(self.step), (0, 0), self.ceil_mode, True, 1
+            )  # (N, C, H, W)
+        else:
+            spread = self._windows(*x.shape[2:]).spread(weighted)
         return x.sign() * x.abs() ** (self.p - 1) * spread, {}
+
+    def _windows(self, height: int, width: int) -> Windows:
+        size, kernel, stride, dilation = (height, width), pair(self.kernel), pair(self.step), pair(self.dilation)
+        outs = window_outputs(self, size, kernel, stride, (0, 0), dilation, self.ceil_mode)
+        return Windows(size, outs, kernel, stride, (0, 0), dilation)

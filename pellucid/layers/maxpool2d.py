@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, like, memory_format, pair
-from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs
+from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs, window_reach
 
 
 class MaxPool2dCache(NamedTuple):
@@ -89,23 +88,5 @@ class MaxPool2d(Layer):
         return dx, {}
 
     def _check_reach(self, height: int, width: int) -> None:
-        """Require that no window straddles the input with nothing but padding under its holes.
-
-        It would have no maximum, and PyTorch's kernels then write to a switch that points nowhere. Only a window
-        that starts in the padding can, and only over an input shorter than the dilation.
-        """
-        for axis, length, k, s, p, d in zip(
-            ("height", "width"),
-            (height, width),
-            pair(self.kernel),
-            pair(self.step),
-            pair(self.padding),
-            pair(self.dilation),
-            strict=True,
-        ):
-            starts = range(-p, 0, s) if length < d else ()
-            if any(all(not 0 <= start + d * i < length for i in range(k)) for start in starts):
-                raise PellucidError(
-                    f"MaxPool2d: along its {axis} of {length} the input falls between the pixels of a window with "
-                    f"dilation={self.dilation} and padding={self.padding}; use less dilation or no padding"
-                )
+        """Require a maximum in every window; without one, PyTorch's kernels write to a switch that points nowhere."""
+        window_reach(self, (height, width), pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation))

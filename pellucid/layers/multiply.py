@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.layers.checks import same_shapes
 
 
 class MultiplyCache(NamedTuple):
@@ -19,20 +19,31 @@ class MultiplyCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Multiply(Layer):
-    """Multiply tensors of one shape, value by value: y = x1 x2 ...
+    """Multiply tensors value by value: y = x1 x2 ...
 
-    Source: the gates of Hochreiter and Schmidhuber 1997, section 4.
+    An axis of size 1 is repeated to the size that the others have there: a gate (N, C, 1, 1) scales the channels of
+    (N, C, H, W), and is handed the sum over its pixels. Apart from that, all shapes must agree.
+    Source: the gates of Hochreiter and Schmidhuber 1997, section 4; of channels: Hu, Shen and Sun 2018, equation 4.
     """
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the inputs' common shape."""
-        return {}, same_shapes(self, shape)
+        """Return no parameters and the shape that the inputs have together."""
+        if len(shape) < 2 or not all(isinstance(one, tuple) and len(one) == len(shape[0]) for one in shape):
+            raise PellucidError(f"Multiply takes two or more inputs of as many axes each, not {shape}")
+        sizes = [{size for size in axis if size != 1} or {1} for axis in zip(*shape, strict=True)]
+        if any(len(size) > 1 for size in sizes):
+            raise PellucidError(f"Multiply takes two or more inputs whose sizes agree or are 1, not {shape}")
+        return {}, tuple(size.pop() for size in sizes)
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, MultiplyCache]:
         """Compute y = x1 x2 ..."""
         return math.prod(x[1:], start=x[0]), MultiplyCache(x)
 
     def backward(self, params: Params, cache: MultiplyCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Compute dx_i = dy times the product of the other inputs (a quotient y / x_i would fail at 0)."""
+        """Compute dx_i = dy times the product of the other inputs (a quotient y / x_i would fail at 0).
+
+        It is summed over the axes along which x_i was repeated.
+        """
         xs = cache.xs
-        return tuple(math.prod(xs[:i] + xs[i + 1 :], start=dy) for i in range(len(xs))), {}
+        dxs = (math.prod(xs[:i] + xs[i + 1 :], start=dy) for i in range(len(xs)))
+        return tuple(dx.sum_to_size(x.shape) for dx, x in zip(dxs, xs, strict=True)), {}

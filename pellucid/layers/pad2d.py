@@ -1,5 +1,6 @@
 """Rows and columns around an image."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,10 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.layers.checks import choice, image_shape, not_negative
+from pellucid.layers.base import Layer, Mode, Params, Shape, memory_format
+from pellucid.layers.checks import choice, image_shape
 
-KINDS = {"zero": "constant", "reflect": "reflect", "replicate": "replicate"}
+KINDS = {
+    "zero": "constant",
+    "constant": "constant",
+    "reflect": "reflect",
+    "replicate": "replicate",
+    "circular": "circular",
+}
 
 
 class Pad2dCache(NamedTuple):
@@ -22,23 +29,30 @@ class Pad2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Pad2d(Layer):
-    """Put rows and columns around an image: zeros, its mirror image, or its edge again.
+    """Put rows and columns around an image: a number, its mirror image, its edge again, or its other end.
 
     x is (N, C, H, W), y is (N, C, H + top + bottom, W + left + right); `padding` is (left, right, top, bottom) or
-    one number for all. "reflect" mirrors about the edge pixel, which is not repeated, so that the padding must be
-    smaller than the image; "replicate" repeats the edge pixel.
+    one number for all, and takes rows and columns away where it is negative. "zero" puts zeros, "constant" puts
+    `value`. "reflect" mirrors about the edge pixel, which is not repeated, so that the padding must be smaller than
+    the image; "replicate" repeats the edge pixel; "circular" goes on with what is left at the opposite edge, and
+    goes round at most once.
     """
 
     padding: int | tuple[int, int, int, int]
     kind: str = "zero"
+    value: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
         choice(self, tuple(KINDS), kind=self.kind)
         if isinstance(self.padding, tuple) and len(self.padding) != 4:
             raise PellucidError(f"Pad2d: padding must be (left, right, top, bottom) or one number, not {self.padding}")
-        for size in self.edges():
-            not_negative(self, padding=size)
+        if not all(type(size) is int for size in self.edges()):
+            raise PellucidError(f"Pad2d: padding must be whole numbers, not {self.padding!r}")
+        if type(self.value) not in (int, float) or not math.isfinite(self.value):
+            raise PellucidError(f"Pad2d: value must be a finite number, not {self.value!r}")
+        if self.value and self.kind != "constant":
+            raise PellucidError(f"Pad2d: value={self.value} means something for kind='constant' only; leave it out")
 
     def edges(self) -> tuple[int, int, int, int]:
         """Return how many columns and rows are put (left, right, top, bottom)."""
@@ -47,26 +61,51 @@ class Pad2d(Layer):
         return self.padding, self.padding, self.padding, self.padding
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the larger shape."""
+        """Return no parameters and the shape with what is put and taken."""
         channels, height, width = image_shape(self, shape)
         left, right, top, bottom = self.edges()
+        out = height + top + bottom, width + left + right
+        kept = height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0)
+        if min(out) < 1 or min(kept) < 0:
+            raise PellucidError(
+                f"Pad2d: padding={self.padding} takes more than there is of an image of {height}x{width}; take less"
+            )
         if self.kind == "reflect" and (max(left, right) >= width or max(top, bottom) >= height):
             raise PellucidError(
                 f"Pad2d: an image of {height}x{width} has no mirror image as wide as padding={self.padding}; "
                 "use less padding, or kind='replicate'"
             )
-        return {}, (channels, height + top + bottom, width + left + right)
+        if self.kind == "circular" and (max(top, bottom) > kept[0] or max(left, right) > kept[1]):
+            raise PellucidError(
+                f"Pad2d: padding={self.padding} goes round an image of {height}x{width} more than once; use less"
+            )
+        return {}, (channels, *out)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Pad2dCache]:
         """Put the rows and columns."""
-        return F.pad(x, self.edges(), KINDS[self.kind]), Pad2dCache(x)
+        if KINDS[self.kind] == "constant":
+            return F.pad(x, self.edges(), value=self.value), Pad2dCache(x)
+        y = F.pad(x, self.edges(), KINDS[self.kind])
+        return y.contiguous(memory_format=memory_format(x)), Pad2dCache(x)
 
     def backward(self, params: Params, cache: Pad2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx[i] = the sum of dy over the places that show pixel i; for zeros, the inside of dy."""
+        """Compute dx[i] = the sum of dy over the places that show pixel i; for a number, the inside of dy."""
         left, right, top, bottom = self.edges()
-        height, width = cache.x.shape[2:]
-        if self.kind == "zero":
-            return dy[:, :, top : top + height, left : left + width], {}
+        if self.kind == "circular":
+            dx = _unrolled(_unrolled(dy, 2, top, bottom), 3, left, right)
+            return F.pad(dx, tuple(max(-size, 0) for size in self.edges())), {}
+        if KINDS[self.kind] == "constant":
+            return F.pad(dy, (-left, -right, -top, -bottom)), {}
         aten = torch.ops.aten
         kernel = aten.reflection_pad2d_backward if self.kind == "reflect" else aten.replication_pad2d_backward
         return kernel(dy, cache.x, (left, right, top, bottom)), {}
+
+
+def _unrolled(dy: Tensor, axis: int, before: int, after: int) -> Tensor:
+    """Return the gradient of what circular padding left of the image along one axis, which it then continued."""
+    before, after = max(before, 0), max(after, 0)
+    kept = dy.shape[axis] - before - after
+    dx = dy.narrow(axis, before, kept).clone()
+    dx.narrow(axis, kept - before, before).add_(dy.narrow(axis, 0, before))
+    dx.narrow(axis, 0, after).add_(dy.narrow(axis, before + kept, after))
+    return dx

@@ -20,7 +20,10 @@ class ReshapeCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """Read the values of each sample, last axis fastest, into another shape: (N, *any) becomes (N, *shape)."""
+    """Read the values of each sample, last axis fastest, into another shape: (N, *any) becomes (N, *shape).
+
+    One size of the shape may be -1: what the others leave.
+    """
 
     shape: tuple[int, ...]
 
@@ -28,21 +31,34 @@ class Reshape(Layer):
         """Raise PellucidError for a shape that is none."""
         if not isinstance(self.shape, tuple):
             raise PellucidError(f"Reshape: shape must be a tuple without the batch axis, not {self.shape!r}")
+        if self.shape.count(-1) > 1:
+            raise PellucidError(f"Reshape: one size can be -1, not several as in shape={self.shape}")
         for size in self.shape:
-            whole(self, shape=size)
+            if type(size) is not int or size != -1:
+                whole(self, shape=size)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape, which must hold as many values as the old."""
-        if math.prod(shape) != math.prod(self.shape):
+        count, sizes = math.prod(shape), self._sizes(math.prod(shape))
+        if math.prod(sizes) != count:
             raise PellucidError(
-                f"Reshape: {tuple(shape)} holds {math.prod(shape)} values, {self.shape} holds {math.prod(self.shape)}"
+                f"Reshape: {tuple(shape)} holds {count} values, {self.shape} holds "
+                f"{'a multiple of ' if -1 in self.shape else ''}{math.prod(self._known())}"
             )
-        return {}, self.shape
+        return {}, sizes
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReshapeCache]:
         """Reshape to (N, *shape)."""
-        return x.reshape(x.shape[0], *self.shape), ReshapeCache(x)
+        return x.reshape(x.shape[0], *self._sizes(math.prod(x.shape[1:]))), ReshapeCache(x)
 
     def backward(self, params: Params, cache: ReshapeCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Reshape dy to the input's shape."""
         return dy.reshape(cache.x.shape), {}
+
+    def _known(self) -> tuple[int, ...]:
+        return tuple(size for size in self.shape if size != -1)
+
+    def _sizes(self, count: int) -> tuple[int, ...]:
+        """Return the shape for `count` values, with what -1 stands for."""
+        rest = count // math.prod(self._known())
+        return tuple(rest if size == -1 else size for size in self.shape)

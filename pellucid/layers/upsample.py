@@ -1,15 +1,27 @@
-"""Larger images from small ones."""
+"""Larger or smaller images from given ones."""
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
 from pellucid.layers.checks import choice, image_shape, positive
+
+KINDS = {  # forward, backward
+    "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),
+    "nearest-exact": (torch.ops.aten._upsample_nearest_exact2d, torch.ops.aten._upsample_nearest_exact2d_backward),
+    "bilinear": (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_bilinear2d_backward),
+    "bicubic": (torch.ops.aten.upsample_bicubic2d, torch.ops.aten.upsample_bicubic2d_backward),
+}
+ANTIALIASED = {
+    "bilinear": (torch.ops.aten._upsample_bilinear2d_aa, torch.ops.aten._upsample_bilinear2d_aa_backward),
+    "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, torch.ops.aten._upsample_bicubic2d_aa_backward),
+}
+WITH_CORNERS = ("bilinear", "bicubic")
 
 
 class UpsampleCache(NamedTuple):
@@ -20,49 +32,92 @@ class UpsampleCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Upsample(Layer):
-    """Resize an image to `scale` times its size, or to `size`, from the nearest or between the four nearest pixels.
+    """Resize an image to `scale` times its size, rounded down, or to `size`.
 
-    x is (N, C, H, W), y is (N, C, H', W'). "nearest" reads row floor(i H / H'); "bilinear" weighs the rows around
-    (i + 1/2) H / H' - 1/2, or, with `align_corners`, around i (H - 1) / (H' - 1), so that corners meet corners.
+    x is (N, C, H, W), y is (N, C, H', W'). With s the scale, or H' / H where the size is given, row i of y is row
+    floor(i / s) of x for "nearest", and row floor((i + 1/2) / s) for "nearest-exact"; "bilinear" weighs the two rows
+    around (i + 1/2) / s - 1/2, "bicubic" four of them by Keys' kernel with a = -3/4; with `align_corners` both stand
+    around i (H - 1) / (H' - 1), so that corners meet corners. With `antialias` the kernel grows by 1 / s where s is
+    below 1, so that a shrunken image shows every pixel; "bicubic" then has a = -1/2, and rows beyond the image weigh
+    nothing where else the last one stands for them: what Pillow does. Sources: Keys 1981, equation 4; Schumacher,
+    General Filtered Image Rescaling, in Graphics Gems III, 1992.
     """
 
-    scale: int | tuple[int, int] | None = None
+    scale: float | tuple[float, float] | None = None
     size: int | tuple[int, int] | None = None
     kind: str = "nearest"
     align_corners: bool = False
+    antialias: bool = False
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
         if (self.scale is None) == (self.size is None):
             raise PellucidError(f"Upsample takes either scale or size, not scale={self.scale}, size={self.size}")
-        if self.scale is not None:
-            positive(self, scale=self.scale)
         if self.size is not None:
             positive(self, size=self.size)
-        choice(self, ("nearest", "bilinear"), kind=self.kind)
-        if self.kind == "nearest" and self.align_corners:
-            raise PellucidError("Upsample: align_corners means something for kind='bilinear' only; leave it out")
+        elif not all(type(s) in (int, float) and 0 < s < math.inf for s in self._scales()) or len(self._scales()) != 2:
+            raise PellucidError(f"Upsample: scale must be a number above 0, or a pair of them, not {self.scale!r}")
+        choice(self, tuple(KINDS), kind=self.kind)
+        if self.align_corners and self.kind not in WITH_CORNERS:
+            raise PellucidError(
+                "Upsample: align_corners means something for kind='bilinear' and kind='bicubic' only; leave it out"
+            )
+        if self.antialias and self.kind not in ANTIALIASED:
+            raise PellucidError(
+                "Upsample: antialias means something for kind='bilinear' and kind='bicubic' only; leave it out"
+            )
+        if self.antialias and self.align_corners:  # PyTorch's kernels take both, but corners then do not meet
+            raise PellucidError("Upsample: antialias has no align_corners; leave one of them out")
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape."""
         channels, height, width = image_shape(self, shape)
-        return {}, (channels, *self._output(height, width))
+        out = self._output(height, width)
+        if min(out) < 1:
+            raise PellucidError(
+                f"Upsample: scale={self.scale} leaves nothing of an image of {height}x{width}; use a larger scale"
+            )
+        return {}, (channels, *out)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, UpsampleCache]:
         """Compute y = the weighted sum of the pixels of x near each output pixel."""
-        align = self.align_corners if self.kind == "bilinear" else None
-        y = F.interpolate(x, self._output(*x.shape[2:]), mode=self.kind, align_corners=align)
-        return y, UpsampleCache(x)
+        out = self._output(*x.shape[2:])
+        if self.antialias:
+            return self._antialiased(x, out), UpsampleCache(x)
+        return KINDS[self.kind][0](x, out, *self._settings()), UpsampleCache(x)
 
     def backward(self, params: Params, cache: UpsampleCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[j] = the sum of dy over the pixels that read pixel j, by the weights they read it with."""
-        out = self._output(*cache.x.shape[2:])
-        if self.kind == "nearest":
-            return torch.ops.aten.upsample_nearest2d_backward(dy, out, cache.x.shape), {}
-        return torch.ops.aten.upsample_bilinear2d_backward(dy, out, cache.x.shape, self.align_corners), {}
+        x = cache.x
+        out = self._output(*x.shape[2:])
+        if self.antialias:
+            return ANTIALIASED[self.kind][1](_wide(dy), out, x.shape, *self._settings()).to(dy.dtype), {}
+        return KINDS[self.kind][1](dy, out, x.shape, *self._settings()), {}
+
+    def _antialiased(self, x: Tensor, out: tuple[int, int]) -> Tensor:
+        """Resize with PyTorch's kernel; to one column on its side, as the CPU's would repeat the first row there."""
+        kernel, _ = ANTIALIASED[self.kind]
+        high, wide = out
+        align, *scales = self._settings()
+        if wide > 1:
+            return kernel(_wide(x), out, align, *scales).to(x.dtype)
+        return kernel(_wide(x).mT, (wide, high), align, *reversed(scales)).mT.to(x.dtype)
+
+    def _settings(self) -> tuple[Any, ...]:
+        """Return the kernels' last arguments: whether corners meet, and the scales unless the sizes tell them."""
+        scales = (None, None) if self.scale is None else self._scales()
+        return (self.align_corners, *scales) if self.kind in WITH_CORNERS else scales
+
+    def _scales(self) -> tuple[Any, ...]:
+        return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
 
     def _output(self, height: int, width: int) -> tuple[int, int]:
         if self.size is not None:
             return pair(self.size)
-        high, wide = pair(self.scale or 1)
-        return height * high, width * wide
+        high, wide = self._scales()
+        return math.floor(height * high), math.floor(width * wide)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return x in at least float32, which antialiasing kernels are made for."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

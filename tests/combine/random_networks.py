@@ -51,17 +51,24 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
         layers.MaxPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), st.integers(1, 2), maybe
     ),
     layers.AvgPool2d: st.builds(
-        layers.AvgPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), maybe, maybe
+        layers.AvgPool2d, st.integers(2, 3), st.integers(1, 3), st.integers(0, 1), maybe, maybe, st.integers(1, 2)
     ),
-    layers.LpPool2d: st.builds(layers.LpPool2d, sides, st.sampled_from([2.0, 3.0]), st.integers(1, 3), maybe),
+    layers.LpPool2d: st.builds(
+        layers.LpPool2d, sides, st.sampled_from([2.0, 3.0]), st.integers(1, 3), maybe, st.integers(1, 2)
+    ),
     layers.AdaptiveAvgPool2d: st.builds(layers.AdaptiveAvgPool2d, sides),
     layers.Flatten: st.builds(layers.Flatten),
     layers.Pad2d: st.builds(
-        layers.Pad2d, st.tuples(*[st.integers(0, 2)] * 4), st.sampled_from(["zero", "reflect", "replicate"])
+        layers.Pad2d,
+        st.tuples(*[st.integers(-1, 2)] * 4),
+        st.sampled_from(["zero", "constant", "reflect", "replicate", "circular"]),
     ),
     layers.Upsample: st.one_of(
-        st.builds(layers.Upsample, st.integers(1, 2)),
-        st.builds(layers.Upsample, size=sides, kind=st.just("bilinear"), align_corners=maybe),
+        st.builds(
+            layers.Upsample, st.sampled_from([0.5, 1, 1.5, 2]), kind=st.sampled_from(["nearest", "nearest-exact"])
+        ),
+        st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), align_corners=maybe),
+        st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), antialias=st.just(True)),
     ),
     layers.Sigmoid: st.builds(layers.Sigmoid),
     layers.Tanh: st.builds(layers.Tanh),

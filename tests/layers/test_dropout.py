@@ -53,3 +53,13 @@ def test_the_mask_takes_a_byte_a_value() -> None:
     x = torch.randn(3, 4, dtype=torch.float64)
     _, cache = Dropout(0.9).forward({}, x, training(1))
     assert cache.mask.untyped_storage().nbytes() == x.numel()
+
+
+def test_whole_channels_pass_or_none_of_their_pixels() -> None:
+    x = torch.ones(50, 40, 3, 5)
+    y, cache = Dropout(0.3, channels=True).forward({}, x, training(2))
+    assert torch.equal(y, y[:, :, :1, :1].expand_as(y))
+    spread = (0.3 * 0.7 / 2000) ** 0.5
+    assert abs((y == 0).double().mean().item() - 0.3) < 5 * spread
+    assert cache.mask.shape == (50, 40, 1, 1)
+    assert torch.equal(Dropout(0.3, channels=True).backward({}, cache, x)[0], y)

@@ -30,18 +30,31 @@ from pellucid.layers import Layer, Mode
         (lambda: layers.MaxPool2d(2, padding=2), "padding=2 is more than half of kernel=2"),
         (lambda: layers.MaxPool2d(2, stride=0), "stride"),
         (lambda: layers.AvgPool2d(3, padding=(1, 2)), "more than half"),
+        (lambda: layers.AvgPool2d(3, dilation=0), "dilation must be a whole number of at least 1"),
+        (lambda: layers.LpPool2d(3, dilation=(2, 0)), r"LpPool2d: dilation must be .* not \(2, 0\)"),
         (lambda: layers.LpPool2d(2, p=0.5), "p must be a number from 1.0, not 0.5"),
         (lambda: layers.AdaptiveAvgPool2d((2, 0)), "size"),
         (lambda: layers.MaxUnpool2d(2, size=(0, 3)), "size"),
         (lambda: layers.Reshape(12), "must be a tuple without the batch axis, not 12"),
-        (lambda: layers.Reshape((3, -1)), "not -1"),
-        (lambda: layers.Pad2d(1, kind="mirror"), "kind must be one of zero, reflect, replicate, not 'mirror'"),
+        (lambda: layers.Reshape((3, -2)), "not -2"),
+        (lambda: layers.Reshape((-1, 3, -1)), "one size can be -1, not several"),
+        (lambda: layers.Reshape((-1.0,)), "not -1.0"),
+        (lambda: layers.Pad2d(1, kind="mirror"), "one of zero, constant, reflect, replicate, circular, not 'mirror'"),
         (lambda: layers.Pad2d((1, 2)), r"\(left, right, top, bottom\)"),
-        (lambda: layers.Pad2d(-1), "padding"),
+        (lambda: layers.Pad2d(0.5), "padding must be whole numbers, not 0.5"),
+        (lambda: layers.Pad2d((1, 2, True, 0)), "whole numbers"),
+        (lambda: layers.Pad2d(1, kind="constant", value=float("inf")), "finite number, not inf"),
+        (lambda: layers.Pad2d(1, value=0.5), "value=0.5 means something for kind='constant' only"),
         (layers.Upsample, "either scale or size"),
         (lambda: layers.Upsample(2, size=4), "either scale or size"),
+        (lambda: layers.Upsample(0), "scale must be a number above 0, or a pair of them, not 0"),
+        (lambda: layers.Upsample((2.0, float("inf"))), "scale"),
+        (lambda: layers.Upsample((2, 2, 2)), r"not \(2, 2, 2\)"),
+        (lambda: layers.Upsample("2"), "not '2'"),
         (lambda: layers.Upsample(2, kind="bilinaer"), "did you mean 'bilinear'"),
         (lambda: layers.Upsample(2, align_corners=True), "align_corners"),
+        (lambda: layers.Upsample(0.5, antialias=True), "antialias means something for kind='bilinear'"),
+        (lambda: layers.Upsample(0.5, None, "bicubic", True, True), "antialias has no align_corners"),
         (lambda: layers.LeakyReLU(-0.1), "slope must be a number from 0.0, not -0.1"),
         (lambda: layers.LeakyReLU(float("nan")), "not nan"),
         (lambda: layers.ELU("1"), "not '1'"),
@@ -75,11 +88,20 @@ def test_a_hyperparameter_that_means_nothing(build: Callable[[], Layer], message
         (layers.MaxPool2d(3), (1, 9, 2), "smaller than the window along its width"),
         (layers.MaxPool2d(2, stride=2, padding=1, dilation=2), (1, 5, 1), "falls between the pixels of a window"),
         (layers.AvgPool2d(3), (4, 4), "images"),
+        (layers.AvgPool2d(3, dilation=2), (1, 9, 4), "smaller than the window along its width"),
+        (layers.AvgPool2d(2, padding=1, dilation=2, count_include_pad=False), (1, 1, 5), "falls between the pixels"),
         (layers.LpPool2d(5), (1, 4, 4), "smaller"),
+        (layers.LpPool2d(3, dilation=2), (1, 4, 9), "smaller than the window along its height"),
         (layers.MaxUnpool2d(2), ((1, 3, 3), (1, 3, 4)), "inputs of one shape"),
         (layers.MaxUnpool2d(2), (1, 3, 3), "tuple"),
         (layers.Reshape((5, 2)), (3, 3), r"\(3, 3\) holds 9 values, \(5, 2\) holds 10"),
+        (layers.Reshape((-1, 4)), (3, 3), r"\(3, 3\) holds 9 values, \(-1, 4\) holds a multiple of 4"),
         (layers.Pad2d((0, 3, 0, 0), kind="reflect"), (1, 5, 3), "mirror"),
+        (layers.Pad2d((0, 0, 0, 4), kind="circular"), (1, 3, 3), "goes round an image of 3x3 more than once"),
+        (layers.Pad2d((-2, 3, 0, 0), kind="circular"), (1, 3, 4), "more than once"),
+        (layers.Pad2d((-2, -1, 0, 0)), (1, 5, 3), "takes more than there is of an image of 5x3"),
+        (layers.Pad2d((0, 0, -4, 9)), (1, 3, 3), "takes more"),
+        (layers.Upsample(0.2), (1, 4, 9), "leaves nothing of an image of 4x9"),
         (layers.Softmax(axis=2), (5,), r"\(N, 5\) have no axis 2"),
         (layers.BatchNorm(), (3, 4), r"not \(3, 4\)"),
         (layers.InstanceNorm2d(), (3, 1, 1), "one pixel"),
@@ -128,6 +150,13 @@ def test_dropout_without_a_generator_is_refused_in_training_only() -> None:
 
 def test_max_pooling_refuses_at_run_time_too_a_window_that_sees_nothing() -> None:
     layer = layers.MaxPool2d(2, stride=2, padding=1, dilation=2)
+    layer.init((1, 5, 5), torch.Generator())
+    with pytest.raises(PellucidError, match="along its width of 1"):
+        layer.forward({}, torch.zeros(1, 1, 5, 1), Mode())
+
+
+def test_average_pooling_refuses_at_run_time_too_a_mean_of_nothing() -> None:
+    layer = layers.AvgPool2d(2, stride=2, padding=1, dilation=2, count_include_pad=False)
     layer.init((1, 5, 5), torch.Generator())
     with pytest.raises(PellucidError, match="along its width of 1"):
         layer.forward({}, torch.zeros(1, 1, 5, 1), Mode())

@@ -64,6 +64,7 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
     "quadratic": (Quadratic(), outputs(7, 4), outputs(7, 4, seed=9), half_square),
     "quadratic classes": (Quadratic(), outputs(7, CLASSES), classes(7), lambda y, t: half_square(y, hot(t))),
     "quadratic pixels": (Quadratic(), outputs(*IMAGE), classes(*PIXELS), lambda y, t: half_square(y, hot(t))),
+    "quadratic words": (Quadratic(), outputs(2, CLASSES, 4), classes(2, 4), lambda y, t: half_square(y, hot(t))),
     "quadratic mean": (
         Quadratic(reduction="mean"),
         outputs(*IMAGE),

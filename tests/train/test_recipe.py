@@ -104,7 +104,7 @@ def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
         ('[optimizer]\nname = "adan"\n', "no optimizer 'adan'; did you mean 'adam'?"),
         ("[optimizer]\nname = 5\n", "no optimizer 5; known: "),
         ("[optimizer]\nlr = -1.0\n", "[optimizer] Adam: lr must be"),
-        ('[loss]\nmargin = 1.0\n', "unknown key 'loss.margin'"),
+        ("[loss]\nmargin = 1.0\n", "unknown key 'loss.margin'"),
         ("[augment]\nrotate = -3\n", "augment.rotate is -3"),
         ("[network]\n", "network.sizes is missing; give it a list of whole numbers"),
         ("recipe = 3\n", "recipe must be a table"),

@@ -1,0 +1,64 @@
+"""Windows with holes: the sums over them, for which PyTorch has no pooling kernel, and the way back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import memory_format
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where windows stand over an image of `size`, each pair in the order (height, width).
+
+    Pixel i of window o lies over row s o + d i - p of the image; beyond the image all is 0.
+    """
+
+    size: tuple[int, int]
+    outs: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+    def sums(self, x: Tensor) -> Tensor:
+        """Return the sum over each window: (N, C, H, W) to (N, C, H', W')."""
+        first, *others = self._pixels(F.pad(x, self._edges()))
+        total = first.to(_wide(x), copy=True)
+        for pixel in others:
+            total += pixel
+        return total.to(x.dtype)
+
+    def spread(self, dy: Tensor) -> Tensor:
+        """Return at each pixel the sum of dy over the windows that hold it: (N, C, H', W') to (N, C, H, W)."""
+        left, right, top, bottom = edges = self._edges()
+        shape = (*dy.shape[:2], self.size[0] + top + bottom, self.size[1] + left + right)
+        dx = torch.empty(shape, dtype=_wide(dy), device=dy.device, memory_format=memory_format(dy)).zero_()
+        for pixel in self._pixels(dx):
+            pixel.add_(dy)
+        return F.pad(dx, [-edge for edge in edges]).to(dy.dtype)
+
+    def _edges(self) -> tuple[int, int, int, int]:
+        """Return how far windows reach beyond the image, or stay within it: (left, right, top, bottom)."""
+        reaches = [
+            s * (out - 1) + d * (k - 1) + 1
+            for out, k, s, d in zip(self.outs, self.kernel, self.stride, self.dilation, strict=True)
+        ]
+        (top, left), (height, width) = self.padding, self.size
+        return left, reaches[1] - left - width, top, reaches[0] - top - height
+
+    def _pixels(self, padded: Tensor) -> Iterator[Tensor]:
+        """Yield, for each pixel of a window, the view of where it lies in all windows: (N, C, H', W')."""
+        (high, wide), (down, across) = self.outs, self.stride
+        for i in range(self.kernel[0]):
+            rows = padded[:, :, self.dilation[0] * i :: down][:, :, :high]
+            for j in range(self.kernel[1]):
+                yield rows[:, :, :, self.dilation[1] * j :: across][:, :, :, :wide]
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    """Return what many numbers of x are added in."""
+    return torch.promote_types(x.dtype, torch.float32)

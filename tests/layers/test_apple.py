@@ -1,0 +1,51 @@
+"""What runs on Apple GPUs only, tried on a CPU that calls itself one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.fuse.maxpool2d import FusedMaxPool2d
+from pellucid.layers import MaxPool2d, Mode, Params
+from tests.layers.samples import whole_numbers
+
+
+class Apple(Tensor):
+    """A tensor on the CPU that says it is on an Apple GPU."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("mps")
+
+
+def pooled(layer: Any) -> tuple[Any, Tensor]:
+    """Return a cache of overlapping windows with ties, and a dy for it."""
+    x = whole_numbers((2, 3, 7, 5), torch.Generator().manual_seed(4))
+    y, cache = layer.forward({}, x, Mode())
+    return cache, torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+
+def test_maxpool2d_adds_each_dy_where_the_switch_points() -> None:
+    layer = MaxPool2d(3, stride=2, padding=1)
+    cache, dy = pooled(layer)
+    expected = torch.zeros(2, 3, 35, dtype=torch.float64)
+    for n, c, i, j in torch.cartesian_prod(*map(torch.arange, dy.shape)).tolist():
+        expected[n, c, cache.switches[n, c, i, j]] += dy[n, c, i, j]
+    for arrived in (dy, dy.as_subclass(Apple)):
+        dx, dparams = layer.backward({}, cache, arrived)
+        torch.testing.assert_close(dx.as_subclass(Tensor), expected.view(2, 3, 7, 5), rtol=1e-14, atol=1e-15)
+        assert dparams == {}
+
+
+class Marked(MaxPool2d):
+    """A layer that can be told from the kernel."""
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Any, Params]:
+        return "by the layer", {}
+
+
+def test_fused_maxpool2d_leaves_apple_gpus_to_the_layer() -> None:
+    layer = FusedMaxPool2d(Marked(2))
+    cache, dy = pooled(layer)
+    assert layer.backward({}, cache, dy.as_subclass(Apple)) == ("by the layer", {})
+    assert isinstance(layer.backward({}, cache, dy)[0], Tensor)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check bench real clean
+.PHONY: demo test check real scorecard bench clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
@@ -20,6 +20,9 @@ check: $(VENV)/.dev
 
 real: $(VENV)/.dev
 	$(BIN)/python -m pytest -m real -rs
+
+scorecard: $(VENV)/.dev
+	$(BIN)/pellucid scorecard --check
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run

@@ -17,7 +17,9 @@ COMMANDS = {
     "predict": "classify pictures",
     "summary": "show the layers, shapes and sizes of a model or recipe",
     "verify": "compare every gradient with independent ones",
+    "scorecard": "run outside test suites against every part of ours",
     "data": "list, download and check data sets",
+    "weights": "list, download and show files of pretrained weights",
     "recipes": "list the recipes, print one, or explain their keys",
 }
 

@@ -13,11 +13,15 @@ from pellucid.scorecard.case import Case, Mismatch, SkipCase
 
 @dataclass
 class Row:
-    """What became of the cases of one suite that check one file of ours; `failures` says what went wrong in each."""
+    """What became of the cases of one suite that check one class or function of ours.
+
+    `failures` says of each failed case what went wrong.
+    """
 
     suite: str
     version: str
     file: str
+    subject: Any  # our class or function
     cases: int = 0
     passed: int = 0
     worst_error: float | None = None  # None where nothing passed
@@ -76,20 +80,15 @@ def count(cases: Iterable[Case], every: int = 1) -> Iterator[Row]:
     """
     row, seen = None, 0
     for case in cases:
-        if row is None or (row.suite, row.file) != (case.suite, case.file):
+        if row is None or (row.suite, row.subject) != (case.suite, case.subject):
             if row is not None:
                 yield row
-            row, seen = Row(case.suite, case.version, case.file), 0
+            row, seen = Row(case.suite, case.version, case.file, case.subject), 0
         if seen % every == 0:
             row.add(case)
         seen += 1
     if row is not None:
         yield row
-
-
-def worst(rows: Iterable[Row]) -> float:
-    """Return the worst error of the rows, 0 where none has one."""
-    return max((row.worst_error for row in rows if row.worst_error is not None), default=0.0)
 
 
 def decade(error: float | None) -> str:

@@ -10,11 +10,31 @@ from functools import partial
 import torch
 
 from pellucid.scorecard.case import TOLERANCE, Case
+from pellucid.scorecard.opinfo.activations import OPERATORS as ACTIVATIONS
+from pellucid.scorecard.opinfo.convolutions import OPERATORS as CONVOLUTIONS
+from pellucid.scorecard.opinfo.dropout import OPERATORS as DROPOUT
+from pellucid.scorecard.opinfo.losses import OPERATORS as LOSSES
+from pellucid.scorecard.opinfo.merges import OPERATORS as MERGES
+from pellucid.scorecard.opinfo.normalizations import OPERATORS as NORMALIZATIONS
 from pellucid.scorecard.opinfo.operator import Operator
+from pellucid.scorecard.opinfo.padding import OPERATORS as PADDING
 from pellucid.scorecard.opinfo.pooling import OPERATORS as POOLING
+from pellucid.scorecard.opinfo.resizing import OPERATORS as RESIZING
+from pellucid.scorecard.opinfo.shapes import OPERATORS as SHAPES
 from pellucid.scorecard.trial import run
 
-OPERATORS: tuple[Operator, ...] = (*POOLING,)
+OPERATORS: tuple[Operator, ...] = (
+    *POOLING,
+    *CONVOLUTIONS,
+    *PADDING,
+    *RESIZING,
+    *SHAPES,
+    *NORMALIZATIONS,
+    *ACTIVATIONS,
+    *MERGES,
+    *LOSSES,
+    *DROPOUT,
+)
 
 
 def cases() -> Iterator[Case]:

@@ -1,0 +1,112 @@
+"""`pellucid weights`: list the published weights, bring one here, show the tensors of a file."""
+
+import argparse
+import sys
+
+from pellucid.cli.args import Parser
+from pellucid.errors import PellucidError, nearest
+
+ACTIONS = ("list", "get", "show")
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("weights", "List, download and show files of pretrained weights: list, get NAME, show FILE.")
+    it.add_argument("action", metavar="ACTION", help="list, get or show")
+    it.add_argument("name", nargs="?", metavar="NAME", help="one of the list, or with show a weights file")
+    return it.data_option("the folder whose folder weights/ holds them").json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Do what `args.action` says."""
+    if args.action not in ACTIONS:
+        raise PellucidError(
+            f"pellucid weights has no action {args.action!r}{nearest(args.action, ACTIONS)}; known: list, get, show"
+        )
+    if args.action == "list":
+        if args.name is not None:
+            raise PellucidError(f"pellucid weights list takes no name; to have {args.name!r} say: get {args.name}")
+        return _list(args)
+    if args.name is None:
+        what = "a name; `pellucid weights list` shows them" if args.action == "get" else "a weights file"
+        raise PellucidError(f"pellucid weights {args.action} needs {what}")
+    return _get(args) if args.action == "get" else _show(args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from pellucid.cli.out import emit
+    from pellucid.data.catalogue import data_root
+    from pellucid.text import aligned
+    from pellucid.weights.catalogue import CATALOGUE
+
+    folder = data_root(args.data) / "weights"
+    rows = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "url": entry.url,
+            "checksum": entry.checksum or None,
+            "megabytes": entry.megabytes,
+            "path": str(folder / entry.file),
+            "present": (folder / entry.file).is_file(),
+            "download": entry.complete,
+        }
+        for entry in CATALOGUE.values()
+    ]
+    if args.json:
+        emit({"folder": str(folder), "weights": rows})
+        return 0
+    print(f"folder: {folder}")
+    states = ("here" if row["present"] else "get" if row["download"] else "by hand" for row in rows)
+    table = [
+        (row["name"], state, f"{row['megabytes']} MB", row["title"]) for row, state in zip(rows, states, strict=True)
+    ]
+    print(aligned(table, right={2}))
+    return 0
+
+
+def _get(args: argparse.Namespace) -> int:
+    from pellucid.cli.out import emit
+    from pellucid.data.catalogue import data_root
+    from pellucid.weights.catalogue import get
+
+    shown = -1
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal shown
+        part = 100 * done // total if total else done >> 20
+        if part != shown:
+            shown = part
+            sys.stderr.write(f"\r{args.name}: {part} {'%' if total else 'MB'} ")
+
+    watched = sys.stderr.isatty() and not args.json
+    path, status = get(args.name, data_root(args.data) / "weights", progress if watched else None)
+    if shown >= 0:
+        sys.stderr.write("\r\n")
+    if args.json:
+        emit({"name": args.name, "path": str(path), "status": status})
+    else:
+        print(f"{status}: {path}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from pellucid.cli.out import emit
+    from pellucid.text import aligned
+    from pellucid.weights import format_name, open_weights
+    from pellucid.weights.fault import quoted
+    from pellucid.weights.match import kind
+
+    form = format_name(args.name)
+    tensors = open_weights(args.name)
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    if args.json:
+        rows = [
+            {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
+            for name, tensor in tensors.items()
+        ]
+        emit({"file": args.name, "format": form, "numbers": numbers, "tensors": rows})
+        return 0
+    print(aligned([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]))
+    print(f"{form}: {len(tensors)} tensors, {numbers:,} numbers")
+    return 0

@@ -1,0 +1,71 @@
+"""The cases that the onnx package brings along for the tests of every backend."""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, numpy_helper
+
+BODY = re.compile(r"_expanded(_ver\d+)?$")  # ends the name of a case whose operator is written out as its function body
+STORED = ("simple", "pytorch-converted", "pytorch-operator")
+
+Data = Sequence[tuple[Sequence[Any], Sequence[Any]]]  # data sets of inputs and expected outputs, NumPy arrays
+
+
+@dataclass(frozen=True)
+class Published:
+    """One case: its model, and its data sets, read when they are needed.
+
+    `origin` is the name of the case whose operator this one writes out, or its own.
+    """
+
+    kind: str
+    name: str
+    model: ModelProto
+    data: Callable[[], Data]
+
+    @property
+    def origin(self) -> str:
+        """The name of the case of the operator itself."""
+        return BODY.sub("", self.name) if self.kind == "node" else self.name
+
+
+def published() -> Iterator[Published]:
+    """Yield all cases of one kind after the other."""
+    for case in _node_cases():
+        yield Published("node", case.name, case.model, partial(getattr, case, "data_sets"))
+    from onnx.backend.test.loader import load_model_tests
+
+    for kind in STORED:
+        for case in sorted(load_model_tests(kind=kind), key=lambda one: one.name):
+            folder = Path(str(case.model_dir))
+            yield Published(kind, case.name, onnx.load(str(folder / "model.onnx")), partial(_stored, folder))
+
+
+def _node_cases() -> list[Any]:
+    """Return ONNX's node cases; it draws their inputs by NumPy's global generator, which is left as it was."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # cases of other operators divide by 0 on purpose
+            return collect_testcases(None)
+    finally:
+        np.random.set_state(state)
+
+
+def _stored(folder: Path) -> Data:
+    return [(_arrays(one, "input"), _arrays(one, "output")) for one in sorted(folder.glob("test_data_set_*"))]
+
+
+def _arrays(folder: Path, kind: str) -> list[Any]:
+    count = len(list(folder.glob(f"{kind}_*.pb")))
+    return [numpy_helper.to_array(onnx.load_tensor(str(folder / f"{kind}_{i}.pb"))) for i in range(count)]

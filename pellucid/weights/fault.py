@@ -1,0 +1,42 @@
+"""What is wrong with a file, said without the file's name; and the one line that is made of it."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pellucid.errors import PellucidError
+
+AGAIN = "download or export it again"
+
+
+class Fault(Exception):  # noqa: N818 - it is what is wrong, which becomes an error with the file's name
+    """A reason to refuse a file: `why` continues the file's name, `advice` says what to do."""
+
+    def __init__(self, why: str, advice: str = AGAIN) -> None:
+        super().__init__(f"{why}; {advice}")
+
+
+@contextmanager
+def refusing(path: Path, kind: str, damage: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn a Fault, an OSError and the exceptions in `damage` into a PellucidError of one line.
+
+    kind: what the file was taken for, as "is a damaged {kind}".
+    """
+    try:
+        yield
+    except Fault as fault:
+        raise PellucidError(f"{path} {fault}") from fault
+    except damage as error:
+        why = quoted(" ".join(str(error).split()) or type(error).__name__, 160)
+        raise PellucidError(f"{path} is a damaged {kind} ({why}); {AGAIN}") from error
+    except OSError as error:
+        why = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, 160)
+        if error.errno in (None, errno.EINVAL):  # a place in the file that cannot be
+            raise PellucidError(f"{path} is a damaged {kind} ({why}); {AGAIN}") from error
+        raise PellucidError(f"{path} cannot be read ({why}); check its place and permissions") from error
+
+
+def quoted(text: str, limit: int = 80) -> str:
+    """Return text from a file as printable ASCII of at most about `limit` characters."""
+    return ascii(text[:limit])[1:-1] + ("..." if len(text) > limit else "")

@@ -1,0 +1,117 @@
+"""Keras' HDF5 files: Keras Applications, `model.save("x.h5")` and Keras 3's `.weights.h5`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.weights.fault import Fault, quoted, refusing
+
+if TYPE_CHECKING:
+    import h5py
+
+_OBJECTS = 100_000
+_DEPTH = 32
+_NOT_THE_MODEL = ("optimizer", "optimizer_weights")  # in the root: what training needs to go on
+_HARD_LINK = 0  # HDF5's number of a name for an object of the same file
+_RESAVE = "load it in Keras and save its weights again"
+_KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's letters of number types, sizes in bytes
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a Keras file by their paths in it, such as "Conv1/Conv1/kernel:0".
+
+    Of a whole model's file they are those under "model_weights". Shapes are Keras' own: kernels are (H, W, in, out).
+    Raises PellucidError without the h5py library, and for all that Keras does not write: links to other files,
+    filters, chunks, references, and bytes that are not in the file.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise PellucidError(f"{path} needs the h5py library; pip install 'pellucid[weights]'") from error
+    damage = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
+    size = path.stat().st_size
+    with refusing(path, "HDF5 file", damage), h5py.File(path, "r") as file:
+        root = _child(file, "model_weights") if "model_weights" in map(str, file) else file
+        if not isinstance(root, h5py.Group):
+            raise Fault("has no group of weights", _RESAVE)
+        datasets = dict(_walk(root, size))
+        if not datasets:
+            raise Fault("holds no weights", "give a file of Keras weights")
+        return {name: _tensor(dataset) for name, dataset in datasets.items()}
+
+
+def _walk(root: "h5py.Group", size: int) -> Iterator[tuple[str, "h5py.Dataset"]]:
+    """Yield each dataset with its path, once it is known to be plain and inside the file."""
+    import h5py
+
+    seen: set[int] = set()
+    total = 0
+    waiting: list[tuple[str, h5py.Group]] = [("", root)]
+    while waiting:
+        prefix, group = waiting.pop()
+        inner: list[tuple[str, h5py.Group]] = []
+        for name in map(str, group):
+            path = prefix + name
+            if not prefix and name in _NOT_THE_MODEL:
+                continue
+            child = _child(group, name)
+            address = h5py.h5g.get_objinfo(child.id).objno
+            if address in seen or len(seen) == _OBJECTS or path.count("/") == _DEPTH:
+                raise Fault(f"leads back into itself, or too deep, at {quoted(path)}", _RESAVE)
+            seen.add(address)
+            if isinstance(child, h5py.Group):
+                inner.append((f"{path}/", child))
+                continue
+            _require_plain(path, child, size)
+            total += child.nbytes
+            if total > size:
+                raise Fault(f"promises more than its {size} bytes")
+            yield path, child
+        waiting += reversed(inner)
+
+
+def _child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
+    import h5py
+
+    if group.id.links.get_info(name.encode("utf-8", "surrogateescape")).type != _HARD_LINK:  # before following it
+        raise Fault(f"has a link at {quoted(name)}, maybe to another file", _RESAVE)
+    child = group[name]
+    if not isinstance(child, (h5py.Group, h5py.Dataset)):
+        raise Fault(f"has something else than weights at {quoted(name)}", _RESAVE)
+    return child
+
+
+def _require_plain(path: str, dataset: "h5py.Dataset", size: int) -> None:
+    """Raise Fault unless the dataset is an array of numbers whose bytes stand in this file as they are."""
+    import h5py
+
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() != h5py.h5d.CONTIGUOUS or dataset.external or plan.get_nfilters():
+        raise Fault(f"stores {quoted(path)} in chunks, filtered or in another file, which Keras does not do", _RESAVE)
+    dtype = dataset.dtype
+    if dtype.itemsize not in _KINDS.get(dtype.kind, ()) and not _is_bfloat16(dataset):
+        raise Fault(f"holds {quoted(str(dtype))} at {quoted(path)}, which is no number type of weights", _RESAVE)
+    if dataset.shape is None or len(dataset.shape) > 32:
+        raise Fault(f"holds no array at {quoted(path)}", _RESAVE)
+    place, held = dataset.id.get_offset(), dataset.id.get_storage_size()
+    if dataset.nbytes and (place is None or place + dataset.nbytes > size or dataset.nbytes > held):
+        raise Fault(f"promises {dataset.nbytes} bytes at {quoted(path)} that it does not have")
+
+
+def _is_bfloat16(dataset: "h5py.Dataset") -> bool:
+    """Tell the two opaque bytes that Keras 3 marks as bfloat16, a type that HDF5 does not have."""
+    return dataset.dtype.str == "|V2" and dataset.attrs.get("dtype") == "bfloat16"
+
+
+def _tensor(dataset: "h5py.Dataset") -> Tensor:
+    import numpy as np
+
+    array = np.ascontiguousarray(dataset[()])
+    if array.dtype.kind == "V":
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).reshape(dataset.shape)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return torch.from_numpy(native).reshape(dataset.shape)  # from_numpy makes (1,) of a scalar

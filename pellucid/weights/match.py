@@ -1,0 +1,65 @@
+"""Compare the tensors that a network wants with those that a file holds: every difference at once, by path."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.weights.fault import quoted
+
+_NAMED = 5  # as many differences as one line can tell
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One difference: what stands at `path` in the network and in the file, as "float32 64x3x7x7"; None: nothing."""
+
+    path: str
+    wanted: str | None
+    found: str | None
+
+    def __str__(self) -> str:
+        """Return the difference as people read it."""
+        name = quoted(self.path, 200)
+        if self.found is None:
+            return f"{name} is missing"
+        if self.wanted is None:
+            return f"{name} is not in the network"
+        return f"{name} is {self.found}, not {self.wanted}"
+
+
+class MismatchError(PellucidError):
+    """A file whose tensors are not those of the network; `mismatches` holds all of the differences."""
+
+    def __init__(self, source: str | os.PathLike[str], mismatches: tuple[Mismatch, ...]) -> None:
+        rest = len(mismatches) - _NAMED
+        named = "; ".join(str(each) for each in mismatches[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
+        super().__init__(f"{os.fspath(source)} does not fit the network: {named}; give the file of this network")
+        self.mismatches = mismatches
+
+
+def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[Mismatch]:
+    """Return every missing, surplus, misshapen and mistyped tensor, in this order.
+
+    expected: tells paths, shapes and dtypes only, so its tensors may be on the device "meta".
+    """
+    missing = [Mismatch(path, kind(tensor), None) for path, tensor in expected.items() if path not in found]
+    surplus = [Mismatch(path, None, kind(tensor)) for path, tensor in found.items() if path not in expected]
+    both = [(path, tensor, found[path]) for path, tensor in expected.items() if path in found]
+    shapes = [Mismatch(path, kind(a), kind(b)) for path, a, b in both if a.shape != b.shape]
+    dtypes = [Mismatch(path, kind(a), kind(b)) for path, a, b in both if a.shape == b.shape and a.dtype != b.dtype]
+    return missing + surplus + shapes + dtypes
+
+
+def require_match(source: str | os.PathLike[str], expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise MismatchError, which lists all differences, unless `found` of the file `source` is what is expected."""
+    mismatches = match(expected, found)
+    if mismatches:
+        raise MismatchError(source, tuple(mismatches))
+
+
+def kind(tensor: Tensor) -> str:
+    """Return a tensor's dtype and shape, as "float32 64x3x7x7" or "int64 number"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'number'}"

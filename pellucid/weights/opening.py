@@ -1,0 +1,75 @@
+"""Open a weights file of any known format, told by what is in it and not by its name."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from pellucid.weights import kerasfile, onnxfile, safetensorsfile, torchfile
+from pellucid.weights.fault import Fault, refusing
+
+_HEAD = 512  # bytes: beyond the mark of a tar archive, which stands at 257
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: its name, whether the first bytes of a file say that it is this one, and its reader."""
+
+    name: str
+    begins: Callable[[bytes], bool]
+    read: Callable[[Path], dict[str, Tensor]]
+
+
+FORMATS = (
+    Format("PyTorch, zip", lambda head: head.startswith(b"PK\3\4"), torchfile.read_zip),
+    Format("PyTorch, before 1.6", lambda head: head[:1] == b"\x80" and torchfile.MAGIC in head, torchfile.read_old),
+    Format("Keras, HDF5", lambda head: head.startswith(b"\x89HDF\r\n\x1a\n"), kerasfile.read),
+    Format("safetensors", lambda head: head[4:9] == b"\0\0\0\0{", safetensorsfile.read),
+    Format("ONNX", lambda head: head[:1] == b"\x08" and head[1:2] < b"\x80", onnxfile.read),
+)
+KNOWN = "give a safetensors file, a .pth of PyTorch, a .h5 of Keras or an ONNX model"
+
+# What people have instead of weights, by the first bytes, and what to do about it.
+_FOREIGN = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the weights", "run `git lfs pull` to get the file itself"),
+    (b"<", "is a web page, not weights", "open it in a browser and download the file behind it"),
+    (b"\x1f\x8b", "is compressed by gzip", "unpack it with gunzip"),
+    (b"\x80", "is an object stream of Python that may hold code to run", "save its tensors as safetensors"),
+    (b"\x93NUMPY", "is one NumPy array without a name", "save named tensors as safetensors"),
+)
+
+
+def open_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Return the tensors of a weights file by their names in the file, on the CPU, each in memory of its own.
+
+    Raises PellucidError of one line for a file that is missing, damaged, foreign, hostile or absurd: nothing in a
+    file can name code to run, and memory stays within a few times the file's size.
+    """
+    path = Path(path)
+    return _format(path).read(path)
+
+
+def format_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a weights file's format; PellucidError when it is none of those that are read."""
+    return _format(Path(path)).name
+
+
+def _format(path: Path) -> Format:
+    with refusing(path, "file"):
+        if not path.is_file():
+            raise Fault("is not a file" if path.exists() else "is missing", "give a weights file")
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        for each in FORMATS:
+            if each.begins(head):
+                return each
+        if not head:
+            raise Fault("is empty")
+        if head[257:262] == b"ustar":
+            raise Fault("is a tar archive", "unpack it, or save it again by a PyTorch of today")
+        for mark, what, advice in _FOREIGN:
+            if head.lstrip().startswith(mark):
+                raise Fault(what, advice)
+        raise Fault("is of no format that pellucid reads", KNOWN)

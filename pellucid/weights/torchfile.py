@@ -1,0 +1,172 @@
+"""PyTorch's files of tensors: the zip archive of today, and the stream that was written before version 1.6."""
+
+import io
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+import torch
+from torch import Tensor
+
+from pellucid.weights.described import Storage
+from pellucid.weights.fault import Fault, quoted, refusing
+from pellucid.weights.opcodes import interpret
+from pellucid.weights.statedict import assemble, views_of
+
+# The old format begins with this number as an object stream of its own: an instruction, a length, ten bytes.
+MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_OLD_VERSION = 1001
+_OBJECTS = 16 << 20  # bytes of object streams: what describes some 40,000 tensors
+_MEMBERS = 100_000
+_PIECE = 1 << 20
+_RESAVE = "load it in PyTorch and save its tensors as safetensors"
+_DAMAGE = (
+    zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, ValueError, EOFError, KeyError,
+    OverflowError,
+)  # fmt: skip
+
+
+def read_zip(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a zip archive of PyTorch; PellucidError unless each byte is as the archive promises.
+
+    The members must be stored as they are, as PyTorch does: nothing is unpacked, so nothing can swell.
+    """
+    size = path.stat().st_size
+    with (
+        refusing(path, "PyTorch file", _DAMAGE),
+        _Sips(path.open("rb", buffering=0)) as file,
+        zipfile.ZipFile(file) as archive,
+    ):
+        members = _members(archive, size)
+        prefix = _prefix(members)
+        order = members.get(prefix + "byteorder")
+        if order is not None and _bytes(archive, order, 16) != b"little":
+            raise Fault("was written on a machine of the other byte order", _RESAVE)
+        stream = interpret(_bytes(archive, members[prefix + "data.pkl"], _OBJECTS))
+        views = views_of(stream.value, size)
+        needed = {view.storage.key: view.storage for view in views.values()}
+        data: dict[str, Tensor] = {}
+        for key, storage in needed.items():
+            member = members.get(f"{prefix}data/{key}")
+            wanted = storage.numel * storage.dtype.itemsize
+            if member is None or member.file_size != wanted:
+                held = "missing" if member is None else f"{member.file_size} bytes long"
+                raise Fault(f"needs storage {quoted(key)} of {wanted} bytes, which is {held}")
+            with archive.open(member) as numbers:
+                data[key] = _fill(numbers, wanted)
+        return assemble(views, data)
+
+
+def read_old(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file written by a PyTorch before 1.6; PellucidError when anything is amiss in it.
+
+    The file is five object streams (a magic number, the version, the machine, the objects, the storages' keys) and
+    then, for each key, the count of its numbers and the numbers.
+    """
+    size = path.stat().st_size
+    with refusing(path, "PyTorch file", (RuntimeError, OverflowError)), path.open("rb") as file:
+        head = file.read(_OBJECTS)
+        magic = interpret(head)
+        version = interpret(head, magic.end)
+        system = interpret(head, version.end)
+        objects = interpret(head, system.end)
+        keys = interpret(head, objects.end)
+        if version.value != _OLD_VERSION or type(system.value) is not dict:
+            raise Fault("is of a version of PyTorch that is not known", _RESAVE)
+        if system.value.get("little_endian") is not True:
+            raise Fault("was written on a machine of the other byte order", _RESAVE)
+        if type(keys.value) is not list or any(type(key) is not str for key in keys.value):
+            raise Fault("lists its storages by something else than names")
+        views = views_of(objects.value, size)
+        needed = {view.storage.key for view in views.values()}
+        file.seek(keys.end)
+        data: dict[str, Tensor] = {}
+        for key in keys.value:
+            nbytes = _announced(file, key, objects.storages, size)
+            if key in needed:
+                data[key] = _fill(file, nbytes)
+            else:
+                file.seek(nbytes, io.SEEK_CUR)  # an optimizer's, say
+        if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed):
+            raise Fault("does not hold each of its storages once, up to its end")
+        return assemble(views, data)
+
+
+class _Sips(io.BufferedReader):
+    """A file that refuses to be read in one large piece: an archive's directory of absurd length."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes; Fault when too many are wanted at once."""
+        if size is not None and size > _OBJECTS:
+            raise Fault(f"has a directory of {size} bytes")
+        return super().read(size)
+
+
+def _announced(file: IO[bytes], key: str, storages: Mapping[str, Storage], size: int) -> int:
+    """Read the count in front of a storage's numbers, and return their size in bytes."""
+    count = int.from_bytes(file.read(8), "little", signed=True)
+    storage = storages.get(key)
+    if storage is None or count != storage.numel:
+        raise Fault(f"is wrong about the size of storage {quoted(key)}")
+    nbytes = count * storage.dtype.itemsize
+    if file.tell() + nbytes > size:
+        raise Fault("is cut off")
+    return nbytes
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name; Fault for what PyTorch never writes and attackers do."""
+    infos = archive.infolist()
+    if len(infos) > _MEMBERS or sum(info.file_size for info in infos) > size:
+        raise Fault(f"promises {len(infos)} members, larger together than the file of {size} bytes")
+    for info in infos:
+        name = quoted(info.filename)
+        if info.flag_bits & 1:
+            raise Fault(f"has the encrypted member {name}", "decrypt it first")
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise Fault(f"has the compressed member {name}, which PyTorch never writes", _RESAVE)
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise Fault(f"has the symbolic link {name}")
+    members = {info.filename: info for info in infos}
+    if len(members) != len(infos):
+        raise Fault("has two members of one name")
+    return members
+
+
+def _prefix(members: dict[str, zipfile.ZipInfo]) -> str:
+    """Return the folder, with its slash, that all members of PyTorch's archive stand in."""
+    objects = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(objects) == 1:
+        prefix = objects[0].removesuffix("data.pkl")
+        if prefix + "constants.pkl" in members:
+            raise Fault("is a TorchScript program, which is code", "save the state dict of the model")
+        return prefix
+    if "model.weights.h5" in members:
+        raise Fault("is a .keras archive", "unpack it and give the model.weights.h5 in it")
+    if any(name.endswith(".npy") for name in members):
+        raise Fault("is a NumPy archive", "save its arrays as safetensors")
+    raise Fault("is a zip archive, but not one of PyTorch", "unpack it, or give a weights file")
+
+
+def _bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
+    if member.file_size > limit:
+        raise Fault(f"has a member {quoted(member.filename)} of {member.file_size} bytes, above the limit of {limit}")
+    return archive.read(member)
+
+
+def _fill(file: IO[bytes], nbytes: int) -> Tensor:
+    """Return the next `nbytes` bytes (uint8); reading to a member's end also checks its CRC."""
+    raw = torch.empty(nbytes, dtype=torch.uint8)
+    into = raw.numpy().data
+    at = 0
+    while at < nbytes:
+        piece = file.read(min(_PIECE, nbytes - at))
+        if not piece:
+            raise Fault("is cut off")
+        into[at : at + len(piece)] = piece
+        at += len(piece)
+    return raw

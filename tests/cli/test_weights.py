@@ -1,0 +1,89 @@
+"""`pellucid weights`: list, get and show."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from pellucid.weights import catalogue
+from tests.cli.conftest import Say
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "some.safetensors"
+    tensors = {"conv.weight": torch.zeros(4, 3, 3, 3), "steps": torch.tensor(3), "odd\n\x1b[31m": torch.zeros(1)}
+    safetensors.torch.save_file(tensors, path)
+    return path
+
+
+def test_list_shows_what_is_known_and_what_is_here(say: Say, tmp_path):
+    folder = tmp_path / "data" / "weights"
+    folder.mkdir(parents=True)
+    (folder / "resnet18-f37072fd.pth").write_bytes(b"x")
+    lines = say("weights", "list").out.splitlines()
+    assert lines[0] == f"folder: {folder}"
+    states = {line.split()[0]: line.split("  ")[1:][0] for line in lines[1:]}
+    assert set(states) == set(catalogue.CATALOGUE)
+    rows = {row["name"]: row for row in say("weights", "list", "--json").json["weights"]}
+    assert rows["resnet18"]["present"]
+    assert not rows["vgg16"]["present"]
+    assert rows["vgg16"]["path"] == str(folder / "vgg16-397923af.pth")
+    assert rows["vgg16"]["download"]
+    assert rows["mobilenet_v2-keras"]["checksum"] is None
+    assert "resnet18 " in next(line for line in lines if " here " in line)
+
+
+def test_get_without_a_network_says_where_to_put_the_file(say: Say, monkeypatch, tmp_path):
+    closed = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
+    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", closed)
+    complaint = say("weights", "get", "vgg16", "--data", str(tmp_path / "d")).complaint
+    assert f"put the file at {tmp_path / 'd' / 'weights' / 'vgg16-397923af.pth'} by hand" in complaint
+
+
+def test_get_keeps_a_file_that_is_right(say: Say, monkeypatch, tmp_path):
+    path = tmp_path / "data" / "weights" / "vgg16-397923af.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"right")
+    right = "sha256:" + hashlib.sha256(b"right").hexdigest()
+    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", replace(catalogue.CATALOGUE["vgg16"], checksum=right))
+    assert say("weights", "get", "vgg16", "--json").json == {"name": "vgg16", "path": str(path), "status": "kept"}
+    assert say("weights", "get", "vgg16").out == f"kept: {path}\n"
+
+
+def test_show_tells_every_tensor(say: Say, file):
+    lines = say("weights", "show", str(file)).out.splitlines()
+    assert ["conv.weight", "float32", "4x3x3x3"] in [line.split() for line in lines]
+    assert ["steps", "int64", "number"] in [line.split() for line in lines]
+    assert ["odd\\n\\x1b[31m", "float32", "1"] in [line.split() for line in lines], "nothing reaches the terminal"
+    assert lines[-1] == "safetensors: 3 tensors, 110 numbers"
+
+
+def test_show_as_json(say: Say, file):
+    said = say("weights", "show", str(file), "--json").json
+    assert {**said, "tensors": None} == {"file": str(file), "format": "safetensors", "numbers": 110, "tensors": None}
+    assert {"name": "conv.weight", "dtype": "float32", "shape": [4, 3, 3, 3]} in said["tensors"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("weights", "lst"), "no action 'lst'; did you mean 'list'?"),
+        (("weights", "list", "vgg16"), "say: get vgg16"),
+        (("weights", "get"), "needs a name"),
+        (("weights", "show"), "needs a weights file"),
+        (("weights", "get", "vgg1666"), "did you mean 'vgg16'?"),
+        (("weights", "get", "vgg11"), "by hand and put it at"),
+        (("weights", "show", "none.pth"), "none.pth is missing; give a weights file"),
+    ],
+)
+def test_mistakes(words, why, say: Say):
+    assert why in say(*words).complaint
+
+
+def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
+    file.write_bytes(file.read_bytes()[:-3])
+    assert f"{file} is a damaged safetensors file" in say("weights", "show", str(file)).complaint

@@ -1,0 +1,28 @@
+"""What a refusal must look like."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import PellucidError
+from pellucid.weights import open_weights
+
+Refused = Callable[[Path], str]
+
+
+@pytest.fixture
+def refused() -> Refused:
+    """Return a function that opens a file, expects its refusal, and gives the one line that names the file."""
+
+    def refused(path: Path) -> str:
+        with pytest.raises(PellucidError) as info:
+            open_weights(path)
+        message = str(info.value)
+        assert message.startswith(str(path))
+        assert "\n" not in message
+        assert "; " in message, "what to do"
+        assert len(message) < 400 + len(str(path))
+        return message
+
+    return refused

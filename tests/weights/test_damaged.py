@@ -1,0 +1,120 @@
+"""A thousand damaged files: refused with one line, or nothing but numbers in them has changed."""
+
+import io
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.weights import open_weights, require_match
+from pellucid.weights.fault import Fault
+from pellucid.weights.opcodes import interpret
+from pellucid.weights.statedict import views_of
+from tests.weights.damage import damaged
+from tests.weights.samples import KINDS, ORDINARY, write
+
+COUNT = 200  # of each of the five formats
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_files_are_refused(kind, tmp_path):
+    """All formats but the zip archive lack a checksum: there, damage inside a number can only show as a number."""
+    whole = write(kind, tmp_path / "whole").read_bytes()
+    path = tmp_path / "damaged"
+    outcomes = [_outcome(path, data, kind) for data in damaged(whole, COUNT, seed=len(kind))]
+    assert len(outcomes) == COUNT
+    assert outcomes.count("refused") > COUNT // 2
+
+
+def _outcome(path: Path, data: bytes, kind: str) -> str:
+    path.write_bytes(data)
+    start = time.perf_counter()
+    try:
+        found = open_weights(path)
+        assert sum(tensor.nbytes for tensor in found.values()) <= 2 * len(data)
+        require_match(path, ORDINARY, found)
+    except PellucidError as error:
+        message = str(error)
+        assert message.startswith(str(path))
+        assert "\n" not in message
+        assert message.isprintable()
+        return "refused"
+    finally:
+        assert time.perf_counter() - start < 5
+    if kind == "zip":  # the damage hit what nobody reads: padding, dates
+        assert all(torch.equal(found[name], tensor) for name, tensor in ORDINARY.items())
+    return "read"
+
+
+def test_damaged_streams_of_objects_are_refused():
+    """The checksums of an archive hide its objects from the damage above; here they are damaged themselves."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    buffer = io.BytesIO()
+    torch.save({"state_dict": net.state_dict(), "optimizer": torch.optim.Adam(net.parameters()).state_dict()}, buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        whole = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    views_of(interpret(whole).value, size=len(buffer.getvalue()))
+    faults: list[str] = []
+    for data in damaged(whole, 1000, seed=1):
+        try:
+            views_of(interpret(data).value, size=len(buffer.getvalue()))
+        except Fault as fault:
+            faults.append(str(fault))
+    assert len(faults) > 800
+    assert all(fault.isprintable() for fault in faults)
+
+
+HUNGRY = """
+import re, sys
+from pathlib import Path
+from pellucid.errors import PellucidError
+from pellucid.weights import open_weights
+
+def peak():
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])  # of this process alone
+
+for path in sys.argv[1:]:  # the first is whole and warms everything up
+    if path == sys.argv[2]:
+        before = peak()
+    try:
+        open_weights(path)
+    except PellucidError:
+        continue
+    assert path == sys.argv[1], path
+print((peak() - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+def test_files_that_promise_terabytes_take_little_memory(tmp_path):
+    """The peak of a process that opens hostile files, against that before the first of them."""
+    files = [write("zip", tmp_path / "whole")]
+    hostile = {
+        "lists": b"\x80\x02" + b"]" * 1_900_000 + b".",
+        "marks": b"\x80\x02" + b"(" * 1_900_000 + b".",
+        "huge text": b"\x80\x02\x8d" + b"\xff" * 7 + b"\x00.",
+        "doubling": b"\x80\x02)" + b"q\x00h\x00\x86" * 50 + b".",
+    }
+    for name, stream in hostile.items():
+        files.append(tmp_path / name)
+        with zipfile.ZipFile(files[-1], "w") as archive:
+            archive.writestr("a/data.pkl", stream)
+    files.append(tmp_path / "bomb")
+    with zipfile.ZipFile(files[-1], "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a/data.pkl", "w") as member:
+        for _ in range(400):
+            member.write(bytes(1 << 20))
+    files.append(tmp_path / "expanded")
+    torch.save({"w": torch.zeros(1).expand(1 << 20, 1 << 19)}, files[-1])
+    files.append(tmp_path / "onnx")
+    body = b"\x0a\x00" * 500_000  # a million bytes of empty nodes
+    files[-1].write_bytes(b"\x08\x08\x3a" + b"\xc0\x84\x3d" + body)
+    files.append(tmp_path / "header")
+    files[-1].write_bytes((1 << 31).to_bytes(8, "little") + b'{"a":')
+    done = subprocess.run([sys.executable, "-c", HUNGRY, *map(str, files)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 300 << 20

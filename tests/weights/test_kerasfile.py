@@ -1,0 +1,234 @@
+"""Keras' HDF5 files as Keras lays them out, and HDF5 that can do more than a weights file should."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import data_root
+from pellucid.errors import PellucidError
+from pellucid.weights import open_weights
+from tests.weights.conftest import Refused
+
+KERNEL = np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2)  # (H, W, in, out)
+
+
+def layer(file: h5py.Group, name: str) -> None:
+    """Write one layer as Keras 1 and 2 do."""
+    group = file.create_group(name)
+    group.attrs["weight_names"] = [f"{name}/kernel:0".encode(), f"{name}/bias:0".encode()]
+    group.create_dataset(f"{name}/kernel:0", data=KERNEL)
+    group.create_dataset(f"{name}/bias:0", data=np.zeros(2, np.float32))
+
+
+def test_the_layout_of_keras_applications(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["layer_names"] = [b"input", b"conv"]
+        file.create_group("input").attrs["weight_names"] = np.array([], "S1")
+        layer(file, "conv")
+    found = open_weights(tmp_path / "a.h5")
+    assert list(found) == ["conv/conv/bias:0", "conv/conv/kernel:0"]
+    assert torch.equal(found["conv/conv/kernel:0"], torch.tensor(KERNEL))
+
+
+def test_of_a_whole_model_the_weights_are_read_and_not_its_optimizer(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["model_config"] = "{}"
+        layer(file.create_group("model_weights"), "conv")
+        file.create_group("optimizer_weights").create_dataset("Adam/m", data=KERNEL)
+    assert list(open_weights(tmp_path / "a.h5")) == ["conv/conv/bias:0", "conv/conv/kernel:0"]
+
+
+def test_the_layout_of_keras_3_with_bfloat16(tmp_path):
+    """Keras 3 writes bfloat16 as two opaque bytes with a note; see H5IOStore in keras/src/saving/saving_lib.py."""
+    values = torch.tensor([1.0, -2.5, 3e30], dtype=torch.bfloat16)
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        variables = file.create_group("layers/conv2d/vars")
+        variables.attrs["name"] = "conv2d"
+        variables.create_dataset("0", data=KERNEL)
+        noted = variables.create_dataset("1", data=values.view(torch.int16).numpy().view("V2"))
+        noted.attrs["dtype"] = "bfloat16"
+        file.create_dataset("seed/vars/0", data=np.array([1, 2**32 - 1], np.uint32))
+        file.create_dataset("optimizer/vars/0", data=KERNEL)
+    found = open_weights(tmp_path / "a.weights.h5")
+    assert list(found) == ["layers/conv2d/vars/0", "layers/conv2d/vars/1", "seed/vars/0"]
+    assert torch.equal(found["layers/conv2d/vars/1"], values)
+    assert found["seed/vars/0"].tolist() == [1, 2**32 - 1]
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2", "<i8", "|u1"])
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_number_types_and_shapes(dtype, shape, tmp_path):
+    array = np.arange(6).astype(dtype)[: int(np.prod(shape))].reshape(shape)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("a", data=array)
+        file.create_dataset("b", data=KERNEL)
+    found = open_weights(tmp_path / "a.h5")["a"]
+    assert tuple(found.shape) == shape
+    assert found.dtype == torch.from_numpy(np.zeros(1, array.dtype.newbyteorder("="))).dtype
+    assert found.tolist() == array.tolist()
+
+
+def _external_link(file: h5py.File) -> None:
+    file["out"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def _external_root(file: h5py.File) -> None:
+    with h5py.File(Path(file.filename).with_name("other.h5"), "w") as other:
+        other["w"] = KERNEL
+    file["model_weights"] = h5py.ExternalLink("other.h5", "/")
+
+
+def _soft_link(file: h5py.File) -> None:
+    file["soft"] = h5py.SoftLink("/kernel")
+
+
+def _loop(file: h5py.File) -> None:
+    file["a/b/c"] = KERNEL
+    file["a/b/again"] = file["a"]
+
+
+def _external_data(file: h5py.File) -> None:
+    file.create_dataset("a", (4,), "f4", external=[("/etc/passwd", 0, 16)])
+
+
+def _virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((54,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "a", (54,))
+    file.create_virtual_dataset("a", layout)
+
+
+def _huge_and_empty(file: h5py.File) -> None:
+    file.create_dataset("a", (1 << 40,), "f4", chunks=(1 << 20,))
+
+
+def _huge_and_contiguous(file: h5py.File) -> None:
+    file.create_dataset("a", (1 << 40,), "f4")
+
+
+def _compressed(file: h5py.File) -> None:
+    file.create_dataset("a", data=np.zeros(1 << 20, "f4"), compression="gzip")
+
+
+def _checksummed(file: h5py.File) -> None:
+    file.create_dataset("a", data=np.zeros(100, "f4"), fletcher32=True)
+
+
+def _references(file: h5py.File) -> None:
+    file.create_dataset("a", data=[file.ref], dtype=h5py.ref_dtype)
+
+
+def _texts(file: h5py.File) -> None:
+    file.create_dataset("a", data=["text"], dtype=h5py.string_dtype())
+
+
+def _records(file: h5py.File) -> None:
+    file.create_dataset("a", data=np.zeros(3, [("x", "f4"), ("y", "i4")]))
+
+
+def _complex(file: h5py.File) -> None:
+    file.create_dataset("a", data=np.zeros(3, "c8"))
+
+
+def _opaque(file: h5py.File) -> None:
+    file.create_dataset("a", data=np.zeros(3, "V2"))
+
+
+def _nothing(file: h5py.File) -> None:
+    file.create_dataset("a", data=h5py.Empty("f4"))
+
+
+def _a_named_type(file: h5py.File) -> None:
+    file["a"] = np.dtype("f4")
+
+
+def _deep(file: h5py.File) -> None:
+    file["/".join("g" * 60)] = KERNEL
+
+
+def _no_weights(file: h5py.File) -> None:
+    file.create_group("a")
+
+
+def _weights_that_are_no_group(file: h5py.File) -> None:
+    file["model_weights"] = KERNEL
+
+
+HOSTILE: list[tuple[Callable[[h5py.File], None], str]] = [
+    (_external_link, "has a link at out, maybe to another file"),
+    (_external_root, "has a link at model_weights, maybe to another file"),
+    (_soft_link, "has a link at soft"),
+    (_loop, "leads back into itself"),
+    (_external_data, "filtered or in another file"),
+    (_virtual, "filtered or in another file"),
+    (_huge_and_empty, "in chunks"),
+    (_huge_and_contiguous, "promises 4398046511104 bytes at a that it does not have"),
+    (_compressed, "in chunks, filtered"),
+    (_checksummed, "in chunks, filtered"),
+    (_references, "no number type of weights"),
+    (_texts, "no number type of weights"),
+    (_records, "no number type of weights"),
+    (_complex, "no number type of weights"),
+    (_opaque, "no number type of weights"),
+    (_nothing, "; load it in Keras"),
+    (_a_named_type, "something else than weights at a"),
+    (_deep, "too deep"),
+    (_no_weights, "holds no weights"),
+    (_weights_that_are_no_group, "has no group of weights"),
+]
+
+
+@pytest.mark.parametrize(("write", "why"), HOSTILE)
+def test_what_keras_never_writes_is_refused(write, why, tmp_path, refused: Refused):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        write(file)
+    assert why in refused(tmp_path / "a.h5")
+
+
+def test_arrays_that_share_their_bytes_may_not_be_more_than_the_file(tmp_path, refused: Refused):
+    """Two hundred arrays of 400 kB whose headers all say that they stand in the same bytes."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["big"] = np.arange(100_000, dtype=np.float32)
+        place = file["big"].id.get_offset()
+        for k in range(200):
+            file[f"a{k:03}"] = np.zeros(2, np.float32)
+        places = [file[f"a{k:03}"].id.get_offset() for k in range(200)]
+
+    def numbers(*values: int) -> bytes:
+        return b"".join(value.to_bytes(8, "little") for value in values)
+
+    data = path.read_bytes()
+    for other in places:
+        assert data.count(numbers(other, 8)) == 1  # where the bytes are, and how many
+        data = data.replace(numbers(other, 8), numbers(place, 400_000))
+    space = b"\1\1\1\0\0\0\0\0"  # a shape of one size, with its maximum
+    assert data.count(space + numbers(2, 2)) == 200
+    path.write_bytes(data.replace(space + numbers(2, 2), space + numbers(100_000, 100_000)))
+    assert "promises more than its" in refused(path)
+
+
+def test_without_the_library_the_error_says_how_to_get_it(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = KERNEL
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(PellucidError, match=r"needs the h5py library; pip install 'pellucid\[weights\]'"):
+        open_weights(tmp_path / "a.h5")
+
+
+@pytest.mark.real
+def test_the_real_mobilenet_v2_without_its_top():
+    path: Path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
+    if not path.exists():
+        pytest.skip(f"the real weights are not at {path}")
+    found = open_weights(path)
+    assert sum(tensor.numel() for tensor in found.values()) == 2_257_984  # Keras' own count
+    assert found["Conv1/Conv1/kernel:0"].shape == (3, 3, 3, 32)
+    assert found["Conv_1/Conv_1/kernel:0"].shape == (1, 1, 320, 1280)
+    variances = [tensor for name, tensor in found.items() if name.endswith("moving_variance:0")]
+    assert len(variances) == 52
+    assert all(bool((tensor >= 0).all()) for tensor in variances)

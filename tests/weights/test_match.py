@@ -1,0 +1,43 @@
+"""Every difference between a network and a file, at once."""
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.weights import Mismatch, MismatchError, match, require_match
+
+WANTED = {"a.weight": torch.empty(2, 3, device="meta"), "a.bias": torch.empty(2, device="meta")}
+
+
+def test_equal_names_shapes_and_dtypes_match():
+    found = {"a.bias": torch.zeros(2), "a.weight": torch.zeros(2, 3)}
+    assert match(WANTED, found) == []
+    require_match("file", WANTED, found)
+
+
+def test_all_kinds_of_difference_are_listed():
+    found = {"a.weight": torch.zeros(3, 2), "b": torch.tensor(1)}
+    assert match(WANTED, found) == [
+        Mismatch("a.bias", "float32 2", None),
+        Mismatch("b", None, "int64 number"),
+        Mismatch("a.weight", "float32 2x3", "float32 3x2"),
+    ]
+    assert match(WANTED, {**WANTED, "a.bias": torch.zeros(2).half()}) == [Mismatch("a.bias", "float32 2", "float16 2")]
+
+
+def test_the_error_names_five_and_holds_all():
+    wanted = {f"layer{k}": torch.zeros(1) for k in range(7)}
+    with pytest.raises(PellucidError) as info:
+        require_match("the/file.pth", wanted, {"x\n": torch.zeros(2)})
+    assert str(info.value) == (
+        "the/file.pth does not fit the network: layer0 is missing; layer1 is missing; layer2 is missing; "
+        "layer3 is missing; layer4 is missing; and 3 more; give the file of this network"
+    )
+    assert isinstance(info.value, MismatchError)
+    assert [each.path for each in info.value.mismatches] == [*wanted, "x\n"]
+    assert str(info.value.mismatches[-1]) == "x\\n is not in the network"
+
+
+def test_a_shape_and_a_dtype_are_told_in_words():
+    with pytest.raises(MismatchError, match=r"a\.bias is int64 4, not float32 2; give"):
+        require_match("f", {"a.bias": torch.zeros(2)}, {"a.bias": torch.zeros(4, dtype=torch.int64)})

@@ -1,0 +1,142 @@
+"""ONNX models against the onnx package, and fields that lie."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from pellucid.weights import open_weights
+from tests.weights.conftest import Refused
+
+
+def model(initializers: list[TensorProto], nodes: tuple = ()) -> onnx.ModelProto:
+    return helper.make_model(helper.make_graph(list(nodes), "g", [], [], initializers))
+
+
+TYPES = {
+    TensorProto.FLOAT: torch.float32,
+    TensorProto.DOUBLE: torch.float64,
+    TensorProto.FLOAT16: torch.float16,
+    TensorProto.BFLOAT16: torch.bfloat16,
+    TensorProto.INT64: torch.int64,
+    TensorProto.INT32: torch.int32,
+    TensorProto.INT16: torch.int16,
+    TensorProto.INT8: torch.int8,
+    TensorProto.UINT8: torch.uint8,
+    TensorProto.BOOL: torch.bool,
+}
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_number_type_raw_and_in_fields(kind, raw, tmp_path):
+    values = [1, 0, 1, 0, 1, 1] if kind == TensorProto.BOOL else [1, 0, 3, 100, 7, 20]
+    if kind not in (TensorProto.BOOL, TensorProto.UINT8):
+        values[1] = -5
+    wanted = torch.tensor(values).to(TYPES[kind]).reshape(2, 3)
+    given = wanted.flatten().tolist()
+    if raw:
+        given = wanted.flatten().view(torch.uint8).numpy().tobytes()
+    onnx.save(model([helper.make_tensor("w", kind, [2, 3], given, raw=raw)]), tmp_path / "a.onnx")
+    found = open_weights(tmp_path / "a.onnx")["w"]
+    assert found.dtype == wanted.dtype
+    assert torch.equal(found, wanted)
+
+
+def test_nodes_inputs_and_numbers_without_shape_are_passed_over(tmp_path):
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    initializers = [
+        numpy_helper.from_array(weight, "w"),
+        numpy_helper.from_array(np.array(2.5), "scale"),
+        numpy_helper.from_array(np.zeros((0, 2), np.float32), "empty"),
+    ]
+    onnx.save(model(initializers, (node,)), tmp_path / "a.onnx")
+    found = open_weights(tmp_path / "a.onnx")
+    assert list(found) == ["w", "scale", "empty"]
+    assert torch.equal(found["w"], torch.tensor(weight))
+    assert found["scale"].item() == 2.5
+    assert found["empty"].shape == (0, 2)
+
+
+def _external() -> TensorProto:
+    tensor = numpy_helper.from_array(np.zeros(3, np.float32), "w")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    return tensor
+
+
+def _changed(**fields: object) -> TensorProto:
+    tensor = numpy_helper.from_array(np.zeros(3, np.float32), "w")
+    for name, value in fields.items():
+        if isinstance(value, list):
+            tensor.ClearField(name)
+            getattr(tensor, name).extend(value)
+        else:
+            setattr(tensor, name, value)
+    return tensor
+
+
+LIES = [
+    ([_external()], "keeps the values of w elsewhere; save the model with its weights inside"),
+    ([_changed(dims=[1 << 39, 1 << 39])], "holds 12 bytes for w"),
+    ([_changed(dims=[-3])], "an absurd shape"),
+    ([_changed(dims=[1 << 62, 4, 3])], "an absurd shape"),
+    ([_changed(dims=[1] * 40)], "an absurd shape"),
+    ([_changed(dims=[4])], "holds 12 bytes for w of 4 numbers"),
+    ([_changed(float_data=[1.0, 2.0, 3.0])], "in two ways"),
+    ([_changed(data_type=TensorProto.STRING)], "is no number type of weights"),
+    ([_changed(data_type=99)], "is no number type of weights"),
+    ([_changed(data_type=TensorProto.BOOL, raw_data=b"\x02\x01\x00")], "neither 0 nor 1"),
+    ([_changed(), _changed()], "holds w twice"),
+    ([helper.make_tensor("w", TensorProto.INT32, [1], [1])] * 2, "holds w twice"),
+    ([], "holds no initialisers"),
+]
+
+
+@pytest.mark.parametrize(("initializers", "why"), LIES)
+def test_initialisers_that_lie_are_refused(initializers, why, tmp_path, refused: Refused):
+    onnx.save(model(initializers), tmp_path / "a.onnx")
+    assert why in refused(tmp_path / "a.onnx")
+
+
+def test_values_that_do_not_fit_their_type(tmp_path, refused: Refused):
+    tensor = TensorProto(name="w", data_type=TensorProto.INT8, dims=[1], int32_data=[300])
+    onnx.save(model([tensor]), tmp_path / "a.onnx")
+    assert "do not fit their type" in refused(tmp_path / "a.onnx")
+
+
+def test_sparse_weights(tmp_path, refused: Refused):
+    made = model([])
+    made.graph.sparse_initializer.add()
+    onnx.save(made, tmp_path / "a.onnx")
+    assert "sparse" in refused(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"\x3a\x7f", "cut off"),
+        (b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "cut off"),
+        (b"\xff" * 11, "too long"),
+        (b"\x3b", "unknown kind"),
+        (b"\x00\x00", "has no number"),
+        (b"\x38\x01", "has a number where a group of fields should be"),
+        (b"\x3a\x00\x3a\x00", "holds 2 graphs"),
+        (b"\x3a\x04\x2a\x02\x08", "cut off"),
+    ],
+)
+def test_fields_that_lie_are_refused(body, why, tmp_path, refused: Refused):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"\x08\x08" + body)
+    assert why in refused(path)
+
+
+def test_millions_of_nothings_cost_time_but_no_memory(tmp_path, refused: Refused):
+    """The onnx package takes 1.5 GB for 20 MB of these."""
+    body = b"\x0a\x00" * 1_000_000
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"\x08\x08\x3a" + b"\x80\x89\x7a" + body)
+    assert "holds no initialisers" in refused(path)

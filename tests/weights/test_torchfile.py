@@ -1,0 +1,246 @@
+"""PyTorch's own files against torch.load, and archives that PyTorch would not write."""
+
+import copy
+import io
+import stat
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pellucid.weights import open_weights
+from tests.weights.conftest import Refused
+from tests.weights.samples import ORDINARY, write
+
+
+def same(path: Path, wanted: dict[str, Tensor]) -> bool:
+    found = open_weights(path)
+    return list(found) == list(wanted) and all(
+        found[name].dtype == tensor.dtype and torch.equal(found[name], tensor.contiguous())
+        for name, tensor in wanted.items()
+    )
+
+
+@pytest.fixture(params=["zip", "old"])
+def new(request: pytest.FixtureRequest) -> bool:
+    return request.param == "zip"
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_state_dict_of_modules(new, protocol, tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)).to(memory_format=torch.channels_last)
+    path = tmp_path / "net.pth"
+    torch.save(net.state_dict(), path, _use_new_zipfile_serialization=new, pickle_protocol=protocol)
+    assert same(path, torch.load(path, weights_only=False))
+    assert same(path, dict(net.state_dict()))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+     torch.uint8, torch.bool],
+)  # fmt: skip
+def test_every_number_type(new, dtype, tmp_path):
+    tensors = {"a": torch.arange(-3, 9).reshape(3, 4).to(dtype), "empty": torch.empty(0, 5, dtype=dtype)}
+    torch.save(tensors, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    assert same(tmp_path / "a.pth", tensors)
+
+
+def test_views_of_one_storage_become_tensors_of_their_own(new, tmp_path):
+    base = torch.arange(24.0)
+    views = {
+        "part": base[5:9],
+        "transposed": base.reshape(4, 6).T,
+        "steps": base[::5],
+        "tied": base,
+        "number": base[7],
+        "repeated": base[:2].expand(3, 2),
+    }
+    path = tmp_path / "a.pth"
+    torch.save(views, path, _use_new_zipfile_serialization=new)
+    assert same(path, views)
+    found = open_weights(path)
+    found["tied"].zero_()
+    assert torch.equal(found["part"], base[5:9])
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_the_weights_of_a_checkpoint_are_found(new, key, tmp_path):
+    net = nn.Linear(3, 2)
+    adam = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 3)).sum().backward()
+    adam.step()
+    inner = copy.deepcopy(net.state_dict())
+    checkpoint = {"epoch": 3, "best": 0.5, key: inner, "optimizer": adam.state_dict(), "args": {"lr": [0.1]}}
+    torch.save(checkpoint, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    assert same(tmp_path / "a.pth", inner)
+
+
+def test_parameters_are_tensors_and_plain_values_are_left_out(new, tmp_path):
+    weight = torch.randn(2, 2)
+    torch.save({"w": nn.Parameter(weight), "step": 4}, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    assert same(tmp_path / "a.pth", {"w": weight})
+
+
+def test_an_ordered_dict_as_python_2_wrote_it(tmp_path):
+    """Python 2 gives the pairs as an argument, and texts as bytes: OrderedDict([["w", tensor]])."""
+    streams = [_stream(b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"), _stream(b"M\xe9\x03"), _stream(b"}U\rlittle_endian\x88s")]
+    storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x03NtQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\x01K\x02\x85K\x01\x85tR"
+    streams += [_stream(b"ccollections\nOrderedDict\n]]U\x01wa" + tensor + b"aa\x85R}U\x09_metadata}sb")]
+    streams += [_stream(b"]U\x010a")]
+    numbers = torch.tensor([1.0, 2.0, 3.0])
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"".join(streams) + (3).to_bytes(8, "little") + numbers.numpy().tobytes())
+    assert same(path, {"w": numbers[1:]})
+    assert torch.equal(torch.load(path, weights_only=True)["w"], numbers[1:]), "PyTorch reads it so too"
+
+
+def _stream(body: bytes) -> bytes:
+    return b"\x80\x02" + body + b"."
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (torch.ones(3), "holds one tensor without a name; save the state dict"),
+        ([torch.ones(3)], "holds a list, no dict of tensors"),
+        ({}, "holds no tensors by name, but an empty dict"),
+        ({"lr": 0.1, "epochs": 3}, "holds no tensors by name, but lr, epochs"),
+        ({"a": torch.ones(1), "b": [torch.ones(1)]}, "has, at b, a list, no tensor"),
+        ({"a": torch.ones(1), 3: torch.ones(1)}, "has, at 3, no text as the name of a tensor"),
+        ({"a": torch.ones(2).to_sparse()}, "names torch._utils._rebuild_sparse_tensor"),
+        ({"a": torch.ones(2, dtype=torch.complex64)}, "names torch.ComplexFloatStorage"),
+        ({"a": b"bytes", "w": torch.ones(1)}, "names _codecs.encode"),
+        (nn.Linear(1, 1), "names torch.nn.modules.linear.Linear"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_no_dict_of_tensors_is_refused(value, why, new, tmp_path, refused: Refused):
+    torch.save(value, tmp_path / "a.pth", _use_new_zipfile_serialization=new)
+    assert why in refused(tmp_path / "a.pth")
+
+
+def rewritten(path: Path, change, compression: int = zipfile.ZIP_STORED) -> None:
+    """Write an archive anew, each member as `change(info, data)` gives it; None leaves it out."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", compression) as fresh:
+        for info in old.infolist():
+            plain = zipfile.ZipInfo(info.filename)
+            plain.compress_type = compression
+            given = change(plain, old.read(info))
+            if given is not None:
+                fresh.writestr(plain, given)
+    path.write_bytes(out.getvalue())
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    return write("zip", tmp_path / "a.pth")
+
+
+def test_a_rewritten_archive_is_still_read(archive):
+    rewritten(archive, lambda info, data: data)
+    assert same(archive, ORDINARY)
+
+
+def test_a_compressed_archive_is_a_bomb_or_no_work_of_pytorch(archive, refused: Refused):
+    rewritten(archive, lambda info, data: data, zipfile.ZIP_DEFLATED)
+    assert "has the compressed member" in refused(archive)
+
+
+def test_a_bomb_is_not_unpacked(tmp_path, refused: Refused):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as bomb, bomb.open("a/data.pkl", "w") as file:
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    assert (tmp_path / "a.pth").stat().st_size < 400_000
+    assert "larger together than the file" in refused(tmp_path / "a.pth")
+
+
+def test_wrong_crc(archive, refused: Refused):
+    data = archive.read_bytes()
+    at = data.index(ORDINARY["conv.bias"].numpy().tobytes())
+    archive.write_bytes(data[:at] + b"\x01" + data[at + 1 :])
+    assert "CRC" in refused(archive)
+
+
+def test_a_symbolic_link(archive, refused: Refused):
+    def link(info: zipfile.ZipInfo, data: bytes) -> bytes:
+        if info.filename.endswith("data/1"):
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            return b"/etc/passwd"
+        return data
+
+    rewritten(archive, link)
+    assert "has the symbolic link a/data/1" in refused(archive)
+
+
+def test_an_encrypted_member(archive, refused: Refused):
+    data = bytearray(archive.read_bytes())
+    at = -1
+    while (at := data.find(b"PK\1\2", at + 1)) >= 0:
+        data[at + 8] |= 1  # the flag, in each entry of the directory
+    archive.write_bytes(data)
+    assert "has the encrypted member" in refused(archive)
+
+
+def test_two_members_of_one_name(archive, refused: Refused):
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(archive, "a") as file:
+        file.writestr("a/data/0", b"other")
+    assert "has two members of one name" in refused(archive)
+
+
+@pytest.mark.parametrize(("end", "why"), [("data/0", "is missing"), ("data.pkl", "not one of PyTorch")])
+def test_a_missing_member(end, why, archive, refused: Refused):
+    rewritten(archive, lambda info, data: None if info.filename.endswith(end) else data)
+    assert why in refused(archive)
+
+
+def test_a_storage_shorter_than_its_tensor(archive, refused: Refused):
+    rewritten(archive, lambda info, data: data[:-4] if info.filename.endswith("data/0") else data)
+    assert "needs storage 0 of 432 bytes, which is 428 bytes long" in refused(archive)
+
+
+def test_the_other_byte_order(archive, refused: Refused):
+    rewritten(archive, lambda info, data: b"big" if info.filename.endswith("byteorder") else data)
+    assert "other byte order" in refused(archive)
+
+
+def test_an_absurd_directory_is_not_read(archive, refused: Refused):
+    data = bytearray(archive.read_bytes()) + bytes(40 << 20)
+    end = data.rindex(b"PK\5\6")
+    data[end + 12 : end + 16] = (38 << 20).to_bytes(4, "little")
+    archive.write_bytes(data[:end] + bytes(40 << 20) + data[end : end + 22])
+    refused(archive)
+
+
+def test_a_torchscript_program(tmp_path, refused: Refused):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/constants.pkl", b"")
+        archive.writestr("a/data.pkl", b"")
+    assert "is a TorchScript program" in refused(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("cut", [1, 8, 40, 500])
+def test_an_old_file_that_is_cut_off_or_goes_on(cut, tmp_path, refused: Refused):
+    path = write("old", tmp_path / "a.pth")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    refused(path)
+    path.write_bytes(whole + bytes(cut))
+    assert "does not hold each of its storages once, up to its end" in refused(path)
+
+
+def test_tensors_larger_than_the_file(tmp_path, refused: Refused):
+    wide = {f"t{k}": torch.zeros(1).expand(1000, 1000) for k in range(3)}
+    torch.save(wide, tmp_path / "a.pth")
+    assert "describes tensors of 12000000 bytes in a file of" in refused(tmp_path / "a.pth")
+
+
+def test_an_ordered_dict_keeps_its_order(tmp_path):
+    tensors = OrderedDict((name, torch.zeros(1)) for name in "zaqb")
+    torch.save(tensors, tmp_path / "a.pth")
+    assert list(open_weights(tmp_path / "a.pth")) == list("zaqb")

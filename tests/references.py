@@ -107,14 +107,23 @@ def upsample(layer: layers.Upsample, params: Any, x: Tensor, mode: Mode) -> Tens
             for axis, length in enumerate(x.shape[2:])
         )
         return rows @ x @ columns.T
+    if layer.kind == "bicubic" and layer.scale and not layer.align_corners:  # autograd may go by another size
+        rows, columns = (keys(length, scale) for length, scale in zip(x.shape[2:], two(layer.scale), strict=True))
+        return rows @ x @ columns.T
     align = layer.align_corners if layer.kind in ("bilinear", "bicubic") else None
     scale = layer.scale if isinstance(layer.scale, tuple) or layer.scale is None else (layer.scale,) * 2
     return F.interpolate(x, layer.size, scale and tuple(map(float, scale)), layer.kind, align)  # pyright: ignore[reportArgumentType]
 
 
 def blending(kind: str, length: int, size: int | None, scale: float | None) -> Tensor:
-    """Return what each of `length` rows weighs in each new row, by a kernel that grows as the image shrinks."""
+    """Return what each of `length` rows weighs in each new row, by a kernel that grows as the image shrinks.
+
+    Where there are as many new ones, each is the old one, whatever the scale: PyTorch's forward kernel says so, but
+    not its autograd.
+    """
     size, scale = size or int(length * (scale or 1)), scale or (size or 1) / length
+    if size == length:
+        return torch.eye(length, dtype=torch.float64)
     centres = (torch.arange(size, dtype=torch.float64) + 0.5) / scale
     away = (torch.arange(length) + 0.5 - centres[:, None]).abs() * min(scale, 1)  # (size, length)
     if kind == "bilinear":
@@ -123,6 +132,18 @@ def blending(kind: str, length: int, size: int | None, scale: float | None) -> T
         near, far = (1.5 * away - 2.5) * away**2 + 1, ((2.5 - 0.5 * away) * away - 4) * away + 2
         weights = near * (away <= 1) + far * ((away > 1) & (away < 2))
     return weights / weights.sum(1, keepdim=True)
+
+
+def keys(length: int, scale: float) -> Tensor:
+    """Return what each of `length` rows weighs in each new row, by Keys' kernel (equation 4) with a = -3/4."""
+    weights = torch.zeros(int(length * scale), length, dtype=torch.float64)
+    for new in range(len(weights)):
+        centre = (new + 0.5) / scale - 0.5
+        for row in range(math.floor(centre) - 1, math.floor(centre) + 3):
+            away = abs(row - centre)
+            near, far = (1.25 * away - 2.25) * away**2 + 1, -0.75 * (((away - 5) * away + 8) * away - 4)
+            weights[new, min(max(row, 0), length - 1)] += near if away <= 1 else far  # beyond stands the last row
+    return weights
 
 
 def dropout(layer: layers.Dropout, params: Any, x: Tensor, mode: Mode) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
 from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs, window_reach
-from pellucid.layers.windows import Windows
+from pellucid.layers.windows import Windows, wide_type
 
 
 class AvgPool2dCache(NamedTuple):
@@ -54,7 +54,7 @@ class AvgPool2d(Layer):
         """Compute y = the mean over each window of x."""
         if pair(self.dilation) != (1, 1):
             windows = self._windows(*x.shape[2:])
-            return windows.sums(x) / self._counts(windows, x), AvgPool2dCache(x)
+            return (windows.sums(x) / self._counts(windows, x)).to(x.dtype), AvgPool2dCache(x)
         y = F.avg_pool2d(x, self.kernel, self.step, self.padding, self.ceil_mode, self.count_include_pad)
         return y, AvgPool2dCache(x)
 
@@ -62,7 +62,7 @@ class AvgPool2d(Layer):
         """Compute dx[i] = the sum of dy / (values in the window) over the windows that hold i."""
         if pair(self.dilation) != (1, 1):
             windows = self._windows(*cache.x.shape[2:])
-            return windows.spread(dy / self._counts(windows, cache.x)), {}
+            return windows.spread(dy / self._counts(windows, cache.x)).to(dy.dtype), {}
         dx = torch.ops.aten.avg_pool2d_backward(
             dy,
             cache.x,
@@ -87,7 +87,9 @@ class AvgPool2d(Layer):
         """Return of how many values each window takes the mean: (1, 1, H', W')."""
         down, across = windows.padding
         counted = F.pad(  # 1 where a number is a value, else 0
-            x.new_ones(1, 1, *windows.size), (across, across, down, down), value=float(self.count_include_pad)
+            x.new_ones(1, 1, *windows.size, dtype=wide_type(x.dtype)),
+            (across, across, down, down),
+            value=float(self.count_include_pad),
         )
         height, width = counted.shape[2:]
         return replace(windows, size=(height, width), padding=(0, 0)).sums(counted)

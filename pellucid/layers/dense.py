@@ -66,4 +66,4 @@ class Dense(Layer):
 
 def rows(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
     """Return x as (rows, n_in) and dy as (rows, units), whatever axes stand before the last one."""
-    return (x, dy) if dy.dim() == 2 else (x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
+    return (x, dy) if dy.dim() == 2 else (x.flatten(0, -2), dy.flatten(0, -2))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
 from pellucid.layers.checks import image_shape, positive, window_outputs, within
-from pellucid.layers.windows import Windows
+from pellucid.layers.windows import Windows, wide_type
 
 
 class LpPool2dCache(NamedTuple):
@@ -52,17 +52,17 @@ class LpPool2d(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LpPool2dCache]:
         """Compute y = (Σ |x|^p)^(1/p) over each window of x."""
-        powers = x.abs() ** self.p
+        powers = x.to(wide_type(x.dtype)).abs() ** self.p  # of which half precision would hold few
         if pair(self.dilation) == (1, 1):
             sums = F.avg_pool2d(powers, self.kernel, self.step, 0, self.ceil_mode, divisor_override=1)
         else:
             sums = self._windows(*x.shape[2:]).sums(powers)
-        y = sums ** (1 / self.p)
+        y = (sums ** (1 / self.p)).to(x.dtype)
         return y, LpPool2dCache(x, y)
 
     def backward(self, params: Params, cache: LpPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = sign(x) |x|^(p - 1) times the sum of dy y^(1 - p) over the windows that hold x."""
-        x, y = cache
+        x, y = (kept.to(wide_type(kept.dtype)) for kept in cache)
         weighted = torch.where(y > 0, dy * y ** (1 - self.p), 0)  # (N, C, H', W')
         if pair(self.dilation) == (1, 1):
             spread = torch.ops.aten.avg_pool2d_backward(
@@ -70,7 +70,7 @@ class LpPool2d(Layer):
             )  # (N, C, H, W)
         else:
             spread = self._windows(*x.shape[2:]).spread(weighted)
-        return x.sign() * x.abs() ** (self.p - 1) * spread, {}
+        return (x.sign() * x.abs() ** (self.p - 1) * spread).to(dy.dtype), {}
 
     def _windows(self, height: int, width: int) -> Windows:
         size, kernel, stride, dilation = (height, width), pair(self.kernel), pair(self.step), pair(self.dilation)

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, memory_format, pair
 from pellucid.layers.checks import choice, image_shape, positive
 
 KINDS = {  # forward, backward
@@ -22,6 +23,7 @@ ANTIALIASED = {
     "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, torch.ops.aten._upsample_bicubic2d_aa_backward),
 }
 WITH_CORNERS = ("bilinear", "bicubic")
+COPYING = ("nearest", "bilinear")  # along an axis whose size does not change, whatever the scale
 
 
 class UpsampleCache(NamedTuple):
@@ -39,8 +41,13 @@ class Upsample(Layer):
     around (i + 1/2) / s - 1/2, "bicubic" four of them by Keys' kernel with a = -3/4; with `align_corners` both stand
     around i (H - 1) / (H' - 1), so that corners meet corners. With `antialias` the kernel grows by 1 / s where s is
     below 1, so that a shrunken image shows every pixel; "bicubic" then has a = -1/2, and rows beyond the image weigh
-    nothing where else the last one stands for them: what Pillow does. Sources: Keys 1981, equation 4; Schumacher,
-    General Filtered Image Rescaling, in Graphics Gems III, 1992.
+    nothing where else the last one stands for them: what Pillow does.
+
+    A scale that rounding leaves without effect, 1 < s < 1 + 1/H, has H' = H. Then row i of y is row i of x for
+    "nearest" and "bilinear", and for both kinds with `antialias` or `align_corners`; "nearest-exact" and "bicubic"
+    without them still read where s says. Likewise "nearest" reads row floor(i / 2) where H' = 2 H. Each axis goes by
+    its own scale and size; all this is as in PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General
+    Filtered Image Rescaling, in Graphics Gems III, 1992.
     """
 
     scale: float | tuple[float, float] | None = None
@@ -84,29 +91,48 @@ class Upsample(Layer):
         out = self._output(*x.shape[2:])
         if self.antialias:
             return self._antialiased(x, out), UpsampleCache(x)
-        return KINDS[self.kind][0](x, out, *self._settings()), UpsampleCache(x)
+        worked = self._worked(x, out)
+        y = KINDS[self.kind][0](x, worked, *self._settings(x, out))
+        y = y if worked == out else y[:, :, : out[0]].contiguous(memory_format=memory_format(x))
+        return y, UpsampleCache(x)
 
     def backward(self, params: Params, cache: UpsampleCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[j] = the sum of dy over the pixels that read pixel j, by the weights they read it with."""
         x = cache.x
         out = self._output(*x.shape[2:])
         if self.antialias:
-            return ANTIALIASED[self.kind][1](_wide(dy), out, x.shape, *self._settings()).to(dy.dtype), {}
-        return KINDS[self.kind][1](dy, out, x.shape, *self._settings()), {}
+            return ANTIALIASED[self.kind][1](_wide(dy), out, x.shape, *self._settings(x, out)).to(dy.dtype), {}
+        worked = self._worked(x, out)
+        dy = dy if worked == out else F.pad(dy, (0, 0, 0, 1))
+        return KINDS[self.kind][1](dy, worked, x.shape, *self._settings(x, out)), {}
 
     def _antialiased(self, x: Tensor, out: tuple[int, int]) -> Tensor:
         """Resize with PyTorch's kernel; to one column on its side, as the CPU's would repeat the first row there."""
         kernel, _ = ANTIALIASED[self.kind]
         high, wide = out
-        align, *scales = self._settings()
+        align, *scales = self._settings(x, out)
         if wide > 1:
             return kernel(_wide(x), out, align, *scales).to(x.dtype)
         return kernel(_wide(x).mT, (wide, high), align, *reversed(scales)).mT.to(x.dtype)
 
-    def _settings(self) -> tuple[Any, ...]:
-        """Return the kernels' last arguments: whether corners meet, and the scales unless the sizes tell them."""
+    def _settings(self, x: Tensor, out: tuple[int, int]) -> tuple[Any, ...]:
+        """Return the kernels' last arguments: whether corners meet, and the scales unless the sizes tell them.
+
+        Of an axis to copy they get no scale: with `antialias` the forward kernel ignores it, the backward kernel not.
+        """
         scales = (None, None) if self.scale is None else self._scales()
+        if self.antialias or self.kind in COPYING:
+            axes = zip(scales, out, x.shape[2:], strict=True)
+            scales = tuple(None if new == old else scale for scale, new, old in axes)
         return (self.align_corners, *scales) if self.kind in WITH_CORNERS else scales
+
+    def _worked(self, x: Tensor, out: tuple[int, int]) -> tuple[int, int]:
+        """Return the size to compute: `out`, or a row more that counts for nothing, where bicubic keeps both sizes.
+
+        There the CPU's backward kernel only copies, though its forward kernel goes by the scale.
+        """
+        kept = self.kind == "bicubic" and self.scale is not None and not self.align_corners and out == x.shape[2:]
+        return (out[0] + 1, out[1]) if kept else out
 
     def _scales(self) -> tuple[Any, ...]:
         return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)

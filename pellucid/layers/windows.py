@@ -14,7 +14,8 @@ from pellucid.layers.base import memory_format
 class Windows:
     """Where windows stand over an image of `size`, each pair in the order (height, width).
 
-    Pixel i of window o lies over row s o + d i - p of the image; beyond the image all is 0.
+    Pixel i of window o lies over row s o + d i - p of the image; beyond the image all is 0. What has been added up
+    comes in at least float32, so that no step between it and a layer's result rounds or overflows.
     """
 
     size: tuple[int, int]
@@ -27,19 +28,19 @@ class Windows:
     def sums(self, x: Tensor) -> Tensor:
         """Return the sum over each window: (N, C, H, W) to (N, C, H', W')."""
         first, *others = self._pixels(F.pad(x, self._edges()))
-        total = first.to(_wide(x), copy=True)
+        total = first.to(wide_type(x.dtype), copy=True)
         for pixel in others:
             total += pixel
-        return total.to(x.dtype)
+        return total
 
     def spread(self, dy: Tensor) -> Tensor:
         """Return at each pixel the sum of dy over the windows that hold it: (N, C, H', W') to (N, C, H, W)."""
         left, right, top, bottom = edges = self._edges()
         shape = (*dy.shape[:2], self.size[0] + top + bottom, self.size[1] + left + right)
-        dx = torch.empty(shape, dtype=_wide(dy), device=dy.device, memory_format=memory_format(dy)).zero_()
+        dx = torch.empty(shape, dtype=wide_type(dy.dtype), device=dy.device, memory_format=memory_format(dy)).zero_()
         for pixel in self._pixels(dx):
             pixel.add_(dy)
-        return F.pad(dx, [-edge for edge in edges]).to(dy.dtype)
+        return F.pad(dx, [-edge for edge in edges])
 
     def _edges(self) -> tuple[int, int, int, int]:
         """Return how far windows reach beyond the image, or stay within it: (left, right, top, bottom)."""
@@ -59,6 +60,6 @@ class Windows:
                 yield rows[:, :, :, self.dilation[1] * j :: across][:, :, :, :wide]
 
 
-def _wide(x: Tensor) -> torch.dtype:
-    """Return what many numbers of x are added in."""
-    return torch.promote_types(x.dtype, torch.float32)
+def wide_type(dtype: torch.dtype) -> torch.dtype:
+    """Return what many numbers of the type are added in."""
+    return torch.promote_types(dtype, torch.float32)

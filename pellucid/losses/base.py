@@ -23,8 +23,11 @@ class Loss(ABC):
         """Return the loss as a 0-d tensor, and its gradient with respect to `y` in y's shape and dtype.
 
         y is (N, ...). Half-precision outputs are compared in float32, and so is the value. Nothing is written into
-        `y` or `target`. Raises PellucidError where the target's shape or a class index does not fit.
+        `y` or `target`. Raises PellucidError where the target's shape or a class index does not fit, and for a batch
+        without examples: its mean would be 0/0, and a 0 would hide that there is nothing to learn from.
         """
+        if not y.numel():
+            raise PellucidError(f"{type(self).__name__}: a batch without examples has no loss; leave it out")
         if y.dtype in HALF:
             value, dy = self.compute(y.float(), target)
             return value, dy.to(y.dtype)
@@ -56,8 +59,13 @@ def check_reduction(loss: Loss, reduction: str) -> None:
 def check_positive(loss: Loss, **values: float) -> None:
     """Require numbers above 0."""
     for name, value in values.items():
-        if not (isinstance(value, int | float) and 0 < value < float("inf")):
+        if not (is_number(value) and 0 < value < float("inf")):
             raise PellucidError(f"{type(loss).__name__}: {name} must be a number above 0, not {value!r}")
+
+
+def is_number(value: object) -> bool:
+    """Tell whole numbers and fractions from all else, yes and no included."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shares(reduction: str, y: Tensor) -> int:
@@ -69,7 +77,7 @@ def shares(reduction: str, y: Tensor) -> int:
 
 def positions(reduction: str, y: Tensor) -> int:
     """Return by how many the sum over all positions of y (N, C, ...) is divided, if each counts 1."""
-    return y.numel() // max(y.shape[1], 1) if reduction == "mean" else shares(reduction, y)
+    return y.numel() // y.shape[1] if reduction == "mean" else shares(reduction, y)
 
 
 @lru_cache(maxsize=64)
@@ -79,7 +87,5 @@ def fraction(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
     Kept between calls: PyTorch multiplies by such a tensor twice as fast as by a Python number, which it would wrap
     anew each time.
     """
-    if denominator == 0:
-        raise PellucidError("loss: a batch without examples has no loss; leave it out")
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.tensor(numerator / denominator, dtype=dtype)

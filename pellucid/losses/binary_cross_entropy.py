@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, fraction, shares
 from pellucid.losses.targets import by_class, check_numbers, check_weights, numbers, wrong_weights
@@ -13,14 +14,15 @@ from pellucid.losses.targets import by_class, check_numbers, check_weights, numb
 
 @dataclass(frozen=True)
 class BinaryCrossEntropy(Loss):
-    """The cross-entropy of a = sigmoid(y): C = -1/n Σ [p t ln a + (1 - t) ln(1 - a)], t the target, p `pos_weight`.
+    """The cross-entropy of a = sigmoid(y): C = -1/n Σ w [p t ln a + (1 - t) ln(1 - a)], with t the target.
 
-    It contains the sigmoid, so the network ends without one; the two together have the gradient dy = (a - t) / n for
-    p = 1, which does not vanish where the sigmoid is flat, and neither overflows nor divides. y (N, ...) and target
-    alike with targets in [0, 1], or integer classes (N, ...) for y (N, C, ...). `reduction` "batch" sums over the
-    outputs and takes the mean over the batch, "mean" takes the mean over both, "sum" neither. `pos_weight`, a number
-    or one for each of the C outputs, makes a yes count so much more than a no; `class_weights`, one for each of the C
-    outputs, multiply what an output costs and do not change what a mean divides by.
+    p is `pos_weight` and w the output's of `class_weights`, both 1 unless given. It contains the sigmoid, so the
+    network ends without one; the two together have the gradient dy = (a - t) / n for p = w = 1, which does not vanish
+    where the sigmoid is flat, and neither overflows nor divides. y (N, ...) and target alike with targets in [0, 1],
+    or integer classes (N, ...) for y (N, C, ...). `reduction` "batch" sums over the outputs and takes the mean over
+    the batch, "mean" takes the mean over both, "sum" neither. `pos_weight`, a number or one for each of the C
+    outputs, makes a yes count so much more than a no; `class_weights`, one for each of the C outputs, multiply what
+    an output costs and do not change what a mean divides by.
     Source: Nielsen 2015, equations 63 and 67.
     """
 
@@ -30,6 +32,8 @@ class BinaryCrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an unknown reduction, a pos_weight not above 0, or negative class_weights."""
+        if self.pos_weight == ():
+            raise PellucidError("BinaryCrossEntropy: pos_weight must be a number or one for each output, not ()")
         for weight in self.pos_weight if isinstance(self.pos_weight, tuple) else (self.pos_weight,):
             check_positive(self, pos_weight=weight)
         check_reduction(self, self.reduction)

@@ -38,7 +38,7 @@ class Hinge(Loss):
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
         share = fraction(1.0, shares(self.reduction, y), y.dtype)
-        index, _, weight, _ = pick(self, y, target, self.class_weights, None)  # (N, 1)
+        index, _, weight = pick(self, y, target, self.class_weights)  # (N, 1)
         short = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 at the class
         if self.power == 1:
             cost, slope = short, (short > 0) * weight

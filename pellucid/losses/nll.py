@@ -31,9 +31,9 @@ class NegativeLogLikelihood(Loss):
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
-        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore, self.reduction)
-        share = weight / total  # (N, 1, ...)
-        return -(y.gather(1, index) * share).sum(), torch.zeros_like(y).scatter_(1, index, -share)
+        picks = pick(self, y, target, self.class_weights, self.ignore)
+        slope = picks.weight / -picks.total(self.reduction)  # (N, 1, ...)
+        return (y.gather(1, picks.classes) * slope).sum(), torch.zeros_like(y).scatter_(1, picks.classes, slope)
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Require classes that exist."""

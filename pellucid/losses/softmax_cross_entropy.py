@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction, fraction, positions
+from pellucid.losses.base import Loss, Reduction, check_reduction, fraction, is_number, positions
 from pellucid.losses.targets import (
     MANY,
     by_class,
@@ -40,7 +40,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for a smoothing outside [0, 1], weights that are not positive, an unknown reduction."""
-        if not 0 <= self.label_smoothing <= 1:
+        if not (is_number(self.label_smoothing) and 0 <= self.label_smoothing <= 1):
             raise PellucidError(
                 f"SoftmaxCrossEntropy: label_smoothing must be from 0 to 1, not {self.label_smoothing!r}"
             )
@@ -81,7 +81,6 @@ class SoftmaxCrossEntropy(Loss):
     def _plain(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of one class each, all counting the same: most training, so as few operations as can be."""
         n = y.shape[0]
-        fraction(1.0, n, y.dtype)  # refuses a batch without examples
         if target.shape != y.shape[:1]:
             raise _not_classes(target, y)
         minus_t = one_hot(self, target, y, -1 / n)  # (N, C), -1/n at the class
@@ -91,10 +90,12 @@ class SoftmaxCrossEntropy(Loss):
 
     def _picked(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Positions of one class each, with weights, with some of them ignored."""
-        index, _, weight, total = pick(self, y, target, self.class_weights, self.ignore, self.reduction)
+        picks = pick(self, y, target, self.class_weights, self.ignore)
         log_a = y.log_softmax(1)  # (N, C, ...)
-        share = weight / total  # (N, 1, ...)
-        return -(log_a.gather(1, index) * share).sum(), (log_a.exp() * share).scatter_add(1, index, -share)
+        share = picks.weight / picks.total(self.reduction)  # (N, 1, ...)
+        minus = -share
+        value = (log_a.gather(1, picks.classes) * minus).sum()
+        return value, (log_a.exp() * share).scatter_add(1, picks.classes, minus)
 
     def _against(self, y: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Positions of any distribution: C = -Σ w ln a, dy = a Σ w - w, where w is (N, C, ...)."""
@@ -103,9 +104,10 @@ class SoftmaxCrossEntropy(Loss):
 
     def _smooth(self, y: Tensor, target: Tensor) -> Tensor:
         """Return what each output of integer targets counts, after smoothing and weights: (N, C, ...)."""
-        index, keep, weight, total = pick(self, y, target, self.class_weights, self.ignore, self.reduction)
-        uniform = self._weigh((self.label_smoothing / y.shape[1]) * keep.expand_as(y))  # (N, C, ...)
-        return uniform.scatter_add(1, index, (1 - self.label_smoothing) * weight) / total
+        picks = pick(self, y, target, self.class_weights, self.ignore)
+        uniform = self._weigh((self.label_smoothing / y.shape[1]) * picks.keep.expand_as(y))  # (N, C, ...)
+        summed = uniform.scatter_add(1, picks.classes, (1 - self.label_smoothing) * picks.weight)
+        return summed / picks.total(self.reduction)
 
     def _soft(self, y: Tensor, target: Tensor) -> Tensor:
         """Return what each output of soft targets counts, after smoothing and weights: (N, C, ...)."""

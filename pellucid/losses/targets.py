@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import fraction, shares
+from pellucid.losses.base import is_number, shares
 
 MANY = 1024  # above as many classes an identity matrix is too big to keep
 
@@ -16,14 +16,18 @@ MANY = 1024  # above as many classes an identity matrix is too big to keep
 class Picks(NamedTuple):
     """The class of every position, and how much each position counts; y is (N, C, ...).
 
-    `classes`, `keep` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...); `total`, by
-    which the sum over all positions is divided, is never 0: for a mean the sum of `weight`.
+    `classes`, `keep` (1, or 0 where ignored) and `weight` (keep x the class's weight) are (N, 1, ...).
     """
 
     classes: Tensor
     keep: Tensor
     weight: Tensor
-    total: Tensor
+
+    def total(self, reduction: str) -> Tensor | int:
+        """Return by what the sum over all positions is divided, which is never 0: for a mean the sum of `weight`."""
+        if reduction == "mean":  # a batch of ignored positions costs 0, not 0/0
+            return self.weight.sum().clamp_min(torch.finfo(self.weight.dtype).tiny)
+        return shares(reduction, self.weight)
 
 
 def numbers(loss: object, y: Tensor, target: Tensor) -> Tensor:
@@ -80,12 +84,7 @@ def by_class(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "c
 
 
 def pick(
-    loss: object,
-    y: Tensor,
-    target: Tensor,
-    weights: tuple[float, ...] | None,
-    ignore: int | None,
-    reduction: str = "mean",
+    loss: object, y: Tensor, target: Tensor, weights: tuple[float, ...] | None, ignore: int | None = None
 ) -> Picks:
     """Return which class each position of y (N, C, ...) has, and how much it counts."""
     if target.shape != y.shape[:1] + y.shape[2:] or is_numbers(target):
@@ -107,11 +106,7 @@ def pick(
         weight = table.index_select(0, target.flatten()).view(target.shape) * keep
     except IndexError as error:
         raise out_of_range(loss, target, classes) from error
-    if reduction == "mean":
-        total = weight.sum().clamp_min(torch.finfo(y.dtype).tiny)  # a batch of ignored positions costs 0, not 0/0
-    else:
-        total = fraction(float(max(shares(reduction, y), 1)), 1, y.dtype)
-    return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1), total)
+    return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1))
 
 
 def is_numbers(target: Tensor) -> bool:
@@ -169,7 +164,7 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
     """Require None, or a tuple of finite numbers of at least 0 that are not all 0."""
     if weights is None:
         return
-    numeric = isinstance(weights, tuple) and all(isinstance(weight, int | float) for weight in weights)
+    numeric = isinstance(weights, tuple) and all(map(is_number, weights))
     if not numeric or not all(0 <= weight < float("inf") for weight in weights) or not any(weights):
         raise PellucidError(
             f"{type(loss).__name__}: class_weights must be a tuple of numbers of at least 0, not {weights!r}"

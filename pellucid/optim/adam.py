@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pellucid.optim import foreach
 from pellucid.optim.base import Optimizer, State, check_range, count, tensors_of, zeros
+from pellucid.optim.states import check_state
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,13 @@ class Adam(Optimizer):
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""
-        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon)
+        check_state(self, state, state_names(self.amsgrad))
+        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon, self.amsgrad)
+
+
+def state_names(amsgrad: bool) -> tuple[str, ...]:
+    """Return what a state of Adam holds, and one of AdamW."""
+    return ("mean", "square_mean", "step", "square_max") if amsgrad else ("mean", "square_mean", "step")
 
 
 def adam_state(params: list[Tensor], amsgrad: bool) -> State:
@@ -49,15 +56,22 @@ def adam_state(params: list[Tensor], amsgrad: bool) -> State:
 
 
 def adam_step(
-    params: list[Tensor], grads: list[Tensor], state: State, lr: float, beta1: float, beta2: float, epsilon: float
+    params: list[Tensor],
+    grads: list[Tensor],
+    state: State,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    amsgrad: bool,
 ) -> None:
-    """Take one step of Adam, which AdamW takes too: that of AMSGrad where the state has its maxima."""
+    """Take one step of Adam, which AdamW takes too, or of AMSGrad."""
     step = count(state)
     mean, square_mean = tensors_of(state, "mean"), tensors_of(state, "square_mean")
     foreach.lerp_(mean, grads, 1 - beta1)
     foreach.mul_(square_mean, beta2)
     foreach.addcmul_(square_mean, grads, grads, value=1 - beta2)
-    if "square_max" in state:
+    if amsgrad:
         square_mean, recent = tensors_of(state, "square_max"), square_mean
         foreach.maximum_(square_mean, recent)
     size = foreach.sqrt(square_mean)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.adam import adam_state, adam_step
+from pellucid.optim.adam import adam_state, adam_step, state_names
 from pellucid.optim.base import Optimizer, State, check_range
+from pellucid.optim.states import check_state
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class AdamW(Optimizer):
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take the step of Adam."""
-        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon)
+        check_state(self, state, state_names(self.amsgrad))
+        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon, self.amsgrad)
 
     def decay(self, weights: list[Tensor], lr: float) -> None:
         """Multiply each weight by 1 - lr weight_decay."""

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pellucid.optim import foreach
 from pellucid.optim.base import Optimizer, State, check_range, tensors_of, zeros
+from pellucid.optim.states import check_state
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,11 @@ class RMSprop(Optimizer):
 
     def init(self, params: list[Tensor]) -> State:
         """Return a mean square of 0 for each parameter, a velocity where there is momentum, a mean where centered."""
-        state: State = {"square_mean": zeros(params)}
-        if self.momentum != 0:
-            state["velocity"] = zeros(params)
-        if self.centered:
-            state["mean"] = zeros(params)
-        return state
+        return {name: zeros(params) for name in self._names()}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""
+        check_state(self, state, self._names())
         square_mean = tensors_of(state, "square_mean")
         foreach.mul_(square_mean, self.rho)
         foreach.addcmul_(square_mean, grads, grads, value=1 - self.rho)
@@ -57,3 +54,7 @@ class RMSprop(Optimizer):
         foreach.mul_(velocity, self.momentum)
         foreach.addcdiv_(velocity, grads, size)
         foreach.add_(params, velocity, alpha=-lr)
+
+    def _names(self) -> tuple[str, ...]:
+        velocity, mean = ("velocity",) if self.momentum != 0 else (), ("mean",) if self.centered else ()
+        return ("square_mean", *velocity, *mean)

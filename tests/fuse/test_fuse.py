@@ -37,7 +37,7 @@ from pellucid.layers import (
 from pellucid.sweep import backward
 from tests.combine.random_networks import networks
 from tests.combine.test_random_networks import inputs
-from tests.oracle import Sample, difference, leaves, tree_map
+from tests.oracle import Sample, difference, leaves, randomized, tree_map
 
 
 def copied(tree: Any) -> Any:
@@ -114,7 +114,7 @@ def vision_networks(draw: Any) -> Layer:
 def test_vision_networks_fused_are_the_same(net: Layer, train: bool) -> None:
     rng = torch.Generator().manual_seed(1)
     params, out = net.init((2, 9, 8), rng)
-    params = tree_map(torch.Tensor.double, params)
+    params = randomized(params, rng)
     x = torch.randn(2, 2, 9, 8, dtype=torch.float64, generator=rng)
     dy = torch.randn(2, *out, dtype=torch.float64, generator=rng)
     compare(net, params, x, lambda: Mode(train=train), dy)

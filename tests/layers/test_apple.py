@@ -41,11 +41,15 @@ class Marked(MaxPool2d):
     """A layer that can be told from the kernel."""
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Any, Params]:
-        return "by the layer", {}
+        return ("by the layer", cache, dy), params
 
 
 def test_fused_maxpool2d_leaves_apple_gpus_to_the_layer() -> None:
     layer = FusedMaxPool2d(Marked(2))
     cache, dy = pooled(layer)
-    assert layer.backward({}, cache, dy.as_subclass(Apple)) == ("by the layer", {})
+    on_apple = dy.as_subclass(Apple)
+    (how, kept, arrived), dparams = layer.backward({}, cache, on_apple)
+    assert (how, dparams) == ("by the layer", {})
+    assert kept is cache
+    assert arrived is on_apple
     assert isinstance(layer.backward({}, cache, dy)[0], Tensor)

@@ -46,3 +46,13 @@ def test_an_image_of_one_grey_has_no_contrast() -> None:
     assert y.abs().max() < 1e-9
     dx, _ = layer.backward({}, cache, torch.ones_like(y))
     assert dx.isfinite().all()
+
+
+def test_a_deviation_that_is_the_average_is_divided_by_for_itself() -> None:
+    """Two channels apart by the same everywhere: every pixel is ±1 and stays so, whatever becomes of its contrast."""
+    layer = LocalContrastNorm(size=1)
+    grey = torch.tensor([[1.0, -2.0], [3.0, 0.5]], dtype=torch.float64)
+    y, cache = layer.forward({}, torch.stack((grey + 2, grey - 2))[None], Mode())
+    assert torch.equal(y[0, 0], torch.ones(2, 2, dtype=torch.float64))
+    dx, _ = layer.backward({}, cache, torch.arange(8, dtype=torch.float64).view(1, 2, 2, 2) ** 2)
+    assert dx.abs().max() < 1e-12

@@ -65,6 +65,12 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
     "quadratic classes": (Quadratic(), outputs(7, CLASSES), classes(7), lambda y, t: half_square(y, hot(t))),
     "quadratic pixels": (Quadratic(), outputs(*IMAGE), classes(*PIXELS), lambda y, t: half_square(y, hot(t))),
     "quadratic words": (Quadratic(), outputs(2, CLASSES, 4), classes(2, 4), lambda y, t: half_square(y, hot(t))),
+    "quadratic many classes": (
+        Quadratic(),
+        outputs(3, 2000),
+        classes(3) * 399,
+        lambda y, t: half_square(y, hot(t, 2000)),
+    ),
     "quadratic mean": (
         Quadratic(reduction="mean"),
         outputs(*IMAGE),
@@ -208,6 +214,18 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
         outputs(*IMAGE),
         probabilities(*IMAGE),
         lambda y, t: F.cross_entropy(y, t, weights(), reduction="sum"),
+    ),
+    "softmax soft batch": (
+        SoftmaxCrossEntropy(reduction="batch"),
+        outputs(*IMAGE),
+        probabilities(*IMAGE),
+        lambda y, t: F.cross_entropy(y, t, reduction="sum") / 2,
+    ),
+    "softmax one class ignore": (
+        SoftmaxCrossEntropy(ignore=-7),
+        outputs(7, 1),
+        with_ignored(0 * classes(7)),
+        lambda y, t: F.cross_entropy(y, t, ignore_index=-7),
     ),
     "softmax everything batch": (
         SoftmaxCrossEntropy(0.2, WEIGHTS, -7, "batch"),

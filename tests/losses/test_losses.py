@@ -1,6 +1,7 @@
 """Every loss against PyTorch's own, in value and gradient; what they refuse; what they hold to at the extremes."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from pellucid.losses import (
     Quadratic,
     SoftmaxCrossEntropy,
 )
-from tests.losses.cases import CASES, CLASSES, Oracle, classes, outputs
+from pellucid.losses.base import Reduction
+from tests.losses.cases import CASES, CLASSES, IMAGE, PIXELS, Oracle, classes, outputs
 
 each_case = pytest.mark.parametrize("name", CASES)
 
@@ -155,20 +157,26 @@ def test_numbers_worked_by_hand() -> None:
     assert dy[0].tolist() == pytest.approx([-1 / 3, 1 / 3, 0])
 
 
-def test_a_batch_in_which_everything_is_ignored_costs_nothing() -> None:
-    for loss in (SoftmaxCrossEntropy(ignore=9), NegativeLogLikelihood(ignore=9), SoftmaxCrossEntropy(0.1, None, 9)):
+@pytest.mark.parametrize("reduction", get_args(Reduction))
+def test_a_batch_in_which_everything_is_ignored_costs_nothing(reduction: Reduction) -> None:
+    for loss in (
+        SoftmaxCrossEntropy(ignore=9, reduction=reduction),
+        NegativeLogLikelihood(ignore=9, reduction=reduction),
+        SoftmaxCrossEntropy(0.1, None, 9, reduction),
+    ):
         value, dy = loss(outputs(2, 3).log_softmax(1), torch.tensor([9, 9]))
         assert value.item() == 0
         assert not dy.any()
 
 
 def test_small_integer_types_are_classes_too() -> None:
-    y = outputs(7, CLASSES)
+    rows, images = (outputs(7, CLASSES), classes(7)), (outputs(*IMAGE), classes(*PIXELS))
     for name in ("quadratic", "binary_cross_entropy", "softmax_cross_entropy", "nll", "hinge"):
-        for dtype in (torch.uint8, torch.int32):
-            ours, expected = LOSSES[name]()(y, classes(7).to(dtype)), LOSSES[name]()(y, classes(7))
-            assert torch.equal(ours[0], expected[0])
-            assert torch.equal(ours[1], expected[1])
+        for y, target in (rows,) if name == "hinge" else (rows, images):
+            for dtype in (torch.uint8, torch.int32):
+                ours, expected = LOSSES[name]()(y, target.to(dtype)), LOSSES[name]()(y, target)
+                assert torch.equal(ours[0], expected[0])
+                assert torch.equal(ours[1], expected[1])
 
 
 def test_predictions_are_what_the_output_means() -> None:

@@ -1,7 +1,9 @@
 """What the losses refuse: targets that do not fit, classes that do not exist, hyperparameters that mean nothing."""
 
+import dataclasses
 import math
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from pellucid.losses import (
     Quadratic,
     SoftmaxCrossEntropy,
 )
+from pellucid.losses.base import Reduction
 
 CLASSES = 5
 
@@ -108,14 +111,36 @@ def test_a_yes_needs_one_weight_or_one_for_each_output() -> None:
         BinaryCrossEntropy(class_weights=(1.0,))(outputs(3), torch.tensor([0.0, 1.0, 1.0]))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
-    loss = LOSSES[name]()
-    if name == "nll":  # a weighted mean of nothing, as of a batch in which everything is ignored
-        assert loss(outputs(0, 3), torch.zeros(0, dtype=torch.long))[0].item() == 0
-    else:
-        with pytest.raises(PellucidError, match="without examples"):
-            loss(outputs(0, 3), torch.zeros(0, dtype=torch.long))
+NONE = torch.zeros(0, dtype=torch.long)
+
+
+@pytest.mark.parametrize("reduction", get_args(Reduction))
+@pytest.mark.parametrize(
+    ("loss", "target"),
+    [
+        *((kind(), NONE) for kind in LOSSES.values()),
+        (Quadratic(), torch.zeros(0, 3)),
+        (Huber(), torch.zeros(0, 3)),
+        (BinaryCrossEntropy((1.0, 2.0, 3.0)), NONE),
+        (Hinge(class_weights=(1.0, 2.0, 3.0)), NONE),
+        (NegativeLogLikelihood((1.0, 2.0, 3.0), 9), NONE),
+        (SoftmaxCrossEntropy(ignore=9), NONE),
+        (SoftmaxCrossEntropy(0.1, (1.0, 2.0, 3.0)), NONE),
+        (SoftmaxCrossEntropy(), torch.zeros(0, 3)),
+    ],
+    ids=lambda part: repr(part) if isinstance(part, Loss) else str(tuple(part.shape)),
+)
+def test_a_batch_without_examples_is_refused(loss: Loss, target: Tensor, reduction: Reduction) -> None:
+    loss = dataclasses.replace(loss, reduction=reduction)  # type: ignore[call-arg]
+    for y in (outputs(0, 3), outputs(0, 3).bfloat16()):
+        with pytest.raises(PellucidError, match="a batch without examples has no loss; leave it out"):
+            loss(y, target)
+
+
+def test_images_without_pixels_are_refused_as_well() -> None:
+    for loss in (SoftmaxCrossEntropy(), NegativeLogLikelihood(), Quadratic(reduction="mean")):
+        with pytest.raises(PellucidError, match="leave it out"):
+            loss(outputs(2, 3, 0, 4), torch.zeros(2, 0, 4, dtype=torch.long))
 
 
 @pytest.mark.parametrize(
@@ -127,12 +152,18 @@ def test_an_empty_batch_is_refused_or_costs_nothing(name: str) -> None:
         lambda: BinaryCrossEntropy(pos_weight=-1),
         lambda: BinaryCrossEntropy(pos_weight=(1.0, 0.0)),
         lambda: BinaryCrossEntropy(pos_weight=[1.0]),  # type: ignore[arg-type]
+        lambda: BinaryCrossEntropy(pos_weight=()),
+        lambda: BinaryCrossEntropy(pos_weight=True),
+        lambda: BinaryCrossEntropy(pos_weight=(1.0, True)),
+        lambda: BinaryCrossEntropy(class_weights=(True, False)),
+        lambda: Huber(delta=True),
         lambda: BinaryCrossEntropy(class_weights=(-1.0,)),
         lambda: SoftmaxCrossEntropy(reduction="none"),  # type: ignore[arg-type]
         lambda: NegativeLogLikelihood(reduction="none"),  # type: ignore[arg-type]
         lambda: Hinge(reduction="none"),  # type: ignore[arg-type]
         lambda: Hinge(class_weights=(0.0, 0.0)),
         lambda: SoftmaxCrossEntropy(label_smoothing=1.5),
+        lambda: SoftmaxCrossEntropy(label_smoothing="a bit"),  # type: ignore[arg-type]
         lambda: SoftmaxCrossEntropy(class_weights=(1.0, -1.0)),
         lambda: SoftmaxCrossEntropy(class_weights=(0.0, 0.0)),
         lambda: NegativeLogLikelihood(class_weights=[1.0]),  # type: ignore[arg-type]

@@ -223,6 +223,33 @@ def test_state_of_another_optimizer_or_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("made_for", "optimizer"),
+    [
+        (Adam(), Adam(amsgrad=True)),
+        (Adam(amsgrad=True), Adam()),
+        (AdamW(), AdamW(amsgrad=True)),
+        (AdamW(amsgrad=True), AdamW()),
+        (RMSprop(), RMSprop(centered=True)),
+        (RMSprop(centered=True), RMSprop()),
+        (RMSprop(), RMSprop(momentum=0.9)),
+        (RMSprop(momentum=0.9), RMSprop()),
+    ],
+    ids=repr,
+)
+def test_a_state_made_for_other_options_is_refused_before_anything_changes(
+    made_for: Optimizer, optimizer: Optimizer
+) -> None:
+    params = start()
+    state = made_for.init(params)
+    before = {name: tensor.clone() for name, tensor in pack(state, PATHS).items()}
+    with pytest.raises(PellucidError, match="made for other options than those of") as caught:
+        optimizer.update(params, gradients(params, 0), state, 0.1)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(param, kept) for param, kept in zip(params, start(), strict=True))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in pack(state, PATHS).items())
+
+
+@pytest.mark.parametrize(
     "make",
     [
         *(lambda kind=kind: kind(lr=-0.1) for kind in OPTIMIZERS.values()),

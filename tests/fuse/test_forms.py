@@ -1,0 +1,88 @@
+"""Each fused form by itself, on every sample of the layer that it stands for."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.combine import Combinator, Sequential
+from pellucid.fuse.activations import FusedActivation
+from pellucid.fuse.conv2d import FusedConv2d
+from pellucid.fuse.dense import FusedDense
+from pellucid.fuse.maxpool2d import FusedMaxPool2d
+from pellucid.fuse.plan import fuse
+from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, ReLU, Sigmoid, Tanh
+from tests.layers.samples import SAMPLES
+from tests.oracle import Sample, assert_close, autograd, cotangent, ours
+
+KINDS = {Dense: FusedDense, Conv2d: FusedConv2d, MaxPool2d: FusedMaxPool2d}
+
+
+def form(layer: Layer) -> Layer:
+    """Return what stands for `layer` behind a layer that learns."""
+    fused = fuse(Sequential(first=Dense(1), layer=layer))
+    assert isinstance(fused, Combinator)
+    return fused.layers["layer"]
+
+
+samples = [sample for sample in SAMPLES if type(form(sample.layer)) in KINDS.values()]
+
+
+@pytest.mark.parametrize("sample", samples, ids=str)
+def test_a_fused_form_equals_the_reference_and_its_autograd(sample: Sample) -> None:
+    params, x = sample.inputs()
+    y, dy, dx, dparams = ours(form(sample.layer), params, x, Mode())
+    expected_y, expected_dx, expected_dparams = autograd(sample.layer, params, x, Mode(), dy)
+    assert_close(y, expected_y, 1e-12, "y")
+    assert_close(dx, expected_dx, 1e-10, "dx")
+    assert_close(dparams, expected_dparams, 1e-10, "dparams")
+
+
+def test_every_form_is_tried() -> None:
+    assert {type(sample.layer): type(form(sample.layer)) for sample in samples} == KINDS
+
+
+@pytest.mark.parametrize("layer", [Dense(3), Dense(3, bias=False)], ids=repr)
+def test_dx_is_left_out_where_nobody_needs_it(layer: Dense) -> None:
+    params, x = Sample(layer, (4,)).inputs()
+    fused = FusedDense(layer, need_dx=False)
+    y, cache = fused.forward(params, x, Mode())
+    dy = cotangent(y)
+    dx, dparams = fused.backward(params, cache, dy)
+    assert dx is None
+    assert_close(dparams, autograd(layer, params, x, Mode(), dy)[2], 1e-10, "dparams")
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_convolution_leaves_dx_out_where_nobody_needs_it(bias: bool) -> None:
+    layer = Conv2d(3, 2, bias=bias)
+    params, x = Sample(layer, (2, 4, 5)).inputs()
+    fused = FusedConv2d(layer, need_dx=False)
+    y, cache = fused.forward(params, x, Mode())
+    dy = cotangent(y)
+    dx, dparams = fused.backward(params, cache, dy)
+    assert dx is None
+    assert_close(dparams, autograd(layer, params, x, Mode(), dy)[2], 1e-10, "dparams")
+
+
+def shares(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr()
+
+
+@pytest.mark.parametrize("over_dy", [False, True])
+@pytest.mark.parametrize("over_x", [False, True])
+@pytest.mark.parametrize("kind", [ReLU, Sigmoid, Tanh])
+def test_an_activation_writes_over_what_it_may_and_nothing_else(kind: type[Layer], over_x: bool, over_dy: bool) -> None:
+    _, x = Sample(kind(), (3, 4)).inputs()
+    given = x.clone()
+    fused = FusedActivation(kind, over_x, over_dy)
+    y, cache = fused.forward({}, given, Mode())
+    dy = cotangent(y)
+    arrived = dy.clone()
+    dx, dparams = fused.backward({}, cache, arrived)
+    expected_y, expected_dx, _ = autograd(kind(), {}, x, Mode(), dy)
+    assert_close(y, expected_y, 1e-15, "y")
+    assert_close(dx, expected_dx[""], 1e-15, "dx")
+    assert dparams == {}
+    assert (shares(y, given), shares(dx, arrived)) == (over_x, over_dy)
+    assert over_x or torch.equal(given, x)
+    assert over_dy or torch.equal(arrived, dy)

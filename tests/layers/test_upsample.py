@@ -1,0 +1,75 @@
+"""Where a scale leaves an axis of an image as long as it was: which row each new row reads."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers import Mode, Upsample
+
+KINDS = ("nearest", "nearest-exact", "bilinear", "bicubic")
+SHORT = [(2, 1.4), (3, 1.25), (3, 1.3), (4, 1.2), (7, 1.1)]  # lengths with scales that floor(length x scale) undoes
+
+
+def weights(layer: Upsample, length: int) -> Tensor:
+    """Return what each of `length` rows of an image weighs in each row that the layer makes: one image for each."""
+    images = torch.eye(length, dtype=torch.float64)[:, None, :, None]  # (length, 1, length, 1)
+    y, _ = layer.forward({}, images, Mode())
+    return y[:, 0, :, 0].T
+
+
+def back(layer: Upsample, length: int) -> Tensor:
+    """Return the same from the backward pass: one gradient for each new row."""
+    rows = len(weights(layer, length))
+    _, cache = layer.forward({}, torch.zeros(rows, 1, length, 1, dtype=torch.float64), Mode())
+    dx, _ = layer.backward({}, cache, torch.eye(rows, dtype=torch.float64)[:, None, :, None])
+    return dx[:, 0, :, 0]
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("length", "scale"), [*SHORT, (3, 2.2), (5, 0.5), (4, 2)])
+def test_what_a_pixel_weighs_forward_it_weighs_backward(kind: str, antialias: bool, length: int, scale: float) -> None:
+    layer = Upsample((scale, 1), kind=kind, antialias=antialias and kind in ("bilinear", "bicubic"))
+    torch.testing.assert_close(back(layer, length), weights(layer, length), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("kind", "align_corners", "antialias"),
+    [
+        ("nearest", False, False),
+        ("bilinear", False, False),
+        ("bilinear", True, False),
+        ("bilinear", False, True),
+        ("bicubic", True, False),
+        ("bicubic", False, True),
+    ],
+)
+@pytest.mark.parametrize(("length", "scale"), SHORT)
+def test_an_axis_that_stays_as_long_is_copied(
+    kind: str, align_corners: bool, antialias: bool, length: int, scale: float
+) -> None:
+    layer = Upsample((scale, 1), kind=kind, align_corners=align_corners, antialias=antialias)
+    torch.testing.assert_close(weights(layer, length), torch.eye(length, dtype=torch.float64), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(("length", "scale"), SHORT)
+def test_nearest_exact_reads_by_the_scale_all_the_same(length: int, scale: float) -> None:
+    read = [math.floor((i + 0.5) / scale) for i in range(length)]
+    assert weights(Upsample((scale, 1), kind="nearest-exact"), length).argmax(1).tolist() == read
+
+
+@pytest.mark.parametrize("scale", [2.0, 2.1, 2.3])
+def test_nearest_reads_half_the_row_where_the_size_doubles(scale: float) -> None:
+    assert weights(Upsample((scale, 1)), 3).argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("length", "scale"), SHORT)
+@pytest.mark.parametrize("across", [1.0, 1.1, 0.5, 2.0])
+def test_bicubic_reads_by_the_scale_as_pytorch_does(length: int, scale: float, across: float) -> None:
+    x = torch.randn(2, 3, length, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y, _ = Upsample((scale, across), kind="bicubic").forward({}, x, Mode())
+    torch.testing.assert_close(y, F.interpolate(x, scale_factor=(scale, across), mode="bicubic"), rtol=0, atol=1e-13)
+    assert (y[..., 0] - x[..., 0]).abs().max() > 0.01  # it does not copy

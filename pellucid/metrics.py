@@ -18,8 +18,8 @@ def accuracy(target: Tensor, predicted: Tensor) -> float:
 def top_k(target: Tensor, scores: Tensor, k: int) -> float:
     """Return the share of examples whose class is among the k with the highest scores.
 
-    Of equal scores the first class comes first, as `argmax` takes it, so that top 1 is `accuracy`; NaN is never
-    among the k.
+    Of equal scores the first class comes first, as `argmax` takes it, so that top 1 is `accuracy`. A class whose score
+    is NaN is never among the k.
     """
     if scores.dim() != 2 or not 1 <= k <= scores.shape[1]:
         raise PellucidError(f"top_k: scores of shape {tuple(scores.shape)} have no {k} best; choose 1 to the classes")

@@ -101,9 +101,10 @@ class Table:
 def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor) -> tuple[Tensor, ...]:
     """Return autograd's gradients of the sum of `function()` x dy, one for each of the `inputs` that it reads.
 
-    `inputs` are plain tensors, and are so again afterwards; one that the result does not depend on gets zeros.
+    `inputs` are left as they were; one that the result does not depend on gets zeros.
     """
     floating = [x for x in inputs if x.is_floating_point()]
+    plain = [x for x in floating if not x.requires_grad]
     with torch.inference_mode(False), torch.enable_grad():
         for x in floating:
             x.requires_grad_()
@@ -112,7 +113,7 @@ def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tens
             reached = floating if y.requires_grad else []
             found = torch.autograd.grad(y, reached, dy, allow_unused=True) if reached else ()
         finally:
-            for x in floating:
+            for x in plain:
                 x.requires_grad_(False)
     answers = {id(x): dx for x, dx in zip(reached, found, strict=True) if dx is not None}
     return tuple(answers[id(x)] if id(x) in answers else torch.zeros_like(x) for x in inputs)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+from pellucid.cli.out import silence_stdout
 from pellucid.errors import PellucidError, nearest
 
 # Each command is the module pellucid.cli.NAME with parser() and handle(args) -> exit code.
@@ -36,9 +37,10 @@ def run() -> NoReturn:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold anything
     code = main(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed before the start
+            sys.stdout.flush()
     except OSError:
-        _silence_stdout()
+        silence_stdout()
     sys.exit(code)
 
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return _dispatch(words)
     except BrokenPipeError:  # whoever read our output has seen enough
-        _silence_stdout()
+        silence_stdout()
         return DONE
     except (Exception, KeyboardInterrupt) as error:  # the last place that can turn a fault into a line
         message, code = _explain(error, debug)
@@ -136,8 +138,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
     signs = ("can't allocate memory", "out of memory", "not enough memory")  # of PyTorch's RuntimeErrors
     told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
     return told or isinstance(error, MemoryError)
-
-
-def _silence_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush finds an open file."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

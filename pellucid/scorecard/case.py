@@ -1,5 +1,6 @@
 """One case of an outside suite: what it checks of ours, and how it ends."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
+
+SAMPLES = "2.13.0"  # the version of PyTorch whose samples the tables name
 # Of the largest entry of the expected tensor. Our sums may run in another order than the suite's.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5}
+SMALL = 1e-3  # of itself and of 1e-3 of the largest entry: how far any entry may be off
 FLOOR = 1e-2  # of the gradient sent in from above: what an expected gradient that is truly zero is compared with
 
 
@@ -42,9 +47,22 @@ class Case:
         return self.subject.__module__.replace(".", "/") + ".py"
 
 
+def torch_version() -> str:
+    """Return the version of the installed PyTorch, without the tag of its build: 2.13.0 for 2.13.0+cpu."""
+    return torch.__version__.partition("+")[0]
+
+
+def missing(kind: str, name: str) -> PellucidError:
+    """Return the error for an operator or a module that the installed PyTorch has no samples of."""
+    return PellucidError(
+        f"scorecard: torch {torch_version()} has no samples of the {kind} {name}; run: pip install torch=={SAMPLES}"
+    )
+
+
 def gap(what: str, ours: Tensor, theirs: Tensor, floor: float = 0.0) -> float:
     """Return the largest difference, divided by the largest magnitude of `theirs`, or by `floor` if that is larger.
 
+    It is infinite where an entry, however far below the largest, is off by more than SMALL of itself.
     Raises Mismatch where shapes or dtypes differ, or where not the same entries are NaN or infinite.
     """
     if ours.shape != theirs.shape:
@@ -64,4 +82,7 @@ def gap(what: str, ours: Tensor, theirs: Tensor, floor: float = 0.0) -> float:
     if not expected.numel():
         return 0.0
     scale = max(float(expected.abs().max()), floor, torch.finfo(torch.float32).tiny)
-    return float((mine - expected).abs().max()) / scale
+    errors = (mine - expected).abs()
+    if bool((errors > SMALL * (expected.abs() + SMALL * scale)).any()):
+        return math.inf
+    return float(errors.max()) / scale

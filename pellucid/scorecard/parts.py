@@ -16,7 +16,10 @@ PARTS = {
     "estimators": "scikit-learn's check_estimator",
 }
 COVERAGE = "coverage"
-NEEDED = ("expecttest", "onnx", "google.protobuf")
+# The packages that the parts are made from, beyond what is always there.
+NEEDED = {
+    "opinfo": ("expecttest",), "moduleinfo": ("expecttest",), "onnx_nodes": ("onnx",), "optimizers": ("expecttest",),
+}  # fmt: skip
 
 
 def cases(names: Sequence[str]) -> Iterator[Case]:
@@ -28,16 +31,13 @@ def cases(names: Sequence[str]) -> Iterator[Case]:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise PellucidError unless these are parts, and what they are made from is installed."""
+    known = (*PARTS, COVERAGE)
     for name in names:
-        if name not in PARTS and name != COVERAGE:
-            known = ", ".join((*PARTS, COVERAGE))
-            raise PellucidError(
-                f"the scorecard has no part {name!r}{nearest(name, list(PARTS)) or f'; known: {known}'}"
-            )
-    for module in NEEDED:
+        if name not in known:
+            raise PellucidError(f"the scorecard has no part {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    asked = PARTS if not names or COVERAGE in names else names
+    for module in dict.fromkeys(package for name in asked for package in NEEDED.get(name, ())):
         try:
             import_module(module)
         except ModuleNotFoundError as error:
-            raise PellucidError(
-                f"the scorecard needs the package of {module}; run: pip install 'pellucid[scorecard]'"
-            ) from error
+            raise PellucidError(f"the scorecard needs {module}; run: pip install 'pellucid[scorecard]'") from error

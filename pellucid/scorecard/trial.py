@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.layers import Layer, Mode, Params
-from pellucid.losses import Loss
 from pellucid.scorecard.case import FLOOR, Mismatch, gap
 from pellucid.verify import pull_back
 
@@ -39,6 +38,7 @@ class Trial:
 
 def run(trial: Trial, seed: int = 0) -> float:
     """Return the worst relative error over all outputs and gradients of the trial, for a dy drawn from `seed`."""
+    before = {name: x.clone() for name, x in trial.tensors.items()}
     with torch.no_grad():
         mine = trial.ours()
     outputs = trial.theirs()
@@ -46,7 +46,10 @@ def run(trial: Trial, seed: int = 0) -> float:
     dy = torch.randn(outputs[0].shape, generator=draw, dtype=torch.float64).to(outputs[0].dtype)
     expected = pull_back(lambda: trial.theirs()[0], tuple(trial.tensors.values()), dy)
     with torch.no_grad():
-        gradients = mine.pull(dy)
+        gradients = mine.pull(above := dy.clone())
+    written = [name for name, x in trial.tensors.items() if not _same(x, before[name])]
+    if written or not _same(above, dy):
+        raise Mismatch(f"wrote into {', '.join(written) or 'dy'}")
     if gradients.keys() != trial.tensors.keys():
         raise Mismatch(f"gradients for {sorted(gradients)} instead of {sorted(trial.tensors)}")
     if len(mine.outputs) != len(outputs):
@@ -56,6 +59,10 @@ def run(trial: Trial, seed: int = 0) -> float:
     for name, answer in zip(trial.tensors, expected, strict=True):
         errors.append(gap(f"d{name}", gradients[name], answer, floor))
     return max(errors)
+
+
+def _same(x: Tensor, y: Tensor) -> bool:
+    return torch.equal(x.nan_to_num(), y.nan_to_num())
 
 
 @dataclass(frozen=True)
@@ -100,13 +107,3 @@ def layer_trial(
         return Ours((view.drop(y),), pull)
 
     return Trial({"x": x, **learned}, lambda: (theirs(),), ours)
-
-
-def loss_trial(loss: Loss, y: Tensor, target: Tensor, theirs: Callable[[], Tensor], shape: Any = None) -> Trial:
-    """Return the trial of a loss: `theirs` reads `y`; ours receives it in `shape`, if the suite's has no batch axis."""
-
-    def ours() -> Ours:
-        value, dy = loss(y if shape is None else y.reshape(shape), target)
-        return Ours((value,), lambda above: {"y": dy.reshape(y.shape) * above})
-
-    return Trial({"y": y}, lambda: (theirs(),), ours)

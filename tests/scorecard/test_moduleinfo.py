@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing._internal.common_modules import FunctionInput, ModuleInput
 
-from pellucid.layers import LAYERS, BatchNorm, Conv2d
+from pellucid.errors import PellucidError
+from pellucid.layers import LAYERS, BatchNorm, Conv2d, Dense
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.scorecard import losses, moduleinfo
 from pellucid.scorecard.case import Mismatch, SkipCase
-from pellucid.scorecard.moduleinfo import MODULES, cases
+from pellucid.scorecard.losses import huber_loss
+from pellucid.scorecard.moduleinfo import MODULES, _check, cases
 from pellucid.scorecard.moduleinfo.losses import (
     bce_with_logits,
     cross_entropy,
@@ -20,11 +25,11 @@ from pellucid.scorecard.moduleinfo.losses import (
     multi_margin,
     nll,
     smooth_l1,
+    soft_margin,
 )
-from pellucid.scorecard.moduleinfo.module import Twin, layer_trial
+from pellucid.scorecard.moduleinfo.module import Module, Twin, module_trial
 from pellucid.scorecard.moduleinfo.norms import batch_norm, instance_norm
 from pellucid.scorecard.moduleinfo.windows import adaptive_avg_pool, avg_pool, conv, lp_pool, max_pool
-from pellucid.scorecard.opinfo.losses import huber_loss
 from pellucid.scorecard.tally import count
 from pellucid.scorecard.trial import Trial, run
 
@@ -64,14 +69,14 @@ def test_both_modes_are_drawn_as_often() -> None:
 
 
 def test_a_changed_weight_is_a_mismatch() -> None:
-    trial = layer_trial(conv1d, double(nn.Conv1d(4, 5, 3)), draw(2, 4, 7))
+    trial = module_trial(conv1d, double(nn.Conv1d(4, 5, 3)), draw(2, 4, 7))
     assert run(trial) < 1e-14
     trial.tensors["weight"][0, 0, 0] += 1e-3  # theirs reads it; ours has its own since the module was taken over
     assert run(trial) > 1e-5
 
 
 def test_the_weight_of_a_convolution_over_one_axis_is_compared_in_its_own_shape() -> None:
-    trial = layer_trial(conv1d, double(nn.Conv1d(4, 6, 3, groups=2)), draw(4, 7))  # no batch
+    trial = module_trial(conv1d, double(nn.Conv1d(4, 6, 3, groups=2)), draw(4, 7))  # no batch
     gradients = trial.ours().pull(draw(6, 5))
     assert {name: tuple(gradient.shape) for name, gradient in gradients.items()} == {
         "x": (4, 7),
@@ -87,16 +92,16 @@ def test_a_missing_gradient_is_a_mismatch() -> None:
         return replace(twin, layer=replace(twin.layer, bias=False))
 
     with pytest.raises(Mismatch, match=r"gradients for \['weight', 'x'\] instead of \['bias', 'weight', 'x'\]"):
-        run(layer_trial(without_bias, double(nn.Conv1d(4, 5, 3, bias=True)), draw(2, 4, 7)))
+        run(module_trial(without_bias, double(nn.Conv1d(4, 5, 3, bias=True)), draw(2, 4, 7)))
 
 
 def test_a_lazy_module_takes_its_shape_from_the_sample() -> None:
-    assert run(layer_trial(conv1d, double(nn.LazyConv1d(5, 3)), draw(2, 4, 7))) < 1e-14
+    assert run(module_trial(conv1d, double(nn.LazyConv1d(5, 3)), draw(2, 4, 7))) < 1e-14
 
 
 def test_running_statistics_are_compared_and_start_anew_each_time() -> None:
     module = double(nn.BatchNorm1d(4, momentum=0.3)).train()
-    trial = layer_trial(batch_norm, module, draw(6, 4))
+    trial = module_trial(batch_norm, module, draw(6, 4))
     first, second = trial.theirs(), trial.theirs()
     assert len(first) == 3  # the output, the mean, the variance
     torch.testing.assert_close(second, first, rtol=0, atol=0)
@@ -108,20 +113,20 @@ def test_a_wrong_momentum_shows_in_the_running_statistics() -> None:
     def slower(module: Any, x: Tensor) -> Twin:
         return replace(batch_norm(module, x), layer=BatchNorm(module.momentum / 2, module.eps))
 
-    assert run(layer_trial(slower, double(nn.BatchNorm1d(4)).train(), draw(6, 4))) > 1e-3
-    assert run(layer_trial(slower, double(nn.BatchNorm1d(4)).train(False), draw(6, 4))) < 1e-14  # read, not moved
+    assert run(module_trial(slower, double(nn.BatchNorm1d(4)).train(), draw(6, 4))) > 1e-3
+    assert run(module_trial(slower, double(nn.BatchNorm1d(4)).train(False), draw(6, 4))) < 1e-14  # read, not moved
 
 
 def test_without_running_statistics_evaluation_normalizes_by_the_batch() -> None:
     module = double(nn.BatchNorm1d(4, affine=False, track_running_stats=False)).train(False)
-    trial = layer_trial(batch_norm, module, 5 + draw(6, 4))
+    trial = module_trial(batch_norm, module, 5 + draw(6, 4))
     assert run(trial) < 1e-12
     assert trial.tensors.keys() == {"x"}  # a scale and shift that the module has not get no gradient
 
 
 def test_the_switches_of_max_pooling_are_compared_too() -> None:
     module = nn.MaxPool1d(4, return_indices=True)
-    trial = layer_trial(lambda module, x: max_pool(module, x, axes=1), module, draw(2, 3, 9))
+    trial = module_trial(lambda module, x: max_pool(module, x, axes=1), module, draw(2, 3, 9))
     _, switches = trial.ours().outputs
     assert switches.shape == (2, 3, 2)
     assert run(trial) == 0
@@ -187,4 +192,42 @@ def test_what_we_do_not_have_is_named(adapt: Callable[[], Any], reason: str) -> 
 
 def test_what_the_p_norm_has_in_common_with_pytorchs_is_checked() -> None:
     for p, x in ((2, draw(1, 3, 8)), (3, draw(1, 3, 8).abs()), (1.5, draw(1, 3, 8).abs())):
-        assert run(layer_trial(lambda module, x: lp_pool(module, x, axes=1), nn.LPPool1d(p, 2), x)) < 1e-12
+        assert run(module_trial(lambda module, x: lp_pool(module, x, axes=1), nn.LPPool1d(p, 2), x)) < 1e-12
+
+
+class Triple(BinaryCrossEntropy):
+    """A loss with a wrong gradient, where it sums over outputs of several weights and takes the mean over the batch."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        value, dy = super().compute(y, target)
+        return value, dy * (3 if self.class_weights and self.reduction == "batch" else 1)
+
+
+def test_a_wrong_weighted_mean_over_the_batch_is_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.MultiLabelSoftMarginLoss(torch.tensor([-1.0, 2.0, 0.5], dtype=torch.float64))
+    y, target = draw(4, 3), (draw(4, 3, seed=1) > 0).double()
+    assert run(soft_margin(module, y, target)) < 1e-14
+    assert module.weight.tolist() == [1, 2, 0.5]
+    monkeypatch.setattr(losses, "BinaryCrossEntropy", Triple)
+    assert run(soft_margin(module, y, target)) > 1
+
+
+def test_keywords_reach_the_module_by_their_names() -> None:
+    names = []
+
+    def adapt(module: Any, input: Tensor) -> Trial:
+        names.append(tuple(input.shape))
+        return module_trial(lambda module, x: Twin(Dense(5)), module, input=input)
+
+    torch_class, sample = nn.Linear, ModuleInput(FunctionInput(3, 5), FunctionInput(input=draw(4, 3)), desc="")
+    assert _check(Module("nn.Linear", Dense, adapt), torch_class, sample, torch.float64, True) < 1e-14
+    assert names == [(4, 3)]
+    wrong = ModuleInput(FunctionInput(3, 5), FunctionInput(x=draw(4, 3)), desc="")
+    with pytest.raises(TypeError, match="'x'"):
+        _check(Module("nn.Linear", Dense, adapt), torch_class, wrong, torch.float64, True)
+
+
+def test_a_module_that_this_pytorch_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moduleinfo, "MODULES", (Module("nn.Conv5d", Conv2d, module_trial),))
+    with pytest.raises(PellucidError, match=r"module nn.Conv5d; run: pip install torch=="):
+        list(cases())

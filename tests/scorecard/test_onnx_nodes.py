@@ -136,7 +136,7 @@ def test_skips_say_what_is_missing() -> None:
     assert reasons["test_maxpool_3d_default"] == "3-D image"
     assert reasons["test_add_int8"] == "dtype int8"
     assert reasons["test_identity_sequence"] == "type sequence"
-    assert reasons["test_sce_none"] == "reduction none"
+    assert reasons["test_sce_none"] == "option reduction='none'"
     assert reasons["test_training_dropout"] == "a mask drawn by NumPy"
     assert reasons["test_softmax_axis_0_expanded"] == "function body in primitive operators"
 
@@ -180,6 +180,9 @@ def test_an_attribute_that_nobody_reads_is_no_pass() -> None:
         PellucidBackend.prepare(model([node], normal(2), {}))
     with pytest.raises(TypeError, match="slope"):
         backend.run_node(node, [torch.ones(2)], 22)
+    pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], stride=[2, 2])
+    with pytest.raises(TypeError, match="no attribute stride; known: auto_pad"):
+        backend.run_node(pool, [torch.ones(1, 1, 4, 4)], 22)
 
 
 def test_a_model_of_two_nodes() -> None:

@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import layers
+from pellucid.errors import PellucidError
 from pellucid.scorecard import opinfo
-from pellucid.scorecard.opinfo import convolutions, padding, pooling, resizing, shapes
+from pellucid.scorecard.case import torch_version
+from pellucid.scorecard.opinfo import convolutions, padding, pooling, products, resizing, shapes
+from pellucid.scorecard.opinfo.operator import Operator
 from pellucid.scorecard.tally import Row, count
 from pellucid.scorecard.trial import run
 
-MODULES = (pooling, convolutions, padding, resizing, shapes)
+MODULES = (pooling, convolutions, products, padding, resizing, shapes)
 
 
 def rows_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str = "", every: int = 1) -> list[Row]:
@@ -61,7 +64,7 @@ def test_a_wrong_sign_in_a_gradient_fails_every_sample(monkeypatch: pytest.Monke
     monkeypatch.setattr(convolutions, "Conv2d", WrongConv2d)
     for row in rows_of(monkeypatch, convolutions, name):
         assert row.failed == row.cases > 0
-        assert "error 2.0e+00 is more than" in row.failures[0]
+        assert all("Mismatch" in failure for failure in row.failures)
 
 
 def test_a_gradient_off_by_a_billionth_is_seen_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +109,9 @@ def test_a_wrong_shape_is_a_failure_and_not_a_crash(monkeypatch: pytest.MonkeyPa
     ("module", "name", "reasons"),
     [
         (pooling, "nn.functional.avg_pool2d", {"option divisor_override"}),
+        (products, "matmul", {"a batch of right-hand matrices"}),
+        (products, "addmm", set()),
+        (shapes, "unflatten", {"an axis of size 0"}),
         (padding, "constant_pad_nd", {"padding of three axes"}),
         (resizing, "nn.functional.upsample_nearest", {"3-D input"}),
         (resizing, "nn.functional.upsample_bilinear", set()),
@@ -123,7 +129,41 @@ def test_what_is_left_out_is_counted_by_name(
 def test_a_trial_leaves_its_tensors_as_they_were() -> None:
     tensors = torch.randn(2, 4, 5), torch.randn(6, 2, 3), torch.randn(6)
     before = [tensor.clone() for tensor in tensors]
-    trial = convolutions.conv1d(lambda: F.conv1d(*tensors, padding=1, groups=2), *tensors, padding=1, groups=2)
+    trial = convolutions.conv(lambda: F.conv1d(*tensors, padding=1, groups=2), *tensors, padding=1, groups=2, axes=1)
     assert run(trial) < 1e-5
     assert all(torch.equal(one, other) for one, other in zip(before, tensors, strict=True))
     assert not any(tensor.requires_grad for tensor in tensors)
+
+
+class ForgetfulDense(layers.Dense):
+    """A linear map whose bias gets the gradient of the last row alone."""
+
+    def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
+        dx, dparams = super().backward(params, cache, dy)
+        return dx, dparams | ({"bias": dy[-1]} if self.bias else {})
+
+
+def test_a_sum_with_the_same_row_everywhere_goes_through_the_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "Dense", ForgetfulDense)
+    for row in rows_of(monkeypatch, products, "addmm"):
+        assert row.failed == 3  # a row, a number, a row of ten; of a matrix, Add adds it
+
+
+def test_the_wrong_pixel_in_pytorchs_own_backward_pass_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooling, "MaxPool2d", WrongSwitches)
+    for row in rows_of(monkeypatch, pooling, "max_pool2d_with_indices_backward", every=40):
+        assert row.failed > row.cases / 2
+
+
+def test_an_operator_that_this_pytorch_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opinfo, "OPERATORS", (Operator("nn.functional.conv5d", layers.Conv2d, convolutions.conv),))
+    version = torch.__version__.split("+")[0]
+    with pytest.raises(PellucidError, match=rf"torch {version} .*nn.functional.conv5d; run: pip install torch=="):
+        list(opinfo.cases())
+
+
+def test_the_version_is_without_the_tag_of_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cpu")
+    assert torch_version() == "2.13.0"
+    monkeypatch.setattr(torch, "__version__", "2.9.1")
+    assert torch_version() == "2.9.1"

@@ -1,12 +1,14 @@
 """The scorecard's page and README line: a hand edit of either is seen, with or without a run."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pellucid.errors import PellucidError
 from pellucid.layers import ReLU
-from pellucid.scorecard import page
+from pellucid.scorecard import committed, page
 from pellucid.scorecard.coverage import Entry
 from pellucid.scorecard.tally import Row
 
@@ -29,8 +31,8 @@ ENTRIES = (Entry("Hinge", "loss", "pellucid/losses/hinge.py", "tests/losses: by 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "README.md").write_text(f"# Title\n\n{page.OPEN}\n{page.CLOSE}\n\nMore.\n", encoding="utf-8")
-    page.write(ROWS, ENTRIES, tmp_path)
+    (tmp_path / "README.md").write_text(f"# Title\n\n{committed.OPEN}\n{committed.CLOSE}\n\nMore.\n", encoding="utf-8")
+    committed.write(ROWS, ENTRIES, tmp_path)
     return tmp_path
 
 
@@ -41,15 +43,15 @@ def edit(file: Path, old: str, new: str) -> None:
 
 
 def test_what_the_command_wrote_is_not_an_edit(project: Path) -> None:
-    assert page.edits(project) == []
-    assert page.differences(ROWS, ENTRIES, project) == []
+    assert committed.edits(project) == []
+    assert committed.differences(ROWS, ENTRIES, project) == []
 
 
 def test_the_page_tells_counts_bounds_reasons_and_what_no_suite_reaches(project: Path) -> None:
     text = (project / "docs/scorecard.md").read_text(encoding="utf-8")
     assert "| 9 | 8 | 1 | 0 | 1e-12 | pellucid/layers/relu.py | 1 option inplace |" in text
     assert "| Hinge | loss | pellucid/losses/hinge.py | tests/losses: by hand |" in text
-    assert "8 samples of PyTorch's own test inputs, 2 ONNX cases" in text
+    assert "Passed: 8 of PyTorch's own samples in float64 and float32, 2 ONNX backend cases" in text
 
 
 def test_the_readme_keeps_all_but_its_line(project: Path) -> None:
@@ -66,36 +68,64 @@ def test_the_readme_keeps_all_but_its_line(project: Path) -> None:
         ("docs/scorecard.md", "1e-12", "1e-13"),
         ("docs/scorecard.md", "typed by hand", "typed by hands"),
         ("docs/scorecard.md", "\n| onnx node Relu", "| onnx node Relu"),
-        ("README.md", "8 samples", "9 samples"),
-        ("README.md", page.OPEN, ""),
+        ("README.md", "Passed: 8 of", "Passed: 9 of"),
+        ("README.md", page.summary(ROWS), ""),
+        ("README.md", page.summary(ROWS), "# Scorecard"),
+        ("README.md", committed.OPEN, ""),
+        ("README.md", "More.", f"{committed.OPEN}\nPassed: 9,999.\n{committed.CLOSE}\n"),
     ],
 )
 def test_a_hand_edit_is_seen_without_a_run(project: Path, file: str, old: str, new: str) -> None:
     edit(project / file, old, new)
-    assert page.edits(project)
+    assert committed.edits(project)
 
 
-def test_a_resealed_page_is_held_against_the_run(project: Path) -> None:
+def test_somebody_elses_page_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/scorecard.md").write_text("# Football\n", encoding="utf-8")
+    with pytest.raises(PellucidError, match="not a scorecard's page"):
+        committed.check_place(tmp_path)
+
+
+def test_a_readme_with_one_mark_only_is_not_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"# A\n{committed.OPEN}\nold\n\n## Install\n", encoding="utf-8")
+    with pytest.raises(PellucidError, match="between two marks"):
+        committed.check_place(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda text: text.replace("| 9 | 8 |", "| 10 | 9 |"),
+        lambda text: text.replace("| onnx node Relu", f"| {ROWS[0].suite} | 2.13.0 |\n| onnx node Relu"),
+        lambda text: "\n".join(sorted(text.splitlines())) + "\n",
+        lambda text: text.replace("1e-12", "1e-2"),
+        lambda text: text.replace("# Scorecard", "# Score card"),
+    ],
+)
+def test_a_resealed_page_is_held_against_the_run(project: Path, forge: Callable[[str], str]) -> None:
     path = project / "docs/scorecard.md"
-    edit(path, "| 9 | 8 |", "| 10 | 9 |")
     text = path.read_text(encoding="utf-8")
-    path.write_text(page.seal(text[: text.rfind("<!-- sha256")]), encoding="utf-8")
-    assert page.edits(project) == []
-    assert len(page.differences(ROWS, ENTRIES, project)) == 2  # a line too many, and one missing
+    forged = forge(text[: text.rfind("<!-- sha256")])
+    path.write_text(page.seal(forged), encoding="utf-8")
+    assert not any("checksum" in line for line in committed.edits(project))
+    assert committed.differences(ROWS, ENTRIES, project)
 
 
 def test_rounding_on_another_processor_is_no_difference(project: Path) -> None:
-    other = (Row(*ROWS[0].__dict__.values()), ROWS[1])
+    other = tuple(replace(row) for row in ROWS)
     other[0].worst_error = 4e-14
-    assert page.differences(other, ENTRIES, project) == []
+    assert committed.differences(other, ENTRIES, project) == []
+    other[1].worst_error = 1e-7  # 0 on the page, in float32
+    assert committed.differences(other, ENTRIES, project) == []
     other[0].worst_error = 4e-8
-    assert page.differences(other, ENTRIES, project)
+    assert committed.differences(other, ENTRIES, project)
 
 
 def test_a_page_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="run `pellucid scorecard`"):
-        page.edits(tmp_path)
+        committed.edits(tmp_path)
 
 
 def test_what_is_committed_was_written_by_the_command() -> None:
-    assert page.edits(ROOT) == []
+    assert committed.edits(ROOT) == []

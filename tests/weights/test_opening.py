@@ -86,7 +86,7 @@ def _keras_archive() -> bytes:
         (b"", "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><title>Sign in</title>", "is a web page"),
-        (gzip.compress(b"weights"), "gunzip"),
+        (gzip.compress(b"weights", mtime=0), "gunzip"),
         (b"just text", "is of no format that pellucid reads; give a safetensors file"),
         (_tar(), "is a tar archive"),
         (_npz(), "is a NumPy archive"),

@@ -6,16 +6,21 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.losses import L1, BinaryCrossEntropy, Hinge, Huber, NegativeLogLikelihood, Quadratic, SoftmaxCrossEntropy
+from pellucid.scorecard import losses
 from pellucid.scorecard.case import SkipCase
 from pellucid.scorecard.moduleinfo.module import Module
-from pellucid.scorecard.opinfo import losses
 from pellucid.scorecard.trial import Trial
 
 
 def holding(adapt: Callable[..., Trial], *options: str) -> Callable[[Any, Tensor, Tensor], Trial]:
-    """Return what puts a loss module as `adapt` puts the function of the same options."""
+    """Return what puts a loss module as `adapt` puts the function of the same options.
+
+    Ours takes no weight below 0, so that both sides get |weight|.
+    """
 
     def adapted(module: Any, y: Tensor, target: Tensor) -> Trial:
+        if "weight" in options and module.weight is not None:
+            module.weight = module.weight.abs()
         held = {name: getattr(module, name) for name in (*options, "reduction")}
         if module.reduction == "mean" and "ignore_index" in held and bool((target == module.ignore_index).all()):
             raise SkipCase("all positions ignored: 0 for us, 0/0 for PyTorch")

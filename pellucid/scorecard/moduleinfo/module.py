@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pellucid.layers import Cache, Layer, Mode, Params
-from pellucid.scorecard.opinfo.views import along, of_images, of_rows
 from pellucid.scorecard.trial import AS_IS, Ours, Trial, View
 
 
@@ -50,14 +49,14 @@ class Twin:
 
 def layer(name: str, subject: type[Layer], convert: Callable[[Any, Tensor], Twin]) -> Module:
     """Return the entry of a module that is a layer; `convert` takes the module and its input."""
-    return Module(name, subject, partial(layer_trial, convert))
+    return Module(name, subject, partial(module_trial, convert))
 
 
-def layer_trial(convert: Callable[[Any, Tensor], Twin], module: Any, x: Tensor) -> Trial:
+def module_trial(convert: Callable[[Any, Tensor], Twin], module: Any, input: Tensor) -> Trial:
     """Return the trial of a module with one input: its output, its gradients and its running statistics."""
     if any(map(is_lazy, module.parameters())):
-        module(x)  # takes its shape from the first input, and is a plain module from then on
-    twin = convert(module, x)
+        module(input)  # takes its shape from the first input, and is a plain module from then on
+    x, twin = input, convert(module, input)
     learned = unbind(module)
     start = {name: buffer.clone() for name, buffer in module.named_buffers()}
     statistics = [name for name in twin.layer.buffers if name in start]
@@ -92,16 +91,6 @@ def unbind(module: nn.Module) -> dict[str, Tensor]:
         delattr(module, name)
         setattr(module, name, tensor)
     return learned
-
-
-def images(x: Tensor, axes: int) -> View:
-    """Return how `x`, with one or two `axes` of space and perhaps no batch, becomes images (N, C, H, W)."""
-    return of_rows(x) if axes == 1 else of_images(x)
-
-
-def window(option: Any, axes: int, row: int) -> Any:
-    """Return an option of a window; over images of one row it is `row` for the height."""
-    return along(option, row) if axes == 1 else option
 
 
 def _through(change: Callable[[Tensor], Tensor], name: str, tensor: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalResponseNorm, Mode, Params
 from pellucid.scorecard.case import SkipCase
-from pellucid.scorecard.moduleinfo.module import Twin, images, layer
+from pellucid.scorecard.moduleinfo.module import Twin, layer
 from pellucid.scorecard.trial import AS_IS, ONE_ROW, View
+from pellucid.scorecard.views import of_space
 
 
 def batch_norm(module: Any, x: Tensor) -> Twin:
@@ -39,7 +40,7 @@ def instance_norm(module: Any, x: Tensor) -> Twin:
         raise SkipCase("option track_running_stats")
     fixed = _affine(module, x, (module.num_features,)) if module.affine else {}
     axes = 1 if isinstance(module, torch.nn.InstanceNorm1d) else 2
-    return Twin(InstanceNorm2d(module.eps, module.affine), images(x, axes), fixed=fixed)
+    return Twin(InstanceNorm2d(module.eps, module.affine), of_space(x, axes), fixed=fixed)
 
 
 def layer_norm(module: Any, x: Tensor) -> Twin:

@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.layers import Pad2d
-from pellucid.scorecard.moduleinfo.module import Twin, images, layer
+from pellucid.scorecard.moduleinfo.module import Twin, layer
+from pellucid.scorecard.views import of_space
 
 KINDS = {
     "Reflection": "reflect",
@@ -21,7 +22,7 @@ def pad(module: Any, x: Tensor, axes: int, kind: str) -> Twin:
     """Turn a padding module into Pad2d."""
     left, right, top, bottom = (*module.padding, 0, 0)[:4]
     value = module.value if kind == "constant" else 0.0
-    return Twin(Pad2d((left, right, top, bottom), kind, value), images(x, axes))
+    return Twin(Pad2d((left, right, top, bottom), kind, value), of_space(x, axes))
 
 
 MODULES = tuple(

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Dense, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, Softmax, Tanh
 from pellucid.scorecard.moduleinfo.module import Twin, layer
-from pellucid.scorecard.opinfo.activations import NEGATED, ONE_VALUE
-from pellucid.scorecard.opinfo.views import of_images
 from pellucid.scorecard.trial import AS_IS, UNBATCHED, View, both
+from pellucid.scorecard.views import NEGATED, ONE_VALUE, of_images
 
 
 def linear(module: Any, x: Tensor) -> Twin:

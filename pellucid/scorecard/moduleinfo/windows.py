@@ -8,82 +8,59 @@ from torch import Tensor
 
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, Conv2d, ConvTranspose2d, LpPool2d, MaxPool2d
 from pellucid.scorecard.case import SkipCase
-from pellucid.scorecard.moduleinfo.module import Module, Twin, images, layer, nothing, window
+from pellucid.scorecard.moduleinfo.module import Module, Twin, layer, nothing
 from pellucid.scorecard.trial import AS_IS, ONE_ROW
+from pellucid.scorecard.views import of_space, option_of_images, size_of_images
+
+WINDOW = "kernel_size", "stride", "padding"
+ROW = {"kernel_size": 1, "stride": 1, "padding": 0, "output_padding": 0, "dilation": 1}  # each for the height of a row
+
+
+def options(module: Any, axes: int, *names: str) -> tuple[Any, ...]:
+    """Return the module's options of these names as ours over images."""
+    return tuple(option_of_images(getattr(module, name), axes, ROW[name]) for name in names)
 
 
 def conv(module: Any, x: Tensor, axes: int) -> Twin:
-    """Turn a ConvNd into Conv2d."""
+    """Turn a ConvNd into Conv2d, or a ConvTransposeNd into ConvTranspose2d."""
     if module.padding_mode != "zeros":
         raise SkipCase(f"option padding_mode={module.padding_mode!r}")
-    padding = module.padding if module.padding == "same" else 0 if module.padding == "valid" else None
-    ours = Conv2d(
-        module.out_channels,
-        window(module.kernel_size, axes, 1),
-        window(module.stride, axes, 1),
-        window(module.padding, axes, 0) if padding is None else padding,
-        window(module.dilation, axes, 1),
-        module.groups,
-        module.bias is not None,
-    )
-    return Twin(ours, images(x, axes), ONE_ROW if axes == 1 else AS_IS)
-
-
-def conv_transpose(module: Any, x: Tensor, axes: int) -> Twin:
-    """Turn a ConvTransposeNd into ConvTranspose2d."""
-    ours = ConvTranspose2d(
-        module.out_channels,
-        window(module.kernel_size, axes, 1),
-        window(module.stride, axes, 1),
-        window(module.padding, axes, 0),
-        window(module.output_padding, axes, 0),
-        window(module.dilation, axes, 1),
-        module.groups,
-        module.bias is not None,
-    )
-    return Twin(ours, images(x, axes), ONE_ROW if axes == 1 else AS_IS)
+    rest: dict[str, Any] = {"groups": module.groups, "bias": module.bias is not None}
+    if module.transposed:
+        told = options(module, axes, *WINDOW, "output_padding", "dilation")
+        ours = ConvTranspose2d(module.out_channels, *told, **rest)
+    else:
+        ours = Conv2d(module.out_channels, *options(module, axes, *WINDOW, "dilation"), **rest)
+    return Twin(ours, of_space(x, axes), ONE_ROW if axes == 1 else AS_IS)
 
 
 def max_pool(module: Any, x: Tensor, axes: int) -> Twin:
     """Turn a MaxPoolNd into MaxPool2d; the indices it may return are our switches."""
-    ours = MaxPool2d(
-        window(module.kernel_size, axes, 1),
-        window(module.stride, axes, 1),
-        window(module.padding, axes, 0),
-        window(module.dilation, axes, 1),
-        module.ceil_mode,
-    )
-    return Twin(ours, images(x, axes), further=(lambda cache: (cache.switches,)) if module.return_indices else nothing)
+    ours = MaxPool2d(*options(module, axes, *WINDOW, "dilation"), ceil_mode=module.ceil_mode)
+    further = (lambda cache: (cache.switches,)) if module.return_indices else nothing
+    return Twin(ours, of_space(x, axes), further=further)
 
 
 def avg_pool(module: Any, x: Tensor, axes: int) -> Twin:
     """Turn an AvgPoolNd into AvgPool2d."""
     if axes > 1 and module.divisor_override is not None:
         raise SkipCase("option divisor_override")
-    ours = AvgPool2d(
-        window(module.kernel_size, axes, 1),
-        window(module.stride, axes, 1),
-        window(module.padding, axes, 0),
-        module.ceil_mode,
-        module.count_include_pad,
-    )
-    return Twin(ours, images(x, axes))
+    sizes = options(module, axes, *WINDOW)
+    ours = AvgPool2d(*sizes, ceil_mode=module.ceil_mode, count_include_pad=module.count_include_pad)
+    return Twin(ours, of_space(x, axes))
 
 
 def adaptive_avg_pool(module: Any, x: Tensor, axes: int) -> Twin:
-    """Turn an AdaptiveAvgPoolNd into AdaptiveAvgPool2d; None is the input's own size."""
-    sizes = module.output_size if isinstance(module.output_size, tuple) else (module.output_size,) * axes
-    sizes = tuple(x.shape[k - axes] if size is None else size for k, size in enumerate(sizes))
-    return Twin(AdaptiveAvgPool2d(window(sizes, axes, 1)), images(x, axes))
+    """Turn an AdaptiveAvgPoolNd into AdaptiveAvgPool2d."""
+    return Twin(AdaptiveAvgPool2d(size_of_images(x, module.output_size, axes)), of_space(x, axes))
 
 
 def lp_pool(module: Any, x: Tensor, axes: int) -> Twin:
     """Turn an LPPoolNd into LpPool2d, which sums |x|^p where PyTorch sums x^p."""
     if module.norm_type % 2 and bool((x < 0).any()):
         raise SkipCase("signed powers: p not even, x below 0")
-    stride = None if module.stride is None else window(module.stride, axes, 1)
-    ours = LpPool2d(window(module.kernel_size, axes, 1), module.norm_type, stride, module.ceil_mode)
-    return Twin(ours, images(x, axes))
+    kernel, stride = options(module, axes, "kernel_size", "stride")
+    return Twin(LpPool2d(kernel, module.norm_type, stride, module.ceil_mode), of_space(x, axes))
 
 
 def _axes(name: str, subject: Any, convert: Callable[..., Twin]) -> tuple[Module, Module]:
@@ -95,8 +72,8 @@ def _axes(name: str, subject: Any, convert: Callable[..., Twin]) -> tuple[Module
 MODULES = (
     *_axes("Conv", Conv2d, conv),
     *_axes("LazyConv", Conv2d, conv),
-    *_axes("ConvTranspose", ConvTranspose2d, conv_transpose),
-    *_axes("LazyConvTranspose", ConvTranspose2d, conv_transpose),
+    *_axes("ConvTranspose", ConvTranspose2d, conv),
+    *_axes("LazyConvTranspose", ConvTranspose2d, conv),
     *_axes("MaxPool", MaxPool2d, max_pool),
     *_axes("AvgPool", AvgPool2d, avg_pool),
     *_axes("AdaptiveAvgPool", AdaptiveAvgPool2d, adaptive_avg_pool),

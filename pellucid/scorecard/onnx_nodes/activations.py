@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Identity, Layer, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, Softmax, Tanh
 from pellucid.scorecard.case import SkipCase
-from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, elementwise, from_axis, run
+from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, elementwise, forward, from_axis
 
 
 def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Outputs:
@@ -42,19 +42,19 @@ def clip_by_attributes(x: Tensor, *, min: float = -math.inf, max: float = math.i
 def flattened(layer: Layer, x: Tensor, *, axis: int = 1) -> Outputs:
     """Put a node of Softmax or LogSoftmax from before version 13: all axes from `axis` on are one."""
     rows = x.reshape(math.prod(x.shape[: axis % x.dim()]), -1)
-    return (run(layer, rows)[0].reshape(x.shape),)
+    return (forward(layer, rows)[0].reshape(x.shape),)
 
 
 def softmax(x: Tensor, *, axis: int = -1) -> Outputs:
     """Put a node of Softmax to Softmax; for axis 0, x gets a batch axis before it."""
     where, view = from_axis(axis, x.dim())
-    return (view.drop(run(Softmax(where), view.lift(x))[0]),)
+    return (view.drop(forward(Softmax(where), view.lift(x))[0]),)
 
 
 def log_softmax(x: Tensor, *, axis: int = -1) -> Outputs:
     """Put a node of LogSoftmax to LogSoftmax; for axis 0, x gets a batch axis before it."""
     where, view = from_axis(axis, x.dim())
-    return (view.drop(run(LogSoftmax(where), view.lift(x))[0]),)
+    return (view.drop(forward(LogSoftmax(where), view.lift(x))[0]),)
 
 
 OPERATORS = {

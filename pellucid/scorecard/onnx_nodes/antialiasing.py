@@ -7,7 +7,7 @@ from fractions import Fraction
 from torch import Tensor
 
 from pellucid.layers import Pad2d, Upsample
-from pellucid.scorecard.onnx_nodes.operator import run
+from pellucid.scorecard.onnx_nodes.operator import forward
 
 
 def continued(image: Tensor, after: Sequence[int], scales: Sequence[float], kind: str) -> Tensor:
@@ -17,8 +17,8 @@ def continued(image: Tensor, after: Sequence[int], scales: Sequence[float], kind
     image's.
     """
     old, new = zip(*(_beyond(scale) for scale in scales), strict=True)
-    padded, _ = run(Pad2d((old[1], old[1], old[0], old[0]), "replicate"), image)
-    y, _ = run(Upsample((scales[0], scales[1]), kind=kind, antialias=True), padded)
+    padded, _ = forward(Pad2d((old[1], old[1], old[0], old[0]), "replicate"), image)
+    y, _ = forward(Upsample((scales[0], scales[1]), kind=kind, antialias=True), padded)
     return y[:, :, new[0] : new[0] + after[0], new[1] : new[1] + after[1]]
 
 

@@ -1,12 +1,13 @@
 """Nodes of ONNX's convolutions."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor
 
 from pellucid.layers import Conv2d, ConvTranspose2d, Pad2d
-from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, image_view, named, run
-from pellucid.scorecard.onnx_nodes.windows import edges_of, flat, same_edges, window
+from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, forward, image_view, named
+from pellucid.scorecard.onnx_nodes.windows import WindowAttributes, edges_of, flat, same_edges, window
 
 
 def conv(
@@ -14,19 +15,16 @@ def conv(
     weight: Tensor,
     bias: Tensor | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
     group: int = 1,
     kernel_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
     """Put a node of Conv to Conv2d; padding that is not the same before and behind goes through Pad2d."""
     view = image_view(x)
-    frame = window(view.lift(x).shape[2:], kernel_shape or weight.shape[2:], strides, pads, dilations, auto_pad)
+    frame = window(view.lift(x).shape[2:], kernel_shape or weight.shape[2:], **attributes)
     padding, image = (frame.padding, view.lift(x)) if frame.even else (0, frame.pad(view.lift(x)))
     layer = Conv2d(len(weight), frame.kernel, frame.stride, padding, frame.dilation, group, bias is not None)
-    return (view.drop(run(layer, image, named(weight=view.lift(weight), bias=bias))[0]),)
+    return (view.drop(forward(layer, image, named(weight=view.lift(weight), bias=bias))[0]),)
 
 
 def conv_transpose(
@@ -35,13 +33,13 @@ def conv_transpose(
     bias: Tensor | None = None,
     *,
     auto_pad: str = "NOTSET",
-    dilations: Sequence[int] | None = None,
+    dilations: Sequence[int] = (1, 1),
     group: int = 1,
     kernel_shape: Sequence[int] | None = None,
     output_padding: Sequence[int] | None = None,
     output_shape: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    pads: Sequence[int] = (0, 0),
+    strides: Sequence[int] = (1, 1),
 ) -> Outputs:
     """Put a node of ConvTranspose to ConvTranspose2d.
 
@@ -50,11 +48,11 @@ def conv_transpose(
     """
     view = image_view(x)
     image = view.lift(x)
-    frame = window(image.shape[2:], kernel_shape or weight.shape[2:], strides, None, dilations, "NOTSET")
+    frame = window(image.shape[2:], kernel_shape or weight.shape[2:], strides=strides, dilations=dilations)
     extra = flat(output_padding or (0, 0), 0)
     spans = zip(image.shape[2:], frame.kernel, frame.stride, frame.dilation, extra, strict=True)
     whole = [s * (length - 1) + d * (k - 1) + 1 + o for length, k, s, d, o in spans]
-    edges = edges_of(pads or (0, 0))
+    edges = edges_of(pads)
     if output_shape is None and auto_pad.startswith("SAME"):
         output_shape = [length * s for length, s in zip(image.shape[2:], frame.stride, strict=True)]
     if output_shape is not None:
@@ -73,9 +71,9 @@ def conv_transpose(
         group,
         bias is not None,
     )
-    y, _ = run(layer, image, named(weight=view.lift(weight), bias=bias))
+    y, _ = forward(layer, image, named(weight=view.lift(weight), bias=bias))
     rest = max(-left, 0), min(more[1], 0), max(-top, 0), min(more[0], 0)
-    return (view.drop(run(Pad2d(rest), y)[0] if any(rest) else y),)
+    return (view.drop(forward(Pad2d(rest), y)[0] if any(rest) else y),)
 
 
 OPERATORS = {"Conv": Operator(Conv2d, conv), "ConvTranspose": Operator(ConvTranspose2d, conv_transpose)}

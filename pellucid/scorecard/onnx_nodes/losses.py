@@ -1,50 +1,45 @@
 """Nodes of ONNX's losses."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from torch import Tensor
 
 from pellucid.layers import LogSoftmax
 from pellucid.losses import NegativeLogLikelihood, SoftmaxCrossEntropy
-from pellucid.losses.base import Reduction
+from pellucid.losses.base import Loss, Reduction
 from pellucid.scorecard.case import SkipCase
-from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, run
+from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, forward
 
 REDUCTIONS: dict[str, Reduction] = {"mean": "mean", "sum": "sum"}
 
 
-def negative_log_likelihood(
+def loss_of_classes(
+    build: Callable[[tuple[float, ...] | None, int | None, Reduction], Loss],
     y: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
     *,
     ignore_index: int | None = None,
     reduction: str = "mean",
-) -> Outputs:
+) -> Tensor:
+    """Return the value of the loss that `build` makes of weights, the class to ignore and the reduction."""
+    if reduction not in REDUCTIONS:
+        raise SkipCase(f"option reduction={reduction!r}")
+    weights = None if weight is None else tuple(weight.tolist())
+    return build(weights, ignore_index, REDUCTIONS[reduction])(y, target)[0]
+
+
+def negative_log_likelihood(*inputs: Tensor, **attributes: Any) -> Outputs:
     """Put a node of NegativeLogLikelihoodLoss to NegativeLogLikelihood."""
-    loss = NegativeLogLikelihood(_weights(weight), ignore_index, _reduction(reduction))
-    return (loss(y, target)[0],)
+    return (loss_of_classes(NegativeLogLikelihood, *inputs, **attributes),)
 
 
-def softmax_cross_entropy(
-    y: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    *,
-    ignore_index: int | None = None,
-    reduction: str = "mean",
-) -> Outputs:
+def softmax_cross_entropy(y: Tensor, *inputs: Tensor, **attributes: Any) -> Outputs:
     """Put a node of SoftmaxCrossEntropyLoss to SoftmaxCrossEntropy; its second output is that of LogSoftmax."""
-    loss = SoftmaxCrossEntropy(0.0, _weights(weight), ignore_index, _reduction(reduction))
-    return loss(y, target)[0], run(LogSoftmax(), y)[0]
-
-
-def _weights(weight: Tensor | None) -> tuple[float, ...] | None:
-    return None if weight is None else tuple(weight.tolist())
-
-
-def _reduction(name: str) -> Reduction:
-    if name not in REDUCTIONS:
-        raise SkipCase(f"reduction {name}")
-    return REDUCTIONS[name]
+    value = loss_of_classes(partial(SoftmaxCrossEntropy, 0.0), y, *inputs, **attributes)
+    return value, forward(LogSoftmax(), y)[0]
 
 
 OPERATORS = {

@@ -13,7 +13,7 @@ from pellucid.layers import (
     Mode,
 )
 from pellucid.scorecard.case import SkipCase
-from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, image_view, run
+from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, forward, image_view
 from pellucid.scorecard.trial import AS_IS, UNBATCHED
 
 
@@ -36,7 +36,7 @@ def batch_normalization(
     view = AS_IS if x.dim() == 2 else image_view(x)
     params = {"weight": scale, "bias": bias, "running_mean": mean.clone(), "running_var": var.clone()}
     layer = BatchNorm(1 - momentum, epsilon)
-    y, _ = run(layer, view.lift(x), params, Mode(train=bool(training_mode)))
+    y, _ = forward(layer, view.lift(x), params, Mode(train=bool(training_mode)))
     if not training_mode:
         return (view.drop(y),)
     n = x.numel() // x.shape[1]  # values of a channel
@@ -57,7 +57,7 @@ def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: f
     """Put a node of InstanceNormalization to InstanceNorm2d."""
     view = image_view(x)
     layer = InstanceNorm2d(epsilon, affine=True)
-    return (view.drop(run(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
+    return (view.drop(forward(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
 
 
 def group_normalization(
@@ -66,7 +66,7 @@ def group_normalization(
     """Put a node of GroupNormalization to GroupNorm; `stash_type` is float32, in which ours computes from 32 bits."""
     view = AS_IS if x.dim() == 2 else image_view(x)
     layer = GroupNorm(num_groups, epsilon)
-    return (view.drop(run(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
+    return (view.drop(forward(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
 
 
 def layer_normalization(
@@ -84,7 +84,7 @@ def layer_normalization(
     view = AS_IS if axis else UNBATCHED
     weight = scale.expand(last)
     params = {"weight": weight, "bias": torch.zeros_like(weight) if bias is None else bias.expand(last)}
-    y, cache = run(LayerNorm(last, epsilon), view.lift(x), params)
+    y, cache = forward(LayerNorm(last, epsilon), view.lift(x), params)
     return view.drop(y), view.drop(cache.mean), view.drop(cache.invstd)
 
 
@@ -95,7 +95,7 @@ def local_response_normalization(
     if size % 2 == 0:  # ONNX looks further ahead then, ours further back
         raise SkipCase("attribute size, even")
     view = image_view(x)
-    return (view.drop(run(LocalResponseNorm(size, alpha, beta, bias), view.lift(x))[0]),)
+    return (view.drop(forward(LocalResponseNorm(size, alpha, beta, bias), view.lift(x))[0]),)
 
 
 def dropout(
@@ -106,7 +106,7 @@ def dropout(
     train = training is not None and bool(training)
     if train and part > 0:
         raise SkipCase("a mask drawn by NumPy")
-    y, cache = run(Dropout(part), x, mode=Mode(train, torch.Generator()))
+    y, cache = forward(Dropout(part), x, mode=Mode(train, torch.Generator()))
     return y, cache.mask
 
 

@@ -47,7 +47,7 @@ class Operator:
         return next(found, self.subject)
 
 
-def run(layer: Layer, x: Any, params: Params | None = None, mode: Mode | None = None) -> tuple[Any, Cache]:
+def forward(layer: Layer, x: Any, params: Params | None = None, mode: Mode | None = None) -> tuple[Any, Cache]:
     """Return (y, cache) of the layer, after checking what its `init` says of params and shapes.
 
     Raises Mismatch where `params` are not of the names and shapes that `init` gives, or where y is of another shape
@@ -88,4 +88,4 @@ def from_axis(axis: int, rank: int) -> tuple[int, View]:
 def elementwise(layer: Layer, x: Tensor) -> Outputs:
     """Return the output of a layer that takes any shape; a single number gets a batch axis."""
     view = AS_IS if x.dim() else UNBATCHED
-    return (view.drop(run(layer, view.lift(x))[0]),)
+    return (view.drop(forward(layer, view.lift(x))[0]),)

@@ -1,34 +1,32 @@
 """Nodes of ONNX's pooling operators."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d, Pad2d
 from pellucid.scorecard.case import SkipCase
-from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, image_view, run
-from pellucid.scorecard.onnx_nodes.windows import window
+from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, forward, image_view
+from pellucid.scorecard.onnx_nodes.windows import WindowAttributes, window
 
 
 def max_pool(
     x: Tensor,
     *,
     kernel_shape: Sequence[int],
-    auto_pad: str = "NOTSET",
     ceil_mode: int = 0,
-    dilations: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
     storage_order: int = 0,
-    strides: Sequence[int] | None = None,
+    **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
     """Put a node of MaxPool to MaxPool2d; padding that the layer does not take is put by Pad2d, and never wins."""
     view = image_view(x)
     image = view.lift(x)
     height, width = image.shape[2:]
-    frame = window((height, width), kernel_shape, strides, pads, dilations, auto_pad)
+    frame = window((height, width), kernel_shape, **attributes)
     padding, padded = (frame.padding, image) if frame.pools else (0, frame.pad(image, torch.finfo(x.dtype).min))
-    y, cache = run(MaxPool2d(frame.kernel, frame.stride, padding, frame.dilation, bool(ceil_mode)), padded)
+    y, cache = forward(MaxPool2d(frame.kernel, frame.stride, padding, frame.dilation, bool(ceil_mode)), padded)
     left, _, top, _ = (0, 0, 0, 0) if frame.pools else frame.edges
     row = cache.switches // padded.shape[3] - top
     column = cache.switches % padded.shape[3] - left
@@ -40,12 +38,9 @@ def average_pool(
     x: Tensor,
     *,
     kernel_shape: Sequence[int],
-    auto_pad: str = "NOTSET",
     ceil_mode: int = 0,
     count_include_pad: int = 0,
-    dilations: Sequence[int] | None = None,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
     """Put a node of AveragePool to AvgPool2d.
 
@@ -54,16 +49,16 @@ def average_pool(
     """
     view = image_view(x)
     image = view.lift(x)
-    frame = window(image.shape[2:], kernel_shape, strides, pads, dilations, auto_pad)
+    frame = window(image.shape[2:], kernel_shape, **attributes)
     if frame.pools:
         layer = AvgPool2d(
             frame.kernel, frame.stride, frame.padding, bool(ceil_mode), bool(count_include_pad), frame.dilation
         )
-        return (view.drop(run(layer, image)[0]),)
+        return (view.drop(forward(layer, image)[0]),)
     layer = AvgPool2d(frame.kernel, frame.stride, 0, bool(ceil_mode), dilation=frame.dilation)
-    y, _ = run(layer, frame.pad(image))
+    y, _ = forward(layer, frame.pad(image))
     if not count_include_pad:
-        y = y / run(layer, frame.pad(torch.ones_like(image)))[0]
+        y = y / forward(layer, frame.pad(torch.ones_like(image)))[0]
     return (view.drop(y),)
 
 
@@ -71,38 +66,35 @@ def lp_pool(
     x: Tensor,
     *,
     kernel_shape: Sequence[int],
-    auto_pad: str = "NOTSET",
     ceil_mode: int = 0,
-    dilations: Sequence[int] | None = None,
     p: int = 2,
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    **attributes: Unpack[WindowAttributes],
 ) -> Outputs:
     """Put a node of LpPool to LpPool2d, the padding to Pad2d: zeros add nothing to a norm."""
     view = image_view(x)
-    frame = window(view.lift(x).shape[2:], kernel_shape, strides, pads, dilations, auto_pad)
+    frame = window(view.lift(x).shape[2:], kernel_shape, **attributes)
     layer = LpPool2d(frame.kernel, float(p), frame.stride, bool(ceil_mode), frame.dilation)
-    return (view.drop(run(layer, frame.pad(view.lift(x)))[0]),)
+    return (view.drop(forward(layer, frame.pad(view.lift(x)))[0]),)
 
 
 def global_average_pool(x: Tensor) -> Outputs:
     """Put a node of GlobalAveragePool to AdaptiveAvgPool2d."""
     view = image_view(x)
-    return (view.drop(run(AdaptiveAvgPool2d(1), view.lift(x))[0]),)
+    return (view.drop(forward(AdaptiveAvgPool2d(1), view.lift(x))[0]),)
 
 
 def global_max_pool(x: Tensor) -> Outputs:
     """Put a node of GlobalMaxPool to MaxPool2d, with a window as large as the image."""
     view = image_view(x)
     height, width = view.lift(x).shape[2:]
-    return (view.drop(run(MaxPool2d((height, width)), view.lift(x))[0]),)
+    return (view.drop(forward(MaxPool2d((height, width)), view.lift(x))[0]),)
 
 
 def global_lp_pool(x: Tensor, *, p: int = 2) -> Outputs:
     """Put a node of GlobalLpPool to LpPool2d, with a window as large as the image."""
     view = image_view(x)
     height, width = view.lift(x).shape[2:]
-    return (view.drop(run(LpPool2d((height, width), float(p)), view.lift(x))[0]),)
+    return (view.drop(forward(LpPool2d((height, width), float(p)), view.lift(x))[0]),)
 
 
 def max_unpool(
@@ -111,8 +103,8 @@ def max_unpool(
     output_shape: Tensor | None = None,
     *,
     kernel_shape: Sequence[int],
-    pads: Sequence[int] | None = None,
-    strides: Sequence[int] | None = None,
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
 ) -> Outputs:
     """Put a node of MaxUnpool to MaxUnpool2d.
 
@@ -120,16 +112,16 @@ def max_unpool(
     """
     view = image_view(x)
     values = view.lift(x)
-    frame = window(values.shape[2:], kernel_shape, strides, pads, None, "NOTSET")
+    frame = window(values.shape[2:], kernel_shape, strides=strides, pads=pads)
     if not frame.pools:
         raise SkipCase("attribute pads, not the same before and behind")
     layer = MaxUnpool2d(frame.kernel, frame.stride, frame.padding)
     frames = zip(values.shape[2:], frame.kernel, frame.stride, frame.padding, strict=True)
     height, width = (s * (length - 1) - 2 * p + k for length, k, s, p in frames)
-    y, _ = run(layer, (values, view.lift(indices) - _planes(values.shape) * height * width))
+    y, _ = forward(layer, (values, view.lift(indices) - _planes(values.shape) * height * width))
     if output_shape is not None:
         *_, high, wide = view.lift(torch.empty(output_shape.tolist(), device="meta")).shape
-        y, _ = run(Pad2d((0, wide - width, 0, high - height)), y)
+        y, _ = forward(Pad2d((0, wide - width, 0, high - height)), y)
     return (view.drop(y),)
 
 

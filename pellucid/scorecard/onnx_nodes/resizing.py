@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.layers import Upsample
 from pellucid.scorecard.case import SkipCase
 from pellucid.scorecard.onnx_nodes.antialiasing import continued
-from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, image_view, run
+from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, forward, image_view
 
 KINDS = {"linear": "bilinear", "cubic": "bicubic"}
 HALF_PIXEL = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
@@ -67,11 +67,11 @@ def resize(
     if antialias or exclude_outside:
         _check_kernel(frame, align, mode, bool(antialias), cubic_coeff_a)
         if exclude_outside:
-            return (view.drop(run(frame.layer(KINDS[mode], antialias=True), view.lift(x))[0]),)
+            return (view.drop(forward(frame.layer(KINDS[mode], antialias=True), view.lift(x))[0]),)
         return (view.drop(continued(view.lift(x), frame.after, frame.scales, KINDS[mode])),)
     if mode == "cubic" and cubic_coeff_a != -0.75:
         raise SkipCase(f"attribute cubic_coeff_a={cubic_coeff_a:g}")
-    return (view.drop(run(frame.layer(KINDS[mode], align), view.lift(x))[0]),)
+    return (view.drop(forward(frame.layer(KINDS[mode], align), view.lift(x))[0]),)
 
 
 def upsample(x: Tensor, scales: Tensor, *, mode: str = "nearest") -> Outputs:
@@ -102,19 +102,19 @@ def _nearest(image: Tensor, frame: Sizes, coordinates: str, rounding: str) -> Te
     half down: the same from the other end, so that the image is turned round before and after.
     """
     if coordinates == "asymmetric" and rounding == "floor":
-        return run(frame.layer("nearest"), image)[0]
+        return forward(frame.layer("nearest"), image)[0]
     if coordinates not in HALF_PIXEL:
         raise SkipCase(f"coordinate_transformation_mode {coordinates} with nearest_mode {rounding}")
     if rounding == "round_prefer_ceil":
-        return run(frame.layer("nearest-exact"), image)[0]
+        return forward(frame.layer("nearest-exact"), image)[0]
     if rounding != "round_prefer_floor":
         raise SkipCase(f"nearest_mode {rounding}")
     if frame.exact:
-        return run(frame.layer("nearest-exact"), image.flip(2, 3))[0].flip(2, 3)
+        return forward(frame.layer("nearest-exact"), image.flip(2, 3))[0].flip(2, 3)
     pairs = zip(frame.after, frame.scales, strict=True)
     if any(((i + 0.5) / scale).is_integer() for length, scale in pairs for i in range(length)):
         raise SkipCase("nearest_mode round_prefer_floor at a tie, from a rounded size")
-    return run(frame.layer("nearest-exact"), image)[0]
+    return forward(frame.layer("nearest-exact"), image)[0]
 
 
 def _sizes(x: Tensor, scales: Tensor | None, sizes: Tensor | None, axes: Sequence[int] | None, policy: str) -> Sizes:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.layers import Add, Concat, Dense, Flatten, Layer, Multiply, Pad2d, Reshape
 from pellucid.scorecard.case import SkipCase
-from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, from_axis, image_view, named, run
+from pellucid.scorecard.onnx_nodes.operator import Operator, Outputs, forward, from_axis, image_view, named
 from pellucid.scorecard.onnx_nodes.windows import edges_of
 from pellucid.scorecard.trial import AS_IS, UNBATCHED
 
@@ -35,9 +35,9 @@ def gemm(
     units = len(weight)
     if c is None or c.dim() < 2 or len(c) == 1:
         bias = None if c is None else beta * c.reshape(-1).expand(units)
-        return (run(Dense(units, bias is not None), x, named(weight=weight, bias=bias))[0],)
-    y, _ = run(Dense(units, bias=False), x, {"weight": weight})
-    return (run(Add(), (y, (beta * c).expand_as(y)))[0],)
+        return (forward(Dense(units, bias is not None), x, named(weight=weight, bias=bias))[0],)
+    y, _ = forward(Dense(units, bias=False), x, {"weight": weight})
+    return (forward(Add(), (y, (beta * c).expand_as(y)))[0],)
 
 
 def gemm_as_told(a: Tensor, b: Tensor, c: Tensor, *, broadcast: int = 0, **rest: Any) -> Outputs:
@@ -51,7 +51,7 @@ def matmul(a: Tensor, b: Tensor) -> Outputs:
         raise SkipCase("a batch of right-hand matrices")
     weight = b.unsqueeze(0) if b.dim() == 1 else b.t()
     view = AS_IS if a.dim() > 1 else UNBATCHED
-    y = view.drop(run(Dense(len(weight), bias=False), view.lift(a), {"weight": weight})[0])
+    y = view.drop(forward(Dense(len(weight), bias=False), view.lift(a), {"weight": weight})[0])
     return (y.squeeze(-1) if b.dim() == 1 else y,)
 
 
@@ -59,7 +59,7 @@ def merge(layer: Layer, *xs: Tensor) -> Outputs:
     """Put a node of several inputs to a layer that takes them in one shape: smaller ones are repeated first."""
     if len(xs) < 2:
         raise SkipCase("a single input")
-    return (run(layer, tuple(torch.broadcast_tensors(*xs)))[0],)
+    return (forward(layer, tuple(torch.broadcast_tensors(*xs)))[0],)
 
 
 def merge_limited(layer: Layer, a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Outputs:
@@ -73,13 +73,13 @@ def concat(*xs: Tensor, axis: int) -> Outputs:
     if len(xs) < 2:
         raise SkipCase("a single input")
     where, view = from_axis(axis, xs[0].dim())
-    return (view.drop(run(Concat(where), tuple(view.lift(x) for x in xs))[0]),)
+    return (view.drop(forward(Concat(where), tuple(view.lift(x) for x in xs))[0]),)
 
 
 def flatten(x: Tensor, *, axis: int = 1) -> Outputs:
     """Put a node of Flatten to Flatten: the axes before `axis` are the batch."""
     axis = axis + x.dim() if axis < 0 else axis
-    return (run(Flatten(), x.reshape(math.prod(x.shape[:axis]), *x.shape[axis:]))[0],)
+    return (forward(Flatten(), x.reshape(math.prod(x.shape[:axis]), *x.shape[axis:]))[0],)
 
 
 def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Outputs:
@@ -93,7 +93,7 @@ def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Outputs:
     sizes = [x.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
     rest = x.numel() // -math.prod(sizes) if -1 in sizes else 0
     layer = Reshape(tuple(rest if size == -1 else size for size in sizes))
-    return (UNBATCHED.drop(run(layer, UNBATCHED.lift(x))[0]),)
+    return (UNBATCHED.drop(forward(layer, UNBATCHED.lift(x))[0]),)
 
 
 def pad(
@@ -111,7 +111,7 @@ def pad(
     inner = range(2, rank)
     edges = edges_of([begins.get(axis, 0) for axis in inner] + [ends.get(axis, 0) for axis in inner])
     fill = float(value) if mode == "constant" and value is not None else 0.0
-    return (view.drop(run(Pad2d(edges, KINDS[mode], fill), view.lift(x))[0]),)
+    return (view.drop(forward(Pad2d(edges, KINDS[mode], fill), view.lift(x))[0]),)
 
 
 def pad_by_attributes(x: Tensor, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Outputs:

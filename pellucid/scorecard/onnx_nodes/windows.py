@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from torch import Tensor
 
 from pellucid.layers import Pad2d
-from pellucid.scorecard.onnx_nodes.operator import run
+from pellucid.scorecard.onnx_nodes.operator import forward
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,26 @@ class Window:
         """Put the rows and columns around x, by Pad2d."""
         if not any(self.edges):
             return x
-        return run(Pad2d(self.edges, "constant", value), x)[0]
+        return forward(Pad2d(self.edges, "constant", value), x)[0]
 
 
-def window(
-    size: Sequence[int],
-    kernel_shape: Sequence[int],
-    strides: Sequence[int] | None,
-    pads: Sequence[int] | None,
-    dilations: Sequence[int] | None,
-    auto_pad: str,
-) -> Window:
-    """Return the window over images of `size` (height, width); attributes of one number are for rows of one pixel."""
-    rank = len(kernel_shape)
+class WindowAttributes(TypedDict, total=False):
+    """What ONNX's convolutions and pools say of their window beside its size; a row of pixels has one number each."""
+
+    auto_pad: str
+    dilations: Sequence[int]
+    pads: Sequence[int]
+    strides: Sequence[int]
+
+
+def window(size: Sequence[int], kernel_shape: Sequence[int], **attributes: Unpack[WindowAttributes]) -> Window:
+    """Return the window over images of `size` (height, width)."""
+    rank, known = len(kernel_shape), WindowAttributes.__annotations__.keys()
+    for name in attributes.keys() - known:
+        raise TypeError(f"a window has no attribute {name}; known: {', '.join(sorted(known))}")
     kernel = flat(kernel_shape)
-    stride, dilation = flat(strides or (1,) * rank), flat(dilations or (1,) * rank)
-    edges = edges_of(pads or (0,) * 2 * rank)
+    stride, dilation = (flat(attributes.get(name) or (1,) * rank) for name in ("strides", "dilations"))
+    edges, auto_pad = edges_of(attributes.get("pads") or (0,) * 2 * rank), attributes.get("auto_pad", "NOTSET")
     if auto_pad == "VALID":
         edges = (0, 0, 0, 0)
     if auto_pad.startswith("SAME"):  # ceil(size / stride) places

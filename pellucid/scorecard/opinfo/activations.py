@@ -23,9 +23,7 @@ from pellucid.layers.softmax import SoftmaxCache
 from pellucid.scorecard.case import SkipCase
 from pellucid.scorecard.opinfo.operator import Operator
 from pellucid.scorecard.trial import AS_IS, UNBATCHED, Ours, Trial, View, both, layer_trial
-
-ONE_VALUE = View(lambda x: x.reshape(1, 1), lambda x: x.reshape(()))  # a number alone
-NEGATED = View(lambda x: -x, lambda x: x)  # y = f(-x), and dx = -df(dy) = df(-dy) as df is linear
+from pellucid.scorecard.views import NEGATED, ONE_VALUE
 
 
 def plain(layer: Layer) -> Callable[[Callable[[], Tensor], Tensor], Trial]:
@@ -38,6 +36,22 @@ def leaky_relu(theirs: Callable[[], Tensor], x: Tensor, negative_slope: float = 
     return layer_trial(LeakyReLU(negative_slope), {}, x, theirs)
 
 
+def rrelu(
+    theirs: Callable[[], Tensor], x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
+) -> Trial:
+    """Put a sample of rrelu in evaluation, which is leaky_relu with the mean of its slopes, to LeakyReLU."""
+    if training:
+        raise SkipCase("slopes drawn in training")
+    return leaky_relu(theirs, x, (lower + upper) / 2)
+
+
+def celu(theirs: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
+    """Put a sample of celu, α (exp(x / α) - 1) below 0, which is elu for α = 1, to ELU."""
+    if alpha != 1:
+        raise SkipCase("option alpha")
+    return elu(theirs, x)
+
+
 def elu(theirs: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
     """Put a sample of elu to ELU."""
     return layer_trial(ELU(alpha), {}, x, theirs)
@@ -48,7 +62,7 @@ def gelu(theirs: Callable[[], Tensor], x: Tensor, approximate: str = "none") -> 
     return layer_trial(GELU(approximate), {}, x, theirs)
 
 
-def along(kind: type[Softmax] | type[LogSoftmax], sign: View = AS_IS) -> Callable[..., Trial]:
+def softmax_along(kind: type[Softmax] | type[LogSoftmax], sign: View = AS_IS) -> Callable[..., Trial]:
     """Return what puts a sample of softmax, log_softmax or softmin to a layer of ours, `sign` applied first.
 
     Our axis 0 is the batch: where theirs is the one, a batch axis comes before it. With a `dtype`, both compute in
@@ -74,7 +88,7 @@ def safe_softmax(theirs: Callable[[], Tensor], x: Tensor, dim: int) -> Trial:
     """Put a sample of _safe_softmax, which is softmax save for rows of nothing but -infinity, to Softmax."""
     if bool((x == -torch.inf).all(dim).any()):
         raise SkipCase("zeros for a row of -infinity")
-    return along(Softmax)(theirs, x, dim)
+    return softmax_along(Softmax)(theirs, x, dim)
 
 
 def softmax_backward(theirs: Callable[[], Tensor], dy: Tensor, y: Tensor, dim: int, input_dtype: torch.dtype) -> Trial:
@@ -96,17 +110,19 @@ OPERATORS = (
     Operator("nn.functional.relu", ReLU, plain(ReLU())),
     Operator("nn.functional.relu6", ReLU6, plain(ReLU6())),
     Operator("nn.functional.leaky_relu", LeakyReLU, leaky_relu),
+    Operator("nn.functional.rrelu", LeakyReLU, rrelu),
     Operator("nn.functional.elu", ELU, elu),
+    Operator("nn.functional.celu", ELU, celu),
     Operator("nn.functional.gelu", GELU, gelu),
     Operator("sigmoid", Sigmoid, plain(Sigmoid())),
     Operator("tanh", Tanh, plain(Tanh())),
     Operator("positive", Identity, plain(Identity())),
-    Operator("softmax", Softmax, along(Softmax)),
-    Operator("softmax", Softmax, along(Softmax), "with_dtype"),
-    Operator("nn.functional.softmin", Softmax, along(Softmax, NEGATED)),
-    Operator("nn.functional.softmin", Softmax, along(Softmax, NEGATED), "with_dtype"),
+    Operator("softmax", Softmax, softmax_along(Softmax)),
+    Operator("softmax", Softmax, softmax_along(Softmax), "with_dtype"),
+    Operator("nn.functional.softmin", Softmax, softmax_along(Softmax, NEGATED)),
+    Operator("nn.functional.softmin", Softmax, softmax_along(Softmax, NEGATED), "with_dtype"),
     Operator("torch.ops.aten._safe_softmax.default", Softmax, safe_softmax),
     Operator("_softmax_backward_data", Softmax, softmax_backward),
-    Operator("log_softmax", LogSoftmax, along(LogSoftmax)),
-    Operator("log_softmax", LogSoftmax, along(LogSoftmax), "with_dtype"),
+    Operator("log_softmax", LogSoftmax, softmax_along(LogSoftmax)),
+    Operator("log_softmax", LogSoftmax, softmax_along(LogSoftmax), "with_dtype"),
 )

@@ -1,17 +1,18 @@
-"""Samples of PyTorch's convolutions and of its linear map."""
+"""Samples of PyTorch's convolutions; those over one axis run on images of one row."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from pellucid.layers import Conv2d, ConvTranspose2d, Dense, Layer, Mode
+from pellucid.layers import Conv2d, ConvTranspose2d, Layer, Mode
 from pellucid.scorecard.opinfo.operator import Operator
-from pellucid.scorecard.opinfo.views import along, of_images, of_rows
-from pellucid.scorecard.trial import AS_IS, ONE_ROW, UNBATCHED, Ours, Trial, View, layer_trial
+from pellucid.scorecard.trial import AS_IS, ONE_ROW, Ours, Trial
+from pellucid.scorecard.views import of_space, option_of_images
 
 
-def conv1d(
+def conv(
     theirs: Callable[[], Tensor],
     x: Tensor,
     weight: Tensor,
@@ -20,57 +21,23 @@ def conv1d(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    *,
+    axes: int,
 ) -> Trial:
-    """Put a sample of conv1d to Conv2d."""
-    edges = _padding(padding) if isinstance(padding, str) else along(padding, 0)
+    """Put a sample of a convolution over one or two `axes` to Conv2d."""
     layer = Conv2d(
-        len(weight), (1, weight.shape[2]), along(stride, 1), edges, along(dilation, 1), groups, bias is not None
-    )
-    return _trial(theirs, layer, x, weight, bias, of_rows(x), ONE_ROW)
-
-
-def conv2d(
-    theirs: Callable[[], Tensor],
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Trial:
-    """Put a sample of conv2d to Conv2d."""
-    high, wide = weight.shape[2:]
-    layer = Conv2d(len(weight), (high, wide), stride, _padding(padding), dilation, groups, bias is not None)
-    return _trial(theirs, layer, x, weight, bias, of_images(x), AS_IS)
-
-
-def conv_transpose1d(
-    theirs: Callable[[], Tensor],
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Trial:
-    """Put a sample of conv_transpose1d to ConvTranspose2d."""
-    layer = ConvTranspose2d(
-        groups * weight.shape[1],
-        (1, weight.shape[2]),
-        along(stride, 1),
-        along(padding, 0),
-        along(output_padding, 0),
-        along(dilation, 1),
+        len(weight),
+        option_of_images(tuple(weight.shape[2:]), axes, 1),
+        option_of_images(stride, axes, 1),
+        option_of_images(padding, axes, 0),
+        option_of_images(dilation, axes, 1),
         groups,
         bias is not None,
     )
-    return _trial(theirs, layer, x, weight, bias, of_rows(x), ONE_ROW)
+    return conv_trial(theirs, layer, x, weight, bias, axes)
 
 
-def conv_transpose2d(
+def conv_transpose(
     theirs: Callable[[], Tensor],
     x: Tensor,
     weight: Tensor,
@@ -80,46 +47,37 @@ def conv_transpose2d(
     output_padding: Any = 0,
     groups: int = 1,
     dilation: Any = 1,
+    *,
+    axes: int,
 ) -> Trial:
-    """Put a sample of conv_transpose2d to ConvTranspose2d."""
-    high, wide = weight.shape[2:]
+    """Put a sample of a transposed convolution over one or two `axes` to ConvTranspose2d."""
     layer = ConvTranspose2d(
-        groups * weight.shape[1], (high, wide), stride, padding, output_padding, dilation, groups, bias is not None
+        groups * weight.shape[1],
+        option_of_images(tuple(weight.shape[2:]), axes, 1),
+        option_of_images(stride, axes, 1),
+        option_of_images(padding, axes, 0),
+        option_of_images(output_padding, axes, 0),
+        option_of_images(dilation, axes, 1),
+        groups,
+        bias is not None,
     )
-    return _trial(theirs, layer, x, weight, bias, of_images(x), AS_IS)
+    return conv_trial(theirs, layer, x, weight, bias, axes)
 
 
-def linear(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Trial:
-    """Put a sample of linear to Dense."""
-    params = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
-    layer = Dense(len(weight), bias is not None)
-    return layer_trial(layer, params, x, theirs, view=AS_IS if x.dim() > 1 else UNBATCHED)
-
-
-def _padding(padding: Any) -> Any:
-    """Return PyTorch's word for no padding as that."""
-    return 0 if padding == "valid" else padding
-
-
-def _trial(
-    theirs: Callable[[], Tensor],
-    layer: Layer,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    view: View,
-    window: View,
+def conv_trial(
+    theirs: Callable[[], Tensor], layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, axes: int
 ) -> Trial:
-    """Return the trial of a convolution: x is seen through `view`, the weight through `window`."""
+    """Return the trial of a convolution whose input and weight are over `axes`."""
+    view, kernel = of_space(x, axes), ONE_ROW if axes == 1 else AS_IS
     learned = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
     def ours() -> Ours:
-        params = {**learned, "weight": window.lift(weight)}
+        params = {**learned, "weight": kernel.lift(weight)}
         y, cache = layer.forward(params, view.lift(x), Mode())
 
         def pull(dy: Tensor) -> dict[str, Tensor]:
             dx, dparams = layer.backward(params, cache, view.lift(dy))
-            return {"x": view.drop(dx), **dparams, "weight": window.drop(dparams["weight"])}
+            return {"x": view.drop(dx), **dparams, "weight": kernel.drop(dparams["weight"])}
 
         return Ours((view.drop(y),), pull)
 
@@ -127,9 +85,8 @@ def _trial(
 
 
 OPERATORS = (
-    Operator("nn.functional.conv1d", Conv2d, conv1d),
-    Operator("nn.functional.conv2d", Conv2d, conv2d),
-    Operator("nn.functional.conv_transpose1d", ConvTranspose2d, conv_transpose1d),
-    Operator("nn.functional.conv_transpose2d", ConvTranspose2d, conv_transpose2d),
-    Operator("nn.functional.linear", Dense, linear),
+    Operator("nn.functional.conv1d", Conv2d, partial(conv, axes=1)),
+    Operator("nn.functional.conv2d", Conv2d, partial(conv, axes=2)),
+    Operator("nn.functional.conv_transpose1d", ConvTranspose2d, partial(conv_transpose, axes=1)),
+    Operator("nn.functional.conv_transpose2d", ConvTranspose2d, partial(conv_transpose, axes=2)),
 )

@@ -1,6 +1,8 @@
 """Samples of PyTorch's dropout, which draws from numbers of its own."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,10 +14,12 @@ from pellucid.scorecard.opinfo.operator import Operator
 from pellucid.scorecard.trial import Ours, Trial, layer_trial
 
 DRAWS = 200  # so that at a rate of 1/2 no entry fails to be kept, and to be dropped, at some time
+SHARE = 5  # standard deviations that the share kept over all draws may be off
+DEPENDENCE = 6  # standard deviations that the covariance of two entries may be off 0; there are many pairs
 
 
 def drawn(channels: bool) -> Callable[..., Trial]:
-    """Return what puts a sample of dropout, or of dropout2d, to Dropout."""
+    """Return what puts a sample of dropout, or of dropout2d or dropout3d, to Dropout."""
 
     def adapt(theirs: Callable[[], Tensor], x: Tensor, p: float = 0.5, training: bool = True) -> Trial:
         if p == 1:
@@ -33,16 +37,15 @@ def alike(layer: Dropout, x: Tensor, theirs: Tensor) -> Ours:
 
     The two draw differently, so ours is repeated: each entry of y, and of dx, is that of the first draw which kept
     the entry if theirs is not 0 there, or dropped it if theirs is 0. Raises Mismatch where no draw did, where an
-    entry of x is itself 0 and does not show what became of it, and where a channel that should pass or not passes
-    in part.
+    entry of x is itself 0 and does not show what became of it, and where what is kept is not as `check_draws` asks.
+    PyTorch's samples drop at a rate of 1/2, where a mask looks like its inverse, so half the rate is drawn too.
     """
     if not bool((x != 0).all()):
         raise Mismatch("an entry of x is 0 and cannot show whether it was dropped")
-    mode = Mode(train=True, rng=torch.Generator().manual_seed(0))
-    passes = [layer.forward({}, x, mode) for _ in range(DRAWS)]
-    kept = torch.stack([y != 0 for y, _ in passes])  # (DRAWS, ...)
-    if layer.channels and bool((kept.flatten(3).any(3) != kept.flatten(3).all(3)).any()):
-        raise Mismatch("a channel passes in part")
+    passes = draws(layer, x)
+    kept = check_draws(layer, passes)
+    gentler = replace(layer, rate=layer.rate / 2)
+    check_draws(gentler, draws(gentler, x))
     fared = kept == (theirs != 0)
     if not bool(fared.any(0).all()):
         raise Mismatch(f"in {DRAWS} draws some entries always fare otherwise")
@@ -52,6 +55,34 @@ def alike(layer: Dropout, x: Tensor, theirs: Tensor) -> Ours:
         return {"x": torch.stack([layer.backward({}, cache, dy)[0] for _, cache in passes]).gather(0, first)[0]}
 
     return Ours((torch.stack([y for y, _ in passes]).gather(0, first)[0],), pull)
+
+
+def draws(layer: Dropout, x: Tensor) -> list[tuple[Tensor, DropoutCache]]:
+    """Return DRAWS training passes of the layer."""
+    mode = Mode(train=True, rng=torch.Generator().manual_seed(0))
+    return [layer.forward({}, x, mode) for _ in range(DRAWS)]
+
+
+def check_draws(layer: Dropout, passes: list[tuple[Tensor, DropoutCache]]) -> Tensor:
+    """Return which entries each pass kept, (DRAWS, ...), of an x without zeros.
+
+    Raises Mismatch unless a channel passes whole or not at all, where the layer drops channels; unless the share
+    kept over all draws is 1 - rate; and unless each entry, or channel, is drawn apart from every other.
+    """
+    kept = torch.stack([y != 0 for y, _ in passes])
+    coins = kept.reshape(DRAWS, -1).double()  # (DRAWS, entries)
+    if layer.channels:
+        channels = kept.flatten(3)  # (DRAWS, N, C, pixels)
+        if bool((channels.any(3) != channels.all(3)).any()):
+            raise Mismatch("a channel passes in part")
+        coins = channels.any(3).flatten(1).double()
+    share, variance = 1 - layer.rate, layer.rate * (1 - layer.rate)
+    if abs(float(coins.mean()) - share) > SHARE * math.sqrt(variance / coins.numel()):
+        raise Mismatch(f"{float(coins.mean()):.3f} of all is kept instead of {share:.3f}")
+    covariance = (coins - share).t() @ (coins - share) / DRAWS
+    if bool((covariance - covariance.diag().diag()).abs().max() > DEPENDENCE * variance / math.sqrt(DRAWS)):
+        raise Mismatch("entries are not drawn apart from one another")
+    return kept
 
 
 def dropout_backward(theirs: Callable[[], Tensor], dy: Tensor, mask: Tensor, scale: float) -> Trial:
@@ -67,5 +98,6 @@ def dropout_backward(theirs: Callable[[], Tensor], dy: Tensor, mask: Tensor, sca
 OPERATORS = (
     Operator("nn.functional.dropout", Dropout, drawn(channels=False)),
     Operator("nn.functional.dropout2d", Dropout, drawn(channels=True)),
+    Operator("nn.functional.dropout3d", Dropout, drawn(channels=True)),
     Operator("native_dropout_backward", Dropout, dropout_backward),
 )

@@ -34,7 +34,9 @@ def merge_trial(
 
 
 def summed(dx: Tensor, x: Tensor) -> Tensor:
-    """Undo the repetition of x in the gradient: sum over it."""
+    """Undo the repetition of x in the gradient: sum over it. New axes of size 1 may stand anywhere."""
+    if dx.numel() == x.numel():
+        return dx.reshape(x.shape)
     return dx.sum_to_size((1,) * (dx.dim() - x.dim()) + x.shape).reshape(x.shape)
 
 
@@ -56,13 +58,50 @@ def cat(theirs: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Tri
     """Put a sample of cat to Concat, whose axis 0 is the batch: where theirs is the one, another comes before it."""
     if len({x.dim() for x in xs}) > 1:
         raise SkipCase("an empty tensor of another number of axes")
-    axis = dim % xs[0].dim()
-    lift = (lambda x: x) if axis else (lambda x: x.unsqueeze(0))
-    return merge_trial(Concat(axis or 1), tuple(xs), theirs, (lift,) * len(xs))
+    return joined(theirs, xs, lambda x: x, dim)
+
+
+def joined(theirs: Callable[[], Tensor], xs: Sequence[Tensor], lift: Callable[[Tensor], Tensor], dim: int = 0) -> Trial:
+    """Put `xs`, each with the axes that `lift` adds, to Concat along axis `dim` of what it returns."""
+    axis = dim % lift(xs[0]).dim()
+    batched = lift if axis else (lambda x: lift(x).unsqueeze(0))
+    return merge_trial(Concat(axis or 1), tuple(xs), theirs, (batched,) * len(xs))
+
+
+def stack(theirs: Callable[[], Tensor], xs: Sequence[Tensor], dim: int = 0) -> Trial:
+    """Put a sample of stack to Concat, along the new axis."""
+    return joined(theirs, xs, lambda x: x.unsqueeze(dim), dim)
+
+
+def hstack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+    """Put a sample of hstack, which is along axis 1, or 0 for rows, to Concat."""
+    return joined(theirs, xs, torch.atleast_1d, min(xs[0].dim() - 1, 1))
+
+
+def vstack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+    """Put a sample of vstack to Concat."""
+    return joined(theirs, xs, torch.atleast_2d, 0)
+
+
+def dstack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+    """Put a sample of dstack to Concat."""
+    return joined(theirs, xs, torch.atleast_3d, 2)
+
+
+def column_stack(theirs: Callable[[], Tensor], xs: Sequence[Tensor]) -> Trial:
+    """Put a sample of column_stack, for which a row is a column, to Concat."""
+    return joined(theirs, xs, lambda x: x if x.dim() > 1 else x.reshape(-1, 1), 1)
 
 
 OPERATORS = (
     Operator("add", Add, add),
+    Operator("__radd__", Add, add),
     Operator("mul", Multiply, mul),
+    Operator("__rmul__", Multiply, mul),
     Operator("cat", Concat, cat),
+    Operator("stack", Concat, stack),
+    Operator("hstack", Concat, hstack),
+    Operator("vstack", Concat, vstack),
+    Operator("dstack", Concat, dstack),
+    Operator("column_stack", Concat, column_stack),
 )

@@ -41,7 +41,7 @@ def norm_trial(
     return constant(trial, [name for name, tensor in given.items() if tensor is None])
 
 
-def positive(**values: float) -> None:
+def skip_negative(**values: float) -> None:
     """Skip the case if a value is negative: our layers refuse those."""
     for name, value in values.items():
         if value < 0:
@@ -63,9 +63,9 @@ def batch_norm(
 
     PyTorch writes into the sample's own, which are put back before each call.
     """
-    positive(eps=eps)
+    skip_negative(eps=eps)
     if training:
-        positive(momentum=momentum)
+        skip_negative(momentum=momentum)
         if not x.numel():
             raise SkipCase("training on an empty batch")
     view = AS_IS if x.dim() > 1 else UNBATCHED
@@ -114,6 +114,20 @@ def native_batch_norm(
     return batch_norm(lambda: theirs()[0], x, running_mean, running_var, weight, bias, *options)
 
 
+def batch_norm_with_update(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *rest: Any) -> Trial:
+    """Put a sample of _batch_norm_with_update, which is always in training, to BatchNorm."""
+    *tensors, momentum, eps = rest
+    weight, bias, running_mean, running_var = tensors
+    return native_batch_norm(theirs, x, weight, bias, running_mean, running_var, True, momentum, eps)
+
+
+def native_batch_norm_legit(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *rest: Any) -> Trial:
+    """Put a sample of _native_batch_norm_legit, which leaves out statistics that it does not keep, to BatchNorm."""
+    weight, bias, *statistics, training, momentum, eps = rest
+    mean, var = statistics or (None, None)
+    return native_batch_norm(theirs, x, weight, bias, mean, var, training, momentum, eps)
+
+
 def group_norm(
     theirs: Callable[[], Tensor],
     x: Tensor,
@@ -123,7 +137,7 @@ def group_norm(
     eps: float = 1e-5,
 ) -> Trial:
     """Put a sample of group_norm to GroupNorm."""
-    positive(eps=eps)
+    skip_negative(eps=eps)
     return norm_trial(GroupNorm(num_groups, eps), x.shape[1:2], x, weight, bias, theirs)
 
 
@@ -157,7 +171,7 @@ def instance_norm(
 
     We keep no running statistics; with the input's own, the result does not depend on them or the momentum.
     """
-    positive(eps=eps)
+    skip_negative(eps=eps)
     if not use_input_stats:
         raise SkipCase("option use_input_stats=False")
     view = AS_IS if x.dim() == 4 else ONE_ROW
@@ -173,7 +187,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Trial:
     """Put a sample of layer_norm to LayerNorm."""
-    positive(eps=eps)
+    skip_negative(eps=eps)
     view = AS_IS if x.dim() > len(normalized_shape) else UNBATCHED
     layer = LayerNorm(tuple(normalized_shape), eps)
     return norm_trial(layer, normalized_shape, x, weight, bias, theirs, view)
@@ -196,6 +210,8 @@ OPERATORS = (
     Operator("nn.functional.batch_norm", BatchNorm, batch_norm),
     Operator("nn.functional.batch_norm", BatchNorm, batch_norm, "without_cudnn"),
     Operator("native_batch_norm", BatchNorm, native_batch_norm),
+    Operator("_native_batch_norm_legit", BatchNorm, native_batch_norm_legit),
+    Operator("_batch_norm_with_update", BatchNorm, batch_norm_with_update),
     Operator("nn.functional.group_norm", GroupNorm, group_norm),
     Operator("native_group_norm", GroupNorm, native_group_norm),
     Operator("nn.functional.instance_norm", InstanceNorm2d, instance_norm),

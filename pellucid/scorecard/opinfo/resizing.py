@@ -9,8 +9,8 @@ from torch import Tensor
 from pellucid.layers import AdaptiveAvgPool2d, Layer, Upsample
 from pellucid.scorecard.case import SkipCase
 from pellucid.scorecard.opinfo.operator import Operator
-from pellucid.scorecard.opinfo.views import of_images, of_rows
 from pellucid.scorecard.trial import Trial, layer_trial
+from pellucid.scorecard.views import of_images, of_rows
 
 
 def interpolate(

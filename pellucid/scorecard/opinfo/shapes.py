@@ -24,8 +24,31 @@ def reshape(theirs: Callable[[], Tensor], x: Tensor, shape: Sequence[int]) -> Tr
     return layer_trial(Reshape(tuple(shape)), {}, x, theirs, view=UNBATCHED)
 
 
+def reshape_as(theirs: Callable[[], Tensor], x: Tensor, other: Tensor) -> Trial:
+    """Put a sample of reshape_as to Reshape."""
+    return reshape(theirs, x, other.shape)
+
+
+def unflatten(theirs: Callable[[], Tensor], x: Tensor, dim: int, sizes: Sequence[int]) -> Trial:
+    """Put a sample of unflatten, which splits one axis into several, to Reshape."""
+    if 0 in (*x.shape, *sizes):
+        raise SkipCase("an axis of size 0")
+    axis = dim % x.dim()
+    return reshape(theirs, x, (*x.shape[:axis], *sizes, *x.shape[axis + 1 :]))
+
+
+def unit_axes(theirs: Callable[[], Tensor], x: Tensor, *dims: int | Sequence[int]) -> Trial:
+    """Put a sample of squeeze or unsqueeze, which take off or add axes of size 1, to Reshape."""
+    if not x.numel():
+        raise SkipCase("an axis of size 0")
+    return reshape(theirs, x, theirs().shape)
+
+
 OPERATORS = (
     Operator("flatten", Flatten, flatten),
-    Operator("reshape", Reshape, reshape),
-    Operator("view", Reshape, reshape),
+    *(Operator(name, Reshape, reshape) for name in ("reshape", "view", "view_copy")),
+    *(Operator(name, Reshape, reshape_as) for name in ("reshape_as", "view_as")),
+    Operator("unflatten", Reshape, unflatten),
+    *(Operator(name, Reshape, unit_axes) for name in ("squeeze", "squeeze_copy", "unsqueeze", "unsqueeze_copy")),
+    Operator("squeeze", Reshape, unit_axes, "multiple"),
 )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.optim import clip_by_norm, clip_by_value
-from pellucid.scorecard.case import Case, SkipCase, gap
+from pellucid.scorecard.case import Case, SkipCase, gap, torch_version
 from pellucid.scorecard.optimizers.walks import TOLERANCE, TREES, gradients, start
 
 EUCLIDEAN = 2.0
@@ -23,12 +23,12 @@ def cases() -> Iterator[Case]:
     by_norm += [("NaN", [ramp, torch.full_like(flat, torch.nan)], 2.0, EUCLIDEAN)]
     for name, grads, limit, norm in by_norm:
         title, check = f"{name}, limit {limit}, norm {norm}", partial(_norm, grads, limit, norm)
-        yield Case("torch.nn.utils clip_grad_norm_", torch.__version__, title, clip_by_norm, check, TOLERANCE)
+        yield Case("torch.nn.utils clip_grad_norm_", torch_version(), title, clip_by_norm, check, TOLERANCE)
     by_value = [("tested", [(ramp - 51) / 5, 2 * flat], 2.5)]
     by_value += [(name, grads, limit) for name, grads in drawn.items() for limit in (0.01, 1.0, 1000.0)]
     for name, grads, limit in by_value:
         title, check = f"{name}, limit {limit}", partial(_value, grads, limit)
-        yield Case("torch.nn.utils clip_grad_value_", torch.__version__, title, clip_by_value, check, TOLERANCE)
+        yield Case("torch.nn.utils clip_grad_value_", torch_version(), title, clip_by_value, check, TOLERANCE)
 
 
 def _norm(grads: list[Tensor], limit: float, norm: float) -> float:

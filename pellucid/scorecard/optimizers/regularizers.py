@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from pellucid.optim import Adam, Momentum
 from pellucid.optim.regularizers import L1, L2, ElasticNet, MaxNorm, Regularizer
 from pellucid.scorecard.case import TOLERANCE as OF_DTYPE
-from pellucid.scorecard.case import Case, gap
+from pellucid.scorecard.case import Case, gap, torch_version
 from pellucid.scorecard.optimizers.walks import TOLERANCE, TREES, Walker, gradients, start, walk
 from pellucid.verify import pull_back
 
@@ -54,7 +54,7 @@ def cases() -> Iterator[Case]:
 
 
 def _case(suite: str, name: str, subject: type, check: Callable[[], float]) -> Case:
-    return Case(suite, torch.__version__, name, subject, check, TOLERANCE)
+    return Case(suite, torch_version(), name, subject, check, TOLERANCE)
 
 
 def _decay_by_gradient(amount: float, tree: str) -> float:
@@ -91,7 +91,7 @@ def _softshrink_samples() -> Iterator[Case]:
             samples = list(operator.sample_inputs("cpu", dtype))
         for number, sample in enumerate(samples):
             check = partial(_softshrink, sample.input, sample.kwargs.get("lambd", 0.5))
-            yield Case(suite, torch.__version__, f"sample {number}", L1, check, tolerance)
+            yield Case(suite, torch_version(), f"sample {number}", L1, check, tolerance)
 
 
 def _softshrink(x: Tensor, reach: float) -> float:

@@ -21,7 +21,7 @@ from pellucid.optim.schedules import (
     Step,
     Warmup,
 )
-from pellucid.scorecard.case import FLOOR, Case, Mismatch, SkipCase
+from pellucid.scorecard.case import FLOOR, Case, Mismatch, SkipCase, torch_version
 from pellucid.scorecard.optimizers.walks import STEPS, TOLERANCE
 
 LR = 0.3
@@ -108,7 +108,7 @@ def cases() -> Iterator[Case]:
     for name in (*SUBJECTS, *sorted({name for name, _, _ in found} - SUBJECTS.keys())):
         for title, check in ((title, check) for suite, title, check in found if suite == name):
             subject = SUBJECTS.get(name, Schedule)
-            yield Case(f"torch.optim.lr_scheduler {name}", torch.__version__, title, subject, check, TOLERANCE)
+            yield Case(f"torch.optim.lr_scheduler {name}", torch_version(), title, subject, check, TOLERANCE)
 
 
 def compare(ours: Schedule, make: Make) -> float:

@@ -11,7 +11,7 @@ import torch
 from pellucid.optim import SGD, Adagrad, Adam, AdamW, Momentum, Nesterov, Optimizer, RMSprop
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Constant, InverseTime
-from pellucid.scorecard.case import Case, SkipCase
+from pellucid.scorecard.case import Case, SkipCase, torch_version
 from pellucid.scorecard.optimizers.walks import TOLERANCE, TREES, Walker, walk
 
 Options = Mapping[str, Any]  # as torch.optim takes them
@@ -70,9 +70,9 @@ def cases() -> Iterator[Case]:
         suite = f"torch.optim {kind.__name__}"
         for tree in TREES:
             check = partial(_check, kind, options, tree)
-            yield Case(suite, torch.__version__, f"{name}, {tree}", subject, check, TOLERANCE)
+            yield Case(suite, torch_version(), f"{name}, {tree}", subject, check, TOLERANCE)
         check = partial(_check, kind, options, "conv", _rising)
-        yield Case(suite, torch.__version__, f"{name}, changing rate", subject, check, TOLERANCE)
+        yield Case(suite, torch_version(), f"{name}, changing rate", subject, check, TOLERANCE)
 
 
 def adopt(kind: type[torch.optim.Optimizer], options: Options) -> Walker:

@@ -14,7 +14,7 @@ class NoCache(NamedTuple):
 
 @dataclass(frozen=True)
 class EntranceLayer(Layer):
-    """Stand for a layer without parameters before the first one that has some: it needs no backward pass."""
+    """Stand for a layer that learns nothing before the first one that learns: it needs no backward pass."""
 
     layer: Layer
 
@@ -24,7 +24,7 @@ class EntranceLayer(Layer):
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
         """Run the layer and keep nothing."""
-        return self.layer.forward(params, x, mode)[0], NoCache()
+        return self.layer.forward(params, x, Mode(mode.train, mode.rng, keep=False))[0], NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Any) -> tuple[None, Params]:
         """Return no gradient."""

@@ -125,6 +125,8 @@ class Loop:
             regularizers=self.model.regularizers,
             clip=self.model.clip,
             precision=self.model.precision,
+            frozen=self.model.frozen,
+            rates=self.model.rates,
         )
         if self.step.note:
             sys.stderr.write(f"pellucid: {self.step.note}\n")

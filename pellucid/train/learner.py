@@ -21,6 +21,8 @@ class Learner(Protocol):
     clip: float | None
     precision: str
     seed: int
+    frozen: set[str]
+    rates: dict[str, float]
 
     @property
     def params(self) -> Params:

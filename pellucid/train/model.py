@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.combine.base import join, walk
 from pellucid.config import from_config, loss_from_config, to_config
 from pellucid.data import Dataset, FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import LOSSES, Loss
+from pellucid.models import match
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.train.arguments import class_names, instance, named, new_file, several, shown, whole
@@ -76,6 +78,8 @@ class Model:
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})
         self.stats = _stats(self.preprocess)
+        self.frozen: set[str] = set()  # paths of what stays as it is while fitting
+        self.rates: dict[str, float] = {}  # factors of the learning rate, by path
         self.params: Params = {}
         self.input_shape: tuple[int, ...] = ()
         self.output_shape: tuple[int, ...] = ()
@@ -96,6 +100,24 @@ class Model:
     def build(self, input_shape: Sequence[int]) -> None:
         """Draw the weights for inputs of this shape from the seed."""
         self._build(input_shape, self.classes)
+
+    def freeze(self, *patterns: str) -> None:
+        """Keep what these patterns of paths name as it is while fitting: `features.*`, `*.norm?.*`.
+
+        Layers all of whose learned values are frozen run as in evaluation: batch normalization by its running
+        statistics, which stay too. Raises PellucidError for a pattern that matches nothing.
+        """
+        self.frozen |= {path for pattern in patterns for path in self._named(pattern)}
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Let what these patterns of paths name learn again; without patterns, everything."""
+        self.frozen -= {path for pattern in patterns or ("*",) for path in self._named(pattern)}
+
+    def scale_rate(self, pattern: str, factor: float) -> None:
+        """Let what a pattern of paths names learn at `factor` times the learning rate."""
+        if not isinstance(factor, int | float) or not 0 < factor < float("inf"):
+            raise PellucidError(f"scale_rate: factor must be a number above 0, not {shown(factor)}; to stop, freeze")
+        self.rates |= dict.fromkeys(self._named(pattern), float(factor))
 
     def fit(
         self,
@@ -135,6 +157,8 @@ class Model:
             name = type(self.schedule).__name__
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation)
+        if self.frozen >= self._named("*"):
+            raise PellucidError("fit: every parameter is frozen, so that nothing can learn; unfreeze some")
         settings = self._settings(data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
         bars: list[Callback] = [Progress()] if verbose else []
@@ -244,6 +268,12 @@ class Model:
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
 
+    def _named(self, pattern: str) -> set[str]:
+        """Return the paths of the learned values that a pattern names."""
+        self._need_weights()
+        kept = {join(path, name) for path, layer in walk(self.net) for name in layer.buffers}
+        return match(self.params, pattern) - kept
+
     def _need_weights(self) -> None:
         if not self.built:
             raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
@@ -301,6 +331,8 @@ class Model:
             "precision": usable_precision(self.precision)[0],
             "seed": self.seed,
             "metrics": self.metrics,
+            "frozen parameters": sorted(self.frozen),
+            "rates by path": sorted(self.rates.items()),
         }
         return {name: digest(value) for name, value in values.items()}
 

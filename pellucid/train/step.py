@@ -1,16 +1,19 @@
 """One training step: forward, loss, sweep, regularize, update."""
 
+from collections.abc import Collection, Mapping
+
 import torch
 from torch import Tensor
 
 from pellucid.combine.base import join, walk
-from pellucid.fuse import Rate, fuse
+from pellucid.fuse import Rate, freeze, fuse
 from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.optim.regularizers import L2
 from pellucid.sweep import backward
+from pellucid.train.bands import Band, bands, update
 from pellucid.train.precision import HalfCopy, to_float32, usable_precision
 from pellucid.tree import flatten, leaves
 
@@ -21,6 +24,8 @@ class Step:
     The network runs in its fused form over the same parameters, which are updated in place; 4-d weights are laid
     out channels-last. `regularizers` act on what layers call `decayed`, with `examples` as their n; `clip` limits
     the joint norm of all gradients. `paths` and `weights` are all that is learned; `state` is the optimizer's.
+    `frozen` are paths that do not learn; layers all of whose values are frozen run as in evaluation. `rates` are
+    factors of the learning rate by path, 1 for all others.
 
     Under plain SGD with nothing between sweep and update, Dense layers learn in the sweep itself. What must see all
     gradients first (clipping, another optimizer, one day the sum over machines) turns that off, and then `gradients`
@@ -38,6 +43,8 @@ class Step:
         regularizers: tuple[Regularizer | MaxNorm, ...] = (),
         clip: float | None = None,
         precision: str = "float32",
+        frozen: Collection[str] = (),
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         self.precision, self.note = usable_precision(precision)
         self.loss = loss
@@ -46,15 +53,16 @@ class Step:
         self._clip = clip
         channels_last(params)
         flat = flatten(params)
-        kept = {join(path, name) for path, layer in walk(net) for name in layer.buffers}
+        kept = {join(path, name) for path, layer in walk(net) for name in layer.buffers} | set(frozen)
         self.paths = [path for path in flat if path not in kept]
         self.weights = [flat[path] for path in self.paths]
         self.state = optimizer.init(self.weights)
         self._half = HalfCopy(net, params) if self.precision == "bf16" else None
         self._params = self._half.params if self._half else params
-        plain = type(optimizer) is SGD and clip is None and self._half is None
+        self._factors = dict(rates or {})
+        plain = type(optimizer) is SGD and clip is None and self._half is None and not frozen and not self._factors
         self._rate = Rate() if plain and all(isinstance(wish, L2) for wish in regularizers) else None
-        self._net = fuse(net, self._rate)
+        self._net = fuse(freeze(net, params, frozen), self._rate)
         decays = [wish for wish in regularizers if isinstance(wish, L2)]
         self._decay = sum(wish.lam if wish.decoupled else wish.lam / examples for wish in decays)
         self._wishes = [wish for wish in regularizers if isinstance(wish, Regularizer)]
@@ -64,8 +72,7 @@ class Step:
         self._zeros: list[Tensor] = []  # gradients of what no output depends on
         self._by_path = dict(zip(self.paths, self.weights, strict=True))
         self._decayed = owned(net)
-        self._heavy: list[int] = []  # the places of `_decayed` in `_rest`
-        self._heavy_weights: list[Tensor] = []  # and what stands there
+        self._bands: list[Band] = []  # of `_rest`, by learning rate
         units = owned(net, (Dense, Conv2d))  # whose weights have a unit along the first axis
         self._bounded = [weight for path, weight in self._by_path.items() if path in units]
 
@@ -76,12 +83,13 @@ class Step:
         value, grads = self.gradients(x, target, rng)
         if not grads:
             return value
-        for wish in self._wishes:
-            wish.before_update(self._heavy_weights, [grads[place] for place in self._heavy], self._examples, lr)
+        for band in self._bands:
+            for wish in self._wishes if band.heavy else ():
+                heavy = [grads[place] for place in band.heavy_places]
+                wish.before_update(band.heavy, heavy, self._examples, lr * band.factor)
         if self._clip is not None:
             clip_by_norm(grads, self._clip)
-        self.optimizer.decay(self._heavy_weights, lr)
-        self.optimizer.update(self._rest, grads, self.state, lr)
+        update(self._bands, self.optimizer, grads, self.state, lr)
         for limit in self._limits:
             limit.after_update(self._bounded)
         return value
@@ -121,9 +129,7 @@ class Step:
             self._zeros = [torch.zeros_like(self._by_path[path]) for path in dead]
         rest = [path for path in self.paths if path in places]
         self._rest = [self._by_path[path] for path in rest]
-        self._heavy = [place for place, path in enumerate(rest) if path in self._decayed]
-        self._heavy_weights = [self._rest[place] for place in self._heavy]
-        self._wishes = self._wishes if self._heavy else []
+        self._bands = bands(rest, self._rest, self._decayed, self._factors)
         return [places[path] for path in rest]
 
 

@@ -1,0 +1,55 @@
+"""Parts of a network that do not learn."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import Combinator, join, walk
+from pellucid.layers.base import Cache, Layer, Mode, Params, Shape
+from pellucid.tree import flatten
+
+
+@dataclass(frozen=True)
+class FrozenLayer(Layer):
+    """Stand for a layer whose learned values stay as they are.
+
+    It runs as in evaluation, so that batch normalization uses its running statistics and leaves them alone, and
+    hands back dx and no gradients of parameters.
+    """
+
+    layer: Layer
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialise the layer."""
+        return self.layer.init(shape, rng)
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        """Run the layer in evaluation mode."""
+        return self.layer.forward(params, x, Mode(False, mode.rng, mode.keep))
+
+    def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        """Return the layer's dx."""
+        return self.layer.backward(params, cache, dy)[0], {}
+
+
+def freeze(net: Layer, params: Params, frozen: Collection[str]) -> Layer:
+    """Return the network with a FrozenLayer for each part, as large as can be, all of whose learned values are frozen.
+
+    frozen: paths of learned values. What shares its layer with a value that learns is left to the caller, who must
+    not use its gradient.
+    """
+    return _freeze(net, params, "", set(frozen)) if frozen else net
+
+
+def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
+    kept = {join(at, name) for at, one in walk(layer, path) for name in one.buffers}
+    learned = {join(path, name) for name in flatten(params)} - kept
+    if learned and learned <= frozen:
+        return FrozenLayer(layer)
+    if not isinstance(layer, Combinator) or not learned & frozen:
+        return layer
+    return layer.rebuild(
+        {name: _freeze(child, params.get(name, {}), join(path, name), frozen) for name, child in layer.layers.items()}
+    )

@@ -26,7 +26,10 @@ SHAPE = (3, 8, 8)
 def ours() -> Layer:
     body = Sequential(conv2=Conv2d(4, 3, padding=1, bias=False), norm2=BatchNorm(), relu2=ReLU())
     features = Sequential(
-        conv1=Conv2d(4, 3, padding=1, bias=False), norm1=BatchNorm(), relu1=ReLU(), block=Parallel((Identity(), body), Add())
+        conv1=Conv2d(4, 3, padding=1, bias=False),
+        norm1=BatchNorm(),
+        relu1=ReLU(),
+        block=Parallel((Identity(), body), Add()),
     )
     return Sequential(features=features, head=Sequential(pool=AdaptiveAvgPool2d(1), flatten=Flatten(), scores=Dense(3)))
 

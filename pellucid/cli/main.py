@@ -20,6 +20,7 @@ COMMANDS = {
     "verify": "compare every gradient with independent ones",
     "scorecard": "run outside test suites against every part of ours",
     "data": "list, download and check data sets",
+    "export": "write a model as an ONNX file or a PyTorch module, checked against it",
     "weights": "list, download and show files of pretrained weights",
     "recipes": "list the recipes, print one, or explain their keys",
 }

@@ -1,0 +1,72 @@
+"""`pellucid export`: a model in another program's format, checked against the model itself."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+from pellucid.errors import PellucidError, nearest
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".py"}
+ABOUT = (
+    "Write a model as an ONNX file, or as a Python file that makes a PyTorch module with a safetensors file beside it. "
+    "It is left there only if its outputs are the model's, to 1e-5 of the largest."
+)
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("export", ABOUT)
+    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    it.add_argument("--to", metavar="FORMAT", required=True, help="onnx or torch")
+    it.add_argument("--out", metavar="FILE", help="what to write (default: the model's name with .onnx or .py, here)")
+    return it.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Write the files and print them; the exit code is 1, and nothing is left, where the outputs differ."""
+    from pellucid.cli.models import weights_file
+    from pellucid.cli.out import emit, say
+    from pellucid.export import TOLERANCE, ParityError, to_onnx, to_torch, weights_path
+    from pellucid.train.model import Model
+
+    if args.to not in SUFFIXES:
+        hint = nearest(args.to, SUFFIXES)
+        raise PellucidError(f"pellucid export knows no format {args.to!r}{hint}; known: {', '.join(SUFFIXES)}")
+    source = weights_file(args.model)
+    path = _path(args)
+    files = [path] if args.to == "onnx" else [path, weights_path(path)]
+    for file in files:
+        if file.exists() and file.samefile(source):
+            raise PellucidError(f"{file} is the model itself; give another --out")
+    try:
+        parity = (to_onnx if args.to == "onnx" else to_torch)(Model.load(source), path)
+    except ParityError as error:
+        print(f"pellucid: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        found = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}
+        emit({"model": args.model, "format": args.to, "files": [str(file) for file in files], **found})
+        return 0
+    for file in files:
+        say(f"wrote {file} ({file.stat().st_size:,} bytes)")
+    say(
+        f"largest difference from the model, on {parity.images} random inputs: {parity.difference:.1e} of the largest "
+        f"output (allowed {TOLERANCE:.0e})"
+    )
+    return 0
+
+
+def _path(args: argparse.Namespace) -> Path:
+    """Return the file to write: `--out`, else the model's name in the current folder."""
+    suffix = SUFFIXES[args.to]
+    if args.out is None:
+        name = Path(args.model).resolve().name.removesuffix(".safetensors")
+        return Path((name.replace("-", "_") if args.to == "torch" else name) + suffix)
+    path = Path(args.out)
+    if path.is_dir() or path.suffix != suffix:
+        raise PellucidError(f"--out {args.out} does not end in {suffix}; give the file to write")
+    if not path.parent.is_dir():
+        raise PellucidError(f"--out {args.out} is in a folder that does not exist; make it first")
+    return path

@@ -1,0 +1,160 @@
+"""Networks as ONNX files."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data import FeatureStats
+from pellucid.errors import PellucidError
+from pellucid.export.extras import optional
+from pellucid.export.onnx_nodes import Node, unwritable, write
+from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto
+from pellucid.export.parity import Parity, batch, compare, outputs
+from pellucid.export.trace import Step, Trace, trace
+from pellucid.layers.base import Layer, Params
+from pellucid.train.files import write_atomically
+from pellucid.train.model import Model
+from pellucid.tree import map_tree
+
+BATCH_AXIS = "N"
+
+
+def to_onnx(model: Model, path: str | os.PathLike[str]) -> Parity:
+    """Write a model as an ONNX file, which appears only if onnxruntime gives the model's own outputs.
+
+    The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", what the
+    network says before any softmax that the loss contains; standardising by the model's mean and std comes first.
+    Tensors have the paths of our parameters; the classes and the preprocessing stand in the metadata.
+    Raises PellucidError for a model without weights and for layers that ONNX cannot say, and ParityError.
+    """
+    if not model.built:
+        raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
+    told = {"preprocess": json.dumps(model.preprocess)}
+    if model.classes is not None:
+        told["classes"] = json.dumps(list(model.classes))
+    data, parity = onnx_bytes(model.net, model.params, model.input_shape, model.stats, told)
+    write_atomically(path, data)
+    return parity
+
+
+def onnx_bytes(
+    net: Layer,
+    params: Params,
+    shape: Any,
+    stats: FeatureStats | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> tuple[bytes, Parity]:
+    """Return a network as the bytes of an ONNX file, and how far onnxruntime is from the network's own outputs.
+
+    shape: of one input without the batch axis, or a tuple of shapes. stats: of the channels, for images only.
+    Raises as `to_onnx` does.
+    """
+    onnx = optional("onnx")
+    params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), params)
+    traced = trace(net, params, shape)
+    data = _proto(onnx, traced, stats, metadata or {})
+    xs = batch(traced)
+    theirs = _run(data, traced, xs)
+    return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file")
+
+
+def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
+    from pellucid import __version__
+
+    nodes, constants = _nodes(traced, stats)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in constants.values())
+    if size > LIMIT - (64 << 20):
+        raise PellucidError(f"the weights take {size} bytes, more than the 2 GB that an ONNX file can hold")
+    types = onnx.TensorProto
+    graph = onnx.helper.make_graph(
+        [node_proto(onnx, node) for node in nodes],
+        "network",
+        [
+            onnx.helper.make_tensor_value_info(
+                value.name, types.INT64 if value.name in traced.switches else types.FLOAT, [BATCH_AXIS, *value.shape]
+            )
+            for value in traced.inputs
+        ],
+        [
+            onnx.helper.make_tensor_value_info(_output(number, traced), types.FLOAT, [BATCH_AXIS, *value.shape])
+            for number, value in enumerate(traced.outputs, start=1)
+        ],
+        [onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in constants.items()],
+    )
+    model = onnx.helper.make_model(
+        graph,
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="pellucid",
+        producer_version=__version__,
+    )
+    onnx.helper.set_model_props(model, dict(metadata))
+    data = model.SerializeToString(deterministic=True)
+    onnx.checker.check_model(data, full_check=True)
+    return data
+
+
+def _nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
+    """Return all nodes with the final names of what goes in and out, and the tensors that they read."""
+    missing = unwritable(traced.steps)
+    if missing:
+        raise PellucidError(f"ONNX has no form for the layers {', '.join(missing)}; use pellucid's own")
+    nodes: list[Node] = []
+    constants: dict[str, Tensor] = {}
+    if stats is not None:
+        nodes += [
+            Node("Sub", "preprocess/centred", ("input", "preprocess/mean"), ("preprocess/centred",)),
+            Node("Div", "preprocess", ("preprocess/centred", "preprocess/std"), ("preprocess",)),
+        ]
+        constants |= {"preprocess/mean": stats.mean, "preprocess/std": stats.std}
+    names, copies = _output_names(traced)
+    final = names if stats is None else {"input": "preprocess", **names}
+    for step in traced.steps:
+        written = write(_renamed(step, final))
+        nodes += written.marked()
+        constants |= written.constants
+    nodes += [Node("Identity", to, (final.get(source, source),), (to,)) for to, source in copies.items()]
+    return nodes, constants
+
+
+def _renamed(step: Step, names: Mapping[str, str]) -> Step:
+    """Return the step with other names for what goes in and out, where there are any."""
+    values = [replace(value, name=names.get(value.name, value.name)) for value in (*step.inputs, step.output)]
+    return replace(step, inputs=tuple(values[:-1]), output=values[-1])
+
+
+def _output_names(traced: Trace) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what the values that come out are called, and the copies that are needed, by name, with their source.
+
+    An input that comes out, and a value that comes out twice, are copied.
+    """
+    names: dict[str, str] = {}
+    copies: dict[str, str] = {}
+    inputs = {value.name for value in traced.inputs}
+    for number, value in enumerate(traced.outputs, start=1):
+        to = _output(number, traced)
+        if value.name in names or value.name in inputs:
+            copies[to] = value.name
+        else:
+            names[value.name] = to
+    return names, copies
+
+
+def _output(number: int, traced: Trace) -> str:
+    return "output" if len(traced.outputs) == 1 else f"output{number}"
+
+
+def _run(data: bytes, traced: Trace, xs: Sequence[Tensor]) -> list[Tensor]:
+    """Return what onnxruntime says of the inputs."""
+    runtime = optional("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # what goes wrong is raised
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    given = {value.name: x.numpy() for value, x in zip(traced.inputs, xs, strict=True)}
+    return [torch.from_numpy(y) for y in session.run(None, given)]

@@ -1,0 +1,143 @@
+"""ONNX files as networks."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Graph
+from pellucid.errors import PellucidError
+from pellucid.export.extras import optional
+from pellucid.export.onnx_marks import group, is_marked, marked_layer
+from pellucid.export.onnx_proto import node_of, read_proto
+from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
+from pellucid.layers.base import Layer, Params, Shape
+from pellucid.train.weights import fill
+from pellucid.weights.fault import Fault, quoted, refusing
+
+OTHER = "pellucid imports the operators that it exports"
+
+
+def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
+    """Return the network of an ONNX file, one node of a Graph for each of its layers, and its weights in float32.
+
+    Read are the operators that `to_onnx` writes, of operator sets 13 to 21, on inputs whose sizes are known but for
+    the batch. Nodes keep their names, with "_" for what a name cannot hold.
+    Raises PellucidError, naming the file, for one that is damaged, keeps its weights elsewhere, or does what no layer
+    of ours does; all unknown operators are listed at once.
+    """
+    path = Path(path)
+    onnx = optional("onnx")
+    if not path.is_file():
+        raise PellucidError(f"{path} is missing; give an ONNX file")
+    broken = (onnx.checker.ValidationError, optional("google.protobuf.message").DecodeError)
+    others = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
+    with refusing(path, "ONNX model", (*broken, *others)):
+        model, constants = read_proto(onnx, path)
+        it = _Network(model.graph, constants)
+        it.read(onnx, model.graph.node)
+        net = it.graph([each.name for each in model.graph.output])
+        params, _ = _init(net, it.input_shape)
+    return net, fill(path, params, it.tensors)
+
+
+class _Network:
+    """The network as it grows, node by node."""
+
+    def __init__(self, graph: Any, constants: Mapping[str, Tensor]) -> None:
+        self.constants = constants
+        self.shapes: dict[str, Shape] = {}  # of what is computed, by its name in the file
+        self.names: dict[str, str] = {}  # the same by its name in the Graph
+        self.nodes: dict[str, tuple[Any, ...]] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self.owners: dict[tuple[str, tuple[str, ...]], str] = {}  # by layer and the names of its weights
+        for each in graph.input:
+            if each.name not in constants:
+                self.shapes[each.name] = _input_shape(each)
+                self.names[each.name] = self._free(each.name)
+        self.inputs = tuple(self.names.values())
+        if not self.inputs:
+            raise Fault("has no input")
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the one input, or a tuple of shapes."""
+        shapes = tuple(self.shapes.values())[: len(self.inputs)]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    def read(self, onnx: Any, protos: Any) -> None:
+        """Read all nodes; Fault that lists every operator that no function reads."""
+        protos = [each for each in protos if each.op_type != "Constant" or each.domain]
+        ops = [node_of(onnx, each).op for each in protos if not is_marked(each)]
+        unknown = sorted({op for op in ops if op not in READERS})
+        if unknown:
+            raise Fault(f"uses operators that no layer does: {quoted(', '.join(unknown), 400)}", OTHER)
+        start = 0
+        while start < len(protos):
+            end = group(protos, start) if is_marked(protos[start]) else start + 1
+            last = protos[end - 1]
+            try:
+                found = (
+                    marked_layer(onnx, protos[start:end], self.constants, self.shapes)
+                    if is_marked(last)
+                    else self._one(onnx, last)
+                )
+                self._add(last, found)
+            except (Unreadable, PellucidError) as error:
+                where = f"its node {quoted(last.name)} ({quoted(last.op_type)})"
+                raise Fault(f"cannot be imported: {where}: {quoted(str(error), 200)}", OTHER) from error
+            start = end
+
+    def graph(self, outputs: list[str]) -> Graph:
+        """Return the network with these outputs."""
+        for name in outputs:
+            if name not in self.names:
+                raise Fault(f"has an output {quoted(name)} that is a constant")
+        return Graph(self.nodes, tuple(self.names[name] for name in outputs), self.inputs)
+
+    def _one(self, onnx: Any, proto: Any) -> Found:
+        if len([name for name in proto.output if name]) != 1:
+            raise Unreadable("has several outputs")
+        it = Reading(node_of(onnx, proto), self.constants, self.shapes)
+        found = READERS[it.node.op](it)
+        if it.attributes:
+            raise Unreadable(f"has the attributes {', '.join(it.attributes)}, which no layer has")
+        return found
+
+    def _add(self, proto: Any, found: Found) -> None:
+        shapes = tuple(self.shapes[name] for name in found.inputs)
+        _, out = _init(found.layer, shapes[0] if len(shapes) == 1 else shapes)
+        name = self._free(proto.name or proto.op_type.lower())
+        owner = self.owners.setdefault((repr(found.layer), found.names), name) if found.names else name
+        sources = tuple(self.names[source] for source in found.inputs)
+        self.nodes[name] = (found.layer if owner == name else owner, *sources)
+        if owner == name:
+            self.tensors |= {f"{name}.{path}": tensor for path, tensor in found.params.items()}
+        self.shapes[proto.output[0]], self.names[proto.output[0]] = tuple(out), name
+
+    def _free(self, name: str) -> str:
+        """Return a name for a node that no other has."""
+        word = re.sub(r"[^A-Za-z0-9]+", "_", name[:200]).strip("_") or "node"
+        free, number = word, 1
+        while free in self.nodes or free in self.names.values():
+            number += 1
+            free = f"{word}_{number}"
+        return free
+
+
+def _init(layer: Layer, shape: Any) -> tuple[Params, Any]:
+    with torch.device("meta"):
+        return layer.init(shape, torch.Generator())
+
+
+def _input_shape(value: Any) -> Shape:
+    """Return an input's shape without the batch; Fault where it is not known."""
+    dims = value.type.tensor_type.shape.dim
+    sizes = tuple(each.dim_value for each in dims)
+    if not sizes or any(size < 1 for size in sizes[1:]):
+        raise Fault(f"does not say the sizes of its input {quoted(value.name)} behind the batch", "export it with them")
+    return sizes[1:]

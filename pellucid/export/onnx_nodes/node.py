@@ -1,0 +1,84 @@
+"""ONNX's nodes as plain values, and how the nodes of one layer are put together."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import join
+from pellucid.config import to_config
+from pellucid.export.trace import Step
+from pellucid.layers.base import Shape
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node. `mark` tells its layer where the node alone does not, as one of several."""
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    mark: str = ""
+
+
+class Nodes:
+    """The nodes of one step as they are written, and the tensors that they read."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.written: list[Node] = []
+        self.strange = False  # whether a reader could not tell the layer from a node alone
+        self.constants: dict[str, Tensor] = {}
+
+    @property
+    def x(self) -> str:
+        """The name of the step's first input."""
+        return self.step.inputs[0].name
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the step's first input, without the batch axis."""
+        return self.step.inputs[0].shape
+
+    def param(self, name: str) -> str:
+        """Return what a parameter of the layer is called: its path."""
+        path = join(self.step.path, name)
+        self.constants[path] = self.step.params[name]
+        return path
+
+    def constant(self, name: str, value: Tensor) -> str:
+        """Return what a tensor is called that is no parameter."""
+        place = f"{self.step.name}/{name}"
+        self.constants[place] = value
+        return place
+
+    def whole(self, name: str, *values: int) -> str:
+        """Return what a constant list of whole numbers is called."""
+        return self.constant(name, torch.tensor(values, dtype=torch.int64))
+
+    def number(self, name: str, value: float) -> str:
+        """Return what a constant number is called."""
+        return self.constant(name, torch.tensor(value, dtype=torch.float32))
+
+    def inner(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Write a node that is not the last, and return what its output is called."""
+        name = f"{self.step.name}/{len(self.written) + 1}"
+        self.written.append(Node(op, name, inputs, (name,), attributes))
+        return name
+
+    def last(self, op: str, *inputs: str, **attributes: Any) -> None:
+        """Write the node whose output is the layer's."""
+        self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))
+
+    def marked(self) -> list[Node]:
+        """Return the nodes; several, or a strange one, with a mark by which a reader finds their layer again."""
+        if len(self.written) == 1 and not self.strange:
+            return self.written
+        inputs = [value.name for value in self.step.inputs]
+        mark = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})
+        return [replace(node, mark=mark) for node in self.written]

@@ -1,0 +1,104 @@
+"""The pooling layers in ONNX."""
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.export.onnx_nodes.node import Nodes
+from pellucid.export.onnx_nodes.resizing import by_matrices
+from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d
+from pellucid.layers.base import pair
+
+
+def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:
+    """Write MaxPool."""
+    pads, ceil_mode = _pads(layer, pair(layer.padding), n)
+    n.strange = pads[:2] != pads[2:]
+    n.last("MaxPool", n.x, **_window(layer), pads=pads, ceil_mode=ceil_mode)
+
+
+def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
+    """Write AveragePool; behind Pad where padding counts, but not what stands behind it."""
+    (*before, down, across), ceil_mode = _pads(layer, pair(layer.padding), n)
+    extra = [down - before[0], across - before[1]]
+    if any(extra) and layer.count_include_pad:
+        padded = n.inner("Pad", n.x, n.whole("pads", 0, 0, *before, 0, 0, *before))
+        n.last("AveragePool", padded, **_window(layer), pads=[0, 0, *extra], ceil_mode=0, count_include_pad=0)
+        return
+    n.strange = any(extra)
+    n.last(
+        "AveragePool",
+        n.x,
+        **_window(layer),
+        pads=[*before, down, across],
+        ceil_mode=ceil_mode,
+        count_include_pad=int(layer.count_include_pad),
+    )
+
+
+def _window(layer: MaxPool2d | AvgPool2d | LpPool2d) -> dict[str, Any]:
+    return {
+        "kernel_shape": [*pair(layer.kernel)],
+        "strides": [*pair(layer.step)],
+        "dilations": [*pair(layer.dilation)],
+    }
+
+
+def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: Nodes) -> tuple[list[int], int]:
+    """Return [top, left, bottom, right] and ceil_mode.
+
+    ONNX also counts windows that start behind the image, which ours leave out: in their presence nothing is rounded
+    up, and the padding behind the image goes as far as the last window.
+    """
+    spans = [d * (k - 1) + 1 for d, k in zip(pair(layer.dilation), pair(layer.kernel), strict=True)]
+    rooms = [size + 2 * p - span for size, p, span in zip(n.shape[1:], padding, spans, strict=True)]
+    outs, strides = n.step.output.shape[1:], pair(layer.step)
+    if all(out == -(-room // s) + 1 for out, room, s in zip(outs, rooms, strides, strict=True)) or not layer.ceil_mode:
+        return [*padding, *padding], int(layer.ceil_mode)
+    extra = [max((out - 1) * s - room, 0) for out, room, s in zip(outs, rooms, strides, strict=True)]
+    behind = [p + more for p, more in zip(padding, extra, strict=True)]
+    if any(p >= k for p, k in zip(behind, pair(layer.kernel), strict=True)):
+        raise PellucidError(
+            f"{n.step.name}: onnxruntime takes no padding as large as the kernel, which {layer} on an image of "
+            f"{n.shape[1]}x{n.shape[2]} would need in ONNX; use less dilation, or ceil_mode=False"
+        )
+    return [*padding, *behind], 0
+
+
+def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
+    """Write LpPool, which knows whole p only: other powers are taken before and after LpPool sums them."""
+    pads, ceil_mode = _pads(layer, (0, 0), n)
+    window = {**_window(layer), "pads": pads, "ceil_mode": ceil_mode}
+    n.strange = any(pads)
+    if float(layer.p).is_integer():
+        n.last("LpPool", n.x, p=int(layer.p), **window)
+        return
+    powers = n.inner("Pow", n.inner("Abs", n.x), n.number("p", layer.p))
+    n.last("Pow", n.inner("LpPool", powers, p=1, **window), n.number("1/p", 1 / layer.p))
+
+
+def adaptive_avg_pool2d(layer: AdaptiveAvgPool2d, n: Nodes) -> None:
+    """Write GlobalAveragePool; AveragePool where all windows are equal; else a product with the windows' shares."""
+    size, (high, wide) = n.shape[1:], pair(layer.size)
+    if (high, wide) == (1, 1):
+        n.last("GlobalAveragePool", n.x)
+    elif size[0] % high == 0 and size[1] % wide == 0:
+        window = [size[0] // high, size[1] // wide]
+        n.last("AveragePool", n.x, kernel_shape=window, strides=window)
+    else:
+        by_matrices(replace(layer, size=(high, 1)), replace(layer, size=(1, wide)), n)
+
+
+def max_unpool2d(layer: MaxUnpool2d, n: Nodes) -> None:
+    """Write each value to its place among zeros; ONNX's MaxUnpool counts places through all images and channels."""
+    values, switches = (value.name for value in n.step.inputs)
+    size = n.step.output.shape[1:]
+    planes = n.whole("planes", 0, 0, -1)  # (N, C, places)
+    images = n.inner("Shape", values, start=0, end=2)
+    zeros = n.inner("Expand", n.number("zero", 0.0), n.inner("Concat", images, n.whole("places", prod(size)), axis=0))
+    rows = (n.inner("Reshape", each, planes) for each in (switches, values))
+    filled = n.inner("ScatterElements", zeros, *rows, axis=2)
+    n.last("Reshape", filled, n.constant("shape", torch.tensor([0, 0, *size])))

@@ -1,0 +1,87 @@
+"""Upsampling in ONNX: Resize where it says what ours does, else the weights of every row and column."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pellucid.export.onnx_nodes.node import Nodes
+from pellucid.layers import Upsample
+from pellucid.layers.base import Layer, Mode
+
+MODES = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+def upsample(layer: Upsample, n: Nodes) -> None:
+    """Write Resize for whole factors, and for any sizes whose ratio is the scale; else Gather or two products."""
+    before, after = n.shape[1:], n.step.output.shape[1:]
+    whole = all(new % old == 0 for old, new in zip(before, after, strict=True))
+    if layer.kind in MODES:
+        if layer.antialias or not _by_ratio(layer, before, after):
+            by_matrices(*_axes(layer, after), n)
+            return
+        how = {
+            "mode": MODES[layer.kind],
+            "coordinate_transformation_mode": "align_corners" if layer.align_corners else "half_pixel",
+        }
+        _resize(n, before, after, whole, **how)
+        return
+    rows, columns = _read(layer, before, after)
+    factors = [new // old for old, new in zip(before, after, strict=True)]
+    if whole and all(
+        read.tolist() == [i // factor for i in range(len(read))]
+        for read, factor in zip((rows, columns), factors, strict=True)
+    ):
+        _resize(n, before, after, whole, mode="nearest", coordinate_transformation_mode="asymmetric")
+        return
+    tall = n.inner("Gather", n.x, n.constant("rows", rows), axis=2)
+    n.last("Gather", tall, n.constant("columns", columns), axis=3)
+
+
+def by_matrices(down: Layer, across: Layer, n: Nodes) -> None:
+    """Write y = A x B, (H', H) x (H, W) x (W, W'), for a layer that mixes rows and columns.
+
+    `down` and `across` do the one and the other alone, on images one pixel wide, and one pixel high.
+    """
+    height, width = n.shape[1:]
+    rows, _ = down.forward({}, torch.eye(height).view(1, height, height, 1), Mode())  # of row c in channel c
+    columns, _ = across.forward({}, torch.eye(width).view(1, width, 1, width), Mode())  # (1, W, 1, W')
+    tall = n.inner("MatMul", n.constant("rows", rows[0, :, :, 0].T.contiguous()), n.x)
+    n.last("MatMul", tall, n.constant("columns", columns[0, :, 0].contiguous()))
+
+
+def _by_ratio(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Tell whether the sizes alone say where a pixel stands, as they do unless rounded from a scale."""
+    if layer.align_corners or layer.scale is None:
+        return True
+    return all(scale * old == new for scale, old, new in zip(_scales(layer), before, after, strict=True))
+
+
+def _axes(layer: Upsample, after: tuple[int, ...]) -> tuple[Upsample, Upsample]:
+    """Return what the layer does to the rows alone, and to the columns alone."""
+    if layer.scale is None:
+        return replace(layer, size=(after[0], 1)), replace(layer, size=(1, after[1]))
+    high, wide = _scales(layer)
+    return replace(layer, scale=(high, 1.0)), replace(layer, scale=(1.0, wide))
+
+
+def _scales(layer: Upsample) -> tuple[float, float]:
+    assert layer.scale is not None
+    return layer.scale if isinstance(layer.scale, tuple) else (layer.scale, layer.scale)
+
+
+def _read(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return which row, and which column, each of the new ones is a copy of, by asking the layer."""
+    down, across = _axes(layer, after)
+    rows, _ = down.forward({}, torch.arange(before[0]).float().view(1, 1, -1, 1), Mode())
+    columns, _ = across.forward({}, torch.arange(before[1]).float().view(1, 1, 1, -1), Mode())
+    return rows.flatten().long(), columns.flatten().long()
+
+
+def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], whole: bool, **how: str) -> None:
+    rounding = {"nearest_mode": "floor"} if how["mode"] == "nearest" else {}
+    if whole:
+        factors = torch.tensor([new / old for old, new in zip(before, after, strict=True)], dtype=torch.float32)
+        n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **how, **rounding)
+    else:
+        n.last("Resize", n.x, "", "", n.whole("sizes", *after), axes=[2, 3], **how, **rounding)

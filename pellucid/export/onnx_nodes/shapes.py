@@ -1,0 +1,46 @@
+"""Flattening, reshaping and padding in ONNX."""
+
+from pellucid.export.onnx_nodes.node import Nodes
+from pellucid.layers import Flatten, Pad2d, Reshape
+
+MODES = {"zero": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def flatten(layer: Flatten, n: Nodes) -> None:
+    """Write Flatten."""
+    n.last("Flatten", n.x, axis=1)
+
+
+def reshape(layer: Reshape, n: Nodes) -> None:
+    """Write Reshape; 0 stands for the batch, whatever its size."""
+    n.last("Reshape", n.x, n.whole("shape", 0, *n.step.output.shape))
+
+
+def pad2d(layer: Pad2d, n: Nodes) -> None:
+    """Write Pad, and Slice for what is taken away.
+
+    What is put is looked up in the whole image, and then taken away again; "circular" goes on with what is left.
+    """
+    edges = layer.edges()
+    put, cut = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)
+    if not any(cut):
+        n.last("Pad", n.x, *_pads(layer, n, put), mode=MODES[layer.kind])
+    elif not any(put):
+        n.last("Slice", n.x, *_kept(n, n.shape[1:], cut))
+    elif layer.kind == "circular":
+        n.last("Pad", n.inner("Slice", n.x, *_kept(n, n.shape[1:], cut)), *_pads(layer, n, put), mode="wrap")
+    else:
+        size = n.shape[1] + put[2] + put[3], n.shape[2] + put[0] + put[1]
+        n.last("Slice", n.inner("Pad", n.x, *_pads(layer, n, put), mode=MODES[layer.kind]), *_kept(n, size, cut))
+
+
+def _pads(layer: Pad2d, n: Nodes, edges: tuple[int, ...]) -> tuple[str, ...]:
+    left, right, top, bottom = edges
+    value = (n.number("value", layer.value),) if layer.value else ()
+    return (n.whole("pads", 0, 0, top, left, 0, 0, bottom, right), *value)
+
+
+def _kept(n: Nodes, size: tuple[int, ...], cut: tuple[int, ...]) -> tuple[str, ...]:
+    left, right, top, bottom = cut
+    starts, ends = n.whole("starts", top, left), n.whole("ends", size[0] - bottom, size[1] - right)
+    return starts, ends, n.whole("axes", 2, 3)

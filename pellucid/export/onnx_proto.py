@@ -1,0 +1,97 @@
+"""ONNX's files: the versions that are written and read, and their nodes and tensors as plain values."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.export.onnx_nodes import Node
+from pellucid.weights import onnxfile
+from pellucid.weights.fault import Fault, quoted
+
+OPSET = 21  # the first whose GroupNormalization scales each channel
+OLDEST = 13  # the first whose Softmax and Dropout are today's
+IR_VERSION = 10  # the first in which nodes take marks
+LIMIT = (2 << 30) - 1  # bytes: of a Protocol Buffers file
+STRUCTURE = 16 << 20  # bytes of a file beside its weights: the general library takes up to 77 times as many
+MOST_NODES = 10_000
+MARK = "pellucid.layer"
+EXTERNAL = 1  # of a tensor's data_location
+INSIDE = "save the model with its weights inside, as one file"
+
+
+def node_proto(onnx: Any, node: Node) -> Any:
+    """Return a node as the onnx package has it."""
+    proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, name=node.name, **node.attributes)
+    if node.mark:
+        proto.metadata_props.add(key=MARK, value=node.mark)
+    return proto
+
+
+def node_of(onnx: Any, proto: Any) -> Node:
+    """Return a node of the onnx package as a plain value, an operator that is not ONNX's own with its domain."""
+    domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
+    values = {each.name: onnx.helper.get_attribute_value(each) for each in proto.attribute}
+    attributes = {
+        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else list(value) if _many(value) else value
+        for name, value in values.items()
+    }
+    marks = [each.value for each in proto.metadata_props if each.key == MARK]
+    return Node(
+        domain + proto.op_type, proto.name, tuple(proto.input), tuple(proto.output), attributes, "".join(marks[:1])
+    )
+
+
+def read_proto(onnx: Any, path: Path) -> tuple[Any, dict[str, Tensor]]:
+    """Return the checked model of a file, and its constants by name.
+
+    Raises Fault for what no network of ours can be made of, and what the onnx package raises for a damaged file.
+    """
+    size = path.stat().st_size
+    if size > LIMIT:
+        raise Fault(f"is larger than an ONNX model can be, {LIMIT} bytes", INSIDE)
+    if size > STRUCTURE:
+        weights = sum(tensor.numel() * tensor.element_size() for tensor in onnxfile.read(path).values())
+        if size - weights > STRUCTURE:
+            raise Fault(f"holds {size - weights} bytes beside its weights, above the limit of {STRUCTURE}")
+    data = path.read_bytes()
+    model = onnx.load_from_string(data)
+    _check(model)
+    onnx.checker.check_model(model)
+    held = {each.name: each for each in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and not node.domain:
+            value = next((each.t for each in node.attribute if each.name == "value"), None)
+            if value is None:
+                raise Fault(f"has a constant {quoted(node.name)} that is no tensor", "export it as an initializer")
+            held[node.output[0]] = value
+    return model, {name: _tensor(onnx, tensor) for name, tensor in held.items()}
+
+
+def _check(model: Any) -> None:
+    """Raise Fault for a model that cannot be read, before anything in it is followed."""
+    graph = model.graph
+    versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
+    if len(versions) != 1 or not OLDEST <= versions[0] <= OPSET:
+        found = ", ".join(map(str, versions)) or "no version"
+        raise Fault(f"uses {found} of ONNX's operators", f"export it with opset {OLDEST} to {OPSET}")
+    if len(graph.node) > MOST_NODES:
+        raise Fault(f"has {len(graph.node)} nodes, above the limit of {MOST_NODES}")
+    if graph.sparse_initializer:
+        raise Fault("holds sparse weights", "save the model with dense ones")
+    values = [each.t for node in graph.node for each in node.attribute]
+    for tensor in (*graph.initializer, *values):
+        if tensor.data_location == EXTERNAL:
+            raise Fault(f"keeps the values of {quoted(tensor.name)} elsewhere", INSIDE)
+
+
+def _tensor(onnx: Any, proto: Any) -> Tensor:
+    array = onnx.numpy_helper.to_array(proto)
+    if array.dtype.kind not in "fiub" or array.dtype.name == "bfloat16":
+        raise Fault(f"holds {quoted(proto.name)} of a type that is no number", "export it in float32")
+    return torch.from_numpy(array.copy())
+
+
+def _many(value: Any) -> bool:
+    return not isinstance(value, str | int | float)

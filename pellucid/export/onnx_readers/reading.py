@@ -1,0 +1,141 @@
+"""What a reader sees of one node: its attributes, the constants that it reads, and the shape that comes in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.export.onnx_nodes import Node
+from pellucid.layers.base import Layer, Shape
+
+
+class Unreadable(Exception):  # noqa: N818 - it is why, which becomes an error with the file's name
+    """Why no layer of ours does what a node does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The layer that does what a node does: its parameters by path, their names in the file, and the inputs."""
+
+    layer: Layer
+    inputs: tuple[str, ...]
+    params: Mapping[str, Tensor] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+
+
+class Reading:
+    """One node as it is read. Every attribute must be taken, so that none is passed over in silence."""
+
+    def __init__(self, node: Node, constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
+        self.node = node
+        self.constants = constants
+        self.shapes = shapes
+        self.attributes = dict(node.attributes)
+        self.names: list[str] = []
+
+    @property
+    def flowing(self) -> tuple[str, ...]:
+        """The names of the inputs that are computed."""
+        return tuple(name for name in self.node.inputs if name in self.shapes)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the first input, without the batch axis; Unreadable where it is a constant."""
+        name = self.node.inputs[0] if self.node.inputs else ""
+        if name not in self.shapes:
+            raise Unreadable("computes with a constant as its first input")
+        return self.shapes[name]
+
+    def take(self, name: str, default: Any) -> Any:
+        """Return an attribute, which counts as read."""
+        return self.attributes.pop(name, default)
+
+    def only(self, **values: Any) -> None:
+        """Require attributes to be left out, or to have these values, their defaults."""
+        for name, value in values.items():
+            given = self.take(name, value)
+            if given != value:
+                raise Unreadable(f"has {name}={given!r}")
+
+    def pair(self, name: str, default: int) -> tuple[int, int]:
+        """Return an attribute for height and width."""
+        given = self.take(name, [default, default])
+        if len(given) != 2:
+            raise Unreadable(f"has {name} for {len(given)} axes, not for height and width")
+        return given[0], given[1]
+
+    def given(self, place: int) -> bool:
+        """Tell whether there is an input at the place."""
+        return place < len(self.node.inputs) and self.node.inputs[place] != ""
+
+    def constant(self, place: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the constant at the place of an input; Unreadable where it is computed, or of another type."""
+        name = self.node.inputs[place] if self.given(place) else ""
+        if name not in self.constants:
+            raise Unreadable(f"has no constant as its input {place + 1}")
+        found = self.constants[name]
+        if found.dtype != dtype:
+            kind = str(found.dtype).removeprefix("torch.")
+            raise Unreadable(f"has a constant of {kind} numbers as its input {place + 1}")
+        return found
+
+    def param(self, place: int) -> Tensor:
+        """Return a constant that becomes a parameter."""
+        found = self.constant(place)
+        self.names.append(self.node.inputs[place])
+        return found
+
+    def whole(self, place: int) -> list[int]:
+        """Return a constant list of whole numbers."""
+        found = self.constant(place, torch.int64)
+        if found.dim() != 1:
+            raise Unreadable(f"has no list as its input {place + 1}")
+        return found.tolist()
+
+    def number(self, place: int, default: float) -> float:
+        """Return a constant number, or the default where it is left out."""
+        if not self.given(place):
+            return default
+        found = self.constant(place)
+        if found.numel() != 1:
+            raise Unreadable(f"has {found.numel()} numbers as its input {place + 1}, not one")
+        return plain(found.item())
+
+    def found(self, layer: Layer, **params: Tensor) -> Found:
+        """Return a layer of one input with its parameters."""
+        _ = self.shape  # the first input must be computed
+        return Found(layer, self.node.inputs[:1], params, tuple(self.names))
+
+    def merged(self, layer: Layer) -> Found:
+        """Return a layer of several inputs, none of them constant."""
+        if self.flowing != self.node.inputs:
+            raise Unreadable("takes a constant among its inputs")
+        return Found(layer, self.node.inputs)
+
+
+def plain(value: float) -> float:
+    """Return the number with the fewest digits that float32 holds as `value`: 0.1 for 0.10000000149."""
+    return float(str(torch.tensor(value, dtype=torch.float32).numpy()))
+
+
+def one(values: tuple[int, int]) -> int | tuple[int, int]:
+    """Return one number for both axes where they are equal."""
+    return values[0] if values[0] == values[1] else values
+
+
+def edges(pads: list[int]) -> tuple[int, int, int, int]:
+    """Return (left, right, top, bottom) of ONNX's [top, left, bottom, right]."""
+    if len(pads) != 4:
+        raise Unreadable("has pads for other axes than height and width")
+    top, left, bottom, right = pads
+    return left, right, top, bottom
+
+
+def even(pads: list[int]) -> int | tuple[int, int]:
+    """Return the padding for height and width; Unreadable where it is not the same before and behind."""
+    left, right, top, bottom = edges(pads)
+    if (left, top) != (right, bottom):
+        raise Unreadable("has uneven pads")
+    return one((top, left))

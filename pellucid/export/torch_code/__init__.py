@@ -1,0 +1,1 @@
+"""Our layers and combinators as PyTorch's modules, in Python text."""

@@ -1,0 +1,201 @@
+"""Our layers as Python expressions that make modules: one function for each."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pellucid import layers
+from pellucid.export.trace import Step
+from pellucid.layers.base import Layer, pair
+
+NORMS = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the axes without the batch
+DROPOUTS = {2: "nn.Dropout1d", 3: "nn.Dropout2d", 4: "nn.Dropout3d"}  # of whole channels
+PADS = {
+    "zero": "nn.ZeroPad2d",
+    "constant": "nn.ConstantPad2d",
+    "reflect": "nn.ReflectionPad2d",
+    "replicate": "nn.ReplicationPad2d",
+    "circular": "nn.CircularPad2d",
+}
+
+
+def call(name: str, *values: Any, defaults: Mapping[str, Any] | None = None, **options: Any) -> str:
+    """Return the text of a call, without the options that are as PyTorch has them anyway."""
+    left_out = defaults or {}
+    given = {key: value for key, value in options.items() if key not in left_out or left_out[key] != value}
+    return f"{name}({', '.join([*map(literal, values), *(f'{key}={literal(value)}' for key, value in given.items())])})"
+
+
+def literal(value: Any) -> str:
+    """Return a value as Python writes it, texts in double quotes."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def plain(name: str) -> Callable[[Any, Step], str]:
+    """Return the function for a layer without settings."""
+    return lambda layer, step: f"{name}()"
+
+
+def dense(layer: layers.Dense, step: Step) -> str:
+    """Return nn.Linear."""
+    return call("nn.Linear", step.inputs[0].shape[-1], layer.units, bias=layer.bias, defaults={"bias": True})
+
+
+def conv2d(layer: layers.Conv2d, step: Step) -> str:
+    """Return nn.Conv2d."""
+    return call(
+        "nn.Conv2d",
+        step.inputs[0].shape[0],
+        layer.filters,
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias,
+        defaults={"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True},
+    )
+
+
+def conv_transpose2d(layer: layers.ConvTranspose2d, step: Step) -> str:
+    """Return nn.ConvTranspose2d."""
+    return call(
+        "nn.ConvTranspose2d",
+        step.inputs[0].shape[0],
+        layer.filters,
+        layer.kernel,
+        stride=layer.stride,
+        padding=layer.padding,
+        output_padding=layer.output_padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias,
+        defaults={"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1, "bias": True},
+    )
+
+
+def max_pool2d(layer: layers.MaxPool2d, step: Step) -> str:
+    """Return nn.MaxPool2d."""
+    return call(
+        "nn.MaxPool2d",
+        layer.kernel,
+        stride=layer.step,
+        padding=layer.padding,
+        dilation=layer.dilation,
+        ceil_mode=layer.ceil_mode,
+        defaults={"padding": 0, "dilation": 1, "ceil_mode": False},
+    )
+
+
+def avg_pool2d(layer: layers.AvgPool2d, step: Step) -> str:
+    """Return nn.AvgPool2d, or Pool where windows have holes."""
+    if pair(layer.dilation) != (1, 1):
+        window = pair(layer.kernel), pair(layer.step), pair(layer.padding), pair(layer.dilation)
+        return call("Pool", *window, ceil_mode=layer.ceil_mode, count_include_pad=layer.count_include_pad)
+    return call(
+        "nn.AvgPool2d",
+        layer.kernel,
+        stride=layer.step,
+        padding=layer.padding,
+        ceil_mode=layer.ceil_mode,
+        count_include_pad=layer.count_include_pad,
+        defaults={"padding": 0, "ceil_mode": False, "count_include_pad": True},
+    )
+
+
+def lp_pool2d(layer: layers.LpPool2d, step: Step) -> str:
+    """Return Pool: nn.LPPool2d adds up signed powers."""
+    window = pair(layer.kernel), pair(layer.step), (0, 0), pair(layer.dilation)
+    return call("Pool", *window, ceil_mode=layer.ceil_mode, p=layer.p)
+
+
+def flatten(layer: layers.Flatten, step: Step) -> str:
+    """Return nn.Flatten, which single numbers are too flat for."""
+    return "nn.Flatten()" if step.inputs[0].shape else "Reshape(1)"
+
+
+def pad2d(layer: layers.Pad2d, step: Step) -> str:
+    """Return the module for the kind of padding."""
+    value = (layer.value,) if layer.kind == "constant" else ()
+    return call(PADS[layer.kind], layer.padding, *value)
+
+
+def upsample(layer: layers.Upsample, step: Step) -> str:
+    """Return nn.Upsample, or Shrink with antialiasing."""
+    scale = None if layer.scale is None else layer.scale if isinstance(layer.scale, tuple) else (layer.scale,) * 2
+    if layer.antialias:
+        return call("Shrink", step.output.shape[1:], layer.kind, scale)
+    options: dict[str, Any] = {"size": layer.size} if scale is None else {"scale_factor": scale}
+    options |= {"mode": layer.kind, "align_corners": layer.align_corners}
+    return call("nn.Upsample", **options, defaults={"align_corners": False})
+
+
+def dropout(layer: layers.Dropout, step: Step) -> str:
+    """Return nn.Dropout, or its form for whole channels."""
+    axes = len(step.inputs[0].shape)
+    return call(DROPOUTS.get(axes, "nn.Dropout") if layer.channels else "nn.Dropout", layer.rate)
+
+
+def batch_norm(layer: layers.BatchNorm, step: Step) -> str:
+    """Return nn.BatchNorm2d, or its form for vectors."""
+    shape = step.inputs[0].shape
+    defaults = {"eps": 1e-5, "momentum": 0.1}
+    return call(NORMS[len(shape)], shape[0], eps=layer.epsilon, momentum=layer.momentum, defaults=defaults)
+
+
+def instance_norm2d(layer: layers.InstanceNorm2d, step: Step) -> str:
+    """Return nn.InstanceNorm2d."""
+    channels = step.inputs[0].shape[0]
+    defaults = {"eps": 1e-5, "affine": False}
+    return call("nn.InstanceNorm2d", channels, eps=layer.epsilon, affine=layer.affine, defaults=defaults)
+
+
+def group_norm(layer: layers.GroupNorm, step: Step) -> str:
+    """Return nn.GroupNorm."""
+    return call("nn.GroupNorm", layer.groups, step.inputs[0].shape[0], eps=layer.epsilon, defaults={"eps": 1e-5})
+
+
+def layer_norm(layer: layers.LayerNorm, step: Step) -> str:
+    """Return nn.LayerNorm."""
+    shape = step.inputs[0].shape if layer.shape is None else layer.shape
+    return call("nn.LayerNorm", shape, eps=layer.epsilon, defaults={"eps": 1e-5})
+
+
+CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
+    layers.Dense: dense,
+    layers.Conv2d: conv2d,
+    layers.ConvTranspose2d: conv_transpose2d,
+    layers.MaxPool2d: max_pool2d,
+    layers.AvgPool2d: avg_pool2d,
+    layers.LpPool2d: lp_pool2d,
+    layers.AdaptiveAvgPool2d: lambda layer, step: call("nn.AdaptiveAvgPool2d", layer.size),
+    layers.MaxUnpool2d: lambda layer, step: call("MaxUnpool2d", step.output.shape[1:]),
+    layers.Flatten: flatten,
+    layers.Reshape: lambda layer, step: call("Reshape", *step.output.shape),
+    layers.Pad2d: pad2d,
+    layers.Upsample: upsample,
+    layers.Sigmoid: plain("nn.Sigmoid"),
+    layers.Tanh: plain("nn.Tanh"),
+    layers.ReLU: plain("nn.ReLU"),
+    layers.LeakyReLU: lambda layer, step: call("nn.LeakyReLU", layer.slope),
+    layers.ReLU6: plain("nn.ReLU6"),
+    layers.ELU: lambda layer, step: call("nn.ELU", layer.alpha),
+    layers.GELU: lambda layer, step: call("nn.GELU", approximate=layer.approximate, defaults={"approximate": "none"}),
+    layers.Softmax: lambda layer, step: call("nn.Softmax", layer.axis),
+    layers.LogSoftmax: lambda layer, step: call("nn.LogSoftmax", layer.axis),
+    layers.Identity: plain("nn.Identity"),
+    layers.Dropout: dropout,
+    layers.BatchNorm: batch_norm,
+    layers.InstanceNorm2d: instance_norm2d,
+    layers.GroupNorm: group_norm,
+    layers.LayerNorm: layer_norm,
+    layers.LocalResponseNorm: lambda layer, step: call(
+        "nn.LocalResponseNorm", layer.size, alpha=layer.alpha, beta=layer.beta, k=layer.k
+    ),
+    layers.LocalContrastNorm: lambda layer, step: call("LocalContrastNorm", layer.size, layer.epsilon),
+    layers.Add: plain("Add"),
+    layers.Concat: lambda layer, step: call("Concat", layer.axis),
+    layers.Multiply: plain("Multiply"),
+}

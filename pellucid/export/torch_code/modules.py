@@ -1,0 +1,214 @@
+"""What PyTorch has no module for: an exported file brings along the source of the classes here that it needs."""
+# ruff: noqa: D102 - what a module's forward does, its class says
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Standardise(nn.Module):
+    """Subtract each channel's mean and divide by its deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class Parallel(nn.Module):
+    """Feed one input to several branches, and what they return to `merge`, as a tuple."""
+
+    def __init__(self, branches: dict[str, nn.Module], merge: nn.Module) -> None:
+        super().__init__()
+        self.names = tuple(branches)
+        for name, branch in branches.items():
+            self.add_module(name, branch)
+        self.merge = merge
+
+    def forward(self, x: Any) -> Any:
+        return self.merge(tuple(self.get_submodule(name)(x) for name in self.names))
+
+
+class Fork(nn.Module):
+    """Feed one input to several heads, and return the tuple of their outputs."""
+
+    def __init__(self, heads: dict[str, nn.Module]) -> None:
+        super().__init__()
+        for name, head in heads.items():
+            self.add_module(name, head)
+
+    def forward(self, x: Any) -> tuple[Any, ...]:
+        return tuple(head(x) for head in self.children())
+
+
+class Shared(nn.Module):
+    """Apply one module to each of a tuple of inputs."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, xs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self.layer(x) for x in xs)
+
+
+class Graph(nn.Module):
+    """Run modules wired by name: each node is (module, or the name of one that runs again; the names it reads...)."""
+
+    def __init__(self, nodes: dict[str, tuple[Any, ...]], outputs: tuple[str, ...], inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.wires = {
+            name: (module if isinstance(module, str) else name, read) for name, (module, *read) in nodes.items()
+        }
+        self.outputs, self.inputs = outputs, inputs
+        for name, (module, *_) in nodes.items():
+            if not isinstance(module, str):
+                self.add_module(name, module)
+
+    def forward(self, x: Any) -> Any:
+        values = dict(zip(self.inputs, (x,) if len(self.inputs) == 1 else x, strict=True))
+        for name, (module, read) in self.wires.items():
+            given = tuple(values[source] for source in read)
+            values[name] = self.get_submodule(module)(given[0] if len(given) == 1 else given)
+        found = tuple(values[name] for name in self.outputs)
+        return found[0] if len(found) == 1 else found
+
+
+class Add(nn.Module):
+    """Sum a tuple of tensors."""
+
+    def forward(self, xs: tuple[Tensor, ...]) -> Tensor:
+        return sum(xs[1:], start=xs[0])
+
+
+class Multiply(nn.Module):
+    """Multiply a tuple of tensors."""
+
+    def forward(self, xs: tuple[Tensor, ...]) -> Tensor:
+        y = xs[0]
+        for x in xs[1:]:
+            y = y * x
+        return y
+
+
+class Concat(nn.Module):
+    """Lay a tuple of tensors behind one another along an axis."""
+
+    def __init__(self, axis: int = 1) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, xs: tuple[Tensor, ...]) -> Tensor:
+        return torch.cat(xs, self.axis)
+
+
+class Reshape(nn.Module):
+    """Give the values of each sample another shape."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), *self.shape)
+
+
+class Pool(nn.Module):
+    """Windows over images that PyTorch's pooling modules do not take, each kernel, stride and so on a pair.
+
+    With `p`, the p-norm of each window; else its mean, over zeros of the padding too if `count_include_pad`. What a
+    window of `ceil_mode` has beyond the padding never counts.
+    """
+
+    def __init__(
+        self,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        p: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
+        self.ceil_mode, self.count_include_pad, self.p = ceil_mode, count_include_pad, p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.p is not None:
+            return self.sums(x.abs() ** self.p, x.shape) ** (1 / self.p)
+        down, across = self.padding
+        counted = F.pad(torch.ones_like(x[:1, :1]), (across, across, down, down), value=float(self.count_include_pad))
+        return self.sums(F.pad(x, (across, across, down, down)), x.shape) / self.sums(counted, x.shape)
+
+    def sums(self, padded: Tensor, shape: Sequence[int]) -> Tensor:
+        missing = [0, 0]
+        axes = zip(shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        for axis, (length, k, s, p, d) in enumerate(axes):
+            room = length + 2 * p - d * (k - 1) - 1
+            if self.ceil_mode and room % s and (room // s + 1) * s < length + p:
+                missing[axis] = s - room % s
+        planes = F.pad(padded, (0, missing[1], 0, missing[0])).flatten(0, 1)[:, None]
+        sums = F.conv2d(planes, planes.new_ones(1, 1, *self.kernel), stride=self.stride, dilation=self.dilation)
+        return sums.view(*padded.shape[:2], *sums.shape[2:])
+
+
+class MaxUnpool2d(nn.Module):
+    """Put each value of (values, switches) back where the maximum stood, in images of the size `size`."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        values, switches = x
+        places = values.new_zeros(*values.shape[:2], self.size[0] * self.size[1])
+        return places.scatter(2, switches.flatten(2), values.flatten(2)).view(*values.shape[:2], *self.size)
+
+
+class Shrink(nn.Module):
+    """Resize with antialiasing to `size`."""
+
+    def __init__(self, size: tuple[int, int], mode: str, scale: tuple[float, float] | None) -> None:
+        super().__init__()
+        self.size, self.mode, self.scale = size, mode, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        size, scale, turned = self.size, self.scale, self.size[1] == 1
+        if turned:  # one column on its side: else the first row repeats
+            size, x = (size[1], size[0]), x.mT
+            scale = None if scale is None else (scale[1], scale[0])
+        by: dict[str, Any] = {"size": size} if scale is None else {"scale_factor": scale}
+        y = F.interpolate(x, mode=self.mode, antialias=True, **by)
+        return y.mT if turned else y
+
+
+class LocalContrastNorm(nn.Module):
+    """Subtract the local mean, then divide by the local deviation where that is above its average."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.size, self.epsilon = size, epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        mass = x.shape[1] * self.window(torch.ones_like(x[:1, :1]))
+        centred = x - self.window(x.sum(1, keepdim=True)) / mass
+        deviation = torch.sqrt(self.window((centred * centred).sum(1, keepdim=True)) / mass)
+        average = deviation.mean((2, 3), keepdim=True)
+        return centred / torch.maximum(deviation, average).clamp_min(self.epsilon)
+
+    def window(self, plane: Tensor) -> Tensor:
+        half = self.size // 2
+        offsets = torch.arange(-half, half + 1, dtype=plane.dtype, device=plane.device)
+        weights = torch.exp(-0.5 * (offsets / (self.size / 4)) ** 2)
+        rows = F.conv2d(plane, weights.view(1, 1, -1, 1), padding=(half, 0))
+        return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, half))

@@ -1,0 +1,56 @@
+"""`pellucid export` writes what agrees with the model, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.export.onnx_nodes import WRITERS
+from pellucid.layers import ReLU
+from tests.cli.conftest import Say
+
+
+def test_onnx_is_named_after_the_run_and_tells_the_difference(say: Say, run_folder: Path, tmp_path: Path):
+    found = say("export", str(run_folder), "--to", "onnx", "--json").json
+    assert (found["format"], found["files"]) == ("onnx", ["digits-1.onnx"])
+    assert 0 <= found["difference"] <= found["tolerance"] == 1e-5
+    assert (tmp_path / "digits-1.onnx").stat().st_size > 1000
+
+
+def test_torch_is_a_module_with_its_weights_beside_it(say: Say, run_folder: Path, tmp_path: Path):
+    lines = say("export", str(run_folder), "--to", "torch", "--out", "net.py").out.splitlines()
+    assert [line.split(" (")[0] for line in lines[:2]] == ["wrote net.py", "wrote net_weights.safetensors"]
+    assert lines[2].startswith("largest difference from the model, on 3 random inputs: ")
+    assert lines[2].endswith(" of the largest output (allowed 1e-05)")
+    assert {file.name for file in tmp_path.glob("net*")} == {"net.py", "net_weights.safetensors"}
+
+
+def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
+    monkeypatch.setitem(WRITERS, ReLU, lambda layer, n: n.last("Identity", n.x))
+    said = say("export", "mnist-conv", "--to", "onnx")
+    assert said.code == 1
+    assert said.out == ""
+    assert said.err.startswith("pellucid: the ONNX file would differ from the network by ")
+    assert said.err.count("\n") == 1
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("mnist-conv",), "the following arguments are required: --to"),
+        (("mnist-conv", "--to", "onx"), "knows no format 'onx'; did you mean 'onnx'?"),
+        (("mnist-conv", "--to", "onnx", "--out", "net.py"), "--out net.py does not end in .onnx"),
+        (("mnist-conv", "--to", "torch", "--out", "none/net.py"), "is in a folder that does not exist"),
+        (("mnist-cnv", "--to", "torch"), "did you mean 'mnist-conv'?"),
+    ],
+)
+def test_mistakes(words, why, say: Say):
+    assert why in say("export", *words).complaint
+
+
+def test_the_model_itself_is_not_overwritten(say: Say, run_folder: Path, tmp_path: Path):
+    data = (run_folder / "weights" / "last.safetensors").read_bytes()
+    (tmp_path / "net_weights.safetensors").write_bytes(data)
+    said = say("export", "net_weights.safetensors", "--to", "torch", "--out", "net.py")
+    assert "net_weights.safetensors is the model itself; give another --out" in said.complaint
+    assert (tmp_path / "net_weights.safetensors").read_bytes() == data

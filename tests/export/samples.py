@@ -1,0 +1,58 @@
+"""What is exported: every layer's and combinator's sample in evaluation mode, and the zoo with few filters."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.layers import Layer, Mode
+from pellucid.models import MODELS
+from pellucid.tree import flatten
+from tests.combine.samples import NETWORKS
+from tests.layers.samples import SAMPLES
+from tests.models.zoo import VARIANTS, ZOO, thin
+from tests.oracle import Sample, cast
+from tests.references import reference_forward
+
+ALL = {f"{number} {sample}": sample for number, sample in enumerate(SAMPLES)} | NETWORKS
+
+
+def drawn(sample: Sample) -> tuple[dict[str, Any], tuple[Tensor, ...], list[Tensor]]:
+    """Return a sample's parameters and inputs in float32, and what PyTorch's own functions make of them in float64."""
+    params, x = sample.inputs()
+    wanted = reference_forward(sample.layer, params, x, Mode())
+    params, x = cast(params, torch.float32), cast(x, torch.float32)
+    return params, x if isinstance(x, tuple) else (x,), flat(wanted)
+
+
+def flat(y: Any) -> list[Tensor]:
+    """Return the tensors of nested tuples in one row."""
+    return [leaf for part in y for leaf in flat(part)] if isinstance(y, tuple) else [y]
+
+
+def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
+    """Return every network of MODELS, one of 16 filters of the large ones, and its input."""
+    networks: dict[str, tuple[Layer, tuple[int, ...]]] = {
+        str(one): (thin(one.build(), 1 if one.side == 32 else 16), (3, one.side, one.side)) for one in ZOO
+    }
+    networks |= {
+        f"{name} {options}": (thin(MODELS[name](**options), 16), (3, side, side)) for name, options, side in VARIANTS
+    }
+    networks["mlp"] = (MODELS["mlp"]((784, 30, 10)), (1, 28, 28))
+    networks["lenet"] = (MODELS["lenet"](), (1, 28, 28))
+    small = {
+        name: (MODELS[name](width=8), (3, 32, 32)) for name in MODELS.keys() - {key.split()[0] for key in networks}
+    }
+    return {**networks, **small}
+
+
+def trained(net: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return parameters as training leaves them: with running statistics of their own."""
+    rng = torch.Generator().manual_seed(5)
+    params, _ = net.init(shape, rng)
+    for path, leaf in flatten(params).items():
+        if path.endswith("running_mean"):
+            leaf.copy_(0.1 * torch.randn(leaf.shape, generator=rng))
+        if path.endswith("running_var"):
+            leaf.copy_(0.5 + torch.rand(leaf.shape, generator=rng))
+    return params

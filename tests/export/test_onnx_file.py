@@ -1,0 +1,164 @@
+"""ONNX files say what PyTorch's own functions say, run by onnxruntime."""
+
+import json
+import sys
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.data import FeatureStats
+from pellucid.errors import PellucidError
+from pellucid.export import ParityError, from_onnx, onnx_bytes, onnx_file, to_onnx
+from pellucid.export.onnx_nodes import WRITERS
+from pellucid.export.parity import outputs
+from pellucid.layers import LAYERS, AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, Identity, LpPool2d, MaxPool2d, ReLU
+from pellucid.train.model import Model
+from tests.export.samples import ALL, drawn
+from tests.oracle import Sample, difference
+
+
+def run(data: bytes, *xs: torch.Tensor) -> list[torch.Tensor]:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    given = {each.name: x.numpy() for each, x in zip(session.get_inputs(), xs, strict=True)}
+    return [torch.from_numpy(y) for y in session.run(None, given)]
+
+
+def small_model(**options) -> Model:
+    net = Sequential(
+        conv=Conv2d(4, 3, bias=False), norm=BatchNorm(), relu=ReLU(), pool=MaxPool2d(2), flat=Flatten(), scores=Dense(3)
+    )
+    return Model(net, input_shape=(2, 8, 8), **options)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_layer_and_combinator_says_what_the_reference_says(name: str) -> None:
+    sample = ALL[name]
+    params, xs, wanted = drawn(sample)
+    data, parity = onnx_bytes(sample.layer, params, sample.shape)
+    assert parity.difference <= 1e-5
+    assert max(map(difference, run(data, *xs), wanted)) <= 2e-6
+    first = run(data, *(x[:1] for x in xs))  # the batch axis is free
+    assert max(map(difference, first, (y[:1] for y in wanted))) <= 2e-6
+
+
+def test_every_layer_can_be_written() -> None:
+    assert set(WRITERS) == set(LAYERS)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        MaxPool2d(2, 3, 1, ceil_mode=True),
+        MaxPool2d(3, 4, 1, ceil_mode=True),
+        AvgPool2d(2, 3, 1, ceil_mode=True),
+        AvgPool2d(3, 4, 1, ceil_mode=True),
+        AvgPool2d(3, 4, 1, ceil_mode=True, count_include_pad=False),
+        LpPool2d(2, 2.0, 3, ceil_mode=True),
+        LpPool2d(3, 1.5, 4, ceil_mode=True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(5, 8), (8, 6), (7, 9), (6, 5)])
+def test_rounding_up_leaves_out_windows_behind_the_image(layer, size, tmp_path) -> None:
+    # ONNX's own formula counts one more where the stride skips the end: (5, 8) gives 3 rows for ours of 2.
+    sample = Sample(layer, (2, *size))
+    _, xs, (wanted,) = drawn(sample)
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(layer, {}, sample.shape)[0])
+    (found,) = run((tmp_path / "net.onnx").read_bytes(), *xs)
+    assert difference(found, wanted) <= 2e-6
+    net, params = from_onnx(tmp_path / "net.onnx")
+    assert difference(outputs(net, params, xs, None)[0], wanted) <= 2e-6
+
+
+def test_padding_that_onnxruntime_does_not_take_is_told() -> None:
+    with pytest.raises(PellucidError, match="maxpool2d: onnxruntime takes no padding as large as the kernel"):
+        onnx_bytes(MaxPool2d(2, 4, 0, 2, ceil_mode=True), {}, (2, 5, 4))
+
+
+def test_tensors_have_our_paths_and_the_file_says_what_it_takes(tmp_path) -> None:
+    model = small_model(classes=["a", "b", "ü"], preprocess={"data": "x", "mean": [0.5, 0.1], "std": [0.2, 4.0]})
+    to_onnx(model, tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
+    held = {each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy()) for each in proto.graph.initializer}
+    assert set(held) - set(model.weights) == {"preprocess/mean", "preprocess/std"}
+    assert all(torch.equal(held[path], leaf) for path, leaf in model.weights.items())
+    assert [node.name for node in proto.graph.node][:3] == ["preprocess/centred", "preprocess", "conv"]
+    assert [node.name for node in proto.graph.node][-1] == "scores"
+    assert [(each.domain, each.version) for each in proto.opset_import] == [("", 21)]
+    told = {each.key: json.loads(each.value) for each in proto.metadata_props}
+    assert told == {"classes": ["a", "b", "ü"], "preprocess": model.preprocess}
+    (given,), (out,) = proto.graph.input, proto.graph.output
+    assert (given.name, out.name) == ("input", "output")
+    assert [each.dim_param or each.dim_value for each in given.type.tensor_type.shape.dim] == ["N", 2, 8, 8]
+    assert [each.dim_param or each.dim_value for each in out.type.tensor_type.shape.dim] == ["N", 3]
+
+
+def test_standardising_comes_first_and_logits_come_out(tmp_path) -> None:
+    model = small_model(preprocess={"mean": [0.5, 0.1], "std": [0.2, 4.0]})
+    to_onnx(model, tmp_path / "model.onnx")
+    x = torch.rand(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    (logits,) = run((tmp_path / "model.onnx").read_bytes(), x)
+    assert torch.allclose(logits.softmax(1), model.predict(x), atol=1e-6)
+
+
+def test_channels_last_weights_are_written_in_order() -> None:
+    conv = Conv2d(5, 3)
+    params, _ = conv.init((4, 6, 6), torch.Generator().manual_seed(0))
+    params["weight"] = params["weight"].to(memory_format=torch.channels_last)
+    data, _ = onnx_bytes(conv, params, (4, 6, 6))
+    (weight, _) = onnx.load_from_string(data).graph.initializer
+    assert torch.equal(torch.from_numpy(onnx.numpy_helper.to_array(weight).copy()), params["weight"])
+
+
+@pytest.mark.parametrize("name", ["input", "output", "preprocess"])
+def test_layers_may_be_called_as_the_file_calls_its_own(name: str) -> None:
+    net = Sequential(**{name: Dense(3), "then": Identity()})
+    params, _ = net.init((2,), torch.Generator().manual_seed(0))
+    data, _ = onnx_bytes(net, params, (2,))
+    assert f"{name}.weight" in {each.name for each in onnx.load_from_string(data).graph.initializer}
+
+
+def test_a_file_that_would_differ_is_not_written(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(WRITERS, ReLU, lambda layer, n: n.last("Identity", n.x))
+    with pytest.raises(ParityError, match=r"the ONNX file would differ from the network by \d\.\de[-+]\d+ of its"):
+        to_onnx(small_model(), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_of_other_people_are_listed_at_once() -> None:
+    class Mine(Identity):
+        pass
+
+    class Yours(Identity):
+        pass
+
+    with pytest.raises(PellucidError, match="ONNX has no form for the layers Mine, Yours; use pellucid's own"):
+        onnx_bytes(Sequential(a=Mine(), b=Yours(), c=Mine()), {"a": {}, "b": {}, "c": {}}, (3,))
+
+
+def test_a_model_without_weights_is_told_so(tmp_path) -> None:
+    with pytest.raises(PellucidError, match="the model has no weights yet"):
+        to_onnx(Model(Sequential(Dense(2))), tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_a_missing_package_is_told_in_one_line(package: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(PellucidError, match=rf"needs the package {package}, which is missing; pip install pellucid\["):
+        to_onnx(small_model(), tmp_path / "model.onnx")
+
+
+def test_weights_beyond_what_a_file_holds_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(onnx_file, "LIMIT", (64 << 20) + 10)
+    with pytest.raises(PellucidError, match="the weights take 36 bytes, more than the 2 GB"):
+        onnx_bytes(Dense(3), Dense(3).init((2,), torch.Generator().manual_seed(0))[0], (2,))
+
+
+def test_statistics_are_subtracted_and_divided_as_the_model_does() -> None:
+    stats = FeatureStats(torch.tensor([[[0.3]], [[0.6]]]), torch.tensor([[[0.5]], [[2.0]]]))
+    data, _ = onnx_bytes(Identity(), {}, (2, 1, 1), stats)
+    (y,) = run(data, torch.tensor([[[[0.8]], [[0.2]]]]))
+    assert torch.allclose(y.flatten(), torch.tensor([1.0, -0.2]))

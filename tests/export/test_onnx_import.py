@@ -1,0 +1,285 @@
+"""What was exported comes back as the same network; what is broken or strange is refused in one line."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from pellucid.combine import Graph, Sequential, Shared
+from pellucid.errors import PellucidError
+from pellucid.export import from_onnx, onnx_bytes, onnx_proto
+from pellucid.export.parity import outputs
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Dropout,
+    GroupNorm,
+    LayerNorm,
+    LocalContrastNorm,
+    LocalResponseNorm,
+    MaxPool2d,
+    Pad2d,
+    ReLU,
+    Upsample,
+)
+from pellucid.tree import flatten
+from tests.export.samples import ALL, drawn
+from tests.oracle import difference
+
+RNG = np.random.default_rng(0)
+
+
+def write(path, nodes, shape, constants=None, outputs=("y",), opset=21, axes=None):
+    """Write a model of float32 by hand; its output has as many axes as its input, or `axes`."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * (axes or len(shape))) for name in outputs],
+        [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def weights(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_layer_and_combinator_comes_back(name: str, tmp_path) -> None:
+    sample = ALL[name]
+    params, xs, wanted = drawn(sample)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(onnx_bytes(sample.layer, params, sample.shape)[0])
+    net, back = from_onnx(path)
+    assert max(map(difference, outputs(net, back, xs, None), wanted)) <= 2e-6
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (Dense(4, bias=False), (5,)),
+        (Dense(3), (4, 5)),
+        (Conv2d(4, (3, 2), stride=(2, 1), padding=(1, 0)), (3, 7, 6)),
+        (Conv2d(3, (2, 4), padding="same"), (2, 5, 6)),
+        (ConvTranspose2d(4, 3, 2, output_padding=1, groups=2), (2, 3, 4)),
+        (ConvTranspose2d(2, 3, dilation=2, output_padding=1), (2, 3, 4)),
+        (MaxPool2d(3, 2, 1, ceil_mode=True), (2, 8, 6)),
+        (AdaptiveAvgPool2d((2, 3)), (2, 5, 7)),
+        (Pad2d((-1, 2, 1, -2), kind="circular"), (2, 3, 4)),
+        (Pad2d((1, 0, 2, 3), kind="constant", value=-1.5), (2, 3, 4)),
+        (Upsample((0.3, 0.7), kind="bicubic", antialias=True), (2, 9, 8)),
+        (BatchNorm(momentum=0.3, epsilon=1e-3), (3, 4, 5)),
+        (GroupNorm(2, epsilon=1.001e-5), (4, 3, 5)),
+        (LayerNorm((4, 5)), (3, 4, 5)),
+        (LocalResponseNorm(4, 0.5, 0.6, 2.0), (6, 3, 4)),
+        (LocalContrastNorm(5, 0.9), (2, 7, 6)),
+        (Dropout(0.3), (7,)),
+    ],
+)
+def test_layers_come_back_with_their_settings(layer, shape, tmp_path) -> None:
+    params, _ = layer.init(shape, torch.Generator().manual_seed(0))
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(layer, params, shape)[0])
+    net, _ = from_onnx(tmp_path / "net.onnx")
+    ((back, source),) = net.nodes.values()
+    assert (back, source) == (layer, "input")
+
+
+def test_shared_weights_stay_shared(tmp_path) -> None:
+    net = Graph({"a": (Shared(Sequential(dense=Dense(3), relu=ReLU())), "x", "z")}, ("a",), ("x", "z"))
+    shape = ((4,), (4,))
+    params, _ = net.init(shape, torch.Generator().manual_seed(0))
+    (tmp_path / "net.onnx").write_bytes(onnx_bytes(net, params, shape)[0])
+    back, held = from_onnx(tmp_path / "net.onnx")
+    assert set(flatten(held)) == {"a_layer_dense.weight", "a_layer_dense.bias"}
+    assert [node[0] for node in back.nodes.values()] == [Dense(3), ReLU(), "a_layer_dense", ReLU()]
+
+
+FOREIGN = {
+    "a matrix that is not turned": (
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"])], [2, 5], {"w": weights(5, 3), "b": weights(3)}
+    ),
+    "uneven padding": (
+        [helper.make_node("Conv", ["x", "w"], ["y"], pads=[0, 1, 2, 0], strides=[2, 1])],
+        [1, 2, 6, 5],
+        {"w": weights(4, 2, 3, 2)},
+    ),
+    "constants for each channel": (
+        [
+            helper.make_node("Mul", ["x", "a"], ["1"]),
+            helper.make_node("Add", ["1", "b"], ["2"]),
+            helper.make_node("Sub", ["2", "c"], ["3"]),
+            helper.make_node("Div", ["3", "d"], ["y"]),
+        ],
+        ["N", 2, 3, 4],
+        {"a": weights(2, 1, 1), "b": weights(1, 2, 1, 1), "c": weights(1), "d": weights(2, 1, 1)},
+    ),
+    "a batch that is told by -1, and a constant node": (
+        [
+            helper.make_node("Constant", [], ["s"], value=numpy_helper.from_array(np.array([-1, 12]))),
+            helper.make_node("Reshape", ["x", "s"], ["1"]),
+            helper.make_node("Softmax", ["1"], ["y"]),
+        ],
+        [3, 2, 6],
+        {},
+    ),
+    "an even slice, counted from behind": (
+        [helper.make_node("Slice", ["x", "from", "to", "axes"], ["y"])],
+        [2, 3, 6, 5],
+        {"from": np.array([1, 0]), "to": np.array([-1, 99]), "axes": np.array([2, 3])},
+    ),
+    "older operators": (
+        [helper.make_node("Relu", ["x"], ["1"]), helper.make_node("Sum", ["x", "1", "x"], ["y"])], [2, 4], {}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_other_people_say_what_onnxruntime_says(name: str, tmp_path) -> None:
+    nodes, shape, constants = FOREIGN[name]
+    path = write(
+        tmp_path / "net.onnx",
+        nodes,
+        shape,
+        constants,
+        opset=13 if name == "older operators" else 21,
+        axes=2 if "-1" in name else None,
+    )
+    net, params = from_onnx(path)
+    x = weights(*(2 if size == "N" else size for size in shape))
+    (wanted,) = onnxruntime.InferenceSession(path).run(None, {"x": x})
+    (found,) = outputs(net, params, [torch.from_numpy(x)], None)
+    assert difference(found, torch.from_numpy(wanted)) <= 1e-6
+
+
+def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
+    nodes = [
+        helper.make_node("Sin", ["x"], ["1"]),
+        helper.make_node("Relu", ["1"], ["2"]),
+        helper.make_node("Einsum", ["2", "x"], ["3"], equation="ab,ab->ab"),
+        helper.make_node("Sin", ["3"], ["y"]),
+    ]
+    path = write(tmp_path / "net.onnx", nodes, [2, 3])
+    with pytest.raises(PellucidError, match=r"net.onnx uses operators that no layer does: Einsum, Sin; pellucid") as it:
+        from_onnx(path)
+    assert "\n" not in str(it.value)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "why"),
+    [
+        ([("Conv", ["x", "w"], {"auto_pad": "SAME_UPPER"})], {"w": weights(2, 3, 3, 3)}, "auto_pad='SAME_UPPER'"),
+        ([("Conv", ["x", "w"], {})], {"w": weights(2, 5, 3, 3)}, r"w?eight is float32 2x5x3x3, not float32 2x3x3x3"),
+        ([("Clip", ["x", "w"], {})], {"w": np.float32(0)}, "clips to "),
+        ([("MaxPool", ["x"], {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]})], {}, "uneven pads"),
+        ([("MaxPool", ["x"], {"kernel_shape": [9, 9]})], {}, "smaller than the window"),
+        ([("Softmax", ["x"], {"axis": 0})], {}, "along the batch"),
+        ([("Mul", ["x", "w"], {})], {"w": weights(4, 5)}, "not one number for each channel"),
+        ([("Relu", ["w"], {})], {"w": weights(4, 5)}, "a constant as its first input"),
+        ([("Conv", ["x", "x"], {})], {}, "no constant as its input 2"),
+        ([("LRN", ["x"], {"size": 4})], {}, "size=4, which is even"),
+        ([("Dropout", ["x", "", "w"], {})], {"w": np.bool_(True)}, "told to train"),
+    ],
+)  # fmt: skip
+def test_what_no_layer_does_is_told_with_the_node(nodes, constants, why, tmp_path) -> None:
+    made = [helper.make_node(op, given, ["y"], name="it", **options) for op, given, options in nodes]
+    path = write(tmp_path / "net.onnx", made, ["N", 3, 4, 5], {name: np.asarray(v) for name, v in constants.items()})
+    with pytest.raises(PellucidError, match=why) as it:
+        from_onnx(path)
+    assert str(it.value).startswith(str(path))
+    assert "\n" not in str(it.value)
+
+
+@pytest.fixture(scope="module")
+def exported() -> bytes:
+    net = Sequential(pool=AdaptiveAvgPool2d((2, 3)), norm=LocalContrastNorm(3), conv=Conv2d(3, 2))
+    params, _ = net.init((2, 5, 7), torch.Generator().manual_seed(0))
+    return onnx_bytes(net, params, (2, 5, 7))[0]
+
+
+def test_a_mark_is_not_believed_where_the_nodes_do_something_else(exported: bytes, tmp_path) -> None:
+    model = onnx.load_from_string(exported)
+    next(node for node in model.graph.node if node.op_type == "Sqrt").op_type = "Abs"
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(PellucidError, match="the mark of a layer that pellucid writes as other nodes"):
+        from_onnx(tmp_path / "net.onnx")
+    model = onnx.load_from_string(exported)
+    rows = next(each for each in model.graph.initializer if each.name == "pool/rows")
+    rows.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(rows) * 1.01, "pool/rows"))
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(PellucidError, match="the mark of a layer that pellucid writes as other nodes"):
+        from_onnx(tmp_path / "net.onnx")
+
+
+def test_weights_that_stand_elsewhere_are_not_followed(exported: bytes, tmp_path) -> None:
+    model = onnx.load_from_string(exported)
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(PellucidError, match="keeps the values of pool/rows elsewhere"):
+        from_onnx(tmp_path / "net.onnx")
+
+
+def complaint(path) -> str:
+    try:
+        from_onnx(path)
+    except PellucidError as error:
+        return str(error)
+    return ""
+
+
+def test_damaged_files_are_refused_in_one_line(exported: bytes, tmp_path) -> None:
+    rng, path = np.random.default_rng(1), tmp_path / "net.onnx"
+    refused = 0
+    for _ in range(300):
+        data = bytearray(exported[: rng.integers(1, len(exported))] if rng.random() < 0.3 else exported)
+        for place in rng.integers(0, len(data), rng.integers(1, 6)):
+            data[place] = rng.integers(0, 256)
+        path.write_bytes(data)
+        said = complaint(path)
+        refused += bool(said)  # not where a digit of a weight changed
+        assert not said or said.startswith(str(path))
+        assert "\n" not in said
+        assert len(said) < 1000
+    assert refused > 150
+
+
+def test_files_that_are_none_and_sizes_that_cannot_be(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "net.onnx"
+    with pytest.raises(PellucidError, match="is missing; give an ONNX file"):
+        from_onnx(path)
+    path.write_bytes(b"")
+    with pytest.raises(PellucidError, match="uses no version of ONNX's operators"):
+        from_onnx(path)
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    with pytest.raises(PellucidError, match="uses 12 of ONNX's operators; export it with opset 13 to 21"):
+        from_onnx(write(path, [relu], [2, 3], opset=12))
+    with pytest.raises(PellucidError, match="does not say the sizes of its input x behind the batch"):
+        from_onnx(write(path, [relu], ["N", "C", 3]))
+    with pytest.raises(PellucidError, match="an output w that is a constant"):
+        from_onnx(write(path, [relu], [2, 3], {"w": weights(3)}, outputs=("w",)))
+    monkeypatch.setattr(onnx_proto, "MOST_NODES", 0)
+    with pytest.raises(PellucidError, match="has 1 nodes, above the limit of 0"):
+        from_onnx(write(path, [relu], [2, 3]))
+    monkeypatch.setattr(onnx_proto, "STRUCTURE", 10)
+    with pytest.raises(PellucidError, match="bytes beside its weights, above the limit of 10"):
+        from_onnx(write(path, [relu], [2, 3], {"w": weights(3)}))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path) -> None:
+    gemm = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    bad = weights(4, 3)
+    bad[1, 1] = np.nan
+    with pytest.raises(PellucidError, match=r"gemm\.weight holds NaN or infinity"):
+        from_onnx(write(tmp_path / "net.onnx", [gemm], [2, 3], {"w": bad}))
+    half = weights(4, 3).astype(np.float16)
+    with pytest.raises(PellucidError, match="a constant of float16 numbers as its input 2"):
+        from_onnx(write(tmp_path / "net.onnx", [gemm], [2, 3], {"w": half}))

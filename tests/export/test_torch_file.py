@@ -1,0 +1,159 @@
+"""The Python files make modules that say what the network says, with weights under our paths."""
+
+import importlib.util
+import sys
+import warnings
+from types import ModuleType
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from pellucid.combine import Fork, Graph, Parallel, Sequential
+from pellucid.errors import PellucidError
+from pellucid.export import ParityError, to_torch, torch_files
+from pellucid.export.torch_code.layers import CODERS
+from pellucid.export.torch_file import source
+from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Mode, ReLU
+from pellucid.train.model import Model
+from pellucid.tree import flatten
+from tests.export.samples import ALL, drawn, flat
+from tests.oracle import difference
+
+
+def module_of(text: str) -> ModuleType:
+    """Run the text of an exported file; its `load` is not for use, as there is no file."""
+    module = ModuleType("exported")
+    module.__file__ = "exported.py"
+    exec(compile(text, "exported.py", "exec"), module.__dict__)
+    return module
+
+
+def loaded(net, params, shape) -> nn.Module:
+    text, held = source("exported", net, params, shape, None, None)
+    module = module_of(text).network()
+    module.load_state_dict(held)
+    return module.train(False)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_layer_and_combinator_says_what_the_reference_says(name: str) -> None:
+    sample = ALL[name]
+    params, xs, wanted = drawn(sample)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")  # it says: is slow
+        y = loaded(sample.layer, params, sample.shape)(xs if len(xs) > 1 else xs[0])
+    assert max(map(difference, flat(y), wanted)) <= 2e-6
+
+
+def test_every_layer_can_be_written() -> None:
+    assert set(CODERS) == set(LAYERS)
+
+
+def small_model(**options) -> Model:
+    net = Sequential(conv=Conv2d(4, 3, bias=False), norm=BatchNorm(), relu=ReLU(), flat=Flatten(), scores=Dense(3))
+    return Model(net, input_shape=(2, 8, 8), **options)
+
+
+def test_a_file_is_imported_and_gives_the_models_logits(tmp_path, monkeypatch) -> None:
+    model = small_model(preprocess={"mean": [0.5, 0.1], "std": [0.2, 4.0]}, classes=["a", 'b"', "ü\n"])
+    assert to_torch(model, tmp_path / "my_net.py").difference <= 1e-5
+    assert {file.name for file in tmp_path.iterdir()} == {"my_net.py", "my_net_weights.safetensors"}
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    spec = importlib.util.spec_from_file_location("my_net", tmp_path / "my_net.py")
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
+    spec.loader.exec_module(module)
+    assert module.CLASSES == ("a", 'b"', "ü\n")
+    x = torch.rand(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(module.load()(x).softmax(1), model.predict(x), atol=1e-6)
+
+
+def test_weights_are_called_as_ours(tmp_path) -> None:
+    model = small_model()
+    to_torch(model, tmp_path / "net.py")
+    held = load_file(tmp_path / "net_weights.safetensors")
+    assert held.keys() == model.weights.keys()
+    assert all(torch.equal(held[path], leaf) for path, leaf in model.weights.items())
+
+
+def test_the_text_is_what_a_person_would_write(tmp_path) -> None:
+    text, _ = source("net", small_model().net, small_model().params, (2, 8, 8), None, None)
+    assert text.endswith(
+        '''
+def network() -> nn.Module:
+    """Return the network; its weights are drawn at random."""
+    return nn.Sequential(OrderedDict({
+        "conv": nn.Conv2d(2, 4, 3, bias=False),
+        "norm": nn.BatchNorm2d(4),
+        "relu": nn.ReLU(),
+        "flat": nn.Flatten(),
+        "scores": nn.Linear(144, 3),
+    }))
+
+
+def load(weights: Path = WEIGHTS) -> nn.Module:
+    """Return the network with its weights, in evaluation mode."""
+    net = network()
+    net.load_state_dict(load_file(weights))
+    return net.train(False)
+'''
+    )
+    assert "class " not in text
+    assert "import torch\n" not in text
+
+
+NAMES = ("type", "train", "forward", "children", "half", "pop", "not a name", "class", '"', "é", "type_", "weights")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda parts: Sequential(**parts),
+        lambda parts: Fork(**parts),
+        lambda parts: Parallel(parts, Add()),
+        lambda parts: Graph(
+            {"s": (Identity(), "names"), **{name: (part, "s") for name, part in parts.items()}},
+            (*parts, "names"),
+            ("names",),
+        ),
+    ],
+)
+def test_children_may_have_any_name(make) -> None:
+    net = make({name: Dense(3) for name in NAMES})
+    params, _ = net.init((3,), torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = loaded(net, params, (3,))(x)
+    wanted, _ = net.forward(params, x, Mode())
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(flat(y), flat(wanted), strict=True))
+
+
+def test_what_would_differ_or_does_not_run_is_not_written(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(CODERS, ReLU, lambda layer, step: "nn.Sigmoid()")
+    with pytest.raises(ParityError, match="the PyTorch file would differ from the network by"):
+        to_torch(small_model(), tmp_path / "net.py")
+    monkeypatch.setitem(CODERS, ReLU, lambda layer, step: "nn.Rectified()")
+    with pytest.raises(ParityError, match=r"does not run, and is not written: AttributeError: .*Rectified"):
+        to_torch(small_model(), tmp_path / "net.py")
+    assert not list(tmp_path.iterdir())
+
+
+def test_layers_of_other_people_are_listed_at_once() -> None:
+    class Mine(Identity):
+        pass
+
+    with pytest.raises(PellucidError, match="PyTorch has no form for the layers Mine; use pellucid's own"):
+        torch_files("net", Sequential(a=Mine(), b=Mine()), {"a": {}, "b": {}}, (3,))
+    with pytest.raises(PellucidError, match="the model has no weights yet"):
+        to_torch(Model(Sequential(Dense(2))), "net.py")
+
+
+def test_a_layer_alone_is_a_module() -> None:
+    params, _ = Dense(3).init((2,), torch.Generator().manual_seed(0))
+    module = loaded(Dense(3), params, (2,))
+    assert isinstance(module, nn.Linear)
+    assert set(module.state_dict()) == set(flatten(params))

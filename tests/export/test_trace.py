@@ -1,0 +1,47 @@
+"""A trace lists the runs of all layers in their order, each value under a name of its own."""
+
+import pytest
+import torch
+
+from pellucid.combine import Fork, Graph, Sequential, Shared
+from pellucid.errors import PellucidError
+from pellucid.export.trace import trace
+from pellucid.layers import Concat, Conv2d, Dense, Identity, Tanh
+
+
+def test_runs_stand_in_order_with_paths_shapes_and_weights() -> None:
+    net = Sequential(conv=Conv2d(4, 3), rest=Sequential(act=Tanh(), same=Identity()))
+    params, _ = net.init((2, 5, 6), torch.Generator().manual_seed(0))
+    found = trace(net, params, (2, 5, 6))
+    assert [(step.name, step.inputs[0].name, step.output.shape) for step in found.steps] == [
+        ("conv", "input", (4, 3, 4)),
+        ("rest.act", "conv", (4, 3, 4)),
+        ("rest.same", "rest.act", (4, 3, 4)),
+    ]
+    assert found.steps[0].params["weight"] is params["conv"]["weight"]
+    assert [value.name for value in found.outputs] == ["rest.same"]
+
+
+def test_a_layer_that_runs_again_keeps_its_path_and_weights() -> None:
+    net = Sequential(fork=Fork(a=Tanh(), b=Identity()), both=Shared(Dense(3)), join=Concat())
+    params, _ = net.init((4,), torch.Generator().manual_seed(0))
+    steps = trace(net, params, (4,)).steps
+    assert [(step.name, step.path) for step in steps] == [
+        ("fork.a", "fork.a"), ("fork.b", "fork.b"), ("both.layer", "both.layer"), ("both.layer:2", "both.layer"),
+        ("join", "join"),
+    ]  # fmt: skip
+    assert steps[2].params is steps[3].params
+
+
+def test_nested_outputs_stand_in_one_row_and_inputs_have_numbers() -> None:
+    net = Graph({"heads": (Fork(Fork(Tanh(), Tanh()), Tanh()), "x")}, ("heads", "z"), ("x", "z"))
+    params, _ = net.init(((3,), (4,)), torch.Generator())
+    found = trace(net, params, ((3,), (4,)))
+    assert [value.name for value in found.inputs] == ["input1", "input2"]
+    names = [value.name for value in found.outputs]
+    assert names == ["heads.fork1.tanh1", "heads.fork1.tanh2", "heads.tanh1", "input2"]
+
+
+def test_an_input_that_does_not_fit_is_told() -> None:
+    with pytest.raises(PellucidError, match="Conv2d takes images"):
+        trace(Conv2d(4, 3), {}, (5,))

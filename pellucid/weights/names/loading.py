@@ -1,0 +1,114 @@
+"""Load a file of published weights into a network of the zoo, whatever library wrote it."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import Combinator, walk
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Params
+from pellucid.models import MODELS, features
+from pellucid.tree import flatten, nest
+from pellucid.weights.fault import quoted
+from pellucid.weights.match import require_match
+from pellucid.weights.names.families import NAMINGS
+from pellucid.weights.names.naming import Naming, settle, translate
+from pellucid.weights.opening import open_weights
+
+# Hyperparameters of layers that do not change what given weights compute: of `features`, widths and how to begin.
+_FREE = ("filters", "units", "groups", "init_weight", "init_bias", "momentum", "rate")
+
+Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's kind and settings, by path
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a file's weights come from: the network's name in ours, and the library that names its tensors so."""
+
+    model: str
+    naming: Naming
+
+    def __str__(self) -> str:
+        """Return both for people."""
+        return f"{self.model} of {self.naming.library}"
+
+
+def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part: str | None = None) -> Params:
+    """Return `params` with the tensors of a published file in the place of its own; `params` stay as they are.
+
+    The file is read by open_weights, its names and layouts become ours, and everything is checked before anything is
+    taken. part: "features" to take only that part, as from a file without the top layer, and keep the rest of
+    `params`, whatever else the file holds. Auxiliary classifiers of a file are left out where the network has none.
+    Raises MismatchError with all differences by path; PellucidError for a file that cannot be read, for names that
+    no library gives to this network, and for a network that the weights were not trained for.
+    """
+    tensors = open_weights(path)
+    source = source_of(net, tensors, path)
+    known, unknown = translate(source.naming, source.model, tensors)
+    if part is None:
+        wanted, held = params, flatten(params)
+        known |= unknown  # surplus, as the check will tell
+    elif part in params:
+        wanted, held = {part: params[part]}, flatten({part: params[part]})
+        known = {name: tensor for name, tensor in known.items() if name.startswith(f"{part}.")}
+    else:
+        raise PellucidError(f"load_weights: no part {part!r} in params; the parts are {', '.join(map(repr, params))}")
+    found = settle(source.naming, held, known)
+    require_match(path, held, found)
+    loaded = {name: found[name].contiguous().to(tensor.device) for name, tensor in held.items()}
+    return {**params, **nest(wanted, loaded)}
+
+
+def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
+    """Return where tensors of these names come from; `path` is the file's, for messages.
+
+    Raises PellucidError where no library gives such names to this network, or where the network was made with other
+    options than the weights need.
+    """
+    form = _form(net)
+    candidates = [Source(model, naming) for naming in NAMINGS for model in naming.models]
+    models = {one.model for one in candidates if list(_reference(one)) == list(form)}
+    names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
+    if not models:
+        raise PellucidError(f"{os.fspath(path)}: no published weights are known for this network; give one of the zoo")
+    split = [(*translate(one.naming, one.model, names), one) for one in candidates if one.model in models]
+    known, unknown, source = max(split, key=lambda each: len(each[0]))
+    if len(known) <= len(unknown):
+        some = ", ".join(quoted(name, 40) for name in list(names)[:3])
+        libraries = ", ".join(dict.fromkeys(one.naming.library for _, _, one in split))
+        raise PellucidError(
+            f"{os.fspath(path)} names its tensors as no known file of {min(models)} does ({some}, ...); give a file of "
+            f"{libraries}"
+        )
+    if _reference(source) != form:
+        raise PellucidError(
+            f"{os.fspath(path)} holds the weights of {source}, which fit another form of this network; "
+            f"make it by {_call(source)}"
+        )
+    return source
+
+
+def _call(source: Source) -> str:
+    options = ", ".join(f"{name}={value!r}" for name, value in source.naming.options.items())
+    return f"{source.model}({options})"
+
+
+def _reference(source: Source) -> Form:
+    return _form(MODELS[source.model](**source.naming.options))
+
+
+def _form(net: Layer) -> Form:
+    """Return what must agree between two networks for which the same weights mean the same."""
+    return {
+        path: (type(layer).__name__, _settings(layer))
+        for path, layer in walk(features(net))
+        if not isinstance(layer, Combinator)
+    }
+
+
+def _settings(layer: Layer) -> Mapping[str, Any]:
+    return {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer) if field.name not in _FREE}

@@ -1,0 +1,180 @@
+"""Keras' names and layouts: hand numbers, and files that Keras itself has written."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.data import data_root
+from pellucid.layers import Mode
+from pellucid.models import MODELS, features, mobilenet_v2
+from pellucid.weights import open_weights
+from pellucid.weights.names import load_weights, source_of
+from pellucid.weights.names.dialect import KERAS
+from pellucid.weights.names.naming import settle, translate
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "leaf"),
+    [
+        ("block1_conv1/block1_conv1_W_1:0", "block1_conv1", "weight"),
+        ("block1_conv1/block1_conv1_b_1:0", "block1_conv1", "bias"),
+        ("Conv1/Conv1/kernel:0", "Conv1", "weight"),
+        ("block_1_depthwise/block_1_depthwise/depthwise_kernel:0", "block_1_depthwise", "weight"),
+        ("conv1/bn/conv1/bn/moving_variance:0", "conv1/bn", "running_var"),
+        ("mobilenetv2_1.00_224/bn_Conv1/moving_mean:0", "bn_Conv1", "running_mean"),
+        ("densenet121/conv1/conv/kernel:0", "conv1/conv", "weight"),
+        ("conv2d_7/conv2d_7/kernel", "conv2d_7", "weight"),
+        ("batch_normalization_7/batch_normalization_7/beta:0", "batch_normalization_7", "bias"),
+    ],
+)
+def test_names_of_all_versions_are_taken_apart(name, layer, leaf):
+    assert KERAS.split(name) == (layer, leaf)
+
+
+@pytest.mark.parametrize("name", ["kernel:0", "Conv1/Conv1/iterations:0", "layers/conv2d/vars/0", ""])
+def test_other_names_are_not_taken_apart(name):
+    assert KERAS.split(name) is None
+
+
+def test_a_kernel_is_turned():
+    kernel = torch.arange(2 * 3 * 5 * 7.0).reshape(2, 3, 5, 7)  # (H, W, in, out)
+    turned = KERAS.layout("features.stem.conv", kernel, 0)
+    assert turned.shape == (7, 5, 2, 3)
+    assert turned[6, 4, 1, 2] == kernel[1, 2, 4, 6]
+
+
+def test_a_depthwise_kernel_is_turned():
+    kernel = torch.arange(2 * 3 * 5.0).reshape(2, 3, 5, 1)  # (H, W, channels, 1)
+    turned = KERAS.layout("features.stage1.block1.body.depthwise", kernel, 0)
+    assert turned.shape == (5, 1, 2, 3)
+    assert turned[4, 0, 1, 2] == kernel[1, 2, 4, 0]
+
+
+def test_a_dense_kernel_over_maps_counts_rows_by_channel():
+    """Its row h W C + w C + c is our column c H W + h W + w."""
+    kernel = torch.arange(2 * 2 * 3 * 5.0).reshape(12, 5)
+    turned = KERAS.layout("head.dense1", kernel, 3)
+    assert turned.shape == (5, 12)
+    assert [float(one) for one in turned[0] / 5] == [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11]
+    assert torch.equal(KERAS.layout("head.dense2", kernel, 3), kernel.T)
+
+
+def test_a_bias_before_a_norm_goes_into_the_running_mean():
+    net = MODELS["resnet50"](epsilon=1.001e-5, stride_first=True)
+    tensors = {
+        "conv1_conv/conv1_conv/kernel:0": torch.zeros(7, 7, 3, 2),
+        "conv1_conv/conv1_conv/bias:0": torch.tensor([1.0, -2.0]),
+        "conv1_bn/conv1_bn/moving_mean:0": torch.tensor([10.0, 10.0]),
+        "conv2_block1_0_conv/conv2_block1_0_conv/bias:0": torch.tensor([3.0]),
+        "conv2_block1_0_bn/conv2_block1_0_bn/moving_mean:0": torch.tensor([0.5]),
+    }
+    naming = source_of(net, tensors, "file.h5").naming
+    shortcut = "features.stage1.block1.residual.shortcut.norm.running_mean"
+    expected = ["features.stem.conv.weight", "features.stem.norm.running_mean", shortcut]
+    found = settle(naming, expected, translate(naming, "resnet50", tensors)[0])
+    assert sorted(found) == sorted(expected)
+    assert found["features.stem.norm.running_mean"].tolist() == [9.0, 12.0]
+    assert found[shortcut].tolist() == [-2.5]
+    assert tensors["conv1_bn/conv1_bn/moving_mean:0"].tolist() == [10.0, 10.0]
+
+
+@pytest.mark.parametrize("first", [0, 1, 94])
+def test_inception_is_counted_from_wherever_it_begins(first):
+    """Keras' function makes a 3 x 3 of 192 filters as the fifth, and branch1x1 of mixed0 as the sixth."""
+    numbers = range(first, first + 94)
+    names = {
+        f"{layer}{f'_{number}' if number else ''}/{layer}{f'_{number}' if number else ''}/{leaf}": torch.zeros(shape)
+        for number in numbers
+        for layer, leaf, shape in (("conv2d", "kernel:0", (1, 1, 1, 1)), ("batch_normalization", "beta:0", (1,)))
+    }
+    net = MODELS["inception_v3"](count_include_pad=False)
+    source = source_of(net, names, "file.h5")
+    found = list(translate(source.naming, "inception_v3", names)[0])
+    assert found[0:2] == ["features.conv1.weight", "features.norm1.bias"]
+    assert found[8:12] == [
+        "features.conv5.weight",
+        "features.norm5.bias",
+        "features.mixed5b.branch1x1.conv1.weight",
+        "features.mixed5b.branch1x1.norm1.bias",
+    ]
+    assert found[-1] == "features.mixed7c.branch_pool.norm.bias"
+
+
+def test_norms_that_do_not_scale_get_a_weight_of_one():
+    net = MODELS["inception_v3"](count_include_pad=False)
+    tensors = {
+        f"batch_normalization/batch_normalization/{leaf}:0": torch.full((32,), 2.0)
+        for leaf in ("beta", "moving_mean", "moving_variance")
+    }
+    naming = source_of(net, tensors, "file.h5").naming
+    found = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
+    assert found["features.norm1.weight"].tolist() == [1.0] * 32
+
+
+WRITE = """
+import sys, numpy as np, keras
+from keras.applications import MobileNetV2
+model = MobileNetV2(weights=None, alpha=0.35, input_shape=(64, 64, 3), classes=7, classifier_activation=None)
+rng = np.random.default_rng(0)
+for variable in model.variables:
+    value = 0.1 * rng.standard_normal(variable.shape)
+    variable.assign(np.abs(value) + 0.5 if variable.path.endswith("variance") else value)
+inputs = rng.standard_normal((2, 64, 64, 3)).astype("float32")
+np.savez(sys.argv[2], x=inputs, y=np.asarray(model.predict(inputs, verbose=0)))
+model.save(sys.argv[1])
+"""
+
+REAL = """
+import sys, numpy as np, keras
+from keras.applications import MobileNetV2
+model = MobileNetV2(weights=None, include_top=False, input_shape=(96, 96, 3))
+model.load_weights(sys.argv[1])
+inputs = np.random.default_rng(0).uniform(-1, 1, (2, 96, 96, 3)).astype("float32")
+np.savez(sys.argv[2], x=inputs, y=np.asarray(model.predict(inputs, verbose=0)))
+"""
+
+
+def keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[Tensor, Tensor]:
+    """Run a script of Keras, which chooses its backend when it is imported; return its images and outputs."""
+    if find_spec("keras") is None or find_spec(backend) is None:
+        pytest.skip(f"needs keras and {backend}")
+    file = folder / "numbers.npz"
+    own = {**os.environ, "KERAS_BACKEND": backend}
+    subprocess.run([sys.executable, "-c", script, weights, file], env=own, check=True, capture_output=True)
+    found = np.load(file)
+    return torch.tensor(found["x"]).permute(0, 3, 1, 2), torch.tensor(found["y"])
+
+
+def test_a_file_that_keras_has_saved(tmp_path):
+    x, y = keras(WRITE, tmp_path / "small.h5", tmp_path, "torch")
+    net = mobilenet_v2(classes=7, width=0.35, epsilon=1e-3, pad="same")
+    params, _ = net.init((3, 64, 64), torch.Generator().manual_seed(0))
+    loaded = load_weights(net, params, tmp_path / "small.h5")
+    with torch.no_grad():
+        logits, _ = net.forward(loaded, x, Mode())
+    assert float((logits - y).abs().max()) < 1e-5 * float(y.abs().max())
+
+
+@pytest.mark.real
+def test_the_real_mobilenet_v2_gives_the_maps_that_it_gives_in_keras(tmp_path):
+    path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
+    if not path.exists():
+        pytest.skip(f"the real weights are not at {path}")
+    x, y = keras(REAL, path, tmp_path, "jax")  # (2, 3, 3, 1280), by kernels that are not PyTorch's
+    net = mobilenet_v2(epsilon=1e-3, pad="same")
+    params, _ = net.init((3, 96, 96), torch.Generator().manual_seed(0))
+    loaded = load_weights(net, params, path, "features")
+    with torch.no_grad():
+        maps, _ = features(net).forward(loaded["features"], x, Mode())
+    assert loaded["head"] is params["head"]
+    assert maps.shape == (2, 1280, 3, 3)
+    assert float((maps - y.permute(0, 3, 1, 2)).abs().max()) < 1e-4 * float(y.abs().max())  # 52 layers in float32
+    assert float(y.abs().max()) > 1  # trained weights of images in -1..1 do answer
+    assert len(open_weights(path)) == 260

@@ -1,0 +1,121 @@
+"""What fits is taken whole, and what does not is told before anything is taken."""
+
+import pytest
+import safetensors.torch
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.models import MODELS, lenet, resnet18, squeezenet1_1
+from pellucid.tree import flatten
+from pellucid.weights import MismatchError
+from pellucid.weights.names import KNOWN, load_weights
+from tests.weights import published_names as published
+from tests.weights.published_names import Shapes
+
+
+def drawn(shapes: Shapes) -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    counted = {name for name in shapes if name.endswith("tracked")}
+    return {
+        name: torch.tensor(3) if name in counted else torch.rand(shape, generator=rng) for name, shape in shapes.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def squeezenet(tmp_path_factory: pytest.TempPathFactory):
+    """A file of torchvision's SqueezeNet, and its tensors."""
+    path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
+    tensors = drawn(published.squeezenet1_1())
+    torch.save(tensors, path)
+    return path, tensors
+
+
+def init(net):
+    return net.init((3, 64, 64), torch.Generator().manual_seed(1))[0]
+
+
+def test_a_whole_file_is_taken(squeezenet):
+    path, tensors = squeezenet
+    net = squeezenet1_1()
+    params = init(net)
+    before = {name: tensor.clone() for name, tensor in flatten(params).items()}
+    loaded = flatten(load_weights(net, params, path))
+    assert torch.equal(loaded["features.fire2.expand.expand3x3.weight"], tensors["features.3.expand3x3.weight"])
+    assert torch.equal(loaded["head.scores.bias"], tensors["classifier.1.bias"])
+    assert list(loaded) == list(before)
+    assert all(torch.equal(before[name], tensor) for name, tensor in flatten(params).items())
+
+
+def test_only_the_features_are_taken_and_the_head_stays(squeezenet):
+    path, tensors = squeezenet
+    net = squeezenet1_1(classes=5)
+    params = init(net)
+    loaded = load_weights(net, params, path, "features")
+    assert loaded["head"] is params["head"]
+    assert torch.equal(loaded["features"]["conv1"]["weight"], tensors["features.0.weight"])
+
+
+def test_scores_for_other_classes_are_told(squeezenet):
+    net = squeezenet1_1(classes=5)
+    with pytest.raises(MismatchError) as info:
+        load_weights(net, init(net), squeezenet[0])
+    assert [str(one) for one in info.value.mismatches] == [
+        "head.scores.weight is float32 1000x512x1x1, not float32 5x512x1x1",
+        "head.scores.bias is float32 1000, not float32 5",
+    ]
+
+
+def test_all_differences_are_told_at_once(tmp_path):
+    tensors = drawn(published.squeezenet1_1())
+    del tensors["features.0.bias"]
+    tensors["features.3.squeeze.bias"] = torch.zeros(17)
+    tensors["classifier.1.bias"] = tensors["classifier.1.bias"].half()
+    tensors["more"] = torch.zeros(2)
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    net = squeezenet1_1()
+    with pytest.raises(MismatchError) as info:
+        load_weights(net, init(net), tmp_path / "a.safetensors")
+    assert [str(one) for one in info.value.mismatches] == [
+        "features.conv1.bias is missing",
+        "more is not in the network",
+        "features.fire2.squeeze.bias is float32 17, not float32 16",
+        "head.scores.bias is float16 1000, not float32 1000",
+    ]
+    assert "\n" not in str(info.value)
+
+
+def test_another_networks_file_is_told(tmp_path, squeezenet):
+    net = resnet18()
+    with pytest.raises(PellucidError, match=r"names its tensors as no known file of resnet18 does \(features.0.weight"):
+        load_weights(net, init(net), squeezenet[0])
+
+
+def test_the_options_that_the_weights_need_are_told(tmp_path):
+    torch.save({"conv1_conv/conv1_conv/kernel:0": torch.zeros(7, 7, 3, 64)}, tmp_path / "a.pth")
+    for net in (MODELS["resnet50"](), MODELS["resnet50"](epsilon=1.001e-5)):
+        with pytest.raises(PellucidError, match=r"make it by resnet50\(epsilon=1\.001e-05, stride_first=True\)"):
+            load_weights(net, {}, tmp_path / "a.pth")
+
+
+def test_a_network_of_no_family_is_told(squeezenet):
+    with pytest.raises(PellucidError, match="not made of 'features' and 'head'"):
+        load_weights(lenet(), {}, squeezenet[0])
+    net = MODELS["resnet20"]()
+    with pytest.raises(PellucidError, match="no published weights are known for this network"):
+        load_weights(net, init(net), squeezenet[0])
+
+
+def test_an_unknown_part_is_told(squeezenet):
+    net = squeezenet1_1()
+    with pytest.raises(PellucidError, match="no part 'feature' in params; the parts are 'features', 'head'"):
+        load_weights(net, init(net), squeezenet[0], "feature")
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_each_published_file_has_its_network_and_its_images(name):
+    known = KNOWN[name]
+    MODELS[known.model](**known.options)
+    assert known.inputs.size == (299 if known.model == "inception_v3" else 224)
+    assert (known.part == "features") == name.endswith("notop")
+    assert (known.inputs.resize is None) == ("keras" in name)
+    assert (known.inputs.order == "BGR") == (known.model.startswith(("vgg", "resnet")) and "keras" in name)

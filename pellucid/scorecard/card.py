@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pellucid.scorecard.coverage import Entry, coverage, touched
-from pellucid.scorecard.parts import COVERAGE, PARTS, cases
+from pellucid.scorecard.parts import COVERAGE, PARTS, SINGLE, cases
 from pellucid.scorecard.tally import Row, count
 
 
@@ -29,5 +29,5 @@ def score(names: Sequence[str], every: int, tell: Callable[[Row], None]) -> Card
         rows.append(row)
     if names and COVERAGE not in names:
         return Card(tuple(rows), ())
-    reached = touched(cases(tuple(PARTS))) if names else {row.subject for row in rows if row.passed}
+    reached = touched(cases(SINGLE)) if names else {row.subject for row in rows if row.passed}
     return Card(tuple(rows), tuple(coverage(reached)))

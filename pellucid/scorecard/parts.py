@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.scorecard.case import Case
@@ -14,8 +15,10 @@ PARTS = {
     "optimizers": "PyTorch's optimizers, schedules and clipping, 100 steps of each",
     "metrics": "scikit-learn's metrics",
     "estimators": "scikit-learn's check_estimator",
+    "networks": "Keras', ONNX's and Hugging Face's networks with the same random weights",
 }
 COVERAGE = "coverage"
+SINGLE = tuple(name for name in PARTS if name != "networks")  # what checks layers, losses ... one by one
 # The packages that the parts are made from, beyond what is always there.
 NEEDED = {
     "opinfo": ("expecttest",), "moduleinfo": ("expecttest",), "onnx_nodes": ("onnx",), "optimizers": ("expecttest",),
@@ -37,7 +40,5 @@ def check_names(names: Sequence[str]) -> None:
             raise PellucidError(f"the scorecard has no part {name!r}{nearest(name, known)}; known: {', '.join(known)}")
     asked = PARTS if not names or COVERAGE in names else names
     for module in dict.fromkeys(package for name in asked for package in NEEDED.get(name, ())):
-        try:
-            import_module(module)
-        except ModuleNotFoundError as error:
-            raise PellucidError(f"the scorecard needs {module}; run: pip install 'pellucid[scorecard]'") from error
+        if find_spec(module) is None:
+            raise PellucidError(f"the scorecard needs {module}; run: pip install 'pellucid[scorecard]'")

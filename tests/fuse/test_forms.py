@@ -41,6 +41,15 @@ def test_every_form_is_tried() -> None:
     assert {type(sample.layer): type(form(sample.layer)) for sample in samples} == KINDS
 
 
+@pytest.mark.parametrize("sample", samples, ids=str)
+def test_an_empty_batch_is_no_mistake(sample: Sample) -> None:
+    params, x = sample.inputs()
+    y, _, dx, dparams = ours(form(sample.layer), params, x[:0], Mode())
+    assert y.shape[0] == 0
+    assert dx[""].shape == (0, *sample.shape)
+    assert all(leaf.eq(0).all() for leaf in dparams.values())
+
+
 @pytest.mark.parametrize("layer", [Dense(3), Dense(3, bias=False)], ids=repr)
 def test_dx_is_left_out_where_nobody_needs_it(layer: Dense) -> None:
     params, x = Sample(layer, (4,)).inputs()

@@ -159,6 +159,7 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
     ),
     "softmax": (SoftmaxCrossEntropy(), outputs(7, CLASSES), classes(7), F.cross_entropy),
     "softmax pixels": (SoftmaxCrossEntropy(), outputs(*IMAGE), classes(*PIXELS), F.cross_entropy),
+    "softmax words": (SoftmaxCrossEntropy(), outputs(2, CLASSES, 4), classes(2, 4), F.cross_entropy),
     "softmax soft": (SoftmaxCrossEntropy(), outputs(7, CLASSES), probabilities(7, CLASSES), F.cross_entropy),
     "softmax soft pixels": (SoftmaxCrossEntropy(), outputs(*IMAGE), probabilities(*IMAGE), F.cross_entropy),
     "softmax smooth": (

@@ -1,0 +1,39 @@
+"""Which dilated windows see nothing but padding: the rule beside one that looks at every pixel of every window."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.layers import MaxPool2d, Mode
+from pellucid.layers.checks import window_reach
+
+
+def sees_nothing(length: int, kernel: int, stride: int, padding: int, dilation: int) -> bool:
+    """Slide the window over the padded row, and look whether it ever covers padding only."""
+    row = [False] * padding + [True] * length + [False] * padding
+    reach = dilation * (kernel - 1) + 1
+    return any(not any(row[start : start + reach : dilation]) for start in range(0, len(row) - reach + 1, stride))
+
+
+def test_windows_are_refused_exactly_where_one_sees_nothing() -> None:
+    refused = 0
+    for length, kernel, stride, dilation in product(range(1, 7), range(1, 5), range(1, 4), range(1, 7)):
+        for padding in range(kernel // 2 + 1):
+            if length + 2 * padding < dilation * (kernel - 1) + 1:
+                continue  # no window at all
+            frame = ((length, 9), (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
+            if sees_nothing(length, kernel, stride, padding, dilation):
+                refused += 1
+                with pytest.raises(PellucidError, match=f"along its height of {length}"):
+                    window_reach(MaxPool2d(2), *frame)
+            else:
+                window_reach(MaxPool2d(2), *frame)
+    assert refused > 5
+
+
+def test_the_width_is_looked_at_too() -> None:
+    layer = MaxPool2d((1, 2), 1, (0, 1), (1, 2))
+    with pytest.raises(PellucidError, match="along its width of 1"):
+        layer.forward({}, torch.ones(1, 1, 3, 1), Mode())

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pellucid.layers.base import Layer
+from pellucid.models.airbench import airbench
 from pellucid.models.alexnet import alexnet
 from pellucid.models.cifar_resnet import resnet20, resnet32, resnet56
 from pellucid.models.convnet import convnet
@@ -23,6 +24,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "mlp": mlp,
     "lenet": lenet,
     "convnet": convnet,
+    "airbench": airbench,
     "alexnet": alexnet,
     "zfnet": zfnet,
     "vgg11": vgg11,
@@ -49,6 +51,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
 
 __all__ = [
     "MODELS",
+    "airbench",
     "alexnet",
     "convnet",
     "densenet121",

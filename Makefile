@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check real scorecard bench clean
+.PHONY: demo test check real scorecard mutants bench clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
@@ -23,6 +23,9 @@ real: $(VENV)/.dev
 
 scorecard: $(VENV)/.dev
 	$(BIN)/pellucid scorecard --check
+
+mutants: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.mutants
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.run

@@ -1,0 +1,42 @@
+"""Survivors that are no gap in the checks: what they change cannot be noticed, and `equivalents.toml` says why."""
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.mutants.mutant import Mutant
+
+FILE = Path(__file__).with_name("equivalents.toml")
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """Mutants of one line of a file, and why they compute the same; without `after`, all that survive."""
+
+    file: str
+    before: str
+    why: str
+    after: tuple[str, ...] = ()
+
+    def explains(self, mutant: Mutant) -> bool:
+        """Say whether the mutant is one of these."""
+        here = (self.file, self.before) == (mutant.file, mutant.before)
+        return here and (not self.after or mutant.after in self.after)
+
+
+def load(path: Path = FILE) -> list[Equivalent]:
+    """Read the entries."""
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["equivalent"]
+    return [Equivalent(**entry | {"after": tuple(entry.get("after", ()))}) for entry in entries]
+
+
+def reason(mutant: Mutant, known: Iterable[Equivalent]) -> str:
+    """Return why the mutant is none; "" where nobody said so."""
+    return next((one.why for one in known if one.explains(mutant)), "")
+
+
+def idle(known: Iterable[Equivalent], survivors: Iterable[Mutant]) -> list[Equivalent]:
+    """Return the entries that explain no survivor: the code has changed, or the checks notice it by now."""
+    left = list(survivors)
+    return [one for one in known if not any(one.explains(mutant) for mutant in left)]

@@ -1,0 +1,328 @@
+"""Ways to break a backward pass, each a function from a place in the code to what could stand there instead.
+
+An operator gets a node and the names of the function's parameters, and yields mutations; a mutation is a tuple of
+edits, and an edit says which node gives way to which.
+"""
+
+import ast
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+Edit = tuple[ast.AST, ast.AST]
+Mutation = tuple[Edit, ...]
+Operator = Callable[[ast.AST, frozenset[str]], Iterator[Mutation]]
+
+# Where a call has its axes: the position among its arguments. Of a function of torch, x is the argument before.
+AXES = {
+    "sum": 0,
+    "mean": 0,
+    "flatten": 0,
+    "unsqueeze": 0,
+    "softmax": 0,
+    "log_softmax": 0,
+    "gather": 0,
+    "scatter": 0,
+    "scatter_": 0,
+    "scatter_add": 0,
+    "index_select": 0,
+    "split": 1,
+    "cat": 1,
+    "movedim": 0,
+}
+# Calls that change values, on x in x.abs() and torch.exp(x) alike; left out, the code goes on with x.
+CHANGES = {
+    "abs", "clamp", "clamp_min", "contiguous", "exp", "flatten", "float", "masked_fill", "maximum", "mean", "ndtr",
+    "relu_", "reshape", "reversed", "rsqrt", "scatter", "scatter_add", "sigmoid", "sign", "softplus", "sqrt", "sum",
+    "t", "tanh", "view",
+}  # fmt: skip
+# The order of the arguments means nothing, or is Python's own business.
+NO_ORDER = {"maximum", "add_up", "add_up_tree", "promote_types", "isinstance"}
+FLAGS = {"affine", "align_corners", "any", "batch", "bias", "ceil_mode", "count_include_pad", "need_dx", "over_dy"}
+GIVEN = {"dy", "target", "wanted"}  # what a function gets that returns gradients
+NOTHING = {"padding": 0, "output_padding": 0}  # what an option is when it is left out; 1 for all others
+
+
+def called(node: ast.AST) -> str:
+    """Return the name of what a call calls, without what stands before the dot; empty for anything else."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr=name)) | ast.Call(func=ast.Name(id=name)):
+            return name
+    return ""
+
+
+def number(node: ast.AST) -> int | float | None:
+    """Return the number that stands here; a truth value is none."""
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return node.value  # pyright: ignore[reportReturnType]
+    return None
+
+
+def expression(text: str) -> ast.expr:
+    """Return `text` as a node."""
+    return ast.parse(text, mode="eval").body
+
+
+def negated(node: ast.expr) -> ast.expr:
+    return ast.UnaryOp(ast.USub(), node)
+
+
+def gradients(node: ast.AST, names: frozenset[str]) -> list[ast.expr]:
+    """Return the tensors among what a return statement hands back as (dx, dparams) or (value, dy), or as dparams."""
+    if not isinstance(node, ast.Return) or node.value is None or not names & GIVEN:
+        return []
+    parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+    found: list[ast.expr] = []
+    for part in parts:
+        dicts = [one for one in ast.walk(part) if isinstance(one, ast.Dict | ast.DictComp)]
+        if dicts:
+            found += [value for one in dicts for value in (one.values if isinstance(one, ast.Dict) else [one.value])]
+        elif isinstance(node.value, ast.Tuple) and not is_value(part, (None,)):
+            found.append(part)
+    return found
+
+
+def is_value(node: ast.AST, values: tuple[object, ...]) -> bool:
+    return isinstance(node, ast.Constant) and any(node.value is value for value in values)
+
+
+def wrong_sign(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Turn a sum into a difference and back, drop a minus, return the negative gradient."""
+    match node:
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            yield ((node, ast.BinOp(left, ast.Sub(), right)),)
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            yield ((node, ast.BinOp(left, ast.Add(), right)),)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            yield ((node, operand),)
+    for part in gradients(node, names):
+        yield ((part, negated(part)),)
+
+
+def missing_factor(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Leave out a factor, a divisor or an exponent."""
+    match node:
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            yield ((node, left),)
+            yield ((node, right),)
+        case ast.BinOp(left=left, op=ast.Div() | ast.FloorDiv() | ast.Pow()):
+            yield ((node, left),)
+
+
+def missing_term(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Leave out a term of a sum or difference."""
+    match node:
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub(), right=right):
+            yield ((node, left),)
+            yield ((node, right),)
+
+
+def missing_call(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Go on with x where x.sum(1), torch.exp(x) or torch.where(condition, x, 0) stands."""
+    match node:
+        case ast.Call(func=ast.Name(id="reversed"), args=[x]):
+            yield ((node, x),)
+        case ast.Call(func=ast.Attribute(attr="where"), args=[_, x, other]):
+            yield ((node, x),)
+            yield ((node, other),)
+        case ast.Call(func=ast.Attribute(value=x, attr=name), args=args) if name in CHANGES:
+            yield ((node, args[0] if is_module(x) else x),)
+
+
+def is_module(node: ast.AST) -> bool:
+    """Say whether this is torch, F, aten or something of theirs."""
+    match node:
+        case ast.Attribute(value=inner):
+            return is_module(inner)
+        case ast.Name(id="torch" | "F" | "aten" | "math"):
+            return True
+    return False
+
+
+def partial_sum(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Take a mean for a sum and a sum for a mean, or only the first summand."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=x, attr="sum" | "mean" as name), args=args, keywords=keywords):
+            other = ast.Attribute(x, "mean" if name == "sum" else "sum")
+            yield ((node, ast.Call(other, args, keywords)),)
+            if len(args) == 1 and name == "sum":
+                first = [args[0], ast.Constant(0), ast.Constant(1)] if keywords else [args[0], ast.Constant(0)]
+                yield ((node, ast.Call(ast.Attribute(x, "narrow" if keywords else "select"), first, [])),)
+
+
+def wrong_axis(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Name another axis, forget one of several, or take height for width."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=x), args=args) if called(node) in AXES:
+            place = AXES[called(node)] + (is_module(x) and called(node) != "cat")
+            if place < len(args):
+                yield from ((edit,) for edit in other_axes(args[place]))
+        case ast.Call(func=ast.Name(id="pair")):
+            yield ((node, expression(f"{ast.unparse(node)}[::-1]")),)
+        case ast.Subscript(value=ast.Attribute(attr="shape"), slice=index) if number(index) is not None:
+            yield from ((edit,) for edit in other_axes(index))
+        case ast.Tuple(elts=[one, other], ctx=ast.Load()) if same_kind(one, other):
+            yield ((one, other), (other, one))
+
+
+def other_axes(axis: ast.expr) -> Iterator[Edit]:
+    value = number(axis)
+    if isinstance(axis, ast.Tuple):
+        yield from ((axis, ast.Tuple([one], ast.Load())) for one in axis.elts)
+    elif value is None:
+        yield axis, ast.BinOp(axis, ast.Sub(), ast.Constant(1))
+    else:
+        yield axis, ast.Constant(int(value) - 1 if value > 0 else 1)
+
+
+def same_kind(one: ast.expr, other: ast.expr) -> bool:
+    plain = (ast.Name, ast.Attribute)
+    return isinstance(one, plain) and isinstance(other, plain) and ast.unparse(one) != ast.unparse(other)
+
+
+def off_by_one(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Shift a padding, a stride, a window or the bound of a slice by one, or leave an option out."""
+    match node:
+        case ast.Call(func=ast.Name(id="pair"), args=[ast.Attribute(attr=option)]):
+            yield ((node, expression(f"tuple(n + 1 for n in {ast.unparse(node)})")),)
+            usual = NOTHING.get(option, 1)
+            yield ((node, expression(f"({usual}, {usual})")),)
+        case ast.Slice(lower=lower, upper=upper):
+            for bound in (lower, upper):
+                if bound is not None and number(bound) is None:
+                    yield ((bound, ast.BinOp(bound, ast.Add(), ast.Constant(1))),)
+        case ast.Attribute(value=ast.Name(id="self"), attr="groups"):
+            yield ((node, ast.Constant(1)),)
+
+
+def wrong_comparison(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Include the bound or leave it out; ask for the opposite of an equality."""
+    others: dict[type[ast.cmpop], type[ast.cmpop]] = {
+        ast.Gt: ast.GtE,
+        ast.GtE: ast.Gt,
+        ast.Lt: ast.LtE,
+        ast.LtE: ast.Lt,
+        ast.Eq: ast.NotEq,
+        ast.NotEq: ast.Eq,
+        ast.Is: ast.IsNot,
+        ast.IsNot: ast.Is,
+        ast.In: ast.NotIn,
+        ast.NotIn: ast.In,
+    }
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        other = others[type(node.ops[0])]()
+        yield ((node, ast.Compare(node.left, [other], node.comparators)),)
+
+
+def wrong_constant(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Write 0 for 1, the next whole number for another one, and twice a fraction."""
+    value = number(node)
+    if isinstance(value, int):
+        yield ((node, ast.Constant(0 if value == 1 else value + 1)),)
+    elif value:
+        yield ((node, ast.Constant(2 * value)),)
+
+
+def wrong_flag(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Turn a yes into a no."""
+    match node:
+        case ast.Constant(value=bool() as value):
+            yield ((node, ast.Constant(not value)),)
+        case ast.Name(id=name, ctx=ast.Load()) | ast.Attribute(attr=name, ctx=ast.Load()) if name in FLAGS:
+            yield ((node, ast.UnaryOp(ast.Not(), node)),)  # pyright: ignore[reportArgumentType]
+
+
+def wrong_branch(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Go the other way; a comparison is turned round by `wrong_comparison`."""
+    match node:
+        case ast.If(test=test) | ast.IfExp(test=test) if not isinstance(test, ast.Compare):
+            yield ((test, ast.UnaryOp(ast.Not(), test)),)
+        case ast.BoolOp(op=op, values=values):
+            yield ((node, ast.BoolOp(ast.Or() if isinstance(op, ast.And) else ast.And(), values)),)
+            yield from (((node, value),) for value in values)
+        case ast.BinOp(left=left, op=ast.BitAnd(), right=right):
+            yield ((node, ast.BinOp(left, ast.BitOr(), right)),)
+            yield ((node, left),)
+            yield ((node, right),)
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            yield ((node, ast.BinOp(left, ast.BitAnd(), right)),)
+
+
+def swapped_arguments(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Swap neighbouring arguments of a call, or the factors of a matrix product."""
+    match node:
+        case ast.Call(args=args) if called(node) not in NO_ORDER:
+            for one, other in pairwise(args):
+                if kind(one) == kind(other) and ast.unparse(one) != ast.unparse(other):
+                    yield (one, other), (other, one)
+        case ast.BinOp(left=left, op=ast.MatMult(), right=right):
+            yield ((node, ast.BinOp(right, ast.MatMult(), left)),)
+
+
+def kind(node: ast.expr) -> str:
+    """Guess what an argument is: swapping a tensor and a flag would only raise an error."""
+    match node:
+        case ast.Constant(value=bool()):
+            return "flag"
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in FLAGS:
+            return "flag"
+        case ast.Tuple() | ast.List() | ast.Attribute(attr="shape") | ast.Subscript(slice=ast.Slice()) | ast.Starred():
+            return "sizes"
+        case ast.Call() if called(node) in ("pair", "_output"):
+            return "sizes"
+        case ast.Constant() | ast.Attribute(value=ast.Name(id="self")):
+            return "number"
+    return "tensor"
+
+
+def swapped_gradients(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Give one parameter's gradient to the other, or unpack a kernel's results in another order."""
+    match node:
+        case ast.Dict(values=[one, other]):
+            yield (one, other), (other, one)
+        case ast.Assign(targets=[ast.Tuple(elts=elts)]):
+            yield from (((one, other), (other, one)) for one, other in pairwise(elts))
+
+
+def dropped_gradient(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Return zeros for one of the gradients."""
+    for part in gradients(node, names):
+        yield ((part, ast.BinOp(part, ast.Mult(), ast.Constant(0))),)
+
+
+def unchanged_gradient(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Hand dy on as dx."""
+    match node:
+        case ast.Return(value=ast.Tuple(elts=[dx, _])) if "dy" in names and ast.unparse(dx) != "dy":
+            yield ((dx, ast.Name("dy")),)
+
+
+def missing_step(node: ast.AST, names: frozenset[str]) -> Iterator[Mutation]:
+    """Leave out a statement that changes a value that exists already."""
+    match node:
+        case ast.Assign(targets=[target], value=value):
+            written = {one.id for one in ast.walk(target) if isinstance(one, ast.Name)}
+            read = {one.id for one in ast.walk(value) if isinstance(one, ast.Name)}
+            if written and written <= read | names:
+                yield ((node, ast.Pass()),)
+        case ast.AugAssign() | ast.Expr(value=ast.Call()):
+            yield ((node, ast.Pass()),)
+
+
+OPERATORS: dict[str, Operator] = {
+    "wrong sign": wrong_sign,
+    "missing factor": missing_factor,
+    "missing term": missing_term,
+    "missing call": missing_call,
+    "partial sum": partial_sum,
+    "wrong axis": wrong_axis,
+    "off by one": off_by_one,
+    "wrong comparison": wrong_comparison,
+    "wrong constant": wrong_constant,
+    "wrong flag": wrong_flag,
+    "wrong branch": wrong_branch,
+    "swapped arguments": swapped_arguments,
+    "swapped gradients": swapped_gradients,
+    "dropped gradient": dropped_gradient,
+    "unchanged gradient": unchanged_gradient,
+    "missing step": missing_step,
+}

@@ -1,0 +1,191 @@
+"""The places to break: the code that a gradient passes through, found by following the calls of every backward pass."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+# Methods in which gradients are computed, of layers, losses and combinators; what they call is found from there.
+ROOTS = {"layers": ("backward",), "losses": ("__call__", "compute"), "combine": ("backward", "sweep")}
+ROOTS["fuse"] = ROOTS["combine"]
+FUNCTIONS = {"sweep.py": "backward"}  # the one recursion over a network is no method
+REFUSING = ("window_reach",)  # functions that only refuse, beside those that have "check" in their names
+Code = ast.FunctionDef | ast.Assign
+
+
+@dataclass(frozen=True)
+class Site:
+    """A function that gradients pass through, or a table of such functions.
+
+    `file` is its path below the package, `owners` are the classes whose gradients pass through it.
+    """
+
+    file: str
+    code: Code
+    owners: frozenset[str]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the function's parameters."""
+        return (
+            frozenset(arg.arg for arg in self.code.args.args) if isinstance(self.code, ast.FunctionDef) else frozenset()
+        )
+
+
+@dataclass(frozen=True)
+class Module:
+    """A file of the package: what it defines and what it takes from other files of the package."""
+
+    package: Path
+    file: str
+
+    @cached_property
+    def text(self) -> str:
+        """The source."""
+        return (self.package / self.file).read_text(encoding="utf-8")
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The source, parsed."""
+        return ast.parse(self.text)
+
+    @cached_property
+    def classes(self) -> dict[str, dict[str, Code]]:
+        """The methods of each class."""
+        return {
+            node.name: {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
+            for node in self.tree.body
+            if isinstance(node, ast.ClassDef)
+        }
+
+    @cached_property
+    def functions(self) -> dict[str, Code]:
+        """The functions outside classes, and the tables that hold functions without a name."""
+        found: dict[str, Code] = {}
+        for node in self.tree.body:
+            match node:
+                case ast.FunctionDef():
+                    found[node.name] = node
+                case ast.AnnAssign(target=ast.Name(id=name), value=value) if value and has_lambda(value):
+                    found[name] = ast.copy_location(ast.Assign([node.target], value), node)
+        return found
+
+    @cached_property
+    def imports(self) -> dict[str, str]:
+        """The names that come from other files of the package, and those files."""
+        found = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{self.package.name}."):
+                file = "/".join((node.module or "").split(".")[1:]) + ".py"
+                found |= {alias.name: file for alias in node.names if (self.package / file).exists()}
+        return found
+
+
+def has_lambda(node: ast.AST) -> bool:
+    return any(isinstance(part, ast.Lambda) for part in ast.walk(node))
+
+
+def live(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a function that take part in the result: no documentation, no types, no refusals."""
+    yield node
+    parts: list[ast.AST]
+    match node:
+        case ast.Raise() | ast.JoinedStr():
+            parts = []
+        case ast.FunctionDef(body=body) | ast.Try(body=body) | ast.With(body=body):
+            parts = list(body)
+        case ast.AnnAssign(value=value):
+            parts = [value] if value else []
+        case ast.keyword(arg="strict" | "dtype" | "device" | "memory_format"):
+            parts = []
+        case _:
+            parts = list(ast.iter_child_nodes(node))
+    for part in parts:
+        if not is_aside(part):
+            yield from live(part)
+
+
+def is_aside(node: ast.AST) -> bool:
+    """Say whether a statement is a text, or a check that lets everything pass or refuses."""
+    match node:
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))):
+            return name in REFUSING or "check" in name
+        case ast.If(body=[ast.Raise()], orelse=[]):
+            return True
+        case ast.If(body=[ast.Expr() as one], orelse=[]):
+            return is_aside(one)
+    return False
+
+
+def sites(package: Path) -> list[Site]:
+    """Return every place of the package that gradients pass through, in the order of files and lines."""
+    search = Search(package)
+    for folder, roots in ROOTS.items():
+        for path in sorted((package / folder).glob("*.py")):
+            for kind, methods in search.module(f"{folder}/{path.name}").classes.items():
+                search.follow(f"{folder}/{path.name}", kind, [root for root in roots if root in methods], kind)
+    for file, name in FUNCTIONS.items():
+        if (package / file).exists():
+            search.follow(file, "", [name], name)
+    return [Site(place[0], code, frozenset(owners)) for place, (code, owners) in sorted(search.found.items())]
+
+
+class Search:
+    """The search for what the backward passes of a package call."""
+
+    def __init__(self, package: Path) -> None:
+        self.package = package
+        self.modules: dict[str, Module] = {}
+        self.found: dict[tuple[str, int], tuple[Code, set[str]]] = {}
+
+    def module(self, file: str) -> Module:
+        """Return a file of the package."""
+        return self.modules.setdefault(file, Module(self.package, file))
+
+    def follow(self, file: str, kind: str, names: list[str], owner: str) -> None:
+        """Find the functions `names` of the class `kind` of a file, "" for none, and all that they call.
+
+        A method of a class that a layer makes use of counts as called where its name stands behind a dot.
+        """
+        open_ends = [(file, kind, name) for name in names]
+        helpers: set[tuple[str, str]] = set()
+        dotted: set[str] = set()
+        seen: set[tuple[str, str, str]] = set()
+        while open_ends:
+            one = open_ends.pop()
+            if one in seen:
+                continue
+            seen.add(one)
+            file, kind, name = one
+            code = (self.module(file).classes[kind] if kind else self.module(file).functions)[name]
+            self.found.setdefault((file, code.lineno), (code, set()))[1].add(owner)
+            for node in live(code):
+                match node:
+                    case ast.Attribute(value=value, attr=name):
+                        dotted.add(name)
+                        if (
+                            isinstance(value, ast.Name)
+                            and value.id == "self"
+                            and name in self.module(file).classes[kind]
+                        ):
+                            open_ends.append((file, kind, name))
+                    case ast.Name(id=name, ctx=ast.Load()):
+                        home = self.module(self.module(file).imports.get(name, file))
+                        if name in home.functions:
+                            open_ends.append((home.file, "", name))
+                        elif name in home.classes and not is_rooted(home.classes[name]):
+                            helpers.add((home.file, name))
+            open_ends += [
+                (*helper, name)
+                for helper in helpers
+                for name in self.module(helper[0]).classes[helper[1]]
+                if name in dotted
+            ]
+
+
+def is_rooted(methods: dict[str, Code]) -> bool:
+    """Say whether a class has gradients of its own, and so is searched by itself."""
+    return any(root in methods for roots in ROOTS.values() for root in roots)

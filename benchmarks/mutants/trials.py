@@ -1,0 +1,194 @@
+"""Mutants tried one by one: each written into a copy of the tree, and checked in processes forked for it."""
+
+import gc
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from benchmarks.mutants import checks
+from benchmarks.mutants.checks import Verdict
+from benchmarks.mutants.mutant import Mutant
+
+COPIED = ("pellucid", "tests", "pyproject.toml", "recipes")
+TIME_LIMIT = 120.0  # seconds for one check of one mutant; the longest that passes takes a tenth
+fork = multiprocessing.get_context("fork")
+
+
+class Unfit(Exception):  # noqa: N818 - said to people
+    """The code fails its tests before anything is broken, so that catching a mutant would mean nothing."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What became of one mutant."""
+
+    mutant: Mutant
+    tests: Verdict
+    scorecard: Verdict
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a mutant at all: one that cannot be imported is none."""
+        return not self.tests.none
+
+    @property
+    def caught(self) -> bool:
+        """Whether the tests or the scorecard noticed."""
+        return self.tests.caught or self.scorecard.caught
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check that runs in a process of its own."""
+
+    process: Any
+    answer: Connection
+    begun: float
+
+    @property
+    def over(self) -> bool:
+        """Whether there is an answer, or will not be one."""
+        return self.answer.poll() or time.monotonic() - self.begun > TIME_LIMIT
+
+    def result(self) -> Any:
+        """Return what it found; no answer is an answer too: the code hung, or brought the process down."""
+        if not self.answer.poll():
+            self.process.kill()
+            found: Any = Verdict("time limit", "Hang")
+        else:
+            try:
+                found = self.answer.recv()
+            except EOFError:
+                found = None
+        self.process.join()
+        if found is None:
+            found = Verdict("end of the process", signal.Signals(-self.process.exitcode).name)
+        self.answer.close()
+        if isinstance(found, str):
+            raise RuntimeError(f"a check itself does not work:\n{found}")
+        return found
+
+
+def start(folder: Path, work: Callable[[], Any], write: bool = False) -> Check:
+    """Run `work` in a fork of this process, with Pellucid imported from `folder`."""
+    answer, end = fork.Pipe(duplex=False)
+
+    def child() -> None:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        try:
+            checks.enter(folder, write)
+            end.send(work())
+        except Exception:  # a fault of the check must not pass for a mutant that was caught
+            end.send(traceback.format_exc())
+
+    process = fork.Process(target=child, daemon=True)
+    process.start()
+    end.close()
+    return Check(process, answer, time.monotonic())
+
+
+def warm_up(root: Path) -> None:
+    """Import what all checks of the tree share; Pellucid and its tests must not be among it."""
+    for name in checks.WARM:
+        import_module(name)
+    if (root / "pellucid/scorecard").exists():
+        for name in checks.OUTSIDE:
+            import_module(name)
+        collect_nodes()
+    import torch
+
+    torch.set_num_threads(1)
+    gc.freeze()  # pytest collects garbage at its end, and need not look through all of PyTorch for it
+    assert not any(name.split(".")[0] in ("pellucid", "tests") for name in sys.modules)
+
+
+def collect_nodes() -> None:
+    """Have ONNX make its cases, which takes seconds; it keeps them for whoever asks again."""
+    import numpy as np
+    from onnx.backend.test.case.node import collect_testcases
+
+    np.random.seed(0)  # as the scorecard does
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some operators divide by 0 on purpose
+        collect_testcases(None)
+
+
+def copy_tree(root: Path, folder: Path) -> None:
+    """Copy what the checks read."""
+    folder.mkdir()
+    for name in COPIED:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif (root / name).exists():
+            shutil.copy2(root / name, folder / name)
+
+
+def prepare(root: Path, folders: list[Path]) -> frozenset[str]:
+    """Make the copies, run all checks on the code as it is, and return the cases of the scorecard that fail.
+
+    The compiled files that this leaves in the copies make every later import fast. Raises Unfit where a test fails.
+    """
+    copy_tree(root, folders[0])
+    tests = start(folders[0], lambda: checks.pytest_until_failure(list(checks.EVERYTHING)), write=True)
+    wait([tests.answer], TIME_LIMIT)
+    if (verdict := tests.result()).caught:
+        raise Unfit(f"{verdict.by} fails without a mutant ({verdict.how}); mend it first")
+    scorecard = start(folders[0], lambda: frozenset(one.by for one in checks.verdicts() if one.caught), write=True)
+    wait([scorecard.answer], TIME_LIMIT)
+    known = scorecard.result()
+    if isinstance(known, Verdict):
+        raise Unfit(f"the scorecard does not run: {known.how}")
+    for folder in folders[1:]:
+        shutil.copytree(folders[0], folder)
+    return known
+
+
+def attempt(mutant: Mutant, folder: Path, known: frozenset[str]) -> Generator[Check, Verdict, Trial]:
+    """Break the copy, yield the checks one after the other, and return what became of the mutant."""
+    path = folder / "pellucid" / mutant.file
+    original, stat = path.read_bytes(), path.stat()
+    path.write_text(mutant.text, encoding="utf-8")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**10))  # else the compiled original would stand for it
+    tests = yield start(folder, lambda: checks.run_tests(mutant.file, mutant.owners))
+    scorecard = Verdict(none=True)
+    if not tests.none:
+        scorecard = yield start(folder, lambda: checks.run_scorecard(mutant.owners, known))
+    path.write_bytes(original)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    return Trial(mutant, tests, scorecard)
+
+
+def run(mutants: Iterable[Mutant], folders: list[Path], known: frozenset[str]) -> Iterator[Trial]:
+    """Try every mutant, as many at once as there are folders, and yield each as it is done."""
+    queue, free = iter(mutants), list(folders)
+    running: dict[Path, tuple[Generator[Check, Verdict, Trial], Check]] = {}
+    while True:
+        while free and (mutant := next(queue, None)):
+            folder = free.pop()
+            begun = attempt(mutant, folder, known)
+            running[folder] = begun, next(begun)
+        if not running:
+            return
+        wait([check.answer for _, check in running.values()], timeout=1.0)
+        for folder, (begun, check) in list(running.items()):
+            if not check.over:
+                continue
+            try:
+                running[folder] = begun, begun.send(check.result())
+            except StopIteration as done:
+                del running[folder]
+                free.append(folder)
+                yield done.value

@@ -163,11 +163,12 @@ def test_a_file_that_keras_has_saved(tmp_path):
 
 
 @pytest.mark.real
-def test_the_real_mobilenet_v2_gives_the_maps_that_it_gives_in_keras(tmp_path):
+@pytest.mark.parametrize("backend", ["torch", "jax"])  # jax, where it is installed: kernels that are not PyTorch's
+def test_the_real_mobilenet_v2_gives_the_maps_that_it_gives_in_keras(tmp_path, backend):
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not path.exists():
         pytest.skip(f"the real weights are not at {path}")
-    x, y = keras(REAL, path, tmp_path, "jax")  # (2, 3, 3, 1280), by kernels that are not PyTorch's
+    x, y = keras(REAL, path, tmp_path, backend)  # (2, 3, 3, 1280)
     net = mobilenet_v2(epsilon=1e-3, pad="same")
     params, _ = net.init((3, 96, 96), torch.Generator().manual_seed(0))
     loaded = load_weights(net, params, path, "features")

@@ -109,13 +109,10 @@ def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tens
         for x in floating:
             x.requires_grad_()
         try:
-            y = function()
-            reached = floating if y.requires_grad else []
-            found = torch.autograd.grad(y, reached, dy, allow_unused=True) if reached else ()
+            answers = _ask(function(), floating, dy)
         finally:
             for x in plain:
                 x.requires_grad_(False)
-    answers = {id(x): dx for x, dx in zip(reached, found, strict=True) if dx is not None}
     return tuple(answers[id(x)] if id(x) in answers else torch.zeros_like(x) for x in inputs)
 
 
@@ -364,11 +361,11 @@ class _Bridge(torch.autograd.Function):
         return (None, None, None, None, *tensors(dx), *(None,) * ctx.outputs)
 
 
-def _ask(value: Tensor, wanted: list[Tensor]) -> dict[int, Tensor]:
-    """Return autograd's gradients by the tensors' ids; none where it cannot follow the loss."""
-    if not value.requires_grad:
-        return {}
+def _ask(value: Tensor, wanted: list[Tensor], dy: Tensor | None = None) -> dict[int, Tensor]:
+    """Return autograd's gradients of `value`, or of its sum times `dy`, by the tensors' ids; none without a graph."""
     asked = [one for one in wanted if one.requires_grad]
-    found = torch.autograd.grad(value, asked, allow_unused=True)
+    if not value.requires_grad or not asked:
+        return {}
+    found = torch.autograd.grad(value, asked, dy, allow_unused=True)
     pairs = zip(asked, found, strict=True)
     return {id(one): torch.zeros_like(one) if gradient is None else gradient for one, gradient in pairs}

@@ -44,3 +44,11 @@ class Parser(argparse.ArgumentParser):
         options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         hint = nearest(word.split("=", 1)[0], options)
         return f"{self.prog} has no option {word.split('=', 1)[0]!r}{hint or f'; see {self.prog} --help'}"
+
+
+def check_action(command: str, action: str, known: Sequence[str]) -> None:
+    """Raise PellucidError, with the nearest, unless a command knows the action."""
+    if action not in known:
+        raise PellucidError(
+            f"pellucid {command} has no action {action!r}{nearest(action, known)}; known: {', '.join(known)}"
+        )

@@ -3,8 +3,9 @@
 import argparse
 import sys
 
-from pellucid.cli.args import Parser
-from pellucid.errors import PellucidError, nearest
+from pellucid.cli.args import Parser, check_action
+from pellucid.cli.downloads import Progress
+from pellucid.errors import PellucidError
 
 ACTIONS = ("list", "get", "check")
 
@@ -19,10 +20,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Do what `args.action` says."""
-    if args.action not in ACTIONS:
-        raise PellucidError(
-            f"pellucid data has no action {args.action!r}{nearest(args.action, ACTIONS)}; known: list, get, check"
-        )
+    check_action("data", args.action, ACTIONS)
     if args.action == "list":
         if args.name is not None:
             raise PellucidError(f"pellucid data list takes no name; to look at {args.name!r} say: check {args.name}")
@@ -64,17 +62,9 @@ def _get(args: argparse.Namespace) -> int:
     from pellucid.cli.out import emit
     from pellucid.data.download import get
 
-    last: dict[str, int] = {}
-
-    def progress(file: str, done: int, total: int | None) -> None:
-        part = 100 * done // total if total else done >> 20
-        if last.get(file) != part:
-            last[file] = part
-            sys.stderr.write(f"\r{file}: {part} {'%' if total else 'MB'} ")
-
+    progress = Progress()
     files = get(args.name, args.data, progress if sys.stderr.isatty() and not args.json else None)
-    if last:
-        sys.stderr.write("\r\n")
+    progress.end()
     if args.json:
         emit({"name": args.name, "files": [{"path": path, "status": status} for path, status in files]})
     else:

@@ -2,9 +2,11 @@
 
 import argparse
 import sys
+from functools import partial
 
-from pellucid.cli.args import Parser
-from pellucid.errors import PellucidError, nearest
+from pellucid.cli.args import Parser, check_action
+from pellucid.cli.downloads import Progress
+from pellucid.errors import PellucidError
 
 ACTIONS = ("list", "get", "show")
 
@@ -19,10 +21,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Do what `args.action` says."""
-    if args.action not in ACTIONS:
-        raise PellucidError(
-            f"pellucid weights has no action {args.action!r}{nearest(args.action, ACTIONS)}; known: list, get, show"
-        )
+    check_action("weights", args.action, ACTIONS)
     if args.action == "list":
         if args.name is not None:
             raise PellucidError(f"pellucid weights list takes no name; to have {args.name!r} say: get {args.name}")
@@ -70,19 +69,10 @@ def _get(args: argparse.Namespace) -> int:
     from pellucid.data.catalogue import data_root
     from pellucid.weights.catalogue import get
 
-    shown = -1
-
-    def progress(done: int, total: int | None) -> None:
-        nonlocal shown
-        part = 100 * done // total if total else done >> 20
-        if part != shown:
-            shown = part
-            sys.stderr.write(f"\r{args.name}: {part} {'%' if total else 'MB'} ")
-
-    watched = sys.stderr.isatty() and not args.json
-    path, status = get(args.name, data_root(args.data) / "weights", progress if watched else None)
-    if shown >= 0:
-        sys.stderr.write("\r\n")
+    progress = Progress()
+    watched = partial(progress, args.name) if sys.stderr.isatty() and not args.json else None
+    path, status = get(args.name, data_root(args.data) / "weights", watched)
+    progress.end()
     if args.json:
         emit({"name": args.name, "path": str(path), "status": status})
     else:

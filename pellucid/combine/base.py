@@ -133,6 +133,11 @@ def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
             yield from walk(child, join(path, name))
 
 
+def buffer_paths(layer: Layer, path: str = "") -> set[str]:
+    """Return the paths of all running statistics of the layer at `path` and of everything in it."""
+    return {join(at, name) for at, one in walk(layer, path) for name in one.buffers}
+
+
 def join(path: str, name: str) -> str:
     """Return the path of the child `name` of `path`."""
     return f"{path}.{name}" if path else name

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Combinator, join, walk
+from pellucid.combine.base import Combinator, buffer_paths, join
 from pellucid.layers.base import Cache, Layer, Mode, Params, Shape
 from pellucid.tree import flatten
 
@@ -44,8 +44,7 @@ def freeze(net: Layer, params: Params, frozen: Collection[str]) -> Layer:
 
 
 def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
-    kept = {join(at, name) for at, one in walk(layer, path) for name in one.buffers}
-    learned = {join(path, name) for name in flatten(params)} - kept
+    learned = {join(path, name) for name in flatten(params)} - buffer_paths(layer, path)
     if learned and learned <= frozen:
         return FrozenLayer(layer)
     if not isinstance(layer, Combinator) or not learned & frozen:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.base import Optimizer, State, check_range, count, tensors_of, zeros
-from pellucid.optim.states import check_state
+from pellucid.optim.base import Optimizer, State, check_range, check_state, count, tensors_of, zeros
 
 
 @dataclass(frozen=True)

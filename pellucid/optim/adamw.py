@@ -6,8 +6,7 @@ from torch import Tensor
 
 from pellucid.optim import foreach
 from pellucid.optim.adam import adam_state, adam_step, state_names
-from pellucid.optim.base import Optimizer, State, check_range
-from pellucid.optim.states import check_state
+from pellucid.optim.base import Optimizer, State, check_range, check_state
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.base import Optimizer, State, check_range, tensors_of, zeros
-from pellucid.optim.states import check_state
+from pellucid.optim.base import Optimizer, State, check_range, check_state, tensors_of, zeros
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.scorecard.case import Case
+
+if TYPE_CHECKING:  # the list of the parts is shown without PyTorch
+    from pellucid.scorecard.case import Case
 
 # The module pellucid.scorecard.NAME has cases(); what each part is, for people.
 PARTS = {
@@ -25,7 +28,7 @@ NEEDED = {
 }  # fmt: skip
 
 
-def cases(names: Sequence[str]) -> Iterator[Case]:
+def cases(names: Sequence[str]) -> "Iterator[Case]":
     """Yield the cases of the parts `names`, in the order of the table."""
     for name in PARTS:
         if name in names:

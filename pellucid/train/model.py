@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import join, walk
+from pellucid.combine.base import buffer_paths
 from pellucid.config import from_config, loss_from_config, to_config
 from pellucid.data import Dataset, FeatureStats
 from pellucid.errors import PellucidError
@@ -271,8 +271,7 @@ class Model:
     def _named(self, pattern: str) -> set[str]:
         """Return the paths of the learned values that a pattern names."""
         self._need_weights()
-        kept = {join(path, name) for path, layer in walk(self.net) for name in layer.buffers}
-        return match(self.params, pattern) - kept
+        return match(self.params, pattern) - buffer_paths(self.net)
 
     def _need_weights(self) -> None:
         if not self.built:

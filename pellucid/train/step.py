@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import join, walk
+from pellucid.combine.base import buffer_paths, join, walk
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Cache, Layer, Mode, Params
@@ -53,7 +53,7 @@ class Step:
         self._clip = clip
         channels_last(params)
         flat = flatten(params)
-        kept = {join(path, name) for path, layer in walk(net) for name in layer.buffers} | set(frozen)
+        kept = buffer_paths(net) | set(frozen)
         self.paths = [path for path in flat if path not in kept]
         self.weights = [flat[path] for path in self.paths]
         self.state = optimizer.init(self.weights)

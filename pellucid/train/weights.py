@@ -17,6 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.train.files import write_atomically
 from pellucid.tree import flatten, nest
+from pellucid.weights.match import kind, match
 
 FORMAT = "pellucid/1"
 FILE_LIMIT = 16 << 30  # bytes
@@ -74,12 +75,7 @@ def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Ten
     Raises PellucidError that lists every missing, surplus and misshapen tensor, or names one that holds NaN.
     """
     flat = flatten(wanted)
-    faults = [f"{name} is missing" for name in flat if name not in tensors]
-    faults += [f"{name} is not in the network" for name in tensors if name not in flat]
-    for name, tensor in flat.items():
-        given = tensors.get(name)
-        if given is not None and (given.shape != tensor.shape or given.dtype != tensor.dtype):
-            faults.append(f"{name} is {_kind(given)}, not {_kind(tensor)}")
+    faults = [str(mismatch) for mismatch in match(flat, tensors)]
     if faults:
         raise PellucidError(f"{path} does not fit its network: {'; '.join(faults)}")
     for name in flat:
@@ -137,7 +133,7 @@ def _hash_tensors(digest: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> Non
     for name in sorted(tensors):
         tensor = tensors[name]
         _hash_text(digest, name)
-        _hash_text(digest, _kind(tensor))
+        _hash_text(digest, kind(tensor))
         if tensor.numel():
             raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             digest.update(raw.numpy().data)
@@ -147,10 +143,6 @@ def _hash_text(digest: "hashlib._Hash", text: str) -> None:
     raw = text.encode("utf-8", "surrogatepass")
     digest.update(len(raw).to_bytes(8, "little"))  # with lengths, no two lists of texts look the same
     digest.update(raw)
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'number'}"
 
 
 def parameter_count(params: Params) -> int:

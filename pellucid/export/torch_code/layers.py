@@ -45,30 +45,23 @@ def dense(layer: layers.Dense, step: Step) -> str:
 
 def conv2d(layer: layers.Conv2d, step: Step) -> str:
     """Return nn.Conv2d."""
-    return call(
-        "nn.Conv2d",
-        step.inputs[0].shape[0],
-        layer.filters,
-        layer.kernel,
-        stride=layer.stride,
-        padding=layer.padding,
-        dilation=layer.dilation,
-        groups=layer.groups,
-        bias=layer.bias,
-        defaults={"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "bias": True},
-    )
+    return _convolution("nn.Conv2d", layer, step)
 
 
 def conv_transpose2d(layer: layers.ConvTranspose2d, step: Step) -> str:
     """Return nn.ConvTranspose2d."""
+    return _convolution("nn.ConvTranspose2d", layer, step, output_padding=layer.output_padding)
+
+
+def _convolution(name: str, layer: layers.Conv2d | layers.ConvTranspose2d, step: Step, **more: Any) -> str:
     return call(
-        "nn.ConvTranspose2d",
+        name,
         step.inputs[0].shape[0],
         layer.filters,
         layer.kernel,
         stride=layer.stride,
         padding=layer.padding,
-        output_padding=layer.output_padding,
+        **more,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias,

@@ -48,6 +48,21 @@ def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) ->
     return (q if rows >= columns else q.T).reshape(shape).contiguous()
 
 
+def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Return windows the first of which hand the input channels on unchanged; the others are drawn as by `he`.
+
+    shape: (filters, channels, kH, kW), or a matrix (units, features), whose rows are windows of one pixel.
+    Source: Zagoruyko and Komodakis 2017, "DiracNets", section 3.
+    """
+    weight = he(shape, fan_in, fan_out, rng)
+    same = min(shape[:2])
+    windows = weight.view(*shape[:2], -1)  # a view
+    windows[:same] = 0.0
+    centre = sum((size // 2) * math.prod(shape[axis + 1 :]) for axis, size in enumerate(shape) if axis >= 2)
+    windows[range(same), range(same), centre] = 1.0
+    return weight
+
+
 def _uniform(shape: Shape, bound: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(shape, generator=rng) * 2 - 1) * bound
 
@@ -60,6 +75,7 @@ INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = 
     "he": he,
     "lecun": lecun,
     "orthogonal": orthogonal,
+    "dirac": dirac,
 }
 
 

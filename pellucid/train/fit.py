@@ -15,12 +15,14 @@ from pellucid.combine import walk
 from pellucid.data import Loader
 from pellucid.data.seeds import mix
 from pellucid.errors import PellucidError
+from pellucid.fuse import freeze
 from pellucid.layers import Dropout
 from pellucid.layers.base import Mode
 from pellucid.losses import Loss
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.train.allocator import memory_kept
+from pellucid.train.cached import behind
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, save_checkpoint
 from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
@@ -86,17 +88,26 @@ class Loop:
     steps between which they came. Callbacks and the clock wait for the next tick, a few times a second.
     """
 
-    def __init__(self, model: Learner, plan: Plan) -> None:
-        self.model, self.plan = model, plan
+    def __init__(self, whole: Learner, plan: Plan) -> None:
+        folder = plan.folder
+        self.begun = Checkpoint(folder.last) if folder is not None and folder.last.exists() else None
+        if self.begun is not None:
+            self.begun.check(plan.settings)
+            self.begun.restore_params(whole.params)
+        self.whole, self.plan = whole, plan
+        self.model, self.data, self.validation = whole, plan.data, plan.validation
+        if plan.augment is None and whole.frozen:
+            self.model, self.data, self.validation = behind(whole, plan.data, plan.validation)
+        model, data = self.model, self.data
         self.loader = Loader(
-            plan.data.x,
-            plan.data.y,
+            data.x,
+            data.y,
             plan.batch_size,
             model.seed,
             plan.augment,
             transform=None if model.stats is None else model.stats.apply,
         )
-        self.training = Training(model, plan.epochs, len(self.loader), plan.batch_size)
+        self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         self.memory = model.schedule.begin()
         self.signals = StopSignals()
         self.rng = torch.Generator()
@@ -105,23 +116,19 @@ class Loop:
         self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
         self.gap, self.look_cost, self.clean = 1, math.inf, 0  # steps between two looks; seconds; the last good step
-        order = torch.randperm(len(plan.data), generator=torch.Generator().manual_seed(mix(model.seed)))
+        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(mix(model.seed)))
         sample = order[:SAMPLE].sort().values
-        self.sample = Examples(plan.data.x[sample], plan.data.y[sample], plan.data.classes, "")
+        self.sample = Examples(data.x[sample], data.y[sample], data.classes, "")
 
     def run(self) -> Training:
         """Train, and return where it ended."""
-        folder, training = self.plan.folder, self.training
-        begun = Checkpoint(folder.last) if folder is not None and folder.last.exists() else None
-        if begun is not None:
-            begun.check(self.plan.settings)
-            begun.restore_params(self.model.params)
+        folder, training, begun = self.plan.folder, self.training, self.begun
         self.step = Step(
             self.model.net,
             self.model.params,
             cast(Loss, self.watched),
             self.model.optimizer,
-            examples=len(self.plan.data),
+            examples=len(self.data),
             regularizers=self.model.regularizers,
             clip=self.model.clip,
             precision=self.model.precision,
@@ -219,8 +226,8 @@ class Loop:
         if model.metrics:
             found = evaluate(model.net, model.params, model.loss, model.metrics, self.sample, size, model.stats)
             row.update({f"train_{name}": found[name] for name in model.metrics})
-        if plan.validation is not None:
-            found = evaluate(model.net, model.params, model.loss, model.metrics, plan.validation, size, model.stats)
+        if self.validation is not None:
+            found = evaluate(model.net, model.params, model.loss, model.metrics, self.validation, size, model.stats)
             row.update({f"val_{name}": value for name, value in found.items()})
         row["seconds"] = round(training.seconds, 6)
         row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
@@ -242,7 +249,8 @@ class Loop:
         """Measure the gradients at the epoch's last batch; calling the result after the step adds the updates."""
         before = map_tree(torch.clone, self.model.params)  # whose running statistics this extra pass may change
         model = self.model
-        return layer_rows(model.net, before, model.loss, x, target, self._mode(number), model.params)
+        net = freeze(model.net, model.params, model.frozen)
+        return layer_rows(net, before, model.loss, x, target, self._mode(number), model.params)
 
     def _mode(self, number: int) -> Mode:
         """Return the mode that the step after `number` others runs in, with dropout's draws at their beginning."""
@@ -310,12 +318,12 @@ class Loop:
         if self.plan.folder is None:
             return
         begun = time.perf_counter()
-        fault = weights_fault(flatten(self.model.params))
+        fault = weights_fault(flatten(self.whole.params))
         if fault:
             raise self._error(fault, self.training.step, _slower(self.training.lr))
         save_checkpoint(
             self.plan.folder.last,
-            self.model.about(),
+            self.whole.about(),
             self.training,
             self.step,
             self.plan.callbacks,

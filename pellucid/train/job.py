@@ -23,6 +23,8 @@ from pellucid.train.recipe import Recipe, load_recipe
 from pellucid.train.recipes.material import Material, load_material
 from pellucid.train.report import gather, write_report
 from pellucid.train.runs import RunFolder, next_run
+from pellucid.train.start.begin import take, whiten
+from pellucid.train.start.trained import trained_features
 from pellucid.train.weights import parameter_count
 
 COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
@@ -82,7 +84,18 @@ def train_recipe(
         _name_then(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", one.to_toml().encode())
-    return [_train(*one, progress) for one in zip(recipes, materials, paths, strict=True)]
+    return [_train(*one, data, progress) for one in zip(recipes, materials, paths, strict=True)]
+
+
+def train_on(recipe: Recipe, material: Material, out: str | os.PathLike[str] = "runs", progress: bool = True) -> Run:
+    """Train by a recipe on images that are in memory already, into a new run folder.
+
+    What recipe.data says of loading and splitting has been done by whoever made `material`.
+    """
+    build_model(recipe, material.train)  # so that a mistake leaves no folder behind
+    path = next_run(out, recipe.name)
+    write_atomically(path / "recipe.toml", recipe.to_toml().encode())
+    return _train(recipe, material, path, None, progress)
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -105,19 +118,24 @@ def resume_runs(
     paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
     recipes = [load_recipe(one / "recipe.toml") for one in paths]
     materials = (load_material(one.data, one.recipe.seed, data) for one in recipes)
-    return [_train(*one, progress) for one in zip(recipes, materials, paths, strict=True)]
+    return [_train(*one, data, progress) for one in zip(recipes, materials, paths, strict=True)]
 
 
-def build_model(recipe: Recipe, train: Dataset) -> Model:
-    """Return the model of a recipe, its weights drawn from the seed, for images like those of `train`.
+def build_model(recipe: Recipe, train: Dataset, data: str | os.PathLike[str] | None = None) -> Model:
+    """Return the model of a recipe, its weights drawn from the seed or what [start] says, for images like `train`.
 
-    Raises PellucidError where the network does not fit the images, or this machine's memory.
+    data: the root of the data sets. Raises PellucidError where the network does not fit the images or this machine's
+    memory, where [start] does not fit the network, and for patterns that match nothing.
     """
     net: Layer = recipe.build("network")
     shape = tuple(train.x.shape[1:])
     check_network(recipe, net, shape, train.classes)
-    stats = FeatureStats.fit(train.x) if recipe.data.standardize else None
-    measured = {} if stats is None else {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
+    start = recipe.start
+    trained = trained_features(start.weights, net, shape, data) if start.weights else None
+    scaling = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
+    if recipe.data.standardize:
+        stats = FeatureStats.fit(train.x)
+        scaling = {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
     model = Model(
         net,
         recipe.build("loss"),
@@ -130,9 +148,17 @@ def build_model(recipe: Recipe, train: Dataset) -> Model:
         schedule=recipe.build("schedule"),
         clip=recipe.train.clip or None,
         precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **measured},
+        preprocess={"data": recipe.data.name, **scaling},
     )
     model.loss.check(model.output_shape, train.y)
+    if trained is not None:
+        take(model, trained)
+    if start.whiten:
+        whiten(model, start.whiten, train.x)
+    model.freeze(*recipe.train.frozen)
+    for pattern, factor in recipe.train.factors().items():
+        model.scale_rate(pattern, factor)
+    model.check_learns()
     return model
 
 
@@ -188,7 +214,7 @@ def kernel_threads(count: int) -> Iterator[None]:
 def _checked(recipe: Recipe, data: str | os.PathLike[str] | None) -> Material:
     """Return the data of a recipe; PellucidError where they or the network cannot be had."""
     material = load_material(recipe.data, recipe.recipe.seed, data)
-    build_model(recipe, material.train)
+    build_model(recipe, material.train, data)
     return material
 
 
@@ -211,7 +237,7 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
     return following
 
 
-def _train(recipe: Recipe, material: Material, path: Path, progress: bool) -> Run:
+def _train(recipe: Recipe, material: Material, path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
     """Train, or go on, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
     patience = recipe.train.early_stopping
@@ -220,7 +246,7 @@ def _train(recipe: Recipe, material: Material, path: Path, progress: bool) -> Ru
     parts = {"train": material.train, "validation": material.validation, "test": material.test}
     checksums = {role: part.checksum for role, part in parts.items() if part is not None}
     with kernel_threads(recipe.recipe.threads):
-        history = build_model(recipe, material.train).fit(
+        history = build_model(recipe, material.train, data).fit(
             material.train,
             epochs=recipe.train.epochs,
             batch_size=min(recipe.train.batch_size, len(material.train)),

@@ -21,6 +21,7 @@ from pellucid.optim.schedules import Constant
 from pellucid.train.arguments import class_names, instance, named, new_file, several, shown, whole
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.checkpoint import digest
+from pellucid.train.confidence import Confidence
 from pellucid.train.ending import check_classes, check_ending
 from pellucid.train.evaluate import check_metrics, evaluate, outputs
 from pellucid.train.examples import Examples, as_inputs, examples, split
@@ -80,6 +81,7 @@ class Model:
         self.stats = _stats(self.preprocess)
         self.frozen: set[str] = set()  # paths of what stays as it is while fitting
         self.rates: dict[str, float] = {}  # factors of the learning rate, by path
+        self.confidence: Confidence | None = None  # how far the probabilities can be believed, once it is measured
         self.params: Params = {}
         self.input_shape: tuple[int, ...] = ()
         self.output_shape: tuple[int, ...] = ()
@@ -119,6 +121,11 @@ class Model:
             raise PellucidError(f"scale_rate: factor must be a number above 0, not {shown(factor)}; to stop, freeze")
         self.rates |= dict.fromkeys(self._named(pattern), float(factor))
 
+    def check_learns(self) -> None:
+        """Raise PellucidError where everything is frozen."""
+        if self.frozen >= self._named("*"):
+            raise PellucidError("every parameter is frozen, so that nothing can learn; unfreeze some")
+
     def fit(
         self,
         x: Any,
@@ -157,8 +164,7 @@ class Model:
             name = type(self.schedule).__name__
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation)
-        if self.frozen >= self._named("*"):
-            raise PellucidError("fit: every parameter is frozen, so that nothing can learn; unfreeze some")
+        self.check_learns()
         settings = self._settings(data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
         bars: list[Callback] = [Progress()] if verbose else []
@@ -222,6 +228,7 @@ class Model:
             "loss": to_config(self.loss),
             "metrics": list(self.metrics),
             "preprocess": self.preprocess,
+            **({} if self.confidence is None else {"confidence": self.confidence.to_json()}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -245,6 +252,8 @@ class Model:
                 classes=None if about.get("classes") is None else _texts(about["classes"], "classes"),
                 preprocess=_mapping(about.get("preprocess", {})),
             )
+            if "confidence" in about:
+                model.confidence = Confidence.from_json(about["confidence"])
             shape = _shape(about.get("input_shape"))
             with torch.device("meta"):  # shapes only: what a file claims takes no memory
                 wanted, out = model.net.init(shape, torch.Generator())
@@ -253,7 +262,7 @@ class Model:
         except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
             # Sizes beyond what tensors can have, one input where a layer takes several, and the like.
             raise PellucidError(f"{path}: no such network can exist ({' '.join(str(error).split())[:200]})") from error
-        own = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}
+        own = {name: _widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         model._take(fill(Path(path), wanted, own), shape, out)
         return model
 
@@ -362,6 +371,11 @@ def _shape(shape: Any) -> tuple[int, ...]:
     if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in sizes):
         raise PellucidError(f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), not {shape!r}")
     return sizes
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    """Return a tensor to compute with: files may hold float16, which takes half the space."""
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
 def _texts(value: Any, what: str) -> list[str]:

@@ -10,13 +10,13 @@ from pellucid import assets
 from pellucid.data import Augment
 from pellucid.errors import PellucidError, nearest
 from pellucid.train.recipes.parts import KINDS, build_part, part_table, read_part
-from pellucid.train.recipes.tables import About, Data, Part, Train, as_table
+from pellucid.train.recipes.tables import About, Data, Part, Start, Train, as_table
 from pellucid.train.recipes.toml import write_toml
 from pellucid.train.recipes.values import check_table, parse_value, slots
 
 LARGEST_FILE = 1 << 20  # bytes
-PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "train": Train}
-TABLES = ("recipe", "data", "augment", "network", "loss", "optimizer", "schedule", "regularizer", "train")
+PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train}
+TABLES = ("recipe", "data", "augment", "network", "start", "loss", "optimizer", "schedule", "regularizer", "train")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Recipe:
     data: Data
     augment: Augment
     network: Part
+    start: Start
     loss: Part
     optimizer: Part
     schedule: Part

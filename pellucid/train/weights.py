@@ -69,6 +69,20 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     return tensors, about
 
 
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file says of itself that `write_weights` wrote it; nothing else of it is read or checked."""
+    with Path(path).open("rb") as file:
+        prefix = file.read(_PREFIX)
+        size = int.from_bytes(prefix, "little")
+        if len(prefix) < _PREFIX or size > HEADER_LIMIT:
+            return False
+        header = file.read(size)
+    try:
+        return _metadata(prefix + header).get("format") == FORMAT
+    except ValueError:
+        return False
+
+
 def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Tensor]) -> Params:
     """Return `tensors` in the nesting of `wanted`, which only tells paths, shapes and dtypes (it may be on "meta").
 

@@ -31,7 +31,7 @@ def test_mean_deviation_and_bound(name: str, deviation: float, largest: float | 
 
 
 def test_every_initializer_is_tested() -> None:
-    assert set(INITIALIZERS) == {"zeros", "normal", "scaled", "xavier", "he", "lecun", "orthogonal"}
+    assert set(INITIALIZERS) == {"zeros", "normal", "scaled", "xavier", "he", "lecun", "orthogonal", "dirac"}
 
 
 @pytest.mark.parametrize("shape", [(20, 50), (50, 20), (8, 3, 2, 2)])
@@ -59,3 +59,19 @@ def test_he_keeps_the_second_moment_twice_that_of_the_input(layer: Dense, shape:
     y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
     inner = y if y.dim() == 2 else y[:, :, 3:-3, 3:-3]
     assert inner.square().mean().item() == pytest.approx(2, rel=0.15)
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (3, 5, 1, 3), (4, 4, 5, 5)])
+def test_dirac_windows_are_those_of_pytorch_and_hand_channels_on(shape: tuple[int, ...]) -> None:
+    weight = draw("dirac", shape, math.prod(shape[1:]), shape[0], torch.Generator().manual_seed(0))
+    same = min(shape[:2])
+    assert torch.equal(weight[:same], torch.nn.init.dirac_(torch.empty(shape))[:same])
+    assert bool((weight[same:] != 0).all())
+    x = torch.randn(2, shape[1], 6, 6)
+    y = torch.nn.functional.conv2d(x, weight, padding=(shape[2] // 2, shape[3] // 2))
+    assert torch.equal(y[:, :same], x[:, :same])
+
+
+def test_dirac_of_a_matrix_is_the_identity_first() -> None:
+    weight = draw("dirac", (5, 3), 3, 5, torch.Generator().manual_seed(0))
+    assert torch.equal(weight[:3], torch.eye(3))

@@ -65,13 +65,29 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Start:
+    """[start]: what the weights begin with where they are not drawn.
+
+    weights: a trained model whose `features` this network's begin with: a pretrained model's name, a run folder, a
+    weights file of ours, or one of the published files that `pellucid weights list` names; images are then scaled as
+    they were for it, unless data.standardize measures them. whiten: the path of the first convolution, such as
+    features.stem.conv, whose filters are set to whiten patches of the training images.
+    """
+
+    weights: str = ""
+    whiten: str = ""
+
+
+@dataclass(frozen=True)
 class Train:
     """[train]: how long and how.
 
     clip: the largest norm of the whole gradient, 0 for no limit. early_stopping: epochs without a better
     value of `monitor` after which training ends, 0 for never. monitor: what chooses the best weights of a run with
     data.validation, "auto" for the accuracy. checkpoint_seconds: between two checkpoints
-    within an epoch. metrics: what is measured beside the loss.
+    within an epoch. metrics: what is measured beside the loss. frozen: patterns of paths that do not learn, such as
+    "features.*". rates: "pattern=factor" for paths that learn at a factor of the learning rate; of several that
+    match, the last counts.
     """
 
     epochs: int = 10
@@ -82,6 +98,8 @@ class Train:
     monitor: Literal["auto", "val_loss", "val_accuracy"] = "auto"
     checkpoint_seconds: float = 60.0
     metrics: tuple[str, ...] = ("accuracy",)
+    frozen: tuple[str, ...] = ()
+    rates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -91,6 +109,14 @@ class Train:
         check(self.early_stopping >= 0, "train.early_stopping", "0 (off) or more epochs", self.early_stopping)
         seconds = self.checkpoint_seconds
         check(seconds > 0 and math.isfinite(seconds), "train.checkpoint_seconds", "more than 0", seconds)
+        for rate in self.rates:
+            pattern, _, factor = rate.rpartition("=")
+            good = bool(pattern) and _positive(factor)
+            check(good, "train.rates", 'a list of "pattern=factor", each factor above 0', rate)
+
+    def factors(self) -> dict[str, float]:
+        """Return the factors of `rates` by pattern."""
+        return {pattern: float(factor) for pattern, _, factor in (rate.rpartition("=") for rate in self.rates)}
 
 
 @dataclass(frozen=True)
@@ -99,6 +125,13 @@ class Part:
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def _positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
 
 
 def as_table(value: Any) -> dict[str, Any]:

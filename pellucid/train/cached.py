@@ -1,0 +1,108 @@
+"""Features that are computed once: what a training sees of a network whose features are frozen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import buffer_paths, walk
+from pellucid.combine.sequential import Sequential
+from pellucid.layers import Dropout, Identity
+from pellucid.layers.base import Layer, Params
+from pellucid.train.evaluate import outputs
+from pellucid.train.examples import Examples
+from pellucid.train.learner import Learner
+from pellucid.tree import flatten
+
+BATCH = 64  # images whose features are computed at a time
+MOST = 4 << 30  # bytes of features; above it they are computed again in every epoch
+
+
+@dataclass(frozen=True)
+class Split:
+    """A network in two: `front` has nothing that learns or draws, and `back` is all else, under the paths it had."""
+
+    front: Sequential
+    front_params: Params
+    back: Sequential
+    back_params: Params
+
+
+class Behind:
+    """A model as a training sees it behind its frozen front: the same in everything but network and inputs."""
+
+    def __init__(self, model: Learner, cut: Split) -> None:
+        self.model, self.params = model, cut.back_params
+        self.net: Layer = cut.back
+        self.stats = None
+        self.loss, self.optimizer, self.schedule = model.loss, model.optimizer, model.schedule
+        self.regularizers, self.metrics, self.clip = model.regularizers, model.metrics, model.clip
+        self.precision, self.seed, self.rates = model.precision, model.seed, model.rates
+        self.frozen = model.frozen & flatten(cut.back_params).keys()
+
+    def about(self) -> dict[str, Any]:
+        """Return what a weights file says about the whole model."""
+        return self.model.about()
+
+    def save(self, path: Any) -> None:
+        """Write the whole model."""
+        self.model.save(path)
+
+
+def behind(model: Learner, data: Examples, held: Examples | None) -> tuple[Learner, Examples, Examples | None]:
+    """Return what to train and on what: the model behind its frozen front, on that one's outputs.
+
+    The numbers are those of training the whole network, whose frozen front runs as in evaluation, on images that
+    nothing augments. The model itself and its inputs come back where nothing is frozen at its beginning, or where the
+    outputs would take more than MOST bytes.
+    """
+    cut = split(model.net, model.params, model.frozen)
+    if cut is None or not flatten(cut.front_params).keys() & model.frozen:
+        return model, data, held
+    with torch.inference_mode():
+        one = next(outputs(cut.front, cut.front_params, data.x[:1], 1, model.stats))[1]
+    count = len(data) + (0 if held is None else len(held))
+    if not isinstance(one, Tensor) or one.numel() * 4 * count > MOST:
+        return model, data, held
+    return Behind(model, cut), _through(model, cut, data), None if held is None else _through(model, cut, held)
+
+
+def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
+    """Cut a Sequential before the first layer that learns or draws, going into Sequentials; None where that is first.
+
+    frozen: paths. In `back` the layers of `front` are Identities, so that all paths stay.
+    """
+    if not isinstance(net, Sequential):
+        return None
+    front: dict[str, Layer] = {}
+    front_params: Params = {}
+    back, back_params = dict(net.layers), dict(params)
+    for name, child in net.layers.items():
+        below = {path.removeprefix(f"{name}.") for path in frozen if path.startswith(f"{name}.")}
+        if _is_still(child, params[name], below):
+            front[name], front_params[name] = child, params[name]
+            back[name], back_params[name] = Identity(), {}
+            continue
+        part = split(child, params[name], below)
+        if part is not None:
+            front[name], front_params[name] = part.front, part.front_params
+            back[name], back_params[name] = part.back, part.back_params
+        break
+    return Split(Sequential(**front), front_params, Sequential(**back), back_params) if front else None
+
+
+def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
+    """Return whether a layer gives the same output for the same input throughout a training."""
+    learned = flatten(params).keys() - buffer_paths(layer)
+    draws = any(isinstance(part, Dropout) for _, part in walk(layer))
+    # Running statistics move in training unless the values beside them are frozen, see pellucid.fuse.frozen.
+    moves = not learned and bool(buffer_paths(layer))
+    return learned <= frozen and not draws and not moves
+
+
+def _through(model: Learner, cut: Split, part: Examples) -> Examples:
+    """Return the outputs of the front as inputs; the checksum stays that of the images."""
+    with torch.inference_mode():
+        found = [y for _, y in outputs(cut.front, cut.front_params, part.x, BATCH, model.stats)]
+    return Examples(torch.cat(found).clone(), part.y, part.classes, part.checksum)

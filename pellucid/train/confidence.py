@@ -1,0 +1,78 @@
+"""How far a classifier's probabilities can be believed: one temperature, and a threshold below which it is unsure."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+KEYS = ("temperature", "threshold")
+HOTTEST = 1e4  # every answer is as good as uniform there
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Temperature scaling, and the calibrated probability below which an answer is "unsure".
+
+    temperature: divides the logits, above 0; 1 leaves probabilities as they are, more makes them less sure.
+    threshold: 0 (always sure) to 1. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern Neural Networks",
+    section 4.2. Raises PellucidError for values outside these ranges.
+    """
+
+    temperature: float
+    threshold: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no fit can yield."""
+        if not (_is_number(self.temperature) and 1 / HOTTEST <= self.temperature <= HOTTEST):
+            raise PellucidError(
+                f"confidence: temperature must be a number from {1 / HOTTEST:g} to {HOTTEST:g}, "
+                f"not {self.temperature!s:.40}; 1 leaves probabilities as they are"
+            )
+        if not (_is_number(self.threshold) and 0 <= self.threshold <= 1):
+            raise PellucidError(
+                f"confidence: threshold must be a number from 0 to 1, not {self.threshold!s:.40}; "
+                "0 calls no answer unsure"
+            )
+
+    def calibrate(self, probabilities: Tensor) -> Tensor:
+        """Return softmax(log p / T) of probabilities (N, C): the softmax of the logits over T, without the logits.
+
+        The order of the classes stays. A probability of 0 counts as the smallest positive number of its type, so that
+        any temperature gives finite values. Raises PellucidError for another shape, and for values that are no
+        probabilities.
+        """
+        return torch.softmax(log_probabilities(probabilities) / self.temperature, 1)
+
+    def to_json(self) -> dict[str, float]:
+        """Return the two numbers by name."""
+        return {"temperature": self.temperature, "threshold": self.threshold}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Confidence":
+        """Build from what `to_json` gave; PellucidError for anything else."""
+        if not isinstance(value, Mapping) or set(value) != set(KEYS):
+            raise PellucidError(f"confidence must hold {' and '.join(KEYS)}, not {value!s:.80}")
+        return cls(*(value[key] for key in KEYS))
+
+
+def log_probabilities(probabilities: Tensor) -> Tensor:
+    """Return log p of probabilities (N, C), finite for 0; PellucidError for what are none."""
+    if probabilities.dim() != 2 or probabilities.shape[1] < 2 or not probabilities.is_floating_point():
+        kind = str(probabilities.dtype).removeprefix("torch.")
+        raise PellucidError(
+            f"confidence needs probabilities (N, classes), float, of two classes at least, "
+            f"not {tuple(probabilities.shape)} {kind}"
+        )
+    p = probabilities.float() if probabilities.dtype.itemsize < 4 else probabilities
+    if not bool(((p >= 0) & (p <= 1 + 1e-3)).all()):  # false for NaN
+        raise PellucidError("confidence needs probabilities from 0 to 1; end the network in a softmax, or check it")
+    return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: no bool, no text

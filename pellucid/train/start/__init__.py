@@ -1,0 +1,1 @@
+"""What a training begins with in place of weights drawn at random."""

@@ -1,0 +1,89 @@
+"""The features of a trained model, ours or published, for another network to begin with."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pellucid.data import data_root
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Params, Shape
+from pellucid.models import features
+from pellucid.train.find import weights_file
+from pellucid.train.model import Model
+from pellucid.train.weights import is_ours
+from pellucid.tree import flatten
+from pellucid.weights import open_weights
+from pellucid.weights.catalogue import CATALOGUE
+from pellucid.weights.names import load_weights, source_of
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The parameters of `features`, and by which mean and deviation of each channel their images were scaled.
+
+    `mean` and `std` are empty where the images were not scaled.
+    """
+
+    params: Params
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> Trained:
+    """Return what `features` of a network for images of `shape` begin with.
+
+    name: a pretrained model's name, a run folder, a weights file of ours or a published one, or a name of
+    `pellucid weights list`, whose file is looked for below `root`. Raises PellucidError where there is no such
+    model, or where its features are not those of `net`.
+    """
+    if name in CATALOGUE:
+        path = data_root(root) / "weights" / CATALOGUE[name].file
+        if not path.is_file():
+            raise PellucidError(
+                f"start.weights: {path} is missing; `pellucid weights get {name}` brings or explains it"
+            )
+        return _published(path, net, shape)
+    path = weights_file(name)
+    return _own(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
+
+
+def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
+    other, own = Model.load(path), features(net)
+    try:
+        theirs = features(other.net)
+    except PellucidError as error:
+        raise PellucidError(f"start.weights: {name}: {error}") from error
+    if own != theirs:
+        raise PellucidError(
+            f"start.weights: the features of {name} are of another form than this network's; give [network] the "
+            "model and the settings that it was trained with"
+        )
+    if other.input_shape[0] != shape[0]:
+        raise PellucidError(
+            f"start.weights: {name} takes images of {other.input_shape[0]} channels, not {shape[0]}; set data.mode"
+        )
+    stats = other.stats
+    scaling = () if stats is None else (stats.mean.flatten().tolist(), stats.std.flatten().tolist())
+    mean, std = map(tuple, scaling or ((), ()))
+    return Trained(other.params["features"], mean, std)
+
+
+def _published(path: Path, net: Layer, shape: Shape) -> Trained:
+    source = source_of(net, open_weights(path), path)
+    drawn, _ = features(net).init(shape, torch.Generator())
+    params = load_weights(net, {"features": drawn}, path, "features")["features"]
+    inputs = source.naming.inputs
+    if inputs is None:
+        return Trained(params, (), ())
+    if inputs.order == "BGR":
+        first = _first_filters(params)
+        first.copy_(first.flip(1))  # so that the network takes RGB, as all images here are
+    return Trained(params, inputs.mean, inputs.std)
+
+
+def _first_filters(params: Params) -> Tensor:
+    """Return the weight (filters, 3, kH, kW) that reads the image."""
+    return next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)

@@ -1,0 +1,31 @@
+"""Filters that whiten: what a first convolution does best before anything is learned."""
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+IMAGES = 5_000  # that the covariance is measured on
+FLOOR = 5e-4  # added to the variances, so that directions of nothing but noise are not blown up
+
+
+def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
+    """Return filters (filters, C, kH, kW) that turn patches into uncorrelated numbers of variance 1.
+
+    images: (N, C, H, W), scaled as the network takes them. The filters are the eigenvectors of the patches'
+    covariance, each over the root of its variance, the strongest first; then their negatives, which a ReLU or GELU
+    behind them needs. Raises PellucidError unless there are 2 C kH kW filters or fewer.
+    Source: Jordan 2024, "94% on CIFAR-10 in 3.29 Seconds", section 3.2, after Page 2018.
+    """
+    size = images.shape[1] * kernel[0] * kernel[1]
+    if not 1 <= filters <= 2 * size:
+        raise PellucidError(
+            f"start.whiten: patches of {images.shape[1]} x {kernel[0]} x {kernel[1]} have {size} directions, enough "
+            f"for {2 * size} filters, not {filters}"
+        )
+    patches = images[:IMAGES].unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (N, C, H', W', kH, kW)
+    rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+    variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))  # ascending; one direction per column
+    white = (directions / torch.sqrt(variances + FLOOR)).T.flip(0)  # (size, size)
+    both = torch.cat([white, -white])[:filters]
+    return both.reshape(filters, images.shape[1], *kernel).float()

@@ -53,7 +53,7 @@ def mlp(
     one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: after the last layer, one of sigmoid, tanh,
     softmax, log_softmax; "none" leaves the logits to a loss that contains the activation. dropout: the fraction of
     each hidden layer's outputs that training drops. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
-    lecun, orthogonal. Paths: dense1, sigmoid1, ..., denseK.
+    lecun, orthogonal, dirac. Paths: dense1, sigmoid1, ..., denseK.
     Raises PellucidError for names and sizes that mean nothing.
     """
     if len(sizes) < 2:

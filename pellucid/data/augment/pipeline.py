@@ -8,6 +8,7 @@ from torch import Tensor
 from pellucid.data.augment.affine import random_map
 from pellucid.data.augment.colour import brightness, contrast, hue, saturation
 from pellucid.data.augment.crop import random_crop
+from pellucid.data.augment.cutout import cutout
 from pellucid.data.augment.elastic import random_field
 from pellucid.data.augment.flip import horizontal_flip, vertical_flip
 from pellucid.data.augment.resample import Fill, check_fill, resample
@@ -29,7 +30,8 @@ class Augment:
 
     flip, vertical_flip: mirrored with probability 1/2. crop_padding: padded by so many pixels and cut back.
     rotate, shear: degrees; shift, zoom: fractions; elastic_alpha, elastic_sigma: pixels; these five are one
-    resampling. brightness, contrast, saturation: factors 1 +- so much; hue: parts of the colour circle.
+    resampling. brightness, contrast, saturation: factors 1 +- so much; hue: parts of the colour circle. cutout: a
+    square of so many pixels is covered.
     fill, fill_value: what lies outside the picture, see `resample`. All numbers come from the given
     generator: the same seed gives the same batch. Raises PellucidError for a value that makes no sense.
     """
@@ -47,6 +49,7 @@ class Augment:
     elastic_alpha: float = 0.0
     elastic_sigma: float = 4.0
     crop_padding: int = 0
+    cutout: int = 0
     fill: Fill = "constant"
     fill_value: float = 0.0
 
@@ -83,4 +86,4 @@ class Augment:
         ):
             if amount:
                 x = change(x, amount, rng)
-        return x
+        return cutout(x, self.cutout, rng) if self.cutout else x

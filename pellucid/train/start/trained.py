@@ -17,7 +17,8 @@ from pellucid.train.weights import is_ours
 from pellucid.tree import flatten
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE
-from pellucid.weights.names import load_weights, source_of
+from pellucid.weights.match import match
+from pellucid.weights.names import form, load_weights, source_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +52,13 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
 
 
 def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
-    other, own = Model.load(path), features(net)
+    other, own = Model.load(path), form(net)
     try:
-        theirs = features(other.net)
+        theirs = form(other.net)
     except PellucidError as error:
         raise PellucidError(f"start.weights: {name}: {error}") from error
-    if own != theirs:
+    held, wanted = flatten(other.params["features"]), flatten(features(net).init(shape, torch.Generator())[0])
+    if own != theirs or match(wanted, held):
         raise PellucidError(
             f"start.weights: the features of {name} are of another form than this network's; give [network] the "
             "model and the settings that it was trained with"

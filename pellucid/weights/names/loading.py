@@ -69,9 +69,9 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
     Raises PellucidError where no library gives such names to this network, or where the network was made with other
     options than the weights need.
     """
-    form = _form(net)
+    own = form(net)
     candidates = [Source(model, naming) for naming in NAMINGS for model in naming.models]
-    models = {one.model for one in candidates if list(_reference(one)) == list(form)}
+    models = {one.model for one in candidates if list(_reference(one)) == list(own)}
     names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
     if not models:
         raise PellucidError(f"{os.fspath(path)}: no published weights are known for this network; give one of the zoo")
@@ -84,7 +84,7 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
             f"{os.fspath(path)} names its tensors as no known file of {min(models)} does ({some}, ...); give a file of "
             f"{libraries}"
         )
-    if _reference(source) != form:
+    if _reference(source) != own:
         raise PellucidError(
             f"{os.fspath(path)} holds the weights of {source}, which fit another form of this network; "
             f"make it by {_call(source)}"
@@ -98,10 +98,10 @@ def _call(source: Source) -> str:
 
 
 def _reference(source: Source) -> Form:
-    return _form(MODELS[source.model](**source.naming.options))
+    return form(MODELS[source.model](**source.naming.options))
 
 
-def _form(net: Layer) -> Form:
+def form(net: Layer) -> Form:
     """Return what must agree between two networks for which the same weights mean the same."""
     return {
         path: (type(layer).__name__, _settings(layer))

@@ -16,6 +16,8 @@ COMMANDS = {
     "train": "train by a recipe: pellucid train RECIPE [key=value ...]",
     "evaluate": "measure a trained model on a data set",
     "predict": "classify pictures",
+    "gestures": "learn hand gestures, or any few classes, from a folder of pictures",
+    "trace": "run one picture forward and backward, and explain a derivative link by link",
     "summary": "show the layers, shapes and sizes of a model or recipe",
     "verify": "compare every gradient with independent ones",
     "scorecard": "run outside test suites against every part of ours",

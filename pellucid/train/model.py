@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths
 from pellucid.config import from_config, loss_from_config, to_config
-from pellucid.data import Dataset, FeatureStats
+from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import LOSSES, Loss
@@ -22,6 +22,7 @@ from pellucid.train.arguments import class_names, instance, named, new_file, sev
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.checkpoint import digest
 from pellucid.train.confidence import Confidence
+from pellucid.train.described import feature_stats, image_shape, mapping, texts, widened
 from pellucid.train.ending import check_classes, check_ending
 from pellucid.train.evaluate import check_metrics, evaluate, outputs
 from pellucid.train.examples import Examples, as_inputs, examples, split
@@ -35,7 +36,9 @@ from pellucid.train.weights import fill, read_weights, weights_sha256, write_wei
 from pellucid.tree import flatten
 from pellucid.verify import Table, verify
 
-LARGEST_SIDE = 1 << 20
+if TYPE_CHECKING:
+    from pellucid.trace import Trace
+
 BATCH = 256  # of evaluation
 
 
@@ -78,7 +81,7 @@ class Model:
         self.seed = whole(seed, "seed", 0)
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})
-        self.stats = _stats(self.preprocess)
+        self.stats = feature_stats(self.preprocess)
         self.frozen: set[str] = set()  # paths of what stays as it is while fitting
         self.rates: dict[str, float] = {}  # factors of the learning rate, by path
         self.confidence: Confidence | None = None  # how far the probabilities can be believed, once it is measured
@@ -210,6 +213,12 @@ class Model:
         batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
         return verify(self.net, self.params, batch, data.y, self.loss, samples=samples, seed=self.seed)
 
+    def trace(self, x: Any, target: Any, **options: Any) -> "Trace":
+        """Return every named tensor of one pass forward and backward; see pellucid.trace."""
+        from pellucid.trace import trace
+
+        return trace(self, x, target, **options)
+
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""
         self._need_weights()
@@ -248,13 +257,13 @@ class Model:
             model = cls(
                 from_config(about.get("network")),
                 loss_from_config(about.get("loss")),
-                metrics=_texts(about.get("metrics", []), "metrics"),
-                classes=None if about.get("classes") is None else _texts(about["classes"], "classes"),
-                preprocess=_mapping(about.get("preprocess", {})),
+                metrics=texts(about.get("metrics", []), "metrics"),
+                classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
+                preprocess=mapping(about.get("preprocess", {})),
             )
             if "confidence" in about:
                 model.confidence = Confidence.from_json(about["confidence"])
-            shape = _shape(about.get("input_shape"))
+            shape = image_shape(about.get("input_shape"))
             with torch.device("meta"):  # shapes only: what a file claims takes no memory
                 wanted, out = model.net.init(shape, torch.Generator())
         except PellucidError as error:
@@ -262,12 +271,12 @@ class Model:
         except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
             # Sizes beyond what tensors can have, one input where a layer takes several, and the like.
             raise PellucidError(f"{path}: no such network can exist ({' '.join(str(error).split())[:200]})") from error
-        own = {name: _widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
+        own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         model._take(fill(Path(path), wanted, own), shape, out)
         return model
 
     def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None) -> None:
-        shape = _shape(input_shape)
+        shape = image_shape(input_shape)
         with torch.inference_mode(False):
             params, out = self.net.init(shape, torch.Generator().manual_seed(self.seed))
         check_classes(out, classes)
@@ -352,39 +361,3 @@ def _several(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
     return tuple(
         instance(one, kinds, "regularizer") for one in (given if isinstance(given, list | tuple) else (given,))
     )
-
-
-def _stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
-    """Return the statistics that "mean" and "std" hold."""
-    if "mean" not in preprocess and "std" not in preprocess:
-        return None
-    lists = [preprocess.get(name) for name in ("mean", "std")]
-    good = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
-    mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if good else torch.zeros(0) for one in lists)
-    if not good or len(mean) != len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
-        raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
-    return FeatureStats(mean, std)
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
-    if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in sizes):
-        raise PellucidError(f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), not {shape!r}")
-    return sizes
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    """Return a tensor to compute with: files may hold float16, which takes half the space."""
-    return tensor.float() if tensor.dtype is torch.float16 else tensor
-
-
-def _texts(value: Any, what: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise PellucidError(f"{what} must be a list of texts")
-    return value
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise PellucidError("preprocess must be an object")
-    return value

@@ -1,0 +1,109 @@
+"""`pellucid trace`: every number of one forward and backward pass, and why the loss changes with one of them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pellucid.train.model import Model
+
+MOST = 1000  # products
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser(
+        "trace",
+        "Run one picture forward and backward, and explain a derivative of the loss link by link, with its numbers.",
+    )
+    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    it.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
+    it.add_argument("--target", metavar="CLASS", help="the class that the loss asks for (default: what the model sees)")
+    it.add_argument(
+        "--weight",
+        metavar="PATH",
+        help="the number to explain, 'dense2.weight[3, 17]', 'relu1.y[0, 3, 2, 2]', 'x[0, 0, 14, 14]'; of a whole "
+        "tensor its number of the largest gradient",
+    )
+    it.add_argument("--nudge", metavar="H", type=float, help="add H to that number, and see what the loss does")
+    it.add_argument("--top", metavar="N", type=int, default=6, help="products of each sum to show (default: 6)")
+    it.add_argument("--html", metavar="FILE", help="write the same as a page")
+    return it.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the trace, or the explanation of one number and what a nudge does."""
+    import torch
+
+    from pellucid.cli.models import open_model
+    from pellucid.cli.out import emit
+    from pellucid.errors import PellucidError
+    from pellucid.tasks.pictures import read_picture
+    from pellucid.trace import trace
+
+    if args.nudge is not None and args.weight is None:
+        raise PellucidError("--nudge moves the number that --weight names; give both")
+    if not 1 <= args.top <= MOST:
+        raise PellucidError(f"--top is {args.top}; give 1 to {MOST}")
+    if args.html is not None and not Path(args.html).absolute().parent.is_dir():
+        raise PellucidError(f"--html: the folder of {args.html!r} does not exist; make it first")
+    model = open_model(args.model)
+    x = read_picture(model, args.image)[None]
+    label, number = _target(model, x, args.target)
+    traced = trace(model, x, torch.tensor([number]))
+    told = [] if args.weight is None else [traced.explain(args.weight, args.top)]
+    moved = [] if args.nudge is None or args.weight is None else [traced.nudge(args.weight, args.nudge)]
+    if args.html is not None:
+        Path(args.html).write_text(_page([*(told or [traced]), *moved], f"{args.model}, {args.image}"), "utf-8")
+    if args.json:
+        emit(
+            {
+                "model": args.model,
+                "image": args.image,
+                "target": label,
+                "trace": traced.to_json(),
+                "explanation": told[0].to_json() if told else None,
+                "nudge": moved[0].to_json() if moved else None,
+            }
+        )
+        return 0
+    why = "" if args.target else ", which is what it sees"
+    print(f"{args.model} on {args.image}, asked for {label}{why}\n")
+    print("\n\n".join(str(one) for one in [*(told or [traced]), *moved]))
+    if not told:
+        print("\nexplain one number with --weight 'NAME[i, j]', move it with --nudge H; all names are in --json")
+    return 0
+
+
+def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
+    """Return the class to ask for, by name or by number, and its number; what the model sees unless asked."""
+    from pellucid.errors import PellucidError, nearest
+    from pellucid.tasks.classes import class_names, class_scores
+
+    classes = class_names(model)
+    if asked is None:
+        number = int(class_scores(model.predict(x))[0].argmax())
+    elif asked in classes:
+        number = classes.index(asked)
+    elif asked.isdecimal() and int(asked) < len(classes):
+        number = int(asked)
+    else:
+        hint = nearest(asked, classes) or f"; it knows {', '.join(classes):.80}"
+        raise PellucidError(f"--target: the model has no class {asked!r}{hint}")
+    return classes[number], number
+
+
+def _page(parts: list, title: str) -> str:  # of what notebooks show
+    from html import escape
+
+    head = f'<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
+    page = "body{font-family:system-ui,sans-serif;margin:1.5rem}"
+    body = "\n".join(part._repr_html_() for part in parts)
+    return (
+        f"<!doctype html>\n<html lang=en>\n<head>{head}<style>{page}</style></head>\n<body>\n{body}\n</body>\n</html>\n"
+    )

@@ -1,0 +1,81 @@
+"""Trace: every number of one forward and one backward pass, and what it does to the loss."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pellucid.data.dataset import float_images
+from pellucid.errors import PellucidError
+from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
+from pellucid.trace.nudge import Nudge
+from pellucid.trace.record import Named, Trace
+from pellucid.trace.settings import Settings, check_dtype, prepared
+from pellucid.trace.step import Stepped
+from pellucid.train.examples import examples
+
+if TYPE_CHECKING:
+    from pellucid.train.model import Model
+
+
+def trace(
+    model: "Model",
+    x: Any,
+    target: Any,
+    *,
+    train: bool = False,
+    seed: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    n: int | None = None,
+) -> Trace:
+    """Run one batch forward and backward through a model, and keep every tensor by its name.
+
+    x, target: inputs (N, ...) as `predict` takes them, and what the loss compares with. train: in training mode,
+    dropout drawing from `seed` (the model's, unless given); the model itself stays as it is. dtype:
+    float64, so that every explanation is exact to the last bits; torch.float32 gives the numbers of training. n: by
+    how many examples the regularizers' part is divided, the batch's unless given.
+    Raises PellucidError for a model without weights, and for data that do not fit it.
+    """
+    check_dtype(dtype)
+    if not model.built:
+        raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
+    data = examples(x, target)
+    shape = tuple(data.x.shape[1:])
+    if shape != model.input_shape:
+        raise PellucidError(f"trace: inputs of shape {shape} do not fit a model for {model.input_shape}")
+    model.loss.check(model.output_shape, data.y)
+    inputs = float_images(data.x) if model.stats is None else model.stats.apply(data.x)
+    return Trace(
+        Settings(
+            net=model.net,
+            params=prepared(model.params, dtype),
+            x=prepared(inputs, dtype),
+            target=prepared(data.y, dtype),
+            loss=model.loss,
+            train=train,
+            seed=model.seed if seed is None else seed,
+            regularizers=model.regularizers,
+            examples=len(data) if n is None else n,
+            optimizer=model.optimizer,
+            clip=model.clip,
+            frozen=frozenset(model.frozen),
+            rates=model.rates,
+            classes=tuple(model.classes or ()),
+        )
+    )
+
+
+__all__ = [
+    "Explanation",
+    "Factor",
+    "Link",
+    "Made",
+    "Named",
+    "Nudge",
+    "Part",
+    "Settings",
+    "Stepped",
+    "Term",
+    "Trace",
+    "prepared",
+    "trace",
+]

@@ -1,0 +1,1 @@
+"""Columns of Jacobians: what one number moves, one file for each family of layers."""

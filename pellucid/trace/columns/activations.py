@@ -1,0 +1,108 @@
+"""Activations, value by value: the slope of each at the number that came in, and what passes unchanged."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
+from pellucid.trace.calls import Call
+from pellucid.trace.columns.base import Column, Explainer, Factors, at, one, worked
+
+Slope = Callable[[Call, Tensor], tuple[tuple[Factors, ...], str, str]]  # (factors, words, the slope as LaTeX)
+
+
+def elementwise(slope: Slope) -> Explainer:
+    """Return the explainer of a layer whose every output depends on one input."""
+
+    def explain(call: Call, what: str, place: int) -> Column:
+        factors, words, latex = slope(call, one(place))
+        return Column(one(place), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
+
+    return explain
+
+
+def sigmoid(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """σ'(x) = y (1 - y): Nielsen 2015, chapter 1."""
+    y = at(call.y, where)
+    rest = worked(1 - y, "1 - y", "slope", _number(1.0), worked(-y, "-y", "activation"))
+    steep = "flat here: the unit is saturated" if float(y * (1 - y)) < 0.01 else "not yet flat here"
+    return (worked(y, "y", "slope"), rest), f"the sigmoid's slope is y (1 - y), {steep}", r"y\,(1 - y)"
+
+
+def tanh(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """tanh'(x) = 1 - y²."""
+    y = at(call.y, where)
+    slope = worked(1 - y * y, "1 - y²", "slope", _number(1.0), worked(-y * y, "-y²", "activation"))
+    return (slope,), "the slope of tanh is 1 - y²", r"(1 - y^2)"
+
+
+def relu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """1 where y > 0, else 0."""
+    passes = at(call.y, where) > 0
+    words = "the unit is on, and the delta passes as it is" if bool(passes) else "the unit is off: nothing passes"
+    return (worked(passes.double(), "[y > 0]", "slope"),), words, r"[y > 0]"
+
+
+def relu6(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """1 where 0 < y < 6, else 0."""
+    y = at(call.y, where)
+    passes = (y > 0) & (y < 6)
+    words = "between floor and ceiling the delta passes as it is" if bool(passes) else "cut off: nothing passes"
+    return (worked(passes.double(), "[0 < y < 6]", "slope"),), words, r"[0 < y < 6]"
+
+
+def leaky_relu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """1 where y > 0, else the leak."""
+    assert isinstance(call.layer, LeakyReLU)
+    on = at(call.y, where) > 0
+    slope = torch.where(on, 1.0, _rounded(call, call.layer.slope))
+    words = "the unit is on, and the delta passes as it is" if bool(on) else "the unit is off and leaks"
+    return (worked(slope, "1" if bool(on) else "leak", "slope"),), words, r"1 \text{ or the leak}"
+
+
+def elu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """1 where y > 0, else alpha exp(x) = y + alpha."""
+    assert isinstance(call.layer, ELU)
+    y = at(call.y, where)
+    if bool(y > 0):
+        return (_number(1.0, "slope"),), "the unit is on, and the delta passes as it is", "1"
+    alpha = torch.full_like(y, call.layer.alpha)
+    slope = worked(y + alpha, "y + alpha", "slope", worked(y, "y", "activation"), worked(alpha, "alpha", "number"))
+    return (slope,), "below 0 the slope is alpha exp(x) = y + alpha", r"(y + \alpha)"
+
+
+def gelu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """Φ(x) + x φ(x)."""
+    assert isinstance(call.layer, GELU)
+    x = call.x.flatten()[where]  # in the pass's own dtype: where tanh is flat, 1 - t² keeps few of its digits
+    if call.layer.approximate == "tanh":
+        t = torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+        phi = (1 + t) / 2
+        density = (1 - t * t) / 2 * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2))
+    else:
+        phi, density = torch.special.ndtr(x), torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    beside = (x * density).double()
+    parts = worked(phi, "Φ(x)", "slope"), worked(beside, "x φ(x)", "slope")
+    slope = worked(phi.double() + beside, "Φ(x) + x φ(x)", "slope", *parts)
+    return (slope,), "the slope is Φ(x) + x φ(x), Φ the normal distribution", r"(\Phi(x) + x\,\varphi(x))"
+
+
+def dropout(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+    """The mask, and what the survivors were scaled by."""
+    assert isinstance(call.layer, Dropout)
+    kept = call.cache.mask.expand(call.x.shape)
+    passes = at(kept, where)
+    scale = call.cache.scale.double().expand(1)
+    words = f"it was kept, and scaled by {float(scale):g}" if bool(passes) else "it was dropped: nothing passes"
+    return (worked(passes, "mask", "slope"), worked(scale, "scale", "slope")), words, r"m / (1 - \text{rate})"
+
+
+def _number(value: float, role: str = "number") -> Factors:
+    return worked(torch.tensor([value], dtype=torch.float64), f"{value:g}", role)
+
+
+def _rounded(call: Call, value: float) -> Tensor:
+    """Return a hyperparameter as the pass computes with it."""
+    return torch.tensor([value], dtype=call.y.dtype).double()

@@ -1,0 +1,1 @@
+"""Losses in pieces: where deltas begin."""

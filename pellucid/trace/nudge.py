@@ -1,0 +1,104 @@
+"""Change one number, and see whether the loss does what its derivative says."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.probe import like, tensors
+from pellucid.trace.record import Trace
+from pellucid.trace.resolve import Number, resolve
+from pellucid.tree import flatten, nest
+
+
+@dataclass(frozen=True)
+class Nudge:
+    """One number, moved by h: what the derivative predicts and what the loss did.
+
+    before, after: the loss, the regularizers' part included. Both passes run in the trace's dtype, with the same
+    random numbers.
+    """
+
+    name: str
+    value: float
+    h: float
+    gradient: float
+    before: float
+    after: float
+
+    @property
+    def predicted(self) -> float:
+        """The change of the loss along its tangent: gradient times h."""
+        return self.gradient * self.h
+
+    @property
+    def actual(self) -> float:
+        """The change of the loss."""
+        return self.after - self.before
+
+    @property
+    def curvature(self) -> float:
+        """What the tangent misses, as a second derivative: 2 (actual - predicted) / h²."""
+        return 2 * (self.actual - self.predicted) / self.h**2
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        about = {"name": self.name, "value": self.value, "h": self.h, "gradient": self.gradient}
+        found = {"before": self.before, "after": self.after, "predicted": self.predicted, "actual": self.actual}
+        return {**about, **found, "curvature": self.curvature}
+
+    def __str__(self) -> str:
+        """Return the comparison as text for a terminal."""
+        from pellucid.trace.text import nudge_text
+
+        return nudge_text(self)
+
+    def _repr_html_(self) -> str:
+        from pellucid.trace.html import nudge_html
+
+        return nudge_html(self)
+
+
+def nudge(trace: Trace, what: str, h: float) -> Nudge:
+    """Run the network again with one number moved; see Trace.nudge."""
+    if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
+        raise PellucidError(f"trace.nudge: h must be a number other than 0, not {h!r}")
+    number = resolve(trace, what)
+    settings, target = trace.settings, number.target
+    params: Params | None = None
+    if target.value is not None and target.value.maker is None:
+        xs = tensors(settings.x)
+        xs[target.value.part] = _moved(xs[target.value.part], number.place, h)
+        passes = settings.run(x=like(settings.x, xs))
+    elif target.value is not None or target.what.startswith("x."):
+        passes = settings.run(change=_change(number, h))
+    elif target.call is not None:
+        raise PellucidError(f"trace.nudge: {target.name} is one use of a parameter; move the parameter itself")
+    else:
+        flat = flatten(settings.params)
+        flat[target.what] = _moved(flat[target.what], number.place, h)
+        params = nest(settings.params, flat)
+        passes = settings.run(params)
+    gradient = number.gradient
+    if target.what in trace.penalties and target.call is None:
+        gradient += float(trace.penalties[target.what].flatten()[number.place])
+    return Nudge(number.label, number.number, float(h), gradient, trace.cost, sum(settings.cost(passes, params)))
+
+
+def _moved(tensor: Tensor, place: int, h: float) -> Tensor:
+    copy = tensor.clone(memory_format=torch.contiguous_format)
+    copy.view(-1)[place] += h
+    return copy
+
+
+def _change(number: Number, h: float) -> Any:
+    """Return what moves the number where it flows by."""
+    value, call = number.target.value, number.target.call
+    where = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
+    assert where[0] is not None
+    wanted = (where[0].place, *where[1:])
+    return lambda place, kind, part, x: _moved(x, number.place, h) if (place, kind, part) == wanted else x

@@ -1,0 +1,24 @@
+"""What regularizers add to a weight's derivative."""
+
+import torch
+
+from pellucid.optim import Regularizer
+from pellucid.optim.regularizers import L1, L2
+from pellucid.trace.explanation import Factor
+from pellucid.trace.record import Trace
+from pellucid.tree import flatten
+
+
+def penalties(trace: Trace, path: str, place: int) -> list[Factor]:
+    """Return each regularizer's part of the derivative by one weight; none for what they leave alone."""
+    if path not in trace.penalties:
+        return []
+    weight = flatten(trace.settings.params)[path].flatten()[place : place + 1]
+    return [_penalty(wish, weight, trace.settings.examples) for wish in trace.settings.wishes]
+
+
+def _penalty(wish: Regularizer, weight: torch.Tensor, n: int) -> Factor:
+    grad = torch.zeros_like(weight)
+    wish.add_gradient([weight], [grad], n)
+    names = {L2: "λ/n w", L1: "λ/n sign(w)"}
+    return Factor(f"{names.get(type(wish), 'penalty')} of {wish!r}, n = {n}", float(grad), "penalty")

@@ -1,0 +1,98 @@
+"""One step of an optimizer, on copies."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, Dense
+from pellucid.optim import MaxNorm, Optimizer, Regularizer, clip_by_norm
+from pellucid.text import aligned
+from pellucid.trace.record import Trace
+from pellucid.train.bands import bands, update
+from pellucid.train.step import owned
+from pellucid.tree import flatten, nest
+
+
+@dataclass(frozen=True, eq=False)
+class Stepped:
+    """The weights after one step, by path, and the loss there on the same batch, by the same random numbers.
+
+    before, after: the loss, the regularizers' part included. changes: what the step added to each weight.
+    predicted: the change of the loss along its tangent, Σ gradient times change.
+    """
+
+    optimizer: Optimizer
+    lr: float
+    weights: dict[str, Tensor]
+    changes: dict[str, Tensor]
+    before: float
+    after: float
+    predicted: float
+
+    def __getitem__(self, path: str) -> Tensor:
+        """Return a weight after the step."""
+        if path not in self.weights:
+            raise PellucidError(f"trace.step: no weight {path!r}; there are {', '.join(self.weights):.80}")
+        return self.weights[path]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the losses, and the length of each weight's change, as plain values."""
+        moved = {path: float(change.norm()) for path, change in self.changes.items()}
+        found = {"before": self.before, "after": self.after, "predicted": self.predicted}
+        return {"optimizer": repr(self.optimizer), "lr": self.lr, **found, "changes": moved}
+
+    def __str__(self) -> str:
+        """Return the losses and how far each weight went."""
+        rows = [("weight", "‖change‖", "‖weight‖", "ratio")]
+        for path, change in self.changes.items():
+            length, size = float(change.norm()), float(self.weights[path].norm())
+            rows.append((path, f"{length:.3g}", f"{size:.3g}", f"{length / size:.1e}" if size else "-"))
+        head = f"one step of {self.optimizer!r}: loss {self.before:.6g} → {self.after:.6g}"
+        tail = f" ({self.after - self.before:+.3g}; along the tangent {self.predicted:+.3g})"
+        return f"{head}{tail}\n\n{aligned(rows, right=(1, 2, 3))}"
+
+
+def step(trace: Trace, optimizer: Optimizer | None, lr: float | None) -> Stepped:
+    """Do what a training step does between sweep and next batch, with the first step's state; see Trace.step."""
+    settings = trace.settings
+    optimizer = settings.optimizer if optimizer is None else optimizer
+    if optimizer is None:
+        raise PellucidError("trace.step: name an optimizer, such as SGD(0.1)")
+    rate = optimizer.lr if lr is None else lr
+    flat = flatten(settings.params)
+    paths = settings.learned
+    weights = {path: flat[path].clone() for path in paths}
+    grads = [
+        trace.gradients[path].clone(memory_format=torch.contiguous_format)
+        if path in trace.gradients
+        else torch.zeros_like(weights[path])
+        for path in paths
+    ]
+    kept = list(weights.values())
+    steep = [
+        grad + trace.penalties[path] if path in trace.penalties else grad.clone()
+        for path, grad in zip(paths, grads, strict=True)
+    ]
+    groups = bands(paths, kept, settings.decayed_paths, settings.rates)
+    for band in groups:
+        for wish in settings.regularizers if band.heavy else ():
+            if isinstance(wish, Regularizer):
+                heavy = [grads[place] for place in band.heavy_places]
+                wish.before_update(band.heavy, heavy, settings.examples, rate * band.factor)
+    if settings.clip is not None and grads:
+        clip_by_norm(grads, settings.clip)
+    if grads:
+        update(groups, optimizer, grads, optimizer.init(kept), rate)
+    units = owned(settings.net, (Dense, Conv2d))
+    for wish in settings.regularizers:
+        if isinstance(wish, MaxNorm):
+            wish.after_update([weights[path] for path in paths if path in units])
+    changes = {path: weights[path] - flat[path] for path in paths}
+    after = nest(settings.params, {**flat, **weights})
+    predicted = sum(float((one * changes[path]).sum()) for path, one in zip(paths, steep, strict=True))
+    return Stepped(
+        optimizer, rate, weights, changes, trace.cost, sum(settings.cost(settings.run(after), after)), predicted
+    )

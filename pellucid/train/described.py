@@ -1,0 +1,51 @@
+"""What a weights file says of its model, checked value by value."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data import FeatureStats
+from pellucid.errors import PellucidError
+
+LARGEST_SIDE = 1 << 20
+
+
+def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
+    """Return the statistics that "mean" and "std" hold."""
+    if "mean" not in preprocess and "std" not in preprocess:
+        return None
+    lists = [preprocess.get(name) for name in ("mean", "std")]
+    good = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
+    mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if good else torch.zeros(0) for one in lists)
+    if not good or len(mean) != len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
+        raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
+    return FeatureStats(mean, std)
+
+
+def image_shape(shape: Any) -> tuple[int, ...]:
+    """Return sizes of whole numbers above 0; PellucidError for anything else."""
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in sizes):
+        raise PellucidError(f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), not {shape!r}")
+    return sizes
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return a tensor to compute with: files may hold float16, which takes half the space."""
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
+
+
+def texts(value: Any, what: str) -> list[str]:
+    """Return a list of texts; PellucidError, which calls it `what`, for anything else."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise PellucidError(f"{what} must be a list of texts")
+    return value
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return what describes the preprocessing; PellucidError for what is no object."""
+    if not isinstance(value, dict):
+        raise PellucidError("preprocess must be an object")
+    return value

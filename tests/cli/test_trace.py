@@ -1,0 +1,52 @@
+"""`pellucid trace` on the shipped models."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Say
+
+
+def test_it_shows_the_layers(say: Say, seven: Path) -> None:
+    said = say("trace", "mnist-lenet", str(seven))
+    assert said.code == 0
+    assert "asked for 7, which is what it sees" in said.out
+    assert "Conv2d(16, 5)" in said.out
+
+
+def test_it_explains_and_moves_a_weight(say: Say, seven: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    words = ("--target", "3", "--weight", "dense2.weight[3, 17]", "--nudge", "0.1", "--html", str(page))
+    said = say("trace", "mnist-mlp-100", str(seven), *words)
+    assert said.code == 0
+    assert "∂C/∂dense2.weight[3, 17]" in said.out
+    assert "predicted" in said.out
+    assert "asked for 3\n" in said.out
+    assert "dense2.weight[3, 17]" in page.read_text("utf-8")
+
+
+def test_json_is_the_tree(say: Say, seven: Path) -> None:
+    found = say("trace", "mnist-mlp-100", str(seven), "--weight", "dense1.weight", "--nudge", "1e-4", "--json").json
+    links = found["explanation"]["links"]
+    assert found["target"] == "7"
+    assert links[0]["derivative_by"].startswith("dense1.weight[")
+    assert links[-1]["where"] == "loss"
+    assert found["explanation"]["exact"]
+    assert found["nudge"]["actual"] == pytest.approx(found["nudge"]["predicted"], rel=1e-2)
+    assert "dense1.dweight" in [one["name"] for one in found["trace"]["tensors"]]
+
+
+MISTAKES = {
+    ("--target", "eleven"): "no class 'eleven'",
+    ("--weight", "dense9.weight"): "did you mean",
+    ("--weight", "dense2.weight[1]"): "2 axes",
+    ("--nudge", "1"): "give both",
+    ("--weight", "dense2.bias", "--nudge", "0"): "other than 0",
+    ("--top", "0"): "--top is 0",
+    ("--html", "nowhere/page.html"): "does not exist",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
+    assert MISTAKES[words] in say("trace", "mnist-mlp-100", str(seven), *words).complaint

@@ -1,0 +1,27 @@
+"""The shipped models, and a digit to show them."""
+
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from pellucid.assets import pretrained_file
+from pellucid.train.model import Model
+
+
+@pytest.fixture(scope="session")
+def lenet() -> Model:
+    return Model.load(pretrained_file("mnist-lenet"))
+
+
+@pytest.fixture(scope="session")
+def mlp() -> Model:
+    return Model.load(pretrained_file("mnist-mlp-100"))
+
+
+@pytest.fixture(scope="session")
+def digit() -> Tensor:
+    """Two digits of scikit-learn's, drawn larger: (2, 1, 28, 28)."""
+    drawn = [Image.fromarray((load_digits().images[k] * 15.9).astype("uint8")).resize((28, 28)) for k in (12, 7)]
+    return torch.stack([torch.tensor(list(one.tobytes())).view(1, 28, 28) / 255 for one in drawn])

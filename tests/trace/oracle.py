@@ -1,0 +1,89 @@
+"""Traces of the contract suites' samples, and how the numbers of an explanation are multiplied and added up again."""
+
+import math
+import random
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Mode
+from pellucid.losses.base import Loss
+from pellucid.trace import Settings, Trace
+from pellucid.trace.resolve import Number, targets
+from tests.oracle import SEED, Sample, autograd, cast, leaves, tree_map
+
+
+@dataclass(frozen=True)
+class Dot(Loss):
+    """C = Σ y r for fixed random r, of any nest of outputs: a delta that differs at each of them."""
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        rng = torch.Generator().manual_seed(12)
+        dy = tree_map(lambda one: torch.randn(one.shape, generator=rng, dtype=torch.float64).to(one.dtype), y)
+        parts = zip(leaves(y).values(), leaves(dy).values(), strict=True)
+        return sum(((one * slope).sum() for one, slope in parts), start=torch.zeros(())), dy
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        raise NotImplementedError
+
+    def predict(self, y: Any) -> Tensor:
+        raise NotImplementedError
+
+
+def traced(sample: Sample, batch: int = 2, dtype: torch.dtype = torch.float64) -> Trace:
+    """Trace a layer or network of the contract suites under Dot."""
+    params, x = cast(sample.inputs(batch), dtype)
+    return Trace(Settings(sample.layer, params, x, torch.zeros(batch), Dot(), sample.train, SEED))
+
+
+def by_autograd(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return PyTorch's gradients by the inputs (x, or x.0 ...) and by the parameters."""
+    settings = trace.settings
+    mode = Mode(settings.train, torch.Generator().manual_seed(SEED))
+    _, dx, dparams = autograd(settings.net, settings.params, settings.x, mode, trace.dy)
+    return {f"x.{path}".rstrip("."): leaf for path, leaf in dx.items()}, dparams
+
+
+def numbers(trace: Trace, each: int, seed: int = 0) -> list[Number]:
+    """Draw some numbers of every tensor that can be explained."""
+    draw = random.Random(seed)
+    found = []
+    for target in {id(one): one for one in targets(trace).values()}.values():
+        if target.tensor.is_floating_point() and target.tensor.numel():
+            places = {draw.randrange(target.tensor.numel()) for _ in range(each)}
+            found += [Number(target, place) for place in sorted(places)]
+    return found
+
+
+def summed(link: dict[str, Any]) -> tuple[Fraction, Fraction, int]:
+    """Multiply and add up a link's printed numbers without rounding; return the sum, Σ|product|, and how many."""
+    assert len(link["terms"]) == link["count"], "ask with top=None"
+    products = [math.prod((exact(factor) for factor in term["factors"]), start=Fraction(1)) for term in link["terms"]]
+    sizes = [math.prod((size(factor) for factor in term["factors"]), start=Fraction(1)) for term in link["terms"]]
+    return sum(products, Fraction(0)), sum(sizes, Fraction(0)), len(products)
+
+
+def exact(factor: dict[str, Any]) -> Fraction:
+    """Return a factor; where it says that it is a sum, check that."""
+    value = Fraction(factor["value"])
+    if "sum_of" in factor:
+        parts = [Fraction(part["value"]) for part in factor["sum_of"]]
+        room = Fraction(4e-16) * sum(map(abs, parts), Fraction(0))
+        assert abs(sum(parts, Fraction(0)) - value) <= room, factor
+    return value
+
+
+def size(factor: dict[str, Any]) -> Fraction:
+    return sum((abs(Fraction(part["value"])) for part in factor.get("sum_of", [factor])), Fraction(0))
+
+
+def assert_adds_up(link: dict[str, Any], epsilon: float = 2**-52) -> None:
+    """Require that a link's printed products add up to its gradient, but for what rounding each step may cost."""
+    total, sizes, count = summed(link)
+    allowed = (count + 8) * Fraction(epsilon) * sizes
+    assert abs(total - Fraction(link["gradient"])) <= allowed, (
+        f"{link['derivative_by']} by {link['layer']}: {float(total)!r}, not {link['gradient']!r} ({float(allowed):.1e})"
+    )

@@ -1,0 +1,139 @@
+"""Every explanation's printed numbers, multiplied and added up again as fractions, are the gradient: autograd's."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.layers import LAYERS
+from pellucid.trace.columns.fallback import fallback
+from pellucid.trace.columns.table import EXPLAINERS
+from tests.combine.samples import NETWORKS
+from tests.layers.samples import SAMPLES
+from tests.oracle import Sample, difference
+from tests.trace.oracle import assert_adds_up, by_autograd, numbers, traced
+
+BATCH = 2
+
+
+def told(trace: Any, name: str, **options: Any) -> dict[str, Any]:
+    """Explain a number, and read the printed JSON."""
+    return json.loads(json.dumps(trace.explain(name, top=None, **options).to_json(), allow_nan=False))
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+def test_products_add_up_to_the_gradient(sample: Sample) -> None:
+    trace = traced(sample, BATCH)
+    for number in numbers(trace, each=2):
+        it = told(trace, number.label)
+        assert it["exact"], number.label
+        assert it["value"] == number.number
+        assert it["gradient"] == number.gradient
+        for link in it["links"]:
+            assert_adds_up(link)
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES[::3], *NETWORKS.values()], ids=str)
+def test_products_add_up_in_float32(sample: Sample) -> None:
+    trace = traced(sample, BATCH, torch.float32)
+    for number in numbers(trace, each=1):
+        it = told(trace, number.label)
+        assert it["dtype"] == "float32"
+        for link in it["links"]:
+            assert_adds_up(link, 2**-23)
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
+    trace = traced(sample, BATCH)
+    dx, dparams = by_autograd(trace)
+    assert trace.gradients.keys() <= dparams.keys()
+    found = {path: trace[f"d{path}"] for path in dx if f"d{path}" in trace} | trace.gradients
+    for path, expected in {**dx, **dparams}.items():  # what nothing reads has no gradient, which is 0
+        assert difference(found.get(path, torch.zeros_like(expected)), expected) < 1e-9, path
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+def test_an_activation_is_the_sum_of_what_made_it(sample: Sample) -> None:
+    trace = traced(sample, BATCH)
+    for number in numbers(trace, each=2):
+        made = told(trace, number.label, expand=0).get("made_of")
+        if made is None:
+            continue
+        assert made["count"] == len(made["inputs"])
+        if made["linear"]:
+            products = [part["value"] * part["slope"] for part in made["inputs"]]
+            size = sum(map(abs, products)) + abs(made["constant"])
+            allowed = (len(products) + 8) * 2**-52 * size
+            assert sum(products) + made["constant"] == pytest.approx(number.number, rel=0, abs=allowed)
+
+
+SMALL = [sample for sample in SAMPLES if sample.smooth]
+
+
+@pytest.mark.parametrize("sample", SMALL, ids=str)
+def test_a_layers_rule_says_what_one_hot_deltas_say(sample: Sample) -> None:
+    """The Jacobian column of each rule, beside the layer's own backward pass of one delta after the other."""
+    trace = traced(sample, BATCH)
+    call = trace.calls[0]
+    tensors = {f"x.{part}": value.tensor for part, value in enumerate(call.inputs)} | call.params
+    for what, tensor in tensors.items():
+        if what in sample.layer.buffers or not tensor.is_floating_point():
+            continue
+        place = tensor.numel() // 2
+        columns = []
+        for rule in (EXPLAINERS[type(sample.layer)], fallback):
+            column = rule(call, what, place)
+            slopes = torch.ones(len(column.outputs), dtype=torch.float64)
+            for factors in column.factors:
+                slopes = slopes * factors.values
+            columns.append(torch.zeros(call.y.numel(), dtype=torch.float64).index_add(0, column.outputs, slopes))
+        assert difference(*columns) < 1e-12, what
+
+
+def test_every_layer_has_its_own_rule() -> None:
+    assert set(LAYERS) == set(EXPLAINERS)
+
+
+def test_one_product_of_two_numbers_is_the_gradient_to_the_last_bit() -> None:
+    from pellucid.combine import Sequential
+    from pellucid.layers import Dense, Sigmoid
+
+    trace = traced(Sample(Sequential(Dense(4), Sigmoid(), Dense(3)), (5,)), batch=1)
+    for number in numbers(trace, each=3):
+        if not number.label.endswith(("weight", "bias")) and "dense" not in number.label:
+            continue
+        link = told(trace, number.label)["links"][0]
+        if link["count"] == 1 and len(link["terms"][0]["factors"]) <= 2:
+            product = 1.0
+            for factor in link["terms"][0]["factors"]:
+                product *= factor["value"]
+            assert product == link["gradient"]
+
+
+def test_what_is_not_told_one_by_one_is_told_as_one_sum() -> None:
+    from pellucid.layers import Conv2d
+
+    trace = traced(Sample(Conv2d(2, 3, padding=1), (2, 6, 6)))
+    whole = trace.explain("weight[1, 0, 2, 2]", top=None).links[0]
+    short = trace.explain("weight[1, 0, 2, 2]", top=4).links[0]
+    assert short.count == len(whole.terms) == 2 * 5 * 5
+    assert short.terms == whole.terms[:4] or [one.value for one in short.terms] == [
+        one.value for one in whole.terms[:4]
+    ]
+    sizes = [abs(term.value) for term in whole.terms]
+    assert sizes == sorted(sizes, reverse=True)
+    assert short.rest == pytest.approx(sum(term.value for term in whole.terms[4:]), rel=1e-12)
+    assert short.total == whole.total
+
+
+def test_a_window_of_zeros_has_no_slope() -> None:
+    """The norm of zeros has a corner there; its gradient is 0 by our convention, not 0 times infinity."""
+    from pellucid.layers import LpPool2d
+
+    zeros = Sample(LpPool2d(2), (1, 4, 4), make=lambda shape, rng: torch.zeros(shape, dtype=torch.float64))
+    link = told(traced(zeros), "x[0, 0, 1, 1]")["links"][0]
+    assert link["gradient"] == 0
+    assert link["count"] == 0
+    assert link["exact"]

@@ -1,0 +1,63 @@
+"""A layer of somebody's own is explained too, by nothing but its own backward pass."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.trace.columns import fallback
+from tests.oracle import Sample
+from tests.trace.oracle import assert_adds_up, numbers, traced
+
+
+class Kept(NamedTuple):
+    """The input."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class Prefixes(Layer):
+    """y_k = s_k (x_0 + ... + x_k)²: half of a Jacobian, not linear, with a parameter of its own."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {"scale": torch.ones(shape)}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Kept]:
+        return params["scale"] * x.cumsum(1) ** 2, Kept(x)
+
+    def backward(self, params: Params, cache: Kept, dy: Tensor) -> tuple[Tensor, Params]:
+        sums = cache.x.cumsum(1)
+        dsums = 2 * dy * params["scale"] * sums
+        return dsums.flip(1).cumsum(1).flip(1), {"scale": (dy * sums**2).sum(0)}
+
+
+def test_it_is_exact_and_its_slopes_are_right() -> None:
+    it = traced(Sample(Sequential(Dense(6), Prefixes(), Dense(2)), (3,)))
+    for number in numbers(it, each=3):
+        for link in it.explain(number.label, top=None).to_json()["links"]:
+            assert_adds_up(link)
+    link = it.explain("dense1.y[1, 4]", top=None).links[0]
+    assert link.count == 2, "only the two sums from there on depend on it"
+    sums = it["dense1.y"].cumsum(1)
+    slopes = {term.factors[0].name: term.factors[1].value for term in link.terms}
+    for k in (4, 5):
+        expected = 2 * float(it["prefixes1.scale"][k] * sums[1, k])
+        assert slopes[f"∂C/∂prefixes1.y[1, {k}]"] == pytest.approx(expected, rel=1e-12)
+    made = it.explain("prefixes1.y[0, 2]").made
+    assert made is not None
+    assert made.count == 3
+    assert not made.linear
+
+
+def test_too_many_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fallback, "MOST", 5)
+    it = traced(Sample(Sequential(Prefixes()), (30,)))
+    with pytest.raises(PellucidError, match="explain a smaller layer"):
+        it.explain("x[0, 0]")

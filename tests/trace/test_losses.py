@@ -1,0 +1,93 @@
+"""Every loss in pieces: they add up to it, and its delta's factors multiply to PyTorch's gradient of PyTorch's loss."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers import Identity
+from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from pellucid.trace import Settings, Trace
+from pellucid.trace.deltas.table import PIECES
+from tests.losses.cases import CASES, CLASSES, WEIGHTS, classes, outputs
+from tests.trace.oracle import Dot, assert_adds_up, exact
+
+
+def bare(loss: Loss, y: Any, target: Tensor) -> Trace:
+    """Trace a network that is nothing but its loss."""
+    return Trace(Settings(Identity(), {}, y, target, loss))
+
+
+def delta(link: dict[str, Any]) -> float:
+    """Multiply the printed factors."""
+    (term,) = link["terms"]
+    return float(math.prod(exact(factor) for factor in term["factors"]))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_deltas_are_autograds_gradient(name: str) -> None:
+    loss, y, target, oracle = CASES[name]
+    leaf = y.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(oracle(leaf, target), leaf)
+    trace = bare(loss, y, target)
+    wrong = expected.abs().flatten().topk(min(4, y.numel())).indices.tolist()
+    for place in {*wrong, 0, y.numel() // 2, y.numel() - 1}:
+        index = [int(at) for at in torch.unravel_index(torch.tensor(place), y.shape)]
+        (link,) = trace.explain(f"y{index}").to_json()["links"]
+        assert link["where"] == "loss"
+        assert_adds_up(link)
+        assert delta(link) == pytest.approx(float(expected.flatten()[place]), rel=1e-9, abs=1e-13), link
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_costs_add_up_to_the_loss(name: str) -> None:
+    loss, y, target, oracle = CASES[name]
+    trace = bare(loss, y, target)
+    assert float(trace["loss.cost"].sum()) == pytest.approx(float(oracle(y, target)), rel=1e-12)
+    assert trace.loss == pytest.approx(float(oracle(y, target)), rel=1e-12)
+
+
+def test_every_loss_is_taken_to_pieces() -> None:
+    assert set(PIECES) | {AuxiliaryCrossEntropy} == set(LOSSES.values())
+
+
+def test_the_pieces_of_the_cross_entropy() -> None:
+    y, target = outputs(7, CLASSES), classes(7)
+    trace = bare(SoftmaxCrossEntropy(label_smoothing=0.2), y, target)
+    torch.testing.assert_close(trace["loss.probabilities"], y.softmax(1))
+    log_a = F.log_softmax(y, 1)
+    torch.testing.assert_close(trace["loss.log_likelihood"], log_a[range(7), target])
+    smooth = 0.8 * F.one_hot(target, CLASSES).double() + 0.2 / CLASSES
+    torch.testing.assert_close(trace["loss.targets"], smooth)
+    torch.testing.assert_close(trace["loss.cost"], -(smooth * log_a).sum(1) / 7)
+
+
+def test_auxiliary_outputs_have_their_own_pieces() -> None:
+    from pellucid.combine import Fork
+    from pellucid.layers import Dense
+
+    net = Fork(main=Dense(CLASSES), extra=Dense(CLASSES))
+    params, _ = net.init((6,), torch.Generator().manual_seed(1))
+    params = {name: {k: v.double() for k, v in one.items()} for name, one in params.items()}
+    x, target = outputs(4, 6), classes(4)
+    trace = Trace(Settings(net, params, x, target, AuxiliaryCrossEntropy(weight=0.4, class_weights=WEIGHTS)))
+    parts = [F.linear(x, params[name]["weight"], params[name]["bias"]).requires_grad_() for name in ("main", "extra")]
+    weights = torch.tensor(WEIGHTS).double()
+    value = F.cross_entropy(parts[0], target, weights) + 0.4 * F.cross_entropy(parts[1], target, weights)
+    assert trace.loss == pytest.approx(value.item(), rel=1e-12)
+    assert float(trace["loss.cost.0"].sum() + trace["loss.cost.1"].sum()) == pytest.approx(value.item(), rel=1e-12)
+    for part, expected in enumerate(torch.autograd.grad(value, parts)):
+        it = trace.explain(f"y.{part}[2, 1]").to_json()
+        assert_adds_up(it["links"][0])
+        assert delta(it["links"][0]) == pytest.approx(float(expected[2, 1]), rel=1e-9)
+
+
+def test_a_loss_of_ones_own_says_its_gradient_itself() -> None:
+    trace = bare(Dot(), outputs(3, 4), classes(3))
+    (link,) = trace.explain("y[1, 2]").links
+    assert link.terms[0].factors[0].value == float(trace["dy[1, 2]"])
+    assert "itself" in link.words
+    assert float(trace["loss.cost"].sum()) == trace.loss

@@ -1,0 +1,71 @@
+"""What a nudge does to the loss of the shipped models, beside a loss that PyTorch computes."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.trace import trace
+from pellucid.train.model import Model
+
+TARGET = torch.tensor([2, 7])
+
+
+def by_hand(model: Model, x: Tensor, weights: dict[str, Tensor]) -> float:
+    """Return the loss of mnist-mlp-100, 784-100-10 with sigmoids, by PyTorch's functions in float64."""
+    hidden = torch.sigmoid(x.flatten(1).double() @ weights["dense1.weight"].T + weights["dense1.bias"])
+    y = hidden @ weights["dense2.weight"].T + weights["dense2.bias"]
+    return float(F.binary_cross_entropy_with_logits(y, F.one_hot(TARGET, 10).double(), reduction="sum") / len(x))
+
+
+@pytest.mark.parametrize("path", ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"])
+def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: str) -> None:
+    it = trace(mlp, digit, TARGET)
+    weights = {name: leaf.double() for name, leaf in mlp.weights.items()}
+    number = it.explain(path)
+    index = tuple(map(int, number.name[number.name.index("[") + 1 : -1].split(",")))
+    for h in (0.5, -1e-3):
+        found = it.nudge(number.name, h)
+        moved = {**weights, path: weights[path].clone()}
+        moved[path][index] += h
+        assert found.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
+        assert found.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
+        assert found.predicted == number.gradient * h
+        assert found.actual == found.after - found.before
+
+
+@pytest.mark.parametrize(
+    "name", ["x", "conv1.y", "relu1.y", "pool1.y", "conv2.y", "flatten.y", "relu4.y", "y", "conv2.x"]
+)
+def test_activations_and_pixels_can_be_moved(lenet: Model, digit: Tensor, name: str) -> None:
+    it = trace(lenet, digit, TARGET)
+    number = it.explain(name)
+    h = 1e-6
+    up, down = it.nudge(number.name, h), it.nudge(number.name, -h)
+    assert (up.after - down.after) / (2 * h) == pytest.approx(number.gradient, rel=1e-5)
+    assert up.predicted == pytest.approx(up.actual, rel=1e-3)
+
+
+def test_a_moved_activation_is_what_all_its_readers_see(lenet: Model, digit: Tensor) -> None:
+    """The loss after moving an output is the loss of the layers above it on the moved output."""
+    it = trace(lenet, digit, TARGET)
+    w = {name: leaf.double() for name, leaf in lenet.weights.items()}
+    above = it["relu3.y"].clone()
+    above[1, 5] += 3.0
+    y = F.linear(
+        torch.relu(F.linear(above, w["dense2.weight"], w["dense2.bias"])), w["dense3.weight"], w["dense3.bias"]
+    )
+    assert it.nudge("relu3.y[1, 5]", 3.0).after == pytest.approx(float(F.cross_entropy(y, TARGET)), rel=1e-12)
+
+
+def test_curvature_is_the_second_derivative() -> None:
+    from pellucid.combine import Sequential
+    from pellucid.layers import Dense
+    from pellucid.losses import Quadratic
+
+    model = Model(Sequential(Dense(1)), Quadratic(), input_shape=(3,), metrics=())
+    x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    it = trace(model, x, torch.tensor([[1.0], [0.0]]))
+    assert it.nudge("dense1.weight[0, 1]", 0.25).curvature == pytest.approx((2**2 + 5**2) / 2)
+    assert "missed" in str(it.nudge("dense1.weight[0, 1]", 0.25))
+    assert it.nudge("dense1.bias[0]", 0.5).to_json()["curvature"] == pytest.approx(1.0)

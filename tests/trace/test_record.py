@@ -1,0 +1,162 @@
+"""What a trace holds, and by what names."""
+
+import copy
+
+import pytest
+import torch
+
+from pellucid import Mode
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.errors import PellucidError
+from pellucid.layers import Add, BatchNorm, Concat, Conv2d, Dense, Dropout, Identity, ReLU, Tanh
+from pellucid.losses import Quadratic
+from pellucid.optim.regularizers import L1, L2
+from pellucid.trace import Settings, Trace, trace
+from pellucid.train.model import Model
+from tests.oracle import Sample
+from tests.trace.oracle import traced
+
+
+def test_every_tensor_of_a_layer_has_a_name() -> None:
+    it = traced(Sample(Sequential(conv1=Conv2d(2, 3), relu1=ReLU()), (1, 4, 4)))
+    assert it.names() == (
+        "x", "conv1.x", "conv1.weight", "conv1.dweight", "conv1.bias", "conv1.dbias", "conv1.cache.x", "conv1.y",
+        "conv1.dy", "conv1.dx", "relu1.x", "relu1.cache.y", "relu1.y", "relu1.dy", "relu1.dx", "y", "dy", "dx",
+        "target", "loss.cost", "loss",
+    )  # fmt: skip
+    assert it.names("dparams") == ("conv1.dweight", "conv1.dbias")
+    assert it.names("cache") == ("conv1.cache.x", "relu1.cache.y")
+    assert it.tensors["conv1.dweight"].path == "conv1"
+    assert torch.equal(it["conv1.y"], it["relu1.x"])
+    assert torch.equal(it["conv1.dy"], it["relu1.dx"])
+    assert torch.equal(it["dx"], it["conv1.dx"])
+    assert float(it["conv1.weight[1, 0, -1, 2]"]) == float(it["conv1.weight"][1, 0, 2, 2])
+    assert "conv1.dy" in it
+    assert "conv9.dy" not in it
+
+
+def test_a_layer_that_runs_several_times_has_numbered_calls_whose_gradients_add_up() -> None:
+    net = Graph({"a": (Dense(3), "input"), "t": (Tanh(), "a"), "b": ("a", "t"), "s": (Add(), "b", "a")}, ("s",))
+    it = traced(Sample(net, (3,)))
+    assert {"a:1.y", "a:2.y", "a:1.dweight", "a:2.dweight", "a.dweight", "a.weight"} <= set(it.names())
+    assert "a.y" not in it
+    torch.testing.assert_close(it["a:1.dweight"] + it["a:2.dweight"], it["a.dweight"])
+    whole = it.explain("a.weight[1, 2]")
+    assert [term.factors[0].name for term in whole.links[0].terms] in (
+        ["a:1.dweight", "a:2.dweight"],
+        ["a:2.dweight", "a:1.dweight"],
+    )
+    assert whole.gradient == float(it["a.dweight[1, 2]"])
+    alone = it.explain("a:2.weight[1, 2]")
+    assert alone.gradient == float(it["a:2.dweight[1, 2]"])
+    with pytest.raises(PellucidError, match="one use of a parameter"):
+        it.nudge("a:2.weight[1, 2]")
+    value = it.explain("a:1.y[0, 1]").links[0]
+    assert "2 read this value" in value.words
+
+
+def test_shared_layers_in_forks_are_followed() -> None:
+    net = Sequential(heads=Fork(Dense(3), Sequential(Dense(3), ReLU())), tower=Shared(Dense(2)), join=Concat())
+    it = traced(Sample(net, (4,)))
+    torch.testing.assert_close(it["tower.layer:1.dweight"] + it["tower.layer:2.dweight"], it["tower.layer.dweight"])
+    assert it["heads.y.1"].shape == (2, 3)
+    assert it.explain("heads.dense1.weight[0, 0]").exact
+
+
+def test_identity_hands_on_a_value_that_keeps_its_name() -> None:
+    it = traced(Sample(Parallel((Identity(), Identity()), Add()), (3,)))
+    first = it.explain("x[0, 1]").links[0]
+    assert [term.factors[0].name for term in first.terms] == ["identity1.dx", "identity2.dx"]
+    assert it.explain("identity2.y[0, 1]").links[0].where == "merge"
+
+
+def test_what_nothing_reads_has_no_gradient() -> None:
+    net = Graph({"used": (Dense(2), "input"), "idle": (Dense(2), "input")}, ("used",))
+    it = traced(Sample(net, (3,)))
+    assert "idle.y" in it
+    assert "idle.dy" not in it
+    told = it.explain("idle.weight[0, 0]")
+    assert told.gradient == 0
+    assert told.exact
+    assert "nothing" in told.links[0].words
+    assert it.nudge("idle.weight[0, 0]", 1.0).actual == 0
+
+
+def test_training_mode_draws_the_same_each_time_and_leaves_statistics_alone() -> None:
+    net = Sequential(Dense(6), BatchNorm(), Dropout(0.5), Dense(2))
+    model = Model(net, Quadratic(), input_shape=(4,), metrics=(), seed=3)
+    before = copy.deepcopy(model.weights)
+    x, y = torch.rand(8, 4), torch.rand(8, 2)
+    one, two = (trace(model, x, y, train=True, seed=5) for _ in range(2))
+    assert torch.equal(one["dropout1.cache.mask"], two["dropout1.cache.mask"])
+    assert not one["dropout1.cache.mask"].all()
+    assert not torch.equal(one["dropout1.cache.mask"], trace(model, x, y, train=True, seed=6)["dropout1.cache.mask"])
+    assert one.nudge("dense2.bias[0]", 1e-3).before == one.loss
+    assert all(torch.equal(model.weights[path], leaf) for path, leaf in before.items())
+    with pytest.raises(PellucidError, match="running statistic"):
+        one.explain("batchnorm1.running_mean[0]")
+
+
+def test_float32_gives_the_numbers_of_the_model_itself() -> None:
+    model = Model(Sequential(Dense(5), Tanh(), Dense(3)), input_shape=(4,), classes=3)
+    x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    it = trace(model, x, y, dtype=torch.float32)
+    assert torch.equal(it["y"], model.net.forward(model.params, x, Mode())[0])
+    assert it.explain("dense1.weight").exact
+    with pytest.raises(PellucidError, match="dtype must be"):
+        trace(model, x, y, dtype=torch.bfloat16)
+
+
+def test_regularizers_have_their_own_part() -> None:
+    net = Sequential(Dense(3), Dense(2))
+    model = Model(net, Quadratic(), input_shape=(4,), metrics=(), regularizer=[L2(0.5), L1(0.1)])
+    it = trace(model, torch.rand(5, 4), torch.rand(5, 2), n=20)
+    w = {path: leaf.double() for path, leaf in model.weights.items() if path.endswith("weight")}
+    cost = sum(0.5 / 40 * float((one**2).sum()) + 0.1 / 20 * float(one.abs().sum()) for one in w.values())
+    assert it.regularizer == pytest.approx(cost, rel=1e-12)
+    assert float(it["cost"]) == pytest.approx(it.loss + cost, rel=1e-12)
+    expected = 0.5 / 20 * w["dense2.weight"] + 0.1 / 20 * w["dense2.weight"].sign()
+    torch.testing.assert_close(it["dense2.dweight.regularizer"], expected)
+    link = it.explain("dense2.weight[1, 2]").links[0]
+    assert [term.factors[0].role for term in link.terms].count("penalty") == 2
+    assert link.gradient == pytest.approx(float(it["dense2.dweight"][1, 2] + expected[1, 2]), rel=1e-12)
+    assert it.explain("dense2.bias[1]").links[0].where == "dense2"
+    moved = it.nudge("dense2.weight[1, 2]", 1e-6)
+    assert moved.actual == pytest.approx(moved.predicted, rel=1e-4)
+
+
+MISTAKES = {
+    "dense3.weight[0, 0]": "did you mean 'dense2.weight'",
+    "dense2.weight[0]": "2 axes",
+    "dense2.weight[0, 99]": "from 0 to 2",
+    "dense2.weight[a, 0]": "no index",
+    "dense2.weight[0, 0": "names no number",
+    "loss.cost[0]": "worked out on the way",
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_told_in_one_line(name: str) -> None:
+    it = traced(Sample(Sequential(Dense(3), Dense(2)), (4,)))
+    with pytest.raises(PellucidError, match=MISTAKES[name]) as caught:
+        it.explain(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_mistakes_of_the_data() -> None:
+    model = Model(Sequential(Dense(3)), classes=3)
+    with pytest.raises(PellucidError, match="no weights yet"):
+        trace(model, torch.rand(1, 4), torch.tensor([0]))
+    model.build((4,))
+    with pytest.raises(PellucidError, match="do not fit"):
+        trace(model, torch.rand(1, 5), torch.tensor([0]))
+    with pytest.raises(PellucidError, match="classes"):
+        trace(model, torch.rand(1, 4), torch.tensor([7]))
+    it = Trace(Settings(model.net, model.params, torch.rand(2, 4), torch.tensor([0, 1]), model.loss))
+    for h in (0, float("nan"), True):
+        with pytest.raises(PellucidError, match="other than 0"):
+            it.nudge("dense1.bias[0]", h)
+    with pytest.raises(PellucidError, match="top is 0"):
+        it.explain("dense1.bias[0]", top=0)
+    with pytest.raises(PellucidError, match="name an optimizer"):
+        it.step()

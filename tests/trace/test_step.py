@@ -1,0 +1,104 @@
+"""One step of each optimizer on a shipped model, beside torch.optim on PyTorch's own gradients."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.optim import SGD, Adagrad, Adam, AdamW, MaxNorm, Momentum, Nesterov, Optimizer, RMSprop
+from pellucid.optim.regularizers import L2
+from pellucid.trace import trace
+from pellucid.train.model import Model
+
+TARGET = torch.tensor([2, 7])
+PAIRS: dict[str, tuple[Optimizer, Callable[[Any], torch.optim.Optimizer]]] = {
+    "sgd": (SGD(0.3), lambda ps: torch.optim.SGD(ps, 0.3)),
+    "momentum": (Momentum(0.1, 0.9), lambda ps: torch.optim.SGD(ps, 0.1, 0.9)),
+    "nesterov": (Nesterov(0.1, 0.9), lambda ps: torch.optim.SGD(ps, 0.1, 0.9, nesterov=True)),
+    "adagrad": (Adagrad(0.05), lambda ps: torch.optim.Adagrad(ps, 0.05)),
+    "rmsprop": (RMSprop(0.01), lambda ps: torch.optim.RMSprop(ps, 0.01)),
+    "adam": (Adam(0.01), lambda ps: torch.optim.Adam(ps, 0.01)),
+}
+
+
+def loss_of(x: Tensor, w: dict[str, Tensor]) -> Tensor:
+    """Return the loss of mnist-lenet by PyTorch's functions."""
+    for layer in ("conv1", "conv2"):
+        x = F.max_pool2d(
+            torch.relu(F.conv2d(x, w[f"{layer}.weight"], w[f"{layer}.bias"], padding=2 * (layer == "conv1"))), 2
+        )
+    x = x.flatten(1)
+    for layer in ("dense1", "dense2"):
+        x = torch.relu(F.linear(x, w[f"{layer}.weight"], w[f"{layer}.bias"]))
+    return F.cross_entropy(F.linear(x, w["dense3.weight"], w["dense3.bias"]), TARGET)
+
+
+def leaves(model: Model) -> dict[str, Tensor]:
+    return {name: leaf.double().contiguous().requires_grad_() for name, leaf in model.weights.items()}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_step_is_that_of_torch_optim(lenet: Model, digit: Tensor, name: str) -> None:
+    ours, theirs = PAIRS[name]
+    found = trace(lenet, digit, TARGET).step(ours)
+    w = leaves(lenet)
+    optimizer = theirs(w.values())
+    value = loss_of(digit.double(), w)
+    value.backward()
+    optimizer.step()
+    with torch.no_grad():
+        assert found.before == pytest.approx(value.item(), rel=1e-12)
+        assert found.after == pytest.approx(loss_of(digit.double(), w).item(), rel=1e-9)
+    for path, leaf in w.items():
+        torch.testing.assert_close(found[path], leaf.detach(), rtol=1e-9, atol=1e-11, msg=path)
+
+
+def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digit: Tensor) -> None:
+    model = Model(
+        lenet.net,
+        optimizer=SGD(0.2),
+        input_shape=(1, 28, 28),
+        classes=10,
+        regularizer=[L2(0.4), MaxNorm(1.2)],
+        clip=0.5,
+        seed=4,
+    )
+    model.freeze("conv1.*")
+    model.scale_rate("dense3.*", 0.1)
+    found = trace(model, digit, TARGET, n=8).step()
+    w = leaves(model)
+    value = loss_of(digit.double(), w)
+    heavy = [path for path in w if path.endswith("weight")]
+    (value + sum(0.4 / 16 * (w[path] ** 2).sum() for path in heavy)).backward()
+    learning = {path: leaf for path, leaf in w.items() if not path.startswith("conv1")}
+    torch.nn.utils.clip_grad_norm_(learning.values(), 0.5)
+    with torch.no_grad():
+        for path, leaf in learning.items():
+            assert leaf.grad is not None
+            leaf.sub_(leaf.grad, alpha=0.2 * (0.1 if path.startswith("dense3") else 1.0))
+            if path.endswith("weight"):
+                leaf.copy_(torch.renorm(leaf, 2, 0, 1.2))
+            torch.testing.assert_close(found[path], leaf.detach(), rtol=1e-6, atol=1e-9, msg=path)
+    assert found.weights.keys() == learning.keys()
+    assert "dense1.weight" in str(found)
+    assert found.to_json()["optimizer"] == "SGD(lr=0.2)"
+
+
+def test_adamw_shrinks_weights_and_nothing_else(mlp: Model, digit: Tensor) -> None:
+    it = trace(mlp, digit, TARGET)
+    plain, decayed = it.step(Adam(0.01)), it.step(AdamW(0.01, weight_decay=0.5))
+    for path, leaf in mlp.weights.items():
+        shrunk = 0.01 * 0.5 * leaf.double() if path.endswith("weight") else torch.zeros(())
+        torch.testing.assert_close(decayed[path], plain[path] - shrunk, rtol=1e-9, atol=1e-12)
+
+
+def test_a_small_step_changes_the_loss_along_the_tangent(lenet: Model, digit: Tensor) -> None:
+    it = trace(lenet, digit, TARGET)
+    found = it.step(SGD(1.0), lr=1e-7)
+    squares = sum(float((gradient**2).sum()) for gradient in it.gradients.values())
+    assert found.predicted == pytest.approx(-1e-7 * squares, rel=1e-6)
+    assert found.after - found.before == pytest.approx(found.predicted, rel=1e-3)
+    assert it.step(lr=0.0).after == it.loss, "the model's own optimizer"

@@ -1,0 +1,122 @@
+"""How traces read: in a terminal, in a notebook, and in LaTeX."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.trace import Trace, trace
+from pellucid.train.model import Model
+
+
+class Balanced(HTMLParser):
+    """Reads a page and keeps its text; complains of tags that do not close."""
+
+    VOID = ("img", "br", "meta")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text = ""
+        self.images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+        self.images += tag == "img"
+        for name, value in attrs:
+            assert not (name in ("src", "href") and not str(value).startswith("data:")), "it loads nothing"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self.open[-1:] == ["style"] else data
+
+
+def read(html: str) -> Balanced:
+    page = Balanced()
+    page.feed(html)
+    assert not page.open
+    return page
+
+
+@pytest.fixture(scope="module")
+def traced(lenet: Model, digit: Tensor) -> Trace:
+    return trace(lenet, digit[:1], torch.tensor([2]))
+
+
+def test_text_tells_each_link_with_its_numbers(traced: Trace) -> None:
+    it = traced.explain("dense3.weight[3, 17]")
+    lines = str(it).splitlines()
+    activation, delta = float(traced["relu4.y"][0, 17]), float(traced["dense3.dy"][0, 3])
+    assert lines[0] == f"∂C/∂dense3.weight[3, 17] = {it.gradient:.6g}".replace("-", "\u2212")
+    assert any(f"= {delta:.6g} \u00d7 {activation:.6g}".replace("-", "\u2212") in line for line in lines)
+    assert "(BP4)" in str(it)
+    assert "→ 2" in str(it)
+    assert "where a - t" in str(it)
+    assert "last bit" in lines[-1]
+    assert max(map(len, lines)) <= 120
+
+
+def test_the_table_of_a_trace_has_a_row_for_each_layer(traced: Trace) -> None:
+    text = str(traced)
+    for name in ("conv1", "relu1", "pool2", "flatten", "dense3"):
+        assert re.search(rf"^{name} ", text, re.MULTILINE)
+    assert "Conv2d(6, 5, padding=2)" in text
+    assert "dweight" in text
+    assert repr(traced).startswith("<Trace of 12 layers, ")
+
+
+def test_html_is_one_piece_and_loads_nothing(traced: Trace) -> None:
+    page = read(traced._repr_html_())
+    assert page.images >= 20
+    assert "conv2" in page.text
+    told = traced.explain("conv2.weight")
+    page = read(told._repr_html_())
+    for link in told.links:
+        assert link.name in page.text
+    assert "94 more" in page.text
+    activation = read(traced.explain("relu2.y")._repr_html_()).text + read(traced.explain("conv2.y")._repr_html_()).text
+    assert "slope of" in activation
+    assert "144 more" in activation
+    moved = traced.nudge("conv2.weight", 0.1)
+    assert f"{moved.after:.6g}" in read(moved._repr_html_()).text
+    assert len(traced._repr_html_()) < 80_000
+
+
+def test_names_are_escaped() -> None:
+    from pellucid.combine import Sequential
+    from pellucid.layers import Dense
+
+    model = Model(Sequential(**{"<b>&": Dense(2)}), input_shape=(3,), classes=2)
+    it = trace(model, torch.rand(1, 3), torch.tensor([0]))
+    assert "<b>&" in read(it._repr_html_()).text
+    assert "<b>&.weight" in read(it.explain("<b>&.weight[0, 1]")._repr_html_()).text
+
+
+def test_latex_balances_and_tells_the_same_numbers(traced: Trace) -> None:
+    it = traced.explain("conv2.weight[0, 2, 2, 1]")
+    text = it.latex()
+    assert text.startswith("\\begin{aligned}")
+    assert text.endswith("\\end{aligned}")
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert text.count(r"\\" + "\n") == len(it.links) - 1
+    assert text.count("&=") == len(it.links)
+    first = text.splitlines()[1]
+    shown = [float(found) for found in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
+    products = sum(shown[k] * shown[k + 1] for k in (0, 2, 4)) + shown[6]
+    assert products == pytest.approx(it.gradient, rel=1e-4), "three products of two, and the rest"
+    assert text.isascii() or "∂" not in text
+
+
+def test_json_names_every_tensor(traced: Trace) -> None:
+    it = traced.to_json()
+    assert it["loss"] == traced.loss
+    assert [one["name"] for one in it["tensors"]] == list(traced.names())
+    assert [call["name"] for call in it["calls"]] == [call.name for call in traced.calls]
+    assert it["calls"][3]["parameters"] == {"conv2.weight": [16, 6, 5, 5], "conv2.bias": [16]}
+    assert sum(one["dy"] for one in it["examples"][0]) == pytest.approx(0, abs=1e-12), "a softmax takes as it gives"

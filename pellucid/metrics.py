@@ -3,6 +3,8 @@
 Targets and predictions are integer classes (n,); scores are (n, classes). Numbers by class are float64 (classes,).
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -57,6 +59,52 @@ def f1(confusion: Tensor) -> Tensor:
 def macro(by_class: Tensor) -> float:
     """Return the mean over the classes, each counting the same."""
     return by_class.mean().item()
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """How often predictions are right, by how sure they are, in bins of equal width from 0 to 1.
+
+    Each (bins,): `count` int64, `confidence` and `accuracy` the means in each bin, float64, 0 where it is empty.
+    """
+
+    count: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean over the examples of their bin's |accuracy - confidence|."""
+        share = self.count.double() / self.count.sum()
+        return (share * (self.accuracy - self.confidence).abs()).sum().item()
+
+
+def reliability(target: Tensor, probabilities: Tensor, bins: int = 15) -> Reliability:
+    """Sort the predictions of probabilities (n, classes) into `bins` by the probability of the predicted class.
+
+    A bin ((k - 1) / bins, k / bins] holds its upper end. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern
+    Neural Networks", section 2. Raises PellucidError for what are no probabilities, and without a bin.
+    """
+    if probabilities.dim() != 2 or probabilities.shape[1] < 2 or bins < 1:
+        raise PellucidError(
+            f"reliability: probabilities of shape {tuple(probabilities.shape)} and {bins} bins; give (n, classes) with "
+            "two classes at least, and one bin at least"
+        )
+    sure, said = probabilities.detach().double().cpu().max(1)  # (n,)
+    target = target.cpu()
+    _check(target, said)
+    if not bool(((sure >= 0) & (sure <= 1 + 1e-6)).all()):  # false for NaN
+        raise PellucidError("reliability: the largest scores are not from 0 to 1; give probabilities")
+    edges = torch.arange(1, bins, dtype=torch.float64) / bins
+    place = torch.bucketize(sure, edges)  # (n,)
+    count = torch.bincount(place, minlength=bins)
+    sums = [torch.bincount(place, weights=values, minlength=bins) for values in (sure, (said == target).double())]
+    return Reliability(count, *(total / count.clamp_min(1) for total in sums))
+
+
+def calibration_error(target: Tensor, probabilities: Tensor, bins: int = 15) -> float:
+    """Return the expected calibration error: how far, on average, sureness and the share of right answers differ."""
+    return reliability(target, probabilities, bins).error
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -4,10 +4,21 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as oracle
+from sklearn.calibration import calibration_curve
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.metrics import accuracy, confusion_matrix, f1, macro, precision, recall, top_k
+from pellucid.metrics import (
+    accuracy,
+    calibration_error,
+    confusion_matrix,
+    f1,
+    macro,
+    precision,
+    recall,
+    reliability,
+    top_k,
+)
 
 CLASSES = 6
 LABELS = list(range(CLASSES))
@@ -90,3 +101,62 @@ def test_a_k_beyond_the_classes_is_refused(k: int) -> None:
 def test_classes_out_of_range_are_refused(wrong: int) -> None:
     with pytest.raises(PellucidError, match="not 0 to 2"):
         confusion_matrix(torch.tensor([0, wrong]), torch.tensor([0, 1]), 3)
+
+
+def error_by_loops(target: Tensor, probabilities: Tensor, bins: int) -> float:
+    """Equation 3 of Guo et al. 2017, example by example."""
+    groups: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
+    for label, row in zip(target.tolist(), probabilities.double().tolist(), strict=True):
+        sure = max(row)
+        for k in range(bins):
+            if k / bins < sure <= (k + 1) / bins:
+                groups[k].append((sure, row.index(sure) == label))
+    error = 0.0
+    for group in groups:
+        if group:
+            confidence = sum(sure for sure, _ in group) / len(group)
+            share = sum(right for _, right in group) / len(group)
+            error += len(group) / len(target) * abs(share - confidence)
+    return error
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15])
+def test_calibration_error(samples: tuple[Tensor, Tensor], bins: int) -> None:
+    target, probabilities = samples[0], samples[1].softmax(1)
+    assert calibration_error(target, probabilities, bins) == pytest.approx(error_by_loops(target, probabilities, bins))
+
+
+def test_reliability_bins_are_those_of_scikit_learn(samples: tuple[Tensor, Tensor]) -> None:
+    target, probabilities = samples[0], samples[1].softmax(1)
+    sure, said = probabilities.max(1)
+    accuracies, confidences = calibration_curve((said == target).numpy(), sure.numpy(), n_bins=15)  # leaves empty out
+    found = reliability(target, probabilities)
+    held = found.count > 0
+    np.testing.assert_allclose(found.accuracy[held].numpy(), accuracies, rtol=1e-12)
+    np.testing.assert_allclose(found.confidence[held].numpy(), confidences, rtol=1e-12)
+    assert np.array_equal(found.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
+    assert not found.accuracy[~held].any()
+
+
+def test_sure_and_always_right_is_perfectly_calibrated_and_always_wrong_is_the_opposite() -> None:
+    sure = torch.eye(3)
+    assert calibration_error(torch.tensor([0, 1, 2]), sure) == 0
+    assert calibration_error(torch.tensor([1, 2, 0]), sure) == 1
+    half = torch.tensor([[0.5, 0.5]]).repeat(4, 1)
+    assert calibration_error(torch.tensor([0, 0, 1, 1]), half) == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "bins", "why"),
+    [
+        (torch.ones(3), 15, "give \\(n, classes\\)"),
+        (torch.ones(3, 1), 15, "two classes at least"),
+        (torch.ones(3, 2) / 2, 0, "one bin at least"),
+        (torch.tensor([[3.0, 1.0]] * 3), 15, "give probabilities"),
+        (torch.full((3, 2), torch.nan), 15, "give probabilities"),
+        (torch.ones(2, 2) / 2, 15, "one of each"),
+    ],
+)
+def test_scores_that_tell_no_confidence_are_refused(scores: Tensor, bins: int, why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        reliability(torch.zeros(3).long(), scores, bins)

@@ -1,7 +1,8 @@
 """Arguments of commands: argparse, whose complaints become PellucidErrors with the nearest known name."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 from pellucid.errors import PellucidError, nearest
@@ -44,6 +45,41 @@ class Parser(argparse.ArgumentParser):
         options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         hint = nearest(word.split("=", 1)[0], options)
         return f"{self.prog} has no option {word.split('=', 1)[0]!r}{hint or f'; see {self.prog} --help'}"
+
+
+class Actions:
+    """The parser of a command of several actions, each a module pellucid.cli.COMMAND.ACTION like a command's own."""
+
+    def __init__(self, command: str, about: str, actions: Mapping[str, str]) -> None:
+        self.command, self.about, self.actions = command, about, actions
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace | None:
+        """Parse the words after the command's name; `handle` of the result is the action's."""
+        if not words or words[0] in ("--help", "-h"):
+            print(self.usage())
+            return None
+        check_action(self.command, words[0], tuple(self.actions))
+        module = import_module(f"pellucid.cli.{self.command}.{words[0]}")
+        args = module.parser().read(words[1:])
+        if args is not None:
+            args.handle = module.handle
+        return args
+
+    def usage(self) -> str:
+        """Return the text of `--help`."""
+        width = max(map(len, self.actions))
+        lines = [f"  {name:<{width}}  {about}" for name, about in self.actions.items()]
+        return "\n".join(
+            [
+                f"usage: pellucid {self.command} ACTION ...",
+                "",
+                self.about,
+                "",
+                *lines,
+                "",
+                f"pellucid {self.command} ACTION --help explains one action.",
+            ]
+        )
 
 
 def check_action(command: str, action: str, known: Sequence[str]) -> None:

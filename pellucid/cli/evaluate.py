@@ -5,6 +5,9 @@ import argparse
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
+COLUMNS = ("recall", "precision", "f1")
+NAMED = 10  # files, for people
+
 
 def parser() -> Parser:
     """Return the parser of this command."""
@@ -19,19 +22,28 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print accuracy, loss, the number of images, and the accuracy of each class."""
+    """Print accuracy, macro F1, loss, calibration, the number of images, and a row of figures for each class."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent
     from pellucid.tasks.classify import evaluate
+    from pellucid.text import aligned
 
     found = evaluate(open_model(args.model), args.data)
     if args.json:
         emit({"model": args.model, **found})
         return 0
+    calibration = "" if found["ece"] is None else f"  calibration error {percent(found['ece'])}"
     print(
-        f"accuracy {percent(found['accuracy'])}  loss {found['loss']:.4f}  on {found['n']:,} images of {found['data']}"
+        f"accuracy {percent(found['accuracy'])}  macro F1 {percent(found['macro_f1'])}  loss {found['loss']:.4f}"
+        f"{calibration}  on {found['n']:,} images of {found['data']}"
     )
-    width = max(len(row["class"]) for row in found["classes"])
-    for row in found["classes"]:
-        print(f"  {row['class']:<{width}}  {percent(row['accuracy']):>8}  of {row['n']:,}")
+    if kept := found["confidence"]:
+        right = "" if kept["accuracy"] is None else f", {percent(kept['accuracy'])} of them right"
+        print(f"answered {percent(kept['coverage'])}{right}; unsure below {percent(kept['threshold'])}")
+    rows = [(one["class"], *(percent(one[name]) for name in COLUMNS), f"{one['n']:,}") for one in found["classes"]]
+    print(aligned([("class", *COLUMNS, "images"), *rows], right=range(1, 5)))
+    if skipped := found["skipped"]:
+        more = ", ..." if len(skipped) > NAMED else ""
+        count = "1 file" if len(skipped) == 1 else f"{len(skipped):,} files"
+        print(f"left out {count} that cannot be read: {', '.join(skipped[:NAMED])}{more}")
     return 0

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.metrics import confusion_matrix, recall
+from pellucid.metrics import calibration_error, confusion_matrix, f1, macro, precision, recall
+from pellucid.tasks.classes import believed, class_names, class_scores
+from pellucid.tasks.gestures.confidence import selective
 from pellucid.tasks.pictures import held_out, read_picture
 from pellucid.train.evaluate import classes_of
 from pellucid.train.model import Model
+
+ROUNDING = 1e-6  # of sums of float32 probabilities
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,9 @@ class Prediction:
 
 def predict(model: Model, picture: str | Path) -> Prediction:
     """Classify a picture of any size; see `read_picture` for what becomes of it."""
-    classes = _classes(model)
+    classes = class_names(model)
     x = read_picture(model, picture)
-    scores = model.predict(x[None])[0]  # (classes,)
-    if len(scores) == 1:
-        scores = torch.cat([1 - scores, scores])
+    scores = class_scores(model.predict(x[None]))[0]  # (classes,)
     best = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
     return Prediction(str(picture), classes[best], named[classes[best]], named)
@@ -38,35 +39,50 @@ def predict(model: Model, picture: str | Path) -> Prediction:
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """Measure a model on held-out images; see `held_out` for which.
 
-    Returns accuracy, loss, n, the name of the data, and for each class its name, its number of images and the
-    share of them that was found.
+    Returns accuracy, macro_f1 (over the classes that have images or were predicted), loss, n, the name of the data,
+    `skipped` (the files that could not be read), and for each class its name, its number of images, accuracy and recall
+    (both the share of them that was found), precision and f1. ece: the expected calibration error, calibrated where
+    the model holds a confidence, None where its outputs are no probabilities. confidence: None, or the fitted numbers
+    with coverage (the share of the images that is answered, not "unsure") and the accuracy of those answers.
     """
-    _classes(model)
+    class_names(model)
     images = held_out(model, data)
     found = model.evaluate(images)
     scores = model.predict(images)
     confusion = confusion_matrix(images.y, classes_of(scores), len(images.classes))
-    each = zip(images.classes, confusion.sum(1).tolist(), recall(confusion).tolist(), strict=True)
     right = int(confusion.diagonal().sum())
+    seen = confusion.sum(0) + confusion.sum(1) > 0
     return {
         "accuracy": right / len(images),
+        "macro_f1": macro(f1(confusion)[seen]),
         "loss": found["loss"],
+        "ece": _calibration(model, images.y, scores),
         "n": len(images),
         "data": images.name,
-        "classes": [{"class": name, "n": n, "accuracy": share} for name, n, share in each],
+        "skipped": list(images.skipped),
+        "confidence": _confidence(model, images.y, scores),
+        "classes": _by_class(images.classes, confusion),
     }
 
 
-def _classes(model: Model) -> tuple[str, ...]:
-    """Return the name of each class that a model tells from the others; PellucidError where it does not."""
-    outputs = model.output_shape
-    if len(outputs) != 1 or not isinstance(outputs[0], int):
-        raise PellucidError(f"the model puts out {outputs} for an image, no classes; give a classifier")
-    count = max(2, outputs[0])  # one output tells two classes apart
-    classes = tuple(model.classes or map(str, range(count)))
-    if len(classes) != count:
-        raise PellucidError(
-            f"the model puts out {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
-            "train it again with one output for each class"
-        )
-    return classes
+def _by_class(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any]]:
+    names = ("class", "n", "accuracy", "recall", "precision", "f1")
+    found = recall(confusion).tolist()
+    columns = (classes, confusion.sum(1).tolist(), found, found, precision(confusion).tolist(), f1(confusion).tolist())
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:
+    """Return the calibration error of what the model's users see; None for scores that are no probabilities."""
+    probabilities = believed(model, scores)
+    sure = probabilities.max(1).values
+    if not bool(((sure >= 0) & (sure <= 1 + ROUNDING)).all()):
+        return None
+    return calibration_error(target, probabilities)
+
+
+def _confidence(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] | None:
+    if model.confidence is None:
+        return None
+    kept = selective(class_scores(scores), target, model.confidence)
+    return {**model.confidence.to_json(), "coverage": kept.coverage, "accuracy": kept.answered_accuracy}

@@ -1,35 +1,45 @@
 """Pictures from outside become a network's inputs, as its training data looked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, Dataset, data_root, load_image
-from pellucid.data.dataset import float_images
+from pellucid.data.dataset import float_images, make_dataset
+from pellucid.data.layout import HELD_OUT, TRAIN
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError, nearest
+from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out
 from pellucid.train.model import Model
 from pellucid.train.recipes.material import SHAPES, load_splits
 from pellucid.train.recipes.tables import Data
+
+TEST_FRACTION = 0.2  # of each class, as `load_splits` holds out
+GROUPED = "groups"  # preprocess["held_out"] of a model for which near duplicates were held out together
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
     """Return a picture, a file or its bytes, as one input (C, H, W), float32 0..1.
 
     For a network of handwritten digits the digit is found and laid out as in its data; for any other the
-    picture is resized. Raises PellucidError, naming the picture, when it cannot be read or shows nothing.
+    picture is resized, with antialiasing, by the function that resizes training data. Raises PellucidError, naming
+    the picture, when it cannot be read or shows nothing.
     """
-    name = name or str(source)
+    return float_images(_read(model, source, name or str(source)))
+
+
+def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
+    """Return what `read_picture` does, in uint8 where it is only resized."""
     shape = model.input_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; give one for (1 or 3, H, W)")
     form = FORMS.get(data_name(model))
-    mode = "L" if shape[0] == 1 else "RGB"
     if form is not None:
         return lay_out(load_image(source, name, mode="L"), form, name)
-    return float_images(load_image(source, name, size=(shape[1], shape[2]), mode=mode))
+    return load_image(source, name, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")
 
 
 def data_name(model: Model) -> str:
@@ -39,26 +49,26 @@ def data_name(model: Model) -> str:
 
 
 def held_out(model: Model, data: str | None) -> Dataset:
-    """Return the images to measure a model on.
+    """Return the images to measure a model on, those that cannot be read left out and listed in `skipped`.
 
     data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data.
-    Of a folder in parts it is the test part, else the whole.
+    Of a folder in parts it is the test part, else the validation part, else the fifth of train/ that `load_splits`
+    holds out; else the whole, of the model's own data that fifth, or the one of `read_collection` where it learned from
+    that.
     """
     own = data_name(model)
+    if data is None and not own:
+        raise PellucidError("the model does not say what it was trained on; name a data set with --data")
     if data is None or (own in CATALOGUE and _is_root(own, data)):
-        if not own:
-            raise PellucidError("the model does not say what it was trained on; name a data set with --data")
+        if own not in CATALOGUE and own not in SHAPES and Path(own).exists():
+            return _folder(model, own, whole=False)
         return _named_alike(model, load_splits(_table(model, own), None if data is None else data).test)
     if data in CATALOGUE or data in SHAPES:
         return _named_alike(model, load_splits(_table(model, data)).test)
     if not Path(data).exists():
         hint = nearest(data, [*CATALOGUE, *SHAPES])
         raise PellucidError(f"no data set or folder {data!r}{hint}; `pellucid data list` shows the names")
-    with open_tree(data) as tree:
-        in_parts = any("train" in file.split("/")[:-2] for file in tree.names)
-    if in_parts and data_name(model) not in FORMS:
-        return _named_alike(model, load_splits(_table(model, data)).test)
-    return _folder(model, data, "test" if in_parts else "")
+    return _folder(model, data, whole=not own or Path(own).resolve() != Path(data).resolve())
 
 
 def _is_root(name: str, data: str) -> bool:
@@ -74,24 +84,55 @@ def _table(model: Model, name: str) -> Data:
     return Data(name, size=model.input_shape[-1], mode="L" if model.input_shape[0] == 1 else "RGB")
 
 
-def _folder(model: Model, data: str, part: str) -> Dataset:
-    """Read CLASS/IMAGE files, each as `read_picture` does."""
-    classes = model.classes or ()
-    xs: list[Tensor] = []
-    ys: list[int] = []
+def _folder(model: Model, data: str, whole: bool) -> Dataset:
+    """Read CLASS/IMAGE files, each as `read_picture` does; the class is the innermost folder that names one.
+
+    whole: where there are no parts, take everything, not the fifth that training held out.
+    """
+    classes = class_names(model)
+    x, ys = torch.empty(0), list[int]()
+    faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
-        for file in tree.names:
-            folders = file.split("/")[:-1]
-            if not folders or (part and part not in folders):
+        files, part = _part([name for name in tree.names if "/" in name], classes)
+        if not whole and part not in HELD_OUT and model.preprocess.get("held_out") == GROUPED:
+            return _grouped(model, data)
+        for file in files:
+            where, folders = tree.where(file), file.split("/")[:-1]
+            name = next((folder for folder in reversed(folders) if folder in classes), None)
+            if name is None:
+                hint = nearest(folders[-1], classes) or f"; it knows {', '.join(classes):.80}"
+                raise PellucidError(f"{where} is of class {folders[-1]!r}, which the model lacks{hint}")
+            try:
+                picture = _read(model, tree.read(file), where)
+            except PellucidError as error:
+                faults[where] = error
                 continue
-            if folders[-1] not in classes:
-                hint = nearest(folders[-1], classes)
-                raise PellucidError(f"{tree.where(file)} is of class {folders[-1]!r}, which the model lacks{hint}")
-            xs.append(read_picture(model, tree.read(file), tree.where(file)))
-            ys.append(classes.index(folders[-1]))
-    if not xs:
-        raise PellucidError(f"{data} holds no images in folders named by class; lay it out as CLASS/IMAGE")
-    return Dataset.from_arrays(torch.stack(xs), torch.tensor(ys), classes, data)
+            if not ys:
+                x = picture.new_empty(len(files), *picture.shape)
+            x[len(ys)] = picture
+            ys.append(classes.index(name))
+    if not ys:
+        why = f", the first: {next(iter(faults.values()))}" if faults else "; lay it out as CLASS/IMAGE"
+        raise PellucidError(f"{data} holds no images that can be read in folders named by class{why}")
+    images = make_dataset(data, x[: len(ys)].contiguous(), torch.tensor(ys), classes, tuple(faults))
+    return images if part in HELD_OUT or (whole and not part) else images.split(TEST_FRACTION).test
+
+
+def _grouped(model: Model, data: str) -> Dataset:
+    """Return the test part of a collection, for which near duplicates lie on one side."""
+    from pellucid.tasks.gestures.reading import read_collection
+
+    mode = "L" if model.input_shape[0] == 1 else "RGB"
+    found = read_collection(data, model.input_shape[-1], mode)
+    skipped = tuple(str(Path(data) / one.file) for one in found.corrupt)
+    return _named_alike(model, replace(found.test.images, skipped=skipped))
+
+
+def _part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
+    """Return the files of the part to measure on with its name; all, and "", where there are no parts."""
+    above = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
+    part = next((part for part in (*HELD_OUT, TRAIN) if part in above), "")
+    return [file for file in files if not part or part in file.split("/")[:-2]], part
 
 
 def _named_alike(model: Model, data: Dataset) -> Dataset:
@@ -104,4 +145,4 @@ def _named_alike(model: Model, data: Dataset) -> Dataset:
             hint = nearest(name, classes) or f"; it knows {', '.join(classes):.80}, so give data of these classes"
             raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{hint}")
     order = torch.tensor([classes.index(name) for name in data.classes])
-    return Dataset.from_arrays(data.x, order[data.y], classes, data.name)
+    return replace(Dataset.from_arrays(data.x, order[data.y], classes, data.name), skipped=data.skipped)

@@ -96,6 +96,7 @@ class Loop:
             self.begun.restore_params(whole.params)
         self.whole, self.plan = whole, plan
         self.model, self.data, self.validation = whole, plan.data, plan.validation
+        begun_at = time.perf_counter()
         if plan.augment is None and whole.frozen:
             self.model, self.data, self.validation = behind(whole, plan.data, plan.validation)
         model, data = self.model, self.data
@@ -108,6 +109,8 @@ class Loop:
             transform=None if model.stats is None else model.stats.apply,
         )
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
+        if self.model is not whole:
+            self.training.seconds = time.perf_counter() - begun_at  # what the features took is the first epoch's
         self.memory = model.schedule.begin()
         self.signals = StopSignals()
         self.rng = torch.Generator()

@@ -24,7 +24,7 @@ from pellucid.train.recipes.material import Material, load_material
 from pellucid.train.report import gather, write_report
 from pellucid.train.runs import RunFolder, next_run
 from pellucid.train.start.begin import take, whiten
-from pellucid.train.start.trained import trained_features
+from pellucid.train.start.trained import source_checksum, trained_features
 from pellucid.train.weights import parameter_count
 
 COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
@@ -87,15 +87,34 @@ def train_recipe(
     return [_train(*one, data, progress) for one in zip(recipes, materials, paths, strict=True)]
 
 
-def train_on(recipe: Recipe, material: Material, out: str | os.PathLike[str] = "runs", progress: bool = True) -> Run:
+def train_on(
+    recipe: Recipe,
+    material: Material,
+    out: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+    data: str | os.PathLike[str] | None = None,
+) -> Run:
     """Train by a recipe on images that are in memory already, into a new run folder.
 
-    What recipe.data says of loading and splitting has been done by whoever made `material`.
+    What recipe.data says of loading and splitting has been done by whoever made `material`; `data` is the root that
+    published weights are looked for below.
     """
-    build_model(recipe, material.train)  # so that a mistake leaves no folder behind
+    return train_in(begin_run(recipe, material, out, data), material, progress, data)
+
+
+def begin_run(
+    recipe: Recipe, material: Material, out: str | os.PathLike[str] = "runs", data: str | os.PathLike[str] | None = None
+) -> Path:
+    """Make the run folder of a training on `material`; a mistake in the recipe leaves none behind."""
+    build_model(recipe, material.train, data)
     path = next_run(out, recipe.name)
     write_atomically(path / "recipe.toml", recipe.to_toml().encode())
-    return _train(recipe, material, path, None, progress)
+    return path
+
+
+def train_in(path: Path, material: Material, progress: bool = True, data: str | os.PathLike[str] | None = None) -> Run:
+    """Train in a run folder by its recipe, from its last checkpoint if it has one."""
+    return _train(load_recipe(path / "recipe.toml"), material, path, data, progress)
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -245,6 +264,7 @@ def _train(recipe: Recipe, material: Material, path: Path, data: str | os.PathLi
     chosen = material.validation is not None  # else the test images show the curves, and choose nothing
     parts = {"train": material.train, "validation": material.validation, "test": material.test}
     checksums = {role: part.checksum for role, part in parts.items() if part is not None}
+    started_from = source_checksum(recipe.start.weights, data)
     with kernel_threads(recipe.recipe.threads):
         history = build_model(recipe, material.train, data).fit(
             material.train,
@@ -257,7 +277,7 @@ def _train(recipe: Recipe, material: Material, path: Path, data: str | os.PathLi
             resume=True,
             monitor=recipe.train.monitor if chosen else "",
             checkpoint_seconds=recipe.train.checkpoint_seconds,
-            manifest={"recipe": recipe.name, "data_set": recipe.data.name, "data": checksums},
+            manifest={"recipe": recipe.name, "data_set": recipe.data.name, "data": checksums, "start": started_from},
             verbose=progress,
         )
         return _finish(recipe, material, path, history, "best" if chosen else "last")

@@ -13,10 +13,11 @@ from pellucid.train.figures.style import BLUE, INK, ORANGE, PALE, SMALL, TEXT, a
 COUNTED = 26  # with more classes than this, the numbers would not be readable
 
 
-def confusion_matrix(counts: Any, classes: Sequence[str]) -> Figure | None:
+def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = False) -> Figure | None:
     """Draw counts[true, predicted]; colour is the share of the true class, by square root, blue where right.
 
-    counts is (K, K). Raises PellucidError when `classes` does not name K classes.
+    counts is (K, K). normalised: write what share of the true class, in per cent, was called so, not how many.
+    Raises PellucidError when `classes` does not name K classes.
     """
     matrix = np.asarray(counts, dtype=np.int64)
     size = len(classes)
@@ -53,15 +54,19 @@ def confusion_matrix(counts: Any, classes: Sequence[str]) -> Figure | None:
         spine.set_color(PALE)
         spine.set_linewidth(0.6)
     if size <= COUNTED:
-        _write_counts(plot, matrix, share, cell)
+        _write(plot, [[_percent(one) for one in row] for row in share**2] if normalised else matrix, share, cell)
     return figure
 
 
-def _write_counts(plot: Any, matrix: Any, share: Any, cell: float) -> None:
-    digits = len(str(matrix.max()))
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.005 else "<1"
+
+
+def _write(plot: Any, numbers: Any, share: Any, cell: float) -> None:
+    digits = max(len(str(number)) for row in numbers for number in row)
     font = min(SMALL, cell * 72 * 0.82 / (0.62 * max(digits, 2)))  # a digit is about 0.62 of the type size wide
-    for row, column in zip(*np.nonzero(matrix), strict=True):
+    for row, column in zip(*np.nonzero(share), strict=True):
         plot.text(
-            column, row, str(matrix[row, column]), ha="center", va="center", fontsize=font,
+            column, row, str(numbers[row][column]), ha="center", va="center", fontsize=font,
             color="white" if share[row, column] > 0.6 else INK,
         )  # fmt: skip

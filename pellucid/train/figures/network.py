@@ -24,6 +24,7 @@ from pellucid.layers import (
     LocalResponseNorm,
     MaxPool2d,
     Multiply,
+    PadChannels,
     Upsample,
 )
 from pellucid.layers.base import Layer, Mode, pair
@@ -48,6 +49,7 @@ Shapes = Mapping[str, Any]  # what each layer puts out, by path
 
 MARGIN = 12.0  # points
 ASPECT = 1.5  # width to height that the columns are chosen for
+EMPTY = 2.0  # how bad a page that is empty below its columns is, beside one of e times the aspect, which is 1
 FRAMED = 2  # how deep below the network's parts a combinator has a frame of its own
 # Layers that begin a box of their own, and its colour; those between join the box before them.
 COLOURS: dict[type[Layer], str] = {
@@ -68,7 +70,8 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
     Columns follow one another from left to right. Nothing is computed: shapes are all that is asked for.
     """
     shapes = _shapes(net, input_shape)
-    columns = _columns(list(_parts(net, shapes)))
+    first = word(f"input  {shape_text(input_shape)}", PALE)
+    columns = _columns([first, *_parts(net, shapes)])
     width = sum(piece.width for piece in columns) + APART * (len(columns) - 1) + 2 * MARGIN
     height = max(piece.height for piece in columns) + 2 * (MARGIN + GAP)
     figure = Figure((width / 72, height / 72))
@@ -117,7 +120,7 @@ def _shape(y: Any) -> tuple[Any, ...]:
 
 
 def _columns(pieces: list[Piece]) -> list[Piece]:
-    """Return the pieces in as many columns as come nearest to the aspect of a page."""
+    """Return the pieces in as many columns as come nearest to the aspect of a page, and leave little of it empty."""
 
     def packed(count: int) -> list[Piece]:
         most = sum(piece.height + GAP for piece in pieces) / count
@@ -132,8 +135,9 @@ def _columns(pieces: list[Piece]) -> list[Piece]:
         return [stack(column) for column in columns]
 
     def far(columns: list[Piece]) -> float:
-        wide = sum(column.width + APART for column in columns)
-        return abs(math.log(wide / max(column.height for column in columns) / ASPECT))
+        wide, high = sum(column.width + APART for column in columns), max(column.height for column in columns)
+        empty = 1 - sum(column.height for column in columns) / (high * len(columns))
+        return abs(math.log(wide / high / ASPECT)) + EMPTY * empty
 
     return min((packed(count) for count in range(1, min(len(pieces), 12) + 1)), key=far)
 
@@ -266,7 +270,7 @@ def _window(layer: Any) -> str:
 
 
 def _convolution(layer: Any) -> str:
-    groups = "" if layer.groups == 1 else f" in {layer.groups} groups"
+    groups = "" if layer.groups == 1 else " groups" if layer.groups == layer.filters else f" in {layer.groups} groups"
     return f"{_window(layer)}, {layer.filters}{groups}"
 
 
@@ -277,6 +281,7 @@ WORDS: dict[type[Layer], Callable[[Any], str]] = {
     MaxPool2d: lambda layer: f"max {_window(layer)}",
     AvgPool2d: lambda layer: f"mean {_window(layer)}",
     AdaptiveAvgPool2d: lambda layer: "mean to {} x {}".format(*pair(layer.size)),
+    PadChannels: lambda layer: f"{layer.before + layer.after} channels of zeros",
     BatchNorm: lambda layer: "BatchNorm",
     LocalResponseNorm: lambda layer: f"LocalResponseNorm {layer.size}",
     Dropout: lambda layer: f"Dropout {layer.rate:g}",

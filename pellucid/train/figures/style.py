@@ -15,6 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pellucid.train.files import write_atomically
+
 # After the palette of Okabe and Ito 2008, which colour-blind readers tell apart; all show on white and on black.
 BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"
 INK = "#2b2f36"  # text and axes; in a page it becomes the page's own text colour
@@ -167,5 +169,13 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the picture as a PNG file."""
-    path.write_bytes(png(figure))
+    """Write the picture as a file, SVG if its name ends so, else PNG; PellucidError where it cannot be written."""
+    write_atomically(path, _svg_file(figure) if path.suffix == ".svg" else png(figure), durable=False)
+
+
+def _svg_file(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    FigureCanvasSVG(figure)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "pellucid"}):  # the same bytes each time
+        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
+    return buffer.getvalue()

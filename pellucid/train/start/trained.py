@@ -1,5 +1,7 @@
 """The features of a trained model, ours or published, for another network to begin with."""
 
+import hashlib
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +42,23 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
     `pellucid weights list`, whose file is looked for below `root`. Raises PellucidError where there is no such
     model, or where its features are not those of `net`.
     """
-    if name in CATALOGUE:
-        path = data_root(root) / "weights" / CATALOGUE[name].file
-        if not path.is_file():
-            raise PellucidError(
-                f"start.weights: {path} is missing; `pellucid weights get {name}` brings or explains it"
-            )
-        return _published(path, net, shape)
-    path = weights_file(name)
+    path = source_file(name, root)
     return _own(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
+
+
+def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file that `start.weights` stands for; PellucidError where there is none."""
+    if name not in CATALOGUE:
+        return weights_file(name)
+    path = data_root(root) / "weights" / CATALOGUE[name].file
+    if not path.is_file():
+        raise PellucidError(f"start.weights: {path} is missing; say `pellucid weights get {name}` first")
+    return path
+
+
+def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> str | None:
+    """Return the SHA-256 of that file; None without a name."""
+    return hashlib.sha256(source_file(name, root).read_bytes()).hexdigest() if name else None
 
 
 def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:

@@ -1,0 +1,21 @@
+"""`pellucid gestures`: hand gestures, or any few classes, by transfer learning."""
+
+import argparse
+
+from pellucid.cli.args import Actions
+
+ACTIONS = {
+    "train": "learn the classes of a folder, and look for what is wrong with its pictures",
+    "predict": "name the class of pictures, of a video or of a camera's frames, or say that it is unsure",
+    "compare": "train five variants of transfer learning, and show them side by side",
+}
+
+
+def parser() -> Actions:
+    """Return the parser of this command."""
+    return Actions("gestures", "Hand gestures, or any few classes, learned on top of a trained network.", ACTIONS)
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Do what the action does."""
+    return args.handle(args)

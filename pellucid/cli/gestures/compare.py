@@ -1,0 +1,70 @@
+"""`pellucid gestures compare`: train in five ways on the same pictures, and show how they compare."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from pellucid.cli.args import Parser
+
+BACKBONE = "cifar"
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser(
+        "gestures compare",
+        "Train one network in five ways, from scratch to fine-tuned, on the same pictures, and write a page that "
+        "compares them. What is finished below DIR is not trained again.",
+    )
+    it.add_argument("settings", nargs="*", metavar="key=value", help="changes to all five recipes, as train.epochs=5")
+    it.add_argument(
+        "--backbone",
+        metavar="NAME|FILE",
+        default=BACKBONE,
+        help="what four of them begin with: a pretrained model, a run folder or a weights file (default: cifar)",
+    )
+    it.add_argument(
+        "--data",
+        metavar="NAME|DIR",
+        help="another data set, an image folder or zip, or the folder that holds the data sets (default: signs)",
+    )
+    it.add_argument("--seeds", metavar="N", type=int, default=1, help="train each so many times (default: 1)")
+    it.add_argument("--out", metavar="DIR", help="where everything goes (default: runs/compare-BACKBONE)")
+    return it.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Train, and print the table and where the page is."""
+    from pellucid.cli.call import NAME
+    from pellucid.cli.out import emit, say
+    from pellucid.tasks.gestures.compare import compare
+    from pellucid.tasks.gestures.report import PAGE
+    from pellucid.tasks.gestures.report.tables import table_text, to_json
+    from pellucid.train.recipe import parse_overrides
+
+    out = Path(args.out or Path("runs") / f"compare-{Path(args.backbone).stem}")
+    result = compare(
+        backbone=args.backbone,
+        data=args.data,
+        seeds=args.seeds,
+        out=out,
+        overrides=parse_overrides(args.settings),
+        command=f"{NAME} {_again(args)}",
+        progress=not args.json,
+        tell=(lambda line: None) if args.json else say,
+    )
+    if args.json:
+        emit({"page": str(out / PAGE), **to_json(result)})
+        return 0
+    print()
+    print(table_text(result))
+    print(f"\npage  {out / PAGE}")
+    return 0
+
+
+def _again(args: argparse.Namespace) -> str:
+    """Return the words behind the program's name that ask for the same."""
+    options = (("--backbone", args.backbone, BACKBONE), ("--data", args.data, None), ("--seeds", args.seeds, 1),
+               ("--out", args.out, None))  # fmt: skip
+    named = [word for name, value, usual in options if value != usual for word in (name, str(value))]
+    return shlex.join(["gestures", "compare", *named, *args.settings])

@@ -1,0 +1,117 @@
+"""`pellucid gestures predict --video|--camera`: a line for each change of the answer, and what it came to."""
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from pellucid.cli.gestures.predict import warn_uncalibrated
+from pellucid.cli.models import open_model
+from pellucid.cli.out import emit, percent, plain
+from pellucid.errors import PellucidError
+from pellucid.tasks.gestures.frames import video_frames
+from pellucid.tasks.gestures.opencv import camera_frames
+from pellucid.tasks.gestures.predict import UNSURE, threshold_of
+from pellucid.tasks.gestures.smooth import Smoothing
+from pellucid.tasks.gestures.tally import Tally
+from pellucid.tasks.gestures.watch import Seen, watch
+from pellucid.train.arguments import new_file
+
+COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty while unsure
+ENDINGS = (".csv", ".jsonl")
+
+
+def over_frames(args: argparse.Namespace) -> int:
+    """Answer to frames until they end or until Ctrl-C, the usual end of a camera and no failure."""
+    smoothing = Smoothing() if args.smoothing is None else Smoothing(args.smoothing)
+    every = 1 if args.every is None else args.every
+    if args.out is not None and Path(args.out).suffix not in ENDINGS:
+        raise PellucidError(f"--out {args.out} must end in {' or '.join(ENDINGS)}")
+    camera = args.camera is not None
+    frames = camera_frames(args.camera, every) if camera else video_frames(args.video, every)
+    model = open_model(args.model)
+    tally, stopped = Tally(), False
+    with _rows(args.out) as write, closing(frames):
+        try:
+            for seen in watch(model, frames, replace(smoothing, threshold=threshold_of(model))):
+                tally.add(seen)
+                write(seen)
+                if seen.changed and not args.json:
+                    print(_line(seen), flush=True)
+        except KeyboardInterrupt:
+            stopped = True
+    if args.json:
+        source = f"camera {args.camera}" if camera else args.video
+        confidence = None if model.confidence is None else model.confidence.to_json()
+        emit(
+            {
+                "model": args.model,
+                "confidence": confidence,
+                "source": source,
+                **tally.to_json(),
+                "stopped": stopped,
+                "out": args.out,
+            }
+        )
+        return 0
+    _print(tally, camera)
+    warn_uncalibrated(model.confidence is None)
+    return 0
+
+
+def _print(tally: Tally, camera: bool) -> None:
+    """Print what it came to."""
+    rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
+    print(f"{tally.frames:,} frames{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
+    for answer, count in [*tally.answers.most_common(), (UNSURE, tally.unsure)]:
+        if count:
+            print(f"  {answer}  {percent(count / tally.frames)}")
+
+
+def _line(seen: Seen) -> str:
+    """Return a change of the answer as people read it: when, what, and how sure."""
+    place = f"frame {seen.number:,}"
+    if seen.seconds is not None:
+        minutes, seconds = divmod(round(seen.seconds, 1), 60)
+        place = f"{int(minutes)}:{seconds:04.1f}"
+    if seen.answer is None:
+        return f"{place}  {UNSURE}  ({seen.label} {percent(seen.probability)})"
+    return f"{place}  {seen.answer}  ({percent(seen.probability)})"
+
+
+@contextmanager
+def _rows(path: str | None) -> Iterator[Callable[[Seen], None]]:
+    """Open the file for rows; each is in it as soon as it is written, whatever happens next."""
+    if path is None:
+        yield lambda seen: None
+        return
+    with new_file(path).open("w", encoding="utf-8", newline="") as file:
+        yield _to_csv(file) if path.endswith(".csv") else _to_jsonl(file)
+
+
+def _to_csv(file: IO[str]) -> Callable[[Seen], None]:
+    writer = csv.DictWriter(file, [*COLUMNS])
+    writer.writeheader()
+
+    def write(seen: Seen) -> None:
+        writer.writerow(_row(seen))
+        file.flush()
+
+    return write
+
+
+def _to_jsonl(file: IO[str]) -> Callable[[Seen], None]:
+    def write(seen: Seen) -> None:
+        file.write(json.dumps(plain(_row(seen) | {"probabilities": seen.probabilities}), allow_nan=False) + "\n")
+        file.flush()
+
+    return write
+
+
+def _row(seen: Seen) -> dict[str, Any]:
+    values = (seen.number, seen.seconds, seen.answer, seen.probability, seen.label, seen.dropped)
+    return dict(zip(COLUMNS, values, strict=True))

@@ -1,0 +1,83 @@
+"""`pellucid gestures predict`: which gesture pictures, a video or a camera show."""
+
+import argparse
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+from pellucid.errors import PellucidError
+
+SHOWN = 3  # classes, for people
+OF_FRAMES = ("smoothing", "every", "out")  # options that mean nothing for pictures
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser(
+        "gestures predict",
+        "Name the gesture in pictures, or in each frame of a video or camera; below the model's calibrated confidence "
+        "the answer is unsure.",
+    )
+    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    it.add_argument("images", metavar="IMAGE", nargs="*", help="picture files of any size")
+    it.add_argument("--video", metavar="FILE", help="a video file, an animated GIF, or a folder of frames")
+    it.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
+    it.add_argument(
+        "--smoothing", metavar="X", type=float, help="what a frame weighs after one more, 0 (off) to 1 (default: 0.8)"
+    )
+    it.add_argument("--every", metavar="N", type=int, help="look at every N-th frame only (default: 1)")
+    it.add_argument("--out", metavar="FILE", help="write a row for each frame, to FILE.csv or FILE.jsonl")
+    return it.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print each picture's answer, or each change of the answer over frames."""
+    given = [name for name in ("images", "video", "camera") if getattr(args, name) not in ([], None)]
+    if len(given) != 1:
+        what = " and ".join(given) or "nothing"
+        raise PellucidError(
+            f"pellucid gestures predict needs pictures, or --video FILE, or --camera N, one of them; this is {what}"
+        )
+    if given == ["images"]:
+        idle = next((name for name in OF_FRAMES if getattr(args, name) is not None), None)
+        if idle:
+            raise PellucidError(f"pellucid gestures predict: --{idle} goes with --video or --camera only; leave it out")
+        return _pictures(args)
+    from pellucid.cli.gestures.frames import over_frames
+
+    return over_frames(args)
+
+
+def _pictures(args: argparse.Namespace) -> int:
+    """Print the answer to each picture; all are read before any is printed."""
+    from pellucid.cli.models import open_model
+    from pellucid.cli.out import emit, percent
+    from pellucid.tasks.gestures.predict import predict
+
+    model = open_model(args.model)
+    found = predict(model, args.images)
+    if args.json:
+        rows = [
+            {
+                "image": one.name,
+                "answer": one.answer,
+                "label": one.label,
+                "probability": one.probability,
+                "probabilities": one.probabilities,
+            }
+            for one in found
+        ]
+        confidence = None if model.confidence is None else model.confidence.to_json()
+        emit({"model": args.model, "confidence": confidence, "predictions": rows})
+        return 0
+    for one in found:
+        print(f"{one.name}: {one.text}  ({', '.join(f'{label} {percent(p)}' for label, p in one.best(SHOWN))})")
+    warn_uncalibrated(model.confidence is None)
+    return 0
+
+
+def warn_uncalibrated(uncalibrated: bool) -> None:
+    """Tell people that no answer will be "unsure"."""
+    if uncalibrated:
+        import sys
+
+        print("the model holds no fitted confidence, so that no answer is unsure", file=sys.stderr)

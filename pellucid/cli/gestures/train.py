@@ -1,0 +1,150 @@
+"""`pellucid gestures train`: look through a folder of pictures, learn its classes, and calibrate the result."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.cli.args import Parser
+from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.tasks.gestures.collection import Collection
+    from pellucid.train.job import Run
+
+LEAST, LARGEST = 16, 1024  # pixels
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser(
+        "gestures train",
+        "Learn the classes of FOLDER (CLASS/IMAGE, or train/CLASS/IMAGE with val/ or test/ beside it; a folder or a "
+        "zip), after a look for corrupt, doubled and blurry pictures.",
+    )
+    it.add_argument("folder", nargs="?", metavar="FOLDER", help="one folder of pictures for each class")
+    it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe signs-best")
+    it.add_argument(
+        "--backbone",
+        metavar="NAME|FILE",
+        default="",
+        help="what training begins with: a pretrained model, a run folder or a weights file (default: cifar)",
+    )
+    it.add_argument("--epochs", metavar="N", type=int, help="how often each picture is seen (default: 30 or more)")
+    it.add_argument("--size", metavar="N", type=int, help="pixels a side that pictures are resized to (default: 64)")
+    it.add_argument("--seed", metavar="N", type=int, help="of everything drawn at random (default: 0)")
+    it.add_argument("--out", metavar="DIR", default="runs", help="where the run folder goes (default: runs)")
+    it.add_argument("--resume", metavar="RUN", help="go on with this run folder, by its own recipe")
+    return it.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print what is in the folder, train, and print the result and what to do with it."""
+    from pellucid.cli.out import say
+    from pellucid.tasks.gestures.findings import lines
+    from pellucid.tasks.gestures.learn import RECIPE, begun, check, go_on, learn, read_for, recipe_for, settings_for
+    from pellucid.train.recipe import load_recipe
+
+    settings = _settings(args)
+    if args.resume is None:
+        settings = settings_for(args.folder, args.backbone, settings)
+        recipe = load_recipe(RECIPE, settings)
+        _check_out(args.out)
+    else:
+        recipe = begun(args.resume)
+    check(recipe)
+    reading = _Reading(sys.stderr.isatty() and not args.json)
+    collection = read_for(recipe, reading)
+    reading.end()
+    if not args.json:
+        say("\n".join(lines(collection)))
+    if args.resume is None:
+        run = learn(collection, recipe_for(collection, settings), args.out, progress=not args.json)
+    else:
+        run = go_on(collection, Path(args.resume), progress=not args.json)
+    _show(run, collection, args.json)
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> dict[str, object]:
+    """Return the user's changes to the recipe; PellucidError where the words do not fit together."""
+    from pellucid.train.recipe import parse_overrides
+
+    options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", LEAST, LARGEST),
+               ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip
+    if args.resume is not None:
+        given = [args.folder, *args.settings, *(getattr(args, name) for _, name, _, _ in options), args.backbone]
+        if any(one not in (None, "") for one in given):
+            raise PellucidError("--resume goes on by the run's own recipe; leave out everything else but --json")
+        return {}
+    if args.folder is None:
+        raise PellucidError("pellucid gestures train needs a FOLDER with one folder of pictures for each class")
+    settings = parse_overrides(args.settings)
+    for key, name, least, largest in options:
+        value = getattr(args, name)
+        if value is None:
+            continue
+        if not least <= value <= largest:
+            raise PellucidError(f"--{name} must be from {least:,} to {largest:,}, not {value}")
+        if key in settings:
+            raise PellucidError(f"{key} is set twice, by --{name} and by {key}=; give it once")
+        settings[key] = value
+    if "data.name" in settings:
+        raise PellucidError(f"the folder comes first: pellucid gestures train {settings['data.name']}")
+    return settings
+
+
+def _check_out(out: str) -> None:
+    """Raise PellucidError unless runs can be written there: to be known before thousands of pictures are read."""
+    place = Path(out).absolute()
+    there = next(one for one in (place, *place.parents) if one.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise PellucidError(
+            f"--out {out} cannot be written ({there} is {_state(there.is_dir())}); choose another place"
+        )
+
+
+def _state(folder: bool) -> str:
+    return "not writable" if folder else "a file"
+
+
+class _Reading:
+    """A line on stderr that says how many pictures are read, where people look at it."""
+
+    def __init__(self, watched: bool) -> None:
+        self._watched, self._shown = watched, False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell that `done` of `total` files are read."""
+        if self._watched:
+            self._shown = True
+            sys.stderr.write(f"\rreading {done:,} of {total:,} ")
+
+    def end(self) -> None:
+        """End the line, if there is one."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
+    """Print the result, what the confidence does to the held-out pictures, and the next command."""
+    import shlex
+
+    from pellucid.cli.call import command
+    from pellucid.cli.out import emit, percent
+    from pellucid.cli.results import as_object, show
+    from pellucid.tasks.gestures.confidence import selective
+    from pellucid.tasks.gestures.findings import to_json
+
+    confidence, test = run.model.confidence, collection.test.images
+    assert confidence is not None  # `go_on` fits one
+    kept = selective(run.model.predict(test), test.y, confidence)
+    if as_json:
+        answered = {"coverage": kept.coverage, "accuracy": kept.answered_accuracy}
+        emit({**as_object(run), "confidence": {**confidence.to_json(), **answered}, "collection": to_json(collection)})
+        return
+    show([run], as_json=False)
+    right = "" if kept.answered_accuracy is None else f", {percent(kept.answered_accuracy)} of them right"
+    print(f"  answers {percent(kept.coverage)} of the held-out images{right}; the others are unsure")
+    print(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

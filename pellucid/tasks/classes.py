@@ -1,0 +1,33 @@
+"""The classes that a model tells apart, and the probability of each."""
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.train.model import Model
+
+
+def class_names(model: Model) -> tuple[str, ...]:
+    """Return the name of each class that a model tells from the others; PellucidError where it does not."""
+    outputs = model.output_shape
+    if len(outputs) != 1 or not isinstance(outputs[0], int):
+        raise PellucidError(f"the model puts out {outputs} for an image, no classes; give a classifier")
+    count = max(2, outputs[0])  # one output tells two classes apart
+    classes = tuple(model.classes or map(str, range(count)))
+    if len(classes) != count:
+        raise PellucidError(
+            f"the model puts out {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
+            "train it again with one output for each class"
+        )
+    return classes
+
+
+def class_scores(scores: Tensor) -> Tensor:
+    """Return a model's outputs (N, C), or (N, 1) for two classes, as one score for each class: (N, C)."""
+    return torch.cat([1 - scores, scores], 1) if scores.shape[1] == 1 else scores
+
+
+def believed(model: Model, scores: Tensor) -> Tensor:
+    """Return what `model.predict` gave as one probability for each class (N, C), calibrated where that was fitted."""
+    scores = class_scores(scores)
+    return scores if model.confidence is None else model.confidence.calibrate(scores)

@@ -1,0 +1,140 @@
+"""Train the same network in five ways on the same pictures, and measure all of them alike."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.data import CATALOGUE, data_root
+from pellucid.errors import PellucidError
+from pellucid.tasks.gestures.backbone import backbone_settings
+from pellucid.tasks.gestures.comparison import Comparison, Row, Trial
+from pellucid.tasks.gestures.measure import REPEATS
+from pellucid.tasks.gestures.report import write_comparison
+from pellucid.tasks.gestures.trial import measure_run, same_pictures, take_up_or_train
+from pellucid.tasks.gestures.variants import VARIANTS, Variant
+from pellucid.train.arguments import whole
+from pellucid.train.job import build_model
+from pellucid.train.recipe import Recipe, load_recipe
+from pellucid.train.recipes.material import load_material
+
+BACKBONE = "cifar"  # what the recipes themselves begin with
+Tell = Callable[[str], None]
+
+
+def compare(
+    variants: Sequence[Variant] = VARIANTS,
+    *,
+    backbone: str = BACKBONE,
+    data: str | os.PathLike[str] | None = None,
+    seeds: int = 1,
+    out: str | os.PathLike[str] = "runs/comparison",
+    overrides: Mapping[str, Any] | None = None,
+    command: str = "pellucid gestures compare",
+    progress: bool = True,
+    tell: Tell = lambda line: None,
+    repeats: int = REPEATS,
+) -> Comparison:
+    """Train every variant with `seeds` seeds, and write page, table and pictures into the folder `out`.
+
+    backbone: what all but the first begin with, as `start.weights`. data: a data set's name, an image folder, or the
+    root of the data sets. overrides: for all the recipes. tell: is given a line for each finished training.
+    A training of the same recipe and pictures that stands below `out` already is taken up there, and where it is
+    finished only measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt
+    on Ctrl-C, after which the page shows what is finished.
+    """
+    count = whole(seeds, "seeds", 1)
+    root, named = _data(data)
+    settings = {**named, **(overrides or {})}
+    begin = {} if backbone == BACKBONE else backbone_settings(backbone, root)
+    firsts = _recipes(variants, begin, settings)
+    material = load_material(firsts[0].data, firsts[0].recipe.seed, root)
+    classes = len(material.test.classes)
+    if firsts[0].network.arguments.get("classes", classes) != classes and "network.classes" not in settings:
+        settings["network.classes"] = classes
+        firsts = _recipes(variants, begin, settings)
+    for recipe in firsts:
+        build_model(recipe, material.train, root)  # so that a mistake in the last is told before the first is trained
+    trials: dict[str, list[Trial]] = {variant.name: [] for variant in variants}
+    folder = Path(out)
+
+    def finished() -> Comparison:
+        return Comparison(
+            rows=tuple(Row(one, tuple(trials[one.name])) for one in variants if trials[one.name]),
+            planned=len(variants),
+            backbone=backbone,
+            network=firsts[0].network.name,
+            size=tuple(material.test.x.shape[1:]),
+            data=Path(firsts[0].data.name).name,
+            n_train=len(material.train) + (0 if material.validation is None else len(material.validation)),
+            n_test=len(material.test),
+            classes=material.test.classes,
+            command=command,
+        )
+
+    try:
+        for k in range(count):
+            for place, (variant, first) in enumerate(zip(variants, firsts, strict=True), 1):
+                recipe = replace(first, recipe=replace(first.recipe, seed=first.recipe.seed + k))
+                same = same_pictures(recipe, firsts[0])
+                part = material if same else load_material(recipe.data, recipe.recipe.seed, root)
+                trial = measure_run(take_up_or_train(recipe, part, root, folder, progress), part, repeats)
+                trials[variant.name].append(trial)
+                seed = f", seed {trial.seed}" if count > 1 else ""
+                tell(_line(f"{place}/{len(variants)} {variant.title}{seed}", trial))
+    except KeyboardInterrupt:
+        done = sum(map(len, trials.values()))
+        if done:
+            write_comparison(folder, finished())
+        raise KeyboardInterrupt(
+            f"stopped with {done} of {count * len(variants)} trainings finished; all is kept in {folder}, and the "
+            "same command goes on"
+        ) from None
+    result = finished()
+    write_comparison(folder, result)
+    return result
+
+
+def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
+    """Return the root of the data sets, and the settings that name others than the recipes'."""
+    if data is None:
+        return None, {}
+    text = os.fspath(data)
+    if text in CATALOGUE:
+        return None, {"data.name": text}
+    if not Path(text).exists():
+        raise PellucidError(f"no data set or folder {text!r}; give an image folder or a name of `pellucid data list`")
+    if Path(text).is_dir() and any((data_root(text) / one.place).exists() for one in CATALOGUE.values() if one.place):
+        return text, {}
+    return None, {"data.name": text}
+
+
+def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Recipe]:
+    """Return the recipes; `begin` is for those that begin with a backbone, its network is everybody's."""
+    network = {key: value for key, value in begin.items() if not key.startswith("start.")}
+    recipes = [load_recipe(one.recipe, {**(begin if one.transfers else network), **settings}) for one in variants]
+    _check_alike(recipes)
+    return recipes
+
+
+def _check_alike(recipes: Sequence[Recipe]) -> None:
+    """Raise PellucidError unless the networks and their images are the same, so that only the training differs."""
+    first = recipes[0]
+    for one in recipes[1:]:
+        ours, theirs = first.tables(), one.tables()
+        for table, keys in (("network", ours["network"] | theirs["network"]), ("data", ("name", "size", "mode"))):
+            for key in keys:
+                if ours[table].get(key) != theirs[table].get(key):
+                    raise PellucidError(
+                        f"{first.name} and {one.name} differ in {table}.{key} ({ours[table].get(key)} and "
+                        f"{theirs[table].get(key)}), so they cannot be compared; set it for all by {table}.{key}=..."
+                    )
+
+
+def _line(name: str, trial: Trial) -> str:
+    found = trial.measured
+    return (
+        f"{name}: accuracy {100 * found.accuracy:.2f} %, macro F1 {100 * found.macro_f1:.2f} %, "
+        f"{trial.epochs} epochs in {trial.seconds:.1f} s"
+    )

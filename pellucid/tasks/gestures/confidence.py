@@ -1,0 +1,132 @@
+"""Fitting a `Confidence` on held-out pictures, and measuring what it keeps."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics import accuracy
+from pellucid.train.confidence import Confidence, log_probabilities
+
+REFUSED = 0.01  # of pictures like the held-out ones may be called unsure although their answers would be right
+SHARPEST, FLATTEST = 0.01, 100.0  # temperatures; outside, all answers are certain or none tells anything
+HALVINGS = 60
+ROUNDING = 1e-9  # of error times a count
+
+
+@dataclass(frozen=True)
+class Selective:
+    """What a confidence does to `n` pictures with known classes.
+
+    answered: how many get an answer, not "unsure". accuracy: the share of all that would be right;
+    answered_accuracy: of those answered, None where there are none.
+    """
+
+    n: int
+    answered: int
+    accuracy: float
+    answered_accuracy: float | None
+
+    @property
+    def coverage(self) -> float:
+        """The share of pictures that get an answer."""
+        return self.answered / self.n
+
+
+def fit_confidence(probabilities: Tensor, targets: Tensor, error: float = 0.05) -> Confidence:
+    """Fit temperature and threshold on pictures that the network has not learnt from.
+
+    probabilities: (N, C) as the network gives them; targets: (N,) classes. The temperature minimises the negative
+    log-likelihood (see `fit_temperature`). The threshold is the lowest calibrated probability such that, on the
+    held-out pictures,
+
+    1. at most the share `error` of the answers at or above it is wrong (selective classification: El-Yaniv, Wiener
+       2010; Geifman, El-Yaniv 2017, section 3, without their bound: on new pictures the share varies as in any sample
+       of that size, so that a hundred pictures cannot tell 1 % from 3 %);
+    2. it is at least the quantile REFUSED of how sure the network is: what it is less sure of than of nearly all of
+       them is unlike them. Of new pictures drawn as these were at most the share REFUSED falls below this quantile,
+       or 1 / (N + 1) where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
+       section 2.2).
+
+    It is 1 where there is none. So what is answered promises to be right as often as 1 - error on pictures like the
+    held-out ones; "unsure" says that of pictures so hard too many would be answered wrong, or that nearly all held-out
+    ones were easier. Nothing is promised about pictures of something else of which the network happens to be sure.
+    Raises PellucidError for what are no probabilities or classes, and for an error outside 0 to 1.
+    """
+    if not 0 <= error < 1:
+        raise PellucidError(f"fit_confidence: error must be from 0 to less than 1, not {error}")
+    temperature = fit_temperature(probabilities, targets)
+    sure, said = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
+    order = sure.argsort(descending=True)
+    sure, wrong = sure[order], (said != targets.to(said.device))[order].long().cumsum(0)
+    # A threshold cuts after the last of equally sure answers.
+    cuts = torch.cat([sure[1:] < sure[:-1], sure.new_ones(1, dtype=torch.bool)]).nonzero().flatten()
+    rank = max(1, math.floor(REFUSED * (len(sure) + 1)))  # of the quantile, from the least sure
+    few = wrong[cuts] <= error * (cuts + 1) + ROUNDING
+    good = cuts[few & (sure[cuts] >= sure[-rank])]
+    if not len(good):
+        return Confidence(temperature, 1.0)
+    lowest = float(sure[good[-1]])
+    below = sure[sure < lowest]
+    # Half way to the next less sure one, so that rounding moves no held-out picture across; 1 / C is no answer at all.
+    lower = float(below[0]) if len(below) else 1 / probabilities.shape[1]
+    return Confidence(temperature, (lowest + lower) / 2)
+
+
+def fit_temperature(probabilities: Tensor, targets: Tensor) -> float:
+    """Return the temperature T that minimises the negative log-likelihood of softmax(log p / T).
+
+    In 1/T the likelihood is convex, so that its slope has one root, found by halving. Targets are softened to
+    1 - 1/(N + 2), the rest shared by the other classes (Platt 1999, "Probabilistic outputs for support vector
+    machines", section 2.2): N right answers in N do not prove that the network never errs, and without it the best
+    temperature would be 0. The result lies within SHARPEST to FLATTEST.
+    """
+    z = log_probabilities(probabilities.detach()).double()  # (N, C): logits up to a constant
+    n, classes = z.shape
+    check_targets(targets, n, classes)
+    z = z - z.amax(1, keepdim=True)
+    spare = 1 / (n + 2)
+    soft = torch.full_like(z, spare / (classes - 1))
+    soft.scatter_(1, targets.to(z.device).long()[:, None], 1 - spare)  # (N, C)
+    wanted = (soft * z).sum(1).mean()
+
+    def slope(inverse: float) -> float:
+        """The derivative of the mean of logsumexp(z / T) - soft . z / T by 1/T, which grows with 1/T."""
+        return float((torch.softmax(z * inverse, 1) * z).sum(1).mean() - wanted)
+
+    low, high = math.log(1 / FLATTEST), math.log(1 / SHARPEST)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if slope(math.exp(middle)) < 0:
+            low = middle
+        else:
+            high = middle
+    return math.exp(-(low + high) / 2)
+
+
+def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) -> Selective:
+    """Measure what a confidence answers of pictures, and how often that is right.
+
+    probabilities: (N, C) as the network gives them, uncalibrated; targets: (N,).
+    """
+    check_targets(targets, len(probabilities), probabilities.shape[1])
+    sure, said = confidence.calibrate(probabilities).double().max(1)
+    kept, target = sure >= confidence.threshold, targets.to(said.device)
+    answered = int(kept.sum())
+    right = accuracy(target[kept], said[kept]) if answered else None
+    return Selective(len(target), answered, accuracy(target, said), right)
+
+
+def check_targets(targets: Tensor, n: int, classes: int) -> None:
+    """Raise PellucidError unless there is a class, 0 to `classes` - 1, for each of n pictures, and a picture."""
+    if targets.dim() != 1 or len(targets) != n or not n or targets.is_floating_point():
+        raise PellucidError(
+            f"confidence: {tuple(targets.shape)} targets for {n} pictures; give one class for each, and one picture"
+        )
+    if int(targets.min()) < 0 or int(targets.max()) >= classes:
+        raise PellucidError(
+            f"confidence: targets are classes {int(targets.min())} to {int(targets.max())}, but the probabilities are "
+            f"of {classes}; number them 0 to {classes - 1}"
+        )

@@ -1,0 +1,129 @@
+"""Frames one after the other: from an animated GIF, a folder of pictures, a video file or a camera."""
+
+import io
+import os
+import re
+import struct
+import zlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pellucid.data.images import PIXEL_LIMIT, load_image, read_file, strict_warnings
+from pellucid.data.tree import open_tree
+from pellucid.errors import PellucidError
+
+GIF = (b"GIF87a", b"GIF89a")
+UNTIMED = 0.1  # seconds that browsers show a GIF's frame for which it tells no time
+
+# What Pillow raises on damaged animations, its warnings included (`strict_warnings`).
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError,
+    AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame.
+
+    number: its place in the source, from 0. seconds: since the first, None where the source does not tell.
+    picture: (3, H, W) uint8. dropped: how many frames before it came while nobody had time for them.
+    """
+
+    number: int
+    seconds: float | None
+    picture: Tensor
+    dropped: int = 0
+
+
+Frames = Generator[Frame, None, None]  # to be closed, so that a camera is let go
+
+
+def video_frames(path: str | os.PathLike[str], every: int = 1) -> Frames:
+    """Yield every `every`-th frame of an animated GIF, of a folder in the order of its numbers, or of a video file.
+
+    GIF and folders need Pillow only, any other file OpenCV. Raises PellucidError for what is missing or cannot be
+    read, at the frame where that shows.
+    """
+    check_every(every)
+    path = Path(path)
+    if path.is_dir():
+        return _folder(path, every)
+    if not path.is_file():
+        raise PellucidError(f"{path} is missing; give a video file, an animated GIF or a folder of frames")
+    with path.open("rb") as file:
+        start = file.read(len(GIF[0]))
+    if start in GIF:
+        return _gif(path, every)
+    from pellucid.tasks.gestures.opencv import file_frames
+
+    return file_frames(path, every)
+
+
+def check_every(every: int) -> None:
+    """Raise PellucidError unless `every` is 1 or more."""
+    if every < 1:
+        raise PellucidError(f"every must be 1 (each frame) or more, not {every}")
+
+
+def as_file(picture: Tensor) -> bytes:
+    """Return a picture (3, H, W) uint8 as the bytes of a PPM file, nothing lost.
+
+    So a frame goes the way of any picture file, and becomes the same input.
+    """
+    _, height, width = picture.shape
+    return b"P6 %d %d 255\n" % (width, height) + picture.permute(1, 2, 0).contiguous().numpy().tobytes()
+
+
+def _folder(path: Path, every: int) -> Frames:
+    with open_tree(path) as tree:
+        names = sorted((name for name in tree.names if "/" not in name), key=_numbered)
+        if not names:
+            raise PellucidError(f"{path} holds no frames; give a folder with picture files in it")
+        for number in range(0, len(names), every):
+            yield Frame(number, None, load_image(tree.read(names[number]), tree.where(names[number])))
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts frame2 before frame10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _gif(path: Path, every: int) -> Frames:
+    data, number, seconds = read_file(path), 0, 0.0
+    try:
+        with strict_warnings():
+            animation = Image.open(io.BytesIO(data), formats=["GIF"])
+        with animation:
+            while True:
+                with strict_warnings():  # not around the yield: whoever takes the frame has warnings of their own
+                    picture, lasts = _gif_frame(animation, path)
+                if number % every == 0:
+                    yield Frame(number, seconds, picture)
+                number, seconds = number + 1, seconds + lasts
+                try:
+                    with strict_warnings():
+                        animation.seek(number)
+                except EOFError:
+                    return
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PellucidError(f"{path} is damaged at frame {number} ({reason}); replace it") from error
+
+
+def _gif_frame(animation: Image.Image, path: Path) -> tuple[Tensor, float]:
+    """Return the picture at which an animation stands, transparency on white, and how long it is shown, in seconds."""
+    width, height = animation.size
+    if width * height > PIXEL_LIMIT:
+        raise PellucidError(f"{path} declares {width}x{height} pixels, above the limit of {PIXEL_LIMIT}; shrink it")
+    picture = animation.convert("RGBA")
+    ground = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    array = np.array(Image.alpha_composite(ground, picture).convert("RGB"))  # (H, W, 3)
+    lasts = animation.info.get("duration", 0) / 1000  # milliseconds
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous(), lasts or UNTIMED

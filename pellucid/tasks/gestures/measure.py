@@ -1,0 +1,136 @@
+"""Everything that is measured of one classifier on held-out images."""
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data import Dataset
+from pellucid.errors import PellucidError
+from pellucid.metrics import Reliability, accuracy, confusion_matrix, f1, macro, precision, recall, reliability
+from pellucid.train.model import Model
+from pellucid.train.report import Mistakes
+from pellucid.train.report.gather import by_class, worst
+
+BINS = 15  # of the calibration error, as in Guo et al. 2017
+SHOWN = 60  # misread images, at most
+WARM_UP, REPEATS = 5, 60  # forward passes
+LONGEST = 3.0  # seconds that latency is measured for, at most
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The median time of one image through the network, alone in its batch, on `threads` threads of the CPU."""
+
+    milliseconds: float
+    threads: int
+    repeats: int
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One model on held-out images.
+
+    loss: the mean. precision, recall, f1: by class (K,), float64. confusion: counts (K, K), true by predicted.
+    reliability: in bins of the probability of the predicted class. mistakes: those that it was surest of first; None
+    where the data are no pictures.
+    """
+
+    n: int
+    classes: tuple[str, ...]
+    accuracy: float
+    loss: float
+    precision: Tensor
+    recall: Tensor
+    f1: Tensor
+    confusion: Tensor
+    reliability: Reliability
+    mistakes: Mistakes | None
+    latency: Latency
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean of F1 over the classes, each counting the same."""
+        return macro(self.f1)
+
+    @property
+    def ece(self) -> float:
+        """The expected calibration error."""
+        return self.reliability.error
+
+    @property
+    def normalised(self) -> Tensor:
+        """The confusion matrix as shares of each true class (K, K), float64; rows without images are 0."""
+        return self.confusion.double() / self.confusion.sum(1, keepdim=True).clamp_min(1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the pictures as values of JSON."""
+        rows = zip(self.classes, self.precision, self.recall, self.f1, self.confusion.sum(1), strict=True)
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "macro_f1": self.macro_f1,
+            "ece": self.ece,
+            "latency_ms": self.latency.milliseconds,
+            "latency_threads": self.latency.threads,
+            "n": self.n,
+            "misread": self.n - int(self.confusion.diagonal().sum()),
+            "classes": [
+                {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "n": int(n)}
+                for name, p, r, f, n in rows
+            ],
+            "confusion": self.confusion.tolist(),
+            "confusion_normalised": self.normalised.tolist(),
+            "reliability": {
+                "count": self.reliability.count.tolist(),
+                "confidence": self.reliability.confidence.tolist(),
+                "accuracy": self.reliability.accuracy.tolist(),
+            },
+        }
+
+
+def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
+    """Measure a classifier on held-out images; `repeats` single images are timed.
+
+    Raises PellucidError for a model that does not tell the classes of `images` from each other.
+    """
+    probabilities = by_class(model.predict(images))
+    classes = len(images.classes)
+    if probabilities.ndim != 2 or probabilities.shape[1] != classes:
+        raise PellucidError(
+            f"the model puts out {tuple(probabilities.shape[1:])} values for an image, but {images.name} has {classes} "
+            "classes; give data of the model's own classes"
+        )
+    said = probabilities.argmax(1)
+    confusion = confusion_matrix(images.y, said, classes)
+    return Measured(
+        n=len(images),
+        classes=images.classes,
+        accuracy=accuracy(images.y, said),
+        loss=float(model.evaluate(images)["loss"]),
+        precision=precision(confusion),
+        recall=recall(confusion),
+        f1=f1(confusion),
+        confusion=confusion,
+        reliability=reliability(images.y, probabilities, BINS),
+        mistakes=worst(probabilities, images, SHOWN),
+        latency=latency(model, images.x, repeats),
+    )
+
+
+def latency(model: Model, x: Tensor, repeats: int = REPEATS) -> Latency:
+    """Time single images x (N, C, H, W) through a model, after a few that do not count; PellucidError for none."""
+    if repeats < 1 or not len(x):
+        raise PellucidError(f"latency: {repeats} repeats over {len(x)} images; give one of each at least")
+    for k in range(WARM_UP):
+        model.predict(x[k % len(x)][None])
+    seconds: list[float] = []
+    while len(seconds) < repeats and sum(seconds) < LONGEST:
+        one = x[len(seconds) % len(x)][None]
+        begun = time.perf_counter()
+        model.predict(one)
+        seconds.append(time.perf_counter() - begun)
+    return Latency(1000 * statistics.median(seconds), torch.get_num_threads(), len(seconds))

@@ -1,0 +1,72 @@
+"""One training of a comparison: taken up where it stands already, and measured."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.tasks.gestures.comparison import Trial, count_learned
+from pellucid.tasks.gestures.measure import measure
+from pellucid.train.history import History
+from pellucid.train.job import Run, kernel_threads, resume, train_on
+from pellucid.train.model import Model
+from pellucid.train.recipe import Recipe
+from pellucid.train.recipes.material import Material
+from pellucid.train.runs import RunFolder
+from pellucid.train.start.trained import source_checksum
+
+
+def same_pictures(recipe: Recipe, first: Recipe) -> bool:
+    """Tell whether two recipes train on the same pictures, which only scaling may treat differently."""
+    same_split = not recipe.data.validation or recipe.recipe.seed == first.recipe.seed
+    return same_split and replace(recipe.data, standardize=first.data.standardize) == first.data
+
+
+def take_up_or_train(recipe: Recipe, material: Material, root: str | None, out: Path, progress: bool) -> Run:
+    """Train, or take up the run below `out` that has the same recipe, pictures and weights to start from."""
+    text = recipe.to_toml()
+    wanted = {"data": _checksums(material), "start": source_checksum(recipe.start.weights, root)}
+    for path in sorted(out.glob(f"{recipe.name}-*/recipe.toml")):
+        folder = RunFolder(path.parent)
+        if path.read_text(encoding="utf-8", errors="replace") != text:
+            continue
+        held = folder.read_manifest() if folder.manifest.is_file() else {**wanted}
+        if {name: held.get(name) for name in wanted} != wanted:
+            continue
+        found = _results(folder.path)
+        if not found:
+            return resume(folder.path, data=root, progress=progress)
+        return Run(folder.path, folder.path / "report.html", found, Model.load(folder.best), recipe)
+    return train_on(recipe, material, out, progress, root)
+
+
+def measure_run(run: Run, material: Material, repeats: int) -> Trial:
+    """Measure a finished training on the test part, `repeats` single images for the latency."""
+    with kernel_threads(run.recipe.recipe.threads):
+        measured = measure(run.model, material.test, repeats)
+    total, learned = count_learned(run.model, run.recipe.train.frozen)
+    return Trial(
+        run=run.path,
+        recipe=run.recipe,
+        measured=measured,
+        history=History.read(run.path).rows,
+        held="validation" if run.recipe.data.validation else "test",
+        seconds=float(run.metrics["seconds"]),
+        epochs=int(run.metrics["epochs"]),
+        parameters=total,
+        learned=learned,
+    )
+
+
+def _checksums(material: Material) -> dict[str, str]:
+    parts = {"train": material.train, "validation": material.validation, "test": material.test}
+    return {role: part.checksum for role, part in parts.items() if part is not None}
+
+
+def _results(run: Path) -> dict[str, Any]:
+    """Return what a finished run reached; {} of one that is not finished, or was cut off while it wrote that."""
+    try:
+        found = json.loads((run / "results.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) and {"seconds", "epochs"} <= found.keys() else {}

@@ -1,0 +1,45 @@
+"""How far several trainings came after how much time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from pellucid.train.figures.style import End, curve_axes, finite, label_ends
+
+Rows = Sequence[Mapping[str, Any]]
+# Five that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
+COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00")
+
+
+def accuracy_by_time(names: Sequence[str], histories: Sequence[Rows], held: str = "validation") -> Figure | None:
+    """Draw val_accuracy of several histories over the seconds that their epochs took, on a logarithmic axis.
+
+    The dots behind the last epoch lead to the name. Epochs without both numbers are left out; None where
+    nothing is left.
+    """
+    figure, plot = curve_axes("seconds of training", f"{held} accuracy (%)")
+    last: list[tuple[float, float, str, str]] = []
+    for k, (name, rows) in enumerate(zip(names, histories, strict=True)):
+        colour, seconds = COLOURS[k % len(COLOURS)], 0.0
+        points: list[tuple[float, float]] = []
+        for row in rows:
+            seconds += finite(row.get("seconds"))
+            value = 100 * finite(row.get("val_accuracy"))
+            if seconds > 0 and value == value:  # noqa: PLR0124 (NaN)
+                points.append((seconds, value))
+        if points:
+            plot.plot(*zip(*points, strict=True), color=colour, linewidth=1.7, marker="o", markersize=2.2)
+            last.append((*points[-1], name, colour))
+    if not last:
+        return None
+    plot.set_xscale("log")
+    plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plot.set_ylim(top=100.8)
+    right = plot.get_xlim()[1]
+    plot.set_xlim(right=right)
+    for x, y, _, colour in last:  # on to the label, which no line has to cross the others for
+        plot.plot([x, right], [y, y], color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
+    label_ends(plot, [End(right, y, f"{name}\n{y:.1f} %", colour) for _, y, name, colour in last])
+    return figure

@@ -1,0 +1,59 @@
+"""`pellucid gestures compare`: the five recipes that come with Pellucid, on tiny pictures."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pellucid.models import airbench
+from pellucid.train.model import Model
+from tests.cli.conftest import Say
+
+
+def pictures(folder: Path, count: int) -> None:
+    """Draw noise in two brightnesses."""
+    rng = np.random.default_rng(0)
+    for name, light in (("dark", 0), ("light", 120)):
+        (folder / name).mkdir(parents=True)
+        for k in range(count):
+            noise = rng.integers(light, light + 120, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(folder / name / f"{k}.png")
+
+
+def test_five_variants_by_one_command(say: Say, tmp_path: Path) -> None:
+    pictures(tmp_path / "hands" / "train", 8)
+    pictures(tmp_path / "hands" / "val", 4)
+    Model(airbench(width=2), input_shape=(3, 16, 16)).save(tmp_path / "backbone.safetensors")
+    words = ("gestures", "compare", "--backbone", "backbone.safetensors", "--data", "hands", "--out", "compared",
+             "network.width=2", "data.size=16", "train.epochs=1")  # fmt: skip
+    said = say(*words, "--json").json
+    assert said["page"] == "compared/comparison.html"
+    assert Path(said["page"]).is_file()
+    assert said["command"] == f"pellucid {' '.join(words)}"
+    assert [one["variant"] for one in said["variants"]] == [
+        "signs-scratch", "signs-frozen", "signs-frozen-augmented", "signs-finetune", "signs-best",
+    ]  # fmt: skip
+    assert (said["classes"], said["n_train"], said["n_test"]) == (["dark", "light"], 16, 8)
+    assert {one["parameters"] for one in said["variants"]} == {said["variants"][0]["parameters"]}
+    learned = [one["learned"] for one in said["variants"]]
+    assert learned[0] == learned[4] > learned[3] > learned[1] == learned[2] == 2 * (8 + 1)
+
+    again = say(*words)  # of what is finished, nothing is trained
+    assert again.code == 0
+    lines = again.out.splitlines()
+    assert lines[0].startswith("1/5 From scratch: accuracy ")
+    assert lines[6].split() == ["variant", "accuracy", "macro", "F1", "ECE", "per", "image", "training", "learns"]
+    assert lines[-1] == "page  compared/comparison.html"
+    assert len([path for path in Path("compared").iterdir() if (path / "recipe.toml").is_file()]) == 5
+
+
+def test_mistakes_are_one_line_and_train_nothing(say: Say, tmp_path: Path) -> None:
+    assert "no data set or folder 'nowhere'" in say("gestures", "compare", "--data", "nowhere").complaint
+    assert "no model 'nowhere'" in say("gestures", "compare", "--backbone", "nowhere").complaint
+    assert "'epochs' is no setting" in say("gestures", "compare", "epochs").complaint
+    assert "did you mean 'train.epochs'" in say("gestures", "compare", "train.epoch=1").complaint
+    assert (
+        "seeds must be a whole number" in say("gestures", "compare", "--seeds", "0", "--data", str(tmp_path)).complaint
+    )
+    assert "--seed" in say("gestures", "compare", "--seed", "1").complaint
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,287 @@
+"""The comparison from end to end: tiny pictures, a tiny network, two ways to train."""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn import metrics as oracle
+
+from pellucid.data import load_splits
+from pellucid.errors import PellucidError
+from pellucid.models import airbench
+from pellucid.tasks.gestures.compare import compare
+from pellucid.tasks.gestures.comparison import Comparison
+from pellucid.tasks.gestures.variants import VARIANTS, Variant
+from pellucid.train.job import Run
+from pellucid.train.model import Model
+
+CLASSES = ("fist", "palm", "thumb")
+RECIPE = """
+[recipe]
+seed = 4
+[data]
+size = 16
+[network]
+model = "airbench"
+width = 2
+[optimizer]
+name = "adam"
+lr = 0.003
+[train]
+epochs = 2
+batch_size = 16
+"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder of pictures, a backbone, and two recipes."""
+
+    data: Path
+    backbone: Path
+    variants: tuple[Variant, ...]
+
+    def compare(self, out: Path, **options: Any) -> Comparison:
+        given = {"backbone": str(self.backbone), "data": self.data, "progress": False, "repeats": 1, **options}
+        return compare(self.variants, out=out, **given)
+
+
+def draw(folder: Path, count: int, rng: np.random.Generator) -> None:
+    """Draw noisy pictures, each class with a bright square of its own; one in six shows the wrong one."""
+    for k, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            picture = rng.integers(0, 120, (16, 16, 3), dtype=np.uint8)
+            shown = (k + (number % 6 == 5)) % 3
+            picture[4 * shown : 4 * shown + 8, 4 * shown : 4 * shown + 8] += 130
+            Image.fromarray(picture).save(folder / name / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    place, rng = tmp_path_factory.mktemp("bench"), np.random.default_rng(0)
+    draw(place / "hands" / "train", 12, rng)
+    draw(place / "hands" / "val", 6, rng)
+    backbone = place / "backbone.safetensors"
+    Model(airbench(7, width=2), input_shape=(3, 16, 16), seed=9).save(backbone)
+    variants = []
+    for name, more, transfers in (
+        ("scratch", "", False),
+        ("frozen", 'frozen = ["features.*"]\n', True),
+    ):
+        (place / f"{name}.toml").write_text(RECIPE + more)
+        variants.append(Variant(str(place / f"{name}.toml"), name.title(), f"What {name} does.", transfers))
+    return Bench(place / "hands", backbone, tuple(variants))
+
+
+@pytest.fixture(scope="module")
+def done(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
+    """A comparison with two seeds, and its folder."""
+    out = tmp_path_factory.mktemp("compared") / "out"
+    return out, bench.compare(out, seeds=2, command="pellucid gestures compare --seeds 2")
+
+
+def read(out: Path) -> dict[str, Any]:
+    return json.loads((out / "comparison.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_every_number_is_what_scikit_learn_says_of_the_saved_weights(
+    bench: Bench, done: tuple[Path, Comparison]
+) -> None:
+    images = load_splits(bench.data, size=(16, 16)).test
+    values = read(done[0])
+    assert (values["n_train"], values["n_test"], values["classes"]) == (36, 18, list(CLASSES))
+    assert [one["variant"] for one in values["variants"]] == ["scratch", "frozen"]
+    for variant in values["variants"]:
+        assert [trial["seed"] for trial in variant["trials"]] == [4, 5]
+        for trial in variant["trials"]:
+            said = Model.load(Path(trial["run"]) / "weights" / "best.safetensors").predict(images).argmax(1)
+            report = oracle.classification_report(
+                images.y, said, target_names=CLASSES, output_dict=True, zero_division=0.0
+            )
+            assert trial["accuracy"] == pytest.approx(report["accuracy"])
+            assert trial["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
+            assert trial["confusion"] == oracle.confusion_matrix(images.y, said).tolist()
+            for row in trial["classes"]:
+                assert row["precision"] == pytest.approx(report[row["class"]]["precision"])
+                assert row["recall"] == pytest.approx(report[row["class"]]["recall"])
+                assert row["n"] == report[row["class"]]["support"]
+        for key in ("accuracy", "macro_f1", "ece", "seconds"):
+            each = [trial[key] for trial in variant["trials"]]
+            assert variant[key] == pytest.approx(np.mean(each))
+            assert variant["range"][key] == [min(each), max(each)]
+    assert values["best"] == max(values["variants"], key=lambda one: (one["accuracy"], one["macro_f1"]))["variant"]
+    assert values["complete"] is True
+
+
+def test_the_variants_differ_in_what_begins_and_what_learns(bench: Bench, done: tuple[Path, Comparison]) -> None:
+    begun = {
+        path: tensor for path, tensor in Model.load(bench.backbone).weights.items() if path.startswith("features.")
+    }
+    scratch, frozen = (row.first for row in done[1].rows)
+    head = 3 * (8 + 1)  # width 2: eight features, a bias, three classes
+    assert frozen.learned == head
+    assert scratch.learned == scratch.parameters == frozen.parameters > head
+    for trial, kept in ((scratch, False), (frozen, True)):
+        held = Model.load(trial.run / "weights" / "best.safetensors").weights
+        assert all(torch.equal(held[path], tensor) for path, tensor in begun.items()) is kept
+
+
+class Page(HTMLParser):
+    """Reads a page: whether its elements are closed in order, its elements, and its words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(" ".join(data.split()))
+
+
+def test_the_page_shows_all_of_it_and_needs_nothing_from_outside(done: tuple[Path, Comparison]) -> None:
+    text = (done[0] / "comparison.html").read_text(encoding="utf-8")
+    page = Page(text)
+    sections = [values["id"] for tag, values in page.elements if tag == "section"]
+    assert sections == ["result", "time", "scratch", "frozen", "differences", "again"]
+    headings = [tag for tag, _ in page.elements if tag == "h3"]
+    assert len(headings) == 5 * 2  # learning, confusion, classes, sureness, mistakes
+    for trial in (row.first for row in done[1].rows):
+        assert f"{100 * trial.measured.ece:.1f} per cent" in text
+    assert "What frozen does. Pictures and classes are those of seed 4, one of 2." in page.words
+    assert "pellucid gestures compare --seeds 2" in page.words
+    pictures = [values for tag, values in page.elements if tag == "svg"]
+    assert len(pictures) == len(list((done[0] / "figures").iterdir())) >= 5 + 2 * 6
+    assert all(values["role"] == "img" and values["aria-label"] for values in pictures)
+    assert all(values.get("scope") for tag, values in page.elements if tag == "th")
+    ids = [values["id"] for _, values in page.elements if "id" in values]
+    assert len(ids) == len(set(ids))
+    for tag, values in page.elements:
+        assert tag not in {"script", "link", "iframe", "object", "base"}
+        for name in ("src", "href", "data"):
+            assert re.match(r"#|data:image/png;base64,", values.get(name) or "#")
+    assert "://" not in text
+    assert "@import" not in text
+
+
+def test_the_table_is_markdown_too_with_links_to_pictures_that_exist(done: tuple[Path, Comparison]) -> None:
+    text = (done[0] / "comparison.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert rows[0][0] == "| variant"
+    assert [row[0] for row in rows[2:4]] == ["| Scratch", "| Frozen"]
+    links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert len(links) >= 2 * 6
+    assert all((done[0] / link).is_file() for link in links)
+
+
+def test_what_is_finished_is_not_trained_again(bench: Bench, done: tuple[Path, Comparison]) -> None:
+    out, first = done
+    runs = [path for path in out.iterdir() if (path / "recipe.toml").is_file()]
+    stamps = {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs}
+    assert len(runs) == 4
+    again = bench.compare(out, seeds=1)
+    assert [row.first.run for row in again.rows] == [row.first.run for row in first.rows]
+    assert {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs} == stamps
+    assert [row.first.measured.accuracy for row in again.rows] == [row.first.measured.accuracy for row in first.rows]
+    bench.compare(out, seeds=2)  # as it was, for the other tests
+    assert len([path for path in out.iterdir() if (path / "recipe.toml").is_file()]) == 4
+
+
+def test_a_cut_off_run_is_taken_up_and_other_pictures_in_the_same_place_are_not(bench: Bench, tmp_path: Path) -> None:
+    moved = tmp_path / "hands"
+    shutil.copytree(bench.data, moved)
+    alone = Bench(moved, bench.backbone, bench.variants[:1])
+    first = alone.compare(tmp_path / "out").rows[0].first
+    (first.run / "results.json").write_text('{"seconds": 1')
+    again = alone.compare(tmp_path / "out").rows[0].first
+    assert (again.run, again.measured.accuracy) == (first.run, first.measured.accuracy)
+    assert json.loads((first.run / "results.json").read_text())["epochs"] == 2
+    (moved / "train" / "fist" / "0.png").unlink()
+    second = alone.compare(tmp_path / "out")
+    assert second.n_train == 35
+    assert second.rows[0].first.run != first.run
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pellucid.tasks.gestures.trial as module
+
+    started: list[str] = []
+    train_on = module.train_on
+
+    def until_the_second(recipe: Any, *others: Any) -> Run:
+        started.append(recipe.name)
+        if recipe.name == "frozen":
+            raise KeyboardInterrupt
+        return train_on(recipe, *others)
+
+    monkeypatch.setattr(module, "train_on", until_the_second)
+    with pytest.raises(KeyboardInterrupt, match=r"1 of 2 trainings finished; all is kept in .*, and the same command"):
+        bench.compare(tmp_path)
+    assert started == ["scratch", "frozen"]
+    values = read(tmp_path)
+    assert (values["complete"], [one["variant"] for one in values["variants"]]) == (False, ["scratch"])
+    assert "1 of 2 variants are not trained yet" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(module, "train_on", train_on)
+    lines: list[str] = []
+    bench.compare(tmp_path, tell=lines.append)
+    assert [line.split(":")[0] for line in lines] == ["1/2 Scratch", "2/2 Frozen"]
+    assert read(tmp_path)["complete"] is True
+    assert len(list(tmp_path.glob("scratch-*"))) == 1
+
+
+def test_networks_that_differ_are_no_comparison(bench: Bench, tmp_path: Path) -> None:
+    wide = tmp_path / "wide.toml"
+    wide.write_text(RECIPE.replace("width = 2", "width = 3"))
+    unlike = Bench(bench.data, bench.backbone, (bench.variants[0], Variant(str(wide), "Wide", "Wider.", False)))
+    with pytest.raises(PellucidError, match=r"scratch and wide differ in network.width \(2 and 3\)"):
+        unlike.compare(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"seeds": 0}, "seeds must be a whole number of at least 1"),
+        ({"data": "nowhere"}, "no data set or folder 'nowhere'"),
+        ({"backbone": "nowhere"}, "no model 'nowhere'"),
+        ({"overrides": {"train.epoch": 3}}, "unknown key 'epoch'; did you mean 'epochs'|train.epoch"),
+    ],
+)
+def test_mistakes_come_before_any_training(bench: Bench, tmp_path: Path, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        bench.compare(tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_five_variants_are_told_apart() -> None:
+    assert [one.recipe for one in VARIANTS] == [
+        "signs-scratch", "signs-frozen", "signs-frozen-augmented", "signs-finetune", "signs-best",
+    ]  # fmt: skip
+    assert [one.transfers for one in VARIANTS] == [False, True, True, True, True]
+    assert len({one.title for one in VARIANTS}) == len({one.about for one in VARIANTS}) == 5

@@ -1,0 +1,155 @@
+"""The fitted temperature is the likeliest one, and the threshold keeps what it promises on the held-out pictures."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.tasks.gestures.confidence import REFUSED, fit_confidence, fit_temperature, selective
+from pellucid.train.confidence import Confidence
+
+
+def drawn(n: int, temperature: float, classes: int = 5, seed: int = 0, spread: float = 4.0) -> tuple[Tensor, Tensor]:
+    """Probabilities of a network that is too sure by `temperature`, and classes as they then are."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, spread, (n, classes))
+    true = softmax(logits / temperature, axis=1)
+    targets = (true.cumsum(1) > rng.random((n, 1))).argmax(1)
+    return torch.tensor(softmax(logits, axis=1)), torch.tensor(targets)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_temperature_by_which_a_network_is_too_sure_is_found(temperature: float):
+    assert fit_temperature(*drawn(40_000, temperature)) == pytest.approx(temperature, rel=0.03)
+
+
+@pytest.mark.parametrize("n", [3, 40, 1000])
+@pytest.mark.parametrize("true", [0.6, 2.0])
+def test_the_temperature_is_where_scipy_finds_the_least_negative_log_likelihood(n: int, true: float):
+    probabilities, targets = drawn(n, true, seed=n)
+    soft = np.full(probabilities.shape, 1 / (n + 2) / 4)  # the other four classes share what one in n + 2 leaves
+    soft[np.arange(n), targets.numpy()] = 1 - 1 / (n + 2)
+    logits = np.log(probabilities.numpy())
+
+    def loss(log_temperature: float) -> float:
+        return -(soft * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(1).mean()
+
+    best = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded", options={"xatol": 1e-10})
+    assert fit_temperature(probabilities, targets) == pytest.approx(float(np.exp(best.x)), rel=1e-5)
+
+
+def test_as_many_right_answers_as_there_are_pictures_do_not_make_it_certain():
+    sure = torch.tensor([[0.999999, 0.000001]]).repeat(98, 1)
+    calibrated = fit_confidence(sure, torch.zeros(98, dtype=torch.int64)).calibrate(sure)
+    assert calibrated[:, 0].tolist() == pytest.approx([99 / 100] * 98)  # Laplace: 98 of 98 right, so 99 of 100
+
+
+@pytest.mark.parametrize(("targets", "end"), [([1, 1, 1], 100.0), ([0, 0, 0], 0.01)])
+def test_the_temperature_keeps_within_its_bounds(targets: list[int], end: float):
+    rows = torch.tensor([[0.50001, 0.49999]] * 3 if end < 1 else [[0.9, 0.1]] * 3)
+    assert fit_temperature(rows, torch.tensor(targets)) == pytest.approx(end, rel=1e-6)
+
+
+def ranked(right: list[bool]) -> tuple[Tensor, Tensor]:
+    """Pictures of two classes, ever less sure, of which these are right."""
+    sure = torch.linspace(0.99, 0.6, len(right), dtype=torch.float64)
+    return torch.stack([sure, 1 - sure], 1), torch.tensor([0 if good else 1 for good in right])
+
+
+@pytest.mark.parametrize(
+    ("right", "error", "answered"),
+    [
+        ([True] * 10, 0.0, 10),
+        ([True] * 8 + [False, True], 0.0, 8),
+        ([True] * 8 + [False, True], 0.1, 10),  # 1 of 10 wrong
+        ([True, False] + [True] * 8, 0.1, 10),
+        ([True, False] + [True] * 7, 0.1, 1),  # 1 of 9 wrong is too much
+        ([False] + [True] * 9, 0.05, 0),
+        ([True] * 300 + [False] * 3, 0.01, 301),  # 3 of 303 wrong would do, but the third from below is the quantile
+        ([True] * 400, 0.0, 397),  # the fourth from below, floor(0.01 * 401)
+    ],
+)
+def test_the_threshold_lies_at_the_lowest_place_that_keeps_both_promises(
+    right: list[bool], error: float, answered: int
+):
+    probabilities, targets = ranked(right)
+    confidence = fit_confidence(probabilities, targets, error)
+    kept = selective(probabilities, targets, confidence)
+    assert kept.answered == answered
+    assert kept.coverage == answered / len(right)
+    assert kept.accuracy == pytest.approx(sum(right) / len(right))
+    expected = sum(right[:answered]) / answered if answered else None
+    assert kept.answered_accuracy == (None if expected is None else pytest.approx(expected))
+
+
+def test_pictures_of_which_it_is_equally_sure_are_answered_together():
+    sure = torch.tensor([0.9, 0.8, 0.8, 0.8, 0.7])
+    probabilities, targets = torch.stack([sure, 1 - sure], 1), torch.tensor([0, 0, 1, 0, 0])
+    assert selective(probabilities, targets, fit_confidence(probabilities, targets, 0.0)).answered == 1
+    assert selective(probabilities, targets, fit_confidence(probabilities, targets, 0.25)).answered == 5
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.tuples(st.integers(34, 100), st.booleans()), min_size=1, max_size=150),
+    st.sampled_from([0, 0.01, 0.1, 0.3]),
+)
+def test_no_answered_share_is_wronger_than_promised_and_no_lower_threshold_would_do(
+    pictures: list[tuple[int, bool]], error: float
+):  # fmt: skip
+    sure = torch.tensor([percent / 100 for percent, _ in pictures])
+    probabilities = torch.stack([sure, (1 - sure) / 2, (1 - sure) / 2], 1)
+    targets = torch.tensor([0 if good else 1 for _, good in pictures])
+    confidence = fit_confidence(probabilities, targets, error)
+    values = confidence.calibrate(probabilities)[:, 0].tolist()
+    quantile = sorted(values)[max(1, int(REFUSED * (len(values) + 1))) - 1]
+    fit = [
+        cut
+        for cut in set(values)
+        if cut >= quantile
+        and sum(v >= cut and t == 1 for v, t in zip(values, targets.tolist(), strict=True))
+        <= error * sum(v >= cut for v in values) + 1e-9
+    ]
+    answered = sum(v >= confidence.threshold for v in values)
+    assert answered == (sum(v >= min(fit) for v in values) if fit else sum(v >= 1 for v in values))
+
+
+def test_of_new_pictures_as_the_held_out_ones_few_are_refused_for_being_hard():
+    refused, rounds, n = 0, 400, 150
+    for seed in range(rounds):
+        probabilities, _ = drawn(n + 1, 1.0, seed=seed)
+        confidence = fit_confidence(probabilities[:n], probabilities[:n].argmax(1))  # all of them right
+        refused += int(confidence.calibrate(probabilities[n:]).max() < confidence.threshold)
+    share = REFUSED + 3 * (REFUSED * (1 - REFUSED) / rounds) ** 0.5  # three deviations of a binomial
+    assert refused / rounds <= share
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "why"),
+    [
+        ([0, 1], 1.0, "error must be from 0"),
+        ([0, 1], -0.1, "error must be from 0"),
+        ([0], 0.1, "targets for 2 pictures"),
+        ([0, 2], 0.1, "number them 0 to 1"),
+        ([0, -1], 0.1, "number them 0 to 1"),
+        ([0.0, 1.0], 0.1, "one class for each"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(targets: list[float], error: float, why: str):
+    with pytest.raises(PellucidError, match=why):
+        fit_confidence(torch.tensor([[0.7, 0.3], [0.4, 0.6]]), torch.tensor(targets), error)
+
+
+def test_nothing_held_out_is_refused():
+    with pytest.raises(PellucidError, match="one picture"):
+        fit_confidence(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
+
+
+def test_selective_compares_in_the_numbers_of_the_threshold():
+    probabilities = torch.tensor([[0.5, 0.5]])  # float32, in which 0.5 + 1e-9 is 0.5
+    assert selective(probabilities, torch.tensor([0]), Confidence(1.0, 0.5 + 1e-9)).answered == 0

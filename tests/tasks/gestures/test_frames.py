@@ -1,0 +1,181 @@
+"""Frames come in order from a GIF, a folder or a video file, and damage is told by name."""
+
+import io
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.data import load_image
+from pellucid.errors import PellucidError
+from pellucid.tasks.gestures import opencv
+from pellucid.tasks.gestures.frames import as_file, video_frames
+from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
+
+with_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")
+
+
+def test_every_frame_of_a_gif_with_its_time(tmp_path: Path):
+    frames = list(video_frames(animation(tmp_path / "a.gif", [RED, GREEN, BLUE], 250)))
+    assert [frame.number for frame in frames] == [0, 1, 2]
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.25, 0.5])
+    assert [tuple(frame.picture[:, 20, 20].tolist()) for frame in frames] == [RED, GREEN, BLUE]
+    assert frames[0].picture.shape == (3, 30, 40)
+    assert frames[0].picture.dtype == torch.uint8
+
+
+def test_every_other_frame(tmp_path: Path):
+    file = animation(tmp_path / "a.gif", [RED, GREEN, BLUE, RED, GREEN], 100)
+    frames = list(video_frames(file, 2))
+    assert [frame.number for frame in frames] == [0, 2, 4]
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.2, 0.4])
+
+
+def test_a_gif_is_known_by_its_content_and_its_transparency_lies_on_white(tmp_path: Path):
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((0, 0), 1)
+    image.save(tmp_path / "still.dat", "GIF", transparency=0)
+    (frame,) = video_frames(tmp_path / "still.dat")
+    assert frame.picture[:, 3, 3].tolist() == [255, 255, 255]
+    assert frame.picture[:, 0, 0].tolist() == [200, 100, 50]
+
+
+def test_frames_without_a_time_last_a_tenth_of_a_second(tmp_path: Path):
+    file = animation(tmp_path / "a.gif", [RED, GREEN, BLUE], 0)
+    assert [frame.seconds for frame in video_frames(file)] == pytest.approx([0, 0.1, 0.2])
+
+
+def outcome(data: bytes, path: Path) -> int | str:
+    """Return how many frames a damaged GIF gives, or what is said of it."""
+    path.write_bytes(data)
+    try:
+        return len(list(video_frames(path)))
+    except PellucidError as error:
+        return str(error)
+
+
+def test_a_gif_cut_anywhere_gives_whole_frames_or_one_clear_error(tmp_path: Path):
+    whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
+    found = [outcome(whole[:cut], tmp_path / "cut.gif") for cut in range(6, len(whole))]
+    assert all(one in (1, 2, 3) or "cut.gif is damaged at frame" in str(one) for one in found)
+    assert all(isinstance(one, str) for one in found[:80])
+
+
+def test_bits_that_flip_in_a_gif_give_frames_or_one_clear_error(tmp_path: Path):
+    whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
+    rng, found = np.random.default_rng(0), list[int | str]()
+    for _ in range(300):
+        data = bytearray(whole)
+        for at in rng.integers(6, len(data), 4):
+            data[at] ^= 1 << int(rng.integers(8))
+        found.append(outcome(bytes(data), tmp_path / "odd.gif"))
+    refused = [one for one in found if isinstance(one, str)]
+    assert 0 < len(refused) < 300
+    assert all("odd.gif" in one for one in refused)
+
+
+def test_a_gif_that_declares_more_than_memory_holds_is_refused(tmp_path: Path):
+    data = bytearray(animation(tmp_path / "a.gif", [RED, GREEN]).read_bytes())
+    data[6:10] = b"\xff\xff\xff\xff"  # width and height of the screen: 65,535
+    (tmp_path / "huge.gif").write_bytes(data)
+    with pytest.raises(PellucidError, match=r"huge\.gif .*(65535x65535|bomb)"):
+        list(video_frames(tmp_path / "huge.gif"))
+
+
+def test_a_folder_in_the_order_of_its_numbers(tmp_path: Path):
+    for k, colour in ((1, RED), (2, GREEN), (10, BLUE)):
+        picture(tmp_path / f"frame{k}.png", colour)
+    (tmp_path / ".hidden").write_text("")
+    frames = list(video_frames(tmp_path))
+    assert [tuple(frame.picture[:, 0, 0].tolist()) for frame in frames] == [RED, GREEN, BLUE]
+    assert [frame.seconds for frame in frames] == [None] * 3
+    assert [frame.number for frame in video_frames(tmp_path, 2)] == [0, 2]
+
+
+def test_a_frame_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path):
+    picture(tmp_path / "1.png", RED)
+    (tmp_path / "2.png").write_text("no picture")
+    frames = video_frames(tmp_path)
+    assert next(frames).number == 0
+    with pytest.raises(PellucidError, match=r"2\.png is not a picture"):
+        next(frames)
+
+
+def test_what_gives_no_frames_is_told(tmp_path: Path):
+    with pytest.raises(PellucidError, match="is missing; give a video file"):
+        video_frames(tmp_path / "none.mp4")
+    with pytest.raises(PellucidError, match="holds no frames"):
+        next(video_frames(tmp_path))
+    with pytest.raises(PellucidError, match="every must be 1"):
+        video_frames(tmp_path, 0)
+
+
+def test_a_frame_as_a_file_loses_nothing():
+    x = torch.randint(0, 256, (3, 7, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert torch.equal(load_image(as_file(x)), x)
+    assert np.array_equal(np.array(Image.open(io.BytesIO(as_file(x)))), x.permute(1, 2, 0).numpy())
+
+
+def test_without_opencv_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def missing(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(opencv, "import_module", missing)
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    calls: list[Callable[[], object]] = [
+        lambda: video_frames(tmp_path / "a.mp4"),
+        lambda: opencv.camera_frames(0),
+    ]
+    for call in calls:
+        with pytest.raises(PellucidError, match=r'need OpenCV: pip install "pellucid\[camera\]"'):
+            call()
+    assert len(list(video_frames(animation(tmp_path / "a.gif", [RED, GREEN])))) == 2
+
+
+def film(path: Path, colours: list[tuple[int, int, int]], code: str) -> Path:
+    """Write a video of ten frames a second."""
+    cv2 = opencv.import_opencv()
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, (40, 30))
+    assert writer.isOpened()
+    for colour in colours:
+        writer.write(np.ascontiguousarray(tensor(colour).permute(1, 2, 0).numpy()[..., ::-1]))
+    writer.release()
+    return path
+
+
+@with_opencv
+@pytest.mark.parametrize(("name", "code"), [("a.avi", "FFV1"), ("a.avi", "MJPG"), ("a.mp4", "mp4v")])
+def test_every_third_frame_of_a_video_file_in_its_colours(tmp_path: Path, name: str, code: str):
+    frames = list(video_frames(film(tmp_path / name, [RED] * 4 + [GREEN] * 3 + [BLUE] * 4, code), 3))
+    assert [frame.number for frame in frames] == [0, 3, 6, 9]
+    assert [frame.seconds for frame in frames] == pytest.approx([0, 0.3, 0.6, 0.9])
+    for frame, colour in zip(frames, [RED, RED, GREEN, BLUE], strict=True):
+        assert frame.picture.shape == (3, 30, 40)
+        loss = 0 if code == "FFV1" else 12  # of 255: the other two compress with loss
+        assert torch.allclose(frame.picture.float(), tensor(colour).float(), atol=loss)
+
+
+@with_opencv
+def test_what_is_no_video_is_told_and_opencv_stays_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    whole = film(tmp_path / "a.mp4", [RED] * 5, "mp4v").read_bytes()
+    for name, data in (("cut.mp4", whole[:400]), ("text.txt", b"http://127.0.0.1:9/a.mp4\n"), ("empty.avi", b"")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(PellucidError, match=rf"{name} is no video that OpenCV can read"):
+            next(video_frames(tmp_path / name))
+    assert capfd.readouterr().err == ""
+
+
+@with_opencv
+def test_a_camera_that_is_not_there_is_told():
+    with pytest.raises(PellucidError, match="camera 63 cannot be opened"):
+        next(opencv.camera_frames(63))
+
+
+def test_cameras_are_numbered_from_zero():
+    with pytest.raises(PellucidError, match="numbered from 0"):
+        opencv.camera_frames(-1)

@@ -1,0 +1,132 @@
+"""From a folder to a calibrated model: what the recipe is told, and what the run folder holds."""
+
+import json
+import math
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.errors import PellucidError
+from pellucid.models import airbench
+from pellucid.tasks.gestures.balance import class_weights
+from pellucid.tasks.gestures.learn import begun, check, go_on, learn, read_for, recipe_for, settings_for
+from pellucid.tasks.gestures.reading import read_collection
+from pellucid.train.callbacks import Progress
+from pellucid.train.model import Model
+from pellucid.train.recipe import load_recipe
+from tests.data.quality.photos import file_of
+
+RECIPE = "signs-best"
+SMALL = {"start.weights": "", "network.width": 2, "train.epochs": 1, "data.size": 16, "train.precision": "float32"}
+
+
+def stripes(seed: int, upright: bool) -> bytes:
+    """Return a noisy picture of stripes."""
+    rng = np.random.default_rng(seed)
+    wave = 128 + 90 * np.sin(np.arange(40) / rng.uniform(1.5, 2.5) + rng.uniform(0, 6))
+    picture = np.tile(wave, (40, 1)) + rng.normal(0, 25, (40, 40))
+    picture = np.clip(picture if upright else picture.T, 0, 255).astype(np.uint8)
+    return file_of(Image.fromarray(picture))
+
+
+@pytest.fixture
+def folder(tree):
+    names = {"lying": 0, "upright": 1}
+    return tree("mine", {f"{n}/{k:02}.png": stripes(100 * c + k, bool(c)) for n, c in names.items() for k in range(15)})
+
+
+def test_settings_name_the_folder_and_the_users_come_last(folder):
+    settings = settings_for(folder, "", {"recipe.name": "hands", "train.epochs": 3})
+    assert settings["data.name"] == str(folder)
+    assert (settings["recipe.name"], settings["train.epochs"]) == ("hands", 3)
+    assert settings_for(folder, "", {})["recipe.name"] == "gestures"
+
+
+def test_a_backbone_of_ours_is_what_it_begins_with(folder, tmp_path):
+    file = tmp_path / "mine.safetensors"
+    Model(airbench(width=2), input_shape=(3, 16, 16)).save(file)
+    settings = settings_for(folder, str(file), {"network.width": 2})
+    assert settings["start.weights"] == str(file)
+    check(load_recipe(RECIPE, settings))
+    with pytest.raises(PellucidError, match="of another form"):
+        check(load_recipe(RECIPE, {**settings, "network.width": 4}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"data.size": 0}, "data.size is 0"), ({"data.limit": 5}, "data.limit"), ({"data.size": 17}, None)],
+)
+def test_recipes_that_fit_no_folder_are_refused_unread(settings, words):
+    recipe = load_recipe(RECIPE, {**SMALL, **settings, "data.name": "nowhere"})
+    if words is None:
+        check(recipe)
+        return
+    with pytest.raises(PellucidError, match=words):
+        check(recipe)
+
+
+def test_the_recipe_is_told_classes_and_epochs(folder):
+    collection = read_collection(folder, 16)
+    n = len(collection.train.images)
+    settings = {key: value for key, value in SMALL.items() if key != "train.epochs"}
+    recipe = recipe_for(collection, settings)
+    assert recipe.network.arguments["classes"] == 2
+    assert recipe.loss.arguments["class_weights"] is None
+    steps = recipe.train.epochs * math.ceil(n / min(recipe.train.batch_size, n))
+    assert 300 <= steps < 300 + n
+    assert recipe_for(collection, SMALL).train.epochs == 1, "the user's word is the last"
+
+
+def test_uneven_classes_are_weighed(tree):
+    files = {f"a/{k}.png": stripes(k, True) for k in range(15)} | {
+        f"b/{k}.png": stripes(99 - k, False) for k in range(5)
+    }
+    collection = read_collection(tree("mine", files), 16)
+    assert collection.train.counts() == [12, 4]
+    told = recipe_for(collection, SMALL).loss.arguments["class_weights"]
+    assert told == pytest.approx(class_weights([12, 4]), abs=1e-6)
+    own = {**SMALL, "loss.class_weights": [1.0, 2.0]}
+    assert recipe_for(collection, own).loss.arguments["class_weights"] == (1.0, 2.0)
+
+
+def test_a_training_learns_and_is_calibrated(folder, tmp_path):
+    settings = settings_for(folder, "", {**SMALL, "network.width": 8, "train.epochs": 25, "train.batch_size": 8})
+    collection = read_for(load_recipe(RECIPE, settings))
+    run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
+    assert run.path == tmp_path / "runs" / "gestures-1"
+    assert run.metrics["n"] == len(collection.test.images) == 6
+    kept = Model.load(run.path / "weights" / "best.safetensors")
+    assert kept.confidence is not None
+    assert kept.confidence == run.model.confidence
+    assert kept.classes == ("lying", "upright")
+    found = json.loads((run.path / "collection.json").read_bytes())
+    assert found["held_out_files"] == list(collection.test.files)
+    assert kept.sha256() == json.loads((run.path / "results.json").read_bytes())["sha256"]
+    assert run.metrics["accuracy"] >= 5 / 6
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
+    settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})
+    collection = read_for(load_recipe(RECIPE, settings))
+    whole = learn(collection, recipe_for(collection, settings), tmp_path / "whole", progress=False)
+
+    def interrupt(self, training, row):
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_epoch_end", interrupt)
+        with pytest.raises(KeyboardInterrupt, match="pellucid gestures train --resume") as caught:
+            learn(collection, recipe_for(collection, settings), tmp_path / "cut", progress=True)
+    path = tmp_path / "cut" / "gestures-1"
+    assert str(path) in str(caught.value)
+    assert begun(path) == recipe_for(collection, settings)
+    run = go_on(read_for(begun(path)), path, progress=False)
+    assert run.model.sha256() == whole.model.sha256()
+    assert run.model.confidence == whole.model.confidence
+
+
+def test_other_folders_are_not_gone_on_with(tmp_path):
+    with pytest.raises(PellucidError, match=r"holds no collection\.json"):
+        begun(tmp_path)

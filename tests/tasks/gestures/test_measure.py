@@ -1,0 +1,97 @@
+"""What is measured of a classifier, against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as oracle
+
+from pellucid.combine import Sequential
+from pellucid.data import Dataset
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten
+from pellucid.tasks.gestures.measure import latency, measure
+from pellucid.train.model import Model
+
+CLASSES = ("fist", "palm", "thumb")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return Model(Sequential(flat=Flatten(), out=Dense(3)), input_shape=(3, 6, 6), classes=CLASSES, seed=1)
+
+
+@pytest.fixture(scope="module")
+def images(model: Model) -> Dataset:
+    """Noise, three quarters of it labelled as the model would have it."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (80, 3, 6, 6), generator=rng, dtype=torch.uint8)
+    y = model.predict(x).argmax(1)
+    y[::4] = torch.randint(0, 3, (20,), generator=rng)
+    return Dataset.from_arrays(x, y, CLASSES)
+
+
+def test_scores_and_classes(model: Model, images: Dataset) -> None:
+    found = measure(model, images, repeats=2)
+    probabilities = model.predict(images).double().numpy()
+    true, said = images.y.numpy(), probabilities.argmax(1)
+    assert found.accuracy == pytest.approx(oracle.accuracy_score(true, said))
+    assert found.macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
+    exact = probabilities / probabilities.sum(1, keepdims=True)  # or scikit-learn warns of float32's last digit
+    assert found.loss == pytest.approx(oracle.log_loss(true, exact), rel=1e-5)
+    theirs = oracle.precision_recall_fscore_support(true, said, zero_division=0.0)
+    for ours, expected in zip((found.precision, found.recall, found.f1), theirs[:3], strict=True):
+        np.testing.assert_allclose(ours.numpy(), expected)
+    np.testing.assert_array_equal(found.confusion.numpy(), oracle.confusion_matrix(true, said))
+    np.testing.assert_allclose(found.normalised.numpy(), oracle.confusion_matrix(true, said, normalize="true"))
+    assert (found.n, found.classes) == (80, CLASSES)
+
+
+def test_calibration_by_histograms(model: Model, images: Dataset) -> None:
+    probabilities = model.predict(images).double().numpy()
+    sure, right = probabilities.max(1), probabilities.argmax(1) == images.y.numpy()
+    edges = np.linspace(0, 1, 16)
+    sums = [np.histogram(sure, edges, weights=weights)[0] for weights in (sure, right.astype(float))]
+    assert measure(model, images, repeats=2).ece == pytest.approx(np.abs(sums[0] - sums[1]).sum() / 80)
+
+
+def test_misread_pictures_are_all_there_the_surest_first(model: Model, images: Dataset) -> None:
+    found = measure(model, images, repeats=2)
+    probabilities = model.predict(images)
+    wrong = torch.nonzero(probabilities.argmax(1) != images.y).flatten().tolist()
+    wrong.sort(key=lambda k: -float(probabilities[k].max()))
+    mistakes = found.mistakes
+    assert mistakes is not None
+    assert mistakes.total == len(wrong) == len(mistakes.true) > 5
+    np.testing.assert_allclose(mistakes.images, images.x[wrong].float().numpy() / 255, rtol=1e-6)
+    assert list(mistakes.true) == [CLASSES[int(images.y[k])] for k in wrong]
+    assert list(mistakes.predicted) == [CLASSES[int(probabilities[k].argmax())] for k in wrong]
+    np.testing.assert_allclose(mistakes.probability, [float(probabilities[k].max()) for k in wrong])
+
+
+def test_as_json_there_are_numbers_only(model: Model, images: Dataset) -> None:
+    found = measure(model, images, repeats=2)
+    values = found.to_json()
+    assert values["misread"] == 80 - np.trace(np.array(values["confusion"])) == len(found.mistakes.true)  # type: ignore[union-attr]
+    assert [row["class"] for row in values["classes"]] == list(CLASSES)
+    assert sum(values["reliability"]["count"]) == values["n"] == 80
+    assert values["latency_ms"] > 0
+
+
+def test_latency_is_the_median_of_single_images(model: Model, images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    clock = iter([0.0, 0.010, 1.0, 1.030, 2.0, 2.020])  # 10, 30 and 20 milliseconds
+    monkeypatch.setattr(model, "predict", lambda x: seen.append(len(x)))
+    monkeypatch.setattr("pellucid.tasks.gestures.measure.time.perf_counter", lambda: next(clock))
+    found = latency(model, images.x, repeats=3)
+    assert found.milliseconds == pytest.approx(20)
+    assert (found.threads, found.repeats) == (torch.get_num_threads(), 3)
+    assert set(seen) == {1}
+    assert len(seen) > 3  # some to warm up
+
+
+def test_what_cannot_be_measured_is_one_line(model: Model, images: Dataset) -> None:
+    with pytest.raises(PellucidError, match="give one of each at least"):
+        latency(model, images.x, repeats=0)
+    two = Dataset.from_arrays(images.x[:4], torch.tensor([0, 1, 0, 1]), ("fist", "palm"))
+    with pytest.raises(PellucidError, match="has 2 classes"):
+        measure(model, two)

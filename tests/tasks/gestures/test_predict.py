@@ -1,0 +1,75 @@
+"""Pictures of gestures get the likeliest class, or "unsure" below the threshold."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.errors import PellucidError
+from pellucid.models import mlp
+from pellucid.tasks.gestures.predict import BATCH, predict
+from pellucid.train.confidence import Confidence
+from pellucid.train.model import Model
+from tests.tasks.gestures.colours import BLUE, GREY, PURE, RED, SIDE, colour_model, picture
+
+
+def test_sure_answers_and_unsure_ones(tmp_path: Path):
+    files = [picture(tmp_path / "red.png", RED), picture(tmp_path / "grey.png", GREY)]
+    red, grey = predict(colour_model(), files)
+    assert (red.answer, red.label, red.text) == ("red", "red", "red")
+    assert red.probability == pytest.approx(PURE, rel=1e-5)
+    assert red.probabilities == pytest.approx({"red": PURE, "green": (1 - PURE) / 2, "blue": (1 - PURE) / 2}, rel=1e-3)
+    assert (grey.answer, grey.text) == (None, "unsure")
+    assert grey.probability == pytest.approx(1 / 3)
+    assert [red.best(2)[0][0], len(red.best(2))] == ["red", 2]
+
+
+def test_probabilities_are_calibrated(tmp_path: Path):
+    files = [picture(tmp_path / "red.png", RED)]
+    (found,) = predict(colour_model(Confidence(3.0, 0.9)), files)
+    hot = torch.softmax(torch.tensor([2.0, 0, 0]), 0)  # 6 / 3
+    assert found.probability == pytest.approx(float(hot[0]), rel=1e-5)
+    assert found.answer is None
+
+
+def test_without_a_fitted_confidence_nothing_is_unsure(tmp_path: Path):
+    (found,) = predict(colour_model(None), [picture(tmp_path / "grey.png", GREY)])
+    assert found.answer == found.label
+
+
+def test_pictures_keep_their_order_over_several_batches(tmp_path: Path):
+    colours = [RED if k % 3 else BLUE for k in range(BATCH + 5)]
+    files = [picture(tmp_path / f"{k}.png", colour, (5, 5)) for k, colour in enumerate(colours)]
+    found = predict(colour_model(), files)
+    assert [one.name for one in found] == list(map(str, files))
+    assert [one.answer for one in found] == ["red" if colour == RED else "blue" for colour in colours]
+
+
+def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path):
+    net = mlp((3 * SIDE * SIDE, 2))
+    model = Model(net, input_shape=(3, SIDE, SIDE))
+    upright = Image.new("RGB", (SIDE, SIDE), BLUE)
+    upright.paste(RED, (0, 0, SIDE, 2))  # a red stripe on top
+    upright.save(tmp_path / "upright.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held a quarter turn to the left
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "plain.png")
+    one, turned, plain = predict(model, [tmp_path / f"{name}.png" for name in ("upright", "turned", "plain")])
+    assert turned.probabilities == one.probabilities
+    assert plain.probabilities != one.probabilities
+
+
+def test_one_output_tells_two_classes_apart(tmp_path: Path):
+    model = Model(mlp((3 * SIDE * SIDE, 1)), "binary_cross_entropy", input_shape=(3, SIDE, SIDE), classes=["no", "yes"])
+    model.confidence = Confidence(2.0, 0.5)
+    (found,) = predict(model, [picture(tmp_path / "red.png", RED)])
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+    assert found.answer in ("no", "yes")
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(PellucidError, match=r"bad\.png is damaged"):
+        predict(colour_model(), [picture(tmp_path / "red.png", RED), tmp_path / "bad.png"])

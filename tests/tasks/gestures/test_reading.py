@@ -1,0 +1,236 @@
+"""Folders as people have them: their parts, what is doubled, and what is damaged."""
+
+import random
+
+import pytest
+import torch
+from PIL import ImageFilter
+
+from pellucid.data import load_folder
+from pellucid.errors import PellucidError
+from pellucid.tasks.gestures.collection import Collection
+from pellucid.tasks.gestures.reading import read_collection
+from tests.data.quality.photos import COPIES, file_of, photo
+
+SIZE = 24
+
+
+@pytest.fixture(scope="module")
+def shots() -> list[bytes]:
+    """Forty different photos."""
+    return [file_of(photo(seed)) for seed in range(40)]
+
+
+def write(root, files: dict[str, bytes]):
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def plain(shots, classes="ab", each=10) -> dict[str, bytes]:
+    return {f"{name}/{k:02}.png": shots[c * each + k] for c, name in enumerate(classes) for k in range(each)}
+
+
+@pytest.fixture
+def parted(shots) -> dict[str, bytes]:
+    """Two classes in three parts: 6, 2 and 3 of each."""
+    places = [("train", 6), ("val", 2), ("test", 3)]
+    names = [f"{part}/{name}/{k}.png" for part, n in places for name in "ab" for k in range(n)]
+    return dict(zip(names, shots, strict=False))
+
+
+def test_a_plain_folder_is_split_by_class(tmp_path, shots):
+    found = read_collection(write(tmp_path, plain(shots)), SIZE)
+    assert found.classes == ("a", "b")
+    assert (found.given, found.validation) == (False, None)
+    assert [part.counts() for part in found.parts().values()] == [[8, 8], [2, 2]]
+    assert (found.corrupt, found.copies, found.groups, found.leaked, found.blurry) == ((), (), 0, 0, ())
+
+
+def test_pictures_and_files_go_together(tmp_path, shots):
+    found = read_collection(write(tmp_path, plain(shots)), SIZE)
+    loaded = load_folder(tmp_path, (SIZE, SIZE))
+    place = {name: k for k, name in enumerate(sorted(plain(shots)))}
+    for part in found.parts().values():
+        where = [place[name] for name in part.files]
+        assert torch.equal(part.images.x, loaded.x[where])
+        assert torch.equal(part.images.y, loaded.y[where])
+    assert sorted(name for part in found.parts().values() for name in part.files) == sorted(place)
+
+
+def test_the_held_out_pictures_are_those_of_load_splits(tmp_path, shots):
+    found = read_collection(write(tmp_path, plain(shots)), SIZE, seed=5)
+    assert found.test.images.checksum == load_folder(tmp_path, (SIZE, SIZE)).split(0.2).test.checksum
+
+
+def test_validation_is_taken_from_what_is_learnt(tmp_path, shots):
+    found = read_collection(write(tmp_path, plain(shots)), SIZE, validation=0.25)
+    assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [2, 2]]
+    assert list(found.parts()) == ["train", "validation", "test"]
+    material = found.material()
+    assert material.validation is not None
+    assert len(material.validation) == 4
+
+
+def test_given_parts_stay(tmp_path, parted):
+    found = read_collection(write(tmp_path, parted), SIZE)
+    assert found.given
+    assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [3, 3]]
+    assert all(name.startswith("val/") for name in found.validation.files)
+
+
+@pytest.mark.parametrize("held", ["val", "valid", "validation", "test"])
+def test_one_held_out_part_is_to_test(tmp_path, parted, held):
+    files = {name.replace("val/", f"{held}/"): data for name, data in parted.items() if not name.startswith("test/")}
+    found = read_collection(write(tmp_path, files), SIZE)
+    assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2]]
+    assert all(name.startswith(f"{held}/") for name in found.test.files)
+
+
+def test_a_zip_with_a_folder_around_it_is_the_same(tree, shots):
+    folder = read_collection(tree("plain", plain(shots)), SIZE)
+    packed = read_collection(tree("packed.zip", {f"mine/{name}": data for name, data in plain(shots).items()}), SIZE)
+    assert packed.test.images.checksum == folder.test.images.checksum
+
+
+def test_fifty_classes_of_two(tmp_path):
+    files = {f"class{c:02}/{k}.png": file_of(photo(1000 + 2 * c + k).resize((40, 30))) for c in range(50) for k in "01"
+             for k in [int(k)]}  # fmt: skip
+    found = read_collection(write(tmp_path, files), SIZE)
+    assert [part.counts() for part in found.parts().values()] == [[1] * 50, [1] * 50]
+
+
+def test_copies_stay_on_one_side(tmp_path, shots):
+    """Every photo of class a is there three times, so that a split by pictures would surely part some."""
+    copies = {f"a/{k:02}-{kind}.png": file_of(COPIES[kind](photo(k))) for k in range(10) for kind in ("darker", "cut")}
+    found = read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE)
+    assert (found.groups, len(found.copies), found.leaked) == (10, 20, 0)
+    held = {name[:4] for name in found.test.files}
+    assert not held & {name[:4] for name in found.train.files}
+    assert found.test.counts() == [6, 2]
+
+
+def test_copies_are_told_with_their_classes_and_parts(tmp_path, parted, shots):
+    parted["test/b/again.png"] = shots[0]  # the bytes of train/a/0.png
+    parted["train/b/near.jpg"] = file_of(photo(1), "JPEG", quality=60)  # train/a/1.png
+    found = read_collection(write(tmp_path, parted), SIZE)
+    exact, near = sorted(found.copies, key=lambda one: not one.exact)
+    assert (exact.first, exact.second, exact.similarity) == ("train/a/0.png", "test/b/again.png", 1.0)
+    assert (exact.classes, exact.parts) == (("a", "b"), ("train", "test"))
+    assert (near.first, near.second, near.exact) == ("train/a/1.png", "train/b/near.jpg", False)
+    assert found.leaked == 1
+    assert any("1 held-out picture is nearly the same" in text for text in found.warnings)
+    assert any("2 pairs are of near duplicates in two classes" in text for text in found.warnings)
+
+
+def test_blurry_pictures_are_told(tmp_path, shots):
+    soft = file_of(photo(3).filter(ImageFilter.GaussianBlur(2)))
+    found = read_collection(write(tmp_path, {**plain(shots), "a/03.png": soft}), SIZE)
+    assert [one.file for one in found.blurry] == ["a/03.png"]
+    assert found.blurry[0].sharpness < 0.3
+
+
+def test_corrupt_files_are_left_out_with_their_reasons(tmp_path, shots):
+    files = {**plain(shots), "a/03.png": shots[3][:500], "b/notes.txt": b"hello", "b/none.jpg": b""}
+    found = read_collection(write(tmp_path, files), SIZE)
+    assert [one.file for one in found.corrupt] == ["a/03.png", "b/none.jpg", "b/notes.txt"]
+    assert "damaged" in found.corrupt[0].reason
+    assert sum(map(sum, (part.counts() for part in found.parts().values()))) == 19
+    assert found.train.images.skipped == ("a/03.png", "b/none.jpg", "b/notes.txt")
+
+
+def test_warnings_of_few_and_uneven_pictures(tmp_path, shots):
+    files = {name: data for name, data in plain(shots, each=20).items() if name < "b/05"}
+    found = read_collection(write(tmp_path, files), SIZE)
+    few, uneven = found.warnings
+    assert "class b (4)" in few
+    assert "a has 16 pictures and b 4" in uneven
+    assert read_collection(write(tmp_path, plain(shots, each=20)), SIZE).warnings == ()
+
+
+def test_a_class_that_is_not_held_out_is_told(tmp_path, parted):
+    files = {name: data for name, data in parted.items() if not name.startswith("test/b")}
+    found = read_collection(write(tmp_path, files), SIZE)
+    assert any("no held-out picture of class b" in text for text in found.warnings)
+
+
+def test_one_photo_many_times_cannot_be_held_out(tmp_path):
+    files = {f"{name}/{kind}.png": file_of(COPIES[kind](photo(c))) for c, name in enumerate("ab") for kind in COPIES}
+    with pytest.raises(PellucidError, match="near duplicates of one another"):
+        read_collection(write(tmp_path, files), SIZE)
+
+
+BROKEN = b"no picture"
+MISTAKES = {
+    "nothing": ({}, "is empty; put a folder"),
+    "one class": ({"a/0.png": 0, "a/1.png": 1}, "one class only, 'a'"),
+    "no classes": ({"0.png": 0, "1.png": 1}, "no class folders"),
+    "one picture": ({"a/0.png": 0, "a/1.png": 1, "b/2.png": 2}, "class 'b' has one readable image"),
+    "a class damaged": ({"a/0.png": 0, "a/1.png": 1, "b/2": BROKEN}, r"'b' has no readable image \(b/2 is not"),
+    "all damaged": ({"a/0.png": BROKEN, "b/1.png": BROKEN}, "none of its 2 files can be read"),
+    "a part damaged": ({"train/a/0.png": 0, "train/b/1.png": 1, "val/a/2": BROKEN}, "of its test part can be read"),
+    "an unknown class": ({"train/a/0.png": 0, "train/b/1.png": 1, "val/c/2": 2}, "val/c is a class that train/ lacks"),
+    "only a test class": ({"train/a/0.png": 0, "train/b/x": BROKEN, "val/b/2.png": 2}, "'b' has no readable image"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_are_one_line(tmp_path, shots, case):
+    files, words = MISTAKES[case]
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine", {name: data if isinstance(data, bytes) else shots[data] for name, data in files.items()})
+    with pytest.raises(PellucidError, match=words) as caught:
+        read_collection(tmp_path / "mine", SIZE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_and_a_missing_folder_are_refused(tmp_path, shots):
+    (tmp_path / "a.png").write_bytes(shots[0])
+    with pytest.raises(PellucidError, match=r"a\.png is a file; give a folder"):
+        read_collection(tmp_path / "a.png", SIZE)
+    with pytest.raises(PellucidError, match="is missing"):
+        read_collection(tmp_path / "none", SIZE)
+    (tmp_path / "a.zip").write_bytes(b"PK no")
+    with pytest.raises(PellucidError, match="not a readable zip"):
+        read_collection(tmp_path / "a.zip", SIZE)
+
+
+def collection_or_complaint(root) -> Collection | str:
+    try:
+        return read_collection(root, SIZE)
+    except PellucidError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_damaged_folders_are_read_or_refused_in_one_line(tmp_path, shots, seed):
+    """What is read and what is left out are together what was there."""
+    rng = random.Random(seed)
+    files = plain(shots, "abc", 6)
+    for _ in range(rng.randrange(1, 14)):
+        name = rng.choice(sorted(files))
+        data, at = files[name], rng.randrange(len(files[name]) + 1)
+        files[rng.choice([name, f"{name[0]}/deep/\u00e4 {at}.png", f"{rng.choice('abcd')}/{at}", f"loose {at}"])] = (
+            rng.choice(
+                [data, data[:at], data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :], b"", b"\xff\xd8\xff"]
+            )
+        )
+    for name in rng.sample(sorted(files), rng.choice([0, 0, 2, 15])):
+        del files[name]
+    root = write(tmp_path / "mine", files)
+    (root / "a").mkdir(parents=True, exist_ok=True)
+    (root / "a" / "loop").symlink_to(root)
+    (root / "a" / "gone.png").symlink_to(root / "nowhere")
+    (root / "b" / "folder.png").mkdir(parents=True, exist_ok=True)
+    found = collection_or_complaint(root)
+    if isinstance(found, str):
+        assert "\n" not in found
+        return
+    below = [name for name in files if "/" in name]
+    total = sum(len(part.files) for part in found.parts().values())
+    named = {one.file for one in found.corrupt}
+    assert total + len(named) == len(below) + 1, "and the link to nowhere"
+    assert "a/gone.png" in named
+    assert all(min(part.counts()) >= 0 and sum(part.counts()) == len(part.images) for part in found.parts().values())
+    assert min(found.train.counts()) >= 1

@@ -1,0 +1,47 @@
+"""Holding out: a share of every class, and never half a group."""
+
+from collections import Counter
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.data import Dataset
+from pellucid.tasks.gestures.splitting import hold_out
+
+LABELS = st.lists(st.integers(0, 3), min_size=2, max_size=60)
+
+
+@given(LABELS, st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.integers(0, 5))
+def test_without_groups_it_is_the_split_of_a_data_set(labels, fraction, seed):
+    if max(Counter(labels).values()) < 2:
+        return
+    x = torch.arange(len(labels), dtype=torch.uint8).reshape(-1, 1, 1, 1)
+    parts = Dataset.from_arrays(x, labels, ("a", "b", "c", "d")).split(fraction, seed)
+    assert hold_out(labels, range(len(labels)), fraction, seed) == parts.test.x.flatten().tolist()
+
+
+@given(LABELS, st.data(), st.sampled_from([0.2, 0.5]), st.integers(0, 5))
+def test_groups_stay_whole_and_every_class_is_learnt(labels, data, fraction, seed):
+    groups = [data.draw(st.integers(0, i)) for i in range(len(labels))]
+    groups = [groups[group] for group in groups]  # mostly not the smallest member: any name of a group will do
+    held = set(hold_out(labels, groups, fraction, seed))
+    assert all(len({i in held for i, one in enumerate(groups) if one == group}) == 1 for group in set(groups))
+    kept = {label for i, label in enumerate(labels) if i not in held}
+    assert kept == set(labels)
+
+
+@given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=12), min_size=1, max_size=4), st.integers(0, 5))
+def test_every_class_of_two_groups_gets_a_share(sizes, seed):
+    """sizes: of the groups of each class; no group is of two classes."""
+    labels = [label for label, some in enumerate(sizes) for size in some for _ in range(size)]
+    groups = [group for group, size in enumerate(size for some in sizes for size in some) for _ in range(size)]
+    held = Counter(labels[i] for i in hold_out(labels, groups, 0.2, seed))
+    for label, some in enumerate(sizes):
+        wanted = max(1, int(sum(some) * 0.2 + 0.5))
+        assert held[label] <= max(wanted, min(some))
+        assert (held[label] > 0) == (len(some) > 1)
+
+
+def test_one_group_for_all_is_learnt():
+    assert hold_out([0, 0, 1, 1], [0, 0, 0, 0], 0.5, 0) == []

@@ -1,0 +1,189 @@
+"""Any folder of class folders measures a model, and files that cannot be read are listed and left out."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
+
+from pellucid.data import load_folder, load_splits
+from pellucid.errors import PellucidError
+from pellucid.tasks.classify import evaluate
+from pellucid.tasks.pictures import GROUPED, held_out
+from pellucid.train.confidence import Confidence
+from pellucid.train.model import Model
+from tests.tasks.gestures.colours import BLUE, GREEN, RED, SIDE, colour_model, picture
+
+COLOURS = {"red": RED, "green": GREEN, "blue": BLUE}
+
+
+def collection(root: Path, count: int = 2) -> Path:
+    """CLASS/IMAGE, `count` of each, every one another shade and size."""
+    for name, colour in COLOURS.items():
+        for k in range(count):
+            shade = tuple(max(value - 10 * k, 0) for value in colour)
+            picture(root / name / f"{k}.png", (shade[0], shade[1], shade[2]), (30 + k, 20))
+    return root
+
+
+def pictures_of(root: Path) -> int:
+    return sum(1 for _ in root.rglob("*.png"))
+
+
+def test_a_plain_folder_is_taken_whole(tmp_path: Path):
+    found = held_out(colour_model(), str(collection(tmp_path / "mine", 3)))
+    assert (len(found), found.classes, found.skipped) == (9, ("red", "green", "blue"), ())
+    assert found.y.bincount().tolist() == [3, 3, 3]
+
+
+def test_its_pictures_become_what_training_data_become(tmp_path: Path):
+    root = collection(tmp_path / "mine", 3)
+    found, trained = held_out(colour_model(), str(root)), load_folder(root, size=(SIDE, SIDE))
+    order = torch.tensor([("red", "green", "blue").index(name) for name in trained.classes])
+    assert torch.equal(found.x, trained.x)
+    assert torch.equal(found.y, order[trained.y])
+
+
+@pytest.mark.parametrize(
+    ("parts", "taken"),
+    [
+        (("train", "val"), "val"),
+        (("train", "test", "val"), "test"),
+        (("train", "validation"), "validation"),
+        (("val",), "val"),
+        (("test", "valid"), "test"),
+    ],
+)
+def test_of_a_folder_in_parts_the_held_out_one_is_taken(tmp_path: Path, parts: tuple[str, ...], taken: str):
+    for k, part in enumerate(parts):
+        collection(tmp_path / "mine" / part, k + 1)
+    found = held_out(colour_model(), str(tmp_path / "mine"))
+    assert len(found) == pictures_of(tmp_path / "mine" / taken)
+
+
+def test_of_a_training_part_alone_the_fifth_is_taken_that_training_holds_out(tmp_path: Path):
+    collection(tmp_path / "mine/train", 10)
+    found = held_out(colour_model(), str(tmp_path / "mine"))
+    held = load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test
+    assert len(found) == 6
+    assert torch.equal(found.x, held.x)
+
+
+def test_of_the_folder_a_model_learned_from_only_what_was_held_out_counts(tmp_path: Path):
+    model = colour_model()
+    model.preprocess["data"] = str(collection(tmp_path / "mine", 10))
+    assert len(held_out(model, None)) == 6
+    assert len(held_out(model, model.preprocess["data"])) == 6
+    assert torch.equal(held_out(model, None).x, load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test.x)
+
+
+def test_copies_of_what_was_learned_do_not_count_where_training_kept_them_together(tmp_path: Path):
+    for name in COLOURS:
+        for k in range(6):  # each picture twice, under names far apart
+            noise = np.random.default_rng([ord(name[0]), k]).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+            for copy in "ab":
+                file = tmp_path / f"mine/{name}/{copy}{k}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(noise).save(file)
+    (tmp_path / "mine/red/c.png").write_text("no picture")
+    model = colour_model()
+    model.preprocess |= {"data": str(tmp_path / "mine"), "held_out": GROUPED}
+    found = held_out(model, None)
+    assert len(found.x.flatten(1).unique(dim=0)) == len(found) / 2
+    assert found.y.bincount().tolist() == [2, 2, 2]
+    assert [Path(name).name for name in found.skipped] == ["c.png"]
+    split_apart = load_splits(tmp_path / "mine", size=(SIDE, SIDE), on_error="skip").test
+    assert len(split_apart.x.flatten(1).unique(dim=0)) > len(split_apart) / 2
+
+
+def test_a_zip_is_read_in_place(tmp_path: Path):
+    root = collection(tmp_path / "mine")
+    file = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "mine")
+    assert torch.equal(held_out(colour_model(), file).x, held_out(colour_model(), str(root)).x)
+
+
+def test_folders_within_a_class_belong_to_it(tmp_path: Path):
+    picture(tmp_path / "mine/red/monday/1.png", RED)
+    picture(tmp_path / "mine/blue/tuesday/morning/1.png", BLUE)
+    assert held_out(colour_model(), str(tmp_path / "mine")).y.tolist() == [2, 0]
+
+
+def test_files_that_cannot_be_read_are_listed_and_left_out(tmp_path: Path):
+    root = collection(tmp_path / "mine")
+    for name in ("red/0.png", "blue/1.png"):
+        (root / name).write_bytes((root / name).read_bytes()[:40])
+    (root / "green/notes.txt").write_text("taken on Monday")
+    (root / "README.md").write_text("beside the classes: no image")
+    found = held_out(colour_model(), str(root))
+    assert [Path(name).name for name in found.skipped] == ["1.png", "notes.txt", "0.png"]
+    assert found.y.bincount().tolist() == [1, 2, 1]
+    assert evaluate(colour_model(), str(root))["skipped"] == list(found.skipped)
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_told(tmp_path: Path):
+    (tmp_path / "mine/red").mkdir(parents=True)
+    with pytest.raises(PellucidError, match="lay it out as CLASS/IMAGE"):
+        held_out(colour_model(), str(tmp_path / "mine"))
+    (tmp_path / "mine/red/1.png").write_text("no picture")
+    with pytest.raises(PellucidError, match=r"no images that can be read .* the first: .*1\.png is not a picture"):
+        held_out(colour_model(), str(tmp_path / "mine"))
+
+
+@pytest.mark.parametrize(("name", "hint"), [("reed", "did you mean 'red'"), ("7", "it knows red, green, blue")])
+def test_a_class_that_the_model_lacks_is_told(tmp_path: Path, name: str, hint: str):
+    picture(tmp_path / f"mine/{name}/1.png", RED)
+    with pytest.raises(PellucidError, match=f"is of class '{name}', which the model lacks; {hint}"):
+        held_out(colour_model(), str(tmp_path / "mine"))
+
+
+def mixed(root: Path) -> tuple[list[str], list[str]]:
+    """Pictures in their own class folder and in others; return what they are called and what they show."""
+    called = ["red"] * 4 + ["green"] * 3 + ["blue"] * 2
+    shows = ["red", "red", "green", "blue", "green", "red", "green", "blue", "blue"]
+    for k, (name, colour) in enumerate(zip(called, shows, strict=True)):
+        picture(root / name / f"{k}.png", COLOURS[colour])
+    return called, shows
+
+
+def test_the_figures_are_scikit_learns(tmp_path: Path):
+    called, shows = mixed(tmp_path / "mine")
+    found = evaluate(colour_model(), str(tmp_path / "mine"))
+    names = ["red", "green", "blue"]
+    precision, recall, f1, count = precision_recall_fscore_support(called, shows, labels=names)
+    assert [one["class"] for one in found["classes"]] == names
+    for key, expected in (("precision", precision), ("recall", recall), ("accuracy", recall), ("f1", f1), ("n", count)):
+        np.testing.assert_allclose([one[key] for one in found["classes"]], expected, rtol=1e-12)
+    assert found["macro_f1"] == pytest.approx(f1_score(called, shows, average="macro"))
+    assert found["accuracy"] == pytest.approx(6 / 9)
+    model = colour_model()
+    images = held_out(model, str(tmp_path / "mine"))
+    assert found["loss"] == pytest.approx(log_loss(images.y, model.predict(images).numpy()), rel=1e-5)
+
+
+def test_macro_f1_is_over_the_classes_that_there_are(tmp_path: Path):
+    picture(tmp_path / "mine/red/1.png", RED)
+    picture(tmp_path / "mine/green/1.png", GREEN)
+    assert evaluate(colour_model(), str(tmp_path / "mine"))["macro_f1"] == 1  # not 2/3: no picture is blue or called so
+
+
+def test_calibration_error_and_confidence_by_hand(tmp_path: Path):
+    mixed(tmp_path / "mine")
+    sure = float(np.exp(6) / (np.exp(6) + 2))  # of every picture
+    plain = evaluate(colour_model(None), str(tmp_path / "mine"))
+    assert plain["confidence"] is None
+    assert plain["ece"] == pytest.approx(sure - 6 / 9, rel=1e-4)
+    calmed = evaluate(colour_model(Confidence(3.0, 0.8)), str(tmp_path / "mine"))
+    calm = float(np.exp(2) / (np.exp(2) + 2))
+    assert calmed["ece"] == pytest.approx(calm - 6 / 9, rel=1e-4)
+    assert calmed["confidence"] == {"temperature": 3.0, "threshold": 0.8, "coverage": 0, "accuracy": None}
+    kept = evaluate(colour_model(Confidence(3.0, 0.7)), str(tmp_path / "mine"))["confidence"]
+    assert (kept["coverage"], kept["accuracy"]) == (1, pytest.approx(6 / 9))
+
+
+def test_scores_that_are_no_probabilities_have_no_calibration_error(tmp_path: Path):
+    model = Model(colour_model().net, "hinge", input_shape=(3, SIDE, SIDE), classes=["red", "green", "blue"])
+    model.params = colour_model().params
+    assert evaluate(model, str(collection(tmp_path / "mine")))["ece"] is None

@@ -1,0 +1,138 @@
+"""The pictures that compare trainings: what they show, and that there is none where there is nothing to show."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from pellucid.errors import PellucidError
+from pellucid.train.figures.byclass import precision_and_recall
+from pellucid.train.figures.confusion import confusion_matrix
+from pellucid.train.figures.race import accuracy_by_time
+from pellucid.train.figures.ranking import Dot, ranking
+from pellucid.train.figures.reliability import reliability_diagram
+from pellucid.train.figures.style import BLUE, GREEN, ORANGE, png
+
+
+def texts(figure: Figure | None) -> list[str]:
+    assert figure is not None
+    return [text.get_text() for plot in figure.axes for text in plot.texts]
+
+
+def drawn(figure: Figure | None) -> float:
+    """Return the share of the PNG's pixels that are not white."""
+    assert figure is not None
+    return float((np.asarray(Image.open(io.BytesIO(png(figure))).convert("L")) < 250).mean())
+
+
+def bars(figure: Figure | None, colour: str) -> dict[int, tuple[float, float]]:
+    """Return the bottom and top of the upper plot's bars of a colour, by the per cent that they stand over."""
+    assert figure is not None
+    found: dict[int, tuple[float, float]] = {}
+    for bar in figure.axes[0].patches:
+        low, height = bar.get_y(), bar.get_height()  # type: ignore[attr-defined]
+        if to_hex(bar.get_facecolor()) == colour and height > 0:
+            found[round(bar.get_x() + bar.get_width() / 2)] = (round(low, 6), round(low + height, 6))  # type: ignore[attr-defined]
+    return found
+
+
+def test_gaps_of_sureness_are_orange_where_it_is_too_much_and_green_where_it_is_too_little() -> None:
+    # ten bins: 4 images 15 % sure of which 30 % right; 6 images 95 % sure, half of them right
+    count, sure, right = np.zeros(10), np.zeros(10), np.zeros(10)
+    count[[1, 9]], sure[[1, 9]], right[[1, 9]] = (4, 6), (0.15, 0.95), (0.30, 0.50)
+    figure = reliability_diagram(count, sure, right, 0.33)
+    assert bars(figure, BLUE) == {15: (0, 15), 95: (0, 50)}
+    assert bars(figure, GREEN) == {15: (15, 30)}
+    assert bars(figure, ORANGE) == {95: (50, 95)}
+    assert texts(figure) == ["ECE 33.0 %"]
+    assert figure is not None
+    below = figure.axes[1]
+    assert [round(bar.get_height()) for bar in below.patches] == [0, 40, *[0] * 7, 60]  # type: ignore[attr-defined]
+    assert drawn(figure) > 0.05
+
+
+def test_a_reliability_diagram_of_nothing_is_no_picture() -> None:
+    assert reliability_diagram([0, 0], [0.0, 0.0], [0.0, 0.0], 0.0) is None
+    with pytest.raises(PellucidError, match="give one of each for every bin"):
+        reliability_diagram([1, 2], [0.5], [0.5], 0.0)
+
+
+def test_each_class_has_a_dot_for_precision_and_one_for_recall() -> None:
+    figure = precision_and_recall(["cat", "dog"], [0.9, 1.0], [0.8, 0.75])
+    assert figure is not None
+    called, found = figure.axes[0].lines
+    assert (list(called.get_xdata()), list(found.get_xdata())) == ([90, 100], [80, 75])
+    assert (called.get_label(), found.get_label()) == ("precision", "recall")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
+    assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first class on top
+    assert figure.axes[0].get_xlim()[0] <= 75
+    assert drawn(figure) > 0.005
+
+
+def test_precision_and_recall_must_fit_the_classes() -> None:
+    assert precision_and_recall([], [], []) is None
+    with pytest.raises(PellucidError, match="for 2 classes"):
+        precision_and_recall(["cat", "dog"], [0.9], [0.8, 0.7])
+    wide = precision_and_recall([f"class {k}" for k in range(60)], np.ones(60), np.zeros(60))
+    assert wide is not None
+    assert max(wide.get_size_inches()) < 14
+
+
+def test_a_normalised_confusion_matrix_writes_per_cent_of_the_true_class() -> None:
+    figure = confusion_matrix([[3, 1], [0, 400]], ["cat", "dog"], normalised=True)
+    assert figure is not None
+    assert {(text.get_position(), text.get_text()) for text in figure.axes[0].texts} == {
+        ((0, 0), "75"), ((1, 0), "25"), ((1, 1), "100"),
+    }  # fmt: skip
+    rare = confusion_matrix([[999, 1], [0, 0]], ["cat", "dog"], normalised=True)
+    assert texts(rare) == ["100", "<1"]  # what was counted is never written as nothing
+
+
+def test_a_ranking_shows_each_number_its_range_and_its_text() -> None:
+    dots = [Dot("scratch", 88.0, 87.0, 89.0, "88 %"), Dot("fine-tuned", 99.0, 99.0, 99.0, "99 %")]
+    figure = ranking("Accuracy", dots, [BLUE, ORANGE])
+    assert figure is not None
+    plot = figure.axes[0]
+    assert [list(np.asarray(line.get_xdata(), dtype=float)) for line in plot.lines] == [[87, 89], [88], [99, 99], [99]]
+    assert [line.get_color() for line in plot.lines] == [BLUE, BLUE, ORANGE, ORANGE]
+    assert texts(figure) == ["88 %", "99 %"]
+    assert [label.get_text() for label in plot.get_yticklabels()] == ["scratch", "fine-tuned"]
+    assert figure.texts[0].get_text() == "Accuracy"
+    low, high = plot.get_xlim()
+    assert low < 87
+    assert high > 99
+    assert drawn(figure) > 0.005
+
+
+def test_times_are_ranked_on_a_logarithmic_axis_and_what_is_no_number_is_not_drawn() -> None:
+    figure = ranking("Time", [Dot("a", 1.0, 1.0, 1.0, "1 s"), Dot("b", 0.0, 0.0, 0.0, "none"),
+                              Dot("c", 500.0, 400.0, 600.0, "500 s")], logarithmic=True)  # fmt: skip
+    assert figure is not None
+    assert figure.axes[0].get_xscale() == "log"
+    assert texts(figure) == ["1 s", "500 s"]
+    assert len(figure.axes[0].get_yticklabels()) == 3
+    assert ranking("Nothing", [Dot("a", math.nan, math.nan, math.nan, "")]) is None
+    assert drawn(ranking("One", [Dot("a", 5.0, 5.0, 5.0, "5")])) > 0.005
+
+
+def test_accuracy_is_drawn_over_the_seconds_that_add_up() -> None:
+    slow = [{"seconds": 10.0, "val_accuracy": 0.5}, {"seconds": 20.0, "val_accuracy": 0.75}]
+    quick = [{"seconds": 1.0, "val_accuracy": 0.6}, {"seconds": 1.0, "val_accuracy": None}]
+    figure = accuracy_by_time(["slow", "quick"], [slow, quick], "test")
+    assert figure is not None
+    plot = figure.axes[0]
+    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in plot.lines]
+    assert lines[:2] == [([10, 30], [50, 75]), ([1], [60])]
+    assert set(texts(figure)) == {"slow\n75.0 %", "quick\n60.0 %"}
+    assert plot.get_ylabel() == "test accuracy (%)"
+    assert plot.get_xscale() == "log"
+    assert drawn(figure) > 0.005
+
+
+def test_nothing_timed_is_no_race() -> None:
+    assert accuracy_by_time([], []) is None
+    assert accuracy_by_time(["a"], [[{"seconds": None, "val_accuracy": 0.5}]]) is None

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from pellucid.data.dataset import Dataset, Splits, make_dataset
 from pellucid.data.images import Mode, check_format, decode, strict_warnings
+from pellucid.data.layout import HELD_OUT, TRAIN, class_of, classes_of, files_of, parts_of, root_of
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
 
 OnError = Literal["raise", "skip"]
-TRAIN = "train"
-HELD_OUT = ("test", "val", "valid", "validation")  # the first that exists is the test part
 MEMORY_LIMIT = 16 << 30  # bytes of decoded images
 _TEST_FRACTION = 0.2
 _WORKERS = 2  # Pillow decodes without holding the interpreter's lock
@@ -38,11 +37,11 @@ def load_folder(
     """
     _check(size, mode, on_error)
     with open_tree(path) as tree:
-        root = _root(tree)
-        parts = _parts(tree, root)
+        root = root_of(tree)
+        parts = parts_of(tree, root)
         if TRAIN in parts:
             raise PellucidError(f"{path} has a folder {TRAIN!r} beside its classes; load it with load_splits")
-        return _load(tree, root, _classes(tree, root), size, mode, on_error)
+        return _load(tree, root, classes_of(tree, root), size, mode, on_error)
 
 
 def load_splits(
@@ -59,18 +58,18 @@ def load_splits(
     """
     _check(size, mode, on_error)
     with open_tree(path) as tree:
-        root = _root(tree)
-        parts = _parts(tree, root)
+        root = root_of(tree)
+        parts = parts_of(tree, root)
         if TRAIN not in parts:
-            return _load(tree, root, _classes(tree, root), size, mode, on_error).split(_TEST_FRACTION)
+            return _load(tree, root, classes_of(tree, root), size, mode, on_error).split(_TEST_FRACTION)
         below = f"{root}{TRAIN}/"
-        classes = _classes(tree, below)
+        classes = classes_of(tree, below)
         train = _load(tree, below, classes, size, mode, on_error)
-        held_out = next((part for part in HELD_OUT if part in parts), None)
+        held_out = next((part for part in HELD_OUT if part in parts), None)  # the first that exists
         if held_out is None:
             return train.split(_TEST_FRACTION)
         below = f"{root}{held_out}/"
-        unknown = sorted(set(_classes(tree, below)) - set(classes))
+        unknown = sorted(set(classes_of(tree, below)) - set(classes))
         if unknown:
             raise PellucidError(f"{tree.where(below + unknown[0])} is a class that {TRAIN}/ lacks; add it there")
         test = _load(tree, below, classes, size, mode, on_error)
@@ -87,36 +86,12 @@ def _check(size: tuple[int, int] | None, mode: str, on_error: str) -> None:
         raise PellucidError(f"unknown on_error {on_error!r}; give 'raise' or 'skip'")
 
 
-def _root(tree: Tree) -> str:
-    """Return the one folder that a zip was wrapped in, as a prefix, else ""."""
-    tops = {name.split("/", 1)[0] for name in tree.names}
-    deep = all(name.count("/") >= 2 for name in tree.names)
-    wrapped = len(tops) == 1 and deep and not tops & {TRAIN, *HELD_OUT}
-    # CLASS/folder/IMAGE with a single class looks the same; one class is nothing to learn from.
-    return f"{tops.pop()}/" if wrapped else ""
-
-
-def _parts(tree: Tree, root: str) -> set[str]:
-    """Return the names of the folders at the top that hold class folders."""
-    below = (name.removeprefix(root) for name in tree.names)
-    return {name.split("/", 1)[0] for name in below if name.count("/") >= 2}
-
-
-def _classes(tree: Tree, root: str) -> tuple[str, ...]:
-    below = (name.removeprefix(root) for name in tree.names if name.startswith(root))
-    classes = sorted({name.split("/", 1)[0] for name in below if "/" in name})
-    if not classes:
-        raise PellucidError(f"{tree.where(root)} has no class folders; lay it out as CLASS/IMAGE")
-    return tuple(classes)
-
-
 def _load(
     tree: Tree, root: str, classes: tuple[str, ...], size: tuple[int, int] | None, mode: Mode, on_error: OnError
 ) -> Dataset:
     label = {name: k for k, name in enumerate(classes)}
-    names = [n for n in tree.names if n.startswith(root) and "/" in n.removeprefix(root)]
-    x, kept, skipped = _pictures(tree, names, size, mode, on_error)
-    y = torch.tensor([label[n.removeprefix(root).split("/", 1)[0]] for n in kept], dtype=torch.int64)
+    x, kept, skipped = _pictures(tree, files_of(tree, root), size, mode, on_error)
+    y = torch.tensor([label[class_of(n, root)] for n in kept], dtype=torch.int64)
     return make_dataset(tree.where(root).rstrip("/:"), x, y, classes, skipped)
 
 

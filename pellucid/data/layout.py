@@ -1,0 +1,40 @@
+"""Where classes and parts lie in a tree of image files."""
+
+from pellucid.data.tree import Tree
+from pellucid.errors import PellucidError
+
+TRAIN = "train"
+HELD_OUT = ("test", "val", "valid", "validation")
+
+
+def root_of(tree: Tree) -> str:
+    """Return the one folder that a zip was wrapped in, as a prefix, else ""."""
+    tops = {name.split("/", 1)[0] for name in tree.names}
+    deep = all(name.count("/") >= 2 for name in tree.names)
+    wrapped = len(tops) == 1 and deep and not tops & {TRAIN, *HELD_OUT}
+    # CLASS/folder/IMAGE with a single class looks the same; one class is nothing to learn from.
+    return f"{tops.pop()}/" if wrapped else ""
+
+
+def parts_of(tree: Tree, root: str) -> set[str]:
+    """Return the names of the folders below `root` that hold class folders."""
+    below = (name.removeprefix(root) for name in tree.names)
+    return {name.split("/", 1)[0] for name in below if name.count("/") >= 2}
+
+
+def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
+    """Return the class folders below `root`, sorted; PellucidError when there are none."""
+    classes = sorted({class_of(name, root) for name in files_of(tree, root)})
+    if not classes:
+        raise PellucidError(f"{tree.where(root)} has no class folders; lay it out as CLASS/IMAGE")
+    return tuple(classes)
+
+
+def files_of(tree: Tree, root: str) -> list[str]:
+    """Return the files of the class folders below `root`, sorted."""
+    return [name for name in tree.names if name.startswith(root) and "/" in name.removeprefix(root)]
+
+
+def class_of(name: str, root: str) -> str:
+    """Return the class of a file below `root`."""
+    return name.removeprefix(root).split("/", 1)[0]

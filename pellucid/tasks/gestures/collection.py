@@ -1,0 +1,81 @@
+"""A person's own pictures in class folders: read, split, and looked through for what is wrong with them."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pellucid.data import Dataset
+from pellucid.data.quality import Corrupt
+from pellucid.train.recipes.material import Material
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Two pictures of the same photo: exact where the files' bytes are the same.
+
+    similarity: their correlation when aligned. classes, parts: of the first and the second.
+    """
+
+    first: str
+    second: str
+    similarity: float
+    exact: bool
+    classes: tuple[str, str]
+    parts: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Blurry:
+    """A blurry picture and its sharpness; photos that are sharp have 1 to 3."""
+
+    file: str
+    sharpness: float
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The files and pictures of one part, in the same order."""
+
+    files: tuple[str, ...]
+    images: Dataset
+
+    def counts(self) -> list[int]:
+        """Return the number of pictures of each class."""
+        return torch.bincount(self.images.y, minlength=len(self.images.classes)).tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """What is in a folder of class folders.
+
+    path: the folder or zip. given: whether it came in parts, else it was split here. copies connect the pictures of
+    each group of near duplicates: k - 1 pairs for k pictures; groups: how many groups; leaked: how many held-out
+    pictures have a near duplicate among those to learn from. Names of files are relative to `path`.
+    """
+
+    path: str
+    given: bool
+    train: Part
+    validation: Part | None
+    test: Part
+    corrupt: tuple[Corrupt, ...]
+    copies: tuple[Copies, ...]
+    groups: int
+    leaked: int
+    blurry: tuple[Blurry, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, sorted."""
+        return self.train.images.classes
+
+    def parts(self) -> dict[str, Part]:
+        """Return the parts by name: train, validation where there is one, and test."""
+        middle = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **middle, "test": self.test}
+
+    def material(self) -> Material:
+        """Return the pictures as a training takes them."""
+        middle = None if self.validation is None else self.validation.images
+        return Material(self.train.images, middle, self.test.images)

@@ -1,0 +1,140 @@
+"""What was found in a collection: as warnings, as lines for people, and as values of JSON."""
+
+from typing import Any
+
+from pellucid.tasks.gestures.balance import imbalance
+from pellucid.tasks.gestures.collection import Collection
+from pellucid.text import aligned
+
+FEW = 10  # pictures of a class to learn from, below which it is guesswork
+UNEVEN = 3.0  # times as many pictures in the largest class as in the smallest
+SHOWN = 5  # files of each kind, for people
+TABLE = 60  # classes, for people
+LISTED = 10_000  # of each kind, in files
+
+
+def warnings(collection: Collection) -> tuple[str, ...]:
+    """Return a line for each thing that makes the result worse, or look better, than it should."""
+    classes, counts = collection.classes, collection.train.counts()
+    found: list[str] = []
+    few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < FEW]
+    if few:
+        found.append(f"few pictures to learn from in {_some(few, 'class', 'classes')}; give each {FEW} or more")
+    if imbalance(counts) >= UNEVEN:
+        most, least = counts.index(max(counts)), counts.index(min(counts))
+        found.append(
+            f"{classes[most]} has {counts[most]:,} pictures and {classes[least]} {counts[least]:,}; in training each "
+            "class weighs alike, but more pictures of the rare ones would help more"
+        )
+    unseen = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
+    if unseen:
+        found.append(f"no held-out picture of {_some(unseen, 'class', 'classes')}, so that nobody measures these")
+    if collection.leaked:
+        found.append(
+            f"{_count(collection.leaked, 'held-out picture')} nearly the same as one to learn from, so that the result "
+            "will look better than it is; take them away on one side"
+        )
+    torn = [one for one in collection.copies if one.classes[0] != one.classes[1]]
+    if torn:
+        one = torn[0]
+        found.append(
+            f"{_count(len(torn), 'pair')} of near duplicates in two classes, such as {one.first} and {one.second}; "
+            "one of the two is wrong"
+        )
+    return tuple(found)
+
+
+def lines(collection: Collection) -> list[str]:
+    """Return what people read before the training begins."""
+    total = sum(map(len, (part.files for part in collection.parts().values())))
+    how = "as its folders say" if collection.given else "split here, near duplicates on one side"
+    each = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
+    found = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {each} ({how})"]
+    rows = list(
+        zip(collection.classes, *(map(str, part.counts()) for part in collection.parts().values()), strict=True)
+    )
+    table = aligned([("class", *collection.parts()), *rows[:TABLE]], right=range(1, len(collection.parts()) + 1))
+    found += [f"  {row}" for row in table.split("\n")] + _more(len(rows), TABLE, "class", "classes")
+    if collection.corrupt:
+        found.append(f"{_files(len(collection.corrupt))} left out:")
+        found += [f"  {one.file} {one.reason}" for one in collection.corrupt[:SHOWN]]
+        found += _more(len(collection.corrupt), SHOWN, "file", "files")
+    if collection.copies:
+        exact = sum(one.exact for one in collection.copies)
+        same = f", {exact:,} of them by the same bytes" if exact else ""
+        images = len(collection.copies) + collection.groups
+        found.append(f"{images:,} images in {_groups(collection.groups)} of near duplicates{same}:")
+        worst = sorted(collection.copies, key=lambda one: (len({*one.classes}) == 1, len({*one.parts}) == 1))
+        found += [f"  {one.first}  {one.second}  {_likeness(one.similarity, one.exact)}" for one in worst[:SHOWN]]
+        found += _more(len(collection.copies), SHOWN, "pair", "pairs")
+    if collection.blurry:
+        found.append(f"{_images(len(collection.blurry))} blurry:")
+        found += [f"  {one.file}  sharpness {one.sharpness:.2f}" for one in collection.blurry[:SHOWN]]
+        found += _more(len(collection.blurry), SHOWN, "image", "images")
+    return found + [f"warning: {text}" for text in collection.warnings]
+
+
+def to_json(collection: Collection) -> dict[str, Any]:
+    """Return all findings as values of JSON, of each kind at most LISTED, with their numbers."""
+    parts = collection.parts()
+    return {
+        "path": collection.path,
+        "given_parts": collection.given,
+        "images": {name: len(part.files) for name, part in parts.items()},
+        "classes": [
+            {"class": name, **dict(zip(parts, counts, strict=True))}
+            for name, *counts in zip(collection.classes, *(part.counts() for part in parts.values()), strict=True)
+        ],
+        "corrupt": len(collection.corrupt),
+        "corrupt_files": [{"file": one.file, "reason": one.reason} for one in collection.corrupt[:LISTED]],
+        "duplicate_groups": collection.groups,
+        "duplicate_images": len(collection.copies) + collection.groups,
+        "duplicates": [
+            {
+                "files": [one.first, one.second],
+                "classes": [*one.classes],
+                "parts": [*one.parts],
+                "similarity": round(one.similarity, 4),
+                "exact": one.exact,
+            }
+            for one in collection.copies[:LISTED]
+        ],
+        "leaked": collection.leaked,
+        "blurry": len(collection.blurry),
+        "blurry_files": [
+            {"file": one.file, "sharpness": round(one.sharpness, 4)} for one in collection.blurry[:LISTED]
+        ],
+        "warnings": [*collection.warnings],
+        "held_out_files": [*collection.test.files],
+        "validation_files": [] if collection.validation is None else [*collection.validation.files],
+    }
+
+
+def _some(names: list[str], one: str, several: str) -> str:
+    more = "" if len(names) <= SHOWN else f" and {len(names) - SHOWN} more"
+    return f"{one if len(names) == 1 else several} {', '.join(names[:SHOWN])}{more}"
+
+
+def _more(n: int, shown: int, one: str, several: str) -> list[str]:
+    left = n - shown
+    return [f"  and {left:,} more {one if left == 1 else several}"] if left > 0 else []
+
+
+def _count(n: int, what: str) -> str:
+    return f"1 {what} is" if n == 1 else f"{n:,} {what}s are"
+
+
+def _files(n: int) -> str:
+    return "1 file cannot be read and is" if n == 1 else f"{n:,} files cannot be read and are"
+
+
+def _images(n: int) -> str:
+    return "1 image looks" if n == 1 else f"{n:,} images look"
+
+
+def _groups(n: int) -> str:
+    return "1 group" if n == 1 else f"{n:,} groups"
+
+
+def _likeness(similarity: float, exact: bool) -> str:
+    return "same bytes" if exact else f"alike to {similarity:.3f}"

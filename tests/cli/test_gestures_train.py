@@ -1,0 +1,87 @@
+"""`pellucid gestures train`: a folder in, a calibrated run out, and one line for each mistake."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from pellucid.train.callbacks import Progress
+from tests.cli.conftest import Say
+from tests.data.quality.photos import file_of, photo
+
+SETTINGS = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32")
+
+
+@pytest.fixture
+def hands(tmp_path: Path) -> Path:
+    """Two classes of six photos, one damaged file and one copy."""
+    root = tmp_path / "hands"
+    for c, name in enumerate("ab"):
+        (root / name).mkdir(parents=True)
+        for k in range(6):
+            (root / name / f"{k}.png").write_bytes(file_of(photo(6 * c + k)))
+    (root / "a" / "bad.png").write_bytes(b"no")
+    (root / "b" / "copy.jpg").write_bytes(file_of(photo(6), "JPEG", quality=70))
+    return root
+
+
+def test_people_read_the_findings_the_result_and_what_to_do_next(say: Say, hands):
+    said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--out", "runs")
+    assert said.code == 0, said.err
+    assert f"{hands}: 13 images of 2 classes; train 11, test 2" in said.out
+    assert "1 file cannot be read and is left out:" in said.out
+    assert "2 images in 1 group of near duplicates:" in said.out
+    assert "on 2 held-out images" in said.out
+    assert said.out.splitlines()[-1].endswith(" gestures predict runs/gestures-1 IMAGE")
+    answer = say("gestures", "predict", "runs/gestures-1", "hands/a/0.png", "--json").json
+    assert answer["predictions"][0]["label"] in ("a", "b")
+    assert answer["confidence"] is not None
+
+
+def test_json_is_one_object(say: Say, hands):
+    said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--seed", "3", "--json").json
+    assert said["run"] == "runs/gestures-1"
+    assert set(said["confidence"]) == {"temperature", "threshold", "coverage", "accuracy"}
+    assert (said["collection"]["corrupt"], said["collection"]["duplicate_images"]) == (1, 2)
+    assert json.loads(Path("runs/gestures-1/collection.json").read_bytes()) == said["collection"]
+    assert "seed = 3" in Path("runs/gestures-1/recipe.toml").read_text()
+
+
+def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
+        stopped = say("gestures", "train", "hands", *SETTINGS, "--epochs", "2")
+    assert stopped.code == 130
+    assert "go on with pellucid gestures train --resume runs/gestures-1" in stopped.err
+    assert say("gestures", "train", "--resume", "runs/gestures-1", "--json").json["epochs"] == 2
+    shutil.rmtree(hands)
+    assert "hands is missing" in say("gestures", "train", "--resume", "runs/gestures-1").complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ((), "needs a FOLDER"),
+        (("nowhere",), "nowhere is missing"),
+        (("hands/a/0.png",), "is a file; give a folder"),
+        (("hands/a",), "no class folders"),
+        (("hands", "--size", "8"), "--size must be from 16 to 1,024, not 8"),
+        (("hands", "--epochs", "0"), "--epochs must be from 1"),
+        (("hands", "--epochs", "3", "train.epochs=4"), "train.epochs is set twice"),
+        (("hands", "--seed", "-1"), "--seed must be from 0"),
+        (("hands", "train.epoch=4"), "did you mean 'train.epochs'"),
+        (("hands", "data.name=other"), "the folder comes first"),
+        (("hands", "--backbone", "nothing"), "no model 'nothing'"),
+        (("hands", "--out", "hands/a/0.png"), "cannot be written"),
+        (("hands", "--resume", "runs"), "leave out everything else"),
+        (("--resume", "hands"), "holds no collection.json"),
+        (("--resume", "hands", "--epochs", "2"), "leave out everything else"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_folder(say: Say, hands, words, complaint):
+    own = ("start.weights=",) if words and words[0].startswith(("hands", "nowhere")) else ()
+    own = () if "--resume" in words else own
+    assert complaint in say("gestures", "train", *words, *own).complaint
+    assert not Path("runs").exists()

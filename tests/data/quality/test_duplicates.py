@@ -1,0 +1,101 @@
+"""Copies that were planted are found, and nothing else is."""
+
+import hashlib
+import io
+import random
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+
+from pellucid.data.quality import Pair, exact_duplicates, near_duplicates
+from pellucid.errors import PellucidError
+from tests.data.quality.photos import COPIES, cut, photo, small
+
+PHOTOS = 40
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Image.Image]:
+    return [photo(seed) for seed in range(PHOTOS)]
+
+
+def pairs_of(images: list[Image.Image]) -> set[tuple[int, int]]:
+    return {(pair.first, pair.second) for pair in near_duplicates(torch.stack([small(image) for image in images]))}
+
+
+def test_photos_that_differ_are_no_duplicates(many):
+    assert pairs_of(many) == set()
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_copy_is_found(many, kind):
+    copies = [COPIES[kind](image) for image in many]
+    assert pairs_of([*many, *copies]) == {(i, PHOTOS + i) for i in range(PHOTOS)}
+
+
+def test_a_mirrored_copy_is_another_picture(many):
+    assert pairs_of([*many, *(ImageOps.mirror(image) for image in many)]) == set()
+
+
+def test_copies_of_one_photo_are_connected_once(many):
+    images = [*many[:3], *(make(many[1]) for make in COPIES.values())]
+    found = pairs_of(images)
+    assert {i for pair in found for i in pair} == {1, *range(3, 3 + len(COPIES))}
+    assert len(found) == len(COPIES)
+
+
+def test_frames_of_one_scene_are_duplicates():
+    rng = np.random.default_rng(0)
+    base = np.asarray(photo(5), np.float64)
+    frames = [Image.fromarray(np.clip(base + rng.normal(0, 6, base.shape), 0, 255).astype(np.uint8)) for _ in range(30)]
+    assert len(pairs_of(frames)) == 29
+
+
+def test_similarity_is_high_and_pictures_that_show_nothing_are_left_out(many):
+    blank = [Image.new("L", (50, 50), shade) for shade in (0, 0, 128)]
+    grey = torch.stack([small(image) for image in (many[0], cut(many[0], 0.02), *blank)])
+    (pair,) = near_duplicates(grey)
+    assert (pair.first, pair.second) == (0, 1)
+    assert 0.97 <= pair.similarity <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_few_pictures_are_fine(n):
+    assert near_duplicates(torch.stack([small(photo(i)) for i in range(3)])[:n]) == []
+
+
+def test_other_shapes_are_refused():
+    with pytest.raises(PellucidError, match=r"shape \(2, 32, 32\); give \(N, 64, 64\)"):
+        near_duplicates(torch.zeros(2, 32, 32))
+
+
+def test_the_same_bytes_are_paired_with_their_first():
+    digests = [hashlib.sha256(text).digest() for text in (b"a", b"b", b"a", b"c", b"b", b"a")]
+    assert exact_duplicates(digests) == [Pair(0, 2, 1.0), Pair(1, 4, 1.0), Pair(0, 5, 1.0)]
+
+
+@pytest.mark.real
+def test_hands_of_other_people_are_no_duplicates_but_copies_are(real):
+    files = sorted(real("signs").glob("*/*/*.jpg"))
+    images = [Image.open(file).convert("RGB") for file in files]
+    chosen = random.Random(0).sample(range(len(images)), 60)
+    kinds = list(COPIES)
+    planted = [COPIES[kinds[k % len(kinds)]](images[i]) for k, i in enumerate(chosen)]
+    found = pairs_of([*images, *planted])
+    expected = {(i, len(images) + k) for k, i in enumerate(chosen)}
+    assert found <= expected, "no false alarm"
+    assert len(found) >= 58
+
+
+@pytest.mark.real
+def test_cars_that_cifar_holds_three_times(real):
+    """See Barz, Denzler 2020, "Do We Train on Test Data?": CIFAR-10 holds such copies across its parts."""
+    names = [f"train/automobile/{name}.jpg" for name in ("3974", "4844")] + ["test/automobile/0974.jpg"]
+    with zipfile.ZipFile(real("cifar10/cifar10.zip")) as archive:
+        others = [name for name in archive.namelist() if name.startswith("test/truck/0")]
+        images = [Image.open(io.BytesIO(archive.read(name))) for name in (*names, *others[:200])]
+    found = pairs_of(images)
+    assert {i for pair in found if max(pair) < 3 for i in pair} == {0, 1, 2}

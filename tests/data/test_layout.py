@@ -1,0 +1,30 @@
+"""Where classes and parts lie in a tree."""
+
+import pytest
+
+from pellucid.data.layout import class_of, classes_of, files_of, parts_of, root_of
+from pellucid.data.tree import open_tree
+from pellucid.errors import PellucidError
+
+
+def test_a_wrapped_tree_in_parts(tree):
+    names = ["set/train/cat/a.png", "set/train/dog/deep/b.png", "set/val/cat/c.png", "set/train/README"]
+    with open_tree(tree("wrapped.zip", dict.fromkeys(names, b"x"))) as files:
+        root = root_of(files)
+        assert root == "set/"
+        assert parts_of(files, root) == {"train", "val"}
+        assert classes_of(files, "set/train/") == ("cat", "dog")
+        assert files_of(files, "set/train/") == ["set/train/cat/a.png", "set/train/dog/deep/b.png"]
+        assert class_of("set/train/dog/deep/b.png", "set/train/") == "dog"
+
+
+def test_a_plain_tree(tree):
+    with open_tree(tree("plain", {"cat/a.png": b"x", "dog/b.png": b"x", "README": b"x"})) as files:
+        assert root_of(files) == ""
+        assert parts_of(files, "") == set()
+        assert classes_of(files, "") == ("cat", "dog")
+
+
+def test_no_classes(tree):
+    with open_tree(tree("flat", {"a.png": b"x"})) as files, pytest.raises(PellucidError, match="no class folders"):
+        classes_of(files, "")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Mode,
         Multiply,
         Pad2d,
+        PadChannels,
         ReLU,
         ReLU6,
         Reshape,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     )
     from pellucid.losses import (
         L1,
+        AuxiliaryCrossEntropy,
         BinaryCrossEntropy,
         Hinge,
         Huber,
@@ -89,6 +91,7 @@ __all__ = [
     "AdaptiveAvgPool2d",
     "Add",
     "Augment",
+    "AuxiliaryCrossEntropy",
     "AvgPool2d",
     "BatchNorm",
     "BinaryCrossEntropy",
@@ -136,6 +139,7 @@ __all__ = [
     "OneCycle",
     "Optimizer",
     "Pad2d",
+    "PadChannels",
     "Parallel",
     "PellucidError",
     "Quadratic",

@@ -100,6 +100,11 @@ def pad2d(layer: layers.Pad2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
     return x[:, :, rows][:, :, :, columns]
 
 
+def pad_channels(layer: layers.PadChannels, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    zeros = [x.new_zeros(len(x), count, *x.shape[2:]) for count in (layer.before, layer.after)]
+    return torch.cat([zeros[0], x, zeros[1]], 1)
+
+
 def upsample(layer: layers.Upsample, params: Any, x: Tensor, mode: Mode) -> Tensor:
     if layer.antialias:
         rows, columns = (
@@ -206,6 +211,7 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.Flatten: lambda layer, params, x, mode: x.reshape(len(x), math.prod(x.shape[1:])),
     layers.Reshape: lambda layer, params, x, mode: x.reshape(len(x), *layer.shape),
     layers.Pad2d: pad2d,
+    layers.PadChannels: pad_channels,
     layers.Upsample: upsample,
     layers.Sigmoid: lambda layer, params, x, mode: F.sigmoid(x),
     layers.Tanh: lambda layer, params, x, mode: F.tanh(x),

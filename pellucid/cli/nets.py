@@ -1,5 +1,7 @@
-"""A network to look at: a trained model's, or what a recipe would start with."""
+"""A network to look at: a trained model's, what a recipe would start with, or one of the zoo."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,22 @@ from pellucid import assets
 from pellucid.cli.models import open_model
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params, Shape
+from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
+from pellucid.models import MODELS
 from pellucid.train.job import check_network
 from pellucid.train.recipe import load_recipe, parse_overrides
 from pellucid.train.recipes.material import input_shape
+from pellucid.train.recipes.parts import build_part, read_part
+
+# The images that networks are for, where they are not ImageNet's of 224 x 224.
+IMAGES: dict[str, Shape] = {
+    **dict.fromkeys(("lenet", "convnet"), (1, 28, 28)),
+    **dict.fromkeys(("airbench", "resnet20", "resnet32", "resnet56"), (3, 32, 32)),
+    "inception_v3": (3, 299, 299),
+}
+IMAGENET: Shape = (3, 224, 224)
+LARGEST = 1 << 24  # values of an image
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +44,72 @@ class Net:
 def open_net(what: str, settings: list[str], data: str | None) -> Net:
     """Return the network of a model, else of a recipe; PellucidError with the nearest name when it is neither."""
     if _is_recipe(what, settings):
-        recipe = load_recipe(what, parse_overrides(settings))
-        net: Layer = recipe.build("network")
-        shape = input_shape(recipe.data, data)
-        check_network(recipe, net, shape)
-        params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))
-        return Net(net, params, recipe.build("loss"), shape, out)
+        return _of_recipe(what, settings, data)
     if settings:
         raise PellucidError(f"{what} is no recipe, so {settings[0]!r} changes nothing; give only a recipe settings")
-    known = sorted({*assets.recipe_names(), *assets.pretrained_names()})
+    return _of_model(what, "model or recipe", ())
+
+
+def open_outline(what: str, settings: list[str], data: str | None, image: str | None) -> Net:
+    """Return the same, or a network of the zoo, with parameters that are shapes alone unless a file holds them.
+
+    image: "CxHxW", what a network of the zoo gets in place of the images that it is for.
+    """
+    known = _is_recipe(what, settings) or what in assets.pretrained_names() or Path(what).exists()
+    if what in MODELS and not known:
+        return _of_zoo(what, settings, image)
+    if image is not None:
+        raise PellucidError(f"{what} says itself what images it takes; give --input for a network, such as vgg16")
+    if _is_recipe(what, settings):
+        with torch.device("meta"):
+            return _of_recipe(what, settings, data)
+    if settings:
+        raise PellucidError(
+            f"{what} is trained, so {settings[0]!r} changes nothing; give settings for a recipe or a network"
+        )
+    return _of_model(what, "model, recipe or network", MODELS)
+
+
+def _of_recipe(what: str, settings: list[str], data: str | None) -> Net:
+    recipe = load_recipe(what, parse_overrides(settings))
+    net: Layer = recipe.build("network")
+    shape = input_shape(recipe.data, data)
+    check_network(recipe, net, shape)
+    params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))
+    return Net(net, params, recipe.build("loss"), shape, out)
+
+
+def _of_zoo(name: str, settings: list[str], image: str | None) -> Net:
+    net: Layer = build_part(read_part({**parse_overrides(settings), "model": name}, "network", name), "network", name)
+    shape = _shape(image) if image is not None else IMAGES.get(name, IMAGENET)
+    try:
+        with torch.device("meta"):
+            params, out = net.init(shape, torch.Generator())
+    except PellucidError as error:
+        raise PellucidError(f"{name}: {error}") from error
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
+        raise PellucidError(f"{name}: no such network can exist; make it smaller") from error
+    return Net(net, params, SoftmaxCrossEntropy(), shape, out)
+
+
+def _of_model(what: str, kinds: str, more: Iterable[str]) -> Net:
+    known = sorted({*assets.recipe_names(), *assets.pretrained_names(), *more})
     if not Path(what).exists() and not Path(what).suffix and "/" not in what and what not in known:
         hint = nearest(what, known) or f"; known: {', '.join(known)}"
-        raise PellucidError(f"no model or recipe {what!r}{hint}")
+        raise PellucidError(f"no {kinds} {what!r}{hint}")
     model = open_model(what)
     return Net(model.net, model.params, model.loss, model.input_shape, model.output_shape)
+
+
+def _shape(text: str) -> Shape:
+    """Return (channels, height, width) of "3x224x224"."""
+    sizes = text.split("x")
+    if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes) or len(sizes) != 3:
+        raise PellucidError(f"--input {text!r} is no shape; write channels, height and width as in 3x224x224")
+    shape = tuple(map(int, sizes))
+    if math.prod(shape) > LARGEST:
+        raise PellucidError(f"--input {text} has more than {LARGEST:,} values; give a smaller image")
+    return shape
 
 
 def _is_recipe(what: str, settings: list[str]) -> bool:

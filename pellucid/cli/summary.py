@@ -1,29 +1,54 @@
-"""`pellucid summary`: the layers, shapes and sizes of a network."""
+"""`pellucid summary`: the layers, shapes and sizes of a network, and a drawing of it."""
 
 import argparse
+from pathlib import Path
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
+from pellucid.errors import PellucidError
+
+DRAWN = (".png", ".svg")
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser("summary", "Show each layer's output shape, parameters, multiply-adds and memory for one image.")
-    it.add_argument("what", metavar="MODEL|RECIPE", help=f"{MODEL_HELP}, or a recipe")
-    it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe")
+    it.add_argument("what", metavar="MODEL|RECIPE|NETWORK", help=f"{MODEL_HELP}, a recipe, or a network such as vgg16")
+    it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe or the network")
+    it.add_argument("--input", metavar="CxHxW", help="the image that a NETWORK gets (default: what it was made for)")
+    it.add_argument("--draw", metavar="FILE", help="draw the network into a .png or .svg file")
     return it.data_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the table."""
-    from pellucid.cli.nets import open_net
-    from pellucid.cli.out import emit
+    """Print the table, and write the drawing."""
+    from pellucid.cli.nets import open_outline
+    from pellucid.cli.out import emit, say
     from pellucid.train.summary import summary
 
-    it = open_net(args.what, args.settings, args.data)
+    drawing = None if args.draw is None else _drawing(args.draw)
+    it = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(it.net, it.params, it.input_shape)
+    if drawing is not None:
+        from pellucid.train.figures.network import draw_network
+        from pellucid.train.figures.style import save
+
+        save(draw_network(it.net, it.input_shape), drawing)
     if args.json:
-        emit({"what": args.what, "input_shape": it.input_shape, **table.to_json()})
-    else:
-        print(table)
+        drawn = {} if drawing is None else {"drawing": str(drawing)}
+        emit({"what": args.what, "input_shape": it.input_shape, **table.to_json(), **drawn})
+        return 0
+    print(table)
+    if drawing is not None:
+        say(f"wrote {drawing}")
     return 0
+
+
+def _drawing(name: str) -> Path:
+    """Return the file to draw into."""
+    path = Path(name)
+    if path.suffix not in DRAWN or path.is_dir():
+        raise PellucidError(f"--draw {name} does not end in {' or '.join(DRAWN)}; give the file to write")
+    if not path.parent.is_dir():
+        raise PellucidError(f"--draw {name} is in a folder that does not exist; make it first")
+    return path

@@ -25,6 +25,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.nets import open_net
     from pellucid.cli.out import emit
     from pellucid.errors import PellucidError
+    from pellucid.losses import AuxiliaryCrossEntropy
     from pellucid.verify import verify
 
     if not 1 <= args.batch <= LARGEST_BATCH:
@@ -35,6 +36,9 @@ def handle(args: argparse.Namespace) -> int:
     draw = torch.Generator().manual_seed(0)
     x = torch.rand(args.batch, *it.input_shape, generator=draw)
     outputs = it.output_shape
+    if isinstance(it.loss, AuxiliaryCrossEntropy):
+        it.loss.check(outputs, torch.zeros(1, dtype=torch.int64))
+        outputs = outputs[0]  # all of them are for the same classes
     if not outputs or not isinstance(outputs[0], int):
         raise PellucidError(f"{args.what} has several outputs, {outputs}, and no loss for them all; see Model.verify")
     target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=draw)

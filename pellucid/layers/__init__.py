@@ -27,6 +27,7 @@ from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.maxunpool2d import MaxUnpool2d
 from pellucid.layers.multiply import Multiply
 from pellucid.layers.pad2d import Pad2d
+from pellucid.layers.padchannels import PadChannels
 from pellucid.layers.relu import ReLU
 from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.reshape import Reshape
@@ -47,6 +48,7 @@ LAYERS: tuple[type[Layer], ...] = (
     Flatten,
     Reshape,
     Pad2d,
+    PadChannels,
     Upsample,
     Sigmoid,
     Tanh,
@@ -101,6 +103,7 @@ __all__ = [
     "Mode",
     "Multiply",
     "Pad2d",
+    "PadChannels",
     "Params",
     "ReLU",
     "ReLU6",

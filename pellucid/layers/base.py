@@ -49,6 +49,10 @@ class Layer(ABC):
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         """Return the loss's gradient with respect to the input and to the parameters, given that by the output."""
 
+    def pull(self, params: Params, cache: Cache, dy: Any) -> Any:
+        """Return the dx of `backward` alone; layers whose parameters' gradients cost as much leave those out."""
+        return self.backward(params, cache, dy)[0]
+
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:
     """Return `value` as (height, width)."""

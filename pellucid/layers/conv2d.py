@@ -12,6 +12,8 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, pair
 from pellucid.layers.checks import image_shape, not_negative, positive, whole, window_output
 from pellucid.layers.initializers import check_initializer, draw
 
+FEW = 4  # channels: to so few, PyTorch's kernel for dx takes two to six times as long as to sum windows (on the CPU)
+
 
 class Conv2dCache(NamedTuple):
     """What Conv2d keeps: its input, (N, C, H, W)."""
@@ -98,6 +100,26 @@ class Conv2d(Layer):
         dx is the transposed convolution of dy; dw slides dy over x, so stride and dilation change places.
         Both are the kernels that `torch.ops.aten.convolution_backward` holds.
         """
+        dx, dweight, dbias = self._kernels(params, cache, dy, (True, True, self.bias))
+        return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
+
+    def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
+        """Compute dx alone, for half of what `backward` costs.
+
+        On the way back to the few channels of an image: each window's share wᵀ dy, then added up where windows overlap.
+        """
+        left, right, top, bottom = self.edges()
+        few = self.groups == 1 and cache.x.shape[1] <= FEW and dy.numel() > 0
+        if few and dy.device.type == "cpu" and (left, top) == (right, bottom):
+            windows = params["weight"].flatten(1).t() @ dy.flatten(2)  # (N, C kH kW, H' W')
+            size, padding = cache.x.shape[2:], (top, left)
+            return F.fold(windows, size, pair(self.kernel), pair(self.dilation), padding, pair(self.stride))
+        return self._kernels(params, cache, dy, (True, False, False))[0]
+
+    def _kernels(
+        self, params: Params, cache: Conv2dCache, dy: Tensor, wanted: tuple[bool, bool, bool]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return those of dx, dw and db that are wanted."""
         left, right, top, bottom = self.edges()
         height, width = cache.x.shape[2:]
         extra = (0, right - left, 0, bottom - top)
@@ -113,8 +135,8 @@ class Conv2d(Layer):
             False,  # not transposed
             (0, 0),  # output padding
             self.groups,
-            (True, True, self.bias),
+            wanted,
         )
         if any(extra):
             dx = dx[:, :, :height, :width]  # the padding's own gradient goes nowhere
-        return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
+        return dx, dweight, dbias

@@ -55,7 +55,11 @@ class Dense(Layer):
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy W, dW = dyᵀ x, db = the sum of dy over all rows."""
-        return dy @ params["weight"], self.parameter_gradients(cache, dy)
+        return self.pull(params, cache, dy), self.parameter_gradients(cache, dy)
+
+    def pull(self, params: Params, cache: DenseCache, dy: Tensor) -> Tensor:
+        """Compute dx = dy W."""
+        return dy @ params["weight"]
 
     def parameter_gradients(self, cache: DenseCache, dy: Tensor) -> Params:
         """Return dW = dyᵀ x and db = the sum of dy over all rows."""

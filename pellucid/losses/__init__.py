@@ -1,5 +1,6 @@
 """Losses: one per file, each with its value and its gradient."""
 
+from pellucid.losses.auxiliary import AuxiliaryCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.losses.binary_cross_entropy import BinaryCrossEntropy
 from pellucid.losses.hinge import Hinge
@@ -15,6 +16,7 @@ LOSSES: dict[str, type[Loss]] = {
     "huber": Huber,
     "binary_cross_entropy": BinaryCrossEntropy,
     "softmax_cross_entropy": SoftmaxCrossEntropy,
+    "auxiliary_cross_entropy": AuxiliaryCrossEntropy,
     "nll": NegativeLogLikelihood,
     "hinge": Hinge,
 }
@@ -22,6 +24,7 @@ LOSSES: dict[str, type[Loss]] = {
 __all__ = [
     "L1",
     "LOSSES",
+    "AuxiliaryCrossEntropy",
     "BinaryCrossEntropy",
     "Hinge",
     "Huber",

@@ -3,13 +3,12 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Shape
 
 Reduction = Literal["mean", "batch", "sum"]
 HALF = (torch.bfloat16, torch.float16)
@@ -19,13 +18,16 @@ HALF = (torch.bfloat16, torch.float16)
 class Loss(ABC):
     """What a network is trained to make small: a frozen value that holds hyperparameters only."""
 
-    def __call__(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the loss as a 0-d tensor, and its gradient with respect to `y` in y's shape and dtype.
 
-        y is (N, ...). Half-precision outputs are compared in float32, and so is the value. Nothing is written into
-        `y` or `target`. Raises PellucidError where the target's shape or a class index does not fit, and for a batch
+        y is (N, ...), or the tuple of a network's several outputs where the loss takes them; dy is a tuple then too.
+        Half-precision outputs are compared in float32, and so is the value. Nothing is written into `y` or `target`.
+        Raises PellucidError where the target's shape or a class index does not fit, and for a batch
         without examples: its mean would be 0/0, and a 0 would hide that there is nothing to learn from.
         """
+        if isinstance(y, tuple):
+            return self.compute(y, target)
         if not y.numel():
             raise PellucidError(f"{type(self).__name__}: a batch without examples has no loss; leave it out")
         if y.dtype in HALF:
@@ -34,19 +36,24 @@ class Loss(ABC):
         return self.compute(y, target)
 
     @abstractmethod
-    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return (value, dy) for outputs in float32 or float64."""
 
     @abstractmethod
-    def check(self, outputs: Shape, targets: Tensor) -> None:
+    def check(self, outputs: Any, targets: Tensor) -> None:
         """Raise PellucidError unless all `targets` (n, ...) of a data set suit a network that puts out `outputs`.
 
-        `outputs` is without the batch axis. Called once for each data set, because it reads every target.
+        `outputs` is the shape without the batch axis, a tuple of shapes for several outputs. Called once for each
+        data set, because it reads every target.
         """
 
     @abstractmethod
-    def predict(self, y: Tensor) -> Tensor:
+    def predict(self, y: Any) -> Tensor:
         """Return what the network's output means to people: numbers, probabilities or scores."""
+
+    def judged(self, y: Any) -> Any:
+        """Return what evaluation judges of a network's output: all of it, unless some is for training only."""
+        return y
 
 
 def check_reduction(loss: Loss, reduction: str) -> None:

@@ -1,7 +1,7 @@
 """The residual networks for CIFAR-10."""
 
-from pellucid.combine import Parallel, Sequential
-from pellucid.layers import AvgPool2d, Concat, Identity, LogSoftmax, ReLU
+from pellucid.combine import Sequential
+from pellucid.layers import AvgPool2d, Identity, PadChannels
 from pellucid.layers.base import Layer
 from pellucid.models.parts import average_head, conv_norm_relu, network
 from pellucid.models.resnet import basic_body, residual
@@ -40,14 +40,13 @@ def _resnet(depth: int, classes: int, width: int) -> Sequential:
         blocks: dict[str, Layer] = {}
         for number in range(1, depth + 1):
             halves = number == 1 and index > 1
-            body = basic_body(width * 2 ** (index - 1), 2 if halves else 1)
-            blocks[f"block{number}"] = residual(_halved() if halves else Identity(), body)
+            filters = width * 2 ** (index - 1)
+            shortcut = _halved(filters // 2) if halves else Identity()
+            blocks[f"block{number}"] = residual(shortcut, basic_body(filters, 2 if halves else 1))
         features[f"stage{index}"] = Sequential(**blocks)
     return network(features, average_head(classes))
 
 
-def _halved() -> Sequential:
+def _halved(channels: int) -> Sequential:
     """Return every second pixel, and as many channels of zeros behind the channels."""
-    # A logarithm of a probability is at most 0, so that ReLU leaves zeros, and nothing goes back through them.
-    zeros = Sequential(log=LogSoftmax(), relu=ReLU())
-    return Sequential(every_second=AvgPool2d(1, 2), doubled=Parallel({"same": Identity(), "zeros": zeros}, Concat()))
+    return Sequential(every_second=AvgPool2d(1, 2), zeros=PadChannels(0, channels))

@@ -2,6 +2,8 @@
 
 from pellucid.combine import Sequential
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.models.parts import network
 
 
 def lenet(classes: int = 10) -> Sequential:
@@ -14,17 +16,20 @@ def lenet(classes: int = 10) -> Sequential:
     stands for the trained subsampling, conv2 sees all six maps (table I left some out), and Dense for the
     radial units.
     """
-    return Sequential(
-        conv1=Conv2d(6, 5, padding=2),
-        relu1=ReLU(),
-        pool1=MaxPool2d(2),
-        conv2=Conv2d(16, 5),
-        relu2=ReLU(),
-        pool2=MaxPool2d(2),
-        flatten=Flatten(),
-        dense1=Dense(120),
-        relu3=ReLU(),
-        dense2=Dense(84),
-        relu4=ReLU(),
-        dense3=Dense(classes),
-    )
+    features: dict[str, Layer] = {
+        "conv1": Conv2d(6, 5, padding=2),
+        "relu1": ReLU(),
+        "pool1": MaxPool2d(2),
+        "conv2": Conv2d(16, 5),
+        "relu2": ReLU(),
+        "pool2": MaxPool2d(2),
+    }
+    head: dict[str, Layer] = {
+        "flatten": Flatten(),
+        "dense1": Dense(120),
+        "relu1": ReLU(),
+        "dense2": Dense(84),
+        "relu2": ReLU(),
+        "scores": Dense(classes),
+    }
+    return network(features, head)

@@ -9,12 +9,15 @@ from torch import Tensor
 from pellucid.data.augment import FeatureStats
 from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.fuse.inference import AsWritten, inference
+from pellucid.layers.base import Layer, Params
 from pellucid.losses.base import Loss
 from pellucid.metrics import accuracy, top_k
 from pellucid.train.arguments import shown
 from pellucid.train.diagnose import diagnose_output
 from pellucid.train.examples import Examples
+
+MANY = 16  # inputs for which it pays to lay out the network's weights anew
 
 # Metrics by name: (classes (n,), scores (n, C)) -> a number that is better when larger
 METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
@@ -38,11 +41,11 @@ def check_metrics(metrics: str | Sequence[str]) -> tuple[str, ...]:
 def outputs(
     net: Layer, params: Params, x: Tensor, batch_size: int, stats: FeatureStats | None = None
 ) -> Iterator[tuple[Tensor, Any]]:
-    """Yield (inputs, the network's outputs) in evaluation mode, batch by batch."""
-    mode = Mode(keep=False)
+    """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
+    run = inference(net, params) if len(x) >= MANY else AsWritten(net, params)
     for part in x.split(batch_size):
         batch = float_images(part) if stats is None else stats.apply(part)
-        yield batch, net.forward(params, batch, mode)[0]
+        yield batch, run(batch)
 
 
 def evaluate(
@@ -54,12 +57,13 @@ def evaluate(
     batch_size: int,
     stats: FeatureStats | None = None,
 ) -> dict[str, float]:
-    """Return {"loss": the mean over the examples, one entry for each metric}.
+    """Return {"loss": the mean over the examples, one entry for each metric}, of the outputs that the loss judges.
 
     Raises PellucidError that names the layer when an output is not finite.
     """
     total, scores = 0.0, []
-    for (x, y), target in zip(outputs(net, params, data.x, batch_size, stats), data.y.split(batch_size), strict=True):
+    for (x, raw), target in zip(outputs(net, params, data.x, batch_size, stats), data.y.split(batch_size), strict=True):
+        y = loss.judged(raw)
         value = loss(y, target)[0].item()
         if value - value != 0.0:  # NaN or infinity
             fault = diagnose_output(net, params, x) or "the loss is not finite"

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.weights.fault import Fault, quoted, refusing
+from pellucid.weights.hdf5text import text_attribute
+from pellucid.weights.keras3 import is_counted, name_of
 
 if TYPE_CHECKING:
     import h5py
@@ -24,9 +26,10 @@ _KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's lette
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a Keras file by their paths in it, such as "Conv1/Conv1/kernel:0".
 
-    Of a whole model's file they are those under "model_weights". Shapes are Keras' own: kernels are (H, W, in, out).
-    Raises PellucidError without the h5py library, and for all that Keras does not write: links to other files,
-    filters, chunks, references, and bytes that are not in the file.
+    Of a whole model's file they are those under "model_weights". Of Keras 3's `.weights.h5`, which count their layers
+    by kind, the names are those that the other files have, see `name_of`. Shapes are Keras' own: kernels are
+    (H, W, in, out). Raises PellucidError without the h5py library, and for all that Keras does not write: links to
+    other files, filters, chunks, references, and bytes that are not in the file.
     """
     try:
         import h5py
@@ -34,18 +37,25 @@ def read(path: Path) -> dict[str, Tensor]:
         raise PellucidError(f"{path} needs the h5py library; pip install 'pellucid[weights]'") from error
     damage = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
     size = path.stat().st_size
-    with refusing(path, "HDF5 file", damage), h5py.File(path, "r") as file:
+    with refusing(path, "HDF5 file", damage), path.open("rb") as raw, h5py.File(path, "r") as file:
         root = _child(file, "model_weights") if "model_weights" in map(str, file) else file
         if not isinstance(root, h5py.Group):
             raise Fault("has no group of weights", _RESAVE)
-        datasets = dict(_walk(root, size))
+        datasets: dict[str, h5py.Dataset] = {}
+        for place, group, dataset in _walk(root, size, raw):
+            name = place
+            if is_counted(place):
+                name = name_of(place, text_attribute(raw, _address(group), "name"), len(group))
+            if name in datasets:
+                raise Fault(f"holds two tensors called {quoted(name)}", "give the layers of the model different names")
+            datasets[name] = dataset
         if not datasets:
             raise Fault("holds no weights", "give a file of Keras weights")
         return {name: _tensor(dataset) for name, dataset in datasets.items()}
 
 
-def _walk(root: "h5py.Group", size: int) -> Iterator[tuple[str, "h5py.Dataset"]]:
-    """Yield each dataset with its path, once it is known to be plain and inside the file."""
+def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:
+    """Yield each dataset with its path and its group, once it is known to be plain and inside the file."""
     import h5py
 
     seen: set[int] = set()
@@ -59,18 +69,18 @@ def _walk(root: "h5py.Group", size: int) -> Iterator[tuple[str, "h5py.Dataset"]]
             if not prefix and name in _NOT_THE_MODEL:
                 continue
             child = _child(group, name)
-            address = h5py.h5g.get_objinfo(child.id).objno
+            address = _address(child)
             if address in seen or len(seen) == _OBJECTS or path.count("/") == _DEPTH:
                 raise Fault(f"leads back into itself, or too deep, at {quoted(path)}", _RESAVE)
             seen.add(address)
             if isinstance(child, h5py.Group):
                 inner.append((f"{path}/", child))
                 continue
-            _require_plain(path, child, size)
+            _require_plain(path, child, size, raw)
             total += child.nbytes
             if total > size:
                 raise Fault(f"promises more than its {size} bytes")
-            yield path, child
+            yield path, group, child
         waiting += reversed(inner)
 
 
@@ -85,7 +95,7 @@ def _child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
     return child
 
 
-def _require_plain(path: str, dataset: "h5py.Dataset", size: int) -> None:
+def _require_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -> None:
     """Raise Fault unless the dataset is an array of numbers whose bytes stand in this file as they are."""
     import h5py
 
@@ -93,7 +103,7 @@ def _require_plain(path: str, dataset: "h5py.Dataset", size: int) -> None:
     if plan.get_layout() != h5py.h5d.CONTIGUOUS or dataset.external or plan.get_nfilters():
         raise Fault(f"stores {quoted(path)} in chunks, filtered or in another file, which Keras does not do", _RESAVE)
     dtype = dataset.dtype
-    if dtype.itemsize not in _KINDS.get(dtype.kind, ()) and not _is_bfloat16(dataset):
+    if dtype.itemsize not in _KINDS.get(dtype.kind, ()) and not _is_bfloat16(dataset, raw):
         raise Fault(f"holds {quoted(str(dtype))} at {quoted(path)}, which is no number type of weights", _RESAVE)
     if dataset.shape is None or len(dataset.shape) > 32:
         raise Fault(f"holds no array at {quoted(path)}", _RESAVE)
@@ -102,9 +112,17 @@ def _require_plain(path: str, dataset: "h5py.Dataset", size: int) -> None:
         raise Fault(f"promises {dataset.nbytes} bytes at {quoted(path)} that it does not have")
 
 
-def _is_bfloat16(dataset: "h5py.Dataset") -> bool:
+def _is_bfloat16(dataset: "h5py.Dataset", raw: BinaryIO) -> bool:
     """Tell the two opaque bytes that Keras 3 marks as bfloat16, a type that HDF5 does not have."""
-    return dataset.dtype.str == "|V2" and dataset.attrs.get("dtype") == "bfloat16"
+    return dataset.dtype.str == "|V2" and text_attribute(raw, _address(dataset), "dtype") == "bfloat16"
+
+
+def _address(it: "h5py.Group | h5py.Dataset") -> int:
+    """Return where the header of an object stands in the file."""
+    import h5py
+
+    low, high = h5py.h5g.get_objinfo(it.id).objno
+    return low | high << 32
 
 
 def _tensor(dataset: "h5py.Dataset") -> Tensor:

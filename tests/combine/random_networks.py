@@ -63,6 +63,7 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
         st.tuples(*[st.integers(-1, 2)] * 4),
         st.sampled_from(["zero", "constant", "reflect", "replicate", "circular"]),
     ),
+    layers.PadChannels: st.builds(layers.PadChannels, st.integers(0, 2), st.integers(0, 2)),
     layers.Upsample: st.one_of(
         st.builds(
             layers.Upsample, st.sampled_from([0.5, 1, 1.5, 2]), kind=st.sampled_from(["nearest", "nearest-exact"])

@@ -24,6 +24,7 @@ from pellucid.layers import (
     LocalResponseNorm,
     MaxPool2d,
     Pad2d,
+    PadChannels,
     ReLU,
     Upsample,
 )
@@ -75,6 +76,7 @@ def test_every_layer_and_combinator_comes_back(name: str, tmp_path) -> None:
         (AdaptiveAvgPool2d((2, 3)), (2, 5, 7)),
         (Pad2d((-1, 2, 1, -2), kind="circular"), (2, 3, 4)),
         (Pad2d((1, 0, 2, 3), kind="constant", value=-1.5), (2, 3, 4)),
+        (PadChannels(1, 2), (2, 3, 4)),
         (Upsample((0.3, 0.7), kind="bicubic", antialias=True), (2, 9, 8)),
         (BatchNorm(momentum=0.3, epsilon=1e-3), (3, 4, 5)),
         (GroupNorm(2, epsilon=1.001e-5), (4, 3, 5)),
@@ -186,6 +188,11 @@ def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
         ([("Conv", ["x", "x"], {})], {}, "no constant as its input 2"),
         ([("LRN", ["x"], {"size": 4})], {}, "size=4, which is even"),
         ([("Dropout", ["x", "", "w"], {})], {"w": np.bool_(True)}, "told to train"),
+        ([("Pad", ["x", "w"], {})], {"w": [1, 0, 0, 0, 0, 0, 0, 0]}, "else than channels, height and width"),
+        ([("Pad", ["x", "w"], {})], {"w": [0, 1, 0, 0, 0, 1, 0, 2]}, "or height and width too"),
+        ([("Pad", ["x", "w"], {})], {"w": [0, -1, 0, 0, 0, 1, 0, 0]}, "otherwise than with zeros"),
+        ([("Pad", ["x", "w", "v"], {})], {"w": [0, 1, 0, 0, 0, 0, 0, 0], "v": np.float32(2)}, "than with zeros"),
+        ([("Pad", ["x", "w"], {"mode": "edge"})], {"w": [0, 0, 0, 0, 0, 1, 0, 0]}, "otherwise than with zeros"),
     ],
 )  # fmt: skip
 def test_what_no_layer_does_is_told_with_the_node(nodes, constants, why, tmp_path) -> None:

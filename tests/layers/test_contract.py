@@ -39,6 +39,7 @@ KEEP_THEIR_INPUT = (
     layers.Flatten,
     layers.Reshape,
     layers.Pad2d,
+    layers.PadChannels,
     layers.Upsample,
     layers.BatchNorm,
     layers.Add,

@@ -22,6 +22,7 @@ from pellucid.layers import Layer, Mode
         layers.Pad2d(1, kind="replicate"),
         layers.Pad2d((1, -1, 2, 0), kind="circular"),
         layers.Pad2d((1, -1, 2, 0), kind="constant", value=1.0),
+        layers.PadChannels(1, 2),
         layers.Upsample(2),
         layers.Upsample(1.5, kind="nearest-exact"),
         layers.Upsample(2, kind="bilinear"),

@@ -198,6 +198,7 @@ def test_the_table_names_every_loss() -> None:
         "huber": "Huber",
         "binary_cross_entropy": "BinaryCrossEntropy",
         "softmax_cross_entropy": "SoftmaxCrossEntropy",
+        "auxiliary_cross_entropy": "AuxiliaryCrossEntropy",
         "nll": "NegativeLogLikelihood",
         "hinge": "Hinge",
     }

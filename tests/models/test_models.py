@@ -44,8 +44,8 @@ def test_lenet_5_has_61706_parameters():
 def test_lenet_leaves_the_maps_of_the_paper():
     found = shapes(lenet(), (1, 28, 28))
     expected = {"conv1": (6, 28, 28), "pool1": (6, 14, 14), "conv2": (16, 10, 10), "pool2": (16, 5, 5)}
-    assert {path: found[path] for path in expected} == expected
-    assert [found[f"dense{k}"] for k in (1, 2, 3)] == [(120,), (84,), (10,)]
+    assert {name: found[f"features.{name}"] for name in expected} == expected
+    assert [found[f"head.{name}"] for name in ("dense1", "dense2", "scores")] == [(120,), (84,), (10,)]
 
 
 def test_the_conv_net_has_288170_parameters():

@@ -8,7 +8,18 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Mode
-from pellucid.models import features, googlenet, head, lenet, match, mobilenet_v2, replace_head, resnet20, squeezenet1_1
+from pellucid.models import (
+    convnet,
+    features,
+    googlenet,
+    head,
+    lenet,
+    match,
+    mobilenet_v2,
+    replace_head,
+    resnet20,
+    squeezenet1_1,
+)
 from pellucid.tree import flatten
 from tests.models.zoo import meta, thin
 
@@ -64,6 +75,14 @@ def test_new_scores_have_the_type_of_the_old_ones() -> None:
     assert {leaf.dtype for leaf in changed["head"]["scores"].values()} == {torch.float64}
 
 
+def test_lenet_learns_other_classes_as_the_others_do() -> None:
+    params, _ = lenet().init((1, 28, 28), rng())
+    new, changed = replace_head(lenet(), params, 26, rng(1))
+    assert new == lenet(26)
+    assert changed["features"] is params["features"]
+    assert changed["head"]["scores"]["weight"].shape == (26, 84)
+
+
 def test_auxiliaries_learn_the_new_classes_too() -> None:
     net = googlenet(auxiliary=True)
     new, changed = replace_head(net, meta(net, (3, 224, 224))[0], 6, rng())
@@ -72,9 +91,8 @@ def test_auxiliaries_learn_the_new_classes_too() -> None:
 
 
 def test_networks_without_the_two_parts_are_told_so() -> None:
-    params, _ = lenet().init((1, 28, 28), rng())
-    with pytest.raises(PellucidError, match=r"not made of 'features' and 'head', but of conv1, relu1, pool1, conv2, "):
-        replace_head(lenet(), params, 3, rng())
+    with pytest.raises(PellucidError, match=r"not made of 'features' and 'head', but of block1, block2, block3, fla"):
+        replace_head(convnet(), {}, 3, rng())
     with pytest.raises(PellucidError, match="but is a single layer; give a network of the zoo"):
         features(Dense(3))
     mine = Sequential(features=Sequential(conv=Conv2d(2, 3)), head=Sequential(dense=Dense(3)))

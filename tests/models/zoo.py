@@ -9,7 +9,7 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator
-from pellucid.layers import Conv2d, Dense, Layer
+from pellucid.layers import Conv2d, Dense, Layer, PadChannels
 from pellucid.models import MODELS
 
 
@@ -96,6 +96,8 @@ def thin(layer: Layer, by: int, repeats: bool = True) -> Layer:
             return dataclasses.replace(layer, filters=filters, groups=groups)
         case Dense():
             return dataclasses.replace(layer, units=_fewer(layer.units, by))
+        case PadChannels():
+            return PadChannels(layer.before // by, layer.after // by)
         case _:
             return layer
 

@@ -8,7 +8,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import Add, Concat, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
-from pellucid.models import googlenet, lenet, resnet18, vgg16
+from pellucid.models import googlenet, lenet, mobilenet_v2, resnet18, resnet20, vgg16
 from pellucid.train.figures.network import draw_network
 from pellucid.train.figures.style import png
 
@@ -84,10 +84,26 @@ def test_equal_blocks_on_maps_of_other_sizes_are_drawn_each() -> None:
     assert said.count("conv1  3 x 3, 512") == 2
 
 
+def test_shortcuts_of_zeros_and_depthwise_convolutions_say_so() -> None:
+    assert texts(draw_network(resnet20(), (3, 32, 32))).count("16 channels of zeros") == 1
+    said = texts(draw_network(mobilenet_v2(), (3, 224, 224)))
+    assert "depthwise  3 x 3 / 2, 96 groups" in said
+    assert said[0] == "input  3 x 224 x 224"
+
+
+def test_columns_of_a_small_network_are_about_as_long_as_one_another() -> None:
+    figure = draw_network(lenet(), (1, 28, 28))
+    middle = figure.get_size_inches()[0] * 72 / 2
+    ends = {left > middle: bottom for left, _, _, bottom in sorted(boxes(figure), key=lambda one: one[3])}
+    bottoms = [ends[False], ends[True]]  # of the features, and of the head beside them
+    assert abs(bottoms[0] - bottoms[1]) < 0.2 * max(bottoms)
+
+
 def test_layers_without_weights_join_the_box_before_them() -> None:
     net = Sequential(conv=Conv2d(4, 3), relu=ReLU(), pool=MaxPool2d(2), flatten=Flatten(), dense=Dense(2))
     figure = draw_network(net, (1, 8, 8))
-    assert len(boxes(figure)) == 3
+    assert len(boxes(figure)) == 1 + 3
     assert texts(figure) == [
-        "conv  3 x 3, 4", "ReLU", "4 x 6 x 6", "pool  max 2 x 2 / 2", "Flatten", "36", "dense  2", "2",
+        "input  1 x 8 x 8", "conv  3 x 3, 4", "ReLU", "4 x 6 x 6", "pool  max 2 x 2 / 2", "Flatten", "36",
+        "dense  2", "2",
     ]  # fmt: skip

@@ -11,8 +11,9 @@ import torch
 
 from pellucid.data import data_root
 from pellucid.errors import PellucidError
-from pellucid.weights import open_weights
+from pellucid.weights import open_weights, require_match
 from tests.weights.conftest import Refused
+from tests.weights.damage import damaged
 
 KERNEL = np.arange(54, dtype=np.float32).reshape(3, 3, 3, 2)  # (H, W, in, out)
 
@@ -48,16 +49,77 @@ def test_the_layout_of_keras_3_with_bfloat16(tmp_path):
     values = torch.tensor([1.0, -2.5, 3e30], dtype=torch.bfloat16)
     with h5py.File(tmp_path / "a.weights.h5", "w") as file:
         variables = file.create_group("layers/conv2d/vars")
-        variables.attrs["name"] = "conv2d"
+        variables.attrs["name"] = "entry"
         variables.create_dataset("0", data=KERNEL)
         noted = variables.create_dataset("1", data=values.view(torch.int16).numpy().view("V2"))
         noted.attrs["dtype"] = "bfloat16"
         file.create_dataset("seed/vars/0", data=np.array([1, 2**32 - 1], np.uint32))
         file.create_dataset("optimizer/vars/0", data=KERNEL)
     found = open_weights(tmp_path / "a.weights.h5")
-    assert list(found) == ["layers/conv2d/vars/0", "layers/conv2d/vars/1", "seed/vars/0"]
-    assert torch.equal(found["layers/conv2d/vars/1"], values)
+    assert list(found) == ["entry/entry/kernel", "entry/entry/bias", "seed/vars/0"]
+    assert torch.equal(found["entry/entry/bias"], values)
     assert found["seed/vars/0"].tolist() == [1, 2**32 - 1]
+
+
+NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+@pytest.mark.parametrize(
+    ("place", "count", "names"),
+    [
+        ("layers/dense_1", 2, ["it/it/kernel", "it/it/bias"]),
+        ("layers/depthwise_conv2d", 1, ["it/it/kernel"]),
+        ("layers/batch_normalization_12", 4, [f"it/it/{leaf}" for leaf in NORM]),
+        ("layers/batch_normalization", 3, [f"it/it/{leaf}" for leaf in NORM[1:]]),
+        ("layers/functional/layers/conv2d_3", 2, ["it/it/kernel", "it/it/bias"]),
+        ("conv2d", 3, ["it/it/kernel", "it/it/bias", "conv2d/vars/2"]),
+        ("layers/lstm", 2, ["layers/lstm/vars/0", "layers/lstm/vars/1"]),
+    ],
+)
+def test_keras_3_counts_the_variables_of_layers_that_it_names_aside(place, count, names, tmp_path):
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        variables = file.create_group(f"{place}/vars")
+        variables.attrs["name"] = "it"
+        for number in range(count):
+            variables.create_dataset(str(number), data=np.full(2, number, np.float32))
+    found = open_weights(tmp_path / "a.weights.h5")
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        name: [number, number] for number, name in enumerate(names)
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [None, 7, ["a", "b"], np.bytes_(b"a" * 1000), "a" * 1000, "a\nb", "", h5py.Empty("f4")],
+    ids=lambda name: repr(name)[:20],
+)
+def test_layers_without_a_word_for_a_name_keep_their_paths(name, tmp_path):
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        file.create_dataset("layers/conv2d/vars/0", data=KERNEL)
+        if name is not None:
+            file["layers/conv2d/vars"].attrs["name"] = name
+    assert list(open_weights(tmp_path / "a.weights.h5")) == ["layers/conv2d/vars/0"]
+
+
+def test_damaged_files_of_keras_3_are_refused(tmp_path):
+    """HDF5 has no checksum here: damage inside a number can only show as a number."""
+    path, refusals = tmp_path / "a.weights.h5", []
+    layers = {"conv2d": ("entry", [(3, 3, 3, 4), (4,)]), "batch_normalization": ("norm", [(4,)] * 4)}
+    with h5py.File(path, "w") as file:
+        for kind, (name, shapes) in layers.items():
+            variables = file.create_group(f"layers/{kind}/vars")
+            variables.attrs["name"] = name
+            for number, shape in enumerate(shapes):
+                variables.create_dataset(str(number), data=np.ones(shape, np.float32))
+    expected, whole = open_weights(path), path.read_bytes()
+    for data in damaged(whole, 200, seed=3):
+        path.write_bytes(data)
+        try:
+            require_match(path, expected, open_weights(path))
+        except PellucidError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all(text.startswith(str(path)) and "\n" not in text for text in refusals)
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", "<f2", "<i8", "|u1"])
@@ -158,6 +220,12 @@ def _weights_that_are_no_group(file: h5py.File) -> None:
     file["model_weights"] = KERNEL
 
 
+def _two_of_one_name(file: h5py.File) -> None:
+    for place in ("conv2d", "conv2d_1"):
+        file.create_dataset(f"layers/{place}/vars/0", data=KERNEL)
+        file[f"layers/{place}/vars"].attrs["name"] = "same"
+
+
 HOSTILE: list[tuple[Callable[[h5py.File], None], str]] = [
     (_external_link, "has a link at out, maybe to another file"),
     (_external_root, "has a link at model_weights, maybe to another file"),
@@ -179,6 +247,7 @@ HOSTILE: list[tuple[Callable[[h5py.File], None], str]] = [
     (_deep, "too deep"),
     (_no_weights, "holds no weights"),
     (_weights_that_are_no_group, "has no group of weights"),
+    (_two_of_one_name, "holds two tensors called same/same/kernel; give the layers"),
 ]
 
 

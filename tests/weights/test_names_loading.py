@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.models import MODELS, lenet, resnet18, squeezenet1_1
+from pellucid.models import MODELS, convnet, lenet, resnet18, squeezenet1_1
 from pellucid.tree import flatten
 from pellucid.weights import MismatchError
 from pellucid.weights.names import KNOWN, load_weights
@@ -99,10 +99,10 @@ def test_the_options_that_the_weights_need_are_told(tmp_path):
 
 def test_a_network_of_no_family_is_told(squeezenet):
     with pytest.raises(PellucidError, match="not made of 'features' and 'head'"):
-        load_weights(lenet(), {}, squeezenet[0])
-    net = MODELS["resnet20"]()
-    with pytest.raises(PellucidError, match="no published weights are known for this network"):
-        load_weights(net, init(net), squeezenet[0])
+        load_weights(convnet(), {}, squeezenet[0])
+    for net in (lenet(), MODELS["resnet20"]()):
+        with pytest.raises(PellucidError, match="no published weights are known for this network"):
+            load_weights(net, {}, squeezenet[0])
 
 
 def test_an_unknown_part_is_told(squeezenet):

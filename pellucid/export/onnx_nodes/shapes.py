@@ -1,7 +1,7 @@
 """Flattening, reshaping and padding in ONNX."""
 
 from pellucid.export.onnx_nodes.node import Nodes
-from pellucid.layers import Flatten, Pad2d, Reshape
+from pellucid.layers import Flatten, Pad2d, PadChannels, Reshape
 
 MODES = {"zero": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
@@ -32,6 +32,11 @@ def pad2d(layer: Pad2d, n: Nodes) -> None:
     else:
         size = n.shape[1] + put[2] + put[3], n.shape[2] + put[0] + put[1]
         n.last("Slice", n.inner("Pad", n.x, *_pads(layer, n, put), mode=MODES[layer.kind]), *_kept(n, size, cut))
+
+
+def pad_channels(layer: PadChannels, n: Nodes) -> None:
+    """Write Pad."""
+    n.last("Pad", n.x, n.whole("pads", 0, layer.before, 0, 0, 0, layer.after, 0, 0), mode="constant")
 
 
 def _pads(layer: Pad2d, n: Nodes, edges: tuple[int, ...]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.Flatten: shapes.flatten,
     layers.Reshape: shapes.reshape,
     layers.Pad2d: shapes.pad2d,
+    layers.PadChannels: shapes.pad_channels,
     layers.Upsample: resizing.upsample,
     layers.Sigmoid: activations.sigmoid,
     layers.Tanh: activations.tanh,

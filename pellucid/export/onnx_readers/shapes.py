@@ -4,7 +4,7 @@ from math import prod
 
 from pellucid.export.onnx_nodes import resizing, shapes
 from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable, edges
-from pellucid.layers import Concat, Flatten, Pad2d, Reshape, Upsample
+from pellucid.layers import Concat, Flatten, Pad2d, PadChannels, Reshape, Upsample
 
 KINDS = {mode: kind for kind, mode in shapes.MODES.items()}  # "constant" is the later of its two kinds
 RESIZED = {mode: kind for kind, mode in resizing.MODES.items()}
@@ -29,12 +29,17 @@ def reshape(it: Reading) -> Found:
 
 
 def pad(it: Reading) -> Found:
-    """Read Pad of images as Pad2d."""
+    """Read Pad of images as Pad2d, or, where it puts channels of zeros, as PadChannels."""
     mode = it.take("mode", "constant")
     pads = it.whole(1)
-    if it.given(3) or len(pads) != 8 or any(pads[i] for i in (0, 1, 4, 5)) or mode not in KINDS:
-        raise Unreadable("pads something else than height and width, or in a mode that is unknown")
+    if it.given(3) or len(pads) != 8 or pads[0] or pads[4] or mode not in KINDS:
+        raise Unreadable("pads something else than channels, height and width, or in a mode that is unknown")
     value = it.number(2, 0.0) if mode == "constant" else 0.0
+    before, after = pads[1], pads[5]
+    if before or after:
+        if (mode, value) != ("constant", 0.0) or min(before, after) < 0 or any(pads[i] for i in (2, 3, 6, 7)):
+            raise Unreadable("pads the channels otherwise than with zeros, or height and width too")
+        return it.found(PadChannels(before, after))
     kind = KINDS[mode] if value or mode != "constant" else "zero"
     return it.found(Pad2d(edges([pads[2], pads[3], pads[6], pads[7]]), kind, value))
 

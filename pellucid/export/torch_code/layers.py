@@ -168,6 +168,7 @@ CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
     layers.Flatten: flatten,
     layers.Reshape: lambda layer, step: call("Reshape", *step.output.shape),
     layers.Pad2d: pad2d,
+    layers.PadChannels: lambda layer, step: call("nn.ZeroPad3d", (0, 0, 0, 0, layer.before, layer.after)),
     layers.Upsample: upsample,
     layers.Sigmoid: plain("nn.Sigmoid"),
     layers.Tanh: plain("nn.Tanh"),

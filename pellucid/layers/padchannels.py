@@ -1,0 +1,51 @@
+"""Channels of zeros around an image's channels."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import image_shape
+
+
+class PadChannelsCache(NamedTuple):
+    """What PadChannels keeps: its input, (N, C, H, W)."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class PadChannels(Layer):
+    """Put channels of zeros before and after those of an image: a shortcut to more channels that learns nothing.
+
+    x is (N, C, H, W), y is (N, before + C + after, H, W).
+    Source: He, Zhang, Ren and Sun 2016, section 3.3, option A.
+    """
+
+    before: int
+    after: int
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a hyperparameter that means nothing."""
+        if not all(type(count) is int and count >= 0 for count in (self.before, self.after)):
+            raise PellucidError(
+                f"PadChannels: before and after must be whole numbers of at least 0, not {self.before!r} and "
+                f"{self.after!r}"
+            )
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the shape with the further channels."""
+        channels, height, width = image_shape(self, shape)
+        return {}, (self.before + channels + self.after, height, width)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PadChannelsCache]:
+        """Put the zeros."""
+        return F.pad(x, (0, 0, 0, 0, self.before, self.after)), PadChannelsCache(x)
+
+    def backward(self, params: Params, cache: PadChannelsCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the part of dy that belongs to x's own channels."""
+        return F.pad(dy, (0, 0, 0, 0, -self.before, -self.after)), {}

@@ -1,0 +1,131 @@
+"""The loss of networks with auxiliary classifiers, against PyTorch's autograd, and a training by it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten, Mode, ReLU
+from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
+from pellucid.models import googlenet
+from pellucid.models.parts import network_with_auxiliaries
+from pellucid.tree import flatten
+from tests.train.small import digits
+
+SEVERAL: Any = ((5,), (5,))
+WEIGHTS = (0.5, 1.0, 2.0, 0.25, 3.0)
+
+
+def logits(seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return 3 * torch.randn(7, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def classes() -> Tensor:
+    return torch.randint(0, 5, (7,), generator=torch.Generator().manual_seed(9))
+
+
+@pytest.mark.parametrize("auxiliaries", [1, 2])
+@pytest.mark.parametrize(
+    ("loss", "weight", "options"),
+    [
+        (AuxiliaryCrossEntropy(), 0.3, {}),
+        (AuxiliaryCrossEntropy(0.4, label_smoothing=0.1), 0.4, {"label_smoothing": 0.1}),
+        (AuxiliaryCrossEntropy(2, class_weights=WEIGHTS), 2, {"weight": torch.tensor(WEIGHTS, dtype=torch.float64)}),
+    ],
+)
+def test_value_and_gradients_are_those_of_pytorch(loss, weight, options, auxiliaries) -> None:
+    y = tuple(logits(seed) for seed in range(1 + auxiliaries))
+    value, dy = loss(y, classes())
+    seen = [part.clone().requires_grad_() for part in y]
+    main, *others = (F.cross_entropy(part, classes(), **options) for part in seen)
+    expected = main + weight * torch.stack(others).sum()
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=0)
+    for ours, theirs in zip(dy, torch.autograd.grad(expected, seen), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-15)
+
+
+def test_soft_targets_are_compared_at_every_output() -> None:
+    y, target = (logits(0), logits(1)), logits(2).softmax(1)
+    expected = F.cross_entropy(y[0], target) + 0.3 * F.cross_entropy(y[1], target)
+    torch.testing.assert_close(AuxiliaryCrossEntropy()(y, target)[0], expected, rtol=1e-12, atol=0)
+
+
+def test_bfloat16_outputs_are_compared_in_float32() -> None:
+    y = tuple(logits(seed, torch.bfloat16) for seed in (0, 1))
+    value, dy = AuxiliaryCrossEntropy()(y, classes())
+    expected = F.cross_entropy(y[0].double(), classes()) + 0.3 * F.cross_entropy(y[1].double(), classes())
+    assert value.dtype is torch.float32
+    assert {part.dtype for part in dy} == {torch.bfloat16}
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
+
+
+def test_evaluation_and_prediction_go_by_the_main_output() -> None:
+    loss, y = AuxiliaryCrossEntropy(), (logits(0), logits(1))
+    assert loss.judged(y) is y[0]
+    torch.testing.assert_close(loss(loss.judged(y), classes())[0], F.cross_entropy(y[0], classes()), rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss.predict(y), F.softmax(y[0], 1), rtol=1e-12, atol=0)
+    torch.testing.assert_close(loss.predict(y[0]), F.softmax(y[0], 1), rtol=1e-12, atol=0)
+    assert SoftmaxCrossEntropy().judged(y[0]) is y[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: AuxiliaryCrossEntropy(0.0), "weight must be a number above 0, not 0.0"),
+        (lambda: AuxiliaryCrossEntropy(label_smoothing=2.0), "label_smoothing must be from 0 to 1"),
+        (lambda: AuxiliaryCrossEntropy().check((5,), classes()), r"has one output \(5,\), no auxiliary ones"),
+        (lambda: AuxiliaryCrossEntropy().check(((5,), (4,)), classes()), "outputs for 0 to 3"),
+        (lambda: SoftmaxCrossEntropy().check(SEVERAL, classes()), "do not fit"),
+        (lambda: AuxiliaryCrossEntropy()((logits(0)[:0], logits(1)[:0]), classes()[:0]), "without examples"),
+    ],
+)
+def test_what_does_not_fit_is_told(make, said) -> None:
+    with pytest.raises(PellucidError, match=said) as it:
+        make()
+    assert "\n" not in str(it.value)
+
+
+def small() -> Sequential:
+    features = {"flatten": Flatten(), "dense1": Dense(24), "relu1": ReLU(), "dense2": Dense(24), "relu2": ReLU()}
+    return network_with_auxiliaries(features, {"scores": Dense(10)}, {"auxiliary": ("relu1", Dense(10))})
+
+
+def test_a_model_learns_by_it_and_is_judged_by_its_main_output(tmp_path) -> None:
+    model = pellucid.Model(small(), "auxiliary_cross_entropy", pellucid.SGD(0.3), input_shape=(1, 8, 8))
+    data = digits()
+    before = {path: leaf.clone() for path, leaf in flatten(model.params).items()}
+    model.fit(data, epochs=4, batch_size=20, verbose=False)
+    assert all(not torch.equal(leaf, before[path]) for path, leaf in flatten(model.params).items())
+    found = model.evaluate(data)
+    main, _ = model.net.forward(model.params, data.x, Mode())[0]
+    assert found["loss"] == pytest.approx(F.cross_entropy(main, data.y).item(), rel=1e-5)
+    assert found["accuracy"] == pytest.approx((main.argmax(1) == data.y).double().mean().item())
+    assert found["accuracy"] > 0.8
+    torch.testing.assert_close(model.predict(data.x), main.softmax(1))
+    model.save(tmp_path / "it.safetensors")
+    again = pellucid.Model.load(tmp_path / "it.safetensors")
+    assert again.loss == AuxiliaryCrossEntropy()
+    assert again.evaluate(data) == found
+    assert model.verify(data.x[:4], data.y[:4]).ok
+
+
+def test_googlenet_is_compared_at_its_three_outputs() -> None:
+    net, loss = googlenet(classes=6, auxiliary=True), AuxiliaryCrossEntropy()
+    with torch.device("meta"):
+        _, shapes = net.init((3, 224, 224), torch.Generator())
+    assert shapes == ((6,), (6,), (6,))
+    loss.check(shapes, torch.tensor([0, 5]))
+    with pytest.raises(PellucidError, match="the targets hold classes 0 to 6"):
+        loss.check(shapes, torch.tensor([0, 6]))
+
+
+def test_a_recipe_names_it() -> None:
+    settings = {"loss.name": "auxiliary_cross_entropy", "loss.weight": 0.4, "loss.label_smoothing": 0.1}
+    recipe = pellucid.load_recipe("mnist-lenet", {**settings, "network.model": "googlenet", "network.auxiliary": True})
+    assert recipe.build("loss") == AuxiliaryCrossEntropy(0.4, label_smoothing=0.1)
+    assert recipe.build("network") == googlenet(auxiliary=True)

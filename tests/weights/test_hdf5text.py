@@ -1,0 +1,66 @@
+"""Texts beside arrays, as h5py writes and reads them, and such as promise gigabytes."""
+
+import resource
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pellucid.weights import open_weights
+from pellucid.weights.hdf5text import text_attribute
+
+
+def written(path: Path, **texts: object) -> tuple[bytes, int]:
+    """Write a group with attributes; return the file's bytes and where the group's header stands."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("a/b")
+        for name, text in texts.items():
+            group.attrs[name] = text
+        low, high = h5py.h5g.get_objinfo(group.id).objno
+    return path.read_bytes(), low | high << 32
+
+
+@pytest.mark.parametrize("text", ["conv", "x" * 255, "größer", np.bytes_(b"fixed"), "a/b c:0"])
+def test_texts_are_those_that_h5py_wrote(text, tmp_path):
+    data, address = written(tmp_path / "a.h5", first="other", name=text, last="more")
+    expected = text if isinstance(text, str) else text.decode()
+    assert text_attribute(BytesIO(data), address, "name") == expected
+    assert text_attribute(BytesIO(data), address, "last") == "more"
+    assert text_attribute(BytesIO(data), address, "nam") is None
+
+
+def test_headers_in_several_places_are_followed(tmp_path):
+    data, address = written(tmp_path / "a.h5", **{f"text{number}": f"word {number}" for number in range(40)})
+    for number in range(40):
+        assert text_attribute(BytesIO(data), address, f"text{number}") == f"word {number}"
+
+
+@pytest.mark.parametrize("text", [7, ["a", "b"], "x" * 256, np.bytes_(b"x" * 300), h5py.Empty("f4"), np.zeros(3)])
+def test_what_is_no_short_text_is_none(text, tmp_path):
+    data, address = written(tmp_path / "a.h5", name=text)
+    assert not text_attribute(BytesIO(data), address, "name")
+
+
+@pytest.mark.parametrize("address", [0, 1, 10**6, (1 << 63) - 1, (1 << 64) - 1])
+def test_headers_that_are_none_have_no_texts(address, tmp_path):
+    data, _ = written(tmp_path / "a.h5", name="conv")
+    assert text_attribute(BytesIO(data), address, "name") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in kilobytes")
+def test_a_text_that_promises_gigabytes_takes_no_memory(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("layers/conv2d/vars")
+        group.attrs["name"] = "some layer"
+        group.create_dataset("0", data=np.ones(4, np.float32))
+    data = path.read_bytes()
+    heap = data.index(b"GCOL").to_bytes(8, "little")
+    assert data.count(b"\x0a\0\0\0" + heap) == 1  # the ten bytes of the name, and where they are
+    path.write_bytes(data.replace(b"\x0a\0\0\0" + heap, b"\xff\xff\xff\xff" + heap))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert list(open_weights(path)) == ["layers/conv2d/vars/0"]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000

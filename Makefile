@@ -40,6 +40,7 @@ $(VENV)/.library: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.library
 	$(PIP) --editable ".[dev]"
+	$(PIP) --no-deps zennit
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.library

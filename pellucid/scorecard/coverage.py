@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from pellucid import combine, metrics, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import LAYERS, LocalContrastNorm
-from pellucid.losses import LOSSES
+from pellucid.losses import LOSSES, AuxiliaryCrossEntropy
+from pellucid.metrics import Reliability, calibration_error, reliability
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
 from pellucid.rules import gradient
 from pellucid.scorecard.case import Case
@@ -44,17 +45,52 @@ class Check(NamedTuple):
 _NETWORKS = "tests/references.py", "reference_forward"
 _DIFFERENTIATED = "under PyTorch's automatic differentiation, on samples and on random networks"
 
+_DENSE = ("tests/rules/test_dense.py", "test_a_rule_shares_as_its_formula_says")
+_TABLE = ("tests/rules/test_table.py", "test_the_first_row_that_fits_gives_the_rule")
+_ENTRANCE = ("tests/rules/test_entrance.py", "test_the_first_layers_with_weights_on_every_way_are_found")
+_RELEVANCE = ("tests/explain/test_lrp.py", "test_relevance_is_that_of_explicit_matrices")
+_CALIBRATION = ("tests/test_metrics.py", "test_reliability_bins_are_those_of_scikit_learn")
+
 UNTOUCHED: dict[Any, Check] = {
     LocalContrastNorm: Check(
         "tests/references.py",
         "local_contrast_norm",
         "the whole window as one convolution over all channels, under PyTorch's automatic differentiation",
     ),
+    AuxiliaryCrossEntropy: Check(
+        "tests/losses/test_auxiliary.py",
+        "test_value_and_gradients_are_those_of_pytorch",
+        "PyTorch's cross_entropy of every output, weighed and added, under its automatic differentiation",
+    ),
     Sequential: Check(*_NETWORKS, f"children one after the other, {_DIFFERENTIATED}"),
     Parallel: Check(*_NETWORKS, f"every branch on the same input, then the merge, {_DIFFERENTIATED}"),
     Fork: Check(*_NETWORKS, f"every head on the same input, {_DIFFERENTIATED}"),
     Shared: Check(*_NETWORKS, f"one layer's parameters on each input, {_DIFFERENTIATED}"),
     Graph: Check(*_NETWORKS, f"every node on the named values before it, {_DIFFERENTIATED}"),
+    Reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
+    reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
+    calibration_error: Check("tests/test_metrics.py", "test_calibration_error", "a loop over the examples and bins"),
+    rules.Zero: Check(*_DENSE, "every layer as an explicit matrix in float64, every rule as loops over it"),
+    rules.Share: Check(
+        "tests/rules/test_simple_rules.py",
+        "test_a_product_shares_evenly_and_a_gate_takes_the_sum_over_what_it_scaled",
+        "two products whose relevance is divided by hand",
+    ),
+    rules.own: Check(
+        "tests/rules/test_simple_rules.py",
+        "test_own_is_the_gradient_without_the_parameters",
+        "dx of the layer's own backward pass, which other suites check",
+    ),
+    rules.Table: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
+    rules.composite: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
+    rules.Entrance: Check(*_ENTRANCE, "networks whose first layers with weights are named by hand"),
+    rules.fold: Check(
+        "tests/rules/test_fold.py",
+        "test_normalization_behind_weights_goes_and_the_outputs_stay",
+        "the outputs of the network as it was, in float64",
+    ),
+    rules.relevance: Check(*_RELEVANCE, "every layer as an explicit matrix in float64, layer after layer"),
+    rules.epsilon_everywhere: Check(*_RELEVANCE, "every layer as an explicit matrix in float64, layer after layer"),
     gradient: Check(
         "tests/test_sweep.py",
         "test_the_backward_watch_sees_each_layer_when_it_is_done",

@@ -18,6 +18,7 @@ PARTS = {
     "optimizers": "PyTorch's optimizers, schedules and clipping, 100 steps of each",
     "metrics": "scikit-learn's metrics",
     "estimators": "scikit-learn's check_estimator",
+    "explanations": "Captum's and Zennit's explanations",
     "networks": "Keras', ONNX's and Hugging Face's networks with the same random weights",
 }
 COVERAGE = "coverage"
@@ -25,6 +26,7 @@ SINGLE = tuple(name for name in PARTS if name != "networks")  # what checks laye
 # The packages that the parts are made from, beyond what is always there.
 NEEDED = {
     "opinfo": ("expecttest",), "moduleinfo": ("expecttest",), "onnx_nodes": ("onnx",), "optimizers": ("expecttest",),
+    "explanations": ("captum", "zennit"),
 }  # fmt: skip
 
 
@@ -44,4 +46,5 @@ def check_names(names: Sequence[str]) -> None:
     asked = PARTS if not names or COVERAGE in names else names
     for module in dict.fromkeys(package for name in asked for package in NEEDED.get(name, ())):
         if find_spec(module) is None:
-            raise PellucidError(f"the scorecard needs {module}; run: pip install 'pellucid[scorecard]'")
+            how = "--no-deps zennit" if module == "zennit" else "'pellucid[scorecard]'"
+            raise PellucidError(f"the scorecard needs {module}; run: pip install {how}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.combine.base import buffer_paths
 from pellucid.config import from_config, loss_from_config, to_config
 from pellucid.data import Dataset
+from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import LOSSES, Loss
@@ -218,6 +219,18 @@ class Model:
         from pellucid.trace import trace
 
         return trace(self, x, target, **options)
+
+    def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
+        """Return what of each input (N, ...) the outputs come from, by a method of pellucid.explain.METHODS.
+
+        target: a class, one for each input, None for each one's best, or the path of a unit or map; see there.
+        """
+        from pellucid.explain import explain
+
+        inputs = as_inputs(x)
+        self._fit_shape(inputs, "x")
+        scaled = float_images(inputs) if self.stats is None else self.stats.apply(inputs)
+        return explain(self.net, self.params, scaled, method, target, **options)
 
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""

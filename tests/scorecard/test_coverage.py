@@ -1,12 +1,13 @@
 """What no suite reaches: every part is reached or has an independent check that exists."""
 
 import ast
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid import combine, metrics
+from pellucid import combine, metrics, rules
 from pellucid.combine import Combinator, Sequential
 from pellucid.layers import LAYERS, LocalContrastNorm, ReLU
 from pellucid.losses import LOSSES
@@ -56,10 +57,14 @@ def test_every_kind_of_public_part_is_asked_about() -> None:
         Combinator
     }
     assert {part.__name__ for part in kinds["metric"]} == {
-        "accuracy", "top_k", "confusion_matrix", "precision", "recall", "f1", "macro",
+        "accuracy", "top_k", "confusion_matrix", "precision", "recall", "f1", "macro", "Reliability", "reliability",
+        "calibration_error",
     }  # fmt: skip
     assert metrics.top_k in kinds["metric"]
-    assert {part.__name__ for part in kinds["rule"]} == {"gradient"}
+    assert {"gradient", "own", "Epsilon", "ZPlus", "Guided", "epsilon_plus", "fold"} <= {
+        part.__name__ for part in kinds["rule"]
+    }
+    assert set(filter(inspect.isfunction, map(rules.__dict__.get, rules.__all__))) <= kinds["rule"]
     assert len(kinds["schedule"]) == 7
     assert len(kinds["regularizer"]) == 4
 

@@ -1,0 +1,49 @@
+"""Layer-wise relevance propagation: the score shared out, layer by layer, among the input values."""
+
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.sweeps import swept, values
+from pellucid.explain.target import Target
+from pellucid.layers.base import Layer, Params
+from pellucid.rules import COMPOSITES, Composite, Table, fold
+
+
+def lrp(
+    net: Layer,
+    params: Params,
+    x: Any,
+    target: Target = None,
+    composite: str | Table | Composite = "epsilon_plus",
+    folded: bool = True,
+    **options: Any,
+) -> Tensor:
+    """Return the relevance of each input value for the target's score, in x's shape.
+
+    It adds up to the score, less what biases and stabilizers take. composite: a name in COMPOSITES, whose `options`
+    come along (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a function from what
+    is known of the input's way to rules. folded: make batch normalization part of the layers before it. target: see
+    `aim`. Raises PellucidError for a composite or an option that does not exist.
+    Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
+    """
+    if isinstance(composite, str):
+        if composite not in COMPOSITES:
+            known = ", ".join(COMPOSITES)
+            raise PellucidError(f"lrp: no composite {composite!r}{nearest(composite, COMPOSITES)}; known: {known}")
+        try:
+            chosen: Composite = COMPOSITES[composite](**options)
+        except TypeError as error:
+            raise PellucidError(f"lrp: {composite}: {str(error).split(') ', 1)[-1]}") from error
+    elif options:
+        raise PellucidError(f"lrp: {', '.join(options)} belong to composites by name; give them to your own directly")
+    elif isinstance(composite, Table):
+        composite.check(net)
+        table = composite
+        chosen = lambda entrance: table  # noqa: E731
+    else:
+        chosen = composite
+    if folded:
+        net, params = fold(net, params)
+    return swept(net, params, x, target, chosen, values)

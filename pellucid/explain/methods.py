@@ -1,0 +1,60 @@
+"""The methods of explanation by name, and the one way into all of them."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.deconvnet import deconvnet
+from pellucid.explain.gradcam import gradcam
+from pellucid.explain.gradcam_plus_plus import gradcam_plus_plus
+from pellucid.explain.guided_backprop import guided_backprop
+from pellucid.explain.guided_gradcam import guided_gradcam
+from pellucid.explain.input_x_gradient import input_x_gradient
+from pellucid.explain.integrated_gradients import integrated_gradients
+from pellucid.explain.lrp import lrp
+from pellucid.explain.occlusion import occlusion
+from pellucid.explain.saliency import saliency
+from pellucid.explain.smoothgrad import smoothgrad
+from pellucid.explain.target import Target
+from pellucid.layers.base import Layer, Params
+
+METHODS: dict[str, Callable[..., Tensor]] = {
+    "saliency": saliency,
+    "input_x_gradient": input_x_gradient,
+    "smoothgrad": smoothgrad,
+    "integrated_gradients": integrated_gradients,
+    "guided_backprop": guided_backprop,
+    "deconvnet": deconvnet,
+    "gradcam": gradcam,
+    "gradcam_plus_plus": gradcam_plus_plus,
+    "guided_gradcam": guided_gradcam,
+    "lrp": lrp,
+    "occlusion": occlusion,
+}
+
+
+def explain(
+    net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any
+) -> Tensor:
+    """Return what a method of METHODS says of a batch x: a tensor of x's shape, or (N, 1, H, W) of maps.
+
+    x is what the network reads, standardised where it was trained so. target: a class, one for each example, None for
+    each one's best, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
+    Raises PellucidError for a method or an option that does not exist, and for what does not fit the network.
+    """
+    if method not in METHODS:
+        raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
+    known = inspect.signature(METHODS[method]).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        names = [name for name in known if name not in ("net", "params", "x", "target")]
+        for name in options:
+            if name not in names:
+                raise PellucidError(
+                    f"{method} has no option {name!r}{nearest(name, names)}; known: {', '.join(names) or 'none'}"
+                )
+    with torch.no_grad():
+        return METHODS[method](net, params, x, target, **options)

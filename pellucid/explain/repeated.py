@@ -1,0 +1,31 @@
+"""Gradients of several variants of each example, many of them in one pass."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.explain.sweeps import ahead
+from pellucid.explain.target import Target
+from pellucid.layers.base import Layer, Params
+
+
+def repeated(x: Tensor, count: int) -> Tensor:
+    """Return each example `count` times in a row: (N, ...) becomes (N count, ...)."""
+    return x.repeat_interleave(count, 0)
+
+
+def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
+    """Return ∂ score / ∂ x of (N count, ...) variants, `count` in a row of each example, whose target it is."""
+    if not isinstance(target, str) and target is not None:
+        classes = torch.as_tensor(target).reshape(-1)
+        target = repeated(classes, count) if classes.numel() > 1 else classes
+    return ahead(net, params, variants, target).back()
+
+
+def at_least(where: str, least: int, **values: Any) -> None:
+    """Require whole numbers of at least `least`."""
+    for name, value in values.items():
+        if type(value) is not int or value < least:
+            raise PellucidError(f"{where}: {name} must be a whole number of at least {least}, not {value!r}")

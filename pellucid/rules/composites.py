@@ -1,0 +1,106 @@
+"""The usual tables of rules, by the names that people know them by."""
+
+from collections.abc import Callable
+
+from pellucid.layers.dense import Dense
+from pellucid.layers.multiply import Multiply
+from pellucid.rules.alpha_beta import AlphaBeta
+from pellucid.rules.deconv import Deconv
+from pellucid.rules.entrance import Entrance, at_entrance
+from pellucid.rules.epsilon import Epsilon
+from pellucid.rules.flat import Flat
+from pellucid.rules.gamma import Gamma
+from pellucid.rules.guided import Guided
+from pellucid.rules.kinds import ACTIVATIONS, CONTRAST_NORMS, CONVOLUTIONS, NORMS, RECTIFIERS, SUMS, WEIGHTED
+from pellucid.rules.norm import Norm
+from pellucid.rules.passing import Pass
+from pellucid.rules.share import Share
+from pellucid.rules.table import Table, composite
+from pellucid.rules.z_box import Bound, ZBox
+from pellucid.rules.z_plus import ZPlus
+from pellucid.sweep import Rule, Rules
+
+Composite = Callable[[Entrance], Rules]  # what is known of the input's way through the network, to its rules
+
+
+def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table:
+    """Return the table that all composites of relevance have in common, with these two rules.
+
+    Activations and normalizations pass; sums, averages and resizing share by contributions, products in equal parts;
+    max pooling goes by its switches, and what only moves values moves relevance. Batch normalization passes too, unless
+    `fold` has made it part of a layer before.
+    """
+    return composite(
+        ((*ACTIVATIONS, *NORMS), Pass()),
+        (SUMS, Norm(stabilizer)),
+        (Multiply, Share()),
+        (CONVOLUTIONS, convolution),
+        (Dense, dense),
+    )
+
+
+def epsilon_everywhere(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
+    """Return epsilon for every layer with weights (Bach et al. 2015)."""
+    return lambda entrance: relevance(Epsilon(epsilon), Epsilon(epsilon), stabilizer)
+
+
+def epsilon_plus(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
+    """Return z-plus for convolutions and epsilon for dense layers."""
+    return lambda entrance: relevance(ZPlus(stabilizer), Epsilon(epsilon), stabilizer)
+
+
+def epsilon_plus_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
+    """Return z-plus for convolutions, epsilon for dense layers, and flat where the input is read."""
+    usual = relevance(ZPlus(stabilizer), Epsilon(epsilon), stabilizer)
+    return lambda entrance: at_entrance(entrance, Flat(stabilizer), usual)
+
+
+def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
+    """Return alpha-beta with 2 and 1 for convolutions, and epsilon for dense layers."""
+    return lambda entrance: relevance(AlphaBeta(2.0, 1.0, stabilizer), Epsilon(epsilon), stabilizer)
+
+
+def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
+    """Return alpha-beta with 2 and 1 for convolutions, epsilon for dense layers, and flat where the input is read."""
+    usual = relevance(AlphaBeta(2.0, 1.0, stabilizer), Epsilon(epsilon), stabilizer)
+    return lambda entrance: at_entrance(entrance, Flat(stabilizer), usual)
+
+
+def epsilon_gamma_box(
+    low: Bound, high: Bound, epsilon: float = 1e-6, gamma: float = 0.25, stabilizer: float = 1e-6
+) -> Composite:
+    """Return gamma for convolutions, epsilon for dense layers, and z-box where the input, from low to high, is read."""
+    usual = relevance(Gamma(gamma, stabilizer), Epsilon(epsilon), stabilizer)
+    return lambda entrance: at_entrance(entrance, ZBox(low, high, stabilizer), usual)
+
+
+def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
+    """Return z-plus for every layer with weights, and contributions for sums and averages (Zhang et al. 2016)."""
+    return lambda entrance: composite((SUMS, Norm(stabilizer)), (WEIGHTED, ZPlus(stabilizer)))
+
+
+def guided_backprop() -> Composite:
+    """Return Guided for rectifiers, and every other layer's gradient (Springenberg et al. 2015)."""
+    return lambda entrance: composite((RECTIFIERS, Guided()))
+
+
+def deconvnet() -> Composite:
+    """Return the DeconvNet of Zeiler and Fergus 2014, section 2.1.
+
+    Rectifiers rectify what arrives, max pooling puts it back by its switches (where windows overlap, what several send
+    to one place adds up), filters are transposed, and contrast normalization has no part on the way back.
+    """
+    return lambda entrance: composite((RECTIFIERS, Deconv()), (CONTRAST_NORMS, Pass()))
+
+
+COMPOSITES: dict[str, Callable[..., Composite]] = {
+    "epsilon": epsilon_everywhere,
+    "epsilon_plus": epsilon_plus,
+    "epsilon_plus_flat": epsilon_plus_flat,
+    "epsilon_alpha2_beta1": epsilon_alpha2_beta1,
+    "epsilon_alpha2_beta1_flat": epsilon_alpha2_beta1_flat,
+    "epsilon_gamma_box": epsilon_gamma_box,
+    "excitation_backprop": excitation_backprop,
+    "guided_backprop": guided_backprop,
+    "deconvnet": deconvnet,
+}

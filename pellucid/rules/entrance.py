@@ -1,0 +1,55 @@
+"""Which layers read a network's input, found by the way that values take in a forward pass."""
+
+from typing import Any
+
+from pellucid.combine.base import Combinator
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.kinds import WEIGHTED
+from pellucid.sweep import Rule, Rules
+
+
+class Entrance:
+    """A watch for `sweep.forward` that tells apart the uses of layers with weights that nothing with weights precedes.
+
+    `Entrance(x)`, given as `watch` of the forward pass of x, then knows a use by its cache: `cache in entrance`. One
+    layer may be used twice, once on the input and once on what it made of it; the first use only is an entrance.
+    What has no weights, such as padding, pooling and normalization, hands the input on; the sum of the input and of
+    something else is not the input. `paths` name the layers.
+    """
+
+    def __init__(self, x: Any) -> None:
+        self.paths: set[str] = set()
+        self._caches: list[Cache] = []
+        self._early = _tensors(x)  # values that no weights have touched
+
+    def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        """Take note of one layer's pass."""
+        if isinstance(layer, Combinator) or not all(any(one is early for early in self._early) for one in _tensors(x)):
+            return
+        if isinstance(layer, WEIGHTED):
+            self.paths.add(path)
+            self._caches.append(cache)
+        else:
+            self._early += _tensors(y)
+
+    def __contains__(self, cache: object) -> bool:
+        """Return whether the use that left this cache is an entrance."""
+        return any(one is cache for one in self._caches)
+
+
+def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
+    """Return `rules`, but `rule` for the uses that are an entrance."""
+
+    def choose(path: str, layer: Layer) -> Rule:
+        usual = rules(path, layer)
+
+        def chosen(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+            return (rule if cache in entrance else usual)(layer, params, cache, dy)
+
+        return chosen if isinstance(layer, WEIGHTED) else usual
+
+    return choose
+
+
+def _tensors(x: Any) -> list[Any]:
+    return [one for part in x for one in _tensors(part)] if isinstance(x, tuple) else [x]

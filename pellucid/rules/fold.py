@@ -1,0 +1,109 @@
+"""Batch normalization made part of the layer before it."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+
+from pellucid.combine.base import Combinator
+from pellucid.combine.graph import Graph
+from pellucid.combine.sequential import Sequential
+from pellucid.layers.base import Layer, Params
+from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.convtranspose2d import ConvTranspose2d
+from pellucid.layers.dense import Dense
+from pellucid.layers.identity import Identity
+from pellucid.rules.kinds import WEIGHTED
+
+Folded = tuple[Layer, Params]
+
+
+def fold(net: Layer, params: Params) -> Folded:
+    """Return a network, and its params, that computes the same as `net` in evaluation mode with less normalization.
+
+    Where batch normalization alone reads what a dense or convolutional layer puts out, that layer takes over its scale
+    and its shift, and an Identity stands in its place, so that all paths stay. Other normalization stays as it is,
+    and so does `params`. Dense layers are taken to work on vectors (N, n). Source: Jacob et al. 2018, section 3.2.
+    """
+    if not isinstance(net, Combinator):
+        return net, params
+    layers: dict[str, Layer] = {}
+    values: Params = {}
+    for name, child in net.layers.items():
+        layers[name], values[name] = fold(child, params[name])
+    if isinstance(net, Sequential):
+        for first, second in pairwise(list(layers)):
+            _fold_pair(layers, values, first, second)
+    elif isinstance(net, Graph):
+        for first, second in _pairs(net):
+            _fold_pair(layers, values, first, second)
+    return net.rebuild(layers), values
+
+
+def _fold_pair(layers: dict[str, Layer], params: Params, first: str, second: str) -> None:
+    """Let the last layer of `first` take over the normalization that `second` begins with, where both are so."""
+    found = _first_norm(layers[second], params[second])
+    if found is not None:
+        merged = _last_weighted(layers[first], params[first], *found)
+        if merged is not None:
+            layers[first], params[first] = merged
+            layers[second], params[second] = _without_first(layers[second], params[second])
+
+
+def _first_norm(layer: Layer, params: Params) -> tuple[BatchNorm, Params] | None:
+    """Return the batch normalization that a layer begins with."""
+    if isinstance(layer, Sequential) and layer.children:
+        name, child = next(iter(layer.children.items()))
+        return _first_norm(child, params[name])
+    return (layer, params) if isinstance(layer, BatchNorm) else None
+
+
+def _without_first(layer: Layer, params: Params) -> Folded:
+    """Return the layer with an Identity for the batch normalization that it begins with."""
+    if isinstance(layer, Sequential):
+        name, child = next(iter(layer.children.items()))
+        new, values = _without_first(child, params[name])
+        return layer.rebuild({**layer.children, name: new}), {**params, name: values}
+    return Identity(), {}
+
+
+def _last_weighted(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> Folded | None:
+    """Return the layer with `norm` taken over by the one with weights that it ends in, if it ends in one."""
+    if isinstance(layer, Sequential) and layer.children:
+        name, child = list(layer.children.items())[-1]
+        merged = _last_weighted(child, params[name], norm, learned)
+        if merged is None:
+            return None
+        return layer.rebuild({**layer.children, name: merged[0]}), {**params, name: merged[1]}
+    return _merged(layer, params, norm, learned) if isinstance(layer, WEIGHTED) else None
+
+
+def _merged(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> Folded:
+    """Return w s and (b - μ) s + β for w and b, with s = γ / sqrt(σ² + ε), one for each output channel."""
+    assert isinstance(layer, Dense | Conv2d | ConvTranspose2d)
+    scale = learned["weight"] * torch.rsqrt(learned["running_var"] + norm.epsilon)  # (C,)
+    bias = params["bias"] if layer.bias else torch.zeros_like(scale)
+    weight = params["weight"]
+    if isinstance(layer, ConvTranspose2d):  # (C in, C / groups, kH, kW): each group of inputs has its own outputs
+        by_group = weight.unflatten(0, (layer.groups, -1)) * scale.view(layer.groups, 1, -1, 1, 1)
+        weight = by_group.flatten(0, 1)
+    else:
+        weight = weight * scale.view(-1, *(1,) * (weight.dim() - 1))
+    shifted = (bias - learned["running_mean"]) * scale + learned["bias"]
+    return replace(layer, bias=True), {"weight": weight, "bias": shifted}
+
+
+def _pairs(net: Graph) -> list[tuple[str, str]]:
+    """Return the (node, its only reader) pairs in which each node owns its layer, used once."""
+    readers: dict[str, list[str]] = {}
+    for name, (_, *sources) in net.nodes.items():
+        for source in sources:
+            readers.setdefault(source, []).append(name)
+    repeated = {layer for layer, *_ in net.nodes.values() if isinstance(layer, str)}
+    once = {name for name, (layer, *_) in net.nodes.items() if not isinstance(layer, str) and name not in repeated}
+    return [
+        (name, found[0])
+        for name, found in readers.items()
+        if len(found) == 1 and name in once and found[0] in once and name not in net.outputs
+    ]

@@ -1,0 +1,52 @@
+"""The gamma rule of layer-wise relevance propagation."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.rules.checks import at_least_zero
+from pellucid.rules.term import halves, linear, negative, positive, shares, stabilized, term, total, weighted_input
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Share relevance by contributions of which those that agree with the output's sign weigh more.
+
+    With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)
+    R_j over the outputs with z_j > 0, and the same with c⁻ and b⁻ over those with z_j < 0; c⁺ is what is positive of c.
+    Where inputs are positive, as between ReLUs, w + γ w⁺ stands for w. Not `by_sign`, it does so for every output: the
+    rule as first published, for positive inputs only. Without `bias`, b is left out of the sums.
+    Source: Montavon et al. 2019, section 10.2.1; by sign: Andéol et al. 2021.
+    """
+
+    gamma: float = 0.25
+    stabilizer: float = 1e-6
+    bias: bool = True
+    by_sign: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a gamma below 0."""
+        at_least_zero(self, gamma=self.gamma)
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the relevance of the input; raises PellucidError for a layer without weights."""
+        x, summed = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
+        up = self._grown(summed, positive(summed))
+        if not self.by_sign:
+            run = term(layer, up, x)
+            return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+        down = self._grown(summed, negative(summed))
+        z = layer.forward(params, x, Mode())[0]
+        dx = torch.zeros_like(x)
+        for runs, side in ((halves(layer, x, up, down), z > 0), (halves(layer, x, down, up), z < 0)):
+            dx = dx + shares(runs, side * dy / stabilized(total(runs), self.stabilizer))
+        return dx, {}
+
+    def _grown(self, params: Params, part: Params) -> Params:
+        """Return params with γ times their `part` added."""
+        return {
+            name: value + self.gamma * part[name] if name in ("weight", "bias") else value
+            for name, value in params.items()
+        }

@@ -1,0 +1,56 @@
+"""Tables of rules: the first row that fits a layer gives its rule."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pellucid.combine.base import walk
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Layer
+from pellucid.rules.own import own
+from pellucid.sweep import Rule
+
+# What a row fits: a type of layer, a pattern of paths ("features.*.conv1"), a predicate, or any of several of these
+Which = type[Layer] | str | Callable[[str, Layer], bool] | tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of (which layers, rule), read from the top; `otherwise` is the rule of a layer that no row fits."""
+
+    rows: tuple[tuple[Which, Rule], ...]
+    otherwise: Rule = own
+
+    def __call__(self, path: str, layer: Layer) -> Rule:
+        """Return the rule of the layer at `path`."""
+        return next((rule for which, rule in self.rows if fits(which, path, layer)), self.otherwise)
+
+    def check(self, net: Layer) -> None:
+        """Raise PellucidError for a pattern of paths that fits no layer of `net`."""
+        paths = [path for path, _ in walk(net)]
+        for pattern in (one for which, _ in self.rows for one in _patterns(which)):
+            if not any(fnmatchcase(path, pattern) for path in paths):
+                raise PellucidError(f"a rule is meant for {pattern!r}, which fits no layer{nearest(pattern, paths)}")
+
+
+def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> Table:
+    """Return the table of these rows: `composite((Conv2d, ZPlus()), ("head.*", Epsilon()))`."""
+    return Table(rows, otherwise)
+
+
+def fits(which: Which, path: str, layer: Layer) -> bool:
+    """Return whether a row is meant for the layer at `path`."""
+    if isinstance(which, tuple):
+        return any(fits(one, path, layer) for one in which)
+    if isinstance(which, str):
+        return fnmatchcase(path, which)
+    if isinstance(which, type):
+        return isinstance(layer, which)
+    return which(path, layer)
+
+
+def _patterns(which: Which) -> list[str]:
+    if isinstance(which, tuple):
+        return [pattern for one in which for pattern in _patterns(one)]
+    return [which] if isinstance(which, str) else []

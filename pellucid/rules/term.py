@@ -1,0 +1,133 @@
+"""A layer run again on another input with other parameters: what the rules of layer-wise relevance are made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.maxpool2d import MaxPool2d
+from pellucid.rules.kinds import ACTIVATIONS, NORMS
+
+# They choose, bend and divide; a MaxPool2d's cache has an x that is one number in memory.
+NO_SUMS = (*ACTIVATIONS, *(kind for kind in NORMS if kind is not BatchNorm), MaxPool2d)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One run of a layer: y from x by these parameters, and the way back to x."""
+
+    layer: Layer
+    params: Params
+    x: Any
+    cache: Cache
+    y: Tensor
+
+    def share(self, s: Tensor) -> Any:
+        """Return x times what `s`, which arrives for each output, comes to at each input: c_i = x_i Σ_j w_ij s_j."""
+        back = self.layer.pull(self.params, self.cache, s)
+        if isinstance(self.x, tuple):
+            return tuple(one * part for one, part in zip(self.x, back, strict=True))
+        return self.x * back
+
+
+def term(layer: Layer, params: Params, x: Any) -> Term:
+    """Run `layer` on `x` in evaluation mode."""
+    y, cache = layer.forward(params, x, Mode())
+    return Term(layer, params, x, cache, y)
+
+
+def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
+    """Return what went into the layer, a tensor or a tuple of them.
+
+    Raises PellucidError for a layer whose cache does not hold its input: such layers do not multiply and add.
+    """
+    names = getattr(cache, "_fields", ())
+    if names[:1] in (("x",), ("xs",)) and not isinstance(layer, NO_SUMS):
+        return cache[0]
+    raise PellucidError(
+        f"the rule {type(rule).__name__} needs a layer that sums weighted inputs, and {type(layer).__name__} does not; "
+        "give it Pass or its own gradient"
+    )
+
+
+def one_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
+    """Return the one tensor that went into the layer; raises PellucidError as `inputs` does, and for several."""
+    x = inputs(rule, layer, cache)
+    if isinstance(x, tuple):
+        raise PellucidError(
+            f"the rule {type(rule).__name__} takes layers with one input, not {type(layer).__name__}; give it Norm"
+        )
+    return x
+
+
+def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> Tensor:
+    """Return the one tensor that went into a layer with weights; raises PellucidError for other layers."""
+    x = one_input(rule, layer, cache)
+    if "weight" not in params:
+        raise PellucidError(
+            f"the rule {type(rule).__name__} changes weights, and {type(layer).__name__} has none; give it Norm"
+        )
+    return x
+
+
+def linear(layer: Layer, params: Params, bias: bool = True) -> Params:
+    """Return params by which the layer computes the same in evaluation, its "weight" and "bias" being all it adds up.
+
+    Batch normalization becomes y = (w / σ) x + (b - μ w / σ). Without `bias`, nothing is added.
+    """
+    if isinstance(layer, BatchNorm):
+        scale = params["weight"] * torch.rsqrt(params["running_var"] + layer.epsilon)  # (C,)
+        shift = params["bias"] - params["running_mean"] * scale  # (C,)
+        still = {"running_mean": torch.zeros_like(scale), "running_var": torch.full_like(scale, 1 - layer.epsilon)}
+        params = {"weight": scale, "bias": shift, **still}
+    return params if bias else without_bias(params)
+
+
+def without_bias(params: Params) -> Params:
+    """Return params that add nothing."""
+    return {name: torch.zeros_like(value) if name == "bias" else value for name, value in params.items()}
+
+
+def clamped(params: Params, low: float | None = None, high: float | None = None) -> Params:
+    """Return params whose weight and bias are kept between `low` and `high`."""
+    return {name: value.clamp(low, high) if name in ("weight", "bias") else value for name, value in params.items()}
+
+
+def positive(params: Params) -> Params:
+    """Return params of which only what is above 0 is left."""
+    return clamped(params, low=0.0)
+
+
+def negative(params: Params) -> Params:
+    """Return params of which only what is below 0 is left."""
+    return clamped(params, high=0.0)
+
+
+def halves(layer: Layer, x: Tensor, upper: Params, lower: Params) -> list[Term]:
+    """Return the run of the positive part of x with `upper` and, where x has one, of its negative part with `lower`.
+
+    `lower` adds nothing, so that the second run is of no effect on an x without negative values.
+    """
+    if not bool((x < 0).any()):
+        return [term(layer, upper, x)]
+    return [term(layer, upper, x.clamp_min(0)), term(layer, without_bias(lower), x.clamp_max(0))]
+
+
+def total(runs: list[Term]) -> Tensor:
+    """Return the sum of what the runs put out."""
+    return torch.stack([run.y for run in runs]).sum(0) if len(runs) > 1 else runs[0].y
+
+
+def shares(runs: list[Term], s: Tensor) -> Tensor:
+    """Return the sum of the runs' shares of `s`."""
+    parts = [run.share(s) for run in runs]
+    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+def stabilized(z: Tensor, epsilon: float) -> Tensor:
+    """Return z moved away from 0 by `epsilon`: z + epsilon where z is at least 0, else z - epsilon."""
+    return torch.where(z >= 0, z + epsilon, z - epsilon)

@@ -1,0 +1,26 @@
+"""The basic rule of layer-wise relevance propagation."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.term import inputs, linear, term
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
+
+    An output that is exactly 0 hands nothing on. What the bias contributed is lost; without `bias`, z is the sum of
+    the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
+    """
+
+    bias: bool = True
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
+        """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
+        run = term(layer, linear(layer, params, self.bias), inputs(self, layer, cache))
+        return run.share(torch.where(run.y == 0, 0, dy / run.y)), {}

@@ -1,0 +1,51 @@
+"""DeconvNet, against the operations of Zeiler and Fergus 2014 written out by hand."""
+
+import torch
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.explain import deconvnet
+from pellucid.layers import Conv2d, Dense, Flatten, LocalContrastNorm, MaxPool2d, ReLU
+from tests.oracle import assert_close, normal, randomized
+
+NET = Sequential(
+    conv1=Conv2d(3, 3, padding=1),
+    relu1=ReLU(),
+    pool1=MaxPool2d(2),
+    norm1=LocalContrastNorm(3),
+    conv2=Conv2d(4, 3),
+    relu2=ReLU(),
+    flat=Flatten(),
+    scores=Dense(3),
+)
+
+
+def test_a_map_is_reconstructed_from_its_strongest_activation() -> None:
+    rng = torch.Generator().manual_seed(0)
+    params = randomized(NET.init((2, 8, 8), rng)[0], rng)
+    x = normal((2, 2, 8, 8), rng)
+
+    a1 = torch.relu(F.conv2d(x, params["conv1"]["weight"], params["conv1"]["bias"], padding=1))
+    pooled, switches = F.max_pool2d(a1, 2, return_indices=True)
+    normed, _ = LocalContrastNorm(3).forward({}, pooled, None)  # type: ignore[arg-type]
+    a2 = torch.relu(F.conv2d(normed, params["conv2"]["weight"], params["conv2"]["bias"]))
+
+    for index in range(4):
+        top = torch.zeros_like(a2)
+        for n in range(2):
+            place = int(a2[n, index].argmax())
+            top[n, index].view(-1)[place] = a2[n, index].flatten()[place]
+        down = F.conv_transpose2d(torch.relu(top), params["conv2"]["weight"])  # no contrast normalization on the way
+        down = F.max_unpool2d(down, switches, 2)
+        expected = F.conv_transpose2d(torch.relu(down), params["conv1"]["weight"], padding=1)
+        assert_close(deconvnet(NET, params, x, f"relu2[{index}]"), expected, 1e-12)
+
+
+def test_the_size_of_the_activation_is_a_factor_of_the_picture() -> None:
+    rng = torch.Generator().manual_seed(1)
+    params = randomized(NET.init((2, 8, 8), rng)[0], rng)
+    x = normal((1, 2, 8, 8), rng)
+    ones, values = (deconvnet(NET, params, x, "relu2[2]", activation=flag) for flag in (False, True))
+    ratio = values[ones != 0] / ones[ones != 0]
+    assert_close(ratio, ratio.mean().expand(ratio.shape), 1e-12)
+    assert float(ratio.mean()) > 0

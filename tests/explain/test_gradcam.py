@@ -1,0 +1,109 @@
+"""Grad-CAM, Grad-CAM++ and guided Grad-CAM, against derivatives taken by PyTorch, the higher ones too."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain import gradcam, gradcam_plus_plus, guided_backprop, guided_gradcam, upto
+from pellucid.layers import Dense, Flatten, Mode
+from tests.explain.networks import SHAPE, made
+from tests.oracle import assert_close, normal, randomized
+from tests.references import reference_forward
+
+LAYERS = [("vgg", "relu2", "relu2"), ("resnet", None, "block2.relu"), ("inception", "mixed", "mixed")]
+
+
+def above(net: Any, path: str) -> tuple[list[str], Any]:
+    """Return what follows the child of `net` that holds the layer; the layer must be that child's end."""
+    names = list(net.children)
+    rest = names[names.index(path.split(".", maxsplit=1)[0]) + 1 :]
+    return rest, Sequential(**{name: net.children[name] for name in rest})
+
+
+def maps(name: str, path: str, classes: Tensor) -> tuple[Any, Any, Tensor, Tensor, Tensor]:
+    net, params, x = made(name)
+    a = reference_forward(upto(net, path), params, x, Mode()).requires_grad_()
+    y = reference_forward(above(net, path)[1], params, a, Mode())
+    return net, params, x, a, y.gather(1, classes[:, None]).squeeze(1)
+
+
+@pytest.mark.parametrize(("name", "given", "path"), LAYERS)
+def test_maps_are_weighed_by_their_mean_gradients(name: str, given: str | None, path: str) -> None:
+    classes = torch.tensor([1, 2])
+    net, params, x, a, score = maps(name, path, classes)
+    (da,) = torch.autograd.grad(score.sum(), a)
+    expected = torch.einsum("nc,nchw->nhw", da.mean((2, 3)), a.detach())[:, None]
+    assert_close(gradcam(net, params, x, classes, given, signed=True, upsample=False), expected, 1e-11)
+    rectified = F.interpolate(torch.relu(expected), SHAPE[1:], mode="bilinear")
+    assert_close(gradcam(net, params, x, classes, given), rectified, 1e-11)
+    guided = guided_backprop(net, params, x, classes) * rectified
+    assert_close(guided_gradcam(net, params, x, classes, given), guided, 1e-11)
+
+
+@pytest.mark.parametrize(("name", "given", "path"), LAYERS)
+def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
+    name: str, given: str | None, path: str
+) -> None:
+    """Chattopadhyay et al. 2018, equation 10, with derivatives of exp(score) taken one after the other."""
+    classes = torch.tensor([1, 2])
+    net, params, x, a, score = maps(name, path, classes)
+    found = gradcam_plus_plus(net, params, x, classes, given, upsample=False)
+    for n in range(2):
+        factor = torch.exp(score[n])
+        (first,) = torch.autograd.grad(factor, a, create_graph=True)
+        total = a.detach()[n].sum((1, 2))  # (C,)
+        weights = torch.zeros(a.shape[1]).double()
+        for k, i, j in torch.cartesian_prod(*map(torch.arange, a.shape[1:])).tolist():
+            (second,) = torch.autograd.grad(first[n, k, i, j], a, create_graph=True)
+            (third,) = torch.autograd.grad(second[n, k, i, j], a, retain_graph=True)
+            d2, d3 = float(second[n, k, i, j].detach()), float(third[n, k, i, j])
+            below = 2 * d2 + float(total[k]) * d3
+            alpha = d2 / below if below else 0.0
+            weights[k] += alpha * max(float(first[n, k, i, j].detach()), 0.0)
+        expected = torch.relu(torch.einsum("c,chw->hw", weights, a.detach()[n])) / factor.detach()
+        assert_close(found[n, 0], expected, 1e-9)
+
+
+def test_the_last_maps_are_those_before_pooling() -> None:
+    for name, path in (("vgg", "relu2"), ("resnet", "block2.relu"), ("inception", "relu"), ("u-net", "conv")):
+        net, params, x = made(name)
+        assert torch.equal(gradcam(net, params, x, 0), gradcam(net, params, x, 0, path))
+
+
+def test_a_target_inside_is_explained_by_maps_before_it() -> None:
+    net, params, x = made("vgg")
+    assert gradcam(net, params, x, "conv2[1]", "relu1").shape == (2, 1, 6, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "told"),
+    [
+        ("vgg", "relu3", "no layer 'relu3'; did you mean 'relu"),
+        ("vgg", "scores", "'scores' puts out no feature maps"),
+        ("recurrent", "step", "'step' runs more than once"),
+        ("siamese", "shared.layer.conv", "runs more than once"),
+    ],
+)
+def test_layers_without_maps_of_their_own_are_told(name: str, layer: str, told: str) -> None:
+    net, params, x = made(name)
+    with pytest.raises(PellucidError, match=told):
+        gradcam(net, params, x, 0, layer)
+
+
+def test_maps_behind_the_target_have_no_part_in_it() -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match="'relu2' has no part"):
+        gradcam(net, params, x, "conv1[0]", "relu2")
+
+
+def test_a_network_without_maps_is_told() -> None:
+    rng = torch.Generator().manual_seed(0)
+    net = Sequential(flat=Flatten(), scores=Dense(2))
+    params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((1, *SHAPE), rng)
+    with pytest.raises(PellucidError, match="no feature maps"):
+        gradcam(net, params, x, 0)

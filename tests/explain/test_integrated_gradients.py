@@ -1,0 +1,78 @@
+"""Integrated gradients: completeness, and integrals that are known."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain import QUADRATURES, integrated_gradients, scores
+from pellucid.layers import Dense, Identity, Layer, Multiply
+from tests.explain.networks import NETWORKS, made
+from tests.oracle import assert_close
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_adds_up_to_what_the_score_gained(name: str) -> None:
+    net, params, x = made(name)
+    baseline = 0.1 * torch.ones_like(x)
+    found = integrated_gradients(net, params, x, 1, baseline, steps=400)
+    gained = scores(net, params, x, 1) - scores(net, params, baseline, 1)
+    assert_close(found.flatten(1).sum(1), gained, 2e-3)
+
+
+def power(factors: int) -> tuple[Layer, Any]:
+    """Return y = x1^factors + x2."""
+    product = Parallel({f"factor{k}": Identity() for k in range(factors)}, Multiply())
+    params = {"power": {**{f"factor{k}": {} for k in range(factors)}, "merge": {}}}
+    return Sequential(power=product, sum=Dense(1, bias=False)), {**params, "sum": {"weight": torch.ones(1, 2).double()}}
+
+
+X = torch.tensor([[2.0, -1.0], [0.5, 3.0]]).double()
+
+
+@pytest.mark.parametrize("quadrature", QUADRATURES)
+def test_every_quadrature_is_exact_where_it_should_be(quadrature: str) -> None:
+    """The integral of 3 a^2 x^3 da from 0 to 1 is x^3."""
+    found = integrated_gradients(*power(3), X, 0, steps=10, quadrature=quadrature)
+    places = {
+        "left": [k / 10 for k in range(10)],
+        "middle": [(k + 0.5) / 10 for k in range(10)],
+        "right": [(k + 1) / 10 for k in range(10)],
+    }
+    if quadrature in places:
+        factor = 3 * sum(a * a for a in places[quadrature]) / 10
+    elif quadrature == "trapezoid":
+        factor = 3 * (sum((k / 9) ** 2 for k in range(1, 9)) + 0.5) / 9
+    else:
+        factor = 1.0
+    assert_close(found, factor * X**3, 1e-12)
+
+
+def test_gauss_legendre_is_exact_up_to_degree_2n_minus_1() -> None:
+    assert_close(integrated_gradients(*power(4), X, 0, steps=2), X**4, 1e-12)
+    off = integrated_gradients(*power(6), X, 0, steps=2) - X**6
+    assert float(off.abs().max()) > 1e-3
+
+
+def test_how_many_run_at_once_changes_nothing() -> None:
+    net, params, x = made("resnet", examples=3)
+    whole = integrated_gradients(net, params, x, steps=7, batch=100)
+    for batch in (1, 4, 6, 7):
+        assert_close(integrated_gradients(net, params, x, steps=7, batch=batch), whole, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"quadrature": "gauss"}, "must be one of .* not 'gauss'; did you mean 'gauss_legendre'"),
+        ({"steps": 0}, "steps must be a whole number of at least 1"),
+        ({"steps": 1, "quadrature": "trapezoid"}, "steps must be a whole number of at least 2"),
+        ({"batch": 0}, "batch must be"),
+    ],
+)
+def test_options_that_mean_nothing_are_told(options: dict[str, Any], told: str) -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match=told):
+        integrated_gradients(net, params, x, 0, **options)

@@ -1,0 +1,46 @@
+"""The one way into all methods."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.explain import METHODS, explain
+from tests.explain.networks import NETWORKS, made
+from tests.oracle import cast
+
+MAPS = ("gradcam", "gradcam_plus_plus", "occlusion")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_method_explains_every_network(method: str, name: str, dtype: torch.dtype) -> None:
+    net, params, x = made(name)
+    found = explain(net, cast(params, dtype), x.to(dtype), method)
+    assert found.shape == ((2, 1, 6, 6) if method in MAPS else x.shape)
+    assert found.dtype is dtype
+    assert found.isfinite().all()
+    assert found.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "told"),
+    [
+        ("salience", {}, "no method 'salience'; did you mean 'saliency'"),
+        ("saliency", {"steps": 3}, "saliency has no option 'steps'; known: signed"),
+        ("guided_backprop", {"layers": "conv1"}, "guided_backprop has no option 'layers'; known: none"),
+        ("gradcam", {"layr": "conv1"}, "gradcam has no option 'layr'; did you mean 'layer'"),
+    ],
+)
+def test_what_does_not_exist_is_told(method: str, options: dict[str, Any], told: str) -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match=told):
+        explain(net, params, x, method, 0, **options)
+
+
+def test_whole_numbers_are_no_input() -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match="does not compute in int64"):
+        explain(net, params, x.long(), "saliency", 0)

@@ -1,0 +1,147 @@
+"""Layers that are used twice: ours is right; Captum's and Zennit's hooks keep one input for each module."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.combine import Graph, Sequential
+from pellucid.explain import guided_backprop, lrp
+from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Layer, Mode, ReLU
+from pellucid.rules import fold
+from pellucid.scorecard.explanations import reuse
+from pellucid.scorecard.explanations.networks import Pair
+from pellucid.scorecard.explanations.zennit_import import zennit as load
+from tests.oracle import assert_close, difference
+from tests.references import reference_forward
+from tests.rules import dense
+
+captum = pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
+zennit = pytest.mark.skipif(find_spec("zennit") is None, reason="Zennit is not installed: pip install zennit")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # what the tools say of their own hooks
+
+EPSILON = 1e-6
+# By composite of Zennit: the rules of convolutions, and of the use that reads the input.
+RULES: dict[str, tuple[Any, Any]] = {
+    "EpsilonPlus": (dense.z_plus_rule(EPSILON), dense.z_plus_rule(EPSILON)),
+    "EpsilonPlusFlat": (dense.z_plus_rule(EPSILON), dense.flat_rule(EPSILON)),
+    "EpsilonAlpha2Beta1": (dense.alpha_beta_rule(2, 1, EPSILON), dense.alpha_beta_rule(2, 1, EPSILON)),
+}
+
+
+def small() -> Pair:
+    """The network and one image, small enough for matrices."""
+    both = reuse.reused()
+    return Pair(both.family, both.params, both.module, both.x[:1], both.target[:1])
+
+
+def by_matrices(both: Pair, usual: Any, first: Any) -> Tensor:
+    """Return the relevance by explicit matrices, one for each use of the convolution."""
+
+    def leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, r: Tensor) -> Any:
+        if isinstance(layer, Conv2d):
+            return dense.slow(first if torch.equal(x, both.x) else usual, layer, params, x, r)
+        if isinstance(layer, ReLU | Flatten):
+            return r.view(x.shape)
+        return dense.slow(dense.epsilon_rule(EPSILON), layer, params, x, r)
+
+    y = reference_forward(both.net, both.params, both.x, Mode())
+    above = y * F.one_hot(both.target, y.shape[1])
+    return dense.relevance_of(both.net, both.params, both.x, above, leaf)
+
+
+@zennit
+@pytest.mark.parametrize("name", RULES)
+def test_zennit_takes_the_second_uses_input_for_both(name: str) -> None:
+    both = small()
+    _, ours, theirs = reuse.zennits()[name]
+    expected = by_matrices(both, *RULES[name])
+    assert_close(ours(both), expected, 1e-9)
+    assert_close(theirs(reuse.unrolled(both)), expected, 1e-9)
+    assert difference(theirs(both), expected) > 1e-3  # no error, no warning, another picture
+
+
+@captum
+def test_captum_refuses_a_layer_used_twice() -> None:
+    both = small()
+    _, ours, theirs = reuse.captums()["LRP"]
+    rule = dense.epsilon_rule(1e-9)
+    with pytest.raises(RuntimeError, match="being used more than once"):
+        theirs(both)
+    assert_close(ours(both), by_matrices(both, rule, rule), 1e-6)
+
+
+class Functional(nn.Module):
+    """The same network with rectifiers that are functions, as most code of ResNets writes them."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        net = self.net
+        return net.scores(net.flatten(net.mean(F.relu(net.conv(F.relu(net.conv(x)))))))
+
+
+@captum
+def test_captum_does_not_guide_rectifiers_that_are_functions() -> None:
+    from captum.attr import GuidedBackprop, Saliency
+
+    both = small()
+    module = Functional(both.module)
+    found = GuidedBackprop(module).attribute(both.x.clone(), target=both.target).detach()
+    gradient = Saliency(module).attribute(both.x.clone(), both.target, abs=False).detach()
+    guided = GuidedBackprop(both.module).attribute(both.x.clone(), target=both.target).detach()
+    assert torch.equal(found, gradient)
+    assert_close(guided_backprop(both.net, both.params, both.x, both.target), guided, 1e-12)
+    assert difference(guided, gradient) > 1e-3
+
+
+@captum
+def test_captum_halves_nothing_at_a_plus_sign() -> None:
+    """y = w (x + x2): each input of the sum gets all the relevance, so that there is twice the score; ours shares."""
+    from captum.attr import LRP
+
+    class Plus(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = nn.Linear(3, 2, bias=False).double()
+
+        def forward(self, x: Tensor, x2: Tensor) -> Tensor:
+            return self.scores(x + x2)
+
+    module = Plus()
+    net = Graph({"sum": (Add(), "x", "x2"), "scores": (Dense(2, bias=False), "sum")}, ("scores",), ("x", "x2"))
+    params = {"sum": {}, "scores": {"weight": module.scores.weight.detach().clone()}}
+    xs = torch.tensor([[1.0, 2.0, 3.0]]).double(), torch.tensor([[3.0, 1.0, 2.0]]).double()
+    score = float(net.forward(params, xs, Mode())[0][0, 1])
+    theirs = LRP(module).attribute(tuple(x.clone() for x in xs), target=1)
+    assert float(sum(part.sum() for part in theirs).detach()) == pytest.approx(2 * score, rel=1e-6)
+    ours = lrp(net, params, xs, 1, "epsilon")
+    assert float(sum(part.sum() for part in ours)) == pytest.approx(score, rel=1e-4)
+    assert_close(ours[0] / ours[1], xs[0] / xs[1], 1e-6)
+
+
+@zennit
+def test_zennits_merged_batch_normalization_still_divides() -> None:
+    """What is left of it divides by sqrt(1 + epsilon), so that the outputs change; ours are the same to rounding."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 5, 5, generator=rng, dtype=torch.float64)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).double().train(False)
+    params: dict[str, Any] = {"conv": {}, "norm": {}}
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            place, leaf = name.split(".")
+            params[("conv", "norm")[int(place)]][leaf] = value.clone()
+    with torch.no_grad():
+        before = module(x)
+        merged = load().canonizers.SequentialMergeBatchNorm().apply(module)
+        after = module(x)
+    assert len(merged) == 1
+    assert_close(after, before / (1 + 1e-5) ** 0.5, 1e-12)
+    net, values = fold(Sequential(conv=Conv2d(4, 3), norm=BatchNorm()), params)
+    assert_close(net.forward(values, x, Mode())[0], before, 1e-14)

@@ -1,0 +1,65 @@
+"""SmoothGrad: means over noise that is what it says."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain import saliency, smoothgrad
+from pellucid.layers import Dense, Flatten, Identity, Multiply
+from tests.explain.networks import made
+from tests.oracle import assert_close
+
+
+def test_without_noise_it_is_the_gradient() -> None:
+    net, params, x = made("vgg")
+    plain = saliency(net, params, x, 1, signed=True)
+    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0), plain, 1e-12)
+    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="square"), plain**2, 1e-12)
+    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="variance"), 0 * plain, 1e-12)
+
+
+def test_the_deviation_of_the_noise_is_a_part_of_each_images_range() -> None:
+    """The gradient of sum x^2 is 2 x: over noise of deviation s its mean is 2 x and its variance 4 s^2."""
+    net = Sequential(square=Parallel((Identity(), Identity()), Multiply()), flat=Flatten(), sum=Dense(1, bias=False))
+    params = {
+        "square": {"identity1": {}, "identity2": {}, "merge": {}},
+        "flat": {},
+        "sum": {"weight": torch.ones(1, 400).double()},
+    }
+    x = torch.linspace(0, 1, 400).double().view(1, 400)
+    x = torch.cat((x, 3 * x - 1))
+    mean, square, variance = (
+        smoothgrad(net, params, x, 0, samples=400, noise=0.2, kind=kind) for kind in ("mean", "square", "variance")
+    )
+    assert_close((mean - 2 * x).mean(1), torch.zeros(2).double(), 5e-3)
+    for n, span in enumerate((1.0, 3.0)):
+        expected = 4 * (0.2 * span) ** 2
+        assert float(variance[n].mean()) == pytest.approx(expected, rel=0.02)
+        assert float(mean[n].sub(2 * x[n]).var()) == pytest.approx(expected / 400, rel=0.3)
+    assert_close(square, variance + mean**2, 1e-12)
+
+
+def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:
+    net, params, x = made("vgg", examples=1)
+    found = smoothgrad(net, params, x, 0, samples=5, seed=3)
+    assert torch.equal(found, smoothgrad(net, params, x, 0, samples=5, seed=3))
+    assert not torch.equal(found, smoothgrad(net, params, x, 0, samples=5, seed=4))
+    single = {name: {key: value.float() for key, value in part.items()} for name, part in params.items()}
+    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), found, 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"kind": "median"}, "kind must be one of mean, square, variance"),
+        ({"samples": 0}, "samples must be a whole number"),
+        ({"noise": -0.1}, "noise must be a number of at least 0"),
+    ],
+)
+def test_options_that_mean_nothing_are_told(options: dict[str, Any], told: str) -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match=told):
+        smoothgrad(net, params, x, 0, **options)

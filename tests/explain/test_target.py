@@ -1,0 +1,112 @@
+"""What can be explained: classes, units, maps, and what is told of everything else."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine import Fork, Graph, Sequential, walk
+from pellucid.errors import PellucidError
+from pellucid.explain import saliency, scores, upto
+from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU
+from tests.explain.networks import NETWORKS, SHAPE, made
+from tests.oracle import assert_close, autograd, normal, randomized
+from tests.references import reference_forward
+
+
+@pytest.mark.parametrize(
+    ("network", "path"),
+    [(name, path) for name, net in NETWORKS.items() for path, _ in walk(net) if "shared" not in path],
+)
+def test_a_network_up_to_a_layer_gives_that_layers_output(network: str, path: str) -> None:
+    net, params, x = made(network)
+    outputs: dict[str, Any] = {}
+
+    def visit(at: str, layer: Any, x: Any, y: Any, cache: Any) -> None:
+        outputs.setdefault(at, y)
+
+    from pellucid.sweep import forward
+
+    forward(net, params, x, Mode(), visit)
+    assert_close(reference_forward(upto(net, path), params, x, Mode()), outputs[path], 1e-11)
+
+
+def test_a_node_that_repeats_a_layer_is_named_by_its_own_name() -> None:
+    net, params, x = made("recurrent")
+    part = upto(net, "relu2")
+    assert isinstance(part, Graph)
+    assert list(part.nodes) == ["step", "relu1", "again", "relu2"]
+    y = reference_forward(part, params, x, Mode())
+    inner = Sequential(step=Conv2d(2, 3, padding=1), relu1=ReLU())
+    once = reference_forward(inner, params, x, Mode())
+    assert_close(y, reference_forward(inner, params, once, Mode()), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("target", "chosen"),
+    [
+        ("conv2[3, 1, 2]", lambda y: y[:, 3, 1, 2]),
+        ("conv2[3,:,:]", lambda y: y[:, 3].flatten(1).sum(1)),
+        ("conv2[:, 1, 2]", lambda y: y[:, :, 1, 2].sum(1)),
+        ("conv2[3]", lambda y: y[:, 3].flatten(1).amax(1)),
+        ("conv2[:, :, :]", lambda y: y.flatten(1).sum(1)),
+    ],
+)
+def test_units_and_maps_are_named_by_path_and_index(target: str, chosen: Any) -> None:
+    net, params, x = made("vgg")
+    part = upto(net, "conv2")
+    y = reference_forward(part, params, x, Mode())
+    assert_close(scores(net, params, x, target), chosen(y), 1e-12)
+    above = y.clone().requires_grad_()
+    (dy,) = torch.autograd.grad(chosen(above).sum(), above)
+    assert_close(saliency(net, params, x, target, signed=True), autograd(part, params, x, Mode(), dy)[1][""], 1e-11)
+
+
+def test_a_head_of_several_is_named_by_its_path() -> None:
+    rng = torch.Generator().manual_seed(0)
+    net = Sequential(flat=Flatten(), heads=Fork(a=Dense(3), b=Dense(4)))
+    params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((2, *SHAPE), rng)
+    weight = params["heads"]["b"]["weight"]
+    assert_close(saliency(net, params, x, "heads.b[3]"), weight[3].abs().view(SHAPE).expand(2, *SHAPE), 1e-12)
+    with pytest.raises(PellucidError, match="2 outputs; give the target as a path"):
+        saliency(net, params, x, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (3, "classes from 0 to 2, not 3"),
+        (-1, "classes from 0 to 2, not -1"),
+        (torch.tensor([0, 1, 2]), "2 of them for 2 examples"),
+        (0.5, "must be a class"),
+        (True, "must be a class"),
+        ("conv2", "names no unit; write a path and an index"),
+        ("conv3[1]", "'conv3' is none of conv1, .*did you mean 'conv"),
+        ("conv1.deep[1]", "nothing called 'deep' in a Conv2d"),
+        ("conv2[9]", r"no index \[9\] in outputs of shape \(4, 3, 3\)"),
+        ("conv2[1, 2]", r"no index \[1, 2\]"),
+        ("conv2[-1]", "'-1' is no index"),
+        ("conv2[:]", "every map at once"),
+        ("conv2[]", "names no unit"),
+    ],
+)
+def test_what_means_nothing_is_told(target: Any, told: str) -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match=told):
+        saliency(net, params, x, target)
+
+
+def test_maps_at_the_end_are_no_classes() -> None:
+    rng = torch.Generator().manual_seed(0)
+    net = Sequential(conv=Conv2d(3, 1))
+    params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((2, *SHAPE), rng)
+    with pytest.raises(PellucidError, match=r"\(3, 6, 6\) are no scores of classes"):
+        saliency(net, params, x, 0)
+    assert saliency(net, params, x, "conv[1, :, :]").shape == x.shape
+
+
+def test_inside_a_layer_that_runs_more_than_once_is_nothing_to_name() -> None:
+    block = Sequential(conv=Conv2d(2, 3, padding=1), relu=ReLU())
+    net = Graph({"a": (block, "input"), "b": ("a", "a")}, ("b",))
+    with pytest.raises(PellucidError, match="runs more than once; name one of its nodes as a whole"):
+        upto(net, "a.conv")

@@ -1,0 +1,136 @@
+"""Every rule of relevance on every layer with weights, against explicit matrices and sums over their entries."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Layer,
+    LpPool2d,
+    MaxPool2d,
+    Mode,
+    ReLU,
+    Upsample,
+)
+from pellucid.rules import AlphaBeta, Epsilon, Flat, Gamma, Norm, WSquare, ZBox, Zero, ZPlus
+from tests.oracle import assert_close, normal, randomized
+from tests.rules import dense
+
+IMAGE = (2, 4, 3)
+LAYERS: list[tuple[Layer, tuple[int, ...]]] = [
+    (Dense(4), (5,)),
+    (Dense(3, bias=False), (6,)),
+    (Conv2d(3, 3, padding=1), IMAGE),
+    (Conv2d(3, 2, 2, bias=False), IMAGE),
+    (Conv2d(4, (2, 3), padding="same", groups=2), IMAGE),
+    (Conv2d(2, 2, dilation=2, padding=(1, 2)), IMAGE),
+    (ConvTranspose2d(3, 3, 2, 1, 1), IMAGE),
+    (ConvTranspose2d(4, 2, groups=2), IMAGE),
+]
+LINEAR: list[tuple[Layer, tuple[int, ...]]] = [
+    *LAYERS,
+    (BatchNorm(), IMAGE),
+    (AvgPool2d(2, 1, 1), IMAGE),
+    (AdaptiveAvgPool2d((2, 2)), IMAGE),
+    (Upsample(1.5, kind="bilinear"), IMAGE),
+]
+WEIGHTY = [
+    (Zero(), dense.zero_rule()),
+    (Epsilon(), dense.epsilon_rule(1e-6)),
+    (Epsilon(0.3), dense.epsilon_rule(0.3)),
+    (Epsilon(0.3, bias=False), dense.without_bias(dense.epsilon_rule(0.3))),
+    (Zero(bias=False), dense.without_bias(dense.zero_rule())),
+    (Gamma(0.7), dense.gamma_rule(0.7, 1e-6)),
+    (ZPlus(0.01), dense.z_plus_rule(0.01)),
+    (ZPlus(0.01, bias=False), dense.without_bias(dense.z_plus_rule(0.01))),
+    (AlphaBeta(), dense.alpha_beta_rule(2, 1, 1e-6)),
+    (AlphaBeta(1.5, 0.5, 0.01, bias=False), dense.without_bias(dense.alpha_beta_rule(1.5, 0.5, 0.01))),
+    (WSquare(), dense.w_square_rule(1e-6)),
+    (Flat(), dense.flat_rule(1e-6)),
+]
+
+
+def prepared(layer: Layer, shape: tuple[int, ...], positive: bool = False) -> tuple[Any, Any, Any, Any]:
+    rng = torch.Generator().manual_seed(3)
+    params = randomized(layer.init(shape, rng)[0], rng)
+    x = normal((2, *shape), rng)
+    x = x.abs() if positive else x
+    y, cache = layer.forward(params, x, Mode())
+    return params, x, cache, normal(y.shape, rng)
+
+
+@pytest.mark.parametrize(("layer", "shape"), LINEAR, ids=str)
+@pytest.mark.parametrize(("rule", "expected"), [pytest.param(*pair, id=str(pair[0])) for pair in WEIGHTY])
+@pytest.mark.parametrize("positive", [True, False], ids=["positive", "any"])
+def test_a_rule_shares_as_its_formula_says(rule: Any, expected: Any, layer: Layer, shape: Any, positive: bool) -> None:
+    params, x, cache, relevance = prepared(layer, shape, positive)
+    even = isinstance(rule, Flat) and isinstance(layer, AvgPool2d | AdaptiveAvgPool2d)
+    if not params and not even and not isinstance(rule, Zero | Epsilon):
+        with pytest.raises(PellucidError, match=f"{type(rule).__name__} changes weights"):
+            rule(layer, params, cache, relevance)
+        return
+    found, dparams = rule(layer, params, cache, relevance)
+    assert dparams == {}
+    # the stabilizer of an average is to shares of 1 / n, in the formula to ones
+    assert_close(found, dense.slow(expected, layer, params, x, relevance), 1e-5 if even else 1e-9)
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=str)
+@pytest.mark.parametrize("bounds", [(-4.0, 5.0), ((-4.0, -5.0), (5.0, 6.0))], ids=str)
+def test_z_box_shares_among_pixels_of_a_box(bounds: Any, layer: Layer, shape: Any) -> None:
+    if isinstance(bounds[0], tuple) and len(shape) == 1:
+        bounds = tuple(tuple(one[i % 2] for i in range(shape[0])) for one in bounds)
+    params, x, cache, relevance = prepared(layer, shape)
+    low, high = (np.broadcast_to(np.reshape(one, (-1, *(1,) * (len(shape) - 1))), shape).ravel() for one in bounds)
+    expected = dense.slow(dense.z_box_rule(low, high, 1e-6), layer, params, x, relevance)
+    assert_close(ZBox(*bounds)(layer, params, cache, relevance)[0], expected, 1e-9)
+
+
+@pytest.mark.parametrize(("layer", "shape"), [one for one in LINEAR if not isinstance(one[0], Dense | Conv2d)], ids=str)
+def test_norm_shares_by_contributions(layer: Layer, shape: Any) -> None:
+    params, x, cache, relevance = prepared(layer, shape)
+    expected = dense.slow(dense.epsilon_rule(0.1), layer, params, x, relevance)
+    assert_close(Norm(0.1)(layer, params, cache, relevance)[0], expected, 1e-9)
+
+
+def test_norm_through_a_p_norm_gives_each_value_its_power() -> None:
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).double()
+    layer = LpPool2d(2, p=3)
+    _, cache = layer.forward({}, x, Mode())
+    found, _ = Norm(0.0)(layer, {}, cache, torch.ones(1, 1, 1, 1).double())
+    assert_close(found, x**3 / 100, 1e-12)  # 1 + 8 + 27 + 64
+
+
+@pytest.mark.parametrize("rule", [Epsilon(), Gamma(), ZPlus(), AlphaBeta(), WSquare(), Flat(), Norm(), ZBox(0.0, 1.0)])
+@pytest.mark.parametrize("layer", [ReLU(), MaxPool2d(2)], ids=str)
+def test_a_layer_that_sums_nothing_has_no_such_rule(rule: Any, layer: Layer) -> None:
+    x = torch.ones(1, 1, 2, 2)
+    y, cache = layer.forward({}, x, Mode())
+    with pytest.raises(PellucidError, match=f"{type(rule).__name__} needs a layer that sums"):
+        rule(layer, {}, cache, y)
+
+
+def test_inputs_outside_the_box_are_refused() -> None:
+    layer = Dense(1)
+    params, _ = layer.init((2,), torch.Generator())
+    y, cache = layer.forward(params, torch.tensor([[0.0, 1.5]]), Mode())
+    with pytest.raises(PellucidError, match=r"from 0 to 1.5, not from 0.0 to 1.0"):
+        ZBox(0.0, 1.0)(layer, params, cache, y)
+    with pytest.raises(PellucidError, match="3 bounds"):
+        ZBox((0.0,) * 3, (1.0,) * 3)(layer, params, cache, y)
+
+
+def test_weights_that_lose_relevance_are_refused() -> None:
+    with pytest.raises(PellucidError, match="alpha - beta must be 1"):
+        AlphaBeta(2.0, 0.5)
+    with pytest.raises(PellucidError, match="at least 0"):
+        Gamma(-0.1)

@@ -1,4 +1,4 @@
-"""The work that every peer does: one training step of plain gradient descent on one batch."""
+"""The work that every peer does on one batch: a training step of plain gradient descent, or a prediction."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ class Job:
     classes: int
     precision: str = "float32"
     steps: int = 1  # steps in one timed burst
+    inference: bool = False
 
 
 JOBS: dict[str, Job] = {
@@ -23,5 +24,13 @@ JOBS: dict[str, Job] = {
     "resnet20-16": Job("resnet20-16", 128, (3, 32, 32), 10, steps=3),
     "resnet20-64": Job("resnet20-64", 128, (3, 32, 32), 10),
     "vgg16": Job("vgg16", 16, (3, 100, 100), 1000),
+    "resnet50": Job("resnet50", 8, (3, 224, 224), 1000),
+    "densenet121": Job("densenet121", 8, (3, 224, 224), 1000),
+    "mobilenet_v2": Job("mobilenet_v2", 8, (3, 224, 224), 1000),
+    "resnet20-16-inference": Job("resnet20-16", 128, (3, 32, 32), 10, steps=8, inference=True),
+    "vgg16-inference": Job("vgg16", 16, (3, 100, 100), 1000, steps=2, inference=True),
+    "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
+    "densenet121-inference": Job("densenet121", 8, (3, 224, 224), 1000, steps=3, inference=True),
+    "mobilenet_v2-inference": Job("mobilenet_v2", 8, (3, 224, 224), 1000, steps=6, inference=True),
     "resnet20-64-bf16": Job("resnet20-64", 128, (3, 32, 32), 10, precision="bf16"),
 }

@@ -14,6 +14,7 @@ from pellucid.layers import (
     Sigmoid,
 )
 from pellucid.layers.base import Layer
+from pellucid.models import mobilenet_v2 as zoo_mobilenet_v2
 
 
 def mlp() -> Layer:
@@ -76,3 +77,12 @@ def vgg16(classes: int = 1000) -> Layer:
         act2=ReLU(),
         dense3=Dense(classes),
     )
+
+
+def mobilenet_v2(classes: int = 1000) -> Layer:
+    """MobileNetV2 of the zoo without dropout, so that every peer does the same work."""
+    net = zoo_mobilenet_v2(classes)
+    head = net.children["head"]
+    assert isinstance(head, Sequential)
+    kept = {name: layer for name, layer in head.children.items() if name != "dropout"}
+    return net.rebuild({**net.children, "head": Sequential(**kept)})

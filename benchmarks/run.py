@@ -1,4 +1,4 @@
-"""Measure a training step of Pellucid beside its peers, and write docs/benchmarks.md: `make bench`.
+"""Measure training steps and predictions of Pellucid beside its peers, and write docs/benchmarks.md: `make bench`.
 
 Every peer has a process of its own. They run in turn, a burst that does not count (while it waited, the machine may
 have put its memory aside) and one that does; each ratio is taken within a round, so that the machine's drift cancels.
@@ -20,6 +20,7 @@ from benchmarks.table import write_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 9
+ZOO = ("resnet50", "densenet121", "mobilenet_v2")  # large networks, which Keras compiles for minutes
 PAUSE = 0.25  # seconds before a burst, in which the threads of the process before stop waiting for work
 
 
@@ -98,7 +99,8 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
         tried["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
     if job.precision == "bf16":
         tried["PyTorch, float32"] = [("torch-float32", n) for n in threads]
-    tried["Keras on JAX"] = [("keras", cores)]
+    if job.network not in ZOO and not job.inference:
+        tried["Keras on JAX"] = [("keras", cores)]
     if job.network == "mlp":
         tried["scikit-learn"] = [("sklearn", n) for n in threads]
     return tried

@@ -16,6 +16,9 @@ TARGETS: dict[str, tuple[float, float]] = {
     "lenet-64": (1.12, 0.85),
     "resnet20-16": (1.10, 0.85),
     "vgg16": (1.05, 0.85),
+    "resnet50": (1.05, 0.85),
+    "densenet121": (1.05, 0.85),
+    "mobilenet_v2": (1.05, 0.85),
 }
 # What is asked of mixed precision: ratio to PyTorch under autocast, and to PyTorch in float32
 HALF_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
@@ -25,12 +28,14 @@ HEAD = """# Benchmarks
 
 Written by `make bench` on {day}; nothing here is typed by hand. {cores} of {processor}, Python {python}, {versions}.
 
-One training step of plain gradient descent on one batch, float32 unless the name says bf16. Every peer runs in a
-process of its own with its best memory format and thread count; bursts alternate, and a ratio compares two bursts of
-the same round. **Ratio** is the peer's time over Pellucid's: above 1, Pellucid is faster. **Tensors** is the most
-memory that the tensors of one step take at one time, beyond parameters and data, as PyTorch's profiler counts it;
-**process** is how far the resident memory of the process rose above what it was before the first step, with all that
-allocators, threads and compilers keep. Their ratios are Pellucid's over the peer's: below 1, Pellucid needs less.
+One training step of plain gradient descent on one batch, float32 unless the name says bf16, or where the name says
+inference the outputs for one batch: `Model.predict` beside the reference definition under `torch.inference_mode`.
+Every peer runs in a process of its own with its best memory format and thread count; bursts alternate, and a ratio
+compares two bursts of the same round. **Ratio** is the peer's time over Pellucid's: above 1, Pellucid is faster.
+**Tensors** is the most memory that the tensors of one step take at one time, beyond parameters and data, as PyTorch's
+profiler counts it; **process** is how far the resident memory of the process rose above what it was before the first
+step, with all that allocators, threads and compilers keep. Their ratios are Pellucid's over the peer's: below 1,
+Pellucid needs less.
 "PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it.
 Where a target is missed, docs/profile.md shows the kernels.
 """
@@ -56,10 +61,11 @@ def write_table(results: dict[str, list[dict[str, Any]]]) -> str:
 def _section(name: str, figures: list[dict[str, Any]]) -> str:
     job = JOBS[name]
     ours = next(figure for figure in figures if figure["peer"] == "Pellucid")
+    work = "batch" if job.inference else "step"
     lines = [
         f"## {name}: {job.network}, batch {job.batch}, {'x'.join(map(str, job.shape))}, {job.precision}",
         "",
-        "| peer | form | threads | time a step | images/s | ratio (least, most) | tensors | process |",
+        f"| peer | form | threads | time a {work} | images/s | ratio (least, most) | tensors | process |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for figure in figures:
@@ -82,6 +88,8 @@ def _section(name: str, figures: list[dict[str, Any]]) -> str:
             "",
             f"Target against PyTorch: ratio at least {speed:g}, tensor memory at most {memory:g} of PyTorch's.",
         ]
+    if job.inference:
+        lines += ["", "Target against PyTorch: ratio at least 1."]
     if name in HALF_TARGETS:
         half, full = HALF_TARGETS[name]
         lines += ["", f"Target: ratio at least {half:g} to PyTorch under autocast, {full:g} to PyTorch in float32."]

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import networks
 from benchmarks.jobs import Job
-from pellucid.layers.base import Layer
+from pellucid.fuse.inference import inference
+from pellucid.layers.base import Layer, Params
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
-from pellucid.models import lenet
+from pellucid.models import densenet121, lenet, resnet50
 from pellucid.optim import SGD
 from pellucid.train.allocator import memory_kept
 from pellucid.train.step import Step
@@ -21,7 +23,8 @@ TRAINING = ExitStack()
 def network(name: str) -> Layer:
     if name.startswith("resnet20-"):
         return networks.resnet20(int(name.removeprefix("resnet20-")))
-    return {"mlp": networks.mlp, "lenet": lenet, "vgg16": networks.vgg16}[name]()
+    named = {"mlp": networks.mlp, "lenet": lenet, "vgg16": networks.vgg16, "resnet50": resnet50}
+    return {**named, "densenet121": densenet121, "mobilenet_v2": networks.mobilenet_v2}[name]()
 
 
 def make(job: Job) -> Callable[[int], None]:
@@ -29,6 +32,8 @@ def make(job: Job) -> Callable[[int], None]:
     params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     x = torch.rand(job.batch, *job.shape)
     target = torch.arange(job.batch) % job.classes
+    if job.inference:
+        return predictions(net, params, x)
     loss = Quadratic() if job.network == "mlp" else SoftmaxCrossEntropy()
     if job.network == "mlp":
         target = F.one_hot(target, job.classes).float()
@@ -40,5 +45,16 @@ def make(job: Job) -> Callable[[int], None]:
     def run(steps: int) -> None:
         for _ in range(steps):
             train(x, target, 0.01).item()
+
+    return run
+
+
+def predictions(net: Layer, params: Params, x: Tensor) -> Callable[[int], None]:
+    predict = inference(net, params)  # as `Model.predict` does, once for all batches
+
+    @torch.inference_mode()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            predict(x)
 
     return run

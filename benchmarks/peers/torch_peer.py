@@ -8,6 +8,11 @@ from torch.nn import functional as F
 
 from benchmarks.jobs import Job
 from benchmarks.networks import VGG16
+from benchmarks.peers.torch_densenet import densenet121
+from benchmarks.peers.torch_mobilenet import mobilenet_v2
+from benchmarks.peers.torch_resnet import resnet50
+
+ZOO = {"resnet50": resnet50, "densenet121": densenet121, "mobilenet_v2": mobilenet_v2}
 
 
 class Block(nn.Module):
@@ -34,7 +39,10 @@ class Block(nn.Module):
         return F.relu(y, self.inplace)
 
 
-def network(name: str, inplace: bool) -> nn.Module:
+def network(job: Job, inplace: bool) -> nn.Module:
+    name = job.network
+    if name in ZOO:
+        return ZOO[name](job.classes, inplace)
     relu = nn.ReLU(inplace)
     if name == "mlp":
         return nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10), nn.Sigmoid())
@@ -65,13 +73,15 @@ def network(name: str, inplace: bool) -> nn.Module:
 
 def make(job: Job, channels_last: bool, inplace: bool) -> Callable[[int], None]:
     torch.manual_seed(0)
-    net = network(job.network, inplace)
+    net = network(job, inplace)
     x = torch.rand(job.batch, *job.shape)
     target = torch.arange(job.batch) % job.classes
     wanted = F.one_hot(target, job.classes).float()
     if channels_last and x.dim() == 4:
         net = net.to(memory_format=torch.channels_last)
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
+    if job.inference:
+        return predictions(net.eval(), x)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
 
     def loss() -> Tensor:
@@ -90,5 +100,14 @@ def make(job: Job, channels_last: bool, inplace: bool) -> Callable[[int], None]:
     def run(steps: int) -> None:
         for _ in range(steps):
             step()
+
+    return run
+
+
+def predictions(net: nn.Module, x: Tensor) -> Callable[[int], None]:
+    @torch.inference_mode()
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            net(x)
 
     return run

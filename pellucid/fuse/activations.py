@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.relu import ReLU
+from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.sigmoid import Sigmoid
 from pellucid.layers.tanh import Tanh
 
@@ -37,6 +38,12 @@ KERNELS: dict[type[Layer], Kernels] = {
         lambda dy, y: aten.threshold_backward(dy, y, 0),
         lambda dy, y: aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy),
     ),
+    ReLU6: Kernels(
+        lambda x: aten.hardtanh(x, 0, 6),
+        lambda x: aten.hardtanh_(x, 0, 6),
+        lambda dy, y: aten.hardtanh_backward(dy, y, 0, 6),
+        lambda dy, y: aten.hardtanh_backward.grad_input(dy, y, 0, 6, grad_input=dy),
+    ),
     Sigmoid: Kernels(
         torch.sigmoid,
         torch.sigmoid_,
@@ -52,9 +59,13 @@ KERNELS: dict[type[Layer], Kernels] = {
 }
 
 
+# Those that cost no more than reading and writing their numbers, so that y may be computed again on the way back.
+CHEAP: tuple[type[Layer], ...] = (ReLU, ReLU6)
+
+
 @dataclass(frozen=True)
 class FusedActivation(Layer):
-    """Stand for a ReLU, Sigmoid or Tanh; `over_x` and `over_dy` say whose memory the results may take."""
+    """Stand for a ReLU, ReLU6, Sigmoid or Tanh; `over_x` and `over_dy` say whose memory the results may take."""
 
     kind: type[Layer]
     over_x: bool

@@ -1,4 +1,4 @@
-"""Conv2d with its arguments resolved once, and without dx where nobody asks for it."""
+"""Conv2d with its arguments resolved once, without dx where nobody asks for it, and its update in the sweep."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.fuse.way import GRADIENTS, Way
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
 
@@ -15,22 +16,38 @@ _backward = torch.ops.aten.convolution_backward.default
 
 @dataclass(frozen=True)
 class FusedConv2d(Layer):
-    """Stand for a Conv2d whose padding is the same on opposite edges; `need_dx=False` leaves dx out."""
+    """Stand for a Conv2d whose padding is the same on opposite edges.
+
+    `need_dx=False` leaves dx out. Where its `way` has a rate, backward learns at once, W ← (1 - shrink) W - lr dW, and
+    returns no gradients, so that those of all layers need not be there at one time; where it does not learn, they are
+    not computed.
+    """
 
     layer: Conv2d
     need_dx: bool
+    way: Way = GRADIENTS
 
     @cached_property
     def _ahead(self) -> tuple[Any, ...]:
         layer = self.layer
         left, _, top, _ = layer.edges()
-        return pair(layer.stride), (top, left), pair(layer.dilation), layer.groups
+        return pair(layer.stride), (top, left), spread(layer), layer.groups
 
     @cached_property
     def _back(self) -> tuple[Any, ...]:
         stride, padding, dilation, groups = self._ahead
+        learns = self.way.learns
         biases = [self.layer.filters] if self.layer.bias else None
-        return biases, stride, padding, dilation, False, (0, 0), groups, (self.need_dx, True, self.layer.bias)
+        return (
+            biases,
+            stride,
+            padding,
+            dilation,
+            False,
+            (0, 0),
+            groups,
+            (self.need_dx, learns, learns and self.layer.bias),
+        )
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Initialise the layer."""
@@ -41,6 +58,25 @@ class FusedConv2d(Layer):
         return torch.conv2d(x, params["weight"], params.get("bias"), *self._ahead), Conv2dCache(x)
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor | None, Params]:
-        """Compute the gradients of weight and bias, and dx if it is needed."""
+        """Compute the gradients of weight and bias or the step along them, and dx if it is needed."""
         dx, dweight, dbias = _backward(dy, cache.x, params["weight"], *self._back)
-        return dx, {"weight": dweight, "bias": dbias} if self.layer.bias else {"weight": dweight}
+        if not self.way.learns:
+            return dx, {}
+        rate = self.way.rate
+        if rate is None:
+            return dx, {"weight": dweight, "bias": dbias} if self.layer.bias else {"weight": dweight}
+        if rate.shrink:
+            params["weight"].mul_(1 - rate.shrink)
+        params["weight"].sub_(dweight, alpha=rate.lr)
+        if self.layer.bias:
+            params["bias"].sub_(dbias, alpha=rate.lr)
+        return dx, {}
+
+
+def spread(layer: Conv2d) -> tuple[int, int]:
+    """Return the dilation to compute with.
+
+    A window of one pixel has no gaps, so that any dilation is the same; but without one and without a stride, PyTorch
+    takes a kernel for it that is a third as fast, wherever one thread works on less than 16 images.
+    """
+    return (2, 2) if pair(layer.kernel) == pair(layer.stride) == (1, 1) else pair(layer.dilation)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.fuse.way import GRADIENTS, Way
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.dense import Dense, DenseCache, rows
 
@@ -12,29 +13,18 @@ from pellucid.layers.dense import Dense, DenseCache, rows
 NARROW, WIDE, MANY_ROWS = 64, 256, 16
 
 
-@dataclass
-class Rate:
-    """The learning rate of the step that runs, and by how much a step shrinks the weights."""
-
-    lr: float = 0.0
-    shrink: float = 0.0
-
-    def set(self, lr: float, shrink: float) -> None:
-        """Take the values of the next step."""
-        self.lr, self.shrink = lr, shrink
-
-
 @dataclass(frozen=True)
 class FusedDense(Layer):
     """Stand for a Dense.
 
-    `need_dx=False` leaves dx out. With a `rate`, backward learns at once, W ← (1 - shrink) W - lr dyᵀ x, and
-    returns no gradients: one pass over W where two and a tensor of W's size would be needed.
+    `need_dx=False` leaves dx out. Where its `way` has a rate, backward learns at once, W ← (1 - shrink) W - lr dyᵀ x,
+    and returns no gradients: one pass over W where two and a tensor of W's size would be needed. Where it does not
+    learn, only dx is computed.
     """
 
     layer: Dense
     need_dx: bool
-    rate: Rate | None = None
+    way: Way = GRADIENTS
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Initialise the layer."""
@@ -50,11 +40,14 @@ class FusedDense(Layer):
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor | None, Params]:
         """Compute dx, and the gradients of weight and bias or the step along them."""
         dx = dy @ params["weight"] if self.need_dx else None  # before W changes
-        if self.rate is None:
+        if not self.way.learns:
+            return dx, {}
+        rate = self.way.rate
+        if rate is None:
             return dx, self.layer.parameter_gradients(cache, dy)
-        lr = self.rate.lr
+        lr = rate.lr
         x, dy = rows(cache.x, dy)
-        params["weight"].addmm_(dy.t(), x, beta=1 - self.rate.shrink, alpha=-lr)
+        params["weight"].addmm_(dy.t(), x, beta=1 - rate.shrink, alpha=-lr)
         if self.layer.bias:
             params["bias"].sub_(dy.sum(0), alpha=lr)
         return dx, {}

@@ -1,78 +1,76 @@
 """From a network to its fused form: which layers may write over which memory."""
 
 from collections.abc import Mapping
+from itertools import groupby
 
 from pellucid.combine.base import Combinator
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
-from pellucid.fuse.activations import KERNELS, FusedActivation
+from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation
 from pellucid.fuse.conv2d import FusedConv2d
-from pellucid.fuse.dense import FusedDense, Rate
+from pellucid.fuse.dense import FusedDense
+from pellucid.fuse.dense_block import DenseBlock, dense_layer
 from pellucid.fuse.entrance import EntranceLayer
+from pellucid.fuse.frozen import FrozenLayer
+from pellucid.fuse.frozen_norm import FrozenNorm
+from pellucid.fuse.frozen_start import FrozenStart
 from pellucid.fuse.maxpool2d import FusedMaxPool2d
-from pellucid.fuse.recompute import NormReLUConv
+from pellucid.fuse.memory import VIEWS, new_dx, new_output, owns_parameters
+from pellucid.fuse.order import reordered
+from pellucid.fuse.rate import Rate
+from pellucid.fuse.recompute import NormActConv
 from pellucid.fuse.residual import FusedResidual
 from pellucid.fuse.sequential import FusedSequential
-from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
+from pellucid.fuse.way import STILL, Way
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
 from pellucid.layers.base import Layer, pair
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
-from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
-from pellucid.layers.flatten import Flatten
-from pellucid.layers.groupnorm import GroupNorm
-from pellucid.layers.instancenorm2d import InstanceNorm2d
-from pellucid.layers.layernorm import LayerNorm
 from pellucid.layers.maxpool2d import MaxPool2d
-from pellucid.layers.relu import ReLU
-
-# What goes back is new memory, each number once; what goes forward is too, and the layer's cache does not hold it.
-NEW_MEMORY = (Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d)
-# Only what goes forward is: what goes back may be one number, seen as many.
-NEW_OUTPUT = (*NEW_MEMORY, AdaptiveAvgPool2d)
-# Learned values of their own; everything else that is no combinator has none.
-PARAMETRIC = (Dense, Conv2d, ConvTranspose2d, BatchNorm, InstanceNorm2d, GroupNorm, LayerNorm)
-# What goes back is a view of what arrived.
-VIEWS = (Flatten,)
 
 
 def fuse(net: Layer, rate: Rate | None = None) -> Layer:
     """Return a network that computes the same from the same params, faster and in less memory.
 
-    Its layers write over memory that no cache needs, pool before ReLU where both orders give the same, compute
-    cheap activations again instead of keeping them, and leave out the gradient with respect to the data. With a
-    `rate`, each Dense whose parameters are used once learns in the sweep by plain gradient descent and returns no
-    gradients. Paths and params stay; caches differ, so that rules and traces use the network as it was written.
+    Its layers write over memory that no cache needs, pool first where both orders give the same, compute cheap
+    activations again instead of keeping them, lay the maps of a dense block in one tensor, and leave out the gradient
+    with respect to the data. With a `rate`, each Dense and Conv2d whose parameters are used once learns in the sweep
+    by plain gradient descent and returns no gradients. Paths and params stay; caches differ, so that rules and traces
+    use the network as it was written.
     """
-    return _fuse(net, own_dy=False, need_dx=False, rate=rate)
+    return _fuse(net, own_dy=False, need_dx=False, way=Way(rate))
 
 
-def _fuse(layer: Layer, own_dy: bool, need_dx: bool, rate: Rate | None) -> Layer:
+def _fuse(layer: Layer, own_dy: bool, need_dx: bool, way: Way) -> Layer:
     """Fuse `layer`; `own_dy`: nobody else reads the dy that arrives; `need_dx`: somebody reads the dx it returns."""
+    if isinstance(layer, FrozenLayer):
+        return FrozenLayer(_fuse(layer.layer, own_dy, True, STILL)) if need_dx else FrozenStart(layer.layer)
     if isinstance(layer, Sequential):
-        return _fuse_sequential(layer, own_dy, need_dx, rate)
+        return _fuse_sequential(layer, own_dy, need_dx, way)
     if isinstance(layer, Parallel):
-        return _fuse_parallel(layer, need_dx, rate)
+        return _fuse_parallel(layer, need_dx, way)
     if isinstance(layer, Combinator):  # parameters may be used more than once: they learn from the sum, later
-        return layer.rebuild({name: _fuse(child, False, True, None) for name, child in layer.layers.items()})
-    return _fuse_leaf(layer, need_dx, rate)
+        return layer.rebuild(
+            {name: _fuse(child, False, True, Way(None, way.learns)) for name, child in layer.layers.items()}
+        )
+    return _fuse_leaf(layer, need_dx, way)
 
 
-def _fuse_leaf(layer: Layer, need_dx: bool, rate: Rate | None) -> Layer:
+def _fuse_leaf(layer: Layer, need_dx: bool, way: Way) -> Layer:
     if isinstance(layer, Dense):
-        return FusedDense(layer, need_dx, rate)
+        return FusedDense(layer, need_dx, way)
     if isinstance(layer, Conv2d):
         left, right, top, bottom = layer.edges()
-        return FusedConv2d(layer, need_dx) if (left, top) == (right, bottom) else layer
+        return FusedConv2d(layer, need_dx, way) if (left, top) == (right, bottom) else layer
     if isinstance(layer, MaxPool2d) and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
     return layer
 
 
-def _fuse_parallel(layer: Parallel, need_dx: bool, rate: Rate | None) -> Layer:
-    branches = {name: _fuse(branch, False, need_dx, rate) for name, branch in layer.branches.items()}
+def _fuse_parallel(layer: Parallel, need_dx: bool, way: Way) -> Layer:
+    branches = {name: _fuse(branch, False, need_dx, way) for name, branch in layer.branches.items()}
     if isinstance(layer.merge, Add) and len(branches) == 2:
         for name, branch in layer.branches.items():
             if new_output(branch) and new_dx(branch):
@@ -80,13 +78,13 @@ def _fuse_parallel(layer: Parallel, need_dx: bool, rate: Rate | None) -> Layer:
     return layer.rebuild(branches | {"merge": layer.merge})
 
 
-def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, rate: Rate | None) -> Layer:
-    children = _pool_first(layer.children)
+def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, way: Way) -> Layer:
+    children = reordered(layer.children)
     owns = {}  # whether each child is the only reader of the dy that arrives at it
     for name, child in reversed(children.items()):
         owns[name] = own_dy
         own_dy = new_dx(child) or (own_dy and isinstance(child, VIEWS))
-    groups = _groups(children)
+    groups: dict[str, NormActConv | DenseBlock] = {**_recomputed(children, way), **_dense_blocks(children, owns, way)}
     within = {name for group in groups.values() for name in group.names[1:]}
     fused: dict[str, Layer] = {}
     before: Layer | None = None
@@ -96,59 +94,48 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, rate: Rate 
         elif name in within:
             pass
         elif not need_dx and not owns_parameters(child):
-            fused[name] = EntranceLayer(child)
+            fused[name] = FrozenStart(child.layer) if isinstance(child, FrozenLayer) else EntranceLayer(child)
+        elif (norm := _still(child, way)) is not None:
+            fused[name] = FrozenNorm(norm, before is not None and new_output(before), owns[name])
         elif type(child) in KERNELS:
             fused[name] = FusedActivation(type(child), before is not None and new_output(before), owns[name])
         else:
-            fused[name] = _fuse(child, owns[name], need_dx, rate)
+            fused[name] = _fuse(child, owns[name], need_dx, way)
         need_dx = need_dx or owns_parameters(child)
         before = child
     return FusedSequential(fused, frozenset(groups))
 
 
-def _groups(children: Mapping[str, Layer]) -> dict[str, NormReLUConv]:
-    """Return what stands for each BatchNorm, ReLU and Conv2d in a row, by the name of the BatchNorm."""
-    names = list(children)
+def _still(layer: Layer, way: Way) -> BatchNorm | None:
+    """Return the norm that this is, if it is one that does not learn."""
+    inner = layer.layer if isinstance(layer, FrozenLayer) else None if way.learns else layer
+    return inner if isinstance(inner, BatchNorm) else None
+
+
+def _recomputed(children: Mapping[str, Layer], way: Way) -> dict[str, NormActConv]:
+    """Return what stands for each norm, activation, perhaps pool, and convolution in a row, by the norm's name."""
+    names = list(children) if way.learns else []
     groups = {}
-    for three in zip(names, names[1:], names[2:], strict=False):
-        norm, act, conv = (children[name] for name in three)
-        if isinstance(norm, BatchNorm) and isinstance(act, ReLU) and isinstance(conv, Conv2d):
-            groups[three[0]] = NormReLUConv(three, norm, _fuse_leaf(conv, True, None))
+    for index, name in enumerate(names):
+        norm, act, *rest = [children[other] for other in names[index : index + 4]] + [None] * 3
+        pool, conv = (rest[0], rest[1]) if isinstance(rest[0], AvgPool2d) else (None, rest[0])
+        if isinstance(norm, BatchNorm) and isinstance(act, CHEAP) and isinstance(conv, Conv2d):
+            row = tuple(names[index : index + (3 if pool is None else 4)])
+            groups[name] = NormActConv(row, norm, type(act), pool, _fuse_leaf(conv, True, way))
     return groups
 
 
-def _pool_first(children: Mapping[str, Layer]) -> dict[str, Layer]:
-    """Swap each ReLU with the MaxPool2d behind it.
+def _dense_blocks(children: Mapping[str, Layer], owns: Mapping[str, bool], way: Way) -> dict[str, DenseBlock]:
+    """Return what stands for layers of a dense block in a row, by the name of the first."""
 
-    Both orders give the same y and the same dx: ReLU does not decrease, so the maximum passes it unharmed, and
-    where it is not positive no gradient passes in either order. Pooled first, ReLU has fewer numbers to visit,
-    and the large one that it would keep is never kept.
-    """
-    names = list(children)
-    for index in range(len(names) - 1):
-        if isinstance(children[names[index]], ReLU) and isinstance(children[names[index + 1]], MaxPool2d):
-            names[index], names[index + 1] = names[index + 1], names[index]
-    return {name: children[name] for name in names}
+    def part(layer: Layer) -> Layer:
+        return _fuse(layer, True, True, way)
 
-
-def owns_parameters(layer: Layer) -> bool:
-    """Tell whether `layer` is a combinator or has learned values of its own."""
-    return isinstance(layer, (Combinator, *PARAMETRIC))
-
-
-def new_output(layer: Layer) -> bool:
-    """Tell whether the output of `layer` is new memory that no cache holds."""
-    if isinstance(layer, Sequential):
-        return bool(layer.children) and new_output(list(_pool_first(layer.children).values())[-1])
-    if isinstance(layer, Parallel):
-        return isinstance(layer.merge, Add)
-    return isinstance(layer, NEW_OUTPUT)
-
-
-def new_dx(layer: Layer) -> bool:
-    """Tell whether the dx that `layer` returns is new memory."""
-    if isinstance(layer, Sequential):
-        return bool(layer.children) and new_dx(next(iter(_pool_first(layer.children).values())))
-    if isinstance(layer, Parallel):
-        return len(layer.branches) > 1
-    return isinstance(layer, NEW_MEMORY)
+    found = {name: dense_layer(name, child, part) for name, child in children.items()}
+    blocks = {}
+    for dense, run in groupby(found, key=lambda name: found[name] is not None):
+        names = list(run)
+        if dense:
+            rows = tuple(row for name in names if (row := found[name]) is not None)
+            blocks[names[0]] = DenseBlock(rows, owns[names[-1]])
+    return blocks

@@ -6,53 +6,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.fuse.activations import KERNELS
+from pellucid.layers.avgpool2d import AvgPool2d, AvgPool2dCache
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 from pellucid.layers.conv2d import Conv2dCache
 
-aten = torch.ops.aten
-
 
 @dataclass(frozen=True)
-class NormReLUConv(Layer):
-    """Stand for BatchNorm, ReLU and Conv2d in a row, whose `names` these are in the Sequential's own params.
+class NormActConv(Layer):
+    """Stand for BatchNorm, a cheap activation, perhaps AvgPool2d, and Conv2d in a row.
 
-    As written, both the norm's input and the convolution's are kept; here only the first is, and the second, a
-    product, a sum and a comparison away from it, is computed again. It costs about 1 % of a step of ResNet-20 and
-    saves a fifth of its memory. The idea is that of Chen et al. 2016, Training deep nets with sublinear memory cost.
+    `names` are those of all of them in the Sequential's own params. As written, the input of each is kept; here only
+    the norm's is, and the others, a product, a sum and a comparison away from it, are computed again. It costs about
+    1 % of a step of ResNet-20 and saves a fifth of its memory. The idea is that of Chen et al. 2016, Training deep
+    nets with sublinear memory cost.
     """
 
-    names: tuple[str, str, str]
+    names: tuple[str, ...]
     norm: BatchNorm
+    act: type[Layer]
+    pool: AvgPool2d | None
     conv: Layer  # a Conv2d, or what stands for one
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the three layers."""
-        norm, act, conv = self.names
-        params: Params = {act: {}}
-        params[norm], shape = self.norm.init(shape, rng)
-        params[conv], shape = self.conv.init(shape, rng)
+        """Initialise the layers."""
+        params: Params = self._idle()
+        params[self.names[0]], shape = self.norm.init(shape, rng)
+        if self.pool is not None:
+            _, shape = self.pool.init(shape, rng)
+        params[self.names[-1]], shape = self.conv.init(shape, rng)
         return params, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
-        """Normalize, rectify in place, convolve; keep what the norm keeps."""
-        norm, _, conv = self.names
-        y, kept = self.norm.forward(params[norm], x, mode)
-        return self.conv.forward(params[conv], y.relu_(), mode)[0], kept
+        """Normalize, rectify in place, pool, convolve; keep what the norm keeps."""
+        y, kept = self.norm.forward(params[self.names[0]], x, mode)
+        y = self._pooled(KERNELS[self.act].over(y), mode)
+        return self.conv.forward(params[self.names[-1]], y, mode)[0], kept
 
     def backward(self, params: Params, cache: BatchCache | RunningCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute the convolution's input again, then take the three layers back."""
-        norm, act, conv = self.names
-        y = normalized(self.norm, params[norm], cache).relu_()
-        dy, dconv = self.conv.backward(params[conv], Conv2dCache(y), dy)
-        dy = aten.threshold_backward.grad_input(dy, y, 0, grad_input=dy)
+        """Compute the convolution's input again, then take the layers back."""
+        norm, conv = self.names[0], self.names[-1]
+        kernels = KERNELS[self.act]
+        y = kernels.over(normalized(self.norm, params[norm], cache))
+        dy, dconv = self.conv.backward(params[conv], Conv2dCache(self._pooled(y, Mode())), dy)
+        if self.pool is not None:
+            dy, _ = self.pool.backward({}, AvgPool2dCache(y), dy)
+        dy = kernels.back_over(dy, y)
         del y
         dx, dnorm = self.norm.backward(params[norm], cache, dy)
-        return dx, {norm: dnorm, act: {}, conv: dconv}
+        return dx, self._idle() | {norm: dnorm, conv: dconv}
+
+    def _pooled(self, y: Tensor, mode: Mode) -> Tensor:
+        return y if self.pool is None else self.pool.forward({}, y, mode)[0]
+
+    def _idle(self) -> Params:
+        return {name: {} for name in self.names[1:-1]}
 
 
-def normalized(norm: BatchNorm, params: Params, cache: BatchCache | RunningCache) -> Tensor:
-    """Return what `norm` put out, in one pass: y = x (w / σ) + (b - μ w / σ), three times as fast as its own kernel."""
+def normalized(norm: BatchNorm, params: Params, cache: BatchCache | RunningCache, out: Tensor | None = None) -> Tensor:
+    """Return what `norm` put out, in one pass: y = x (w / σ) + (b - μ w / σ), three times as fast as its own kernel.
+
+    out: where to write y, if that is possible.
+    """
     if isinstance(cache, BatchCache):
         mean, invstd = cache.mean, cache.invstd
     else:
@@ -60,6 +76,7 @@ def normalized(norm: BatchNorm, params: Params, cache: BatchCache | RunningCache
     weight, bias = params["weight"], params["bias"]
     if cache.x.dtype is torch.bfloat16:  # times float32 parameters it would be float32, and take twice the memory
         return torch.batch_norm(cache.x, weight, bias, mean, invstd**-2 - norm.epsilon, False, 0.0, norm.epsilon, False)
-    scale = invstd * weight  # (C,)
-    shift = bias - mean * scale  # (C,)
-    return torch.addcmul(shift[:, None, None], cache.x, scale[:, None, None])
+    shape = (-1, *(1,) * (cache.x.dim() - 2))
+    scale = (invstd * weight).view(shape)  # (C, 1, 1), or (C,) for vectors
+    shift = bias.view(shape) - mean.view(shape) * scale
+    return torch.addcmul(shift, cache.x, scale, out=out)

@@ -10,9 +10,11 @@ from pellucid.fuse.conv2d import FusedConv2d
 from pellucid.fuse.dense import FusedDense
 from pellucid.fuse.maxpool2d import FusedMaxPool2d
 from pellucid.fuse.plan import fuse
-from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, ReLU, Sigmoid, Tanh
+from pellucid.fuse.rate import Rate
+from pellucid.fuse.way import STILL, Way
+from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, ReLU, ReLU6, Sigmoid, Tanh
 from tests.layers.samples import SAMPLES
-from tests.oracle import Sample, assert_close, autograd, cotangent, ours
+from tests.oracle import Sample, assert_close, autograd, cast, cotangent, ours
 
 KINDS = {Dense: FusedDense, Conv2d: FusedConv2d, MaxPool2d: FusedMaxPool2d}
 
@@ -73,15 +75,58 @@ def test_a_convolution_leaves_dx_out_where_nobody_needs_it(bias: bool) -> None:
     assert_close(dparams, autograd(layer, params, x, Mode(), dy)[2], 1e-10, "dparams")
 
 
+@pytest.mark.parametrize("layer", [Dense(3), Conv2d(3, 2), Conv2d(3, 1, bias=False)], ids=repr)
+def test_what_does_not_learn_hands_back_dx_alone(layer: Dense | Conv2d) -> None:
+    params, x = Sample(layer, (4,) if isinstance(layer, Dense) else (2, 4, 5)).inputs()
+    fused = FusedDense(layer, True, STILL) if isinstance(layer, Dense) else FusedConv2d(layer, True, STILL)
+    _, dy, dx, dparams = ours(fused, params, x, Mode())
+    assert dparams == {}
+    assert_close(dx, autograd(layer, params, x, Mode(), dy)[1], 1e-10, "dx")
+
+
+@pytest.mark.parametrize("shrink", [0.0, 0.01])
+@pytest.mark.parametrize("layer", [Conv2d(3, 2), Conv2d(4, 1, bias=False), Conv2d(4, 3, groups=2)], ids=repr)
+def test_a_convolution_learns_in_the_sweep_what_gradient_descent_learns(layer: Conv2d, shrink: float) -> None:
+    params, x = Sample(layer, (2, 5, 6)).inputs()
+    rate = Rate()
+    rate.set(0.3, shrink)
+    fused = FusedConv2d(layer, True, Way(rate))
+    y, cache = fused.forward(params, x, Mode())
+    dy = cotangent(y)
+    _, expected_dx, dparams = autograd(layer, params, x, Mode(), dy)
+    wanted = {"weight": (1 - shrink) * params["weight"] - 0.3 * dparams["weight"]}
+    if layer.bias:
+        wanted["bias"] = params["bias"] - 0.3 * dparams["bias"]
+
+    dx, rest = fused.backward(params, cache, dy)
+
+    assert rest == {}
+    assert_close(dx, expected_dx[""], 1e-10, "dx")
+    assert_close(params, wanted, 1e-12, "params")
+
+
+@pytest.mark.parametrize("layer", [Conv2d(6, 1), Conv2d(6, 1, bias=False, padding=1), Conv2d(6, 1, stride=2)], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_window_of_one_pixel_is_the_same_in_every_kernel(dtype: torch.dtype, layer: Conv2d) -> None:
+    params, x = Sample(layer, (4, 7, 6)).inputs()
+    params, x = cast(params, dtype), x.to(dtype)
+    y, dy, dx, dparams = ours(form(layer), params, x, Mode())
+    wide = cast(params, torch.float64)
+    expected_y, expected_dx, expected = autograd(layer, wide, x.double(), Mode(), dy.double())
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]
+    assert_close(y, expected_y, tolerance, "y")
+    assert_close({**dx, **dparams}, {**expected_dx, **expected}, tolerance, "gradients")
+
+
 def shares(one: Tensor, other: Tensor) -> bool:
     return one.data_ptr() == other.data_ptr()
 
 
 @pytest.mark.parametrize("over_dy", [False, True])
 @pytest.mark.parametrize("over_x", [False, True])
-@pytest.mark.parametrize("kind", [ReLU, Sigmoid, Tanh])
+@pytest.mark.parametrize("kind", [ReLU, ReLU6, Sigmoid, Tanh])
 def test_an_activation_writes_over_what_it_may_and_nothing_else(kind: type[Layer], over_x: bool, over_dy: bool) -> None:
-    _, x = Sample(kind(), (3, 4)).inputs()
+    x = torch.linspace(-8, 8, 33, dtype=torch.float64).view(3, 11)  # with both kinks of ReLU6
     given = x.clone()
     fused = FusedActivation(kind, over_x, over_dy)
     y, cache = fused.forward({}, given, Mode())

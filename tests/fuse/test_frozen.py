@@ -5,9 +5,30 @@ import copy
 import pytest
 import torch
 
+from pellucid.combine import Parallel, Sequential
+from pellucid.fuse import freeze, fuse
+from pellucid.fuse.activations import FusedActivation
+from pellucid.fuse.conv2d import FusedConv2d
 from pellucid.fuse.frozen import FrozenLayer
-from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Layer, LayerNorm, Mode
-from tests.oracle import Sample, assert_close, autograd, cotangent, leaves
+from pellucid.fuse.frozen_norm import FrozenNorm
+from pellucid.fuse.frozen_start import FrozenStart
+from pellucid.layers import (
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    Layer,
+    LayerNorm,
+    Mode,
+    ReLU,
+)
+from pellucid.sweep import backward
+from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, tree_map
+from tests.references import reference_forward
 
 
 @pytest.mark.parametrize("train", [True, False])
@@ -24,3 +45,97 @@ def test_a_frozen_layer_has_the_dx_of_evaluation_and_no_gradients(layer: Layer, 
     assert_close(leaves(dx), expected_dx, 1e-10, "dx")
     assert dparams == {}
     assert_close(params, before, 0.0, "params")
+
+
+@pytest.mark.parametrize("over_dy", [False, True])
+@pytest.mark.parametrize("over_x", [False, True])
+@pytest.mark.parametrize("shape", [(4,), (4, 3, 5)])
+def test_a_frozen_norm_keeps_nothing_and_writes_over_what_it_may(
+    shape: tuple[int, ...], over_x: bool, over_dy: bool
+) -> None:
+    norm = BatchNorm(epsilon=0.1)
+    params, x = Sample(norm, shape).inputs()
+    before, given = copy.deepcopy(params), x.clone()
+    frozen = FrozenNorm(norm, over_x, over_dy)
+    y, cache = frozen.forward(params, given, Mode(train=True))
+    dy = cotangent(y)
+    arrived = dy.clone()
+    expected_y, expected_dx, _ = autograd(norm, params, x, Mode(), dy)
+    assert leaves(cache) == {}
+    assert_close(y, expected_y, 1e-12, "y")
+
+    dx, dparams = frozen.backward(params, cache, arrived)
+
+    assert_close(dx, expected_dx[""], 1e-12, "dx")
+    assert dparams == {}
+    assert_close(params, before, 0.0, "params")
+    assert (y.data_ptr() == given.data_ptr(), dx.data_ptr() == arrived.data_ptr()) == (over_x, over_dy)
+    assert over_x or torch.equal(given, x)
+    assert over_dy or torch.equal(arrived, dy)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_frozen_norm_stays_in_bfloat16(over: bool) -> None:
+    norm = BatchNorm()
+    params, x = Sample(norm, (4, 3, 5)).inputs()
+    half = x.bfloat16()
+    y, cache = FrozenNorm(norm, over, over).forward(cast(params, torch.float32), half.clone(), Mode())
+    dy = cotangent(half)
+    expected_y, expected_dx, _ = autograd(norm, params, half.double(), Mode(), dy.double())
+    dx, _ = FrozenNorm(norm, over, over).backward(cast(params, torch.float32), cache, dy.clone())
+    assert y.dtype is dx.dtype is torch.bfloat16
+    assert_close(y, expected_y, 0.01, "y")
+    assert_close(dx, expected_dx[""], 0.01, "dx")
+
+
+START = Sequential(
+    conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), body=Parallel((Identity(), Conv2d(3, 1)), Add()), drop=Dropout()
+)
+LEARNS = Sequential(conv=Conv2d(2, 3), norm=BatchNorm(), relu=ReLU(), flatten=Flatten(), dense=Dense(3))
+
+
+def test_nothing_is_kept_of_the_frozen_layers_that_a_network_begins_with() -> None:
+    net = Sequential(start=START, learns=LEARNS)
+    params, x = Sample(net, (2, 8, 7)).inputs()
+    frozen = freeze(net, params, {path for path in leaves(params) if path.startswith("start")})
+    before = copy.deepcopy(params["start"])
+    fused = fuse(frozen)
+    y, cache = fused.forward(params, x, Mode(True, torch.Generator().manual_seed(0)))
+    assert leaves(cache["start"]) == {}
+    assert_close(params["start"], before, 0.0, "params")
+    between = START.forward(params["start"], x, Mode())[0]
+    dy = cotangent(y)
+    expected_y, _, expected = autograd(LEARNS, params["learns"], between, Mode(True), dy)
+    assert_close(y, expected_y, 1e-11, "y")
+
+    dx, dparams = backward(fused, params, cache, dy, consume=True)
+
+    assert dx is None  # not even of the first convolution that learns
+    assert leaves(dparams["start"]) == {}
+    assert_close(leaves(dparams["learns"]), expected, 1e-10, "dparams")
+
+
+def test_other_parameters_are_made_ready_anew() -> None:
+    params, x = Sample(START, (2, 8, 7)).inputs()
+    other = tree_map(lambda leaf: leaf + 0.1, params)
+    start = FrozenStart(START)
+    for one in (params, params, other, params):
+        y, cache = start.forward(one, x, Mode(True))
+        assert_close(y, reference_forward(START, one, x, Mode()), 1e-12, "y")
+        assert start.backward(one, cache, y) == (None, {})
+
+
+def test_a_frozen_layer_behind_one_that_learns_computes_dx_alone() -> None:
+    inside = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), last=Conv2d(2, 1), pool=AvgPool2d(2))
+    net = Sequential(first=Conv2d(2, 1), still=inside)
+    params, x = Sample(net, (2, 8, 7)).inputs()
+    frozen = freeze(net, params, {path for path in leaves(params) if path.startswith("still")})
+    fused = fuse(frozen)
+    kinds = {type(layer) for layer in fused.layers["still"].layer.layers.values()}
+    assert kinds == {FusedConv2d, FrozenNorm, FusedActivation, AvgPool2d}
+    y, cache = fused.forward(params, x, Mode(True))
+    dy = cotangent(y)
+    _, dparams = backward(fused, params, cache, dy, consume=True)
+    expected = autograd(net, params, x, Mode(), dy)[2]
+    wanted = {path: leaf for path, leaf in expected.items() if path.startswith("first")}
+    assert_close(leaves(dparams), wanted, 1e-10, "dparams")

@@ -1,0 +1,57 @@
+"""DenseNet-121 as users of PyTorch write it."""
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.models.densenet import DEPTHS, GROWTH, STEM
+
+
+class Layer(nn.Module):
+    """A bottleneck and a 3 x 3 convolution that read all maps so far and add more (Huang et al. 2017, section 3)."""
+
+    def __init__(self, inputs: int, inplace: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, 4 * GROWTH, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(4 * GROWTH)
+        self.conv2 = nn.Conv2d(4 * GROWTH, GROWTH, 3, 1, 1, bias=False)
+        self.relu = nn.ReLU(inplace)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(self.relu(self.norm1(x)))
+        return self.conv2(self.relu(self.norm2(y)))
+
+
+class Block(nn.Module):
+    """Layers of which each reads the concatenation of the block's input and all that earlier layers put out."""
+
+    def __init__(self, inputs: int, depth: int, inplace: bool) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(inputs + index * GROWTH, inplace) for index in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for layer in self.layers:
+            maps.append(layer(torch.cat(maps, 1)))
+        return torch.cat(maps, 1)
+
+
+def densenet121(classes: int, inplace: bool) -> nn.Module:
+    """Return DenseNet-121; `inplace`: ReLU writes over what it reads."""
+    relu = nn.ReLU(inplace)
+    layers: list[nn.Module] = [
+        nn.Conv2d(3, STEM, 7, 2, 3, bias=False),
+        nn.BatchNorm2d(STEM),
+        relu,
+        nn.MaxPool2d(3, 2, 1),
+    ]
+    channels = STEM
+    for index, depth in enumerate(DEPTHS, start=1):
+        layers.append(Block(channels, depth, inplace))
+        channels += depth * GROWTH
+        if index < len(DEPTHS):
+            half = channels // 2
+            layers += [nn.BatchNorm2d(channels), relu, nn.Conv2d(channels, half, 1, bias=False), nn.AvgPool2d(2)]
+            channels = half
+    layers += [nn.BatchNorm2d(channels), relu, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+    return nn.Sequential(*layers)

@@ -1,0 +1,47 @@
+"""MobileNetV2 as users of PyTorch write it."""
+
+from torch import Tensor, nn
+
+from pellucid.models.mobilenet import LAST, STAGES, STEM
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int, inplace: bool) -> list[nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    return [convolution, nn.BatchNorm2d(outputs), nn.ReLU6(inplace)]
+
+
+class InvertedResidual(nn.Module):
+    """Expand, filter each channel, project; beside the identity where the shape stays (Sandler et al. 2018)."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int, inplace: bool) -> None:
+        super().__init__()
+        wide = inputs * expansion
+        self.body = nn.Sequential(
+            *(_conv(inputs, wide, 1, 1, 1, inplace) if expansion > 1 else []),
+            *_conv(wide, wide, 3, stride, wide, inplace),
+            nn.Conv2d(wide, outputs, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.whole = stride == 1 and inputs == outputs
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        if not self.whole:
+            return y
+        if self.inplace:
+            y += x
+            return y
+        return x + y
+
+
+def mobilenet_v2(classes: int, inplace: bool) -> nn.Module:
+    """Return MobileNetV2 without dropout; `inplace`: ReLU6 and sums write over what they read."""
+    layers = _conv(3, STEM, 3, 2, 1, inplace)
+    inputs = STEM
+    for expansion, outputs, depth, stride in STAGES:
+        for index in range(depth):
+            layers.append(InvertedResidual(inputs, outputs, expansion, 1 if index else stride, inplace))
+            inputs = outputs
+    layers += _conv(inputs, LAST, 1, 1, 1, inplace)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(LAST, classes))

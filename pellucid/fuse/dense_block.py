@@ -1,0 +1,217 @@
+"""The dense block in memory that grows with its depth, not with its square."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Back, Combinator, Step
+from pellucid.combine.parallel import Parallel
+from pellucid.combine.sequential import Sequential
+from pellucid.fuse.activations import CHEAP, KERNELS
+from pellucid.fuse.recompute import normalized
+from pellucid.layers.base import Cache, Layer, Mode, Params, memory_format
+from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
+from pellucid.layers.concat import Concat
+from pellucid.layers.conv2d import Conv2d, Conv2dCache
+from pellucid.layers.identity import Identity
+
+update_stats = torch.ops.aten.batch_norm_update_stats
+norm_backward = torch.ops.aten.native_batch_norm_backward
+
+
+@dataclass(frozen=True)
+class DenseLayer:
+    """One layer of a block: `Parallel({before: Identity(), body: Sequential(norm, act, conv, rest)}, Concat())`."""
+
+    name: str
+    body: str
+    before: str
+    inner: tuple[str, str, str]  # the names of norm, act and conv
+    norm: BatchNorm
+    act: type[Layer]
+    conv: Layer
+    rest: Layer
+    growth: int  # maps that it adds
+
+    def own(self, params: Params) -> Params:
+        """Return the params of the body, given those of all layers."""
+        return params[self.name][self.body]
+
+    def spread(self, dbody: Params) -> Params:
+        """Return the gradients of the Parallel, given those of its body."""
+        return {self.before: {}, self.body: {self.inner[1]: {}, **dbody}, "merge": {}}
+
+    def read(
+        self, own: Params, maps: Tensor, mean: Tensor | None, var: Tensor | None
+    ) -> tuple[Tensor, BatchCache | RunningCache]:
+        """Return the maps normalized and rectified, and what the norm keeps; the statistics are those of all maps."""
+        kept: BatchCache | RunningCache
+        if mean is None or var is None:
+            kept = RunningCache(maps)
+        else:
+            channels = maps.shape[1]
+            kept = BatchCache(maps, mean[:channels], torch.rsqrt(var[:channels] + self.norm.epsilon))
+        return KERNELS[self.act].over(normalized(self.norm, own[self.inner[0]], kept)), kept
+
+    def send(
+        self, params: Params, kept: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, later: Tensor | None
+    ) -> Params:
+        """Take the norm back: add its dx to `dmaps`, and return the gradients of its parameters.
+
+        dx = w / σ (dy - db / m - x̂ dw / m). What of it is linear in the maps, which is the same for all norms that
+        read them, waits in `later`, slope and summand of each channel, for the last of them.
+        """
+        if later is None or not isinstance(kept, BatchCache):
+            dx, dparams = self.norm.backward(params, kept, dy)
+            dmaps.add_(dx)
+            return dparams
+        x, mean, invstd = kept
+        weight, running = params["weight"], (params["running_mean"], params["running_var"])
+        wanted = False, True, True
+        _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, wanted)
+        channels, count = len(weight), dy[:, 0].numel()
+        scale = weight * invstd
+        dmaps.addcmul_(dy, scale[:, None, None])
+        slope = scale * invstd * dweight / count
+        later[0, :channels] -= slope
+        later[1, :channels] += mean * slope - scale * dbias / count
+        return {"weight": dweight, "bias": dbias}
+
+
+@dataclass(frozen=True)
+class DenseBlock(Combinator):
+    """Stand for DenseLayers in a row, whose `names` these are in the Sequential's own params.
+
+    All maps lie in one tensor, to which each layer adds its own, and of which each norm reads the first channels. What
+    a norm and its activation put out is computed again on the way back (Pleiss et al. 2017, Memory-efficient
+    implementation of DenseNets), and since the statistics of a map are the same for all norms that read it, they are
+    computed once. `own_dy`: nobody else reads the dy that arrives.
+    """
+
+    rows: tuple[DenseLayer, ...]
+    own_dy: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the layers that this stands for."""
+        return tuple(row.name for row in self.rows)
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """What comes behind the first convolution of each layer, by the layer's name."""
+        return {row.name: row.rest for row in self.rows}
+
+    def rebuild(self, layers: Mapping[str, Layer]) -> "DenseBlock":
+        """Return the same block with other layers behind the first convolutions."""
+        return DenseBlock(tuple(replace(row, rest=layers[row.name]) for row in self.rows), self.own_dy)
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialise the layers in order."""
+        params: Params = {}
+        for row in self.rows:
+            norm, act, conv = row.inner
+            first, _ = row.norm.init(shape, rng)
+            second, inside = row.conv.init(shape, rng)
+            rest, out = row.rest.init(inside, rng)
+            params[row.name] = {row.before: {}, row.body: {norm: first, act: {}, conv: second, **rest}, "merge": {}}
+            shape = (shape[0] + out[0], *shape[1:])
+        return params, shape
+
+    def flow(self, params: Params, x: Tensor, mode: Mode, step: Step) -> tuple[Tensor, Cache]:
+        """Let each layer read the maps so far and add its own."""
+        channels, height, width = x.shape[1:]
+        first = self.rows[0].own(params)[self.rows[0].inner[0]]
+        if mode.train and len(x) * height * width <= 1:
+            self.rows[0].norm.forward(first, x, mode)  # which refuses it, and says why
+        total = channels + sum(row.growth for row in self.rows)
+        form = memory_format(x)
+        maps = torch.empty(len(x), total, height, width, dtype=x.dtype, device=x.device, memory_format=form)
+        maps[:, :channels] = x
+        mean = var = None
+        if mode.train:
+            mean, var = first["running_mean"].new_empty(2, total)
+        read, cache = 0, {}
+        for row in self.rows:
+            norm, _, conv = row.inner
+            own = row.own(params)
+            if mean is not None and var is not None:
+                measure(x, mean[read:channels], var[read:channels])
+                move(row.norm, own[norm], mean[:channels], var[:channels], maps[:, 0].numel())
+            seen = maps[:, :channels]
+            if maps.dtype is torch.bfloat16:  # which is normalized by a kernel that is slow on parts of rows
+                seen = seen.contiguous(memory_format=form)
+            x, _ = row.conv.forward(own[conv], row.read(own, seen, mean, var)[0], mode)
+            x, kept = step(row.name, row.rest, own, x, mode)
+            read = channels
+            channels += row.growth
+            maps[:, read:channels] = x
+            if mode.keep:
+                cache[row.name] = kept
+        return maps, {"maps": maps, "mean": mean, "var": var, "rows": cache} if mode.keep else {}
+
+    def sweep(self, params: Params, cache: Cache, dy: Tensor, back: Back) -> tuple[Tensor, Params]:
+        """Take the layers back in reverse order, each adding what it sends to the maps that it read."""
+        maps, mean, var, rows = (cache.pop(name) for name in ("maps", "mean", "var", "rows"))
+        form = memory_format(maps)
+        dmaps = dy if self.own_dy else dy.clone()
+        channels = maps.shape[1]
+        later = None
+        if mean is not None and maps.dtype is not torch.bfloat16:
+            later = mean.new_zeros(2, channels)
+        dparams: Params = {}
+        for row in reversed(self.rows):
+            norm, _, conv = row.inner
+            own = row.own(params)
+            read = channels - row.growth
+            dy = arrived(dmaps[:, read:channels], maps[:, read:channels], later, slice(read, channels), form)
+            dy, drest = back(row.name, row.rest, own, rows.pop(row.name), dy)
+            y, kept = row.read(own, maps[:, :read].contiguous(memory_format=form), mean, var)
+            dy, dconv = row.conv.backward(own[conv], Conv2dCache(y), dy)
+            dy = KERNELS[row.act].back_over(dy, y)
+            del y
+            dnorm = row.send(own[norm], kept, dy, dmaps[:, :read], later)
+            dparams[row.name] = row.spread({norm: dnorm, conv: dconv, **drest})
+            channels = read
+        return arrived(dmaps[:, :channels], maps[:, :channels], later, slice(channels), form), dparams
+
+
+def arrived(dmaps: Tensor, maps: Tensor, later: Tensor | None, part: slice, form: torch.memory_format) -> Tensor:
+    """Return all that the layers sent to maps, in memory of its own form."""
+    if later is None:
+        return dmaps.contiguous(memory_format=form)
+    slope, shift = later[:, part, None, None]
+    return torch.addcmul(dmaps + shift, maps, slope)
+
+
+def measure(x: Tensor, mean: Tensor, var: Tensor) -> None:
+    """Write each channel's mean and variance in the batch."""
+    unused = torch.zeros_like(mean), torch.ones_like(var)  # running statistics; their type is that of the result
+    for kept, found in zip((mean, var), update_stats(x, *unused, 0.0), strict=True):
+        kept.copy_(found)
+
+
+def move(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int) -> None:
+    """Move the running statistics towards those of a batch with `count` values a channel."""
+    params["running_mean"].lerp_(mean, norm.momentum)
+    params["running_var"].lerp_(var * (count / (count - 1)), norm.momentum)
+
+
+def dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
+    """Return a layer of a row as one of a dense block, or None if it is none; `fuse` makes its parts."""
+    if not (isinstance(layer, Parallel) and layer.merge == Concat() and len(layer.branches) == 2):
+        return None
+    (before, identity), (body, inside) = layer.branches.items()
+    if not (isinstance(identity, Identity) and isinstance(inside, Sequential) and len(inside.children) >= 3):
+        return None
+    norm, act, conv, *rest = inside.children.items()
+    last = [norm, act, conv, *rest][-1][1]
+    if not (isinstance(norm[1], BatchNorm) and type(act[1]) in CHEAP and isinstance(conv[1], Conv2d)):
+        return None
+    if not isinstance(last, Conv2d):
+        return None
+    names = norm[0], act[0], conv[0]
+    parts = fuse(conv[1]), fuse(Sequential(**dict(rest)))
+    return DenseLayer(name, body, before, names, norm[1], type(act[1]), *parts, last.filters)

@@ -1,0 +1,70 @@
+"""A convolution with what stands around it: its norm in the weights, a sum and an activation in its kernel."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.fuse.conv2d import spread
+from pellucid.fuse.inference.activations import OVER
+from pellucid.layers import ReLU, ReLU6
+from pellucid.layers.base import Layer, Params, pair
+from pellucid.layers.conv2d import Conv2d
+
+mkldnn = torch.ops.mkldnn
+# What oneDNN's convolution applies to each number before it leaves the processor: the name, and its arguments.
+INSIDE: dict[type[Layer], tuple[str, list[int]]] = {ReLU: ("relu", []), ReLU6: ("hardtanh", [0, 6])}
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
+
+    `packed`: the weight lies as oneDNN wants it, so that it need not be laid out anew for each batch, and sum and
+    activation cost no pass over memory of their own.
+    """
+
+    layer: Conv2d
+    weight: Tensor
+    bias: Tensor | None
+    act: Layer | None
+    packed: bool
+
+    def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Return y."""
+        left, right, top, bottom = self.layer.edges()
+        if (left, top) != (right, bottom):
+            x = F.pad(x, (0, right - left, 0, bottom - top))
+        stride, dilation = pair(self.layer.stride), spread(self.layer)
+        if self.packed:
+            name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
+            place = (top, left), stride, dilation, self.layer.groups
+            if other is None:
+                return mkldnn._convolution_pointwise(x, self.weight, self.bias, *place, name, scalars, "")
+            unary = None if self.act is None else name
+            return mkldnn._convolution_pointwise(
+                x, other, self.weight, self.bias, *place, "add", 1.0, unary, scalars, ""
+            )
+        y = torch.conv2d(x, self.weight, self.bias, stride, (top, left), dilation, self.layer.groups)
+        if other is not None:
+            y += other
+        return y if self.act is None else OVER[type(self.act)](self.act, y)
+
+
+def convolution(
+    layer: Conv2d, params: Params, scale: Tensor | None, shift: Tensor | None, act: Layer | None
+) -> Convolution:
+    """Return the Convolution whose output is multiplied by `scale` and moved by `shift`, (filters,) each."""
+    weight, bias = params["weight"], params.get("bias")
+    if scale is not None and shift is not None:
+        moved = shift if bias is None else shift + bias.double() * scale
+        bias = moved.to(weight.dtype)
+        weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
+    packed = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
+    if packed:
+        left, _, top, _ = layer.edges()
+        weight = mkldnn._reorder_convolution_weight(
+            weight, (top, left), pair(layer.stride), spread(layer), layer.groups
+        )
+    return Convolution(layer, weight, bias, act, packed)

@@ -1,0 +1,164 @@
+"""From a network and its parameters to a function that computes its outputs in evaluation mode."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from pellucid.combine.base import Combinator
+from pellucid.combine.graph import Graph
+from pellucid.combine.parallel import Parallel
+from pellucid.combine.sequential import Sequential
+from pellucid.fuse.dense_block import dense_layer
+from pellucid.fuse.inference.activations import OVER, Over
+from pellucid.fuse.inference.affine import Affine, scale_and_shift
+from pellucid.fuse.inference.branches import Residual, Sum, Wired
+from pellucid.fuse.inference.conv2d import INSIDE, Convolution, convolution
+from pellucid.fuse.inference.dense_block import Block, Grown
+from pellucid.fuse.inference.graph import rows_joined
+from pellucid.fuse.inference.run import AsWritten, ChannelsLast, Row, Run
+from pellucid.fuse.memory import NEW_OUTPUT, VIEWS
+from pellucid.fuse.order import reordered
+from pellucid.layers.add import Add
+from pellucid.layers.base import Layer, Params
+from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.dropout import Dropout
+from pellucid.layers.identity import Identity
+from pellucid.layers.relu import ReLU
+
+# What puts out new memory that nothing else holds.
+FRESH = (Convolution, Affine, Over, Residual, Sum, Block)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A layer of a row, with its parameters."""
+
+    layer: Layer
+    params: Params
+
+
+def inference(net: Layer, params: Params) -> ChannelsLast:
+    """Return a function from inputs to what `net.forward` puts out in evaluation mode.
+
+    Batch normalization goes into the weights of the convolution before it, activations and sums into its kernel or
+    over its output, the maps of a dense block lie in one tensor, images lie channels-last, and nothing is kept. What
+    is computed once here are copies: later changes of `params` do not show. Equal to rounding.
+    """
+    return ChannelsLast(_run(net, params))
+
+
+def _run(layer: Layer, params: Params) -> Run:
+    runs, _ = _runs(_items(layer, params))
+    return runs[0] if len(runs) == 1 else Row(tuple(runs))
+
+
+def _items(layer: Layer, params: Params) -> list[Item]:
+    """Return the layers of a row and of the rows in it, without those that do nothing."""
+    named = {str(index): item for index, item in enumerate(_flat(layer, params))}
+    order = reordered({name: item.layer for name, item in named.items()})
+    return [named[name] for name in order]
+
+
+def _flat(layer: Layer, params: Params) -> Iterator[Item]:
+    if isinstance(layer, Sequential):
+        for name, child in layer.children.items():
+            yield from _flat(child, params[name])
+    elif not isinstance(layer, Identity | Dropout):
+        yield Item(layer, params)
+
+
+def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
+    """Return what runs the items, and whether the output is memory that nobody else reads."""
+    runs: list[Run] = []
+    rest = [*items]
+    fresh = False
+    while rest:
+        run, taken = _next(rest, fresh)
+        layer = rest[0].layer
+        fresh = isinstance(run, FRESH) or isinstance(layer, NEW_OUTPUT) or (fresh and isinstance(layer, VIEWS))
+        runs.append(run)
+        del rest[:taken]
+    return runs, fresh
+
+
+def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
+    """Return what runs the first of these layers, and how many it stands for."""
+    layer, params = rest[0].layer, rest[0].params
+    if isinstance(layer, Conv2d):
+        return _convolution(layer, params, rest[1:])
+    after = rest[1].layer if len(rest) > 1 else None
+    if isinstance(layer, BatchNorm):
+        act = _act(after, tuple(OVER))
+        return Affine(*_cast(scale_and_shift(layer, params), params), act, fresh), 1 + (act is not None)
+    if isinstance(layer, Parallel) and (found := _sum(layer, params, after)) is not None:
+        return found
+    if block := list(_block(rest)):
+        return Block(tuple(block)), len(block)
+    return _one(layer, params, fresh), 1
+
+
+def _one(layer: Layer, params: Params, fresh: bool) -> Run:
+    if isinstance(layer, Graph):
+        layer, params = rows_joined(layer, params)
+    if isinstance(layer, Combinator):
+        return Wired(layer, params, {name: _run(child, params[name]) for name, child in layer.layers.items()})
+    return Over(layer) if type(layer) in OVER and fresh else AsWritten(layer, params)
+
+
+def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[Run, int]:
+    """Return a convolution with the norm and the activation behind it, and how many layers these are."""
+    folded: tuple[Tensor | None, Tensor | None] = None, None
+    taken = 1
+    if after and isinstance(norm := after[0].layer, BatchNorm):
+        folded = scale_and_shift(norm, after[0].params)
+        taken += 1
+    act = _act(after[taken - 1].layer if len(after) >= taken else None, tuple(INSIDE))
+    return convolution(layer, params, *folded, act), taken + (act is not None)
+
+
+def _act(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
+    return layer if isinstance(layer, kinds) else None
+
+
+def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int] | None:
+    """Return a sum of branches with the activation behind it, and how many layers these are.
+
+    None for another merge, and where each branch puts out somebody else's memory.
+    """
+    if not isinstance(layer.merge, Add):
+        return None
+    branches = [_runs(_items(branch, params[name])) for name, branch in layer.branches.items()]
+    act = _act(after, (ReLU,))  # the only one that oneDNN takes in behind a sum
+    for place, (runs, _) in enumerate(branches):
+        last = runs[-1] if runs else None
+        if len(branches) == 2 and isinstance(last, Convolution) and last.act is None:
+            other, _ = branches[1 - place]
+            last = replace(last, act=act)
+            return Residual(Row(tuple(other)), Row(tuple(runs[:-1])), last), 1 + (act is not None)
+    act = _act(after, tuple(OVER))
+    for place, (runs, fresh) in enumerate(branches):
+        if fresh:
+            others = tuple(Row(tuple(other)) for other, _ in [*branches[:place], *branches[place + 1 :]])
+            return Sum(Row(tuple(runs)), others, act), 1 + (act is not None)
+    return None
+
+
+def _block(rest: Sequence[Item]) -> Iterator[Grown]:
+    """Yield the layers of a dense block that these begin with."""
+    for item in rest:
+        row = dense_layer("", item.layer, lambda part: part)
+        if row is None:
+            return
+        own = item.params[row.body]
+        norm, _, conv = row.inner
+        scale, shift = _cast(scale_and_shift(row.norm, own[norm]), own[norm])
+        assert isinstance(row.rest, Sequential)
+        body = _run(Sequential(**{conv: row.conv, **row.rest.children}), own)
+        yield Grown(Affine(scale, shift, row.act(), over=False), body, row.growth)
+
+
+def _cast(parts: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Tensor]:
+    scale, shift = (part.to(like["weight"].dtype) for part in parts)
+    return scale, shift

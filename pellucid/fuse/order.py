@@ -1,0 +1,31 @@
+"""The order in which a row of layers has least to do."""
+
+from collections.abc import Mapping
+
+from pellucid.layers.avgpool2d import AvgPool2d
+from pellucid.layers.base import Layer, pair
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.maxpool2d import MaxPool2d
+from pellucid.layers.relu import ReLU
+
+
+def reordered(children: Mapping[str, Layer]) -> dict[str, Layer]:
+    """Swap each ReLU with the MaxPool2d behind it, and each convolution of single pixels with the AvgPool2d.
+
+    Both orders give the same y and the same gradients. ReLU does not decrease, so the maximum passes it unharmed, and
+    where it is not positive no gradient passes in either order; the mean over a window of pixels commutes with a sum
+    over channels. Pooled first, the other layer has fewer numbers to visit and to keep.
+    """
+    names = list(children)
+    for index in range(len(names) - 1):
+        first, second = children[names[index]], children[names[index + 1]]
+        if (isinstance(first, ReLU) and isinstance(second, MaxPool2d)) or _commute(first, second):
+            names[index], names[index + 1] = names[index + 1], names[index]
+    return {name: children[name] for name in names}
+
+
+def _commute(conv: Layer, pool: Layer) -> bool:
+    if not (isinstance(conv, Conv2d) and isinstance(pool, AvgPool2d)):
+        return False
+    single = pair(conv.kernel) == pair(conv.stride) == (1, 1) and conv.edges() == (0, 0, 0, 0)
+    return single and pair(pool.padding) == (0, 0) and not pool.ceil_mode  # else a bias would be averaged with zeros

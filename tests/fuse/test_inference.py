@@ -1,0 +1,228 @@
+"""A network made ready for prediction says what the network as it is written says in evaluation mode."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from pellucid.combine import Fork, Graph, Parallel, Sequential
+from pellucid.fuse.inference import inference
+from pellucid.fuse.inference.activations import OVER, Over
+from pellucid.fuse.inference.affine import Affine
+from pellucid.fuse.inference.branches import Residual, Sum
+from pellucid.fuse.inference.conv2d import Convolution
+from pellucid.fuse.inference.dense_block import Block
+from pellucid.fuse.inference.run import AsWritten
+from pellucid.layers import (
+    ELU,
+    GELU,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    Layer,
+    LeakyReLU,
+    MaxPool2d,
+    Mode,
+    Pad2d,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from tests.combine.random_networks import networks
+from tests.combine.test_random_networks import inputs
+from tests.fuse.test_fuse import vision_inputs, vision_networks
+from tests.oracle import Sample, assert_close, cast, tree_map
+from tests.references import reference_forward
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+def check(net: Layer, params: Any, x: Any, dtype: torch.dtype = torch.float64) -> None:
+    """Compare with PyTorch's own functions in float64, twice, on inputs that must not change."""
+    expected = reference_forward(net, cast(params, torch.float64), cast(x, torch.float64), Mode())
+    params, x = cast(params, dtype), cast(x, dtype)
+    before = tree_map(torch.clone, (params, x))
+    run = inference(net, params)
+    for _ in range(2):
+        assert_close(run(x), expected, TOLERANCE[dtype], "y")
+    assert_close((params, x), before, 0.0, "what was given")
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(network=networks())
+def test_random_networks_predict_the_same(network: tuple[Layer, Any]) -> None:
+    net, shape = network
+    check(net, *Sample(net, shape, make=inputs).inputs(2))
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(net=vision_networks())
+def test_vision_networks_predict_the_same(net: Layer) -> None:
+    params, x, _ = vision_inputs(net)
+    check(net, params, x)
+
+
+CONVOLUTIONS = [
+    Conv2d(3, 3, padding=1),
+    Conv2d(4, 2, stride=2, bias=False, groups=2),
+    Conv2d(3, (1, 3), padding="same", dilation=2),
+    Conv2d(3, 2, padding="same"),
+    Conv2d(3, 1, stride=2, padding=1),
+]
+BEHIND = [[], [BatchNorm(epsilon=0.1)], [ReLU6()], [BatchNorm(epsilon=0.2), ReLU()], [BatchNorm(), BatchNorm(), Tanh()]]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("behind", BEHIND, ids=repr)
+@pytest.mark.parametrize("layer", CONVOLUTIONS, ids=repr)
+def test_a_convolution_takes_in_its_norm_and_activation(layer: Conv2d, behind: list[Layer], dtype: torch.dtype) -> None:
+    net = Sequential(layer, Sequential(*behind))
+    params, x = Sample(net, (2, 6, 7)).inputs()
+    check(net, params, 3 * x, dtype)
+    if len(behind) < 3:
+        assert isinstance(inference(net, cast(params, dtype)).run, Convolution)
+
+
+ACTIVATIONS = [ReLU(), ReLU6(), LeakyReLU(0.2), ELU(0.7), GELU(), GELU("tanh"), Sigmoid(), Tanh()]
+
+
+@pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
+def test_an_activation_writes_over_what_nobody_else_reads(layer: Layer) -> None:
+    params, x = Sample(Sequential(Dense(4), layer), (3,)).inputs()
+    check(Sequential(Dense(4), layer), params, 5 * x)
+    run = inference(Sequential(Dense(4), Flatten(), layer), {**params, "flatten1": {}}).run
+    assert [type(one) for one in run.runs] == [AsWritten, AsWritten, Over]
+    x = 5 * x
+    y = Over(layer)(given_x := x.clone())
+    assert y.data_ptr() == given_x.data_ptr()
+    assert_close(y, reference_forward(layer, {}, x, Mode()), 1e-15, "y")
+
+
+def test_every_activation_that_is_written_over_is_tried() -> None:
+    assert {type(layer) for layer in ACTIVATIONS} == set(OVER)
+
+
+@pytest.mark.parametrize("first", [ReLU(), BatchNorm(), Flatten(), Softmax()], ids=repr)
+def test_what_is_given_is_not_written_over(first: Layer) -> None:
+    net = Sequential(Identity(), first, Dropout(), ReLU(), Sigmoid())
+    params, x = Sample(net, (2, 3, 3)).inputs()
+    check(net, params, x)
+
+
+BODY = Sequential(conv1=Conv2d(3, 3, padding=1), relu=ReLU(), conv2=Conv2d(3, 3, padding=1), norm=BatchNorm())
+PROJECTION = Sequential(conv=Conv2d(3, 1), norm=BatchNorm(epsilon=0.1))
+RECTIFIED = Sequential(conv=Conv2d(3, 1), relu=ReLU())
+BLOCKS = {
+    "identity": (Parallel((Identity(), BODY), Add()), Residual),
+    "order": (Parallel((BODY, Identity()), Add()), Residual),
+    "projection": (Parallel((PROJECTION, BODY), Add()), Residual),
+    "activation in both": (Parallel((RECTIFIED, RECTIFIED), Add()), Sum),
+    "activation behind identity": (Parallel((Identity(), RECTIFIED), Add()), Sum),
+    "norm": (Parallel((Identity(), BatchNorm()), Add()), Sum),
+    "three": (Parallel((BODY, RECTIFIED, Identity()), Add()), Sum),
+    "identities": (Parallel((Identity(), Identity()), Add()), None),
+    "concatenated": (Parallel((Identity(), BODY), Concat()), None),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("after", [[], [ReLU()], [ReLU6(), BatchNorm()], [GELU()], [Sigmoid(), Conv2d(2, 1)]], ids=repr)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_branches_are_summed_in_the_kernel_or_in_place(name: str, after: list[Layer], dtype: torch.dtype) -> None:
+    block, kind = BLOCKS[name]
+    net = Sequential(stem=Conv2d(3, 1), block=block, after=Sequential(*after))
+    params, x = Sample(net, (2, 5, 6)).inputs()
+    check(net, params, 2 * x, dtype)
+    bare = net.rebuild({**net.children, "stem": Identity()})  # the block's input is what was given
+    check(bare, *Sample(bare, (3, 5, 6)).inputs(), dtype)
+    forms = {type(run) for run in parts(inference(net, params))} & {Residual, Sum}
+    assert forms == ({kind} if kind else set())
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_dense_layers_grow_one_tensor(dtype: torch.dtype) -> None:
+    inside = Sequential(
+        n1=BatchNorm(), a1=ReLU(), c1=Conv2d(4, 1), n2=BatchNorm(), a2=ReLU6(), c2=Conv2d(2, 3, padding=1)
+    )
+    short = Sequential(norm=BatchNorm(epsilon=0.3), act=ReLU6(), conv=Conv2d(3, 3, padding=1))
+    layers = [Parallel({"before": Identity(), "added": body}, Concat()) for body in (inside, short, inside)]
+    transition = [BatchNorm(), ReLU(), Conv2d(4, 1), AvgPool2d(2)]
+    net = Sequential(*layers, *transition, MaxPool2d(2))
+    params, x = Sample(net, (2, 8, 9)).inputs()
+    check(net, params, x, dtype)
+    check(Sequential(Pad2d(1), net), {"pad2d1": {}, "sequential1": params}, x, dtype)
+    runs = inference(net, params).run.runs
+    assert [type(run) for run in runs] == [Block, Affine, AsWritten, Convolution, AsWritten]
+    assert [len(run.rows) for run in runs if isinstance(run, Block)] == [3]
+    assert runs[1].over  # nobody else reads the maps
+
+
+def test_several_inputs_and_outputs_pass_unharmed() -> None:
+    net = Sequential(Fork(a=Sequential(Conv2d(2, 1), ReLU()), b=ReLU(), c=Identity()))
+    check(net, *Sample(net, (2, 4, 4)).inputs())
+
+
+def test_images_lie_channels_last_on_the_way() -> None:
+    net = Sequential(Conv2d(16, 3), ReLU(), Conv2d(16, 3, stride=2))
+    params, _ = net.init((3, 12, 12), torch.Generator().manual_seed(0))
+    y = inference(net, params)(torch.randn(2, 3, 12, 12))
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 4, 4)])
+def test_a_norm_keeps_its_precision_for_inputs_in_bfloat16(shape: tuple[int, ...]) -> None:
+    net = Sequential(norm=BatchNorm(), act=ReLU())
+    params, x = Sample(net, shape).inputs(20)
+    params["norm"]["running_mean"] += 100  # times the weight and in half precision, it would drown the rest
+    x = (x + 100).bfloat16()
+    y = inference(net, cast(params, torch.float32))(x)
+    assert y.dtype is torch.bfloat16
+    assert_close(y, reference_forward(net, params, x.double(), Mode()), 0.01, "y")
+
+
+def parts(run: Any) -> Iterator[Any]:
+    """Yield everything that a prepared network is made of."""
+    yield run
+    inside: Iterable[Any] = ()
+    match run:
+        case dict():
+            inside = run.values()
+        case tuple():
+            inside = run
+        case _ if is_dataclass(run) and not isinstance(run, Layer):
+            inside = [getattr(run, field.name) for field in fields(run)]
+    for part in inside:
+        yield from parts(part)
+
+
+NODES = {
+    "conv": (Conv2d(3, 1), "input"),
+    "norm": (BatchNorm(epsilon=0.1), "conv"),
+    "relu": (ReLU(), "norm"),
+    "twice": (Conv2d(3, 3, padding=1), "relu"),
+    "other": (BatchNorm(), "twice"),  # which reads the node's first run, not its second
+    "again": ("twice", "relu"),
+    "last": (BatchNorm(epsilon=0.3), "again"),
+    "sum": (Add(), "other", "last"),
+    "out": (Sigmoid(), "sum"),
+}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("outputs", "left"), [(("out",), 2), (("out", "relu"), 2), (("conv", "out"), 3)])
+def test_nodes_in_a_row_that_nobody_else_reads_are_one(outputs: tuple[str, ...], left: int, dtype: torch.dtype) -> None:
+    net = Graph(NODES, outputs)
+    params, x = Sample(net, (2, 4, 5)).inputs()
+    check(net, params, x, dtype)
+    assert sum(isinstance(one, Affine) for one in parts(inference(net, params))) == left

@@ -1,7 +1,6 @@
 """The features of a trained model, ours or published, for another network to begin with."""
 
 import hashlib
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -14,6 +14,7 @@ from pellucid.config import from_config, loss_from_config, to_config
 from pellucid.data import Dataset
 from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError
+from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import LOSSES, Loss
 from pellucid.models import match
@@ -207,6 +208,22 @@ class Model:
         if not parts:
             return torch.zeros(0, *self.output_shape)
         return torch.cat(parts).clone()
+
+    def predictor(self) -> Callable[[Tensor], Tensor]:
+        """Return what `predict` does to inputs (N, ...), for calls with few of them, one after the other.
+
+        The network is folded and laid out once, so the weights must stay as they are meanwhile.
+        """
+        self._need_weights()
+        run = inference(self.net, self.params)
+
+        def predict(x: Tensor) -> Tensor:
+            self._fit_shape(x, "x")
+            with torch.inference_mode():
+                y = run(float_images(x) if self.stats is None else self.stats.apply(x))
+                return self.loss.predict(y).clone()
+
+        return predict
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
         """Compare every gradient with independent ones, on one batch; see pellucid.verify."""

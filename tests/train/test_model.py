@@ -190,3 +190,15 @@ def test_summary_and_verification_are_at_hand():
     assert model.summary().parameters == 64 * 16 + 16 + 16 * 10 + 10
     assert "dense2" in str(model.summary())
     assert model.verify(digits(0, 4)).ok
+
+
+def test_the_predictor_says_what_predict_says():
+    model = small_conv(input_shape=(1, 8, 8), classes=10)
+    data = digits()
+    model.fit(data, epochs=1, batch_size=50, verbose=False)
+    predict = model.predictor()
+    for one in range(3):
+        x = data.x[one : one + 2]
+        torch.testing.assert_close(predict(x), model.predict(x), rtol=1e-5, atol=1e-6)
+    with pytest.raises(PellucidError, match="the network takes"):
+        predict(torch.zeros(1, 1, 9, 9))

@@ -35,11 +35,11 @@ def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterat
     A frame takes the same way into the network as a picture file. Raises PellucidError for a model that is no
     classifier, and what the frames raise.
     """
-    classes = class_names(model)
+    classes, predict = class_names(model), model.predictor()
     state: Smoothed | None = None
     for frame in frames:
         x = read_picture(model, as_file(frame.picture), f"frame {frame.number}")
-        before, state = state, smoothing.step(state, believed(model, model.predict(x[None]))[0])
+        before, state = state, smoothing.step(state, believed(model, predict(x[None]))[0])
         values = state.probabilities.tolist()
         best = max(range(len(values)), key=values.__getitem__)
         yield Seen(

@@ -10,6 +10,8 @@ from pellucid.train.model import Model
 def class_names(model: Model) -> tuple[str, ...]:
     """Return the name of each class that a model tells from the others; PellucidError where it does not."""
     outputs = model.output_shape
+    if outputs and isinstance(outputs[0], tuple):
+        outputs = model.loss.judged(outputs)  # the others serve training only
     if len(outputs) != 1 or not isinstance(outputs[0], int):
         raise PellucidError(f"the model puts out {outputs} for an image, no classes; give a classifier")
     count = max(2, outputs[0])  # one output tells two classes apart

@@ -54,8 +54,8 @@ def behind(model: Learner, data: Examples, held: Examples | None) -> tuple[Learn
     """Return what to train and on what: the model behind its frozen front, on that one's outputs.
 
     The numbers are those of training the whole network, whose frozen front runs as in evaluation, on images that
-    nothing augments. The model itself and its inputs come back where nothing is frozen at its beginning, or where the
-    outputs would take more than MOST bytes.
+    nothing augments; under bf16 they are more exact, since the front runs in float32. The model itself and its inputs
+    come back where nothing is frozen at its beginning, or where the outputs would take more than MOST bytes.
     """
     cut = split(model.net, model.params, model.frozen)
     if cut is None or not flatten(cut.front_params).keys() & model.frozen:
@@ -93,16 +93,25 @@ def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
 
 
 def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
-    """Return whether a layer gives the same output for the same input throughout a training."""
+    """Return whether a layer gives the same output for the same input throughout a training.
+
+    A part all of whose learned values are frozen runs as in evaluation, see `pellucid.fuse.frozen`; one without any
+    does unless it draws, or keeps running statistics.
+    """
     learned = flatten(params).keys() - buffer_paths(layer)
-    draws = any(isinstance(part, Dropout) for _, part in walk(layer))
-    # Running statistics move in training unless the values beside them are frozen, see pellucid.fuse.frozen.
-    moves = not learned and bool(buffer_paths(layer))
-    return learned <= frozen and not draws and not moves
+    if learned:
+        return learned <= frozen
+    return not buffer_paths(layer) and not any(isinstance(part, Dropout) for _, part in walk(layer))
 
 
 def _through(model: Learner, cut: Split, part: Examples) -> Examples:
     """Return the outputs of the front as inputs; the checksum stays that of the images."""
+    found, done = torch.empty(0), 0
     with torch.inference_mode():
-        found = [y for _, y in outputs(cut.front, cut.front_params, part.x, BATCH, model.stats)]
-    return Examples(torch.cat(found).clone(), part.y, part.classes, part.checksum)
+        for _, y in outputs(cut.front, cut.front_params, part.x, BATCH, model.stats):
+            if not done:
+                with torch.inference_mode(False):
+                    found = torch.empty(len(part), *y.shape[1:])
+            found[done : done + len(y)] = y
+            done += len(y)
+    return Examples(found, part.y, part.classes, part.checksum)

@@ -19,7 +19,7 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     lists = [preprocess.get(name) for name in ("mean", "std")]
     good = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
     mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if good else torch.zeros(0) for one in lists)
-    if not good or len(mean) != len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
+    if not good or not 0 < len(mean) == len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
         raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
     return FeatureStats(mean, std)
 

@@ -27,9 +27,9 @@ class Step:
     `frozen` are paths that do not learn; layers all of whose values are frozen run as in evaluation. `rates` are
     factors of the learning rate by path, 1 for all others.
 
-    Under plain SGD with nothing between sweep and update, Dense layers learn in the sweep itself. What must see all
-    gradients first (clipping, another optimizer, one day the sum over machines) turns that off, and then `gradients`
-    returns them all.
+    Under plain SGD with nothing between sweep and update, Dense layers and convolutions learn in the sweep itself.
+    What must see all gradients first (clipping, another optimizer, one day the sum over machines) turns that off, and
+    then `gradients` returns them all.
     """
 
     def __init__(

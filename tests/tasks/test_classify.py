@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.combine import Fork
+from pellucid.combine import Fork, Sequential
 from pellucid.data import Dataset, Splits
 from pellucid.errors import PellucidError
-from pellucid.layers import Dense
+from pellucid.layers import Dense, Flatten
+from pellucid.losses import AuxiliaryCrossEntropy
 from pellucid.models import convnet, mlp
 from pellucid.tasks import pictures
+from pellucid.tasks.classes import class_names
 from pellucid.tasks.classify import evaluate, predict
 from pellucid.train.job import train
 from pellucid.train.model import Model
@@ -116,3 +118,13 @@ def test_a_network_of_any_data_classifies_pictures_of_any_size(tmp_path: Path):
     white = predict(colour, a_seven(tmp_path / "white.png", 255, None))
     on_black = predict(colour, a_seven(tmp_path / "black.png", 255, 0))
     assert white.probabilities == pytest.approx(on_black.probabilities, abs=1e-6)
+
+
+def test_a_network_with_auxiliary_outputs_is_a_classifier_by_its_main_one() -> None:
+    scores = Sequential(flatten=Flatten(), dense=Dense(3))
+    model = Model(
+        Fork(main=scores, side=scores), AuxiliaryCrossEntropy(), input_shape=(1, 4, 4), classes=("a", "b", "c")
+    )
+    assert model.output_shape == ((3,), (3,))
+    assert class_names(model) == ("a", "b", "c")
+    assert model.predict(torch.rand(2, 1, 4, 4)).shape == (2, 3)

@@ -52,6 +52,22 @@ def test_training_is_the_same_with_cached_features_and_without(dropout: float) -
     assert {row["path"] for row in one.layers} == {row["path"] for row in two.layers}
 
 
+def test_dropout_in_a_frozen_part_is_off_as_without_the_cache() -> None:
+    def made() -> Model:
+        features = Sequential(conv=Conv2d(4, 3), relu=ReLU(), flatten=Flatten(), drop=Dropout(0.5))
+        model = Model(
+            Sequential(features=features, head=Sequential(scores=Dense(10))), input_shape=(1, 8, 8), classes=10, seed=1
+        )
+        model.freeze("features.*")
+        return model
+
+    cached, plain, data = made(), made(), digits(0, 120)
+    cached.fit(data, epochs=2, batch_size=30, verbose=False)
+    plain.fit(data, epochs=2, batch_size=30, augment=unchanged, verbose=False)
+    for path, tensor in plain.weights.items():
+        torch.testing.assert_close(cached.weights[path], tensor, rtol=1e-4, atol=1e-5, msg=path)
+
+
 def test_the_whole_model_is_saved_and_a_stopped_training_goes_on_exactly(tmp_path: Path) -> None:
     data, held = digits(0, 200), digits(200, 300)
     straight = model(0.3)

@@ -134,6 +134,7 @@ CLAIMS = {
     "not None": lambda t, a: a.pop("input_shape"),
     "classes must be": lambda t, a: a.update(classes=[1]),
     "mean and std must be": lambda t, a: a.update(preprocess={"mean": [0.1]}),
+    "with std above 0": lambda t, a: a.update(preprocess={"mean": [], "std": []}),
     "preprocess must be": lambda t, a: a.update(preprocess=[]),
     "no metric 'f7'": lambda t, a: a.update(metrics=["f7"]),
     "float32 2000000000x4": lambda t, a: a["network"]["children"]["dense1"].update(units=2_000_000_000),

@@ -1,15 +1,20 @@
 """Put what a recipe's [start] names in the place of weights drawn at random."""
 
+import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
+from pellucid.data.dataset import float_images
+from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d
 from pellucid.layers.base import pair
 from pellucid.train.model import Model
 from pellucid.train.start.trained import Trained
-from pellucid.train.start.whiten import IMAGES, whitening
+from pellucid.train.start.whiten import whitening
 from pellucid.tree import flatten
+
+IMAGES = 5_000  # that the covariance of patches is measured on
 
 
 def take(model: Model, trained: Trained) -> None:
@@ -31,8 +36,10 @@ def whiten(model: Model, path: str, images: Tensor) -> None:
         what = f"is a {type(found).__name__}" if found is not None else "does not exist"
         raise PellucidError(f"start.whiten: {path!r} {what}; give the path of a Conv2d{nearest(path, known)}")
     weight = flatten(model.params)[f"{path}.weight"]
-    some = images[:IMAGES]
-    scaled = model.stats.apply(some) if model.stats is not None else some.float() / 255
-    if weight.shape[1] != scaled.shape[1]:
+    drawn = torch.randperm(len(images), generator=generator(model.seed))[:IMAGES]
+    some = images[drawn.sort().values]
+    scaled = model.stats.apply(some) if model.stats is not None else float_images(some)
+    first = next(path for path in flatten(model.params) if path.endswith(".weight"))
+    if first != f"{path}.weight" or weight.shape[1] != scaled.shape[1]:
         raise PellucidError(f"start.whiten: {path} does not read the images; give the first convolution")
     weight.copy_(whitening(scaled, found.filters, pair(found.kernel)))

@@ -57,7 +57,10 @@ def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:
 
 def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> str | None:
     """Return the SHA-256 of that file; None without a name."""
-    return hashlib.sha256(source_file(name, root).read_bytes()).hexdigest() if name else None
+    if not name:
+        return None
+    with source_file(name, root).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-IMAGES = 5_000  # that the covariance is measured on
+CHUNK = 100  # images whose patches are in memory at a time
 FLOOR = 5e-4  # added to the variances, so that directions of nothing but noise are not blown up
 
 
@@ -23,9 +23,13 @@ def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:
             f"start.whiten: patches of {images.shape[1]} x {kernel[0]} x {kernel[1]} have {size} directions, enough "
             f"for {2 * size} filters, not {filters}"
         )
-    patches = images[:IMAGES].unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (N, C, H', W', kH, kW)
-    rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
-    variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))  # ascending; one direction per column
+    moments, count = torch.zeros(size, size, dtype=torch.float64), 0
+    for some in images.split(CHUNK):
+        patches = some.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)  # (n, C, H', W', kH, kW)
+        rows = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+        moments += rows.T @ rows
+        count += len(rows)
+    variances, directions = torch.linalg.eigh(moments / count)  # ascending; one direction per column
     white = (directions / torch.sqrt(variances + FLOOR)).T.flip(0)  # (size, size)
     both = torch.cat([white, -white])[:filters]
     return both.reshape(filters, images.shape[1], *kernel).float()

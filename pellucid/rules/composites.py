@@ -11,7 +11,16 @@ from pellucid.rules.epsilon import Epsilon
 from pellucid.rules.flat import Flat
 from pellucid.rules.gamma import Gamma
 from pellucid.rules.guided import Guided
-from pellucid.rules.kinds import ACTIVATIONS, CONTRAST_NORMS, CONVOLUTIONS, NORMS, RECTIFIERS, SUMS, WEIGHTED
+from pellucid.rules.kinds import (
+    ACTIVATIONS,
+    CONTRAST_NORMS,
+    CONVOLUTIONS,
+    NORMS,
+    RECTIFIERS,
+    SMOOTH_RECTIFIERS,
+    SUMS,
+    WEIGHTED,
+)
 from pellucid.rules.norm import Norm
 from pellucid.rules.passing import Pass
 from pellucid.rules.share import Share
@@ -88,9 +97,10 @@ def deconvnet() -> Composite:
     """Return the DeconvNet of Zeiler and Fergus 2014, section 2.1.
 
     Rectifiers rectify what arrives, max pooling puts it back by its switches (where windows overlap, what several send
-    to one place adds up), filters are transposed, and contrast normalization has no part on the way back.
+    to one place adds up), filters are transposed, and contrast normalization has no part on the way back. The paper has
+    ReLU alone; GELU and ELU, whose maps too are hardly ever negative, count as rectifiers.
     """
-    return lambda entrance: composite((RECTIFIERS, Deconv()), (CONTRAST_NORMS, Pass()))
+    return lambda entrance: composite(((*RECTIFIERS, *SMOOTH_RECTIFIERS), Deconv()), (CONTRAST_NORMS, Pass()))
 
 
 COMPOSITES: dict[str, Callable[..., Composite]] = {

@@ -30,6 +30,7 @@ Kinds = tuple[type[Layer], ...]
 CONVOLUTIONS: Kinds = (Conv2d, ConvTranspose2d)
 WEIGHTED: Kinds = (Dense, *CONVOLUTIONS)  # a matrix of weights and a bias, in whatever shape
 RECTIFIERS: Kinds = (ReLU, ReLU6, LeakyReLU)
+SMOOTH_RECTIFIERS: Kinds = (ELU, GELU)  # near to max(x, 0), and to a rectifier far from 0
 ACTIVATIONS: Kinds = (*RECTIFIERS, ELU, GELU, Sigmoid, Tanh, Softmax, LogSoftmax)
 CONTRAST_NORMS: Kinds = (LocalContrastNorm, LocalResponseNorm)  # across maps at one place, without learned values
 NORMS: Kinds = (BatchNorm, InstanceNorm2d, GroupNorm, LayerNorm, *CONTRAST_NORMS)

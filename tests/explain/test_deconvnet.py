@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.explain import deconvnet
-from pellucid.layers import Conv2d, Dense, Flatten, LocalContrastNorm, MaxPool2d, ReLU
+from pellucid.layers import GELU, Conv2d, Dense, Flatten, LocalContrastNorm, MaxPool2d, ReLU
 from tests.oracle import assert_close, normal, randomized
 
 NET = Sequential(
@@ -49,3 +49,14 @@ def test_the_size_of_the_activation_is_a_factor_of_the_picture() -> None:
     ratio = values[ones != 0] / ones[ones != 0]
     assert_close(ratio, ratio.mean().expand(ratio.shape), 1e-12)
     assert float(ratio.mean()) > 0
+
+
+def test_a_gelu_rectifies_what_comes_back_as_a_relu_does() -> None:
+    rng = torch.Generator().manual_seed(2)
+    net = Sequential(conv1=Conv2d(3, 3), gelu=GELU(), conv2=Conv2d(2, 3))
+    params = randomized(net.init((1, 7, 7), rng)[0], rng)
+    top = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
+    top[0, 1, 1, 2] = 1
+    down = torch.relu(F.conv_transpose2d(top, params["conv2"]["weight"]))
+    found = deconvnet(net, params, normal((1, 1, 7, 7), rng), "conv2[1, 1, 2]", activation=False)
+    assert_close(found, F.conv_transpose2d(down, params["conv1"]["weight"]), 1e-12)

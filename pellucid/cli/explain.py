@@ -1,0 +1,185 @@
+"""`pellucid explain`: which parts of a picture an answer, or a unit inside the network, comes from."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+
+if TYPE_CHECKING:
+    from pellucid.explain.examine import Examination
+    from pellucid.train.model import Model
+
+ALL = "all"
+FOLDER = "explanations"
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser(
+        "explain",
+        "Show which parts of a picture an answer comes from: a picture and numbers for each method, with its checks.",
+    )
+    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    it.add_argument("image", metavar="IMAGE", nargs="?", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
+    it.add_argument(
+        "--method",
+        metavar="NAME",
+        default=ALL,
+        help="saliency, input_x_gradient, smoothgrad, integrated_gradients, guided_backprop, deconvnet, gradcam, "
+        "gradcam_plus_plus, guided_gradcam, lrp, occlusion, or all of them (the default)",
+    )
+    it.add_argument(
+        "--target",
+        metavar="CLASS|PATH",
+        help="the class to explain (default: what the model sees), or a unit: 'features.conv2[3]' is map 3 where it "
+        "is strongest, 'features.conv2[3, :, :]' all of it",
+    )
+    it.add_argument(
+        "--out",
+        metavar="DIR",
+        help=f"the folder to write into (default: {FOLDER}/MODEL-IMAGE, made where it is missing)",
+    )
+    it.add_argument(
+        "--page",
+        metavar="DIR",
+        help="in place of one IMAGE, look into the whole network: write a page with the patches that its maps answer "
+        "to, their deconvolutions, filters, occlusion and ablation",
+    )
+    return it.data_option(
+        "with --page, a data set, an image folder, or the folder that holds the data sets"
+    ).json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Write the pictures, and print what was written with the checks beside it."""
+    from pellucid.cli.models import open_model
+    from pellucid.cli.out import emit, say
+    from pellucid.errors import PellucidError
+    from pellucid.explain.examine import examine
+    from pellucid.explain.methods import METHODS
+    from pellucid.explain.write import write_examination
+    from pellucid.tasks.classes import class_names
+    from pellucid.tasks.pictures import read_picture
+
+    if args.page is not None:
+        return _page(args)
+    if args.image is None or args.data is not None:
+        raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) to look into the whole network")
+    model = open_model(args.model)
+    classes = class_names(model)
+    x = read_picture(model, args.image)
+    methods = list(METHODS) if args.method == ALL else [args.method]
+    found = examine(model, x, methods, _target(model, args.target))
+    folder = Path(args.out or Path(FOLDER) / f"{Path(args.model).stem}-{Path(args.image).stem}")
+    written = write_examination(folder, model, x, found, classes)
+    label = classes[found.target] if isinstance(found.target, int) else found.target
+    if args.json:
+        emit(_json(args, label, found, written))
+        return 0
+    why = "" if args.target else ", which is what it sees"
+    say(f"{args.model} on {args.image}: {label}{why}, score {found.score:.4g}\n")
+    say(_table(found))
+    for method, reason in found.skipped.items():
+        say(f"left out {method}: {reason}")
+    say(f"\nwrote {len(written)} files into {folder}: {', '.join(file.name for file in written)}")
+    return 0
+
+
+def _page(args: argparse.Namespace) -> int:
+    """Write the page of the whole network."""
+    from pellucid.cli.models import open_model
+    from pellucid.cli.out import emit, percent, say
+    from pellucid.errors import PellucidError
+    from pellucid.explain.page import look, write_page
+    from pellucid.explain.pictures.files import make_folder
+    from pellucid.tasks.pictures import held_out
+
+    if args.image is not None or args.target is not None or args.out is not None or args.method != ALL:
+        raise PellucidError("--page looks into the whole network; leave IMAGE, --method, --target and --out away")
+    make_folder(Path(args.page))
+    model = open_model(args.model)
+    found = look(model, held_out(model, args.data), Path(args.model).stem)
+    index = write_page(Path(args.page), found)
+    rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
+    if args.json:
+        layers = [
+            {"path": one.path, "maps": one.maps, "silent": one.silent, "field": list(one.field)} for one in found.layers
+        ]
+        emit({"model": args.model, "page": str(index), "data": found.data, "n": len(found.images),
+              "accuracy": found.accuracy, "layers": layers, "ablations": rows})  # fmt: skip
+        return 0
+    for row in rows:
+        say(f"without {row['removed']}: {percent(row['accuracy'])}")
+    say(f"wrote {index}")
+    return 0
+
+
+def _target(model: "Model", asked: str | None) -> int | str | None:
+    """Return the class to explain by its number, or the path of a unit; None for what the model sees."""
+    from pellucid.errors import PellucidError, nearest
+    from pellucid.tasks.classes import class_names
+
+    if asked is None or "[" in asked:
+        return asked
+    classes = class_names(model)
+    if asked in classes:
+        return classes.index(asked)
+    if asked.isdecimal() and int(asked) < len(classes):
+        return int(asked)
+    hint = nearest(asked, classes) or f"; it knows {', '.join(classes):.80}"
+    raise PellucidError(f"--target: the model has no class {asked!r}{hint}, and a unit is written 'layer[3]'")
+
+
+def _table(found: "Examination") -> str:
+    from pellucid.text import aligned
+
+    head = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
+    rows = [
+        (
+            one.method,
+            f"{one.sum:.4g}" if one.wanted is not None else "",
+            f"{one.wanted:.4g}" if one.wanted is not None else "",
+            f"{one.deletion:.3f}",
+            f"{one.insertion:.3f}",
+            ", ".join("-" if value is None else f"{value:.2f}" for value in one.likeness.values()),
+        )
+        for one in found.found
+    ]
+    last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
+    paths = ", ".join(found.found[0].likeness) if found.found else ""
+    words = (
+        "deletion, insertion: the mean score while pixels go (low is good) and come (high is good), the most important "
+        f"first\nlikeness: to the map of a network that has lost its weights from the top down to {paths}; "
+        "near 1 means that the map shows the picture, not the network"
+    )
+    return f"{aligned([head, *rows, last], right=range(1, 5))}\n{words}"
+
+
+def _json(args: argparse.Namespace, label: str, found: "Examination", written: list[Path]) -> dict[str, Any]:
+    methods = {
+        one.method: {
+            "sum": one.sum,
+            "wanted": one.wanted,
+            "gap": one.gap,
+            "likeness": one.likeness,
+            "deletion": one.deletion,
+            "insertion": one.insertion,
+        }
+        for one in found.found
+    }
+    return {
+        "model": args.model,
+        "image": args.image,
+        "target": label,
+        "score": found.score,
+        "methods": methods,
+        "random": {"deletion": found.random[0], "insertion": found.random[1]},
+        "distances": {
+            one.method: dict(zip(methods, row, strict=True))
+            for one, row in zip(found.found, found.distances, strict=True)
+        },
+        "skipped": found.skipped,
+        "files": [str(path) for path in written],
+    }

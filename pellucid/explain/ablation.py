@@ -1,0 +1,184 @@
+"""Ablation: what a network can still do without some of its layers or feature maps, without training it again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Combinator, join, walk
+from pellucid.data.dataset import float_images
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.repeated import at_least
+from pellucid.explain.sweeps import fixed
+from pellucid.explain.target import Target, aim
+from pellucid.explain.top_patches import BATCH, Prepare
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.metrics import accuracy
+from pellucid.rules.kinds import WEIGHTED
+from pellucid.sweep import forward
+from pellucid.train.evaluate import classes_of
+from pellucid.tree import flatten
+
+Edit = Callable[[Tensor], Tensor]  # a layer's output, to what goes on in its place
+FILLS = ("zero", "mean")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What is taken away: some `maps` of the output of the layer at `path`, None for all of them."""
+
+    path: str
+    maps: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        """Write it as targets are written: "conv2[3, 5]"."""
+        return self.path if self.maps is None else f"{self.path}[{', '.join(map(str, self.maps))}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table of ablations: what was removed, how many parameters that were, and the accuracy without."""
+
+    removed: tuple[Removal, ...]
+    parameters: int
+    accuracy: float
+
+    @property
+    def name(self) -> str:
+        """What was removed, in words."""
+        return ", ".join(map(str, self.removed)) or "nothing"
+
+
+@torch.no_grad()
+def ablation_table(
+    net: Layer,
+    params: Params,
+    images: Tensor,
+    labels: Tensor,
+    rows: Sequence[Sequence[Removal]] | None = None,
+    by: str = "zero",
+    prepare: Prepare = float_images,
+    batch: int = BATCH,
+) -> list[Row]:
+    """Return the accuracy on images (N, C, H, W) of the whole network, and without what each of `rows` removes.
+
+    rows: by default each layer with weights but the last, all such dense layers, and all such convolutions but the
+    first. by: "zero", or "mean" for what a map is on the average over the images, its places included, which leaves
+    the layers above nearer to what they know. The network is not trained again, so that a layer that changes its
+    input's shape counts as removed when nothing of the input comes through it; Zeiler and Fergus 2014, table 3, train
+    again. Raises PellucidError for what is not there.
+    """
+    at_least("ablation_table", 1, batch=batch)
+    if by not in FILLS:
+        raise PellucidError(f"ablation: by must be one of {', '.join(FILLS)}, not {by!r}")
+    chosen = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
+    paths = {removal.path for row in chosen for removal in row}
+    means = _means(net, params, images, paths, prepare, batch) if by == "mean" else {}
+    found: list[Row] = []
+    for row in [(), *chosen]:
+        edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
+        said = [classes_of(ablated(net, params, prepare(some), edits)).cpu() for some in images.split(batch)]
+        right = accuracy(labels.cpu(), torch.cat(said))
+        found.append(Row(row, sum(_parameters(params, one) for one in row), right))
+    return found
+
+
+@torch.no_grad()
+def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str, by: Tensor | float = 0.0) -> Tensor:
+    """Return (N, K): by how much the target's score falls when one map of the layer at `path` is taken away.
+
+    by: what stands in its place, a number or one for each map (K,). target: see `aim`; one within the network must
+    come after the layer. Source: Zeiler and Fergus 2014, section 5.1, for one map at a time.
+    """
+    meant = aim(net, fixed(net, params, x, target), len(x))
+    sizes: list[int] = []
+
+    def note(y: Tensor) -> Tensor:
+        sizes.append(y.shape[1])
+        return y
+
+    y = ablated(meant.net, params, x, {path: note})
+    mask = meant.mask(y)
+    fill = torch.as_tensor(by, dtype=x.dtype, device=x.device).expand(sizes[0])
+    whole = (y * mask).flatten(1).sum(1)
+    falls: list[Tensor] = []
+    for k in range(sizes[0]):
+        without = ablated(meant.net, params, x, {path: _edit(Removal(path, (k,)), fill)})
+        at = meant.mask(without) if meant.classes is None else mask
+        falls.append(whole - (without * at).flatten(1).sum(1))
+    return torch.stack(falls, 1)
+
+
+def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> Any:
+    """Run `net` on x in evaluation mode with the outputs of some layers, by path, edited; it stays as it is.
+
+    A layer that runs several times is edited each time. Raises PellucidError for a path that leads nowhere.
+    """
+    paths = [path for path, _ in walk(net)]
+    for path in edits:
+        if path not in paths:
+            raise PellucidError(f"no layer {path!r}{nearest(path, paths)}")
+
+    def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Any]:
+        if isinstance(layer, Combinator):
+            y, _ = layer.flow(
+                params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
+            )
+        else:
+            y, _ = layer.forward(params, x, mode)
+        return (edits[path](y) if path in edits else y), None
+
+    return visit("", net, params, x, Mode(keep=False))[0]
+
+
+def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
+    """Return the removals that a table is made of unless others are asked for; see `ablation_table`."""
+    weighted = [(path, layer) for path, layer in walk(net) if isinstance(layer, WEIGHTED)][:-1]
+    rows = [(Removal(path),) for path, _ in weighted]
+    dense = tuple(Removal(path) for path, layer in weighted if type(layer).__name__ == "Dense")
+    maps = tuple(Removal(path) for path, layer in weighted if type(layer).__name__ != "Dense")[1:]
+    return [*rows, *(row for row in (dense, maps) if len(row) > 1)]
+
+
+def _edit(removal: Removal, fill: Tensor | None) -> Edit:
+    def edit(y: Tensor) -> Tensor:
+        which = list(range(y.shape[1])) if removal.maps is None else list(removal.maps)
+        if not all(0 <= one < y.shape[1] for one in which):
+            raise PellucidError(f"{removal}: the layer has maps 0 to {y.shape[1] - 1}")
+        edited = y.clone()
+        shape = (1, -1, *(1,) * (y.dim() - 2))
+        edited[:, which] = 0 if fill is None else fill[which].to(y).view(shape)
+        return edited
+
+    return edit
+
+
+def _means(
+    net: Layer, params: Params, images: Tensor, paths: set[str], prepare: Prepare, batch: int
+) -> dict[str, Tensor]:
+    """Return the mean of each map (K,) of each layer over all images and places."""
+    sums: dict[str, Tensor] = {}
+    counts = dict.fromkeys(paths, 0)
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+        if path in paths:
+            over = (0, *range(2, y.dim()))
+            sums[path] = sums.get(path, 0) + y.double().sum(over)
+            counts[path] += y.numel() // y.shape[1]
+
+    for some in images.split(batch):
+        forward(net, params, prepare(some), Mode(keep=False), watch)
+    return {path: total / counts[path] for path, total in sums.items()}
+
+
+def _parameters(params: Params, removal: Removal) -> int:
+    """Return how many parameters of the layer make what is removed; all its maps have as many."""
+    inside: Any = params
+    for name in filter(None, removal.path.split(".")):
+        inside = inside[name]
+    leaves = flatten(inside).values()
+    if removal.maps is None:
+        return sum(leaf.numel() for leaf in leaves)
+    return sum(leaf[0].numel() * len(removal.maps) for leaf in leaves)

@@ -1,0 +1,47 @@
+"""Conservation and completeness: whether an explanation adds up to what it explains."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pellucid.explain.sweeps import fixed, scores
+from pellucid.explain.target import Target
+from pellucid.layers.base import Layer, Params
+
+
+class Sum(NamedTuple):
+    """What an explanation adds up to, what it should, and the gap between them; (N,) each.
+
+    gap: |found - wanted| / |wanted|, infinite where 0 is wanted and something else found.
+    """
+
+    found: Tensor
+    wanted: Tensor
+
+    @property
+    def gap(self) -> Tensor:
+        """The gap as a part of what is wanted."""
+        off = (self.found - self.wanted).abs()
+        return (off / self.wanted.abs()).where(off > 0, 0.0)
+
+
+def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> Sum:
+    """Return how well relevance adds up to the target's score.
+
+    Biases and stabilizers take their shares, so that a gap is no fault where there are some. Source: Bach et al. 2015,
+    equation 2.
+    """
+    return Sum(relevance.flatten(1).sum(1), scores(net, params, x, target))
+
+
+def completeness(
+    net: Layer, params: Params, x: Tensor, target: Target, attribution: Tensor, baseline: float | Tensor = 0.0
+) -> Sum:
+    """Return how well an attribution adds up to the score of x less that of the baseline.
+
+    target: None is the best class of x itself. Source: Sundararajan, Taly and Yan 2017, proposition 1.
+    """
+    target = fixed(net, params, x, target)
+    start = x.new_zeros(()).add(baseline).expand(x.shape)
+    wanted = scores(net, params, x, target) - scores(net, params, start, target)
+    return Sum(attribution.flatten(1).sum(1), wanted)

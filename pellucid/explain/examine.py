@@ -1,0 +1,135 @@
+"""One image explained by several methods, each with its checks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import float_images
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.checks import completeness, conservation, deletion, distance, insertion, randomisation
+from pellucid.explain.methods import METHODS, explain
+from pellucid.explain.occlusion import Fill
+from pellucid.explain.sweeps import fixed, scores
+from pellucid.explain.target import Target
+from pellucid.train.model import Model
+
+GREY = 0.5  # of the range black..white
+SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods that add up, and to what
+PLACES = 4  # explanations of networks that have lost weights
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """What one method says of one image, (C, H, W) or (1, H, W), and how it stands the checks.
+
+    sum: what the numbers add up to; wanted: what they should, None for methods that make no such promise. likeness:
+    the rank correlation of the magnitudes with those of a network whose layers have lost their weights, by the path
+    of the lowest such layer, from the top: far below 1 if the explanation is of the network. deletion, insertion: the
+    mean score while pixels go and come in the order of the map, the most important first: low and high, against
+    `Examination.random`. None where a map is the same everywhere.
+    """
+
+    method: str
+    map: Tensor
+    sum: float
+    wanted: float | None
+    likeness: dict[str, float | None]
+    deletion: float
+    insertion: float
+
+    @property
+    def gap(self) -> float | None:
+        """|sum - wanted| / |wanted|."""
+        if self.wanted is None:
+            return None
+        off = abs(self.sum - self.wanted)
+        return 0.0 if off == 0 else off / abs(self.wanted) if self.wanted else float("inf")
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """All that was found for one image: `skipped` says why methods have nothing to say.
+
+    score: what is explained. random: the areas (deletion, insertion) of pixels in random order. distances: 1 less the
+    rank correlation of each two methods, None where one is the same everywhere.
+    """
+
+    target: int | str
+    score: float
+    found: list[Examined]
+    skipped: dict[str, str]
+    random: tuple[float, float]
+    distances: list[list[float | None]]
+
+
+def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str | None = None) -> Examination:
+    """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and check each of them.
+
+    target: a class, None for what the model sees, or a path such as "features.conv2[3]"; see `aim`. Curves measure
+    what the loss makes of the outputs, probabilities as a rule. Occlusion hides by grey. Of several methods those that
+    do not fit the network or the target are skipped; of one the reason is raised, as PellucidError.
+    """
+    for method in methods:
+        if method not in METHODS:
+            raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
+    batch = inputs(model, x[None])
+    chosen = target if isinstance(target, str) else int(_class(model, batch, target))
+    found: list[Examined] = []
+    skipped: dict[str, str] = {}
+    score = float(scores(model.net, model.params, batch, chosen))
+    for method in methods:
+        try:
+            found.append(_examined(model, batch, method, chosen))
+        except PellucidError as error:
+            if len(methods) == 1:
+                raise
+            skipped[method] = str(error)
+    shuffled = torch.rand(batch.shape, generator=torch.Generator().manual_seed(0))
+    distances = [[_number(distance(one.map[None], other.map[None])) for other in found] for one in found]
+    return Examination(chosen, score, found, skipped, _areas(model, batch, chosen, shuffled), distances)
+
+
+def inputs(model: Model, x: Tensor) -> Tensor:
+    """Return images (N, C, H, W) as the network reads them."""
+    return float_images(x) if model.stats is None else model.stats.apply(x)
+
+
+def grey(model: Model) -> Fill:
+    """Return a middle grey as the network reads it: a number, or (C, 1, 1)."""
+    return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
+
+
+def _class(model: Model, batch: Tensor, target: int | None) -> Any:
+    best: Target = fixed(model.net, model.params, batch, None) if target is None else target
+    return best
+
+
+def _examined(model: Model, batch: Tensor, method: str, target: int | str) -> Examined:
+    options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
+    run = partial(explain, model.net, x=batch, method=method, target=target, **options)
+    map_ = run(params=model.params)
+    if not bool(map_.isfinite().all()):
+        raise PellucidError(f"{method} finds numbers that are not finite; look for NaN in the model's weights")
+    sums = SUMS.get(method)
+    wanted = None if sums is None else float(sums(model.net, model.params, batch, target, map_).wanted)
+    lost = randomisation(model.net, model.params, lambda params: run(params=params), most=PLACES)
+    areas = _areas(model, batch, target, map_)
+    likeness = {one.path: _number(one.likeness) for one in lost}
+    return Examined(method, map_[0], float(map_.sum()), wanted, likeness, *areas)
+
+
+def _areas(model: Model, batch: Tensor, target: int | str, map_: Tensor) -> tuple[float, float]:
+    """Return the areas under the deletion and the insertion curve."""
+    curves = (
+        curve(model.net, model.params, batch, target, map_, read=model.loss.predict) for curve in (deletion, insertion)
+    )
+    gone, come = (float(curve.area) for curve in curves)
+    return gone, come
+
+
+def _number(value: Tensor) -> float | None:
+    return None if bool(value.isnan()) else float(value)

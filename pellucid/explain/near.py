@@ -1,0 +1,163 @@
+"""Runs of a network on images that differ from one image in a square: only what the square reaches is computed anew."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dropout, Identity, LocalResponseNorm, MaxPool2d
+from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
+from pellucid.rules.kinds import ACTIVATIONS
+
+PLACEWISE = (*ACTIVATIONS, BatchNorm, Dropout, Identity, LocalResponseNorm)  # in evaluation; softmax is over channels
+WORTH = 0.85  # of a map's area: where the square reaches more of it, the whole map is computed
+Size = int | tuple[int, int]
+STILL = Mode(keep=False)
+
+
+class Part(NamedTuple):
+    """The same rectangle of P variants of a map: their values (P, C, h, w), and where each of them begins, (P,)."""
+
+    values: Tensor
+    rows: Tensor
+    columns: Tensor
+
+
+class Near:
+    """A network on variants of one image (C, H, W), each with a square of `filled` (C, H, W) in it.
+
+    The result is that of whole passes, up to rounding: convolutions, poolings and what acts place by place at the
+    beginning of a Sequential are computed only where the square reaches, and the rest as ever. What the layers make of
+    the image itself is computed once. Source: the incremental inference of Nakandala, Kumar and Papakonstantinou 2019,
+    section 4.
+    """
+
+    def __init__(self, net: Layer, params: Params, image: Tensor, filled: Tensor) -> None:
+        self.filled = filled
+        self.layers = list(_flat(net, params))
+        self._bases = [image[None]]  # what goes into each layer of the image itself, (1, C, H, W)
+
+    def run(self, places: Tensor, side: int) -> Tensor:
+        """Return the outputs for P squares (P, 4), top, left, bottom, right; none is larger than `side`."""
+        base = self._bases[0]
+        part = _square(base[0], self.filled, places, side)
+        done = 0
+        while done < len(self.layers) and _worth(part.values, base):
+            layer, own = self.layers[done]
+            if isinstance(layer, PLACEWISE):
+                part = part._replace(values=_run(layer, own, part.values))
+            elif (window := _window(layer, base)) is not None:
+                part = _step(layer, own, base, part, window)
+            else:
+                break
+            done += 1
+            base = self._base(done)
+        y = _paste(base, part)
+        for layer, own in self.layers[done:]:
+            y = _run(layer, own, y)
+        return y
+
+    def _base(self, index: int) -> Tensor:
+        if index == len(self._bases):
+            self._bases.append(_run(*self.layers[index - 1], self._bases[-1]))
+        return self._bases[index]
+
+
+class Window(NamedTuple):
+    """How a layer looks at a map, each pair in the order (height, width), and what stands beyond the map."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    beyond: float
+
+
+def _window(layer: Layer, x: Tensor) -> Window | None:
+    """Return how a layer looks at x; None for one that does not slide a window, or not over all that it could."""
+    if x.dim() != 4:
+        return None
+    if isinstance(layer, Conv2d) and not isinstance(layer.padding, str):
+        return _sliding(layer.kernel, layer.stride, layer.padding, layer.dilation, 0.0)
+    if isinstance(layer, MaxPool2d) and not layer.ceil_mode:
+        return _sliding(layer.kernel, layer.step, layer.padding, layer.dilation, -torch.inf)
+    if isinstance(layer, AvgPool2d) and not layer.ceil_mode and pair(layer.padding) == (0, 0):
+        return _sliding(layer.kernel, layer.step, layer.padding, layer.dilation, 0.0)
+    return None
+
+
+def _sliding(kernel: Size, stride: Size, padding: Size, dilation: Size, beyond: float) -> Window:
+    return Window(pair(kernel), pair(stride), pair(padding), pair(dilation), beyond)
+
+
+def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) -> Part:
+    """Return the rectangle of the layer's output that the rectangle of its input reaches."""
+    starts, needed = [], []
+    for axis, first in enumerate((part.rows, part.columns)):
+        k, s, p, d = window.kernel[axis], window.stride[axis], window.padding[axis], window.dilation[axis]
+        span = d * (k - 1) + 1
+        out = (base.shape[2 + axis] + 2 * p - span) // s + 1
+        low = (-((span - 1 - p - first) // s)).clamp(0, out - 1)  # the first window that ends behind `first`
+        high = ((first + part.values.shape[2 + axis] - 1 + p) // s).clamp(0, out - 1)
+        size = max(1, int((high - low).max()) + 1)  # 0 where the square lies between windows
+        starts.append(low.clamp_max(out - size))
+        needed.append((size - 1) * s + span)
+    p, s = window.padding, window.stride
+    padded = F.pad(base, (p[1], p[1], p[0], p[0]), value=window.beyond)
+    # In the coordinates of the padded map.
+    shifted = Part(part.values, part.rows + p[0], part.columns + p[1])
+    x = _mixed(padded, shifted, starts[0] * s[0], starts[1] * s[1], needed[0], needed[1])
+    return Part(_run(replace(layer, padding=0), params, x), *starts)
+
+
+def _mixed(base: Tensor, part: Part, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
+    """Return (P, C, high, wide) from `rows` and `columns` on: of the part where it lies, and of the base elsewhere."""
+    shape = (len(rows), base.shape[1], high, wide)
+    x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=memory_format(base))
+    places = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
+    for out, own, (row, column, down, along) in zip(x, part.values, places, strict=True):
+        out.copy_(base[0, :, row : row + high, column : column + wide])
+        # What of the part lies within: its first `down` rows stand before `row` where that is below 0.
+        inner = own[:, max(-down, 0) : high - down, max(-along, 0) : wide - along]
+        top, left = max(down, 0), max(along, 0)
+        out[:, top : top + inner.shape[1], left : left + inner.shape[2]] = inner
+    return x
+
+
+def _square(image: Tensor, filled: Tensor, places: Tensor, side: int) -> Part:
+    """Return the image around each square, with the square in it."""
+    rows, columns = (places[:, axis].clamp_max(image.shape[1 + axis] - side) for axis in (0, 1))
+    values = image.new_empty(len(places), len(image), side, side)
+    for own, row, column, (top, left, bottom, right) in zip(
+        values, rows.tolist(), columns.tolist(), places.tolist(), strict=True
+    ):
+        own.copy_(image[:, row : row + side, column : column + side])
+        own[:, top - row : bottom - row, left - column : right - column] = filled[:, top:bottom, left:right]
+    return Part(values, rows, columns)
+
+
+def _paste(base: Tensor, part: Part) -> Tensor:
+    """Return (P, C, H, W): the base with each variant's part in it."""
+    zero = torch.zeros_like(part.rows)
+    return _mixed(base, part, zero, zero, base.shape[2], base.shape[3])
+
+
+def _worth(values: Tensor, base: Tensor) -> bool:
+    return base.dim() == 4 and values[0, 0].numel() <= WORTH * base[0, 0].numel()
+
+
+def _run(layer: Layer, params: Params, x: Tensor) -> Tensor:
+    return layer.forward(params, x, STILL)[0]
+
+
+def _flat(net: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:
+    """Yield the layers of nested Sequentials in order, with their parameters."""
+    if isinstance(net, Sequential):
+        for name, child in net.children.items():
+            yield from _flat(child, params[name])
+    else:
+        yield net, params

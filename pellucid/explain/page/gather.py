@@ -1,0 +1,165 @@
+"""From a model and images to what the page shows, as plain values."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import walk
+from pellucid.data.dataset import Dataset, float_images
+from pellucid.errors import PellucidError
+from pellucid.explain.ablation import Row, ablation_table
+from pellucid.explain.examine import GREY, grey, inputs
+from pellucid.explain.maximization import Maximum, maximize
+from pellucid.explain.occlusion import Occluded, occlude
+from pellucid.explain.top_patches import TopPatches, activations, top_patches
+from pellucid.explain.upto import upto
+from pellucid.layers import Conv2d
+from pellucid.layers.base import Layer, Mode
+from pellucid.rules.kinds import ACTIVATIONS, WEIGHTED
+from pellucid.sweep import forward
+from pellucid.train.evaluate import classes_of
+from pellucid.train.model import Model
+from pellucid.tree import flatten
+
+MAPS, NINE, SHOWN = 16, 9, 3  # maps of a layer, patches of a map, images to hide parts of
+CLIMB = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
+
+
+@dataclass(frozen=True, eq=False)
+class LayerLook:
+    """One convolution: its path, the path of what it puts out after its activation, and what its maps answer to.
+
+    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: how many maps no
+    image of the data set moves above 0. outputs: (maps, h, w) for the first of the images that are shown.
+    """
+
+    path: str
+    output: str
+    weight: Tensor
+    field: tuple[int, int]
+    top: list[TopPatches]
+    silent: int
+    maps: int
+    outputs: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """One image (C, H, W) with a grey square on it: the class, its probability, and the strongest map of a layer."""
+
+    image: Tensor
+    label: str
+    target: int
+    classes: Occluded
+    map: str
+    total: Occluded
+    deconvolution: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """All that the page shows of one model on n images."""
+
+    name: str
+    data: str
+    images: Tensor
+    classes: tuple[str, ...]
+    accuracy: float
+    layers: list[LayerLook]
+    hidden: list[Hidden]
+    ablations: list[Row]
+    by_mean: list[Row]
+    best: list[tuple[str, Maximum]]
+
+
+def look(model: Model, data: Dataset, name: str, most: int = 2000, maps: int = MAPS) -> Look:
+    """Look into a model by the first `most` images of a data set, whose classes are numbered as the model's.
+
+    maps: of how many maps of each layer to show the patches, those that answer most strongly. Raises PellucidError for
+    a network without convolutions and one that puts out no classes.
+    """
+    stored, labels = data.x[:most], data.y[:most]
+    images = float_images(stored)
+    convolutions = [path for path, layer in walk(model.net) if isinstance(layer, Conv2d)]
+    if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
+        raise PellucidError(f"{name} is no network of convolutions that ends in classes; the page is made for those")
+    first = _one_of_each(labels)[:SHOWN]
+    layers = [_layer(model, images, path, maps, int(first[0])) for path in convolutions]
+    said = classes_of(model.predict(stored))
+    table, by_mean = (ablation_table(model.net, model.params, stored, labels, by=by, prepare=_ready(model)) for by in
+                      ("zero", "mean"))  # fmt: skip
+    return Look(
+        name,
+        data.name,
+        images,
+        tuple(data.classes),
+        float((said == labels).double().mean()),
+        layers,
+        [_hidden(model, images[n], data.classes, layers[-1]) for n in first],
+        table,
+        by_mean,
+        [(data.classes[k], _best(model, k)) for k in range(min(10, len(data.classes)))],
+    )
+
+
+def after(net: Layer, path: str) -> str:
+    """Return the path of the activation that follows the layer at `path` before the next with weights, or `path`."""
+    found = list(walk(net))
+    for later, layer in found[[at for at, _ in found].index(path) + 1 :]:
+        if isinstance(layer, WEIGHTED):
+            return path
+        if isinstance(layer, ACTIVATIONS):
+            return later
+    return path
+
+
+def _layer(model: Model, images: Tensor, path: str, maps: int, example: int) -> LayerLook:
+    output = after(model.net, path)
+    prepare = _ready(model)
+    strongest = activations(model.net, model.params, images, output, prepare).amax(0)  # (K,)
+    order = strongest.argsort(descending=True, stable=True)
+    chosen = sorted(int(one) for one in order[:maps] if strongest[one] > 0)
+    top = top_patches(model.net, model.params, images, output, chosen, NINE, prepare)
+    sizes = torch.cat([one.corners[:, 2:] - one.corners[:, :2] for one in top]).amax(0) if top else torch.zeros(2)
+    y, _ = forward(upto(model.net, output), model.params, prepare(images[example : example + 1]), Mode(keep=False))
+    weight = flatten(model.params)[f"{path}.weight".lstrip(".")]
+    field = int(sizes[0]), int(sizes[1])
+    return LayerLook(path, output, weight, field, top, int((strongest <= 0).sum()), len(strongest), y[0])
+
+
+def _hidden(model: Model, image: Tensor, classes: tuple[str, ...], last: LayerLook) -> Hidden:
+    from pellucid.explain.deconvnet import deconvnet
+
+    x = inputs(model, image[None])
+    target = int(classes_of(model.predict(image[None]))[0])
+    side = max(1, min(image.shape[1:]) // 3)
+    options = {"square": side, "stride": max(1, side // 8), "fill": grey(model)}
+    seen = occlude(model.net, model.params, x, target, read=model.loss.predict, **options)
+    y, _ = forward(upto(model.net, last.output), model.params, x, Mode(keep=False))
+    best = int(y[0].flatten(1).sum(1).argmax())
+    total = occlude(model.net, model.params, x, f"{last.output}[{best}, :, :]", **options)
+    back = deconvnet(model.net, model.params, x, f"{last.output}[{best}]")[0]
+    return Hidden(image, classes[target], target, seen, f"{last.output}[{best}]", total, back)
+
+
+def _best(model: Model, target: int) -> Maximum:
+    start = torch.as_tensor(grey(model)).float()
+    low, high = (inputs(model, torch.full((1, *model.input_shape), value)) for value in (0.0, 1.0))
+    noise = 0.1 * float((high - low).mean())
+    found = maximize(
+        model.net, model.params, target, model.input_shape, start=start, noise=noise, low=low, high=high,
+        rate=noise, **CLIMB,
+    )  # fmt: skip
+    seen = GREY + (found.x - start) / (high - low)  # back to 0..1
+    return Maximum(seen, found.scores)
+
+
+def _one_of_each(labels: Tensor) -> list[int]:
+    """Return the first image of each class, in order of the images."""
+    firsts = [int((labels == one).nonzero()[0]) for one in labels.unique()]
+    return sorted(firsts)
+
+
+def _ready(model: Model):
+    return lambda images: inputs(model, images)

@@ -1,0 +1,44 @@
+"""Pictures and their numbers as files, each of which appears whole or not at all."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pellucid.errors import PellucidError
+from pellucid.train.figures.style import png
+from pellucid.train.files import write_atomically
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it; PellucidError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PellucidError(f"{folder} cannot be made ({error.strerror}); check the place") from error
+    return folder
+
+
+def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write NAME.png, and NAME.npz with the numbers that it shows; return both.
+
+    The arrays of the .npz are as large and as exact as they were given; none needs more than `numpy.load`.
+    """
+    drawn, kept = folder / f"{name}.png", folder / f"{name}.npz"
+    write_atomically(drawn, png(figure), durable=False)
+    write_atomically(kept, packed(numbers), durable=False)
+    return drawn, kept
+
+
+def packed(numbers: Mapping[str, Any]) -> bytes:
+    """Return arrays by name as the bytes of an .npz file."""
+    arrays = {name: np.asarray(value) for name, value in numbers.items()}
+    for name, array in arrays.items():
+        if array.dtype == object:
+            raise PellucidError(f"{name!r} is no array of numbers; give tensors, numbers or text")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

@@ -1,0 +1,118 @@
+"""The receptive field of a unit: the part of the input that can change it, by one sweep through the network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.explain.sweeps import Ahead
+from pellucid.layers import (
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    Identity,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalContrastNorm,
+    LocalResponseNorm,
+    LpPool2d,
+    MaxPool2d,
+    MaxUnpool2d,
+    Multiply,
+    Pad2d,
+    PadChannels,
+    Reshape,
+)
+from pellucid.layers.avgpool2d import AvgPool2dCache
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.layers.multiply import MultiplyCache
+from pellucid.rules import own
+from pellucid.rules.kinds import ACTIVATIONS, SUMS, WEIGHTED
+from pellucid.sweep import Rule
+from pellucid.tree import map_tree
+
+Reach = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, marks of outputs) -> marks of inputs
+
+
+@torch.no_grad()
+def receptive_fields(run: Ahead) -> Tensor:
+    """Return the rectangle of pixels that each example's target depends on: (N, 4), top, left, bottom, right.
+
+    The last two are excluded; what would lie beyond the image is cut off. A mark is sent back from the target through
+    every window that a layer looks through, whatever its weights are: each layer hands on where it was, as if all
+    weights were 1 and maxima were means. Normalization over a whole image sees all of it; of `LocalContrastNorm` the
+    window counts, not the mean deviation. Raises PellucidError for a layer of which this is not known.
+    """
+    marks = run.back(rules, last=False)  # (N, C, H, W)
+    found: list[list[int]] = []
+    for one in (marks > 0).any(1):
+        rows, columns = one.any(1).nonzero().flatten(), one.any(0).nonzero().flatten()
+        if not len(rows):
+            raise PellucidError("the target depends on no pixel; name one that reads the input")
+        found.append([int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1])
+    return torch.tensor(found)
+
+
+def rules(path: str, layer: Layer) -> Rule:
+    """Return the rule that sends marks back through a layer."""
+    reach = next((reach for kinds, reach in REACHES if isinstance(layer, kinds)), None)
+    if reach is None:
+        raise PellucidError(f"{path}: which inputs an output of a {type(layer).__name__} depends on is not known")
+
+    def back(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+        return _marked(reach(layer, params, cache, dy)), {}
+
+    return back
+
+
+def _marked(dx: Any) -> Any:
+    """Return 1 where anything arrives, so that long sums do not overflow."""
+    return tuple(map(_marked, dx)) if isinstance(dx, tuple) else (dx != 0).to(dx.dtype)
+
+
+def _own(layer: Layer, params: Params, cache: Cache, dy: Any) -> Any:
+    return own(layer, params, cache, dy)[0]
+
+
+def _pass(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+    """Each output reads its own place; of which channels makes no difference to where it is, so take all."""
+    return dy.sum(1, keepdim=True).expand(dy.shape)
+
+
+def _by_ones(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+    return layer.pull(map_tree(torch.ones_like, params), cache, dy)
+
+
+def _windows(layer: MaxPool2d | LpPool2d, params: Params, cache: Any, dy: Tensor) -> Tensor:
+    padding = layer.padding if isinstance(layer, MaxPool2d) else 0
+    mean = AvgPool2d(layer.kernel, layer.stride, padding, layer.ceil_mode, dilation=layer.dilation)
+    return mean.pull({}, AvgPool2dCache(dy.new_zeros(cache.x.shape)), dy)
+
+
+def _contrast(layer: LocalContrastNorm, params: Params, cache: Any, dy: Tensor) -> Tensor:
+    mean = AvgPool2d(layer.size, 1, layer.size // 2)
+    return mean.pull({}, AvgPool2dCache(cache.centred), _pass(layer, params, cache, dy))
+
+
+def _whole(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+    return dy.sum(tuple(range(1, dy.dim())), keepdim=True).expand(dy.shape)
+
+
+def _product(layer: Multiply, params: Params, cache: Any, dy: Tensor) -> Any:
+    return layer.pull(params, MultiplyCache(tuple(map(torch.ones_like, cache.xs))), dy)
+
+
+REACHES: tuple[tuple[Any, Reach], ...] = (
+    (WEIGHTED, _by_ones),
+    ((MaxPool2d, LpPool2d), _windows),
+    (LocalContrastNorm, _contrast),
+    ((GroupNorm, InstanceNorm2d, LayerNorm), _whole),
+    (Multiply, _product),
+    ((*ACTIVATIONS, BatchNorm, Dropout, LocalResponseNorm), _pass),
+    ((*SUMS, Concat, Flatten, Reshape, Identity, Pad2d, PadChannels, MaxUnpool2d), _own),
+)

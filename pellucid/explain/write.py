@@ -1,0 +1,92 @@
+"""An examination as files: pictures with colour bars and their numbers, and all methods at a glance."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.explain.examine import Examination, Examined, grey, inputs
+from pellucid.explain.occlusion import occlude
+from pellucid.explain.pictures.files import make_folder, write_picture
+from pellucid.explain.pictures.heat import heat
+from pellucid.explain.pictures.overview import overview
+from pellucid.explain.pictures.places import places
+from pellucid.train.model import Model
+
+OVERVIEW, PLACES = "all", "occlusion-classes"
+
+
+def write_examination(
+    folder: Path, model: Model, x: Tensor, examined: Examination, classes: Sequence[str]
+) -> list[Path]:
+    """Write METHOD.png and METHOD.npz for each method, all.png of several, and for occlusion what the model sees.
+
+    x: the image (C, H, W) of values 0..1 that was examined. Channels are added up in pictures, and stand as they are
+    in the .npz. Returns the files in the order of writing. Raises PellucidError where they cannot be written.
+    """
+    make_folder(folder)
+    named = classes[examined.target] if isinstance(examined.target, int) else examined.target
+    written: list[Path] = []
+    for one in examined.found:
+        figure = heat(x, _plane(one), one.method, notes(one, examined))
+        written += write_picture(folder, one.method, figure, _numbers(one, x, examined))
+        if one.method == "occlusion" and isinstance(examined.target, int):
+            written += _places(folder, model, x, examined.target, classes)
+    if len(examined.found) > 1:
+        title = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
+        planes = {one.method: _plane(one) for one in examined.found}
+        numbers = {"distance": _distances(examined), **{one.method: one.map for one in examined.found}}
+        written += write_picture(folder, OVERVIEW, overview(x, planes, title), numbers)
+    return written
+
+
+def notes(one: Examined, examined: Examination) -> tuple[str, ...]:
+    """Return the checks of one method in words, a line each."""
+    likeness = ", ".join(f"{path} {_short(value)}" for path, value in one.likeness.items())
+    lines = [
+        f"deletion {one.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "
+        f"insertion {one.insertion:.3f} (random {examined.random[1]:.3f}; higher is better)",
+        f"likeness with the weights lost from the top down to: {likeness or 'none to lose'}",
+    ]
+    if one.wanted is not None:
+        lines.insert(0, f"adds up to {one.sum:.4g}, should be {one.wanted:.4g}: off by {100 * (one.gap or 0):.2g} %")
+    return tuple(lines)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _plane(one: Examined) -> Any:
+    return one.map.sum(0).cpu().numpy()
+
+
+def _numbers(one: Examined, x: Tensor, examined: Examination) -> dict[str, Any]:
+    return {
+        "map": one.map.cpu(),
+        "image": x.cpu(),
+        "target": str(examined.target),
+        "score": examined.score,
+        "sum": one.sum,
+        "wanted": math.nan if one.wanted is None else one.wanted,
+        "deletion": one.deletion,
+        "insertion": one.insertion,
+        "lost_down_to": list(one.likeness) or [""],
+        "likeness": [math.nan if value is None else value for value in one.likeness.values()] or [math.nan],
+    }
+
+
+def _distances(examined: Examination) -> list[list[float]]:
+    return [[math.nan if value is None else value for value in row] for row in examined.distances]
+
+
+def _places(folder: Path, model: Model, x: Tensor, target: int, classes: Sequence[str]) -> tuple[Path, Path]:
+    batch = inputs(model, x[None])
+    seen = occlude(model.net, model.params, batch, target, fill=grey(model), read=model.loss.predict)
+    predicted = torch.zeros_like(seen.score, dtype=torch.long) if seen.predicted is None else seen.predicted
+    figure = places(seen.score[0].cpu(), predicted[0].cpu(), classes, f"p({classes[target]}) with grey there")
+    numbers = {"probability": seen.score[0].cpu(), "predicted": predicted[0].cpu(), "corners": seen.corners}
+    return write_picture(folder, PLACES, figure, numbers)

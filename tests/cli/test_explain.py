@@ -1,0 +1,91 @@
+"""`pellucid explain` on the shipped models."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.explain import METHODS
+from tests.cli.conftest import Say
+
+OFTEN = ("saliency", "occlusion", "lrp")
+
+
+def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "folder"
+    said = say("explain", "mnist-lenet", str(seven), "--method", "all", "--out", str(out))
+    assert said.code == 0, said.err
+    assert ": 7, which is what it sees" in said.out
+    names = {path.name for path in out.iterdir()}
+    assert names == {f"{name}.{kind}" for name in (*METHODS, "all", "occlusion-classes") for kind in ("png", "npz")}
+    for method in METHODS:
+        with np.load(out / f"{method}.npz") as kept, Image.open(out / f"{method}.png") as picture:
+            assert kept["map"].shape == (1, 28, 28)
+            assert np.isfinite(kept["map"]).all()
+            assert str(kept["target"]) == "7"
+            assert min(picture.size) > 200
+        assert method in said.out
+    with np.load(out / "occlusion-classes.npz") as kept:
+        assert set(kept["predicted"].flatten().tolist()) <= set(range(10))
+        assert 0 <= kept["probability"].min() <= kept["probability"].max() <= 1
+
+
+def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
+    found = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
+    assert list(found["methods"]) == list(METHODS)
+    integrated = found["methods"]["integrated_gradients"]
+    assert integrated["gap"] < 0.05
+    assert integrated["gap"] == pytest.approx(abs(integrated["sum"] / integrated["wanted"] - 1))
+    assert integrated["deletion"] < found["random"]["deletion"], "it names what counts sooner than chance"
+    assert integrated["insertion"] > found["random"]["insertion"]
+    assert found["distances"]["lrp"]["lrp"] == pytest.approx(0)
+    assert found["distances"]["lrp"]["gradcam"] == found["distances"]["gradcam"]["lrp"]
+    assert found["methods"]["saliency"]["wanted"] is None
+    assert all(Path(file).is_file() for file in found["files"])
+    assert Path(found["files"][0]).parent == Path("explanations/mnist-lenet-seven")
+
+
+def test_a_class_or_a_map_is_asked_for(say: Say, seven: Path) -> None:
+    one = say("explain", "mnist-lenet", str(seven), "--method", "lrp", "--target", "3", "--json").json
+    assert one["target"] == "3"
+    inside = say("explain", "mnist-lenet", str(seven), "--target", "conv2[3]", "--json").json
+    assert inside["target"] == "conv2[3]"
+    assert "deconvnet" in inside["methods"]
+    # The map with the target is the last but for itself, so that Grad-CAM still has one to weigh.
+    assert set(inside["methods"]) | set(inside["skipped"]) == set(METHODS)
+
+
+MISTAKES = {
+    ("--method", "salience"): "did you mean 'saliency'",
+    ("--target", "eleven"): "no class 'eleven'",
+    ("--target", "conv9[1]"): "did you mean 'conv",
+    ("--target", "conv2[99]"): "no index [99]",
+    ("--out", "{file}"): "cannot be made",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
+    given = [word.format(file=seven) for word in words]
+    method = () if "--method" in words else ("--method", "saliency")
+    assert MISTAKES[words] in say("explain", "mnist-lenet", str(seven), *method, *given).complaint
+
+
+def test_a_page_takes_no_picture(say: Say, seven: Path) -> None:
+    assert "leave IMAGE" in say("explain", "mnist-lenet", str(seven), "--page", "page").complaint
+    assert "give an IMAGE" in say("explain", "mnist-lenet").complaint
+    assert "give an IMAGE" in say("explain", "mnist-lenet", str(seven), "--data", "mnist").complaint
+
+
+def test_the_page_of_a_shipped_network_on_a_folder_of_pictures(say: Say, seven: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "digits" / "7"
+    folder.mkdir(parents=True)
+    for k in range(3):
+        with Image.open(seven) as picture:
+            picture.rotate(4 * k, fillcolor=255).save(folder / f"{k}.png")
+    found = say("explain", "mnist-lenet", "--page", "page", "--data", str(tmp_path / "digits"), "--json").json
+    assert Path(found["page"]) == Path("page/index.html")
+    assert "relu2" in Path(found["page"]).read_text("utf-8")
+    assert [layer["field"] for layer in found["layers"]] == [[5, 5], [14, 14]]
+    assert found["n"] == 3

@@ -1,0 +1,75 @@
+"""The page of a whole network: on a small network with everything, and on a shipped one."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.data import Dataset
+from pellucid.errors import PellucidError
+from pellucid.explain.page import look, write_page
+from pellucid.explain.page.gather import after
+from pellucid.layers import GELU, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.train.model import Model
+
+
+def small(channels: int = 1) -> tuple[Model, Dataset]:
+    net = Sequential(
+        conv1=Conv2d(4, 3), pool=MaxPool2d(2), norm=BatchNorm(), act=GELU(), conv2=Conv2d(20, 3), relu=ReLU(),
+        mean=AdaptiveAvgPool2d(1), flat=Flatten(), dense=Dense(6), out=Dense(3),
+    )  # fmt: skip
+    model = Model(net, input_shape=(channels, 12, 12), classes=("a", "b", "<c>"),
+                  preprocess={"mean": [0.4] * channels, "std": [0.2] * channels})  # fmt: skip
+    model.params["conv2"]["bias"][5] = -100.0  # a map that nothing moves
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (30, channels, 12, 12), generator=rng, dtype=torch.uint8)
+    return model, Dataset.from_arrays(x, torch.arange(30) % 3, ("a", "b", "<c>"), "noise")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_path: Path) -> None:
+    model, data = small(channels)
+    found = look(model, data, "small")
+    assert [layer.path for layer in found.layers] == ["conv1", "conv2"]
+    assert [layer.output for layer in found.layers] == ["act", "relu"]
+    assert [layer.field for layer in found.layers] == [(4, 4), (8, 8)]
+    assert found.layers[1].silent >= 1
+    assert 5 not in [one.map for one in found.layers[1].top]
+    assert len(found.layers[1].top) <= 16
+    assert found.accuracy == model.evaluate(data)["accuracy"]
+    assert found.ablations[0].accuracy == found.accuracy
+    assert [row.name for row in found.ablations] == ["nothing", "conv1", "conv2", "dense"]
+    assert all(best.scores[-1] > best.scores[0] for _, best in found.best)
+    for _, best in found.best:
+        assert 0 <= float(best.x.min()) <= float(best.x.max()) <= 1
+
+    index = write_page(tmp_path / "page", found)
+    text = index.read_text("utf-8")
+    HTMLParser().feed(text)
+    assert not re.search(r'(src|href)="(?!#|data:)', text), "nothing from elsewhere"
+    assert "<c>" not in text
+    for words in ("small", "noise", "DeconvNet", "not trained again", "evolution"):
+        assert words in text
+    names = {path.name for path in (tmp_path / "page" / "figures").iterdir()}
+    assert {"patches-conv1.png", "filters-conv2.npz", "hidden-0-class.png", "best.npz"} <= names
+    with np.load(tmp_path / "page" / "figures" / "hidden-0.npz") as kept:
+        assert kept["image"].shape == (channels, 12, 12)
+
+
+def test_the_activation_after_a_convolution_is_what_its_maps_put_out() -> None:
+    model, _ = small()
+    assert after(model.net, "conv1") == "act"
+    bare = Sequential(conv1=Conv2d(2, 1), conv2=Conv2d(2, 1), relu=ReLU())
+    assert after(bare, "conv1") == "conv1"
+    assert after(bare, "conv2") == "relu"
+
+
+def test_a_network_without_convolutions_has_no_such_page() -> None:
+    model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4))
+    data = Dataset.from_arrays(torch.zeros(3, 1, 4, 4), torch.arange(3), ("a", "b", "c"), "nothing")
+    with pytest.raises(PellucidError, match="no network of convolutions"):
+        look(model, data, "flat")

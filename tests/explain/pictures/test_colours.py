@@ -1,0 +1,68 @@
+"""Colours that keep their promises: equal steps look equal, 0 lies in the middle, and screens can show them."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import Colormap
+
+from pellucid.explain.pictures import DIVERGING, SEQUENTIAL, scale
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIELAB of sRGB, by the formulae of the CIE, independent of the way back in the product."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    matrix = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                       [0.0193339, 0.1191920, 0.9503041]])  # fmt: skip
+    xyz = linear @ matrix.T / np.array([0.95047, 1.0, 1.08883])
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
+
+
+def colours(map_: Colormap) -> np.ndarray:
+    return map_(np.arange(map_.N))[:, :3]
+
+
+def test_equal_steps_are_equally_far_apart() -> None:
+    steps = np.linalg.norm(np.diff(lab(colours(DIVERGING)), axis=0), axis=1)
+    assert DIVERGING.N % 2 == 1, "0 has a colour of its own"
+    assert steps.max() < 1.15 * steps.min()
+
+
+def test_both_sides_are_as_dark_as_they_are_far_from_0() -> None:
+    light = lab(colours(DIVERGING))[:, 0]
+    assert np.allclose(light, light[::-1], atol=0.7)
+    assert (np.diff(light[: DIVERGING.N // 2 + 1]) > 0).all()
+    assert light[0] < 40
+    assert light[DIVERGING.N // 2] > 95
+
+
+@pytest.mark.parametrize(
+    "cones",
+    [
+        # What is left for eyes without the cones for long, and for middle wavelengths: Vienot, Brettel and Mollon 1999.
+        [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+        [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+    ],
+)
+def test_colour_blind_eyes_tell_the_sides_apart(cones: list[list[float]]) -> None:
+    rgb = colours(DIVERGING)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(cones).T, 0, 1)
+    seen = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
+    apart = np.linalg.norm(lab(seen) - lab(seen[::-1]), axis=1)
+    assert apart[0] > 40
+    assert (np.diff(apart[: DIVERGING.N // 2 + 1]) < 0.5).all(), "the nearer to 0 the more alike"
+
+
+def test_magnitudes_get_lighter() -> None:
+    assert (np.diff(lab(colours(SEQUENTIAL))[:, 0]) > 0).all()
+
+
+def test_signed_numbers_have_0_in_the_middle_and_magnitudes_at_the_dark_end() -> None:
+    norm, map_ = scale([[-1.0, 3.0]], signed=True)
+    assert (norm.vmin, norm.vmax) == (-3, 3)
+    assert map_ is DIVERGING
+    norm, map_ = scale([[1.0, 3.0]], signed=False)
+    assert (norm.vmin, norm.vmax) == (0, 3)
+    assert map_ is SEQUENTIAL
+    norm, _ = scale([[0.0, 0.0]], signed=False)
+    assert norm.vmax > norm.vmin

@@ -1,0 +1,98 @@
+"""Pictures that show the numbers they are made of, and files that hold them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.errors import PellucidError
+from pellucid.explain import TopPatches
+from pellucid.explain.pictures import DIVERGING, SEQUENTIAL, filters, heat, make_folder, scale, sheet, write_picture
+from pellucid.explain.pictures.heat import FAINTEST, STRONGEST, overlay
+from pellucid.explain.pictures.patches import patch_sheet, tiles
+from pellucid.explain.pictures.places import places
+
+SIGNED = np.array([[-1.0, 0.0], [0.5, 2.0]])
+
+
+def test_a_heat_map_has_the_numbers_and_a_bar() -> None:
+    figure = heat(np.zeros((1, 2, 2)), SIGNED, "lrp", ("adds up",))
+    image, map_, both, bar = figure.axes
+    (shown,) = map_.get_images()
+    assert np.array_equal(np.asarray(shown.get_array()), SIGNED)
+    assert shown.get_clim() == (-2, 2)
+    assert shown.get_cmap() is DIVERGING
+    assert [image.get_title(), map_.get_title(), both.get_title()] == ["image", "lrp", "both"]
+    assert [tick.get_text() for tick in bar.get_yticklabels()] == ["-2", "0", "2"]
+    assert [text.get_text() for text in figure.texts] == ["adds up"]
+    (shown,) = heat(np.zeros((3, 2, 2)), np.abs(SIGNED)).axes[1].get_images()
+    assert shown.get_cmap() is SEQUENTIAL
+
+
+def test_an_overlay_is_the_image_where_the_map_is_weak() -> None:
+    picture = np.full((2, 2), 0.4)
+    norm, map_ = scale(SIGNED, True)
+    mixed = overlay(picture, SIGNED, norm, map_)
+    white = np.array(map_(0.5)[:3])
+    assert np.allclose(mixed[0, 1], (1 - FAINTEST) * 0.4 + FAINTEST * white)
+    assert np.allclose(mixed[1, 1], (1 - STRONGEST) * 0.4 + STRONGEST * np.array(map_(1.0)[:3]))
+
+
+def test_a_sheet_shows_each_map_on_one_scale_or_on_its_own() -> None:
+    maps = np.arange(12.0).reshape(3, 2, 2)
+    figure = sheet(maps, "maps", ["a", "b", "c"])
+    for plot, one in zip(figure.axes[:3], maps, strict=True):
+        (shown,) = plot.get_images()
+        assert np.array_equal(np.asarray(shown.get_array()), one)
+        assert shown.get_clim() == (0, 11)
+    (shown,) = sheet(maps, each=True).axes[2].get_images()
+    assert np.allclose(np.asarray(shown.get_array()), [[0, 1 / 3], [2 / 3, 1]])
+    assert sheet(maps, "maps", most=2).texts[-1].get_text() == "maps, 2 of 3"
+    assert len(filters(np.ones((4, 3, 2, 2))).axes) == 12 + 1
+
+
+def test_patches_lie_where_the_image_was_cut_off() -> None:
+    images = torch.zeros(2, 1, 4, 4)
+    images[1] = 1
+    corners = torch.tensor([[0, 0, 3, 3], [0, 2, 2, 4]])  # the second is cut off above, and on the right
+    down = torch.zeros(2, 1, 4, 4)
+    down[0, 0, 1, 1] = -2
+    one = TopPatches("conv", 5, torch.tensor([0, 1]), torch.tensor([3.0, 2.0]), corners, down)
+    left, right = tiles(one, images)
+    assert left.shape == right.shape == (11, 11)
+    assert left[1, 1] == 0
+    assert left[0, 0] == 0.5
+    assert right[:3, :3].tolist() == [[0] * 3] * 3
+    assert right[:3, 4:7].tolist() == [[0.5] * 3, [1, 1, 0.5], [1, 1, 0.5]]
+    assert patch_sheet([one], images).axes[0].get_title(loc="left") == "5: 3"
+
+
+def test_places_name_the_classes_that_are_seen() -> None:
+    figure = places([[0.9, 0.1]], [[2, 0]], ["cat", "dog", "fox"])
+    legend = figure.axes[1].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["cat", "fox"]
+
+
+def test_files_hold_the_picture_and_its_numbers(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "a" / "b")
+    drawn, kept = write_picture(folder, "lrp", heat(np.zeros((1, 2, 2)), SIGNED), {"map": torch.tensor(SIGNED)})
+    with Image.open(drawn) as picture:
+        assert picture.format == "PNG"
+    with np.load(kept) as arrays:
+        assert np.array_equal(arrays["map"], SIGNED)
+    assert {path.name for path in folder.iterdir()} == {"lrp.png", "lrp.npz"}
+
+
+def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match="finite"):
+        heat(np.zeros((1, 2, 2)), np.full((2, 2), np.nan))
+    with pytest.raises(PellucidError, match="1 or 3, H, W"):
+        heat(np.zeros((2, 2)), SIGNED)
+    with pytest.raises(PellucidError, match="finite"):
+        sheet(np.zeros((0, 2, 2)))
+    (tmp_path / "file").touch()
+    with pytest.raises(PellucidError, match="cannot be made"):
+        make_folder(tmp_path / "file" / "folder")

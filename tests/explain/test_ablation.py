@@ -1,0 +1,108 @@
+"""Ablation, against networks built without the part, Captum, and a network made by hand."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain.ablation import Removal, ablated, ablation_table, map_effects
+from pellucid.layers import Dense, Flatten, Identity, Mode, ReLU
+from tests.explain.networks import NETWORKS, made
+from tests.oracle import assert_close, normal
+from tests.references import reference_forward
+
+# Two units, each sure of one class: unit 0 of x0 for class 0, unit 1 of x1 for class 1; class 2 wins where both rest.
+HAND = Sequential(flat=Flatten(), hidden=Dense(2, bias=False), relu=ReLU(), scores=Dense(3))
+PARAMS: dict[str, Any] = {
+    "flat": {},
+    "hidden": {"weight": torch.eye(2)},
+    "relu": {},
+    "scores": {"weight": torch.tensor([[2.0, 0], [0, 2], [0, 0]]), "bias": torch.tensor([0.0, 0, 1])},
+}
+IMAGES = torch.tensor([[3.0, 0], [2, 0], [0, 3], [0, 0]]).view(4, 1, 1, 2)
+LABELS = torch.tensor([0, 0, 1, 2])
+
+
+def test_accuracies_without_units_are_those_counted_by_hand() -> None:
+    rows = [[Removal("hidden", (0,))], [Removal("hidden", (1,))], [Removal("hidden")]]
+    table = ablation_table(HAND, PARAMS, IMAGES, LABELS, rows, batch=3)
+    assert [row.accuracy for row in table] == [1, 0.5, 0.75, 0.25]
+    assert [row.parameters for row in table] == [0, 2, 2, 4]
+    assert [row.name for row in table] == ["nothing", "hidden[0]", "hidden[1]", "hidden"]
+
+
+def test_a_mean_in_place_of_a_unit() -> None:
+    # The mean of unit 0 is 1.25: class 0 then has 2.5, above the 1 of class 2 and below the 6 of class 1.
+    table = ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hidden", (0,))]], by="mean")
+    assert table[1].accuracy == 0.75
+
+
+def test_every_layer_can_go_by_itself() -> None:
+    net, params, x = made("vgg")
+    table = ablation_table(net, params, x, torch.tensor([0, 1]), prepare=lambda x: x)
+    assert [row.name for row in table] == ["nothing", "conv1", "conv2"]
+    said = reference_forward(net, params, x, Mode()).argmax(1)
+    assert table[0].accuracy == (said == torch.tensor([0, 1])).double().mean()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_edit_that_changes_nothing_changes_nothing(name: str) -> None:
+    net, params, x = made(name)
+    assert_close(ablated(net, params, x, {"": lambda y: y}), reference_forward(net, params, x, Mode()), 1e-12)
+
+
+def test_a_branch_that_is_0_leaves_the_skip() -> None:
+    net, params, x = made("resnet")
+    children = dict(net.layers)
+    without = Sequential(**{**children, "block1": Sequential(sum=Identity(), relu=ReLU())})
+    expected = reference_forward(without, {**params, "block1": {"sum": {}, "relu": {}}}, x, Mode())
+    assert_close(ablated(net, params, x, {"block1.sum.body": torch.zeros_like}), expected, 1e-12)
+
+
+@pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
+def test_captum_finds_the_same_effects_of_maps() -> None:
+    from captum.attr import LayerFeatureAblation
+
+    net, params, x = made("vgg")
+    target = torch.tensor([2, 0])
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.below, self.above = nn.Identity(), nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            layers = list(net.layers.items())
+            cut = [name for name, _ in layers].index("conv1") + 1
+            for name, layer in layers[:cut]:
+                x = reference_forward(layer, params[name], x, Mode())
+            x = self.below(x)
+            for name, layer in layers[cut:]:
+                x = reference_forward(layer, params[name], x, Mode())
+            return self.above(x)
+
+    module = Whole()
+    groups = torch.arange(3).view(1, 3, 1, 1).expand(1, 3, 6, 6)
+    judge = LayerFeatureAblation(module, module.below)
+    expected = judge.attribute(x, target=target, layer_baselines=0.5, layer_mask=groups)
+    assert isinstance(expected, Tensor)
+    assert_close(map_effects(net, params, x, target, "conv1", by=0.5), expected[:, :, 0, 0].double(), 1e-6)
+
+
+def test_what_does_not_exist_is_told() -> None:
+    with pytest.raises(PellucidError, match="no layer 'hiden'; did you mean 'hidden'"):
+        ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hiden")]])
+    with pytest.raises(PellucidError, match=r"hidden\[2\]: the layer has maps 0 to 1"):
+        ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hidden", (2,))]])
+    with pytest.raises(PellucidError, match="zero, mean"):
+        ablation_table(HAND, PARAMS, IMAGES, LABELS, by="median")
+
+
+def test_the_network_stays_as_it_is() -> None:
+    before = PARAMS["hidden"]["weight"].clone()
+    ablation_table(HAND, PARAMS, normal((3, 1, 1, 2), torch.Generator().manual_seed(0)).float(), LABELS[:3])
+    assert torch.equal(PARAMS["hidden"]["weight"], before)

@@ -1,0 +1,92 @@
+"""Activation maximization, against linear networks whose best picture is known, and real digits."""
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain import scores
+from pellucid.explain.maximization import maximize, variation_gradient
+from pellucid.explain.upto import upto
+from pellucid.layers import Conv2d, Dense, Flatten, Mode
+from pellucid.tasks.pictures import held_out
+from pellucid.train.find import weights_file
+from pellucid.train.model import Model
+from tests.oracle import assert_close, normal
+
+LINEAR = Sequential(flat=Flatten(), scores=Dense(2))
+WEIGHT = torch.tensor([[1.0, -2.0, 0.5, -0.1], [0.0, 1.0, 0.0, 0.0]])
+PARAMS = {"flat": {}, "scores": {"weight": WEIGHT, "bias": torch.tensor([0.25, 0.0])}}
+
+
+def test_a_linear_score_is_largest_in_the_corner_that_its_signs_name() -> None:
+    found = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=400, low=-0.5, high=1.0)
+    assert found.x.flatten().tolist() == [1, -0.5, 1, -0.5]
+    assert found.scores[-1] == pytest.approx(1 + 1 + 0.5 + 0.05 + 0.25)
+    assert len(found.scores) == 401
+    assert all(after >= before for before, after in zip(found.scores, found.scores[1:], strict=False))
+
+
+def test_decay_holds_the_picture_where_the_step_and_the_loss_are_even() -> None:
+    found = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=300, rate=0.2, decay=0.1, start=0.5)
+    direction = WEIGHT[0] / WEIGHT[0].square().mean().sqrt()
+    assert_close(found.x.flatten(), 0.5 + 0.2 * 0.9 / 0.1 * direction, 1e-5)
+
+
+def test_variation_is_the_gradient_of_the_squared_differences() -> None:
+    x = normal((2, 2, 4, 5), torch.Generator().manual_seed(0)).requires_grad_()
+    total = x.diff(dim=2).square().sum() + x.diff(dim=3).square().sum()
+    (expected,) = torch.autograd.grad(total, x)
+    assert_close(variation_gradient(x.detach()), expected, 1e-12)
+
+
+def test_jitter_blur_and_variation_leave_less_noise_and_jitter_no_trace_of_where() -> None:
+    net = Sequential(conv=Conv2d(1, 3, padding=1, bias=False), flat=Flatten(), scores=Dense(1))
+    params, _ = net.init((1, 12, 12), torch.Generator().manual_seed(1))
+    rough = maximize(net, params, 0, (1, 12, 12), low=0.0, high=1.0, start=0.5)
+    for options in ({"blur": 0.8}, {"variation": 0.5}, {"jitter": 2, "blur": 0.6}):
+        smooth = maximize(net, params, 0, (1, 12, 12), low=0.0, high=1.0, start=0.5, **options)
+        assert smooth.x.diff(dim=3).square().mean() < 0.5 * rough.x.diff(dim=3).square().mean()
+        assert smooth.scores[-1] > smooth.scores[0]
+
+
+def test_the_same_seed_gives_the_same_picture() -> None:
+    one, same, other = (maximize(LINEAR, PARAMS, 1, (1, 2, 2), seed=seed, jitter=1) for seed in (0, 0, 1))
+    assert torch.equal(one.x, same.x)
+    assert not torch.equal(one.x, other.x)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("target", ["conv2[3]", "conv2[7, 4, 4]", 4])
+def test_the_activation_rises_far_above_that_of_real_pictures(target: int | str) -> None:
+    model = Model.load(weights_file("mnist-lenet"))
+    digits = held_out(model, None).x[:500].float() / 255
+    found = maximize(model.net, model.params, target, (1, 28, 28), steps=40, low=0.0, high=1.0, start=0.5)
+    real = scores(model.net, model.params, digits, target)
+    assert found.scores[-1] > 1.3 * float(real.max())
+    assert found.scores[-1] > 3 * float(real.mean())
+    assert 0 <= float(found.x.min()) <= float(found.x.max()) <= 1
+    again = upto(model.net, "conv2") if isinstance(target, str) else model.net
+    assert again.forward(model.params, found.x, Mode())[0].isfinite().all()
+
+
+def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None:
+    model = Model.load(weights_file("mnist-lenet"))
+    found = maximize(model.net, model.params, "conv1[2, 9, 9]", (1, 28, 28), 100, low=0.0, high=1.0, start=0.5)
+    weight, bias = model.weights["conv1.weight"][2], model.weights["conv1.bias"][2]
+    assert found.scores[-1] == pytest.approx(float(weight.clamp_min(0).sum() + bias), abs=1e-4)
+    assert torch.equal(found.x[0, 0, 7:12, 7:12] > 0.5, weight[0] > 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "told"),
+    [
+        (None, {}, "name a class or a unit"),
+        (0, {"steps": 0}, "steps must be a whole number of at least 1"),
+        (0, {"blur": -1.0}, "blur must be a number of at least 0"),
+        (5, {}, "classes from 0 to 1"),
+    ],
+)
+def test_what_means_nothing_is_told(target: int | None, options: dict, told: str) -> None:
+    with pytest.raises(PellucidError, match=told):
+        maximize(LINEAR, PARAMS, target, (1, 2, 2), **options)

@@ -1,0 +1,60 @@
+"""What a square reaches, against whole passes over whole images."""
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.explain.near import Near
+from pellucid.layers import (
+    GELU,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Flatten,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2d,
+    Mode,
+    ReLU,
+)
+from tests.explain.networks import NETWORKS, SHAPE
+from tests.oracle import assert_close, normal, randomized
+from tests.references import reference_forward
+
+STACKS: dict[str, Layer] = {
+    "padded": Sequential(Conv2d(3, 3, padding=1), ReLU(), Conv2d(2, 3, padding=2), MaxPool2d(3, 2, 1), Conv2d(2, 3)),
+    "strided": Sequential(
+        Conv2d(4, 5, stride=3, padding=1), BatchNorm(), GELU(), LocalResponseNorm(3), AvgPool2d(2), Conv2d(2, (1, 2))
+    ),
+    "dilated": Sequential(Conv2d(2, 3, dilation=3), MaxPool2d(2, 3), Conv2d(2, 2, padding=1, groups=2)),
+    "nested": Sequential(a=Sequential(Conv2d(2, 3), ReLU()), b=Sequential(MaxPool2d(2)), flat=Flatten(), out=Dense(3)),
+    "stride over kernel": Sequential(Conv2d(2, 1, stride=4), MaxPool2d(2), Flatten(), Dense(2)),
+    "ceil": Sequential(Conv2d(2, 3), MaxPool2d(3, 2, ceil_mode=True), AvgPool2d(3, 2, 1), Flatten(), Dense(2)),
+}
+
+
+def check(net: Layer, shape: tuple[int, int, int], side: int) -> None:
+    rng = torch.Generator().manual_seed(side)
+    params = randomized(net.init(shape, rng)[0], rng)
+    image, filled = normal(shape, rng), normal(shape, rng)
+    height, width = shape[1:]
+    corners = [(top, left) for top in range(0, height, 2) for left in range(0, width, 3)]
+    places = [(top, left, min(top + side, height), min(left + side, width)) for top, left in corners]
+    variants = image.repeat(len(places), 1, 1, 1)
+    for k, (top, left, bottom, right) in enumerate(places):
+        variants[k, :, top:bottom, left:right] = filled[:, top:bottom, left:right]
+    runs = Near(net, params, image, filled)
+    found = torch.cat([runs.run(some, side) for some in torch.tensor(places).split(5)])
+    assert_close(found, reference_forward(net, params, variants, Mode()), 1e-11)
+
+
+@pytest.mark.parametrize("side", [1, 4, 7])
+@pytest.mark.parametrize("name", STACKS)
+def test_what_the_square_does_not_reach_stays(name: str, side: int) -> None:
+    check(STACKS[name], (2, 23, 26), side)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_other_networks_are_computed_as_ever(name: str) -> None:
+    check(NETWORKS[name], SHAPE, 2)

@@ -1,0 +1,131 @@
+"""Occlusion, against a loop over squares, Captum, and a network whose answer is known by hand."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain import occlude, occlusion, upto
+from pellucid.layers import Conv2d, Dense, Flatten, Mode
+from tests.explain.networks import NETWORKS, made
+from tests.oracle import assert_close
+from tests.references import reference_forward
+
+
+def slow(net: Any, params: Any, x: Tensor, side: int, step: int, fill: float) -> dict[tuple[int, int, int], Tensor]:
+    """The outputs (K,) for every example and corner of the square, one forward pass each."""
+    outputs = {}
+    for n in range(len(x)):
+        top = 0
+        while True:
+            left = 0
+            while True:
+                hidden = x[n : n + 1].clone()
+                hidden[:, :, top : top + side, left : left + side] = fill
+                outputs[n, top, left] = reference_forward(net, params, hidden, Mode())[0]
+                if left + side >= x.shape[3]:
+                    break
+                left += step
+            if top + side >= x.shape[2]:
+                break
+            top += step
+    return outputs
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_square_is_one_forward_pass(name: str) -> None:
+    net, params, x = made(name)
+    found = occlude(net, params, x, target=[1, 2], square=3, stride=2, fill=0.5, batch=3)
+    assert found.score.shape == (2, 3, 3)  # the third square is cut off
+    assert found.predicted is not None
+    outputs = slow(net, params, x, 3, 2, 0.5)
+    assert len(outputs) == 2 * 9
+    for (n, top, left), y in outputs.items():
+        at = n, top // 2, left // 2
+        assert_close(found.score[at], y[[1, 2][n]], 1e-11)
+        assert int(found.predicted[at]) == int(y.argmax())
+    assert found.corners[2, 1].tolist() == [4, 2, 6, 5]
+    assert_close(found.whole, reference_forward(net, params, x, Mode())[[0, 1], [1, 2]], 1e-11)
+
+
+def test_a_pixel_has_the_mean_fall_of_the_squares_that_hide_it() -> None:
+    net, params, x = made("vgg")
+    found = occlusion(net, params, x, target=0, square=3, stride=2, fill=-1.0)
+    outputs = slow(net, params, x, 3, 2, -1.0)
+    whole = reference_forward(net, params, x, Mode())
+    for n in range(2):
+        for row in range(6):
+            for column in range(6):
+                falls = [
+                    whole[n, 0] - y[0]
+                    for (one, top, left), y in outputs.items()
+                    if one == n and top <= row < top + 3 and left <= column < left + 3
+                ]
+                assert_close(found[n, 0, row, column], torch.stack(falls).mean(), 1e-11)
+
+
+@pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
+@pytest.mark.parametrize(("side", "step"), [(2, 1), (3, 2), (4, 4), (6, 5)])
+def test_captum_finds_the_same(side: int, step: int) -> None:
+    from captum.attr import Occlusion
+
+    net, params, x = made("resnet")
+    judge = Occlusion(lambda images: reference_forward(net, params, images, Mode()))
+    expected = judge.attribute(x, (2, side, side), strides=(2, step, step), target=torch.tensor([1, 2]), baselines=0.25)
+    found = occlusion(net, params, x, torch.tensor([1, 2]), side, step, fill=0.25)
+    assert_close(found.expand(x.shape), expected, 1e-7)  # Captum adds up in float32
+
+
+def test_the_effect_on_a_map_is_that_on_its_total_activation() -> None:
+    net, params, x = made("vgg")
+    found = occlude(net, params, x, "relu2[1, :, :]", square=2, stride=2)
+    for (n, top, left), y in slow(upto(net, "relu2"), params, x, 2, 2, 0.0).items():
+        assert_close(found.score[n, top // 2, left // 2], y[1].sum(), 1e-11)
+    assert found.predicted is None
+
+
+def test_what_is_read_of_the_outputs_may_be_probabilities() -> None:
+    net, params, x = made("vgg")
+    found = occlude(net, params, x, 1, 2, 2, read=lambda y: y.softmax(1))
+    for (n, top, left), y in slow(net, params, x, 2, 2, 0.0).items():
+        assert_close(found.score[n, top // 2, left // 2], y.softmax(0)[1], 1e-11)
+    assert float(found.whole.max()) < 1
+
+
+def test_the_best_class_is_that_of_the_whole_image() -> None:
+    net, params, x = made("vgg")
+    best = reference_forward(net, params, x, Mode()).argmax(1)
+    assert_close(occlusion(net, params, x, None, 3, 3), occlusion(net, params, x, best, 3, 3), 1e-12)
+
+
+def test_a_linear_network_loses_what_the_square_hides() -> None:
+    net = Sequential(flat=Flatten(), scores=Dense(1, bias=False))
+    weight = torch.arange(1.0, 17.0)[None]
+    found = occlusion(net, {"flat": {}, "scores": {"weight": weight}}, torch.ones(1, 1, 4, 4), 0, square=2, stride=2)
+    expected = torch.tensor([[14.0, 22.0], [46.0, 54.0]]).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    assert torch.equal(found[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"square": 7}, "a square of 7 exceeds the image"),
+        ({"square": 2, "stride": 3}, "leaves pixels that no square of 2 hides"),
+        ({"square": 0}, "at least 1"),
+        ({"batch": 0}, "at least 1"),
+    ],
+)
+def test_what_means_nothing_is_told(options: dict[str, int], told: str) -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match=told):
+        occlusion(net, params, x, 0, **options)
+
+
+def test_what_is_no_image_is_told() -> None:
+    net = Sequential(conv=Conv2d(1, 1))
+    with pytest.raises(PellucidError, match="images"):
+        occlusion(net, {}, torch.ones(3, 4), 0)

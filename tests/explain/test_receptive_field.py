@@ -1,0 +1,77 @@
+"""Receptive fields, against changes of every pixel and the arithmetic of strides."""
+
+import pytest
+import torch
+
+from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.explain.receptive_field import receptive_fields
+from pellucid.explain.sweeps import ahead
+from pellucid.explain.upto import upto
+from pellucid.layers import (
+    GELU,
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    GroupNorm,
+    Identity,
+    Layer,
+    LocalContrastNorm,
+    LocalResponseNorm,
+    MaxPool2d,
+    Mode,
+    ReLU,
+    Upsample,
+)
+from tests.oracle import normal, randomized
+from tests.references import reference_forward
+
+NETWORKS: dict[str, Layer] = {
+    "stack": Sequential(Conv2d(2, 3, padding=1), GELU(), AvgPool2d(2), Conv2d(3, 3), BatchNorm()),
+    "strides": Sequential(Conv2d(2, (3, 1), stride=(2, 1)), Conv2d(2, 2, dilation=3), LocalResponseNorm(2)),
+    "skip": Parallel((Identity(), Sequential(Conv2d(4, 3, padding=1), GELU(), Conv2d(2, 3, padding=1))), Add()),
+    "up": Sequential(AvgPool2d(3), ConvTranspose2d(2, 2, 2), Upsample(2, kind="bilinear")),
+    "grouped": Sequential(Conv2d(4, 1), GroupNorm(2), Conv2d(2, 3)),
+    "mean": Sequential(Conv2d(2, 3), AdaptiveAvgPool2d(2)),
+    "again": Graph({"a": (Conv2d(2, 3, padding=1), "input"), "b": ("a", "a"), "c": (Add(), "b", "input")}, ("c",)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_pixel_is_in_the_field_if_it_can_change_the_unit(name: str) -> None:
+    rng = torch.Generator().manual_seed(0)
+    net = NETWORKS[name]
+    params, out = net.init((2, 11, 12), rng)
+    params = randomized(params, rng)
+    x = normal((1, 2, 11, 12), rng)
+    y = reference_forward(net, params, x, Mode())
+    variants = x.repeat(11 * 12, 1, 1, 1)
+    for place in range(11 * 12):
+        variants[place, :, place // 12, place % 12] += torch.tensor([0.7, -1.3])
+    changed = (reference_forward(net, params, variants, Mode()) - y).abs() > 1e-12  # (pixels, C, h, w)
+    for row, column in [(0, 0), (out[1] // 2, out[2] // 2), (out[1] - 1, out[2] - 1), (0, out[2] // 2)]:
+        rows, columns = changed[:, 1, row, column].view(11, 12).nonzero().t()
+        run = ahead(net, params, x, f"[1, {row}, {column}]")
+        expected = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+        assert receptive_fields(run).tolist() == [[int(one) for one in expected]]
+
+
+def test_maxima_count_whole_windows() -> None:
+    first = {"conv1": Conv2d(2, 5, padding=2), "relu1": ReLU(), "pool1": MaxPool2d(2)}
+    net = Sequential(**first, conv2=Conv2d(3, 5), pool2=MaxPool2d(3, 2))
+    params, _ = net.init((1, 28, 28), torch.Generator().manual_seed(0))
+    x = torch.rand(2, 1, 28, 28)
+    # 5, then + 1 for the pool (jump 2), + 4 x 2 for the second convolution, + 2 x 2 for the second pool (jump 4).
+    run = ahead(net, params, x, "pool2[1, 1, 2]")
+    assert receptive_fields(run).tolist() == [[4 - 2, 8 - 2, 4 - 2 + 18, 8 - 2 + 18]] * 2
+    assert receptive_fields(ahead(net, params, x, "pool2[1, 0, 0]")).tolist() == [[0, 0, 16, 16]] * 2
+    assert upto(net, "pool2") == net
+
+
+def test_contrast_is_normalized_in_a_window() -> None:
+    net = Sequential(LocalContrastNorm(5), Conv2d(1, 3))
+    params, _ = net.init((2, 12, 12), torch.Generator().manual_seed(0))
+    run = ahead(net, params, torch.rand(1, 2, 12, 12), "conv2d1[0, 4, 5]")
+    assert receptive_fields(run).tolist() == [[2, 3, 9, 10]]

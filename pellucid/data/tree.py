@@ -59,9 +59,9 @@ class FolderTree:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            tops = sorted(path.iterdir())
-            below = [top.rglob("*") if top.is_dir() else (top,) for top in tops]
-            files = [file.relative_to(path).as_posix() for group in below for file in group if not file.is_dir()]
+            tops = [top for top in path.iterdir() if _wanted(top.name)]
+            below = [_files(top) if top.is_dir() else (top,) for top in tops]
+            files = [file.relative_to(path).as_posix() for group in below for file in group]
         except OSError as error:
             raise PellucidError(f"{path} cannot be listed ({error}); check its permissions") from error
         self.names = tuple(sorted(name for name in files if _wanted(name)))
@@ -73,6 +73,16 @@ class FolderTree:
     def where(self, name: str) -> str:
         """Return the path of that file."""
         return str(self.path / name)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder; OSError where a part of it cannot be listed, which a glob would leave out."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, _, names in os.walk(folder, onerror=fail):
+        yield from (Path(parent, name) for name in names)
 
 
 class ZipTree:

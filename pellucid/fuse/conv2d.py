@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.fuse.way import GRADIENTS, Way
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, like, memory_format, pair
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
 
 _backward = torch.ops.aten.convolution_backward.default
@@ -20,7 +20,7 @@ class FusedConv2d(Layer):
 
     `need_dx=False` leaves dx out. Where its `way` has a rate, backward learns at once, W ← (1 - shrink) W - lr dW, and
     returns no gradients, so that those of all layers need not be there at one time; where it does not learn, they are
-    not computed.
+    not computed, and of x only the shape is kept.
     """
 
     layer: Conv2d
@@ -55,11 +55,15 @@ class FusedConv2d(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Conv2dCache]:
         """Run the convolution."""
-        return torch.conv2d(x, params["weight"], params.get("bias"), *self._ahead), Conv2dCache(x)
+        y = torch.conv2d(x, params["weight"], params.get("bias"), *self._ahead)
+        return y, Conv2dCache(x if self.way.learns else like(x))
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor | None, Params]:
         """Compute the gradients of weight and bias or the step along them, and dx if it is needed."""
-        dx, dweight, dbias = _backward(dy, cache.x, params["weight"], *self._back)
+        x = cache.x
+        if not self.way.learns:  # of which the kernel asks the shape, and would lay out one number seen as many
+            x = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(dy))
+        dx, dweight, dbias = _backward(dy, x, params["weight"], *self._back)
         if not self.way.learns:
             return dx, {}
         rate = self.way.rate

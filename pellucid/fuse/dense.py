@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.fuse.way import GRADIENTS, Way
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, like
 from pellucid.layers.dense import Dense, DenseCache, rows
 
 # From a wide input to a narrow output, oneMKL works on Wxᵀ up to 1.7 times as fast as on xWᵀ (measured on 784 to 30).
@@ -19,7 +19,7 @@ class FusedDense(Layer):
 
     `need_dx=False` leaves dx out. Where its `way` has a rate, backward learns at once, W ← (1 - shrink) W - lr dyᵀ x,
     and returns no gradients: one pass over W where two and a tensor of W's size would be needed. Where it does not
-    learn, only dx is computed.
+    learn, only dx is computed, and x is not kept.
     """
 
     layer: Dense
@@ -34,8 +34,10 @@ class FusedDense(Layer):
         """Compute y = x Wᵀ + b; narrow outputs of wide inputs as (W xᵀ + b)ᵀ."""
         narrow = self.layer.units < NARROW and self.layer.bias
         if narrow and x.dim() == 2 and x.shape[0] >= MANY_ROWS and x.shape[1] >= WIDE:
-            return torch.addmm(params["bias"].unsqueeze(1), params["weight"], x.t()).t(), DenseCache(x)
-        return self.layer.forward(params, x, mode)
+            y = torch.addmm(params["bias"].unsqueeze(1), params["weight"], x.t()).t()
+        else:
+            y, _ = self.layer.forward(params, x, mode)
+        return y, DenseCache(x if self.way.learns else like(x))
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor | None, Params]:
         """Compute dx, and the gradients of weight and bias or the step along them."""

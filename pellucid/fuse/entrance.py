@@ -1,15 +1,12 @@
 """The first layers of a network: nobody asks for the gradient with respect to the data."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from pellucid.fuse.nocache import NoCache
 from pellucid.layers.base import Layer, Mode, Params, Shape
-
-
-class NoCache(NamedTuple):
-    """Nothing is kept."""
 
 
 @dataclass(frozen=True)

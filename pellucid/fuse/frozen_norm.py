@@ -1,23 +1,23 @@
 """Batch normalization that does not learn: a factor and a summand for each channel, and nothing to keep."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pellucid.fuse.nocache import NoCache
 from pellucid.fuse.recompute import normalized
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.batchnorm import BatchNorm, RunningCache
 
 
-class NoCache(NamedTuple):
-    """Nothing is kept: dx does not depend on x."""
-
-
 @dataclass(frozen=True)
 class FrozenNorm(Layer):
-    """Stand for a BatchNorm by its running statistics; `over_x` and `over_dy` say whose memory the results may take."""
+    """Stand for a BatchNorm by its running statistics, with which dx does not depend on x.
+
+    `over_x` and `over_dy` say whose memory the results may take.
+    """
 
     norm: BatchNorm
     over_x: bool

@@ -1,30 +1,35 @@
 """The frozen layers that a network begins with: nothing goes back through them."""
 
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pellucid.fuse.entrance import NoCache
 from pellucid.fuse.inference.plan import inference
 from pellucid.fuse.inference.run import Run
+from pellucid.fuse.nocache import NoCache
 from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.tree import leaves
 
 
 @dataclass
 class Ready:
-    """What was made of which parameters."""
+    """What was made of which tensors, and how often each had been written to by then."""
 
-    params: Params | None = None
     run: Run | None = None
+    tensors: list[Tensor] = field(default_factory=list)
+    versions: list[int] | None = None
 
 
 @dataclass(frozen=True)
 class FrozenStart(Layer):
     """Stand for frozen layers before the first one that learns: they run as in prediction, and keep nothing.
 
-    What prediction needs is made of the parameters at the first pass and used as long as they are the same dict:
-    frozen values stay as they are.
+    What prediction needs is made of the parameters at the first pass, and used until one of them is another tensor or
+    has been written to. PyTorch does not count writes to tensors made in inference mode, of which it is made at every
+    pass, nor those through `.data` and `.numpy()`, which go unseen.
     """
 
     layer: Layer
@@ -36,10 +41,16 @@ class FrozenStart(Layer):
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
         """Run the layers."""
-        if self.ready.run is None or self.ready.params is not params:
-            self.ready.params, self.ready.run = params, inference(self.layer, params)
-        return self.ready.run(x), NoCache()
+        return self._run(params)(x), NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Any) -> tuple[None, Params]:
         """Return no gradient."""
         return None, {}
+
+    def _run(self, params: Params) -> Run:
+        ready, tensors = self.ready, leaves(params)
+        versions = None if any(map(Tensor.is_inference, tensors)) else [tensor._version for tensor in tensors]
+        same = len(tensors) == len(ready.tensors) and all(map(is_, tensors, ready.tensors))
+        if ready.run is None or not same or versions is None or versions != ready.versions:
+            ready.run, ready.tensors, ready.versions = inference(self.layer, params), tensors, versions
+        return ready.run

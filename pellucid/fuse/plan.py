@@ -17,6 +17,7 @@ from pellucid.fuse.frozen_start import FrozenStart
 from pellucid.fuse.maxpool2d import FusedMaxPool2d
 from pellucid.fuse.memory import VIEWS, new_dx, new_output, owns_parameters
 from pellucid.fuse.order import reordered
+from pellucid.fuse.padchannels import FusedPadChannels
 from pellucid.fuse.rate import Rate
 from pellucid.fuse.recompute import NormActConv
 from pellucid.fuse.residual import FusedResidual
@@ -29,6 +30,7 @@ from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.layers.maxpool2d import MaxPool2d
+from pellucid.layers.padchannels import PadChannels
 
 
 def fuse(net: Layer, rate: Rate | None = None) -> Layer:
@@ -66,6 +68,8 @@ def _fuse_leaf(layer: Layer, need_dx: bool, way: Way) -> Layer:
         return FusedConv2d(layer, need_dx, way) if (left, top) == (right, bottom) else layer
     if isinstance(layer, MaxPool2d) and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
+    if isinstance(layer, PadChannels):
+        return FusedPadChannels(layer)
     return layer
 
 

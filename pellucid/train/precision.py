@@ -1,5 +1,7 @@
 """Mixed precision: compute and caches in bfloat16; parameters, statistics, reductions and updates in float32."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -29,15 +31,19 @@ def usable_precision(asked: str) -> tuple[str, str]:
 
 
 class HalfCopy:
-    """A copy of a network's parameters to compute with: Dense and convolutions in bfloat16, the rest shared."""
+    """A copy of a network's parameters to compute with: Dense and convolutions in bfloat16, the rest shared.
 
-    def __init__(self, net: Layer, params: Params) -> None:
+    frozen: paths of what stays as it is, and is copied only once.
+    """
+
+    def __init__(self, net: Layer, params: Params, frozen: Collection[str] = ()) -> None:
         halved = {path for path, layer in walk(net) if isinstance(layer, HALVED)}
         flat = flatten(params)
         paths = [path for path in flat if path.rpartition(".")[0] in halved]
-        self._masters = [flat[path] for path in paths]
-        self._halves = [flat[path].bfloat16() for path in paths]
-        self.params = nest(params, flat | dict(zip(paths, self._halves, strict=True)))
+        halves = {path: flat[path].bfloat16() for path in paths}
+        self.params = nest(params, flat | halves)
+        learned = [path for path in paths if path not in frozen]
+        self._masters, self._halves = [flat[path] for path in learned], [halves[path] for path in learned]
 
     def refresh(self) -> None:
         """Bring the copy up to date with the parameters."""

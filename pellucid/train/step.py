@@ -57,7 +57,7 @@ class Step:
         self.paths = [path for path in flat if path not in kept]
         self.weights = [flat[path] for path in self.paths]
         self.state = optimizer.init(self.weights)
-        self._half = HalfCopy(net, params) if self.precision == "bf16" else None
+        self._half = HalfCopy(net, params, frozen) if self.precision == "bf16" else None
         self._params = self._half.params if self._half else params
         self._factors = dict(rates or {})
         plain = type(optimizer) is SGD and clip is None and self._half is None and not frozen and not self._factors

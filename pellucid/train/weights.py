@@ -22,6 +22,7 @@ from pellucid.weights.match import kind, match
 FORMAT = "pellucid/1"
 FILE_LIMIT = 16 << 30  # bytes
 HEADER_LIMIT = 64 << 20  # bytes
+FOREIGN = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # what other libraries call their weights
 _PREFIX = 8  # bytes: the length of the header, as in the safetensors format
 
 
@@ -63,6 +64,11 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
+        if path.suffix.lower() in FOREIGN:
+            raise PellucidError(
+                f"{path} is no trained model of ours, but maybe a backbone of another library's; begin a training with "
+                "it by start.weights, or look into it with pellucid weights show"
+            ) from error
         raise PellucidError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
     if metadata.get("sha256") != _digest(metadata, tensors):
         raise PellucidError(f"{path} is damaged or was changed: its SHA-256 does not agree; copy or train it again")

@@ -1,7 +1,9 @@
 """Image folders, plain or zipped, in the layouts people have."""
 
+import os
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -187,3 +189,22 @@ def test_signs(real):
     parts = load_splits(real("signs"), size=(32, 32))
     assert (len(parts.train), len(parts.test)) == (1428, 309)
     assert parts.train.classes == tuple("0123456789")
+
+
+def test_a_class_that_cannot_be_listed_is_told_and_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may list everything, so the refusal of the system is played here."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(picture_bytes(RED))
+    listed = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PellucidError, match=r"cannot be listed.*check its permissions"):
+        load_folder(tmp_path)

@@ -9,14 +9,15 @@ from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.conv2d import FusedConv2d
 from pellucid.fuse.dense import FusedDense
 from pellucid.fuse.maxpool2d import FusedMaxPool2d
+from pellucid.fuse.padchannels import FusedPadChannels
 from pellucid.fuse.plan import fuse
 from pellucid.fuse.rate import Rate
 from pellucid.fuse.way import STILL, Way
-from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, ReLU, ReLU6, Sigmoid, Tanh
+from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, PadChannels, Params, ReLU, ReLU6, Sigmoid, Tanh
 from tests.layers.samples import SAMPLES
-from tests.oracle import Sample, assert_close, autograd, cast, cotangent, ours
+from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, ours
 
-KINDS = {Dense: FusedDense, Conv2d: FusedConv2d, MaxPool2d: FusedMaxPool2d}
+KINDS = {Dense: FusedDense, Conv2d: FusedConv2d, MaxPool2d: FusedMaxPool2d, PadChannels: FusedPadChannels}
 
 
 def form(layer: Layer) -> Layer:
@@ -82,6 +83,35 @@ def test_what_does_not_learn_hands_back_dx_alone(layer: Dense | Conv2d) -> None:
     _, dy, dx, dparams = ours(fused, params, x, Mode())
     assert dparams == {}
     assert_close(dx, autograd(layer, params, x, Mode(), dy)[1], 1e-10, "dx")
+    assert kept_numbers(fused, params, x) <= 1  # of x, dx needs the shape alone
+
+
+def kept_numbers(layer: Layer, params: Params, x: Tensor) -> int:
+    """Return how many numbers a layer's cache holds in memory."""
+    _, cache = layer.forward(params, x, Mode(True))
+    return sum(leaf.untyped_storage().nbytes() // leaf.element_size() for leaf in leaves(cache).values())
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_dx_lies_in_memory_as_dy_does_where_nothing_learns(form: torch.memory_format) -> None:
+    layer = Conv2d(3, 3, padding=1)
+    params, x = Sample(layer, (4, 5, 6)).inputs()
+    params, x = cast(params, torch.float32), x.float().contiguous(memory_format=form)
+    params["weight"] = params["weight"].contiguous(memory_format=form)
+    fused = FusedConv2d(layer, True, STILL)
+    y, cache = fused.forward(params, x, Mode())
+    dy = cotangent(y).contiguous(memory_format=form)
+    dx, _ = fused.backward(params, cache, dy)
+    assert dx is not None
+    assert dx.is_contiguous(memory_format=form)
+    wide = cast(params, torch.float64)
+    assert_close(dx, autograd(layer, wide, x.double(), Mode(), dy.double())[1][""], 1e-5, "dx")
+
+
+def test_zeros_are_put_around_channels_without_keeping_any() -> None:
+    layer = form(PadChannels(1, 2))
+    assert kept_numbers(layer, {}, torch.ones(2, 3, 4, 4)) == 0
+    assert kept_numbers(layer.layer, {}, torch.ones(2, 3, 4, 4)) == 96  # as written, rules read it
 
 
 @pytest.mark.parametrize("shrink", [0.0, 0.01])

@@ -12,6 +12,7 @@ from pellucid.fuse.conv2d import FusedConv2d
 from pellucid.fuse.frozen import FrozenLayer
 from pellucid.fuse.frozen_norm import FrozenNorm
 from pellucid.fuse.frozen_start import FrozenStart
+from pellucid.fuse.inference import inference
 from pellucid.layers import (
     Add,
     AvgPool2d,
@@ -123,6 +124,43 @@ def test_other_parameters_are_made_ready_anew() -> None:
         y, cache = start.forward(one, x, Mode(True))
         assert_close(y, reference_forward(START, one, x, Mode()), 1e-12, "y")
         assert start.backward(one, cache, y) == (None, {})
+
+
+def test_values_that_change_in_place_are_made_ready_anew() -> None:
+    params, x = Sample(START, (2, 8, 7)).inputs()
+    start = FrozenStart(START)
+    for path in [*leaves(params), "conv.weight"]:
+        leaves(params)[path].mul_(1.5)
+        assert_close(start.forward(params, x, Mode(True))[0], reference_forward(START, params, x, Mode()), 1e-12, path)
+    params["conv"]["weight"] = params["conv"]["weight"] + 1  # another tensor in the same dict
+    assert_close(start.forward(params, x, Mode(True))[0], reference_forward(START, params, x, Mode()), 1e-12, "other")
+
+
+def test_values_whose_changes_pytorch_does_not_count_are_made_ready_at_every_pass() -> None:
+    """Those that were made in inference mode."""
+    params, x = Sample(START, (2, 8, 7)).inputs()
+    with torch.inference_mode():
+        params = tree_map(torch.clone, params)
+        start = FrozenStart(START)
+        for _ in range(2):
+            params["norm"]["weight"].mul_(1.5)
+            y, _ = start.forward(params, x, Mode(True))
+            assert_close(y, reference_forward(START, params, x, Mode()), 1e-12, "y")
+
+
+def test_what_is_ready_is_used_as_long_as_the_values_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def counted(net: Layer, params: object) -> object:
+        made.append(params)
+        return inference(net, params)
+
+    monkeypatch.setattr("pellucid.fuse.frozen_start.inference", counted)
+    params, x = Sample(START, (2, 8, 7)).inputs()
+    start = FrozenStart(START)
+    for one in (params, params, {**params}, params):  # another dict of the same tensors is no change
+        start.forward(one, x, Mode(True))
+    assert len(made) == 1
 
 
 def test_a_frozen_layer_behind_one_that_learns_computes_dx_alone() -> None:

@@ -2,24 +2,30 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers import ELU, GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, Tanh
+from pellucid.fuse.activations import KERNELS
+from pellucid.layers import ELU, GELU, LeakyReLU
 from pellucid.layers.base import Layer
 
 aten = torch.ops.aten
 
-OVER: dict[type[Layer], Callable[..., Tensor]] = {
-    ReLU: lambda layer, x: x.relu_(),
-    ReLU6: lambda layer, x: aten.hardtanh_(x, 0, 6),
+Kernel = Callable[[Any, Tensor], Tensor]
+
+
+def _bare(kernel: Callable[[Tensor], Tensor]) -> Kernel:
+    return lambda layer, x: kernel(x)
+
+
+OVER: dict[type[Layer], Kernel] = {
+    **{kind: _bare(kernels.over) for kind, kernels in KERNELS.items()},
     LeakyReLU: lambda layer, x: F.leaky_relu_(x, layer.slope),
     ELU: lambda layer, x: F.elu_(x, layer.alpha),
     GELU: lambda layer, x: aten.gelu_(x, approximate=layer.approximate),
-    Sigmoid: lambda layer, x: x.sigmoid_(),
-    Tanh: lambda layer, x: x.tanh_(),
 }
 
 

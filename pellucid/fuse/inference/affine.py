@@ -10,9 +10,14 @@ from pellucid.layers.base import Layer, Params
 from pellucid.layers.batchnorm import BatchNorm
 
 
+def widened(x: Tensor) -> Tensor:
+    """Return x in the precision to fold in: float64, but float32 on Apple GPUs, which have nothing wider."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
 def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
-    """Return w / σ and b - μ w / σ, (C,) each, computed in float64."""
-    weight, bias, mean, var = (params[name].double() for name in ("weight", "bias", "running_mean", "running_var"))
+    """Return w / σ and b - μ w / σ, (C,) each, widened."""
+    weight, bias, mean, var = (widened(params[name]) for name in ("weight", "bias", "running_mean", "running_var"))
     scale = weight / torch.sqrt(var + norm.epsilon)
     return scale, bias - mean * scale
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from pellucid.fuse.conv2d import spread
 from pellucid.fuse.inference.activations import OVER
+from pellucid.fuse.inference.affine import widened
 from pellucid.layers import ReLU, ReLU6
 from pellucid.layers.base import Layer, Params, pair
 from pellucid.layers.conv2d import Conv2d
@@ -58,9 +59,9 @@ def convolution(
     """Return the Convolution whose output is multiplied by `scale` and moved by `shift`, (filters,) each."""
     weight, bias = params["weight"], params.get("bias")
     if scale is not None and shift is not None:
-        moved = shift if bias is None else shift + bias.double() * scale
+        moved = shift if bias is None else shift + widened(bias) * scale
         bias = moved.to(weight.dtype)
-        weight = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
+        weight = (widened(weight) * scale[:, None, None, None]).to(weight.dtype)
     packed = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
     if packed:
         left, _, top, _ = layer.edges()

@@ -77,6 +77,10 @@ class Start:
     weights: str = ""
     whiten: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what takes each other's place."""
+        check(not (self.weights and self.whiten), "start.whiten", "left out where start.weights is given", self.whiten)
+
 
 @dataclass(frozen=True)
 class Train:

@@ -1,0 +1,64 @@
+"""Apple GPUs have no float64: what is folded there is folded in float32, tried on a CPU that calls itself one."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.fuse.inference import inference
+from pellucid.layers import BatchNorm, Conv2d, Layer, Mode, ReLU
+from tests.oracle import Sample, assert_close, cast, leaves, tree_map
+from tests.references import reference_forward
+
+
+class Apple(Tensor):
+    """A tensor on the CPU that says it is on an Apple GPU, and refuses float64 as those do."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("mps")
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        if isinstance(found, Tensor) and found.dtype is torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        return found
+
+
+def test_this_cpu_refuses_float64() -> None:
+    with pytest.raises(TypeError, match="float64"):
+        torch.ones(2).as_subclass(Apple).double()
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        Sequential(BatchNorm(), ReLU()),
+        Sequential(Conv2d(3, 3), BatchNorm(epsilon=0.1), ReLU()),
+        Sequential(Conv2d(3, 3, bias=False), BatchNorm()),
+    ],
+    ids=str,
+)
+def test_norms_are_folded_without_float64(net: Layer) -> None:
+    params, x = Sample(net, (2, 6, 7)).inputs()
+    on_apple = tree_map(lambda leaf: leaf.float().as_subclass(Apple), (params, x))
+    y = inference(net, on_apple[0])(on_apple[1])
+    assert_close(y.as_subclass(Tensor), reference_forward(net, params, x, Mode()), 1e-5, "y")
+
+
+def test_norms_are_folded_in_float64_elsewhere() -> None:
+    """Of a mean that is large beside the deviation, float32 would lose digits: (b - μ w / σ) of 1e4 / 1e-2 = 1e6."""
+    net = Sequential(conv=Conv2d(1, 1), norm=BatchNorm(epsilon=0.0))
+    params, x = Sample(net, (1, 3, 3)).inputs()
+    params["conv"]["bias"] += 1e4
+    params["norm"]["running_mean"] += 1e4
+    params["norm"]["running_var"] *= 1e-4
+    params, x = cast(params, torch.float32), x.float()
+    run = inference(net, params).run
+    wide = {path: leaf.double() for path, leaf in leaves(params).items()}
+    scale = wide["norm.weight"] / wide["norm.running_var"].sqrt()
+    shift = wide["norm.bias"] + (wide["conv.bias"] - wide["norm.running_mean"]) * scale
+    assert_close(run.bias, shift, 1e-6, "bias")

@@ -1,15 +1,18 @@
 """Pictures from outside become a network's inputs, as its training data looked."""
 
+import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, Dataset, data_root, load_image
 from pellucid.data.dataset import float_images, make_dataset
-from pellucid.data.layout import HELD_OUT, TRAIN
-from pellucid.data.tree import open_tree
+from pellucid.data.layout import HELD_OUT, TRAIN, class_of, root_of
+from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out
@@ -18,7 +21,7 @@ from pellucid.train.recipes.material import SHAPES, load_splits
 from pellucid.train.recipes.tables import Data
 
 TEST_FRACTION = 0.2  # of each class, as `load_splits` holds out
-GROUPED = "groups"  # preprocess["held_out"] of a model for which near duplicates were held out together
+HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, where they are listed
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
@@ -53,8 +56,8 @@ def held_out(model: Model, data: str | None) -> Dataset:
 
     data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data.
     Of a folder in parts it is the test part, else the validation part, else the fifth of train/ that `load_splits`
-    holds out; else the whole, of the model's own data that fifth, or the one of `read_collection` where it learned from
-    that.
+    holds out; else the whole, of the model's own data that fifth, or the files that the model lists as held out,
+    whatever was added since; a line on stderr tells where some of these are gone.
     """
     own = data_name(model)
     if data is None and not own:
@@ -87,17 +90,20 @@ def _table(model: Model, name: str) -> Data:
 def _folder(model: Model, data: str, whole: bool) -> Dataset:
     """Read CLASS/IMAGE files, each as `read_picture` does; the class is the innermost folder that names one.
 
-    whole: where there are no parts, take everything, not the fifth that training held out.
+    whole: where there are no parts, take everything, not what training held out.
     """
     classes = class_names(model)
     x, ys = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
         files, part = _part([name for name in tree.names if "/" in name], classes)
-        if not whole and part not in HELD_OUT and model.preprocess.get("held_out") == GROUPED:
-            return _grouped(model, data)
+        listed = not whole and part not in HELD_OUT and HELD in model.preprocess
+        if listed:
+            files = _listed(model, tree, files)
+        below = f"{root_of(tree)}{part}/" if part else root_of(tree)
         for file in files:
             where, folders = tree.where(file), file.split("/")[:-1]
+            folders = [class_of(file, below)] if listed else folders  # as training did
             name = next((folder for folder in reversed(folders) if folder in classes), None)
             if name is None:
                 hint = nearest(folders[-1], classes) or f"; it knows {', '.join(classes):.80}"
@@ -115,17 +121,43 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
         why = f", the first: {next(iter(faults.values()))}" if faults else "; lay it out as CLASS/IMAGE"
         raise PellucidError(f"{data} holds no images that can be read in folders named by class{why}")
     images = make_dataset(data, x[: len(ys)].contiguous(), torch.tensor(ys), classes, tuple(faults))
-    return images if part in HELD_OUT or (whole and not part) else images.split(TEST_FRACTION).test
+    return images if listed or part in HELD_OUT or (whole and not part) else images.split(TEST_FRACTION).test
 
 
-def _grouped(model: Model, data: str) -> Dataset:
-    """Return the test part of a collection, for which near duplicates lie on one side."""
-    from pellucid.tasks.gestures.reading import read_collection
+def short_digest(digest: bytes) -> str:
+    """Return the first 64 bits of the SHA-256 of a file's bytes, in hexadecimal: what a model lists files by."""
+    return digest.hex()[:16]
 
-    mode = "L" if model.input_shape[0] == 1 else "RGB"
-    found = read_collection(data, model.input_shape[-1], mode)
-    skipped = tuple(str(Path(data) / one.file) for one in found.corrupt)
-    return _named_alike(model, replace(found.test.images, skipped=skipped))
+
+def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
+    """Return the files whose bytes are those of a held-out one, and tell on stderr how many of these are gone."""
+    held: Any = model.preprocess[HELD]
+    if not isinstance(held, list) or not held or not all(isinstance(one, str) for one in held):
+        raise PellucidError(
+            f"the model does not say which files of {tree.path} it held out (its {HELD} is {held!s:.40}); "
+            "give other pictures with --data"
+        )
+    wanted = {*held}
+    there = {file: digest for file in files if (digest := _digest(tree, file)) in wanted}
+    if not there:
+        raise PellucidError(
+            f"of the {len(wanted):,} pictures that training held out, {tree.path} has none as it was; give pictures "
+            "that the model has not learned from with --data"
+        )
+    if gone := len(wanted) - len({*there.values()}):
+        sys.stderr.write(
+            f"pellucid: {gone:,} of the {len(wanted):,} pictures that training held out are no longer in {tree.path}, "
+            f"or changed; measured on those that are left\n"
+        )
+    return [*there]
+
+
+def _digest(tree: Tree, file: str) -> str:
+    """Return a file's short digest; "" of what cannot be read, so that it is no file of before."""
+    try:
+        return short_digest(hashlib.sha256(tree.read(file)).digest())
+    except PellucidError:
+        return ""
 
 
 def _part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:

@@ -103,18 +103,31 @@ def train_on(
 
 
 def begin_run(
-    recipe: Recipe, material: Material, out: str | os.PathLike[str] = "runs", data: str | os.PathLike[str] | None = None
+    recipe: Recipe,
+    material: Material,
+    out: str | os.PathLike[str] = "runs",
+    data: str | os.PathLike[str] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
 ) -> Path:
     """Make the run folder of a training on `material`; a mistake in the recipe leaves none behind."""
-    build_model(recipe, material.train, data)
+    build_model(recipe, material.train, data, preprocess)
     path = next_run(out, recipe.name)
     write_atomically(path / "recipe.toml", recipe.to_toml().encode())
     return path
 
 
-def train_in(path: Path, material: Material, progress: bool = True, data: str | os.PathLike[str] | None = None) -> Run:
-    """Train in a run folder by its recipe, from its last checkpoint if it has one."""
-    return _train(load_recipe(path / "recipe.toml"), material, path, data, progress)
+def train_in(
+    path: Path,
+    material: Material,
+    progress: bool = True,
+    data: str | os.PathLike[str] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train in a run folder by its recipe, from its last checkpoint if it has one.
+
+    preprocess: see `build_model`; to go on, it must be what the run was begun with.
+    """
+    return _train(load_recipe(path / "recipe.toml"), material, path, data, progress, preprocess)
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -140,10 +153,16 @@ def resume_runs(
     return [_train(*one, data, progress) for one in zip(recipes, materials, paths, strict=True)]
 
 
-def build_model(recipe: Recipe, train: Dataset, data: str | os.PathLike[str] | None = None) -> Model:
+def build_model(
+    recipe: Recipe,
+    train: Dataset,
+    data: str | os.PathLike[str] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+) -> Model:
     """Return the model of a recipe, its weights drawn from the seed or what [start] says, for images like `train`.
 
-    data: the root of the data sets. Raises PellucidError where the network does not fit the images or this machine's
+    data: the root of the data sets. preprocess: what the model's own shall say beside the recipe's, in every file of
+    the run from the first. Raises PellucidError where the network does not fit the images or this machine's
     memory, where [start] does not fit the network, and for patterns that match nothing.
     """
     net: Layer = recipe.build("network")
@@ -167,7 +186,7 @@ def build_model(recipe: Recipe, train: Dataset, data: str | os.PathLike[str] | N
         schedule=recipe.build("schedule"),
         clip=recipe.train.clip or None,
         precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **scaling},
+        preprocess={"data": recipe.data.name, **scaling, **(preprocess or {})},
     )
     model.loss.check(model.output_shape, train.y)
     if trained is not None:
@@ -256,7 +275,14 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
     return following
 
 
-def _train(recipe: Recipe, material: Material, path: Path, data: str | os.PathLike[str] | None, progress: bool) -> Run:
+def _train(
+    recipe: Recipe,
+    material: Material,
+    path: Path,
+    data: str | os.PathLike[str] | None,
+    progress: bool,
+    preprocess: Mapping[str, Any] | None = None,
+) -> Run:
     """Train, or go on, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
     patience = recipe.train.early_stopping
@@ -266,7 +292,7 @@ def _train(recipe: Recipe, material: Material, path: Path, data: str | os.PathLi
     checksums = {role: part.checksum for role, part in parts.items() if part is not None}
     started_from = source_checksum(recipe.start.weights, data)
     with kernel_threads(recipe.recipe.threads):
-        history = build_model(recipe, material.train, data).fit(
+        history = build_model(recipe, material.train, data, preprocess).fit(
             material.train,
             epochs=recipe.train.epochs,
             batch_size=min(recipe.train.batch_size, len(material.train)),

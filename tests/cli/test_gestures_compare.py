@@ -10,9 +10,9 @@ from pellucid.train.model import Model
 from tests.cli.conftest import Say
 
 
-def pictures(folder: Path, count: int) -> None:
+def pictures(folder: Path, count: int, seed: int) -> None:
     """Draw noise in two brightnesses."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for name, light in (("dark", 0), ("light", 120)):
         (folder / name).mkdir(parents=True)
         for k in range(count):
@@ -21,8 +21,8 @@ def pictures(folder: Path, count: int) -> None:
 
 
 def test_five_variants_by_one_command(say: Say, tmp_path: Path) -> None:
-    pictures(tmp_path / "hands" / "train", 8)
-    pictures(tmp_path / "hands" / "val", 4)
+    pictures(tmp_path / "hands" / "train", 8, 0)
+    pictures(tmp_path / "hands" / "val", 4, 1)
     Model(airbench(width=2), input_shape=(3, 16, 16)).save(tmp_path / "backbone.safetensors")
     words = ("gestures", "compare", "--backbone", "backbone.safetensors", "--data", "hands", "--out", "compared",
              "network.width=2", "data.size=16", "train.epochs=1")  # fmt: skip
@@ -40,7 +40,10 @@ def test_five_variants_by_one_command(say: Say, tmp_path: Path) -> None:
 
     again = say(*words)  # of what is finished, nothing is trained
     assert again.code == 0
-    lines = again.out.splitlines()
+    found = again.out.splitlines()
+    assert found[0].endswith("24 images of 2 classes; train 16, test 8 (as its folders say)")
+    assert sum("warning: " in line for line in found) == 1  # of few pictures
+    lines = found[next(k for k, line in enumerate(found) if line.startswith("1/5")) :]
     assert lines[0].startswith("1/5 From scratch: accuracy ")
     assert lines[6].split() == ["variant", "accuracy", "macro", "F1", "ECE", "per", "image", "training", "learns"]
     assert lines[-1] == "page  compared/comparison.html"

@@ -34,6 +34,8 @@ def test_people_read_the_findings_the_result_and_what_to_do_next(say: Say, hands
     assert "1 file cannot be read and is left out:" in said.out
     assert "2 images in 1 group of near duplicates:" in said.out
     assert "on 2 held-out images" in said.out
+    assert "  confidence fitted on these images, which are too few to measure it by" in said.out.splitlines()
+    assert "of the held-out images" not in said.out
     assert said.out.splitlines()[-1].endswith(" gestures predict runs/gestures-1 IMAGE")
     answer = say("gestures", "predict", "runs/gestures-1", "hands/a/0.png", "--json").json
     assert answer["predictions"][0]["label"] in ("a", "b")
@@ -43,7 +45,8 @@ def test_people_read_the_findings_the_result_and_what_to_do_next(say: Say, hands
 def test_json_is_one_object(say: Say, hands):
     said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--seed", "3", "--json").json
     assert said["run"] == "runs/gestures-1"
-    assert set(said["confidence"]) == {"temperature", "threshold", "coverage", "accuracy"}
+    assert set(said["confidence"]) == {"temperature", "threshold", "coverage", "accuracy", "measured"}
+    assert (said["confidence"]["coverage"], said["confidence"]["accuracy"]) == (None, None)
     assert (said["collection"]["corrupt"], said["collection"]["duplicate_images"]) == (1, 2)
     assert json.loads(Path("runs/gestures-1/collection.json").read_bytes()) == said["collection"]
     assert "seed = 3" in Path("runs/gestures-1/recipe.toml").read_text()

@@ -1,21 +1,21 @@
 """Any folder of class folders measures a model, and files that cannot be read are listed and left out."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
 from pellucid.data import load_folder, load_splits
 from pellucid.errors import PellucidError
 from pellucid.tasks.classify import evaluate
-from pellucid.tasks.pictures import GROUPED, held_out
+from pellucid.tasks.pictures import held_out
 from pellucid.train.confidence import Confidence
 from pellucid.train.model import Model
-from tests.tasks.gestures.colours import BLUE, GREEN, RED, SIDE, colour_model, picture
+from tests.tasks.gestures.colours import BLUE, GREEN, GREY, RED, SIDE, colour_model, picture
 
 COLOURS = {"red": RED, "green": GREEN, "blue": BLUE}
 
@@ -80,23 +80,55 @@ def test_of_the_folder_a_model_learned_from_only_what_was_held_out_counts(tmp_pa
     assert torch.equal(held_out(model, None).x, load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test.x)
 
 
-def test_copies_of_what_was_learned_do_not_count_where_training_kept_them_together(tmp_path: Path):
-    for name in COLOURS:
-        for k in range(6):  # each picture twice, under names far apart
-            noise = np.random.default_rng([ord(name[0]), k]).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-            for copy in "ab":
-                file = tmp_path / f"mine/{name}/{copy}{k}.png"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(noise).save(file)
-    (tmp_path / "mine/red/c.png").write_text("no picture")
+@pytest.fixture
+def learned(tmp_path: Path) -> tuple[Model, Path]:
+    """A model that says which of the thirty pictures of its folder were held out: 1 and 4 of each class."""
+    root = collection(tmp_path / "mine", 10)
+    held = [(root / name / f"{k}.png").read_bytes() for name in COLOURS for k in (1, 4)]
     model = colour_model()
-    model.preprocess |= {"data": str(tmp_path / "mine"), "held_out": GROUPED}
-    found = held_out(model, None)
-    assert len(found.x.flatten(1).unique(dim=0)) == len(found) / 2
+    model.preprocess |= {"data": str(root), "held_out": [hashlib.sha256(one).hexdigest()[:16] for one in held]}
+    return model, root
+
+
+def test_the_files_that_a_model_lists_as_held_out_are_taken_whatever_was_added(learned, capsys):
+    model, root = learned
+    before = held_out(model, None)
+    assert before.y.tolist() == [2, 2, 1, 1, 0, 0]
+    for k, name in enumerate(COLOURS):
+        picture(root / name / f"0-{k}.png", GREY)  # a new one, which sorts between those
+    (root / "blue/0.png").rename(root / "blue/z.png")
+    (root / "green/4.png").rename(root / "green/00.png")
+    picture(root / "yellow/0.png", (255, 255, 0))
+    (root / "red/c.png").write_text("no picture")
+    (root / "red/gone.png").symlink_to(root / "nowhere")
+    found = held_out(model, str(root))
+    assert sorted(map(bytes, found.x.flatten(1).numpy())) == sorted(map(bytes, before.x.flatten(1).numpy()))
     assert found.y.bincount().tolist() == [2, 2, 2]
-    assert [Path(name).name for name in found.skipped] == ["c.png"]
-    split_apart = load_splits(tmp_path / "mine", size=(SIDE, SIDE), on_error="skip").test
-    assert len(split_apart.x.flatten(1).unique(dim=0)) > len(split_apart) / 2
+    assert capsys.readouterr().err == ""
+
+
+def test_held_out_files_that_are_gone_or_changed_are_told(learned, capsys):
+    model, root = learned
+    (root / "red/1.png").unlink()
+    picture(root / "blue/4.png", RED)
+    found = held_out(model, None)
+    assert found.y.bincount().tolist() == [1, 2, 1]
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"2 of the 6 pictures that training held out are no longer in {root}, or changed; measured on those" in said
+
+
+def test_nothing_is_measured_on_learned_pictures_in_place_of_held_out_ones(learned):
+    model, root = learned
+    for name in COLOURS:
+        for k in (1, 4):
+            (root / name / f"{k}.png").unlink()
+    with pytest.raises(PellucidError, match=r"of the 6 pictures that training held out, .* has none as it was"):
+        held_out(model, None)
+    model.preprocess["held_out"] = "groups"
+    with pytest.raises(PellucidError, match=r"does not say which files .*\(its held_out is groups\)"):
+        held_out(model, None)
+    assert len(held_out(model, str(collection(root.parent / "others")))) == 6, "of another folder, all"
 
 
 def test_a_zip_is_read_in_place(tmp_path: Path):

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from pellucid.cli.args import Parser
+from pellucid.cli.gestures.reading import Reading
 
 BACKBONE = "cifar"
 
@@ -43,6 +44,13 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.train.recipe import parse_overrides
 
     out = Path(args.out or Path("runs") / f"compare-{Path(args.backbone).stem}")
+    reading = Reading(not args.json)
+
+    def tell(line: str) -> None:
+        reading.end()
+        if not args.json:
+            say(line)
+
     result = compare(
         backbone=args.backbone,
         data=args.data,
@@ -51,7 +59,8 @@ def handle(args: argparse.Namespace) -> int:
         overrides=parse_overrides(args.settings),
         command=f"{NAME} {_again(args)}",
         progress=not args.json,
-        tell=(lambda line: None) if args.json else say,
+        tell=tell,
+        reading=reading,
     )
     if args.json:
         emit({"page": str(out / PAGE), **to_json(result)})

@@ -22,7 +22,10 @@ def parser() -> Parser:
     it.add_argument("--video", metavar="FILE", help="a video file, an animated GIF, or a folder of frames")
     it.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
     it.add_argument(
-        "--smoothing", metavar="X", type=float, help="what a frame weighs after one more, 0 (off) to below 1 (default: 0.8)"
+        "--smoothing",
+        metavar="X",
+        type=float,
+        help="what a frame weighs after one more, 0 (off) to below 1 (default: 0.8)",
     )
     it.add_argument("--every", metavar="N", type=int, help="look at every N-th frame only (default: 1)")
     it.add_argument("--out", metavar="FILE", help="write a row for each frame, to FILE.csv or FILE.jsonl")

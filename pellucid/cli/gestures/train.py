@@ -2,11 +2,11 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.cli.args import Parser
+from pellucid.cli.gestures.reading import Reading
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def handle(args: argparse.Namespace) -> int:
     else:
         recipe = begun(args.resume)
     check(recipe)
-    reading = _Reading(sys.stderr.isatty() and not args.json)
+    reading = Reading(not args.json)
     collection = read_for(recipe, reading)
     reading.end()
     if not args.json:
@@ -109,24 +109,6 @@ def _state(folder: bool) -> str:
     return "not writable" if folder else "a file"
 
 
-class _Reading:
-    """A line on stderr that says how many pictures are read, where people look at it."""
-
-    def __init__(self, watched: bool) -> None:
-        self._watched, self._shown = watched, False
-
-    def __call__(self, done: int, total: int) -> None:
-        """Tell that `done` of `total` files are read."""
-        if self._watched:
-            self._shown = True
-            sys.stderr.write(f"\rreading {done:,} of {total:,} ")
-
-    def end(self) -> None:
-        """End the line, if there is one."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-
-
 def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     """Print the result, what the confidence does to the held-out pictures, and the next command."""
     import shlex
@@ -134,17 +116,25 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     from pellucid.cli.call import command
     from pellucid.cli.out import emit, percent
     from pellucid.cli.results import as_object, show
-    from pellucid.tasks.gestures.confidence import selective
     from pellucid.tasks.gestures.findings import to_json
+    from pellucid.tasks.gestures.learn import answered
 
-    confidence, test = run.model.confidence, collection.test.images
+    confidence = run.model.confidence
     assert confidence is not None  # `go_on` fits one
-    kept = selective(run.model.predict(test), test.y, confidence)
+    kept, how = answered(run, collection)
     if as_json:
-        answered = {"coverage": kept.coverage, "accuracy": kept.answered_accuracy}
-        emit({**as_object(run), "confidence": {**confidence.to_json(), **answered}, "collection": to_json(collection)})
+        shares = {
+            "coverage": None if kept is None else kept.coverage,
+            "accuracy": None if kept is None else kept.answered_accuracy,
+            "measured": how,
+        }
+        emit({**as_object(run), "confidence": {**confidence.to_json(), **shares}, "collection": to_json(collection)})
         return
     show([run], as_json=False)
-    right = "" if kept.answered_accuracy is None else f", {percent(kept.answered_accuracy)} of them right"
-    print(f"  answers {percent(kept.coverage)} of the held-out images{right}; the others are unsure")
+    if kept is None:
+        print(f"  confidence {how}")
+    else:
+        right = "" if kept.answered_accuracy is None else f", {percent(kept.answered_accuracy)} of them right"
+        print(f"  answers {percent(kept.coverage)} of the held-out images{right}; the others are unsure")
+        print(f"  (confidence {how})")
     print(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

@@ -1,6 +1,6 @@
 """Pictures that are there more than once: the same bytes, or the same photo saved, scaled or cropped again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ SAME = 0.985  # correlation as they lie, at 32 pixels, that needs no aligning
 LIKELY = 0.5  # and that of pairs worth aligning
 WANTED = (0.9, 0.94, 0.97)  # correlations at 16, 32 and 64 pixels when aligned
 PLAIN = 2.0  # standard deviation, in grey levels, of pictures that show nothing: all would be alike
+TRIES = 16  # alignments of a picture, the likeliest first; of photos of one kind, such as hands, it takes about 4
 CHUNK = 512  # pairs at a time
 
 
@@ -37,14 +38,16 @@ def exact_duplicates(digests: Sequence[bytes]) -> list[Pair]:
     return [Pair(i, j, 1.0) for i, j in places if i != j]
 
 
-def near_duplicates(grey: Tensor) -> list[Pair]:
+def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = None) -> list[Pair]:
     """Return the pairs among small grey pictures that show the same photo.
 
     grey: (N, 64, 64), 0..255. Candidates have perceptual hashes that are close (see `close_pairs`); each is verified
     by aligning the two (see `alike`). Found are copies that were scaled, compressed, brightened, shifted, turned by
     a few degrees or cut by up to 5 % at an edge, and frames of one scene; a mirrored copy is another picture here.
     Pictures that show nothing are left out. Of a group of k that belong together k - 1 pairs are returned, which
-    connect them.
+    connect them. A pair is not aligned any more when both have been aligned TRIES times: so n TRIES alignments are the
+    most there are, also of many frames on one background, all of which are a little alike.
+    progress: is told how many pairs of how many are done.
     """
     if grey.dim() != 3 or tuple(grey.shape[1:]) != (SIDE, SIDE):
         raise PellucidError(f"near_duplicates: pictures have shape {tuple(grey.shape)}; give (N, {SIDE}, {SIDE})")
@@ -55,7 +58,11 @@ def near_duplicates(grey: Tensor) -> list[Pair]:
     pairs = shown[torch.from_numpy(close_pairs(perceptual_hash(smaller[shown]), BITS))]  # (P, 2)
     flat = smaller.flatten(1)  # (N, 1024)
     flat = F.normalize(flat - flat.mean(1, keepdim=True))
-    values = [(flat[some[:, 0]] * flat[some[:, 1]]).sum(1) for some in pairs.split(CHUNK)]
+    tell = progress or (lambda done, total: None)
+    values: list[Tensor] = []
+    for some in pairs.split(CHUNK):
+        values.append((flat[some[:, 0]] * flat[some[:, 1]]).sum(1))
+        tell(CHUNK * (len(values) - 1) + len(some), len(pairs))
     likeness, order = torch.cat([torch.empty(0), *values]).sort(descending=True, stable=True)
     pairs = pairs[order]
     group = Groups(len(grey))
@@ -65,10 +72,19 @@ def near_duplicates(grey: Tensor) -> list[Pair]:
         for (i, j), value in zip(pairs[:sure].tolist(), likeness[:sure].tolist(), strict=True)
         if group.join(i, j)
     ]
-    for some in pairs[sure : int((likeness >= LIKELY).sum())].split(CHUNK):
-        apart = some[torch.tensor([not group.joined(i, j) for i, j in some.tolist()], dtype=torch.bool)]
+    likely = pairs[sure : int((likeness >= LIKELY).sum())]
+    tries, done = [0] * len(grey), 0
+    for some in likely.split(CHUNK):
+        chosen: list[tuple[int, int]] = []
+        for i, j in some.tolist():
+            if min(tries[i], tries[j]) < TRIES and not group.joined(i, j):
+                tries[i], tries[j] = tries[i] + 1, tries[j] + 1
+                chosen.append((i, j))
+        apart = torch.tensor(chosen, dtype=torch.int64).reshape(-1, 2)
         similar = alike(grey[apart[:, 0]], grey[apart[:, 1]], WANTED)
-        for (i, j), value in zip(apart.tolist(), similar.tolist(), strict=True):
+        for (i, j), value in zip(chosen, similar.tolist(), strict=True):
             if value and group.join(i, j):
                 found.append(Pair(i, j, value))
+        done += len(some)
+        tell(done, len(likely))
     return sorted(found, key=lambda pair: (pair.first, pair.second))

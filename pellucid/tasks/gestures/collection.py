@@ -1,11 +1,13 @@
 """A person's own pictures in class folders: read, split, and looked through for what is wrong with them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from pellucid.data import Dataset
 from pellucid.data.quality import Corrupt
+from pellucid.tasks.pictures import HELD, short_digest
 from pellucid.train.recipes.material import Material
 
 
@@ -34,10 +36,15 @@ class Blurry:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The files and pictures of one part, in the same order."""
+    """The files and pictures of one part, in the same order.
+
+    digests: the SHA-256 of each file's bytes. groups: near duplicates have the same number, others another.
+    """
 
     files: tuple[str, ...]
     images: Dataset
+    digests: tuple[bytes, ...]
+    groups: tuple[int, ...]
 
     def counts(self) -> list[int]:
         """Return the number of pictures of each class."""
@@ -74,6 +81,13 @@ class Collection:
         """Return the parts by name: train, validation where there is one, and test."""
         middle = {} if self.validation is None else {"validation": self.validation}
         return {"train": self.train, **middle, "test": self.test}
+
+    def held_out(self) -> dict[str, Any]:
+        """Return what a model's `preprocess` tells of the test part; {} where that is a folder of its own.
+
+        So the part is found again after pictures were added or renamed; see `short_digest`.
+        """
+        return {} if self.given else {HELD: sorted({short_digest(digest) for digest in self.test.digests})}
 
     def material(self) -> Material:
         """Return the pictures as a training takes them."""

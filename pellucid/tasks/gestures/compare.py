@@ -10,14 +10,17 @@ from pellucid.data import CATALOGUE, data_root
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.comparison import Comparison, Row, Trial
+from pellucid.tasks.gestures.findings import lines
+from pellucid.tasks.gestures.learn import told_by
+from pellucid.tasks.gestures.material import Pictures, pictures_for
 from pellucid.tasks.gestures.measure import REPEATS
+from pellucid.tasks.gestures.reading import Told
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.tasks.gestures.trial import measure_run, same_pictures, take_up_or_train
 from pellucid.tasks.gestures.variants import VARIANTS, Variant
 from pellucid.train.arguments import whole
 from pellucid.train.job import build_model
 from pellucid.train.recipe import Recipe, load_recipe
-from pellucid.train.recipes.material import load_material
 
 BACKBONE = "cifar"  # what the recipes themselves begin with
 Tell = Callable[[str], None]
@@ -34,12 +37,15 @@ def compare(
     command: str = "pellucid gestures compare",
     progress: bool = True,
     tell: Tell = lambda line: None,
+    reading: Told | None = None,
     repeats: int = REPEATS,
 ) -> Comparison:
     """Train every variant with `seeds` seeds, and write page, table and pictures into the folder `out`.
 
     backbone: what all but the first begin with, as `start.weights`. data: a data set's name, an image folder, or the
-    root of the data sets. overrides: for all the recipes. tell: is given a line for each finished training.
+    root of the data sets; a folder is read, split and weighed as `gestures train` does it. overrides: for all the
+    recipes. tell: is given the lines of what was found in a folder, and a line for each finished training. reading: is
+    told how far the reading of a folder is.
     A training of the same recipe and pictures that stands below `out` already is taken up there, and where it is
     finished only measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt
     on Ctrl-C, after which the page shows what is finished.
@@ -49,11 +55,12 @@ def compare(
     settings = {**named, **(overrides or {})}
     begin = {} if backbone == BACKBONE else backbone_settings(backbone, root)
     firsts = _recipes(variants, begin, settings)
-    material = load_material(firsts[0].data, firsts[0].recipe.seed, root)
-    classes = len(material.test.classes)
-    if firsts[0].network.arguments.get("classes", classes) != classes and "network.classes" not in settings:
-        settings["network.classes"] = classes
-        firsts = _recipes(variants, begin, settings)
+    pictures = pictures_for(firsts[0], root, reading)
+    material = pictures.material
+    settings = {**_told(firsts, pictures), **settings}
+    firsts = _recipes(variants, begin, settings)
+    for line in lines(pictures.collection) if pictures.collection is not None else ():
+        tell(line)
     for recipe in firsts:
         build_model(recipe, material.train, root)  # so that a mistake in the last is told before the first is trained
     trials: dict[str, list[Trial]] = {variant.name: [] for variant in variants}
@@ -71,6 +78,7 @@ def compare(
             n_test=len(material.test),
             classes=material.test.classes,
             command=command,
+            collection=pictures.collection,
         )
 
     try:
@@ -78,8 +86,8 @@ def compare(
             for place, (variant, first) in enumerate(zip(variants, firsts, strict=True), 1):
                 recipe = replace(first, recipe=replace(first.recipe, seed=first.recipe.seed + k))
                 same = same_pictures(recipe, firsts[0])
-                part = material if same else load_material(recipe.data, recipe.recipe.seed, root)
-                trial = measure_run(take_up_or_train(recipe, part, root, folder, progress), part, repeats)
+                part = pictures if same else pictures_for(recipe, root, reading)
+                trial = measure_run(take_up_or_train(recipe, part, root, folder, progress), part.material, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.seed}" if count > 1 else ""
                 tell(_line(f"{place}/{len(variants)} {variant.title}{seed}", trial))
@@ -107,7 +115,7 @@ def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, An
         raise PellucidError(f"no data set or folder {text!r}; give an image folder or a name of `pellucid data list`")
     if Path(text).is_dir() and any((data_root(text) / one.place).exists() for one in CATALOGUE.values() if one.place):
         return text, {}
-    return None, {"data.name": text}
+    return None, {"data.name": str(Path(text).absolute())}
 
 
 def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Recipe]:
@@ -116,6 +124,16 @@ def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Ma
     recipes = [load_recipe(one.recipe, {**(begin if one.transfers else network), **settings}) for one in variants]
     _check_alike(recipes)
     return recipes
+
+
+def _told(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, Any]:
+    """Return the settings that only the pictures tell: how many classes, and weights of a folder's uneven ones."""
+    if pictures.collection is not None:
+        told = [told_by(pictures.collection, one) for one in recipes]
+        return {key: value for one in told for key, value in one.items() if all(key in other for other in told)}
+    classes = len(pictures.material.test.classes)
+    known = recipes[0].network.arguments
+    return {"network.classes": classes} if known.get("classes", classes) != classes else {}
 
 
 def _check_alike(recipes: Sequence[Recipe]) -> None:

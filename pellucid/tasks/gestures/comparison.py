@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pellucid.combine.base import buffer_paths
 from pellucid.models import match
+from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.measure import Measured
 from pellucid.tasks.gestures.variants import Variant
 from pellucid.train.model import Model
@@ -64,7 +65,7 @@ class Comparison:
     """All variants that are trained, out of `planned`, in one order, on the same pictures.
 
     data: the name of the pictures; n_train, n_test: how many. network: as a recipe names it. command: what makes all
-    of it again.
+    of it again. collection: what was found in a folder of one's own, None of a data set.
     """
 
     rows: tuple[Row, ...]
@@ -77,6 +78,7 @@ class Comparison:
     n_test: int
     classes: tuple[str, ...]
     command: str
+    collection: Collection | None
 
     @property
     def seconds(self) -> float:

@@ -1,6 +1,7 @@
 """Fitting a `Confidence` on held-out pictures, and measuring what it keeps."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,12 +9,17 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.metrics import accuracy
+from pellucid.tasks.gestures.splitting import hold_out
 from pellucid.train.confidence import Confidence, log_probabilities
 
+# Of the answers, at most this share may be wrong on the held-out pictures. Whoever acts on a gesture can bear one slip
+# in twenty, as when people mishear one another; a much smaller share cannot be told from none by a hundred pictures.
+ERROR = 0.05
+LEAST_HALF = round(1 / ERROR)  # pictures: of fewer, a single wrong answer would already be more than ERROR
 REFUSED = 0.01  # of pictures like the held-out ones may be called unsure although their answers would be right
 SHARPEST, FLATTEST = 0.01, 100.0  # temperatures; outside, all answers are certain or none tells anything
 HALVINGS = 60
-ROUNDING = 1e-9  # of error times a count
+ROUNDING = 1e-9  # of ERROR times a count
 
 
 @dataclass(frozen=True)
@@ -35,14 +41,14 @@ class Selective:
         return self.answered / self.n
 
 
-def fit_confidence(probabilities: Tensor, targets: Tensor, error: float = 0.05) -> Confidence:
+def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     """Fit temperature and threshold on pictures that the network has not learnt from.
 
     probabilities: (N, C) as the network gives them; targets: (N,) classes. The temperature minimises the negative
     log-likelihood (see `fit_temperature`). The threshold is the lowest calibrated probability such that, on the
     held-out pictures,
 
-    1. at most the share `error` of the answers at or above it is wrong (selective classification: El-Yaniv, Wiener
+    1. at most the share ERROR of the answers at or above it is wrong (selective classification: El-Yaniv, Wiener
        2010; Geifman, El-Yaniv 2017, section 3, without their bound: on new pictures the share varies as in any sample
        of that size, so that a hundred pictures cannot tell 1 % from 3 %);
     2. it is at least the quantile REFUSED of how sure the network is: what it is less sure of than of nearly all of
@@ -50,13 +56,11 @@ def fit_confidence(probabilities: Tensor, targets: Tensor, error: float = 0.05) 
        or 1 / (N + 1) where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
        section 2.2).
 
-    It is 1 where there is none. So what is answered promises to be right as often as 1 - error on pictures like the
+    It is 1 where there is none. So what is answered promises to be right as often as 1 - ERROR on pictures like the
     held-out ones; "unsure" says that of pictures so hard too many would be answered wrong, or that nearly all held-out
     ones were easier. Nothing is promised about pictures of something else of which the network happens to be sure.
-    Raises PellucidError for what are no probabilities or classes, and for an error outside 0 to 1.
+    Raises PellucidError for what are no probabilities or classes.
     """
-    if not 0 <= error < 1:
-        raise PellucidError(f"fit_confidence: error must be from 0 to less than 1, not {error}")
     temperature = fit_temperature(probabilities, targets)
     sure, said = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
     order = sure.argsort(descending=True)
@@ -64,7 +68,7 @@ def fit_confidence(probabilities: Tensor, targets: Tensor, error: float = 0.05) 
     # A threshold cuts after the last of equally sure answers.
     cuts = torch.cat([sure[1:] < sure[:-1], sure.new_ones(1, dtype=torch.bool)]).nonzero().flatten()
     rank = max(1, math.floor(REFUSED * (len(sure) + 1)))  # of the quantile, from the least sure
-    few = wrong[cuts] <= error * (cuts + 1) + ROUNDING
+    few = wrong[cuts] <= ERROR * (cuts + 1) + ROUNDING
     good = cuts[few & (sure[cuts] >= sure[-rank])]
     if not len(good):
         return Confidence(temperature, 1.0)
@@ -117,6 +121,29 @@ def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) ->
     answered = int(kept.sum())
     right = accuracy(target[kept], said[kept]) if answered else None
     return Selective(len(target), answered, accuracy(target, said), right)
+
+
+def crossed(probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed: int = 0) -> Selective | None:
+    """Measure what `fit_confidence` promises, where it has no other pictures than these: by fitting on each half.
+
+    The pictures are halved by class and by `seed`, with those of the same group on one side. What is fitted on one half
+    is measured on the other, both ways, so that no picture is measured by what was fitted on it (two-fold
+    cross-validation: Stone 1974). groups: as of `hold_out`. None where a half has fewer than LEAST_HALF pictures.
+    """
+    check_targets(targets, len(probabilities), probabilities.shape[1])
+    n = len(targets)
+    first = hold_out(targets.tolist(), groups, range(n), 0.5, seed)
+    second = sorted({*range(n)} - {*first})
+    if min(len(first), len(second)) < LEAST_HALF:
+        return None
+    found = [
+        selective(probabilities[there], targets[there], fit_confidence(probabilities[here], targets[here]))
+        for here, there in ((first, second), (second, first))
+    ]
+    answered = sum(one.answered for one in found)
+    right = sum(one.answered * (one.answered_accuracy or 0.0) for one in found)
+    accurate = sum(one.n * one.accuracy for one in found) / n
+    return Selective(n, answered, accurate, right / answered if answered else None)
 
 
 def check_targets(targets: Tensor, n: int, classes: int) -> None:

@@ -56,7 +56,7 @@ def lines(collection: Collection) -> list[str]:
     table = aligned([("class", *collection.parts()), *rows[:TABLE]], right=range(1, len(collection.parts()) + 1))
     found += [f"  {row}" for row in table.split("\n")] + _more(len(rows), TABLE, "class", "classes")
     if collection.corrupt:
-        found.append(f"{_files(len(collection.corrupt))} left out:")
+        found.append(f"{left_out(len(collection.corrupt))}:")
         found += [f"  {one.file} {one.reason}" for one in collection.corrupt[:SHOWN]]
         found += _more(len(collection.corrupt), SHOWN, "file", "files")
     if collection.copies:
@@ -124,8 +124,9 @@ def _count(n: int, what: str) -> str:
     return f"1 {what} is" if n == 1 else f"{n:,} {what}s are"
 
 
-def _files(n: int) -> str:
-    return "1 file cannot be read and is" if n == 1 else f"{n:,} files cannot be read and are"
+def left_out(n: int) -> str:
+    """Return a sentence, without its end, about n files that were not read."""
+    return "1 file cannot be read and is left out" if n == 1 else f"{n:,} files cannot be read and are left out"
 
 
 def _images(n: int) -> str:

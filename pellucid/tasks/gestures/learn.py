@@ -11,10 +11,9 @@ from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.balance import class_weights, imbalance
 from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.confidence import fit_confidence
+from pellucid.tasks.gestures.confidence import Selective, crossed, fit_confidence, selective
 from pellucid.tasks.gestures.findings import UNEVEN, to_json
 from pellucid.tasks.gestures.reading import Told, read_collection
-from pellucid.tasks.pictures import GROUPED
 from pellucid.train.files import write_atomically
 from pellucid.train.job import Run, begin_run, check_network, train_in
 from pellucid.train.recipe import Recipe, load_recipe
@@ -48,15 +47,21 @@ def begun(path: str | os.PathLike[str]) -> Recipe:
 
 def check(recipe: Recipe) -> None:
     """Raise PellucidError for a recipe that no folder of pictures fits: to be known before they are read."""
+    check_data(recipe)
+    data = recipe.data
+    net, shape = recipe.build("network"), (1 if data.mode == "L" else 3, data.size, data.size)
+    check_network(recipe, net, shape)
+    if recipe.start.weights:
+        trained_features(recipe.start.weights, net, shape)
+
+
+def check_data(recipe: Recipe) -> None:
+    """Raise PellucidError where a recipe's [data] fits no folder of pictures."""
     data = recipe.data
     if data.size < LEAST:
         raise PellucidError(f"data.size is {data.size}, but pictures of one's own have many sizes; set {LEAST} or more")
     if data.limit:
         raise PellucidError("data.limit means nothing for a folder of one's own; leave it out")
-    net, shape = recipe.build("network"), (1 if data.mode == "L" else 3, data.size, data.size)
-    check_network(recipe, net, shape)
-    if recipe.start.weights:
-        trained_features(recipe.start.weights, net, shape)
 
 
 def read_for(recipe: Recipe, progress: Told | None = None) -> Collection:
@@ -71,14 +76,37 @@ def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str 
     That is the number of classes; weights of the classes where one has UNEVEN times as many pictures as another; and
     so many epochs that there are STEPS steps.
     """
-    base, counts = load_recipe(recipe, settings), collection.train.counts()
-    told: dict[str, Any] = {"network.classes": len(counts)} if "classes" in base.network.arguments else {}
-    if imbalance(counts) >= UNEVEN and min(counts) and "class_weights" in base.loss.arguments:
-        told["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
-    n = sum(counts)
+    base = load_recipe(recipe, settings)
+    told, n = told_by(collection, base), len(collection.train.files)
     per_epoch = math.ceil(n / min(base.train.batch_size, n))
     told["train.epochs"] = max(base.train.epochs, math.ceil(STEPS / per_epoch))
     return load_recipe(recipe, {**told, **settings})
+
+
+def told_by(collection: Collection, recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe of any number of epochs is told of the classes: how many, and weights of uneven ones."""
+    counts = collection.train.counts()
+    told: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
+    if imbalance(counts) >= UNEVEN and min(counts) and "class_weights" in recipe.loss.arguments:
+        told["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
+    return told
+
+
+def answered(run: Run, collection: Collection) -> tuple[Selective | None, str]:
+    """Return what the confidence keeps of the held-out pictures, and in words how that was measured.
+
+    Where a validation part fitted it, it is measured on the test part; else by `crossed`, and not at all where that
+    cannot be: what was fitted on pictures always looks good on them.
+    """
+    test, confidence = collection.test, run.model.confidence
+    assert confidence is not None  # `go_on` fits one
+    probabilities = run.model.predict(test.images)
+    if collection.validation is not None:
+        return selective(probabilities, test.images.y, confidence), "fitted on the validation part"
+    kept = crossed(probabilities, test.images.y, test.groups)
+    if kept is None:
+        return None, "fitted on these images, which are too few to measure it by"
+    return kept, "each half measured with what was fitted on the other"
 
 
 def learn(collection: Collection, recipe: Recipe, out: str | os.PathLike[str] = "runs", progress: bool = True) -> Run:
@@ -86,7 +114,7 @@ def learn(collection: Collection, recipe: Recipe, out: str | os.PathLike[str] = 
 
     Raises PellucidError for a recipe that does not fit; KeyboardInterrupt on Ctrl-C, when all is saved.
     """
-    path = begin_run(recipe, collection.material(), out)
+    path = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
     write_atomically(path / FOUND, (json.dumps(to_json(collection), indent=1) + "\n").encode())
     return go_on(collection, path, progress)
 
@@ -95,12 +123,11 @@ def go_on(collection: Collection, path: Path, progress: bool = True) -> Run:
     """Train in a run folder from where it stands, calibrate the best weights on held-out pictures, and save them."""
     material = collection.material()
     try:
-        run = train_in(path, material, progress)
+        run = train_in(path, material, progress, preprocess=collection.held_out())
     except KeyboardInterrupt as stop:
         again = f"pellucid gestures train --resume {path}"
         raise KeyboardInterrupt(str(stop).replace(f"pellucid train --resume {path}", again)) from None
     held = material.validation or material.test
     run.model.confidence = fit_confidence(run.model.predict(held), held.y)
-    run.model.preprocess["held_out"] = GROUPED
     run.model.save(RunFolder(path).best)
     return run

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +22,8 @@ from pellucid.tasks.gestures.splitting import hold_out
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # the same pictures are held out whatever the training's seed, so that trainings can be compared
 VALIDATION = ("val", "valid", "validation")  # beside test/
-Told = Callable[[int, int], None]
+Told = Callable[[str, int, int], None]  # what is done, "reading" or "comparing", and how much of how much
+KEY = 8  # bytes of a digest: the 64 bits that the order of a split is drawn from
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,11 @@ def read_collection(
 
     All are resized to `size` x `size`; files that cannot be read are left out and listed. Without parts a fifth of
     each class is held out as the test part, and of the rest the share `validation`, if not 0, by `seed`: near
-    duplicates never on two sides. Parts that are there stay as they are.
-    progress: is told how many files of how many are read. Raises PellucidError where there is nothing to learn from:
-    not two classes, a class with no picture, or with one where it must be split, or no picture that can be held out.
+    duplicates never on two sides, in an order drawn from the files' bytes, so that pictures which are added move few
+    others. Parts that are there stay as they are.
+    progress: is told how many files of how many are read, then how many pairs are compared. Raises PellucidError where
+    there is nothing to learn from: not two classes, a class with no picture, or with one where it must be split, or no
+    picture that can be held out.
     """
     path = Path(path)
     if path.is_file() and path.suffix.lower() != ".zip":
@@ -52,7 +56,7 @@ def read_collection(
     with open_tree(path) as tree:
         classes, files = _files(tree)
         _check_classes(path, classes, [file.label for file in files.values()], "file")
-        seen = survey(tree, list(files), (size, size), mode, progress)
+        seen = survey(tree, list(files), (size, size), mode, progress and partial(progress, "reading"))
     kept = [files[name] for name in seen.files]
     of_train = [file.label for file in kept if file.part in ("", "train")]
     _check_classes(path, classes, of_train, "readable image", _reason(seen, files))
@@ -60,9 +64,10 @@ def read_collection(
     gone = sorted({file.part for file in files.values()} - set(given))
     if gone:
         raise PellucidError(f"{path}: none of the files of its {gone[0]} part can be read; replace them")
-    pairs, groups = _copies(seen)
+    pairs, groups = _copies(seen, progress and partial(progress, "comparing"))
     labels = [file.label for file in kept]
-    parts = _split(str(path), classes, labels, groups, given, validation, seed)
+    keys = [int.from_bytes(digest[:KEY], "big") for digest in seen.digests]
+    parts = _split(str(path), classes, labels, groups, keys, given, validation, seed)
     return _collect(str(path), classes, seen, labels, parts, "test" in given, pairs, groups)
 
 
@@ -106,12 +111,12 @@ def _reason(seen: Survey, files: dict[str, _File]) -> str:
     return f" ({first.file} {first.reason})" if first else ""
 
 
-def _copies(seen: Survey) -> tuple[list[Pair], list[int]]:
+def _copies(seen: Survey, progress: Callable[[int, int], None] | None) -> tuple[list[Pair], list[int]]:
     """Return the pairs of copies, exact and near, and for each picture the first of its group."""
     exact = exact_duplicates(seen.digests)
     again = {pair.second for pair in exact}
     once = [i for i in range(len(seen.files)) if i not in again]
-    near = [Pair(once[p.first], once[p.second], p.similarity) for p in near_duplicates(seen.small[once])]
+    near = [Pair(once[p.first], once[p.second], p.similarity) for p in near_duplicates(seen.small[once], progress)]
     joined = Groups(len(seen.files))
     for pair in (*exact, *near):
         joined.join(pair.first, pair.second)
@@ -123,6 +128,7 @@ def _split(
     classes: Sequence[str],
     labels: Sequence[int],
     groups: Sequence[int],
+    keys: Sequence[int],
     given: Sequence[str],
     validation: float,
     seed: int,
@@ -133,7 +139,7 @@ def _split(
     def divide(some: list[int], part: str, fraction: float, seed: int) -> None:
         first: dict[int, int] = {}
         together = [first.setdefault(groups[i], k) for k, i in enumerate(some)]
-        for k in hold_out([labels[i] for i in some], together, fraction, seed):
+        for k in hold_out([labels[i] for i in some], together, [keys[i] for i in some], fraction, seed):
             parts[some[k]] = part
 
     if "test" not in given:
@@ -173,7 +179,8 @@ def _collect(
         places = [i for i, one in enumerate(parts) if one == name]
         skipped = tuple(one.file for one in seen.corrupt) if name == "train" else ()
         images = make_dataset(path, seen.x[places], y[places], classes, skipped)
-        return Part(tuple(seen.files[i] for i in places), images)
+        files, digests = tuple(seen.files[i] for i in places), tuple(seen.digests[i] for i in places)
+        return Part(files, images, digests, tuple(groups[i] for i in places))
 
     def copies(pair: Pair) -> Copies:
         i, j = pair.first, pair.second

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pellucid.data.seeds import mix
 
 
-def hold_out(labels: Sequence[int], groups: Sequence[int], fraction: float, seed: int) -> list[int]:
+def hold_out(
+    labels: Sequence[int], groups: Sequence[int], keys: Sequence[int], fraction: float, seed: int
+) -> list[int]:
     """Return which of n pictures to hold out: about `fraction` of each class, whole groups only.
 
     labels: the class of each picture; groups: the smallest picture of the group it is in, itself where it is alone.
-    The groups are gone through in the order of `mix(seed, group)`; one is held out while none of its classes gets
-    more than round(fraction * n) pictures held out, at least 1, nor keeps none. A class that then has none gives its
-    smallest group, where it has two. Without groups this is `Dataset.split`. The result is sorted.
+    keys: a number of 64 bits for each picture, of its content, so that neither its name nor what was added beside it
+    moves it. The groups are gone through in the order of `mix(seed, smallest key)`; one is held out while none of its
+    classes gets more than round(fraction * n) pictures held out, at least 1, nor keeps none. A class that then has none
+    gives its smallest group, where it has two. Without groups, and with places for keys, this is `Dataset.split`. The
+    result is sorted.
     """
     members: dict[int, list[int]] = {}
     for i, group in enumerate(groups):
@@ -27,7 +31,8 @@ def hold_out(labels: Sequence[int], groups: Sequence[int], fraction: float, seed
         chosen.add(group)
         held.update(classes[group])
 
-    order = sorted(members, key=lambda group: mix(seed, group))
+    smallest = {group: min(keys[i] for i in some) for group, some in members.items()}
+    order = sorted(members, key=lambda group: mix(seed, smallest[group]))
     for group in order:
         if all(held[label] + n <= wanted[label] for label, n in classes[group].items()):
             take(group)

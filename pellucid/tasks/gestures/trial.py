@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.tasks.gestures.comparison import Trial, count_learned
+from pellucid.tasks.gestures.material import Pictures
 from pellucid.tasks.gestures.measure import measure
 from pellucid.train.history import History
-from pellucid.train.job import Run, kernel_threads, resume, train_on
+from pellucid.train.job import Run, begin_run, kernel_threads, train_in
 from pellucid.train.model import Model
 from pellucid.train.recipe import Recipe
 from pellucid.train.recipes.material import Material
@@ -22,10 +23,10 @@ def same_pictures(recipe: Recipe, first: Recipe) -> bool:
     return same_split and replace(recipe.data, standardize=first.data.standardize) == first.data
 
 
-def take_up_or_train(recipe: Recipe, material: Material, root: str | None, out: Path, progress: bool) -> Run:
+def take_up_or_train(recipe: Recipe, pictures: Pictures, root: str | None, out: Path, progress: bool) -> Run:
     """Train, or take up the run below `out` that has the same recipe, pictures and weights to start from."""
     text = recipe.to_toml()
-    wanted = {"data": _checksums(material), "start": source_checksum(recipe.start.weights, root)}
+    wanted = {"data": _checksums(pictures.material), "start": source_checksum(recipe.start.weights, root)}
     for path in sorted(out.glob(f"{recipe.name}-*/recipe.toml")):
         folder = RunFolder(path.parent)
         if path.read_text(encoding="utf-8", errors="replace") != text:
@@ -35,9 +36,10 @@ def take_up_or_train(recipe: Recipe, material: Material, root: str | None, out: 
             continue
         found = _results(folder.path)
         if not found:
-            return resume(folder.path, data=root, progress=progress)
+            return train_in(folder.path, pictures.material, progress, root, pictures.preprocess)
         return Run(folder.path, folder.path / "report.html", found, Model.load(folder.best), recipe)
-    return train_on(recipe, material, out, progress, root)
+    path = begin_run(recipe, pictures.material, out, root, pictures.preprocess)
+    return train_in(path, pictures.material, progress, root, pictures.preprocess)
 
 
 def measure_run(run: Run, material: Material, repeats: int) -> Trial:
@@ -50,7 +52,7 @@ def measure_run(run: Run, material: Material, repeats: int) -> Trial:
         recipe=run.recipe,
         measured=measured,
         history=History.read(run.path).rows,
-        held="validation" if run.recipe.data.validation else "test",
+        held="test" if material.validation is None else "validation",
         seconds=float(run.metrics["seconds"]),
         epochs=int(run.metrics["epochs"]),
         parameters=total,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from pellucid.data.quality import Pair, exact_duplicates, near_duplicates
+from pellucid.data.quality import Pair, duplicates, exact_duplicates, near_duplicates
 from pellucid.errors import PellucidError
 from tests.data.quality.photos import COPIES, cut, photo, small
 
@@ -52,6 +52,33 @@ def test_frames_of_one_scene_are_duplicates():
     base = np.asarray(photo(5), np.float64)
     frames = [Image.fromarray(np.clip(base + rng.normal(0, 6, base.shape), 0, 255).astype(np.uint8)) for _ in range(30)]
     assert len(pairs_of(frames)) == 29
+
+
+def test_many_frames_on_one_background_are_not_all_aligned_with_all(monkeypatch):
+    """The same room, and a hand elsewhere in each: hundreds of frames that are a little alike, none of them twice."""
+    rng = np.random.default_rng(0)
+    room = np.asarray(photo(5).resize((64, 64)).convert("L"), np.float64)
+    frames = []
+    for _ in range(400):
+        frame = room.copy()
+        x, y = rng.integers(2, 52, 2)
+        frame[y : y + 10, x : x + 10] = np.kron(rng.choice([0, 255], (2, 2)), np.ones((5, 5)))
+        frames.append(torch.from_numpy(frame.astype(np.uint8)))
+    frames.append(torch.from_numpy(np.array(Image.fromarray(frames[7].numpy()).rotate(1.5, Image.Resampling.BILINEAR))))
+    aligned: list[int] = []
+    alike = duplicates.alike
+
+    def counted(a, b, wanted):
+        aligned.append(len(a))
+        return alike(a, b, wanted)
+
+    monkeypatch.setattr(duplicates, "alike", counted)
+    told: list[tuple[int, int]] = []
+    found = near_duplicates(torch.stack(frames), lambda *done: told.append(done))
+    assert (7, 400) in {(pair.first, pair.second) for pair in found}
+    assert sum(aligned) <= 16 * len(frames)
+    assert len(told) > 2
+    assert told[-1][0] == told[-1][1]
 
 
 def test_similarity_is_high_and_pictures_that_show_nothing_are_left_out(many):

@@ -18,11 +18,14 @@ from sklearn import metrics as oracle
 from pellucid.data import load_splits
 from pellucid.errors import PellucidError
 from pellucid.models import airbench
+from pellucid.tasks.gestures.balance import class_weights
 from pellucid.tasks.gestures.compare import compare
 from pellucid.tasks.gestures.comparison import Comparison
+from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.gestures.variants import VARIANTS, Variant
-from pellucid.train.job import Run
+from pellucid.tasks.pictures import held_out
 from pellucid.train.model import Model
+from tests.data.quality.photos import file_of, photo
 
 CLASSES = ("fist", "palm", "thumb")
 RECIPE = """
@@ -232,25 +235,25 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     import pellucid.tasks.gestures.trial as module
 
     started: list[str] = []
-    train_on = module.train_on
+    begin_run = module.begin_run
 
-    def until_the_second(recipe: Any, *others: Any) -> Run:
+    def until_the_second(recipe: Any, *others: Any) -> Path:
         started.append(recipe.name)
         if recipe.name == "frozen":
             raise KeyboardInterrupt
-        return train_on(recipe, *others)
+        return begin_run(recipe, *others)
 
-    monkeypatch.setattr(module, "train_on", until_the_second)
+    monkeypatch.setattr(module, "begin_run", until_the_second)
     with pytest.raises(KeyboardInterrupt, match=r"1 of 2 trainings finished; all is kept in .*, and the same command"):
         bench.compare(tmp_path)
     assert started == ["scratch", "frozen"]
     values = read(tmp_path)
     assert (values["complete"], [one["variant"] for one in values["variants"]]) == (False, ["scratch"])
     assert "1 of 2 variants are not trained yet" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
-    monkeypatch.setattr(module, "train_on", train_on)
+    monkeypatch.setattr(module, "begin_run", begin_run)
     lines: list[str] = []
     bench.compare(tmp_path, tell=lines.append)
-    assert [line.split(":")[0] for line in lines] == ["1/2 Scratch", "2/2 Frozen"]
+    assert [line.split(":")[0] for line in lines[-2:]] == ["1/2 Scratch", "2/2 Frozen"]
     assert read(tmp_path)["complete"] is True
     assert len(list(tmp_path.glob("scratch-*"))) == 1
 
@@ -285,3 +288,57 @@ def test_the_five_variants_are_told_apart() -> None:
     ]  # fmt: skip
     assert [one.transfers for one in VARIANTS] == [False, True, True, True, True]
     assert len({one.title for one in VARIANTS}) == len({one.about for one in VARIANTS}) == 5
+
+
+@pytest.fixture(scope="module")
+def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Comparison]:
+    """A comparison on class folders: uneven ones, one photo many times in far places, and a damaged file."""
+    root = tmp_path_factory.mktemp("plain") / "hands"
+    for c, (name, count) in enumerate((("fist", 30), ("palm", 8))):
+        (root / name).mkdir(parents=True)
+        for k in range(count):
+            (root / name / f"{k:02}.png").write_bytes(file_of(photo(100 * c + k)))
+    for k in range(10):
+        (root / "fist" / f"{3 * k:02}-again.jpg").write_bytes(file_of(photo(3), "JPEG", quality=95 - k))
+    (root / "palm" / "bad.png").write_bytes(b"no picture")
+    lines: list[str] = []
+    told: list[str] = []
+    found = Bench(root, bench.backbone, bench.variants[:1]).compare(
+        root.parent / "out", tell=lines.append, reading=lambda what, *_: told.append(what)
+    )
+    assert "reading" in told
+    (root.parent / "lines").write_text("\n".join(lines))
+    return root, root.parent / "out", found
+
+
+def test_near_duplicates_of_a_folder_of_ones_own_lie_on_one_side(plain: tuple[Path, Path, Comparison]) -> None:
+    root, _, found = plain
+    collection = read_collection(root, 16)
+    assert found.n_train == len(collection.train.files)
+    assert found.n_test == len(collection.test.files)
+    assert found.collection is not None
+    assert found.collection.leaked == 0
+    again = [{"again" in name for name in part.files} for part in found.collection.parts().values()]
+    assert {True} <= again[0] ^ again[1], "the eleven pictures of one photo are on one side"
+
+
+def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, Comparison]) -> None:
+    root, out, _ = plain
+    lines = (root.parent / "lines").read_text().splitlines()
+    assert "1 file cannot be read and is left out:" in lines
+    assert any(line.startswith("  palm/bad.png is not") for line in lines)
+    assert lines[-1].startswith("1/1 Scratch: accuracy ")
+    assert [one["file"] for one in read(out)["collection"]["corrupt_files"]] == ["palm/bad.png"]
+    assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
+
+
+def test_uneven_classes_of_a_folder_are_weighed(plain: tuple[Path, Path, Comparison]) -> None:
+    counts = read_collection(plain[0], 16).train.counts()
+    assert counts[0] > 3 * counts[1]
+    recipe = plain[2].rows[0].first.recipe
+    assert recipe.loss.arguments["class_weights"] == pytest.approx(class_weights(counts), abs=1e-6)
+
+
+def test_a_run_on_a_folder_is_evaluated_on_what_it_held_out(plain: tuple[Path, Path, Comparison]) -> None:
+    model = Model.load(plain[2].rows[0].first.run / "weights" / "best.safetensors")
+    assert held_out(model, None).checksum == read_collection(plain[0], 16).test.images.checksum

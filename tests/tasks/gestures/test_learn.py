@@ -3,17 +3,25 @@
 import json
 import math
 import signal
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
+from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.models import airbench
 from pellucid.tasks.gestures.balance import class_weights
-from pellucid.tasks.gestures.learn import begun, check, go_on, learn, read_for, recipe_for, settings_for
+from pellucid.tasks.gestures.learn import answered, begun, check, go_on, learn, read_for, recipe_for, settings_for
 from pellucid.tasks.gestures.reading import read_collection
+from pellucid.tasks.pictures import held_out
 from pellucid.train.callbacks import Progress
+from pellucid.train.confidence import Confidence
+from pellucid.train.job import Run
 from pellucid.train.model import Model
 from pellucid.train.recipe import load_recipe
 from tests.data.quality.photos import file_of
@@ -130,3 +138,64 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
 def test_other_folders_are_not_gone_on_with(tmp_path):
     with pytest.raises(PellucidError, match=r"holds no collection\.json"):
         begun(tmp_path)
+
+
+def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, monkeypatch):
+    for k in range(15):  # so that a split by pictures would part copies
+        (folder / "lying" / f"again{k}.png").write_bytes((folder / "lying" / f"{k:02}.png").read_bytes())
+    settings = settings_for(folder, "", {**SMALL, "train.epochs": 2})
+    collection = read_for(load_recipe(RECIPE, settings))
+    seen: list[Dataset] = []
+
+    def look(self, training, row):
+        seen.extend(held_out(Model.load(file), None) for file in (tmp_path / "runs").glob("*/weights/*.safetensors"))
+
+    monkeypatch.setattr(Progress, "on_epoch_end", look)
+    learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=True)
+    assert seen
+    assert {one.checksum for one in seen} == {collection.test.images.checksum}
+
+
+def test_evaluation_of_the_own_folder_stays_with_what_was_held_out_when_pictures_are_added(folder, tmp_path):
+    settings = settings_for(folder, "", SMALL)
+    collection = read_for(load_recipe(RECIPE, settings))
+    run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
+    for k in range(12):
+        (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
+    found = held_out(Model.load(run.path / "weights/best.safetensors"), None)
+    assert found.checksum == collection.test.images.checksum
+
+
+class Spoken:
+    """A model whose probabilities are given, whatever it is asked."""
+
+    def __init__(self, probabilities: Tensor, confidence: Confidence) -> None:
+        self.probabilities, self.confidence = probabilities, confidence
+
+    def predict(self, x: object) -> Tensor:
+        return self.probabilities
+
+
+@pytest.mark.parametrize(("each", "validation"), [(100, 0.0), (15, 0.0), (15, 0.2)])
+def test_the_confidence_is_never_measured_on_what_it_was_fitted_on(tree, each, validation):
+    files = {f"{n}/{k:03}.png": stripes(1000 * c + k, bool(c)) for c, n in enumerate("ab") for k in range(each)}
+    collection = read_collection(tree("mine", files), 16, validation=validation)
+    n = len(collection.test.files)
+    sure = torch.linspace(0.6, 0.99, n)
+    own = torch.arange(2) == collection.test.images.y[:, None]  # (N, 2): always right
+    spoken = torch.where(own, sure[:, None], 1 - sure[:, None])
+    confidence = Confidence(1.0, 0.9)
+    run = Run(Path("run"), Path("report"), {}, cast("Model", Spoken(spoken, confidence)), load_recipe(RECIPE))
+    kept, how = answered(run, collection)
+    if validation:
+        assert kept is not None
+        assert kept.answered == int((sure >= 0.9).sum()), "by the confidence as it is"
+        assert how == "fitted on the validation part"
+    elif each == 15:
+        assert (kept, n) == (None, 6)
+        assert "too few" in how
+    else:
+        assert kept is not None
+        assert (kept.n, kept.answered_accuracy) == (40, 1.0)
+        assert kept.answered > int((sure >= 0.9).sum()), "by what each half says of the other"
+        assert "each half" in how

@@ -1,5 +1,6 @@
 """Folders as people have them: their parts, what is doubled, and what is damaged."""
 
+import hashlib
 import random
 
 import pytest
@@ -59,9 +60,35 @@ def test_pictures_and_files_go_together(tmp_path, shots):
     assert sorted(name for part in found.parts().values() for name in part.files) == sorted(place)
 
 
-def test_the_held_out_pictures_are_those_of_load_splits(tmp_path, shots):
-    found = read_collection(write(tmp_path, plain(shots)), SIZE, seed=5)
-    assert found.test.images.checksum == load_folder(tmp_path, (SIZE, SIZE)).split(0.2).test.checksum
+def test_the_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, shots):
+    found = read_collection(write(tmp_path / "one", plain(shots)), SIZE, seed=5)
+    renamed = {f"{name[0]}/{99 - int(name[2:4])}.png": data for name, data in plain(shots).items()}
+    again = read_collection(write(tmp_path / "two", renamed), SIZE)
+    held = {plain(shots)[name] for name in found.test.files}
+    assert {renamed[name] for name in again.test.files} == held
+    assert found.held_out() == again.held_out()
+    assert found.held_out() == {"held_out": sorted(hashlib.sha256(data).hexdigest()[:16] for data in held)}
+
+
+def test_pictures_that_are_added_leave_the_others_where_they_are(tmp_path, shots):
+    before = read_collection(write(tmp_path, plain(shots)), SIZE)
+    after = read_collection(write(tmp_path, {f"{name}/new.png": shots[30 + k] for k, name in enumerate("ab")}), SIZE)
+    assert [part.counts() for part in after.parts().values()] == [[9, 9], [2, 2]]  # round(0.2 * 11) is still 2
+    assert len({*after.test.files} - {"a/new.png", "b/new.png"} - {*before.test.files}) == 0
+
+
+def test_parts_that_were_given_need_no_list_of_what_was_held_out(tmp_path, parted):
+    assert read_collection(write(tmp_path, parted), SIZE).held_out() == {}
+
+
+def test_it_is_told_what_is_read_and_what_is_compared(tmp_path, shots):
+    said: list[tuple[str, int, int]] = []
+    copies = {f"a/{k}-copy.png": file_of(COPIES["turned"](photo(k))) for k in range(3)}
+    read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE, progress=lambda *told: said.append(told))
+    assert ("reading", 23, 23) in said
+    assert said[-1][0] == "comparing"
+    assert all(0 <= done <= total for _, done, total in said)
+    assert said[-1][1] == said[-1][2] >= 3
 
 
 def test_validation_is_taken_from_what_is_learnt(tmp_path, shots):

@@ -18,14 +18,14 @@ def test_without_groups_it_is_the_split_of_a_data_set(labels, fraction, seed):
         return
     x = torch.arange(len(labels), dtype=torch.uint8).reshape(-1, 1, 1, 1)
     parts = Dataset.from_arrays(x, labels, ("a", "b", "c", "d")).split(fraction, seed)
-    assert hold_out(labels, range(len(labels)), fraction, seed) == parts.test.x.flatten().tolist()
+    assert hold_out(labels, range(len(labels)), range(len(labels)), fraction, seed) == parts.test.x.flatten().tolist()
 
 
 @given(LABELS, st.data(), st.sampled_from([0.2, 0.5]), st.integers(0, 5))
 def test_groups_stay_whole_and_every_class_is_learnt(labels, data, fraction, seed):
     groups = [data.draw(st.integers(0, i)) for i in range(len(labels))]
     groups = [groups[group] for group in groups]  # mostly not the smallest member: any name of a group will do
-    held = set(hold_out(labels, groups, fraction, seed))
+    held = set(hold_out(labels, groups, range(len(labels)), fraction, seed))
     assert all(len({i in held for i, one in enumerate(groups) if one == group}) == 1 for group in set(groups))
     kept = {label for i, label in enumerate(labels) if i not in held}
     assert kept == set(labels)
@@ -36,7 +36,7 @@ def test_every_class_of_two_groups_gets_a_share(sizes, seed):
     """sizes: of the groups of each class; no group is of two classes."""
     labels = [label for label, some in enumerate(sizes) for size in some for _ in range(size)]
     groups = [group for group, size in enumerate(size for some in sizes for size in some) for _ in range(size)]
-    held = Counter(labels[i] for i in hold_out(labels, groups, 0.2, seed))
+    held = Counter(labels[i] for i in hold_out(labels, groups, range(len(labels)), 0.2, seed))
     for label, some in enumerate(sizes):
         wanted = max(1, int(sum(some) * 0.2 + 0.5))
         assert held[label] <= max(wanted, min(some))
@@ -44,4 +44,18 @@ def test_every_class_of_two_groups_gets_a_share(sizes, seed):
 
 
 def test_one_group_for_all_is_learnt():
-    assert hold_out([0, 0, 1, 1], [0, 0, 0, 0], 0.5, 0) == []
+    assert hold_out([0, 0, 1, 1], [0, 0, 0, 0], range(4), 0.5, 0) == []
+
+
+@given(st.permutations(range(40)), st.integers(0, 5))
+def test_the_place_of_a_picture_does_not_count(order, seed):
+    """Two classes; pictures 0 and 1, 2 and 3 ... belong together, and each has a key of its own."""
+    keys = [7 * k + 3 for k in range(40)]
+
+    def held(some: list[int]) -> set[int]:
+        first: dict[int, int] = {}
+        groups = [first.setdefault(k // 2, place) for place, k in enumerate(some)]
+        found = hold_out([int(k < 20) for k in some], groups, [keys[k] for k in some], 0.25, seed)
+        return {some[place] for place in found}
+
+    assert held(list(order)) == held(list(range(40)))

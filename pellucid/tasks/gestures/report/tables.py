@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from pellucid.tasks.gestures import findings
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row, Spread, Trial, best_row
+from pellucid.tasks.gestures.findings import left_out
 from pellucid.text import aligned
 from pellucid.train.recipes.toml import toml_value
 from pellucid.train.report.page import duration
@@ -71,12 +73,14 @@ def setting(comparison: Comparison) -> str:
     """Return what all variants have in common."""
     channels, height, width = comparison.size
     seeds = len(comparison.rows[0].trials)
+    lost = 0 if comparison.collection is None else len(comparison.collection.corrupt)
+    skipped = f" {left_out(lost)}." if lost else ""
     several = f" Each was trained {seeds} times, from other random numbers; the figures are means." if seeds > 1 else ""
     return (
         f"One network, {comparison.network} with {comparison.rows[0].first.parameters:,} weights, "
         f"{comparison.n_train:,} training pictures of {len(comparison.classes)} classes at {height} x {width} in "
         f"{'colour' if channels == 3 else 'grey'}, and {comparison.n_test:,} others that none of it was trained on. "
-        f"Only the way of training differs. The backbone is {comparison.backbone}.{several}"
+        f"Only the way of training differs. The backbone is {comparison.backbone}.{several}{skipped}"
     )
 
 
@@ -94,6 +98,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "complete": len(comparison.rows) == comparison.planned,
         "seconds": round(comparison.seconds, 3),
         "best": best_row(comparison.rows).variant.name,
+        "collection": None if comparison.collection is None else findings.to_json(comparison.collection),
         "variants": [_variant(row) for row in comparison.rows],
     }
 

@@ -69,7 +69,8 @@ MADE_FOR = {
     "means nothing.",
     "signs": "Made for square colour pictures of one hand before a plain ground, as in the data; a hand in front of a "
     'room, or two hands,\nis not what it has seen. `pellucid gestures predict` answers "unsure" below the calibrated '
-    "probability that the file holds.",
+    "probability that the file holds.\nTemperature and threshold were fitted on the images above, so what `pellucid "
+    "evaluate signs` says of calibration and\ncoverage there flatters; the accuracy does not depend on them.",
 }
 
 

@@ -49,6 +49,7 @@ def summary(rows: Sequence[Row]) -> str:
         f"{_passed(rows, 'torch.')} comparisons with PyTorch's optimizers, schedules, penalties and clipping",
         f"{_passed(rows, 'sklearn')} with scikit-learn",
         f"{_passed(rows, *LIBRARIES)} with other libraries' networks",
+        f"{_passed(rows, 'Captum', 'Zennit')} with Captum's and Zennit's explanations",
     )
     failed, skipped = sum(row.failed for row in rows), sum(row.skipped for row in rows)
     return f"{TOLD}{', '.join(told)}. Failed: {failed}. Skipped, each with a reason: {skipped:,}."

@@ -13,7 +13,7 @@ from pellucid.scorecard.tally import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"suite", "version", "cases", "passed", "skipped", "failed", "worst_error", "skips", "file"}
-PROJECTS = ("torch", "onnx", "sklearn", "captum", "zennit", "keras", "pycocotools", "skimage")
+PROJECTS = ("torch", "onnx", "sklearn", "Captum", "Zennit", "keras", "pycocotools", "skimage")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from functools import partial
 
+from pellucid import assets
 from pellucid.cli.args import Parser, check_action
 from pellucid.cli.downloads import Progress
 from pellucid.errors import PellucidError
@@ -15,7 +16,12 @@ def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser("weights", "List, download and show files of pretrained weights: list, get NAME, show FILE.")
     it.add_argument("action", metavar="ACTION", help="list, get or show")
-    it.add_argument("name", nargs="?", metavar="NAME", help="one of the list, or with show a weights file")
+    it.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="one of the list, or with show a weights file or a pretrained model's name",
+    )
     return it.data_option("the folder whose folder weights/ holds them").json_flag()
 
 
@@ -87,8 +93,9 @@ def _show(args: argparse.Namespace) -> int:
     from pellucid.weights.fault import quoted
     from pellucid.weights.match import kind
 
-    form = format_name(args.name)
-    tensors = open_weights(args.name)
+    path = assets.pretrained_file(args.name) if args.name in assets.pretrained_names() else args.name
+    form = format_name(path)
+    tensors = open_weights(path)
     numbers = sum(tensor.numel() for tensor in tensors.values())
     if args.json:
         rows = [

@@ -87,3 +87,9 @@ def test_mistakes(words, why, say: Say):
 def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
     file.write_bytes(file.read_bytes()[:-3])
     assert f"{file} is a damaged safetensors file" in say("weights", "show", str(file)).complaint
+
+
+def test_show_knows_pretrained_models_by_name(say: Say):
+    found = say("weights", "show", "mnist-lenet", "--json").json
+    assert found["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
+    assert found["format"] == "safetensors"

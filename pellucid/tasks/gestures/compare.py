@@ -113,9 +113,14 @@ def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, An
         return None, {"data.name": text}
     if not Path(text).exists():
         raise PellucidError(f"no data set or folder {text!r}; give an image folder or a name of `pellucid data list`")
-    if Path(text).is_dir() and any((data_root(text) / one.place).exists() for one in CATALOGUE.values() if one.place):
+    if Path(text).is_dir() and any(_stands(data_root(text) / one.place) for one in CATALOGUE.values() if one.place):
         return text, {}
     return None, {"data.name": str(Path(text).absolute())}
+
+
+def _stands(place: Path) -> bool:
+    """Tell whether a data set of images is at its place; a class folder of the same name has no part train/."""
+    return place.is_file() or (place / "train").is_dir()
 
 
 def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Recipe]:

@@ -33,7 +33,8 @@ class Frame:
     """One frame.
 
     number: its place in the source, from 0. seconds: since the first, None where the source does not tell.
-    picture: (3, H, W) uint8. dropped: how many frames before it came while nobody had time for them.
+    picture: (3, H, W) uint8. dropped: how many frames before it came while nobody had time for them, or
+    could not be read.
     """
 
     number: int
@@ -86,8 +87,17 @@ def _folder(path: Path, every: int) -> Frames:
         names = sorted((name for name in tree.names if "/" not in name), key=_numbered)
         if not names:
             raise PellucidError(f"{path} holds no frames; give a folder with picture files in it")
+        dropped, seen, fault = 0, False, None
         for number in range(0, len(names), every):
-            yield Frame(number, None, load_image(tree.read(names[number]), tree.where(names[number])))
+            try:
+                picture = load_image(tree.read(names[number]), tree.where(names[number]))
+            except PellucidError as error:
+                dropped, fault = dropped + 1, error
+                continue
+            yield Frame(number, None, picture, dropped)
+            dropped, seen = 0, True
+        if fault is not None and not seen:
+            raise fault
 
 
 def _numbered(name: str) -> list[tuple[int, str]]:

@@ -19,7 +19,7 @@ from pellucid.data import load_splits
 from pellucid.errors import PellucidError
 from pellucid.models import airbench
 from pellucid.tasks.gestures.balance import class_weights
-from pellucid.tasks.gestures.compare import compare
+from pellucid.tasks.gestures.compare import _data, compare
 from pellucid.tasks.gestures.comparison import Comparison
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.gestures.variants import VARIANTS, Variant
@@ -342,3 +342,12 @@ def test_uneven_classes_of_a_folder_are_weighed(plain: tuple[Path, Path, Compari
 def test_a_run_on_a_folder_is_evaluated_on_what_it_held_out(plain: tuple[Path, Path, Comparison]) -> None:
     model = Model.load(plain[2].rows[0].first.run / "weights" / "best.safetensors")
     assert held_out(model, None).checksum == read_collection(plain[0], 16).test.images.checksum
+
+
+def test_a_class_folder_called_as_a_data_set_is_no_root(tmp_path: Path):
+    for place in ("own/signs", "own/mnist", "sets/signs/train"):
+        (tmp_path / place).mkdir(parents=True)
+    assert _data(tmp_path / "sets") == (str(tmp_path / "sets"), {})
+    root, settings = _data(tmp_path / "own")
+    assert root is None
+    assert settings["data.name"] == str(tmp_path / "own")

@@ -97,13 +97,18 @@ def test_a_folder_in_the_order_of_its_numbers(tmp_path: Path):
     assert [frame.number for frame in video_frames(tmp_path, 2)] == [0, 2]
 
 
-def test_a_frame_of_a_folder_that_cannot_be_read_is_named(tmp_path: Path):
-    picture(tmp_path / "1.png", RED)
-    (tmp_path / "2.png").write_text("no picture")
-    frames = video_frames(tmp_path)
-    assert next(frames).number == 0
-    with pytest.raises(PellucidError, match=r"2\.png is not a picture"):
-        next(frames)
+def test_frames_of_a_folder_that_cannot_be_read_count_as_dropped(tmp_path: Path):
+    for name, colour in (("0.png", RED), ("3.png", GREEN)):
+        picture(tmp_path / name, colour)
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    assert [(frame.number, frame.dropped) for frame in video_frames(tmp_path)] == [(0, 0), (3, 2)]
+
+
+def test_a_folder_without_a_readable_frame_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    with pytest.raises(PellucidError, match=r"1\.png"):
+        list(video_frames(tmp_path))
 
 
 def test_what_gives_no_frames_is_told(tmp_path: Path):

@@ -51,7 +51,7 @@ _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] 
 FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or uncompressed TIFF"
 
 # What Pillow's readers raise on damaged files, warnings included (they are errors here).
-_DAMAGE = (
+DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
     AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,
     UnidentifiedImageError, Image.DecompressionBombError, Warning,
@@ -123,7 +123,7 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
             if size is not None and picture.size != (size[1], size[0]):
                 picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
             array = np.array(picture)  # (H, W) or (H, W, 3)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it") from error
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.dataset import float_images
+from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError, nearest
 from pellucid.explain.checks import completeness, conservation, deletion, distance, insertion, randomisation
 from pellucid.explain.methods import METHODS, explain
@@ -95,7 +95,7 @@ def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str |
 
 def inputs(model: Model, x: Tensor) -> Tensor:
     """Return images (N, C, H, W) as the network reads them."""
-    return float_images(x) if model.stats is None else model.stats.apply(x)
+    return scaled(x, model.stats)
 
 
 def grey(model: Model) -> Fill:

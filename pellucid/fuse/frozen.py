@@ -43,8 +43,13 @@ def freeze(net: Layer, params: Params, frozen: Collection[str]) -> Layer:
     return _freeze(net, params, "", set(frozen)) if frozen else net
 
 
+def learned_paths(layer: Layer, params: Params, path: str = "") -> set[str]:
+    """Return the paths of what a layer at `path` learns: all its values but running statistics."""
+    return {join(path, name) for name in flatten(params)} - buffer_paths(layer, path)
+
+
 def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
-    learned = {join(path, name) for name in flatten(params)} - buffer_paths(layer, path)
+    learned = learned_paths(layer, params, path)
     if learned and learned <= frozen:
         return FrozenLayer(layer)
     if not isinstance(layer, Combinator) or not learned & frozen:

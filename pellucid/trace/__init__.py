@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pellucid.data.dataset import float_images
+from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.nudge import Nudge
@@ -43,12 +43,11 @@ def trace(
     if shape != model.input_shape:
         raise PellucidError(f"trace: inputs of shape {shape} do not fit a model for {model.input_shape}")
     model.loss.check(model.output_shape, data.y)
-    inputs = float_images(data.x) if model.stats is None else model.stats.apply(data.x)
     return Trace(
         Settings(
             net=model.net,
             params=prepared(model.params, dtype),
-            x=prepared(inputs, dtype),
+            x=prepared(scaled(data.x, model.stats), dtype),
             target=prepared(data.y, dtype),
             loss=model.loss,
             train=train,

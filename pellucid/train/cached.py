@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.combine.base import buffer_paths, walk
 from pellucid.combine.sequential import Sequential
+from pellucid.fuse.frozen import learned_paths
 from pellucid.layers import Dropout, Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.train.evaluate import outputs
@@ -98,7 +99,7 @@ def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
     A part all of whose learned values are frozen runs as in evaluation, see `pellucid.fuse.frozen`; one without any
     does unless it draws, or keeps running statistics.
     """
-    learned = flatten(params).keys() - buffer_paths(layer)
+    learned = learned_paths(layer, params)
     if learned:
         return learned <= frozen
     return not buffer_paths(layer) and not any(isinstance(part, Dropout) for _, part in walk(layer))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.augment import FeatureStats
-from pellucid.data.dataset import float_images
+from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Layer, Params
@@ -44,7 +44,7 @@ def outputs(
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
     run = inference(net, params) if len(x) >= MANY else AsWritten(net, params)
     for part in x.split(batch_size):
-        batch = float_images(part) if stats is None else stats.apply(part)
+        batch = scaled(part, stats)
         yield batch, run(batch)
 
 

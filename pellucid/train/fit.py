@@ -97,7 +97,8 @@ class Loop:
         self.whole, self.plan = whole, plan
         self.model, self.data, self.validation = whole, plan.data, plan.validation
         begun_at = time.perf_counter()
-        if plan.augment is None and whole.frozen:
+        finished = self.begun is not None and self.begun.done
+        if plan.augment is None and whole.frozen and not finished:
             self.model, self.data, self.validation = behind(whole, plan.data, plan.validation)
         model, data = self.model, self.data
         self.loader = Loader(

@@ -288,9 +288,12 @@ def _train(
     patience = recipe.train.early_stopping
     stopping: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
     chosen = material.validation is not None  # else the test images show the curves, and choose nothing
-    parts = {"train": material.train, "validation": material.validation, "test": material.test}
-    checksums = {role: part.checksum for role, part in parts.items() if part is not None}
-    started_from = source_checksum(recipe.start.weights, data)
+    manifest = {
+        "recipe": recipe.name,
+        "data_set": recipe.data.name,
+        "data": material.checksums,
+        "start": source_checksum(recipe.start.weights, data),
+    }
     with kernel_threads(recipe.recipe.threads):
         history = build_model(recipe, material.train, data, preprocess).fit(
             material.train,
@@ -303,7 +306,7 @@ def _train(
             resume=True,
             monitor=recipe.train.monitor if chosen else "",
             checkpoint_seconds=recipe.train.checkpoint_seconds,
-            manifest={"recipe": recipe.name, "data_set": recipe.data.name, "data": checksums, "start": started_from},
+            manifest=manifest,
             verbose=progress,
         )
         return _finish(recipe, material, path, history, "best" if chosen else "last")

@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.combine.base import buffer_paths
 from pellucid.config import from_config, loss_from_config, to_config
 from pellucid.data import Dataset
-from pellucid.data.dataset import float_images
+from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Params
@@ -220,8 +220,7 @@ class Model:
         def predict(x: Tensor) -> Tensor:
             self._fit_shape(x, "x")
             with torch.inference_mode():
-                y = run(float_images(x) if self.stats is None else self.stats.apply(x))
-                return self.loss.predict(y).clone()
+                return self.loss.predict(run(scaled(x, self.stats))).clone()
 
         return predict
 
@@ -246,8 +245,7 @@ class Model:
 
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
-        scaled = float_images(inputs) if self.stats is None else self.stats.apply(inputs)
-        return explain(self.net, self.params, scaled, method, target, **options)
+        return explain(self.net, self.params, scaled(inputs, self.stats), method, target, **options)
 
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""

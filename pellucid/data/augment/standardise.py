@@ -42,3 +42,8 @@ class FeatureStats:
         if x.ndim != 4 or x.shape[1] != len(self.mean):
             raise PellucidError(f"statistics of {len(self.mean)} channels do not fit images {tuple(x.shape)}")
         return (float_images(x) - self.mean.to(x.device)) / self.std.to(x.device)
+
+
+def scaled(x: Tensor, stats: FeatureStats | None) -> Tensor:
+    """Return images as a network reads them: float32, and standardised where there are statistics."""
+    return float_images(x) if stats is None else stats.apply(x)

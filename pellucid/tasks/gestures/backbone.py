@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
-from pellucid.data import data_root
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer
 from pellucid.models import MODELS, features
-from pellucid.train.find import weights_file
 from pellucid.train.model import Model
+from pellucid.train.start.trained import source_file
 from pellucid.train.weights import is_ours
 from pellucid.tree import flatten
 from pellucid.weights import open_weights
@@ -29,9 +28,9 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
     the one of the zoo whose features are the same, and where there is none, the recipe's own stays.
     Raises PellucidError where there is no such file, or no network is known for it.
     """
-    path = data_root(root) / "weights" / CATALOGUE[name].file if name in CATALOGUE else weights_file(name)
+    path = source_file(name, root)
     settings: dict[str, Any] = {"start.weights": str(path) if name in CATALOGUE else name}
-    if path.is_file() and is_ours(path):
+    if is_ours(path):
         return {**settings, **_own(Model.load(path).net)}
     found = _published(open_weights(path))
     if found is None:

@@ -3,8 +3,6 @@
 import io
 import os
 import re
-import struct
-import zlib
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pellucid.data.images import PIXEL_LIMIT, load_image, read_file, strict_warnings
+from pellucid.data.images import DAMAGE, PIXEL_LIMIT, load_image, read_file, strict_warnings
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 
 GIF = (b"GIF87a", b"GIF89a")
 UNTIMED = 0.1  # seconds that browsers show a GIF's frame for which it tells no time
-
-# What Pillow raises on damaged animations, its warnings included (`strict_warnings`).
-_DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, AttributeError,
-    AssertionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +114,7 @@ def _gif(path: Path, every: int) -> Frames:
                         animation.seek(number)
                 except EOFError:
                     return
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PellucidError(f"{path} is damaged at frame {number} ({reason}); replace it") from error
 

@@ -26,7 +26,7 @@ def same_pictures(recipe: Recipe, first: Recipe) -> bool:
 def take_up_or_train(recipe: Recipe, pictures: Pictures, root: str | None, out: Path, progress: bool) -> Run:
     """Train, or take up the run below `out` that has the same recipe, pictures and weights to start from."""
     text = recipe.to_toml()
-    wanted = {"data": _checksums(pictures.material), "start": source_checksum(recipe.start.weights, root)}
+    wanted = {"data": pictures.material.checksums, "start": source_checksum(recipe.start.weights, root)}
     for path in sorted(out.glob(f"{recipe.name}-*/recipe.toml")):
         folder = RunFolder(path.parent)
         if path.read_text(encoding="utf-8", errors="replace") != text:
@@ -58,11 +58,6 @@ def measure_run(run: Run, material: Material, repeats: int) -> Trial:
         parameters=total,
         learned=learned,
     )
-
-
-def _checksums(material: Material) -> dict[str, str]:
-    parts = {"train": material.train, "validation": material.validation, "test": material.test}
-    return {role: part.checksum for role, part in parts.items() if part is not None}
 
 
 def _results(run: Path) -> dict[str, Any]:

@@ -87,3 +87,14 @@ def places(shape: Shape, *axes: Tensor | int) -> Tensor:
 def one(place: int) -> Tensor:
     """Return one place."""
     return torch.tensor([place])
+
+
+def map_bias(call: Call, place: int) -> Column:
+    """Return what the bias of a map moves, (N, maps, H, W)."""
+    batch, _, rows, columns = call.y.shape
+    return Column(
+        places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns)),
+        (),
+        f"a bias moves every position of its map one to one: the deltas of map {place}, summed over positions",
+        r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}",
+    )

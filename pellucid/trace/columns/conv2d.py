@@ -6,7 +6,7 @@ from torch import Tensor
 from pellucid.layers import Conv2d
 from pellucid.layers.base import pair
 from pellucid.trace.calls import Call
-from pellucid.trace.columns.base import Column, index_of, places, read
+from pellucid.trace.columns.base import Column, index_of, map_bias, places, read
 
 
 def conv2d(call: Call, what: str, place: int) -> Column:
@@ -20,12 +20,7 @@ def conv2d(call: Call, what: str, place: int) -> Column:
     per_group, outs_per_group = channels // layer.groups, filters // layer.groups
     everywhere = torch.arange(batch)
     if what == "bias":
-        return Column(
-            places(call.y.shape, everywhere, place, torch.arange(rows), torch.arange(columns)),
-            (),
-            f"a bias moves every position of its map one to one: the deltas of map {place}, summed over positions",
-            r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}",
-        )
+        return map_bias(call, place)
     if what == "weight":
         f, c, a, b = index_of(place, call.params["weight"].shape)
         p, h = _inside(torch.arange(rows), down, a * drow - top, height)

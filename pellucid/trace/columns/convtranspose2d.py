@@ -6,7 +6,7 @@ from torch import Tensor
 from pellucid.layers import ConvTranspose2d
 from pellucid.layers.base import pair
 from pellucid.trace.calls import Call
-from pellucid.trace.columns.base import Column, index_of, places, read
+from pellucid.trace.columns.base import Column, index_of, map_bias, places, read
 
 
 def conv_transpose2d(call: Call, what: str, place: int) -> Column:
@@ -20,12 +20,7 @@ def conv_transpose2d(call: Call, what: str, place: int) -> Column:
     per_group, outs_per_group = channels // layer.groups, filters // layer.groups
     everywhere = torch.arange(batch)
     if what == "bias":
-        return Column(
-            places(call.y.shape, everywhere, place, torch.arange(rows), torch.arange(columns)),
-            (),
-            f"a bias moves every position of its map one to one: the deltas of map {place}, summed over positions",
-            r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}",
-        )
+        return map_bias(call, place)
     kernel = call.params["weight"].shape
     if what == "weight":
         c, f, a, b = index_of(place, kernel)

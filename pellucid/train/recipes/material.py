@@ -25,6 +25,12 @@ class Material:
     validation: Dataset | None
     test: Dataset
 
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The SHA-256 of each part that there is, by its name."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {role: part.checksum for role, part in parts.items() if part is not None}
+
 
 def load_material(table: Data, seed: int, root: str | os.PathLike[str] | None = None) -> Material:
     """Load, limit and split the data of a recipe; PellucidError where they are missing or do not suffice."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.data.dataset import float_images
+from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d
@@ -38,8 +38,8 @@ def whiten(model: Model, path: str, images: Tensor) -> None:
     weight = flatten(model.params)[f"{path}.weight"]
     drawn = torch.randperm(len(images), generator=generator(model.seed))[:IMAGES]
     some = images[drawn.sort().values]
-    scaled = model.stats.apply(some) if model.stats is not None else float_images(some)
+    pixels = scaled(some, model.stats)
     first = next(path for path in flatten(model.params) if path.endswith(".weight"))
-    if first != f"{path}.weight" or weight.shape[1] != scaled.shape[1]:
+    if first != f"{path}.weight" or weight.shape[1] != pixels.shape[1]:
         raise PellucidError(f"start.whiten: {path} does not read the images; give the first convolution")
-    weight.copy_(whitening(scaled, found.filters, pair(found.kernel)))
+    weight.copy_(whitening(pixels, found.filters, pair(found.kernel)))

@@ -19,7 +19,7 @@ from pellucid.tree import flatten
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.match import match
-from pellucid.weights.names import form, load_weights, source_of
+from pellucid.weights.names import form, source_of, take_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,9 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
         theirs = form(other.net)
     except PellucidError as error:
         raise PellucidError(f"start.weights: {name}: {error}") from error
-    held, wanted = flatten(other.params["features"]), flatten(features(net).init(shape, torch.Generator())[0])
-    if own != theirs or match(wanted, held):
+    with torch.device("meta"):  # shapes only
+        wanted, _ = features(net).init(shape, torch.Generator())
+    if own != theirs or match(flatten(wanted), flatten(other.params["features"])):
         raise PellucidError(
             f"start.weights: the features of {name} are of another form than this network's; give [network] the "
             "model and the settings that it was trained with"
@@ -86,9 +87,10 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
 
 
 def _published(path: Path, net: Layer, shape: Shape) -> Trained:
-    source = source_of(net, open_weights(path), path)
+    tensors = open_weights(path)
+    source = source_of(net, tensors, path)
     drawn, _ = features(net).init(shape, torch.Generator())
-    params = load_weights(net, {"features": drawn}, path, "features")["features"]
+    params = take_weights(net, {"features": drawn}, tensors, path, "features")["features"]
     inputs = source.naming.inputs
     if inputs is None:
         return Trained(params, (), ())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError
@@ -46,7 +47,13 @@ def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part:
     Raises MismatchError with all differences by path; PellucidError for a file that cannot be read, for names that
     no library gives to this network, and for a network that the weights were not trained for.
     """
-    tensors = open_weights(path)
+    return take_weights(net, params, open_weights(path), path, part)
+
+
+def take_weights(
+    net: Layer, params: Params, tensors: Mapping[str, Tensor], path: str | os.PathLike[str], part: str | None = None
+) -> Params:
+    """Do as `load_weights` does with what open_weights has read; `path` is the file's, for messages."""
     source = source_of(net, tensors, path)
     known, unknown = translate(source.naming, source.model, tensors)
     if part is None:

@@ -23,8 +23,11 @@ def parts_of(tree: Tree, root: str) -> set[str]:
 
 
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
-    """Return the class folders below `root`, sorted; PellucidError when there are none."""
+    """Return the class folders below `root`, sorted; PellucidError when there are none, or one is empty."""
     classes = sorted({class_of(name, root) for name in files_of(tree, root)})
+    empty = [name for name in tree.empty if name.startswith(root) and "/" not in name.removeprefix(root)]
+    if empty:
+        raise PellucidError(f"{tree.where(empty[0])} is a class folder without pictures; add some, or remove it")
     if not classes:
         raise PellucidError(f"{tree.where(root)} has no class folders; lay it out as CLASS/IMAGE")
     return tuple(classes)

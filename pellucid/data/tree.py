@@ -4,7 +4,7 @@ import lzma
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -24,6 +24,7 @@ class Tree(Protocol):
 
     path: Path
     names: tuple[str, ...]  # sorted, with "/" between the parts
+    empty: tuple[str, ...]  # folders without any of these files below them, sorted likewise
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one file; PellucidError when they cannot be read or are too many."""
@@ -55,16 +56,22 @@ class FolderTree:
 
     path: Path
     names: tuple[str, ...]
+    empty: tuple[str, ...]
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        files: list[Path] = []
+        folders: list[Path] = []
         try:
-            tops = [top for top in path.iterdir() if _wanted(top.name)]
-            below = [_files(top) if top.is_dir() else (top,) for top in tops]
-            files = [file.relative_to(path).as_posix() for group in below for file in group]
+            for top in path.iterdir():
+                if top.is_dir():
+                    _walk(top, files, folders)
+                else:
+                    files.append(top)
         except OSError as error:
             raise PellucidError(f"{path} cannot be listed ({error}); check its permissions") from error
-        self.names = tuple(sorted(name for name in files if _wanted(name)))
+        self.names = _listed(file.relative_to(path).as_posix() for file in files)
+        self.empty = _without_files((folder.relative_to(path).as_posix() for folder in folders), self.names)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one file."""
@@ -75,14 +82,17 @@ class FolderTree:
         return str(self.path / name)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder; OSError where a part of it cannot be listed, which a glob would leave out."""
+def _walk(folder: Path, files: list[Path], folders: list[Path]) -> None:
+    """Add a folder and all below it; OSError where a part cannot be listed, which a glob would leave out."""
+    if not _wanted(folder.name):
+        return
 
     def fail(error: OSError) -> None:
         raise error
 
     for parent, _, names in os.walk(folder, onerror=fail):
-        yield from (Path(parent, name) for name in names)
+        folders.append(Path(parent))
+        files += [Path(parent, name) for name in names]
 
 
 class ZipTree:
@@ -90,19 +100,22 @@ class ZipTree:
 
     path: Path
     names: tuple[str, ...]
+    empty: tuple[str, ...]
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             with ExitStack() as stack:
                 self._zip = stack.enter_context(zipfile.ZipFile(path))
-                self._members = {i.filename: i for i in self._zip.infolist() if not i.is_dir() and _wanted(i.filename)}
-                if len({i.filename for i in self._zip.infolist()}) != len(self._zip.infolist()):
+                members = self._zip.infolist()
+                self._members = {i.filename: i for i in members if not i.is_dir() and _wanted(i.filename)}
+                if len({i.filename for i in members}) != len(members):
                     raise PellucidError(f"{path} holds two files of the same name; make the zip again")
                 stack.pop_all()
         except _DAMAGE as error:
             raise PellucidError(f"{path} is not a readable zip file ({error}); make it again") from error
-        self.names = tuple(sorted(self._members))
+        self.names = _listed(self._members)
+        self.empty = _without_files((i.filename.rstrip("/") for i in members if i.is_dir()), self.names)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one member, at most `FILE_LIMIT`, with its CRC checked."""
@@ -127,6 +140,17 @@ class ZipTree:
     def close(self) -> None:
         """Close the zip file."""
         self._zip.close()
+
+
+def _listed(names: Iterable[str]) -> tuple[str, ...]:
+    """Return what is wanted of some names, sorted."""
+    return tuple(sorted(name for name in names if _wanted(name)))
+
+
+def _without_files(folders: Iterable[str], files: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders that none of the files is below, sorted."""
+    filled = {str(parent) for file in files for parent in PurePosixPath(file).parents}
+    return _listed(folder for folder in folders if folder not in filled)
 
 
 def _wanted(name: str) -> bool:

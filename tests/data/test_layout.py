@@ -1,5 +1,7 @@
 """Where classes and parts lie in a tree."""
 
+import zipfile
+
 import pytest
 
 from pellucid.data.layout import class_of, classes_of, files_of, parts_of, root_of
@@ -28,3 +30,18 @@ def test_a_plain_tree(tree):
 def test_no_classes(tree):
     with open_tree(tree("flat", {"a.png": b"x"})) as files, pytest.raises(PellucidError, match="no class folders"):
         classes_of(files, "")
+
+
+@pytest.mark.parametrize("name", ["plain", "packed.zip"])
+def test_an_empty_class_folder_is_told_and_not_left_out(tree, name):
+    root = tree(name, {"train/cat/a.png": b"x", "train/dog/b.png": b"x"})
+    if root.is_dir():
+        (root / "train" / "eel").mkdir()
+        (root / "train" / "eel" / ".DS_Store").write_bytes(b"litter")
+        (root / "train" / ".cache").mkdir()
+    else:
+        with zipfile.ZipFile(root, "a") as packed:
+            packed.mkdir("train/eel")
+            packed.mkdir("train/.cache")
+    with open_tree(root) as files, pytest.raises(PellucidError, match="train/eel is a class folder without pictures"):
+        classes_of(files, "train/")

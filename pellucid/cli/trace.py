@@ -43,6 +43,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit
     from pellucid.errors import PellucidError
+    from pellucid.style import document
     from pellucid.tasks.pictures import read_picture
     from pellucid.trace import trace
 
@@ -59,7 +60,8 @@ def handle(args: argparse.Namespace) -> int:
     told = [] if args.weight is None else [traced.explain(args.weight, args.top)]
     moved = [] if args.nudge is None or args.weight is None else [traced.nudge(args.weight, args.nudge)]
     if args.html is not None:
-        Path(args.html).write_text(_page([*(told or [traced]), *moved], f"{args.model}, {args.image}"), "utf-8")
+        body = "\n".join(part._repr_html_() for part in [*(told or [traced]), *moved])
+        Path(args.html).write_text(document(body, f"{args.model}, {args.image}"), "utf-8")
     if args.json:
         emit(
             {
@@ -96,14 +98,3 @@ def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
         hint = nearest(asked, classes) or f"; it knows {', '.join(classes):.80}"
         raise PellucidError(f"--target: the model has no class {asked!r}{hint}")
     return classes[number], number
-
-
-def _page(parts: list, title: str) -> str:  # of what notebooks show
-    from html import escape
-
-    head = f'<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
-    page = "body{font-family:system-ui,sans-serif;margin:1.5rem}"
-    body = "\n".join(part._repr_html_() for part in parts)
-    return (
-        f"<!doctype html>\n<html lang=en>\n<head>{head}<style>{page}</style></head>\n<body>\n{body}\n</body>\n</html>\n"
-    )

@@ -3,13 +3,13 @@
 from html import escape
 from typing import Any
 
+from pellucid.style import CSS
 from pellucid.trace.calls import Call
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Term
 from pellucid.trace.maps import picture
 from pellucid.trace.nudge import Nudge
 from pellucid.trace.overview import outputs, rows
 from pellucid.trace.record import Trace
-from pellucid.trace.style import CSS
 from pellucid.trace.text import SIGN, TIMES, added, brief, verdict
 
 FEW = 40  # layers that a page shows with sixteen maps each

@@ -1,4 +1,6 @@
-"""The style sheet of what notebooks show: it takes the page's own colours, light or dark."""
+"""The style sheet of what notebooks show, in the page's own colours, light or dark; and a page of it."""
+
+from html import escape
 
 CSS = """
 .pellucid { --line: color-mix(in srgb, currentColor 18%, transparent);
@@ -45,3 +47,12 @@ CSS = """
 .pellucid img { image-rendering: pixelated; display: block; margin: .15rem 0; }
 .pellucid .scroll { overflow-x: auto; }
 """.strip()
+
+
+def document(body: str, title: str) -> str:
+    """Return a page of what notebooks show."""
+    head = f'<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>{escape(title)}</title>'
+    page = "body{font-family:system-ui,sans-serif;margin:1.5rem}"
+    return (
+        f"<!doctype html>\n<html lang=en>\n<head>{head}<style>{page}</style></head>\n<body>\n{body}\n</body>\n</html>\n"
+    )

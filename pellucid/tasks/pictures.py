@@ -2,14 +2,13 @@
 
 import hashlib
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.data import CATALOGUE, Dataset, data_root, load_image
+from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.layout import HELD_OUT, TRAIN, class_of, root_of
 from pellucid.data.tree import Tree, open_tree
@@ -17,8 +16,8 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out
 from pellucid.train.model import Model
+from pellucid.train.recipes.fitting import is_root, numbered_as, table_for
 from pellucid.train.recipes.material import SHAPES, load_splits
-from pellucid.train.recipes.tables import Data
 
 TEST_FRACTION = 0.2  # of each class, as `load_splits` holds out
 HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, where they are listed
@@ -62,29 +61,16 @@ def held_out(model: Model, data: str | None) -> Dataset:
     own = data_name(model)
     if data is None and not own:
         raise PellucidError("the model does not say what it was trained on; name a data set with --data")
-    if data is None or (own in CATALOGUE and _is_root(own, data)):
+    if data is None or is_root(own, data):
         if own not in CATALOGUE and own not in SHAPES and Path(own).exists():
             return _folder(model, own, whole=False)
-        return _named_alike(model, load_splits(_table(model, own), None if data is None else data).test)
+        return numbered_as(model.classes, load_splits(table_for(model.input_shape, own), data).test)
     if data in CATALOGUE or data in SHAPES:
-        return _named_alike(model, load_splits(_table(model, data)).test)
+        return numbered_as(model.classes, load_splits(table_for(model.input_shape, data)).test)
     if not Path(data).exists():
         hint = nearest(data, [*CATALOGUE, *SHAPES])
         raise PellucidError(f"no data set or folder {data!r}{hint}; `pellucid data list` shows the names")
     return _folder(model, data, whole=not own or Path(own).resolve() != Path(data).resolve())
-
-
-def _is_root(name: str, data: str) -> bool:
-    """Tell whether `data` is the folder that holds the data set `name`."""
-    place = CATALOGUE[name].place
-    return bool(place) and Path(data).is_dir() and (data_root(data) / place).exists()
-
-
-def _table(model: Model, name: str) -> Data:
-    """Return the [data] table that loads images as the model takes them."""
-    if name in SHAPES:
-        return Data(name)
-    return Data(name, size=model.input_shape[-1], mode="L" if model.input_shape[0] == 1 else "RGB")
 
 
 def _folder(model: Model, data: str, whole: bool) -> Dataset:
@@ -165,16 +151,3 @@ def _part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
     above = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
     part = next((part for part in (*HELD_OUT, TRAIN) if part in above), "")
     return [file for file in files if not part or part in file.split("/")[:-2]], part
-
-
-def _named_alike(model: Model, data: Dataset) -> Dataset:
-    """Number the classes of a data set as the model does; as they are where that names none."""
-    classes = tuple(model.classes or data.classes)
-    if classes == data.classes:
-        return data
-    for name in data.classes:
-        if name not in classes:
-            hint = nearest(name, classes) or f"; it knows {', '.join(classes):.80}, so give data of these classes"
-            raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{hint}")
-    order = torch.tensor([classes.index(name) for name in data.classes])
-    return replace(Dataset.from_arrays(data.x, order[data.y], classes, data.name), skipped=data.skipped)

@@ -1,0 +1,38 @@
+"""Data as a trained model takes them: the size and mode of its images, and its numbers for the classes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pellucid.data import CATALOGUE, Dataset, data_root
+from pellucid.errors import PellucidError, nearest
+from pellucid.train.recipes.material import SHAPES
+from pellucid.train.recipes.tables import Data
+
+
+def is_root(name: str, folder: str) -> bool:
+    """Tell whether `folder` is the one that holds the data set `name` of the catalogue."""
+    place = CATALOGUE[name].place if name in CATALOGUE else ""
+    return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
+
+
+def table_for(shape: Sequence[int], name: str) -> Data:
+    """Return the [data] table that loads images as a network of inputs of this shape takes them."""
+    if name in SHAPES:
+        return Data(name)
+    return Data(name, size=shape[-1], mode="L" if shape[0] == 1 else "RGB")
+
+
+def numbered_as(classes: Sequence[str] | None, data: Dataset) -> Dataset:
+    """Number the classes of a data set as a model does; as they are where that names none."""
+    wanted = tuple(classes or data.classes)
+    if wanted == data.classes:
+        return data
+    for name in data.classes:
+        if name not in wanted:
+            hint = nearest(name, wanted) or f"; it knows {', '.join(wanted):.80}, so give data of these classes"
+            raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{hint}")
+    order = torch.tensor([wanted.index(name) for name in data.classes])
+    return replace(Dataset.from_arrays(data.x, order[data.y], wanted, data.name), skipped=data.skipped)

@@ -28,6 +28,7 @@ from pellucid.train.checkpoint import Checkpoint, save_checkpoint
 from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
 from pellucid.train.evaluate import evaluate
 from pellucid.train.examples import Examples
+from pellucid.train.files import write_atomically
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
 from pellucid.train.learner import Learner
@@ -151,6 +152,7 @@ class Loop:
                 stack.callback(callback.on_close)
             if folder is not None:
                 stack.enter_context(self.signals)
+                folder.error.unlink(missing_ok=True)  # of the attempt before
             self.saved_at = time.perf_counter()
             for callback in self.plan.callbacks:
                 callback.on_start(training)
@@ -298,13 +300,15 @@ class Loop:
         return self._error(fault or f"the loss is {self.watched.value}", number + 1, _slower(lr))
 
     def _error(self, fault: str, number: int, remedy: str) -> PellucidError:
+        """Return the error that ends the training; the run folder, if there is one, keeps its words."""
         epoch, batch = divmod(number - 1, self.training.batches)
         kept = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             kept = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        return PellucidError(
-            f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
-        )
+        said = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
+        if self.plan.folder is not None:
+            write_atomically(self.plan.folder.error, f"{said}\n".encode())
+        return PellucidError(said)
 
     def _stop(self) -> None:
         """Answer Ctrl-C: save, and say how to go on."""

@@ -19,6 +19,7 @@ COMMANDS = {
     "gestures": "learn hand gestures, or any few classes, from a folder of pictures",
     "trace": "run one picture forward and backward, and explain a derivative link by link",
     "explain": "show which parts of a picture an answer, or a unit inside, comes from",
+    "doctor": "say what is wrong with a model, its data or its training",
     "summary": "show the layers, shapes and sizes of a model, recipe or network",
     "verify": "compare every gradient with independent ones",
     "scorecard": "run outside test suites against every part of ours",

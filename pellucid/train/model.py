@@ -39,6 +39,7 @@ from pellucid.tree import flatten
 from pellucid.verify import Table, verify
 
 if TYPE_CHECKING:
+    from pellucid.doctor import Diagnosis
     from pellucid.trace import Trace
 
 BATCH = 256  # of evaluation
@@ -194,7 +195,7 @@ class Model:
     def evaluate(self, x: Any, y: Any = None, batch_size: int = BATCH) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ..., "n": ...} over x and y, or a Dataset: the mean loss and each metric."""
         batch_size = whole(batch_size, "evaluate: batch_size", 1)
-        data = self._fitting(examples(x, y), "x")
+        data = self.fitting(examples(x, y), "x")
         with torch.inference_mode():
             found = evaluate(self.net, self.params, self.loss, self.metrics, data, batch_size, self.stats)
         return {**found, "n": len(data)}
@@ -226,7 +227,7 @@ class Model:
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
         """Compare every gradient with independent ones, on one batch; see pellucid.verify."""
-        data = self._fitting(examples(x, y), "x")
+        data = self.fitting(examples(x, y), "x")
         batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
         return verify(self.net, self.params, batch, data.y, self.loss, samples=samples, seed=self.seed)
 
@@ -246,6 +247,12 @@ class Model:
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
         return explain(self.net, self.params, scaled(inputs, self.stats), method, target, **options)
+
+    def doctor(self, x: Any, y: Any = None, **options: Any) -> "Diagnosis":
+        """Return what is wrong with the model, its data or its training; see pellucid.doctor."""
+        from pellucid.doctor import doctor
+
+        return doctor(self, x, y, **options)
 
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""
@@ -340,10 +347,10 @@ class Model:
         else:
             self._build(data.x.shape[1:], classes)
         self.classes = classes
-        return self._fitting(data, "x"), None if held is None else self._fitting(held, "validation")
+        return self.fitting(data, "x"), None if held is None else self.fitting(held, "validation")
 
-    def _fitting(self, data: Examples, what: str) -> Examples:
-        """Return the data; PellucidError where inputs or targets do not fit the network."""
+    def fitting(self, data: Examples, what: str = "x") -> Examples:
+        """Return the data, which errors call `what`; PellucidError where they do not fit the network."""
         self._fit_shape(data.x, what)
         self.loss.check(self.output_shape, data.y)
         return data

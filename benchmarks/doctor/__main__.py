@@ -1,0 +1,98 @@
+"""Break trainings on purpose, ask the doctor, and report how often it is right: `python -m benchmarks.doctor`.
+
+Each case is kept in the work folder as soon as it is known; the same command goes on where an interrupted one was, as
+long as the code is the same.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
+
+from benchmarks.doctor import report
+from benchmarks.doctor.plan import Job, chosen, faults, planned
+from benchmarks.doctor.store import ROOT, Record, Store, fingerprint
+from benchmarks.doctor.tally import alarms, row
+from benchmarks.doctor.trial import prepare, tried
+
+SEEDS, FIRST = 1, 100
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.doctor", description=__doc__)
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=SEEDS,
+        help=f"of each fault in each setting (default: {SEEDS}, and ten cases at least)",
+    )
+    parser.add_argument("--first", type=int, default=FIRST, help=f"the first of them (default: {FIRST})")
+    parser.add_argument("--only", nargs="*", default=[], metavar="CHECK", help="the faults of these checks")
+    parser.add_argument(
+        "--healthy",
+        type=int,
+        metavar="N",
+        help="healthy trainings (default: as many as faults and 200 at least, none with --only)",
+    )
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: the cores)")
+    parser.add_argument("--out", type=Path, default=Path("runs/doctor"), help="the work folder (default: runs/doctor)")
+    parser.add_argument("--docs", type=Path, help="where the report goes (default: docs, for all faults)")
+    args = parser.parse_args()
+    known = faults()
+    if unknown := sorted(set(args.only) - {fault.name for fault in known}):
+        parser.error(f"no fault of {', '.join(unknown)}; known: {', '.join(dict.fromkeys(one.name for one in known))}")
+    jobs = planned(
+        chosen(known, args.only), args.seeds, args.first, 0 if args.only and args.healthy is None else args.healthy
+    )
+    store = Store(args.out, fingerprint())
+    for record in made([job for job in jobs if job.key not in store.known], args.jobs):
+        store.add(record)
+    records = store.of(job.key for job in jobs)
+    docs = args.docs or (ROOT / "docs" if not args.only else args.out)
+    report.write(records, docs, command(), machine(args.jobs))
+    every, false = row([one for one in records if one["fault"]]), alarms([one for one in records if not one["fault"]])
+    print(f"{every.named} of {every.cases} faults named; {false.alarmed} of {false.cases} healthy ones called ill")
+    print(f"wrote {docs / 'doctor.md'}")
+    return 0
+
+
+def made(jobs: Sequence[Job], workers: int) -> Iterator[Record]:
+    """Yield what the doctor says of each case, as it becomes known, and tell how far it has come."""
+    begun = time.monotonic()
+    with ProcessPoolExecutor(max(workers, 1), get_context("spawn"), prepare) as pool:
+        try:
+            for done, future in enumerate(as_completed([pool.submit(tried, job) for job in jobs]), start=1):
+                yield future.result()
+                left = (time.monotonic() - begun) / done * (len(jobs) - done)
+                print(f"{done} of {len(jobs)}, {left / 60:.0f} min left", end="\033[K\r", file=sys.stderr, flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    print(end="\033[K", file=sys.stderr)
+
+
+def command() -> str:
+    """Return the command line."""
+    return " ".join(["python -m benchmarks.doctor", *sys.argv[1:]])
+
+
+def machine(jobs: int) -> str:
+    """Return what the numbers were measured with."""
+    import torch
+
+    from pellucid import __version__
+    from pellucid.train.runs import processor
+
+    return (
+        f"pellucid {__version__}, torch {torch.__version__}, {jobs} process{'' if jobs == 1 else 'es'} on {processor()}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

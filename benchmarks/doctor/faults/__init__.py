@@ -1,0 +1,1 @@
+"""What is broken on purpose, by what it is done to."""

@@ -1,0 +1,312 @@
+"""What is broken about how a network learns and what it answers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.doctor.fault import Fault
+from benchmarks.doctor.faults.drawing import AlwaysDropout, AlwaysNoise
+from benchmarks.doctor.settings import Setting
+from pellucid.combine import Sequential
+from pellucid.data import Dataset
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.renewed import renewed
+from pellucid.layers import (
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    LogSoftmax,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from pellucid.layers.base import Layer
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.optim import Adam
+from pellucid.optim.regularizers import L2
+from pellucid.train.history import History
+from pellucid.train.model import Model
+from pellucid.tree import flatten
+
+Change = Callable[[Setting], Case]
+
+PLAIN = ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu")  # networks without convolutions
+NORMED = ("digits-conv", "mnist-norm", "signs-norm")
+ERRING = ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm")  # 2 % and more
+HARDER = ("mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm")
+STEEP = ("digits-sigmoid", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm")  # no Adam
+
+
+@dataclass(frozen=True, eq=False)
+class Altered(Setting):
+    """A setting whose model is altered before its first step."""
+
+    alter: Callable[[Model], None] = field(default=lambda model: None)
+
+    def build(self, train: Dataset) -> Model:
+        """Return the model before its first step."""
+        model = super().build(train)
+        self.alter(model)
+        return model
+
+
+def altered(setting: Setting, alter: Callable[[Model], None]) -> Altered:
+    """Return the setting with `alter` called on its model."""
+    return Altered(**{one.name: getattr(setting, one.name) for one in fields(setting)}, alter=alter)
+
+
+def rate(factor: float) -> Change:
+    """Train at a learning rate times `factor`."""
+    return lambda setting: setting.but(
+        optimizer=replace(setting.optimizer, lr=setting.optimizer.lr * factor)
+    ).train()  # fmt: skip
+
+
+def layer_rate(place: int, factor: float) -> Change:
+    """Train one layer, by its place among those with weights, at a learning rate times `factor`."""
+
+    def alter(model: Model) -> None:
+        path, _ = learners(model)[place]
+        model.scale_rate(f"{path}.*", factor)
+
+    return lambda setting: altered(setting, alter).train()
+
+
+def vast(factor: float) -> Change:
+    """Draw the weights of the first layer too large, which a norm behind it hides."""
+
+    def alter(model: Model) -> None:
+        _, weight = learners(model)[0]
+        model.weights[weight].mul_(factor)
+
+    return lambda setting: altered(setting, alter).train()
+
+
+def ended(*layers: Layer, **changes: Any) -> Change:
+    """Put layers behind the last one."""
+
+    def make(setting: Setting) -> Case:
+        return setting.but(net=lambda classes: grown(setting.net(classes), layers), **changes).train()
+
+    return make
+
+
+def grown(net: Layer, layers: tuple[Layer, ...]) -> Layer:
+    """Return a Sequential with more layers at its end."""
+    assert isinstance(net, Sequential)
+    return Sequential(*net.children.values(), *layers)
+
+
+def exchanged(change: Callable[[Layer], Layer], **changes: Any) -> Change:
+    """Exchange layers of the network."""
+
+    def make(setting: Setting) -> Case:
+        return setting.but(net=lambda classes: renewed(setting.net(classes), change), **changes).train()
+
+    return make
+
+
+def taught(net: Callable[[int], Layer], **changes: Any) -> Change:
+    """Train another network."""
+    return lambda setting: setting.but(net=net, **changes).train()
+
+
+def numbers(last: Layer, scale: Callable[[Tensor], Tensor]) -> Change:
+    """Learn the class as a number, scaled, by a network that ends in `last`."""
+
+    def make(setting: Setting) -> Case:
+        train, held = setting.parts()
+        net = Sequential(Flatten(), Dense(32), Tanh(), Dense(1), last)
+
+        def begin() -> Model:
+            return Model(net, "quadratic", Adam(2e-3), metrics=(), seed=setting.seed, input_shape=train.x.shape[1:])
+
+        model = begin()
+        parts = [(part.x, scale(part.y.float())[:, None]) for part in (train, held)]
+        history = model.fit(*parts[0], epochs=8, batch_size=32, validation=parts[1], verbose=False)
+        return case_of(model, *parts[0], validation=parts[1], history=history, epochs=8, begin=begin)
+
+    return make
+
+
+def one_softmax(setting: Setting) -> Case:
+    """Tell even from odd numbers by a softmax over one output."""
+    net = Sequential(Flatten(), Dense(32), ReLU(), Dense(1), Softmax())
+    return setting.but(net=lambda classes: net, loss="quadratic", change=parity).train()
+
+
+def parity(data: Dataset, part: str) -> Dataset:
+    """Return the data with two classes."""
+    return Dataset.from_arrays(data.x, data.y % 2, classes=("even", "odd"), name=data.name)
+
+
+def few(each: int, times: int) -> Change:
+    """Train on a few examples of each class for more epochs."""
+
+    def change(data: Dataset, part: str) -> Dataset:
+        if part == "validation":
+            return data
+        return data.subset(torch.cat([(data.y == label).nonzero()[:each, 0] for label in data.y.unique()]))
+
+    return lambda setting: setting.but(change=change, epochs=setting.epochs * times).train()
+
+
+def narrow(units: int) -> Callable[[int], Layer]:
+    """Return a network that squeezes all through a few units."""
+    return lambda classes: Sequential(Flatten(), Dense(units), ReLU(), Dense(16), ReLU(), Dense(classes))
+
+
+def poor(classes: int) -> Layer:
+    """Return a convolutional network with one filter and a handful of places."""
+    return Sequential(Conv2d(1, 3, padding=1), ReLU(), MaxPool2d(4), Flatten(), Dense(2), ReLU(), Dense(classes))
+
+
+def regularized(lam: float) -> Change:
+    """Train with weights held small."""
+    return lambda setting: setting.but(model={"regularizer": L2(lam)}).train()
+
+
+def forgetful(rate: float) -> Callable[[int], Layer]:
+    """Return a network with dropout behind each layer."""
+    return lambda classes: Sequential(
+        Flatten(), Dropout(rate), Dense(48), ReLU(), Dropout(rate), Dense(48), ReLU(), Dropout(rate), Dense(classes)
+    )
+
+
+def normed_mlp(classes: int) -> Layer:
+    """Return a network that normalises features."""
+    return Sequential(Flatten(), Dense(48), BatchNorm(), ReLU(), Dense(48), BatchNorm(), ReLU(), Dense(classes))
+
+
+def momentum(value: float) -> Callable[[Layer], Layer]:
+    """Return what gives normalisation another momentum."""
+    return lambda layer: replace(layer, momentum=value) if isinstance(layer, BatchNorm) else layer
+
+
+def frozen_elsewhere(setting: Setting) -> Case:
+    """Fine-tune trained weights with frozen norms on inputs that are no longer scaled as they were."""
+    held = {path: value.clone() for path, value in setting.train().model.weights.items()}
+
+    def alter(model: Model) -> None:
+        for path, value in flatten(model.params).items():
+            value.copy_(held[path])
+        model.freeze("batchnorm*")
+
+    return altered(setting.but(model={"preprocess": raw(setting)}), alter).train()
+
+
+def raw(setting: Setting) -> dict[str, list[float]]:
+    """Return scaling that leaves pixels from 0 to 255."""
+    channels = 3 if setting.data == "signs" else 1
+    return {"mean": [0.0] * channels, "std": [1 / 255] * channels}
+
+
+def drawing(layer: Layer) -> Change:
+    """Put a layer that always draws before the last one."""
+
+    def make(setting: Setting) -> Case:
+        def net(classes: int) -> Layer:
+            whole = setting.net(classes)
+            assert isinstance(whole, Sequential)
+            *rest, last = whole.children.values()
+            return Sequential(*rest, layer, last)
+
+        return setting.but(net=net).train()
+
+    return make
+
+
+def sharpened(factor: float) -> Change:
+    """Multiply the outputs after training, as a temperature that was left in does."""
+
+    def make(setting: Setting) -> Case:
+        case = setting.train()
+        path, _ = learners(case.model)[-1]
+        for name in ("weight", "bias"):
+            case.model.weights[f"{path}.{name}"].mul_(factor)
+        return case
+
+    return make
+
+
+def rivals(losses: Callable[[float], Mapping[str, float]]) -> Change:
+    """Write what a generator and its discriminator might have measured into a history of 30 epochs."""
+
+    def make(setting: Setting) -> Case:
+        case = setting.train()
+        rng = torch.Generator().manual_seed(setting.seed)
+        rows: list[dict[str, Any]] = []
+        history = case.history or History()
+        for epoch in range(30):
+            noise = torch.rand(3, generator=rng).tolist()
+            drawn = {
+                name: min(value * (0.8 + 0.4 * by), 1.0 if "accuracy" in name else 100.0)
+                for (name, value), by in zip(losses(epoch / 29).items(), noise, strict=False)
+            }
+            rows.append({**history.rows[min(epoch, len(history) - 1)], "epoch": epoch + 1, **drawn})
+        return replace(case, history=History(rows, history.layers))
+
+    return make
+
+
+def crushed(t: float) -> dict[str, float]:
+    """Return losses of a discriminator that is certain after a tenth of the time."""
+    return {"discriminator_loss": max(1.2 * (1 - 10 * t), 0.02), "generator_loss": min(1 + 20 * t, 6.0)}
+
+
+def creeping(t: float) -> dict[str, float]:
+    """Return losses of one that wins half way, with its accuracy."""
+    return {
+        "discriminator_loss": 0.9 if t < 0.5 else 0.05,
+        "generator_loss": 1.0 if t < 0.5 else 4.5,
+        "discriminator_accuracy": 0.7 if t < 0.5 else 1.25,
+    }
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("update-ratio", "the first layer learns 10,000 times too slowly", layer_rate(0, 1e-4)),
+    Fault("update-ratio", "the last layer learns 10,000 times too slowly", layer_rate(-1, 1e-4)),
+    Fault("update-ratio", "weights 300 times too large before a norm", vast(300.0), NORMED),
+    Fault("learning-rate-too-high", "30 times", rate(30), STEEP),
+    Fault("learning-rate-too-high", "100 times", rate(100)),
+    Fault("learning-rate-too-high", "300 times", rate(300)),
+    Fault("learning-rate-too-low", "a 100th", rate(1 / 100), tuple(n for n in (*PLAIN, *NORMED))),
+    Fault("learning-rate-too-low", "a 300th", rate(1 / 300)),
+    Fault("learning-rate-too-low", "a 1,000th", rate(1e-3)),
+    Fault("wrong-output", "ReLU before softmax", ended(ReLU())),
+    Fault("wrong-output", "sigmoid before softmax", ended(Sigmoid())),
+    Fault("wrong-output", "tanh before softmax", ended(Tanh())),
+    Fault("wrong-output", "log-softmax under squared error", ended(LogSoftmax(), loss=Quadratic())),
+    Fault("wrong-output", "dropout behind the last layer", ended(Dropout(0.5))),
+    Fault("wrong-output", "numbers above 1 by a sigmoid", numbers(Sigmoid(), lambda y: y), PLAIN),
+    Fault("wrong-output", "standardised numbers by a ReLU", numbers(ReLU(), lambda y: (y - 4.5) / 2.9), PLAIN),
+    Fault("wrong-output", "a softmax over one output", one_softmax, PLAIN),
+    Fault("overfitting", "5 examples of each class", few(5, 10)),
+    Fault("overfitting", "12 examples of each class", few(12, 6), HARDER),
+    Fault("underfitting", "one hidden unit", taught(narrow(1)), PLAIN),
+    Fault("underfitting", "one filter and two units", taught(poor), ("digits-conv", "mnist-conv", "signs-norm")),
+    Fault("underfitting", "dropout of 0.9", taught(forgetful(0.9)), ("digits-relu", "mnist-relu")),
+    Fault("underfitting", "a regularizer 10,000 times too strong", regularized(3e3)),
+    Fault("underfitting", "one epoch of large batches", lambda s: s.but(epochs=1, batch_size=256).train()),
+    Fault("batch-norm", "statistics that are never updated", exchanged(momentum(0.0)), NORMED),
+    Fault("batch-norm", "a momentum of 0.0001", exchanged(momentum(1e-4)), NORMED),
+    Fault("batch-norm", "batches of 2", taught(normed_mlp, batch_size=2), PLAIN),
+    Fault("batch-norm", "batches of 4", taught(normed_mlp, batch_size=4), PLAIN),
+    Fault("batch-norm", "a last batch of one", taught(normed_mlp, batch_size=16), PLAIN[:2]),
+    Fault("batch-norm", "frozen with statistics of other inputs", frozen_elsewhere, NORMED),
+    Fault("dropout-at-inference", "dropout in every mode", drawing(AlwaysDropout(0.3))),
+    Fault("dropout-at-inference", "noise in every mode", drawing(AlwaysNoise(0.2))),
+    Fault("miscalibration", "labels smoothed by 0.6", lambda s: s.but(loss=SoftmaxCrossEntropy(0.6)).train()),
+    Fault("miscalibration", "outputs 6 times too large", sharpened(6.0), ERRING),
+    Fault("miscalibration", "outputs a fifth of what they should be", sharpened(0.2)),
+    Fault("discriminator", "certain after three epochs", rivals(crushed)),
+    Fault("discriminator", "certain half way", rivals(creeping)),
+)  # fmt: skip

@@ -1,0 +1,62 @@
+"""Which trainings the bench makes: every fault in its settings, and healthy ones."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+
+from benchmarks.doctor.fault import Fault
+from benchmarks.doctor.settings import SETTINGS
+
+GROUPS = ("units", "data", "training")
+LEAST = 10  # cases of each fault
+HEALTHY = 200  # at least
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training. fault: the check that should name it, "" for a healthy one. about: how it is broken."""
+
+    fault: str
+    about: str
+    setting: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other one."""
+        return "|".join(map(str, asdict(self).values()))
+
+
+def faults() -> tuple[Fault, ...]:
+    """Return all faults."""
+    modules = [import_module(f"benchmarks.doctor.faults.{group}") for group in GROUPS]
+    return tuple(fault for module in modules for fault in module.FAULTS)
+
+
+def planned(known: Sequence[Fault], seeds: int, first: int, healthy: int | None = None) -> list[Job]:
+    """Return the jobs: each fault in all its settings with `seeds` seeds from `first`, and LEAST times at least.
+
+    healthy: how many trainings without a fault; None for as many as with one, and HEALTHY at least.
+    """
+    broken = [
+        Job(fault.name, fault.about, setting, seed)
+        for number, fault in enumerate(known)
+        for setting, seed in _pairs(fault.settings, max(seeds * len(fault.settings), LEAST), first, number)
+    ]
+    wanted = max(len(broken), HEALTHY) if healthy is None else healthy
+    names = [setting.name for setting in SETTINGS]
+    return broken + [Job("", "", setting, seed) for setting, seed in _pairs(names, wanted, first)]
+
+
+def _pairs(settings: Sequence[str], count: int, first: int, turn: int = 0) -> list[tuple[str, int]]:
+    """Return `count` pairs of setting and seed: all settings with the first seed, then with the next.
+
+    turn: of which setting the round begins, so that what is left of a round is not always the same.
+    """
+    n = len(settings)
+    return [(settings[(k + turn) % n], first + k // n) for k in range(count)]
+
+
+def chosen(known: Sequence[Fault], only: Collection[str]) -> list[Fault]:
+    """Return the faults of some checks, all of them without names."""
+    return [fault for fault in known if not only or fault.name in only]

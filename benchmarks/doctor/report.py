@@ -1,0 +1,128 @@
+"""What the bench found: docs/doctor.md for people, docs/doctor.json for programs."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.doctor.settings import SETTINGS
+from benchmarks.doctor.store import plain
+from benchmarks.doctor.tally import Alarms, Row, alarms, by_fault, row, wilson
+
+Record = dict[str, Any]
+OTHERS = 4  # of the other checks that a row names
+HEADING = """# The doctor, measured
+
+Trainings broken on purpose, and what `pellucid doctor` says of them; and healthy ones, of which it should say nothing.
+Each fault is put into the healthy trainings below, with seeds that none of the doctor's limits was chosen on. *Named*:
+the check for that fault is among what it finds; *as a cause*: and is not taken for a consequence of something else;
+*first*: and is the first thing it says. Intervals are Wilson's, 95 %. Written by `python -m benchmarks.doctor`; nothing
+is typed by hand.
+"""
+
+
+def page(records: Sequence[Record], command: str, machine: str) -> str:
+    """Return the whole page."""
+    broken = [record for record in records if record["fault"]]
+    healthy = [record for record in records if not record["fault"]]
+    parts = [HEADING, _summary(row(broken), alarms(healthy))]
+    if broken:
+        parts += ["## Faults\n", _faults(by_fault(broken), row(broken))]
+    parts += ["## By training\n", _settings(records)]
+    if alarms(healthy).alarmed:
+        parts += ["## False alarms\n", _alarms(alarms(healthy))]
+    if errors := [record for record in records if "error" in record]:
+        parts += ["## Errors\n", "".join(f"- {record['key']}: {record['error']}\n" for record in errors)]
+    parts.append(f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}. {_times(records)}\n")
+    return "\n".join(parts)
+
+
+def _summary(every: Row, false: Alarms) -> str:
+    errors = every.errors + false.errors
+    failed = f" {errors} cases ended in an error, and count against the doctor." if errors else ""
+    named = f"{share(every.named, every.cases)} are named** ({interval(every.named, every.cases)})"
+    how = f"{share(every.cause, every.cases)} as a cause and {share(every.first, every.cases)} first"
+    ill = f"{share(false.alarmed, false.cases)} get any finding** ({interval(false.alarmed, false.cases)})"
+    return f"**Of {every.cases:,} faults {named}, {how}. **Of {false.cases:,} healthy trainings {ill}.{failed}\n"
+
+
+def _faults(rows: Sequence[Row], total: Row) -> str:
+    lines = [
+        "| check | how it is broken | cases | named | 95 % | as a cause | first | what else was said |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+        *(_fault(one, one.fault, one.about) for one in rows),
+        _fault(total, "**all**", ""),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _fault(one: Row, name: str, about: str) -> str:
+    listed = [] if name == "**all**" else [f"{check} {count}" for check, count in one.others.items()]
+    others = ", ".join(listed[:OTHERS]) + (", ..." if len(listed) > OTHERS else "")
+    shares = [share(one.named, one.cases), interval(one.named, one.cases), share(one.cause, one.cases)]
+    return f"| {' | '.join([name, about, str(one.cases), *shares, share(one.first, one.cases), others])} |"
+
+
+def _settings(records: Sequence[Record]) -> str:
+    lines = ["| training | faults | named | healthy | false alarms |", "|---|---:|---:|---:|---:|"]
+    for setting in SETTINGS:
+        mine = [record for record in records if record["setting"] == setting.name]
+        bad, good = row([one for one in mine if one["fault"]]), alarms([one for one in mine if not one["fault"]])
+        cells = (bad.cases, share(bad.named, bad.cases), good.cases, share(good.alarmed, good.cases))
+        lines.append(f"| {setting.name} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+def _alarms(false: Alarms) -> str:
+    lines = ["| check | healthy trainings that it finds something in |", "|---|---:|"]
+    lines += [f"| {name} | {count} ({share(count, false.cases)}) |" for name, count in false.checks.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _times(records: Sequence[Record]) -> str:
+    said = sorted(record["doctor"] for record in records if "doctor" in record)
+    return f"The doctor took {said[len(said) // 2]:.1f} s per case (median, one thread)." if said else ""
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share in percent, "-" of nothing."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def interval(part: int, whole: int) -> str:
+    """Return Wilson's interval in percent, "-" of nothing."""
+    low, high = wilson(part, whole)
+    return f"{100 * low:.1f} to {100 * high:.1f} %" if whole else "-"
+
+
+def to_json(records: Sequence[Record], command: str, machine: str) -> dict[str, Any]:
+    """Return all of it as values of JSON."""
+    broken = [record for record in records if record["fault"]]
+    total, false = row(broken), alarms([record for record in records if not record["fault"]])
+    return {
+        "command": command,
+        "machine": machine,
+        "date": time.strftime("%Y-%m-%d"),
+        "faults": {**_counted(total), "interval": wilson(total.named, total.cases)},
+        "healthy": {**asdict(false), "interval": wilson(false.alarmed, false.cases)},
+        "by_fault": [{"check": one.fault, "about": one.about, **_counted(one)} for one in by_fault(broken)],
+        "cases": [
+            {key: value for key, value in record.items() if key not in ("key", "findings")} for record in records
+        ],
+    }
+
+
+def _counted(one: Row) -> dict[str, Any]:
+    return {key: value for key, value in asdict(one).items() if key not in ("fault", "about")}
+
+
+def write(records: Sequence[Record], docs: Path, command: str, machine: str) -> None:
+    """Write both files."""
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / "doctor.md").write_text(page(records, command, machine), "utf-8")
+    found = plain(to_json(records, command, machine))
+    cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in found.pop("cases"))
+    head = json.dumps(found, ensure_ascii=False, indent=1)[:-2]
+    (docs / "doctor.json").write_text(f'{head},\n "cases": [\n{cases}\n ]\n}}\n', "utf-8")

@@ -1,0 +1,58 @@
+"""What is known of each case, one JSON object a line, so that an interrupted bench goes on where it was."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("pellucid", "benchmarks/doctor")
+
+
+def fingerprint(root: Path = ROOT) -> str:
+    """Return a short hash of all code that a case depends on: other code, other results."""
+    digest = hashlib.sha256()
+    for folder in SOURCES:
+        for path in sorted((root / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+class Store:
+    """The cases of one state of the code, in a file of the work folder."""
+
+    def __init__(self, folder: Path, code: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"cases-{code}.jsonl"
+        self.known: dict[str, Record] = {}
+        for line in self.path.read_text("utf-8").splitlines() if self.path.exists() else ():
+            try:
+                record = json.loads(line)
+            except ValueError:  # the last line of an interrupted bench
+                continue
+            if "error" not in record:  # those are tried again
+                self.known[record["key"]] = record
+
+    def add(self, record: Record) -> None:
+        """Keep a case, at once on the disk."""
+        self.known[record["key"]] = record
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(plain(record))}\n")
+
+    def of(self, keys: Iterable[str]) -> list[Record]:
+        """Return the cases of these keys that are known."""
+        return [self.known[key] for key in keys if key in self.known]
+
+
+def plain(value: Any) -> Any:
+    """Return values of JSON: numbers of other libraries become Python's, those that are not finite their names."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    number = float(value)
+    return float(f"{number:.6g}") if abs(number) < float("inf") else str(number)

@@ -1,0 +1,54 @@
+"""One case of the bench: train, ask the doctor, and note what it says."""
+
+import os
+import time
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
+
+from benchmarks.doctor.plan import Job, faults
+from benchmarks.doctor.settings import SETTINGS
+
+Record = dict[str, Any]
+
+
+def prepare() -> None:
+    """Make a worker ready: one thread, and no advice on stderr."""
+    import warnings
+
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+
+
+def tried(job: Job) -> Record:
+    """Return what the doctor said; a case that fails is noted with its error, and counts as not named."""
+    from pellucid.doctor import diagnose
+
+    begun = time.perf_counter()
+    try:
+        setting = next(one for one in SETTINGS if one.name == job.setting).but(seed=job.seed)
+        if job.fault:
+            same = (one for one in faults() if (one.name, one.about) == (job.fault, job.about))
+            case = next(same).make(setting)
+        else:
+            case = setting.train()
+        ready = time.perf_counter()
+        found = diagnose(case)
+    except Exception as error:  # of whatever kind: the other cases go on
+        return {**_key(job), "error": f"{type(error).__name__}: {error}"}
+    follows = {found.findings[place].check for place in found.follows}
+    return {
+        **_key(job),
+        "names": list(found.names),
+        "causes": [name for name in found.names if name not in follows],
+        "findings": [[one.check, one.path, dict(one.evidence)] for one in found.findings],
+        "checks": len(found.checks),
+        "training": round(ready - begun, 2),
+        "doctor": round(time.perf_counter() - ready, 2),
+    }
+
+
+def _key(job: Job) -> Record:
+    return {"key": job.key, "fault": job.fault, "about": job.about, "setting": job.setting, "seed": job.seed}

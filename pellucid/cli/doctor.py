@@ -1,0 +1,75 @@
+"""`pellucid doctor`: what is wrong with a model, its data or its training, and what would mend it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+
+if TYPE_CHECKING:
+    from pellucid.doctor import Case
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser(
+        "doctor",
+        "Say what is wrong with a model, its data or its training: the evidence in numbers, the likely cause, and a "
+        "fix. Of a run folder the training itself is examined too; a model alone does not tell how it was trained.",
+    )
+    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    it.add_argument(
+        "--data",
+        metavar="NAME|DIR",
+        help="another data set, an image folder or zip, or the folder that holds the data sets (default: the data it "
+        "was trained on)",
+    )
+    it.add_argument("--try", dest="attempts", action="store_true", help="try each fix in a short training")
+    it.add_argument("--html", metavar="FILE", help="write the same as a page")
+    return it.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the diagnosis."""
+    from pellucid.cli.out import emit
+    from pellucid.doctor import diagnose
+    from pellucid.errors import PellucidError
+    from pellucid.style import document
+
+    if args.html is not None and not Path(args.html).absolute().parent.is_dir():
+        raise PellucidError(f"--html: the folder of {args.html!r} does not exist; make it first")
+    case = _case(args.model, args.data)
+    if args.attempts and not case.trainable:
+        raise PellucidError(
+            f"--try: {args.model} does not tell how it was trained; give the run folder of its training"
+        )
+    found = diagnose(case, args.attempts)
+    if args.html is not None:
+        Path(args.html).write_text(document(found._repr_html_(), args.model), "utf-8")
+    if args.json:
+        emit({"model": args.model, **found.to_json()})
+        return 0
+    print(f"{args.model}: {found}")
+    if not args.attempts and case.trainable and any(one.remedy is not None for one in found.findings):
+        print("\n--try tries the fixes in short trainings")
+    return 0
+
+
+def _case(name: str, data: str | None) -> "Case":
+    """Return the case of what MODEL stands for: with its training where it is a run folder with a recipe."""
+    from pellucid import assets
+    from pellucid.cli.models import open_model
+    from pellucid.doctor.run import case_of_model, case_of_run
+    from pellucid.tasks.gestures.learn import FOUND, begun, read_for
+    from pellucid.train.history import History
+
+    path = Path(name)
+    if name in assets.pretrained_names() or not path.is_dir():
+        return case_of_model(open_model(name), data)
+    if not (path / "recipe.toml").is_file():  # what `model.fit(run=...)` wrote
+        model = open_model(name)
+        return case_of_model(model, data, History.read(path) if (path / "metrics.csv").is_file() else None)
+    if data is None and (path / FOUND).is_file():  # split by what is in the pictures
+        return case_of_run(path, material=read_for(begun(path)).material())
+    return case_of_run(path, data)

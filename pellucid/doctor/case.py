@@ -1,0 +1,190 @@
+"""What the doctor examines: a model, its data, and how it was or is to be trained."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pellucid.data.augment.standardise import scaled
+from pellucid.data.seeds import generator
+from pellucid.doctor.finding import UnansweredError
+from pellucid.doctor.measure.activity import Activity, activity
+from pellucid.doctor.measure.answers import Answers, answers
+from pellucid.doctor.measure.backward import Flow, flow
+from pellucid.doctor.measure.reached import loss_on
+from pellucid.doctor.measure.rehearsal import Rehearsal, Settings, rehearse
+from pellucid.doctor.measure.simple import Simple, simple
+from pellucid.train.examples import Examples
+from pellucid.train.history import History
+from pellucid.train.model import Model
+from pellucid.tree import flatten
+
+SAMPLE = 1_000  # examples that are looked at; of all of them only labels, statistics and duplicates are
+PROBE = 128  # examples of a pass forward and backward
+STEPS = 40  # of a rehearsal
+FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
+SHORT = 25  # steps at each of them
+FARTHEST = 1e6  # how far rates are tried where these do not reach
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model with its data.
+
+    model: as it is now, trained or not; its weights are never changed. train, validation: what it learns from and what
+    it is measured on. begin: returns the model as it is before the first step, each time anew. history: what a training
+    measured, if there was one. stopped: the error that ended it. augment: what the training did to each batch.
+    epochs: how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning rate and
+    batch size are those of a training; a file of weights alone does not tell them, and then nothing is rehearsed.
+    What is measured is measured once, when a check first asks for it.
+    """
+
+    model: Model
+    train: Examples
+    validation: Examples | None
+    begin: Callable[[], Model]
+    batch_size: int = 32
+    epochs: int = 0
+    history: History | None = None
+    stopped: str = ""
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    trainable: bool = True
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the targets are classes: integers, one for each example."""
+        return not self.train.y.is_floating_point() and self.train.y.dim() == 1
+
+    @cached_property
+    def first(self) -> Model:
+        """The model before its first step."""
+        return self.begin()
+
+    @cached_property
+    def trained(self) -> bool:
+        """Whether the weights are other than they were before the first step."""
+        now, then = flatten(self.model.params), flatten(self.first.params)
+        return any(not torch.equal(value, then[path]) for path, value in now.items())
+
+    @cached_property
+    def sample(self) -> Examples:
+        """At most SAMPLE training examples, drawn by the seed."""
+        return some(self.train, SAMPLE, self.model.seed)
+
+    @cached_property
+    def held(self) -> Examples | None:
+        """At most SAMPLE validation examples, drawn by the seed."""
+        return None if self.validation is None else some(self.validation, SAMPLE, self.model.seed)
+
+    def inputs(self, part: Examples) -> Tensor:
+        """Return examples as the network reads them."""
+        return scaled(part.x, self.model.stats)
+
+    @cached_property
+    def activity(self) -> dict[str, Activity]:
+        """What each layer of the model puts out for the sample in evaluation mode, by path in forward order."""
+        return activity(self.model, self.inputs(some(self.train, PROBE * 2, self.model.seed)))
+
+    @cached_property
+    def first_activity(self) -> dict[str, Activity]:
+        """The same of the model before its first step, in training mode."""
+        return activity(self.first, self.inputs(some(self.train, PROBE, self.model.seed)), train=True)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """Gradients at the model's weights, over one batch."""
+        return flow(self.model, self.inputs(self._probe), self._probe.y)
+
+    @cached_property
+    def first_flow(self) -> Flow:
+        """Gradients before the first step, over one batch."""
+        return flow(self.first, self.inputs(self._probe), self._probe.y)
+
+    @cached_property
+    def seen(self) -> Answers:
+        """What the model says of the sample of what it learned from."""
+        return answers(self.model, self.sample)
+
+    @cached_property
+    def unseen(self) -> Answers | None:
+        """What the model says of the sample of the validation data."""
+        return None if self.held is None else answers(self.model, self.held)
+
+    @cached_property
+    def rehearsal(self) -> Rehearsal:
+        """The first STEPS steps of the training, as it is set."""
+        return self.rehearse(Settings(STEPS))
+
+    @cached_property
+    def rates(self) -> Sequence[tuple[float, Rehearsal]]:
+        """A range test: the first SHORT steps at each of FACTORS times the learning rate."""
+        return [(factor, self.rehearse(Settings(SHORT, factor))) for factor in FACTORS]
+
+    def rehearse(self, settings: Settings) -> Rehearsal:
+        """Train the model from its beginning for a few steps, on a copy; UnansweredError if not `trainable`."""
+        if not self.trainable:
+            raise UnansweredError("a file of weights does not tell how they are trained; give the run folder")
+        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings)
+
+    @cached_property
+    def simple(self) -> Simple | None:
+        """A simple classifier of the training examples, where there are classes."""
+        return simple(self.train, self.model.seed) if self.classifies else None
+
+    @cached_property
+    def held_simple(self) -> Simple | None:
+        """A simple classifier of the validation examples."""
+        if self.validation is None or not self.classifies:
+            return None
+        return simple(self.validation, self.model.seed)
+
+    @cached_property
+    def _probe(self) -> Examples:
+        return some(self.train, PROBE, self.model.seed)
+
+    @cached_property
+    def reached(self) -> float:
+        """The loss of the model on the sample, in evaluation mode; infinite where its outputs are not finite."""
+        return loss_on(self.model, self.sample)
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether the targets are classes and the model's answers scores of them, (N, classes)."""
+        shape = self.model.output_shape
+        main = shape[0] if shape and isinstance(shape[0], tuple) else shape
+        return self.classifies and len(main) == 1 and (main[0] > 1 or int(self.train.y.max()) <= 1)
+
+    @cached_property
+    def ends(self) -> dict[float, float]:
+        """The loss at the end of the range test by factor, beyond FACTORS where the best is the last of them."""
+        found = {factor: done.end for factor, done in self.rates}
+        for by in (1 / 10, 10.0):
+            factor = min(found) if by < 1 else max(found)
+            while FARTHEST > factor > 1 / FARTHEST:
+                others = min(end for other, end in found.items() if other != factor)
+                if found[factor] >= others and not (by < 1 and found[factor] == float("inf")):
+                    break
+                factor *= by
+                found[factor] = self.rehearse(Settings(SHORT, factor)).end
+        return found
+
+    def outcome(self, factor: float, steps: int) -> float:
+        """Return the loss on the sample after so many steps from the beginning at a factor of the learning rate."""
+        if (factor, steps) not in self._outcomes:
+            done = self.rehearse(Settings(steps, factor))
+            self._outcomes[factor, steps] = float("inf") if done.broke else loss_on(done.model, self.sample)
+        return self._outcomes[factor, steps]
+
+    @cached_property
+    def _outcomes(self) -> dict[tuple[float, int], float]:
+        return {}
+
+
+def some(part: Examples, most: int, seed: int) -> Examples:
+    """Return at most `most` examples, drawn by the seed, in their order."""
+    if len(part) <= most:
+        return part
+    places = torch.randperm(len(part), generator=generator(seed))[:most].sort().values
+    return Examples(part.x[places], part.y[places], part.classes, "")

@@ -1,0 +1,66 @@
+"""The questions of the doctor, one per file; causes come before what follows from them."""
+
+from pellucid.doctor.checks import (
+    batch_norm,
+    class_imbalance,
+    collapsed_predictions,
+    constant_inputs,
+    dead_units,
+    discriminator,
+    dropout_at_inference,
+    duplicate_maps,
+    duplicated_inputs,
+    exploding_gradients,
+    leakage,
+    learning_rate_too_high,
+    learning_rate_too_low,
+    miscalibration,
+    nan_origin,
+    overfitting,
+    preprocessing_mismatch,
+    saturated_units,
+    shifted_labels,
+    shuffled_labels,
+    symmetric_init,
+    underfitting,
+    unnormalised_inputs,
+    update_ratio,
+    useless_maps,
+    vanishing_gradients,
+    wrong_output,
+)
+from pellucid.doctor.finding import Check
+
+CHECKS: tuple[Check, ...] = (
+    # the data
+    constant_inputs.CHECK,
+    preprocessing_mismatch.CHECK,
+    shuffled_labels.CHECK,
+    shifted_labels.CHECK,
+    duplicated_inputs.CHECK,
+    leakage.CHECK,
+    unnormalised_inputs.CHECK,
+    class_imbalance.CHECK,
+    # the network
+    wrong_output.CHECK,
+    symmetric_init.CHECK,
+    dropout_at_inference.CHECK,
+    # the training
+    exploding_gradients.CHECK,
+    learning_rate_too_high.CHECK,
+    learning_rate_too_low.CHECK,
+    nan_origin.CHECK,
+    batch_norm.CHECK,
+    saturated_units.CHECK,
+    dead_units.CHECK,
+    vanishing_gradients.CHECK,
+    update_ratio.CHECK,
+    discriminator.CHECK,
+    # what came of it
+    collapsed_predictions.CHECK,
+    underfitting.CHECK,
+    overfitting.CHECK,
+    miscalibration.CHECK,
+    duplicate_maps.CHECK,
+    useless_maps.CHECK,
+)

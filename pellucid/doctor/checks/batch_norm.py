@@ -1,0 +1,156 @@
+"""Batch normalization with too few values per batch, or by running statistics that are not those of the data."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import log
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import join, walk
+from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.activity import Activity
+from pellucid.doctor.measure.batch_statistics import by_batch
+from pellucid.doctor.measure.reached import loss_on
+from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.renewed import renewed
+from pellucid.layers import BatchNorm
+from pellucid.layers.base import Layer
+from pellucid.train.examples import Examples
+from pellucid.train.model import Model
+from pellucid.tree import flatten
+
+FEW = 4  # values for a mean and a variance: in four batches of ten, the variance of so few is off by a factor of 2
+# Of the typical channel, beside a loss that shows the harm; healthy trainings end within 0.02.
+SHIFT = 0.2  # deviations: a "small" effect (Cohen 1988)
+SPREAD = log(1.25)  # of the variance
+# Of frozen statistics, beside which the other layers could learn, so that no loss tells.
+FAR_SHIFT = 1.0
+FAR_SPREAD = log(4.0)
+HARM = 1.5  # the loss by running statistics over that by the batch's own
+HARM_AT_LEAST = 0.05  # of the loss, for losses near 0
+
+
+def look(case: Case) -> list[Finding]:
+    """Count values per channel, and compare what the layers put out with mean 0 and variance 1."""
+    norms = {path: layer for path, layer in walk(case.model.net) if isinstance(layer, BatchNorm)}
+    norms = {path: layer for path, layer in norms.items() if path in case.activity}
+    if not norms:
+        return []
+    frozen = {path for path in norms if {join(path, "weight"), join(path, "bias")} <= case.model.frozen}
+    return _few(case, [path for path in norms if path not in frozen]) + _off(case, norms, frozen)
+
+
+def _few(case: Case, paths: list[str]) -> list[Finding]:
+    """Look for batches with few values; the first layer stands for all."""
+    if not case.trainable:
+        return []
+    batch, n = min(case.batch_size, len(case.train)), len(case.train)
+    rest = n % batch or batch
+    for path in paths:
+        places = case.activity[path].y.shape[2]
+        if min(batch, n) * places > FEW and rest * places > 1:
+            continue
+        alone = batch * places > FEW
+        evidence: dict[str, Number] = {
+            "batch_size": batch,
+            "values_per_channel": batch * places,
+            "values_in_the_last_batch": rest * places,
+        }
+        if alone:
+            cause = "the last batch of an epoch has one value per channel, which has no variance, so training stops"
+            fix = f"take a batch size that leaves more than one of {n} examples over"
+        else:
+            cause = "mean and variance of so few values are noise, other in every batch and in evaluation"
+            fix = "take batches of 16 or more, or group or layer normalization"
+        larger = Remedy("batches of 32", lambda case: replace(case, batch_size=32))
+        return [Finding(NAME, path, evidence, cause, fix, larger)]
+    return []
+
+
+def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
+    """Look for running statistics that are not those of the data; the first layer stands for those behind it."""
+    if not case.trained:
+        return []
+    flat, first = flatten(case.model.params), flatten(case.first.params)
+    harm: tuple[float, float] | None = None
+    for path, layer in norms.items():
+        seen = case.activity[path]
+        if not seen.finite:
+            return []
+        shift, spread = _apart(seen, flat[join(path, "weight")], flat[join(path, "bias")])
+        if shift <= (FAR_SHIFT if path in frozen else SHIFT) and spread <= (FAR_SPREAD if path in frozen else SPREAD):
+            continue
+        names = [join(path, name) for name in layer.buffers]
+        evidence: dict[str, Number] = {
+            "mean_off_by_deviations": shift,
+            "variance_off_by_factor": float(torch.tensor(spread).exp()),
+            "momentum": layer.momentum,
+        }
+        if path in frozen:
+            cause = "the layer is frozen with running statistics of other data"
+            fix = "let the layer learn, or scale the inputs as they were for the frozen weights"
+            return [Finding(NAME, path, evidence, cause, fix, Remedy("norms that learn", _thawed))]
+        harm = harm or _losses(case)
+        running, own = harm
+        if running <= HARM * own or running - own <= HARM_AT_LEAST:
+            return []
+        evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": own}
+        if all(torch.equal(flat[name], first[name]) for name in names):
+            cause = "the running statistics were never updated, so that evaluation normalises by made-up numbers"
+            fix = "give the layer a momentum above 0, such as 0.1, and train it"
+        else:
+            cause = "the running statistics did not follow the data: the momentum is too small or too large"
+            fix = "take a momentum of 0.1 and larger batches, or train for longer at a lower rate at the end"
+        return [Finding(NAME, path, evidence, cause, fix, Remedy("a momentum of 0.1", _usual))]
+    return []
+
+
+def _apart(seen: Activity, weight: Tensor, bias: Tensor) -> tuple[float, float]:
+    """Return how far the normalised values of the typical channel are from mean 0 and, as a logarithm, variance 1."""
+    used = weight.abs() > 1e-3  # a channel that is scaled away tells nothing
+    if not bool(used.any()):
+        return 0.0, 0.0
+    mean = (seen.mean - bias)[used] / weight[used]
+    variance = (seen.std[used] / weight[used]).square()
+    moving = variance > 1e-6  # constant channels, such as those of an empty border
+    if not bool(moving.any()):
+        return 0.0, 0.0
+    return mean[moving].abs().median().item(), variance[moving].log().abs().median().item()
+
+
+def _losses(case: Case) -> tuple[float, float]:
+    """Return the loss by running statistics and by those of the batch, for the same examples."""
+    part: Examples = some(case.train, 2 * PROBE, case.model.seed)
+    loss = case.model.loss
+    own, _ = loss(loss.judged(by_batch(case.model, case.inputs(part))), part.y)
+    return loss_on(case.model, part), own.item()
+
+
+def _usual(case: Case) -> Case:
+    def change(layer: Layer) -> Layer:
+        return replace(layer, momentum=0.1) if isinstance(layer, BatchNorm) else layer
+
+    return rebuilt(case, net=renewed(case.model.net, change))
+
+
+def _thawed(case: Case) -> Case:
+    mended = rebuilt(case)
+
+    def begin() -> Model:
+        model = mended.begin()
+        norms = {path for path, layer in walk(model.net) if isinstance(layer, BatchNorm)}
+        model.frozen = {path for path in model.frozen if path.rpartition(".")[0] not in norms}
+        return model
+
+    return replace(mended, model=begin(), begin=begin)
+
+
+NAME = "batch-norm"
+CHECK = Check(
+    NAME,
+    "Batch normalization gets too few values, or evaluates by statistics that are not those of the data.",
+    look,
+    explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions", "preprocessing-mismatch"),
+)

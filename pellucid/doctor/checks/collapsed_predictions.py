@@ -1,0 +1,67 @@
+"""A trained model that gives one answer, or a few, to nearly everything."""
+
+from torch import Tensor
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.measure.answered import answered
+from pellucid.doctor.measure.answers import Answers
+
+NEARLY = 0.95  # of the examples
+FEW = 1 / 3  # of the classes that make up as much of the labels
+ENOUGH = 20  # examples
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare the classes that the model answers with those of the labels, over a sample of each part."""
+    both = answered(case)
+    if both is None:
+        return []
+    for path, seen in zip(("train", "validation"), both, strict=True):
+        if seen is not None and (finding := _one(case, path, seen)) is not None:
+            return [finding]  # it is one fault, in whichever part it shows
+    return []
+
+
+def _one(case: Case, path: str, seen: Answers) -> Finding | None:
+    y = seen.part.y
+    if len(y) < ENOUGH:
+        return None
+    told = seen.classes
+    several, few = _cover(y), _cover(told)
+    if several < 2 or few > max(1.0, several * FEW):
+        return None
+    top, times = told.mode().values, int((told == told.mode().values).sum())
+    names = case.model.classes
+    answer = names[int(top)] if names is not None and int(top) < len(names) else str(int(top))
+    return Finding(
+        NAME,
+        path,
+        {
+            "examples": len(y),
+            "classes_that_95_percent_of_labels_have": several,
+            "classes_that_95_percent_of_answers_have": few,
+            "commonest_answer": answer,
+            "its_share_of_the_answers": times / len(y),
+            "its_share_of_the_labels": float((y == top).float().mean()),
+            "accuracy": seen.accuracy,
+        },
+        "the network fell back on what is right most often without looking: its last bias decides, or one class was "
+        "seen last or nearly alone",
+        "shuffle the examples, weigh classes equally, lower the learning rate and start again from fresh weights",
+    )
+
+
+def _cover(y: Tensor) -> int:
+    """Return how many classes, the commonest first, make up NEARLY all."""
+    counts = y.bincount().sort(descending=True).values
+    return int((counts.cumsum(0) < NEARLY * len(y)).sum()) + 1
+
+
+NAME = "collapsed-predictions"
+CHECK = Check(
+    NAME,
+    "The model answers one or few classes to nearly everything.",
+    look,
+    explains=("underfitting", "miscalibration", "useless-maps"),
+)

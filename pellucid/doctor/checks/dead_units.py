@@ -1,0 +1,81 @@
+"""Units that put out 0 for every example, and so learn nothing."""
+
+from torch import Tensor
+
+from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.measure.activity import Activity, activity
+from pellucid.doctor.mending import rebuilt, with_rate
+from pellucid.doctor.remade import remade
+from pellucid.doctor.renewed import renewed
+from pellucid.layers import LeakyReLU, ReLU, ReLU6
+from pellucid.layers.base import Layer
+
+# Of a layer's units. Trained ReLU networks have some anyway; 40 % is where practice calls a learning rate too high
+# (Karpathy, notes of CS231n: "as much as 40% of your network can be dead if the learning rate is set too high").
+MANY = 0.4
+TOP = 6.0  # of ReLU6, where no gradient passes either
+
+
+def look(case: Case) -> list[Finding]:
+    """Look at the units of rectifying layers over a sample; others (leaky, ELU, GELU) pass a gradient below 0 too.
+
+    Where there are few examples, or they look alike to a layer, half of the units of random weights are dead: so only
+    those count that are dead beyond what weights drawn anew give.
+    """
+    found: list[Finding] = []
+    for path, seen in case.activity.items():
+        if not isinstance(seen.layer, ReLU | ReLU6) or seen.units < 2 or not seen.finite:
+            continue
+        dead = int(_dead(seen).sum())
+        chance = _chance(case, path) if dead > MANY * seen.units else 0
+        if dead - chance <= MANY * seen.units:
+            continue
+        then = case.first_activity.get(path)
+        early = 0 if then is None else int(_dead(then).sum())
+        evidence = {
+            "dead": dead,
+            "units": seen.units,
+            "share": dead / seen.units,
+            "dead_before_the_first_step": early,
+            "dead_by_chance": chance,
+            "examples": len(seen.y),
+        }
+        if then is not None and early / seen.units > MANY:
+            cause = "the first weights or biases are so low that no input reaches these units"
+            fix = "start biases at 0 and draw weights as He 2015, or take LeakyReLU"
+            found.append(Finding(NAME, path, evidence, cause, fix, Remedy("LeakyReLU for ReLU, drawn anew", _leaky)))
+        else:
+            cause = "a step was so large that no input reaches these units any more"
+            fix = "lower the learning rate, or take LeakyReLU, whose units can come back"
+            slower = Remedy("a tenth of the learning rate", lambda case: with_rate(case, 0.1))
+            found.append(Finding(NAME, path, evidence, cause, fix, slower))
+    return found
+
+
+def _chance(case: Case, path: str) -> int:
+    x = case.inputs(some(case.train, PROBE * 2, case.model.seed))
+    seen = activity(remade(case.model), x).get(path)
+    return 0 if seen is None or not seen.finite else int(_dead(seen).sum())
+
+
+def _dead(seen: Activity) -> Tensor:
+    """Return which units never leave one of the places where the slope is 0, (U,)."""
+    below = (seen.y <= 0).all(2).all(0)
+    return below | (seen.y >= TOP).all(2).all(0) if isinstance(seen.layer, ReLU6) else below
+
+
+def _leaky(case: Case) -> Case:
+    def change(layer: Layer) -> Layer:
+        return LeakyReLU() if isinstance(layer, ReLU | ReLU6) else layer
+
+    return rebuilt(case, net=renewed(case.model.net, change))
+
+
+NAME = "dead-units"
+CHECK = Check(
+    NAME,
+    "Units put out 0 for every example, so no gradient reaches their weights.",
+    look,
+    explains=("vanishing-gradients", "useless-maps", "duplicate-maps"),
+)

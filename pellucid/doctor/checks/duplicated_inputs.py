@@ -1,0 +1,74 @@
+"""Training examples that are copies of one another, and copies that are labelled differently."""
+
+from dataclasses import replace
+from math import prod
+
+import torch
+from torch import Tensor
+
+from pellucid.data.quality import exact_duplicates
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.copies import digests
+from pellucid.doctor.mending import rebuilt
+from pellucid.train.examples import Examples
+
+MANY = 0.1  # of the examples; collections from the web have up to 3 % (Barz, Denzler 2020, of CIFAR-10, near ones too)
+AGAINST = 0.01  # of the examples: copies of others with another label, which nothing can tell apart
+LEAST = 16  # values of an input: with fewer, equal ones are no surprise
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare all training examples bit by bit."""
+    part = case.train
+    n = len(part)
+    if n < 2 or prod(part.x.shape[1:]) < LEAST:
+        return []
+    pairs = exact_duplicates(digests(part.x))
+    against = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
+    evidence: dict[str, Number] = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
+    extra = torch.ones(n, dtype=torch.bool)
+    extra[[pair.second for pair in pairs]] = False
+    once = Remedy("training with each input once", lambda case: _of(case, extra))
+    found: list[Finding] = []
+    if len(against) >= 2 and len(against) / n > AGAINST:
+        found.append(
+            Finding(
+                NAME,
+                "train",
+                {**evidence, "copies_with_another_label": len(against)},
+                "the same inputs are labelled in different ways, so that no network can be right on all of them",
+                "find out which label is right, and keep each input once",
+            )
+        )
+    if len(pairs) >= 2 and len(pairs) / n > MANY:
+        common = max(_sizes(pairs_first=[pair.first for pair in pairs]))
+        found.append(
+            Finding(
+                NAME,
+                "train",
+                {**evidence, "different_inputs": n - len(pairs), "copies_of_the_commonest": common},
+                "files were read more than once, or examples were copied to have more of them",
+                "keep each input once; to weigh rare classes, draw from them more often or augment them",
+                once,
+            )
+        )
+    return found
+
+
+def _sizes(pairs_first: list[int]) -> list[int]:
+    return torch.tensor(pairs_first).bincount().tolist()
+
+
+def _of(case: Case, kept: Tensor) -> Case:
+    part = case.train
+    return rebuilt(replace(case, train=Examples(part.x[kept], part.y[kept], part.classes, "")))
+
+
+NAME = "duplicated-inputs"
+CHECK = Check(
+    NAME,
+    "Many training examples are copies of one another, or copies with another label.",
+    look,
+    explains=("overfitting",),
+)

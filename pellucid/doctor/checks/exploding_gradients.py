@@ -1,0 +1,102 @@
+"""Gradients, or sums, that grow from layer to layer."""
+
+from dataclasses import replace
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from pellucid.doctor.case import PROBE, SHORT, Case, some
+from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.measure.backward import rms
+from pellucid.doctor.measure.depth import depth
+from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.measure.rehearsal import Settings
+from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.renewed import renewed
+from pellucid.layers import Conv2d, Dense
+from pellucid.layers.base import Layer
+
+# Well drawn weights hand on the norm of the gradient backward and the size of the outputs forward, whole (He et al.
+# 2015, section 2.2), so both should be about 1.
+MUCH_BACK = 100.0  # early over late: the mirror image of gradients that vanish
+MUCH_FORWARD = 20.0  # sums of the last layer over inputs
+SLOW = 1 / 100  # of the learning rate: what explodes even so does not do it because of the rate
+ROSE = 10.0  # the loss over that of the first step
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare early with late layers before the first step, and try the first steps at a hundredth of the rate."""
+    probe = case.inputs(some(case.train, PROBE, case.model.seed))
+    back = depth(case.first, case.first_flow, case.first_activity)
+    gains = _gains(case, probe)
+    total = 1.0
+    for gain in gains.values():
+        total *= gain
+    evidence: dict[str, float | int | str] = {"loss_before_the_first_step": case.first_flow.loss}
+    if gains:
+        evidence["outputs_over_inputs"] = total
+    if back is not None:
+        evidence |= {"early_over_late_gradient": back.share, "early_layer": back.early_path}
+    if (gains and not total < MUCH_FORWARD) or (back is not None and back.share > MUCH_BACK):
+        path = max(gains, key=lambda path: gains[path]) if gains else learners(case.first)[0][0]
+        if gains:
+            evidence["growth_in_this_layer"] = gains[path]
+        cause = "the first weights are so large that every layer makes what passes through it larger"
+        fix = "draw weights with deviation sqrt(2 / inputs) (He 2015), put in batch normalization, or clip gradients"
+        return [Finding(NAME, path, evidence, cause, fix, Remedy("weights drawn anew as He 2015", _he))]
+    if not case.trainable or not _bursts(case.rehearsal.losses):
+        return []
+    slow = case.rehearse(Settings(SHORT, SLOW))
+    if not _bursts(slow.losses):
+        return []
+    evidence |= {"rate_factor": SLOW, "steps": len(slow.losses), "largest_loss": max(slow.losses, default=0.0)}
+    cause = "single batches give gradients so large that even a hundredth of the learning rate does not help"
+    fix = "look for very large values in the data, and clip the norm of the gradient"
+    clip = Remedy("gradients clipped to norm 1", lambda case: rebuilt(case, clip=1.0))
+    return [Finding(NAME, "training", evidence, cause, fix, clip)]
+
+
+def _gains(case: Case, x: Tensor) -> dict[str, float]:
+    """Return the size of each learning layer's outputs over that of the one's before it, of the first over the inputs.
+
+    Empty where something is 0 or not finite: then nothing can be said of growth.
+    """
+    size, found = rms(x), dict[str, float]()
+    for path, _ in learners(case.first):
+        if path not in case.first_activity:
+            continue
+        new = rms(case.first_activity[path].y)
+        if not (size > 0 and isfinite(new)):
+            return {}
+        found[path], size = new / size, new
+    return found
+
+
+def _bursts(losses: tuple[float, ...]) -> bool:
+    """Tell whether the loss rose far; NaN without a rise before it is for another check."""
+    return bool(losses) and max(losses) > ROSE * max(losses[0], torch.finfo(torch.float32).eps)
+
+
+def _he(case: Case) -> Case:
+    def change(layer: Layer) -> Layer:
+        return replace(layer, init_weight="he", init_bias="zeros") if isinstance(layer, Dense | Conv2d) else layer
+
+    return rebuilt(case, net=renewed(case.model.net, change))
+
+
+NAME = "exploding-gradients"
+CHECK = Check(
+    NAME,
+    "Gradients or outputs grow from layer to layer, or burst at any learning rate.",
+    look,
+    explains=(
+        "learning-rate-too-high",
+        "nan-origin",
+        "dead-units",
+        "update-ratio",
+        "vanishing-gradients",
+        "useless-maps",
+        "duplicate-maps",
+    ),
+)

@@ -1,0 +1,61 @@
+"""A learning rate so high that the training does worse than a few steps at a lower one."""
+
+from pellucid.doctor.case import SHORT, Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.reached import loss_on
+from pellucid.doctor.mending import rebuilt, with_rate
+from pellucid.doctor.trial import steps_of_a_trial
+
+WORSE = 1.5  # times the loss of fewer steps at a lower rate: far beyond what two orders of the same batches differ by
+EARLY = 1.2  # the same at the end of the range test: the rate shows at once, unlike what regularizers do in time
+LEFT = 0.05  # of the way from the first loss: less is not worth a word
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare what the training reached, or would, with the range test at lower rates."""
+    ends = case.ends
+    best = min((factor for factor in ends if factor < 1), key=lambda factor: ends[factor])
+    if ends[best] == float("inf") or ends[1.0] <= EARLY * ends[best]:
+        return []  # no rate helps, or this one does at least as well
+    done = case.trained and not case.stopped
+    steps = steps_of_a_trial(case)
+    here = case.reached if case.trained else 0.0
+    if not done:
+        here = max(here, case.outcome(1.0, steps))
+    if here <= ends[best] / 2:
+        return []  # clear without a longer trial
+    there = case.outcome(best, steps)
+    if here <= WORSE * there or here - there <= LEFT * (loss_on(case.first, case.sample) - there):
+        return []
+    if case.model.regularizers and rebuilt(case, regularizer=None).outcome(1.0, steps) <= WORSE * there:
+        return []  # the rate is well; what pulls the weights to 0 is not
+    evidence: dict[str, Number] = {
+        "learning_rate": case.model.optimizer.lr,
+        "loss" if done else f"loss_after_{steps}_steps": here,
+        "lower_rate": case.model.optimizer.lr * best,
+        f"loss_after_{steps}_steps_at_the_lower_rate": there,
+        f"loss_after_{SHORT}_steps_of_the_range_test": ends[1.0],
+        f"loss_after_{SHORT}_steps_at_the_lower_rate": ends[best],
+    }
+    return [
+        Finding(
+            NAME,
+            "training",
+            evidence,
+            "each step goes too far: it passes the minimum that it aims at, and the loss jumps or grows",
+            f"lower the learning rate to about {case.model.optimizer.lr * best:.2g}",
+            Remedy(f"{best:.2g} times the learning rate", lambda case: with_rate(case, best)),
+        )
+    ]
+
+
+NAME = "learning-rate-too-high"
+CHECK = Check(
+    NAME,
+    "The learning rate is so high that the training does worse than a few steps at a lower one.",
+    look,
+    explains=(
+        "nan-origin", "dead-units", "saturated-units", "vanishing-gradients", "update-ratio",
+        "collapsed-predictions", "underfitting", "batch-norm", "miscalibration", "useless-maps",
+    ),
+)  # fmt: skip

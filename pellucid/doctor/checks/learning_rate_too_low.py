@@ -1,0 +1,73 @@
+"""A learning rate so low that the training does not get there in the steps that it has."""
+
+from pellucid.doctor.case import SHORT, Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.reached import loss_on
+from pellucid.doctor.mending import with_rate
+from pellucid.doctor.trial import steps_of_a_trial, steps_of_training
+
+WORSE = 1.5  # times the loss that fewer steps at a higher rate reach: as for rates that are too high
+EARLY = 1.2  # the same at the end of the range test
+LEFT = 0.05  # of the way from the first loss: less is not worth a word
+LONG = 30  # epochs that a training may have of which nothing is said
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare what the training reached, or could at the pace of its first steps, with higher rates."""
+    ends = case.ends
+    best = min((factor for factor in ends if factor > 1), key=lambda factor: ends[factor])
+    if case.stopped or ends[1.0] <= EARLY * ends[best]:
+        return []
+    steps = steps_of_a_trial(case)
+    if case.trained:
+        here, name = case.reached, "loss"
+    else:
+        here, name = _at_this_pace(case, ends), "loss_at_the_pace_of_the_first_steps"
+    if here <= ends[best] / 2:
+        return []  # clear without a longer trial
+    there = case.outcome(best, steps)
+    if here <= WORSE * there or here == float("inf"):
+        return []
+    if here - there <= LEFT * (loss_on(case.first, case.sample) - there):
+        return []
+    if case.trained and here > case.outcome(1.0, steps):
+        return []  # it was there and was lost, which no higher rate mends
+    rate = case.model.optimizer.lr
+    evidence: dict[str, Number] = {
+        "learning_rate": rate,
+        name: here,
+        "steps": steps_of_training(case),
+        "higher_rate": rate * best,
+        f"loss_after_{steps}_steps_at_the_higher_rate": there,
+        f"loss_after_{SHORT}_steps_of_the_range_test": ends[1.0],
+        f"loss_after_{SHORT}_steps_at_the_higher_rate": ends[best],
+    }
+    return [
+        Finding(
+            NAME,
+            "training",
+            evidence,
+            "each step is so small that all of them together do not lead to where the loss is low",
+            f"raise the learning rate to about {rate * best:.2g}, or train for many more epochs",
+            Remedy(f"{best:.3g} times the learning rate", lambda case: with_rate(case, best)),
+        )
+    ]
+
+
+def _at_this_pace(case: Case, ends: dict[float, float]) -> float:
+    """Return the loss after all steps if none gained less than the first ones: lower than it will be.
+
+    The lowest rate of the range test, which learns next to nothing, tells the loss of the same batches before.
+    """
+    gained = max(ends[min(ends)] - ends[1.0], 0.0)
+    steps = steps_of_training(case) or LONG * -(-len(case.train) // case.batch_size)
+    return ends[1.0] - gained * max(steps - SHORT, 0) / SHORT
+
+
+NAME = "learning-rate-too-low"
+CHECK = Check(
+    NAME,
+    "The learning rate is so low that the training does not get there in the steps that it has.",
+    look,
+    explains=("update-ratio", "underfitting", "miscalibration", "collapsed-predictions"),
+)

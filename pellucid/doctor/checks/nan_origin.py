@@ -1,0 +1,67 @@
+"""Where NaN or infinity first appears."""
+
+import re
+from dataclasses import replace
+
+import torch
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.mending import with_rate
+from pellucid.doctor.origin import origin
+from pellucid.train.diagnose import diagnose_output, weights_fault
+from pellucid.tree import flatten
+
+SAID = re.compile(r"training stopped in step (\d+) \(epoch \d+, batch \d+\): (.*?)(; .*)?$", re.DOTALL)
+OF_TYPE = re.compile(r" \(\w+\)$")
+
+
+def look(case: Case) -> list[Finding]:
+    """Look at the first weights, at the step in which the training stopped or a rehearsal breaks, at the answers."""
+    fault = weights_fault(flatten(case.first.params))
+    if fault:
+        return [_found(case, fault, 0)]
+    said = SAID.match(case.stopped)
+    if said is not None and ("NaN" in said[2] or "infinity" in said[2]):
+        return [_found(case, said[2], int(said[1]))]
+    if case.trainable and case.rehearsal.broke:
+        came = origin(case)
+        return [_found(case, came.fault, came.step)]
+    with torch.inference_mode():
+        fault = diagnose_output(case.model.net, case.model.params, case.inputs(case.sample))
+    return [_found(case, fault, None)] if fault else []
+
+
+def _found(case: Case, fault: str, step: int | None) -> Finding:
+    """Return the finding of a fault in the words of `diagnose`: "dense1 (Dense): the output y holds infinity (...)"."""
+    where, _, what = fault.partition(": ")
+    if not what:
+        where, what = "", fault
+    name = what.partition(" holds ")[0]
+    path = OF_TYPE.sub("", where)
+    evidence: dict[str, Number] = {"found": what}
+    if step is not None:
+        evidence["step"] = step
+    if name == "the input x":
+        cause, fix = "the augmentation or the preprocessing makes it of finite data", "look at what these return"
+        plain = Remedy("no augmentation", lambda case: replace(case, augment=None))
+        return Finding(NAME, "train", evidence, cause, fix, None if case.augment is None else plain)
+    if " " not in name:  # a weight, by its name
+        path = f"{path}.{name}" if path else name
+        if not step:
+            cause, fix = "the weights hold it as they are", "look at how they are drawn or at the file they came from"
+            return Finding(NAME, path, evidence, cause, fix)
+    slower = Remedy("a tenth of the learning rate", lambda case: with_rate(case, 0.1))
+    if path == "the loss":
+        path, cause = "loss", "the loss takes a logarithm of 0, or its inputs are too large"
+        fix = "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
+    elif step is not None and step > 1:
+        cause, fix = "steps or values grew until they overflowed", "lower the learning rate, and clip gradients"
+    else:
+        cause = "this layer divides by 0, takes a logarithm or root of what it cannot, or overflows"
+        fix = "look at what comes into this layer, and add a small number where it divides or takes a logarithm"
+    return Finding(NAME, path or "training", evidence, cause, fix, slower if step else None)
+
+
+NAME = "nan-origin"
+CHECK = Check(NAME, "NaN or infinity appears, and everything that is computed from it is lost.", look)

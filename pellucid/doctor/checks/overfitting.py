@@ -1,0 +1,80 @@
+"""A model that knows what it learned from and little else."""
+
+from math import sqrt
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.answers import Answers
+from pellucid.doctor.measure.columns import column
+from pellucid.doctor.mending import rebuilt
+from pellucid.losses import L1, Huber, Quadratic
+from pellucid.optim.regularizers import L2
+
+GAP = 0.15  # of accuracy; a tenth is common where data are few
+SMALL_GAP = 0.1  # counts where the validation loss rose too
+ROSE = 1.5  # times its minimum
+SURE = 3.0  # standard deviations of the difference of two shares
+NUMBERS = 3.0  # times the training loss, for targets that are no classes
+DECAY = 0.05  # decoupled; the shrinking of a step is this times the learning rate
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare training with validation, now and over the epochs."""
+    if not case.trained or case.held is None or case.reached == float("inf"):
+        return []
+    losses = column(case.history, "val_loss")
+    unseen = case.unseen
+    if unseen is None:
+        return []
+    rose = unseen.loss / min(losses) if losses and min(losses) > 0 else 1.0
+    evidence: dict[str, Number] = {
+        "examples": len(case.train),
+        "train_loss": case.seen.loss,
+        "validation_loss": unseen.loss,
+        "validation_loss_over_its_minimum": rose,
+    }
+    if losses:
+        evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
+    if case.tells_classes:
+        here, there = case.seen.accuracy, unseen.accuracy
+        spread = sqrt(_variance(here, len(case.sample)) + _variance(there, len(case.held)))
+        large = GAP if rose < ROSE else SMALL_GAP
+        wide = here - there > large and here - there > SURE * spread
+        evidence = {"train_accuracy": here, "validation_accuracy": there, "gap": here - there, **evidence}
+    else:
+        constant = _constant(case, unseen)
+        evidence["validation_loss_of_the_mean"] = constant
+        wide = unseen.loss > NUMBERS * case.seen.loss and (rose >= ROSE or unseen.loss > constant)
+    if not wide:
+        return []
+    return [
+        Finding(
+            NAME,
+            "validation",
+            evidence,
+            "the model learned its training examples by heart: they are few for its size, or it trained for too long",
+            "get more or augmented examples, add weight decay or dropout, or stop where the validation loss is lowest",
+            Remedy(f"weight decay of {DECAY:g}", lambda case: rebuilt(case, regularizer=L2(DECAY, decoupled=True))),
+        )
+    ]
+
+
+def _constant(case: Case, unseen: Answers) -> float:
+    """Return the validation loss of the training targets' mean; infinite where that says nothing."""
+    if not isinstance(case.model.loss, Quadratic | L1 | Huber) or unseen.y.shape != unseen.part.y.shape:
+        return float("inf")
+    mean = case.train.y.float().mean(0, keepdim=True).expand_as(unseen.y)
+    return case.model.loss(mean, unseen.part.y)[0].item()
+
+
+def _variance(share: float, n: int) -> float:
+    return max(share * (1 - share), 1 / n) / n
+
+
+NAME = "overfitting"
+CHECK = Check(
+    NAME,
+    "The model is far better on what it learned from than on anything else.",
+    look,
+    explains=("miscalibration",),
+)

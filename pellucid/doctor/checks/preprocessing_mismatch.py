@@ -1,0 +1,257 @@
+"""Inputs that were prepared otherwise than those that the model learned from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import float_images
+from pellucid.doctor.case import Case, some
+from pellucid.doctor.checks.unnormalised_inputs import LARGE, SMALL
+from pellucid.doctor.finding import Check, Finding, Number
+from pellucid.doctor.measure.activity import activity
+from pellucid.doctor.measure.answered import answered
+from pellucid.doctor.measure.changes import OF_SCALE, changes, traits
+from pellucid.doctor.measure.simple import hits
+from pellucid.errors import PellucidError
+from pellucid.layers import BatchNorm
+from pellucid.train.examples import Examples
+from pellucid.tree import flatten
+
+FAR = 1.0  # deviations between examples by which the means of two parts differ; 0.8 is called large (Cohen 1988)
+CLEAR = 4.0  # standard deviations
+GAIN = 0.2  # of the examples that are recognised only when the change is undone
+KNOWN = 0.3  # of the examples, beyond chance, that a judge must recognise to be one
+ENOUGH, ASKED = 20, 256  # examples
+MEMBERS = 10  # training examples of a class, whose mean is then known well enough
+SCALE = 10.0  # times the deviation that the model standardises by
+ROUNDING = 0.02  # beyond 0 and 1, for pictures that were resized or compressed
+OFF, WIDE = 1.0, 3.0  # what batch normalization puts out: mean beyond OFF, deviation beyond WIDE or below 1 / WIDE
+FITS, FAIR = 0.3, 1.6  # and the same where the inputs are those it learned from
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare validation inputs with training inputs, and both with what the model learned from."""
+    held = case.held if case.held is not None and len(case.held) >= ENOUGH else None
+    found = None if held is None else _by_traits(case, held)
+    found = found or _by_range(case) or _by_recognition(case, case.sample, "train") or _by_norm(case)
+    if found is None and held is not None:
+        found = _by_recognition(case, held, "validation")
+    return [] if found is None else [found]
+
+
+def _by_traits(case: Case, held: Examples) -> Finding | None:
+    """Compare means over examples, in deviations between examples; classes that are rarer there do not count."""
+    usual = _usual(case, held)
+    if usual is None:
+        return None
+    x, like = float_images(held.x)[usual.asked], float_images(case.sample.x)
+    away = usual.distance(x)
+    limit = FAR + CLEAR / sqrt(len(x))
+    if away <= limit:
+        return None
+    near = {name: usual.distance(change(x)) for name, change in changes(x, like, case.model.stats).items()}
+    near[""] = min(away / 2, FAR)
+    last = near.pop("standardised otherwise", away)  # it fits whatever is wrong with scale and mean
+    name = min(near, key=lambda name: near[name])
+    if not name and last < near[""]:
+        name = "standardised otherwise"
+        near[name] = last
+    evidence: dict[str, Number] = {
+        "means_apart_in_deviations": away,
+        "limit": limit,
+        "mean_train": float(like.mean()),
+        "mean_validation": float(x.mean()),
+        "deviation_train": float(like.std()),
+        "deviation_validation": float(x.std()),
+    }
+    if name:
+        evidence["apart_if_undone"] = near[name]
+    return _finding("validation", evidence, name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Usual:
+    """What is usual in training. asked: which validation examples, n of them, can be compared.
+
+    means: of the traits in the class of each, or of all (n, F); spread: their deviation between examples (F,).
+    """
+
+    asked: Tensor
+    means: Tensor
+    spread: Tensor
+
+    def distance(self, x: Tensor) -> float:
+        """Return by how many deviations the traits of x (n, ...) are off on average, at most."""
+        return float(((traits(x).double() - self.means).mean(0) / self.spread).abs().max())
+
+
+def _usual(case: Case, held: Examples) -> _Usual | None:
+    sample = case.sample
+    ours = traits(sample.x).double()
+    # What varies less than the values of one input do by 5 % is no measure.
+    spread = ours.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
+    if not case.classifies or int(sample.y.min()) < 0:
+        return _Usual(torch.arange(len(held)), ours.mean(0)[None], spread)
+    counts = sample.y.bincount()
+    asked = torch.isin(held.y, (counts >= MEMBERS).nonzero().flatten()).nonzero().flatten()
+    if len(asked) < ENOUGH:
+        return None
+    sums = torch.zeros(len(counts), ours.shape[1], dtype=torch.float64).index_add_(0, sample.y, ours)
+    return _Usual(asked, (sums / counts.clamp_min(1)[:, None])[held.y[asked]], spread)
+
+
+def _by_range(case: Case) -> Finding | None:
+    """Ask whether inputs are of the range and scale that the model's own mean and deviation are made for."""
+    x, stats = float_images(case.sample.x), case.model.stats
+    if stats is None or x.dim() != 4:
+        return None
+    read = case.inputs(case.sample)
+    mean, std = float(read.mean()), float(read.std())
+    for name, factor in (("not divided by 255", 1 / 255), ("divided by 255 once more", 255.0)):
+        other = stats.apply(x * factor)
+        less, fair = float(other.mean()), float(other.std())
+        if not 1 / SCALE < std < SCALE and abs(less) < OFF and 1 / WIDE < fair < WIDE:
+            evidence: dict[str, Number] = {
+                "mean_after_standardising": mean,
+                "deviation_after_standardising": std,
+                "mean_if_undone": less,
+                "deviation_if_undone": fair,
+            }
+            return _finding("train", evidence, name)
+    undone = x * stats.std + stats.mean
+    inside = float(undone.min()) >= -ROUNDING and float(undone.max()) <= 1 + ROUNDING
+    if float(x.min()) >= -ROUNDING or not inside:
+        return None
+    evidence = {
+        "smallest": float(x.min()),
+        "largest": float(x.max()),
+        "smallest_if_undone": float(undone.min()),
+        "largest_if_undone": float(undone.max()),
+    }
+    return _finding("train", evidence, "standardised twice")
+
+
+def _by_recognition(case: Case, part: Examples, path: str) -> Finding | None:
+    """Ask who recognises the classes whether it recognises more of them when a change is undone."""
+    judge = _judge(case, path)
+    if judge is None or len(part) < ENOUGH:
+        return None
+    name, asks = judge
+    part = some(part, ASKED, case.model.seed)
+    x = float_images(part.x)
+    as_is = asks(x) == part.y
+    if float(as_is.float().mean()) > 1 - GAIN:
+        return None
+    best: tuple[float, str, Tensor] | None = None
+    size = float(case.inputs(part).square().mean().sqrt())
+    for change, undo in changes(x, float_images(case.sample.x), case.model.stats).items():
+        if change in OF_SCALE and SMALL <= size <= LARGE:
+            continue  # larger inputs may only outweigh a bias
+        right = asks(undo(x)) == part.y
+        gain = float(right.float().mean() - as_is.float().mean())
+        if best is None or gain > best[0]:
+            best = (gain, change, right)
+    if best is None:
+        return None
+    gain, change, right = best
+    won, lost = int((right & ~as_is).sum()), int((as_is & ~right).sum())
+    if gain < GAIN or (won - lost) < CLEAR * sqrt(won + lost):  # McNemar's test
+        return None
+    counts = hits(part.y, part.y)
+    if float(right.float().mean()) < counts.chance + KNOWN:
+        return None
+    evidence: dict[str, Number] = {
+        "judged_by": name,
+        "examples": len(part),
+        "recognised": float(as_is.float().mean()),
+        "recognised_if_undone": float(right.float().mean()),
+    }
+    return _finding(path, evidence, change)
+
+
+def _judge(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | None:
+    """Return who recognises training examples: the model if it learned to, else, for validation, something simple."""
+    if not case.classifies:
+        return None
+    both = answered(case)
+    if both is not None:
+        counts = hits(both[0].classes, both[0].part.y)
+        if path == "train" or counts.share > counts.chance + KNOWN:
+            return "the model", lambda x: _classes(case, x)
+    simple = case.simple
+    if path == "train" or simple is None or simple.own.share < simple.own.chance + KNOWN:
+        return None
+    return "a simple classifier", simple.told
+
+
+def _classes(case: Case, x: Tensor) -> Tensor:
+    try:
+        y = case.model.predict(x)
+    except PellucidError:  # inputs as large as no network was made for
+        return torch.full((len(x),), -1)
+    return (y[:, 0] > 0.5).long() if y.shape[1] == 1 else y.argmax(1)
+
+
+def _by_norm(case: Case) -> Finding | None:
+    """Compare what the first batch normalization gets with what it remembers of its training."""
+    if not case.trained:
+        return None
+    part = some(case.train, ASKED, case.model.seed)
+    path, off, wide = _normed(case, part.x)
+    if not path or (off <= OFF and 1 / WIDE <= wide <= WIDE):
+        return None
+    x = float_images(part.x)
+    for name, undo in changes(x, x, case.model.stats).items():
+        _, less, fair = _normed(case, undo(x))
+        if less < FITS and 1 / FAIR < fair < FAIR:
+            evidence: dict[str, Number] = {
+                "mean_in_deviations_it_remembers": off,
+                "deviation_in_those": wide,
+                "mean_if_undone": less,
+                "deviation_if_undone": fair,
+            }
+            return _finding(path, evidence, name)
+    return None
+
+
+def _normed(case: Case, x: Tensor) -> tuple[str, float, float]:
+    """Return the path of the first batch normalization, and medians over channels of |mean| and deviation there."""
+    inputs = case.inputs(Examples(x, x, None, ""))
+    for path, seen in activity(case.model, inputs).items():
+        if isinstance(seen.layer, BatchNorm):
+            values = flatten(case.model.params)
+            weight, bias = values.get(f"{path}.weight"), values.get(f"{path}.bias")
+            gain = torch.ones(seen.units) if weight is None else weight.abs()
+            base = torch.zeros(seen.units) if bias is None else bias
+            used = gain > 1e-3
+            if not bool(used.any()) or not seen.finite:
+                break
+            off = ((seen.mean - base).abs() / gain)[used].median()
+            return path, float(off), float((seen.std / gain)[used].median())
+    return "", 0.0, 1.0
+
+
+def _finding(path: str, evidence: dict[str, Number], change: str) -> Finding:
+    whose = "these inputs are" if path != "validation" else "validation inputs are"
+    return Finding(
+        NAME,
+        path,
+        evidence,
+        f"{whose} {change}, against those that were learned from" if change else f"{whose} prepared in another way",
+        "prepare inputs by one function in training, validation and use: same scale, mean, channel order and position",
+    )
+
+
+NAME = "preprocessing-mismatch"
+CHECK = Check(
+    NAME,
+    "Inputs are prepared otherwise than those that the model learned from.",
+    look,
+    explains=(
+        "unnormalised-inputs", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
+        "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps",
+    ),
+)  # fmt: skip

@@ -1,0 +1,155 @@
+"""Labels that have nothing to do with their inputs, wholly or for a large share of a part."""
+
+from dataclasses import replace
+
+import torch
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.answered import answered
+from pellucid.doctor.measure.simple import Hits, Simple, hits
+from pellucid.train.examples import Examples
+
+CHANCE = 3.0  # standard deviations: labels without sense stay below it 999 times in 1000
+CLEAR = 5.0  # and what is above this does not come about by chance
+ENOUGH = 500  # examples, in which a simple classifier sees something of any labels that pictures tell at all
+FEW = 100  # and these are enough where it is known to see something
+SOLE = 0.9  # the share of one class above which there is too little of the others
+SHARE = 0.3  # of the labels of a part; below it, it may as well be the noise that large data sets have
+ROLL = 32  # examples that labels may be off against their inputs
+
+
+def look(case: Case) -> list[Finding]:
+    """Ask a simple classifier, which does not know the network, within each part and from part to part."""
+    train, held = _asked(case.simple), _asked(case.held_simple)
+    if train is None:
+        return []
+    found: list[Finding] = []
+    second = None if held is None else held.own
+    if train.own.above < CHANCE:
+        enough = len(train.y) >= ENOUGH or (second is not None and second.above > CLEAR)
+        if enough and not _learned(case):
+            found.append(_whole("train", case.train, train))
+    elif case.validation is not None and held is not None:
+        found += _partly("train", train.own, hits(train.told(case.validation.x[held.places]), held.y))
+    if case.validation is None or held is None:
+        return found
+    if held.own.above < CHANCE:
+        if _of_size(train, len(held.y)).above > CLEAR and not _learned(case):
+            found.append(_whole("validation", case.validation, held))
+    else:
+        found += _partly("validation", held.own, hits(held.told(case.train.x[train.places]), train.y))
+    return found
+
+
+def _asked(simple: Simple | None) -> Simple | None:
+    """Return a classifier that has examples enough of more than one class."""
+    if simple is None or len(simple.y) < FEW:
+        return None
+    return simple if int(simple.y.bincount().max()) < SOLE * len(simple.y) else None
+
+
+def _learned(case: Case) -> bool:
+    """Whether the network is right on most of what it never saw, so that labels have to do with inputs."""
+    both = answered(case)
+    if both is None or both[1] is None:
+        return False
+    counts = hits(both[1].classes, both[1].part.y)
+    return counts.share > 0.5 + counts.chance / 2 and counts.above > CLEAR
+
+
+def _mixed(within: Hits, across: Hits) -> float:
+    """Return which share of a part's labels has no sense, by how well they are guessed.
+
+    Guesses that were learned from such labels are right as often as the share of good ones allows; against the good
+    labels of the other part they are right more often. 0 where the difference may be chance.
+    """
+    good = across.share - across.chance
+    spread = (within.share * (1 - within.share) / within.n + across.share * (1 - across.share) / across.n) ** 0.5
+    if good <= 0 or across.share - within.share < CLEAR * spread:
+        return 0.0
+    return 1 - max(within.share - within.chance, 0.0) / good
+
+
+def _of_size(simple: Simple, n: int) -> Hits:
+    """Return what the classifier is worth with n examples: the first n are told by themselves."""
+    rng = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(simple.y), generator=rng)[:n]
+    kernel = torch.linalg.inv(simple.inverse)[chosen][:, chosen]
+    part = replace(simple, y=simple.y[chosen], inverse=torch.linalg.inv(kernel))
+    return part.own
+
+
+def _whole(path: str, part: Examples, simple: Simple) -> Finding:
+    own = simple.own
+    evidence: dict[str, Number] = {
+        "examples": own.n,
+        "right_by_a_simple_classifier": own.share,
+        "right_by_chance": own.chance,
+        "deviations_above_chance": own.above,
+    }
+    best, moved = 0, own
+    for shift in (*range(1, ROLL + 1), *range(-1, -ROLL - 1, -1)):
+        y = part.y.roll(shift)[simple.places]
+        other = hits(simple.relabelled(y), y)
+        if other.share > moved.share:
+            best, moved = shift, other
+    if moved.above > CLEAR:
+        evidence |= {"labels_moved_by": best, "right_then": moved.share}
+
+        def rolled(case: Case) -> Case:
+            def fixed(part: Examples) -> Examples:
+                return replace(part, y=part.y.roll(best))
+
+            if path == "train":
+                return replace(case, train=fixed(case.train))
+            return replace(case, validation=None if case.validation is None else fixed(case.validation))
+
+        return Finding(
+            NAME,
+            path,
+            evidence,
+            f"each label belongs to the input {abs(best)} {'before' if best < 0 else 'after'} it in the list",
+            "move the labels against the inputs, and read both from one list",
+            Remedy(f"labels moved by {best} places", rolled),
+        )
+    return Finding(
+        NAME,
+        path,
+        evidence,
+        "inputs and labels were put in order, shuffled or filtered separately, so that they no longer belong together",
+        "read each input with its label from one list and shuffle both by the same order; look at some by eye",
+    )
+
+
+def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:
+    senseless = _mixed(within, across)
+    if senseless <= SHARE:
+        return []
+    evidence: dict[str, Number] = {
+        "examples": within.n,
+        "right_by_a_simple_classifier": within.share,
+        "right_on_the_other_part": across.share,
+        "right_by_chance": within.chance,
+        "share_of_labels_without_sense": senseless,
+    }
+    cause = "a part of the labels lost its inputs, as when one of several files was put in another order"
+    fix = "find out which files or batches the wrong labels come from, and read these again with their inputs"
+    return [Finding(NAME, path, evidence, cause, fix)]
+
+
+NAME = "shuffled-labels"
+CHECK = Check(
+    NAME,
+    "Labels have nothing to do with the inputs.",
+    look,
+    explains=(
+        "overfitting",
+        "underfitting",
+        "miscalibration",
+        "collapsed-predictions",
+        "learning-rate-too-low",
+        "update-ratio",
+        "useless-maps",
+    ),
+)

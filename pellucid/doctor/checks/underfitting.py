@@ -1,0 +1,106 @@
+"""A model that does worse on its own training examples than a simple method does on new ones."""
+
+from dataclasses import replace
+from math import sqrt
+
+from pellucid.combine.base import walk
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.measure.backward import rms
+from pellucid.doctor.measure.columns import column
+from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.measure.reference import linear_error
+from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.renewed import renewed
+from pellucid.layers import Dropout
+from pellucid.layers.base import Layer
+from pellucid.losses import L1, Huber, Quadratic
+from pellucid.train.examples import Examples
+from pellucid.tree import flatten
+
+BEHIND = 0.1  # of accuracy: beyond what kinds of classifiers differ by on their own ground
+SURE = 3.0  # standard deviations of the difference of two shares
+CLEAR = 5.0  # above chance, of the simple classifier: there is something to learn
+WORSE = 1.5  # times the error of linear regression
+TOLD = 0.5  # of the targets' variance that linear regression leaves at most
+ENOUGH = 50  # examples
+SHRUNK = 0.5  # of their size before the first step: regularized weights that became so much smaller
+ABSURD = 0.8  # of dropout; Srivastava et al. 2014, section 7.3: from 0.2 to 0.6 is good
+FALLING = 0.95  # the last epoch's loss over the one's before
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare the trained model with a kernel classifier, or with linear regression."""
+    if not case.trained or case.reached == float("inf"):
+        return []
+    evidence = _classes(case) if case.tells_classes else _numbers(case)
+    if evidence is None:
+        return []
+    losses = column(case.history, "train_loss")
+    weights = [path for _, path in learners(case.model)]
+    now, then = flatten(case.model.params), flatten(case.first.params)
+    size = sum(rms(now[path]) for path in weights) / (sum(rms(then[path]) for path in weights) or 1.0)
+    dropout = max((layer.rate for _, layer in walk(case.model.net) if isinstance(layer, Dropout)), default=0.0)
+    falling = len(losses) < 2 or losses[-1] < FALLING * losses[-2]
+    evidence["epochs"] = len(losses) or case.epochs
+    evidence["fewest_units"] = min((len(now[path]) for path in weights), default=0)
+    if case.model.regularizers and size < SHRUNK:
+        evidence["weights_over_first_weights"] = size
+        cause = "the regularizer is so strong that it shrinks the weights faster than the data let them grow"
+        fix = "make the regularizer weaker by powers of ten"
+        remedy = Remedy("no regularizer", lambda case: rebuilt(case, regularizer=None))
+    elif dropout > ABSURD:
+        evidence["dropout"] = dropout
+        cause = "dropout removes so many values that the rest does not tell what the input was"
+        fix = "take a dropout rate of 0.2 to 0.5"
+        remedy = Remedy("dropout of 0.2", _gentler)
+    elif losses and falling:
+        cause = "the training ended while the loss was still falling"
+        fix = "train for more epochs"
+        remedy = None
+    else:
+        cause = "the network is too small or too narrow for what it is to learn, or cannot learn it as it is trained"
+        fix = "give it more units or layers; where that does not help, look at the data and at the learning rate"
+        remedy = None
+    return [Finding(NAME, "train", evidence, cause, fix, remedy)]
+
+
+def _classes(case: Case) -> dict[str, Number] | None:
+    simple = case.simple
+    if simple is None or len(simple.y) < ENOUGH or simple.own.above < CLEAR:
+        return None
+    part = Examples(case.train.x[simple.places], simple.y, None, "")
+    own, other, n = answers(case.model, part).accuracy, simple.own.share, len(simple.y)
+    spread = sqrt(max(own * (1 - own) + other * (1 - other), 1 / n) / n)
+    if other - own <= max(BEHIND, SURE * spread):
+        return None
+    return {"train_accuracy": own, "accuracy_of_a_simple_classifier_on_new_examples": other, "examples": n}
+
+
+def _numbers(case: Case) -> dict[str, Number] | None:
+    part, said = case.sample, case.seen.y
+    if not isinstance(case.model.loss, Quadratic | L1 | Huber) or len(part) < ENOUGH or said.numel() != part.y.numel():
+        return None
+    target = part.y.double().reshape(said.shape)
+    own = (said - target).square().mean().item()
+    linear, variance = linear_error(case.inputs(part), part.y), target.var(0, correction=0).mean().item()
+    if linear > TOLD * variance or own <= WORSE * linear:
+        return None
+    return {
+        "train_squared_error": own,
+        "error_of_linear_regression_on_new_examples": linear,
+        "variance": variance,
+        "examples": len(part),
+    }
+
+
+def _gentler(case: Case) -> Case:
+    def change(layer: Layer) -> Layer:
+        return replace(layer, rate=min(layer.rate, 0.2)) if isinstance(layer, Dropout) else layer
+
+    return rebuilt(case, net=renewed(case.model.net, change))
+
+
+NAME = "underfitting"
+CHECK = Check(NAME, "The model does worse on its training examples than a simple method does on new ones.", look)

@@ -1,0 +1,102 @@
+"""Inputs that reach the network far too large, far too small, or with values of very different size."""
+
+from math import isfinite, sqrt
+
+import torch
+from torch import Tensor
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.mending import rebuilt
+from pellucid.layers import (
+    BatchNorm,
+    Flatten,
+    GroupNorm,
+    Identity,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalContrastNorm,
+    Reshape,
+)
+
+# Weights are drawn for inputs of mean square 1 (Glorot 2010, He 2015). Images from 0 to 1 have a root of 0.1 to 0.9.
+LARGE, SMALL = 3.0, 1 / 30
+UNEVEN = 10.0  # between channels: the gradient at one's weights is then 100 times that at the other's in curvature
+FAR = 10.0  # deviations that the mean is off from 0, for inputs that are above 1 besides
+PASSING = (Flatten, Identity, Reshape)
+NORMS = (BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalContrastNorm)
+
+
+def look(case: Case) -> list[Finding]:
+    """Measure a sample of the inputs, after preprocessing, over all and by channel."""
+    first = next((seen.layer for seen in case.activity.values() if not isinstance(seen.layer, PASSING)), None)
+    if isinstance(first, NORMS):
+        return []  # it scales them itself
+    x = case.inputs(case.sample).double()
+    flat = x.transpose(0, 1).flatten(1) if x.dim() > 1 else x[None]  # (C, N ...)
+    mean, std = float(x.mean()), float(x.std(correction=0))
+    size = sqrt(mean**2 + std**2)
+    if not isfinite(size) or std == 0:
+        return []
+    sizes = flat.square().mean(1).sqrt()
+    kept = sizes[flat.amax(1) > flat.amin(1)]
+    evidence = {
+        "mean": mean,
+        "deviation": std,
+        "smallest": float(x.min()),
+        "largest": float(x.max()),
+        "root_mean_square": size,
+    }
+    images = x.dim() == 4 and x.shape[2] * x.shape[3] > 1
+    remedy = Remedy("inputs of mean 0 and deviation 1", _standard) if x.dim() == 4 else None
+    if size > LARGE:
+        what = "inputs are many times larger than weights are made for, so that units saturate or steps overshoot"
+    elif size < SMALL:
+        what = "inputs are so small that the first layer hardly tells them apart; they may have been scaled twice"
+    elif abs(mean) > max(FAR * std, 1.0):
+        what = "inputs vary little around a value far from 0, so that the first layer sees that value only"
+    elif images and len(kept) > 1 and float(kept.max() / kept.min()) > UNEVEN:
+        evidence |= {"largest_channel": float(kept.max()), "smallest_channel": float(kept.min())}
+        what = "channels are of very different size, so that the small ones learn far more slowly"
+    elif not images and len(kept) > 1 and float(kept.max()) > LARGE * UNEVEN * float(kept.median()):
+        evidence |= {"largest_feature": float(kept.max()), "median_feature": float(kept.median())}
+        what = "features are of very different size, so that the small ones learn far more slowly"
+    else:
+        return []
+    return [Finding(NAME, "train", evidence, what, FIX, remedy)]
+
+
+def _standard(case: Case) -> Case:
+    x = case.train.x.double() / (255 if case.train.x.dtype == torch.uint8 else 1)
+    mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3), correction=0)
+    settings = {**case.model.preprocess, "mean": mean.tolist(), "std": _safe(std).tolist()}
+    return rebuilt(case, preprocess=settings)
+
+
+def _safe(std: Tensor) -> Tensor:
+    return torch.where(std > 0, std, 1.0)
+
+
+FIX = "divide bytes by 255 once, and take off the mean and divide by the deviation of the training inputs"
+NAME = "unnormalised-inputs"
+CHECK = Check(
+    NAME,
+    "What reaches the network is far from mean 0 and deviation 1.",
+    look,
+    explains=(
+        "saturated-units",
+        "dead-units",
+        "vanishing-gradients",
+        "exploding-gradients",
+        "update-ratio",
+        "learning-rate-too-high",
+        "learning-rate-too-low",
+        "nan-origin",
+        "underfitting",
+        "collapsed-predictions",
+        "useless-maps",
+        "duplicate-maps",
+        "overfitting",
+        "miscalibration",
+    ),
+)

@@ -1,0 +1,95 @@
+"""Weights whose updates are far too large or far too small beside the weights themselves."""
+
+from dataclasses import replace
+from statistics import median
+
+from pellucid.combine.base import walk
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.mending import rebuilt, with_rate
+from pellucid.layers import Conv2d, Dense
+from pellucid.train.model import Model
+from pellucid.tree import flatten
+
+# About 1e-3 is healthy (Karpathy, CS231n, "Ratio of weights:updates"); first steps with momentum reach 5e-2.
+HIGH = 0.1
+LOW = 1e-5
+ASIDE = 1e-4  # below this a weight also counts as still where the others learn APART times faster
+APART = 100.0
+SMALL = 0.1  # of 1 / sqrt(inputs): weights that begin smaller, or at 0, must move by more than their size
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare updates with weights in the first steps, and over the epochs; biases and scales do not matter."""
+    early = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in _weights(case) and ratio}
+    found: list[Finding] = []
+    for path, ratio in early.items():
+        late = [row["update_ratio"] for row in case.history.layers if row["path"] == path] if case.history else []
+        late = [value for value in late if value is not None]
+        others = median([value for other, value in early.items() if other != path] or [ratio])
+        slow = LOW if ratio * APART > others else ASIDE
+        evidence: dict[str, Number] = {"ratio_in_the_first_steps": ratio, "ratio_of_other_weights": others}
+        if late:
+            evidence["median_ratio_over_the_epochs"] = median(late)
+        usual = median(late) if late else ratio
+        if ratio > HIGH and usual > HIGH and not _accounted(case, path):
+            alone = others < HIGH
+            cause = "a step replaces a good part of what these weights have learned"
+            fix = "lower the learning rate, of these weights alone if the others are well"
+        elif ratio < slow and usual < slow:
+            alone = others > ratio * APART
+            cause = "these weights hardly move: their learning rate is tiny, or the weights are huge"
+            fix = "raise the learning rate of these weights, or draw them smaller"
+        else:
+            continue
+        factor = 1e-3 / ratio
+        found.append(Finding(NAME, path, evidence, cause, fix, _remedy(path, factor, alone)))
+    return found
+
+
+def _weights(case: Case) -> dict[str, int]:
+    """Return how many inputs each output has, by the path of the weight."""
+    flat = flatten(case.first.params)
+    found: dict[str, int] = {}
+    for path, layer in walk(case.first.net):
+        name = f"{path}.weight" if path else "weight"
+        if isinstance(layer, Dense | Conv2d) and name in flat:
+            found[name] = flat[name][0].numel()
+    return found
+
+
+def _accounted(case: Case, path: str) -> bool:
+    """Whether a large ratio is no fault of the updates: weights that begin near 0, or that a regularizer shrinks."""
+    weight = flatten(case.first.params)[path]
+    if float(weight.square().mean().sqrt()) < SMALL / _weights(case)[path] ** 0.5:
+        return True
+    if not case.model.regularizers:
+        return False
+    without = rebuilt(case, regularizer=None).rehearsal.ratios[path]
+    return without is not None and without < HIGH
+
+
+def _remedy(path: str, factor: float, alone: bool) -> Remedy:
+    if not alone:
+        return Remedy(f"{factor:.2g} times the learning rate", lambda case: with_rate(case, factor))
+
+    def scaled(case: Case) -> Case:
+        mended = rebuilt(case)
+
+        def begin() -> Model:
+            model = mended.begin()
+            model.rates[path] = model.rates.get(path, 1.0) * factor
+            return model
+
+        return replace(mended, model=begin(), begin=begin)
+
+    return Remedy(f"{factor:.2g} times the learning rate of {path}", scaled)
+
+
+NAME = "update-ratio"
+CHECK = Check(
+    NAME,
+    "Updates of weights are far too large or too small beside the weights themselves.",
+    look,
+    explains=("underfitting", "miscalibration"),
+)

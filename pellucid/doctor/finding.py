@@ -1,0 +1,66 @@
+"""What a check of the doctor finds, and the check itself."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.doctor.case import Case
+
+Number = float | int | str
+
+
+class UnansweredError(PellucidError):
+    """What a check asks of a case has no answer: why. The check is then left out of the diagnosis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Remedy:
+    """What would mend a fault: in words, and as a function from a case to the case with the fault mended."""
+
+    does: str
+    apply: "Callable[[Case], Case]"
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """One thing that is wrong.
+
+    check: the name of the check. path: the layer or tensor (`features.conv2`, `conv1.weight`), or "train",
+    "validation" or "training" where no layer is meant. evidence: what was measured, by name, so that a reader can judge
+    it. cause: the likeliest one. fix: what to do, in the imperative. remedy: the same as something that can be tried.
+    """
+
+    check: str
+    path: str
+    evidence: Mapping[str, Number]
+    cause: str
+    fix: str
+    remedy: Remedy | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as values of JSON."""
+        return {
+            "check": self.check,
+            "path": self.path,
+            "evidence": dict(self.evidence),
+            "cause": self.cause,
+            "fix": self.fix,
+            "can_try": None if self.remedy is None else self.remedy.does,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """One question to a case.
+
+    name: as in reports, `dead-units`. about: one sentence, what is wrong where it finds something. explains: the names
+    of checks whose findings follow from this one's, so that a report can tell causes from consequences.
+    """
+
+    name: str
+    about: str
+    look: "Callable[[Case], Sequence[Finding]]"
+    explains: tuple[str, ...] = ()

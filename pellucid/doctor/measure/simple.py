@@ -1,0 +1,125 @@
+"""A simple classifier that knows nothing of the network: what of the labels the inputs tell without it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.dataset import float_images
+from pellucid.data.seeds import generator
+from pellucid.train.examples import Examples
+
+SIDE = 12  # pixels: enough for digits and hands
+MOST = 1_000  # examples; the inverse of their kernel takes 0.1 s
+CLASSES = 20  # the most frequent ones, so that each has 50 examples
+RIDGE = 0.1  # against wrong labels; of a kernel that is 1 at most
+
+
+@dataclass(frozen=True)
+class Hits:
+    """How many of n guesses are right, and the share that would be if guesses and labels had nothing in common."""
+
+    right: int
+    n: int
+    chance: float
+
+    @property
+    def share(self) -> float:
+        """The share of right guesses."""
+        return self.right / self.n
+
+    @property
+    def above(self) -> float:
+        """By how many standard deviations of the binomial distribution the share is above chance."""
+        return (self.share - self.chance) / sqrt(max(self.chance * (1 - self.chance), 1 / self.n) / self.n)
+
+
+def hits(guesses: Tensor, labels: Tensor) -> Hits:
+    """Count; guesses and labels: classes (N,)."""
+    n, count = len(labels), int(torch.maximum(guesses.max(), labels.max())) + 1
+    told, true = (values.bincount(minlength=count).double() / n for values in (guesses, labels))
+    return Hits(int((guesses == labels).sum()), n, float((told * true).sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class Simple:
+    """Kernel ridge regression onto the classes, with a Gaussian kernel as wide as the median distance.
+
+    places: of the n examples in their part; y: their labels. features: (n, D). inverse: (n, n), of the kernel matrix
+    with the ridge. width: the median squared distance.
+    """
+
+    places: Tensor
+    y: Tensor
+    features: Tensor
+    centre: Tensor
+    scale: Tensor
+    inverse: Tensor
+    width: float
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        """The guess for each of its own examples by the others, (n,)."""
+        return self.relabelled(self.y)
+
+    @cached_property
+    def own(self) -> Hits:
+        """How many of these guesses are right."""
+        return hits(self.held_out, self.y)
+
+    def relabelled(self, y: Tensor) -> Tensor:
+        """Return the guess for each example by the others, if the labels were y (n,).
+
+        What leaving one out gives is known without leaving it out: Rasmussen, Williams 2006, equation 5.12.
+        """
+        wanted = _columns(y)
+        weights = self.inverse @ wanted
+        return (wanted - weights / self.inverse.diagonal()[:, None]).argmax(1)
+
+    def told(self, x: Tensor) -> Tensor:
+        """Return the guesses for other inputs (N, ...)."""
+        features = (small(x) - self.centre) / self.scale
+        kernel = torch.exp(-2 * torch.cdist(features, self.features).square() / self.width)
+        return (kernel @ (self.inverse @ _columns(self.y))).argmax(1)
+
+
+def simple(part: Examples, seed: int) -> Simple | None:
+    """Fit the classifier to at most MOST examples, as many of each class where there are; None where it cannot be."""
+    if not len(part) or int(part.y.min()) < 0:
+        return None
+    classes = part.y.bincount().sort(descending=True, stable=True)
+    kept = classes.indices[: min(CLASSES, int((classes.values > 0).sum()))]
+    if len(kept) < 2:
+        return None
+    each = -(-MOST // len(kept))
+    order = torch.randperm(len(part), generator=generator(seed))
+    places = torch.cat([order[part.y[order] == label][:each] for label in kept.tolist()]).sort().values
+    features, y = small(part.x[places]), part.y[places]
+    centre = features.mean(0)
+    # Pixels share one scale, so that borders do not count for more than they are; other features have each their own.
+    scale = features.std(0) if part.x.dim() < 4 or part.x.shape[-1] == 1 else features.std().expand_as(centre)
+    scale = torch.where(scale > 0, scale, 1.0)
+    features = (features - centre) / scale
+    squares = torch.cdist(features, features).square()
+    width = float(squares.median())
+    if width <= 0:
+        return None
+    kernel = torch.exp(-2 * squares / width)
+    inverse = torch.linalg.inv(kernel + RIDGE * torch.eye(len(kernel)))
+    return Simple(places, y, features, centre, scale, inverse, width)
+
+
+def small(x: Tensor) -> Tensor:
+    """Return inputs (N, ...) as features (N, D): images of at most SIDE x SIDE pixels."""
+    x = float_images(x)
+    if x.dim() == 4:
+        x = F.adaptive_avg_pool2d(x, (min(x.shape[2], SIDE), min(x.shape[3], SIDE)))
+    return x.flatten(1)
+
+
+def _columns(y: Tensor) -> Tensor:
+    wanted = F.one_hot(y).float()
+    return wanted - wanted.mean(0)

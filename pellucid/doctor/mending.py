@@ -1,0 +1,34 @@
+"""Cases with one thing changed: what remedies are made of."""
+
+from dataclasses import replace
+from typing import Any
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.remade import remade
+from pellucid.train.model import Model
+from pellucid.tree import flatten
+
+
+def with_rate(case: Case, factor: float) -> Case:
+    """Return the case with the learning rate times `factor`."""
+    optimizer = case.model.optimizer
+    return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))
+
+
+def rebuilt(case: Case, **changes: Any) -> Case:
+    """Return the case of a model with other arguments (`Model`'s own: net, optimizer, regularizer, preprocess, ...).
+
+    It begins with the same weights unless the network is another one; then they are drawn anew. The model of the new
+    case is the one before its first step.
+    """
+
+    def begin() -> Model:
+        old = case.begin()
+        new = remade(old, **changes)
+        if "net" not in changes:
+            held = flatten(old.params)
+            for path, value in flatten(new.params).items():
+                value.copy_(held[path])
+        return new
+
+    return replace(case, model=begin(), begin=begin, history=None, stopped="")

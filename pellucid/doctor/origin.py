@@ -1,0 +1,55 @@
+"""The step of a rehearsal in which NaN or infinity first appears, and the tensor."""
+
+from dataclasses import dataclass
+
+import torch
+
+from pellucid.combine.base import buffer_paths
+from pellucid.data import Loader
+from pellucid.doctor.case import Case
+from pellucid.doctor.measure.rehearsal import Settings
+from pellucid.layers.base import Mode
+from pellucid.train.diagnose import diagnose, weights_fault
+from pellucid.tree import flatten
+
+
+@dataclass(frozen=True)
+class Origin:
+    """step: from 1; 0 is before the first one. fault: as `diagnose` tells it."""
+
+    step: int
+    fault: str
+
+
+def origin(case: Case) -> Origin:
+    """Take the rehearsal, which broke, up again just before it did, and look at each tensor of the next step.
+
+    Where the weights are not finite by then, one step earlier: the gradient, or else the update, has made them so.
+    """
+    done = len(case.rehearsal.losses)
+    wrong = ""
+    for steps in range(done, max(done - 2, -1), -1):
+        model = case.rehearse(Settings(steps)).model
+        learned = {path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)}
+        fault = weights_fault(learned)
+        if fault:
+            wrong = fault
+            continue
+        x, target = _batch(case, steps)
+        mode = Mode(True, torch.Generator().manual_seed(model.seed))
+        with torch.inference_mode():
+            fault = diagnose(model.net, model.params, learned, model.loss, x, target, mode)
+        if fault:
+            return Origin(steps + 1, fault)
+        if wrong:
+            return Origin(steps + 1, f"{wrong}, from an update whose gradients are finite")
+    return Origin(done + (not wrong), wrong or "the loss: its value holds NaN or infinity")
+
+
+def _batch(case: Case, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the batch of a step, which is counted from 0, as the rehearsal saw it."""
+    model, data = case.model, case.train
+    transform = None if model.stats is None else model.stats.apply
+    loader = Loader(data.x, data.y, min(case.batch_size, len(data)), model.seed, case.augment, transform=transform)
+    epoch, batch = divmod(number, len(loader))
+    return next(iter(loader.epoch(epoch, batch)))

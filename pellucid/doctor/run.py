@@ -1,0 +1,115 @@
+"""Cases from files: a run folder with all that its recipe tells, or a model with the data that it names."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from pellucid.data import CATALOGUE, Augment, Splits
+from pellucid.doctor.case import Case
+from pellucid.doctor.remade import copied, remade
+from pellucid.errors import PellucidError, nearest
+from pellucid.train.examples import examples
+from pellucid.train.history import History
+from pellucid.train.job import build_model
+from pellucid.train.model import Model
+from pellucid.train.recipe import Recipe, load_recipe
+from pellucid.train.recipes.fitting import is_root, numbered_as, table_for
+from pellucid.train.recipes.material import SHAPES, Material, load_material, load_splits
+from pellucid.train.runs import RunFolder
+from pellucid.tree import flatten
+
+
+def case_of_run(path: str | os.PathLike[str], data: str | None = None, material: Material | None = None) -> Case:
+    """Return the case of a run folder that `pellucid train` wrote, finished or not.
+
+    The model is built by the recipe, then gets the run's best weights, or the last, or stays as it is before the first
+    step where there are none. data: another data set or image folder to examine it with, or the root of the data
+    sets. material: what the run trained on, where the recipe's [data] alone does not tell.
+    Raises PellucidError for a folder without a recipe, for data that are missing, and for weights of another network.
+    """
+    folder = RunFolder(path)
+    if not folder.recipe.is_file():
+        raise PellucidError(f"{folder.path} holds no recipe.toml; give a run folder that `pellucid train` began")
+    recipe = load_recipe(folder.recipe)
+    root = data if data is None or is_root(recipe.data.name, data) else None
+    weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
+    loaded = None if weights is None else Model.load(weights)
+    if material is None:
+        material = _material(recipe, data, loaded)
+    fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess)
+    model = copied(fresh)
+    if loaded is not None:
+        _take(model, loaded, f"{weights} does not hold the network of {folder.recipe}")
+    history = History.read(folder.path) if folder.metrics.is_file() else History()
+    return Case(
+        model,
+        model.fitting(examples(material.train)),
+        model.fitting(examples(material.validation or material.test), "validation"),
+        lambda: copied(fresh),
+        min(recipe.train.batch_size, len(material.train)),
+        recipe.train.epochs,
+        history if len(history) else None,
+        folder.error.read_text("utf-8", "replace").strip() if folder.error.is_file() else "",
+        None if recipe.augment == Augment() else recipe.augment,
+    )
+
+
+def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:
+    """Return the case of a model of which nothing but its file is known: how it was trained stays open.
+
+    data: see `splits_for`. history: of its training, where a folder beside the weights has one.
+    """
+    parts = splits_for(model, data)
+    train, held = examples(parts.train), examples(parts.test)
+    return Case(
+        model, model.fitting(train), model.fitting(held, "validation"), lambda: remade(model), history=history,
+        trainable=False,
+    )  # fmt: skip
+
+
+def splits_for(model: Model, data: str | None = None) -> Splits:
+    """Load what a model learned from and was measured on: its own data, other data by name or folder, or of a root.
+
+    Raises PellucidError for a model that names no data, for data that are missing, and for classes that it lacks.
+    """
+    own = model.preprocess.get("data", "")
+    own = own if isinstance(own, str) else ""
+    shape = model.input_shape
+    if len(shape) != 3:
+        raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; ask model.doctor(x, y) from Python")
+    root = data if data is not None and is_root(own, data) else None
+    name = own if data is None or root is not None else data
+    if not name:
+        raise PellucidError("the model does not say what it was trained on; name a data set or a folder with --data")
+    _check_exists(name)
+    parts = load_splits(table_for(shape, name), root)
+    return Splits(numbered_as(model.classes, parts.train), numbered_as(model.classes, parts.test))
+
+
+def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material:
+    """Load the recipe's data, or others, in the size and mode that the network takes, with its numbers of classes."""
+    if data is None or is_root(recipe.data.name, data):
+        return load_material(recipe.data, recipe.recipe.seed, data)
+    _check_exists(data)
+    own = recipe.data
+    shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
+    shape, classes = (shape, None) if loaded is None else (loaded.input_shape, loaded.classes)
+    found = load_material(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
+    held = None if found.validation is None else numbered_as(classes, found.validation)
+    return Material(numbered_as(classes, found.train), held, numbered_as(classes, found.test))
+
+
+def _check_exists(name: str) -> None:
+    if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
+        hint = nearest(name, [*CATALOGUE, *SHAPES])
+        raise PellucidError(f"no data set or folder {name!r}{hint}; `pellucid data list` shows the names")
+
+
+def _take(model: Model, loaded: Model, otherwise: str) -> None:
+    """Give a model the weights of another one."""
+    own, found = flatten(model.params), flatten(loaded.params)
+    if {path: value.shape for path, value in own.items()} != {path: value.shape for path, value in found.items()}:
+        raise PellucidError(f"{otherwise}; give a run folder as `pellucid train` wrote it")
+    for path, value in own.items():
+        value.copy_(found[path])
+    model.confidence = loaded.confidence

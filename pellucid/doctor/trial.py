@@ -1,0 +1,19 @@
+"""How long trainings are, and trials beside them."""
+
+from pellucid.doctor.case import Case
+
+MOST = 200  # steps of a trial: enough to tell rates apart, a few seconds at most on small data
+LEAST = 5
+
+
+def steps_of_training(case: Case) -> int:
+    """Return the number of steps that the training made or is to make, 0 where it is unknown."""
+    if case.history is not None and case.history.rows:
+        return int(case.history.last.get("step") or 0)
+    return case.epochs * -(-len(case.train) // case.batch_size)
+
+
+def steps_of_a_trial(case: Case) -> int:
+    """Return the steps of a trial: at most half of those of the training, which so has had time enough to do better."""
+    known = steps_of_training(case)
+    return max(min(MOST, known // 2), LEAST) if known else MOST

@@ -1,0 +1,103 @@
+"""`pellucid doctor` on runs and models."""
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.combine import Sequential
+from pellucid.doctor.checks import CHECKS
+from pellucid.layers import Dense, Flatten
+from pellucid.train.model import Model
+from tests.cli.conftest import Say
+from tests.data.quality.photos import file_of, photo
+
+NAMES = {check.name for check in CHECKS}
+
+
+@pytest.fixture(scope="module")
+def ill(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run at so high a rate that its units die."""
+    from pellucid.train.job import train
+
+    out = tmp_path_factory.mktemp("ill")
+    return train("digits", out=out, progress=False, **{"train.epochs": 2, "optimizer.lr": 0.3}).path
+
+
+def test_it_says_what_is_wrong_with_a_run(say: Say, ill: Path) -> None:
+    said = say("doctor", str(ill))
+    assert said.code == 0
+    assert "dead-units" in said.out
+    assert "relu1" in said.out
+    assert "  fix    " in said.out
+    assert "--try" in said.out
+
+
+def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
+    found = say("doctor", str(ill), "--json", "--html", "page.html").json
+    assert (found["model"], found["healthy"]) == (str(ill), False)
+    assert set(found["checks"]) == NAMES
+    assert found["left_out"] == {}
+    (dead,) = [one for one in found["findings"] if one["check"] == "dead-units"]
+    assert dead["path"] == "relu1"
+    assert dead["evidence"]["dead"] > 0.4 * dead["evidence"]["units"]
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "dead-units" in page
+
+
+def test_remedies_are_tried_when_asked(say: Say, ill: Path) -> None:
+    found = say("doctor", str(ill), "--try", "--json").json["findings"]
+    tried = [one["tried"] for one in found if one["tried"]]
+    assert tried
+    assert any(one["accuracy"]["after"] > 0.9 for one in tried)
+
+
+def test_a_model_alone_is_asked_less(say: Say, run_folder: Path) -> None:
+    weights = str(run_folder / "weights/last.safetensors")
+    found = say("doctor", weights, "--json").json
+    assert set(found["checks"]) | set(found["left_out"]) == NAMES
+    assert "dead-units" in found["checks"]
+    assert "run folder" in say("doctor", weights, "--try").complaint
+
+
+def test_a_folder_that_python_trained_into_is_a_model_with_a_history(say: Say, tmp_path: Path) -> None:
+    from pellucid.data import load
+
+    digits = load("digits")
+    net = Sequential(flatten=Flatten(), dense=Dense(10))
+    it = Model(net, preprocess={"data": "digits"})
+    it.fit(digits.train, epochs=1, batch_size=32, run=tmp_path / "mine", verbose=False)
+    assert say("doctor", "mine", "--json").json["checks"]
+
+
+def test_the_training_of_a_folder_of_pictures_is_found(say: Say, tmp_path: Path) -> None:
+    """Runs of `pellucid gestures` leave out what cannot be read, which the recipe alone does not do."""
+    for c, name in enumerate("ab"):
+        (tmp_path / "hands" / name).mkdir(parents=True)
+        for k in range(6):
+            (tmp_path / "hands" / name / f"{k}.png").write_bytes(file_of(photo(6 * c + k)))
+    (tmp_path / "hands/a/bad.png").write_bytes(b"no")
+    words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
+    run = say("gestures", "train", "hands", *words, "--json").json["run"]
+    assert say("doctor", run, "--json").json["checks"]
+
+
+MISTAKES = {
+    (): "required: MODEL",
+    ("nothing",): "no model 'nothing'",
+    ("digits",): "is a recipe without trained weights",
+    ("RUN", "--data", "mnits"): "did you mean 'mnist'",
+    ("RUN", "--data", "mnist"): "pellucid data get mnist",
+    ("RUN", "--html", "nowhere/page.html"): "does not exist",
+    ("RUN", "--tyr"): "did you mean '--try'?",
+    (".",): "holds no weights/last.safetensors",
+    ("broken",): "is not TOML",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_mistakes(say: Say, run_folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/recipe.toml").write_text("not toml")
+    given = [str(run_folder) if word == "RUN" else word for word in words]
+    assert MISTAKES[words] in say("doctor", *given).complaint

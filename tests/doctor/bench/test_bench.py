@@ -1,0 +1,132 @@
+"""The bench of the doctor: which cases it makes, that it goes on where it was, and its sums."""
+
+import json
+from pathlib import Path
+
+import pytest
+from scipy.stats import binomtest
+
+from benchmarks.doctor import report
+from benchmarks.doctor.fault import Fault
+from benchmarks.doctor.plan import Job, chosen, faults, planned
+from benchmarks.doctor.settings import SETTINGS
+from benchmarks.doctor.store import Store, fingerprint, plain
+from benchmarks.doctor.tally import alarms, by_fault, row, wilson
+from benchmarks.doctor.trial import tried
+from pellucid.doctor.checks import CHECKS
+
+WIDE = Fault("dead-units", "too fast", lambda setting: setting.train())
+NARROW = Fault("leakage", "copies", lambda setting: setting.train(), ("digits-relu", "mnist-conv", "signs-norm"))
+
+
+def record(fault: str, names: list[str], causes: list[str], about: str = "so", **more: object) -> dict:
+    base = {"key": "k", "fault": fault, "about": about, "setting": "digits-relu", "seed": 1}
+    return {**base, "names": names, "causes": causes, "training": 1.0, "doctor": 2.0, **more}
+
+
+def failed(fault: str) -> dict:
+    return {"key": f"{fault}|7", "fault": fault, "about": "so", "setting": "mnist-conv", "seed": 1, "error": "E: no"}
+
+
+FOUND = [
+    record("dead-units", ["dead-units", "useless-maps"], ["dead-units"]),
+    record("dead-units", ["learning-rate-too-high", "dead-units"], ["learning-rate-too-high"]),
+    record("dead-units", ["learning-rate-too-high"], ["learning-rate-too-high"]),
+    failed("dead-units"),
+    record("leakage", ["leakage"], ["leakage"], "copies"),
+    *(record("", [], [], "") for _ in range(18)),
+    record("", ["overfitting"], ["overfitting"], ""),
+    failed(""),
+]
+
+
+def test_every_fault_gets_its_cases_and_as_many_are_healthy() -> None:
+    jobs = planned([WIDE, NARROW], seeds=2, first=100)
+    mine = {name: [job for job in jobs if job.fault == name] for name in ("dead-units", "leakage", "")}
+    assert (len(mine["dead-units"]), len(mine["leakage"]), len(mine[""])) == (16, 10, 200)
+    assert {job.seed for job in mine["leakage"]} == {100, 101, 102, 103}  # three settings need four seeds for ten
+    assert {job.setting for job in planned([NARROW], seeds=1, first=0, healthy=0)[:3]} == set(NARROW.settings)
+    assert {job.setting for job in mine["leakage"]} == set(NARROW.settings)
+    assert {job.setting for job in mine[""]} == {setting.name for setting in SETTINGS}
+    assert len({job.key for job in jobs}) == len(jobs)
+    assert min(job.seed for job in jobs) == 100
+    many = planned([WIDE], seeds=30, first=0)
+    assert sum(not job.fault for job in many) == 240
+    assert len(planned([WIDE], seeds=2, first=0, healthy=3)) == 19
+
+
+def test_faults_name_checks_and_are_told_apart() -> None:
+    known = faults()
+    assert {fault.name for fault in known} <= {check.name for check in CHECKS}
+    assert len({(fault.name, fault.about) for fault in known}) == len(known)
+    names = {setting.name for setting in SETTINGS}
+    assert all(fault.settings and set(fault.settings) <= names for fault in known)
+    assert chosen(known, ["leakage"]) == [fault for fault in known if fault.name == "leakage"]
+    assert not [fault.about for fault in known if "|" in fault.about]  # which would break the tables
+
+
+@pytest.mark.parametrize(("hits", "cases"), [(0, 10), (1, 10), (9, 10), (10, 10), (190, 200), (0, 200)])
+def test_intervals_are_wilsons(hits: int, cases: int) -> None:
+    found = binomtest(hits, cases).proportion_ci(0.95, method="wilson")
+    assert wilson(hits, cases) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+def test_counts() -> None:
+    dead, leak = by_fault([one for one in FOUND if one["fault"]])
+    assert (dead.cases, dead.named, dead.cause, dead.first, dead.errors) == (4, 2, 1, 1, 1)
+    assert dead.others == {"learning-rate-too-high": 2, "useless-maps": 1}
+    assert (leak.cases, leak.named, leak.cause, leak.first) == (1, 1, 1, 1)
+    every = row([one for one in FOUND if one["fault"]])
+    assert (every.cases, every.named, every.cause, every.first) == (5, 3, 2, 2)
+    healthy = alarms([one for one in FOUND if not one["fault"]])
+    assert (healthy.cases, healthy.alarmed, healthy.errors, healthy.checks) == (20, 2, 1, {"overfitting": 1})
+
+
+def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
+    report.write(FOUND, tmp_path, "python -m benchmarks.doctor", "a machine")
+    page = (tmp_path / "doctor.md").read_text("utf-8")
+    assert "**Of 5 faults 60.0 % are named** (23.1 to 88.2 %), 40.0 % as a cause and 40.0 % first." in page
+    assert "**Of 20 healthy trainings 10.0 % get any finding** (2.8 to 30.1 %)." in page
+    assert "| dead-units | so | 4 | 50.0 % | 15.0 to 85.0 % | 25.0 % | 25.0 % | learning-rate-too-high 2, " in page
+    assert "| overfitting | 1 (5.0 %) |" in page
+    assert "| digits-relu | 4 | 75.0 % | 19 | 5.3 % |" in page
+    assert "- dead-units|7: E: no" in page
+    found = json.loads((tmp_path / "doctor.json").read_text("utf-8"))
+    assert found["faults"]["named"] == 3
+    assert found["healthy"]["interval"] == pytest.approx(wilson(2, 20), rel=1e-5)
+    assert len(found["cases"]) == len(FOUND)
+
+
+def test_an_interrupted_bench_goes_on(tmp_path: Path) -> None:
+    store = Store(tmp_path, "abc")
+    store.add({"key": "a", "names": []})
+    store.add({"key": "b", "error": "E"})
+    with store.path.open("a") as file:
+        file.write('{"key": "c", "na')
+    again = Store(tmp_path, "abc")
+    assert set(again.known) == {"a"}  # what failed, or was cut off, is made again
+    assert again.of(["b", "a"]) == [{"key": "a", "names": []}]
+    assert not Store(tmp_path, "other").known
+
+
+def test_other_code_is_another_bench(tmp_path: Path) -> None:
+    for folder in ("pellucid", "benchmarks/doctor"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "pellucid/a.py").write_text("1")
+    before = fingerprint(tmp_path)
+    assert before == fingerprint(tmp_path)
+    (tmp_path / "pellucid/a.py").write_text("2")
+    assert fingerprint(tmp_path) != before
+
+
+def test_numbers_become_those_of_json() -> None:
+    found = plain({"a": (1, 0.12345678, float("nan"), float("inf")), "b": None, "c": "x", "d": True})
+    assert found == {"a": [1, 0.123457, "nan", "inf"], "b": None, "c": "x", "d": True}
+
+
+def test_a_case_is_trained_and_examined() -> None:
+    found = tried(Job("", "", "digits-relu", 0))
+    assert "error" not in found, found["error"]
+    assert (found["fault"], found["setting"], found["seed"]) == ("", "digits-relu", 0)
+    assert found["checks"] == len(CHECKS)
+    assert "StopIteration" in tried(Job("", "", "no such setting", 0))["error"]

@@ -1,0 +1,84 @@
+"""Batch normalization: too few values, statistics of other data."""
+
+from dataclasses import replace
+
+import pytest
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks.batch_norm import CHECK
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
+from pellucid.optim import SGD
+from pellucid.train.model import Model
+from tests.doctor.examined import corners
+
+
+def normed(momentum: float = 0.1) -> Sequential:
+    return Sequential(flatten=Flatten(), dense=Dense(12), norm=BatchNorm(momentum), relu=ReLU(), scores=Dense(4))
+
+
+def trained(net: Sequential, epochs: int = 10, batch_size: int = 16, add: float = 0.0) -> Case:
+    x, y = corners()
+    it = Model(net, optimizer=SGD(0.1), input_shape=(1, 4, 4))
+    history = it.fit(x + add, y, epochs=epochs, batch_size=batch_size, verbose=False)
+    return case_of(it, x + add, y, history=history, batch_size=batch_size, epochs=epochs)
+
+
+@pytest.mark.parametrize("batch_size", [2, 4])
+def test_few_values_are_found(batch_size: int) -> None:
+    (found,) = CHECK.look(replace(trained(normed()), batch_size=batch_size))
+    assert (found.check, found.path) == ("batch-norm", "norm")
+    assert found.evidence["values_per_channel"] == batch_size
+    assert found.remedy is not None
+    assert not CHECK.look(found.remedy.apply(trained(normed())))
+
+
+def test_a_last_batch_of_one_is_found() -> None:
+    it = Model(normed(), input_shape=(1, 4, 4))
+    (found,) = CHECK.look(case_of(it, *corners(33), batch_size=16))
+    assert found.evidence["values_in_the_last_batch"] == 1
+    assert not CHECK.look(case_of(it, *corners(34), batch_size=16))
+
+
+def test_places_count() -> None:
+    net = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), flatten=Flatten(), scores=Dense(4))
+    it = Model(net, input_shape=(1, 4, 4))
+    assert not CHECK.look(case_of(it, *corners(), batch_size=2))  # 2 x 2 x 2 values
+    assert CHECK.look(case_of(it, *corners(), batch_size=1))
+
+
+def test_statistics_that_are_never_updated_are_found() -> None:
+    it = trained(normed(0.0), add=50.0)
+    (found,) = CHECK.look(it)
+    assert found.path == "norm"
+    assert "never" in found.cause
+    y = it.inputs(it.train).flatten(1) @ it.model.weights["dense.weight"].T + it.model.weights["dense.bias"]
+    assert found.evidence["mean_off_by_deviations"] == pytest.approx(float(y.mean(0).abs().median()), rel=1e-3)
+    assert found.evidence["loss_by_running_statistics"] > found.evidence["loss_by_batch_statistics"]
+    assert found.remedy is not None
+    net = found.remedy.apply(it).model.net
+    assert isinstance(net, Sequential)
+    assert net.children["norm"] == BatchNorm(0.1)
+
+
+def test_frozen_statistics_of_other_inputs_are_found() -> None:
+    x, y = corners()
+
+    def begin() -> Model:
+        model = Model(normed(), optimizer=SGD(1e-5), input_shape=(1, 4, 4))
+        model.freeze("norm.*")
+        return model
+
+    it = begin()
+    it.fit(100 * x, y, epochs=1, batch_size=16, verbose=False)
+    case = case_of(it, 100 * x, y, batch_size=16, begin=begin)
+    (found,) = CHECK.look(case)
+    assert "frozen" in found.cause
+    assert found.remedy is not None
+    assert found.remedy.apply(case).model.frozen == set()
+
+
+def test_what_fits_is_quiet() -> None:
+    assert not CHECK.look(trained(normed()))
+    assert not CHECK.look(case_of(Model(normed(0.0), input_shape=(1, 4, 4)), *corners()))  # not trained yet
+    assert not CHECK.look(trained(Sequential(flatten=Flatten(), scores=Dense(4))))

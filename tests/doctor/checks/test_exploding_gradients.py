@@ -1,0 +1,71 @@
+"""Sums and gradients that grow."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import case_of
+from pellucid.doctor.checks.exploding_gradients import CHECK
+from pellucid.layers import BatchNorm, Dense, ReLU
+from pellucid.optim import SGD
+from pellucid.train.model import Model
+
+X = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+Y = (X[:, 0] > 0).long()
+
+
+def net(layers: int, init: str, norm: bool = False) -> Model:
+    body = [
+        part for _ in range(layers) for part in (Dense(64, init_weight=init), *([BatchNorm()] if norm else []), ReLU())
+    ]
+    return Model(Sequential(*body, Dense(2)), optimizer="sgd", classes=2, input_shape=(16,))
+
+
+def test_standard_normal_weights_make_sums_grow() -> None:
+    model = net(3, "normal")
+    found = CHECK.look(case_of(model, X, Y))
+    h = X.double()
+    sizes = [h.square().mean().sqrt()]
+    for k in range(1, 5):
+        y = h @ model.weights[f"dense{k}.weight"].double().T
+        sizes.append(y.square().mean().sqrt())
+        h = y.relu()
+    assert found[0].evidence["outputs_over_inputs"] == pytest.approx(float(sizes[-1] / sizes[0]), rel=1e-4)
+    growth = [float(after / before) for before, after in pairwise(sizes)]
+    assert found[0].path == f"dense{1 + growth.index(max(growth))}"
+    assert found[0].evidence["growth_in_this_layer"] == pytest.approx(max(growth), rel=1e-4)
+
+
+@pytest.mark.parametrize("layers", [1, 3, 8])
+def test_weights_of_he_keep_their_size(layers: int) -> None:
+    assert not CHECK.look(case_of(net(layers, "he"), X, Y))
+
+
+def test_normalised_sums_do_not_grow() -> None:
+    assert not CHECK.look(case_of(net(3, "normal", norm=True), X, Y))
+
+
+def test_a_rate_that_is_too_high_is_not_this() -> None:
+    model = net(2, "he")
+    model.optimizer = SGD(lr=30.0)
+    case = case_of(model, X, Y)
+    assert case.rehearsal.broke or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
+    assert not CHECK.look(case)
+
+
+def test_one_huge_target_bursts_at_any_rate() -> None:
+    target = X[:, :1].clone()
+    target[5] = 1e9
+    model = Model(Sequential(Dense(8), ReLU(), Dense(1)), "quadratic", SGD(lr=0.1), (), input_shape=(16,))
+    found = CHECK.look(case_of(model, X, target, batch_size=8))
+    assert [one.path for one in found] == ["training"]
+    assert found[0].remedy is not None
+
+
+def test_the_remedy_draws_weights_of_he() -> None:
+    case = case_of(net(3, "normal"), X, Y)
+    remedy = CHECK.look(case)[0].remedy
+    assert remedy is not None
+    assert not CHECK.look(remedy.apply(case))

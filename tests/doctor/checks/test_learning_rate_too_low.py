@@ -1,0 +1,42 @@
+"""Learning rates that are too low for the steps that a training has."""
+
+from pellucid.doctor.checks.learning_rate_too_low import CHECK
+from pellucid.doctor.measure.answers import answers
+from pellucid.optim import SGD, Adam
+from tests.doctor.examined import case
+
+
+def test_a_rate_that_leaves_the_loss_where_it_was_is_found() -> None:
+    it = case(epochs=20, optimizer=SGD(1e-4))
+    (found,) = CHECK.look(it)
+    assert (found.check, found.path) == ("learning-rate-too-low", "training")
+    assert found.evidence["loss"] == answers(it.model, it.train).loss
+    assert found.evidence["steps"] == 20 * 4  # 64 examples in batches of 16
+    assert found.evidence["higher_rate"] > 1e-3
+
+
+def test_rates_far_below_the_range_test_are_found_too() -> None:
+    (found,) = CHECK.look(case(epochs=20, optimizer=SGD(1e-6)))
+    assert found.evidence["higher_rate"] >= 1e-3  # the range test alone reaches a hundredfold
+
+
+def test_its_remedy_ends_it() -> None:
+    it = case(epochs=20, optimizer=SGD(1e-4))
+    (found,) = CHECK.look(it)
+    assert found.remedy is not None
+    assert found.remedy.apply(it).model.optimizer.lr == found.evidence["higher_rate"]
+
+
+def test_a_low_rate_is_no_fault_where_the_epochs_make_up_for_it() -> None:
+    assert CHECK.look(case(epochs=10, optimizer=SGD(0.02)))
+    assert not CHECK.look(case(epochs=300, optimizer=SGD(0.02)))
+
+
+def test_before_training_the_first_steps_tell() -> None:
+    assert CHECK.look(case(optimizer=SGD(1e-6)))
+    assert not CHECK.look(case())
+    assert not CHECK.look(case(optimizer=Adam(0.01)))
+
+
+def test_a_training_that_works_is_quiet() -> None:
+    assert not CHECK.look(case(epochs=20))

@@ -1,0 +1,68 @@
+"""Models that know their training examples by heart."""
+
+from dataclasses import replace
+
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks.overfitting import CHECK
+from pellucid.layers import Dense, ReLU
+from pellucid.optim import Adam
+from pellucid.train.model import Model
+from tests.doctor.examined import case, corners
+
+
+def learned_by_heart(epochs: int = 60) -> Case:
+    """Forty points whose labels say nothing of others."""
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(240, 20, generator=rng), torch.randint(2, (240,), generator=rng)
+    it = Model(Sequential(Dense(64), ReLU(), Dense(2)), optimizer=Adam(0.01), input_shape=(20,))
+    pair = (x[40:], y[40:])
+    history = it.fit(x[:40], y[:40], epochs=epochs, batch_size=10, validation=pair, verbose=False)
+    return case_of(it, x[:40], y[:40], validation=pair, history=history, epochs=epochs, batch_size=10)
+
+
+def test_a_gap_is_found_and_measured() -> None:
+    it = learned_by_heart()
+    (found,) = CHECK.look(it)
+    assert (found.check, found.path) == ("overfitting", "validation")
+    assert it.history is not None
+    assert it.validation is not None
+    right = it.model.evaluate(it.validation.x, it.validation.y)["accuracy"]
+    assert abs(found.evidence["validation_accuracy"] - right) < 1e-6
+    assert found.evidence["train_accuracy"] == 1
+    losses = it.history["val_loss"]
+    assert found.evidence["epoch_of_the_minimum"] == losses.index(min(losses)) + 1
+    assert abs(found.evidence["validation_loss_over_its_minimum"] - losses[-1] / min(losses)) < 1e-5
+
+
+def test_without_a_history_the_gap_tells() -> None:
+    assert CHECK.look(replace(learned_by_heart(), history=None))
+
+
+def test_a_gap_that_may_be_chance_is_none() -> None:
+    it = learned_by_heart()
+    assert it.validation is not None
+    few = replace(it.validation, x=it.validation.x[:5], y=it.validation.y[:5])
+    assert not CHECK.look(replace(it, validation=few))
+
+
+def test_numbers_are_compared_by_their_loss() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(240, 20, generator=rng), torch.randn(240, 1, generator=rng)
+    it = Model(Sequential(Dense(64), ReLU(), Dense(1)), "quadratic", Adam(0.01), metrics=(), input_shape=(20,))
+    pair = (x[40:], y[40:])
+    history = it.fit(x[:40], y[:40], epochs=80, batch_size=10, validation=pair, verbose=False)
+    (found,) = CHECK.look(case_of(it, x[:40], y[:40], validation=pair, history=history))
+    assert "gap" not in found.evidence
+
+
+def test_what_generalises_is_quiet() -> None:
+    assert not CHECK.look(case(epochs=20))
+
+
+def test_nothing_is_said_without_training_or_validation() -> None:
+    assert not CHECK.look(case())
+    assert not CHECK.look(replace(learned_by_heart(), validation=None))
+    assert not CHECK.look(case_of(case().model, *corners(10)))

@@ -1,0 +1,82 @@
+"""Models that do worse on what they learned from than a simple method on new examples."""
+
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks.underfitting import CHECK
+from pellucid.layers import Dense, Dropout, Flatten, ReLU
+from pellucid.layers.base import Layer
+from pellucid.optim import Adam
+from pellucid.optim.regularizers import L2
+from pellucid.train.model import Model
+from tests.doctor.examined import corners
+
+
+def taught(*layers: Layer, epochs: int = 10, n: int = 400, **options: object) -> Case:
+    x, y = corners(n)
+    it = Model(Sequential(Flatten(), *layers), optimizer=Adam(0.02), input_shape=(1, 4, 4), **options)
+    history = it.fit(x, y, epochs=epochs, batch_size=16, verbose=False)
+    return case_of(it, x, y, history=history, batch_size=16, epochs=epochs)
+
+
+def test_a_bottleneck_is_found() -> None:
+    it = taught(Dense(1), ReLU(), Dense(4), epochs=4)
+    (found,) = CHECK.look(it)
+    assert (found.check, found.path) == ("underfitting", "train")
+    assert found.evidence["fewest_units"] == 1
+    right = it.model.evaluate(it.train.x, it.train.y)["accuracy"]
+    assert abs(found.evidence["train_accuracy"] - right) < 1e-6
+    assert found.evidence["accuracy_of_a_simple_classifier_on_new_examples"] > 0.99
+
+
+def test_a_strong_regularizer_is_named_and_taken_away() -> None:
+    it = taught(Dense(12), ReLU(), Dense(4), regularizer=L2(2000.0))
+    (found,) = CHECK.look(it)
+    assert "regularizer" in found.cause
+    assert found.evidence["weights_over_first_weights"] < 0.5
+    assert found.remedy is not None
+    assert found.remedy.apply(it).model.regularizers == ()
+
+
+def test_absurd_dropout_is_named_and_lowered() -> None:
+    it = taught(Dense(12), ReLU(), Dropout(0.97), Dense(4), epochs=1)
+    (found,) = CHECK.look(it)
+    assert found.evidence["dropout"] == 0.97
+    assert found.remedy is not None
+    net = found.remedy.apply(it).model.net
+    assert isinstance(net, Sequential)
+    assert Dropout(0.2) in net.children.values()
+
+
+def test_too_few_epochs_are_named() -> None:
+    x, y = corners(400)
+    it = Model(Sequential(Flatten(), Dense(12), ReLU(), Dense(4)), optimizer=Adam(0.001), input_shape=(1, 4, 4))
+    history = it.fit(x, y, epochs=1, batch_size=200, verbose=False)
+    (found,) = CHECK.look(case_of(it, x, y, history=history, batch_size=200, epochs=1))
+    assert "ended" in found.cause
+
+
+def test_numbers_are_compared_with_linear_regression() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 6, generator=rng)
+    y = x @ torch.tensor([1.0, -2.0, 0.5, 0.0, 3.0, 1.0])[:, None]
+    it = Model(Sequential(Dense(1)), "quadratic", Adam(1e-5), metrics=(), input_shape=(6,))
+    history = it.fit(x, y, epochs=2, batch_size=16, verbose=False)
+    (found,) = CHECK.look(case_of(it, x, y, history=history))
+    error = float((it.predict(x) - y).square().mean())
+    assert abs(found.evidence["train_squared_error"] - error) < 1e-3 * error
+    assert found.evidence["error_of_linear_regression_on_new_examples"] < 0.2 * error
+
+
+def test_labels_without_sense_are_no_matter_of_capacity() -> None:
+    x, _ = corners(400)
+    y = torch.randint(4, (400,), generator=torch.Generator().manual_seed(5))
+    it = Model(Sequential(Flatten(), Dense(2), ReLU(), Dense(4)), optimizer=Adam(0.02), input_shape=(1, 4, 4))
+    it.fit(x, y, epochs=2, batch_size=16, verbose=False)
+    assert not CHECK.look(case_of(it, x, y))
+
+
+def test_what_learns_is_quiet() -> None:
+    assert not CHECK.look(taught(Dense(12), ReLU(), Dense(4)))
+    assert not CHECK.look(taught(Dense(12), ReLU(), Dense(4), n=10))

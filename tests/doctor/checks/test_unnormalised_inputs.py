@@ -1,0 +1,77 @@
+"""What reaches the network, in size."""
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks.unnormalised_inputs import CHECK
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
+from tests.doctor.examined import model
+
+
+def case(x: torch.Tensor, **options: object) -> Case:
+    it = model(Sequential(flatten=Flatten(), out=Dense(4)), input_shape=tuple(x.shape[1:]), **options)
+    return case_of(it, x, torch.arange(len(x)) % 4)
+
+
+def grey(low: float = 0.0, high: float = 1.0, channels: int = 1) -> torch.Tensor:
+    return low + (high - low) * torch.rand(60, channels, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (-2.0, 2.0), (0, 0.2), (0.7, 1.0)])
+def test_usual_ranges_are_left_alone(low: float, high: float) -> None:
+    assert CHECK.look(case(grey(low, high))) == []
+
+
+def test_bytes_are_read_from_0_to_1() -> None:
+    assert CHECK.look(case((grey() * 255).byte())) == []
+
+
+@pytest.mark.parametrize("high", [255.0, 16.0, 1 / 255])
+def test_other_scales_are_found_with_their_moments(high: float) -> None:
+    x = grey(0, high)
+    (found,) = CHECK.look(case(x))
+    assert found.path == "train"
+    assert found.evidence["mean"] == pytest.approx(float(x.mean()), rel=1e-5)
+    assert found.evidence["root_mean_square"] == pytest.approx(float(x.square().mean().sqrt()), rel=1e-5)
+    assert found.evidence["largest"] == pytest.approx(float(x.max()))
+
+
+def test_the_remedy_standardises() -> None:
+    it = case(grey(0, 255))
+    (found,) = CHECK.look(it)
+    assert found.remedy is not None
+    mended = found.remedy.apply(it)
+    read = mended.inputs(mended.train)
+    assert float(read.mean()) == pytest.approx(0, abs=1e-4)
+    assert float(read.std()) == pytest.approx(1, abs=1e-3)
+
+
+def test_an_offset_is_found() -> None:
+    (found,) = CHECK.look(case(grey(2.0, 2.1)))
+    assert "far from 0" in found.cause
+
+
+def test_channels_of_different_size_are_found() -> None:
+    x = grey(channels=3)
+    x[:, 1] /= 30
+    (found,) = CHECK.look(case(x))
+    assert found.evidence["smallest_channel"] == pytest.approx(float(x[:, 1].square().mean().sqrt()), rel=1e-5)
+
+
+def test_features_of_different_size_are_found() -> None:
+    x = torch.rand(60, 8, 1, 1, generator=torch.Generator().manual_seed(0))
+    x[:, 0] = 0  # says nothing, and is no matter of size
+    x[:, 3] *= 5
+    assert CHECK.look(case(x)) == []
+    x[:, 3] *= 12
+    (found,) = CHECK.look(case(x * 0.05))
+    assert found.evidence["largest_feature"] == pytest.approx(float((x[:, 3] * 0.05).square().mean().sqrt()), rel=1e-5)
+
+
+def test_what_the_model_standardises_itself_is_left_alone() -> None:
+    x = grey(0, 255)
+    assert CHECK.look(case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
+    net = Sequential(norm=BatchNorm(), conv=Conv2d(2, 3), flatten=Flatten(), out=Dense(4))
+    assert CHECK.look(case_of(model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []

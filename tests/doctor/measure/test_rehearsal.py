@@ -1,0 +1,79 @@
+"""A few steps of a training, against PyTorch's own optimizer."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pellucid.doctor.measure.rehearsal import Settings, rehearse
+from pellucid.optim import SGD, Adam
+from pellucid.optim.schedules import OneCycle
+from pellucid.train.examples import examples
+from pellucid.train.model import Model
+from tests.doctor.examined import corners, model
+
+DATA = examples(*corners())
+WHOLE = len(DATA)  # as one batch, so that no order matters
+
+
+def by_torch(it: Model, steps: int, lr: float, kind: str = "SGD") -> tuple[list[float], dict[str, list[float]]]:
+    """Return the losses, and of each step what rms(update) / rms(weights) was."""
+    p = {path: value.clone().requires_grad_() for path, value in it.weights.items()}
+    optimizer = getattr(torch.optim, kind)(p.values(), lr=lr)
+    losses, ratios = [], {path: [] for path in p}
+    for _ in range(steps):
+        before = {path: value.detach().clone() for path, value in p.items()}
+        hidden = F.relu(F.linear(DATA.x.flatten(1), p["dense1.weight"], p["dense1.bias"]))
+        loss = F.cross_entropy(F.linear(hidden, p["dense2.weight"], p["dense2.bias"]), DATA.y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        for path, value in p.items():
+            ratios[path].append((value.detach() - before[path]).norm().item() / max(before[path].norm().item(), 1e-30))
+    return losses, ratios
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer", "factor"), [("SGD", SGD(0.5), 1.0), ("SGD", SGD(0.05), 10.0), ("Adam", Adam(0.01), 1.0)]
+)
+def test_losses_and_updates_are_those_of_pytorch(kind: str, optimizer: SGD | Adam, factor: float) -> None:
+    it = model(optimizer=optimizer)
+    losses, ratios = by_torch(it, 9, optimizer.lr * factor, kind)
+    done = rehearse(it, DATA, WHOLE, None, Settings(9, factor))
+    assert done.losses == pytest.approx(losses, rel=1e-4)
+    assert not done.broke
+    assert done.end == pytest.approx(sum(losses[-2:]) / 2, rel=1e-4)
+    for path in ("dense1.weight", "dense2.weight"):  # watched in steps 0 and 8; of two the higher is the median
+        assert done.ratios[path] == pytest.approx(max(ratios[path][0], ratios[path][8]), rel=1e-3)
+    first, last = ratios["dense1.bias"][0], ratios["dense1.bias"][8]
+    assert first > 1e20  # a bias of 0 has no ratio
+    assert done.ratios["dense1.bias"] == pytest.approx(last, rel=1e-3)
+
+
+def test_it_goes_on_over_epochs_and_takes_small_data() -> None:
+    done = rehearse(model(), DATA, 1_000, None, Settings(5))
+    assert len(done.losses) == 5
+    assert len(rehearse(model(), DATA, 24, None, Settings(8)).losses) == 8  # three batches an epoch
+
+
+def test_a_rate_that_breaks_the_training_ends_it() -> None:
+    done = rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, Settings(20))
+    assert done.broke
+    assert len(done.losses) < 20
+    assert done.end == float("inf")
+
+
+def test_the_schedule_has_its_say_only_when_asked() -> None:
+    warm = OneCycle()
+    plain = rehearse(model(schedule=warm), DATA, WHOLE, None, Settings(3)).losses
+    assert plain == rehearse(model(), DATA, WHOLE, None, Settings(3)).losses
+    assert rehearse(model(schedule=warm), DATA, WHOLE, None, Settings(3, scheduled=True)).losses != plain
+
+
+def test_frozen_weights_stay_and_augmentation_is_applied() -> None:
+    it = model()
+    it.freeze("dense1.*")
+    before = it.weights["dense1.weight"].clone()
+    done = rehearse(it, DATA, 16, lambda x, rng: torch.zeros_like(x), Settings(3))
+    assert torch.equal(before, done.model.weights["dense1.weight"])
+    assert done.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # nothing to see, no bias yet

@@ -1,0 +1,99 @@
+"""What a case offers to checks: the sample, the beginning, measurements that are made once and change nothing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import case_of
+from pellucid.doctor.case import FACTORS, SAMPLE, SHORT, STEPS, some
+from pellucid.doctor.finding import UnansweredError
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten
+from pellucid.losses import Quadratic
+from pellucid.train.examples import examples
+from tests.doctor.examined import case, conv_net, corners, model
+
+
+def test_the_sample_is_drawn_by_the_seed_and_kept_in_order() -> None:
+    whole = examples(torch.arange(5_000.0)[:, None], torch.zeros(5_000, dtype=torch.int64))
+    one, again, other = some(whole, SAMPLE, 1), some(whole, SAMPLE, 1), some(whole, SAMPLE, 2)
+    assert len(one) == SAMPLE
+    assert torch.equal(one.x, again.x)
+    assert not torch.equal(one.x, other.x)
+    assert torch.equal(one.x, one.x.unique()[:, None])
+    assert some(whole, 10_000, 1) is whole
+
+
+def test_trained_or_not() -> None:
+    assert not case().trained
+    assert case(epochs=1).trained
+    assert torch.equal(case(epochs=1).first.weights["dense1.weight"], case().model.weights["dense1.weight"])
+
+
+def test_what_classifies() -> None:
+    assert case().classifies
+    x, y = corners()
+    it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=())
+    assert not case_of(it, x, y[:, None].float()).classifies
+
+
+def test_inputs_are_scaled_as_the_model_scales_them() -> None:
+    it = case(preprocess={"mean": [0.5], "std": [0.25]})
+    torch.testing.assert_close(it.inputs(it.train), (it.train.x - 0.5) / 0.25)
+
+
+def test_the_range_test_goes_over_all_factors() -> None:
+    rates = case().rates
+    assert [factor for factor, _ in rates] == list(FACTORS)
+    assert all(len(done.losses) == SHORT or done.broke for _, done in rates)
+
+
+@pytest.mark.parametrize("net", [None, conv_net])
+def test_measuring_changes_nothing_and_is_the_same_twice(net) -> None:
+    it, other = (case(net and net(), epochs=1) for _ in range(2))
+    before, drawn = it.model.sha256(), torch.get_rng_state()
+    x, y = it.train.x.clone(), it.train.y.clone()
+    measured = [
+        (one.activity, one.first_activity, one.flow, one.first_flow, one.seen, one.unseen, one.rehearsal, one.rates)
+        for one in (it, other)
+    ]
+    assert it.model.sha256() == before
+    assert it.first.sha256() == case(net and net()).model.sha256()
+    assert torch.equal(drawn, torch.get_rng_state())
+    assert torch.equal(x, it.train.x)
+    assert torch.equal(y, it.train.y)
+    (seen, first, flow, _, answers, _, rehearsal, rates), (seen2, first2, flow2, _, answers2, _, rehearsal2, rates2) = (
+        measured
+    )
+    assert all(torch.equal(seen[path].y, seen2[path].y) for path in seen)
+    assert all(torch.equal(first[path].y, first2[path].y) for path in first)
+    assert (flow.loss, flow.dy) == (flow2.loss, flow2.dy)
+    assert torch.equal(answers.y, answers2.y)
+    assert len(rehearsal.losses) == STEPS
+    assert (rehearsal.losses, rehearsal.ratios) == (rehearsal2.losses, rehearsal2.ratios)
+    assert [done.losses for _, done in rates] == [done.losses for _, done in rates2]
+
+
+def test_the_rehearsal_is_the_training() -> None:
+    x, y = corners()
+    it = model()
+    history = it.fit(x, y, epochs=1, batch_size=16, verbose=False)  # 4 steps
+    losses = case_of(it, x, y, batch_size=16).rehearsal.losses
+    assert sum(losses[:4]) / 4 == pytest.approx(history["train_loss"][0], rel=1e-5)
+
+
+def test_without_a_known_training_nothing_is_rehearsed() -> None:
+    it = replace(case(), trainable=False)
+    with pytest.raises(UnansweredError, match="give the run folder"):
+        _ = it.rehearsal
+    assert it.flow.loss > 0
+
+
+def test_data_that_do_not_fit_are_refused() -> None:
+    x, y = corners()
+    with pytest.raises(PellucidError, match="the network takes"):
+        case_of(model(), x[..., :3], y)
+    with pytest.raises(PellucidError, match="validation"):
+        case_of(model(), x, y, validation=(x[..., :3], y))

@@ -1,0 +1,109 @@
+"""How findings become a diagnosis: causes first, consequences named, remedies tried."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pkgutil import iter_modules
+
+import pytest
+
+from pellucid.doctor import Check, Finding, Remedy, checks, diagnose, doctor
+from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.finding import UnansweredError
+from pellucid.doctor.mending import with_rate
+from tests.doctor.examined import case, corners, model
+
+
+def says(name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None) -> Check:
+    """A check that always finds the same."""
+    found = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
+    return Check(name, f"{name}.", lambda case: found, tuple(explains))
+
+
+def test_nothing_found_is_healthy() -> None:
+    found = diagnose(case(), checks=[says("a"), says("b")])
+    assert found.healthy
+    assert (found.names, found.checks) == ((), ("a", "b"))
+
+
+def test_causes_come_before_what_they_explain() -> None:
+    table = [
+        says("symptom", "relu"),
+        says("other", "train"),
+        says("cause", "training", explains=("symptom", "absent")),
+    ]
+    found = diagnose(case(), checks=table)
+    assert found.names == ("other", "cause", "symptom")
+    assert found.follows == {2: "cause"}
+
+
+def test_a_check_that_finds_nothing_explains_nothing() -> None:
+    found = diagnose(case(), checks=[says("cause", explains=("symptom",)), says("symptom", "relu")])
+    assert (found.names, found.follows) == (("symptom",), {})
+
+
+def test_of_two_causes_the_first_check_is_named() -> None:
+    table = [says("a", "train", explains=("c",)), says("b", "train", explains=("c",)), says("c", "relu")]
+    assert diagnose(case(), checks=table).follows == {2: "a"}
+
+
+def test_checks_that_explain_each_other_leave_one_cause() -> None:
+    table = [says("a", "x", explains=("b",)), says("b", "x", explains=("c", "a")), says("c", "x", explains=("a", "b"))]
+    found = diagnose(case(), checks=table)
+    assert found.names == ("a", "b", "c")
+    assert found.follows == {1: "a", 2: "b"}
+
+
+def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:
+    applied: list[str] = []
+
+    def remedy(name: str) -> Remedy:
+        return Remedy(name, lambda it: applied.append(name) or with_rate(it, 0.1))
+
+    table = [
+        says("cause", "relu1", "relu2", explains=("symptom",), remedy=remedy("slower")),
+        says("symptom", "dense", remedy=remedy("never")),
+        says("helpless", "train"),
+    ]
+    assert diagnose(case(), checks=table).attempts == {}
+    found = diagnose(case(), attempts=True, checks=table)
+    assert applied == ["slower"]
+    assert set(found.attempts) == {0, 1}
+    assert found.attempts[0] is found.attempts[1]
+
+
+def test_checks_that_need_an_unknown_training_are_left_out() -> None:
+    rehearses = Check("rehearses", "It trains.", lambda it: [] * len(it.rehearsal.losses))
+    found = diagnose(replace(case(), trainable=False), checks=[rehearses, says("a", "train")])
+    assert found.checks == ("a",)
+    assert "give the run folder" in found.left_out["rehearses"]
+    assert diagnose(case(), checks=[rehearses]).left_out == {}
+    with pytest.raises(UnansweredError):
+        diagnose(replace(case(), trainable=False), attempts=True, checks=[])
+
+
+def test_json_holds_all_of_it() -> None:
+    remedy = Remedy("slower", lambda it: with_rate(it, 0.1))
+    table = [says("cause", "relu", explains=("symptom",), remedy=remedy), says("symptom", "dense")]
+    cause, symptom = json.loads(json.dumps(diagnose(case(), True, table).to_json()))["findings"]
+    assert (cause["check"], cause["path"], cause["evidence"]) == ("cause", "relu", {"number": 0.5})
+    assert (cause["follows_from"], cause["can_try"]) == (None, "slower")
+    assert cause["tried"]["loss"]["after"] > 0
+    assert (symptom["follows_from"], symptom["tried"]) == ("cause", None)
+
+
+def test_every_check_is_in_the_table_with_a_name_of_its_own_and_explains_others() -> None:
+    names = [check.name for check in CHECKS]
+    files = [one.name for one in iter_modules(checks.__path__)]
+    assert sorted(names) == sorted(name.replace("_", "-") for name in files)
+    assert len(set(names)) == len(names)
+    for check in CHECKS:
+        assert set(check.explains) <= set(names) - {check.name}
+
+
+def test_a_model_asks_for_itself() -> None:
+    x, y = corners()
+    it = model()
+    it.fit(x, y, epochs=8, batch_size=16, verbose=False)
+    options = {"validation": corners(40, seed=1), "batch_size": 16}
+    assert it.doctor(x, y, **options).to_json() == doctor(it, x, y, **options).to_json()

@@ -1,0 +1,48 @@
+"""The diagnosis in a terminal, letter by letter."""
+
+from pellucid.doctor.text import told
+from tests.doctor.told import healthy, ill
+
+SAID = """\
+2 causes and 2 consequences, found by 12 checks
+
+learning-rate
+  where        training
+  loss at it       2.31
+  best factor       0.1
+  steps           1,250
+  cause  the rate is too high
+  fix    lower it tenfold
+  tried  a tenth of the learning rate: loss broke off → 0.25, accuracy broke off → 87.5 %
+         (validation data, after 150 steps from the beginning)
+
+    dead-units, which follows from learning-rate
+      where        dead  share
+      block.relu1    20  0.667
+      relu2           3      1
+      cause  the steps are <large>
+      fix    go slower & start lower
+
+        useless-maps, which follows from dead-units
+          where  conv
+          maps      2
+          cause  their units died
+          fix    see above
+
+duplicates
+  where        train
+  copies          −3
+  why     same-bytes
+  cause  a file came twice
+  fix    remove it"""  # noqa: RUF001
+
+
+def test_the_whole() -> None:
+    assert told(ill()) == SAID
+    assert str(ill()) == SAID
+
+
+def test_a_healthy_model_gets_one_line() -> None:
+    line, empty, note = told(healthy()).split("\n")
+    assert (line, empty) == ("nothing wrong was found by 12 checks", "")
+    assert note == "not asked: learning-rate, update-ratio (nobody knows how)"

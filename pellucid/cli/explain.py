@@ -8,11 +8,14 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
 if TYPE_CHECKING:
+    from pellucid.data import Dataset
     from pellucid.explain.examine import Examination
+    from pellucid.explain.retrained import Retraining
     from pellucid.train.model import Model
 
 ALL = "all"
 FOLDER = "explanations"
+RETRAINED = 10_000  # training images
 
 
 def parser() -> Parser:
@@ -45,7 +48,15 @@ def parser() -> Parser:
         "--page",
         metavar="DIR",
         help="in place of one IMAGE, look into the whole network: write a page with the patches that its maps answer "
-        "to, their deconvolutions, filters, occlusion and ablation",
+        "to, their deconvolutions, filters, occlusion, ablation, and how the maps of a run with train.keep came to be",
+    )
+    it.add_argument(
+        "--retrain",
+        metavar="EPOCHS",
+        type=int,
+        default=0,
+        help="with --page, also train the network anew, whole, without layers, and with larger and smaller ones, on at "
+        f"most {RETRAINED:,} images, for so many epochs",
     )
     return it.data_option(
         "with --page, a data set, an image folder, or the folder that holds the data sets"
@@ -65,7 +76,7 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.page is not None:
         return _page(args)
-    if args.image is None or args.data is not None:
+    if args.image is None or args.data is not None or args.retrain:
         raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) to look into the whole network")
     model = open_model(args.model)
     classes = class_names(model)
@@ -92,6 +103,7 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.errors import PellucidError
+    from pellucid.explain.evolution import epoch_weights
     from pellucid.explain.page import look, write_page
     from pellucid.explain.pictures.files import make_folder
     from pellucid.tasks.pictures import held_out
@@ -100,7 +112,9 @@ def _page(args: argparse.Namespace) -> int:
         raise PellucidError("--page looks into the whole network; leave IMAGE, --method, --target and --out away")
     make_folder(Path(args.page))
     model = open_model(args.model)
-    found = look(model, held_out(model, args.data), Path(args.model).stem)
+    data = held_out(model, args.data)
+    again = _retrained(model, data, args) if args.retrain else None
+    found = look(model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), again=again)
     index = write_page(Path(args.page), found)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
     if args.json:
@@ -114,6 +128,27 @@ def _page(args: argparse.Namespace) -> int:
         say(f"without {row['removed']}: {percent(row['accuracy'])}")
     say(f"wrote {index}")
     return 0
+
+
+def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
+    """Train variants of the model's network on some of its own training images, evenly chosen."""
+    import torch
+
+    from pellucid.errors import PellucidError
+    from pellucid.explain.retrained import retrained
+    from pellucid.tasks.pictures import data_name
+    from pellucid.train.recipes.fitting import is_root, numbered_as, table_for
+    from pellucid.train.recipes.material import load_splits
+
+    if args.retrain < 0:
+        raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
+    own, root = data_name(model), args.data
+    if not own or (root is not None and not is_root(own, root)):
+        raise PellucidError("--retrain trains on the model's own data set; leave --data away, or give its root")
+    train = numbered_as(model.classes, load_splits(table_for(model.input_shape, own), root).train)
+    count = min(len(train), RETRAINED)
+    some = train.subset(torch.arange(count) * len(train) // count)
+    return retrained(model, some, test, args.retrain, verbose=not args.json)
 
 
 def _target(model: "Model", asked: str | None) -> int | str | None:

@@ -75,7 +75,7 @@ def ablation_table(
         raise PellucidError(f"ablation: by must be one of {', '.join(FILLS)}, not {by!r}")
     chosen = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
     paths = {removal.path for row in chosen for removal in row}
-    means = _means(net, params, images, paths, prepare, batch) if by == "mean" else {}
+    means = map_means(net, params, images, paths, prepare, batch) if by == "mean" else {}
     found: list[Row] = []
     for row in [(), *chosen]:
         edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
@@ -155,8 +155,8 @@ def _edit(removal: Removal, fill: Tensor | None) -> Edit:
     return edit
 
 
-def _means(
-    net: Layer, params: Params, images: Tensor, paths: set[str], prepare: Prepare, batch: int
+def map_means(
+    net: Layer, params: Params, images: Tensor, paths: set[str], prepare: Prepare, batch: int = BATCH
 ) -> dict[str, Tensor]:
     """Return the mean of each map (K,) of each layer over all images and places."""
     sums: dict[str, Tensor] = {}

@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dropout, Identity, LocalResponseNorm, MaxPool2d
-from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
+from pellucid.layers.base import Layer, Mode, Params, pair
 from pellucid.rules.kinds import ACTIVATIONS
 
 PLACEWISE = (*ACTIVATIONS, BatchNorm, Dropout, Identity, LocalResponseNorm)  # in evaluation; softmax is over channels
 WORTH = 0.85  # of a map's area: where the square reaches more of it, the whole map is computed
 Size = int | tuple[int, int]
 STILL = Mode(keep=False)
+LAST = torch.channels_last  # rectangles are copied faster so, and convolutions of odd sizes run faster on the CPU
 
 
 class Part(NamedTuple):
@@ -39,10 +40,25 @@ class Near:
     def __init__(self, net: Layer, params: Params, image: Tensor, filled: Tensor) -> None:
         self.filled = filled
         self.layers = list(_flat(net, params))
-        self._bases = [image[None]]  # what goes into each layer of the image itself, (1, C, H, W)
+        self._bases = [image[None].contiguous(memory_format=LAST)]  # what goes into each layer of the image itself
 
-    def run(self, places: Tensor, side: int) -> Tensor:
-        """Return the outputs for P squares (P, 4), top, left, bottom, right; none is larger than `side`."""
+    def run(self, places: Tensor, side: int, batch: int) -> Tensor:
+        """Return the outputs for P squares (P, 4), top, left, bottom, right; none is larger than `side`.
+
+        Layers of maps see `batch` squares at once, and what comes after the last of them, dense layers as a rule, all.
+        """
+        y = torch.cat([self._maps(some, side) for some in places.split(batch)])
+        for layer, own in self.layers[self._vectors() :]:
+            y = _run(layer, own, y)
+        return y
+
+    def _vectors(self) -> int:
+        """Return the index of the first layer that reads vectors, or the number of layers."""
+        reads = (self._base(k) for k in range(len(self.layers)))
+        return next((k for k, x in enumerate(reads) if isinstance(x, Tensor) and x.dim() == 2), len(self.layers))
+
+    def _maps(self, places: Tensor, side: int) -> Tensor:
+        """Return for each square what the first layer that reads vectors is given, or the outputs."""
         base = self._bases[0]
         part = _square(base[0], self.filled, places, side)
         done = 0
@@ -57,7 +73,7 @@ class Near:
             done += 1
             base = self._base(done)
         y = _paste(base, part)
-        for layer, own in self.layers[done:]:
+        for layer, own in self.layers[done : self._vectors()]:
             y = _run(layer, own, y)
         return y
 
@@ -117,7 +133,7 @@ def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) 
 def _mixed(base: Tensor, part: Part, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
     """Return (P, C, high, wide) from `rows` and `columns` on: of the part where it lies, and of the base elsewhere."""
     shape = (len(rows), base.shape[1], high, wide)
-    x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=memory_format(base))
+    x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=LAST)
     places = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
     for out, own, (row, column, down, along) in zip(x, part.values, places, strict=True):
         out.copy_(base[0, :, row : row + high, column : column + wide])

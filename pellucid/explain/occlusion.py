@@ -14,7 +14,9 @@ from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
+from pellucid.train.allocator import memory_kept
 
+VECTORS = 32  # times as many squares at once in layers that read vectors: they are little, and large weights read once
 Fill = float | Tensor
 Read = Callable[[Tensor], Tensor]  # what the network puts out (N, K), to what is measured: probabilities, for instance
 
@@ -52,7 +54,7 @@ def occlusion(
     square: int | None = None,
     stride: int | None = None,
     fill: Fill = 0.0,
-    batch: int = 64,
+    batch: int = 16,
 ) -> Tensor:
     """Return by how much the target's score falls when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
 
@@ -70,7 +72,7 @@ def occlude(
     square: int | None = None,
     stride: int | None = None,
     fill: Fill = 0.0,
-    batch: int = 64,
+    batch: int = 16,
     read: Read | None = None,
 ) -> Occluded:
     """Hide each part of the images x (N, C, H, W) in turn with a square, and run the network on what is left.
@@ -102,15 +104,16 @@ def occlude(
     runs = [Near(meant.net, params, *both) for both in zip(x, filled, strict=True)]
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
-    for places in corners.flatten(0, 1).split(batch):
-        for n in range(len(x)):
-            found = runs[n].run(places, side)
-            found = read(found) if read is not None and of_classes else found
-            # The unit of a map is looked for again under each square; a class stays what it is.
-            at = mask[n].expand(found.shape) if of_classes else meant.mask(found)
-            scores[n].append((found * at).flatten(1).sum(1))
-            if of_classes:
-                classes[n].append(found.argmax(1))
+    with memory_kept():
+        for places in corners.flatten(0, 1).split(batch * VECTORS if of_classes else batch):
+            for n in range(len(x)):
+                found = runs[n].run(places, side, batch)
+                found = read(found) if read is not None and of_classes else found
+                # The unit of a map is looked for again under each square; a class stays what it is.
+                at = mask[n].expand(found.shape) if of_classes else meant.mask(found)
+                scores[n].append((found * at).flatten(1).sum(1))
+                if of_classes:
+                    classes[n].append(found.argmax(1))
     shape = corners.shape[:2]
     return Occluded(
         torch.stack([torch.cat(parts).view(shape) for parts in scores]),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.explain.target import Aim, Target, aim
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.rules import Composite, Entrance, Rule, Rules, own
+from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
 # (the outputs, 1 where they are explained and else 0) -> what is sent back from the top
@@ -77,8 +77,13 @@ def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
 
 def swept(net: Layer, params: Params, x: Any, target: Target, composite: Composite, seed: Seed = ones) -> Tensor:
     """Return what reaches x from the target by the rules of a composite."""
-    entrance = Entrance(x)
-    return ahead(net, params, x, target, entrance).back(composite(entrance), seed)
+    entrance, outputs = Entrance(x), Outputs()
+
+    def watch(*passed: Any) -> None:
+        entrance(*passed)
+        outputs(*passed)
+
+    return ahead(net, params, x, target, watch).back(outputs.inform(composite(entrance)), seed)
 
 
 def examples(x: Any) -> int:

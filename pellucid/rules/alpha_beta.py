@@ -34,10 +34,9 @@ class AlphaBeta:
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
         x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
-        up, down = positive(params), negative(params)
-        runs = halves(layer, x, up, down)
+        runs = halves(layer, params, x, positive, negative)
         dx = self.alpha * shares(runs, dy / stabilized(total(runs), self.stabilizer))
         if self.beta:
-            runs = halves(layer, x, down, up)
+            runs = halves(layer, params, x, negative, positive)
             dx = dx - self.beta * shares(runs, dy / stabilized(total(runs), self.stabilizer))
         return dx, {}

@@ -1,10 +1,14 @@
 """Which layers read a network's input, found by the way that values take in a forward pass."""
 
+from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from pellucid.combine.base import Combinator
 from pellucid.layers.base import Cache, Layer, Params
 from pellucid.rules.kinds import WEIGHTED
+from pellucid.rules.outputs import Informed, told
 from pellucid.sweep import Rule, Rules
 
 
@@ -37,16 +41,27 @@ class Entrance:
         return any(one is cache for one in self._caches)
 
 
+@dataclass(frozen=True)
+class AtEntrance(Informed):
+    """One rule for the uses of a layer that are an entrance, and the usual one for its others."""
+
+    entrance: Entrance
+    rule: Rule
+    usual: Rule
+
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
+    ) -> tuple[Any, Params]:
+        """Take a layer back by the rule of its use."""
+        return told(self.rule if cache in self.entrance else self.usual, layer, params, cache, dy, y)
+
+
 def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
     """Return `rules`, but `rule` for the uses that are an entrance."""
 
     def choose(path: str, layer: Layer) -> Rule:
         usual = rules(path, layer)
-
-        def chosen(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-            return (rule if cache in entrance else usual)(layer, params, cache, dy)
-
-        return chosen if isinstance(layer, WEIGHTED) else usual
+        return AtEntrance(entrance, rule, usual) if isinstance(layer, WEIGHTED) else usual
 
     return choose
 

@@ -6,11 +6,12 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
-from pellucid.rules.term import inputs, linear, stabilized, term
+from pellucid.rules.outputs import Informed
+from pellucid.rules.term import contributions, stabilized
 
 
 @dataclass(frozen=True)
-class Epsilon:
+class Epsilon(Informed):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / (z_j + ε sign z_j), with z_j = Σ_i x_i w_ij + b_j.
 
     What the bias contributed is lost, and what ε takes away; without `bias`, z is the sum of the inputs' contributions
@@ -20,7 +21,9 @@ class Epsilon:
     epsilon: float = 1e-6
     bias: bool = True
 
-    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
+    ) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
-        run = term(layer, linear(layer, params, self.bias), inputs(self, layer, cache))
+        run = contributions(self, layer, params, cache, self.bias, y)
         return run.share(dy / stabilized(run.y, self.epsilon)), {}

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules.checks import at_least_zero
+from pellucid.rules.outputs import Informed
 from pellucid.rules.term import halves, linear, negative, positive, shares, stabilized, term, total, weighted_input
 
 
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(Informed):
     """Share relevance by contributions of which those that agree with the output's sign weigh more.
 
     With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)
@@ -30,19 +31,28 @@ class Gamma:
         """Raise PellucidError for a gamma below 0."""
         at_least_zero(self, gamma=self.gamma)
 
-    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
+    ) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
         x, summed = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
-        up = self._grown(summed, positive(summed))
         if not self.by_sign:
-            run = term(layer, up, x)
+            run = term(layer, self._up(summed), x)
             return run.share(dy / stabilized(run.y, self.stabilizer)), {}
-        down = self._grown(summed, negative(summed))
-        z = layer.forward(params, x, Mode())[0]
+        z = layer.forward(params, x, Mode())[0] if y is None else y
         dx = torch.zeros_like(x)
-        for runs, side in ((halves(layer, x, up, down), z > 0), (halves(layer, x, down, up), z < 0)):
-            dx = dx + shares(runs, side * dy / stabilized(total(runs), self.stabilizer))
+        for side, upper, lower in ((z, self._up, self._down), (-z, self._down, self._up)):
+            arriving = torch.ops.aten.threshold_backward(dy, side, 0)  # dy where side > 0, else 0
+            if bool(arriving.any()):  # between ReLUs, nothing arrives where z < 0
+                runs = halves(layer, summed, x, upper, lower)
+                dx = dx + shares(runs, arriving / stabilized(total(runs), self.stabilizer))
         return dx, {}
+
+    def _up(self, params: Params) -> Params:
+        return self._grown(params, positive(params))
+
+    def _down(self, params: Params) -> Params:
+        return self._grown(params, negative(params))
 
     def _grown(self, params: Params, part: Params) -> Params:
         """Return params with γ times their `part` added."""

@@ -1,5 +1,6 @@
 """A layer run again on another input with other parameters: what the rules of layer-wise relevance are made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from pellucid.rules.kinds import ACTIVATIONS, NORMS
 
 # They choose, bend and divide; a MaxPool2d's cache has an x that is one number in memory.
 NO_SUMS = (*ACTIVATIONS, *(kind for kind in NORMS if kind is not BatchNorm), MaxPool2d)
+
+Part = Callable[[Params], Params]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,20 @@ def term(layer: Layer, params: Params, x: Any) -> Term:
     """Run `layer` on `x` in evaluation mode."""
     y, cache = layer.forward(params, x, Mode())
     return Term(layer, params, x, cache, y)
+
+
+def contributions(
+    rule: object, layer: Layer, params: Params, cache: Cache, bias: bool, y: Tensor | None = None
+) -> Term:
+    """Return the run of the layer on its own inputs by its own weights, and without `bias` by those alone.
+
+    y: what it put out on the way forward, which spares running it again; only for layers that `linear` leaves as they
+    are. Raises PellucidError as `inputs` does.
+    """
+    x = inputs(rule, layer, cache)
+    if y is not None and (bias or "bias" not in params):
+        return Term(layer, params, x, cache, y)
+    return term(layer, linear(layer, params, bias), x)
 
 
 def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
@@ -107,14 +124,15 @@ def negative(params: Params) -> Params:
     return clamped(params, high=0.0)
 
 
-def halves(layer: Layer, x: Tensor, upper: Params, lower: Params) -> list[Term]:
-    """Return the run of the positive part of x with `upper` and, where x has one, of its negative part with `lower`.
+def halves(layer: Layer, params: Params, x: Tensor, upper: Part, lower: Part) -> list[Term]:
+    """Return the run of the positive part of x by the `upper` part of params and, where x has one, of its negative part
+    by the `lower` one.
 
-    `lower` adds nothing, so that the second run is of no effect on an x without negative values.
+    The second adds no bias, so that it would be of no effect on an x without negative values.
     """
-    if not bool((x < 0).any()):
-        return [term(layer, upper, x)]
-    return [term(layer, upper, x.clamp_min(0)), term(layer, without_bias(lower), x.clamp_max(0))]
+    if not x.numel() or bool(x.amin() >= 0):
+        return [term(layer, upper(params), x)]
+    return [term(layer, upper(params), x.clamp_min(0)), term(layer, without_bias(lower(params)), x.clamp_max(0))]
 
 
 def total(runs: list[Term]) -> Tensor:
@@ -130,4 +148,5 @@ def shares(runs: list[Term], s: Tensor) -> Tensor:
 
 def stabilized(z: Tensor, epsilon: float) -> Tensor:
     """Return z moved away from 0 by `epsilon`: z + epsilon where z is at least 0, else z - epsilon."""
-    return torch.where(z >= 0, z + epsilon, z - epsilon)
+    away = torch.copysign(z.new_tensor(epsilon), z + 0.0)  # -0 + 0 is 0; a tenth of the time of torch.where
+    return away.add_(z)

@@ -22,5 +22,5 @@ class ZPlus:
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
         x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
-        runs = halves(layer, x, positive(params), negative(params))
+        runs = halves(layer, params, x, positive, negative)
         return shares(runs, dy / stabilized(total(runs), self.stabilizer)), {}

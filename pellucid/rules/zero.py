@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
-from pellucid.rules.term import inputs, linear, term
+from pellucid.rules.outputs import Informed
+from pellucid.rules.term import contributions
 
 
 @dataclass(frozen=True)
-class Zero:
+class Zero(Informed):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
 
     An output that is exactly 0 hands nothing on. What the bias contributed is lost; without `bias`, z is the sum of
@@ -20,7 +21,9 @@ class Zero:
 
     bias: bool = True
 
-    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
+    ) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
-        run = term(layer, linear(layer, params, self.bias), inputs(self, layer, cache))
+        run = contributions(self, layer, params, cache, self.bias, y)
         return run.share(torch.where(run.y == 0, 0, dy / run.y)), {}

@@ -48,6 +48,7 @@ _DIFFERENTIATED = "under PyTorch's automatic differentiation, on samples and on 
 _DENSE = ("tests/rules/test_dense.py", "test_a_rule_shares_as_its_formula_says")
 _TABLE = ("tests/rules/test_table.py", "test_the_first_row_that_fits_gives_the_rule")
 _ENTRANCE = ("tests/rules/test_entrance.py", "test_the_first_layers_with_weights_on_every_way_are_found")
+_OUTPUTS = ("tests/rules/test_outputs.py", "test_the_output_that_is_told_makes_no_difference")
 _RELEVANCE = ("tests/explain/test_lrp.py", "test_relevance_is_that_of_explicit_matrices")
 _CALIBRATION = ("tests/test_metrics.py", "test_reliability_bins_are_those_of_scikit_learn")
 
@@ -84,6 +85,8 @@ UNTOUCHED: dict[Any, Check] = {
     rules.Table: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
     rules.composite: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
     rules.Entrance: Check(*_ENTRANCE, "networks whose first layers with weights are named by hand"),
+    rules.Informed: Check(*_OUTPUTS, "the same rule that runs the layer again"),
+    rules.Outputs: Check(*_OUTPUTS, "the same rule that runs the layer again"),
     rules.fold: Check(
         "tests/rules/test_fold.py",
         "test_normalization_behind_weights_goes_and_the_outputs_stay",

@@ -14,7 +14,7 @@ import torch
 from pellucid.data import Augment, Dataset, FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
-from pellucid.train.callbacks import Callback, EarlyStopping
+from pellucid.train.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.train.ending import check_classes
 from pellucid.train.files import write_atomically
 from pellucid.train.history import History
@@ -286,7 +286,8 @@ def _train(
     """Train, or go on, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
     patience = recipe.train.early_stopping
-    stopping: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
+    callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
+    callbacks += [Snapshots(RunFolder(path).weights, recipe.train.keep)] if recipe.train.keep else []
     chosen = material.validation is not None  # else the test images show the curves, and choose nothing
     manifest = {
         "recipe": recipe.name,
@@ -301,7 +302,7 @@ def _train(
             batch_size=min(recipe.train.batch_size, len(material.train)),
             validation=material.validation or material.test,
             augment=augment,
-            callbacks=stopping,
+            callbacks=callbacks,
             run=path,
             resume=True,
             monitor=recipe.train.monitor if chosen else "",

@@ -1,6 +1,7 @@
 """From a model and images to what the page shows, as plain values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,13 +10,15 @@ from pellucid.combine.base import walk
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import Row, ablation_table
+from pellucid.explain.evolution import Evolution, evolution
 from pellucid.explain.examine import GREY, grey, inputs
 from pellucid.explain.maximization import Maximum, maximize
 from pellucid.explain.occlusion import Occluded, occlude
+from pellucid.explain.retrained import Retraining
 from pellucid.explain.top_patches import TopPatches, activations, top_patches
 from pellucid.explain.upto import upto
 from pellucid.layers import Conv2d
-from pellucid.layers.base import Layer, Mode
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules.kinds import ACTIVATIONS, WEIGHTED
 from pellucid.sweep import forward
 from pellucid.train.evaluate import classes_of
@@ -71,19 +74,34 @@ class Look:
     ablations: list[Row]
     by_mean: list[Row]
     best: list[tuple[str, Maximum]]
+    retrained: Retraining | None = None
+    grown: list[Evolution] = field(default_factory=list)
 
 
-def look(model: Model, data: Dataset, name: str, most: int = 2000, maps: int = MAPS) -> Look:
-    """Look into a model by the first `most` images of a data set, whose classes are numbered as the model's.
+def look(
+    model: Model,
+    data: Dataset,
+    name: str,
+    most: int = 2000,
+    maps: int = MAPS,
+    epochs: Mapping[int, Params] | None = None,
+    again: Retraining | None = None,
+) -> Look:
+    """Look into a model by `most` images at most, evenly chosen from data whose classes are numbered as the model's.
 
-    maps: of how many maps of each layer to show the patches, those that answer most strongly. Raises PellucidError for
+    maps: of how many maps of each layer to show the patches, those that answer most strongly. epochs: weights of the
+    network by epoch, to show how its maps came to be; without them, those that `again`, which has the table of networks
+    trained anew, kept of the whole network. Raises PellucidError for
     a network without convolutions and one that puts out no classes.
     """
-    stored, labels = data.x[:most], data.y[:most]
+    count = min(most, len(data))
+    chosen = data.subset(torch.arange(count) * len(data) // count)  # data sets may lie class after class
+    stored, labels = chosen.x, chosen.y
     images = float_images(stored)
     convolutions = [path for path, layer in walk(model.net) if isinstance(layer, Conv2d)]
     if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         raise PellucidError(f"{name} is no network of convolutions that ends in classes; the page is made for those")
+    weights = epochs or (again.weights if again is not None else {})
     first = _one_of_each(labels)[:SHOWN]
     layers = [_layer(model, images, path, maps, int(first[0])) for path in convolutions]
     said = classes_of(model.predict(stored))
@@ -100,6 +118,8 @@ def look(model: Model, data: Dataset, name: str, most: int = 2000, maps: int = M
         table,
         by_mean,
         [(data.classes[k], _best(model, k)) for k in range(min(10, len(data.classes)))],
+        again,
+        evolution(model.net, weights, images, [layer.output for layer in layers], _ready(model)) if weights else [],
     )
 
 

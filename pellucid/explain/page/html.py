@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from pellucid.explain.page.gather import LayerLook, Look
+from pellucid.explain.retrained import Retrained, Retraining
 from pellucid.train.figures.style import svg
 from pellucid.train.report.html import element, figure, missing, section, table
 from pellucid.train.report.style import CSS
@@ -20,7 +21,7 @@ def page(found: Look, figures: Figures) -> str:
         ("occlusion", "Occlusion", _occlusion(found, figures)),
         ("ablation", "Ablation", _ablation(found)),
         ("best", "What each class asks for", _best(found, figures)),
-        ("missing", "What is not here", _missing()),
+        ("evolution", "Evolution over epochs", _evolution(found, figures)),
     ]
     links = "".join(f'<a href="#{name}">{element("span", heading)}</a>' for name, heading, _ in sections)
     title = f"What {found.name} looks for"
@@ -65,9 +66,9 @@ def _layer(found: Look, layer: LayerLook, figures: Figures) -> str:
         words = (
             f"{layer.output}:{shown or ' all its maps'}. On the left of each, the nine strongest activations over "
             f"{len(found.images):,} images, one from each image, sent back to the pixels by a DeconvNet (0 is mid-"
-            f"grey, each on its own scale); on the right the patches that caused them, the whole receptive field, here "
-            f"of {layer.field[0]} x {layer.field[1]} pixels. What the image's edge cuts off is grey. "
-            "Above: the map's number and its largest activation."
+            f"grey, each on its own scale, the strongest hundredth cut off); on the right the patches that caused "
+            f"them, the whole receptive field, here of {layer.field[0]} x {layer.field[1]} pixels. What the image's "
+            "edge cuts off is grey. Above: the map's number and its largest activation."
         )
         name = f"patches-{key}"
         parts.append(figure(svg(figures[name], name), f"Top patches of {layer.output}", words))
@@ -107,9 +108,10 @@ def _ablation(found: Look) -> str:
     ]
     words = (
         "What is left when a layer's outputs are 0, or each map's mean over all images and places. The network is not "
-        "trained again; the paper's table 3 trains again, so that there the loss is smaller."
+        "trained again; the paper's table 3 trains again, so that there the loss is smaller (--retrain does so)."
     )
-    return element("p", words) + table("Accuracy without layers", head, rows, numbers=(1, 2, 3))
+    plain = element("p", words) + table("Accuracy without layers", head, rows, numbers=(1, 2, 3))
+    return plain + (_retrained(found.retrained) if found.retrained is not None else "")
 
 
 def _best(found: Look, figures: Figures) -> str:
@@ -120,7 +122,40 @@ def _best(found: Look, figures: Figures) -> str:
     return figure(svg(figures["best"], "best"), "The best picture of each class", words)
 
 
-def _missing() -> str:
-    return missing(
-        "The evolution of the maps over epochs: it needs the weights of several epochs, which no file keeps."
+def _evolution(found: Look, figures: Figures) -> str:
+    if not found.grown:
+        return missing(
+            "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
+            "let --retrain train the network anew."
+        )
+    whose = "of a training of the same network from nothing, for this page" if found.retrained else "of its training"
+    parts = [element("p", f"The weights are those {whose}.")]
+    for one in found.grown:
+        key = one.path.replace(".", "-")
+        words = (
+            f"{one.path}: a row for each of the {len(one.maps)} maps with the largest mean in the end, a column for "
+            f"each epoch; the strongest activation over {len(found.images):,} images, sent back to the pixels, each on "
+            "its own scale with 0 in mid-grey. A jump means that another image has become the strongest."
+        )
+        parts.append(figure(svg(figures[f"growth-{key}"], f"growth-{key}"), f"Evolution of {one.path}", words))
+        words = f"{one.path}: each map's mean activation over all images and places, and the largest of any map."
+        parts.append(figure(svg(figures[f"means-{key}"], f"means-{key}"), f"Mean activations of {one.path}", words))
+    return "".join(parts)
+
+
+def _retrained(again: Retraining) -> str:
+    head = ("changed", "parameters", "train accuracy", "accuracy")
+    rows = [_retrained_row(row) for row in again.rows]
+    words = (
+        f"Networks trained anew from nothing, all alike: {again.epochs} epochs of {again.images:,} images by Adam. "
+        "They compare with each other, not with the model above, which learned for longer."
     )
+    return element("p", words) + table("Accuracy of networks trained anew", head, rows, numbers=(1, 2, 3))
+
+
+def _retrained_row(row: Retrained) -> tuple[str, ...]:
+    removed = "without " if row.variant.factor == 0 else ""
+    name = "the whole network" if not row.variant.paths else f"{removed}{row.variant.name}"
+    if row.accuracy is None or row.train_accuracy is None:
+        return f"{name}: cannot be ({row.why:.80})", "", "", ""
+    return name, f"{row.parameters:,}", f"{100 * row.train_accuracy:.2f} %", f"{100 * row.accuracy:.2f} %"

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 
 from pellucid.explain.page.gather import Hidden, LayerLook, Look
 from pellucid.explain.page.html import page
 from pellucid.explain.pictures.files import make_folder, packed
+from pellucid.explain.pictures.growth import growth, means
 from pellucid.explain.pictures.heat import heat
 from pellucid.explain.pictures.patches import patch_sheet
 from pellucid.explain.pictures.places import places
@@ -37,6 +39,10 @@ def draw(found: Look) -> dict[str, Figure]:
         figures[f"maps-{key}"] = sheet(layer.outputs.cpu(), layer.output)
         if layer.top:
             figures[f"patches-{key}"] = patch_sheet(layer.top, found.images)
+    for one in found.grown:
+        key = one.path.replace(".", "-")
+        figures[f"growth-{key}"] = growth(one)
+        figures[f"means-{key}"] = means(one)
     for k, one in enumerate(found.hidden):
         probability = one.classes.score[0].cpu()
         seen = one.classes.predicted
@@ -65,6 +71,12 @@ def numbers_of(found: Look) -> dict[str, dict]:
                 "images": one.images, "value": one.value.cpu(), "corners": one.corners,
                 "deconvolution": one.deconvolution.cpu(),
             }  # fmt: skip
+    for one in found.grown:
+        strongest = torch.stack([torch.cat([top.deconvolution for top in row]) for row in one.strongest])
+        numbers[f"growth-{one.path.replace('.', '-')}"] = {
+            "epochs": list(one.epochs), "means": one.means.cpu(), "maps": list(one.maps),
+            "deconvolution": strongest.cpu(),
+        }  # fmt: skip
     for k, one in enumerate(found.hidden):
         numbers[f"hidden-{k}"] = _hidden(one)
     numbers["best"] = {name: best.x.cpu() for name, best in found.best}

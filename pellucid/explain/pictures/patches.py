@@ -13,6 +13,7 @@ from pellucid.train.figures.style import INK, PALE, SMALL
 
 ACROSS, COLUMNS = 3, 4  # patches in a row, maps in a row
 SIDE, GAP, NAME = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name
+WHITE = 0.99
 GROUND = 0.5  # grey of what lies beyond the image, and of a reconstruction's 0
 
 
@@ -20,7 +21,7 @@ def patch_sheet(found: Sequence[TopPatches], images: Tensor) -> Figure:
     """Draw each map's reconstructions on the left and patches on the right, the strongest first.
 
     images: (N, 1 or 3, H, W) of values 0..1, as the data set has them. Each reconstruction has its own scale, with 0 in
-    mid-grey, as in the paper. Source: Zeiler and Fergus 2014, figure 2.
+    mid-grey, as in the paper, and the strongest hundredth cut off. Source: Zeiler and Fergus 2014, figure 2.
     """
     rows = math.ceil(len(found) / COLUMNS)
     across = min(COLUMNS, len(found))
@@ -56,7 +57,7 @@ def tiles(one: TopPatches, images: Tensor) -> tuple[Any, Any]:
         down = (k // ACROSS) * (height + 1)
         along = (k % ACROSS) * (width + 1)
         reconstruction = one.deconvolution[k].double().cpu().numpy()
-        reach = np.abs(reconstruction[:, top:bottom, left:right]).max() or 1.0
+        reach = scale_of(reconstruction[:, top:bottom, left:right])
         picture = images[one.images[k]].double().cpu().numpy()
         for square, source in zip(squares, (GROUND + GROUND * reconstruction / reach, picture), strict=True):
             square[:, down : down + height, along : along + width] = GROUND
@@ -65,6 +66,12 @@ def tiles(one: TopPatches, images: Tensor) -> tuple[Any, Any]:
             x = along + (width - (right - left) if left == 0 else 0)
             square[:, y : y + bottom - top, x : x + right - left] = source[:, top:bottom, left:right]
     return _shown(squares[0]), _shown(squares[1])
+
+
+def scale_of(reconstruction: Any) -> float:
+    """Return what stands for white: above all but a hundredth of the magnitudes, which would leave the rest grey."""
+    magnitudes = np.abs(reconstruction)
+    return float(np.quantile(magnitudes, WHITE) or magnitudes.max() or 1.0)
 
 
 def _shown(square: Any) -> Any:

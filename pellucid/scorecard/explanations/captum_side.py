@@ -1,8 +1,8 @@
 """Captum's methods beside ours."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -16,13 +16,20 @@ from pellucid.layers import Add, BatchNorm, ReLU
 from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, Rules, Table, ZPlus, composite
 from pellucid.rules.kinds import ACTIVATIONS, AVERAGES, WEIGHTED
 from pellucid.scorecard.case import Case, SkipCase, gap
-from pellucid.scorecard.explanations.networks import FAMILIES, MOBILENET, Family, Pair, pair
+from pellucid.scorecard.explanations.joined import DENSENET, JOINED
+from pellucid.scorecard.explanations.networks import FAMILIES, MOBILENET, SHAPE, Family, Pair, pair
 
 SINGLE = 1e-5  # Captum takes the steps of its integrals in float32
 DOUBLE = 1e-9
 STABILIZER = 1e-9  # Captum's own
 # Where our path of Grad-CAM's maps is named otherwise than by the last layer with maps
-LAST = {"VGG-like": "relu3", "ResNet-like": "relu2", "MobileNet-like": "last_relu"}
+LAST = {
+    "VGG-like": "relu3",
+    "ResNet-like": "relu2",
+    "MobileNet-like": "last_relu",
+    "GoogLeNet-like": "last_relu",
+    "DenseNet-like": "last_relu",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Method:
     ours: Callable[[Pair], Tensor]
     theirs: Callable[[Pair], Tensor]
     tolerance: float = DOUBLE
-    without: str = ""  # why Captum cannot do MobileNets, if it cannot
+    without: Mapping[str, str] = field(default_factory=dict)  # by family, why Captum cannot do it
 
 
 def captum_sum() -> nn.Module:
@@ -47,7 +54,7 @@ def captum_sum() -> nn.Module:
 def cases() -> Iterator[Case]:
     """Yield every method on every family of networks, with several weights each."""
     for method in methods():
-        for family in FAMILIES:
+        for family in (*FAMILIES, *JOINED):
             for seed in range(3):
                 check = partial(compare, method, family, seed)
                 suite = f"Captum {method.name}, {family}"
@@ -56,8 +63,8 @@ def cases() -> Iterator[Case]:
 
 def compare(method: Method, family: Family, seed: int) -> float:
     """Return how far ours is from theirs; raises SkipCase for what Captum cannot do."""
-    if method.without and family is MOBILENET:
-        raise SkipCase(method.without)
+    if family.name in method.without:
+        raise SkipCase(method.without[family.name])
     both = pair(family, captum_sum, seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -138,7 +145,7 @@ def methods() -> list[Method]:
             lambda both: attr.GuidedGradCam(both.module, _last(both)).attribute(
                 both.x, both.target, interpolate_mode="bilinear"
             ),
-            without="Captum guides nn.ReLU only, not nn.ReLU6",
+            without={MOBILENET.name: "Captum guides nn.ReLU only, not nn.ReLU6"},
         )
     )
     rules = {
@@ -156,11 +163,57 @@ def methods() -> list[Method]:
         ),
     }
     for name, (subject, rule, make) in rules.items():
-        without = "inputs below 0, which Captum's rule is not for" if subject is ZPlus else ""
+        without = {DENSENET.name: "Captum's differs from Zennit's and ours where torch.cat joins an input to its map"}
+        if subject is ZPlus:
+            without[MOBILENET.name] = "inputs below 0, which Captum's rule is not for"
         table = epsilon_table(rule)
         mine = ours(explain.lrp, composite=table, folded=False)
         found.append(Method(f"LRP {name}", subject, mine, partial(_lrp, make=make), SINGLE, without))
-    return found
+    return [*found, *_hiding()]
+
+
+def _hiding() -> list[Method]:
+    """Return the methods that hide parts of the image, or of what a layer puts out."""
+    from captum import attr
+
+    def squares(side: int, step: int) -> Method:
+        def theirs(both: Pair) -> Tensor:
+            channels = both.x.shape[1]
+            found = attr.Occlusion(both.module).attribute(
+                both.x, (channels, side, side), (channels, step, step), baselines=0.3, target=both.target
+            )
+            return found[:, :1].double()  # the same for each channel, and in float32
+
+        def ours(both: Pair) -> Tensor:
+            return explain.occlusion(both.net, both.params, both.x, both.target, side, step, 0.3)
+
+        return Method(f"Occlusion {side} by {step}", explain.occlusion, ours, theirs, SINGLE)
+
+    def grid(both: Pair) -> Tensor:
+        rows = torch.arange(SHAPE[1]) // 4
+        mask = (4 * rows[:, None] + rows).expand(1, *both.x.shape[1:])
+        return attr.FeatureAblation(both.module).attribute(both.x, 0.3, both.target, feature_mask=mask)[:, :1]
+
+    def tiles(both: Pair) -> Tensor:
+        return explain.occlusion(both.net, both.params, both.x, both.target, 4, 4, 0.3)
+
+    def maps(both: Pair) -> Tensor:
+        path = LAST[both.family.name]
+        return explain.map_effects(both.net, both.params, both.x, both.target, path, 0.2)
+
+    def layer(both: Pair) -> Tensor:
+        judge = attr.LayerFeatureAblation(both.module, _last(both))
+        count = maps(both).shape[1]
+        found = judge.attribute(both.x, 0.2, both.target, layer_mask=torch.arange(count).view(1, count, 1, 1))
+        assert isinstance(found, Tensor)
+        return found[:, :, 0, 0]
+
+    return [
+        squares(4, 2),
+        squares(5, 3),
+        Method("FeatureAblation of tiles", explain.occlusion, tiles, grid, SINGLE),
+        Method("LayerFeatureAblation of maps", explain.map_effects, maps, layer, SINGLE),
+    ]
 
 
 def epsilon_table(rule: Any = Epsilon(STABILIZER)) -> Table:  # noqa: B008 - a frozen value

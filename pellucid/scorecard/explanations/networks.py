@@ -102,7 +102,7 @@ def _drawn(name: str, value: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def _vgg(add: Sum) -> nn.Module:
-    return _row(
+    return row(
         conv1=nn.Conv2d(3, 6, 3, padding=1),
         relu1=nn.ReLU(),
         conv2=nn.Conv2d(6, 6, 3, padding=1),
@@ -142,7 +142,7 @@ VGG = Family(
 
 def _resnet(add: Sum) -> nn.Module:
     def body(inputs: int, outputs: int, stride: int) -> nn.Module:
-        return _row(
+        return row(
             conv1=nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
             norm1=nn.BatchNorm2d(outputs, EPSILON),
             relu1=nn.ReLU(),
@@ -150,8 +150,8 @@ def _resnet(add: Sum) -> nn.Module:
             norm2=nn.BatchNorm2d(outputs, EPSILON),
         )
 
-    shortcut = _row(conv=nn.Conv2d(6, 8, 1, 2, bias=False), norm=nn.BatchNorm2d(8, EPSILON))
-    return _row(
+    shortcut = row(conv=nn.Conv2d(6, 8, 1, 2, bias=False), norm=nn.BatchNorm2d(8, EPSILON))
+    return row(
         conv=nn.Conv2d(3, 6, 3, padding=1, bias=False),
         norm=nn.BatchNorm2d(6, EPSILON),
         relu=nn.ReLU(),
@@ -204,7 +204,7 @@ RESNET = Family(
 def _mobilenet(add: Sum) -> nn.Module:
     def body(inputs: int, outputs: int, stride: int) -> nn.Module:
         wide = 2 * inputs
-        return _row(
+        return row(
             expand=nn.Conv2d(inputs, wide, 1, bias=False),
             expand_norm=nn.BatchNorm2d(wide, EPSILON),
             expand_relu=nn.ReLU6(),
@@ -215,7 +215,7 @@ def _mobilenet(add: Sum) -> nn.Module:
             project_norm=nn.BatchNorm2d(outputs, EPSILON),
         )
 
-    return _row(
+    return row(
         conv=nn.Conv2d(3, 6, 3, 2, 1, bias=False),
         norm=nn.BatchNorm2d(6, EPSILON),
         relu=nn.ReLU6(),
@@ -265,5 +265,6 @@ MOBILENET = Family(
 FAMILIES = (VGG, RESNET, MOBILENET)
 
 
-def _row(**modules: Any) -> nn.Module:
+def row(**modules: Any) -> nn.Module:
+    """Return modules one after the other, by name."""
     return nn.Sequential(OrderedDict(modules))

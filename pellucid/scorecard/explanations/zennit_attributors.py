@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid import explain
 from pellucid.scorecard.case import Case, gap
+from pellucid.scorecard.explanations.joined import JOINED
 from pellucid.scorecard.explanations.networks import FAMILIES, Family, Pair, pair
 from pellucid.scorecard.explanations.zennit_import import zennit
 from pellucid.scorecard.explanations.zennit_side import Stacked
@@ -24,7 +25,7 @@ def cases() -> Iterator[Case]:
         ("IntegratedGradients", explain.integrated_gradients, _integrated),
         ("SmoothGrad", explain.smoothgrad, _smooth),
     ):
-        for family in FAMILIES:
+        for family in (*FAMILIES, *JOINED):
             for seed in range(3):
                 check = partial(compare, family, seed)
                 yield Case(f"Zennit {name}, {family}", version("zennit"), f"weights {seed}", subject, check, TOLERANCE)

@@ -33,6 +33,7 @@ from pellucid.rules import (
 )
 from pellucid.rules.fold import fold
 from pellucid.scorecard.case import Case, gap
+from pellucid.scorecard.explanations.joined import DENSENET, JOINED
 from pellucid.scorecard.explanations.networks import FAMILIES, MOBILENET, Family, Pair, pair
 from pellucid.scorecard.explanations.zennit_import import zennit
 
@@ -68,7 +69,7 @@ class Usual:
 def cases() -> Iterator[Case]:
     """Yield every composite on every family of networks, batch normalization merged by theirs and by ours."""
     for usual in usuals():
-        for family in FAMILIES:
+        for family in (*FAMILIES, *JOINED):
             for seed in range(3):
                 suite = f"Zennit {usual.name}, {family}"
                 check = partial(compare, usual, family, seed)
@@ -148,12 +149,15 @@ def usuals() -> list[Usual]:
 def compare(usual: Usual, family: Family, seed: int) -> float:
     """Return how far ours is from theirs."""
     both = pair(family, Stacked, seed)
-    merge = [zennit().canonizers.SequentialMergeBatchNorm()]
+    # Zennit merges normalization into the layer whose module comes before, even where another branch lies between
+    folded = family is not DENSENET
+    merge = [zennit().canonizers.SequentialMergeBatchNorm()] if folded else []
     theirs = attribution(usual.theirs(merge), both, usual.relevance)
     ours = usual.on_mobilenets if usual.on_mobilenets and family is MOBILENET else usual.ours
     if usual.relevance:
-        return gap("relevance", lrp(both.net, both.params, both.x, both.target, ours), theirs)
-    return gap("attribution", swept(*fold(both.net, both.params), both.x, both.target, ours), theirs)
+        return gap("relevance", lrp(both.net, both.params, both.x, both.target, ours, folded), theirs)
+    net, params = fold(both.net, both.params) if folded else (both.net, both.params)
+    return gap("attribution", swept(net, params, both.x, both.target, ours), theirs)
 
 
 def attribution(made: Any, both: Pair, scored: bool = True) -> Tensor:

@@ -91,7 +91,7 @@ class Train:
     data.validation, "auto" for the accuracy. checkpoint_seconds: between two checkpoints
     within an epoch. metrics: what is measured beside the loss. frozen: patterns of paths that do not learn, such as
     "features.*". rates: "pattern=factor" for paths that learn at a factor of the learning rate; of several that
-    match, the last counts.
+    match, the last counts. keep: epochs whose weights stay as files of their own, 0 for those before the first.
     """
 
     epochs: int = 10
@@ -104,6 +104,7 @@ class Train:
     metrics: tuple[str, ...] = ("accuracy",)
     frozen: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
+    keep: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -113,6 +114,8 @@ class Train:
         check(self.early_stopping >= 0, "train.early_stopping", "0 (off) or more epochs", self.early_stopping)
         seconds = self.checkpoint_seconds
         check(seconds > 0 and math.isfinite(seconds), "train.checkpoint_seconds", "more than 0", seconds)
+        for epoch in self.keep:
+            check(0 <= epoch <= self.epochs, "train.keep", f"epochs from 0 to {self.epochs}", epoch)
         for rate in self.rates:
             pattern, _, factor = rate.rpartition("=")
             good = bool(pattern) and _positive(factor)

@@ -1,0 +1,151 @@
+"""Ablation with training: what networks without some layers, or with larger and smaller ones, learn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from pellucid.combine.base import Combinator
+from pellucid.data.dataset import Dataset
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.ablation import default_rows
+from pellucid.explain.repeated import at_least
+from pellucid.layers import Conv2d, Dense, Identity
+from pellucid.layers.base import Layer, Params
+from pellucid.optim import Adam
+from pellucid.train.callbacks import Callback, Training
+from pellucid.train.history import Row
+from pellucid.train.model import Model
+from pellucid.train.weights import parameter_count
+from pellucid.tree import map_tree
+
+BATCH = 64
+RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network to train: its name, the paths of the layers that are changed, and by what factor; 0 removes them."""
+
+    name: str
+    paths: tuple[str, ...] = ()
+    factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One line of the table; `accuracy` is None where the network cannot be so, and `why` says the reason."""
+
+    variant: Variant
+    parameters: int = 0
+    train_accuracy: float | None = None
+    accuracy: float | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Retraining:
+    """The table, the whole network first, and the weights of the whole network after each epoch from 0 on."""
+
+    rows: list[Retrained]
+    epochs: int
+    images: int
+    weights: dict[int, Params]
+
+
+class _Keep(Callback):
+    """Remembers the weights after each epoch."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Params] = {}
+
+    def on_start(self, training: Training) -> None:
+        self.found[0] = map_tree(torch.clone, training.model.params)
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        self.found[training.epoch] = map_tree(torch.clone, training.model.params)
+
+
+def retrained(
+    model: Model,
+    train: Dataset,
+    test: Dataset,
+    epochs: int,
+    variants: Sequence[Variant] | None = None,
+    verbose: bool = False,
+) -> Retraining:
+    """Train variants of a model's network from nothing, all alike, and return what they reach on `test`.
+
+    variants: beside the whole network, by default those of `default_variants`. All learn for so many epochs by Adam
+    in batches of 64 from the weights that the model's seed draws, so that they compare with each other, not with the
+    model. A removed layer becomes an Identity; where what follows cannot read its input then, the row says so. Raises
+    PellucidError for paths that lead nowhere. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
+    """
+    at_least("retrained", 1, epochs=epochs)
+    keep, rows = _Keep(), list[Retrained]()
+    for variant in (Variant("nothing"), *(default_variants(model.net) if variants is None else variants)):
+        net = changed(model.net, variant)
+        callbacks = [] if rows else [keep]
+        try:
+            other = Model(
+                net, model.loss, Adam(RATE), input_shape=model.input_shape, classes=model.classes, seed=model.seed,
+                preprocess=model.preprocess,
+            )  # fmt: skip
+            other.loss.check(other.output_shape, train.y)
+        except PellucidError as error:
+            rows.append(Retrained(variant, why=str(error)))
+            continue
+        history = other.fit(train, epochs=epochs, batch_size=BATCH, callbacks=callbacks, verbose=verbose)
+        found = other.evaluate(test)["accuracy"]
+        rows.append(Retrained(variant, parameter_count(other.params), history.last["train_accuracy"], found))
+    return Retraining(rows, epochs, len(train), keep.found)
+
+
+def default_variants(net: Layer) -> list[Variant]:
+    """Return the variants of a table: without what `default_rows` removes, and with half and twice as many maps.
+
+    Of the layers that are halved or doubled, the last with weights is none; it has the classes.
+    """
+    removals = [tuple(one.path for one in row) for row in default_rows(net)]
+    found = [Variant(", ".join(paths), paths, 0.0) for paths in removals]
+    single = [paths[0] for paths in removals if len(paths) == 1]
+    for kind, name in ((Conv2d, "convolutions"), (Dense, "dense layers")):
+        paths = tuple(path for path in single if isinstance(_at(net, path), kind))
+        if paths:
+            found += [Variant(f"half of the {name}", paths, 0.5), Variant(f"twice the {name}", paths, 2.0)]
+    return found
+
+
+def changed(net: Layer, variant: Variant) -> Layer:
+    """Return the network with the variant's layers removed, or with so many times their outputs."""
+    for path in variant.paths:
+        net = _edited(net, path.split("."), lambda layer: _scaled(layer, variant.factor), path)
+    return net
+
+
+def _scaled(layer: Layer, factor: float) -> Layer:
+    if factor == 0:
+        return Identity()
+    if isinstance(layer, Conv2d):
+        return replace(layer, filters=max(1, round(layer.filters * factor)))
+    if isinstance(layer, Dense):
+        return replace(layer, units=max(1, round(layer.units * factor)))
+    raise PellucidError(f"a {type(layer).__name__} has no size to change; name a Conv2d or a Dense layer")
+
+
+def _edited(net: Layer, names: list[str], change: Callable[[Layer], Layer], path: str) -> Layer:
+    if not names:
+        return change(net)
+    if not isinstance(net, Combinator) or names[0] not in net.layers:
+        known = net.layers if isinstance(net, Combinator) else {}
+        raise PellucidError(f"no layer {path!r}{nearest(names[0], known)}")
+    layers = dict(net.layers)
+    layers[names[0]] = _edited(layers[names[0]], names[1:], change, path)
+    return net.rebuild(layers)
+
+
+def _at(net: Layer, path: str) -> Layer:
+    for name in path.split("."):
+        assert isinstance(net, Combinator)
+        net = net.layers[name]
+    return net

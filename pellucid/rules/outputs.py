@@ -1,0 +1,52 @@
+"""What layers put out on the way forward, at hand for the rules on the way back."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.kinds import WEIGHTED
+from pellucid.sweep import Rule, Rules
+
+
+class Informed(ABC):
+    """A rule that divides by what a layer with weights put out, and need not run it again where it is told."""
+
+    @abstractmethod
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
+    ) -> tuple[Any, Params]:
+        """Take a layer back; y: what it put out for the input that left `cache`, None where that is not at hand."""
+
+
+class Outputs:
+    """A watch for `sweep.forward` that keeps what layers with weights put out, each use by the cache that it left.
+
+    It costs the memory of these outputs, which layers such as ReLU do not keep, and saves a forward pass.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Cache, Tensor]] = {}  # a cache that is kept keeps its id for itself
+
+    def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        """Keep one layer's output."""
+        if isinstance(layer, WEIGHTED):
+            self._kept[id(cache)] = cache, y
+
+    def inform(self, rules: Rules) -> Rules:
+        """Return `rules`, each told what its layer put out."""
+
+        def choose(path: str, layer: Layer) -> Rule:
+            rule = rules(path, layer)
+            return lambda layer, params, cache, dy: told(rule, layer, params, cache, dy, self._of(cache))
+
+        return choose
+
+    def _of(self, cache: Cache) -> Tensor | None:
+        return self._kept.get(id(cache), (cache, None))[1]
+
+
+def told(rule: Rule, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None) -> tuple[Any, Params]:
+    """Take a layer back by a rule, which is told the output where it makes use of it."""
+    return rule(layer, params, cache, dy, y) if isinstance(rule, Informed) else rule(layer, params, cache, dy)

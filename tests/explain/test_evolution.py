@@ -1,0 +1,64 @@
+"""How maps came to be, from the weights of several epochs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain.evolution import epoch_weights, evolution
+from pellucid.explain.pictures.growth import growth, means
+from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU
+from pellucid.train.callbacks import Snapshots
+from pellucid.train.model import Model
+from tests.references import reference_forward
+from tests.train.small import digits
+
+NET = Sequential(conv=Conv2d(5, 3), relu=ReLU(), flat=Flatten(), scores=Dense(10))
+
+
+def trained(run: Path) -> Model:
+    images = digits(0, 60)
+    model = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
+    model.fit(
+        images, epochs=3, batch_size=20, callbacks=[Snapshots(run / "weights", (0, 1, 3))], run=run, verbose=False
+    )
+    return model
+
+
+def test_the_weights_of_the_epochs_that_are_asked_for_stay(tmp_path: Path) -> None:
+    model = trained(tmp_path)
+    weights = epoch_weights(model, tmp_path)
+    assert list(weights) == [0, 1, 3]
+    assert torch.equal(weights[3]["conv"]["weight"], model.params["conv"]["weight"])
+    untrained = Model(NET, input_shape=model.input_shape, classes=model.classes)
+    assert torch.equal(weights[0]["conv"]["weight"], untrained.params["conv"]["weight"])
+    assert not torch.equal(weights[1]["conv"]["weight"], weights[3]["conv"]["weight"])
+
+
+def test_means_and_strongest_activations_are_those_of_each_epoch(tmp_path: Path) -> None:
+    model = trained(tmp_path)
+    weights = epoch_weights(model, tmp_path)
+    images = digits(60, 90).x
+    (found,) = evolution(NET, weights, images, ["relu"], lambda x: x, maps=2)
+    cut = Sequential(conv=NET.layers["conv"], relu=NET.layers["relu"])
+    for k, params in enumerate(weights.values()):
+        y = reference_forward(cut, params, images, Mode())
+        assert torch.allclose(found.means[k].float(), y.mean((0, 2, 3)), atol=1e-6)
+        for number, row in zip(found.maps, found.strongest, strict=True):
+            assert torch.allclose(row[k].value, y[:, number].max(), atol=1e-6)
+            assert row[k].map == number
+    assert set(found.maps) == set(found.means[-1].topk(2).indices.tolist())
+    assert len(growth(found).axes) == 2 * 3
+    assert len(means(found).axes[0].lines) >= 3
+
+
+def test_what_is_missing_or_does_not_fit_is_told(tmp_path: Path) -> None:
+    model = trained(tmp_path)
+    with pytest.raises(PellucidError, match=r"train\.keep"):
+        evolution(NET, {}, torch.zeros(1, 1, 8, 8), ["relu"], lambda x: x)
+    other = Model(Sequential(flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match="another network"):
+        epoch_weights(other, tmp_path)
+    assert epoch_weights(model, tmp_path / "nothing") == {}

@@ -1,0 +1,73 @@
+"""Networks trained anew without layers, or with larger and smaller ones."""
+
+import pytest
+import torch
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain.retrained import Variant, changed, default_variants, retrained
+from pellucid.layers import AdaptiveAvgPool2d, Add, Conv2d, Dense, Flatten, Identity, Layer, ReLU
+from pellucid.train.model import Model
+from pellucid.train.weights import parameter_count
+from tests.train.small import digits
+
+NET = Sequential(
+    conv1=Conv2d(4, 3, padding=1), relu1=ReLU(), block=Sequential(conv2=Conv2d(6, 3), relu2=ReLU()), flat=Flatten(),
+    hidden=Dense(8), relu3=ReLU(), scores=Dense(10),
+)  # fmt: skip
+
+
+def count(net: Layer) -> int:
+    return parameter_count(net.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
+
+
+def test_variants_have_the_parameters_that_arithmetic_gives_them() -> None:
+    def size(maps1: int, maps2: int, hidden: int) -> int:
+        convolutions = (9 + 1) * maps1 + (9 * maps1 + 1) * maps2
+        return convolutions + (36 * maps2 + 1) * hidden + (hidden + 1) * 10
+
+    found = {one.name: count(changed(NET, one)) for one in default_variants(NET)}
+    assert found == {
+        "conv1": (9 + 1) * 6 + (36 * 6 + 1) * 8 + 90,
+        "block.conv2": 40 + (64 * 4 + 1) * 8 + 90,
+        "hidden": 40 + 222 + (216 + 1) * 10,
+        "half of the convolutions": size(2, 3, 8),
+        "twice the convolutions": size(8, 12, 8),
+        "half of the dense layers": size(4, 6, 4),
+        "twice the dense layers": size(4, 6, 16),
+    }
+
+
+def test_training_anew_learns_and_leaves_the_model_alone() -> None:
+    images = digits(0, 300)
+    flat = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
+    before = flat.sha256()
+    found = retrained(flat, images, digits(300, 400), 30, [Variant("hidden", ("hidden",), 0.0)])
+    assert flat.sha256() == before
+    assert [row.variant.name for row in found.rows] == ["nothing", "hidden"]
+    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in found.rows)
+    assert list(found.weights) == list(range(31))
+    first, last = (found.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
+    assert not torch.equal(first, last)
+    # From the same seed, an untrained model's weights are those of epoch 0.
+    assert torch.equal(first, flat.params["conv1"]["weight"])
+
+
+def test_a_network_that_cannot_be_is_told_in_its_row() -> None:
+    skip = Sequential(
+        conv=Conv2d(4, 3, padding=1), block=Parallel({"skip": Identity(), "body": Conv2d(4, 3, padding=1)}, Add()),
+        mean=AdaptiveAvgPool2d(1), flat=Flatten(), scores=Dense(10),
+    )  # fmt: skip
+    images = digits(0, 20)
+    model = Model(skip, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
+    # Without `conv`, a skip of 1 map meets a body of 5.
+    row = retrained(model, images, images, 1, [Variant("twice", ("block.body",), 2.0)]).rows[1]
+    assert row.accuracy is None
+    assert "Add" in row.why
+
+
+def test_what_does_not_exist_is_told() -> None:
+    with pytest.raises(PellucidError, match=r"no layer 'block\.conv9'; did you mean 'conv2'"):
+        changed(NET, Variant("?", ("block.conv9",), 0.0))
+    with pytest.raises(PellucidError, match="ReLU has no size"):
+        changed(NET, Variant("?", ("relu1",), 2.0))

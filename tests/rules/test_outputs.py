@@ -1,0 +1,136 @@
+"""Rules that are told what a layer put out find the same as those that run it again, and spare a pass."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.explain import explain, lrp
+from pellucid.layers import Conv2d, Dense, Flatten, Layer, MaxPool2d, Mode, ReLU
+from pellucid.layers.base import Params
+from pellucid.rules import (
+    COMPOSITES,
+    Epsilon,
+    Gamma,
+    Informed,
+    Outputs,
+    Zero,
+    at_entrance,
+    composite,
+    epsilon_everywhere,
+    relevance,
+)
+from pellucid.sweep import backward, forward
+from tests.oracle import assert_close, normal, randomized
+
+NET = Sequential(
+    conv1=Conv2d(4, 3, padding=1), relu1=ReLU(), pool=MaxPool2d(2), conv2=Conv2d(5, 3), relu2=ReLU(), flat=Flatten(),
+    dense=Dense(6), relu3=ReLU(), scores=Dense(3),
+)  # fmt: skip
+
+
+def made(seed: int = 0) -> tuple[Params, torch.Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return randomized(NET.init((2, 8, 8), rng)[0], rng), normal((2, 2, 8, 8), rng)
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """Count the passes of convolutions and dense layers, forward and back, while the context lasts."""
+    passes = {"forward": 0, "pull": 0}
+
+    def counting(kind: type[Layer], name: str):
+        own = getattr(kind, name)
+
+        def run(self, *given):
+            passes[name] += 1
+            return own(self, *given)
+
+        return patch.object(kind, name, run)
+
+    with (
+        counting(Conv2d, "forward"), counting(Conv2d, "pull"), counting(Dense, "forward"), counting(Dense, "pull")
+    ):  # fmt: skip
+        yield passes
+
+
+@pytest.mark.parametrize("rule", [Zero(), Zero(bias=False), Epsilon(), Epsilon(0.1, bias=False), Gamma(), Gamma(2.0)])
+@pytest.mark.parametrize("layer", [Dense(4), Dense(4, bias=False), Conv2d(3, 3, padding=1)], ids=str)
+def test_the_output_that_is_told_makes_no_difference(rule: Informed, layer: Layer) -> None:
+    shape = (6,) if isinstance(layer, Dense) else (2, 5, 5)
+    rng = torch.Generator().manual_seed(1)
+    params, x = randomized(layer.init(shape, rng)[0], rng), normal((3, *shape), rng)
+    y, cache = layer.forward(params, x, Mode())
+    dy = normal(tuple(y.shape), rng)
+    assert_close(rule(layer, params, cache, dy, y)[0], rule(layer, params, cache, dy)[0], 1e-12)
+
+
+def test_a_sweep_that_is_informed_finds_what_one_finds_that_is_not() -> None:
+    params, x = made()
+    outputs = Outputs()
+    y, cache = forward(NET, params, x, Mode(), outputs)
+    table = epsilon_everywhere()(None)  # pyright: ignore[reportArgumentType] - it asks nothing of the entrance
+    assert_close(
+        backward(NET, params, cache, y, outputs.inform(table))[0], backward(NET, params, cache, y, table)[0], 1e-12
+    )
+
+
+def test_each_use_of_a_layer_has_its_own_output() -> None:
+    layer, outputs = Dense(3), Outputs()
+    rng = torch.Generator().manual_seed(2)
+    params = randomized(layer.init((3,), rng)[0], rng)
+    one, other = normal((2, 3), rng), normal((2, 3), rng)
+    rules = outputs.inform(composite((Dense, Epsilon())))
+    caches = [forward(layer, params, x, Mode(), outputs)[1] for x in (one, other)]
+    dy = normal((2, 3), rng)
+    for cache in caches:
+        assert_close(backward(layer, params, cache, dy, rules)[0], Epsilon()(layer, params, cache, dy)[0], 1e-12)
+
+
+# Passes of the four layers with weights: forward and back, more where a rule has other weights to run by.
+PASSES = {"epsilon": (4, 4), "epsilon_plus": (7, 5), "excitation_backprop": (9, 5)}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_how_often_layers_run(name: str) -> None:
+    params, x = made()
+    with counted() as passes:
+        lrp(NET, params, x, 1, name)
+    # The first layer's input has values below 0, so that z-plus runs it twice.
+    assert (passes["forward"], passes["pull"]) == PASSES[name]
+
+
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "guided_backprop", "deconvnet", "gradcam"])
+def test_gradients_take_one_pass_each_way(method: str) -> None:
+    params, x = made()
+    with counted() as passes:
+        explain(NET, params, x, method, 1)
+    assert passes["forward"] == 4
+    assert passes["pull"] <= 4
+
+
+def test_gamma_leaves_out_the_side_that_nothing_arrives_at() -> None:
+    params, x = made()
+    x = x.abs()
+    with counted() as passes:
+        lrp(NET, params, x, 1, lambda entrance: relevance(Gamma(), Epsilon()))
+    # conv2 has outputs above 0 alone that hand anything on; conv1 too
+    assert (passes["forward"], passes["pull"]) == (4 + 2, 4)
+
+
+def test_rules_at_the_entrance_are_told_too() -> None:
+    params, x = made()
+    with counted() as passes:
+        lrp(NET, params, x, 1, lambda entrance: at_entrance(entrance, Epsilon(), relevance(Epsilon(), Epsilon())))
+    assert passes["forward"] == 4
+
+
+def test_every_composite_by_name_still_stands() -> None:
+    params, x = made()
+    for name in COMPOSITES:
+        options: dict[str, Any] = {"low": -9.0, "high": 9.0} if name == "epsilon_gamma_box" else {}
+        assert lrp(NET, params, x, 1, name, **options).isfinite().all()

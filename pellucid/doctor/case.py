@@ -26,6 +26,7 @@ PROBE = 128  # examples of a pass forward and backward
 STEPS = 40  # of a rehearsal
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
 SHORT = 25  # steps at each of them
+LEVEL = 1.2  # times the lowest loss of a range test: the first batches alone make such a difference
 FARTHEST = 1e6  # how far rates are tried where these do not reach
 
 
@@ -158,13 +159,12 @@ class Case:
 
     @cached_property
     def ends(self) -> dict[float, float]:
-        """The loss at the end of the range test by factor, beyond FACTORS where the best is the last of them."""
+        """The loss at the end of the range test by factor, beyond FACTORS where their last is as good as any."""
         found = {factor: done.end for factor, done in self.rates}
         for by in (1 / 10, 10.0):
             factor = min(found) if by < 1 else max(found)
             while FARTHEST > factor > 1 / FARTHEST:
-                others = min(end for other, end in found.items() if other != factor)
-                if found[factor] >= others and not (by < 1 and found[factor] == float("inf")):
+                if found[factor] > LEVEL * min(found.values()) and not (by < 1 and found[factor] == float("inf")):
                     break
                 factor *= by
                 found[factor] = self.rehearse(Settings(SHORT, factor)).end

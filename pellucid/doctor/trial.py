@@ -17,3 +17,12 @@ def steps_of_a_trial(case: Case) -> int:
     """Return the steps of a trial: at most half of those of the training, which so has had time enough to do better."""
     known = steps_of_training(case)
     return max(min(MOST, known // 2), LEAST) if known else MOST
+
+
+def better(case: Case, factor: float, steps: int) -> float:
+    """Return the factor, or the next lower of the range test, whichever leads to the lower loss in a trial.
+
+    A rate that is best in the range test may be too high for long.
+    """
+    lower = max((other for other in case.ends if other < factor), default=factor)
+    return min(factor, lower, key=lambda one: case.outcome(one, steps))

@@ -152,5 +152,5 @@ CHECK = Check(
     NAME,
     "Batch normalization gets too few values, or evaluates by statistics that are not those of the data.",
     look,
-    explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions", "preprocessing-mismatch"),
+    explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"),
 )

@@ -65,5 +65,5 @@ CHECK = Check(
     NAME,
     "A layer draws at random in evaluation, so that the same input gets other answers each time.",
     look,
-    explains=("miscalibration", "overfitting", "underfitting", "preprocessing-mismatch"),
+    explains=("miscalibration", "overfitting", "underfitting"),
 )

@@ -50,4 +50,9 @@ def look(case: Case) -> list[Finding]:
 
 
 NAME = "duplicate-maps"
-CHECK = Check(NAME, "Units or feature maps of a layer are copies of one another.", look)
+CHECK = Check(
+    NAME,
+    "Units or feature maps of a layer are copies of one another.",
+    look,
+    explains=("underfitting", "miscalibration"),
+)

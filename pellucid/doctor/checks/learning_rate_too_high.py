@@ -4,7 +4,7 @@ from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.mending import rebuilt, with_rate
-from pellucid.doctor.trial import steps_of_a_trial
+from pellucid.doctor.trial import better, steps_of_a_trial
 
 WORSE = 1.5  # times the loss of fewer steps at a lower rate: far beyond what two orders of the same batches differ by
 EARLY = 1.2  # the same at the end of the range test: the rate shows at once, unlike what regularizers do in time
@@ -24,6 +24,7 @@ def look(case: Case) -> list[Finding]:
         here = max(here, case.outcome(1.0, steps))
     if here <= ends[best] / 2:
         return []  # clear without a longer trial
+    best = better(case, best, steps)
     there = case.outcome(best, steps)
     if here <= WORSE * there or here - there <= LEFT * (loss_on(case.first, case.sample) - there):
         return []

@@ -4,7 +4,7 @@ from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.mending import with_rate
-from pellucid.doctor.trial import steps_of_a_trial, steps_of_training
+from pellucid.doctor.trial import better, steps_of_a_trial, steps_of_training
 
 WORSE = 1.5  # times the loss that fewer steps at a higher rate reach: as for rates that are too high
 EARLY = 1.2  # the same at the end of the range test
@@ -25,12 +25,13 @@ def look(case: Case) -> list[Finding]:
         here, name = _at_this_pace(case, ends), "loss_at_the_pace_of_the_first_steps"
     if here <= ends[best] / 2:
         return []  # clear without a longer trial
+    best = better(case, best, steps)
     there = case.outcome(best, steps)
     if here <= WORSE * there or here == float("inf"):
         return []
     if here - there <= LEFT * (loss_on(case.first, case.sample) - there):
         return []
-    if case.trained and here > case.outcome(1.0, steps):
+    if best <= 1.0 or (case.trained and here > case.outcome(1.0, steps)):
         return []  # it was there and was lost, which no higher rate mends
     rate = case.model.optimizer.lr
     evidence: dict[str, Number] = {

@@ -88,4 +88,9 @@ def _answer(y: Any) -> Tensor | None:
 
 
 NAME = "useless-maps"
-CHECK = Check(NAME, "Units or feature maps say the same for every example, and no answer needs them.", look)
+CHECK = Check(
+    NAME,
+    "Units or feature maps say the same for every example, and no answer needs them.",
+    look,
+    explains=("underfitting", "miscalibration"),
+)

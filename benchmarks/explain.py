@@ -72,7 +72,8 @@ def passes(net: Layer, params: Params, x: Tensor) -> list[str]:
         def explained(method: str = method, options: dict[str, Any] = options) -> None:
             explain(net, params, x, method, **options)
 
-        seconds(plain), seconds(explained)
+        plain()
+        explained()
         turns = [(seconds(plain), seconds(explained)) for _ in range(TURNS)]
         forwards, whole = (min(side) for side in zip(*turns, strict=True))
         name = f"{method}, {options['composite']}" if options else method

@@ -6,7 +6,7 @@ import torch
 from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain.retrained import Variant, changed, default_variants, retrained
-from pellucid.layers import AdaptiveAvgPool2d, Add, Conv2d, Dense, Flatten, Identity, Layer, ReLU
+from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
 from pellucid.train.model import Model
 from pellucid.train.weights import parameter_count
 from tests.train.small import digits
@@ -64,6 +64,15 @@ def test_a_network_that_cannot_be_is_told_in_its_row() -> None:
     row = retrained(model, images, images, 1, [Variant("twice", ("block.body",), 2.0)]).rows[1]
     assert row.accuracy is None
     assert "Add" in row.why
+
+
+def test_a_network_that_cannot_be_trained_is_told_in_its_row() -> None:
+    net = Sequential(conv=Conv2d(4, 8), flat=Flatten(), norm=BatchNorm(), scores=Dense(10))
+    images = digits(0, 65)  # so that the second batch is one image, of which there are no batch statistics
+    model = Model(net, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
+    rows = retrained(model, images, images, 1, [Variant("norm", ("norm",), 0.0)]).rows
+    assert "one value per channel" in rows[0].why
+    assert rows[1].accuracy is not None
 
 
 def test_what_does_not_exist_is_told() -> None:

@@ -62,7 +62,7 @@ class Hidden:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """All that the page shows of one model on n images."""
+    """All that the page shows of one model on n images; anew: whether `grown` is of a network trained for the page."""
 
     name: str
     data: str
@@ -76,6 +76,7 @@ class Look:
     best: list[tuple[str, Maximum]]
     retrained: Retraining | None = None
     grown: list[Evolution] = field(default_factory=list)
+    anew: bool = False
 
 
 def look(
@@ -91,8 +92,8 @@ def look(
 
     maps: of how many maps of each layer to show the patches, those that answer most strongly. epochs: weights of the
     network by epoch, to show how its maps came to be; without them, those that `again`, which has the table of networks
-    trained anew, kept of the whole network. Raises PellucidError for
-    a network without convolutions and one that puts out no classes.
+    trained anew, kept of the whole network. Raises PellucidError for a network without convolutions and one that puts
+    out no classes.
     """
     count = min(most, len(data))
     chosen = data.subset(torch.arange(count) * len(data) // count)  # data sets may lie class after class
@@ -120,6 +121,7 @@ def look(
         [(data.classes[k], _best(model, k)) for k in range(min(10, len(data.classes)))],
         again,
         evolution(model.net, weights, images, [layer.output for layer in layers], _ready(model)) if weights else [],
+        not epochs,
     )
 
 

@@ -128,7 +128,7 @@ def _evolution(found: Look, figures: Figures) -> str:
             "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
             "let --retrain train the network anew."
         )
-    whose = "of a training of the same network from nothing, for this page" if found.retrained else "of its training"
+    whose = "of a training of the same network from nothing, for this page" if found.anew else "of its training"
     parts = [element("p", f"The weights are those {whose}.")]
     for one in found.grown:
         key = one.path.replace(".", "-")

@@ -13,6 +13,7 @@ from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain.page import look, write_page
 from pellucid.explain.page.gather import after
+from pellucid.explain.retrained import retrained
 from pellucid.layers import GELU, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.train.model import Model
 
@@ -58,6 +59,14 @@ def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_pat
     assert {"patches-conv1.png", "filters-conv2.npz", "hidden-0-class.png", "best.npz"} <= names
     with np.load(tmp_path / "page" / "figures" / "hidden-0.npz") as kept:
         assert kept["image"].shape == (channels, 12, 12)
+
+
+def test_the_page_says_whose_epochs_it_shows(tmp_path: Path) -> None:
+    model, data = small()
+    again = retrained(model, data, data, 1, [])
+    for epochs, words in ((None, "from nothing, for this page"), ({0: model.params}, "those of its training")):
+        text = write_page(tmp_path / "page", look(model, data, "small", epochs=epochs, again=again)).read_text("utf-8")
+        assert words in text
 
 
 def test_the_activation_after_a_convolution_is_what_its_maps_put_out() -> None:

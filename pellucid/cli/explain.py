@@ -137,7 +137,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
     from pellucid.tasks.pictures import data_name
-    from pellucid.train.recipes.fitting import is_root, numbered_as, table_for
+    from pellucid.train.recipes.fitting import is_root, table_for, taken_by
     from pellucid.train.recipes.material import load_splits
 
     if args.retrain < 0:
@@ -145,7 +145,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     own, root = data_name(model), args.data
     if not own or (root is not None and not is_root(own, root)):
         raise PellucidError("--retrain trains on the model's own data set; leave --data away, or give its root")
-    train = numbered_as(model.classes, load_splits(table_for(model.input_shape, own), root).train)
+    train = taken_by(model.input_shape, model.classes, load_splits(table_for(model.input_shape, own), root).train)
     count = min(len(train), RETRAINED)
     some = train.subset(torch.arange(count) * len(train) // count)
     return retrained(model, some, test, args.retrain, verbose=not args.json)

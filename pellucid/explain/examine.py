@@ -14,7 +14,7 @@ from pellucid.explain.checks import completeness, conservation, deletion, distan
 from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Fill
 from pellucid.explain.sweeps import fixed, scores
-from pellucid.explain.target import Target
+from pellucid.explain.target import Target, aim
 from pellucid.train.model import Model
 
 GREY = 0.5  # of the range black..white
@@ -116,7 +116,8 @@ def _examined(model: Model, batch: Tensor, method: str, target: int | str) -> Ex
         raise PellucidError(f"{method} finds numbers that are not finite; look for NaN in the model's weights")
     sums = SUMS.get(method)
     wanted = None if sums is None else float(sums(model.net, model.params, batch, target, map_).wanted)
-    lost = randomisation(model.net, model.params, lambda params: run(params=params), most=PLACES)
+    below = aim(model.net, target, len(batch)).net  # a unit inside does not depend on the layers above it
+    lost = randomisation(below, model.params, lambda params: run(params=params), most=PLACES)
     areas = _areas(model, batch, target, map_)
     likeness = {one.path: _number(one.likeness) for one in lost}
     return Examined(method, map_[0], float(map_.sum()), wanted, likeness, *areas)

@@ -46,7 +46,7 @@ def explain(
     each one's best, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
     Raises PellucidError for a method or an option that does not exist, and for what does not fit the network.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
     known = inspect.signature(METHODS[method]).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):

@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out
 from pellucid.train.model import Model
-from pellucid.train.recipes.fitting import is_root, numbered_as, table_for
+from pellucid.train.recipes.fitting import is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, load_splits
 
 TEST_FRACTION = 0.2  # of each class, as `load_splits` holds out
@@ -64,9 +64,10 @@ def held_out(model: Model, data: str | None) -> Dataset:
     if data is None or is_root(own, data):
         if own not in CATALOGUE and own not in SHAPES and Path(own).exists():
             return _folder(model, own, whole=False)
-        return numbered_as(model.classes, load_splits(table_for(model.input_shape, own), data).test)
+        found = load_splits(table_for(model.input_shape, own), data).test
+        return taken_by(model.input_shape, model.classes, found)
     if data in CATALOGUE or data in SHAPES:
-        return numbered_as(model.classes, load_splits(table_for(model.input_shape, data)).test)
+        return taken_by(model.input_shape, model.classes, load_splits(table_for(model.input_shape, data)).test)
     if not Path(data).exists():
         hint = nearest(data, [*CATALOGUE, *SHAPES])
         raise PellucidError(f"no data set or folder {data!r}{hint}; `pellucid data list` shows the names")

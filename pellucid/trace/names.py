@@ -11,7 +11,7 @@ NUMBER = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")
 
 def split(text: str) -> tuple[str, tuple[int, ...] | None]:
     """Return the tensor's name and the index, None where there is none."""
-    found = NUMBER.fullmatch(text.strip())
+    found = NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
         raise PellucidError(f"trace: {text!r} names no number; write it as in 'dense2.weight[3, 17]'")
     name, index = found["name"].strip(), found["index"]

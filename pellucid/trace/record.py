@@ -122,8 +122,8 @@ class Trace:
 
         return nudge(self, what, h)
 
-    def step(self, optimizer: Optimizer | None = None, lr: float | None = None) -> "Stepped":
-        """Take one step of the optimizer (the model's, unless given) on copies of the weights."""
+    def step(self, optimizer: str | Optimizer | None = None, lr: float | None = None) -> "Stepped":
+        """Take one step of an optimizer (the model's, unless given; a name for its defaults) on copies."""
         from pellucid.trace.step import step
 
         return step(self, optimizer, lr)

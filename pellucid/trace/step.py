@@ -1,5 +1,6 @@
 """One step of an optimizer, on copies."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,10 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense
-from pellucid.optim import MaxNorm, Optimizer, Regularizer, clip_by_norm
+from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.text import aligned
 from pellucid.trace.record import Trace
+from pellucid.train.arguments import named
 from pellucid.train.bands import bands, update
 from pellucid.train.step import owned
 from pellucid.tree import flatten, nest
@@ -50,18 +52,22 @@ class Stepped:
         for path, change in self.changes.items():
             length, size = float(change.norm()), float(self.weights[path].norm())
             rows.append((path, f"{length:.3g}", f"{size:.3g}", f"{length / size:.1e}" if size else "-"))
-        head = f"one step of {self.optimizer!r}: loss {self.before:.6g} → {self.after:.6g}"
+        rate = "" if self.lr == self.optimizer.lr else f" at the rate {self.lr:g}"
+        head = f"one step of {self.optimizer!r}{rate}: loss {self.before:.6g} → {self.after:.6g}"
         tail = f" ({self.after - self.before:+.3g}; along the tangent {self.predicted:+.3g})"
         return f"{head}{tail}\n\n{aligned(rows, right=(1, 2, 3))}"
 
 
-def step(trace: Trace, optimizer: Optimizer | None, lr: float | None) -> Stepped:
+def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> Stepped:
     """Do what a training step does between sweep and next batch, with the first step's state; see Trace.step."""
     settings = trace.settings
     optimizer = settings.optimizer if optimizer is None else optimizer
     if optimizer is None:
         raise PellucidError("trace.step: name an optimizer, such as SGD(0.1)")
+    optimizer = named(optimizer, Optimizer, OPTIMIZERS, "optimizer")
     rate = optimizer.lr if lr is None else lr
+    if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
+        raise PellucidError(f"trace.step: lr must be a number, 0 or more, not {rate!s:.40}")
     flat = flatten(settings.params)
     paths = settings.learned
     weights = {path: flat[path].clone() for path in paths}

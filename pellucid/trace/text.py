@@ -1,5 +1,6 @@
 """Traces, explanations and nudges as text for a terminal."""
 
+import math
 from textwrap import wrap
 
 from pellucid.text import aligned
@@ -10,13 +11,14 @@ from pellucid.trace.record import Trace
 
 INDENT = "     "
 WIDTH = 100
+DIGITS, MOST_DIGITS = 6, 17  # of a number as a rule; that tell any float64 from the next
 TIMES, MINUS = "\u00d7", "\u2212"
 SIGN = f" {TIMES} "
 
 
-def brief(value: float) -> str:
-    """Return a number with six digits, and a real minus sign."""
-    return f"{value:.6g}".replace("-", MINUS) if value else "0"
+def brief(value: float, digits: int = DIGITS) -> str:
+    """Return a number with so many digits, and a real minus sign."""
+    return f"{value:.{digits}g}".replace("-", MINUS) if value else "0"
 
 
 def explanation_text(it: Explanation) -> str:
@@ -77,10 +79,13 @@ def _parts(terms: tuple[Term, ...]) -> list[str]:
 
 
 def added(factor: Factor) -> str:
-    """Return the numbers that add up to a factor: "0.9 − 1"."""
+    """Return the numbers that add up to a factor, "0.9 − 1", with as many digits as six of the sum need."""
+    largest = max(abs(one.value) for one in factor.parts)
+    lost = math.log10(largest / abs(factor.value)) if factor.value and largest else 0.0
+    digits = min(DIGITS + max(math.ceil(lost), 0), MOST_DIGITS)
     first, *others = factor.parts
-    return brief(first.value) + "".join(
-        f" {MINUS if one.value <= 0 else '+'} {brief(abs(one.value))}" for one in others
+    return brief(first.value, digits) + "".join(
+        f" {MINUS if one.value <= 0 else '+'} {brief(abs(one.value), digits)}" for one in others
     )
 
 

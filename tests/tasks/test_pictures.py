@@ -219,3 +219,8 @@ def test_scores_that_are_no_probabilities_have_no_calibration_error(tmp_path: Pa
     model = Model(colour_model().net, "hinge", input_shape=(3, SIDE, SIDE), classes=["red", "green", "blue"])
     model.params = colour_model().params
     assert evaluate(model, str(collection(tmp_path / "mine")))["ece"] is None
+
+
+def test_data_of_another_shape_are_told(tmp_path: Path):
+    with pytest.raises(PellucidError, match="digits holds images of 1 x 8 x 8, but the model takes 3 x"):
+        held_out(colour_model(None), "digits")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.errors import PellucidError
 from pellucid.optim import SGD, Adagrad, Adam, AdamW, MaxNorm, Momentum, Nesterov, Optimizer, RMSprop
 from pellucid.optim.regularizers import L2
 from pellucid.trace import trace
@@ -102,3 +103,13 @@ def test_a_small_step_changes_the_loss_along_the_tangent(lenet: Model, digit: Te
     assert found.predicted == pytest.approx(-1e-7 * squares, rel=1e-6)
     assert found.after - found.before == pytest.approx(found.predicted, rel=1e-3)
     assert it.step(lr=0.0).after == it.loss, "the model's own optimizer"
+
+
+def test_an_optimizer_has_a_name_and_a_rate(lenet: Model, digit: Tensor) -> None:
+    traced = trace(lenet, digit, TARGET)
+    assert traced.step("sgd", lr=0.25).lr == 0.25
+    assert "at the rate 0.25" in str(traced.step(SGD(0.1), lr=0.25))
+    with pytest.raises(PellucidError, match="no optimizer 'sdg'"):
+        traced.step("sdg")
+    with pytest.raises(PellucidError, match="lr must be a number, 0 or more, not -1"):
+        traced.step(SGD(0.1), lr=-1)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from pellucid.trace import Trace, trace
+from pellucid.trace.explanation import Factor
+from pellucid.trace.text import added
 from pellucid.train.model import Model
 
 
@@ -120,3 +122,9 @@ def test_json_names_every_tensor(traced: Trace) -> None:
     assert [call["name"] for call in it["calls"]] == [call.name for call in traced.calls]
     assert it["calls"][3]["parameters"] == {"conv2.weight": [16, 6, 5, 5], "conv2.bias": [16]}
     assert sum(one["dy"] for one in it["examples"][0]) == pytest.approx(0, abs=1e-12), "a softmax takes as it gives"
+
+
+def test_differences_are_told_with_the_digits_that_they_need() -> None:
+    parts = (Factor("a", 1 - 2.5e-9, "probability"), Factor("-t", -1.0, "target"))
+    assert added(Factor("a - t", -2.5e-9, "error", parts)) == "0.9999999975 \u2212 1"
+    assert added(Factor("a - t", -0.25, "error", (Factor("a", 0.75, "probability"), parts[1]))) == "0.75 \u2212 1"

@@ -25,6 +25,18 @@ def table_for(shape: Sequence[int], name: str) -> Data:
     return Data(name, size=shape[-1], mode="L" if shape[0] == 1 else "RGB")
 
 
+def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
+    """Return a data set for a network of inputs of this shape, its classes numbered as the model does.
+
+    Raises PellucidError where its images are of another shape, and where the model lacks one of its classes.
+    """
+    own = tuple(data.x.shape[1:])
+    if own != tuple(shape):
+        given, wanted = (" x ".join(map(str, one)) for one in (own, shape))
+        raise PellucidError(f"{data.name} holds images of {given}, but the model takes {wanted}; give other data")
+    return numbered_as(classes, data)
+
+
 def numbered_as(classes: Sequence[str] | None, data: Dataset) -> Dataset:
     """Number the classes of a data set as a model does; as they are where that names none."""
     wanted = tuple(classes or data.classes)

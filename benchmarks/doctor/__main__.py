@@ -30,9 +30,14 @@ def main() -> int:
         "--seeds",
         type=int,
         default=SEEDS,
-        help=f"of each fault in each setting (default: {SEEDS}, and ten cases at least)",
+        help=f"cases of each fault for each of its settings (default: {SEEDS}, and ten cases at least)",
     )
-    parser.add_argument("--first", type=int, default=FIRST, help=f"the first of them (default: {FIRST})")
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=FIRST,
+        help=f"the first seed; each further case has the next one (default: {FIRST})",
+    )
     parser.add_argument("--only", nargs="*", default=[], metavar="CHECK", help="the faults of these checks")
     parser.add_argument(
         "--healthy",

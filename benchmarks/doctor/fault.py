@@ -13,10 +13,11 @@ class Fault:
 
     name: of the check that should name it; several faults may share one. about: how it is broken, in a few words.
     make: a setting, which carries the seed, to the case that the doctor gets. settings: the names of those that it can
-    be put into, by default all.
+    be put into, by default all. why: for what reason not into the others.
     """
 
     name: str
     about: str
     make: Callable[[Setting], Case]
     settings: Sequence[str] = tuple(setting.name for setting in SETTINGS)
+    why: str = ""

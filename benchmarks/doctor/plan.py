@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 
 from benchmarks.doctor.fault import Fault
-from benchmarks.doctor.settings import SETTINGS
+from benchmarks.doctor.healthy import HEALTHY
 
 GROUPS = ("units", "data", "training")
 LEAST = 10  # cases of each fault
-HEALTHY = 200  # at least
+LEAST_HEALTHY = 200
 
 
 @dataclass(frozen=True)
@@ -34,27 +34,27 @@ def faults() -> tuple[Fault, ...]:
 
 
 def planned(known: Sequence[Fault], seeds: int, first: int, healthy: int | None = None) -> list[Job]:
-    """Return the jobs: each fault in all its settings with `seeds` seeds from `first`, and LEAST times at least.
+    """Return the jobs: each fault as often as it has settings times `seeds`, and LEAST times at least.
 
-    healthy: how many trainings without a fault; None for as many as with one, and HEALTHY at least.
+    Each of them has a seed of its own, from `first` on; the settings take turns.
+    healthy: how many trainings without a fault; None for as many as with one, and LEAST_HEALTHY at least.
     """
     broken = [
         Job(fault.name, fault.about, setting, seed)
         for number, fault in enumerate(known)
         for setting, seed in _pairs(fault.settings, max(seeds * len(fault.settings), LEAST), first, number)
     ]
-    wanted = max(len(broken), HEALTHY) if healthy is None else healthy
-    names = [setting.name for setting in SETTINGS]
+    wanted = max(len(broken), LEAST_HEALTHY) if healthy is None else healthy
+    names = [setting.name for setting in HEALTHY]
     return broken + [Job("", "", setting, seed) for setting, seed in _pairs(names, wanted, first)]
 
 
 def _pairs(settings: Sequence[str], count: int, first: int, turn: int = 0) -> list[tuple[str, int]]:
-    """Return `count` pairs of setting and seed: all settings with the first seed, then with the next.
+    """Return `count` pairs of setting and seed: the settings in turn, each time with the next seed.
 
     turn: of which setting the round begins, so that what is left of a round is not always the same.
     """
-    n = len(settings)
-    return [(settings[(k + turn) % n], first + k // n) for k in range(count)]
+    return [(settings[(k + turn) % len(settings)], first + k) for k in range(count)]
 
 
 def chosen(known: Sequence[Fault], only: Collection[str]) -> list[Fault]:

@@ -7,16 +7,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.doctor.fault import Fault
+from benchmarks.doctor.healthy import HEALTHY
+from benchmarks.doctor.plan import faults
 from benchmarks.doctor.settings import SETTINGS
-from benchmarks.doctor.store import plain
 from benchmarks.doctor.tally import Alarms, Row, alarms, by_fault, row, wilson
+from pellucid.cli.out import plain
 
 Record = dict[str, Any]
 OTHERS = 4  # of the other checks that a row names
 HEADING = """# The doctor, measured
 
 Trainings broken on purpose, and what `pellucid doctor` says of them; and healthy ones, of which it should say nothing.
-Each fault is put into the healthy trainings below, with seeds that none of the doctor's limits was chosen on. *Named*:
+A fault is put into the trainings that its row names, which take turns; what is left out has its reason below the table.
+Each case has a seed of its own, of which the data, the first weights and the order follow; none of the doctor's limits
+was chosen on these seeds. Healthy trainings are those that faults are put into, and others of further kinds. *Named*:
 the check for that fault is among what it finds; *as a cause*: and is not taken for a consequence of something else;
 *first*: and is the first thing it says. Which faults there are, how strong each is, and which trainings it is put into
 was settled on seeds 0 to 5, where some that did no harm were left out or made stronger. Intervals are Wilson's, 95 %.
@@ -30,7 +35,7 @@ def page(records: Sequence[Record], command: str, machine: str) -> str:
     healthy = [record for record in records if not record["fault"]]
     parts = [HEADING, _summary(row(broken), alarms(healthy))]
     if broken:
-        parts += ["## Faults\n", _faults(by_fault(broken), row(broken))]
+        parts += ["## Faults\n", _faults(by_fault(broken), row(broken)), _left_out(broken)]
     parts += ["## By training\n", _settings(records)]
     if alarms(healthy).alarmed:
         parts += ["## False alarms\n", _alarms(alarms(healthy))]
@@ -51,8 +56,8 @@ def _summary(every: Row, false: Alarms) -> str:
 
 def _faults(rows: Sequence[Row], total: Row) -> str:
     lines = [
-        "| check | how it is broken | cases | named | 95 % | as a cause | first | what else was said |",
-        "|---|---|---:|---:|---:|---:|---:|---|",
+        "| check | how it is broken | in | seeds | cases | named | 95 % | as a cause | first | what else was said |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---|",
         *(_fault(one, one.fault, one.about) for one in rows),
         _fault(total, "**all**", ""),
     ]
@@ -63,16 +68,44 @@ def _fault(one: Row, name: str, about: str) -> str:
     listed = [] if name == "**all**" else [f"{check} {count}" for check, count in one.others.items()]
     others = ", ".join(listed[:OTHERS]) + (", ..." if len(listed) > OTHERS else "")
     shares = [share(one.named, one.cases), interval(one.named, one.cases), share(one.cause, one.cases)]
-    return f"| {' | '.join([name, about, str(one.cases), *shares, share(one.first, one.cases), others])} |"
+    where = [_names(one.settings), seeds(one.seeds), str(one.cases)]
+    return f"| {' | '.join([name, about, *where, *shares, share(one.first, one.cases), others])} |"
+
+
+def _names(settings: Sequence[str]) -> str:
+    every = [setting.name for setting in SETTINGS]
+    return f"all {len(every)}" if set(settings) == set(every) else ", ".join(settings)
+
+
+def seeds(drawn: Sequence[int]) -> str:
+    """Return numbers as people write them: "100 to 109", or those that there are."""
+    low, high = min(drawn), max(drawn)
+    if len(drawn) == high - low + 1 > 1:
+        return f"{low} to {high}"
+    return ", ".join(map(str, sorted(drawn)))
+
+
+def _left_out(records: Sequence[Record]) -> str:
+    """Say why some faults are not put into all trainings."""
+    shown = {(record["fault"], record["about"]) for record in records}
+    groups: dict[tuple[tuple[str, ...], str], list[Fault]] = {}
+    for fault in faults():
+        if fault.why and (fault.name, fault.about) in shown:
+            groups.setdefault((tuple(fault.settings), fault.why), []).append(fault)
+    lines = [
+        f"- Only in {', '.join(settings)}, because {why}: " + "; ".join(f"{one.name} ({one.about})" for one in group)
+        for (settings, why), group in groups.items()
+    ]
+    return "".join(f"{line}.\n" for line in lines)
 
 
 def _settings(records: Sequence[Record]) -> str:
-    lines = ["| training | faults | named | healthy | false alarms |", "|---|---:|---:|---:|---:|"]
-    for setting in SETTINGS:
+    lines = ["| training | data | faults | named | healthy | false alarms |", "|---|---|---:|---:|---:|---:|"]
+    for setting in HEALTHY:
         mine = [record for record in records if record["setting"] == setting.name]
         bad, good = row([one for one in mine if one["fault"]]), alarms([one for one in mine if not one["fault"]])
         cells = (bad.cases, share(bad.named, bad.cases), good.cases, share(good.alarmed, good.cases))
-        lines.append(f"| {setting.name} | {' | '.join(map(str, cells))} |")
+        lines.append(f"| {setting.name} | {setting.data} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
 
 
@@ -98,6 +131,10 @@ def interval(part: int, whole: int) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f} %" if whole else "-"
 
 
+def _rounded(part: int, whole: int) -> list[float]:
+    return [round(bound, 6) for bound in wilson(part, whole)]
+
+
 def to_json(records: Sequence[Record], command: str, machine: str) -> dict[str, Any]:
     """Return all of it as values of JSON."""
     broken = [record for record in records if record["fault"]]
@@ -106,8 +143,8 @@ def to_json(records: Sequence[Record], command: str, machine: str) -> dict[str, 
         "command": command,
         "machine": machine,
         "date": time.strftime("%Y-%m-%d"),
-        "faults": {**_counted(total), "interval": wilson(total.named, total.cases)},
-        "healthy": {**asdict(false), "interval": wilson(false.alarmed, false.cases)},
+        "faults": {**_counted(total), "interval": _rounded(total.named, total.cases)},
+        "healthy": {**asdict(false), "interval": _rounded(false.alarmed, false.cases)},
         "by_fault": [{"check": one.fault, "about": one.about, **_counted(one)} for one in by_fault(broken)],
         "cases": [
             {key: value for key, value in record.items() if key not in ("key", "findings")} for record in records

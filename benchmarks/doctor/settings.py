@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
-import torch
-
+from benchmarks.doctor.material import material
 from pellucid.combine import Sequential
-from pellucid.data import Augment, Dataset, FeatureStats, data_root, load, load_splits
+from pellucid.data import Augment, Dataset, FeatureStats
 from pellucid.doctor import Case, case_of
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sigmoid, Tanh
@@ -60,7 +58,7 @@ class Setting:
                 verbose=False,
             )  # fmt: skip
         except PellucidError as error:
-            stopped = str(error)
+            stopped = error.with_traceback(None)
         return case_of(
             model, train, validation=held, history=history, batch_size=self.batch_size, epochs=self.epochs,
             augment=self.augment, begin=lambda: self.build(train), stopped=stopped,
@@ -71,30 +69,9 @@ class Setting:
         return replace(self, **changes)
 
 
-@cache
-def whole(name: str) -> tuple[Dataset, ...]:
-    """Return a data set's parts: "digits" (one), "mnist" and "signs" (two)."""
-    if name == "digits":
-        from sklearn.datasets import load_digits
+def mlp(act: type[Layer], *sizes: int, dropout: float = 0.0) -> Callable[[int], Layer]:
+    """Return what makes a network without convolutions."""
 
-        x, y = load_digits(return_X_y=True)
-        return (Dataset.from_arrays((x.reshape(-1, 1, 8, 8) * 255 / 16).astype("uint8"), y, name="digits"),)
-    parts = load_splits(data_root() / name, size=(32, 32)) if name == "signs" else load(name)
-    return (parts.train, parts.test)
-
-
-def material(name: str, seed: int) -> tuple[Dataset, Dataset]:
-    """Return training and validation data drawn by the seed: of digits 1,297 and 500, MNIST 3,000 and 1,000."""
-    parts = whole(name)
-    if name == "signs":
-        return parts[0], parts[1]
-    draw = torch.randperm(len(parts[0]), generator=torch.Generator().manual_seed(seed))
-    if name == "digits":
-        return parts[0].subset(draw[500:]), parts[0].subset(draw[:500])
-    return parts[0].subset(draw[:3000]), parts[0].subset(draw[3000:4000])
-
-
-def _mlp(act: type[Layer], *sizes: int, dropout: float = 0.0) -> Callable[[int], Layer]:
     def build(classes: int) -> Layer:
         layers: list[Layer] = [Flatten()]
         for size in sizes:
@@ -104,7 +81,9 @@ def _mlp(act: type[Layer], *sizes: int, dropout: float = 0.0) -> Callable[[int],
     return build
 
 
-def _conv(*filters: int, norm: bool = True, dropout: float = 0.0) -> Callable[[int], Layer]:
+def conv(*filters: int, norm: bool = True, dropout: float = 0.0) -> Callable[[int], Layer]:
+    """Return what makes a convolutional network, each layer of which halves the picture."""
+
     def build(classes: int) -> Layer:
         layers: list[Layer] = []
         for count in filters:
@@ -115,12 +94,12 @@ def _conv(*filters: int, norm: bool = True, dropout: float = 0.0) -> Callable[[i
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("digits-sigmoid", "digits", _mlp(Sigmoid, 30), Momentum(0.1), 12, 16),
-    Setting("digits-relu", "digits", _mlp(ReLU, 48, 48), Adam(2e-3), 10),
-    Setting("digits-conv", "digits", _conv(16, 32), Momentum(0.02), 6),
-    Setting("mnist-tanh", "mnist", _mlp(Tanh, 64), SGD(0.05), 12, 16),
-    Setting("mnist-relu", "mnist", _mlp(ReLU, 96, 48, dropout=0.2), Adam(1e-3), 8),
-    Setting("mnist-conv", "mnist", _conv(12, 24, norm=False), Momentum(0.005), 6),
-    Setting("mnist-norm", "mnist", _conv(12, 24), Momentum(0.02), 5),
-    Setting("signs-norm", "signs", _conv(16, 32, 48, dropout=0.3), Momentum(0.02), 10),
+    Setting("digits-sigmoid", "digits", mlp(Sigmoid, 30), Momentum(0.1), 12, 16),
+    Setting("digits-relu", "digits", mlp(ReLU, 48, 48), Adam(2e-3), 10),
+    Setting("digits-conv", "digits", conv(16, 32), Momentum(0.02), 6),
+    Setting("mnist-tanh", "mnist", mlp(Tanh, 64), SGD(0.05), 12, 16),
+    Setting("mnist-relu", "mnist", mlp(ReLU, 96, 48, dropout=0.2), Adam(1e-3), 8),
+    Setting("mnist-conv", "mnist", conv(8, 16, norm=False), Momentum(0.005), 6),
+    Setting("mnist-norm", "mnist", conv(8, 16), Momentum(0.02), 5),
+    Setting("signs-norm", "signs", conv(16, 32, 48, dropout=0.3), Momentum(0.02), 10),
 )

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pellucid.cli.out import plain
+
 Record = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pellucid", "benchmarks/doctor")
@@ -44,15 +46,3 @@ class Store:
     def of(self, keys: Iterable[str]) -> list[Record]:
         """Return the cases of these keys that are known."""
         return [self.known[key] for key in keys if key in self.known]
-
-
-def plain(value: Any) -> Any:
-    """Return values of JSON: numbers of other libraries become Python's, those that are not finite their names."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    number = float(value)
-    return float(f"{number:.6g}") if abs(number) < float("inf") else str(number)

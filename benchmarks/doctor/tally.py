@@ -24,12 +24,15 @@ def wilson(hits: int, cases: int) -> tuple[float, float]:
 class Row:
     """Cases of one fault, or of several: `named` at all, as a `cause`, as the `first` thing said.
 
+    settings: where they were made, in the order of the records. seeds: those that were drawn, each once.
     others: how often each other check said something. errors: cases that could not be made or examined; they count
     as not named.
     """
 
     fault: str
     about: str
+    settings: tuple[str, ...]
+    seeds: tuple[int, ...]
     cases: int
     named: int
     cause: int
@@ -45,6 +48,8 @@ def row(records: Sequence[Record]) -> Row:
     return Row(
         records[0]["fault"] if records else "",
         records[0]["about"] if records else "",
+        tuple(dict.fromkeys(record["setting"] for record in records)),
+        tuple(sorted({record["seed"] for record in records})),
         len(records),
         sum(record["fault"] in record["names"] for record in said),
         sum(record["fault"] in record["causes"] for record in said),

@@ -10,6 +10,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.diagnosis import Diagnosis, diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.remade import remade
+from pellucid.errors import PellucidError
 from pellucid.train.examples import examples
 from pellucid.train.history import History
 from pellucid.train.model import Model
@@ -55,9 +56,12 @@ def case_of(
     epochs: int = 0,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
     begin: Callable[[], Model] | None = None,
-    stopped: str = "",
+    stopped: PellucidError | str = "",
 ) -> Case:
-    """Return what `doctor` examines; begin: makes the model as it was before its first step, if not from its seed."""
+    """Return what `doctor` examines; begin: makes the model as it was before its first step, if not from its seed.
+
+    stopped: the error that ended the training, which tells more than its words alone.
+    """
     train = examples(x, y)
     pair = validation if isinstance(validation, tuple) else (validation,)
     held = None if validation is None else examples(*pair, what="validation")

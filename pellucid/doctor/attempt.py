@@ -8,9 +8,10 @@ from typing import Any
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Remedy, UnansweredError
 from pellucid.doctor.measure.answers import answers
-from pellucid.doctor.measure.rehearsal import Settings
+from pellucid.doctor.measure.rehearsal import Rehearsal, Settings
 
-STEPS = 150
+STEPS = 150  # enough to see a loss fall, a few seconds at most on small data
+PATIENCE = 60.0  # seconds of the steps without a remedy
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,32 @@ class Attempt:
         }
 
 
-def attempt(case: Case, remedy: Remedy, steps: int = STEPS) -> Attempt:
-    """Train shortly as the case is set and as the remedy would have it, and measure both on what each holds out."""
-    return attempter(case, steps)(remedy)
-
-
 def attempter(case: Case, steps: int = STEPS) -> Callable[[Remedy], Attempt]:
-    """Return `attempt` for several remedies of one case, which as it is set is trained only once."""
+    """Return what tries a remedy: trains shortly as the case is set and as the remedy would have it.
+
+    Both are measured on what each holds out. As it is set, the case is trained only once, for as many of the steps as
+    PATIENCE allows; the remedies get as many.
+    """
     on = "train" if case.validation is None else "validation"
 
     @cache
-    def before() -> tuple[float | None, float | None]:
-        return _outcome(case, steps)
+    def before() -> Rehearsal:
+        return case.rehearse(Settings(steps, seconds=PATIENCE))
+
+    @cache
+    def measured() -> tuple[float | None, float | None]:
+        return _outcome(case, before())
 
     def try_out(remedy: Remedy) -> Attempt:
-        was, mended = before(), _outcome(remedy.apply(case), steps)
-        return Attempt(remedy.does, steps, (was[0], mended[0]), (was[1], mended[1]), on)
+        made = len(before().losses) if before().late else steps
+        mended = remedy.apply(case)
+        was, now = measured(), _outcome(mended, mended.rehearse(Settings(made)))
+        return Attempt(remedy.does, made, (was[0], now[0]), (was[1], now[1]), on)
 
     return try_out
 
 
-def _outcome(case: Case, steps: int) -> tuple[float | None, float | None]:
-    done = case.rehearse(Settings(steps))
+def _outcome(case: Case, done: Rehearsal) -> tuple[float | None, float | None]:
     if done.broke:
         return None, None
     try:

@@ -16,6 +16,7 @@ from pellucid.doctor.measure.backward import Flow, flow
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.measure.rehearsal import Rehearsal, Settings, rehearse
 from pellucid.doctor.measure.simple import Simple, simple
+from pellucid.errors import PellucidError
 from pellucid.train.examples import Examples
 from pellucid.train.history import History
 from pellucid.train.model import Model
@@ -27,7 +28,9 @@ STEPS = 40  # of a rehearsal
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
 SHORT = 25  # steps at each of them
 LEVEL = 1.2  # times the lowest loss of a range test: the first batches alone make such a difference
-FARTHEST = 1e6  # how far rates are tried where these do not reach
+FARTHEST = 1e6  # how far rates are tried where these do not reach: mistakes of units (1e3) twice over
+# Seconds of the rehearsal, of each rate of the range test and of a trial: together they take two minutes at most.
+REHEARSING, RANGING, TRYING = 20.0, 2.5, 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +39,10 @@ class Case:
 
     model: as it is now, trained or not; its weights are never changed. train, validation: what it learns from and what
     it is measured on. begin: returns the model as it is before the first step, each time anew. history: what a training
-    measured, if there was one. stopped: the error that ended it. augment: what the training did to each batch.
-    epochs: how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning rate and
-    batch size are those of a training; a file of weights alone does not tell them, and then nothing is rehearsed.
+    measured, if there was one. stopped: the error that ended it, or its words. augment: what the training did to each
+    batch. epochs: how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning
+    rate and batch size are those of a training; a file of weights alone does not tell them, and then nothing is
+    rehearsed.
     What is measured is measured once, when a check first asks for it.
     """
 
@@ -49,18 +53,25 @@ class Case:
     batch_size: int = 32
     epochs: int = 0
     history: History | None = None
-    stopped: str = ""
+    stopped: PellucidError | str = ""
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     trainable: bool = True
 
-    @property
+    @cached_property
     def classifies(self) -> bool:
-        """Whether the targets are classes: integers, one for each example."""
-        return not self.train.y.is_floating_point() and self.train.y.dim() == 1
+        """Whether the targets are classes and the model's answers scores of them, (N, classes).
+
+        Integers can be numbers too: with one output they are classes only if there are two, 0 and 1.
+        """
+        y, shape = self.train.y, self.model.output_shape
+        main = shape[0] if shape and isinstance(shape[0], tuple) else shape
+        if y.is_floating_point() or y.dim() != 1 or len(main) != 1:
+            return False
+        return main[0] > 1 or 0 <= int(y.min()) <= int(y.max()) <= 1
 
     @cached_property
     def first(self) -> Model:
-        """The model before its first step."""
+        """The model before its first step; of weights whose training is unknown, drawn anew by the seed."""
         return self.begin()
 
     @cached_property
@@ -115,31 +126,38 @@ class Case:
 
     @cached_property
     def rehearsal(self) -> Rehearsal:
-        """The first STEPS steps of the training, as it is set."""
-        return self.rehearse(Settings(STEPS))
+        """The first STEPS steps of the training, as it is set, or as many of them as REHEARSING allows."""
+        return self.rehearse(Settings(STEPS, seconds=REHEARSING))
 
     @cached_property
     def rates(self) -> Sequence[tuple[float, Rehearsal]]:
         """A range test: the first SHORT steps at each of FACTORS times the learning rate."""
-        return [(factor, self.rehearse(Settings(SHORT, factor))) for factor in FACTORS]
+        return [(factor, self._whole(Settings(SHORT, factor, RANGING))) for factor in FACTORS]
 
     def rehearse(self, settings: Settings) -> Rehearsal:
         """Train the model from its beginning for a few steps, on a copy; UnansweredError if not `trainable`."""
         if not self.trainable:
             raise UnansweredError("a file of weights does not tell how they are trained; give the run folder")
-        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings)
+        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings, self.planned)
+
+    @property
+    def planned(self) -> int:
+        """The steps of the whole training, which its schedule goes by, 0 where they are unknown."""
+        if self.epochs:
+            return self.epochs * -(-len(self.train) // self.batch_size)
+        return 0 if self.history is None or not self.history.rows else int(self.history.last.get("step") or 0)
+
+    def _whole(self, settings: Settings) -> Rehearsal:
+        """Rehearse all steps; UnansweredError where they take too long."""
+        done = self.rehearse(settings)
+        if done.late:
+            raise UnansweredError(f"{settings.steps} steps take longer than {settings.seconds:g} s here")
+        return done
 
     @cached_property
     def simple(self) -> Simple | None:
         """A simple classifier of the training examples, where there are classes."""
         return simple(self.train, self.model.seed) if self.classifies else None
-
-    @cached_property
-    def held_simple(self) -> Simple | None:
-        """A simple classifier of the validation examples."""
-        if self.validation is None or not self.classifies:
-            return None
-        return simple(self.validation, self.model.seed)
 
     @cached_property
     def _probe(self) -> Examples:
@@ -149,13 +167,6 @@ class Case:
     def reached(self) -> float:
         """The loss of the model on the sample, in evaluation mode; infinite where its outputs are not finite."""
         return loss_on(self.model, self.sample)
-
-    @property
-    def tells_classes(self) -> bool:
-        """Whether the targets are classes and the model's answers scores of them, (N, classes)."""
-        shape = self.model.output_shape
-        main = shape[0] if shape and isinstance(shape[0], tuple) else shape
-        return self.classifies and len(main) == 1 and (main[0] > 1 or int(self.train.y.max()) <= 1)
 
     @cached_property
     def ends(self) -> dict[float, float]:
@@ -167,13 +178,13 @@ class Case:
                 if found[factor] > LEVEL * min(found.values()) and not (by < 1 and found[factor] == float("inf")):
                     break
                 factor *= by
-                found[factor] = self.rehearse(Settings(SHORT, factor)).end
+                found[factor] = self._whole(Settings(SHORT, factor, RANGING)).end
         return found
 
     def outcome(self, factor: float, steps: int) -> float:
         """Return the loss on the sample after so many steps from the beginning at a factor of the learning rate."""
         if (factor, steps) not in self._outcomes:
-            done = self.rehearse(Settings(steps, factor))
+            done = self._whole(Settings(steps, factor, TRYING))
             self._outcomes[factor, steps] = float("inf") if done.broke else loss_on(done.model, self.sample)
         return self._outcomes[factor, steps]
 

@@ -31,4 +31,5 @@ def rebuilt(case: Case, **changes: Any) -> Case:
                 value.copy_(held[path])
         return new
 
-    return replace(case, model=begin(), begin=begin, history=None, stopped="")
+    epochs = case.epochs or (0 if case.history is None else len(case.history))
+    return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="")

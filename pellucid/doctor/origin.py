@@ -10,6 +10,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.layers.base import Mode
 from pellucid.train.diagnose import diagnose, weights_fault
+from pellucid.train.draws import draws
 from pellucid.tree import flatten
 
 
@@ -36,7 +37,7 @@ def origin(case: Case) -> Origin:
             wrong = fault
             continue
         x, target = _batch(case, steps)
-        mode = Mode(True, torch.Generator().manual_seed(model.seed))
+        mode = Mode(True, draws(torch.Generator(), model.seed, steps))
         with torch.inference_mode():
             fault = diagnose(model.net, model.params, learned, model.loss, x, target, mode)
         if fault:

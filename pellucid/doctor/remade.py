@@ -5,12 +5,17 @@ from typing import Any
 
 import torch
 
+from pellucid.combine.base import buffer_paths
 from pellucid.train.model import Model
-from pellucid.tree import map_tree
+from pellucid.tree import flatten, map_tree
 
 
 def remade(model: Model, **changes: Any) -> Model:
-    """Return a model of the same settings, but for `changes` (arguments of Model), with weights drawn anew."""
+    """Return a model of the same settings, but for `changes` (arguments of Model), with weights drawn anew.
+
+    What is frozen stays as it is: it learns nothing, so these are its values before the first step too. In another
+    network that is so for what has the same path and shape there.
+    """
     settings: dict[str, Any] = {
         "net": model.net,
         "loss": model.loss,
@@ -27,9 +32,24 @@ def remade(model: Model, **changes: Any) -> Model:
         **changes,
     }
     new = Model(**settings)
-    if "net" not in changes:
-        new.frozen, new.rates = set(model.frozen), dict(model.rates)
+    old, own = flatten(model.params), flatten(new.params)
+    same = {path for path, value in own.items() if path in old and value.shape == old[path].shape}
+    new.frozen, new.rates = model.frozen & same, {path: rate for path, rate in model.rates.items() if path in same}
+    for path in still(model) & same:
+        own[path].copy_(old[path])
     return new
+
+
+def still(model: Model) -> set[str]:
+    """Return the paths of all that fitting leaves as it is: what is frozen, and the statistics of frozen layers."""
+    found = set(model.frozen)
+    flat = flatten(model.params)
+    for path in buffer_paths(model.net):
+        layer = path.rpartition(".")[0]
+        learned = {other for other in flat if other.rpartition(".")[0] == layer} - buffer_paths(model.net)
+        if learned and learned <= model.frozen:
+            found.add(path)
+    return found
 
 
 def copied(model: Model) -> Model:

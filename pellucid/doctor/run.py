@@ -13,9 +13,10 @@ from pellucid.train.history import History
 from pellucid.train.job import build_model
 from pellucid.train.model import Model
 from pellucid.train.recipe import Recipe, load_recipe
-from pellucid.train.recipes.fitting import is_root, numbered_as, table_for
+from pellucid.train.recipes.fitting import is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, Material, load_material, load_splits
 from pellucid.train.runs import RunFolder
+from pellucid.train.stopped import StoppedError
 from pellucid.tree import flatten
 
 
@@ -49,7 +50,7 @@ def case_of_run(path: str | os.PathLike[str], data: str | None = None, material:
         min(recipe.train.batch_size, len(material.train)),
         recipe.train.epochs,
         history if len(history) else None,
-        folder.error.read_text("utf-8", "replace").strip() if folder.error.is_file() else "",
+        StoppedError.read(folder.error) if folder.error.is_file() else "",
         None if recipe.augment == Augment() else recipe.augment,
     )
 
@@ -83,7 +84,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
         raise PellucidError("the model does not say what it was trained on; name a data set or a folder with --data")
     _check_exists(name)
     parts = load_splits(table_for(shape, name), root)
-    return Splits(numbered_as(model.classes, parts.train), numbered_as(model.classes, parts.test))
+    return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
 
 
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material:
@@ -93,10 +94,12 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
     _check_exists(data)
     own = recipe.data
     shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
-    shape, classes = (shape, None) if loaded is None else (loaded.input_shape, loaded.classes)
+    shape = shape if loaded is None else loaded.input_shape
     found = load_material(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
-    held = None if found.validation is None else numbered_as(classes, found.validation)
-    return Material(numbered_as(classes, found.train), held, numbered_as(classes, found.test))
+    if loaded is None:
+        return found
+    held = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
+    return Material(taken_by(shape, loaded.classes, found.train), held, taken_by(shape, loaded.classes, found.test))
 
 
 def _check_exists(name: str) -> None:

@@ -3,7 +3,7 @@
 from pellucid.doctor.case import Case
 
 MOST = 200  # steps of a trial: enough to tell rates apart, a few seconds at most on small data
-LEAST = 5
+LEAST = 5  # below it, the noise of single batches is all that a loss tells
 
 
 def steps_of_training(case: Case) -> int:
@@ -14,7 +14,10 @@ def steps_of_training(case: Case) -> int:
 
 
 def steps_of_a_trial(case: Case) -> int:
-    """Return the steps of a trial: at most half of those of the training, which so has had time enough to do better."""
+    """Return the steps of a trial: half of those of the training, so that this has had time enough to do better.
+
+    At most MOST, and at least LEAST, which may be all of a very short training or more.
+    """
     known = steps_of_training(case)
     return max(min(MOST, known // 2), LEAST) if known else MOST
 

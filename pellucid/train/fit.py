@@ -14,7 +14,6 @@ from torch import Tensor
 from pellucid.combine import walk
 from pellucid.data import Loader
 from pellucid.data.seeds import mix
-from pellucid.errors import PellucidError
 from pellucid.fuse import freeze
 from pellucid.layers import Dropout
 from pellucid.layers.base import Mode
@@ -26,21 +25,21 @@ from pellucid.train.cached import behind
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, save_checkpoint
 from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
+from pellucid.train.draws import draws
 from pellucid.train.evaluate import evaluate
 from pellucid.train.examples import Examples
-from pellucid.train.files import write_atomically
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
 from pellucid.train.learner import Learner
 from pellucid.train.runs import RunFolder
 from pellucid.train.step import Step
 from pellucid.train.stop import StopSignals
+from pellucid.train.stopped import StoppedError
 from pellucid.tree import flatten, map_tree
 
 TICK = 0.25  # seconds between two looks at everything that is not the step itself
 LOOKING_SHARE = 0.02  # of the time may go into looks at what is learned; with what they displace from caches, 0.03
 SAMPLE = 5_000  # training images that train_accuracy is measured on
-DROPOUT = 0xD0  # the stream of seeds that dropout draws from
 SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many times its own cost have passed
 
 
@@ -183,7 +182,7 @@ class Loop:
                 if number == last:
                     layers = self._measured(x, target, number)
                 if self.draws:
-                    self.rng.manual_seed(mix(self.model.seed, DROPOUT, number))
+                    draws(self.rng, self.model.seed, number)
                 try:
                     step(x, target, lr, self.rng)
                 except NotFiniteError:
@@ -260,7 +259,7 @@ class Loop:
 
     def _mode(self, number: int) -> Mode:
         """Return the mode that the step after `number` others runs in, with dropout's draws at their beginning."""
-        return Mode(True, self.rng.manual_seed(mix(self.model.seed, DROPOUT, number)))
+        return Mode(True, draws(self.rng, self.model.seed, number))
 
     def _look(self) -> None:
         """Look for NaN and infinity in what is learned."""
@@ -286,7 +285,7 @@ class Loop:
         several = f"the update of one of the steps {first} to {number}"
         return f", from {several if first < number else f'the update of step {number}'}"
 
-    def _explained(self, x: Tensor, target: Tensor, number: int, lr: float) -> PellucidError:
+    def _explained(self, x: Tensor, target: Tensor, number: int, lr: float) -> StoppedError:
         """Return the error that says where a step went wrong."""
         wrong = input_fault(x)
         if wrong:
@@ -299,16 +298,17 @@ class Loop:
             fault += self._origin(number)
         return self._error(fault or f"the loss is {self.watched.value}", number + 1, _slower(lr))
 
-    def _error(self, fault: str, number: int, remedy: str) -> PellucidError:
-        """Return the error that ends the training; the run folder, if there is one, keeps its words."""
+    def _error(self, fault: str, number: int, remedy: str) -> StoppedError:
+        """Return the error that ends the training; the run folder, if there is one, keeps it."""
         epoch, batch = divmod(number - 1, self.training.batches)
         kept = ""
         if self.plan.folder is not None and self.saved_step >= 0:
             kept = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
         said = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
+        error = StoppedError(said, number, fault)
         if self.plan.folder is not None:
-            write_atomically(self.plan.folder.error, f"{said}\n".encode())
-        return PellucidError(said)
+            error.write(self.plan.folder.error)
+        return error
 
     def _stop(self) -> None:
         """Answer Ctrl-C: save, and say how to go on."""

@@ -33,7 +33,7 @@ class RunFolder:
         self.layers = self.path / "layers.csv"
         self.recipe = self.path / "recipe.toml"
         self.then = self.path / "then.txt"  # the name of the run beside it that is trained next, for comparison
-        self.error = self.path / "error.txt"  # what ended the training, if it was an error
+        self.error = self.path / "error.json"  # what ended the training, if it was an error
         self.manifest = self.path / "manifest.json"
         self.weights = self.path / "weights"
         self.best = self.weights / "best.safetensors"

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from pellucid.doctor import case_of
-from pellucid.doctor.attempt import attempt, attempter
+from pellucid.doctor.attempt import attempter
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.mending import with_rate
 from pellucid.losses import Quadratic
 from pellucid.optim import SGD
+from pellucid.optim.schedules import Cosine, Warmup
 from tests.doctor.examined import case, corners, model
 
 TENFOLD = Remedy("ten times the learning rate", lambda it: with_rate(it, 10))
@@ -18,7 +19,7 @@ TENFOLD = Remedy("ten times the learning rate", lambda it: with_rate(it, 10))
 
 def test_the_outcomes_are_those_of_the_trainings() -> None:
     it = case(optimizer=SGD(0.01))
-    found = attempt(it, TENFOLD, steps=12)
+    found = attempter(it, 12)(TENFOLD)
     assert (found.does, found.steps, found.measured_on) == (TENFOLD.does, 12, "validation")
     for place, lr in enumerate((0.01, 0.1)):
         x, y = corners()
@@ -30,21 +31,30 @@ def test_the_outcomes_are_those_of_the_trainings() -> None:
     assert found.loss[1] < found.loss[0]
 
 
+def test_both_go_by_the_schedule() -> None:
+    plan = {"optimizer": SGD(0.01), "schedule": Warmup(6, Cosine())}
+    found = attempter(replace(case(**plan), epochs=3), 12)(TENFOLD)
+    for place, lr in enumerate((0.01, 0.1)):
+        trained = model(**{**plan, "optimizer": SGD(lr)})
+        trained.fit(*corners(), epochs=3, batch_size=16, verbose=False)  # 12 steps
+        assert found.loss[place] == pytest.approx(trained.evaluate(*corners(40, seed=1))["loss"], rel=1e-5)
+
+
 def test_a_training_that_breaks_has_no_numbers() -> None:
-    found = attempt(case(optimizer=SGD(1e30)), Remedy("a small rate", lambda it: with_rate(it, 1e-31)), steps=5)
+    found = attempter(case(optimizer=SGD(1e30)), 5)(Remedy("a small rate", lambda it: with_rate(it, 1e-31)))
     assert (found.loss[0], found.accuracy[0]) == (None, None)
     assert found.loss[1] is not None
     assert found.to_json()["loss"]["before"] is None
 
 
 def test_without_validation_data_it_is_measured_on_what_was_learned() -> None:
-    assert attempt(replace(case(), validation=None), TENFOLD, steps=2).measured_on == "train"
+    assert attempter(replace(case(), validation=None), 2)(TENFOLD).measured_on == "train"
 
 
 def test_targets_that_are_no_classes_have_no_accuracy() -> None:
     x, y = corners()
     it = case_of(model(loss=Quadratic(), metrics=()), x, torch.nn.functional.one_hot(y, 4).float())
-    assert attempt(it, TENFOLD, steps=2).accuracy == (None, None)
+    assert attempter(it, 2)(TENFOLD).accuracy == (None, None)
 
 
 def test_what_several_remedies_start_from_is_trained_once() -> None:

@@ -1,17 +1,21 @@
 """What a case offers to checks: the sample, the beginning, measurements that are made once and change nothing."""
 
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.doctor import case_of
+from pellucid.doctor import case_of, diagnose
+from pellucid.doctor.attempt import attempter
 from pellucid.doctor.case import FACTORS, SAMPLE, SHORT, STEPS, some
-from pellucid.doctor.finding import UnansweredError
+from pellucid.doctor.finding import Remedy, UnansweredError
+from pellucid.doctor.mending import rebuilt
 from pellucid.errors import PellucidError
-from pellucid.layers import Dense, Flatten
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
 from pellucid.losses import Quadratic
+from pellucid.optim.schedules import Cosine, Warmup
 from pellucid.train.examples import examples
 from tests.doctor.examined import case, conv_net, corners, model
 
@@ -37,6 +41,10 @@ def test_what_classifies() -> None:
     x, y = corners()
     it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=())
     assert not case_of(it, x, y[:, None].float()).classifies
+    assert not case_of(it, x, y * 1_000).classifies
+    assert not case_of(it, x, -(y % 2)).classifies
+    assert case_of(it, x, y % 2).classifies
+    assert case_of(model(loss=Quadratic()), x, y).classifies  # one output for each
 
 
 def test_inputs_are_scaled_as_the_model_scales_them() -> None:
@@ -82,6 +90,53 @@ def test_the_rehearsal_is_the_training() -> None:
     history = it.fit(x, y, epochs=1, batch_size=16, verbose=False)  # 4 steps
     losses = case_of(it, x, y, batch_size=16).rehearsal.losses
     assert sum(losses[:4]) / 4 == pytest.approx(history["train_loss"][0], rel=1e-5)
+
+
+def test_the_schedule_goes_over_the_whole_training() -> None:
+    assert case(epochs=3).planned == replace(case(epochs=3), epochs=0).planned == 12
+    assert case().planned == 0
+    plan = {"schedule": Warmup(3, Cosine()), "epochs": 3}
+    rehearsed, history = case(**plan).rehearsal.losses, case(**plan).history
+    assert history is not None
+    assert sum(rehearsed[8:12]) / 4 == pytest.approx(history["train_loss"][2], rel=1e-5)
+    assert rebuilt(replace(case(**plan), epochs=0)).planned == 12
+
+
+def test_a_training_whose_steps_are_slow_is_not_waited_for() -> None:
+    def slow(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        time.sleep(0.005)
+        return x
+
+    it = replace(case(), augment=slow)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pellucid.doctor.case.RANGING", 0.05)
+        patch.setattr("pellucid.doctor.case.TRYING", 0.05)
+        with pytest.raises(UnansweredError, match=r"25 steps take longer than 0\.05 s"):
+            _ = it.rates
+        with pytest.raises(UnansweredError, match="100 steps"):
+            it.outcome(1.0, 100)
+        left_out = diagnose(it).left_out
+        assert {"learning-rate-too-high", "learning-rate-too-low"} <= set(left_out)
+        patch.setattr("pellucid.doctor.attempt.PATIENCE", 0.05)
+        assert 1 <= attempter(it)(Remedy("nothing", lambda it: it)).steps < 25
+
+
+def test_a_pretrained_part_begins_as_it_is() -> None:
+    net = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), flatten=Flatten(), head=Dense(4))
+    x, y = corners()
+    it = model(net)
+    it.fit(x, y, epochs=2, batch_size=16, verbose=False)
+    it.freeze("conv.*", "norm.*")
+    drawn = model(net).weights["head.weight"]
+    it.weights["head.weight"].copy_(drawn)
+    it.weights["head.bias"].zero_()
+    examined = case_of(it, x, y)
+    assert examined.first.sha256() == it.sha256()
+    assert not examined.trained
+    assert examined.first.frozen == it.frozen
+    mended = rebuilt(examined, net=net.rebuild({**net.layers, "head": Dense(4, init_weight="xavier")})).model
+    assert torch.equal(mended.weights["norm.running_mean"], it.weights["norm.running_mean"])
+    assert not torch.equal(mended.weights["head.weight"], it.weights["head.weight"])
 
 
 def test_without_a_known_training_nothing_is_rehearsed() -> None:

@@ -4,14 +4,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pkgutil import iter_modules
+from typing import Any
 
 import pytest
 
 from pellucid.doctor import Check, Finding, Remedy, checks, diagnose, doctor
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.finding import UnansweredError
-from pellucid.doctor.mending import with_rate
-from tests.doctor.examined import case, corners, model
+from pellucid.doctor.mending import rebuilt, with_rate
+from pellucid.optim import SGD
+from pellucid.optim.schedules import Cosine, Warmup
+from tests.doctor.examined import case, conv_net, corners, model
 
 
 def says(name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None) -> Check:
@@ -107,3 +110,33 @@ def test_a_model_asks_for_itself() -> None:
     it.fit(x, y, epochs=8, batch_size=16, verbose=False)
     options = {"validation": corners(40, seed=1), "batch_size": 16}
     assert it.doctor(x, y, **options).to_json() == doctor(it, x, y, **options).to_json()
+
+
+def test_a_rate_that_a_schedule_makes_good_is_quiet() -> None:
+    options = {"optimizer": SGD(15.0), "epochs": 50}  # 30 times the usual rate, 200 steps
+    warm = {**options, "schedule": Warmup(100, Cosine())}
+    assert case(**warm).model.evaluate(*corners())["loss"] < 1e-3
+    begun = [replace(rebuilt(case(**one)), epochs=50) for one in ({**options, "epochs": 0}, {**warm, "epochs": 0})]
+    assert [diagnose(it).names for it in begun] == [("learning-rate-too-high",), ()]
+    assert diagnose(case(**warm)).healthy
+
+
+def test_a_frozen_part_is_examined_as_it_was_loaded() -> None:
+    x, y = corners()
+    it = model(conv_net())
+    it.fit(x, y, epochs=8, batch_size=16, verbose=False)
+    it.freeze("conv1.*", "norm.*", "block.*")
+    it.weights["scores.weight"].copy_(model(conv_net()).weights["scores.weight"])
+    it.weights["scores.bias"].zero_()
+    assert it.doctor(x, y, batch_size=16, epochs=8).healthy  # a head that is still to be trained
+
+
+@pytest.mark.parametrize("options", [{"epochs": 8}, {"optimizer": SGD(1e4)}])
+def test_without_room_for_all_examples_the_same_is_found(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = diagnose(case(conv_net(), **options)).names
+    assert names
+    monkeypatch.setattr("pellucid.doctor.measure.room.MOST", 4 * 1_000 * 12)
+    monkeypatch.setattr("pellucid.doctor.measure.activity.MOST", 4 * 64 * 11 * 24)
+    assert diagnose(case(conv_net(), **options)).names == names

@@ -8,9 +8,10 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
-from pellucid.layers import Conv2d, Dense, Flatten
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
 from pellucid.losses import AuxiliaryCrossEntropy, Quadratic
 from pellucid.optim import SGD
+from pellucid.optim.schedules import Cosine, ReduceOnPlateau, Warmup
 from tests.doctor.examined import case, conv_net, corners, model, two_heads
 
 
@@ -72,8 +73,57 @@ def frozen() -> Case:
     return it
 
 
+def prices() -> Case:
+    """Whole numbers up to a million, as targets of (N,)."""
+    x, y = corners()
+    it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=(), optimizer=SGD(1e-3))
+    return case_of(it, x, y * 300_000 + 7, validation=(x, y * 300_000 + 7), epochs=3)
+
+
+def counts() -> Case:
+    """Whole numbers, nearly all of them 0."""
+    x, y = corners()
+    few = torch.where(torch.arange(64) % 21 == 0, y + 1, 0)
+    it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=())
+    return case_of(it, x, few, validation=(x, few))
+
+
+def one_number() -> Case:
+    """A regression with targets of (N,), trained."""
+    x, y = corners()
+    it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss=Quadratic(), metrics=(), optimizer=SGD(0.05))
+    history = it.fit(x, y.float(), epochs=3, batch_size=16, verbose=False)
+    return case_of(it, x, y.float(), validation=(x, y.float()), history=history, batch_size=16, epochs=3)
+
+
+def scheduled() -> Case:
+    return case(epochs=3, schedule=Warmup(4, Cosine()))
+
+
+def planned() -> Case:
+    """By a schedule over a number of epochs that nobody tells, and one that waits for validation losses."""
+    return case(schedule=Warmup(30, ReduceOnPlateau()))
+
+
+def half() -> Case:
+    return case(conv_net(), epochs=1, precision="bf16")
+
+
+def many_classes() -> Case:
+    x = torch.rand(120, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(120) % 30
+    return case_of(model(conv_net(30)), x, y, validation=(x, y))
+
+
+def one_left_over() -> Case:
+    """Whose last batch has one example, and so nothing to normalise by."""
+    net = Sequential(flatten=Flatten(), dense=Dense(8), norm=BatchNorm(), scores=Dense(4))
+    return case_of(model(net), *corners(65), batch_size=32)
+
+
 CASES: list[Callable[[], Case]] = [
     regression, maps, ten, one_class, one_output, one_example, bytes_and_names, broken, weights_only, rows, frozen,
+    prices, counts, one_number, scheduled, planned, half, many_classes, one_left_over,
     lambda: case(conv_net(), epochs=3), lambda: case(epochs=20), case, lambda: case(batch_size=1_000, epochs=2),
 ]  # fmt: skip
 
@@ -91,6 +141,19 @@ def test_examining_changes_nothing_and_says_the_same_twice(make: Callable[[], Ca
     assert str(diagnose(make())) == str(found)
     assert found.to_json()["checks"]
     assert found._repr_html_()
+
+
+@pytest.mark.parametrize("make", [prices, counts])
+def test_whole_numbers_are_no_classes(make: Callable[[], Case]) -> None:
+    it = make()
+    assert not it.classifies
+    assert not {"class-imbalance", "shifted-labels", "shuffled-labels", "miscalibration"} & set(diagnose(it).names)
+
+
+def test_a_batch_of_one_example_is_no_nan() -> None:
+    names = diagnose(one_left_over()).names
+    assert "batch-norm" in names
+    assert "nan-origin" not in names
 
 
 def test_several_outputs_are_no_reason_to_fail() -> None:

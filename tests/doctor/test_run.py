@@ -13,6 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.optim import Adam
 from pellucid.train.job import resume, train
 from pellucid.train.model import Model
+from pellucid.train.stopped import StoppedError
 
 SHORT = {"train.epochs": 2, "data.limit": 400}
 
@@ -66,8 +67,16 @@ def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: 
     settings = {**SHORT, "optimizer.name": "sgd", "optimizer.lr": 1e20}
     with pytest.raises(PellucidError, match="training stopped in step") as stop:
         train("digits", out=tmp_path, progress=False, **settings)
-    it = case_of_run(tmp_path / "digits-1")
-    assert it.stopped == str(stop.value)
+    run = tmp_path / "digits-1"
+    it = case_of_run(run)
+    assert str(it.stopped) == str(stop.value)
+    assert isinstance(it.stopped, StoppedError)
+    assert isinstance(stop.value, StoppedError)
+    assert (it.stopped.step, it.stopped.fault) == (stop.value.step, stop.value.fault)
+    assert it.stopped.fault in str(it.stopped)
+    (run / "error.json").write_text("{")
+    with pytest.raises(PellucidError, match=r"error\.json cannot be read"):
+        case_of_run(run)
     assert it.history is None
     assert not it.trained
 
@@ -81,7 +90,7 @@ def test_a_run_taken_up_again_has_not_stopped(tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text().replace("lr = 1e+20", "lr = 0.1"))
     resume(run, progress=False)
     assert case_of_run(run).stopped == ""
-    assert not (run / "error.txt").exists()
+    assert not (run / "error.json").exists()
 
 
 def test_other_data_can_be_asked_about(run: Path, pictures: Path) -> None:

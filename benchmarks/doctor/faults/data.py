@@ -9,19 +9,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.doctor.fault import Fault
+from benchmarks.doctor.faults.ways import Make, damaged, learned, taught
 from benchmarks.doctor.settings import SETTINGS, Setting
 from pellucid.data import Dataset, FeatureStats
 from pellucid.data.dataset import float_images
 from pellucid.doctor import Case, case_of
-from pellucid.tree import flatten
+from pellucid.train.model import Model
 
-Make = Callable[[Setting], Case]
 Alter = Callable[[Dataset, torch.Generator], Dataset]
 
 NAMES = tuple(setting.name for setting in SETTINGS)
-SIGNS = tuple(name for name in NAMES if name.startswith("signs"))
-MIXED = tuple(name for name in NAMES if not name.startswith("signs"))  # signs lie in the order of their classes
-LARGE = tuple(name for name in NAMES if not name.startswith("digits"))  # than 8 x 8 pixels
+SIGNS = tuple(name for name in NAMES if name.startswith("signs")), "only signs have colours"
+MIXED = (
+    tuple(name for name in NAMES if not name.startswith("signs")),
+    "signs lie in the order of their classes, so that a neighbour's label is nearly always right",
+)
 
 
 def _with(alter: Alter, *parts: str, **changes: object) -> Make:
@@ -32,7 +34,7 @@ def _with(alter: Alter, *parts: str, **changes: object) -> Make:
             rng = torch.Generator().manual_seed(setting.seed)
             return alter(data, rng) if part in parts else data
 
-        return setting.but(change=change, **changes).train()
+        return taught(change=change, **changes)(setting)
 
     return make
 
@@ -92,8 +94,8 @@ LABELS = (
     Fault("shuffled-labels", "all labels shuffled", _with(_shuffled(1.0), "train", "validation")),
     Fault("shuffled-labels", "validation labels shuffled", _with(_shuffled(1.0), "validation")),
     Fault("shuffled-labels", "half of the training labels shuffled", _with(_shuffled(0.5), "train")),
-    Fault("shuffled-labels", "labels one row late", _with(_y(lambda y, rng: y.roll(1)), "train", "validation"), MIXED),
-    Fault("shuffled-labels", "training labels 16 rows late", _with(_y(lambda y, rng: y.roll(16)), "train"), MIXED),
+    Fault("shuffled-labels", "labels one row late", _with(_y(lambda y, rng: y.roll(1)), "train", "validation"), *MIXED),
+    Fault("shuffled-labels", "training labels 16 rows late", _with(_y(lambda y, rng: y.roll(16)), "train"), *MIXED),
     Fault("shifted-labels", "validation labels count from one", _with(_off(1), "validation")),
     Fault("shifted-labels", "training labels off by one", _with(_off(-1), "train")),
     Fault("shifted-labels", "validation labels one less, at least 0", _with(_y(_cut), "validation")),
@@ -149,7 +151,7 @@ INPUTS = (
     Fault("constant-inputs", "all inputs black", _with(_x(torch.zeros_like), *BOTH)),
     Fault("constant-inputs", "three in ten training inputs black", _with(_blank, "train")),
     Fault("constant-inputs", "the right half black", _with(_x(_masked), *BOTH)),
-    Fault("constant-inputs", "a channel lost", _with(_x(_lost_channel), *BOTH), SIGNS),
+    Fault("constant-inputs", "a channel lost", _with(_x(_lost_channel), *BOTH), *SIGNS),
     Fault("duplicated-inputs", "a third of the examples, each three times", _with(_thrice, "train")),
     Fault("duplicated-inputs", "a fifth of the examples twice", _with(_copied(0.2), "train")),
     Fault("duplicated-inputs", "copies with other labels", _with(_copied(0.08, True), "train")),
@@ -157,7 +159,7 @@ INPUTS = (
     Fault("unnormalised-inputs", "0 to 16, as scikit-learn has digits", _plain(_x(lambda x: x * 16), *BOTH)),
     Fault("unnormalised-inputs", "divided by 255 twice", _plain(_x(lambda x: x / 255), *BOTH)),
     Fault("unnormalised-inputs", "100 to 101", _plain(_x(lambda x: x + 100), *BOTH)),
-    Fault("unnormalised-inputs", "one channel in bytes", _plain(_x(_one_channel_in_bytes), *BOTH), SIGNS),
+    Fault("unnormalised-inputs", "one channel in bytes", _plain(_x(_one_channel_in_bytes), *BOTH), *SIGNS),
 )
 
 
@@ -205,7 +207,7 @@ MISMATCHES = (
     Fault("preprocessing-mismatch", "validation not standardised", _by_hand(lambda x, stats: x)),
     Fault("preprocessing-mismatch", "validation by ImageNet's mean", _by_hand(lambda x, stats: (x - 0.449) / 0.226)),
     Fault("preprocessing-mismatch", "validation inverted", _with(_x(lambda x: 1 - x), "validation")),
-    Fault("preprocessing-mismatch", "validation BGR", _with(_x(lambda x: x.flip(1)), "validation"), SIGNS),
+    Fault("preprocessing-mismatch", "validation BGR", _with(_x(lambda x: x.flip(1)), "validation"), *SIGNS),
     Fault("preprocessing-mismatch", "validation transposed", _with(_x(lambda x: x.transpose(2, 3)), "validation")),
     Fault("preprocessing-mismatch", "validation on its side", _with(_x(lambda x: x.rot90(1, (2, 3))), "validation")),
     Fault("preprocessing-mismatch", "served standardised twice", _served(_standardised)),
@@ -264,13 +266,9 @@ def _fitted(setting: Setting, parts: list[Callable[[Dataset], Dataset]]) -> Case
     )  # fmt: skip
 
 
-def _lost_head(setting: Setting) -> Case:
-    """Train, and then lose the weights of the last layer but for its bias."""
-    case = setting.train()
-    weights = flatten(case.model.params)
-    last = [path for path in weights if path.endswith("weight")][-1]
-    weights[last].zero_()
-    return case
+def _lost_head(model: Model) -> None:
+    """Lose the weights of the last layer but for its bias."""
+    learned(model)[-1].zero_()
 
 
 CLASSES = (
@@ -281,7 +279,7 @@ CLASSES = (
     Fault("class-imbalance", "validation without two classes", _with(_rare(lambda k: float(k > 1)), "validation")),
     Fault("collapsed-predictions", "class after class", _class_after_class),
     Fault("collapsed-predictions", "labels read as 0", _read_as_zero),
-    Fault("collapsed-predictions", "the last weights lost", _lost_head),
+    Fault("collapsed-predictions", "the last weights lost", damaged(_lost_head)),
 )
 
 
@@ -334,7 +332,7 @@ LEAKS = (
     Fault("leakage", "3 % of validation", _leaked(0.03)),
     Fault("leakage", "a third, with noise", _leaked(1 / 3, _noisy)),
     Fault("leakage", "a fifth, darker", _leaked(0.2, lambda x, rng: 0.8 * x)),
-    Fault("leakage", "a third, moved by a pixel", _leaked(1 / 3, _moved), LARGE),
+    Fault("leakage", "a third, moved by a pixel", _leaked(1 / 3, _moved)),
     Fault("leakage", "a third, 4 % larger", _leaked(1 / 3, _larger)),
 )
 

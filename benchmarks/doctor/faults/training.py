@@ -1,7 +1,7 @@
 """What is broken about how a network learns and what it answers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.faults.drawing import AlwaysDropout, AlwaysNoise
+from benchmarks.doctor.faults.ways import DENSE, NORMED, Make, begun, damaged, exchanged, learned, parts, rate, taught
 from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
 from pellucid.data import Dataset
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.renewed import renewed
 from pellucid.layers import (
     BatchNorm,
     Conv2d,
@@ -36,91 +36,52 @@ from pellucid.train.history import History
 from pellucid.train.model import Model
 from pellucid.tree import flatten
 
-Change = Callable[[Setting], Case]
-
-PLAIN = ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu")  # networks without convolutions
-NORMED = ("digits-conv", "mnist-norm", "signs-norm")
-ERRING = ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm")  # 2 % and more
-HARDER = ("mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm")
-SLOW = (*PLAIN, "digits-conv", "mnist-conv", "signs-norm")  # in one epoch mnist-norm learns enough
-STEEP = ("digits-sigmoid", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm")  # no Adam
-
-
-@dataclass(frozen=True, eq=False)
-class Altered(Setting):
-    """A setting whose model is altered before its first step."""
-
-    alter: Callable[[Model], None] = field(default=lambda model: None)
-
-    def build(self, train: Dataset) -> Model:
-        """Return the model before its first step."""
-        model = super().build(train)
-        self.alter(model)
-        return model
+CONV = (
+    ("digits-conv", "mnist-conv", "signs-norm"),
+    "the fault brings a convolutional network of its own, one for each data set",
+)
+MLP = ("digits-relu", "mnist-relu"), "the fault brings two layers of ReLUs, which are trained as these two are"
+ODD = ("digits-sigmoid", "digits-relu"), "only 1,297 examples of digits leave one over"
+ERRING = (
+    ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "mnist-norm", "signs-norm"),
+    "digits-conv errs in one or two of 100 examples, too few to tell how sure it should be",
+)
+HARDER = ("mnist-tanh", "mnist-relu", "mnist-conv", "signs-norm"), "12 examples of each digit of 8 x 8 pixels suffice"
+SLOW = (
+    ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "digits-conv", "mnist-conv", "signs-norm"),
+    "mnist-norm learns enough in one epoch",
+)
+STEEP = (
+    ("digits-sigmoid", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm"),
+    "the others train by Adam, which bears 30 times its rate but for dead units, a fault of their own",
+)
 
 
-def altered(setting: Setting, alter: Callable[[Model], None]) -> Altered:
-    """Return the setting with `alter` called on its model."""
-    return Altered(**{one.name: getattr(setting, one.name) for one in fields(setting)}, alter=alter)
-
-
-def rate(factor: float) -> Change:
-    """Train at a learning rate times `factor`."""
-    return lambda setting: setting.but(
-        optimizer=replace(setting.optimizer, lr=setting.optimizer.lr * factor)
-    ).train()  # fmt: skip
-
-
-def layer_rate(place: int, factor: float) -> Change:
+def layer_rate(place: int, factor: float) -> Make:
     """Train one layer, by its place among those with weights, at a learning rate times `factor`."""
 
     def alter(model: Model) -> None:
         path, _ = learners(model)[place]
         model.scale_rate(f"{path}.*", factor)
 
-    return lambda setting: altered(setting, alter).train()
+    return begun(alter)
 
 
-def vast(factor: float) -> Change:
+def vast(model: Model) -> None:
     """Draw the weights of the first layer too large, which a norm behind it hides."""
-
-    def alter(model: Model) -> None:
-        _, weight = learners(model)[0]
-        model.weights[weight].mul_(factor)
-
-    return lambda setting: altered(setting, alter).train()
+    learned(model)[0].mul_(300.0)
 
 
-def ended(*layers: Layer, **changes: Any) -> Change:
+def ended(*layers: Layer, **changes: Any) -> Make:
     """Put layers behind the last one."""
 
     def make(setting: Setting) -> Case:
-        return setting.but(net=lambda classes: grown(setting.net(classes), layers), **changes).train()
+        return setting.but(net=lambda classes: Sequential(*parts(setting.net(classes)), *layers), **changes).train()
 
     return make
 
 
-def grown(net: Layer, layers: tuple[Layer, ...]) -> Layer:
-    """Return a Sequential with more layers at its end."""
-    assert isinstance(net, Sequential)
-    return Sequential(*net.children.values(), *layers)
-
-
-def exchanged(change: Callable[[Layer], Layer], **changes: Any) -> Change:
-    """Exchange layers of the network."""
-
-    def make(setting: Setting) -> Case:
-        return setting.but(net=lambda classes: renewed(setting.net(classes), change), **changes).train()
-
-    return make
-
-
-def taught(net: Callable[[int], Layer], **changes: Any) -> Change:
-    """Train another network."""
-    return lambda setting: setting.but(net=net, **changes).train()
-
-
-def numbers(last: Layer, scale: Callable[[Tensor], Tensor]) -> Change:
+def numbers(last: Layer, scale: Callable[[Tensor], Tensor]) -> Make:
     """Learn the class as a number, scaled, by a network that ends in `last`."""
 
     def make(setting: Setting) -> Case:
@@ -131,9 +92,9 @@ def numbers(last: Layer, scale: Callable[[Tensor], Tensor]) -> Change:
             return Model(net, "quadratic", Adam(2e-3), metrics=(), seed=setting.seed, input_shape=train.x.shape[1:])
 
         model = begin()
-        parts = [(part.x, scale(part.y.float())[:, None]) for part in (train, held)]
-        history = model.fit(*parts[0], epochs=8, batch_size=32, validation=parts[1], verbose=False)
-        return case_of(model, *parts[0], validation=parts[1], history=history, epochs=8, begin=begin)
+        pairs = [(part.x, scale(part.y.float())[:, None]) for part in (train, held)]
+        history = model.fit(*pairs[0], epochs=8, batch_size=32, validation=pairs[1], verbose=False)
+        return case_of(model, *pairs[0], validation=pairs[1], history=history, epochs=8, begin=begin)
 
     return make
 
@@ -149,7 +110,7 @@ def parity(data: Dataset, part: str) -> Dataset:
     return Dataset.from_arrays(data.x, data.y % 2, classes=("even", "odd"), name=data.name)
 
 
-def few(each: int, times: int) -> Change:
+def few(each: int, times: int) -> Make:
     """Train on a few examples of each class for more epochs."""
 
     def change(data: Dataset, part: str) -> Dataset:
@@ -170,11 +131,6 @@ def poor(classes: int) -> Layer:
     return Sequential(Conv2d(1, 3, padding=1), ReLU(), MaxPool2d(4), Flatten(), Dense(2), ReLU(), Dense(classes))
 
 
-def regularized(lam: float) -> Change:
-    """Train with weights held small."""
-    return lambda setting: setting.but(model={"regularizer": L2(lam)}).train()
-
-
 def forgetful(rate: float) -> Callable[[int], Layer]:
     """Return a network with dropout behind each layer."""
     return lambda classes: Sequential(
@@ -187,9 +143,13 @@ def normed_mlp(classes: int) -> Layer:
     return Sequential(Flatten(), Dense(48), BatchNorm(), ReLU(), Dense(48), BatchNorm(), ReLU(), Dense(classes))
 
 
-def momentum(value: float) -> Callable[[Layer], Layer]:
-    """Return what gives normalisation another momentum."""
-    return lambda layer: replace(layer, momentum=value) if isinstance(layer, BatchNorm) else layer
+def momentum(value: float) -> Make:
+    """Give normalisation another momentum."""
+
+    def change(layer: Layer) -> Layer:
+        return replace(layer, momentum=value) if isinstance(layer, BatchNorm) else layer
+
+    return lambda setting: exchanged(setting, change).train()
 
 
 def frozen_elsewhere(setting: Setting) -> Case:
@@ -201,7 +161,7 @@ def frozen_elsewhere(setting: Setting) -> Case:
             value.copy_(held[path])
         model.freeze("batchnorm*")
 
-    return altered(setting.but(model={"preprocess": raw(setting)}), alter).train()
+    return begun(alter, model={"preprocess": raw(setting)})(setting)
 
 
 def raw(setting: Setting) -> dict[str, list[float]]:
@@ -210,14 +170,12 @@ def raw(setting: Setting) -> dict[str, list[float]]:
     return {"mean": [0.0] * channels, "std": [1 / 255] * channels}
 
 
-def drawing(layer: Layer) -> Change:
+def drawing(layer: Layer) -> Make:
     """Put a layer that always draws before the last one."""
 
     def make(setting: Setting) -> Case:
         def net(classes: int) -> Layer:
-            whole = setting.net(classes)
-            assert isinstance(whole, Sequential)
-            *rest, last = whole.children.values()
+            *rest, last = parts(setting.net(classes))
             return Sequential(*rest, layer, last)
 
         return setting.but(net=net).train()
@@ -225,20 +183,17 @@ def drawing(layer: Layer) -> Change:
     return make
 
 
-def sharpened(factor: float) -> Change:
+def sharpened(factor: float) -> Make:
     """Multiply the outputs after training, as a temperature that was left in does."""
 
-    def make(setting: Setting) -> Case:
-        case = setting.train()
-        path, _ = learners(case.model)[-1]
+    def touch(model: Model) -> None:
         for name in ("weight", "bias"):
-            case.model.weights[f"{path}.{name}"].mul_(factor)
-        return case
+            learned(model, name)[-1].mul_(factor)
 
-    return make
+    return damaged(touch)
 
 
-def rivals(losses: Callable[[float], Mapping[str, float]]) -> Change:
+def rivals(losses: Callable[[float], Mapping[str, float]]) -> Make:
     """Write what a generator and its discriminator might have measured into a history of 30 epochs."""
 
     def make(setting: Setting) -> Case:
@@ -275,11 +230,11 @@ def creeping(t: float) -> dict[str, float]:
 FAULTS: tuple[Fault, ...] = (
     Fault("update-ratio", "the first layer learns 10,000 times too slowly", layer_rate(0, 1e-4)),
     Fault("update-ratio", "the last layer learns 10,000 times too slowly", layer_rate(-1, 1e-4)),
-    Fault("update-ratio", "weights 300 times too large before a norm", vast(300.0), NORMED),
-    Fault("learning-rate-too-high", "30 times", rate(30), STEEP),
+    Fault("update-ratio", "weights 300 times too large before a norm", begun(vast), *NORMED),
+    Fault("learning-rate-too-high", "30 times", rate(30), *STEEP),
     Fault("learning-rate-too-high", "100 times", rate(100)),
     Fault("learning-rate-too-high", "300 times", rate(300)),
-    Fault("learning-rate-too-low", "a 100th", rate(1 / 100), (*PLAIN, *NORMED)),
+    Fault("learning-rate-too-low", "a 100th", rate(1 / 100)),
     Fault("learning-rate-too-low", "a 300th", rate(1 / 300)),
     Fault("learning-rate-too-low", "a 1,000th", rate(1e-3)),
     Fault("wrong-output", "ReLU before softmax", ended(ReLU())),
@@ -287,26 +242,26 @@ FAULTS: tuple[Fault, ...] = (
     Fault("wrong-output", "tanh before softmax", ended(Tanh())),
     Fault("wrong-output", "log-softmax under squared error", ended(LogSoftmax(), loss=Quadratic())),
     Fault("wrong-output", "dropout behind the last layer", ended(Dropout(0.5))),
-    Fault("wrong-output", "numbers above 1 by a sigmoid", numbers(Sigmoid(), lambda y: y), PLAIN),
-    Fault("wrong-output", "standardised numbers by a ReLU", numbers(ReLU(), lambda y: (y - 4.5) / 2.9), PLAIN),
-    Fault("wrong-output", "a softmax over one output", one_softmax, PLAIN),
+    Fault("wrong-output", "numbers above 1 by a sigmoid", numbers(Sigmoid(), lambda y: y), *DENSE),
+    Fault("wrong-output", "standardised numbers by a ReLU", numbers(ReLU(), lambda y: (y - 4.5) / 2.9), *DENSE),
+    Fault("wrong-output", "a softmax over one output", one_softmax, *DENSE),
     Fault("overfitting", "3 examples of each class", few(3, 10)),
-    Fault("overfitting", "12 examples of each class", few(12, 6), HARDER),
-    Fault("underfitting", "one hidden unit", taught(narrow(1)), PLAIN),
-    Fault("underfitting", "one filter and two units", taught(poor), ("digits-conv", "mnist-conv", "signs-norm")),
-    Fault("underfitting", "dropout of 0.9", taught(forgetful(0.9)), ("digits-relu", "mnist-relu")),
-    Fault("underfitting", "a regularizer 10,000 times too strong", regularized(3e3)),
-    Fault("underfitting", "one epoch of large batches", lambda s: s.but(epochs=1, batch_size=256).train(), SLOW),
-    Fault("batch-norm", "statistics that are never updated", exchanged(momentum(0.0)), NORMED),
-    Fault("batch-norm", "a momentum of 0.0001", exchanged(momentum(1e-4)), NORMED),
-    Fault("batch-norm", "batches of 2", taught(normed_mlp, batch_size=2), PLAIN),
-    Fault("batch-norm", "batches of 4", taught(normed_mlp, batch_size=4), PLAIN),
-    Fault("batch-norm", "a last batch of one", taught(normed_mlp, batch_size=16), PLAIN[:2]),
-    Fault("batch-norm", "frozen with statistics of other inputs", frozen_elsewhere, NORMED),
+    Fault("overfitting", "12 examples of each class", few(12, 6), *HARDER),
+    Fault("underfitting", "one hidden unit", taught(net=narrow(1)), *DENSE),
+    Fault("underfitting", "one filter and two units", taught(net=poor), *CONV),
+    Fault("underfitting", "dropout of 0.9", taught(net=forgetful(0.9)), *MLP),
+    Fault("underfitting", "a regularizer 10,000 times too strong", taught(model={"regularizer": L2(3e3)})),
+    Fault("underfitting", "one epoch of large batches", taught(epochs=1, batch_size=256), *SLOW),
+    Fault("batch-norm", "statistics that are never updated", momentum(0.0), *NORMED),
+    Fault("batch-norm", "a momentum of 0.0001", momentum(1e-4), *NORMED),
+    Fault("batch-norm", "batches of 2", taught(net=normed_mlp, batch_size=2), *DENSE),
+    Fault("batch-norm", "batches of 4", taught(net=normed_mlp, batch_size=4), *DENSE),
+    Fault("batch-norm", "a last batch of one", taught(net=normed_mlp, batch_size=16), *ODD),
+    Fault("batch-norm", "frozen with statistics of other inputs", frozen_elsewhere, *NORMED),
     Fault("dropout-at-inference", "dropout in every mode", drawing(AlwaysDropout(0.3))),
     Fault("dropout-at-inference", "noise in every mode", drawing(AlwaysNoise(0.2))),
-    Fault("miscalibration", "labels smoothed by 0.6", lambda s: s.but(loss=SoftmaxCrossEntropy(0.6)).train()),
-    Fault("miscalibration", "outputs 6 times too large", sharpened(6.0), ERRING),
+    Fault("miscalibration", "labels smoothed by 0.6", taught(loss=SoftmaxCrossEntropy(0.6))),
+    Fault("miscalibration", "outputs 6 times too large", sharpened(6.0), *ERRING),
     Fault("miscalibration", "outputs a fifth of what they should be", sharpened(0.2)),
     Fault("discriminator", "certain after three epochs", rivals(crushed)),
     Fault("discriminator", "certain half way", rivals(creeping)),

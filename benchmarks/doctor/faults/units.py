@@ -1,6 +1,5 @@
 """Faults of units, weights and gradients."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -9,112 +8,52 @@ import torch
 from torch import Tensor
 
 from benchmarks.doctor.fault import Fault
+from benchmarks.doctor.faults.ways import DENSE, Make, begun, damaged, exchanged, learned, parts, rate, taught
 from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
-from pellucid.data import Dataset
 from pellucid.doctor import Case
-from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.remade import remade
-from pellucid.doctor.renewed import renewed
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss
-from pellucid.optim import Momentum, Regularizer
+from pellucid.optim import Momentum
 from pellucid.train.model import Model
-from pellucid.tree import flatten
-
-Touch = Callable[[Model], None]
-RELU = ("digits-relu", "mnist-relu", "mnist-conv")
-PLAIN = ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv")
-NORMED = ("digits-conv", "mnist-norm", "signs-norm")
-UNDROPPED = ("digits-sigmoid", "digits-relu", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm")
-DEEP = ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu")
 
 
-@dataclass(frozen=True, eq=False)
-class Begun(Setting):
-    """A setting whose first weights are changed by hand."""
-
-    touch: Touch = lambda model: None
-
-    def build(self, train: Dataset) -> Model:
-        """Return the model before its first step."""
-        model = super().build(train)
-        self.touch(model)
-        return model
-
-
-def begun(setting: Setting, touch: Touch) -> Setting:
-    """Return the setting with other first weights."""
-    return Begun(**vars(setting), touch=touch)
-
-
-def damaged(case: Case, touch: Touch) -> Case:
-    """Return the case with weights that were changed after training."""
-    model = remade(case.model)
-    held = flatten(case.model.params)
-    for path, value in flatten(model.params).items():
-        value.copy_(held[path])
-    touch(model)
-    return replace(case, model=model)
-
-
-def faster(factor: float) -> Callable[[Setting], Case]:
-    """Train at a learning rate so many times too high."""
-
-    def make(setting: Setting) -> Case:
-        return setting.but(optimizer=replace(setting.optimizer, lr=setting.optimizer.lr * factor)).train()
-
-    return make
-
-
-def exchanged(setting: Setting, change: Callable[[Layer], Layer]) -> Setting:
-    """Return the setting with other layers."""
-    return setting.but(net=lambda classes: renewed(setting.net(classes), change))
-
-
-def hidden(model: Model) -> list[tuple[str, Tensor]]:
-    """Return (path, weight) of the layers that learn, but for the last one."""
-    held = flatten(model.params)
-    return [(path, held[weight]) for path, weight in learners(model)[:-1]]
-
-
-def low_biases(by: float) -> Callable[[Setting], Case]:
+def low_biases(by: float) -> Make:
     """Begin the biases of hidden layers below 0."""
 
     def touch(model: Model) -> None:
-        held = flatten(model.params)
-        for path, _ in learners(model)[:-1]:
-            held[f"{path}.bias"].fill_(-by)
+        for bias in learned(model, "bias")[:-1]:
+            bias.fill_(-by)
 
-    return lambda setting: begun(setting, touch).train()
+    return begun(touch)
 
 
-def normal_weights(setting: Setting, act: type[Layer] | None) -> Setting:
-    """Draw the hidden layers' weights from N(0, 1), with all activations `act`."""
+def with_act(layer: Layer, act: type[Layer] | None) -> Layer:
+    """Return the layer, or `act` in the place of an activation."""
+    return act() if act is not None and isinstance(layer, ReLU | Sigmoid | Tanh) else layer
+
+
+def normal_weights(act: type[Layer] | None) -> Make:
+    """Draw the layers' weights from N(0, 1), with all activations `act`."""
 
     def change(layer: Layer) -> Layer:
-        if isinstance(layer, Dense | Conv2d):
-            return replace(layer, init_weight="normal")
-        return act() if act is not None and isinstance(layer, ReLU | Sigmoid | Tanh) else layer
+        return replace(layer, init_weight="normal") if isinstance(layer, Dense | Conv2d) else with_act(layer, act)
 
-    return exchanged(setting, change)
+    return lambda setting: exchanged(setting, change).train()
 
 
-def times(factor: float, act: type[Layer] | None = None) -> Callable[[Setting], Case]:
-    """Begin with weights so many times too large, with all activations `act`."""
+def times(factor: float, act: type[Layer] | None = None) -> Make:
+    """Begin with hidden weights so many times too large, with all activations `act`."""
 
     def touch(model: Model) -> None:
-        for _, weight in hidden(model):
+        for weight in learned(model)[:-1]:
             weight.mul_(factor)
 
-    def change(layer: Layer) -> Layer:
-        return act() if act is not None and isinstance(layer, ReLU | Sigmoid | Tanh) else layer
-
-    return lambda setting: begun(exchanged(setting, change), touch).train()
+    return lambda setting: begun(touch)(exchanged(setting, lambda layer: with_act(layer, act)))
 
 
-def deep(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> Callable[[Setting], Case]:
+def deep(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> Make:
     """Train so many hidden layers of 32 units without normalisation."""
 
     def net(classes: int) -> Layer:
@@ -122,86 +61,76 @@ def deep(layers: int, act: type[Layer], init: str, factor: float = 1.0) -> Calla
         return Sequential(Flatten(), *body, Dense(classes, init_weight=init))
 
     def touch(model: Model) -> None:
-        for _, weight in learners(model):
-            flatten(model.params)[weight].mul_(factor)
+        for weight in learned(model):
+            weight.mul_(factor)
 
-    return lambda setting: begun(setting.but(net=net, optimizer=Momentum(0.02)), touch).train()
+    return begun(touch, net=net, optimizer=Momentum(0.02))
 
 
-def all_at(value: float) -> Callable[[Setting], Case]:
+def all_at(value: float) -> Make:
     """Begin all weights of layers at one value, over the square root of the number of inputs."""
 
     def touch(model: Model) -> None:
-        held = flatten(model.params)
-        for _, weight in learners(model):
-            held[weight].fill_(value / held[weight][0].numel() ** 0.5)
+        for weight in learned(model):
+            weight.fill_(value / weight[0].numel() ** 0.5)
 
-    return lambda setting: begun(setting, touch).train()
+    return begun(touch)
 
 
-def last_at_zero(setting: Setting) -> Case:
-    """Begin hidden weights at one small value and the last layer's at 0.
+def last_at_zero(model: Model) -> None:
+    """Begin hidden weights at one small value and the last layer's at 0."""
+    *hidden, last = learned(model)
+    for weight in hidden:
+        weight.fill_(0.02)
+    last.zero_()
 
-    Dropout behind the hidden layers would tell the units apart again.
-    """
+
+def widen(noise: float) -> Make:
+    """Let the second half of each hidden layer's units copy the first, with half of what each handed on."""
 
     def touch(model: Model) -> None:
-        held = flatten(model.params)
-        for _, weight in hidden(model):
-            weight.fill_(0.02)
-        held[learners(model)[-1][1]].zero_()
+        rng = torch.Generator().manual_seed(model.seed)
+        biases = learned(model, "bias")
+        for (weight, after), bias in zip(pairwise(learned(model)), biases, strict=False):
+            half = copied(weight, bias, noise, rng)
+            by_unit = after.view(len(after), len(weight), -1)  # each unit's columns, which Flatten keeps together
+            by_unit[:, half : 2 * half] = by_unit[:, :half]
+            after.div_(2)
 
-    return begun(setting, touch).train()
-
-
-def widen(model: Model, noise: float) -> None:
-    """Let the second half of each hidden layer's units copy the first, with half of what each handed on."""
-    held = flatten(model.params)
-    paths = [path for path, _ in learners(model)]
-    rng = torch.Generator().manual_seed(model.seed)
-    for path, follows in pairwise(paths):
-        weight, after = held[f"{path}.weight"], held[f"{follows}.weight"]
-        half = len(weight) // 2
-        copies = weight[:half] * (1 + noise * torch.randn(weight[:half].shape, generator=rng))
-        weight[half : 2 * half] = copies
-        held[f"{path}.bias"][half : 2 * half] = held[f"{path}.bias"][:half]
-        by_unit = after.view(len(after), len(weight), -1)  # each unit's columns, which Flatten keeps together
-        by_unit[:, half : 2 * half] = by_unit[:, :half]
-        after.div_(2)
+    return begun(touch)
 
 
-def loaded_twice(noise: float) -> Callable[[Setting], Case]:
+def loaded_twice(noise: float) -> Make:
     """After training, let the second half of each hidden layer's units be the first again."""
 
     def touch(model: Model) -> None:
-        held = flatten(model.params)
         rng = torch.Generator().manual_seed(model.seed)
-        for path, weight in hidden(model):
-            half = len(weight) // 2
-            fresh = weight[:half] * (1 + noise * torch.randn(weight[:half].shape, generator=rng))
-            weight[half : 2 * half] = fresh
-            held[f"{path}.bias"][half : 2 * half] = held[f"{path}.bias"][:half]
+        for weight, bias in list(zip(learned(model), learned(model, "bias"), strict=True))[:-1]:
+            copied(weight, bias, noise, rng)
 
-    return lambda setting: damaged(setting.train(), touch)
+    return damaged(touch)
 
 
-def never_loaded(share: float) -> Callable[[Setting], Case]:
-    """Train with the last share of each hidden layer's units left at 0 and frozen out by their outgoing weights."""
+def copied(weight: Tensor, bias: Tensor, noise: float, rng: torch.Generator) -> int:
+    """Make the second half of a layer's units copies of the first; return how many that are."""
+    half = len(weight) // 2
+    weight[half : 2 * half] = weight[:half] * (1 + noise * torch.randn(weight[:half].shape, generator=rng))
+    bias[half : 2 * half] = bias[:half]
+    return half
+
+
+def never_loaded(share: float) -> Make:
+    """After training, let the last share of each hidden layer's units be what no file had weights for."""
 
     def touch(model: Model) -> None:
-        held = flatten(model.params)
-        for _, weight in hidden(model):
+        last = learned(model, "bias")[-1]
+        for weight in learned(model)[:-1]:
             weight[int(len(weight) * (1 - share)) :] = 0.0
-        for path, layer in zip(held, held.values(), strict=True):
-            if path.endswith("bias") and not path.startswith(learners(model)[-1][0]):
-                layer[int(len(layer) * (1 - share)) :] = 0.5  # alive, and the same for every example
+        for path, value in model.weights.items():
+            if path.endswith("bias") and value is not last:
+                value[int(len(value) * (1 - share)) :] = 0.5  # alive, and the same for every example
 
-    return lambda setting: damaged(setting.train(), touch)
-
-
-def regularized(wish: Regularizer) -> Callable[[Setting], Case]:
-    """Train with a regularizer that is too strong."""
-    return lambda setting: setting.but(model={**(setting.model or {}), "regularizer": wish}).train()
+    return damaged(touch)
 
 
 def gamma(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -216,11 +145,6 @@ def per_image(x: Tensor, rng: torch.Generator) -> Tensor:
     top, left = torch.randint(0, x.shape[-1] - side + 1, (2,), generator=rng).tolist()
     part = x[:, :, top : top + side, left : left + side]
     return (x - part.mean((1, 2, 3), keepdim=True)) / part.std((1, 2, 3), keepdim=True)
-
-
-def augmented(by: Callable[[Tensor, torch.Generator], Tensor]) -> Callable[[Setting], Case]:
-    """Train with an augmentation of this kind."""
-    return lambda setting: setting.but(augment=by).train()
 
 
 class NormCache(NamedTuple):
@@ -253,9 +177,7 @@ def divides(setting: Setting) -> Case:
     """Put a narrow layer and a division by its length before the last layer: some examples give zeros only."""
 
     def net(classes: int) -> Layer:
-        body = setting.net(classes)
-        assert isinstance(body, Sequential)
-        *first, last = body.layers.values()
+        *first, last = parts(setting.net(classes))
         return Sequential(*first, Dense(4), ReLU(), ToUnitLength(), last)
 
     return setting.but(net=net).train()
@@ -279,55 +201,68 @@ class NaiveCrossEntropy(Loss):
         return torch.sigmoid(y)
 
 
-def naive(setting: Setting) -> Case:
-    """Train with the textbook's loss, with a last layer whose scores are rather large."""
-
-    def touch(model: Model) -> None:
-        flatten(model.params)[learners(model)[-1][1]].mul_(8.0)
-
-    return begun(setting.but(loss=NaiveCrossEntropy()), touch).train()
+def sharp(model: Model) -> None:
+    """Begin with a last layer whose scores are rather large."""
+    learned(model)[-1].mul_(8.0)
 
 
-def corrupt(setting: Setting) -> Case:
-    """Lose one unit's weights after training."""
+def corrupt(model: Model) -> None:
+    """Lose one unit's weights."""
+    learned(model)[-2][7].fill_(float("nan"))
 
-    def touch(model: Model) -> None:
-        hidden(model)[-1][1][7].fill_(float("nan"))
 
-    return damaged(setting.train(), touch)
-
+RELUS = (
+    ("digits-relu", "mnist-relu", "mnist-conv", "digits-conv", "mnist-norm", "signs-norm"),
+    "the others have no ReLU",
+)
+RELU = ("digits-relu", "mnist-relu", "mnist-conv"), "the others have no ReLU, or a norm before it that holds it alive"
+PLAIN = (
+    ("digits-sigmoid", "digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv"),
+    "a norm before an activation keeps it from saturating",
+)
+FEW = (
+    PLAIN[0][:-1],
+    f"{PLAIN[1]}, and filters of mnist-conv have too few inputs for it",
+)
+ALIKE = (
+    ("digits-sigmoid", "digits-relu", "digits-conv", "mnist-tanh", "mnist-conv", "mnist-norm", "signs-norm"),
+    "dropout behind each layer of mnist-relu tells the units apart again",
+)
+LARGE = (
+    ("digits-relu", "mnist-tanh", "mnist-relu", "mnist-conv", "digits-conv", "mnist-norm", "signs-norm"),
+    "digits-sigmoid keeps its scores too small for it",
+)
+LOUD = (
+    ("digits-relu", "mnist-relu", "mnist-conv", "mnist-norm", "signs-norm"),
+    "the others have no ReLU, but for digits-conv, which learns all the same",
+)
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("dead-units", "hidden biases begin at -8", low_biases(8.0), RELU),
-    Fault("dead-units", "hidden biases begin at -5", low_biases(5.0), RELU),
-    Fault("dead-units", "learning rate 30 times too high", faster(30.0), RELU),
-    Fault("saturated-units", "weights from N(0, 1), sigmoid", lambda s: normal_weights(s, Sigmoid).train(), PLAIN[:-1]),
-    Fault("saturated-units", "weights from N(0, 1), tanh", lambda s: normal_weights(s, Tanh).train(), PLAIN),
-    Fault("saturated-units", "weights 6 times too large, tanh", times(6.0, Tanh), PLAIN),
-    Fault("vanishing-gradients", "6 layers of sigmoids", deep(6, Sigmoid, "xavier"), DEEP),
-    Fault("vanishing-gradients", "4 layers of sigmoids", deep(4, Sigmoid, "scaled"), DEEP),
-    Fault("vanishing-gradients", "5 ReLU layers, weights 10 times too small", deep(5, ReLU, "he", 0.1), DEEP),
-    Fault("vanishing-gradients", "4 tanh layers, weights 20 times too small", deep(4, Tanh, "xavier", 0.05), DEEP),
-    Fault("exploding-gradients", "weights from N(0, 1), ReLU", lambda s: normal_weights(s, None).train(), RELU),
-    Fault("exploding-gradients", "8 ReLU layers, weights twice too large", deep(8, ReLU, "he", 2.0), DEEP),
-    Fault("exploding-gradients", "4 ReLU layers, weights 5 times too large", deep(4, ReLU, "he", 5.0), DEEP),
+    Fault("dead-units", "hidden biases begin at -8", low_biases(8.0), *RELU),
+    Fault("dead-units", "hidden biases begin at -5", low_biases(5.0), *RELU),
+    Fault("dead-units", "learning rate 30 times too high", rate(30.0), *RELUS),
+    Fault("saturated-units", "weights from N(0, 1), sigmoid", normal_weights(Sigmoid), *FEW),
+    Fault("saturated-units", "weights from N(0, 1), tanh", normal_weights(Tanh), *PLAIN),
+    Fault("saturated-units", "weights 6 times too large, tanh", times(6.0, Tanh), *PLAIN),
+    Fault("vanishing-gradients", "6 layers of sigmoids", deep(6, Sigmoid, "xavier"), *DENSE),
+    Fault("vanishing-gradients", "4 layers of sigmoids", deep(4, Sigmoid, "scaled"), *DENSE),
+    Fault("vanishing-gradients", "5 ReLU layers, weights 10 times too small", deep(5, ReLU, "he", 0.1), *DENSE),
+    Fault("vanishing-gradients", "4 tanh layers, weights 20 times too small", deep(4, Tanh, "xavier", 0.05), *DENSE),
+    Fault("exploding-gradients", "weights from N(0, 1), ReLU", normal_weights(None), *LOUD),
+    Fault("exploding-gradients", "8 ReLU layers, weights twice too large", deep(8, ReLU, "he", 2.0), *DENSE),
+    Fault("exploding-gradients", "4 ReLU layers, weights 5 times too large", deep(4, ReLU, "he", 5.0), *DENSE),
     Fault("symmetric-init", "all weights begin at 0", all_at(0.0)),
     Fault("symmetric-init", "all weights of a layer begin at one value", all_at(1.0)),
-    Fault("symmetric-init", "hidden weights begin at 0.02, the last at 0", last_at_zero, UNDROPPED),
-    Fault("duplicate-maps", "widened without noise", lambda s: begun(s, lambda m: widen(m, 0.0)).train()),
-    Fault(
-        "duplicate-maps",
-        "widened with a thousandth of noise",
-        lambda s: begun(s, lambda m: widen(m, 1e-3)).train(),
-        UNDROPPED,
-    ),
+    Fault("symmetric-init", "hidden weights begin at 0.02, the last at 0", begun(last_at_zero), *ALIKE),
+    Fault("duplicate-maps", "widened without noise", widen(0.0)),
+    Fault("duplicate-maps", "widened with a thousandth of noise", widen(1e-3), *ALIKE),
     Fault("duplicate-maps", "half of the maps loaded twice", loaded_twice(0.0)),
     Fault("duplicate-maps", "half of the maps nearly alike", loaded_twice(0.05)),
     Fault("useless-maps", "half of the maps were never loaded", never_loaded(0.5)),
     Fault("useless-maps", "seven tenths of the maps were never loaded", never_loaded(0.7)),
-    Fault("nan-origin", "a power of negative brightness", augmented(gamma)),
-    Fault("nan-origin", "divided by a quarter's deviation", augmented(per_image)),
+    Fault("nan-origin", "a power of negative brightness", taught(augment=gamma)),
+    Fault("nan-origin", "divided by a quarter's deviation", taught(augment=per_image)),
     Fault("nan-origin", "a layer divides by 0", divides),
-    Fault("nan-origin", "a loss takes the logarithm of 0", naive, ("digits-relu", "mnist-relu", "mnist-conv", *NORMED)),
-    Fault("nan-origin", "one unit's weights are lost", corrupt),
+    Fault("nan-origin", "a loss takes the logarithm of 0", begun(sharp, loss=NaiveCrossEntropy()), *LARGE),
+    Fault("nan-origin", "one unit's weights are lost", damaged(corrupt)),
 )

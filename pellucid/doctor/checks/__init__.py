@@ -58,9 +58,9 @@ CHECKS: tuple[Check, ...] = (
     discriminator.CHECK,
     # what came of it
     collapsed_predictions.CHECK,
+    duplicate_maps.CHECK,
+    useless_maps.CHECK,
     underfitting.CHECK,
     overfitting.CHECK,
     miscalibration.CHECK,
-    duplicate_maps.CHECK,
-    useless_maps.CHECK,
 )

@@ -5,13 +5,13 @@ from dataclasses import replace
 from math import log
 
 import torch
-from torch import Tensor
 
 from pellucid.combine.base import join, walk
 from pellucid.doctor.case import PROBE, Case, some
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.measure.batch_statistics import by_batch
+from pellucid.doctor.measure.normed import normed
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.mending import rebuilt
 from pellucid.doctor.renewed import renewed
@@ -22,12 +22,14 @@ from pellucid.train.model import Model
 from pellucid.tree import flatten
 
 FEW = 4  # values for a mean and a variance: in four batches of ten, the variance of so few is off by a factor of 2
+USUAL = 32  # examples of a batch, where others are too few
 # Of the typical channel, beside a loss that shows the harm; healthy trainings end within 0.02.
 SHIFT = 0.2  # deviations: a "small" effect (Cohen 1988)
 SPREAD = log(1.25)  # of the variance
 # Of frozen statistics, beside which the other layers could learn, so that no loss tells.
 FAR_SHIFT = 1.0
 FAR_SPREAD = log(4.0)
+STILL = 1e-3  # deviation of a constant channel, such as that of an empty border
 HARM = 1.5  # the loss by running statistics over that by the batch's own
 HARM_AT_LEAST = 0.05  # of the loss, for losses near 0
 
@@ -49,8 +51,8 @@ def _few(case: Case, paths: list[str]) -> list[Finding]:
     batch, n = min(case.batch_size, len(case.train)), len(case.train)
     rest = n % batch or batch
     for path in paths:
-        places = case.activity[path].y.shape[2]
-        if min(batch, n) * places > FEW and rest * places > 1:
+        places = case.activity[path].size // case.activity[path].units
+        if batch * places > FEW and rest * places > 1:
             continue
         alone = batch * places > FEW
         evidence: dict[str, Number] = {
@@ -64,9 +66,17 @@ def _few(case: Case, paths: list[str]) -> list[Finding]:
         else:
             cause = "mean and variance of so few values are noise, other in every batch and in evaluation"
             fix = "take batches of 16 or more, or group or layer normalization"
-        larger = Remedy("batches of 32", lambda case: replace(case, batch_size=32))
-        return [Finding(NAME, path, evidence, cause, fix, larger)]
+        return [Finding(NAME, path, evidence, cause, fix, _larger(case, batch + 1 if alone else max(batch + 1, USUAL)))]
     return []
+
+
+def _larger(case: Case, least: int) -> Remedy | None:
+    """Return the remedy of the next batch size that does not leave one example over; None for too few examples."""
+    n = len(case.train)
+    if n <= FEW:
+        return None
+    size = next((size for size in range(least, n) if n % size != 1), n)
+    return Remedy(f"batches of {size}", lambda case: replace(case, batch_size=size))
 
 
 def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
@@ -79,7 +89,7 @@ def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[F
         seen = case.activity[path]
         if not seen.finite:
             return []
-        shift, spread = _apart(seen, flat[join(path, "weight")], flat[join(path, "bias")])
+        shift, spread = _apart(case.model, seen)
         if shift <= (FAR_SHIFT if path in frozen else SHIFT) and spread <= (FAR_SPREAD if path in frozen else SPREAD):
             continue
         names = [join(path, name) for name in layer.buffers]
@@ -107,17 +117,13 @@ def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[F
     return []
 
 
-def _apart(seen: Activity, weight: Tensor, bias: Tensor) -> tuple[float, float]:
+def _apart(model: Model, seen: Activity) -> tuple[float, float]:
     """Return how far the normalised values of the typical channel are from mean 0 and, as a logarithm, variance 1."""
-    used = weight.abs() > 1e-3  # a channel that is scaled away tells nothing
-    if not bool(used.any()):
-        return 0.0, 0.0
-    mean = (seen.mean - bias)[used] / weight[used]
-    variance = (seen.std[used] / weight[used]).square()
-    moving = variance > 1e-6  # constant channels, such as those of an empty border
+    mean, std = normed(model, seen)
+    moving = std > STILL
     if not bool(moving.any()):
         return 0.0, 0.0
-    return mean[moving].abs().median().item(), variance[moving].log().abs().median().item()
+    return mean[moving].abs().median().item(), std[moving].square().log().abs().median().item()
 
 
 def _losses(case: Case) -> tuple[float, float]:

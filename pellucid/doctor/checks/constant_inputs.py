@@ -1,16 +1,14 @@
 """Inputs in which nothing varies: blank examples, dead channels, or places that are the same in all of them."""
 
-from dataclasses import replace
 from math import prod
 
 import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
+from pellucid.doctor.changed import only
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.spread import Spread, spread
-from pellucid.doctor.mending import rebuilt
-from pellucid.train.examples import Examples
 
 BLANK = 0.05  # of the examples; a few come with every large collection of pictures
 SAME = 0.45  # of the values of an input. The border of MNIST is a third of it in 100 pictures, less in more
@@ -44,7 +42,7 @@ def _one(path: str, x: Tensor, seen: Spread) -> Finding | None:
         cause = "pictures were not loaded, or were masked, cropped or scaled until nothing was left"
         fix = "find the blank examples and load them again, or leave them out"
         full = torch.nonzero(~seen.blank).flatten()
-        remedy = Remedy("training without the blank examples", lambda case: _of(case, full))
+        remedy = Remedy("training without the blank examples", lambda case: only(case, full))
         return Finding(NAME, path, evidence, cause, fix, remedy if path == "train" and len(full) else None)
     if dead:
         evidence = {"examples": n, "channels": channels, "that_never_vary": dead}
@@ -54,11 +52,6 @@ def _one(path: str, x: Tensor, seen: Spread) -> Finding | None:
         cause = "a mask, a crop or an overwritten region left the same values in every input"
         return Finding(NAME, path, evidence, cause, "look at some inputs, and mend the crop or cut off what is empty")
     return None
-
-
-def _of(case: Case, places: Tensor) -> Case:
-    part = case.train
-    return rebuilt(replace(case, train=Examples(part.x[places], part.y[places], part.classes, "")))
 
 
 FIX = "look at some inputs as the network gets them, and mend what reads or converts them"

@@ -77,5 +77,5 @@ CHECK = Check(
     NAME,
     "Units put out 0 for every example, so no gradient reaches their weights.",
     look,
-    explains=("vanishing-gradients", "useless-maps", "duplicate-maps"),
+    explains=("vanishing-gradients", "useless-maps", "duplicate-maps", "collapsed-predictions", "underfitting"),
 )

@@ -13,7 +13,7 @@ CERTAIN = 0.95  # the probability that it gives right answers: near perfect, gra
 LOST = -log(CERTAIN)  # its loss for each of its two answers
 RIGHT = 0.98  # its accuracy
 FOOLED = -log(1 - CERTAIN)  # the generator's loss where the discriminator sees through it
-RISEN = 0.75  # the generator's loss over that of the third before: below, beyond the noise of both, it still learns
+FALLEN = 0.75  # the generator's loss over that of the third before: where it is less, the generator still learns
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def win(discriminator: Sequence[float], generator: Sequence[float], accuracy: Se
     then = median(list(generator[before]))
     right = median(list(accuracy[late])) if len(accuracy) == len(discriminator) else None
     certain = lost < 2 * LOST or (right is not None and right > RIGHT)
-    if not certain or made < FOOLED or made < RISEN * then:
+    if not certain or made < FOOLED or made < FALLEN * then:
         return None
     good = [
         loss < 2 * LOST or (right is not None and accuracy[place] > RIGHT) for place, loss in enumerate(discriminator)

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator
+from pellucid.data.augment.standardise import scaled
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.backward import rms
+from pellucid.doctor.measure.room import room
 from pellucid.layers.base import Cache, Layer, Mode
 from pellucid.sweep import forward
 
@@ -23,40 +25,37 @@ def look(case: Case) -> list[Finding]:
 
 
 def _differing(case: Case) -> list[Finding]:
-    inputs = case.inputs(case.sample)[:INPUTS]
-    first, second = _outputs(case, inputs), _outputs(case, inputs)
-    for (path, layer, one), (_, _, other) in zip(first, second, strict=True):
-        size, apart = rms(one), rms(one - other)
-        if not apart > ROUNDING * size:
-            continue
-        said, again = case.model.predict(case.sample.x[:INPUTS]), case.model.predict(case.sample.x[:INPUTS])
-        return [
-            Finding(
-                NAME,
-                path,
-                {
-                    "layer": type(layer).__name__,
-                    "difference_of_two_calls": apart / size,
-                    "difference_of_two_answers": float((said - again).abs().max()),
-                    "inputs": len(inputs),
-                },
-                "the layer draws at random in evaluation as it does in training",
-                "let the layer hand its input on unchanged unless `mode.train`",
-            )
-        ]
-    return []
+    pictures = case.sample.x[:INPUTS]
+    inputs = scaled(pictures, case.model.stats)
+    inputs = inputs[: room(case.model, inputs)]
+    first: list[Tensor] = []
+    found: list[Finding] = []
 
-
-def _outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
-    """Return what each layer puts out in evaluation, in order."""
-    found: list[tuple[str, Layer, Tensor]] = []
-
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+    def keep(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if not isinstance(layer, Combinator) and isinstance(y, Tensor):
-            found.append((path, layer, y.double()))
+            first.append(y.clone())
+
+    def compare(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if found or isinstance(layer, Combinator) or not isinstance(y, Tensor):
+            return
+        one = first.pop(0)
+        size, apart = rms(one), rms(one - y)
+        if not apart > ROUNDING * size:
+            return
+        said, again = case.model.predict(pictures), case.model.predict(pictures)
+        evidence: dict[str, Number] = {
+            "layer": type(layer).__name__,
+            "difference_of_two_calls": apart / size,
+            "difference_of_two_answers": float((said - again).abs().max()),
+            "inputs": len(inputs),
+        }
+        cause = "the layer draws at random in evaluation as it does in training"
+        fix = "let the layer hand its input on unchanged unless `mode.train`"
+        found.append(Finding(NAME, path, evidence, cause, fix))
 
     with torch.inference_mode():
-        forward(case.model.net, case.model.params, x, Mode(keep=False), watch)
+        for watch in (keep, compare):
+            forward(case.model.net, case.model.params, inputs, Mode(keep=False), watch)
     return found
 
 

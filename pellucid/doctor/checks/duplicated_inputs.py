@@ -1,17 +1,14 @@
 """Training examples that are copies of one another, and copies that are labelled differently."""
 
-from dataclasses import replace
 from math import prod
 
 import torch
-from torch import Tensor
 
 from pellucid.data.quality import exact_duplicates
 from pellucid.doctor.case import Case
+from pellucid.doctor.changed import only
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.copies import digests
-from pellucid.doctor.mending import rebuilt
-from pellucid.train.examples import Examples
 
 MANY = 0.1  # of the examples; collections from the web have up to 3 % (Barz, Denzler 2020, of CIFAR-10, near ones too)
 AGAINST = 0.01  # of the examples: copies of others with another label, which nothing can tell apart
@@ -29,7 +26,7 @@ def look(case: Case) -> list[Finding]:
     evidence: dict[str, Number] = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
     extra = torch.ones(n, dtype=torch.bool)
     extra[[pair.second for pair in pairs]] = False
-    once = Remedy("training with each input once", lambda case: _of(case, extra))
+    once = Remedy("training with each input once", lambda case: only(case, extra))
     found: list[Finding] = []
     if len(against) >= 2 and len(against) / n > AGAINST:
         found.append(
@@ -58,11 +55,6 @@ def look(case: Case) -> list[Finding]:
 
 def _sizes(pairs_first: list[int]) -> list[int]:
     return torch.tensor(pairs_first).bincount().tolist()
-
-
-def _of(case: Case, kept: Tensor) -> Case:
-    part = case.train
-    return rebuilt(replace(case, train=Examples(part.x[kept], part.y[kept], part.classes, "")))
 
 
 NAME = "duplicated-inputs"

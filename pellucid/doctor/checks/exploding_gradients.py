@@ -1,12 +1,12 @@
 """Gradients, or sums, that grow from layer to layer."""
 
-from dataclasses import replace
 from math import isfinite
 
 import torch
 from torch import Tensor
 
 from pellucid.doctor.case import PROBE, SHORT, Case, some
+from pellucid.doctor.changed import as_he
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.depth import depth
@@ -14,8 +14,6 @@ from pellucid.doctor.measure.learners import learners
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.doctor.mending import rebuilt
 from pellucid.doctor.renewed import renewed
-from pellucid.layers import Conv2d, Dense
-from pellucid.layers.base import Layer
 
 # Well drawn weights hand on the norm of the gradient backward and the size of the outputs forward, whole (He et al.
 # 2015, section 2.2), so both should be about 1.
@@ -79,10 +77,7 @@ def _bursts(losses: tuple[float, ...]) -> bool:
 
 
 def _he(case: Case) -> Case:
-    def change(layer: Layer) -> Layer:
-        return replace(layer, init_weight="he", init_bias="zeros") if isinstance(layer, Dense | Conv2d) else layer
-
-    return rebuilt(case, net=renewed(case.model.net, change))
+    return rebuilt(case, net=renewed(case.model.net, as_he))
 
 
 NAME = "exploding-gradients"
@@ -98,5 +93,7 @@ CHECK = Check(
         "vanishing-gradients",
         "useless-maps",
         "duplicate-maps",
+        "collapsed-predictions",
+        "underfitting",
     ),
 )

@@ -6,6 +6,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from pellucid.data.dataset import float_images
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.copies import RANK, closeness, digests
@@ -27,8 +28,9 @@ def look(case: Case) -> list[Finding]:
     held = case.validation
     if held is None or prod(case.train.x.shape[1:]) < LEAST:
         return []
-    train = case.train.x if case.train.x.dtype is held.x.dtype else case.train.x.float() / _unit(case.train.x)
-    other = held.x if case.train.x.dtype is held.x.dtype else held.x.float() / _unit(held.x)
+    train, other = case.train.x, held.x
+    if train.dtype is not other.dtype:
+        train, other = float_images(train), float_images(other)
     known = set(digests(train))
     copied = torch.tensor([digest in known for digest in digests(other)])
     n, copies = len(held), int(copied.sum())
@@ -44,10 +46,6 @@ def look(case: Case) -> list[Finding]:
         )
         return [finding]
     return _near(case, held)
-
-
-def _unit(x: Tensor) -> float:
-    return 255.0 if x.dtype is torch.uint8 else 1.0
 
 
 def _near(case: Case, held: Examples) -> list[Finding]:

@@ -1,10 +1,13 @@
 """A learning rate so low that the training does not get there in the steps that it has."""
 
+from math import inf
+
 from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.mending import with_rate
 from pellucid.doctor.trial import better, steps_of_a_trial, steps_of_training
+from pellucid.optim import Progress
 
 WORSE = 1.5  # times the loss that fewer steps at a higher rate reach: as for rates that are too high
 EARLY = 1.2  # the same at the end of the range test
@@ -56,13 +59,18 @@ def look(case: Case) -> list[Finding]:
 
 
 def _at_this_pace(case: Case, ends: dict[float, float]) -> float:
-    """Return the loss after all steps if none gained less than the first ones: lower than it will be.
+    """Return the loss after all steps if none gained less than the first ones by its rate: lower than it will be.
 
     The lowest rate of the range test, which learns next to nothing, tells the loss of the same batches before.
     """
     gained = max(ends[min(ends)] - ends[1.0], 0.0)
-    steps = steps_of_training(case) or LONG * -(-len(case.train) // case.batch_size)
-    return ends[1.0] - gained * max(steps - SHORT, 0) / SHORT
+    epoch = -(-len(case.train) // case.batch_size)
+    steps = max(steps_of_training(case) or LONG * epoch, SHORT)
+    schedule = case.model.schedule
+    memory = schedule.begin()
+    rates = [schedule.factor(Progress(step, steps, epoch), memory) for step in range(steps)]
+    first = sum(rates[:SHORT])
+    return ends[1.0] - gained * sum(rates[SHORT:]) / first if first > 0 else -inf
 
 
 NAME = "learning-rate-too-low"

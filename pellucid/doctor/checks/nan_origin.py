@@ -7,12 +7,13 @@ import torch
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.room import parts
 from pellucid.doctor.mending import with_rate
 from pellucid.doctor.origin import origin
 from pellucid.train.diagnose import diagnose_output, weights_fault
+from pellucid.train.stopped import StoppedError
 from pellucid.tree import flatten
 
-SAID = re.compile(r"training stopped in step (\d+) \(epoch \d+, batch \d+\): (.*?)(; .*)?$", re.DOTALL)
 OF_TYPE = re.compile(r" \(\w+\)$")
 
 
@@ -21,15 +22,17 @@ def look(case: Case) -> list[Finding]:
     fault = weights_fault(flatten(case.first.params))
     if fault:
         return [_found(case, fault, 0)]
-    said = SAID.match(case.stopped)
-    if said is not None and ("NaN" in said[2] or "infinity" in said[2]):
-        return [_found(case, said[2], int(said[1]))]
-    if case.trainable and case.rehearsal.broke:
+    if isinstance(case.stopped, StoppedError):
+        return [_found(case, case.stopped.fault, case.stopped.step)]
+    if case.trainable and case.rehearsal.broke and not case.rehearsal.stopped:
         came = origin(case)
         return [_found(case, came.fault, came.step)]
     with torch.inference_mode():
-        fault = diagnose_output(case.model.net, case.model.params, case.inputs(case.sample))
-    return [_found(case, fault, None)] if fault else []
+        for part in parts(case.model, case.inputs(case.sample)):
+            fault = diagnose_output(case.model.net, case.model.params, part)
+            if fault:
+                return [_found(case, fault, None)]
+    return []
 
 
 def _found(case: Case, fault: str, step: int | None) -> Finding:

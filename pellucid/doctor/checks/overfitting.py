@@ -35,7 +35,7 @@ def look(case: Case) -> list[Finding]:
     }
     if losses:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
-    if case.tells_classes:
+    if case.classifies:
         here, there = case.seen.accuracy, unseen.accuracy
         spread = sqrt(_variance(here, len(case.sample)) + _variance(there, len(case.held)))
         large = GAP if rose < ROSE else SMALL_GAP
@@ -61,10 +61,11 @@ def look(case: Case) -> list[Finding]:
 
 def _constant(case: Case, unseen: Answers) -> float:
     """Return the validation loss of the training targets' mean; infinite where that says nothing."""
-    if not isinstance(case.model.loss, Quadratic | L1 | Huber) or unseen.y.shape != unseen.part.y.shape:
+    said, target = unseen.y, unseen.part.y
+    if not isinstance(case.model.loss, Quadratic | L1 | Huber) or said.numel() != target.numel():
         return float("inf")
-    mean = case.train.y.float().mean(0, keepdim=True).expand_as(unseen.y)
-    return case.model.loss(mean, unseen.part.y)[0].item()
+    mean = case.train.y.float().mean(0, keepdim=True).expand_as(target).reshape(said.shape)
+    return case.model.loss(mean, target)[0].item()
 
 
 def _variance(share: float, n: int) -> float:

@@ -14,22 +14,30 @@ from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.activity import activity
 from pellucid.doctor.measure.answered import answered
 from pellucid.doctor.measure.changes import OF_SCALE, changes, traits
+from pellucid.doctor.measure.normed import normed
 from pellucid.doctor.measure.simple import hits
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
 from pellucid.train.examples import Examples
-from pellucid.tree import flatten
 
 FAR = 1.0  # deviations between examples by which the means of two parts differ; 0.8 is called large (Cohen 1988)
 CLEAR = 4.0  # standard deviations
-GAIN = 0.2  # of the examples that are recognised only when the change is undone
-KNOWN = 0.3  # of the examples, beyond chance, that a judge must recognise to be one
+# Of the examples that are recognised only when the change is undone: many mirrored or turned digits are recognised as
+# they are, so that no more can be asked; chance is ruled out by CLEAR.
+GAIN = 0.2
+# Of the examples, beyond chance, that a judge must recognise: more than GAIN, or what is gained could be a guess.
+KNOWN = 0.3
 ENOUGH, ASKED = 20, 256  # examples
 MEMBERS = 10  # training examples of a class, whose mean is then known well enough
-SCALE = 10.0  # times the deviation that the model standardises by
+# Times the deviation that the model standardises by: other data are off by 2 or 3, bytes for shares by 255.
+SCALE = 10.0
 ROUNDING = 0.02  # beyond 0 and 1, for pictures that were resized or compressed
-OFF, WIDE = 1.0, 3.0  # what batch normalization puts out: mean beyond OFF, deviation beyond WIDE or below 1 / WIDE
-FITS, FAIR = 0.3, 1.6  # and the same where the inputs are those it learned from
+# What batch normalization puts out, where 0 and 1 are usual: a mean beyond OFF, as for FAR, or a deviation beyond WIDE
+# or below 1 / WIDE, a factor of 10 in variance.
+OFF, WIDE = 1.0, 3.0
+# And with inputs as those it learned from: a mean off by less than a medium effect (0.5, Cohen 1988), and a deviation
+# less than halfway to WIDE (sqrt(3) = 1.7), so that what fits is told clearly from what does not.
+FITS, FAIR = 0.3, 1.6
 
 
 def look(case: Case) -> list[Finding]:
@@ -222,15 +230,10 @@ def _normed(case: Case, x: Tensor) -> tuple[str, float, float]:
     inputs = case.inputs(Examples(x, x, None, ""))
     for path, seen in activity(case.model, inputs).items():
         if isinstance(seen.layer, BatchNorm):
-            values = flatten(case.model.params)
-            weight, bias = values.get(f"{path}.weight"), values.get(f"{path}.bias")
-            gain = torch.ones(seen.units) if weight is None else weight.abs()
-            base = torch.zeros(seen.units) if bias is None else bias
-            used = gain > 1e-3
-            if not bool(used.any()) or not seen.finite:
+            mean, std = normed(case.model, seen)
+            if not len(mean) or not seen.finite:
                 break
-            off = ((seen.mean - base).abs() / gain)[used].median()
-            return path, float(off), float((seen.std / gain)[used].median())
+            return path, float(mean.abs().median()), float(std.median())
     return "", 0.0, 1.0
 
 

@@ -88,5 +88,5 @@ CHECK = Check(
     NAME,
     "Sigmoid or tanh units are pinned at the ends of their range, where almost no gradient passes.",
     look,
-    explains=("vanishing-gradients", "useless-maps", "duplicate-maps"),
+    explains=("vanishing-gradients", "useless-maps", "duplicate-maps", "collapsed-predictions", "underfitting"),
 )

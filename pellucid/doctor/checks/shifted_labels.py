@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.answered import answered
+from pellucid.doctor.measure.simple import drawn
 
 MOVED = 0.5  # of a class's validation examples get one and the same other label
 LEFT = 0.25  # and no more than these get their own
@@ -43,10 +44,9 @@ def _judges(case: Case) -> Iterator[_Judge]:
     both = answered(case)
     if both is not None and both[1] is not None:
         yield _judge("the model", *((seen.part.y, seen.classes) for seen in (both[0], both[1])))
-    train, held = case.simple, case.held_simple
-    if train is not None and held is not None:
-        guesses = train.told(case.validation.x[held.places])
-        yield _judge("a simple classifier", (train.y, train.held_out), (held.y, guesses))
+    train, held = case.simple, case.validation
+    if train is not None and len(places := drawn(held.y, case.model.seed, train.classes)):
+        yield _judge("a simple classifier", (train.y, train.held_out), (held.y[places], train.told(held.x[places])))
 
 
 def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:

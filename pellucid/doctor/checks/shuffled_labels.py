@@ -2,12 +2,10 @@
 
 from dataclasses import replace
 
-import torch
-
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.answered import answered
-from pellucid.doctor.measure.simple import Hits, Simple, hits
+from pellucid.doctor.measure.simple import Hits, Simple, hits, simple
 from pellucid.train.examples import Examples
 
 CHANCE = 3.0  # standard deviations: labels without sense stay below it 999 times in 1000
@@ -21,9 +19,11 @@ ROLL = 32  # examples that labels may be off against their inputs
 
 def look(case: Case) -> list[Finding]:
     """Ask a simple classifier, which does not know the network, within each part and from part to part."""
-    train, held = _asked(case.simple), _asked(case.held_simple)
+    train = _asked(case.simple)
     if train is None:
         return []
+    # By the same classes, or one part may be easier than the other.
+    held = None if case.validation is None else _asked(simple(case.validation, case.model.seed, train.classes))
     found: list[Finding] = []
     second = None if held is None else held.own
     if train.own.above < CHANCE:
@@ -35,18 +35,18 @@ def look(case: Case) -> list[Finding]:
     if case.validation is None or held is None:
         return found
     if held.own.above < CHANCE:
-        if _of_size(train, len(held.y)).above > CLEAR and not _learned(case):
+        if train.of_size(len(held.y)).above > CLEAR and not _learned(case):
             found.append(_whole("validation", case.validation, held))
     else:
         found += _partly("validation", held.own, hits(held.told(case.train.x[train.places]), train.y))
     return found
 
 
-def _asked(simple: Simple | None) -> Simple | None:
+def _asked(found: Simple | None) -> Simple | None:
     """Return a classifier that has examples enough of more than one class."""
-    if simple is None or len(simple.y) < FEW:
+    if found is None or len(found.y) < FEW:
         return None
-    return simple if int(simple.y.bincount().max()) < SOLE * len(simple.y) else None
+    return found if int(found.y.bincount().max()) < SOLE * len(found.y) else None
 
 
 def _learned(case: Case) -> bool:
@@ -71,17 +71,8 @@ def _mixed(within: Hits, across: Hits) -> float:
     return 1 - max(within.share - within.chance, 0.0) / good
 
 
-def _of_size(simple: Simple, n: int) -> Hits:
-    """Return what the classifier is worth with n examples: the first n are told by themselves."""
-    rng = torch.Generator().manual_seed(0)
-    chosen = torch.randperm(len(simple.y), generator=rng)[:n]
-    kernel = torch.linalg.inv(simple.inverse)[chosen][:, chosen]
-    part = replace(simple, y=simple.y[chosen], inverse=torch.linalg.inv(kernel))
-    return part.own
-
-
-def _whole(path: str, part: Examples, simple: Simple) -> Finding:
-    own = simple.own
+def _whole(path: str, part: Examples, fitted: Simple) -> Finding:
+    own = fitted.own
     evidence: dict[str, Number] = {
         "examples": own.n,
         "right_by_a_simple_classifier": own.share,
@@ -90,8 +81,8 @@ def _whole(path: str, part: Examples, simple: Simple) -> Finding:
     }
     best, moved = 0, own
     for shift in (*range(1, ROLL + 1), *range(-1, -ROLL - 1, -1)):
-        y = part.y.roll(shift)[simple.places]
-        other = hits(simple.relabelled(y), y)
+        y = part.y.roll(shift)[fitted.places]
+        other = hits(fitted.relabelled(y), y)
         if other.share > moved.share:
             best, moved = shift, other
     if moved.above > CLEAR:

@@ -1,17 +1,14 @@
 """Units of a layer that begin alike and stay alike, so that the layer is one unit wide."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
+from pellucid.doctor.changed import as_he
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.learners import learners
 from pellucid.doctor.mending import rebuilt
 from pellucid.doctor.renewed import renewed
-from pellucid.layers import Conv2d, ConvTranspose2d, Dense
-from pellucid.layers.base import Layer
 from pellucid.tree import flatten
 
 MANY = 0.5  # of a layer's units that have a twin: what is left is at most three quarters of the layer
@@ -72,10 +69,7 @@ def _share(pairs: tuple[Tensor, Tensor]) -> float:
 
 
 def _drawn(case: Case) -> Case:
-    def change(layer: Layer) -> Layer:
-        return replace(layer, init_weight="he") if isinstance(layer, Dense | Conv2d | ConvTranspose2d) else layer
-
-    return rebuilt(case, net=renewed(case.model.net, change))
+    return rebuilt(case, net=renewed(case.model.net, as_he))
 
 
 NAME = "symmetric-init"
@@ -83,5 +77,7 @@ CHECK = Check(
     NAME,
     "Units of a layer begin with the same weights and stay the same, so that the layer is as good as one unit.",
     look,
-    explains=("duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients"),
-)
+    explains=(
+        "duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients", "collapsed-predictions", "underfitting",
+    ),
+)  # fmt: skip

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from math import sqrt
 
+from torch import Tensor
+
 from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
-from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.measure.answers import Answers, answers
 from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.learners import learners
@@ -34,7 +36,7 @@ def look(case: Case) -> list[Finding]:
     """Compare the trained model with a kernel classifier, or with linear regression."""
     if not case.trained or case.reached == float("inf"):
         return []
-    evidence = _classes(case) if case.tells_classes else _numbers(case)
+    evidence = _classes(case) if case.classifies else _numbers(case)
     if evidence is None:
         return []
     losses = column(case.history, "train_loss")
@@ -71,11 +73,18 @@ def _classes(case: Case) -> dict[str, Number] | None:
     if simple is None or len(simple.y) < ENOUGH or simple.own.above < CLEAR:
         return None
     part = Examples(case.train.x[simple.places], simple.y, None, "")
-    own, other, n = answers(case.model, part).accuracy, simple.own.share, len(simple.y)
+    own, other, n = _among(answers(case.model, part), simple.classes), simple.own.share, len(simple.y)
     spread = sqrt(max(own * (1 - own) + other * (1 - other), 1 / n) / n)
     if other - own <= max(BEHIND, SURE * spread):
         return None
     return {"train_accuracy": own, "accuracy_of_a_simple_classifier_on_new_examples": other, "examples": n}
+
+
+def _among(said: Answers, classes: Tensor) -> float:
+    """Return the accuracy where no other classes (K,) may be answered, as the simple classifier is asked."""
+    if said.y.shape[1] == 1:
+        return said.accuracy
+    return (classes[said.y[:, classes].argmax(1)] == said.part.y).float().mean().item()
 
 
 def _numbers(case: Case) -> dict[str, Number] | None:

@@ -1,12 +1,11 @@
 """Inputs that reach the network far too large, far too small, or with values of very different size."""
 
-from math import isfinite, sqrt
+from math import isfinite
 
-import torch
-from torch import Tensor
-
+from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.measure.sizes import sizes
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import (
     BatchNorm,
@@ -23,6 +22,7 @@ from pellucid.layers import (
 LARGE, SMALL = 3.0, 1 / 30
 UNEVEN = 10.0  # between channels: the gradient at one's weights is then 100 times that at the other's in curvature
 FAR = 10.0  # deviations that the mean is off from 0, for inputs that are above 1 besides
+CHUNK = 64  # examples measured at a time
 PASSING = (Flatten, Identity, Reshape)
 NORMS = (BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalContrastNorm)
 
@@ -32,19 +32,17 @@ def look(case: Case) -> list[Finding]:
     first = next((seen.layer for seen in case.activity.values() if not isinstance(seen.layer, PASSING)), None)
     if isinstance(first, NORMS):
         return []  # it scales them itself
-    x = case.inputs(case.sample).double()
-    flat = x.transpose(0, 1).flatten(1) if x.dim() > 1 else x[None]  # (C, N ...)
-    mean, std = float(x.mean()), float(x.std(correction=0))
-    size = sqrt(mean**2 + std**2)
+    x = case.sample.x
+    seen = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK))
+    mean, std, size = seen.mean, seen.std, seen.whole
     if not isfinite(size) or std == 0:
         return []
-    sizes = flat.square().mean(1).sqrt()
-    kept = sizes[flat.amax(1) > flat.amin(1)]
+    kept = seen.channels[seen.high > seen.low]
     evidence = {
         "mean": mean,
         "deviation": std,
-        "smallest": float(x.min()),
-        "largest": float(x.max()),
+        "smallest": float(seen.low.min()),
+        "largest": float(seen.high.max()),
         "root_mean_square": size,
     }
     images = x.dim() == 4 and x.shape[2] * x.shape[3] > 1
@@ -67,14 +65,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _standard(case: Case) -> Case:
-    x = case.train.x.double() / (255 if case.train.x.dtype == torch.uint8 else 1)
-    mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3), correction=0)
-    settings = {**case.model.preprocess, "mean": mean.tolist(), "std": _safe(std).tolist()}
+    stats = FeatureStats.fit(case.train.x)
+    settings = {**case.model.preprocess, "mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
     return rebuilt(case, preprocess=settings)
-
-
-def _safe(std: Tensor) -> Tensor:
-    return torch.where(std > 0, std, 1.0)
 
 
 FIX = "divide bytes by 255 once, and take off the mean and divide by the deviation of the training inputs"

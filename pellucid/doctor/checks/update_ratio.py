@@ -3,11 +3,10 @@
 from dataclasses import replace
 from statistics import median
 
-from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.learners import learners
 from pellucid.doctor.mending import rebuilt, with_rate
-from pellucid.layers import Conv2d, Dense
 from pellucid.train.model import Model
 from pellucid.tree import flatten
 
@@ -21,7 +20,8 @@ SMALL = 0.1  # of 1 / sqrt(inputs): weights that begin smaller, or at 0, must mo
 
 def look(case: Case) -> list[Finding]:
     """Compare updates with weights in the first steps, and over the epochs; biases and scales do not matter."""
-    early = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in _weights(case) and ratio}
+    weights = _weights(case)
+    early = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in weights and ratio}
     found: list[Finding] = []
     for path, ratio in early.items():
         late = [row["update_ratio"] for row in case.history.layers if row["path"] == path] if case.history else []
@@ -49,13 +49,8 @@ def look(case: Case) -> list[Finding]:
 
 def _weights(case: Case) -> dict[str, int]:
     """Return how many inputs each output has, by the path of the weight."""
-    flat = flatten(case.first.params)
-    found: dict[str, int] = {}
-    for path, layer in walk(case.first.net):
-        name = f"{path}.weight" if path else "weight"
-        if isinstance(layer, Dense | Conv2d) and name in flat:
-            found[name] = flat[name][0].numel()
-    return found
+    flat, seen = flatten(case.first.params), case.first_activity
+    return {weight: flat[weight].numel() // seen[path].units for path, weight in learners(case.first) if path in seen}
 
 
 def _accounted(case: Case, path: str) -> bool:

@@ -1,14 +1,13 @@
 """Early layers to which almost nothing of the gradient comes."""
 
-from dataclasses import replace
-
 from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.changed import as_he
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.backward import flow
 from pellucid.doctor.measure.depth import Depth, depth
 from pellucid.doctor.mending import rebuilt
 from pellucid.doctor.renewed import renewed
-from pellucid.layers import Conv2d, Dense, ReLU, Sigmoid, Tanh
+from pellucid.layers import ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 
 # Well drawn weights hand the gradient's norm on whole (see `depth`), a layer of sigmoids a fourth of it at best.
@@ -56,9 +55,7 @@ def _rehearsed(case: Case) -> Depth | None:
 
 def _relu(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
-        if isinstance(layer, Dense | Conv2d):
-            return replace(layer, init_weight="he")
-        return ReLU() if isinstance(layer, Sigmoid | Tanh) else layer
+        return ReLU() if isinstance(layer, Sigmoid | Tanh) else as_he(layer)
 
     return rebuilt(case, net=renewed(case.model.net, change))
 
@@ -68,5 +65,5 @@ CHECK = Check(
     NAME,
     "Early layers receive almost nothing of the gradient that the last ones receive.",
     look,
-    explains=("useless-maps", "duplicate-maps"),
+    explains=("update-ratio", "useless-maps", "duplicate-maps", "collapsed-predictions", "underfitting"),
 )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator
+from pellucid.doctor.measure.room import room
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import backward, forward
 from pellucid.train.model import Model
@@ -28,13 +29,15 @@ class Flow:
 
 
 def flow(model: Model, x: Tensor, target: Tensor) -> Flow:
-    """Run a batch forward and backward; the model stays as it is."""
+    """Run a batch, or as much of it as there is room for, forward and backward; the model stays as it is."""
     dys: dict[str, float] = {}
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if not isinstance(layer, Combinator) and isinstance(dy, Tensor):
             dys[path] = rms(dy)
 
+    most = room(model, x)
+    x, target = x[:most], target[:most]
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params)
         y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)))

@@ -37,7 +37,7 @@ def depth(model: Model, flow: Flow, outputs: Mapping[str, Activity]) -> Depth | 
     outputs: of the same network, for their sizes.
     """
     norms = [
-        (path, flow.dy[path] * sqrt(outputs[path].y[0].numel()))
+        (path, flow.dy[path] * sqrt(outputs[path].size))
         for path, _ in learners(model)
         if path in flow.dy and path in outputs
     ]

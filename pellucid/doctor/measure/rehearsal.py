@@ -1,8 +1,9 @@
 """A few steps of a training, on a copy, watched closely."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
@@ -11,41 +12,46 @@ from pellucid.data import Loader
 from pellucid.doctor.measure.backward import rms
 from pellucid.errors import PellucidError
 from pellucid.optim import Progress
+from pellucid.train.draws import draws
 from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 from pellucid.train.step import Step
 
 WATCHED = 8  # every so many steps the size of the update is measured
+USUAL = 30  # epochs that a schedule goes over where nothing tells how many there are
 
 
 @dataclass(frozen=True)
 class Settings:
-    """steps: how many. factor: of the learning rate. scheduled: whether the schedule has its say, over these steps."""
+    """steps: how many, fewer where they would take more than `seconds`. factor: of the learning rate."""
 
     steps: int
     factor: float = 1.0
-    scheduled: bool = False
+    seconds: float = inf
 
 
 @dataclass(frozen=True, eq=False)
 class Rehearsal:
     """What happened.
 
-    losses: of each step before its update; shorter than asked for where one was not finite, which `broke` tells.
-    ratios: the median over steps of rms(update) / rms(weights), by the path of what is learned; None for weights of 0.
-    model: what became of it.
+    losses: of each step before its update; shorter than asked for where one was not finite, or where the step could not
+    be taken, which `broke` tells, and where the time was over, which `late` tells. stopped: the error of a step that
+    could not be taken, "" where numbers broke it. ratios: the median over steps of rms(update) / rms(weights), by the
+    path of what is learned; None for weights of 0. model: what became of it.
     """
 
     losses: tuple[float, ...]
     broke: bool
     ratios: Mapping[str, float | None]
     model: Model
+    stopped: str = ""
+    late: bool = False
 
     @property
     def end(self) -> float:
         """The mean loss of the last quarter of the steps; infinite where it broke."""
         last = self.losses[-max(len(self.losses) // 4, 1) :]
-        return float("inf") if self.broke or not last else sum(last) / len(last)
+        return inf if self.broke or not last else sum(last) / len(last)
 
 
 def rehearse(
@@ -54,30 +60,36 @@ def rehearse(
     batch_size: int,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None,
     settings: Settings,
+    planned: int = 0,
 ) -> Rehearsal:
-    """Train `model`, which changes, for a few steps at its learning rate times a factor."""
+    """Train `model`, which changes, for a few steps at its learning rate times a factor.
+
+    planned: the steps of the whole training, which its schedule goes by; 0 where they are unknown.
+    """
     step = Step(
         model.net, model.params, model.loss, model.optimizer, examples=len(data), regularizers=model.regularizers,
         clip=model.clip, precision=model.precision, frozen=model.frozen, rates=model.rates,
     )  # fmt: skip
     transform = None if model.stats is None else model.stats.apply
     loader = Loader(data.x, data.y, min(batch_size, len(data)), model.seed, augment, transform=transform)
-    rng = torch.Generator().manual_seed(model.seed)
+    planned = planned or USUAL * len(loader)
+    rng = torch.Generator()
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
     memory, epoch = model.schedule.begin(), 0
+    begun = time.perf_counter()
     with torch.inference_mode():
         while len(losses) < settings.steps:
             for x, target in loader.epoch(epoch):
-                lr = model.optimizer.lr * settings.factor
-                if settings.scheduled:
-                    lr *= model.schedule.factor(Progress(len(losses), settings.steps, len(loader)), memory)
-                watched = len(losses) % WATCHED == 0
+                number = len(losses)
+                place = Progress(min(number, planned - 1), planned, len(loader))  # past the end, the last rate stays
+                lr = model.optimizer.lr * settings.factor * model.schedule.factor(place, memory)
+                watched = number % WATCHED == 0
                 before = [weight.clone() for weight in step.weights] if watched else []
                 try:
-                    loss = step(x, target, lr, rng).item()
-                except PellucidError:  # a batch that the network cannot learn from, such as one value per channel
-                    loss = float("nan")
+                    loss = step(x, target, lr, draws(rng, model.seed, number)).item()
+                except PellucidError as error:  # a batch to learn nothing from, such as one value per channel
+                    return Rehearsal(tuple(losses), True, _medians(ratios), model, str(error))
                 if not isfinite(loss):
                     return Rehearsal(tuple(losses), True, _medians(ratios), model)
                 losses.append(loss)
@@ -85,11 +97,14 @@ def rehearse(
                     size = rms(old)
                     if size:
                         ratios[path].append(rms(new - old) / size)
-                if len(losses) == settings.steps:
+                if len(losses) == settings.steps or time.perf_counter() - begun > settings.seconds:
                     break
+            if time.perf_counter() - begun > settings.seconds:
+                break
             epoch += 1
     broke = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
-    return Rehearsal(tuple(losses), broke, _medians(ratios), model)
+    late = len(losses) < settings.steps
+    return Rehearsal(tuple(losses), broke, _medians(ratios), model, "", late)
 
 
 def _medians(found: Mapping[str, list[float]]) -> dict[str, float | None]:

@@ -15,7 +15,8 @@ from pellucid.train.examples import Examples
 SIDE = 12  # pixels: enough for digits and hands
 MOST = 1_000  # examples; the inverse of their kernel takes 0.1 s
 CLASSES = 20  # the most frequent ones, so that each has 50 examples
-RIDGE = 0.1  # against wrong labels; of a kernel that is 1 at most
+# Without it the fit goes through every label, wrong ones too; of a kernel that is 1 at most.
+RIDGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ def hits(guesses: Tensor, labels: Tensor) -> Hits:
 class Simple:
     """Kernel ridge regression onto the classes, with a Gaussian kernel as wide as the median distance.
 
-    places: of the n examples in their part; y: their labels. features: (n, D). inverse: (n, n), of the kernel matrix
-    with the ridge. width: the median squared distance.
+    places: of the n examples in their part; y: their labels; classes: those that it knows (K,), ascending. features:
+    (n, D). inverse: (n, n), of the kernel matrix with the ridge. width: the median squared distance.
     """
 
     places: Tensor
     y: Tensor
+    classes: Tensor
     features: Tensor
     centre: Tensor
     scale: Tensor
@@ -71,13 +73,14 @@ class Simple:
         return hits(self.held_out, self.y)
 
     def relabelled(self, y: Tensor) -> Tensor:
-        """Return the guess for each example by the others, if the labels were y (n,).
+        """Return the guess for each example by the others, if the labels were y (n,)."""
+        return _left_out(self.inverse, y)
 
-        What leaving one out gives is known without leaving it out: Rasmussen, Williams 2006, equation 5.12.
-        """
-        wanted = _columns(y)
-        weights = self.inverse @ wanted
-        return (wanted - weights / self.inverse.diagonal()[:, None]).argmax(1)
+    def of_size(self, n: int) -> Hits:
+        """Return how many guesses would be right with n of the examples, drawn at random."""
+        chosen = torch.randperm(len(self.y), generator=generator(0))[:n]
+        kernel = torch.linalg.inv(self.inverse)[chosen][:, chosen]
+        return hits(_left_out(torch.linalg.inv(kernel), self.y[chosen]), self.y[chosen])
 
     def told(self, x: Tensor) -> Tensor:
         """Return the guesses for other inputs (N, ...)."""
@@ -86,17 +89,14 @@ class Simple:
         return (kernel @ (self.inverse @ _columns(self.y))).argmax(1)
 
 
-def simple(part: Examples, seed: int) -> Simple | None:
-    """Fit the classifier to at most MOST examples, as many of each class where there are; None where it cannot be."""
+def simple(part: Examples, seed: int, among: Tensor | None = None) -> Simple | None:
+    """Fit the classifier to examples as they are `drawn`; None where it cannot be."""
     if not len(part) or int(part.y.min()) < 0:
         return None
-    classes = part.y.bincount().sort(descending=True, stable=True)
-    kept = classes.indices[: min(CLASSES, int((classes.values > 0).sum()))]
-    if len(kept) < 2:
+    places = drawn(part.y, seed, among)
+    classes = part.y[places].unique()
+    if len(classes) < 2:
         return None
-    each = -(-MOST // len(kept))
-    order = torch.randperm(len(part), generator=generator(seed))
-    places = torch.cat([order[part.y[order] == label][:each] for label in kept.tolist()]).sort().values
     features, y = small(part.x[places]), part.y[places]
     centre = features.mean(0)
     # Pixels share one scale, so that borders do not count for more than they are; other features have each their own.
@@ -109,7 +109,22 @@ def simple(part: Examples, seed: int) -> Simple | None:
         return None
     kernel = torch.exp(-2 * squares / width)
     inverse = torch.linalg.inv(kernel + RIDGE * torch.eye(len(kernel)))
-    return Simple(places, y, features, centre, scale, inverse, width)
+    return Simple(places, y, classes, features, centre, scale, inverse, width)
+
+
+def drawn(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
+    """Return the places of about MOST of the labels y (N,), as many of each class where there are, ascending.
+
+    among: the classes (K,), so that two parts can be compared; without it the CLASSES commonest ones.
+    """
+    counts = y.bincount().sort(descending=True, stable=True)
+    there = counts.indices[counts.values > 0]
+    kept = there[:CLASSES] if among is None else there[torch.isin(there, among)]
+    if not len(kept):
+        return kept
+    each = -(-MOST // len(kept))
+    order = torch.randperm(len(y), generator=generator(seed))
+    return torch.cat([order[y[order] == label][:each] for label in kept.tolist()]).sort().values
 
 
 def small(x: Tensor) -> Tensor:
@@ -118,6 +133,15 @@ def small(x: Tensor) -> Tensor:
     if x.dim() == 4:
         x = F.adaptive_avg_pool2d(x, (min(x.shape[2], SIDE), min(x.shape[3], SIDE)))
     return x.flatten(1)
+
+
+def _left_out(inverse: Tensor, y: Tensor) -> Tensor:
+    """Return the guess for each example by the others; inverse: (n, n), of their kernel matrix; y: their labels (n,).
+
+    What leaving one out gives is known without leaving it out: Rasmussen, Williams 2006, equation 5.12.
+    """
+    wanted = _columns(y)
+    return (wanted - inverse @ wanted / inverse.diagonal()[:, None]).argmax(1)
 
 
 def _columns(y: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator, join
+from pellucid.doctor.measure.room import parts
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.train.model import Model
 
@@ -23,4 +24,5 @@ def without(model: Model, x: Tensor, at: str, units: Tensor, value: Tensor) -> A
         return y, cache
 
     with torch.inference_mode():
-        return visit("", model.net, model.params, x, Mode(keep=False))[0]
+        said = [visit("", model.net, model.params, part, Mode(keep=False))[0] for part in parts(model, x)]
+        return torch.cat(said) if isinstance(said[0], Tensor) else said[0]

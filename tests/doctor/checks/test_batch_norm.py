@@ -40,6 +40,22 @@ def test_a_last_batch_of_one_is_found() -> None:
     assert not CHECK.look(case_of(it, *corners(34), batch_size=16))
 
 
+@pytest.mark.parametrize(
+    ("n", "batch_size", "taken"), [(65, 32, 33), (65, 16, 17), (65, 4, 33), (64, 2, 32), (33, 2, 33)]
+)
+def test_its_remedy_leaves_no_single_example_over(n: int, batch_size: int, taken: int) -> None:
+    it = case_of(Model(normed(), input_shape=(1, 4, 4)), *corners(n), batch_size=batch_size)
+    (found,) = CHECK.look(it)
+    assert found.remedy is not None
+    assert found.remedy.apply(it).batch_size == taken
+    assert not CHECK.look(found.remedy.apply(it))
+
+
+def test_of_few_examples_no_batch_is_large_enough() -> None:
+    (found,) = CHECK.look(case_of(Model(normed(), input_shape=(1, 4, 4)), *corners(4)))
+    assert found.remedy is None
+
+
 def test_places_count() -> None:
     net = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), flatten=Flatten(), scores=Dense(4))
     it = Model(net, input_shape=(1, 4, 4))

@@ -1,8 +1,11 @@
 """Learning rates that are too low for the steps that a training has."""
 
+from dataclasses import replace
+
 from pellucid.doctor.checks.learning_rate_too_low import CHECK
 from pellucid.doctor.measure.answers import answers
 from pellucid.optim import SGD, Adam
+from pellucid.optim.schedules import Warmup
 from tests.doctor.examined import case
 
 
@@ -24,7 +27,7 @@ def test_its_remedy_ends_it() -> None:
     it = case(epochs=20, optimizer=SGD(1e-4))
     (found,) = CHECK.look(it)
     assert found.remedy is not None
-    assert found.remedy.apply(it).model.optimizer.lr == found.evidence["higher_rate"]
+    assert not CHECK.look(found.remedy.apply(it))
 
 
 def test_a_low_rate_is_no_fault_where_the_epochs_make_up_for_it() -> None:
@@ -36,6 +39,14 @@ def test_before_training_the_first_steps_tell() -> None:
     assert CHECK.look(case(optimizer=SGD(1e-6)))
     assert not CHECK.look(case())
     assert not CHECK.look(case(optimizer=Adam(0.01)))
+
+
+def test_the_first_steps_of_a_warm_up_are_not_its_pace() -> None:
+    settings = {"optimizer": SGD(0.05), "schedule": Warmup(100)}
+    assert not CHECK.look(case(epochs=50, **settings))
+    assert not CHECK.look(replace(case(**settings), epochs=50))
+    assert CHECK.look(replace(case(**settings), epochs=10))  # which ends before the rate is up
+    assert not CHECK.look(replace(case(optimizer=SGD(0.5), schedule=Warmup(100)), epochs=30))
 
 
 def test_a_training_that_works_is_quiet() -> None:

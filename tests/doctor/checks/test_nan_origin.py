@@ -16,6 +16,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss
 from pellucid.optim import SGD
 from pellucid.train.model import Model
+from pellucid.train.stopped import StoppedError
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
@@ -102,8 +103,8 @@ def test_an_augmentation_that_breaks_one_batch() -> None:
 def test_what_stopped_the_training_is_read() -> None:
     case = run_away()
     found = CHECK.look(case)[0]
-    step = int(case.stopped.split("step ")[1].split()[0])
-    assert found.evidence["step"] == step > 1
+    assert isinstance(case.stopped, StoppedError)
+    assert found.evidence["step"] == case.stopped.step > 1
     assert found.path.split(".")[0] in {"dense1", "dense2", "relu1", "loss"}
     assert "lower the learning rate" in found.fix
 
@@ -123,4 +124,4 @@ def run_away() -> Case:
     started = begin()
     with pytest.raises(PellucidError) as error:
         started.fit(X, X[:, :1], epochs=20, batch_size=16, verbose=False)
-    return case_of(started, X, X[:, :1], batch_size=16, begin=begin, stopped=str(error.value))
+    return case_of(started, X, X[:, :1], batch_size=16, begin=begin, stopped=error.value)

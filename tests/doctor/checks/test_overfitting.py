@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.doctor import Case, case_of
+from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.overfitting import CHECK
 from pellucid.layers import Dense, ReLU
 from pellucid.optim import Adam
@@ -48,14 +49,19 @@ def test_a_gap_that_may_be_chance_is_none() -> None:
     assert not CHECK.look(replace(it, validation=few))
 
 
-def test_numbers_are_compared_by_their_loss() -> None:
+@pytest.mark.parametrize("shape", [(240, 1), (240,)])
+def test_numbers_are_compared_by_their_loss(shape: tuple[int, ...]) -> None:
     rng = torch.Generator().manual_seed(0)
-    x, y = torch.randn(240, 20, generator=rng), torch.randn(240, 1, generator=rng)
+    x, y = torch.randn(240, 20, generator=rng), torch.randn(shape, generator=rng)
     it = Model(Sequential(Dense(64), ReLU(), Dense(1)), "quadratic", Adam(0.01), metrics=(), input_shape=(20,))
     pair = (x[40:], y[40:])
-    history = it.fit(x[:40], y[:40], epochs=80, batch_size=10, validation=pair, verbose=False)
-    (found,) = CHECK.look(case_of(it, x[:40], y[:40], validation=pair, history=history))
+    it.fit(x[:40], y[:40], epochs=80, batch_size=10, verbose=False)
+    case = case_of(it, x[:40], y[:40], validation=pair)
+    (found,) = CHECK.look(case)
     assert "gap" not in found.evidence
+    mean = float((y[40:] - y[:40].mean()).square().mean()) / 2
+    assert found.evidence["validation_loss_of_the_mean"] == pytest.approx(mean, rel=1e-5)
+    assert "overfitting" in diagnose(case).names
 
 
 def test_what_generalises_is_quiet() -> None:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pellucid.doctor import Case, case_of
+from pellucid.combine import Sequential
+from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.shuffled_labels import CHECK
 from pellucid.doctor.measure.simple import hits, simple
+from pellucid.layers import Dense
 from pellucid.train.examples import Examples
 from tests.doctor.examined import corners, model
 
@@ -65,6 +67,29 @@ def test_half_of_the_labels_shuffled_is_measured_by_the_other_part() -> None:
     (found,) = CHECK.look(case(shuffled(mixed(600)[1], 0.5)))
     assert found.path == "train"
     assert float(found.evidence["share_of_labels_without_sense"]) == pytest.approx(0.5, abs=0.1)
+
+
+def clouds(n: int, rarer: slice, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forty classes, of which some have half as many examples."""
+    rng = torch.Generator().manual_seed(seed)
+    often = torch.ones(40)
+    often[rarer] = 0.5
+    y = torch.multinomial(often, n, replacement=True, generator=rng)
+    means = 2 * torch.randn(40, 12, generator=torch.Generator().manual_seed(9))
+    return means[y] + torch.randn(n, 12, generator=rng), y
+
+
+def test_of_many_classes_both_parts_are_asked_of_the_same() -> None:
+    x, y = clouds(2_000, slice(20, 40), 0)
+    held = clouds(2_000, slice(0, 20), 1)  # whose commonest classes are the others
+    it = model(Sequential(Dense(40)), input_shape=(12,))
+    assert CHECK.look(case_of(it, x, y, validation=held)) == []
+    (found,) = CHECK.look(case_of(it, x, shuffled(y, 0.5), validation=held))
+    assert found.path == "train"
+    assert float(found.evidence["share_of_labels_without_sense"]) == pytest.approx(0.5, abs=0.1)
+    (found,) = CHECK.look(case_of(it, x, y, validation=(held[0], shuffled(held[1]))))
+    assert found.path == "validation"
+    assert "shuffled-labels" in diagnose(case_of(it, x, shuffled(y, 0.5), validation=held)).names
 
 
 def test_a_model_that_is_right_on_unseen_examples_shows_that_labels_have_sense() -> None:

@@ -3,7 +3,7 @@
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.doctor import Case, case_of
+from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.underfitting import CHECK
 from pellucid.layers import Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
@@ -75,6 +75,33 @@ def test_labels_without_sense_are_no_matter_of_capacity() -> None:
     it = Model(Sequential(Flatten(), Dense(2), ReLU(), Dense(4)), optimizer=Adam(0.02), input_shape=(1, 4, 4))
     it.fit(x, y, epochs=2, batch_size=16, verbose=False)
     assert not CHECK.look(case_of(it, x, y))
+
+
+def crowded(classes: int = 100, each: int = 30) -> Case:
+    """Overlapping clouds, with the network that Bayes' rule gives: it cannot be beaten."""
+    rng = torch.Generator().manual_seed(0)
+    means = 1.3 * torch.randn(classes, 6, generator=rng)
+    y = torch.arange(classes * each) % classes
+    it = Model(Sequential(scores=Dense(classes)), input_shape=(6,))
+    it.weights["scores.weight"].copy_(means)
+    it.weights["scores.bias"].copy_(-means.square().sum(1) / 2)
+    return case_of(it, means[y] + torch.randn(len(y), 6, generator=rng), y)
+
+
+def test_of_many_classes_both_are_asked_the_same() -> None:
+    it = crowded()
+    assert it.simple is not None
+    right = it.model.evaluate(it.train.x, it.train.y)["accuracy"]
+    assert it.simple.own.share > right + 0.1  # which has 20 classes to tell apart, not 100
+    assert not CHECK.look(it)
+    assert "underfitting" not in diagnose(it).names
+
+
+def test_of_many_classes_a_poor_network_is_still_found() -> None:
+    it = crowded()
+    it.model.weights["scores.weight"][:, 3:] = 0
+    (found,) = CHECK.look(it)
+    assert found.evidence["examples"] == 20 * 30
 
 
 def test_what_learns_is_quiet() -> None:

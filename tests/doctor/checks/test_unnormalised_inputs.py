@@ -1,7 +1,10 @@
 """What reaches the network, in size."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
@@ -75,3 +78,20 @@ def test_what_the_model_standardises_itself_is_left_alone() -> None:
     assert CHECK.look(case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
     net = Sequential(norm=BatchNorm(), conv=Conv2d(2, 3), flatten=Flatten(), out=Dense(4))
     assert CHECK.look(case_of(model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []
+
+
+def test_inputs_are_read_a_few_at_a_time() -> None:
+    class Largest(TorchDispatchMode):
+        bytes = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor):
+                self.bytes = max(self.bytes, made.numel() * made.element_size())
+            return made
+
+    it = case(torch.rand(900, 3, 12, 12, generator=torch.Generator().manual_seed(0)))
+    assert it.activity
+    with Largest() as largest:
+        assert CHECK.look(it) == []
+    assert largest.bytes < 8 * it.train.x.numel() / 10  # of all of them in float64

@@ -5,7 +5,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.update_ratio import CHECK
-from pellucid.layers import BatchNorm, Dense, Flatten, ReLU
+from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, ReLU
 from pellucid.optim import SGD
 from pellucid.optim.regularizers import L2
 from pellucid.train.model import Model
@@ -83,3 +83,16 @@ def test_what_a_regularizer_shrinks_is_not_counted() -> None:
 
 def test_a_training_that_works_is_quiet() -> None:
     assert not CHECK.look(paced(1.0))
+
+
+def test_transposed_convolutions_count() -> None:
+    net = Sequential(conv=Conv2d(4, 3), relu=ReLU(), up=ConvTranspose2d(1, 3))
+
+    def begin() -> Model:
+        model = Model(net, "quadratic", SGD(0.05), metrics=(), input_shape=(1, 4, 4))
+        model.scale_rate("up.*", 1e-5)
+        return model
+
+    x, _ = corners()
+    (found,) = CHECK.look(case_of(begin(), x, x, batch_size=16, begin=begin))
+    assert found.path == "up.weight"

@@ -1,9 +1,11 @@
 """What layers put out, against PyTorch's own functions."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
 from pellucid.combine import Fork, Sequential, Shared
+from pellucid.doctor.measure import room
 from pellucid.doctor.measure.activity import activity
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Tanh
 from tests.doctor.examined import corners, model
@@ -16,7 +18,6 @@ def test_every_layer_is_there_in_order_with_its_outputs() -> None:
     assert list(seen) == ["flatten", "dense1", "relu", "dense2"]
     assert seen["relu"].y.shape == (64, 12, 1)
     torch.testing.assert_close(seen["relu"].y[..., 0], hidden)
-    torch.testing.assert_close(seen["relu"].alive, (hidden > 0).float().mean(0))
     torch.testing.assert_close(seen["relu"].mean, hidden.mean(0))
     torch.testing.assert_close(seen["relu"].std, hidden.std(0, correction=0))
 
@@ -58,3 +59,30 @@ def test_numbers_that_are_not_finite_are_told() -> None:
     seen = activity(it, corners()[0])
     assert seen["relu"].finite
     assert not seen["dense2"].finite
+
+
+def test_maps_that_take_too_much_memory_are_kept_at_some_places() -> None:
+    it = model(Sequential(conv=Conv2d(3, 3), flatten=Flatten(), dense=Dense(4)))
+    x, _ = corners()
+    whole, few = activity(it, x), activity(it, x, most=3 * 64 * 6 * 4)  # 3 layers, 64 examples, 2 places of 3 units
+    assert few["conv"].y.shape == (64, 3, 2)
+    assert whole["conv"].size == few["conv"].size == 3 * 2 * 2
+    there = (whole["conv"].y[:, :, None] == few["conv"].y[..., None]).all(
+        1
+    )  # all units at one place: (N, kept, places)
+    assert bool((there.sum(2) == 1).all())
+    assert bool(there.any(1).sum(1).eq(2).all())  # two places of each example
+    assert bool(there.any(1).any(0).all())  # other ones in others
+    assert torch.equal(whole["dense"].y, few["dense"].y)
+
+
+def test_inputs_without_room_go_through_one_part_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    it, (x, _) = model(), corners()
+    whole = activity(it, x)
+    numbers = sum(seen.size for seen in whole.values())
+    monkeypatch.setattr(room, "MOST", 4 * numbers * 7)
+    assert room.room(it, x) == 7
+    assert [len(part) for part in room.parts(it, x)] == [7, 7, 7, 7, 6, 6, 6, 6, 6, 6]
+    torch.testing.assert_close(activity(it, x)["dense2"].y, whole["dense2"].y)
+    monkeypatch.setattr(room, "MOST", 1)
+    assert room.room(it, x) == 2

@@ -21,7 +21,6 @@ def test_probabilities_loss_and_accuracy() -> None:
     torch.testing.assert_close(found.y, scores.softmax(1))
     assert found.loss == pytest.approx(F.cross_entropy(scores, y).item(), rel=1e-5)
     assert found.accuracy == pytest.approx((scores.argmax(1) == y).float().mean().item())
-    assert found.metrics == {"accuracy": pytest.approx(found.accuracy)}
 
 
 def test_one_output_tells_two_classes_apart() -> None:

@@ -4,9 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pellucid.combine import Sequential
 from pellucid.doctor.measure.rehearsal import Settings, rehearse
+from pellucid.layers import BatchNorm, Dense, Dropout, Flatten, ReLU
 from pellucid.optim import SGD, Adam
-from pellucid.optim.schedules import OneCycle
+from pellucid.optim.schedules import Cosine, OneCycle, Warmup
 from pellucid.train.examples import examples
 from pellucid.train.model import Model
 from tests.doctor.examined import corners, model
@@ -63,11 +65,33 @@ def test_a_rate_that_breaks_the_training_ends_it() -> None:
     assert done.end == float("inf")
 
 
-def test_the_schedule_has_its_say_only_when_asked() -> None:
-    warm = OneCycle()
-    plain = rehearse(model(schedule=warm), DATA, WHOLE, None, Settings(3)).losses
-    assert plain == rehearse(model(), DATA, WHOLE, None, Settings(3)).losses
-    assert rehearse(model(schedule=warm), DATA, WHOLE, None, Settings(3, scheduled=True)).losses != plain
+def test_the_schedule_and_what_is_drawn_are_those_of_the_training() -> None:
+    net = Sequential(flatten=Flatten(), dense1=Dense(12), relu=ReLU(), dropout=Dropout(0.5), dense2=Dense(4))
+    options = {"net": net, "schedule": Warmup(5, Cosine())}
+    history = model(**options).fit(*corners(), epochs=3, batch_size=16, verbose=False)  # of 4 steps
+    losses = rehearse(model(**options), DATA, 16, None, Settings(12), planned=12).losses
+    assert [sum(losses[at : at + 4]) / 4 for at in (0, 4, 8)] == pytest.approx(history["train_loss"], rel=1e-5)
+    assert losses[:2] == rehearse(model(**options), DATA, 16, None, Settings(2), planned=12).losses
+
+
+def test_past_the_end_of_a_schedule_its_last_rate_stays() -> None:
+    warm = model(schedule=Warmup(4, OneCycle()))
+    assert len(rehearse(warm, DATA, 16, None, Settings(9), planned=4).losses) == 9
+
+
+def test_a_step_that_cannot_be_taken_is_told() -> None:
+    x, y = corners(17)
+    it = model(Sequential(flatten=Flatten(), dense=Dense(4), norm=BatchNorm()))
+    done = rehearse(it, examples(x, y), 16, None, Settings(5))
+    assert (len(done.losses), done.broke) == (1, True)
+    assert "one value per channel" in done.stopped
+    assert rehearse(model(optimizer=SGD(1e30)), DATA, 16, None, Settings(20)).stopped == ""
+
+
+def test_slow_steps_end_when_the_time_is_over() -> None:
+    done = rehearse(model(), DATA, 16, None, Settings(5, seconds=0.0))
+    assert (len(done.losses), done.late, done.broke) == (1, True, False)
+    assert not rehearse(model(), DATA, 16, None, Settings(5)).late
 
 
 def test_frozen_weights_stay_and_augmentation_is_applied() -> None:

@@ -1,0 +1,100 @@
+"""Healthy trainings of other kinds, which no fault is put into: of these, too, the doctor should say nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.doctor.material import friedman, tilted
+from benchmarks.doctor.settings import SETTINGS, Setting, conv, mlp
+from pellucid.combine import Sequential
+from pellucid.data import Augment, Dataset
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.measure.learners import learners
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.models.resnet import basic_body, residual
+from pellucid.optim import Adam, Momentum
+from pellucid.optim.regularizers import L2
+from pellucid.optim.schedules import Cosine, Warmup
+from pellucid.train.examples import Examples
+from pellucid.train.model import Model
+
+Numbers = Callable[[int], tuple[Examples, Examples]]
+
+
+@dataclass(frozen=True, eq=False)
+class Regression(Setting):
+    """A training whose targets are numbers. flat: of shape (N,) instead of (N, 1)."""
+
+    numbers: Numbers = friedman
+    flat: bool = False
+
+    def train(self) -> Case:
+        """Train, and return what the doctor is to examine."""
+        parts = [(part.x, part.y if self.flat else part.y[:, None]) for part in self.numbers(self.seed)]
+        shape = tuple(parts[0][0].shape[1:])
+
+        def begin() -> Model:
+            return Model(self.net(1), "quadratic", self.optimizer, metrics=(), seed=self.seed, input_shape=shape)
+
+        model = begin()
+        history = model.fit(
+            *parts[0], epochs=self.epochs, batch_size=self.batch_size, validation=parts[1], verbose=False
+        )
+        return case_of(
+            model, *parts[0], validation=parts[1], history=history, batch_size=self.batch_size, epochs=self.epochs,
+            begin=begin,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Transferred(Setting):
+    """A new last layer on frozen features of the first five classes; the doctor is not told how it began."""
+
+    def train(self) -> Case:
+        """Train, and return what the doctor is to examine."""
+        train, held = self.parts()
+        other = self.build(train)
+        five = train.subset((train.y < 5).nonzero().flatten())
+        other.fit(five, epochs=self.epochs, batch_size=self.batch_size, verbose=False)
+        model = self.build(train)
+        head = {f"{learners(model)[-1][0]}.{name}" for name in ("weight", "bias")}
+        for path in model.weights.keys() - head:
+            model.weights[path].copy_(other.weights[path])
+        model.freeze("*")
+        model.unfreeze(*head)
+        history = model.fit(train, epochs=self.epochs, batch_size=self.batch_size, validation=held, verbose=False)
+        return case_of(model, train, validation=held, history=history, batch_size=self.batch_size, epochs=self.epochs)
+
+
+def _residual(classes: int) -> Layer:
+    blocks = [residual(Identity(), basic_body(12, 1)) for _ in range(2)]
+    return Sequential(
+        Conv2d(12, 3, padding=1), BatchNorm(), ReLU(), *blocks, MaxPool2d(2), Flatten(), Dense(classes)
+    )  # fmt: skip
+
+
+def _half_as_many(data: Dataset, part: str) -> Dataset:
+    """Keep half of the examples of the first five classes."""
+    turn = torch.arange(len(data))
+    return data.subset(((data.y >= 5) | (turn % 2 == 0)).nonzero().flatten())
+
+
+OTHERS: tuple[Setting, ...] = (
+    Setting(
+        "warm-up and cosine", "digits", mlp(ReLU, 48, 48), Adam(5e-3), 10, model={"schedule": Warmup(80, Cosine())}
+    ),
+    Setting("augmented", "digits", conv(12, 24), Momentum(0.02), 10, augment=Augment(rotate=10.0, shift=0.08)),
+    Setting("L2", "mnist", mlp(ReLU, 96), Momentum(0.02), 8, model={"regularizer": L2(1.0)}),
+    Setting("residual", "digits", _residual, Momentum(0.02), 6),
+    Setting("imbalanced 2:1", "mnist", mlp(ReLU, 64), Momentum(0.02), 10, change=_half_as_many),
+    Setting("30 clusters", "clusters", mlp(ReLU, 64), Adam(2e-3), 12),
+    Setting("40 digits in corners", "places", conv(12, 24), Momentum(0.02), 6),
+    Setting("bf16", "digits", conv(16, 32), Momentum(0.02), 6, model={"precision": "bf16"}),
+    Transferred("frozen features", "digits", conv(16, 32), Momentum(0.02), 6),
+    Regression("numbers (N, 1)", "friedman", mlp(ReLU, 32), Adam(3e-3), 25),
+    Regression("numbers (N,)", "friedman", mlp(ReLU, 32), Adam(3e-3), 25, flat=True),
+    Regression("tilt of pictures", "mnist", conv(8, 16), Adam(3e-3), 6, 64, numbers=tilted),
+)
+HEALTHY = (*SETTINGS, *OTHERS)

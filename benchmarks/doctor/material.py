@@ -1,0 +1,86 @@
+"""The data of the bench, drawn anew by each seed."""
+
+from functools import cache
+
+import torch
+
+from pellucid.data import Dataset, data_root, float_images, load, load_splits
+from pellucid.data.augment.affine import affine_map
+from pellucid.data.augment.resample import resample
+from pellucid.train.examples import Examples, examples
+
+
+def material(name: str, seed: int) -> tuple[Dataset, Dataset]:
+    """Return training and validation data.
+
+    digits: 1,297 and 500. mnist: 3,000 and 1,000. signs: four fifths of the training part, in the order of their
+    classes as they lie in folders, and the test part. places: the digits in one of four corners of an empty picture,
+    40 classes of digit and corner. clusters: 2,400 and 800 points of 30 random clusters in 16 dimensions.
+    """
+    rng = torch.Generator().manual_seed(seed)
+    if name == "clusters":
+        return _clusters(rng)
+    parts = whole("digits" if name == "places" else name)
+    draw = torch.randperm(len(parts[0]), generator=rng)
+    if name == "signs":
+        return parts[0].subset(draw[: len(draw) * 4 // 5].sort().values), parts[1]
+    if name == "mnist":
+        return parts[0].subset(draw[:3000]), parts[0].subset(draw[3000:4000])
+    train, held = parts[0].subset(draw[500:]), parts[0].subset(draw[:500])
+    return (_placed(train, rng), _placed(held, rng)) if name == "places" else (train, held)
+
+
+@cache
+def whole(name: str) -> tuple[Dataset, ...]:
+    """Return a data set's parts: "digits" (one), "mnist" and "signs" (two)."""
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        x, y = load_digits(return_X_y=True)
+        return (Dataset.from_arrays((x.reshape(-1, 1, 8, 8) * 255 / 16).astype("uint8"), y, name="digits"),)
+    parts = load_splits(data_root() / name, size=(32, 32)) if name == "signs" else load(name)
+    return (parts.train, parts.test)
+
+
+def _placed(data: Dataset, rng: torch.Generator) -> Dataset:
+    """Put each digit twice into a corner of 16 x 16 pixels."""
+    x, y = data.x.repeat(2, 1, 1, 1), data.y.repeat(2)
+    corner = torch.cat([order := torch.randint(0, 4, (len(data),), generator=rng), (order + 1) % 4])
+    placed = torch.zeros(len(x), 1, 16, 16, dtype=x.dtype)
+    for k in range(4):
+        top, left = 8 * (k // 2), 8 * (k % 2)
+        placed[corner == k, :, top : top + 8, left : left + 8] = x[corner == k]
+    return Dataset.from_arrays(placed, y * 4 + corner, classes=[f"{n} {c}" for n in range(10) for c in "abcd"])
+
+
+def _clusters(rng: torch.Generator) -> tuple[Dataset, Dataset]:
+    """Draw points around 30 centres."""
+    centres = 1.5 * torch.randn(30, 16, generator=rng)
+    y = torch.randint(0, 30, (3200,), generator=rng)
+    x = centres[y] + torch.randn(len(y), 16, generator=rng)
+    whole = Dataset.from_arrays(x, y, classes=[str(k) for k in range(30)], name="clusters")
+    return whole.subset(range(2400)), whole.subset(range(2400, 3200))
+
+
+def friedman(seed: int) -> tuple[Examples, Examples]:
+    """Return 2,000 and 600 examples of 10 numbers and a noisy function of 5 of them (Friedman 1991, equation 61)."""
+    from sklearn.datasets import make_friedman1
+
+    x, y = make_friedman1(2600, noise=1.0, random_state=seed)
+    x, y = torch.from_numpy(x * 12**0.5 - 3**0.5).float(), torch.from_numpy((y - 14.4) / 5).float()  # standardised
+    return examples(x[:2000], y[:2000]), examples(x[2000:], y[2000:])
+
+
+def tilted(seed: int) -> tuple[Examples, Examples]:
+    """Return 3,000 and 1,000 digits of MNIST, and how far each was turned: -1 to 1 for 45 degrees."""
+    rng = torch.Generator().manual_seed(seed)
+    train, held = material("mnist", seed)
+    return _turned(train, rng), _turned(held, rng)
+
+
+def _turned(data: Dataset, rng: torch.Generator) -> Examples:
+    turn = 2 * torch.rand(len(data), generator=rng) - 1
+    zero = torch.zeros(len(data))
+    matrix, offset = affine_map(45 * turn, torch.zeros(len(data), 2), zero, zero + 1)
+    x = resample(float_images(data.x), matrix, offset)
+    return examples((x - 0.13) / 0.31, turn)  # standardised

@@ -1,0 +1,24 @@
+"""Cases with other examples, and layers with other first weights: what several remedies share."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.mending import rebuilt
+from pellucid.layers import Conv2d, ConvTranspose2d, Dense
+from pellucid.layers.base import Layer
+from pellucid.train.examples import Examples
+
+
+def only(case: Case, kept: Tensor) -> Case:
+    """Return the case of a training with some of its examples; kept: their places, or which they are (N,)."""
+    part = case.train
+    return rebuilt(replace(case, train=Examples(part.x[kept], part.y[kept], part.classes, "")))
+
+
+def as_he(layer: Layer) -> Layer:
+    """Return a layer that draws its weights as He 2015 and begins with biases of 0; layers without weights stay."""
+    if isinstance(layer, Dense | Conv2d | ConvTranspose2d):
+        return replace(layer, init_weight="he", init_bias="zeros")
+    return layer

@@ -1,0 +1,36 @@
+"""How many examples go through a network at once."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Combinator
+from pellucid.layers.base import Cache, Layer, Mode
+from pellucid.sweep import forward
+from pellucid.train.model import Model
+
+MOST = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
+LEAST = 2  # examples: one alone has no variance
+
+
+def room(model: Model, x: Tensor) -> int:
+    """Return for how many of the inputs x (N, ...) the outputs of all layers take at most MOST bytes, at least LEAST.
+
+    Measured by one example in evaluation mode.
+    """
+    numbers = 0
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        nonlocal numbers
+        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
+            numbers += y.numel()
+
+    with torch.inference_mode():
+        forward(model.net, model.params, x[:1], Mode(keep=False), watch)
+    return max(MOST // max(4 * numbers, 1), LEAST)
+
+
+def parts(model: Model, x: Tensor) -> tuple[Tensor, ...]:
+    """Return the inputs in as few parts of about the same size as there is room for."""
+    return torch.tensor_split(x, max(-(-len(x) // room(model, x)), 1))

@@ -51,7 +51,8 @@ def handle(args: argparse.Namespace) -> int:
         emit({"model": args.model, **found.to_json()})
         return 0
     print(f"{args.model}: {found}")
-    if not args.attempts and case.trainable and any(one.remedy is not None for one in found.findings):
+    causes = (one for place, one in enumerate(found.findings) if place not in found.follows)
+    if not args.attempts and case.trainable and any(one.remedy is not None for one in causes):
         print("\n--try tries the fixes in short trainings")
     return 0
 
@@ -60,16 +61,16 @@ def _case(name: str, data: str | None) -> "Case":
     """Return the case of what MODEL stands for: with its training where it is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.cli.models import open_model
-    from pellucid.doctor.run import case_of_model, case_of_run
+    from pellucid.doctor.run import case_of_model, case_of_run, read_history
     from pellucid.tasks.gestures.learn import FOUND, begun, read_for
-    from pellucid.train.history import History
 
     path = Path(name)
     if name in assets.pretrained_names() or not path.is_dir():
         return case_of_model(open_model(name), data)
     if not (path / "recipe.toml").is_file():  # what `model.fit(run=...)` wrote
         model = open_model(name)
-        return case_of_model(model, data, History.read(path) if (path / "metrics.csv").is_file() else None)
-    if data is None and (path / FOUND).is_file():  # split by what is in the pictures
-        return case_of_run(path, material=read_for(begun(path)).material())
-    return case_of_run(path, data)
+        return case_of_model(model, data, read_history(path))
+    if not (path / FOUND).is_file():
+        return case_of_run(path, data)
+    material = None if data is not None else read_for(begun(path)).material()  # split by what is in the pictures
+    return case_of_run(path, data, material, "pellucid gestures train --resume")

@@ -18,7 +18,8 @@ PATIENCE = 60.0  # seconds of the steps without a remedy
 class Attempt:
     """The loss and the accuracy on the same examples after the same number of steps, as it was and with the remedy.
 
-    None stands for a training that broke, and for an accuracy where there are no classes.
+    planned: the steps of the whole training, 0 where they are unknown. None stands for a training that broke, and for
+    an accuracy where there are no classes.
     """
 
     does: str
@@ -26,12 +27,14 @@ class Attempt:
     loss: tuple[float | None, float | None]
     accuracy: tuple[float | None, float | None]
     measured_on: str
+    planned: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the attempt as values of JSON."""
         return {
             "remedy": self.does,
             "steps": self.steps,
+            "steps_of_the_training": self.planned or None,
             "measured_on": self.measured_on,
             "loss": {"before": self.loss[0], "after": self.loss[1]},
             "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1]},
@@ -42,8 +45,10 @@ def attempter(case: Case, steps: int = STEPS) -> Callable[[Remedy], Attempt]:
     """Return what tries a remedy: trains shortly as the case is set and as the remedy would have it.
 
     Both are measured on what each holds out. As it is set, the case is trained only once, for as many of the steps as
-    PATIENCE allows; the remedies get as many.
+    PATIENCE allows, and no longer than the training itself; the remedies get as many.
     """
+    planned = case.planned
+    steps = min(steps, planned or steps)
     on = "train" if case.validation is None else "validation"
 
     @cache
@@ -58,7 +63,7 @@ def attempter(case: Case, steps: int = STEPS) -> Callable[[Remedy], Attempt]:
         made = len(before().losses) if before().late else steps
         mended = remedy.apply(case)
         was, now = measured(), _outcome(mended, mended.rehearse(Settings(made)))
-        return Attempt(remedy.does, made, (was[0], now[0]), (was[1], now[1]), on)
+        return Attempt(remedy.does, made, (was[0], now[0]), (was[1], now[1]), on, planned)
 
     return try_out
 

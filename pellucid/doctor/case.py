@@ -42,7 +42,7 @@ class Case:
     measured, if there was one. stopped: the error that ended it, or its words. augment: what the training did to each
     batch. epochs: how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning
     rate and batch size are those of a training; a file of weights alone does not tell them, and then nothing is
-    rehearsed.
+    rehearsed. notes: what a reader should know before the findings, a sentence each.
     What is measured is measured once, when a check first asks for it.
     """
 
@@ -56,6 +56,7 @@ class Case:
     stopped: PellucidError | str = ""
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
     trainable: bool = True
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def classifies(self) -> bool:

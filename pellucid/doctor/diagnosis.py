@@ -9,13 +9,16 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.finding import Check, Finding, UnansweredError
 
+UNTRAINED = "the weights are those from before the first step, so all is examined as not trained yet"
+
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """The findings, causes first, and the names of the checks that were made.
 
     follows: the findings among them that another one explains, with the name of its check. attempts: for findings by
-    their place, what their remedy did. left_out: the checks that have no answer here, and why.
+    their place, what their remedy did. left_out: the checks that have no answer here, and why. notes: what to know
+    before reading the findings, a sentence each. trained: whether the weights are other than before the first step.
     """
 
     findings: tuple[Finding, ...]
@@ -23,6 +26,8 @@ class Diagnosis:
     follows: dict[int, str]
     attempts: dict[int, Attempt]
     left_out: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    trained: bool = True
 
     @property
     def healthy(self) -> bool:
@@ -35,12 +40,16 @@ class Diagnosis:
         return tuple(dict.fromkeys(finding.check for finding in self.findings))
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as values of JSON."""
+        """Return all of it as values of JSON; what follows from a cause has none of its own, and no fix."""
+        nothing = dict.fromkeys(("cause", "fix", "can_try"))
         return {
             "healthy": self.healthy,
+            "trained": self.trained,
+            "notes": list(self.notes),
             "findings": [
                 {
                     **finding.to_json(),
+                    **(nothing if place in self.follows else {}),
                     "follows_from": self.follows.get(place),
                     "tried": self.attempts[place].to_json() if place in self.attempts else None,
                 }
@@ -87,7 +96,10 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     ordered += [finding for finding in found if finding.check in because]
     follows = {place: because[it.check] for place, it in enumerate(ordered) if it.check in because}
     tried = _tried(case, ordered[:causes]) if attempts else {}
-    return Diagnosis(tuple(ordered), tuple(check.name for check in asked), follows, tried, left_out)
+    notes = case.notes if case.trained else (UNTRAINED, *case.notes)
+    return Diagnosis(
+        tuple(ordered), tuple(check.name for check in asked), follows, tried, left_out, notes, case.trained
+    )  # fmt: skip
 
 
 def _because(checks: Sequence[Check]) -> dict[str, str]:

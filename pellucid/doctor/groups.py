@@ -52,7 +52,8 @@ def grouped(diagnosis: Diagnosis) -> list[Group]:
         for k in places:
             it = diagnosis.findings[k]
             if diagnosis.follows.get(k) == cause:
-                kinds.setdefault((it.check, it.cause, it.fix, *it.evidence), []).append(k)
+                words = (it.cause, it.fix) if cause is None else ()  # of a consequence they are not said
+                kinds.setdefault((it.check, *words, *it.evidence), []).append(k)
         last = {diagnosis.findings[some[0]].check: kind for kind, some in kinds.items()}  # what follows stands there
         groups: list[Group] = []
         for kind, some in kinds.items():
@@ -92,7 +93,7 @@ def outcome(tried: Attempt) -> str:
     if any(value is not None for value in tried.accuracy):
         accuracy = ", " + _change("accuracy", *(None if it is None else f"{100 * it:.1f} %" for it in tried.accuracy))
     part = "validation data" if tried.measured_on == "validation" else "training data"
-    return f"{tried.does}: {loss}{accuracy} ({part}, after {_count(tried.steps, 'step')} from the beginning)"
+    return f"{tried.does}: {loss}{accuracy} ({part}, after {_steps(tried)})"
 
 
 def shown(value: Number) -> str:
@@ -106,6 +107,14 @@ def shown(value: Number) -> str:
 def _width(table: Table) -> int:
     """Return how many letters wide a table is, with two between columns."""
     return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
+
+
+def _steps(tried: Attempt) -> str:
+    """Say how many steps were made, of how many that the training has."""
+    made = _count(tried.steps, "step")
+    if tried.steps == tried.planned:
+        return f"all {made} of the training"
+    return f"{tried.steps:,} of {_count(tried.planned, 'step')}" if tried.planned else f"{made} from the beginning"
 
 
 def _change(name: str, before: str | None, after: str | None) -> str:

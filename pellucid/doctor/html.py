@@ -21,17 +21,20 @@ def page(diagnosis: Diagnosis) -> str:
     note = footnote(diagnosis)
     foot = f'<p class="soft">{escape(note)}</p>' if note else ""
     head = f'<p class="big">{escape(headline(diagnosis))}</p>'
-    return f'<div class="pellucid"><style>{CSS}\n{OWN}</style>{head}{parts}{foot}</div>'
+    notes = "".join(f"<p>{escape(one)}</p>" for one in diagnosis.notes)
+    return f'<div class="pellucid"><style>{CSS}\n{OWN}</style>{head}{notes}{parts}{foot}</div>'
 
 
 def _section(group: Group, because: str = "") -> str:
     it = group.first
-    reason = f' <span class="soft">follows from {escape(because)}</span>' if because else ""
-    said = [("cause", it.cause), ("fix", it.fix), *(("tried", outcome(one)) for one in group.attempts)]
+    reason = f' <span class="soft">goes away with {escape(because)}</span>' if because else ""
+    said = [] if because else [("cause", it.cause), ("fix", it.fix)]
+    said += [("tried", outcome(one)) for one in group.attempts]
     words = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in said)
+    words = f"<dl>{words}</dl>" if words else ""
     tables = "".join(map(_table, group.tables(WIDTH)))
     below = "".join(_section(one, it.check) for one in group.consequences)
-    return f"<section><p><b>{escape(it.check)}</b>{reason}</p>{tables}<dl>{words}</dl>{below}</section>"
+    return f"<section><p><b>{escape(it.check)}</b>{reason}</p>{tables}{words}{below}</section>"
 
 
 def _table(table: Table) -> str:

@@ -1,15 +1,17 @@
 """Cases from files: a run folder with all that its recipe tells, or a model with the data that it names."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from pellucid.data import CATALOGUE, Augment, Splits
 from pellucid.doctor.case import Case
 from pellucid.doctor.remade import copied, remade
 from pellucid.errors import PellucidError, nearest
 from pellucid.train.examples import examples
-from pellucid.train.history import History
+from pellucid.train.history import History, Row
 from pellucid.train.job import build_model
 from pellucid.train.model import Model
 from pellucid.train.recipe import Recipe, load_recipe
@@ -20,13 +22,20 @@ from pellucid.train.stopped import StoppedError
 from pellucid.tree import flatten
 
 
-def case_of_run(path: str | os.PathLike[str], data: str | None = None, material: Material | None = None) -> Case:
+def case_of_run(
+    path: str | os.PathLike[str],
+    data: str | None = None,
+    material: Material | None = None,
+    again: str = "pellucid train --resume",
+) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
 
     The model is built by the recipe, then gets the run's best weights, or the last, or stays as it is before the first
     step where there are none. data: another data set or image folder to examine it with, or the root of the data
-    sets. material: what the run trained on, where the recipe's [data] alone does not tell.
-    Raises PellucidError for a folder without a recipe, for data that are missing, and for weights of another network.
+    sets. material: what the run trained on, where the recipe's [data] alone does not tell. again: what goes on with a
+    run that did not end.
+    Raises PellucidError for a folder without a recipe, for data that are missing, for weights of another network, and
+    for a metrics.csv that no training wrote.
     """
     folder = RunFolder(path)
     if not folder.recipe.is_file():
@@ -41,7 +50,7 @@ def case_of_run(path: str | os.PathLike[str], data: str | None = None, material:
     model = copied(fresh)
     if loaded is not None:
         _take(model, loaded, f"{weights} does not hold the network of {folder.recipe}")
-    history = History.read(folder.path) if folder.metrics.is_file() else History()
+    history = read_history(folder.path)
     return Case(
         model,
         model.fitting(examples(material.train)),
@@ -49,10 +58,49 @@ def case_of_run(path: str | os.PathLike[str], data: str | None = None, material:
         lambda: copied(fresh),
         min(recipe.train.batch_size, len(material.train)),
         recipe.train.epochs,
-        history if len(history) else None,
+        history,
         StoppedError.read(folder.error) if folder.error.is_file() else "",
         None if recipe.augment == Augment() else recipe.augment,
+        notes=_cut(folder, history, recipe.train.epochs, again),
     )
+
+
+def _cut(folder: RunFolder, history: History | None, epochs: int, again: str) -> tuple[str, ...]:
+    """Say where a run was interrupted, and how it goes on; nothing of one that ended, early or by an error."""
+    done = 0 if history is None else int(history.last["epoch"])
+    if (folder.path / "results.json").is_file() or folder.error.is_file() or done >= epochs:
+        return ()
+    where = f"after epoch {done}" if done else "before the end of epoch 1"
+    go_on = f"{again} {quote(str(folder.path))}"
+    return (f"stopped {where} of {epochs}, unless it still runs; go on with `{go_on}`",)
+
+
+def read_history(folder: Path) -> History | None:
+    """Return what a training measured, None before its first epoch; PellucidError for files that it did not write."""
+    if not (folder / "metrics.csv").is_file():
+        return None
+    history = History.read(folder)
+    losses = "discriminator_loss" if history.rows and "discriminator_loss" in history.rows[0] else "train_loss"
+    _check_columns(folder / "metrics.csv", history.rows, ("epoch", losses))
+    _check_columns(folder / "layers.csv", history.layers, ("epoch", "path", "update_ratio"))
+    return history if history.rows else None
+
+
+def _check_columns(path: Path, rows: Sequence[Row], needed: Sequence[str]) -> None:
+    for place, row in enumerate(rows, 1):
+        missing = [name for name in needed if name not in row]
+        if missing:
+            raise PellucidError(
+                f"{path}: no column {missing[0]!r} among {', '.join(row)}, so training did not write it; remove it, or "
+                "put the training's own back"
+            )
+        odd = [name for name, value in row.items() if isinstance(value, str) and name != "path"]
+        odd += [] if isinstance(row["epoch"], int) else ["epoch"]
+        if odd:
+            raise PellucidError(
+                f"{path}: {odd[0]} is {row[odd[0]]!r} in line {place + 1}, no number of a training; remove the file, "
+                "or put the training's own back"
+            )
 
 
 def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:

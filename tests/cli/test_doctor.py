@@ -1,5 +1,6 @@
 """`pellucid doctor` on runs and models."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,23 @@ def test_it_says_what_is_wrong_with_a_run(say: Say, ill: Path) -> None:
     assert "relu1" in said.out
     assert "  fix    " in said.out
     assert "--try" in said.out
+
+
+def test_an_interrupted_run_says_how_to_go_on_before_its_findings(say: Say, ill: Path, tmp_path: Path) -> None:
+    cut = Path(shutil.copytree(ill, tmp_path / "cut"))
+    (cut / "results.json").unlink()
+    rows = (cut / "metrics.csv").read_text().splitlines(keepends=True)
+    (cut / "metrics.csv").write_text("".join(rows[:2]))
+    out = say("doctor", str(cut)).out
+    assert 0 < out.index("after epoch 1 of 2") < out.index(f"pellucid train --resume {cut}`") < out.index("dead-units")
+
+
+def test_a_history_from_elsewhere_is_one_line_of_complaint(say: Say, ill: Path, tmp_path: Path) -> None:
+    odd = Path(shutil.copytree(ill, tmp_path / "odd"))
+    (odd / "metrics.csv").write_text("a,b\n1,2\n")
+    assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
+    (odd / "recipe.toml").unlink()  # as `model.fit(run=...)` leaves it
+    assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
 
 
 def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
@@ -79,7 +97,12 @@ def test_the_training_of_a_folder_of_pictures_is_found(say: Say, tmp_path: Path)
     (tmp_path / "hands/a/bad.png").write_bytes(b"no")
     words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
     run = say("gestures", "train", "hands", *words, "--json").json["run"]
-    assert say("doctor", run, "--json").json["checks"]
+    found = say("doctor", run, "--json").json
+    assert found["checks"]
+    assert found["notes"] == []
+    (Path(run) / "results.json").unlink()
+    (Path(run) / "metrics.csv").unlink()
+    assert f"pellucid gestures train --resume {run}`" in say("doctor", run, "--json").json["notes"][0]
 
 
 MISTAKES = {

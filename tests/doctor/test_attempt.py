@@ -40,6 +40,14 @@ def test_both_go_by_the_schedule() -> None:
         assert found.loss[place] == pytest.approx(trained.evaluate(*corners(40, seed=1))["loss"], rel=1e-5)
 
 
+def test_it_is_no_longer_than_the_training() -> None:
+    found = attempter(replace(case(optimizer=SGD(0.01)), epochs=3))(TENFOLD)
+    assert (found.steps, found.planned) == (12, 12)
+    assert found.to_json()["steps_of_the_training"] == 12
+    unknown = attempter(case(), 12)(TENFOLD)
+    assert (unknown.steps, unknown.to_json()["steps_of_the_training"]) == (12, None)
+
+
 def test_a_training_that_breaks_has_no_numbers() -> None:
     found = attempter(case(optimizer=SGD(1e30)), 5)(Remedy("a small rate", lambda it: with_rate(it, 1e-31)))
     assert (found.loss[0], found.accuracy[0]) == (None, None)

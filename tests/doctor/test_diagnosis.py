@@ -87,12 +87,22 @@ def test_checks_that_need_an_unknown_training_are_left_out() -> None:
 
 def test_json_holds_all_of_it() -> None:
     remedy = Remedy("slower", lambda it: with_rate(it, 0.1))
-    table = [says("cause", "relu", explains=("symptom",), remedy=remedy), says("symptom", "dense")]
+    table = [says("cause", "relu", explains=("symptom",), remedy=remedy), says("symptom", "dense", remedy=remedy)]
     cause, symptom = json.loads(json.dumps(diagnose(case(), True, table).to_json()))["findings"]
     assert (cause["check"], cause["path"], cause["evidence"]) == ("cause", "relu", {"number": 0.5})
     assert (cause["follows_from"], cause["can_try"]) == (None, "slower")
     assert cause["tried"]["loss"]["after"] > 0
     assert (symptom["follows_from"], symptom["tried"]) == ("cause", None)
+    assert (cause["cause"], cause["fix"]) == ("cause is so", "mend cause")
+    assert (symptom["cause"], symptom["fix"], symptom["can_try"]) == (None, None, None)  # the parent's are what counts
+
+
+def test_a_model_that_was_not_trained_is_told_to_be_so() -> None:
+    found = diagnose(case(), checks=[says("a", "train")])
+    assert "not trained yet" in str(found).split("\n")[2]
+    assert (found.to_json()["trained"], len(found.to_json()["notes"])) == (False, 1)
+    found = diagnose(replace(case(epochs=1), notes=("it was cut",)), checks=[])
+    assert (found.to_json()["trained"], found.to_json()["notes"]) == (True, ["it was cut"])
 
 
 def test_every_check_is_in_the_table_with_a_name_of_its_own_and_explains_others() -> None:

@@ -23,10 +23,20 @@ def test_the_tree() -> None:
 
 def test_other_words_or_numbers_make_another_group_and_consequences_come_below_the_last() -> None:
     it = ill()
+    more = replace(it.findings[0], cause="another one")
+    findings, follows = (it.findings[0], more, *it.findings[1:]), {k + 1: name for k, name in it.follows.items()}
+    (one, two, _) = grouped(replace(it, findings=findings, follows=follows))
+    assert (len(one.consequences), len(two.consequences)) == (0, 1)
+    moved = replace(it.findings[3], evidence={"dead": 3})
+    (rate, _) = grouped(replace(it, findings=(*it.findings[:3], moved, it.findings[4])))
+    assert [len(group.consequences) for group in rate.consequences] == [0, 1]
+
+
+def test_the_words_of_consequences_which_are_not_said_make_no_groups() -> None:
+    it = ill()
     moved = replace(it.findings[3], cause="another one")
     (rate, _) = grouped(replace(it, findings=(*it.findings[:3], moved, it.findings[4])))
-    one, two = rate.consequences
-    assert (len(one.consequences), len(two.consequences)) == (0, 1)
+    assert [len(group.findings) for group in rate.consequences] == [2]
 
 
 def test_headlines_count_checks_not_layers() -> None:
@@ -41,6 +51,9 @@ def test_outcomes() -> None:
         "a tenth of the learning rate: loss broke off → 0.25, accuracy broke off → 87.5 % "
         "(validation data, after 150 steps from the beginning)"
     )
+    long = replace(ill().attempts[0], planned=1250)
+    assert outcome(long).endswith("(validation data, after 150 of 1,250 steps)")
+    assert outcome(replace(long, planned=150)).endswith("(validation data, after all 150 steps of the training)")
     plain = Attempt("x", 1, (1.0, 0.5), (None, None), "train")
     assert outcome(plain) == "x: loss 1 → 0.5 (training data, after 1 step from the beginning)"
 

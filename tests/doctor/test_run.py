@@ -1,6 +1,7 @@
 """Cases from files: what a run folder tells, and what a model alone does."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 from pellucid.data import load
+from pellucid.doctor import diagnose
 from pellucid.doctor.run import case_of_model, case_of_run, splits_for
 from pellucid.errors import PellucidError
 from pellucid.optim import Adam
@@ -61,6 +63,47 @@ def test_it_begins_where_the_run_began(run: Path) -> None:
     begun = it.begin()
     begun.weights["dense1.weight"].zero_()
     assert it.begin().sha256() == fresh.sha256()
+
+
+def test_a_run_without_weights_is_told_to_be_so(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
+    found = diagnose(case_of_run(tmp_path), checks=[]).to_json()
+    assert not found["trained"]
+    assert "not trained yet" in found["notes"][0]
+    assert found["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
+    assert diagnose(case_of_run(run), checks=[]).to_json()["notes"] == []
+
+
+def test_a_run_that_was_interrupted_says_where_and_how_to_go_on(run: Path, tmp_path: Path) -> None:
+    cut = Path(shutil.copytree(run, tmp_path / "cut"))
+    (cut / "results.json").unlink()
+    assert case_of_run(cut).notes == ()  # it made all of its epochs and was not measured yet
+    rows = (cut / "metrics.csv").read_text().splitlines(keepends=True)
+    (cut / "metrics.csv").write_text("".join(rows[:2]))
+    (note,) = case_of_run(cut).notes
+    assert note.startswith("stopped after epoch 1 of 2,")
+    assert note.endswith(f"go on with `pellucid train --resume {cut}`")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("metrics.csv", "a,b\n1,2\n", "no column 'epoch' among a, b"),
+        ("metrics.csv", "epoch,lr\n1,0.5\n", "no column 'train_loss' among epoch, lr"),
+        ("metrics.csv", "epoch,train_loss\n1,0.5\n2,low\n", "train_loss is 'low' in line 3"),
+        ("metrics.csv", "epoch,train_loss\n,0.5\n", "epoch is None in line 2"),
+        ("layers.csv", "epoch,path\n1,dense\n", "no column 'update_ratio' among epoch, path"),
+    ],
+)
+def test_a_history_that_no_training_wrote_is_refused(
+    run: Path, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    odd = Path(shutil.copytree(run, tmp_path / "odd"))
+    (odd / name).write_text(text)
+    with pytest.raises(PellucidError) as error:
+        case_of_run(odd)
+    assert f"{odd / name}: {said}" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: Path) -> None:

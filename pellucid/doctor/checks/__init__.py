@@ -35,9 +35,9 @@ CHECKS: tuple[Check, ...] = (
     # the data
     constant_inputs.CHECK,
     preprocessing_mismatch.CHECK,
+    duplicated_inputs.CHECK,
     shuffled_labels.CHECK,
     shifted_labels.CHECK,
-    duplicated_inputs.CHECK,
     leakage.CHECK,
     unnormalised_inputs.CHECK,
     class_imbalance.CHECK,

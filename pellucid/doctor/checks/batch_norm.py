@@ -94,7 +94,7 @@ def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[F
             continue
         names = [join(path, name) for name in layer.buffers]
         evidence: dict[str, Number] = {
-            "mean_off_by_deviations": shift,
+            "mean_off_by_standard_deviations": shift,
             "variance_off_by_factor": float(torch.tensor(spread).exp()),
             "momentum": layer.momentum,
         }

@@ -2,10 +2,11 @@
 
 from math import exp, lgamma, log
 
+import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.finding import Check, Finding, Number
 
 RATIO = 10.0  # from which on networks lose accuracy (Buda, Maki, Mazurowski 2018)
 LEVEL = 1e-3  # probability that a class would be missing, or as small, by chance
@@ -21,8 +22,9 @@ def look(case: Case) -> list[Finding]:
     named = case.train.classes or case.model.classes
     if named is not None:
         count = max(count, len(named))
-    if count < 2:
-        return []
+    sole = _sole(case, y if held is None else torch.cat([y, held]), count)
+    if sole or count < 2:
+        return sole
     train = y.bincount(minlength=count)
     found = _gone(case, train, held) if held is not None else []
     never = train == 0 if held is None else (train == 0) & (held.bincount(minlength=count) == 0)
@@ -57,6 +59,25 @@ def look(case: Case) -> list[Finding]:
             )
         )
     return found
+
+
+def _sole(case: Case, y: Tensor, count: int) -> list[Finding]:
+    """Look for labels that are all one class, in a network for several."""
+    outputs = case.model.output_shape[0]
+    classes = max(count, outputs if isinstance(outputs, int) and outputs > 1 else 2)
+    if int(y.min()) != int(y.max()) or classes ** (1.0 - len(case.train)) > LEVEL:
+        return []
+    only = _name(case, y.bincount() > 0)
+    evidence: dict[str, Number] = {
+        "examples": len(case.train),
+        "different_labels": 1,
+        "the_only_label": only,
+        "classes_of_the_network": classes,
+    }
+    rest = f"the other {classes - 1} classes are" if classes > 2 else "the other class is"
+    cause = f"all labels are {only}; {rest} never asked for"
+    fix = "look at how the labels are read: a wrong column, or one folder of several"
+    return [Finding(NAME, "train", evidence, cause, fix)]
 
 
 def _by_chance(least: int, n: int, classes: int) -> float:

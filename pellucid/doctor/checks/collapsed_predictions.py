@@ -6,6 +6,8 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.measure.answered import answered
 from pellucid.doctor.measure.answers import Answers
+from pellucid.doctor.measure.learners import learners
+from pellucid.tree import flatten
 
 NEARLY = 0.95  # of the examples
 FEW = 1 / 3  # of the classes that make up as much of the labels
@@ -34,6 +36,17 @@ def _one(case: Case, path: str, seen: Answers) -> Finding | None:
     top, times = told.mode().values, int((told == told.mode().values).sum())
     names = case.model.classes
     answer = names[int(top)] if names is not None and int(top) < len(names) else str(int(top))
+    flat = flatten(case.model.params)
+    lost = next((layer for layer, weight in learners(case.model) if not bool(flat[weight].any())), None)
+    if lost is None:
+        cause = (
+            "the network fell back on what is right most often without looking: its last bias decides, or one class "
+            "was seen last or nearly alone"
+        )
+        fix = "shuffle the examples, weigh classes equally, lower the learning rate and start again from fresh weights"
+    else:
+        cause = f"the weight of {lost} is 0, so that its units answer the same to every input"
+        fix = f"load or draw the weight of {lost} anew, and find out what set it to 0"
     return Finding(
         NAME,
         path,
@@ -46,9 +59,8 @@ def _one(case: Case, path: str, seen: Answers) -> Finding | None:
             "its_share_of_the_labels": float((y == top).float().mean()),
             "accuracy": seen.accuracy,
         },
-        "the network fell back on what is right most often without looking: its last bias decides, or one class was "
-        "seen last or nearly alone",
-        "shuffle the examples, weigh classes equally, lower the learning rate and start again from fresh weights",
+        cause,
+        fix,
     )
 
 

@@ -38,7 +38,7 @@ def look(case: Case) -> list[Finding]:
             "units": seen.units,
             "share": dead / seen.units,
             "dead_before_the_first_step": early,
-            "dead_by_chance": chance,
+            "dead_with_newly_drawn_weights": chance,
             "examples": len(seen.y),
         }
         if then is not None and early / seen.units > MANY:

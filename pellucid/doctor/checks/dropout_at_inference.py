@@ -45,7 +45,7 @@ def _differing(case: Case) -> list[Finding]:
         said, again = case.model.predict(pictures), case.model.predict(pictures)
         evidence: dict[str, Number] = {
             "layer": type(layer).__name__,
-            "difference_of_two_calls": apart / size,
+            "difference_of_two_calls_of_the_layer": apart / size,
             "difference_of_two_answers": float((said - again).abs().max()),
             "inputs": len(inputs),
         }

@@ -36,7 +36,7 @@ def look(case: Case) -> list[Finding]:
             "copies": len(pairs),
             "units": seen.units,
             "share": len(pairs) / seen.units,
-            "copies_by_chance": chance,
+            "copies_with_newly_drawn_weights": chance,
             "correlation_at_least": LIKE,
             "first_pair": f"{pairs[0][1]} and {pairs[0][0]}",
             "examples": len(seen.y),

@@ -24,33 +24,24 @@ def look(case: Case) -> list[Finding]:
     pairs = exact_duplicates(digests(part.x))
     against = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
     evidence: dict[str, Number] = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
-    extra = torch.ones(n, dtype=torch.bool)
-    extra[[pair.second for pair in pairs]] = False
-    once = Remedy("training with each input once", lambda case: only(case, extra))
-    found: list[Finding] = []
-    if len(against) >= 2 and len(against) / n > AGAINST:
-        found.append(
-            Finding(
-                NAME,
-                "train",
-                {**evidence, "copies_with_another_label": len(against)},
-                "the same inputs are labelled in different ways, so that no network can be right on all of them",
-                "find out which label is right, and keep each input once",
-            )
-        )
-    if len(pairs) >= 2 and len(pairs) / n > MANY:
+    many = len(pairs) >= 2 and len(pairs) / n > MANY
+    remedy = None
+    if many:
         common = max(_sizes(pairs_first=[pair.first for pair in pairs]))
-        found.append(
-            Finding(
-                NAME,
-                "train",
-                {**evidence, "different_inputs": n - len(pairs), "copies_of_the_commonest": common},
-                "files were read more than once, or examples were copied to have more of them",
-                "keep each input once; to weigh rare classes, draw from them more often or augment them",
-                once,
-            )
-        )
-    return found
+        evidence |= {"different_inputs": n - len(pairs), "copies_of_the_commonest": common}
+        extra = torch.ones(n, dtype=torch.bool)
+        extra[[pair.second for pair in pairs]] = False
+        remedy = Remedy("training with each input once", lambda case: only(case, extra))
+    if len(against) >= 2 and len(against) / n > AGAINST:
+        evidence["copies_with_another_label"] = len(against)
+        cause = "the same inputs are labelled in different ways, so that no network can be right on all of them"
+        fix = "find out which label is right, and keep each input once"
+        return [Finding(NAME, "train", evidence, cause, fix, remedy)]
+    if many:
+        cause = "files were read more than once, or examples were copied to have more of them"
+        fix = "keep each input once; to weigh rare classes, draw from them more often or augment them"
+        return [Finding(NAME, "train", evidence, cause, fix, remedy)]
+    return []
 
 
 def _sizes(pairs_first: list[int]) -> list[int]:
@@ -62,5 +53,5 @@ CHECK = Check(
     NAME,
     "Many training examples are copies of one another, or copies with another label.",
     look,
-    explains=("overfitting",),
+    explains=("shuffled-labels", "overfitting", "underfitting", "miscalibration"),
 )

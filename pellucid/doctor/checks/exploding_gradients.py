@@ -12,6 +12,7 @@ from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.depth import depth
 from pellucid.doctor.measure.learners import learners
 from pellucid.doctor.measure.rehearsal import Settings
+from pellucid.doctor.measure.usual import lower_ends
 from pellucid.doctor.mending import rebuilt
 from pellucid.doctor.renewed import renewed
 
@@ -19,7 +20,7 @@ from pellucid.doctor.renewed import renewed
 # 2015, section 2.2), so both should be about 1.
 MUCH_BACK = 100.0  # early over late: the mirror image of gradients that vanish
 MUCH_FORWARD = 20.0  # sums of the last layer over inputs
-SLOW = 1 / 100  # of the learning rate: what explodes even so does not do it because of the rate
+SLOW = 1 / 100  # of the learning rate: where that is enough, nothing further is asked
 ROSE = 10.0  # the loss over that of the first step
 
 
@@ -46,10 +47,10 @@ def look(case: Case) -> list[Finding]:
     if not case.trainable or not _bursts(case.rehearsal.losses):
         return []
     slow = case.rehearse(Settings(SHORT, SLOW))
-    if not _bursts(slow.losses):
+    if not _bursts(slow.losses) or _works(case):
         return []
     evidence |= {"rate_factor": SLOW, "steps": len(slow.losses), "largest_loss": max(slow.losses, default=0.0)}
-    cause = "single batches give gradients so large that even a hundredth of the learning rate does not help"
+    cause = "single batches give gradients so large that no learning rate helps"
     fix = "look for very large values in the data, and clip the norm of the gradient"
     clip = Remedy("gradients clipped to norm 1", lambda case: rebuilt(case, clip=1.0))
     return [Finding(NAME, "training", evidence, cause, fix, clip)]
@@ -74,6 +75,12 @@ def _gains(case: Case, x: Tensor) -> dict[str, float]:
 def _bursts(losses: tuple[float, ...]) -> bool:
     """Tell whether the loss rose far; NaN without a rise before it is for another check."""
     return bool(losses) and max(losses) > ROSE * max(losses[0], torch.finfo(torch.float32).eps)
+
+
+def _works(case: Case) -> bool:
+    """Tell whether a lower rate is all that is needed: the loss does not rise by itself, and falls at one of them."""
+    still = case.rehearse(Settings(SHORT, 0.0))
+    return not _bursts(still.losses) and min(lower_ends(case).values()) < still.end
 
 
 def _he(case: Case) -> Case:

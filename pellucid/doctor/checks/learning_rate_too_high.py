@@ -3,6 +3,7 @@
 from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.reached import loss_on
+from pellucid.doctor.measure.usual import lower_ends
 from pellucid.doctor.mending import rebuilt, with_rate
 from pellucid.doctor.trial import better, steps_of_a_trial
 
@@ -13,7 +14,7 @@ LEFT = 0.05  # of the way from the first loss: less is not worth a word
 
 def look(case: Case) -> list[Finding]:
     """Compare what the training reached, or would, with the range test at lower rates."""
-    ends = case.ends
+    ends = lower_ends(case)
     best = min((factor for factor in ends if factor < 1), key=lambda factor: ends[factor])
     if ends[best] == float("inf") or ends[1.0] <= EARLY * ends[best]:
         return []  # no rate helps, or this one does at least as well
@@ -32,11 +33,13 @@ def look(case: Case) -> list[Finding]:
         return []  # the rate is well; what pulls the weights to 0 is not
     evidence: dict[str, Number] = {
         "learning_rate": case.model.optimizer.lr,
-        "loss" if done else f"loss_after_{steps}_steps": here,
+        "loss_after_training" if done else "loss_at_this_rate": here,
         "lower_rate": case.model.optimizer.lr * best,
-        f"loss_after_{steps}_steps_at_the_lower_rate": there,
-        f"loss_after_{SHORT}_steps_of_the_range_test": ends[1.0],
-        f"loss_after_{SHORT}_steps_at_the_lower_rate": ends[best],
+        "loss_at_the_lower_rate": there,
+        "steps": steps,
+        "range_test_loss_at_this_rate": ends[1.0],
+        "range_test_loss_at_the_lower_rate": ends[best],
+        "range_test_steps": SHORT,
     }
     return [
         Finding(

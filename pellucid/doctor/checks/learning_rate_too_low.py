@@ -4,7 +4,9 @@ from math import inf
 
 from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.measure.falling import falling
 from pellucid.doctor.measure.reached import loss_on
+from pellucid.doctor.measure.usual import usual
 from pellucid.doctor.mending import with_rate
 from pellucid.doctor.trial import better, steps_of_a_trial, steps_of_training
 from pellucid.optim import Progress
@@ -12,6 +14,7 @@ from pellucid.optim import Progress
 WORSE = 1.5  # times the loss that fewer steps at a higher rate reach: as for rates that are too high
 EARLY = 1.2  # the same at the end of the range test
 LEFT = 0.05  # of the way from the first loss: less is not worth a word
+LEAST = 0.25  # of the optimizer's usual rate: of Adam's 0.001, 0.0003 is common too
 LONG = 30  # epochs that a training may have of which nothing is said
 
 
@@ -19,11 +22,11 @@ def look(case: Case) -> list[Finding]:
     """Compare what the training reached, or could at the pace of its first steps, with higher rates."""
     ends = case.ends
     best = min((factor for factor in ends if factor > 1), key=lambda factor: ends[factor])
-    if case.stopped or ends[1.0] <= EARLY * ends[best]:
+    if case.stopped or ends[1.0] <= EARLY * ends[best] or _needs_epochs(case):
         return []
     steps = steps_of_a_trial(case)
     if case.trained:
-        here, name = case.reached, "loss"
+        here, name = case.reached, "loss_after_training"
     else:
         here, name = _at_this_pace(case, ends), "loss_at_the_pace_of_the_first_steps"
     if here <= ends[best] / 2:
@@ -40,11 +43,13 @@ def look(case: Case) -> list[Finding]:
     evidence: dict[str, Number] = {
         "learning_rate": rate,
         name: here,
-        "steps": steps_of_training(case),
+        "steps_of_the_training": steps_of_training(case),
         "higher_rate": rate * best,
-        f"loss_after_{steps}_steps_at_the_higher_rate": there,
-        f"loss_after_{SHORT}_steps_of_the_range_test": ends[1.0],
-        f"loss_after_{SHORT}_steps_at_the_higher_rate": ends[best],
+        "loss_at_the_higher_rate": there,
+        "steps": steps,
+        "range_test_loss_at_this_rate": ends[1.0],
+        "range_test_loss_at_the_higher_rate": ends[best],
+        "range_test_steps": SHORT,
     }
     return [
         Finding(
@@ -58,19 +63,30 @@ def look(case: Case) -> list[Finding]:
     ]
 
 
+def _needs_epochs(case: Case) -> bool:
+    """Whether the rate is a usual one by which the loss still falls: too few epochs are told by a poor fit."""
+    highest = max(_factors(case)) * case.model.optimizer.lr
+    return highest >= LEAST * usual(case.model.optimizer) and (not case.history or falling(case.history))
+
+
 def _at_this_pace(case: Case, ends: dict[float, float]) -> float:
     """Return the loss after all steps if none gained less than the first ones by its rate: lower than it will be.
 
     The lowest rate of the range test, which learns next to nothing, tells the loss of the same batches before.
     """
     gained = max(ends[min(ends)] - ends[1.0], 0.0)
+    rates = _factors(case)
+    first = sum(rates[:SHORT])
+    return ends[1.0] - gained * sum(rates[SHORT:]) / first if first > 0 else -inf
+
+
+def _factors(case: Case) -> list[float]:
+    """Return what the schedule multiplies the rate by in each step."""
     epoch = -(-len(case.train) // case.batch_size)
     steps = max(steps_of_training(case) or LONG * epoch, SHORT)
     schedule = case.model.schedule
     memory = schedule.begin()
-    rates = [schedule.factor(Progress(step, steps, epoch), memory) for step in range(steps)]
-    first = sum(rates[:SHORT])
-    return ends[1.0] - gained * sum(rates[SHORT:]) / first if first > 0 else -inf
+    return [schedule.factor(Progress(step, steps, epoch), memory) for step in range(steps)]
 
 
 NAME = "learning-rate-too-low"

@@ -1,8 +1,13 @@
 """Probabilities that are far surer, or less sure, than they are right."""
 
+from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
+from pellucid.doctor.measure.columns import column
+from pellucid.doctor.measure.falling import falling
 from pellucid.doctor.measure.temperature import likelihood, temperature
+from pellucid.layers import Dropout, LogSoftmax, Softmax
+from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
 
 ENOUGH = 200  # examples: the error of 15 bins is biased upwards by several percent for fewer
@@ -12,6 +17,8 @@ SURE = 4.0  # standard deviations of the share of right answers if the probabili
 OFF = 2.0
 # The likelihood's loss over that at the temperature, which was fitted on other examples: a quarter of it is needless.
 GAIN = 1.3
+WORSE = 1.5  # times the loss of the last epoch, over which it fell: no model is so much worse than while it learned
+FALSE = 0.05  # of the labels, beyond what training and validation differ by
 
 
 def look(case: Case) -> list[Finding]:
@@ -33,12 +40,18 @@ def look(case: Case) -> list[Finding]:
     gain = likelihood(p[rest], target[rest]) / max(likelihood(p[rest], target[rest], there), 1e-12)
     if abs(gap) <= SURE * spread or 1 / OFF <= there <= OFF or gain <= GAIN:
         return []
+    last = list(walk(case.model.net))[-1]
+    scores = f"scores before {last[0]}" if isinstance(last[1], Softmax | LogSoftmax) else "outputs"
+    divide = f"divide the {scores} by a temperature of {there:.2g}"
     if gap > 0:
         cause = "the model learned to be certain: long training pushes the loss down by larger outputs, right or not"
-        fix = f"divide the outputs by a temperature of {there:.2g}, or train shorter, with weight decay"
+        fix = f"{divide}, or train shorter, with weight decay"
+    elif _short(case):
+        return []  # it grows surer as it learns
     else:
-        cause = "the model is right more often than it says: label smoothing, or a regularizer, holds it back"
-        fix = f"divide the outputs by a temperature of {there:.2g}, or smooth the labels less"
+        why, instead = _held_back(case)
+        cause = f"the model is right more often than it says: {why}"
+        fix = f"{divide}{instead}"
     return [
         Finding(
             NAME,
@@ -46,7 +59,7 @@ def look(case: Case) -> list[Finding]:
             {
                 "mean_probability_of_the_answer": float(sure.mean()),
                 "share_of_right_answers": float(sure.mean()) - gap,
-                "deviations_apart": gap / spread,
+                "difference_in_standard_deviations": gap / spread,
                 "expected_calibration_error": calibration_error(target, p),
                 "best_temperature": there,
                 "log_loss": likelihood(p, target),
@@ -57,6 +70,43 @@ def look(case: Case) -> list[Finding]:
             fix,
         )
     ]
+
+
+def _short(case: Case) -> bool:
+    """Whether the training ended while the loss fell, and the model is as it left it; smoothing is no such thing."""
+    return falling(case.history) and not _smoothing(case) and not _changed(case)
+
+
+def _smoothing(case: Case) -> float:
+    loss = case.model.loss
+    return loss.label_smoothing if isinstance(loss, SoftmaxCrossEntropy | AuxiliaryCrossEntropy) else 0.0
+
+
+def _changed(case: Case) -> bool:
+    """Whether the model is worse on what it learned from than it was on average in the last epoch."""
+    losses = column(case.history, "train_loss")
+    return bool(losses) and case.seen.loss > WORSE * losses[-1]
+
+
+def _held_back(case: Case) -> tuple[str, str]:
+    """Return what keeps the model from being sure, of what there is, and what to do besides a temperature."""
+    smoothing = _smoothing(case)
+    if smoothing:
+        return f"label smoothing of {smoothing:g} holds it back", ", or smooth the labels less"
+    if _changed(case):
+        return "its loss is higher than it was in training, so its outputs became smaller after that", ""
+    dropout = max((layer.rate for _, layer in walk(case.model.net) if isinstance(layer, Dropout)), default=0.0)
+    there = case.unseen
+    if there is not None and there.accuracy - case.seen.accuracy > FALSE and not dropout:
+        return (
+            "training labels are wrong more often than those of validation, and taught it to doubt",
+            ", and look at the training labels that it disagrees with",
+        )
+    if case.model.regularizers:
+        return "a regularizer keeps its outputs small", ", or make the regularizer weaker"
+    if dropout:
+        return f"dropout of {dropout:g} makes it learn with less than it is asked with", ", or take less dropout"
+    return "its outputs are too small" if case.history else "its outputs are small, as after a short training", ""
 
 
 NAME = "miscalibration"

@@ -13,6 +13,7 @@ from pellucid.optim.regularizers import L2
 GAP = 0.15  # of accuracy; a tenth is common where data are few
 SMALL_GAP = 0.1  # counts where the validation loss rose too
 ROSE = 1.5  # times its minimum
+KNOWN = 0.5  # of the training examples, at least, that the model is right on: fewer are not known by heart
 SURE = 3.0  # standard deviations of the difference of two shares
 NUMBERS = 3.0  # times the training loss, for targets that are no classes
 DECAY = 0.05  # decoupled; the shrinking of a step is this times the learning rate
@@ -39,7 +40,7 @@ def look(case: Case) -> list[Finding]:
         here, there = case.seen.accuracy, unseen.accuracy
         spread = sqrt(_variance(here, len(case.sample)) + _variance(there, len(case.held)))
         large = GAP if rose < ROSE else SMALL_GAP
-        wide = here - there > large and here - there > SURE * spread
+        wide = here >= KNOWN and here - there > large and here - there > SURE * spread
         evidence = {"train_accuracy": here, "validation_accuracy": there, "gap": here - there, **evidence}
     else:
         constant = _constant(case, unseen)

@@ -68,15 +68,15 @@ def _by_traits(case: Case, held: Examples) -> Finding | None:
         name = "standardised otherwise"
         near[name] = last
     evidence: dict[str, Number] = {
-        "means_apart_in_deviations": away,
-        "limit": limit,
+        "distance_of_means_in_standard_deviations": away,
+        "largest_usual_distance": limit,
         "mean_train": float(like.mean()),
         "mean_validation": float(x.mean()),
-        "deviation_train": float(like.std()),
-        "deviation_validation": float(x.std()),
+        "standard_deviation_train": float(like.std()),
+        "standard_deviation_validation": float(x.std()),
     }
     if name:
-        evidence["apart_if_undone"] = near[name]
+        evidence["distance_if_undone"] = near[name]
     return _finding("validation", evidence, name)
 
 
@@ -124,9 +124,9 @@ def _by_range(case: Case) -> Finding | None:
         if not 1 / SCALE < std < SCALE and abs(less) < OFF and 1 / WIDE < fair < WIDE:
             evidence: dict[str, Number] = {
                 "mean_after_standardising": mean,
-                "deviation_after_standardising": std,
+                "standard_deviation_after_standardising": std,
                 "mean_if_undone": less,
-                "deviation_if_undone": fair,
+                "standard_deviation_if_undone": fair,
             }
             return _finding("train", evidence, name)
     undone = x * stats.std + stats.mean
@@ -174,8 +174,8 @@ def _by_recognition(case: Case, part: Examples, path: str) -> Finding | None:
     evidence: dict[str, Number] = {
         "judged_by": name,
         "examples": len(part),
-        "recognised": float(as_is.float().mean()),
-        "recognised_if_undone": float(right.float().mean()),
+        "share_recognised": float(as_is.float().mean()),
+        "share_recognised_if_undone": float(right.float().mean()),
     }
     return _finding(path, evidence, change)
 
@@ -216,10 +216,10 @@ def _by_norm(case: Case) -> Finding | None:
         _, less, fair = _normed(case, undo(x))
         if less < FITS and 1 / FAIR < fair < FAIR:
             evidence: dict[str, Number] = {
-                "mean_in_deviations_it_remembers": off,
-                "deviation_in_those": wide,
+                "mean_off_by_remembered_standard_deviations": off,
+                "standard_deviation_over_the_remembered_one": wide,
                 "mean_if_undone": less,
-                "deviation_if_undone": fair,
+                "standard_deviation_if_undone": fair,
             }
             return _finding(path, evidence, name)
     return None

@@ -39,8 +39,8 @@ def look(case: Case) -> list[Finding]:
         if not (early or now > MANY or stuck / seen.units > MANY_STUCK):
             continue
         evidence = {
-            "at_an_end": now,
-            "at_an_end_before_the_first_step": first,
+            "share_of_outputs_at_a_limit": now,
+            "share_at_a_limit_before_the_first_step": first,
             "stuck_units": stuck,
             "units": seen.units,
             "mean_slope": float(_slope(seen).mean()),

@@ -12,7 +12,7 @@ CHANCE = 3.0  # standard deviations: labels without sense stay below it 999 time
 CLEAR = 5.0  # and what is above this does not come about by chance
 ENOUGH = 500  # examples, in which a simple classifier sees something of any labels that pictures tell at all
 FEW = 100  # and these are enough where it is known to see something
-SOLE = 0.9  # the share of one class above which there is too little of the others
+OTHERS = 50  # examples of other classes than the commonest; with fewer, what is right by chance leaves nothing to see
 SHARE = 0.3  # of the labels of a part; below it, it may as well be the noise that large data sets have
 ROLL = 32  # examples that labels may be off against their inputs
 
@@ -24,19 +24,21 @@ def look(case: Case) -> list[Finding]:
         return []
     # By the same classes, or one part may be easier than the other.
     held = None if case.validation is None else _asked(simple(case.validation, case.model.seed, train.classes))
-    found: list[Finding] = []
     second = None if held is None else held.own
-    if train.own.above < CHANCE:
+    found = _rolled(case, "train", case.train, train)
+    if not found and train.own.above < CHANCE:
         enough = len(train.y) >= ENOUGH or (second is not None and second.above > CLEAR)
         if enough and not _learned(case):
-            found.append(_whole("train", case.train, train))
-    elif case.validation is not None and held is not None:
+            found.append(_whole("train", train))
+    elif not found and case.validation is not None and held is not None:
         found += _partly("train", train.own, hits(train.told(case.validation.x[held.places]), held.y))
     if case.validation is None or held is None:
         return found
+    if rolled := _rolled(case, "validation", case.validation, held):
+        return found + rolled
     if held.own.above < CHANCE:
         if train.of_size(len(held.y)).above > CLEAR and not _learned(case):
-            found.append(_whole("validation", case.validation, held))
+            found.append(_whole("validation", held))
     else:
         found += _partly("validation", held.own, hits(held.told(case.train.x[train.places]), train.y))
     return found
@@ -46,7 +48,7 @@ def _asked(found: Simple | None) -> Simple | None:
     """Return a classifier that has examples enough of more than one class."""
     if found is None or len(found.y) < FEW:
         return None
-    return found if int(found.y.bincount().max()) < SOLE * len(found.y) else None
+    return found if len(found.y) - int(found.y.bincount().max()) >= OTHERS else None
 
 
 def _learned(case: Case) -> bool:
@@ -71,46 +73,56 @@ def _mixed(within: Hits, across: Hits) -> float:
     return 1 - max(within.share - within.chance, 0.0) / good
 
 
-def _whole(path: str, part: Examples, fitted: Simple) -> Finding:
-    own = fitted.own
-    evidence: dict[str, Number] = {
-        "examples": own.n,
-        "right_by_a_simple_classifier": own.share,
-        "right_by_chance": own.chance,
-        "deviations_above_chance": own.above,
-    }
-    best, moved = 0, own
+def _whole(path: str, fitted: Simple) -> Finding:
+    return Finding(
+        NAME,
+        path,
+        _guessed(fitted.own),
+        "inputs and labels were put in order, shuffled or filtered separately, so that they no longer belong together",
+        "read each input with its label from one list and shuffle both by the same order; look at some by eye",
+    )
+
+
+def _rolled(case: Case, path: str, part: Examples, fitted: Simple) -> list[Finding]:
+    """Look for labels that are told far better if they are moved; where the list's order has sense, a little as is."""
+    if _learned(case):
+        return []
+    best, moved = 0, fitted.own
     for shift in (*range(1, ROLL + 1), *range(-1, -ROLL - 1, -1)):
         y = part.y.roll(shift)[fitted.places]
         other = hits(fitted.relabelled(y), y)
         if other.share > moved.share:
             best, moved = shift, other
-    if moved.above > CLEAR:
-        evidence |= {"labels_moved_by": best, "right_then": moved.share}
+    if _mixed(fitted.own, moved) <= SHARE:
+        return []
 
-        def rolled(case: Case) -> Case:
-            def fixed(part: Examples) -> Examples:
-                return replace(part, y=part.y.roll(best))
+    def rolled(case: Case) -> Case:
+        def fixed(part: Examples) -> Examples:
+            return replace(part, y=part.y.roll(best))
 
-            if path == "train":
-                return replace(case, train=fixed(case.train))
-            return replace(case, validation=None if case.validation is None else fixed(case.validation))
+        if path == "train":
+            return replace(case, train=fixed(case.train))
+        return replace(case, validation=None if case.validation is None else fixed(case.validation))
 
-        return Finding(
+    return [
+        Finding(
             NAME,
             path,
-            evidence,
+            {**_guessed(fitted.own), "labels_moved_by": best, "right_then": moved.share},
             f"each label belongs to the input {abs(best)} {'before' if best < 0 else 'after'} it in the list",
             "move the labels against the inputs, and read both from one list",
             Remedy(f"labels moved by {best} places", rolled),
         )
-    return Finding(
-        NAME,
-        path,
-        evidence,
-        "inputs and labels were put in order, shuffled or filtered separately, so that they no longer belong together",
-        "read each input with its label from one list and shuffle both by the same order; look at some by eye",
-    )
+    ]
+
+
+def _guessed(own: Hits) -> dict[str, Number]:
+    return {
+        "examples": own.n,
+        "right_by_a_simple_classifier": own.share,
+        "right_by_chance": own.chance,
+        "above_chance_in_standard_deviations": own.above,
+    }
 
 
 def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:

@@ -46,8 +46,8 @@ def look(case: Case) -> list[Finding]:
             "units": len(owner),
             "units_with_a_twin": int(mine.sum()),
             "copies_of_an_earlier_unit": int(alike.sum()),
-            "moved": float(way.mean()),
-            "apart": float(apart[other].mean()),
+            "mean_distance_moved": float(way.mean()),
+            "mean_distance_between_copies": float(apart[other].mean()),
         }
         what = "are 0" if zero else "are the same for each unit"
         cause = f"the first weights {what}, so every unit gets the same gradient and they stay copies of one another"

@@ -46,7 +46,7 @@ def look(case: Case) -> list[Finding]:
     dropout = max((layer.rate for _, layer in walk(case.model.net) if isinstance(layer, Dropout)), default=0.0)
     falling = len(losses) < 2 or losses[-1] < FALLING * losses[-2]
     evidence["epochs"] = len(losses) or case.epochs
-    evidence["fewest_units"] = min((len(now[path]) for path in weights), default=0)
+    evidence["units_of_the_narrowest_layer"] = min((len(now[path]) for path in weights), default=0)
     if case.model.regularizers and size < SHRUNK:
         evidence["weights_over_first_weights"] = size
         cause = "the regularizer is so strong that it shrinks the weights faster than the data let them grow"

@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
     kept = seen.channels[seen.high > seen.low]
     evidence = {
         "mean": mean,
-        "deviation": std,
+        "standard_deviation": std,
         "smallest": float(seen.low.min()),
         "largest": float(seen.high.max()),
         "root_mean_square": size,

@@ -28,9 +28,12 @@ def look(case: Case) -> list[Finding]:
         late = [value for value in late if value is not None]
         others = median([value for other, value in early.items() if other != path] or [ratio])
         slow = LOW if ratio * APART > others else ASIDE
-        evidence: dict[str, Number] = {"ratio_in_the_first_steps": ratio, "ratio_of_other_weights": others}
+        evidence: dict[str, Number] = {
+            "update_over_weight_in_the_first_steps": ratio,
+            "the_same_of_other_weights": others,
+        }
         if late:
-            evidence["median_ratio_over_the_epochs"] = median(late)
+            evidence["median_update_over_weight_in_all_epochs"] = median(late)
         usual = median(late) if late else ratio
         if ratio > HIGH and usual > HIGH and not _accounted(case, path):
             alone = others < HIGH

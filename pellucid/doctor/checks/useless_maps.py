@@ -48,7 +48,7 @@ def look(case: Case) -> list[Finding]:
             "useless": len(still),
             "units": seen.units,
             "share": len(still) / seen.units,
-            "useless_by_chance": chance,
+            "useless_with_newly_drawn_weights": chance,
             "largest_deviation_of_these": float(spread[still].max()),
             "largest_deviation": float(spread.max()),
             "answers_changed_without_them": changed,

@@ -34,10 +34,10 @@ def look(case: Case) -> list[Finding]:
         "late_layer": now.late_path,
         "early_gradient": now.early,
         "late_gradient": now.late,
-        "share": now.share,
+        "early_over_late_gradient": now.share,
     }
     if first is not None:
-        evidence["share_before_the_first_step"] = first.share
+        evidence["early_over_late_before_the_first_step"] = first.share
     if weak:
         cause = "each layer on the way back makes the gradient smaller: flat activations, or weights drawn too small"
         fix = "take ReLU with weights as He 2015, batch normalization, or fewer layers"

@@ -69,7 +69,7 @@ def test_statistics_that_are_never_updated_are_found() -> None:
     assert found.path == "norm"
     assert "never" in found.cause
     y = it.inputs(it.train).flatten(1) @ it.model.weights["dense.weight"].T + it.model.weights["dense.bias"]
-    assert found.evidence["mean_off_by_deviations"] == pytest.approx(float(y.mean(0).abs().median()), rel=1e-3)
+    assert found.evidence["mean_off_by_standard_deviations"] == pytest.approx(float(y.mean(0).abs().median()), rel=1e-3)
     assert found.evidence["loss_by_running_statistics"] > found.evidence["loss_by_batch_statistics"]
     assert found.remedy is not None
     net = found.remedy.apply(it).model.net

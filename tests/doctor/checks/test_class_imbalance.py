@@ -49,8 +49,19 @@ def test_a_named_class_that_is_nowhere_is_found() -> None:
     assert CHECK.look(case(labels(100, 100, 100), names=False)) == []
 
 
-def test_one_class_and_numbers_are_not_asked() -> None:
-    assert CHECK.look(case(labels(20))) == []
+def test_few_of_one_class_and_numbers_are_not_asked() -> None:
+    assert CHECK.look(case(labels(5))) == []
     x, y = corners(40)
     assert CHECK.look(case_of(model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     assert CHECK.look(case_of(model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
+
+
+def test_labels_that_are_all_one_class_are_told_with_what_the_network_has() -> None:
+    (found,) = CHECK.look(case(labels(40), labels(20), names=False))
+    assert (found.path, found.evidence["the_only_label"]) == ("train", "0")
+    assert found.evidence["classes_of_the_network"] == 4
+    assert found.cause == "all labels are 0; the other 3 classes are never asked for"
+    (named,) = CHECK.look(case(labels(0, 40)))
+    assert named.evidence["the_only_label"] == "b"
+    (held,) = CHECK.look(case(labels(40), labels(20, 20), names=False))
+    assert held.evidence["classes_missing"] == 1  # it is the parts that differ

@@ -55,3 +55,11 @@ def test_regression_and_few_examples_are_not_asked() -> None:
     few = model()
     few.fit(*corners(10), epochs=1, batch_size=16, verbose=False)
     assert CHECK.look(case_of(few, *corners(10))) == []
+
+
+@pytest.mark.parametrize("path", ["dense1", "dense2"])
+def test_a_weight_of_0_is_named_as_the_cause(path: str) -> None:
+    it = case(epochs=5)
+    it.model.weights[f"{path}.weight"].zero_()
+    (found,) = CHECK.look(it)
+    assert found.cause == f"the weight of {path} is 0, so that its units answer the same to every input"

@@ -28,7 +28,7 @@ def test_the_difference_is_that_of_the_draws() -> None:
     (found,) = CHECK.look(case(net))
     x = case(net).sample.x[:32].flatten(1)
     expected = 0.1 * float(x.std()) * 2**0.5 / float(x.square().mean().sqrt())
-    assert found.evidence["difference_of_two_calls"] == pytest.approx(expected, rel=0.2)
+    assert found.evidence["difference_of_two_calls_of_the_layer"] == pytest.approx(expected, rel=0.2)
 
 
 def test_what_others_draw_stays_the_same() -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from pellucid.doctor import Case, case_of
+from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.duplicated_inputs import CHECK
 from tests.doctor.examined import corners, model
 
@@ -42,3 +42,19 @@ def test_numbers_as_targets_and_few_features_are_taken() -> None:
     assert CHECK.look(case_of(model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     xor = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]).repeat(10, 1)[:, :, None, None]
     assert CHECK.look(case_of(model(input_shape=(2, 1, 1)), xor, torch.arange(40) % 2)) == []
+
+
+def test_many_copies_with_other_labels_are_one_finding() -> None:
+    (found,) = CHECK.look(case(list(range(100)), moved=1))
+    assert (found.evidence["copies"], found.evidence["copies_with_another_label"]) == (100, 100)
+    assert found.evidence["different_inputs"] == 100
+    assert "different ways" in found.cause
+    assert found.remedy is not None
+
+
+def test_labels_that_look_shuffled_because_of_such_copies_follow_from_them() -> None:
+    x, y = corners(500)
+    found = diagnose(case_of(model(), torch.cat([x, x]), torch.cat([y, (y + 1) % 4]), validation=corners(200, seed=1)))
+    follows = {found.findings[place].check: cause for place, cause in found.follows.items()}
+    assert found.names[0] == "duplicated-inputs"
+    assert follows["shuffled-labels"] == "duplicated-inputs"

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.doctor import case_of
+from pellucid.doctor import case_of, diagnose
 from pellucid.doctor.checks.exploding_gradients import CHECK
 from pellucid.layers import BatchNorm, Dense, ReLU
 from pellucid.optim import SGD
 from pellucid.train.model import Model
+from tests.doctor.examined import corners
+from tests.doctor.examined import model as examined_model
 
 X = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
@@ -69,3 +71,14 @@ def test_the_remedy_draws_weights_of_he() -> None:
     remedy = CHECK.look(case)[0].remedy
     assert remedy is not None
     assert not CHECK.look(remedy.apply(case))
+
+
+@pytest.mark.parametrize("rate", [1e3, 1e30])
+def test_a_burst_that_a_working_rate_ends_is_named_by_the_rate(rate: float) -> None:
+    x, y = corners(400)
+    case = case_of(examined_model(optimizer=SGD(rate)), x, y, batch_size=16, epochs=3)
+    assert case.rehearsal.broke or max(case.rehearsal.losses) > 10 * case.rehearsal.losses[0]
+    assert not CHECK.look(case)
+    found = diagnose(case)
+    assert found.names[0] == "learning-rate-too-high"
+    assert {one.check for place, one in enumerate(found.findings) if place not in found.follows} == {found.names[0]}

@@ -6,6 +6,7 @@ from pellucid.doctor.checks.learning_rate_too_low import CHECK
 from pellucid.doctor.measure.answers import answers
 from pellucid.optim import SGD, Adam
 from pellucid.optim.schedules import Warmup
+from pellucid.train.history import History
 from tests.doctor.examined import case
 
 
@@ -13,8 +14,8 @@ def test_a_rate_that_leaves_the_loss_where_it_was_is_found() -> None:
     it = case(epochs=20, optimizer=SGD(1e-4))
     (found,) = CHECK.look(it)
     assert (found.check, found.path) == ("learning-rate-too-low", "training")
-    assert found.evidence["loss"] == answers(it.model, it.train).loss
-    assert found.evidence["steps"] == 20 * 4  # 64 examples in batches of 16
+    assert found.evidence["loss_after_training"] == answers(it.model, it.train).loss
+    assert found.evidence["steps_of_the_training"] == 20 * 4  # 64 examples in batches of 16
     assert found.evidence["higher_rate"] > 1e-3
 
 
@@ -51,3 +52,21 @@ def test_the_first_steps_of_a_warm_up_are_not_its_pace() -> None:
 
 def test_a_training_that_works_is_quiet() -> None:
     assert not CHECK.look(case(epochs=20))
+
+
+def test_a_usual_rate_whose_loss_still_falls_needs_epochs_and_no_other_rate() -> None:
+    it = case(epochs=5, optimizer=Adam(0.001))
+    assert it.history is not None
+    assert it.reached > 1.5 * it.outcome(30.0, 10)  # a higher rate would be faster
+    assert not CHECK.look(it)
+    assert not CHECK.look(replace(it, history=None))
+    assert not CHECK.look(replace(case(optimizer=Adam(0.001)), epochs=5))
+    assert CHECK.look(case(epochs=5, optimizer=Adam(1e-5)))
+
+
+def test_a_usual_rate_whose_loss_stands_still_is_found() -> None:
+    it = case(epochs=8, optimizer=SGD(0.03))
+    assert it.history is not None
+    assert not CHECK.look(it)
+    flat = [{**row, "train_loss": 1.4} for row in it.history.rows]
+    assert CHECK.look(replace(it, history=History(flat, it.history.layers)))

@@ -1,6 +1,7 @@
 """Probabilities and shares of right answers."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +10,11 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.miscalibration import CHECK
 from pellucid.doctor.measure.temperature import likelihood, temperature
-from pellucid.layers import Dense, Sigmoid
+from pellucid.layers import Dense, Dropout, Sigmoid, Softmax
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.optim.regularizers import L2
 from pellucid.train.confidence import Confidence
+from pellucid.train.history import History
 from pellucid.train.model import Model
 
 
@@ -34,7 +38,7 @@ def test_too_sure_and_not_sure_enough_are_found(factor: float) -> None:
     right = float((p.indices == it.train.y).float().mean())
     assert found.evidence["mean_probability_of_the_answer"] == pytest.approx(float(p.values.mean()), abs=1e-5)
     assert found.evidence["share_of_right_answers"] == pytest.approx(right, abs=1e-5)
-    assert (found.evidence["deviations_apart"] > 0) == (factor > 1)
+    assert (found.evidence["difference_in_standard_deviations"] > 0) == (factor > 1)
 
 
 def test_true_probabilities_are_quiet() -> None:
@@ -65,3 +69,55 @@ def test_the_temperature_is_where_the_likelihood_is_best() -> None:
     p = it.model.predict(it.train.x)
     best = temperature(p, it.train.y)
     assert likelihood(p, it.train.y, best) < min(likelihood(p, it.train.y, best * by) for by in (0.97, 1.03))
+
+
+def with_history(it: Case, *losses: float) -> Case:
+    return replace(it, history=History([{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(losses)]))
+
+
+def test_a_training_that_is_merely_short_is_not_held_back() -> None:
+    it = drawn(0.2)
+    loss = it.seen.loss
+    assert not CHECK.look(with_history(it, 3 * loss, 2 * loss, 1.1 * loss))
+    assert CHECK.look(with_history(it, 1.1 * loss, 1.1 * loss, 1.1 * loss))
+
+
+def test_outputs_that_shrank_after_training_are_told_from_those_of_a_short_one() -> None:
+    it = drawn(0.2)
+    (found,) = CHECK.look(with_history(it, it.seen.loss, it.seen.loss / 2))
+    assert "after that" in found.cause
+
+
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({}, "its outputs are small"),
+        ({"loss": SoftmaxCrossEntropy(0.3)}, "label smoothing of 0.3"),
+        ({"regularizer": L2(1.0)}, "a regularizer"),
+        ({"net": Sequential(dropout=Dropout(0.6), dense=Dense(5))}, "dropout of 0.6"),
+    ],
+)
+def test_what_holds_a_model_back_is_named_only_where_it_is(options: dict[str, Any], cause: str) -> None:
+    it = drawn(0.2)
+    other = Model(**{"net": Sequential(dense=Dense(5)), "input_shape": (5,), **options})
+    other.weights["dense.weight"].copy_(0.2 * torch.eye(5))
+    (found,) = CHECK.look(case_of(other, it.train.x, it.train.y, validation=(it.train.x, it.train.y)))
+    told = [what for what in ("smoothing", "regularizer", "dropout") if what in found.cause + found.fix]
+    assert cause in found.cause
+    assert len(told) <= 1
+
+
+def test_wrong_training_labels_teach_doubt() -> None:
+    it = drawn(0.2)
+    y = it.train.y.clone()
+    y[::4] = (y[::4] + 1) % 5
+    (found,) = CHECK.look(case_of(it.model, it.train.x, y, validation=(it.train.x, it.train.y)))
+    assert "training labels are wrong" in found.cause
+
+
+def test_of_a_network_that_ends_in_softmax_the_scores_before_it_are_divided() -> None:
+    it = drawn(4.0)
+    ends = Model(Sequential(dense=Dense(5), soft=Softmax()), "quadratic", input_shape=(5,))
+    ends.weights["dense.weight"].copy_(4 * torch.eye(5))
+    (found,) = CHECK.look(case_of(ends, it.train.x, it.train.y, validation=(it.train.x, it.train.y)))
+    assert found.fix.startswith("divide the scores before soft by a temperature of 4")

@@ -72,3 +72,15 @@ def test_nothing_is_said_without_training_or_validation() -> None:
     assert not CHECK.look(case())
     assert not CHECK.look(replace(learned_by_heart(), validation=None))
     assert not CHECK.look(case_of(case().model, *corners(10)))
+
+
+def test_what_is_not_known_by_heart_is_no_overfitting() -> None:
+    it = learned_by_heart(epochs=60)
+    wrong = it.train.y.clone()
+    wrong[:25] = 1 - wrong[:25]  # 15 of 40 are right, which is far above none
+    none = (it.train.x, it.model.predict(it.train.x).argmin(1))
+    poor = case_of(it.model, it.train.x, wrong, validation=none)
+    assert poor.seen.accuracy == pytest.approx(15 / 40)
+    assert poor.unseen is not None
+    assert poor.unseen.accuracy == 0
+    assert not CHECK.look(poor)

@@ -35,12 +35,12 @@ def test_another_scale_is_told_by_its_moments(change: Callable[[Tensor], Tensor]
     assert f"are {name}," in found.cause
     held = corners(80, seed=1)[0]
     assert found.evidence["mean_validation"] == pytest.approx(float(change(held).mean()))
-    assert float(found.evidence["apart_if_undone"]) < 0.6
+    assert float(found.evidence["distance_if_undone"]) < 0.6
 
 
 def test_another_mean_is_found() -> None:
     (found,) = CHECK.look(case(lambda x: (x - 0.5) / 0.25))
-    assert float(found.evidence["means_apart_in_deviations"]) > 3
+    assert float(found.evidence["distance_of_means_in_standard_deviations"]) > 3
 
 
 @pytest.mark.parametrize("epochs", [0, 5])
@@ -48,7 +48,7 @@ def test_pictures_turned_over_are_recognised_when_turned_back(epochs: int) -> No
     (found,) = CHECK.look(case(lambda x: x.flip(3), epochs))
     assert "mirrored" in found.cause
     assert found.evidence["judged_by"] == ("the model" if epochs else "a simple classifier")
-    assert (found.evidence["recognised"], found.evidence["recognised_if_undone"]) == (0, 1)
+    assert (found.evidence["share_recognised"], found.evidence["share_recognised_if_undone"]) == (0, 1)
 
 
 def test_channels_in_another_order_are_found() -> None:
@@ -84,7 +84,7 @@ def test_batch_normalization_remembers_what_it_learned_from() -> None:
     (found,) = CHECK.look(case_of(it, x * 255, unknown))
     assert found.path == "norm"
     assert "not divided by 255" in found.cause
-    assert float(found.evidence["deviation_in_those"]) == pytest.approx(255, rel=0.2)
+    assert float(found.evidence["standard_deviation_over_the_remembered_one"]) == pytest.approx(255, rel=0.2)
 
 
 def test_classes_that_are_rarer_in_validation_are_no_mismatch() -> None:
@@ -114,7 +114,7 @@ def test_the_scale_that_a_model_standardises_by_is_compared_with_the_data() -> N
     (found,) = CHECK.look(case_of(it, x * 255, y))
     assert "not divided by 255" in found.cause
     assert found.evidence["mean_if_undone"] == pytest.approx(0, abs=1e-4)
-    assert found.evidence["deviation_if_undone"] == pytest.approx(1, abs=1e-4)
+    assert found.evidence["standard_deviation_if_undone"] == pytest.approx(1, abs=1e-4)
 
 
 def test_classes_of_which_training_has_hardly_any_are_not_compared() -> None:

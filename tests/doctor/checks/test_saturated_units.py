@@ -27,7 +27,9 @@ def test_large_first_weights_pin_outputs_at_both_ends(act: Layer) -> None:
     assert [one.path for one in found] == [("sigmoid1" if isinstance(act, Sigmoid) else "tanh1")]
     sums = (X @ model(act, 30.0).weights["dense1.weight"].T).double()
     slopes = 1 / torch.cosh(sums / 2) ** 2 if isinstance(act, Sigmoid) else 1 / torch.cosh(sums) ** 2
-    assert found[0].evidence["at_an_end"] == pytest.approx(float((slopes < 0.05).double().mean()), abs=1e-6)
+    assert found[0].evidence["share_of_outputs_at_a_limit"] == pytest.approx(
+        float((slopes < 0.05).double().mean()), abs=1e-6
+    )
     assert found[0].evidence["mean_slope"] == pytest.approx(float(slopes.mean()), rel=1e-3)
     assert "weights" in found[0].cause
 

@@ -126,3 +126,28 @@ def test_chance_is_what_independent_guesses_would_get() -> None:
     found = hits(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 1]))
     assert (found.right, found.n) == (3, 4)
     assert found.chance == pytest.approx(3 / 4 * 2 / 4 + 1 / 4 * 2 / 4)
+
+
+def test_a_dozen_examples_of_other_classes_are_too_few_to_see_anything() -> None:
+    x, y = mixed(600)
+    y = shuffled(y)
+    kept = torch.cat([(y == 0).nonzero()[:140, 0], (y != 0).nonzero()[:20, 0]])
+    it = case_of(model(), x[kept], y[kept], validation=mixed(200, seed=1))
+    assert it.simple is not None
+    assert it.simple.own.above < 3
+    assert CHECK.look(it) == []
+
+
+def test_labels_that_were_moved_in_an_ordered_list_are_told_a_little_and_found_even_so() -> None:
+    x, y = corners(600)  # 0, 1, 2, 3, 0, 1, ...; a tenth of them in other places
+    rng = torch.Generator().manual_seed(3)
+    order = torch.arange(600)
+    some = torch.randperm(600, generator=rng)[:300]
+    order[some] = some[torch.randperm(300, generator=rng)]
+    x, y = x[order], y[order]
+    it = case_of(model(), x, y.roll(1), validation=(x[:200], y[:200].roll(1)))
+    assert it.simple is not None
+    assert it.simple.own.above > 3
+    found = CHECK.look(it)
+    assert [one.path for one in found] == ["train", "validation"]
+    assert {one.evidence["labels_moved_by"] for one in found} == {-1}

@@ -43,7 +43,7 @@ def test_one_value_for_all_weights_makes_copies() -> None:
     assert [one.path for one in found] == ["dense1.weight"]
     assert found[0].evidence["units_with_a_twin"] == 8
     assert found[0].evidence["copies_of_an_earlier_unit"] == 7
-    assert found[0].evidence["apart"] == pytest.approx(0.0, abs=1e-6)
+    assert found[0].evidence["mean_distance_between_copies"] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_zeros_everywhere_never_move() -> None:
@@ -52,7 +52,7 @@ def test_zeros_everywhere_never_move() -> None:
         weights["dense2.weight"].zero_()
 
     found = CHECK.look(begun(small(), zero))
-    assert found[0].evidence["moved"] == 0
+    assert found[0].evidence["mean_distance_moved"] == 0
     assert "are 0" in found[0].cause
 
 

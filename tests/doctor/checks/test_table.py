@@ -1,9 +1,12 @@
 """What the checks say of each other."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from pellucid.combine import Sequential
-from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor import Case, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.train.model import Model
@@ -23,6 +26,18 @@ def test_what_keeps_units_from_learning_explains_a_poor_fit(cause: str) -> None:
 def test_causes_are_asked_before_what_follows_from_them() -> None:
     late = [(name, other) for name, others in EXPLAINS.items() for other in others if PLACES[other] < PLACES[name]]
     assert late == []
+
+
+def test_names_of_evidence_hold_no_numbers_that_change() -> None:
+    """Of f-strings as names only those that name a part of the data (`other`) are the same in every run."""
+    odd: list[str] = []
+    for path in Path(checks.__path__[0]).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = node.keys if isinstance(node, ast.Dict) else [node.slice] if isinstance(node, ast.Subscript) else []
+            inside = [part for name in names if name for part in ast.walk(name) if isinstance(part, ast.JoinedStr)]
+            used = {it.id for text in inside for it in ast.walk(text) if isinstance(it, ast.Name)} - {"other", "path"}
+            odd += [f"{path.name}: {used}"] if used else []
+    assert odd == []
 
 
 def dead() -> Case:

@@ -24,7 +24,7 @@ def test_a_bottleneck_is_found() -> None:
     it = taught(Dense(1), ReLU(), Dense(4), epochs=4)
     (found,) = CHECK.look(it)
     assert (found.check, found.path) == ("underfitting", "train")
-    assert found.evidence["fewest_units"] == 1
+    assert found.evidence["units_of_the_narrowest_layer"] == 1
     right = it.model.evaluate(it.train.x, it.train.y)["accuracy"]
     assert abs(found.evidence["train_accuracy"] - right) < 1e-6
     assert found.evidence["accuracy_of_a_simple_classifier_on_new_examples"] > 0.99

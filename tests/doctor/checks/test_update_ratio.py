@@ -31,7 +31,7 @@ def test_a_layer_that_hardly_learns_is_found_alone() -> None:
     assert (found.check, found.path) == ("update-ratio", "dense1.weight")
     full = paced(1.0).rehearsal.ratios["dense1.weight"]
     assert full is not None
-    assert 0.1 < found.evidence["ratio_in_the_first_steps"] / (1e-5 * full) < 10
+    assert 0.1 < found.evidence["update_over_weight_in_the_first_steps"] / (1e-5 * full) < 10
 
 
 def test_its_remedy_changes_the_rate_of_that_layer_alone() -> None:
@@ -54,7 +54,7 @@ def test_huge_weights_before_a_norm_are_found() -> None:
 
     (found,) = CHECK.look(case_of(begin(), *corners(), batch_size=16, begin=begin))
     assert found.path == "dense1.weight"
-    assert found.evidence["ratio_in_the_first_steps"] < 1e-5
+    assert found.evidence["update_over_weight_in_the_first_steps"] < 1e-5
 
 
 def test_updates_as_large_as_the_weights_are_found() -> None:
@@ -62,7 +62,7 @@ def test_updates_as_large_as_the_weights_are_found() -> None:
     x, y = corners()
     mixed = y[torch.randperm(64, generator=torch.Generator().manual_seed(0))]  # so that gradients do not end
     (found,) = CHECK.look(case_of(it, x, mixed))
-    assert found.evidence["ratio_in_the_first_steps"] > 0.1
+    assert found.evidence["update_over_weight_in_the_first_steps"] > 0.1
     assert found.remedy is not None
     assert "learning rate" in found.remedy.does
 

@@ -26,7 +26,7 @@ def test_six_layers_of_sigmoids_lose_the_gradient() -> None:
     assert [one.path for one in found] == ["dense1"]
     assert found[0].evidence["late_layer"] == "dense7"
     # a sigmoid's slope is at most 1/4, and square weights of this deviation stretch nothing more than about twofold
-    assert 0 < float(found[0].evidence["share"]) < 0.25**6 * 2**6
+    assert 0 < float(found[0].evidence["early_over_late_gradient"]) < 0.25**6 * 2**6
 
 
 def test_the_share_is_that_of_two_norms() -> None:
@@ -37,7 +37,7 @@ def test_the_share_is_that_of_two_norms() -> None:
 
     model = begin()
     found = CHECK.look(case_of(model, X, Y, begin=begin))
-    share = found[0].evidence["share_before_the_first_step"]
+    share = found[0].evidence["early_over_late_before_the_first_step"]
     w1, w2, w3 = (model.weights[f"dense{k}.weight"].double() for k in (1, 2, 3))
     h1 = X.double() @ w1.T
     h2 = h1.relu() @ w2.T

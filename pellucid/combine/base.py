@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pellucid.errors import LayerError, PellucidError
+from pellucid.errors import LayerError, PellucidError, nearest
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 # How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
@@ -48,6 +48,29 @@ class Combinator(Layer):
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         """Take the children back, each by its own `backward`; `cache` stays whole."""
         return self.sweep(params, copy_cache(cache), dy, own_backward)
+
+
+def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:
+    """Return the network with `change` of every layer that is no combinator in its place."""
+    if isinstance(net, Combinator):
+        return net.rebuild({name: map_layers(child, change) for name, child in net.layers.items()})
+    return change(net)
+
+
+def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
+    """Return the network with `change` of the layer at `path` in its place; PellucidError for one that is not there."""
+    inner, at = [net], path.split(".") if path else []
+    for name in at:
+        above = inner[-1]
+        known = above.layers if isinstance(above, Combinator) else {}
+        if name not in known:
+            raise PellucidError(f"no layer {path!r}{nearest(name, known)}")
+        inner.append(known[name])
+    new = change(inner.pop())
+    for name, above in zip(reversed(at), reversed(inner), strict=True):
+        assert isinstance(above, Combinator)
+        new = above.rebuild({**above.layers, name: new})
+    return new
 
 
 def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:

@@ -1,9 +1,11 @@
 """Cases with other examples, and layers with other first weights: what several remedies share."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
 
+from pellucid.combine.base import map_layers
 from pellucid.doctor.case import Case
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
@@ -15,6 +17,11 @@ def only(case: Case, kept: Tensor) -> Case:
     """Return the case of a training with some of its examples; kept: their places, or which they are (N,)."""
     part = case.train
     return rebuilt(replace(case, train=Examples(part.x[kept], part.y[kept], part.classes, "")))
+
+
+def with_layers(case: Case, change: Callable[[Layer], Layer]) -> Case:
+    """Return the case of the network with `change` of each of its layers, and weights drawn anew."""
+    return rebuilt(case, net=map_layers(case.model.net, change))
 
 
 def as_he(layer: Layer) -> Layer:

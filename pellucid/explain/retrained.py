@@ -1,13 +1,13 @@
 """Ablation with training: what networks without some layers, or with larger and smaller ones, learn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from pellucid.combine.base import Combinator
+from pellucid.combine.base import Combinator, replace_layer
 from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
 from pellucid.explain.repeated import at_least
 from pellucid.layers import Conv2d, Dense, Identity
@@ -118,7 +118,7 @@ def default_variants(net: Layer) -> list[Variant]:
 def changed(net: Layer, variant: Variant) -> Layer:
     """Return the network with the variant's layers removed, or with so many times their outputs."""
     for path in variant.paths:
-        net = _edited(net, path.split("."), lambda layer: _scaled(layer, variant.factor), path)
+        net = replace_layer(net, path, lambda layer: _scaled(layer, variant.factor))
     return net
 
 
@@ -130,17 +130,6 @@ def _scaled(layer: Layer, factor: float) -> Layer:
     if isinstance(layer, Dense):
         return replace(layer, units=max(1, round(layer.units * factor)))
     raise PellucidError(f"a {type(layer).__name__} has no size to change; name a Conv2d or a Dense layer")
-
-
-def _edited(net: Layer, names: list[str], change: Callable[[Layer], Layer], path: str) -> Layer:
-    if not names:
-        return change(net)
-    if not isinstance(net, Combinator) or names[0] not in net.layers:
-        known = net.layers if isinstance(net, Combinator) else {}
-        raise PellucidError(f"no layer {path!r}{nearest(names[0], known)}")
-    layers = dict(net.layers)
-    layers[names[0]] = _edited(layers[names[0]], names[1:], change, path)
-    return net.rebuild(layers)
 
 
 def _at(net: Layer, path: str) -> Layer:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
+from pellucid.combine.base import map_layers, walk
 from pellucid.layers import BatchNorm
 from pellucid.models import mobilenet_v2, resnet18
 from pellucid.scorecard.case import Case, Mismatch
@@ -83,10 +84,8 @@ def test_a_case_without_the_other_pass_or_tensor_fails() -> None:
 
 
 def test_dropout_is_taken_out_and_norms_tell_the_last_batch() -> None:
-    net = still(mobilenet_v2())
+    net = map_layers(mobilenet_v2(), still)
     params, _ = net.init((3, 32, 32), torch.Generator().manual_seed(0))
-    from pellucid.combine.base import walk
-
     norms = [layer for _, layer in walk(net) if isinstance(layer, BatchNorm)]
     assert len(norms) == 52
     assert {norm.momentum for norm in norms} == {1.0}

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
+from pellucid.combine.base import map_layers
 from pellucid.data import Dataset
 from pellucid.doctor import Case
 from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.renewed import renewed
 from pellucid.layers.base import Layer
 from pellucid.train.model import Model
 
@@ -71,7 +71,7 @@ def rate(factor: float) -> Make:
 
 def exchanged(setting: Setting, change: Callable[[Layer], Layer]) -> Setting:
     """Return the setting with `change` of each layer of its network."""
-    return setting.but(net=lambda classes: renewed(setting.net(classes), change))
+    return setting.but(net=lambda classes: map_layers(setting.net(classes), change))
 
 
 def parts(net: Layer) -> list[Layer]:

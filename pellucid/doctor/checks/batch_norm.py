@@ -8,13 +8,13 @@ import torch
 
 from pellucid.combine.base import join, walk
 from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.measure.batch_statistics import by_batch
 from pellucid.doctor.measure.normed import normed
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.mending import rebuilt
-from pellucid.doctor.renewed import renewed
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer
 from pellucid.train.examples import Examples
@@ -138,7 +138,7 @@ def _usual(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
         return replace(layer, momentum=0.1) if isinstance(layer, BatchNorm) else layer
 
-    return rebuilt(case, net=renewed(case.model.net, change))
+    return with_layers(case, change)
 
 
 def _thawed(case: Case) -> Case:

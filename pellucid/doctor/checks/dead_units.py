@@ -3,11 +3,11 @@
 from torch import Tensor
 
 from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.activity import Activity, activity
-from pellucid.doctor.mending import rebuilt, with_rate
+from pellucid.doctor.mending import with_rate
 from pellucid.doctor.remade import remade
-from pellucid.doctor.renewed import renewed
 from pellucid.layers import LeakyReLU, ReLU, ReLU6
 from pellucid.layers.base import Layer
 
@@ -69,7 +69,7 @@ def _leaky(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
         return LeakyReLU() if isinstance(layer, ReLU | ReLU6) else layer
 
-    return rebuilt(case, net=renewed(case.model.net, change))
+    return with_layers(case, change)
 
 
 NAME = "dead-units"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import PROBE, SHORT, Case, some
-from pellucid.doctor.changed import as_he
+from pellucid.doctor.changed import as_he, with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.depth import depth
@@ -14,7 +14,6 @@ from pellucid.doctor.measure.learners import learners
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.doctor.measure.usual import lower_ends
 from pellucid.doctor.mending import rebuilt
-from pellucid.doctor.renewed import renewed
 
 # Well drawn weights hand on the norm of the gradient backward and the size of the outputs forward, whole (He et al.
 # 2015, section 2.2), so both should be about 1.
@@ -84,7 +83,7 @@ def _works(case: Case) -> bool:
 
 
 def _he(case: Case) -> Case:
-    return rebuilt(case, net=renewed(case.model.net, as_he))
+    return with_layers(case, as_he)
 
 
 NAME = "exploding-gradients"

@@ -5,11 +5,11 @@ from dataclasses import replace
 from torch import Tensor
 
 from pellucid.doctor.case import Case
+from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.measure.learners import finals
-from pellucid.doctor.mending import rebuilt, with_rate
-from pellucid.doctor.renewed import renewed
+from pellucid.doctor.mending import with_rate
 from pellucid.layers import Conv2d, Dense, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 
@@ -80,7 +80,7 @@ def _scaled(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
         return replace(layer, init_weight="scaled") if isinstance(layer, Dense | Conv2d) else layer
 
-    return rebuilt(case, net=renewed(case.model.net, change))
+    return with_layers(case, change)
 
 
 NAME = "saturated-units"

@@ -4,11 +4,9 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.changed import as_he
+from pellucid.doctor.changed import as_he, with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.mending import rebuilt
-from pellucid.doctor.renewed import renewed
 from pellucid.tree import flatten
 
 MANY = 0.5  # of a layer's units that have a twin: what is left is at most three quarters of the layer
@@ -69,7 +67,7 @@ def _share(pairs: tuple[Tensor, Tensor]) -> float:
 
 
 def _drawn(case: Case) -> Case:
-    return rebuilt(case, net=renewed(case.model.net, as_he))
+    return with_layers(case, as_he)
 
 
 NAME = "symmetric-init"

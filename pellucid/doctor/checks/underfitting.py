@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
+from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.answers import Answers, answers
 from pellucid.doctor.measure.backward import rms
@@ -14,7 +15,6 @@ from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.learners import learners
 from pellucid.doctor.measure.reference import linear_error
 from pellucid.doctor.mending import rebuilt
-from pellucid.doctor.renewed import renewed
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
@@ -108,7 +108,7 @@ def _gentler(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
         return replace(layer, rate=min(layer.rate, 0.2)) if isinstance(layer, Dropout) else layer
 
-    return rebuilt(case, net=renewed(case.model.net, change))
+    return with_layers(case, change)
 
 
 NAME = "underfitting"

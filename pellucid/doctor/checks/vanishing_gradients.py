@@ -1,12 +1,10 @@
 """Early layers to which almost nothing of the gradient comes."""
 
 from pellucid.doctor.case import PROBE, Case, some
-from pellucid.doctor.changed import as_he
+from pellucid.doctor.changed import as_he, with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.backward import flow
 from pellucid.doctor.measure.depth import Depth, depth
-from pellucid.doctor.mending import rebuilt
-from pellucid.doctor.renewed import renewed
 from pellucid.layers import ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 
@@ -57,7 +55,7 @@ def _relu(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
         return ReLU() if isinstance(layer, Sigmoid | Tanh) else as_he(layer)
 
-    return rebuilt(case, net=renewed(case.model.net, change))
+    return with_layers(case, change)
 
 
 NAME = "vanishing-gradients"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.combine.base import join
+from pellucid.combine.base import join, replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.mending import rebuilt
@@ -14,13 +14,11 @@ from pellucid.layers import (
     ELU,
     GELU,
     Dropout,
-    Flatten,
     Identity,
     LeakyReLU,
     LogSoftmax,
     ReLU,
     ReLU6,
-    Reshape,
     Sigmoid,
     Softmax,
     Tanh,
@@ -34,6 +32,7 @@ from pellucid.losses import (
     Quadratic,
     SoftmaxCrossEntropy,
 )
+from pellucid.train.ending import SHAPING
 
 # The lowest and the highest value that a layer puts out.
 RANGES: dict[type[Layer], tuple[float, float]] = {
@@ -51,7 +50,6 @@ RANGES: dict[type[Layer], tuple[float, float]] = {
 BENDING = (Sigmoid, Tanh, ReLU, ReLU6, GELU, ELU, LeakyReLU, Softmax)
 OWN_PROBABILITIES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 DISTANCES = (Quadratic, L1, Huber)  # which compare outputs with targets as they are
-SHAPING = (Flatten, Identity, Reshape)
 OUTSIDE = 0.01  # of all targets; fewer are outliers
 ROUNDING = 1e-3  # of the targets' spread
 
@@ -61,9 +59,7 @@ def look(case: Case) -> list[Finding]:
     found: list[Finding] = []
     net, loss = case.model.net, case.model.loss
     path, last, dropped = _ending(net)
-    remedy = (
-        Remedy(f"the network without {path}", lambda case: rebuilt(case, net=_without(net, path))) if path else None
-    )
+    remedy = _dropping(path) if path else None
     if dropped:
         found.append(
             Finding(
@@ -154,15 +150,10 @@ def _ending(net: Layer) -> tuple[str, Layer, str]:
 
 
 def _dropping(path: str) -> Remedy:
-    return Remedy(f"the network without {path}", lambda case: rebuilt(case, net=_without(case.model.net, path)))
+    def without(case: Case) -> Case:
+        return rebuilt(case, net=replace_layer(case.model.net, path, lambda layer: Identity()))
 
-
-def _without(net: Layer, path: str) -> Layer:
-    """Return the network with Identity in the place of the layer at `path`."""
-    name, _, rest = path.partition(".")
-    if not isinstance(net, Sequential):
-        return Identity()
-    return net.rebuild({key: _without(child, rest) if key == name else child for key, child in net.layers.items()})
+    return Remedy(f"the network without {path}", without)
 
 
 NAME = "wrong-output"

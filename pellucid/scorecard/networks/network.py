@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine import Combinator
+from pellucid.combine.base import map_layers
 from pellucid.layers import BatchNorm, Dropout, Identity
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.scorecard.case import Case, Mismatch
@@ -61,7 +61,7 @@ class Network:
         answer = self.ask()
         params = ours(self.net, self.suite, answer, torch.float32)
         with torch.no_grad():
-            logits, _ = forward(still(self.net), params, answer.x.float(), Mode(keep=False))
+            logits, _ = forward(map_layers(self.net, still), params, answer.x.float(), Mode(keep=False))
         return relative("logits", logits, answer.single)
 
     def logits(self, train: bool) -> float:
@@ -119,7 +119,7 @@ _CHECKS: dict[str, Callable[[Network, bool], float]] = {
 @lru_cache(maxsize=1)  # the cases of one network and mode follow one another
 def our_pass(network: Network, train: bool) -> Pulled:
     """Return our own pass over the answer's weights and images, by our paths."""
-    answer, net = network.ask(), still(network.net)
+    answer, net = network.ask(), map_layers(network.net, still)
     params = ours(network.net, network.suite, answer, torch.float64)
     counts: dict[str, int] = {}  # values per channel that a norm has seen
 
@@ -139,9 +139,7 @@ def our_pass(network: Network, train: bool) -> Pulled:
 
 
 def still(layer: Layer) -> Layer:
-    """Return the network without dropout, its norms' running statistics being those of the last batch."""
-    if isinstance(layer, Combinator):
-        return layer.rebuild({name: still(child) for name, child in layer.layers.items()})
+    """Return a layer as it is without dropout, a norm's running statistics being those of the last batch."""
     if isinstance(layer, Dropout):
         return Identity()
     return replace(layer, momentum=1.0) if isinstance(layer, BatchNorm) else layer

@@ -1,14 +1,15 @@
 """A network in float64, run again and again from the same state, with each layer within reach."""
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator, join
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
+from pellucid.sweep import run
 from pellucid.tree import map_tree
 
 # How a leaf layer runs: (place among all leaves in forward order, path, layer, its params, x, mode) -> (y, its cache)
@@ -36,17 +37,9 @@ class Probe:
         """Run the network forward, each layer that is no combinator by `leaf`."""
         rng = torch.Generator(self.device)
         rng.set_state(self.random)
-        count = 0
-
-        def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            nonlocal count
-            if isinstance(layer, Combinator):
-                return layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
-            count += 1
-            return leaf(count - 1, path, layer, params, x, mode)
-
+        places = count()
         x = tuple(xs) if self.several else xs[0]
-        return visit("", self.net, params, x, Mode(self.train, rng))
+        return run(self.net, params, x, Mode(self.train, rng), lambda *its: leaf(next(places), *its))
 
     def fresh(self) -> Params:
         """Return the parameters with running statistics that may be written to."""

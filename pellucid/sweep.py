@@ -10,6 +10,8 @@ from pellucid.layers.checks import check_floating
 Rule = Callable[[Layer, Params, Cache, Any], tuple[Any, Params]]
 Rules = Callable[[str, Layer], Rule]
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
+# How a layer that is no combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
+Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
 BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
 
 
@@ -41,6 +43,17 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch 
             y, cache = layer.forward(params, x, mode)
         watch(path, layer, x, y, cache)
         return y, cache
+
+    return visit("", net, params, x, mode)
+
+
+def run(net: Layer, params: Params, x: Any, mode: Mode, leaf: Leaf) -> tuple[Any, Cache]:
+    """Run `net` forward, each layer that is no combinator by `leaf`, which decides what x and y are."""
+
+    def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        if isinstance(layer, Combinator):
+            return layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
+        return leaf(path, layer, params, x, mode)
 
     return visit("", net, params, x, mode)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Add, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, Mode, ReLU
-from pellucid.sweep import Rule, backward, forward, gradient, own_rule
+from pellucid.sweep import Rule, backward, forward, gradient, own_rule, run
 from tests.oracle import assert_close, autograd, cotangent, leaves, normal, randomized
 
 NET = Sequential(
@@ -54,6 +54,19 @@ def test_the_forward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) ->
     assert by_path["stem"][1] == Conv2d(3, 3, padding=1)
     assert torch.equal(by_path["stem"][2], x)
     assert_close(by_path["pool"][4], cache["pool"], 0.0)
+
+
+def test_a_leaf_runs_every_layer_in_its_place(pass_forward: Any) -> None:
+    params, x, y, _, _ = pass_forward
+    seen: list[str] = []
+
+    def leaf(path: str, layer: Layer, params: Any, x: Any, mode: Mode) -> tuple[Any, Any]:
+        seen.append(path)
+        y, cache = layer.forward(params, x, mode)
+        return (y * 0 if path == "block.body.conv" else y), cache
+
+    assert not torch.equal(run(NET, params, x, Mode(), leaf)[0], y)
+    assert seen == ["stem", "block.skip", "block.body.act", "block.body.conv", "block.merge", "pool", "flat", "out"]
 
 
 def test_the_backward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -> None:

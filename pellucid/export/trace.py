@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from pellucid.combine import Combinator, join
 from pellucid.layers import MaxUnpool2d
 from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.sweep import run
 
 RESERVED = re.compile(r"(input|output)\d*|preprocess")  # what a file calls its own values
 
@@ -63,15 +63,7 @@ def trace(net: Layer, params: Params, shape: Any) -> Trace:
     given = tuple(map(Value, names, shape if several else (shape,)))
     taken, steps = set(names), []
 
-    def visit(path: str, layer: Layer, params: Params, x: Any) -> Any:
-        if isinstance(layer, Combinator):
-            y, _ = layer.flow(
-                params,
-                x,
-                Mode(keep=False),
-                lambda name, child, its, x, mode: (visit(join(path, name), child, its, x), None),
-            )
-            return y
+    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Value, None]:
         fed = x if isinstance(x, tuple) else (x,)
         shapes = tuple(value.shape for value in fed)
         with torch.device("meta"):
@@ -79,9 +71,9 @@ def trace(net: Layer, params: Params, shape: Any) -> Trace:
         name = _free(path or type(layer).__name__.lower(), taken)
         taken.add(name)
         steps.append(Step(name, path, layer, params, fed, Value(name, tuple(out))))
-        return steps[-1].output
+        return steps[-1].output, None
 
-    out = visit("", net, params, given if several else given[0])
+    out, _ = run(net, params, given if several else given[0], Mode(keep=False), leaf)
     return Trace(given, tuple(steps), tuple(_flat(out)))
 
 

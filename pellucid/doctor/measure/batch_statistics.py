@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator
-from pellucid.doctor.measure.room import parts
+from pellucid.doctor.measure.room import in_parts
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.sweep import run
 from pellucid.train.model import Model
 from pellucid.tree import map_tree
 
@@ -16,12 +16,8 @@ from pellucid.tree import map_tree
 def by_batch(model: Model, x: Tensor) -> Any:
     """Return the outputs for inputs (N, ...) with every BatchNorm in training mode; the model stays as it is."""
 
-    def visit(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        if isinstance(layer, Combinator):
-            return layer.flow(params, x, mode, visit)
+    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         return layer.forward(params, x, Mode(isinstance(layer, BatchNorm), keep=False))
 
-    with torch.inference_mode():
-        params = map_tree(torch.clone, model.params)
-        said = [visit("", model.net, params, part, Mode(keep=False))[0] for part in parts(model, x)]
-        return torch.cat(said) if isinstance(said[0], Tensor) else said[0]
+    params = map_tree(torch.clone, model.params)
+    return in_parts(model, x, lambda part: run(model.net, params, part, Mode(keep=False), leaf)[0])

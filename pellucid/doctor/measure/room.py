@@ -1,5 +1,6 @@
 """How many examples go through a network at once."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,3 +35,10 @@ def room(model: Model, x: Tensor) -> int:
 def parts(model: Model, x: Tensor) -> tuple[Tensor, ...]:
     """Return the inputs in as few parts of about the same size as there is room for."""
     return torch.tensor_split(x, max(-(-len(x) // room(model, x)), 1))
+
+
+def in_parts(model: Model, x: Tensor, run: Callable[[Tensor], Any]) -> Any:
+    """Return what `run` makes of the `parts` of the inputs, joined; several outputs are those of the first part."""
+    with torch.inference_mode():
+        said = [run(part) for part in parts(model, x)]
+        return torch.cat(said) if isinstance(said[0], Tensor) else said[0]

@@ -5,10 +5,10 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.falling import falling
-from pellucid.doctor.measure.temperature import likelihood, temperature
 from pellucid.layers import Dropout, LogSoftmax, Softmax
 from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
+from pellucid.train.temperature import fit_temperature, likelihood
 
 ENOUGH = 200  # examples: the error of 15 bins is biased upwards by several percent for fewer
 SURE = 4.0  # standard deviations of the share of right answers if the probabilities were true: once in 16,000 by chance
@@ -36,7 +36,7 @@ def look(case: Case) -> list[Finding]:
     gap = float(sure.mean()) - float((said == target).double().mean())
     spread = max(float((sure * (1 - sure)).sum()), 1.0) ** 0.5 / len(p)
     fit, rest = slice(0, None, 2), slice(1, None, 2)
-    there = temperature(p[fit], target[fit])
+    there = fit_temperature(p[fit], target[fit])
     gain = likelihood(p[rest], target[rest]) / max(likelihood(p[rest], target[rest], there), 1e-12)
     if abs(gap) <= SURE * spread or 1 / OFF <= there <= OFF or gain <= GAIN:
         return []

@@ -7,18 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
 from pellucid.metrics import accuracy
 from pellucid.tasks.gestures.splitting import hold_out
-from pellucid.train.confidence import Confidence, log_probabilities
+from pellucid.train.confidence import Confidence
+from pellucid.train.temperature import check_targets, fit_temperature
 
 # Of the answers, at most this share may be wrong on the held-out pictures. Whoever acts on a gesture can bear one slip
 # in twenty, as when people mishear one another; a much smaller share cannot be told from none by a hundred pictures.
 ERROR = 0.05
 LEAST_HALF = round(1 / ERROR)  # pictures: of fewer, a single wrong answer would already be more than ERROR
 REFUSED = 0.01  # of pictures like the held-out ones may be called unsure although their answers would be right
-SHARPEST, FLATTEST = 0.01, 100.0  # temperatures; outside, all answers are certain or none tells anything
-HALVINGS = 60
 ROUNDING = 1e-9  # of ERROR times a count
 
 
@@ -45,7 +43,9 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     """Fit temperature and threshold on pictures that the network has not learnt from.
 
     probabilities: (N, C) as the network gives them; targets: (N,) classes. The temperature minimises the negative
-    log-likelihood (see `fit_temperature`). The threshold is the lowest calibrated probability such that, on the
+    log-likelihood (see `fit_temperature`) of targets that are softened to 1 - 1/(N + 2) (Platt 1999, "Probabilistic
+    outputs for support vector machines", section 2.2): N right answers in N do not prove that the network never errs,
+    and without it the best temperature would be 0. The threshold is the lowest calibrated probability such that, on the
     held-out pictures,
 
     1. at most the share ERROR of the answers at or above it is wrong (selective classification: El-Yaniv, Wiener
@@ -61,7 +61,7 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     ones were easier. Nothing is promised about pictures of something else of which the network happens to be sure.
     Raises PellucidError for what are no probabilities or classes.
     """
-    temperature = fit_temperature(probabilities, targets)
+    temperature = fit_temperature(probabilities, targets, spare=1 / (len(probabilities) + 2))
     sure, said = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
     order = sure.argsort(descending=True)
     sure, wrong = sure[order], (said != targets.to(said.device))[order].long().cumsum(0)
@@ -77,37 +77,6 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     # Half way to the next less sure one, so that rounding moves no held-out picture across; 1 / C is no answer at all.
     lower = float(below[0]) if len(below) else 1 / probabilities.shape[1]
     return Confidence(temperature, (lowest + lower) / 2)
-
-
-def fit_temperature(probabilities: Tensor, targets: Tensor) -> float:
-    """Return the temperature T that minimises the negative log-likelihood of softmax(log p / T).
-
-    In 1/T the likelihood is convex, so that its slope has one root, found by halving. Targets are softened to
-    1 - 1/(N + 2), the rest shared by the other classes (Platt 1999, "Probabilistic outputs for support vector
-    machines", section 2.2): N right answers in N do not prove that the network never errs, and without it the best
-    temperature would be 0. The result lies within SHARPEST to FLATTEST.
-    """
-    z = log_probabilities(probabilities.detach()).double()  # (N, C): logits up to a constant
-    n, classes = z.shape
-    check_targets(targets, n, classes)
-    z = z - z.amax(1, keepdim=True)
-    spare = 1 / (n + 2)
-    soft = torch.full_like(z, spare / (classes - 1))
-    soft.scatter_(1, targets.to(z.device).long()[:, None], 1 - spare)  # (N, C)
-    wanted = (soft * z).sum(1).mean()
-
-    def slope(inverse: float) -> float:
-        """The derivative of the mean of logsumexp(z / T) - soft . z / T by 1/T, which grows with 1/T."""
-        return float((torch.softmax(z * inverse, 1) * z).sum(1).mean() - wanted)
-
-    low, high = math.log(1 / FLATTEST), math.log(1 / SHARPEST)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        if slope(math.exp(middle)) < 0:
-            low = middle
-        else:
-            high = middle
-    return math.exp(-(low + high) / 2)
 
 
 def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) -> Selective:
@@ -144,16 +113,3 @@ def crossed(probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed:
     right = sum(one.answered * (one.answered_accuracy or 0.0) for one in found)
     accurate = sum(one.n * one.accuracy for one in found) / n
     return Selective(n, answered, accurate, right / answered if answered else None)
-
-
-def check_targets(targets: Tensor, n: int, classes: int) -> None:
-    """Raise PellucidError unless there is a class, 0 to `classes` - 1, for each of n pictures, and a picture."""
-    if targets.dim() != 1 or len(targets) != n or not n or targets.is_floating_point():
-        raise PellucidError(
-            f"confidence: {tuple(targets.shape)} targets for {n} pictures; give one class for each, and one picture"
-        )
-    if int(targets.min()) < 0 or int(targets.max()) >= classes:
-        raise PellucidError(
-            f"confidence: targets are classes {int(targets.min())} to {int(targets.max())}, but the probabilities are "
-            f"of {classes}; number them 0 to {classes - 1}"
-        )

@@ -9,7 +9,6 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.miscalibration import CHECK
-from pellucid.doctor.measure.temperature import likelihood, temperature
 from pellucid.layers import Dense, Dropout, Sigmoid, Softmax
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.optim.regularizers import L2
@@ -62,13 +61,6 @@ def test_scores_that_are_no_probabilities_are_left_alone() -> None:
     scores = Model(Sequential(dense=Dense(5), sigmoid=Sigmoid()), "quadratic", input_shape=(5,))
     scores.weights["dense.weight"].copy_(4 * torch.eye(5))
     assert not CHECK.look(case_of(scores, it.train.x, it.train.y, validation=(it.train.x, it.train.y)))
-
-
-def test_the_temperature_is_where_the_likelihood_is_best() -> None:
-    it = drawn(3.0)
-    p = it.model.predict(it.train.x)
-    best = temperature(p, it.train.y)
-    assert likelihood(p, it.train.y, best) < min(likelihood(p, it.train.y, best * by) for by in (0.97, 1.03))
 
 
 def with_history(it: Case, *losses: float) -> Case:

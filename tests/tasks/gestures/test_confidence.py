@@ -1,59 +1,23 @@
-"""The fitted temperature is the likeliest one, and the threshold keeps what it promises on the held-out pictures."""
+"""The threshold keeps what it promises on the held-out pictures."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.confidence import REFUSED, crossed, fit_confidence, fit_temperature, selective
+from pellucid.tasks.gestures.confidence import REFUSED, crossed, fit_confidence, selective
 from pellucid.train.confidence import Confidence
-
-
-def drawn(n: int, temperature: float, classes: int = 5, seed: int = 0, spread: float = 4.0) -> tuple[Tensor, Tensor]:
-    """Probabilities of a network that is too sure by `temperature`, and classes as they then are."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0, spread, (n, classes))
-    true = softmax(logits / temperature, axis=1)
-    targets = (true.cumsum(1) > rng.random((n, 1))).argmax(1)
-    return torch.tensor(softmax(logits, axis=1)), torch.tensor(targets)
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_by_which_a_network_is_too_sure_is_found(temperature: float):
-    assert fit_temperature(*drawn(40_000, temperature)) == pytest.approx(temperature, rel=0.03)
-
-
-@pytest.mark.parametrize("n", [3, 40, 1000])
-@pytest.mark.parametrize("true", [0.6, 2.0])
-def test_the_temperature_is_where_scipy_finds_the_least_negative_log_likelihood(n: int, true: float):
-    probabilities, targets = drawn(n, true, seed=n)
-    soft = np.full(probabilities.shape, 1 / (n + 2) / 4)  # the other four classes share what one in n + 2 leaves
-    soft[np.arange(n), targets.numpy()] = 1 - 1 / (n + 2)
-    logits = np.log(probabilities.numpy())
-
-    def loss(log_temperature: float) -> float:
-        return -(soft * log_softmax(logits / np.exp(log_temperature), axis=1)).sum(1).mean()
-
-    best = minimize_scalar(loss, bounds=(np.log(0.01), np.log(100)), method="bounded", options={"xatol": 1e-10})
-    assert fit_temperature(probabilities, targets) == pytest.approx(float(np.exp(best.x)), rel=1e-5)
+from tests.train.probabilities import drawn
 
 
 def test_as_many_right_answers_as_there_are_pictures_do_not_make_it_certain():
     sure = torch.tensor([[0.999999, 0.000001]]).repeat(98, 1)
     calibrated = fit_confidence(sure, torch.zeros(98, dtype=torch.int64)).calibrate(sure)
     assert calibrated[:, 0].tolist() == pytest.approx([99 / 100] * 98)  # Laplace: 98 of 98 right, so 99 of 100
-
-
-@pytest.mark.parametrize(("targets", "end"), [([1, 1, 1], 100.0), ([0, 0, 0], 0.01)])
-def test_the_temperature_keeps_within_its_bounds(targets: list[int], end: float):
-    rows = torch.tensor([[0.50001, 0.49999]] * 3 if end < 1 else [[0.9, 0.1]] * 3)
-    assert fit_temperature(rows, torch.tensor(targets)) == pytest.approx(end, rel=1e-6)
 
 
 def ranked(right: list[bool]) -> tuple[Tensor, Tensor]:

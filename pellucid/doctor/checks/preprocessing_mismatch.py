@@ -18,6 +18,7 @@ from pellucid.doctor.measure.normed import normed
 from pellucid.doctor.measure.simple import hits
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
+from pellucid.train.evaluate import classes_of
 from pellucid.train.examples import Examples
 
 FAR = 1.0  # deviations between examples by which the means of two parts differ; 0.8 is called large (Cohen 1988)
@@ -197,10 +198,9 @@ def _judge(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | No
 
 def _classes(case: Case, x: Tensor) -> Tensor:
     try:
-        y = case.model.predict(x)
+        return classes_of(case.model.predict(x))
     except PellucidError:  # inputs as large as no network was made for
         return torch.full((len(x),), -1)
-    return (y[:, 0] > 0.5).long() if y.shape[1] == 1 else y.argmax(1)
 
 
 def _by_norm(case: Case) -> Finding | None:

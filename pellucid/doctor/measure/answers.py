@@ -11,7 +11,7 @@ from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.room import room
 from pellucid.errors import PellucidError
 from pellucid.train.diagnose import diagnose_output
-from pellucid.train.evaluate import outputs
+from pellucid.train.evaluate import classes_of, outputs
 from pellucid.train.examples import Examples
 from pellucid.train.model import BATCH, Model
 
@@ -27,7 +27,7 @@ class Answers:
     @property
     def classes(self) -> Tensor:
         """The class that each answer is, (N,)."""
-        return (self.y[:, 0] > 0.5).long() if self.y.shape[1] == 1 else self.y.argmax(1)
+        return classes_of(self.y)
 
     @property
     def accuracy(self) -> float:

@@ -16,6 +16,7 @@ from pellucid.doctor.measure.backward import Flow, flow
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.measure.rehearsal import Rehearsal, Settings, rehearse
 from pellucid.doctor.measure.simple import Simple, simple
+from pellucid.doctor.remade import remade
 from pellucid.errors import PellucidError
 from pellucid.train.examples import Examples
 from pellucid.train.history import History
@@ -91,29 +92,53 @@ class Case:
         """At most SAMPLE validation examples, drawn by the seed."""
         return None if self.validation is None else some(self.validation, SAMPLE, self.model.seed)
 
+    @cached_property
+    def probe(self) -> Examples:
+        """The training examples of a pass forward and backward, at most PROBE."""
+        return some(self.train, PROBE, self.model.seed)
+
+    @cached_property
+    def watched(self) -> Examples:
+        """The training examples for which outputs of layers are measured, at most twice as many."""
+        return some(self.train, 2 * PROBE, self.model.seed)
+
+    def class_name(self, label: int) -> str:
+        """Return the name of a class, its number where it has none."""
+        names = self.train.classes or self.model.classes
+        return names[label] if names is not None and label < len(names) else str(label)
+
     def inputs(self, part: Examples) -> Tensor:
         """Return examples as the network reads them."""
         return scaled(part.x, self.model.stats)
 
     @cached_property
     def activity(self) -> dict[str, Activity]:
-        """What each layer of the model puts out for the sample in evaluation mode, by path in forward order."""
-        return activity(self.model, self.inputs(some(self.train, PROBE * 2, self.model.seed)))
+        """What each layer of the model puts out for `watched` in evaluation mode, by path in forward order."""
+        return activity(self.model, self.inputs(self.watched))
 
     @cached_property
     def first_activity(self) -> dict[str, Activity]:
-        """The same of the model before its first step, in training mode."""
-        return activity(self.first, self.inputs(some(self.train, PROBE, self.model.seed)), train=True)
+        """The same of the model before its first step, in training mode, for `probe`."""
+        return activity(self.first, self.inputs(self.probe), train=True)
+
+    def by_chance(self, path: str, count: Callable[[Activity], int]) -> int:
+        """Return a count of a layer's units with weights drawn anew; 0 where these put out no finite numbers."""
+        seen = self._redrawn_activity.get(path)
+        return count(seen) if seen is not None and seen.finite else 0
+
+    @cached_property
+    def _redrawn_activity(self) -> dict[str, Activity]:
+        return activity(remade(self.model), self.inputs(self.watched))
 
     @cached_property
     def flow(self) -> Flow:
         """Gradients at the model's weights, over one batch."""
-        return flow(self.model, self.inputs(self._probe), self._probe.y)
+        return flow(self.model, self.inputs(self.probe), self.probe.y)
 
     @cached_property
     def first_flow(self) -> Flow:
         """Gradients before the first step, over one batch."""
-        return flow(self.first, self.inputs(self._probe), self._probe.y)
+        return flow(self.first, self.inputs(self.probe), self.probe.y)
 
     @cached_property
     def seen(self) -> Answers:
@@ -161,13 +186,12 @@ class Case:
         return simple(self.train, self.model.seed) if self.classifies else None
 
     @cached_property
-    def _probe(self) -> Examples:
-        return some(self.train, PROBE, self.model.seed)
-
-    @cached_property
     def reached(self) -> float:
         """The loss of the model on the sample, in evaluation mode; infinite where its outputs are not finite."""
-        return loss_on(self.model, self.sample)
+        try:
+            return self.seen.loss
+        except UnansweredError:
+            return float("inf")
 
     @cached_property
     def ends(self) -> dict[float, float]:

@@ -7,7 +7,7 @@ from math import log
 import torch
 
 from pellucid.combine.base import join, walk
-from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.case import Case
 from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.activity import Activity
@@ -17,7 +17,6 @@ from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer
-from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 from pellucid.tree import flatten
 
@@ -128,8 +127,7 @@ def _apart(model: Model, seen: Activity) -> tuple[float, float]:
 
 def _losses(case: Case) -> tuple[float, float]:
     """Return the loss by running statistics and by those of the batch, for the same examples."""
-    part: Examples = some(case.train, 2 * PROBE, case.model.seed)
-    loss = case.model.loss
+    part, loss = case.watched, case.model.loss
     own, _ = loss(loss.judged(by_batch(case.model, case.inputs(part))), part.y)
     return loss_on(case.model, part), own.item()
 

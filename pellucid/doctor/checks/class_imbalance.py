@@ -114,9 +114,7 @@ def _gone(case: Case, train: Tensor, held: Tensor) -> list[Finding]:
 
 
 def _name(case: Case, which: Tensor) -> str:
-    place = int(which.nonzero()[0])
-    names = case.train.classes or case.model.classes
-    return names[place] if names is not None and place < len(names) else str(place)
+    return case.class_name(int(which.nonzero()[0]))
 
 
 NAME = "class-imbalance"

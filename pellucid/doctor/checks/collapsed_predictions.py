@@ -34,8 +34,6 @@ def _one(case: Case, path: str, seen: Answers) -> Finding | None:
     if several < 2 or few > max(1.0, several * FEW):
         return None
     top, times = told.mode().values, int((told == told.mode().values).sum())
-    names = case.model.classes
-    answer = names[int(top)] if names is not None and int(top) < len(names) else str(int(top))
     flat = flatten(case.model.params)
     lost = next((layer for layer, weight in learners(case.model) if not bool(flat[weight].any())), None)
     if lost is None:
@@ -54,7 +52,7 @@ def _one(case: Case, path: str, seen: Answers) -> Finding | None:
             "examples": len(y),
             "classes_that_95_percent_of_labels_have": several,
             "classes_that_95_percent_of_answers_have": few,
-            "commonest_answer": answer,
+            "commonest_answer": case.class_name(int(top)),
             "its_share_of_the_answers": times / len(y),
             "its_share_of_the_labels": float((y == top).float().mean()),
             "accuracy": seen.accuracy,

@@ -1,13 +1,10 @@
 """Units that put out 0 for every example, and so learn nothing."""
 
-from torch import Tensor
-
-from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.case import Case
 from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.measure.activity import Activity, activity
+from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.mending import with_rate
-from pellucid.doctor.remade import remade
 from pellucid.layers import LeakyReLU, ReLU, ReLU6
 from pellucid.layers.base import Layer
 
@@ -27,12 +24,12 @@ def look(case: Case) -> list[Finding]:
     for path, seen in case.activity.items():
         if not isinstance(seen.layer, ReLU | ReLU6) or seen.units < 2 or not seen.finite:
             continue
-        dead = int(_dead(seen).sum())
-        chance = _chance(case, path) if dead > MANY * seen.units else 0
+        dead = _dead(seen)
+        chance = case.by_chance(path, _dead) if dead > MANY * seen.units else 0
         if dead - chance <= MANY * seen.units:
             continue
         then = case.first_activity.get(path)
-        early = 0 if then is None else int(_dead(then).sum())
+        early = 0 if then is None else _dead(then)
         evidence = {
             "dead": dead,
             "units": seen.units,
@@ -53,16 +50,11 @@ def look(case: Case) -> list[Finding]:
     return found
 
 
-def _chance(case: Case, path: str) -> int:
-    x = case.inputs(some(case.train, PROBE * 2, case.model.seed))
-    seen = activity(remade(case.model), x).get(path)
-    return 0 if seen is None or not seen.finite else int(_dead(seen).sum())
-
-
-def _dead(seen: Activity) -> Tensor:
-    """Return which units never leave one of the places where the slope is 0, (U,)."""
+def _dead(seen: Activity) -> int:
+    """Return how many units never leave one of the places where the slope is 0."""
     below = (seen.y <= 0).all(2).all(0)
-    return below | (seen.y >= TOP).all(2).all(0) if isinstance(seen.layer, ReLU6) else below
+    stuck = below | (seen.y >= TOP).all(2).all(0) if isinstance(seen.layer, ReLU6) else below
+    return int(stuck.sum())
 
 
 def _leaky(case: Case) -> Case:

@@ -1,11 +1,9 @@
 """Units, or feature maps, that are copies of one another over a sample."""
 
-from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.measure.activity import activity
 from pellucid.doctor.measure.alike import alike
 from pellucid.doctor.measure.learners import finals, learners
-from pellucid.doctor.remade import remade
 
 LIKE = 0.99  # correlation: one unit then tells 98 % of how the other varies
 MANY = 0.25  # of a layer's units that could go; single pairs occur by chance
@@ -19,8 +17,7 @@ def look(case: Case) -> list[Finding]:
     are there beyond what weights drawn anew give. Answers may be alike: classes may be.
     """
     found: list[Finding] = []
-    x = case.inputs(some(case.train, PROBE * 2, case.model.seed))
-    answers = finals(case.model, x)
+    answers = finals(case.model, case.inputs(case.watched))
     for path, _ in learners(case.model):
         seen = case.activity.get(path)
         if seen is None or path in answers or seen.units < LEAST or not seen.finite:
@@ -28,8 +25,7 @@ def look(case: Case) -> list[Finding]:
         pairs = alike(seen, LIKE)
         if len(pairs) <= MANY * seen.units:
             continue
-        random = activity(remade(case.model), x).get(path)
-        chance = len(alike(random, LIKE)) if random is not None and random.finite else 0
+        chance = case.by_chance(path, lambda seen: len(alike(seen, LIKE)))
         if len(pairs) - chance <= MANY * seen.units:
             continue
         evidence = {

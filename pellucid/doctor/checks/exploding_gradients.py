@@ -5,7 +5,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from pellucid.doctor.case import PROBE, SHORT, Case, some
+from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.changed import as_he, with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.backward import rms
@@ -25,9 +25,8 @@ ROSE = 10.0  # the loss over that of the first step
 
 def look(case: Case) -> list[Finding]:
     """Compare early with late layers before the first step, and try the first steps at a hundredth of the rate."""
-    probe = case.inputs(some(case.train, PROBE, case.model.seed))
     back = depth(case.first, case.first_flow, case.first_activity)
-    gains = _gains(case, probe)
+    gains = _gains(case, case.inputs(case.probe))
     total = 1.0
     for gain in gains.values():
         total *= gain

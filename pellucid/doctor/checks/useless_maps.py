@@ -5,14 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.measure.activity import activity
+from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.learners import finals
 from pellucid.doctor.measure.without import without
 from pellucid.doctor.mending import rebuilt
-from pellucid.doctor.remade import remade
 from pellucid.layers import ELU, GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, Tanh
 
 LITTLE = 0.01  # deviation over that of the layer's liveliest unit: it carries 1 / 10,000 of the variance
@@ -28,17 +27,16 @@ def look(case: Case) -> list[Finding]:
     Only those count that are there beyond what weights drawn anew give, as for dead units.
     """
     found: list[Finding] = []
-    x = case.inputs(some(case.train, PROBE * 2, case.model.seed))
+    x = case.inputs(case.watched)
     answers = finals(case.model, x)
     for path, seen in case.activity.items():
         if not isinstance(seen.layer, ACTIVATIONS) or path in answers or seen.units < LEAST or not seen.finite:
             continue
         spread = seen.std
-        still = _still(spread)
+        still = _still(seen)
         if not bool(spread.any()) or len(still) <= MANY * seen.units:
             continue
-        random = activity(remade(case.model), x).get(path)
-        chance = 0 if random is None or not random.finite else len(_still(random.std))
+        chance = case.by_chance(path, lambda seen: len(_still(seen)))
         if len(still) - chance <= MANY * seen.units:
             continue
         changed = _changed(case, x, path, still, seen.mean[still])
@@ -66,8 +64,9 @@ def look(case: Case) -> list[Finding]:
     return found
 
 
-def _still(spread: Tensor) -> Tensor:
+def _still(seen: Activity) -> Tensor:
     """Return the places of the units that hardly vary, (K,)."""
+    spread = seen.std
     return (spread <= LITTLE * spread.max()).nonzero()[:, 0]
 
 

@@ -1,6 +1,6 @@
 """Early layers to which almost nothing of the gradient comes."""
 
-from pellucid.doctor.case import PROBE, Case, some
+from pellucid.doctor.case import Case
 from pellucid.doctor.changed import as_he, with_layers
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.backward import flow
@@ -47,8 +47,9 @@ def look(case: Case) -> list[Finding]:
 
 def _rehearsed(case: Case) -> Depth | None:
     done = case.rehearsal
-    probe = some(case.train, PROBE, case.model.seed)
-    return None if done.broke else depth(done.model, flow(done.model, case.inputs(probe), probe.y), case.first_activity)
+    if done.broke:
+        return None
+    return depth(done.model, flow(done.model, case.inputs(case.probe), case.probe.y), case.first_activity)
 
 
 def _relu(case: Case) -> Case:

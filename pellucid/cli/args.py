@@ -34,6 +34,11 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
         return self
 
+    def html_option(self) -> "Parser":
+        """Add `--html`, for `pellucid.cli.html`."""
+        self.add_argument("--html", metavar="FILE", help="write the same as a page")
+        return self
+
     def data_option(self, what: str = "the folder that holds the data sets") -> "Parser":
         """Add `--data`."""
         self.add_argument("--data", metavar="DIR", help=f"{what} (default: PELLUCID_DATA, else the usual places)")

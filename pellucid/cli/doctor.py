@@ -26,27 +26,25 @@ def parser() -> Parser:
         "was trained on)",
     )
     it.add_argument("--try", dest="attempts", action="store_true", help="try each fix in a short training")
-    it.add_argument("--html", metavar="FILE", help="write the same as a page")
-    return it.json_flag()
+    return it.html_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
+    from pellucid.cli.html import html_place, write_html
     from pellucid.cli.out import emit
     from pellucid.doctor import diagnose
     from pellucid.errors import PellucidError
-    from pellucid.style import document
 
-    if args.html is not None and not Path(args.html).absolute().parent.is_dir():
-        raise PellucidError(f"--html: the folder of {args.html!r} does not exist; make it first")
+    place = html_place(args)
     case = _case(args.model, args.data)
     if args.attempts and not case.trainable:
         raise PellucidError(
             f"--try: {args.model} does not tell how it was trained; give the run folder of its training"
         )
     found = diagnose(case, args.attempts)
-    if args.html is not None:
-        Path(args.html).write_text(document(found._repr_html_(), args.model), "utf-8")
+    if place is not None:
+        write_html(place, found._repr_html_(), args.model)
     if args.json:
         emit({"model": args.model, **found.to_json()})
         return 0

@@ -1,7 +1,6 @@
 """`pellucid trace`: every number of one forward and backward pass, and why the loss changes with one of them."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.cli.args import Parser
@@ -32,18 +31,17 @@ def parser() -> Parser:
     )
     it.add_argument("--nudge", metavar="H", type=float, help="add H to that number, and see what the loss does")
     it.add_argument("--top", metavar="N", type=int, default=6, help="products of each sum to show (default: 6)")
-    it.add_argument("--html", metavar="FILE", help="write the same as a page")
-    return it.json_flag()
+    return it.html_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the trace, or the explanation of one number and what a nudge does."""
     import torch
 
+    from pellucid.cli.html import html_place, write_html
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit
     from pellucid.errors import PellucidError
-    from pellucid.style import document
     from pellucid.tasks.pictures import read_picture
     from pellucid.trace import trace
 
@@ -51,17 +49,16 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError("--nudge moves the number that --weight names; give both")
     if not 1 <= args.top <= MOST:
         raise PellucidError(f"--top is {args.top}; give 1 to {MOST}")
-    if args.html is not None and not Path(args.html).absolute().parent.is_dir():
-        raise PellucidError(f"--html: the folder of {args.html!r} does not exist; make it first")
+    place = html_place(args)
     model = open_model(args.model)
     x = read_picture(model, args.image)[None]
     label, number = _target(model, x, args.target)
     traced = trace(model, x, torch.tensor([number]))
     told = [] if args.weight is None else [traced.explain(args.weight, args.top)]
     moved = [] if args.nudge is None or args.weight is None else [traced.nudge(args.weight, args.nudge)]
-    if args.html is not None:
+    if place is not None:
         body = "\n".join(part._repr_html_() for part in [*(told or [traced]), *moved])
-        Path(args.html).write_text(document(body, f"{args.model}, {args.image}"), "utf-8")
+        write_html(place, body, f"{args.model}, {args.image}")
     if args.json:
         emit(
             {

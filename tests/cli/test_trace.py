@@ -44,6 +44,7 @@ MISTAKES = {
     ("--weight", "dense2.bias", "--nudge", "0"): "other than 0",
     ("--top", "0"): "--top is 0",
     ("--html", "nowhere/page.html"): "does not exist",
+    ("--html", "."): "cannot be written",
 }
 
 

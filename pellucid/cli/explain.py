@@ -136,8 +136,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
 
     from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
-    from pellucid.tasks.pictures import data_name
-    from pellucid.train.recipes.fitting import is_root, table_for, taken_by
+    from pellucid.train.recipes.fitting import data_name, is_root, table_for, taken_by
     from pellucid.train.recipes.material import load_splits
 
     if args.retrain < 0:

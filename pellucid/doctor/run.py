@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from pellucid.data import CATALOGUE, Augment, Splits
+from pellucid.data import Augment, Splits
 from pellucid.doctor.case import Case
 from pellucid.doctor.remade import copied, remade
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError
 from pellucid.train.examples import examples
 from pellucid.train.history import History, Row
 from pellucid.train.job import build_model
 from pellucid.train.model import Model
 from pellucid.train.recipe import Recipe, load_recipe
-from pellucid.train.recipes.fitting import is_root, table_for, taken_by
+from pellucid.train.recipes.fitting import check_exists, data_name, is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, Material, load_material, load_splits
 from pellucid.train.runs import RunFolder
 from pellucid.train.stopped import StoppedError
@@ -121,16 +121,14 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 
     Raises PellucidError for a model that names no data, for data that are missing, and for classes that it lacks.
     """
-    own = model.preprocess.get("data", "")
-    own = own if isinstance(own, str) else ""
-    shape = model.input_shape
+    own, shape = data_name(model), model.input_shape
     if len(shape) != 3:
         raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; ask model.doctor(x, y) from Python")
     root = data if data is not None and is_root(own, data) else None
     name = own if data is None or root is not None else data
     if not name:
         raise PellucidError("the model does not say what it was trained on; name a data set or a folder with --data")
-    _check_exists(name)
+    check_exists(name)
     parts = load_splits(table_for(shape, name), root)
     return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
 
@@ -139,7 +137,7 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
     """Load the recipe's data, or others, in the size and mode that the network takes, with its numbers of classes."""
     if data is None or is_root(recipe.data.name, data):
         return load_material(recipe.data, recipe.recipe.seed, data)
-    _check_exists(data)
+    check_exists(data)
     own = recipe.data
     shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
     shape = shape if loaded is None else loaded.input_shape
@@ -148,12 +146,6 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
         return found
     held = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
     return Material(taken_by(shape, loaded.classes, found.train), held, taken_by(shape, loaded.classes, found.test))
-
-
-def _check_exists(name: str) -> None:
-    if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
-        hint = nearest(name, [*CATALOGUE, *SHAPES])
-        raise PellucidError(f"no data set or folder {name!r}{hint}; `pellucid data list` shows the names")
 
 
 def _take(model: Model, loaded: Model, otherwise: str) -> None:

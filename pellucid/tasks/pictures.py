@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out
 from pellucid.train.model import Model
-from pellucid.train.recipes.fitting import is_root, table_for, taken_by
+from pellucid.train.recipes.fitting import check_exists, data_name, is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, load_splits
 
 TEST_FRACTION = 0.2  # of each class, as `load_splits` holds out
@@ -44,12 +44,6 @@ def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
     return load_image(source, name, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")
 
 
-def data_name(model: Model) -> str:
-    """Return the name of the data that a model was trained on; "" when its file does not tell."""
-    name = model.preprocess.get("data", "")
-    return name if isinstance(name, str) else ""
-
-
 def held_out(model: Model, data: str | None) -> Dataset:
     """Return the images to measure a model on, those that cannot be read left out and listed in `skipped`.
 
@@ -68,9 +62,7 @@ def held_out(model: Model, data: str | None) -> Dataset:
         return taken_by(model.input_shape, model.classes, found)
     if data in CATALOGUE or data in SHAPES:
         return taken_by(model.input_shape, model.classes, load_splits(table_for(model.input_shape, data)).test)
-    if not Path(data).exists():
-        hint = nearest(data, [*CATALOGUE, *SHAPES])
-        raise PellucidError(f"no data set or folder {data!r}{hint}; `pellucid data list` shows the names")
+    check_exists(data)
     return _folder(model, data, whole=not own or Path(own).resolve() != Path(data).resolve())
 
 

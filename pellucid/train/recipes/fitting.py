@@ -1,4 +1,4 @@
-"""Data as a trained model takes them: the size and mode of its images, and its numbers for the classes."""
+"""Data as a trained model takes them: which they are, the size and mode of images, and its numbers for the classes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,8 +8,22 @@ import torch
 
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.errors import PellucidError, nearest
+from pellucid.train.model import Model
 from pellucid.train.recipes.material import SHAPES
 from pellucid.train.recipes.tables import Data
+
+
+def data_name(model: Model) -> str:
+    """Return the name of the data that a model was trained on; "" when its file does not tell."""
+    name = model.preprocess.get("data", "")
+    return name if isinstance(name, str) else ""
+
+
+def check_exists(name: str) -> None:
+    """Raise PellucidError, with the nearest name, for what is neither a known data set nor a file or folder."""
+    if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
+        hint = nearest(name, [*CATALOGUE, *SHAPES])
+        raise PellucidError(f"no data set or folder {name!r}{hint}; `pellucid data list` shows the names")
 
 
 def is_root(name: str, folder: str) -> bool:

@@ -18,6 +18,7 @@ from pellucid.doctor.measure.rehearsal import Rehearsal, Settings, rehearse
 from pellucid.doctor.measure.simple import Simple, simple
 from pellucid.doctor.remade import remade
 from pellucid.errors import PellucidError
+from pellucid.train.batches import Augmentation
 from pellucid.train.examples import Examples
 from pellucid.train.history import History
 from pellucid.train.model import Model
@@ -55,7 +56,7 @@ class Case:
     epochs: int = 0
     history: History | None = None
     stopped: PellucidError | str = ""
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    augment: Augmentation | None = None
     trainable: bool = True
     notes: tuple[str, ...] = ()
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from pellucid.combine.base import buffer_paths
-from pellucid.data import Loader
 from pellucid.doctor.case import Case
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.layers.base import Mode
+from pellucid.train.batches import batches
 from pellucid.train.diagnose import diagnose, weights_fault
 from pellucid.train.draws import draws
 from pellucid.tree import flatten
@@ -36,7 +36,8 @@ def origin(case: Case) -> Origin:
         if fault:
             wrong = fault
             continue
-        x, target = _batch(case, steps)
+        loader = batches(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
+        x, target = next(iter(loader.epoch(*divmod(steps, len(loader)))))
         mode = Mode(True, draws(torch.Generator(), model.seed, steps))
         with torch.inference_mode():
             fault = diagnose(model.net, model.params, learned, model.loss, x, target, mode)
@@ -45,12 +46,3 @@ def origin(case: Case) -> Origin:
         if wrong:
             return Origin(steps + 1, f"{wrong}, from an update whose gradients are finite")
     return Origin(done + (not wrong), wrong or "the loss: its value holds NaN or infinity")
-
-
-def _batch(case: Case, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the batch of a step, which is counted from 0, as the rehearsal saw it."""
-    model, data = case.model, case.train
-    transform = None if model.stats is None else model.stats.apply
-    loader = Loader(data.x, data.y, min(case.batch_size, len(data)), model.seed, case.augment, transform=transform)
-    epoch, batch = divmod(number, len(loader))
-    return next(iter(loader.epoch(epoch, batch)))

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import walk
-from pellucid.data import Loader
 from pellucid.data.seeds import mix
 from pellucid.fuse import freeze
 from pellucid.layers import Dropout
@@ -21,6 +20,7 @@ from pellucid.losses import Loss
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.train.allocator import memory_kept
+from pellucid.train.batches import Augmentation, batches
 from pellucid.train.cached import behind
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, save_checkpoint
@@ -51,7 +51,7 @@ class Plan:
     validation: Examples | None
     epochs: int
     batch_size: int
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None
+    augment: Augmentation | None
     callbacks: Sequence[Callback]
     folder: RunFolder | None
     settings: Mapping[str, str]  # what a resumed training must share with the one that was begun
@@ -101,14 +101,7 @@ class Loop:
         if plan.augment is None and whole.frozen and not finished:
             self.model, self.data, self.validation = behind(whole, plan.data, plan.validation)
         model, data = self.model, self.data
-        self.loader = Loader(
-            data.x,
-            data.y,
-            plan.batch_size,
-            model.seed,
-            plan.augment,
-            transform=None if model.stats is None else model.stats.apply,
-        )
+        self.loader = batches(model, data, plan.batch_size, plan.augment)
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         if self.model is not whole:
             self.training.seconds = time.perf_counter() - begun_at  # what the features took is the first epoch's

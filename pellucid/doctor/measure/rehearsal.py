@@ -1,17 +1,16 @@
 """A few steps of a training, on a copy, watched closely."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
 
 import torch
-from torch import Tensor
 
-from pellucid.data import Loader
 from pellucid.doctor.measure.backward import rms
 from pellucid.errors import PellucidError
 from pellucid.optim import Progress
+from pellucid.train.batches import Augmentation, batches
 from pellucid.train.draws import draws
 from pellucid.train.examples import Examples
 from pellucid.train.model import Model
@@ -58,7 +57,7 @@ def rehearse(
     model: Model,
     data: Examples,
     batch_size: int,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None,
+    augment: Augmentation | None,
     settings: Settings,
     planned: int = 0,
 ) -> Rehearsal:
@@ -70,8 +69,7 @@ def rehearse(
         model.net, model.params, model.loss, model.optimizer, examples=len(data), regularizers=model.regularizers,
         clip=model.clip, precision=model.precision, frozen=model.frozen, rates=model.rates,
     )  # fmt: skip
-    transform = None if model.stats is None else model.stats.apply
-    loader = Loader(data.x, data.y, min(batch_size, len(data)), model.seed, augment, transform=transform)
+    loader = batches(model, data, min(batch_size, len(data)), augment)
     planned = planned or USUAL * len(loader)
     rng = torch.Generator()
     losses: list[float] = []

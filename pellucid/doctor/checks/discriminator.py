@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from statistics import median_high
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.columns import column, median
+from pellucid.doctor.measure.columns import column
 
 ROWS = 3  # at least, in the last third
 CERTAIN = 0.95  # the probability that it gives right answers: near perfect, gradients vanish (Arjovsky, Bottou 2017)
@@ -40,9 +41,9 @@ def win(discriminator: Sequence[float], generator: Sequence[float], accuracy: Se
     if third < ROWS or len(generator) != len(discriminator):
         return None
     late, before = slice(-third, None), slice(-2 * third, -third)
-    lost, made = median(list(discriminator[late])), median(list(generator[late]))
-    then = median(list(generator[before]))
-    right = median(list(accuracy[late])) if len(accuracy) == len(discriminator) else None
+    lost, made = median_high(discriminator[late]), median_high(generator[late])
+    then = median_high(generator[before])
+    right = median_high(accuracy[late]) if len(accuracy) == len(discriminator) else None
     certain = lost < 2 * LOST or (right is not None and right > RIGHT)
     if not certain or made < FOOLED or made < FALLEN * then:
         return None

@@ -11,8 +11,3 @@ def column(history: History | None, name: str) -> list[float]:
         return []
     found = [row.get(name) for row in history.rows]
     return [float(one) if isinstance(one, int | float) and isfinite(one) else float("inf") for one in found]
-
-
-def median(values: list[float]) -> float:
-    """Return the middle one, the upper of two."""
-    return sorted(values)[len(values) // 2]

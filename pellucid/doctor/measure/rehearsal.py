@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
+from statistics import median_high
 
 import torch
 
@@ -106,4 +107,4 @@ def rehearse(
 
 
 def _medians(found: Mapping[str, list[float]]) -> dict[str, float | None]:
-    return {path: sorted(values)[len(values) // 2] if values else None for path, values in found.items()}
+    return {path: median_high(values) if values else None for path, values in found.items()}

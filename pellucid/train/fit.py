@@ -155,6 +155,8 @@ class Loop:
             for callback in self.plan.callbacks:
                 callback.on_end(training)
             self._save(done=True)
+            if self.signals.asked:  # in the last steps: whoever called has more to do, as the next of several trainings
+                raise self._stopped(f"after the last step, {training.step}")
         return training
 
     def _epoch(self) -> None:
@@ -306,13 +308,14 @@ class Loop:
     def _stop(self) -> None:
         """Answer Ctrl-C: save, and say how to go on."""
         self._save()
+        raise self._stopped(f"in epoch {self.training.epoch + 1} after step {self.training.step}")
+
+    def _stopped(self, where: str) -> KeyboardInterrupt:
+        """Return what ends a training that was asked to stop, when all is saved."""
         folder = self.plan.folder
         assert folder is not None  # without one, nobody asks: Python's own KeyboardInterrupt ends the training
         how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
-        raise KeyboardInterrupt(
-            f"stopped in epoch {self.training.epoch + 1} after step {self.training.step}; all is saved in "
-            f"{folder.path}, go on with {how}"
-        )
+        return KeyboardInterrupt(f"stopped {where}; all is saved in {folder.path}, go on with {how}")
 
     def _save(self, done: bool = False) -> None:
         """Write the checkpoint, if there is a run folder."""

@@ -225,6 +225,15 @@ def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, number, s
     assert resumed.sha256() == whole.sha256()
 
 
+def test_ctrl_c_in_the_last_step_is_answered_too(tmp_path):
+    whole, pressed, resumed = small_conv(), small_conv(), small_conv()
+    with pytest.raises(KeyboardInterrupt, match="stopped after the last step, 40; all is saved"):
+        train(pressed, tmp_path, extra=[Press(40, signal.SIGINT)])
+    train(whole, None)
+    train(resumed, tmp_path, resume=True, extra=[Press(-1, signal.SIGINT)])
+    assert resumed.sha256() == whole.sha256()
+
+
 def test_a_run_of_a_recipe_names_the_command(tmp_path):
     (tmp_path / "recipe.toml").write_text("")
     with pytest.raises(KeyboardInterrupt, match=f"go on with pellucid train --resume {tmp_path}$"):

@@ -15,34 +15,7 @@ from pellucid.train.examples import examples
 from pellucid.train.history import History
 from pellucid.train.model import Model
 
-__all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose", "doctor"]
-
-
-def doctor(
-    model: Model,
-    x: Any,
-    y: Any = None,
-    *,
-    validation: Any = None,
-    history: History | None = None,
-    batch_size: int = 32,
-    epochs: int = 0,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-    attempts: bool = False,
-) -> Diagnosis:
-    """Examine a model with the data that it learns from: what is wrong, the evidence, the cause and a fix.
-
-    x, y: as `fit` takes them, and so are validation (a Dataset or a pair; without it what needs unseen examples is not
-    asked), batch_size, epochs and augment. history: what `fit` returned, if it did. attempts: try the remedies in short
-    trainings. The model stays as it is; what it was before its first step is drawn again from its seed.
-    Raises PellucidError for data that do not fit the model.
-    """
-    return diagnose(
-        case_of(
-            model, x, y, validation=validation, history=history, batch_size=batch_size, epochs=epochs, augment=augment
-        ),
-        attempts,
-    )
+__all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose"]
 
 
 def case_of(
@@ -58,9 +31,12 @@ def case_of(
     begin: Callable[[], Model] | None = None,
     stopped: PellucidError | str = "",
 ) -> Case:
-    """Return what `doctor` examines; begin: makes the model as it was before its first step, if not from its seed.
+    """Return the case of a model with the data that it learns from, for `diagnose`; the model stays as it is.
 
-    stopped: the error that ended the training, which tells more than its words alone.
+    x, y: as `fit` takes them, and so are validation (a Dataset or a pair; without it what needs unseen examples is not
+    asked), batch_size, epochs and augment. history: what `fit` returned, if it did. begin: makes the model as it was
+    before its first step, if not from its seed. stopped: the error that ended the training, which tells more than its
+    words alone. Raises PellucidError for data that do not fit the model.
     """
     train = examples(x, y)
     pair = validation if isinstance(validation, tuple) else (validation,)

@@ -248,11 +248,11 @@ class Model:
         self._fit_shape(inputs, "x")
         return explain(self.net, self.params, scaled(inputs, self.stats), method, target, **options)
 
-    def doctor(self, x: Any, y: Any = None, **options: Any) -> "Diagnosis":
-        """Return what is wrong with the model, its data or its training; see pellucid.doctor."""
-        from pellucid.doctor import doctor
+    def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> "Diagnosis":
+        """Say what is wrong with model, data or training; attempts: try the fixes; options: see doctor.case_of."""
+        from pellucid.doctor import case_of, diagnose
 
-        return doctor(self, x, y, **options)
+        return diagnose(case_of(self, x, y, **options), attempts)
 
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""

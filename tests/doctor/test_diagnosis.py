@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.doctor import Check, Finding, Remedy, checks, diagnose, doctor
+from pellucid.doctor import Check, Finding, Remedy, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.mending import rebuilt, with_rate
@@ -119,7 +119,7 @@ def test_a_model_asks_for_itself() -> None:
     it = model()
     it.fit(x, y, epochs=8, batch_size=16, verbose=False)
     options = {"validation": corners(40, seed=1), "batch_size": 16}
-    assert it.doctor(x, y, **options).to_json() == doctor(it, x, y, **options).to_json()
+    assert it.doctor(x, y, **options).to_json() == diagnose(case_of(it, x, y, **options)).to_json()
 
 
 def test_a_rate_that_a_schedule_makes_good_is_quiet() -> None:

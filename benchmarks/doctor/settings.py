@@ -12,6 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
 from pellucid.optim import SGD, Adam, Momentum, Optimizer
+from pellucid.train.described import scaling
 from pellucid.train.model import Model
 
 
@@ -40,9 +41,7 @@ class Setting:
 
     def build(self, train: Dataset) -> Model:
         """Return the model before its first step."""
-        stats = FeatureStats.fit(train.x)
-        scaling = {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
-        options: dict[str, Any] = {"preprocess": scaling, **(self.model or {})}
+        options: dict[str, Any] = {"preprocess": scaling(FeatureStats.fit(train.x)), **(self.model or {})}
         return Model(
             self.net(len(train.classes)), self.loss, self.optimizer, classes=train.classes, seed=self.seed,
             input_shape=tuple(train.x.shape[1:]), **options,

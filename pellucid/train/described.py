@@ -24,6 +24,11 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     return FeatureStats(mean, std)
 
 
+def scaling(stats: FeatureStats) -> dict[str, list[float]]:
+    """Return statistics as `feature_stats` reads them."""
+    return {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
+
+
 def image_shape(shape: Any) -> tuple[int, ...]:
     """Return sizes of whole numbers above 0; PellucidError for anything else."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()

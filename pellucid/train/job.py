@@ -15,6 +15,7 @@ from pellucid.data import Augment, Dataset, FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
 from pellucid.train.callbacks import Callback, EarlyStopping, Snapshots
+from pellucid.train.described import scaling
 from pellucid.train.ending import check_classes
 from pellucid.train.files import write_atomically
 from pellucid.train.history import History
@@ -170,10 +171,9 @@ def build_model(
     check_network(recipe, net, shape, train.classes)
     start = recipe.start
     trained = trained_features(start.weights, net, shape, data) if start.weights else None
-    scaling = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
+    scaled = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
     if recipe.data.standardize:
-        stats = FeatureStats.fit(train.x)
-        scaling = {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
+        scaled = scaling(FeatureStats.fit(train.x))
     model = Model(
         net,
         recipe.build("loss"),
@@ -186,7 +186,7 @@ def build_model(
         schedule=recipe.build("schedule"),
         clip=recipe.train.clip or None,
         precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **scaling, **(preprocess or {})},
+        preprocess={"data": recipe.data.name, **scaled, **(preprocess or {})},
     )
     model.loss.check(model.output_shape, train.y)
     if trained is not None:

@@ -17,6 +17,7 @@ from pellucid.layers import (
     LocalContrastNorm,
     Reshape,
 )
+from pellucid.train.described import scaling
 
 # Weights are drawn for inputs of mean square 1 (Glorot 2010, He 2015). Images from 0 to 1 have a root of 0.1 to 0.9.
 LARGE, SMALL = 3.0, 1 / 30
@@ -65,9 +66,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _standard(case: Case) -> Case:
-    stats = FeatureStats.fit(case.train.x)
-    settings = {**case.model.preprocess, "mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
-    return rebuilt(case, preprocess=settings)
+    return rebuilt(case, preprocess={**case.model.preprocess, **scaling(FeatureStats.fit(case.train.x))})
 
 
 FIX = "divide bytes by 255 once, and take off the mean and divide by the deviation of the training inputs"

@@ -132,8 +132,6 @@ def _page(args: argparse.Namespace) -> int:
 
 def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
     """Train variants of the model's network on some of its own training images, evenly chosen."""
-    import torch
-
     from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
     from pellucid.train.recipes.fitting import data_name, is_root, table_for, taken_by
@@ -145,9 +143,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     if not own or (root is not None and not is_root(own, root)):
         raise PellucidError("--retrain trains on the model's own data set; leave --data away, or give its root")
     train = taken_by(model.input_shape, model.classes, load_splits(table_for(model.input_shape, own), root).train)
-    count = min(len(train), RETRAINED)
-    some = train.subset(torch.arange(count) * len(train) // count)
-    return retrained(model, some, test, args.retrain, verbose=not args.json)
+    return retrained(model, train.evenly(RETRAINED), test, args.retrain, verbose=not args.json)
 
 
 def _target(model: "Model", asked: str | None) -> int | str | None:

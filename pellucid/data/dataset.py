@@ -71,6 +71,11 @@ class Dataset:
             )
         return make_dataset(self.name, self.x.index_select(0, i), self.y.index_select(0, i), self.classes, self.skipped)
 
+    def evenly(self, most: int) -> "Dataset":
+        """Return at most `most` examples, evenly chosen, as data may lie class after class."""
+        count = min(most, len(self))
+        return self.subset(torch.arange(count) * len(self) // count)
+
     def split(self, fraction: float, seed: int = 0) -> "Splits":
         """Hold out `fraction` of every class as the test part; the same seed always gives the same split.
 

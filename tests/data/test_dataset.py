@@ -101,6 +101,12 @@ def test_subset_out_of_range_is_refused(indices):
         small().subset(indices)
 
 
+def test_evenly_takes_of_all_places_alike():
+    data = small()
+    assert torch.equal(data.evenly(4).x, data.subset([0, 5, 10, 15]).x)
+    assert torch.equal(data.evenly(30).x, data.x)
+
+
 def test_split_is_stratified_complete_and_seeded():
     data = Dataset.from_arrays(np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), [0] * 60 + [1] * 30 + [2] * 10)
     parts = data.split(0.2, seed=3)

@@ -95,8 +95,7 @@ def look(
     trained anew, kept of the whole network. Raises PellucidError for a network without convolutions and one that puts
     out no classes.
     """
-    count = min(most, len(data))
-    chosen = data.subset(torch.arange(count) * len(data) // count)  # data sets may lie class after class
+    chosen = data.evenly(most)
     stored, labels = chosen.x, chosen.y
     images = float_images(stored)
     convolutions = [path for path, layer in walk(model.net) if isinstance(layer, Conv2d)]

@@ -18,6 +18,7 @@ from pellucid.doctor.measure.rehearsal import Rehearsal, Settings, rehearse
 from pellucid.doctor.measure.simple import Simple, simple
 from pellucid.doctor.remade import remade
 from pellucid.errors import PellucidError
+from pellucid.losses import L1, Huber, Quadratic
 from pellucid.train.batches import Augmentation
 from pellucid.train.examples import Examples
 from pellucid.train.history import History
@@ -71,6 +72,11 @@ class Case:
         if y.is_floating_point() or y.dim() != 1 or len(main) != 1:
             return False
         return main[0] > 1 or 0 <= int(y.min()) <= int(y.max()) <= 1
+
+    @property
+    def compares(self) -> bool:
+        """Whether the loss compares outputs with targets as they are, number by number."""
+        return isinstance(self.model.loss, Quadratic | L1 | Huber)
 
     @cached_property
     def first(self) -> Model:

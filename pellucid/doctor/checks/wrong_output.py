@@ -24,14 +24,7 @@ from pellucid.layers import (
     Tanh,
 )
 from pellucid.layers.base import Layer
-from pellucid.losses import (
-    L1,
-    AuxiliaryCrossEntropy,
-    BinaryCrossEntropy,
-    Huber,
-    Quadratic,
-    SoftmaxCrossEntropy,
-)
+from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.train.ending import SHAPING
 
 # The lowest and the highest value that a layer puts out.
@@ -49,7 +42,6 @@ RANGES: dict[type[Layer], tuple[float, float]] = {
 # Any of these before a loss that makes probabilities itself takes from the values that it should get freely.
 BENDING = (Sigmoid, Tanh, ReLU, ReLU6, GELU, ELU, LeakyReLU, Softmax)
 OWN_PROBABILITIES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
-DISTANCES = (Quadratic, L1, Huber)  # which compare outputs with targets as they are
 OUTSIDE = 0.01  # of all targets; fewer are outliers
 ROUNDING = 1e-3  # of the targets' spread
 
@@ -95,7 +87,7 @@ def look(case: Case) -> list[Finding]:
                 remedy,
             )
         )
-    elif isinstance(loss, DISTANCES) and type(last) in RANGES:
+    elif case.compares and type(last) in RANGES:
         found += _unreachable(case, path, last, remedy)
     return found
 

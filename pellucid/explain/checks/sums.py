@@ -12,7 +12,7 @@ from pellucid.layers.base import Layer, Params
 class Sum(NamedTuple):
     """What an explanation adds up to, what it should, and the gap between them; (N,) each.
 
-    gap: |found - wanted| / |wanted|, infinite where 0 is wanted and something else found.
+    gap: |found - wanted| / |wanted|, infinite where 0 is wanted and something else found, NaN where either sum is.
     """
 
     found: Tensor
@@ -22,7 +22,7 @@ class Sum(NamedTuple):
     def gap(self) -> Tensor:
         """The gap as a part of what is wanted."""
         off = (self.found - self.wanted).abs()
-        return (off / self.wanted.abs()).where(off > 0, 0.0)
+        return (off / self.wanted.abs()).where(off != 0, 0.0)  # NaN is not 0 either
 
 
 def conservation(net: Layer, params: Params, x: Any, target: Target, relevance: Tensor) -> Sum:

@@ -5,6 +5,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.explain import integrated_gradients, lrp
 from pellucid.explain.checks import completeness, conservation
+from pellucid.explain.checks.sums import Sum
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from tests.explain.networks import made
 from tests.oracle import assert_close, normal, randomized
@@ -33,3 +34,10 @@ def test_nothing_from_nothing_has_no_gap() -> None:
     net, params, x = made("vgg")
     assert completeness(net, params, x, 0, torch.zeros_like(x), x).gap.tolist() == [0, 0]
     assert completeness(net, params, x, 0, torch.ones_like(x), x).gap.isinf().all()
+
+
+def test_sums_that_are_not_numbers_are_not_perfect() -> None:
+    nan, inf = torch.nan, torch.inf
+    gap = Sum(torch.tensor([nan, 1, nan, inf, 2]), torch.tensor([1, nan, 0, inf, 2])).gap
+    assert gap[:4].isnan().all()
+    assert gap[4] == 0

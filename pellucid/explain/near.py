@@ -9,11 +9,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
-from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dropout, Identity, LocalResponseNorm, MaxPool2d
+from pellucid.layers import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    Identity,
+    LocalResponseNorm,
+    LogSoftmax,
+    MaxPool2d,
+    Softmax,
+)
 from pellucid.layers.base import Layer, Mode, Params, pair
 from pellucid.rules.kinds import ACTIVATIONS
 
-PLACEWISE = (*ACTIVATIONS, BatchNorm, Dropout, Identity, LocalResponseNorm)  # in evaluation; softmax is over channels
+PLACEWISE = (*ACTIVATIONS, BatchNorm, Dropout, Identity, LocalResponseNorm)  # in evaluation; softmax over channels only
 WORTH = 0.85  # of a map's area: where the square reaches more of it, the whole map is computed
 Size = int | tuple[int, int]
 STILL = Mode(keep=False)
@@ -64,7 +74,7 @@ class Near:
         done = 0
         while done < len(self.layers) and _worth(part.values, base):
             layer, own = self.layers[done]
-            if isinstance(layer, PLACEWISE):
+            if _placewise(layer):
                 part = part._replace(values=_run(layer, own, part.values))
             elif (window := _window(layer, base)) is not None:
                 part = _step(layer, own, base, part, window)
@@ -81,6 +91,11 @@ class Near:
         if index == len(self._bases):
             self._bases.append(_run(*self.layers[index - 1], self._bases[-1]))
         return self._bases[index]
+
+
+def _placewise(layer: Layer) -> bool:
+    """Say whether each place of the layer's output follows the same place of its input alone."""
+    return isinstance(layer, PLACEWISE) and (not isinstance(layer, Softmax | LogSoftmax) or layer.axis == 1)
 
 
 class Window(NamedTuple):

@@ -14,9 +14,11 @@ from pellucid.layers import (
     Flatten,
     Layer,
     LocalResponseNorm,
+    LogSoftmax,
     MaxPool2d,
     Mode,
     ReLU,
+    Softmax,
 )
 from tests.explain.networks import NETWORKS, SHAPE
 from tests.oracle import assert_close, normal, randomized
@@ -30,6 +32,9 @@ STACKS: dict[str, Layer] = {
     "dilated": Sequential(Conv2d(2, 3, dilation=3), MaxPool2d(2, 3), Conv2d(2, 2, padding=1, groups=2)),
     "nested": Sequential(a=Sequential(Conv2d(2, 3), ReLU()), b=Sequential(MaxPool2d(2)), flat=Flatten(), out=Dense(3)),
     "stride over kernel": Sequential(Conv2d(2, 1, stride=4), MaxPool2d(2), Flatten(), Dense(2)),
+    "softmax of channels": Sequential(Conv2d(3, 3), Softmax(), LogSoftmax(), Conv2d(2, 3), Flatten(), Dense(2)),
+    "softmax of columns": Sequential(Conv2d(3, 3), Softmax(axis=2), Flatten(), Dense(2)),
+    "softmax of rows": Sequential(Conv2d(3, 3), LogSoftmax(axis=3), Conv2d(2, 3), Flatten(), Dense(2)),
     "ceil": Sequential(Conv2d(2, 3), MaxPool2d(3, 2, ceil_mode=True), AvgPool2d(3, 2, 1), Flatten(), Dense(2)),
 }
 

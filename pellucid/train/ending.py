@@ -1,11 +1,11 @@
 """How a network must end for its loss, and for the classes of its data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pellucid.combine import Combinator, Sequential
+from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join
 from pellucid.errors import PellucidError
-from pellucid.layers import Flatten, Identity, LogSoftmax, Reshape, Sigmoid, Softmax
+from pellucid.layers import Add, Concat, Flatten, Identity, LogSoftmax, Multiply, Reshape, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy
 
@@ -15,36 +15,71 @@ CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
 SHAPING = (Flatten, Identity, Reshape)  # hand every value on as it is
+MERGING = (Add, Concat, Multiply)  # what comes out of these depends on all that goes in
 LISTED = 5  # classes, in an error
 
 
 def check_ending(net: Layer, loss: Loss) -> None:
     """Refuse an activation that the loss contains, and the lack of one that it needs.
 
-    What a network ends in is known where Sequentials lead to a layer; of other combinators nothing is refused.
+    Every output is looked at. Where branches meet, what comes out is not known: nothing is refused for a lack.
     """
-    path, last = last_layer(net)
-    where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
-    if isinstance(last, CONTAINED.get(type(loss), ())):
-        raise PellucidError(f"{where}: {kind} stands before {name}, which contains it; drop that layer")
-    if isinstance(loss, NegativeLogLikelihood) and not isinstance(last, (LogSoftmax, Combinator)):
-        raise PellucidError(
-            f"{where}: {kind} stands before {name}, which takes log-probabilities; end the network with LogSoftmax "
-            "(an mlp with output='log_softmax'), or take the loss softmax_cross_entropy, which contains it"
-        )
+    for path, last in ends(net).items():
+        where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
+        if isinstance(last, CONTAINED.get(type(loss), ())):
+            raise PellucidError(f"{where}: {kind} stands before {name}, which contains it; drop that layer")
+        if isinstance(loss, NegativeLogLikelihood) and not isinstance(last, (LogSoftmax, Combinator, *MERGING)):
+            raise PellucidError(
+                f"{where}: {kind} stands before {name}, which takes log-probabilities; end the network with LogSoftmax "
+                "(an mlp with output='log_softmax'), or take the loss softmax_cross_entropy, which contains it"
+            )
 
 
-def last_layer(net: Layer) -> tuple[str, Layer]:
-    """Return the path and the layer that the outputs come from, passing over those that only change the shape."""
-    path: list[str] = []
-    last = net
-    while isinstance(last, Sequential):
-        computing = [(name, layer) for name, layer in last.children.items() if not isinstance(layer, SHAPING)]
-        if not computing:
-            break
-        name, last = computing[-1]
-        path.append(name)
-    return ".".join(path), last
+def shapes(layer: Layer) -> bool:
+    """Tell whether a layer only changes the shape of what it gets."""
+    return isinstance(layer, SHAPING)
+
+
+def ends(net: Layer, passed: Callable[[Layer], bool] = shapes, path: str = "") -> dict[str, Layer]:
+    """Return the layers that the outputs come from, by path, passing over those that `passed` tells.
+
+    Several outputs have several ends. Where branches meet, the layer that merges them is the end. Nothing is returned
+    for a network of which all is passed over; a combinator that is none of the library's is an end itself.
+    """
+    match net:
+        case Sequential():
+            each = (ends(child, passed, join(path, name)) for name, child in reversed(net.children.items()))
+            return next(filter(None, each), {})
+        case Fork():
+            found: dict[str, Layer] = {}
+            for name, head in net.heads.items():
+                found |= ends(head, passed, join(path, name)) or {join(path, name): head}
+            return found
+        case Parallel():
+            return ends(net.merge, passed, join(path, "merge"))
+        case Shared():
+            return ends(net.layer, passed, join(path, "layer"))
+        case Graph():
+            return _graph_ends(net, passed, path)
+        case _:
+            return {} if passed(net) else {path: net}
+
+
+def _graph_ends(net: Graph, passed: Callable[[Layer], bool], path: str) -> dict[str, Layer]:
+    found: dict[str, Layer] = {}
+    for output in net.outputs:
+        name = output
+        while name in net.nodes:
+            layer, *sources = net.nodes[name]
+            owner = layer if isinstance(layer, str) else name
+            last = ends(net.layers[owner], passed, join(path, owner))
+            if not last and len(sources) > 1:
+                last = {join(path, owner): net.layers[owner]}
+            found |= last
+            if last:
+                break
+            name = sources[0]
+    return found
 
 
 def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", remedy: str = "") -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.combine import Fork, Parallel, Sequential
+from pellucid.combine import Fork, Graph, Parallel, Sequential
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.layers import Add, Conv2d, Dense, Flatten, Identity, LogSoftmax, Reshape, Softmax, Tanh
@@ -83,6 +83,8 @@ def test_raw_scores_are_refused_by_the_loss_of_log_probabilities(net, where):
         Sequential(dense=Dense(4), log=LogSoftmax(), shape=Reshape((2, 2))),
         LogSoftmax(),
         Parallel({"a": LogSoftmax(), "b": LogSoftmax()}, Add()),  # what comes out of this is not known
+        Graph({"a": (LogSoftmax(), "input"), "sum": (Add(), "a", "input")}, ("sum",)),
+        Graph({"a": (LogSoftmax(), "input"), "same": (Identity(), "a")}, ("same",)),
     ],
 )
 def test_log_probabilities_and_what_is_not_known_pass(net):
@@ -92,6 +94,15 @@ def test_log_probabilities_and_what_is_not_known_pass(net):
 def test_a_change_of_shape_does_not_hide_an_activation_that_the_loss_contains():
     with pytest.raises(PellucidError, match=r"act: Softmax stands before SoftmaxCrossEntropy, which contains it"):
         Model(Sequential(dense=Dense(2), act=Softmax(), flatten=Flatten()))
+
+
+def test_an_activation_that_the_loss_contains_is_refused_at_the_end_of_a_graph_too():
+    graph = Graph({"dense": (Dense(2), "input"), "act": (Softmax(), "dense"), "flat": (Flatten(), "act")}, ("flat",))
+    with pytest.raises(PellucidError, match=r"^act: Softmax stands before SoftmaxCrossEntropy, which contains it"):
+        Model(graph)
+    with pytest.raises(PellucidError, match=r"^body\.act: Softmax stands before NegativeLogLikelihood"):
+        Model(Sequential(body=graph), "nll")
+    assert Model(graph, Quadratic()).net == graph
 
 
 def test_log_softmax_and_its_loss_learn_what_softmax_cross_entropy_learns():

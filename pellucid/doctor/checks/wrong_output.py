@@ -5,8 +5,8 @@ from math import inf
 import torch
 from torch import Tensor
 
-from pellucid.combine import Sequential
-from pellucid.combine.base import join, replace_layer
+from pellucid.combine import Graph, join, walk
+from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.mending import rebuilt
@@ -25,7 +25,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
-from pellucid.train.ending import SHAPING
+from pellucid.train.ending import ends, shapes
 
 # The lowest and the highest value that a layer puts out.
 RANGES: dict[type[Layer], tuple[float, float]] = {
@@ -41,6 +41,8 @@ RANGES: dict[type[Layer], tuple[float, float]] = {
 }
 # Any of these before a loss that makes probabilities itself takes from the values that it should get freely.
 BENDING = (Sigmoid, Tanh, ReLU, ReLU6, GELU, ELU, LeakyReLU, Softmax)
+# A softmax of log-probabilities is what they are the logarithms of; a sigmoid of them never comes above 1/2.
+BENDING_OF_SIGMOIDS = (*BENDING, LogSoftmax)
 OWN_PROBABILITIES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 OUTSIDE = 0.01  # of all targets; fewer are outliers
 ROUNDING = 1e-3  # of the targets' spread
@@ -48,25 +50,36 @@ ROUNDING = 1e-3  # of the targets' spread
 
 def look(case: Case) -> list[Finding]:
     """Look at the layers that the outputs come from, the loss and the targets; other ends than these are left alone."""
-    found: list[Finding] = []
-    net, loss = case.model.net, case.model.loss
-    path, last, dropped = _ending(net)
-    remedy = _dropping(path) if path else None
-    if dropped:
-        found.append(
-            Finding(
-                NAME,
-                dropped,
-                {"last_layer": "Dropout", "loss": type(loss).__name__},
-                "dropout stands behind the last layer that learns, and puts out zeros in the place of answers",
-                "drop that layer; dropout belongs between layers",
-                _dropping(dropped),
-            )
+    net = case.model.net
+    dropped = [path for path, last in ends(net, _idle).items() if isinstance(last, Dropout)]
+    found = [
+        Finding(
+            NAME,
+            path,
+            {"last_layer": "Dropout", "loss": type(case.model.loss).__name__},
+            "dropout stands behind the last layer that learns, and puts out zeros in the place of answers",
+            "drop that layer; dropout belongs between layers",
+            _dropping(net, path),
         )
-    kind = type(last).__name__
+        for path in dropped
+    ]
+    for path, last in (ends(net, lambda layer: shapes(layer) or isinstance(layer, Dropout)) or {"": net}).items():
+        found += _ill_suited(case, path, last)
+    return found
+
+
+def _idle(layer: Layer) -> bool:
+    """Whether a layer hands every value on as it is."""
+    return shapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
+
+
+def _ill_suited(case: Case, path: str, last: Layer) -> list[Finding]:
+    """Compare one end of the network with the loss and the targets."""
+    loss, kind = case.model.loss, type(last).__name__
     one = case.model.output_shape[:1] == (1,)
+    bending = BENDING_OF_SIGMOIDS if isinstance(loss, BinaryCrossEntropy) else BENDING
     if one and (isinstance(last, Softmax) or isinstance(loss, SoftmaxCrossEntropy)):
-        found.append(
+        return [
             Finding(
                 NAME,
                 path or "training",
@@ -74,25 +87,23 @@ def look(case: Case) -> list[Finding]:
                 "a softmax over a single output is always 1, so that nothing can be learned",
                 "give the network one output for each class, or take one output with binary cross-entropy",
             )
-        )
-    elif isinstance(loss, OWN_PROBABILITIES) and isinstance(last, BENDING):
+        ]
+    if isinstance(loss, OWN_PROBABILITIES) and isinstance(last, bending):
         low, high = RANGES[type(last)]
-        found.append(
+        return [
             Finding(
                 NAME,
                 path,
                 {"last_layer": kind, "loss": type(loss).__name__, "lowest_output": low, "highest_output": high},
                 f"{kind} limits or bends the outputs that {type(loss).__name__} makes probabilities of",
                 "end the network in the layer before it",
-                remedy,
+                _dropping(case.model.net, path),
             )
-        )
-    elif case.compares and type(last) in RANGES:
-        found += _unreachable(case, path, last, remedy)
-    return found
+        ]
+    return _unreachable(case, path, last) if case.compares and type(last) in RANGES else []
 
 
-def _unreachable(case: Case, path: str, last: Layer, remedy: Remedy | None) -> list[Finding]:
+def _unreachable(case: Case, path: str, last: Layer) -> list[Finding]:
     """Compare the targets with what the last layer can put out."""
     low, high = RANGES[type(last)]
     targets = _numbers(case)
@@ -115,7 +126,7 @@ def _unreachable(case: Case, path: str, last: Layer, remedy: Remedy | None) -> l
             },
             f"{type(last).__name__} cannot put out numbers as the targets are",
             "end the network without an activation, or scale the targets into its range",
-            remedy,
+            _dropping(case.model.net, path),
         )
     ]
 
@@ -127,21 +138,18 @@ def _numbers(case: Case) -> Tensor:
     return torch.tensor([0.0, 1.0]) if classes and y.shape[1:] == outputs[1:] else y.float()
 
 
-def _ending(net: Layer) -> tuple[str, Layer, str]:
-    """Return path and layer that the outputs come from, and the path of a dropout behind it, or ""."""
-    path, last, dropped = "", net, ""
-    while isinstance(last, Sequential):
-        inner = [(name, child) for name, child in last.children.items() if not isinstance(child, SHAPING)]
-        while len(inner) > 1 and isinstance(inner[-1][1], Dropout):
-            dropped = dropped or join(path, inner[-1][0]) if inner[-1][1].rate else dropped
-            inner.pop()
-        if not inner:
-            break
-        path, last = join(path, inner[-1][0]), inner[-1][1]
-    return path, last, dropped
+def _dropping(net: Layer, path: str) -> Remedy | None:
+    """Return what takes a layer out; nothing can where a graph runs it in other places besides."""
+    repeated = {
+        join(at, node[0])
+        for at, graph in walk(net)
+        if isinstance(graph, Graph)
+        for node in graph.nodes.values()
+        if isinstance(node[0], str)
+    }
+    if not path or any(f"{path}.".startswith(f"{owner}.") for owner in repeated):
+        return None
 
-
-def _dropping(path: str) -> Remedy:
     def without(case: Case) -> Case:
         return rebuilt(case, net=replace_layer(case.model.net, path, lambda layer: Identity()))
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from pellucid.combine import Sequential
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.doctor import case_of
 from pellucid.doctor.checks.wrong_output import CHECK
-from pellucid.layers import Dense, Dropout, Flatten, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
+from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from pellucid.layers.base import Layer
-from pellucid.losses import L1, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
+from pellucid.losses import L1, AuxiliaryCrossEntropy, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
 from pellucid.train.model import Model
 from tests.doctor.examined import case, corners
 
@@ -30,6 +30,64 @@ def test_an_activation_before_the_softmax_of_the_loss_is_found(layer: Layer) -> 
 def test_an_activation_inside_nested_sequentials_has_its_whole_path() -> None:
     net = Sequential(flatten=Flatten(), head=Sequential(dense=Dense(4), relu=ReLU(), shape=Flatten()))
     assert [one.path for one in CHECK.look(case(net))] == ["head.relu"]
+
+
+def graph(*outputs: str, **nodes: tuple[object, ...]) -> Graph:
+    return Graph({"flat": (Flatten(), "input"), "dense": (Dense(4), "flat"), **nodes}, outputs)
+
+
+@pytest.mark.parametrize(
+    ("net", "path"),
+    [
+        (graph("act", act=(Sigmoid(), "dense")), "act"),
+        (graph("shape", act=(Sigmoid(), "dense"), shape=(Flatten(), "act")), "act"),
+        (graph("drop", act=(Sigmoid(), "dense"), drop=(Dropout(0.0), "act")), "act"),
+        (graph("head", head=(Sequential(top=Dense(4), act=ReLU()), "dense")), "head.act"),
+        (Sequential(body=graph("act", act=(Tanh(), "dense")), same=Identity()), "body.act"),
+        (
+            Sequential(
+                flatten=Flatten(),
+                block=Parallel({"a": Dense(4), "b": Dense(4)}, Sequential(add=Add(), act=ReLU())),
+            ),
+            "block.merge.act",
+        ),
+    ],
+)
+def test_the_end_of_any_wiring_is_followed(net: Layer, path: str) -> None:
+    (found,) = CHECK.look(case(net))
+    assert found.path == path
+    assert found.remedy is not None
+    assert not CHECK.look(found.remedy.apply(case(net)))
+
+
+@pytest.mark.parametrize("net", [graph("dense"), graph("sum", act=(ReLU(), "dense"), sum=(Add(), "act", "dense"))])
+def test_graphs_that_end_in_free_values_are_healthy(net: Layer) -> None:
+    assert not CHECK.look(case(net))
+
+
+def test_every_output_is_looked_at() -> None:
+    x, y = corners()
+    heads = Fork(main=Dense(4), other=Sequential(dense=Dense(4), act=Softmax()))
+    both = Fork(main=Dense(4), other=Dense(4))
+    for net, paths in (
+        (Sequential(flatten=Flatten(), heads=heads), ["heads.other.act"]),
+        (Sequential(flatten=Flatten(), heads=both, each=Shared(ReLU())), ["each.layer"]),
+        (graph("dense", "act", act=(Softmax(), "dense")), ["act"]),
+        (Sequential(flatten=Flatten(), heads=both), []),
+    ):
+        it = Model(net, AuxiliaryCrossEntropy(), input_shape=(1, 4, 4))
+        assert [one.path for one in CHECK.look(case_of(it, x, y))] == paths
+
+
+def test_a_layer_that_a_graph_runs_elsewhere_too_is_not_taken_out() -> None:
+    net = graph("end", act=(ReLU(), "dense"), top=(Dense(4), "act"), end=("act", "top"))
+    (found,) = CHECK.look(case(net))
+    assert (found.path, found.remedy) == ("act", None)
+
+
+def test_log_probabilities_are_no_scores_of_sigmoids() -> None:
+    (found,) = CHECK.look(case(ending(LogSoftmax()), loss=BinaryCrossEntropy()))
+    assert (found.path, found.evidence["highest_output"]) == ("last0", 0)
 
 
 def test_dropout_behind_the_last_layer_is_found() -> None:

@@ -12,6 +12,7 @@ from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.answers import Answers, answers
 from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.columns import column
+from pellucid.doctor.measure.falling import falling
 from pellucid.doctor.measure.learners import learners
 from pellucid.doctor.measure.reference import linear_error
 from pellucid.doctor.mending import rebuilt
@@ -28,7 +29,6 @@ TOLD = 0.5  # of the targets' variance that linear regression leaves at most
 ENOUGH = 50  # examples
 SHRUNK = 0.5  # of their size before the first step: regularized weights that became so much smaller
 ABSURD = 0.8  # of dropout; Srivastava et al. 2014, section 7.3: from 0.2 to 0.6 is good
-FALLING = 0.95  # the last epoch's loss over the one's before
 
 
 def look(case: Case) -> list[Finding]:
@@ -43,7 +43,6 @@ def look(case: Case) -> list[Finding]:
     now, then = flatten(case.model.params), flatten(case.first.params)
     size = sum(rms(now[path]) for path in weights) / (sum(rms(then[path]) for path in weights) or 1.0)
     dropout = max((layer.rate for _, layer in walk(case.model.net) if isinstance(layer, Dropout)), default=0.0)
-    falling = len(losses) < 2 or losses[-1] < FALLING * losses[-2]
     evidence["epochs"] = len(losses) or case.epochs
     evidence["units_of_the_narrowest_layer"] = min((len(now[path]) for path in weights), default=0)
     if case.model.regularizers and size < SHRUNK:
@@ -56,7 +55,7 @@ def look(case: Case) -> list[Finding]:
         cause = "dropout removes so many values that the rest does not tell what the input was"
         fix = "take a dropout rate of 0.2 to 0.5"
         remedy = Remedy("dropout of 0.2", _gentler)
-    elif losses and falling:
+    elif falling(case.history):
         cause = "the training ended while the loss was still falling"
         fix = "train for more epochs"
         remedy = None

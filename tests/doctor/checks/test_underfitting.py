@@ -1,5 +1,8 @@
 """Models that do worse on what they learned from than a simple method on new examples."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
 from pellucid.combine import Sequential
@@ -9,6 +12,7 @@ from pellucid.layers import Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
 from pellucid.optim import Adam
 from pellucid.optim.regularizers import L2
+from pellucid.train.history import History
 from pellucid.train.model import Model
 from tests.doctor.examined import corners
 
@@ -55,6 +59,19 @@ def test_too_few_epochs_are_named() -> None:
     history = it.fit(x, y, epochs=1, batch_size=200, verbose=False)
     (found,) = CHECK.look(case_of(it, x, y, history=history, batch_size=200, epochs=1))
     assert "ended" in found.cause
+
+
+@pytest.mark.parametrize(
+    ("losses", "cause"),
+    [
+        ([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.44], "still falling"),  # by 12 % over two epochs, by 2 % in the last
+        ([1, 0.9, 0.8, 0.7, 0.5, 0.44, 0.5, 0.44], "too small"),  # the last epoch's fall is chance
+    ],
+)
+def test_a_single_epoch_does_not_tell_that_the_loss_still_falls(losses: list[float], cause: str) -> None:
+    history = History([{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(losses)])
+    (found,) = CHECK.look(replace(taught(Dense(1), ReLU(), Dense(4), epochs=4), history=history))
+    assert cause in found.cause
 
 
 def test_numbers_are_compared_with_linear_regression() -> None:

@@ -7,31 +7,24 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.sizes import sizes
 from pellucid.doctor.mending import rebuilt
-from pellucid.layers import (
-    BatchNorm,
-    Flatten,
-    GroupNorm,
-    Identity,
-    InstanceNorm2d,
-    LayerNorm,
-    LocalContrastNorm,
-    Reshape,
-)
+from pellucid.layers import LocalResponseNorm
+from pellucid.rules.kinds import NORMS
 from pellucid.train.described import scaling
+from pellucid.train.ending import shapes
 
 # Weights are drawn for inputs of mean square 1 (Glorot 2010, He 2015). Images from 0 to 1 have a root of 0.1 to 0.9.
 LARGE, SMALL = 3.0, 1 / 30
 UNEVEN = 10.0  # between channels: the gradient at one's weights is then 100 times that at the other's in curvature
 FAR = 10.0  # deviations that the mean is off from 0, for inputs that are above 1 besides
 CHUNK = 64  # examples measured at a time
-PASSING = (Flatten, Identity, Reshape)
-NORMS = (BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalContrastNorm)
+# Norms that bring inputs of whatever size to the same one, as a local response norm does not.
+SCALING = tuple(kind for kind in NORMS if kind is not LocalResponseNorm)
 
 
 def look(case: Case) -> list[Finding]:
     """Measure a sample of the inputs, after preprocessing, over all and by channel."""
-    first = next((seen.layer for seen in case.activity.values() if not isinstance(seen.layer, PASSING)), None)
-    if isinstance(first, NORMS):
+    first = next((seen.layer for seen in case.activity.values() if not shapes(seen.layer)), None)
+    if isinstance(first, SCALING):
         return []  # it scales them itself
     x = case.sample.x
     seen = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK))

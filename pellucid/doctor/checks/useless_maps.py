@@ -12,13 +12,12 @@ from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.learners import finals
 from pellucid.doctor.measure.without import without
 from pellucid.doctor.mending import rebuilt
-from pellucid.layers import ELU, GELU, LeakyReLU, ReLU, ReLU6, Sigmoid, Tanh
+from pellucid.rules.kinds import ACTIVATIONS
 
 LITTLE = 0.01  # deviation over that of the layer's liveliest unit: it carries 1 / 10,000 of the variance
 MANY = 0.4  # of a layer's units, as for dead ones
 LEAST = 4  # units of a layer that can be too many
 CLOSE = 0.01  # how much the answers of a regression may change, over their own size
-ACTIVATIONS = (ReLU, ReLU6, LeakyReLU, ELU, GELU, Sigmoid, Tanh)
 
 
 def look(case: Case) -> list[Finding]:

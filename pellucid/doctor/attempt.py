@@ -47,7 +47,7 @@ def attempter(case: Case, steps: int = STEPS) -> Callable[[Remedy], Attempt]:
     Both are measured on what each holds out. As it is set, the case is trained only once, for as many of the steps as
     PATIENCE allows, and no longer than the training itself; the remedies get as many.
     """
-    planned = case.planned
+    planned = case.steps_planned
     steps = min(steps, planned or steps)
     on = "train" if case.validation is None else "validation"
 

@@ -171,14 +171,22 @@ class Case:
         """Train the model from its beginning for a few steps, on a copy; UnansweredError if not `trainable`."""
         if not self.trainable:
             raise UnansweredError("a file of weights does not tell how they are trained; give the run folder")
-        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings, self.planned)
+        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings, self.steps_planned)
 
     @property
-    def planned(self) -> int:
-        """The steps of the whole training, which its schedule goes by, 0 where they are unknown."""
-        if self.epochs:
-            return self.epochs * -(-len(self.train) // self.batch_size)
+    def steps_per_epoch(self) -> int:
+        """The steps in which each training example is seen once."""
+        return -(-len(self.train) // self.batch_size)
+
+    @property
+    def steps_made(self) -> int:
+        """The steps that the training made, 0 where it made none or they are unknown."""
         return 0 if self.history is None or not self.history.rows else int(self.history.last.get("step") or 0)
+
+    @property
+    def steps_planned(self) -> int:
+        """The steps of the whole training, which its schedule goes by: by its epochs, else those made; 0 if unknown."""
+        return self.epochs * self.steps_per_epoch or self.steps_made
 
     def _whole(self, settings: Settings) -> Rehearsal:
         """Rehearse all steps; UnansweredError where they take too long."""

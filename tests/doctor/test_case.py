@@ -93,13 +93,19 @@ def test_the_rehearsal_is_the_training() -> None:
 
 
 def test_the_schedule_goes_over_the_whole_training() -> None:
-    assert case(epochs=3).planned == replace(case(epochs=3), epochs=0).planned == 12
-    assert case().planned == 0
+    assert case(epochs=3).steps_planned == replace(case(epochs=3), epochs=0).steps_planned == 12
+    assert case().steps_planned == 0
     plan = {"schedule": Warmup(3, Cosine()), "epochs": 3}
     rehearsed, history = case(**plan).rehearsal.losses, case(**plan).history
     assert history is not None
     assert sum(rehearsed[8:12]) / 4 == pytest.approx(history["train_loss"][2], rel=1e-5)
-    assert rebuilt(replace(case(**plan), epochs=0)).planned == 12
+    assert rebuilt(replace(case(**plan), epochs=0)).steps_planned == 12
+
+
+def test_steps_made_are_not_those_planned() -> None:
+    ended = replace(case(epochs=3), epochs=10)  # 64 examples in batches of 16
+    assert (ended.steps_per_epoch, ended.steps_made, ended.steps_planned) == (4, 12, 40)
+    assert (case().steps_made, replace(case(), epochs=10).steps_planned) == (0, 40)
 
 
 def test_a_training_whose_steps_are_slow_is_not_waited_for() -> None:

@@ -2,14 +2,9 @@
 
 from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
-from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.measure.usual import lower_ends
 from pellucid.doctor.mending import rebuilt, with_rate
-from pellucid.doctor.trial import better, steps_of_a_trial
-
-WORSE = 1.5  # times the loss of fewer steps at a lower rate: far beyond what two orders of the same batches differ by
-EARLY = 1.2  # the same at the end of the range test: the rate shows at once, unlike what regularizers do in time
-LEFT = 0.05  # of the way from the first loss: less is not worth a word
+from pellucid.doctor.trial import EARLY, WORSE, clearly_better, steps_of_a_trial
 
 
 def look(case: Case) -> list[Finding]:
@@ -23,12 +18,10 @@ def look(case: Case) -> list[Finding]:
     here = case.reached if case.trained else 0.0
     if not done:
         here = max(here, case.outcome(1.0, steps))
-    if here <= ends[best] / 2:
-        return []  # clear without a longer trial
-    best = better(case, best, steps)
-    there = case.outcome(best, steps)
-    if here <= WORSE * there or here - there <= LEFT * (loss_on(case.first, case.sample) - there):
+    found = clearly_better(case, here, best, ends[best])
+    if found is None:
         return []
+    best, there = found
     if case.model.regularizers and rebuilt(case, regularizer=None).outcome(1.0, steps) <= WORSE * there:
         return []  # the rate is well; what pulls the weights to 0 is not
     evidence: dict[str, Number] = {

@@ -5,17 +5,13 @@ from math import inf
 from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.falling import falling
-from pellucid.doctor.measure.reached import loss_on
+from pellucid.doctor.measure.rehearsal import USUAL
 from pellucid.doctor.measure.usual import usual
 from pellucid.doctor.mending import with_rate
-from pellucid.doctor.trial import better, steps_of_a_trial, steps_of_training
+from pellucid.doctor.trial import EARLY, clearly_better, steps_of_a_trial
 from pellucid.optim import Progress
 
-WORSE = 1.5  # times the loss that fewer steps at a higher rate reach: as for rates that are too high
-EARLY = 1.2  # the same at the end of the range test
-LEFT = 0.05  # of the way from the first loss: less is not worth a word
 LEAST = 0.25  # of the optimizer's usual rate: of Adam's 0.001, 0.0003 is common too
-LONG = 30  # epochs that a training may have of which nothing is said
 
 
 def look(case: Case) -> list[Finding]:
@@ -29,21 +25,17 @@ def look(case: Case) -> list[Finding]:
         here, name = case.reached, "loss_after_training"
     else:
         here, name = _at_this_pace(case, ends), "loss_at_the_pace_of_the_first_steps"
-    if here <= ends[best] / 2:
-        return []  # clear without a longer trial
-    best = better(case, best, steps)
-    there = case.outcome(best, steps)
-    if here <= WORSE * there or here == float("inf"):
+    found = None if here == inf else clearly_better(case, here, best, ends[best])
+    if found is None:
         return []
-    if here - there <= LEFT * (loss_on(case.first, case.sample) - there):
-        return []
+    best, there = found
     if best <= 1.0 or (case.trained and here > case.outcome(1.0, steps)):
         return []  # it was there and was lost, which no higher rate mends
     rate = case.model.optimizer.lr
     evidence: dict[str, Number] = {
         "learning_rate": rate,
         name: here,
-        "steps_of_the_training": steps_of_training(case),
+        "steps_of_the_training": case.steps_made or case.steps_planned,
         "higher_rate": rate * best,
         "loss_at_the_higher_rate": there,
         "steps": steps,
@@ -81,12 +73,13 @@ def _at_this_pace(case: Case, ends: dict[float, float]) -> float:
 
 
 def _factors(case: Case) -> list[float]:
-    """Return what the schedule multiplies the rate by in each step."""
-    epoch = -(-len(case.train) // case.batch_size)
-    steps = max(steps_of_training(case) or LONG * epoch, SHORT)
+    """Return what the schedule multiplies the rate by in each step that was or is to be made."""
+    epoch = case.steps_per_epoch
+    planned = max(case.steps_planned or USUAL * epoch, SHORT)
     schedule = case.model.schedule
     memory = schedule.begin()
-    return [schedule.factor(Progress(step, steps, epoch), memory) for step in range(steps)]
+    steps = max(case.steps_made or planned, SHORT)
+    return [schedule.factor(Progress(step, planned, epoch), memory) for step in range(steps)]
 
 
 NAME = "learning-rate-too-low"

@@ -60,3 +60,18 @@ def test_a_gelu_rectifies_what_comes_back_as_a_relu_does() -> None:
     down = torch.relu(F.conv_transpose2d(top, params["conv2"]["weight"]))
     found = deconvnet(net, params, normal((1, 1, 7, 7), rng), "conv2[1, 1, 2]", activation=False)
     assert_close(found, F.conv_transpose2d(down, params["conv1"]["weight"]), 1e-12)
+
+
+def test_a_class_sends_1_down_whatever_its_score_is() -> None:
+    rng = torch.Generator().manual_seed(3)
+    params = randomized(NET.init((2, 8, 8), rng)[0], rng)
+    params["scores"]["bias"] -= 100
+    x = normal((1, 2, 8, 8), rng)
+    a1 = torch.relu(F.conv2d(x, params["conv1"]["weight"], params["conv1"]["bias"], padding=1))
+    switches = F.max_pool2d(a1, 2, return_indices=True)[1]
+    for index in range(3):
+        down = torch.relu(params["scores"]["weight"][index].view(1, 4, 2, 2))
+        down = F.max_unpool2d(F.conv_transpose2d(down, params["conv2"]["weight"]), switches, 2)
+        expected = F.conv_transpose2d(torch.relu(down), params["conv1"]["weight"], padding=1)
+        assert_close(deconvnet(NET, params, x, index), expected, 1e-12)
+        assert_close(deconvnet(NET, params, x, [index], activation=False), expected, 1e-12)

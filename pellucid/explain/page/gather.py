@@ -1,12 +1,13 @@
 """From a model and images to what the page shows, as plain values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import walk
+from pellucid.combine import Graph, Sequential
+from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import Row, ablation_table
@@ -125,14 +126,45 @@ def look(
 
 
 def after(net: Layer, path: str) -> str:
-    """Return the path of the activation that follows the layer at `path` before the next with weights, or `path`."""
-    found = list(walk(net))
-    for later, layer in found[[at for at, _ in found].index(path) + 1 :]:
-        if isinstance(layer, WEIGHTED):
-            return path
+    """Return the path of the activation that the layer at `path` goes through alone, or `path`.
+
+    It stands before the next layer with weights, the next merge and the end of the branch.
+    """
+    for later, layer in _behind(net, path):
         if isinstance(layer, ACTIVATIONS):
             return later
+        if isinstance(layer, (*WEIGHTED, Combinator)):
+            return path
     return path
+
+
+def _behind(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
+    """Yield what reads the output of the layer at `path` and nothing else, one after the other, in its branch."""
+    above, _, name = path.rpartition(".")
+    holder = dict(walk(net))[above]
+    if isinstance(holder, Sequential):
+        names = list(holder.children)
+        for later in names[names.index(name) + 1 :]:
+            yield from _inner(join(above, later), holder.children[later])
+        if above:
+            yield from _behind(net, above)
+    elif isinstance(holder, Graph):
+        repeated = {node[0] for node in holder.nodes.values() if isinstance(node[0], str)}
+        while name not in repeated and name not in holder.outputs:
+            readers = [(node, *rest) for node, (layer, *rest) in holder.nodes.items() if name in rest]
+            if len(readers) != 1 or len(readers[0]) > 2 or readers[0][0] not in holder.layers:
+                return
+            name = readers[0][0]
+            yield from _inner(join(above, name), holder.layers[name])
+
+
+def _inner(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
+    """Yield a layer, or the layers of nested Sequentials in order."""
+    if isinstance(layer, Sequential):
+        for name, child in layer.children.items():
+            yield from _inner(join(path, name), child)
+    else:
+        yield path, layer
 
 
 def _layer(model: Model, images: Tensor, path: str, maps: int, example: int) -> LayerLook:
@@ -182,5 +214,5 @@ def _one_of_each(labels: Tensor) -> list[int]:
     return sorted(firsts)
 
 
-def _ready(model: Model):
+def _ready(model: Model) -> Callable[[Tensor], Tensor]:
     return lambda images: inputs(model, images)

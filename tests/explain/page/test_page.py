@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.combine import Sequential
+from pellucid.combine import Graph, Sequential
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain.page import look, write_page
 from pellucid.explain.page.gather import after
 from pellucid.explain.retrained import retrained
-from pellucid.layers import GELU, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.train.model import Model
+from tests.explain.networks import NETWORKS
 
 
 def small(channels: int = 1) -> tuple[Model, Dataset]:
@@ -75,6 +76,37 @@ def test_the_activation_after_a_convolution_is_what_its_maps_put_out() -> None:
     bare = Sequential(conv1=Conv2d(2, 1), conv2=Conv2d(2, 1), relu=ReLU())
     assert after(bare, "conv1") == "conv1"
     assert after(bare, "conv2") == "relu"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "output"),
+    [
+        ("resnet", "stem", "relu"),
+        ("resnet", "block1.sum.body.conv1", "block1.sum.body.relu"),
+        ("resnet", "block1.sum.body.conv2", "block1.sum.body.conv2"),  # behind it, the block's input is added
+        ("inception", "stem", "stem"),
+        ("inception", "mixed.a", "mixed.a"),
+        ("inception", "mixed.b.conv2d1", "mixed.b.conv2d1"),  # behind it, the other branches stand beside its maps
+        ("u-net", "level.deeper.conv", "level.deeper.relu"),
+        ("siamese", "fork.left", "fork.left"),
+        ("siamese", "fork.right.conv2d1", "fork.right.tanh1"),
+        ("siamese", "shared.layer.conv", "shared.layer.relu"),
+        ("recurrent", "step", "step"),
+    ],
+)
+def test_maps_are_not_those_after_a_merge(name: str, path: str, output: str) -> None:
+    assert after(NETWORKS[name], path) == output
+
+
+def test_in_a_graph_the_activation_must_read_the_convolution_alone() -> None:
+    inner = Sequential(norm=BatchNorm(), relu=ReLU())
+    nodes = {
+        "conv1": (Conv2d(2, 1), "input"), "act": (inner, "conv1"), "conv2": (Conv2d(2, 1), "act"),
+        "sum": (Add(), "conv2", "act"), "relu": (ReLU(), "sum"), "conv3": (Conv2d(2, 1), "relu"),
+    }  # fmt: skip
+    net = Sequential(graph=Graph(nodes, ("conv3",)), relu=ReLU())
+    found = [after(net, f"graph.{name}") for name in ("conv1", "conv2", "conv3")]
+    assert found == ["graph.act.relu", "graph.conv2", "graph.conv3"]
 
 
 def test_a_network_without_convolutions_has_no_such_page() -> None:

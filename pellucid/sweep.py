@@ -12,6 +12,7 @@ Rules = Callable[[str, Layer], Rule]
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
 # How a layer that is no combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
 Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
+After = Callable[[str, Any], Any]  # (path, a layer's output) -> what goes on in its place
 BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
 
 
@@ -47,13 +48,25 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch 
     return visit("", net, params, x, mode)
 
 
-def run(net: Layer, params: Params, x: Any, mode: Mode, leaf: Leaf) -> tuple[Any, Cache]:
-    """Run `net` forward, each layer that is no combinator by `leaf`, which decides what x and y are."""
+def own_leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+    """Run a layer by its own `forward`."""
+    return layer.forward(params, x, mode)
+
+
+def run(
+    net: Layer, params: Params, x: Any, mode: Mode, leaf: Leaf = own_leaf, after: After | None = None
+) -> tuple[Any, Cache]:
+    """Run `net` forward, each layer that is no combinator by `leaf`, which decides what x and y are.
+
+    after: gives what goes on in place of any layer's output, combinators' too.
+    """
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         if isinstance(layer, Combinator):
-            return layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
-        return leaf(path, layer, params, x, mode)
+            y, cache = layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
+        else:
+            y, cache = leaf(path, layer, params, x, mode)
+        return (y if after is None else after(path, y)), cache
 
     return visit("", net, params, x, mode)
 

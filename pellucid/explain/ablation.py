@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError, nearest
@@ -14,14 +15,14 @@ from pellucid.explain.repeated import at_least
 from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.explain.top_patches import BATCH, Prepare
+from pellucid.layers import ConvTranspose2d, Flatten
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.metrics import accuracy
 from pellucid.rules.kinds import WEIGHTED
-from pellucid.sweep import forward
+from pellucid.sweep import forward, run
 from pellucid.train.evaluate import classes_of
-from pellucid.tree import flatten
 
-Edit = Callable[[Tensor], Tensor]  # a layer's output, to what goes on in its place
+Edit = Callable[[Any], Any]  # a layer's output, to what goes on in its place
 FILLS = ("zero", "mean")
 
 
@@ -39,7 +40,7 @@ class Removal:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table of ablations: what was removed, how many parameters that were, and the accuracy without."""
+    """One line of a table of ablations: what was removed, how many learned numbers that were, and the accuracy."""
 
     removed: tuple[Removal, ...]
     parameters: int
@@ -81,7 +82,7 @@ def ablation_table(
         edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
         said = [classes_of(ablated(net, params, prepare(some), edits)).cpu() for some in images.split(batch)]
         right = accuracy(labels.cpu(), torch.cat(said))
-        found.append(Row(row, sum(_parameters(params, one) for one in row), right))
+        found.append(Row(row, sum(_parameters(net, params, one) for one in row), right))
     return found
 
 
@@ -95,7 +96,8 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
     meant = aim(net, fixed(net, params, x, target), len(x))
     sizes: list[int] = []
 
-    def note(y: Tensor) -> Tensor:
+    def note(y: Any) -> Tensor:
+        y = _one(path, y)
         sizes.append(y.shape[1])
         return y
 
@@ -120,17 +122,7 @@ def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> An
     for path in edits:
         if path not in paths:
             raise PellucidError(f"no layer {path!r}{nearest(path, paths)}")
-
-    def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Any]:
-        if isinstance(layer, Combinator):
-            y, _ = layer.flow(
-                params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
-            )
-        else:
-            y, _ = layer.forward(params, x, mode)
-        return (edits[path](y) if path in edits else y), None
-
-    return visit("", net, params, x, Mode(keep=False))[0]
+    return run(net, params, x, Mode(keep=False), after=lambda path, y: edits[path](y) if path in edits else y)[0]
 
 
 def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
@@ -143,7 +135,8 @@ def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
 
 
 def _edit(removal: Removal, fill: Tensor | None) -> Edit:
-    def edit(y: Tensor) -> Tensor:
+    def edit(y: Any) -> Tensor:
+        y = _one(removal.path, y)
         which = list(range(y.shape[1])) if removal.maps is None else list(removal.maps)
         if not all(0 <= one < y.shape[1] for one in which):
             raise PellucidError(f"{removal}: the layer has maps 0 to {y.shape[1] - 1}")
@@ -164,6 +157,7 @@ def map_means(
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
         if path in paths:
+            y = _one(path, y)
             over = (0, *range(2, y.dim()))
             sums[path] = sums.get(path, 0) + y.double().sum(over)
             counts[path] += y.numel() // y.shape[1]
@@ -173,12 +167,44 @@ def map_means(
     return {path: total / counts[path] for path, total in sums.items()}
 
 
-def _parameters(params: Params, removal: Removal) -> int:
-    """Return how many parameters of the layer make what is removed; all its maps have as many."""
-    inside: Any = params
+def _one(path: str, y: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise PellucidError(f"the layer {path!r} puts out {len(y)} tensors; name one inside it")
+    return y
+
+
+def _parameters(net: Layer, params: Params, removal: Removal) -> int:
+    """Return how many learned numbers make what is removed and nothing else; all maps of a layer have as many.
+
+    Of a Sequential's maps, those from its last layer with weights on count; of maps that branches make together, none.
+    """
+    layer, inside = dict(walk(net))[removal.path], params
     for name in filter(None, removal.path.split(".")):
         inside = inside[name]
-    leaves = flatten(inside).values()
-    if removal.maps is None:
-        return sum(leaf.numel() for leaf in leaves)
-    return sum(leaf[0].numel() * len(removal.maps) for leaf in leaves)
+    if removal.maps is not None:
+        return len(removal.maps) * _of_one_map(layer, inside)
+    if not isinstance(layer, Combinator):
+        return sum(leaf.numel() for leaf in _learned(layer, inside))
+    parts = (Removal(join(removal.path, name)) for name in layer.layers)
+    return sum(_parameters(net, params, part) for part in parts)
+
+
+def _of_one_map(layer: Layer, params: Params) -> int:
+    if isinstance(layer, Sequential):
+        found = 0
+        for name, child in reversed(layer.children.items()):
+            found += _of_one_map(child, params[name])
+            if isinstance(child, (*WEIGHTED, Combinator, Flatten)):
+                break
+        return found
+    if isinstance(layer, Combinator):
+        return 0
+    # The weights of a ConvTranspose2d are (C, filters / groups, kH, kW); those of all others begin with their maps.
+    return sum(
+        leaf.numel() // (layer.filters if isinstance(layer, ConvTranspose2d) else len(leaf))
+        for leaf in _learned(layer, params)
+    )
+
+
+def _learned(layer: Layer, params: Params) -> list[Tensor]:
+    return [leaf for name, leaf in params.items() if name not in layer.buffers]

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid.combine import Sequential
+from pellucid.combine import Fork, Parallel, Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import Removal, ablated, ablation_table, map_effects
-from pellucid.layers import Dense, Flatten, Identity, Mode, ReLU
+from pellucid.layers import Add, BatchNorm, Concat, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, Mode, ReLU
 from tests.explain.networks import NETWORKS, made
 from tests.oracle import assert_close, normal
 from tests.references import reference_forward
@@ -91,6 +91,51 @@ def test_captum_finds_the_same_effects_of_maps() -> None:
     expected = judge.attribute(x, target=target, layer_baselines=0.5, layer_mask=groups)
     assert isinstance(expected, Tensor)
     assert_close(map_effects(net, params, x, target, "conv1", by=0.5), expected[:, :, 0, 0].double(), 1e-6)
+
+
+COUNTED = Sequential(
+    body=Sequential(conv=Conv2d(6, 3, padding=1, groups=2), norm=BatchNorm(), relu=ReLU()),
+    up=ConvTranspose2d(6, (2, 3), groups=3, bias=False),
+    sides=Parallel({"a": Conv2d(3, 1), "b": Identity()}, Concat()),
+    flat=Flatten(),
+    scores=Dense(3),
+)
+
+
+@pytest.mark.parametrize(
+    ("removed", "count"),
+    [
+        (Removal("body.conv"), 6 * (4 // 2 * 9 + 1)),
+        (Removal("body.conv", (0, 5)), 2 * (4 // 2 * 9 + 1)),
+        (Removal("body.norm"), 6 * 2),  # a scale and a shift; the running statistics are not learned
+        (Removal("body.norm", (1,)), 2),
+        (Removal("body"), 6 * 19 + 12),
+        (Removal("body", (3,)), 19 + 2),
+        (Removal("up"), 6 * 6 // 3 * 6),
+        (Removal("up", (0, 1, 2)), 3 * (6 // 3) * 6),
+        (Removal("sides", (8,)), 0),
+        (Removal("sides"), 3 * (6 + 1)),
+        (Removal("scores", (2,)), 9 * 5 * 4 + 1),
+        (Removal("flat", (7,)), 0),
+    ],
+    ids=str,
+)
+def test_learned_numbers_of_what_is_removed_are_counted_as_by_hand(removed: Removal, count: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    params, _ = COUNTED.init((4, 4, 2), rng)
+    x = normal((3, 4, 4, 2), rng).float()
+    table = ablation_table(COUNTED, params, x, LABELS[:3], [[removed]], prepare=lambda x: x)
+    assert [row.parameters for row in table] == [0, count]
+
+
+@pytest.mark.parametrize("by", ["zero", "mean"])
+def test_a_layer_of_several_outputs_is_not_removed_as_one(by: str) -> None:
+    net = Sequential(f=Fork(a=Conv2d(2, 1), b=Conv2d(2, 1)), sum=Add(), flat=Flatten(), scores=Dense(3))
+    params, _ = net.init((1, 1, 2), torch.Generator().manual_seed(0))
+    with pytest.raises(PellucidError, match="the layer 'f' puts out 2 tensors; name one inside it"):
+        ablation_table(net, params, IMAGES, LABELS, [[Removal("f")]], by=by)
+    with pytest.raises(PellucidError, match="the layer 'f' puts out 2 tensors; name one inside it"):
+        map_effects(net, params, IMAGES, 0, "f")
 
 
 def test_what_does_not_exist_is_told() -> None:

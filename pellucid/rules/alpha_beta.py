@@ -24,8 +24,8 @@ class AlphaBeta:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for weights that do not keep the sum of relevance."""
-        at_least_zero(self, alpha=self.alpha, beta=self.beta)
+        """Raise PellucidError for weights that do not keep the sum of relevance, and for a stabilizer below 0."""
+        at_least_zero(self, alpha=self.alpha, beta=self.beta, stabilizer=self.stabilizer)
         if abs(self.alpha - self.beta - 1) > 1e-9:
             raise PellucidError(
                 f"AlphaBeta: alpha - beta must be 1 to keep the sum of relevance, not {self.alpha} - {self.beta}"

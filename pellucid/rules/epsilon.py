@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.checks import at_least_zero
 from pellucid.rules.outputs import Informed
 from pellucid.rules.term import contributions, stabilized
 
@@ -20,6 +21,10 @@ class Epsilon(Informed):
 
     epsilon: float = 1e-6
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an epsilon below 0."""
+        at_least_zero(self, epsilon=self.epsilon)
 
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None

@@ -8,6 +8,7 @@ from torch import Tensor
 from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
 from pellucid.layers.avgpool2d import AvgPool2d
 from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.checks import at_least_zero
 from pellucid.rules.term import linear, one_input, stabilized, term, weighted_input
 
 EVEN = (AvgPool2d, AdaptiveAvgPool2d)  # without weights, but all inputs of an output count alike
@@ -22,6 +23,10 @@ class Flat:
     """
 
     stabilizer: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""

@@ -28,8 +28,8 @@ class Gamma(Informed):
     by_sign: bool = True
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a gamma below 0."""
-        at_least_zero(self, gamma=self.gamma)
+        """Raise PellucidError for a gamma or a stabilizer below 0."""
+        at_least_zero(self, gamma=self.gamma, stabilizer=self.stabilizer)
 
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None

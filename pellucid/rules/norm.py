@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.checks import at_least_zero
 from pellucid.rules.term import inputs, stabilized, term
 
 
@@ -18,6 +19,10 @@ class Norm:
     """
 
     stabilizer: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.checks import at_least_zero
 from pellucid.rules.term import linear, stabilized, term, weighted_input
 
 
@@ -19,6 +20,10 @@ class WSquare:
 
     stabilizer: float = 1e-6
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.checks import at_least_zero
 from pellucid.rules.term import linear, negative, positive, stabilized, term, weighted_input
 
 Bound = float | tuple[float, ...]  # one number, or one for each channel
@@ -26,6 +27,10 @@ class ZBox:
     low: Bound
     high: Bound
     stabilizer: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError where it lies outside the box."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules.checks import at_least_zero
 from pellucid.rules.term import halves, linear, negative, positive, shares, stabilized, total, weighted_input
 
 
@@ -18,6 +19,10 @@ class ZPlus:
 
     stabilizer: float = 1e-6
     bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""

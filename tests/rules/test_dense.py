@@ -1,5 +1,7 @@
 """Every rule of relevance on every layer with weights, against explicit matrices and sums over their entries."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,3 +136,15 @@ def test_weights_that_lose_relevance_are_refused() -> None:
         AlphaBeta(2.0, 0.5)
     with pytest.raises(PellucidError, match="at least 0"):
         Gamma(-0.1)
+
+
+@pytest.mark.parametrize("value", [-1e-6, float("nan"), float("inf"), "x"])
+@pytest.mark.parametrize("rule", [Gamma, AlphaBeta, ZPlus, WSquare, Flat, Norm, partial(ZBox, 0.0, 1.0)])
+def test_stabilizers_below_0_are_refused(rule: Callable[..., Any], value: Any) -> None:
+    with pytest.raises(PellucidError, match="stabilizer must be a number of at least 0"):
+        rule(stabilizer=value)
+
+
+def test_an_epsilon_below_0_is_refused() -> None:
+    with pytest.raises(PellucidError, match=r"Epsilon: epsilon must be a number of at least 0, not -0\.1"):
+        Epsilon(-0.1)

@@ -10,6 +10,8 @@ from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Table, fold
 
+APART = ("guided_backprop", "deconvnet")  # tables of rules as well, but for gradients, which begin with 1
+
 
 def lrp(
     net: Layer,
@@ -29,6 +31,10 @@ def lrp(
     Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
     """
     if isinstance(composite, str):
+        if composite in APART:
+            raise PellucidError(
+                f"lrp: {composite!r} shares out no score; it is a method of its own, explain.{composite}"
+            )
         if composite not in COMPOSITES:
             known = ", ".join(COMPOSITES)
             raise PellucidError(f"lrp: no composite {composite!r}{nearest(composite, COMPOSITES)}; known: {known}")
@@ -42,8 +48,10 @@ def lrp(
         composite.check(net)
         table = composite
         chosen = lambda entrance: table  # noqa: E731
-    else:
+    elif callable(composite):
         chosen = composite
+    else:
+        raise PellucidError(f"lrp: composite must be a name, a table of rules or a function, not {composite!r}")
     if folded:
         net, params = fold(net, params)
     return swept(net, params, x, target, chosen, values)

@@ -84,7 +84,11 @@ def epsilon_gamma_box(
 
 
 def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
-    """Return z-plus for every layer with weights, and contributions for sums and averages (Zhang et al. 2016)."""
+    """Return z-plus for every layer with weights, and contributions for sums and averages.
+
+    Positive biases stand in the denominators and take their share, as in Zennit; Zhang et al. 2016, equation 10, where
+    it comes from, have inputs alone there.
+    """
     return lambda entrance: composite((SUMS, Norm(stabilizer)), (WEIGHTED, ZPlus(stabilizer)))
 
 
@@ -103,7 +107,7 @@ def deconvnet() -> Composite:
     return lambda entrance: composite(((*RECTIFIERS, *SMOOTH_RECTIFIERS), Deconv()), (CONTRAST_NORMS, Pass()))
 
 
-COMPOSITES: dict[str, Callable[..., Composite]] = {
+COMPOSITES: dict[str, Callable[..., Composite]] = {  # of relevance, which begins with the score
     "epsilon": epsilon_everywhere,
     "epsilon_plus": epsilon_plus,
     "epsilon_plus_flat": epsilon_plus_flat,
@@ -111,6 +115,4 @@ COMPOSITES: dict[str, Callable[..., Composite]] = {
     "epsilon_alpha2_beta1_flat": epsilon_alpha2_beta1_flat,
     "epsilon_gamma_box": epsilon_gamma_box,
     "excitation_backprop": excitation_backprop,
-    "guided_backprop": guided_backprop,
-    "deconvnet": deconvnet,
 }

@@ -185,6 +185,12 @@ def mistakes() -> list[tuple[dict[str, Any], str]]:
         ({"composite": "epsilon_pluss"}, "no composite 'epsilon_pluss'; did you mean 'epsilon_plus'"),
         ({"composite": "epsilon_plus", "gamma": 1.0}, "unexpected keyword argument 'gamma'"),
         ({"composite": "epsilon_gamma_box"}, "missing 2 required positional arguments"),
+        ({"composite": "guided_backprop"}, "a method of its own, explain.guided_backprop"),
+        ({"composite": "deconvnet"}, "a method of its own, explain.deconvnet"),
+        ({"composite": 3}, "composite must be a name, a table of rules or a function, not 3"),
+        ({"composite": None}, "composite must be a name"),
+        ({"composite": "epsilon", "epsilon": "x"}, "Epsilon: epsilon must be a number of at least 0, not 'x'"),
+        ({"composite": "epsilon_plus", "stabilizer": -1.0}, "stabilizer must be a number of at least 0, not -1.0"),
         ({"composite": composite(), "epsilon": 1.0}, "epsilon belong to composites by name"),
     ]
 

@@ -40,7 +40,7 @@ def test_every_method_composite_and_rule_that_a_tool_has_too_is_reached(rows: li
     passed = {row.subject for row in rows if row.passed}
     # Neither has it, see tests/explain/test_gradcam.py.
     assert {*METHODS.values()} - passed == {explain.gradcam_plus_plus}
-    made = {*COMPOSITES.values()} - passed
+    made = {*COMPOSITES.values(), rules.guided_backprop, rules.deconvnet} - passed
     assert made <= {rules.epsilon_everywhere}  # its rule, Epsilon, is
     leaves = {rules.AlphaBeta, rules.Deconv, Epsilon, rules.Flat, Gamma, rules.Guided, rules.Norm, rules.Pass}
     assert leaves | {rules.WSquare, rules.ZBox, ZPlus} <= passed

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.repeated import at_least, batch_gradients, repeated
+from pellucid.explain.repeated import at_least, at_once, batch_gradients, repeated
 from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
@@ -64,14 +64,28 @@ def integrated_gradients(
         )
     at_least("integrated_gradients", 2 if quadrature == "trapezoid" else 1, steps=steps)
     at_least("integrated_gradients", 1, batch=batch)
+    count = at_once("integrated_gradients", batch, x)
+    start = _start(baseline, x)
     places, weights = (torch.from_numpy(part).to(x) for part in QUADRATURES[quadrature](steps))
     target = fixed(net, params, x, target)
-    start = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
     mean = torch.zeros_like(x)
-    count = max(1, batch // len(x))
     for place, weight in zip(places.split(count), weights.split(count), strict=True):
         along = [part.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for part in (place, weight)]  # (N count, 1, ...)
         between = torch.lerp(repeated(start, len(place)), repeated(x, len(place)), along[0])
         found = batch_gradients(net, params, between, target, len(place)) * along[1]
         mean += found.unflatten(0, (len(x), len(place))).sum(1)
     return mean * (x - start)
+
+
+def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
+    """Return the baseline in the shape of x."""
+    try:
+        start = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
+    except (RuntimeError, TypeError, ValueError) as error:
+        found = f"one of shape {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
+        raise PellucidError(
+            f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {found}"
+        ) from error
+    if not bool(start.isfinite().all()):
+        raise PellucidError("integrated_gradients: baseline must be of finite numbers; it holds NaN or infinity")
+    return start

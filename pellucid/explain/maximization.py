@@ -58,6 +58,8 @@ def maximize(
     for name, value in {"rate": rate, "noise": noise, "blur": blur, "decay": decay, "variation": variation}.items():
         if not 0 <= value < float("inf"):
             raise PellucidError(f"maximize: {name} must be a number of at least 0, not {value!r}")
+    if len(shape) != 3:
+        raise PellucidError(f"maximize: it paints pictures (C, H, W), not inputs of shape {tuple(shape)}")
     if target is None:
         raise PellucidError("maximize: name a class or a unit; a picture that is not there yet has no best class")
     rng = torch.Generator().manual_seed(seed)

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.explain.sweeps import ahead
-from pellucid.explain.target import Target
+from pellucid.explain.target import Target, classes_meant
 from pellucid.layers.base import Layer, Params
 
 
@@ -19,9 +18,16 @@ def repeated(x: Tensor, count: int) -> Tensor:
 def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
     """Return ∂ score / ∂ x of (N count, ...) variants, `count` in a row of each example, whose target it is."""
     if not isinstance(target, str) and target is not None:
-        classes = torch.as_tensor(target).reshape(-1)
+        classes = classes_meant(target, len(variants) // count)
         target = repeated(classes, count) if classes.numel() > 1 else classes
     return ahead(net, params, variants, target).back()
+
+
+def at_once(where: str, batch: int, x: Tensor) -> int:
+    """Return how many variants of each of the examples x run at once, `batch` in all; raises PellucidError for none."""
+    if not len(x):
+        raise PellucidError(f"{where}: the batch holds no examples; give at least one")
+    return max(1, batch // len(x))
 
 
 def at_least(where: str, least: int, **values: Any) -> None:

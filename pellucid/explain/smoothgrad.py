@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.repeated import at_least, batch_gradients, repeated
+from pellucid.explain.repeated import at_least, at_once, batch_gradients, repeated
 from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
@@ -35,6 +35,7 @@ def smoothgrad(
     at_least("smoothgrad", 1, samples=samples, batch=batch)
     if not 0 <= noise < float("inf"):
         raise PellucidError(f"smoothgrad: noise must be a number of at least 0, not {noise!r}")
+    together = at_once("smoothgrad", batch, x)
     rng = torch.Generator(x.device).manual_seed(seed)
     target = fixed(net, params, x, target)
     flat = x.flatten(1)
@@ -42,7 +43,7 @@ def smoothgrad(
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
     left = samples
     while left:
-        count = min(left, max(1, batch // len(x)))
+        count = min(left, together)
         drawn = torch.randn((len(x) * count, *x.shape[1:]), generator=rng, device=x.device)  # the same in every dtype
         noisy = repeated(x, count) + drawn.to(x.dtype) * repeated(deviation, count)
         found = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))

@@ -13,6 +13,7 @@ from pellucid.explain.upto import upto
 from pellucid.layers.base import Layer
 
 Target = int | Sequence[int] | Tensor | str | None
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 PLACE = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")
 
 
@@ -68,12 +69,20 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
                 f"target {target!r} names no unit; write a path and an index, such as 'features.conv5[12]'"
             )
         return Aim(upto(net, found["path"]), tuple(_number(part, target) for part in found["index"].split(",")))
-    classes = torch.as_tensor(target)
-    if classes.is_floating_point() or classes.dtype is torch.bool or classes.numel() not in (1, examples):
+    return Aim(net, classes=classes_meant(target, examples))
+
+
+def classes_meant(target: Any, examples: int) -> Tensor:
+    """Return the classes, one for all `examples` or one for each; raises PellucidError for what is none."""
+    try:
+        classes = torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError):
+        classes = torch.zeros(())  # no whole numbers
+    if classes.dtype not in WHOLE or classes.numel() not in (1, examples):
         raise PellucidError(
             f"target must be a class, {examples} of them for {examples} examples, or a path, not {target!r}"
         )
-    return Aim(net, classes=classes.reshape(-1).long())
+    return classes.reshape(-1).long()
 
 
 def _number(part: str, target: str) -> int | None:

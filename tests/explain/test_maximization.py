@@ -90,3 +90,10 @@ def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None
 def test_what_means_nothing_is_told(target: int | None, options: dict, told: str) -> None:
     with pytest.raises(PellucidError, match=told):
         maximize(LINEAR, PARAMS, target, (1, 2, 2), **options)
+
+
+def test_a_network_of_vectors_has_no_picture() -> None:
+    net = Sequential(scores=Dense(2))
+    params, _ = net.init((4,), torch.Generator().manual_seed(0))
+    with pytest.raises(PellucidError, match=r"pictures \(C, H, W\), not inputs of shape \(4,\)"):
+        maximize(net, params, 0, (4,))

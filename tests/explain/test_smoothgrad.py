@@ -63,3 +63,16 @@ def test_options_that_mean_nothing_are_told(options: dict[str, Any], told: str) 
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match=told):
         smoothgrad(net, params, x, 0, **options)
+
+
+def test_a_batch_without_examples_is_told() -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match="smoothgrad: the batch holds no examples"):
+        smoothgrad(net, params, x[:0], 0)
+
+
+def test_targets_that_are_no_classes_are_told() -> None:
+    net, params, x = made("vgg")
+    for target in (["a", "b"], [0, 1, 2]):
+        with pytest.raises(PellucidError, match="target must be a class, 2 of them for 2 examples"):
+            smoothgrad(net, params, x, target)  # type: ignore[arg-type]

@@ -1,12 +1,15 @@
 """Explanations as LaTeX."""
 
+import re
+
 from pellucid.trace.explanation import Explanation, Factor, Link, Term
 
 SHOWN = 3  # products of one sum
-SPECIAL = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
-SIGNS = {"λ": r"$\lambda$", "Σ": r"$\Sigma$"}
+SIGNS = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
+SIGNS |= {"\\": r"$\backslash$", "~": r"$\sim$", "λ": r"$\lambda$", "Σ": r"$\Sigma$"}
 SIGNS |= {"∂": r"$\partial$", "Φ": r"$\Phi$", "φ": r"$\varphi$", "²": r"$^2$", "x̂": r"$\hat{x}$", "±": r"$\pm$"}
 SIGNS |= {"ᵢ": r"$_i$", "ₒ": r"$_o$", "^": r"$\wedge$"}
+SIGN = re.compile("|".join(map(re.escape, SIGNS)))  # x̂ is two characters
 
 
 def latex(it: Explanation) -> str:
@@ -41,10 +44,7 @@ def _derivative(name: str) -> str:
 
 
 def _text(name: str) -> str:
-    words = "".join(SPECIAL.get(letter, letter) for letter in name)
-    for sign, given in SIGNS.items():
-        words = words.replace(sign, given)
-    return rf"\text{{{words}}}"
+    return rf"\text{{{SIGN.sub(lambda found: SIGNS[found[0]], name)}}}"
 
 
 def _bracketed(value: float) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.trace import Trace, trace
-from pellucid.trace.explanation import Factor
+from pellucid.trace.explanation import Explanation, Factor, Link, Term
 from pellucid.trace.text import added
 from pellucid.train.model import Model
 
@@ -112,7 +112,24 @@ def test_latex_balances_and_tells_the_same_numbers(traced: Trace) -> None:
     shown = [float(found) for found in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
     products = sum(shown[k] * shown[k + 1] for k in (0, 2, 4)) + shown[6]
     assert products == pytest.approx(it.gradient, rel=1e-4), "three products of two, and the rest"
-    assert text.isascii() or "∂" not in text
+    assert text.isascii()
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("1 - y²", r"1 - y$^2$"),
+        ("d^(beta+1)", r"d$\wedge$(beta+1)"),
+        ("-x̂ᵢ x̂ₒ/m", r"-$\hat{x}$$_i$ $\hat{x}$$_o$/m"),
+        ("a_b {c} 5% $&#", r"a\_b \{c\} 5\% \$\&\#"),
+        ("\\conv~1", r"$\backslash$conv$\sim$1"),
+    ],
+)
+def test_a_name_in_latex_is_written_sign_by_sign(name: str, written: str) -> None:
+    link = Link(name, "net", "", "", "", 2.0, (Term((Factor(name, 2.0, "slope"),), 2.0),), 1, 0.0, 2.0, 0.0)
+    text = Explanation(name, 1.0, 0.0, "float64", (link,)).latex()
+    assert rf"\frac{{\partial C}}{{\partial \text{{{written}}}}}" in text
+    assert rf"\underbrace{{2}}_{{\text{{{written}}}}}" in text
 
 
 def test_json_names_every_tensor(traced: Trace) -> None:

@@ -10,7 +10,7 @@ from pellucid.trace.maps import picture
 from pellucid.trace.nudge import Nudge
 from pellucid.trace.overview import outputs, rows
 from pellucid.trace.record import Trace
-from pellucid.trace.text import SIGN, TIMES, added, brief, verdict
+from pellucid.trace.text import SIGN, TIMES, added, brief, heading, verdict
 
 FEW = 40  # layers that a page shows with sixteen maps each
 
@@ -149,12 +149,8 @@ def _input(trace: Trace) -> str:
 
 
 def _heading(trace: Trace) -> str:
-    examples = len(trace.passes.ys[0].tensor)
-    what = f"{examples} examples" if examples > 1 else "one example"
-    regularized = f" + {brief(trace.regularizer)} by regularizers" if trace.penalties else ""
-    mode = "training" if trace.settings.train else "evaluation"
-    words = f"{what} in {mode}, {len(trace.tensors)} tensors by name"
-    return f'<p class="big">loss {brief(trace.loss)}{regularized}</p><p class="soft">{words}</p>'
+    about, loss, tensors = heading(trace)
+    return f'<p class="big">{loss}</p><p class="soft">{about}, {tensors}</p>'
 
 
 def _outputs(trace: Trace) -> str:

@@ -133,15 +133,17 @@ def trace_text(trace: Trace) -> str:
                 "-" if dy is None else f"{dy['rms']:.2g}", grads,
             )
         )  # fmt: skip
-    return f"{_heading(trace)}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n{_outputs(trace)}"
+    about, loss, tensors = heading(trace)
+    return f"{about}: {loss}; {tensors}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n{_outputs(trace)}"
 
 
-def _heading(trace: Trace) -> str:
+def heading(trace: Trace) -> tuple[str, str, str]:
+    """Return what a trace is of, in words: the pass, its loss, and how many tensors there are."""
     examples = len(trace.passes.ys[0].tensor)
     what = f"{examples} examples" if examples > 1 else "one example"
     regularized = f" + {brief(trace.regularizer)} by regularizers" if trace.penalties else ""
     mode = "training" if trace.settings.train else "evaluation"
-    return f"{what} in {mode}: loss {brief(trace.loss)}{regularized}; {len(trace.tensors)} tensors by name"
+    return f"{what} in {mode}", f"loss {brief(trace.loss)}{regularized}", f"{len(trace.tensors)} tensors by name"
 
 
 def _outputs(trace: Trace) -> str:

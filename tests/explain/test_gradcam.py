@@ -9,11 +9,12 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain import gradcam, gradcam_plus_plus, guided_backprop, guided_gradcam, upto
-from pellucid.layers import Dense, Flatten, Mode
-from tests.explain.networks import SHAPE, made
+from pellucid.explain import gradcam, gradcam_plus_plus, guided_gradcam, upto
+from pellucid.layers import Dense, Flatten, Layer, Mode, ReLU, ReLU6
+from tests.explain.networks import CLASSES, SHAPE, made
 from tests.oracle import assert_close, normal, randomized
 from tests.references import reference_forward
+from tests.rules import dense
 
 LAYERS = [("vgg", "relu2", "relu2"), ("resnet", None, "block2.relu"), ("inception", "mixed", "mixed")]
 
@@ -41,8 +42,21 @@ def test_maps_are_weighed_by_their_mean_gradients(name: str, given: str | None, 
     assert_close(gradcam(net, params, x, classes, given, signed=True, upsample=False), expected, 1e-11)
     rectified = F.interpolate(torch.relu(expected), SHAPE[1:], mode="bilinear")
     assert_close(gradcam(net, params, x, classes, given), rectified, 1e-11)
-    guided = guided_backprop(net, params, x, classes) * rectified
+    top = F.one_hot(classes, CLASSES).double()
+    guided = dense.relevance_of(net, params, x, top, guided_leaf) * rectified
     assert_close(guided_gradcam(net, params, x, classes, given), guided, 1e-11)
+
+
+def guided_leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, dy: Tensor) -> Any:
+    """Send back what is positive and met a rectifier in its rising part; all else by autograd (Springenberg et al.)."""
+    if isinstance(layer, ReLU | ReLU6):
+        return dy * (dy > 0) * (x > 0) * (x < (6 if isinstance(layer, ReLU6) else torch.inf))
+    several = isinstance(x, tuple)
+    read = tuple(one.detach().requires_grad_() for one in (x if several else (x,)))
+    with torch.enable_grad():
+        y = reference_forward(layer, params, read if several else read[0], Mode())
+    found = torch.autograd.grad(y, read, dy)
+    return found if several else found[0]
 
 
 @pytest.mark.parametrize(("name", "given", "path"), LAYERS)

@@ -1,6 +1,8 @@
 """Every explanation's printed numbers, multiplied and added up again as fractions, are the gradient: autograd's."""
 
 import json
+import math
+import re
 from typing import Any
 
 import pytest
@@ -101,15 +103,22 @@ def test_one_product_of_two_numbers_is_the_gradient_to_the_last_bit() -> None:
     from pellucid.layers import Dense, Sigmoid
 
     trace = traced(Sample(Sequential(Dense(4), Sigmoid(), Dense(3)), (5,)), batch=1)
-    for number in numbers(trace, each=3):
-        if not number.label.endswith(("weight", "bias")) and "dense" not in number.label:
-            continue
-        link = told(trace, number.label)["links"][0]
-        if link["count"] == 1 and len(link["terms"][0]["factors"]) <= 2:
-            product = 1.0
-            for factor in link["terms"][0]["factors"]:
-                product *= factor["value"]
-            assert product == link["gradient"]
+    for name, factors in {"dense1.weight[2, 3]": 2, "dense2.weight[0, 3]": 2, "dense1.bias[1]": 1}.items():
+        link = told(trace, name)["links"][0]
+        assert link["count"] == 1
+        assert len(link["terms"][0]["factors"]) == factors
+        assert math.prod(factor["value"] for factor in link["terms"][0]["factors"]) == link["gradient"]
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+def test_every_rules_symbols_can_be_written_in_latex(sample: Sample) -> None:
+    trace = traced(sample, BATCH)
+    for number in numbers(trace, each=1):
+        text = trace.explain(number.label, top=None).latex()
+        assert text.isascii(), text
+        bare = text.replace(r"\{", "").replace(r"\}", "").replace(r"\$", "")
+        assert bare.count("{") == bare.count("}")
+        assert all(piece.count("$") % 2 == 0 for piece in re.findall(r"\\text\{(?:[^{}]|\{[^{}]*\})*\}", bare))
 
 
 def test_what_is_not_told_one_by_one_is_told_as_one_sum() -> None:

@@ -1,6 +1,6 @@
 """The step of a rehearsal in which NaN or infinity first appears, and the tensor."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,15 +11,16 @@ from pellucid.layers.base import Mode
 from pellucid.train.batches import batches
 from pellucid.train.diagnose import diagnose, weights_fault
 from pellucid.train.draws import draws
+from pellucid.train.notfinite import NotFinite
 from pellucid.tree import flatten
 
 
 @dataclass(frozen=True)
 class Origin:
-    """step: from 1; 0 is before the first one. fault: as `diagnose` tells it."""
+    """step: from 1; 0 is before the first one. fault: the tensor."""
 
     step: int
-    fault: str
+    fault: NotFinite
 
 
 def origin(case: Case) -> Origin:
@@ -28,7 +29,7 @@ def origin(case: Case) -> Origin:
     Where the weights are not finite by then, one step earlier: the gradient, or else the update, has made them so.
     """
     done = len(case.rehearsal.losses)
-    wrong = ""
+    wrong = None
     for steps in range(done, max(done - 2, -1), -1):
         model = case.rehearse(Settings(steps)).model
         learned = {path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)}
@@ -44,5 +45,5 @@ def origin(case: Case) -> Origin:
         if fault:
             return Origin(steps + 1, fault)
         if wrong:
-            return Origin(steps + 1, f"{wrong}, from an update whose gradients are finite")
-    return Origin(done + (not wrong), wrong or "the loss: its value holds NaN or infinity")
+            return Origin(steps + 1, replace(wrong, note="from an update whose gradients are finite"))
+    return Origin(done + (not wrong), wrong or NotFinite("loss", "", "", "its value", "NaN or infinity", 1, ()))

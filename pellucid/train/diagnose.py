@@ -1,9 +1,9 @@
 """Where NaN or infinity first appears in a training step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pellucid.combine import Combinator
@@ -11,6 +11,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.sweep import backward, forward
 from pellucid.train.examples import first_not_finite
+from pellucid.train.notfinite import NotFinite
 from pellucid.train.step import Step
 from pellucid.tree import flatten
 
@@ -18,11 +19,15 @@ from pellucid.tree import flatten
 class _FoundError(Exception):
     """Ends a pass at the first tensor that is not finite."""
 
+    def __init__(self, what: NotFinite) -> None:
+        super().__init__(str(what))
+        self.what = what
+
 
 def diagnose(
     net: Layer, params: Params, weights: Mapping[str, Tensor], loss: Loss, x: Any, target: Tensor, mode: Mode
-) -> str:
-    """Return which tensor of one forward and backward pass is the first that is not finite, or "".
+) -> NotFinite | None:
+    """Return which tensor of one forward and backward pass is the first that is not finite, or None.
 
     weights: the learned tensors by path (running statistics, which the pass overwrites, are not among them).
     Looked at in the order in which they come to be: the input, the weights (the last layer's first), each layer's
@@ -34,47 +39,48 @@ def diagnose(
     try:
         y, cache = forward(net, params, x, mode, _watch_forward)
         value, dy = loss(y, target)
-        _raise_first("the loss", "its value", value)
-        _raise_first("the loss", "its gradient dy", dy)
+        _raise(NotFinite.of(value, "loss", "its value"))
+        _raise(NotFinite.of(dy, "loss", "its gradient dy"))
         backward(net, params, cache, dy, watch=_watch_backward)
     except _FoundError as found:
-        return str(found)
-    return ""
+        return found.what
+    return None
 
 
-def diagnose_output(net: Layer, params: Params, x: Any) -> str:
-    """Return which tensor of a forward pass in evaluation mode is the first that is not finite, or ""."""
+def diagnose_output(net: Layer, params: Params, x: Any) -> NotFinite | None:
+    """Return which tensor of a forward pass in evaluation mode is the first that is not finite, or None."""
     fault = input_fault(x) or weights_fault(flatten(params))
     if fault:
         return fault
     try:
         forward(net, params, x, Mode(keep=False), _watch_forward)
     except _FoundError as found:
-        return str(found)
-    return ""
+        return found.what
+    return None
 
 
-def input_fault(x: Any) -> str:
-    """Return what is not finite in a batch of inputs, and in which example of it, or ""."""
-    fault = next(_faults("", "the input x", x), "")
+def input_fault(x: Any) -> NotFinite | None:
+    """Return what is not finite in a batch of inputs, and in which example of it, or None."""
+    fault = NotFinite.of(x, "input", "the input x")
     place = first_not_finite(x) if fault and isinstance(x, Tensor) else None
-    return fault if place is None else f"{fault}, first in example {place} of the batch"
+    return fault if fault is None or place is None else replace(fault, note=f"first in example {place} of the batch")
 
 
-def weights_fault(weights: Mapping[str, Tensor]) -> str:
-    """Return which of some tensors by path, in the network's order, is not finite, or "".
+def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:
+    """Return which of some tensors by path, in the network's order, is not finite, or None.
 
     Of several it is the last layer's: the sweep comes from there, and carries a fault on to all layers before.
     """
     for path, tensor in reversed(list(weights.items())):
         layer, _, name = path.rpartition(".")
-        for fault in _faults(layer, name, tensor):
+        fault = NotFinite.of(tensor, "weight", name, layer)
+        if fault:
             return fault
-    return ""
+    return None
 
 
-def learned_fault(step: Step) -> str:
-    """Return which weight, or which tensor that the optimizer remembers, is not finite, or "".
+def learned_fault(step: Step) -> NotFinite | None:
+    """Return which weight, or which tensor that the optimizer remembers, is not finite, or None.
 
     A weight whose mean square has overflowed stays finite: its updates are 0 from then on.
     """
@@ -86,9 +92,10 @@ def learned_fault(step: Step) -> str:
             continue
         for path, tensor in reversed(list(zip(step.paths, tensors, strict=True))):
             layer, _, name = path.rpartition(".")
-            for found in _faults(layer, f"the optimizer's {kind} of {name}", tensor):
-                return found
-    return ""
+            fault = NotFinite.of(tensor, "memory", f"the optimizer's {kind} of {name}", layer)
+            if fault:
+                return fault
+    return None
 
 
 def learned_is_finite(step: Step) -> bool:
@@ -104,34 +111,16 @@ def learned_is_finite(step: Step) -> bool:
 
 def _watch_forward(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
     if not isinstance(layer, Combinator):
-        _raise_first(_named(path, layer), "the output y", y)
+        _raise(NotFinite.of(y, "output", "the output y", path, type(layer).__name__))
 
 
 def _watch_backward(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
     if not isinstance(layer, Combinator):
         for name, gradient in dparams.items():
-            _raise_first(_named(path, layer), f"the gradient d{name}", gradient)
-        _raise_first(_named(path, layer), "the gradient dx", dx)
+            _raise(NotFinite.of(gradient, "gradient", f"the gradient d{name}", path, type(layer).__name__))
+        _raise(NotFinite.of(dx, "gradient", "the gradient dx", path, type(layer).__name__))
 
 
-def _named(path: str, layer: Layer) -> str:
-    return f"{path} ({type(layer).__name__})" if path else type(layer).__name__
-
-
-def _raise_first(where: str, name: str, value: Any) -> None:
-    for fault in _faults(where, name, value):
+def _raise(fault: NotFinite | None) -> None:
+    if fault:
         raise _FoundError(fault)
-
-
-def _faults(where: str, name: str, value: Any) -> Iterator[str]:
-    """Yield a description of each tensor in `value` (a tensor, None, or a tuple of such) that is not finite."""
-    if isinstance(value, tuple):
-        for part in value:
-            yield from _faults(where, name, part)
-    elif isinstance(value, Tensor) and value.is_floating_point():
-        wrong = ~torch.isfinite(value)
-        count = int(wrong.sum())
-        if count:
-            what = "NaN" if bool(torch.isnan(value).any()) else "infinity"
-            place = f"{where}: " if where else ""
-            yield f"{place}{name} holds {what} ({count} of {value.numel()} values, shape {tuple(value.shape)})"

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -31,6 +31,7 @@ from pellucid.train.examples import Examples
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
 from pellucid.train.learner import Learner
+from pellucid.train.notfinite import NotFinite
 from pellucid.train.runs import RunFolder
 from pellucid.train.step import Step
 from pellucid.train.stop import StopSignals
@@ -260,9 +261,9 @@ class Loop:
         """Look for NaN and infinity in what is learned."""
         number = self.training.step
         if not learned_is_finite(self.step):
-            raise self._error(
-                learned_fault(self.step) + self._origin(number), max(number, 1), _slower(self.training.lr)
-            )
+            fault = learned_fault(self.step)
+            assert fault is not None  # what is not finite is found
+            raise self._error(replace(fault, note=self._origin(number)), max(number, 1), _slower(self.training.lr))
         self.clean = number
 
     def _next_gap(self, per_step: float) -> int:
@@ -276,24 +277,27 @@ class Loop:
         """Say where a fault of what is learned comes from, when it is found after step `number`."""
         first = self.clean + 1
         if first > number:
-            return ", which no update wrote"
+            return "which no update wrote"
         several = f"the update of one of the steps {first} to {number}"
-        return f", from {several if first < number else f'the update of step {number}'}"
+        return f"from {several if first < number else f'the update of step {number}'}"
 
     def _explained(self, x: Tensor, target: Tensor, number: int, lr: float) -> StoppedError:
         """Return the error that says where a step went wrong."""
         wrong = input_fault(x)
         if wrong:
-            cause = "the augmentation or the preprocessing made it of finite data"
-            return self._error(f"{wrong}, and {cause}", number + 1, "look at what these return")
+            cause = "and the augmentation or the preprocessing made it of finite data"
+            note = f"{wrong.note}, {cause}" if wrong.note else cause
+            return self._error(replace(wrong, note=note), number + 1, "look at what these return")
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         model = self.model
         fault = diagnose(model.net, model.params, weights, model.loss, x, target, self._mode(number))
         if fault and fault == weights_fault(weights):
-            fault += self._origin(number)
-        return self._error(fault or f"the loss is {self.watched.value}", number + 1, _slower(lr))
+            fault = replace(fault, note=self._origin(number))
+        fault = fault or NotFinite.of(torch.tensor(self.watched.value), "loss", "its value")
+        assert fault is not None  # the loss ended the step because it is not finite
+        return self._error(fault, number + 1, _slower(lr))
 
-    def _error(self, fault: str, number: int, remedy: str) -> StoppedError:
+    def _error(self, fault: NotFinite, number: int, remedy: str) -> StoppedError:
         """Return the error that ends the training; the run folder, if there is one, keeps it."""
         epoch, batch = divmod(number - 1, self.training.batches)
         kept = ""

@@ -5,18 +5,19 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError
 from pellucid.train.files import write_atomically
+from pellucid.train.notfinite import NotFinite
 
 
 class StoppedError(PellucidError):
-    """NaN or infinity in a training: `step`, from 1, and `fault`, which tensor it is in, as `diagnose` tells it."""
+    """NaN or infinity in a training: `step`, from 1, and `fault`, the tensor that it is in."""
 
-    def __init__(self, said: str, step: int, fault: str) -> None:
+    def __init__(self, said: str, step: int, fault: NotFinite) -> None:
         super().__init__(said)
         self.step, self.fault = step, fault
 
     def write(self, path: Path) -> None:
         """Write the error, as JSON."""
-        told = {"error": str(self), "step": self.step, "fault": self.fault}
+        told = {"error": str(self), "step": self.step, "fault": self.fault.to_json()}
         write_atomically(path, (json.dumps(told, indent=2) + "\n").encode())
 
     @classmethod
@@ -24,6 +25,6 @@ class StoppedError(PellucidError):
         """Return what `write` wrote; PellucidError for anything else."""
         try:
             told = json.loads(path.read_bytes())
-            return cls(str(told["error"]), int(told["step"]), str(told["fault"]))
+            return cls(str(told["error"]), int(told["step"]), NotFinite.from_json(told["fault"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise PellucidError(f"{path} cannot be read ({error}); remove it, or train again") from error

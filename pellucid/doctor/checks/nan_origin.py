@@ -1,20 +1,19 @@
 """Where NaN or infinity first appears."""
 
-import re
 from dataclasses import replace
 
 import torch
 
+from pellucid.combine import join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.room import parts
 from pellucid.doctor.mending import with_rate
 from pellucid.doctor.origin import origin
 from pellucid.train.diagnose import diagnose_output, weights_fault
+from pellucid.train.notfinite import NotFinite
 from pellucid.train.stopped import StoppedError
 from pellucid.tree import flatten
-
-OF_TYPE = re.compile(r" \(\w+\)$")
 
 
 def look(case: Case) -> list[Finding]:
@@ -35,27 +34,23 @@ def look(case: Case) -> list[Finding]:
     return []
 
 
-def _found(case: Case, fault: str, step: int | None) -> Finding:
-    """Return the finding of a fault in the words of `diagnose`: "dense1 (Dense): the output y holds infinity (...)"."""
-    where, _, what = fault.partition(": ")
-    if not what:
-        where, what = "", fault
-    name = what.partition(" holds ")[0]
-    path = OF_TYPE.sub("", where)
-    evidence: dict[str, Number] = {"found": what}
+def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
+    """Return the finding of a tensor, in the step in which it is lost."""
+    path = fault.path
+    evidence: dict[str, Number] = {"found": fault.held}
     if step is not None:
         evidence["step"] = step
-    if name == "the input x":
+    if fault.kind == "input":
         cause, fix = "the augmentation or the preprocessing makes it of finite data", "look at what these return"
         plain = Remedy("no augmentation", lambda case: replace(case, augment=None))
         return Finding(NAME, "train", evidence, cause, fix, None if case.augment is None else plain)
-    if " " not in name:  # a weight, by its name
-        path = f"{path}.{name}" if path else name
+    if fault.kind == "weight":
+        path = join(path, fault.tensor)
         if not step:
             cause, fix = "the weights hold it as they are", "look at how they are drawn or at the file they came from"
             return Finding(NAME, path, evidence, cause, fix)
     slower = Remedy("a tenth of the learning rate", lambda case: with_rate(case, 0.1))
-    if path == "the loss":
+    if fault.kind == "loss":
         path, cause = "loss", "the loss takes a logarithm of 0, or its inputs are too large"
         fix = "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
     elif step is not None and step > 1:

@@ -86,8 +86,8 @@ def epsilon_gamma_box(
 def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
     """Return z-plus for every layer with weights, and contributions for sums and averages.
 
-    Positive biases stand in the denominators and take their share, as in Zennit; Zhang et al. 2016, equation 10, where
-    it comes from, have inputs alone there.
+    Positive biases stand in the denominators and take their share, as in Zennit; Zhang et al. 2016, from whom the
+    method is, have the inputs' contributions alone there.
     """
     return lambda entrance: composite((SUMS, Norm(stabilizer)), (WEIGHTED, ZPlus(stabilizer)))
 

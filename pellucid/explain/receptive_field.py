@@ -20,6 +20,7 @@ from pellucid.layers import (
     LayerNorm,
     LocalContrastNorm,
     LocalResponseNorm,
+    LogSoftmax,
     LpPool2d,
     MaxPool2d,
     MaxUnpool2d,
@@ -27,6 +28,7 @@ from pellucid.layers import (
     Pad2d,
     PadChannels,
     Reshape,
+    Softmax,
 )
 from pellucid.layers.avgpool2d import AvgPool2dCache
 from pellucid.layers.base import Cache, Layer, Params
@@ -84,6 +86,10 @@ def _pass(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
     return dy.sum(1, keepdim=True).expand(dy.shape)
 
 
+def _along(layer: Softmax | LogSoftmax, params: Params, cache: Cache, dy: Tensor) -> Tensor:
+    return _pass(layer, params, cache, dy.sum(layer.axis, keepdim=True).expand(dy.shape))
+
+
 def _by_ones(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
     return layer.pull(map_tree(torch.ones_like, params), cache, dy)
 
@@ -113,6 +119,7 @@ REACHES: tuple[tuple[Any, Reach], ...] = (
     (LocalContrastNorm, _contrast),
     ((GroupNorm, InstanceNorm2d, LayerNorm), _whole),
     (Multiply, _product),
+    ((Softmax, LogSoftmax), _along),
     ((*ACTIVATIONS, BatchNorm, Dropout, LocalResponseNorm), _pass),
     ((*SUMS, Concat, Flatten, Reshape, Identity, Pad2d, PadChannels, MaxUnpool2d), _own),
 )

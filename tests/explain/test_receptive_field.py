@@ -20,9 +20,11 @@ from pellucid.layers import (
     Layer,
     LocalContrastNorm,
     LocalResponseNorm,
+    LogSoftmax,
     MaxPool2d,
     Mode,
     ReLU,
+    Softmax,
     Upsample,
 )
 from tests.oracle import normal, randomized
@@ -35,6 +37,9 @@ NETWORKS: dict[str, Layer] = {
     "up": Sequential(AvgPool2d(3), ConvTranspose2d(2, 2, 2), Upsample(2, kind="bilinear")),
     "grouped": Sequential(Conv2d(4, 1), GroupNorm(2), Conv2d(2, 3)),
     "mean": Sequential(Conv2d(2, 3), AdaptiveAvgPool2d(2)),
+    "softmax of channels": Sequential(Conv2d(2, 3), Softmax(), Conv2d(2, 3)),
+    "softmax of columns": Sequential(Conv2d(2, 3), Softmax(axis=2), Conv2d(2, 3)),
+    "softmax of rows": Sequential(Conv2d(2, 3), LogSoftmax(axis=3)),
     "again": Graph({"a": (Conv2d(2, 3, padding=1), "input"), "b": ("a", "a"), "c": (Add(), "b", "input")}, ("c",)),
 }
 

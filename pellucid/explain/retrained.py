@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from pellucid.combine.base import Combinator, replace_layer
+from pellucid.combine.base import Combinator, buffer_paths, replace_layer
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
@@ -16,7 +16,6 @@ from pellucid.optim import Adam
 from pellucid.train.callbacks import Callback, Training
 from pellucid.train.history import Row
 from pellucid.train.model import Model
-from pellucid.train.weights import parameter_count
 from pellucid.tree import map_tree
 
 BATCH = 64
@@ -96,7 +95,9 @@ def retrained(
             rows.append(Retrained(variant, why=str(error)))
             continue
         found = other.evaluate(test)["accuracy"]
-        rows.append(Retrained(variant, parameter_count(other.params), history.last["train_accuracy"], found))
+        statistics = buffer_paths(net)  # nobody learns them
+        learned = sum(tensor.numel() for path, tensor in other.weights.items() if path not in statistics)
+        rows.append(Retrained(variant, learned, history.last["train_accuracy"], found))
     return Retraining(rows, epochs, len(train), keep.found)
 
 

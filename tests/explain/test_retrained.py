@@ -53,6 +53,17 @@ def test_training_anew_learns_and_leaves_the_model_alone() -> None:
     assert torch.equal(first, flat.params["conv1"]["weight"])
 
 
+def test_learned_numbers_are_counted_without_running_statistics() -> None:
+    images = digits(0, 64)
+    net = Sequential(conv=Conv2d(4, 3), norm=BatchNorm(), flat=Flatten(), scores=Dense(10))
+    model = Model(net, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
+    places = (images.x.shape[2] - 2) * (images.x.shape[3] - 2)
+    channels = images.x.shape[1]
+    assert retrained(model, images, images, 1, []).rows[0].parameters == (
+        4 * (9 * channels + 1) + 2 * 4 + (4 * places + 1) * 10
+    )
+
+
 def test_a_network_that_cannot_be_is_told_in_its_row() -> None:
     skip = Sequential(
         conv=Conv2d(4, 3, padding=1), block=Parallel({"skip": Identity(), "body": Conv2d(4, 3, padding=1)}, Add()),

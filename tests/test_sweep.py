@@ -69,6 +69,20 @@ def test_a_leaf_runs_every_layer_in_its_place(pass_forward: Any) -> None:
     assert seen == ["stem", "block.skip", "block.body.act", "block.body.conv", "block.merge", "pool", "flat", "out"]
 
 
+def test_what_goes_on_in_place_of_an_output_is_read_by_the_layers_above(pass_forward: Any) -> None:
+    params, x, _, _, _ = pass_forward
+    seen: list[str] = []
+
+    def after(path: str, y: Any) -> Any:
+        seen.append(path)
+        return torch.ones_like(y) if path == "block" else y
+
+    pooled = torch.ones(3, 12, dtype=torch.float64)  # of ones, the largest are ones
+    expected = pooled @ params["out"]["weight"].T + params["out"]["bias"]
+    assert_close(run(NET, params, x, Mode(), after=after)[0], expected, 1e-12)
+    assert seen[-6:] == ["block.merge", "block", "pool", "flat", "out", ""]
+
+
 def test_the_backward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) -> None:
     params, x, _, cache, dy = pass_forward
     seen: list[tuple[str, Layer, Any, Any, Any]] = []

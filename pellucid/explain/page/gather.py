@@ -32,7 +32,7 @@ CLIMB = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 @dataclass(frozen=True, eq=False)
 class LayerLook:
-    """One convolution: its path, the path of what it puts out after its activation, and what its maps answer to.
+    """One convolution: its path, the path of what its maps are shown as (see `after`), and what they answer to.
 
     weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: how many maps no
     image of the data set moves above 0. outputs: (maps, h, w) for the first of the images that are shown.

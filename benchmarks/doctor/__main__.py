@@ -16,9 +16,9 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
 
 from benchmarks.doctor import report
-from benchmarks.doctor.plan import Job, chosen, faults, planned
-from benchmarks.doctor.store import ROOT, Record, Store, fingerprint
-from benchmarks.doctor.tally import alarms, row
+from benchmarks.doctor.plan import Job, chosen, faults, planned, synthetic
+from benchmarks.doctor.store import ROOT, Record, Store, commit, fingerprint
+from benchmarks.doctor.tally import alarms, by_kind, row
 from benchmarks.doctor.trial import prepare, tried
 
 SEEDS, FIRST = 1, 100
@@ -55,13 +55,16 @@ def main() -> int:
     jobs = planned(
         chosen(known, args.only), args.seeds, args.first, 0 if args.only and args.healthy is None else args.healthy
     )
-    store = Store(args.out, fingerprint())
+    code, known_to_git = fingerprint(), commit()  # before the hours in which either may change
+    store = Store(args.out, code)
+    measured = f"{code}, commit {known_to_git}" if known_to_git else code
     for record in made([job for job in jobs if job.key not in store.known], args.jobs):
         store.add(record)
     records = store.of(job.key for job in jobs)
     docs = args.docs or (ROOT / "docs" if not args.only else args.out)
-    report.write(records, docs, command(), machine(args.jobs))
-    every, false = row([one for one in records if one["fault"]]), alarms([one for one in records if not one["fault"]])
+    report.write(records, docs, command(), machine(args.jobs), measured)
+    kinds = by_kind(records, synthetic())
+    every, false = row(kinds.broken), alarms(kinds.healthy)
     print(f"{every.named} of {every.cases} faults named; {false.alarmed} of {false.cases} healthy ones called ill")
     print(f"wrote {docs / 'doctor.md'}")
     return 0

@@ -33,6 +33,11 @@ def faults() -> tuple[Fault, ...]:
     return tuple(fault for module in modules for fault in module.FAULTS)
 
 
+def synthetic() -> set[tuple[str, str]]:
+    """Return check and words of the faults that break a history alone."""
+    return {(fault.name, fault.about) for fault in faults() if fault.synthetic}
+
+
 def planned(known: Sequence[Fault], seeds: int, first: int, healthy: int | None = None) -> list[Job]:
     """Return the jobs: each fault as often as it has settings times `seeds`, and LEAST times at least.
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.healthy import HEALTHY
-from benchmarks.doctor.plan import faults
+from benchmarks.doctor.plan import faults, synthetic
 from benchmarks.doctor.settings import SETTINGS
-from benchmarks.doctor.tally import Alarms, Row, alarms, by_fault, row, wilson
+from benchmarks.doctor.tally import Alarms, Row, alarms, by_fault, by_kind, row, wilson
 from pellucid.cli.out import plain
 
 Record = dict[str, Any]
+ALL, MADE_UP = "**all**", "**synthetic history**"
 OTHERS = 4  # of the other checks that a row names
 HEADING = """# The doctor, measured
 
@@ -25,23 +26,27 @@ was chosen on these seeds. Healthy trainings are those that faults are put into,
 the check for that fault is among what it finds; *as a cause*: and is not taken for a consequence of something else;
 *first*: and is the first thing it says. Which faults there are, how strong each is, and which trainings it is put into
 was settled on seeds 0 to 5, where some that did no harm were left out or made stronger. Intervals are Wilson's, 95 %.
+A *synthetic history* is no training that was broken: made-up numbers, as two rivals might have measured them, are
+written into the history of a healthy training. Such cases stand below the totals and are in none of them.
 Written by `python -m benchmarks.doctor`; nothing is typed by hand.
 """
 
 
-def page(records: Sequence[Record], command: str, machine: str) -> str:
-    """Return the whole page."""
-    broken = [record for record in records if record["fault"]]
-    healthy = [record for record in records if not record["fault"]]
+def page(records: Sequence[Record], command: str, machine: str, code: str) -> str:
+    """Return the whole page. code: which code was measured."""
+    kinds = by_kind(records, synthetic())
+    broken, healthy = kinds.broken, kinds.healthy
     parts = [HEADING, _summary(row(broken), alarms(healthy))]
-    if broken:
-        parts += ["## Faults\n", _faults(by_fault(broken), row(broken)), _left_out(broken)]
+    if broken or kinds.synthetic:
+        parts += ["## Faults\n", _faults(broken, kinds.synthetic), _left_out(broken)]
     parts += ["## By training\n", _settings(records)]
     if alarms(healthy).alarmed:
         parts += ["## False alarms\n", _alarms(alarms(healthy))]
     if errors := [record for record in records if "error" in record]:
         parts += ["## Errors\n", "".join(f"- {record['key']}: {record['error']}\n" for record in errors)]
-    parts.append(f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}. {_times(records)}\n")
+    parts.append(
+        f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}; code {code}. {_times(records)}\n"
+    )
     return "\n".join(parts)
 
 
@@ -54,18 +59,19 @@ def _summary(every: Row, false: Alarms) -> str:
     return f"**Of {every.cases:,} faults {named}, {how}. **Of {false.cases:,} healthy trainings {ill}.{failed}\n"
 
 
-def _faults(rows: Sequence[Row], total: Row) -> str:
+def _faults(broken: Sequence[Record], made_up: Sequence[Record]) -> str:
     lines = [
         "| check | how it is broken | in | seeds | cases | named | 95 % | as a cause | first | what else was said |",
         "|---|---|---|---|---:|---:|---:|---:|---:|---|",
-        *(_fault(one, one.fault, one.about) for one in rows),
-        _fault(total, "**all**", ""),
     ]
+    for records, name in ((broken, ALL), (made_up, MADE_UP)):
+        if records:
+            lines += [*(_fault(one, one.fault, one.about) for one in by_fault(records)), _fault(row(records), name, "")]
     return "\n".join(lines) + "\n"
 
 
 def _fault(one: Row, name: str, about: str) -> str:
-    listed = [] if name == "**all**" else [f"{check} {count}" for check, count in one.others.items()]
+    listed = [] if name in (ALL, MADE_UP) else [f"{check} {count}" for check, count in one.others.items()]
     others = ", ".join(listed[:OTHERS]) + (", ..." if len(listed) > OTHERS else "")
     shares = [share(one.named, one.cases), interval(one.named, one.cases), share(one.cause, one.cases)]
     where = [_names(one.settings), seeds(one.seeds), str(one.cases)]
@@ -102,8 +108,8 @@ def _left_out(records: Sequence[Record]) -> str:
 def _settings(records: Sequence[Record]) -> str:
     lines = ["| training | data | faults | named | healthy | false alarms |", "|---|---|---:|---:|---:|---:|"]
     for setting in HEALTHY:
-        mine = [record for record in records if record["setting"] == setting.name]
-        bad, good = row([one for one in mine if one["fault"]]), alarms([one for one in mine if not one["fault"]])
+        mine = by_kind([record for record in records if record["setting"] == setting.name], synthetic())
+        bad, good = row(mine.broken), alarms(mine.healthy)
         cells = (bad.cases, share(bad.named, bad.cases), good.cases, share(good.alarmed, good.cases))
         lines.append(f"| {setting.name} | {setting.data} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines) + "\n"
@@ -135,32 +141,43 @@ def _rounded(part: int, whole: int) -> list[float]:
     return [round(bound, 6) for bound in wilson(part, whole)]
 
 
-def to_json(records: Sequence[Record], command: str, machine: str) -> dict[str, Any]:
+def to_json(records: Sequence[Record], command: str, machine: str, code: str) -> dict[str, Any]:
     """Return all of it as values of JSON."""
-    broken = [record for record in records if record["fault"]]
-    total, false = row(broken), alarms([record for record in records if not record["fault"]])
+    kinds = by_kind(records, synthetic())
+    false = alarms(kinds.healthy)
     return {
         "command": command,
         "machine": machine,
+        "code": code,
         "date": time.strftime("%Y-%m-%d"),
-        "faults": {**_counted(total), "interval": _rounded(total.named, total.cases)},
+        "faults": _total(kinds.broken),
+        "synthetic_histories": _total(kinds.synthetic),
         "healthy": {**asdict(false), "interval": _rounded(false.alarmed, false.cases)},
-        "by_fault": [{"check": one.fault, "about": one.about, **_counted(one)} for one in by_fault(broken)],
+        "by_fault": [
+            {"check": one.fault, "about": one.about, "synthetic": group is kinds.synthetic, **_counted(one)}
+            for group in (kinds.broken, kinds.synthetic)
+            for one in by_fault(group)
+        ],
         "cases": [
             {key: value for key, value in record.items() if key not in ("key", "findings")} for record in records
         ],
     }
 
 
+def _total(records: Sequence[Record]) -> dict[str, Any]:
+    one = row(records)
+    return {**_counted(one), "interval": _rounded(one.named, one.cases)}
+
+
 def _counted(one: Row) -> dict[str, Any]:
     return {key: value for key, value in asdict(one).items() if key not in ("fault", "about")}
 
 
-def write(records: Sequence[Record], docs: Path, command: str, machine: str) -> None:
+def write(records: Sequence[Record], docs: Path, command: str, machine: str, code: str) -> None:
     """Write both files."""
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / "doctor.md").write_text(page(records, command, machine), "utf-8")
-    found = plain(to_json(records, command, machine))
+    (docs / "doctor.md").write_text(page(records, command, machine, code), "utf-8")
+    found = plain(to_json(records, command, machine, code))
     cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in found.pop("cases"))
     head = json.dumps(found, ensure_ascii=False, indent=1)[:-2]
     (docs / "doctor.json").write_text(f'{head},\n "cases": [\n{cases}\n ]\n}}\n', "utf-8")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,22 @@ def fingerprint(root: Path = ROOT) -> str:
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def commit(root: Path = ROOT) -> str:
+    """Return the commit of that code, and whether the code differs from it; "" where git knows of none."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return ""  # of a repository around this one
+        return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "-s", *SOURCES) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 class Store:

@@ -1,7 +1,7 @@
 """Counts of a bench: how many faults were named, how many healthy trainings were called ill."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
@@ -83,3 +83,21 @@ def alarms(records: Sequence[Record]) -> Alarms:
     said = [record for record in records if record.get("names")]
     checks = Counter(name for record in said for name in record["names"])
     return Alarms(len(records), len(said) + errors, dict(checks.most_common()), errors)
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Cases by what was broken: the training, nothing but the history (`synthetic`), or nothing (`healthy`)."""
+
+    broken: list[Record]
+    synthetic: list[Record]
+    healthy: list[Record]
+
+
+def by_kind(records: Iterable[Record], synthetic: Collection[tuple[str, str]]) -> Sorted:
+    """Sort cases; synthetic: check and words of the faults that break the history alone."""
+    found = Sorted([], [], [])
+    for record in records:
+        made_up = (record["fault"], record["about"]) in synthetic
+        (found.synthetic if made_up else found.broken if record["fault"] else found.healthy).append(record)
+    return found

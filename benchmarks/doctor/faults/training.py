@@ -263,6 +263,6 @@ FAULTS: tuple[Fault, ...] = (
     Fault("miscalibration", "labels smoothed by 0.6", taught(loss=SoftmaxCrossEntropy(0.6))),
     Fault("miscalibration", "outputs 6 times too large", sharpened(6.0), *ERRING),
     Fault("miscalibration", "outputs a fifth of what they should be", sharpened(0.2)),
-    Fault("discriminator", "certain after three epochs", rivals(crushed)),
-    Fault("discriminator", "certain half way", rivals(creeping)),
+    Fault("discriminator", "certain after three epochs", rivals(crushed), synthetic=True),
+    Fault("discriminator", "certain half way", rivals(creeping), synthetic=True),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The bench of the doctor: which cases it makes, that it goes on where it was, and its sums."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from benchmarks.doctor.healthy import HEALTHY
 from benchmarks.doctor.material import material
 from benchmarks.doctor.plan import Job, chosen, faults, planned
 from benchmarks.doctor.settings import SETTINGS
-from benchmarks.doctor.store import Store, fingerprint
+from benchmarks.doctor.store import Store, commit, fingerprint
 from benchmarks.doctor.tally import alarms, by_fault, row, wilson
 from benchmarks.doctor.trial import tried
 from pellucid.data import Dataset
@@ -126,7 +127,7 @@ def test_counts() -> None:
 
 
 def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
-    report.write(FOUND, tmp_path, "python -m benchmarks.doctor", "a machine")
+    report.write(FOUND, tmp_path, "python -m benchmarks.doctor", "a machine", "abc, commit def")
     page = (tmp_path / "doctor.md").read_text("utf-8")
     assert "**Of 5 faults 60.0 % are named** (23.1 to 88.2 %), 40.0 % as a cause and 40.0 % first." in page
     assert "**Of 20 healthy trainings 10.0 % get any finding** (2.8 to 30.1 %)." in page
@@ -135,10 +136,28 @@ def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
     assert "| overfitting | 1 (5.0 %) |" in page
     assert "| digits-relu | digits | 4 | 75.0 % | 19 | 5.3 % |" in page
     assert "- dead-units|7: E: no" in page
+    assert "with a machine; code abc, commit def." in page
     found = json.loads((tmp_path / "doctor.json").read_text("utf-8"))
     assert found["faults"]["named"] == 3
     assert found["healthy"]["interval"] == pytest.approx(wilson(2, 20), abs=1e-6)
     assert len(found["cases"]) == len(FOUND)
+
+
+def test_made_up_histories_are_in_no_total(tmp_path: Path) -> None:
+    known = [one for one in faults() if one.synthetic]
+    assert {one.name for one in known} == {"discriminator"}
+    made_up = [record(one.name, [one.name], [one.name], one.about) for one in known]
+    report.write([*FOUND, *made_up], tmp_path, "python -m benchmarks.doctor", "a machine", "abc")
+    page = (tmp_path / "doctor.md").read_text("utf-8")
+    assert "**Of 5 faults 60.0 % are named**" in page
+    assert "| digits-relu | digits | 4 | 75.0 % | 19 | 5.3 % |" in page
+    lines = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")]
+    total = lines.index("| **all**")
+    assert lines[total : total + 4] == ["| **all**", *["| discriminator"] * 2, "| **synthetic history**"]
+    assert "| **synthetic history** |  | digits-relu | 1 | 2 | 100.0 % |" in page
+    found = json.loads((tmp_path / "doctor.json").read_text("utf-8"))
+    assert (found["faults"]["cases"], found["synthetic_histories"]["cases"]) == (5, 2)
+    assert [one["check"] for one in found["by_fault"] if one["synthetic"]] == ["discriminator"] * 2
 
 
 def test_the_page_says_where_a_fault_was_put_and_why_not_elsewhere(tmp_path: Path) -> None:
@@ -147,7 +166,7 @@ def test_the_page_says_where_a_fault_was_put_and_why_not_elsewhere(tmp_path: Pat
         record(fault.name, [], [], fault.about, setting=setting, seed=100 + k)
         for k, setting in enumerate(fault.settings)
     ]
-    report.write(cases, tmp_path, "python -m benchmarks.doctor", "a machine")
+    report.write(cases, tmp_path, "python -m benchmarks.doctor", "a machine", "abc, commit def")
     page = (tmp_path / "doctor.md").read_text("utf-8")
     where = ", ".join(fault.settings)
     assert f"| {fault.about} | {where} | 100 to {99 + len(cases)} | {len(cases)} |" in page
@@ -174,6 +193,29 @@ def test_other_code_is_another_bench(tmp_path: Path) -> None:
     assert before == fingerprint(tmp_path)
     (tmp_path / "pellucid/a.py").write_text("2")
     assert fingerprint(tmp_path) != before
+
+
+def test_the_commit_is_told_where_git_knows_it(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *arguments], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    inner = tmp_path / "pellucid"
+    inner.mkdir()
+    (inner / "a.py").write_text("1")
+    git("init", "-q")
+    assert commit(tmp_path) == ""  # nothing is committed yet
+    git("add", ".")
+    git("commit", "-qm", "Begin")
+    assert commit(tmp_path) == git("rev-parse", "--short=12", "HEAD")
+    (tmp_path / "notes.md").write_text("1")  # is no code
+    assert "changes" not in commit(tmp_path)
+    (inner / "a.py").write_text("2")
+    assert commit(tmp_path).endswith(" with changes")
+    assert commit(inner) == ""
 
 
 def test_a_case_is_kept_as_json(tmp_path: Path) -> None:

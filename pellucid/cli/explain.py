@@ -42,7 +42,8 @@ def parser() -> Parser:
     it.add_argument(
         "--out",
         metavar="DIR",
-        help=f"the folder to write into (default: {FOLDER}/MODEL-IMAGE, made where it is missing)",
+        help=f"the folder to write into, made where it is missing (default: {FOLDER}/MODEL-PARENT-IMAGE, PARENT the "
+        "image's own folder, and numbered where that holds another picture's)",
     )
     it.add_argument(
         "--page",
@@ -70,7 +71,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
     from pellucid.explain.examine import examine
     from pellucid.explain.methods import METHODS
-    from pellucid.explain.write import write_examination
+    from pellucid.explain.write import folder_for, write_examination
     from pellucid.tasks.classes import class_names
     from pellucid.tasks.pictures import read_picture
 
@@ -78,12 +79,14 @@ def handle(args: argparse.Namespace) -> int:
         return _page(args)
     if args.image is None or args.data is not None or args.retrain:
         raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) to look into the whole network")
+    if args.out == "":
+        raise PellucidError("--out is empty; name a folder, or leave it away")
     model = open_model(args.model)
     classes = class_names(model)
     x = read_picture(model, args.image)
     methods = list(METHODS) if args.method == ALL else [args.method]
     found = examine(model, x, methods, _target(model, args.target))
-    folder = Path(args.out or Path(FOLDER) / f"{Path(args.model).stem}-{Path(args.image).stem}")
+    folder = folder_for(_place(args), x, found) if args.out is None else Path(args.out)
     written = write_examination(folder, model, x, found, classes)
     label = classes[found.target] if isinstance(found.target, int) else found.target
     if args.json:
@@ -96,6 +99,13 @@ def handle(args: argparse.Namespace) -> int:
         say(f"left out {method}: {reason}")
     say(f"\nwrote {len(written)} files into {folder}: {', '.join(file.name for file in written)}")
     return 0
+
+
+def _place(args: argparse.Namespace) -> Path:
+    """Return the folder of a picture by its file's name and that of the folder it lies in: often its class."""
+    image = Path(args.image)
+    parent = image.parent.name and image.parent.resolve().name  # of "../0.png" no dots; of "0.png" none
+    return Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
 
 
 def _page(args: argparse.Namespace) -> int:
@@ -158,7 +168,7 @@ def _target(model: "Model", asked: str | None) -> int | str | None:
         return classes.index(asked)
     if asked.isdecimal() and int(asked) < len(classes):
         return int(asked)
-    hint = nearest(asked, classes) or f"; it knows {', '.join(classes):.80}"
+    hint = ("" if asked.isdecimal() else nearest(asked, classes)) or f"; it knows {', '.join(classes):.80}"
     raise PellucidError(f"--target: the model has no class {asked!r}{hint}, and a unit is written 'layer[3]'")
 
 

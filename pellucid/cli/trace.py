@@ -92,6 +92,6 @@ def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
     elif asked.isdecimal() and int(asked) < len(classes):
         number = int(asked)
     else:
-        hint = nearest(asked, classes) or f"; it knows {', '.join(classes):.80}"
+        hint = ("" if asked.isdecimal() else nearest(asked, classes)) or f"; it knows {', '.join(classes):.80}"
         raise PellucidError(f"--target: the model has no class {asked!r}{hint}")
     return classes[number], number

@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid.explain.examine import Examination, Examined, grey, inputs
+from pellucid.explain.methods import METHODS
 from pellucid.explain.occlusion import occlude
 from pellucid.explain.pictures.files import make_folder, write_picture
 from pellucid.explain.pictures.heat import heat
@@ -41,6 +45,25 @@ def write_examination(
         numbers = {"distance": _distances(examined), **{one.method: one.map for one in examined.found}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, title), numbers)
     return written
+
+
+def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:
+    """Return the folder, or FOLDER-2, -3 ...: the first that holds no examination of another image, target or model."""
+    own = {"image": x.cpu(), "target": str(examined.target), "score": examined.score}
+    places = chain([folder], (folder.with_name(f"{folder.name}-{number}") for number in count(2)))
+    return next(
+        place for place in places if all(_same(file, own) for file in place.glob("*.npz") if file.stem in METHODS)
+    )
+
+
+def _same(file: Path, own: dict[str, Any]) -> bool:
+    """Whether a method's file is of this image, target and score, but for the score's rounding; False if unreadable."""
+    try:
+        with np.load(file) as kept:
+            alike = np.array_equal(kept["image"], own["image"]) and str(kept["target"]) == own["target"]
+            return alike and math.isclose(float(kept["score"]), own["score"], rel_tol=1e-4)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return False
 
 
 def notes(one: Examined, examined: Examination) -> tuple[str, ...]:

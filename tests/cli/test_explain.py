@@ -43,7 +43,33 @@ def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
     assert found["distances"]["lrp"]["gradcam"] == found["distances"]["gradcam"]["lrp"]
     assert found["methods"]["saliency"]["wanted"] is None
     assert all(Path(file).is_file() for file in found["files"])
-    assert Path(found["files"][0]).parent == Path("explanations/mnist-lenet-seven")
+    assert Path(found["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
+
+
+def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path: Path) -> None:
+    """Of equal file names in folders of classes, in parts, and for two targets, each leaves its own numbers."""
+    files = [Path(name) for name in ("digits/7/0.png", "digits/1/0.png", "test/7/0.png", "0.png")]
+    for k, file in enumerate(files):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(seven) as picture:
+            picture.rotate(3 * k, fillcolor=255).save(file)
+
+    def folder(file: Path, *words: str) -> Path:
+        found = say("explain", "mnist-lenet", str(file), "--method", "saliency", *words, "--json").json
+        return Path(found["files"][0]).parent
+
+    root = Path("explanations")
+    assert [folder(file) for file in files] == [
+        root / "mnist-lenet-7-0", root / "mnist-lenet-1-0", root / "mnist-lenet-7-0-2", root / "mnist-lenet-0"
+    ]  # fmt: skip
+    assert folder(files[0]) == root / "mnist-lenet-7-0", "what is explained again is written anew"
+    assert folder(files[0], "--method", "gradcam") == root / "mnist-lenet-7-0"
+    assert folder(files[0], "--target", "3") == root / "mnist-lenet-7-0-3"
+    for name, target in (("mnist-lenet-7-0", "7"), ("mnist-lenet-7-0-3", "3")):
+        with np.load(root / name / "saliency.npz") as kept:
+            assert str(kept["target"]) == target
+    (root / "mnist-lenet-0" / "saliency.npz").write_bytes(b"no numbers")
+    assert folder(files[3]) == root / "mnist-lenet-0-2"
 
 
 def test_a_class_or_a_map_is_asked_for(say: Say, seven: Path) -> None:
@@ -62,6 +88,8 @@ MISTAKES = {
     ("--target", "conv9[1]"): "did you mean 'conv",
     ("--target", "conv2[99]"): "no index [99]",
     ("--out", "{file}"): "cannot be made",
+    ("--out", ""): "--out is empty",
+    ("--target", "12"): "it knows 0, 1, 2",
 }
 
 

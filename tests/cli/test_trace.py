@@ -38,6 +38,7 @@ def test_json_is_the_tree(say: Say, seven: Path) -> None:
 
 MISTAKES = {
     ("--target", "eleven"): "no class 'eleven'",
+    ("--target", "12"): "it knows 0, 1, 2",
     ("--weight", "dense9.weight"): "did you mean",
     ("--weight", "dense2.weight[1]"): "2 axes",
     ("--nudge", "1"): "give both",

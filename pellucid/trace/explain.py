@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import join
-from pellucid.errors import PellucidError
 from pellucid.trace.calls import Call, Value, title
-from pellucid.trace.columns.base import Factors, at, part_of
+from pellucid.trace.columns.base import Factors, at, exact_sum, part_of
 from pellucid.trace.columns.table import EXPLAINERS, fallback
 from pellucid.trace.explanation import Explanation, Factor, Link, Term
 from pellucid.trace.made import made_of
@@ -18,6 +17,7 @@ from pellucid.trace.names import label
 from pellucid.trace.penalty import penalties
 from pellucid.trace.record import Trace
 from pellucid.trace.resolve import Number, resolve
+from pellucid.train.arguments import whole
 from pellucid.tree import flatten
 
 SLACK = 8  # roundings within one product: of its factors, of what a layer works out
@@ -46,12 +46,13 @@ class Rule:
     title: str
     words: str
     formula: str
+    of: str = "C"  # or "L": see Link
 
 
 def explain(trace: Trace, what: str, top: int | None, expand: int) -> Explanation:
     """Explain one number; see Trace.explain."""
-    if (top is not None and top < 1) or expand < 0:
-        raise PellucidError(f"trace.explain: top is {top}, expand {expand}; give at least 1 and 0")
+    top = None if top is None else whole(top, "trace.explain: top", 1)
+    expand = whole(expand, "trace.explain: expand", 0)
     number = resolve(trace, what)
     links = Chain(trace, top, expand).follow(number)
     value = number.target.value
@@ -141,7 +142,11 @@ class Chain:
             follows = self.number(self.through(made, output)) if expand else None
             return Term((delta, *own), float(products[k]), follows)
 
-        rule = Rule(name, call.name or "the network", call.title, column.words, column.formula)
+        shared = part is None and join(call.path, key.what) in self.trace.penalties
+        of, formula = (
+            ("L", column.formula.replace(r"\partial C", r"\partial L", 1)) if shared else ("C", column.formula)
+        )
+        rule = Rule(name, call.name or "the network", call.title, column.words, formula, of)
         return self.add_up(rule, float(gradient.flatten()[key.place]), products, sizes, term)
 
     def factor(self, call: Call, factors: Factors, k: int) -> Factor:
@@ -194,6 +199,7 @@ class Chain:
             gradient = float((trace.penalties[path] + (0 if data is None else data)).flatten()[key.place])
         uses, wishes = len(self.users(path)), len(sources) - len(self.users(path))
         words = f"{uses} uses of this parameter" if uses > 1 else "the loss of the data"
+        words += f"{' in the loss of the data' if uses > 1 else ''}, L," if wishes else ""
         words += f" and {'a regularizer' if wishes == 1 else f'{wishes} regularizers'}" if wishes else ""
         if not sources:
             return self.nothing(name)
@@ -240,7 +246,7 @@ class Chain:
             for rank, k in enumerate(kept.tolist())
         )
         bound = (len(products) + SLACK) * self.epsilon * float(sizes.sum())
-        total, rest = math.fsum(products.tolist()), math.fsum(products[left].tolist())
+        total, rest = exact_sum(products.tolist()), exact_sum(products[left].tolist())
         return Link(
             rule.name,
             rule.where,
@@ -253,6 +259,7 @@ class Chain:
             rest,
             total,
             bound,
+            rule.of,
         )
 
     def number(self, key: Key) -> int:

@@ -45,6 +45,7 @@ class Term:
 class Link:
     """One derivative, ∂C/∂name, as a sum of products.
 
+    of: "C", the whole loss; "L", the loss without the regularizers, of a weight that they act on as well.
     where: the layer or loss whose rule this is. title: that layer as people read it. words, formula: the rule, as a
     sentence and as LaTeX. gradient: what the backward pass computed. terms: the largest, largest first; count: how
     many there are; rest: the sum of those not shown. total: the sum of all products, in exact arithmetic rounded once.
@@ -62,6 +63,7 @@ class Link:
     rest: float
     total: float
     bound: float
+    of: str = "C"
 
     @property
     def exact(self) -> bool:
@@ -71,6 +73,7 @@ class Link:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {
+            "derivative_of": self.of,
             "derivative_by": self.name,
             "where": self.where,
             "layer": self.title,

@@ -1,5 +1,6 @@
 """Traces, explanations and nudges as HTML for notebooks: one piece, without scripts, in the page's own colours."""
 
+import math
 from html import escape
 from typing import Any
 
@@ -17,7 +18,7 @@ FEW = 40  # layers that a page shows with sixteen maps each
 
 def explanation_html(it: Explanation) -> str:
     """Return the number, how it came about, and the links to the loss."""
-    head = f'<p class="big">{_derivative(it.name)} = {brief(it.gradient)}</p>'
+    head = f'<p class="big">{_derivative(it.name, it.links[0].of)} = {brief(it.gradient)}</p>'
     about = f'<p class="soft">{_code(it.name)} is {brief(it.value)}; the loss C is {brief(it.loss)}</p>'
     links = "".join(f"<li>{_link(link)}</li>" for link in it.links)
     made = "" if it.made is None else _made(it.made)
@@ -79,7 +80,7 @@ def _page(body: str) -> str:
 
 
 def _link(link: Link) -> str:
-    head = f"<p>{_derivative(link.name)} = <b>{brief(link.gradient)}</b></p>"
+    head = f"<p>{_derivative(link.name, link.of)} = <b>{brief(link.gradient)}</b></p>"
     where = "" if link.where == "the network" else f'<span class="tag">{_code(link.where)} {escape(link.title)}</span> '
     reach = max(map(abs, (link.rest, *(term.value for term in link.terms)))) or 1.0
     body = "".join(_row(term, reach, link.count > 1) for term in link.terms)
@@ -112,7 +113,8 @@ def _row(term: Term, reach: float, several: bool) -> str:
 
 def _bar(value: float, reach: float) -> str:
     """Return a cell with a bar from the middle, orange to the right above 0, blue to the left below."""
-    width = min(50.0, 50 * abs(value) / reach)
+    share = abs(value) / reach
+    width = 50 * min(share, 1.0) if math.isfinite(share) else 0.0
     left = 50.0 if value >= 0 else 50 - width
     side = "up" if value >= 0 else "down"
     return f'<td class="bar"><i class="{side}" style="left:{left:.1f}%;width:{width:.1f}%"></i></td>'
@@ -170,8 +172,8 @@ def _cell(value: object) -> str:
     return brief(value) if isinstance(value, float) else escape(str(value))
 
 
-def _derivative(name: str) -> str:
-    return f'<span class="frac"><span>∂C</span><span>∂ {_code(name)}</span></span>'
+def _derivative(name: str, of: str) -> str:
+    return f'<span class="frac"><span>∂{of}</span><span>∂ {_code(name)}</span></span>'
 
 
 def _name(factor: Factor) -> str:

@@ -1,5 +1,6 @@
 """Explanations as LaTeX."""
 
+import math
 import re
 
 from pellucid.trace.explanation import Explanation, Factor, Link, Term
@@ -14,7 +15,7 @@ SIGN = re.compile("|".join(map(re.escape, SIGNS)))  # x̂ is two characters
 
 def latex(it: Explanation) -> str:
     """Return the links as an `aligned` environment, one line for each."""
-    lines = [f"  {_derivative(link.name)} &= {_sum(link)}" for link in it.links]
+    lines = [f"  {_derivative(link.name, link.of)} &= {_sum(link)}" for link in it.links]
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
@@ -24,7 +25,7 @@ def _sum(link: Link) -> str:
     hidden = link.count - len(shown)
     if hidden:
         left = link.total - sum(term.value for term in shown)
-        products.append(rf"\underbrace{{{number(left)}}}_{{\text{{{hidden} more}}}}")
+        products.append(rf"\underbrace{{{_bracketed(left)}}}_{{\text{{{hidden} more}}}}")
     whole = " + ".join(products) or "0"
     return f"{whole} = {number(link.gradient)}" if products else "0"
 
@@ -39,8 +40,8 @@ def _name(factor: Factor) -> str:
     return _text(factor.name)
 
 
-def _derivative(name: str) -> str:
-    return rf"\frac{{\partial C}}{{\partial {_text(name)}}}"
+def _derivative(name: str, of: str) -> str:
+    return rf"\frac{{\partial {of}}}{{\partial {_text(name)}}}"
 
 
 def _text(name: str) -> str:
@@ -53,5 +54,7 @@ def _bracketed(value: float) -> str:
 
 def number(value: float) -> str:
     """Return a number with six digits, powers of ten written out."""
+    if not math.isfinite(value):
+        return r"\text{nan}" if math.isnan(value) else r"-\infty" if value < 0 else r"\infty"
     digits, _, power = f"{value:.6g}".partition("e")
     return rf"{digits} \cdot 10^{{{int(power)}}}" if power else digits

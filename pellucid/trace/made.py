@@ -1,11 +1,9 @@
 """How an activation came about: which inputs made it, and how steeply it follows each."""
 
-import math
-
 import torch
 
 from pellucid.trace.calls import Call, Value
-from pellucid.trace.columns.base import at
+from pellucid.trace.columns.base import at, exact_sum
 from pellucid.trace.columns.fallback import slopes
 from pellucid.trace.columns.table import WEIGHTED_SUMS
 from pellucid.trace.explanation import Made, Part
@@ -44,7 +42,7 @@ def made_of(trace: Trace, value: Value, place: int, top: int | None) -> Made:
     words = WEIGHTED_SUMS.get(type(call.layer), "how steeply it follows each of its inputs")
     return Made(
         call.name or "the network", call.title, words, made, tuple(parts[k] for k in kept), len(parts),
-        math.fsum(products[k] for k in order[len(kept) :]) if linear else 0.0, linear, constant,
+        exact_sum([products[k] for k in order[len(kept) :]]) if linear else 0.0, linear, constant,
     )  # fmt: skip
 
 

@@ -23,7 +23,10 @@ def brief(value: float, digits: int = DIGITS) -> str:
 
 def explanation_text(it: Explanation) -> str:
     """Return the number, how it came about, and each link to the loss."""
-    head = [f"∂C/∂{it.name} = {brief(it.gradient)}", f"{it.name} is {brief(it.value)}; the loss C is {brief(it.loss)}"]
+    head = [
+        f"∂{it.links[0].of}/∂{it.name} = {brief(it.gradient)}",
+        f"{it.name} is {brief(it.value)}; the loss C is {brief(it.loss)}",
+    ]
     made = [] if it.made is None else ["", *_made(it.made)]
     links = [line for number, link in enumerate(it.links, start=1) for line in ("", *_link(number, link))]
     return "\n".join([*head, *made, *links, "", verdict(it)])
@@ -31,7 +34,10 @@ def explanation_text(it: Explanation) -> str:
 
 def verdict(it: Explanation) -> str:
     """Say how exactly the products add up."""
-    far = max(abs(link.total - link.gradient) for link in it.links)
+    gaps = [abs(link.total - link.gradient) for link in it.links]
+    if not all(map(math.isfinite, gaps)):
+        return "some of these numbers are NaN or infinite, so that their sums tell nothing"
+    far = max(gaps)
     if not it.exact:
         return f"the products do NOT add up to the gradients: they are off by {far:.1e}"
     if far == 0:
@@ -41,7 +47,7 @@ def verdict(it: Explanation) -> str:
 
 def _link(number: int, link: Link) -> list[str]:
     """Return a link: whose rule, in words, then one product a line."""
-    head = f"{number:>2}   ∂C/∂{link.name} = {brief(link.gradient)}"
+    head = f"{number:>2}   ∂{link.of}/∂{link.name} = {brief(link.gradient)}"
     about = link.words if link.where == "the network" else f"{link.where}, {link.title}: {link.words}"
     said = wrap(about, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
     table = [_product(term) for term in link.terms]
@@ -81,7 +87,8 @@ def _parts(terms: tuple[Term, ...]) -> list[str]:
 def added(factor: Factor) -> str:
     """Return the numbers that add up to a factor, "0.9 − 1", with as many digits as six of the sum need."""
     largest = max(abs(one.value) for one in factor.parts)
-    lost = math.log10(largest / abs(factor.value)) if factor.value and largest else 0.0
+    quotient = largest / abs(factor.value) if factor.value else 0.0
+    lost = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN has no digits
     digits = min(DIGITS + max(math.ceil(lost), 0), MOST_DIGITS)
     first, *others = factor.parts
     return brief(first.value, digits) + "".join(

@@ -1,6 +1,8 @@
 """What a trace holds, and by what names."""
 
 import copy
+import re
+from typing import Any
 
 import pytest
 import torch
@@ -156,7 +158,40 @@ def test_mistakes_of_the_data() -> None:
     for h in (0, float("nan"), True):
         with pytest.raises(PellucidError, match="other than 0"):
             it.nudge("dense1.bias[0]", h)
-    with pytest.raises(PellucidError, match="top is 0"):
+    with pytest.raises(PellucidError, match="top must be a whole number of at least 1"):
         it.explain("dense1.bias[0]", top=0)
     with pytest.raises(PellucidError, match="name an optimizer"):
         it.step()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n": 0}, "trace: n must be a whole number of at least 1, not 0"),
+        ({"n": -1}, "at least 1, not -1"),
+        ({"n": 2.5}, "n must be a whole number"),
+        ({"trian": True}, "trace has no option 'trian'; did you mean 'train'"),
+        ({"bogus": 1}, "trace has no option 'bogus'; known: train, seed, dtype, n"),
+    ],
+)
+def test_options_that_are_none(options: dict[str, object], words: str) -> None:
+    model = Model(Sequential(Dense(2)), Quadratic(), input_shape=(3,), regularizer=L2(0.1), metrics=())
+    with pytest.raises(PellucidError, match=re.escape(words)):
+        model.trace(torch.zeros(1, 3), torch.zeros(1, 2), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"top": 2.5}, "trace.explain: top must be a whole number of at least 1, not 2.5"),
+        ({"top": 0}, "top must"),
+        ({"top": True}, "top must"),
+        ({"expand": 1.5}, "trace.explain: expand must be a whole number of at least 0, not 1.5"),
+        ({"expand": -1}, "expand must"),
+        ({"expand": None}, "expand must"),
+    ],
+)
+def test_explain_takes_whole_numbers(options: dict[str, Any], words: str) -> None:
+    it = traced(Sample(Sequential(a=Dense(2)), (3,)))
+    with pytest.raises(PellucidError, match=re.escape(words)):
+        it.explain("a.weight", **options)

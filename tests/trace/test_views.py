@@ -1,12 +1,18 @@
 """How traces read: in a terminal, in a notebook, and in LaTeX."""
 
+import math
 import re
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from pellucid.combine import Sequential
+from pellucid.layers import Dense
+from pellucid.losses import Quadratic
+from pellucid.optim.regularizers import L2
 from pellucid.trace import Trace, trace
 from pellucid.trace.explanation import Explanation, Factor, Link, Term
 from pellucid.trace.text import added
@@ -91,9 +97,6 @@ def test_html_is_one_piece_and_loads_nothing(traced: Trace) -> None:
 
 
 def test_names_are_escaped() -> None:
-    from pellucid.combine import Sequential
-    from pellucid.layers import Dense
-
     model = Model(Sequential(**{"<b>&": Dense(2)}), input_shape=(3,), classes=2)
     it = trace(model, torch.rand(1, 3), torch.tensor([0]))
     assert "<b>&" in read(it._repr_html_()).text
@@ -145,3 +148,60 @@ def test_differences_are_told_with_the_digits_that_they_need() -> None:
     parts = (Factor("a", 1 - 2.5e-9, "probability"), Factor("-t", -1.0, "target"))
     assert added(Factor("a - t", -2.5e-9, "error", parts)) == "0.9999999975 \u2212 1"
     assert added(Factor("a - t", -0.25, "error", (Factor("a", 0.75, "probability"), parts[1]))) == "0.75 \u2212 1"
+
+
+def small(**options: Any) -> tuple[Model, Tensor, Tensor]:
+    """A model of two layers by hand, and a batch for it."""
+    model = Model(Sequential(a=Dense(2), b=Dense(2)), Quadratic(), input_shape=(2,), metrics=(), **options)
+    start = {"a.weight": [[1.0, -2.0], [3.0, 0.5]], "a.bias": [0.0, 0.0], "b.weight": [[1.0, 2.0], [-1.0, 1.0]],
+             "b.bias": [0.0, 0.0]}  # fmt: skip
+    for name, value in start.items():
+        model.weights[name].copy_(torch.tensor(value))
+    return model, torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["a.weight[0,0]", "b.weight[1, 0]", "x[0, 0]", "a.y[0, 1]", "y[0, 0]"])
+def test_what_is_not_finite_is_told_as_it_is(bad: float, name: str) -> None:
+    model, x, target = small()
+    model.weights["a.weight"][0, 1] = bad
+    it = trace(model, x, target)
+    told = it.explain(name)
+    assert "nan" in str(told) or "inf" in str(told)
+    assert "NaN or infinite" in str(told).splitlines()[-1]
+    assert "nan" in read(told._repr_html_()).text or "inf" in read(told._repr_html_()).text
+    assert "width:nan" not in told._repr_html_()
+    assert r"\text{nan}" in told.latex() or r"\infty" in told.latex()
+    assert "nan" in str(it) or "inf" in str(it)
+    assert "outputs" in str(it)
+    read(it._repr_html_())
+    read(it.nudge(name)._repr_html_())
+    str(it.nudge(name))
+
+
+def test_the_part_of_the_data_has_a_name_of_its_own() -> None:
+    """With λ/n = 0.1, ∂C/∂w = ∂L/∂w + 0.1 w, and ∂L/∂w = Wbᵀ(y - t) xᵀ, by hand."""
+    model, x, target = small(regularizer=L2(0.1))
+    it = trace(model, x, target).explain("a.weight[1, 0]")
+    # a = (-3, 4), y = (5, 7), y - t = (4, 7), Wbᵀ(y - t) = (-3, 15)
+    assert [(link.of, link.gradient) for link in it.links[:2]] == [("C", pytest.approx(15.3)), ("L", 15.0)]
+    lines = str(it).splitlines()
+    assert lines[0] == "∂C/∂a.weight[1, 0] = 15.3"
+    assert " 1   ∂C/∂a.weight[1, 0] = 15.3" in lines
+    assert " 2   ∂L/∂a.weight[1, 0] = 15" in lines
+    assert "the loss of the data, L, and a regularizer" in str(it)
+    first, second = it.latex().splitlines()[1:3]
+    assert r"\frac{\partial C}{\partial \text{a.weight" in first
+    assert r"\frac{\partial L}{\partial \text{a.weight" in second
+    links = it.to_json()["links"]
+    assert [link["derivative_of"] for link in links] == ["C", "L"] + ["C"] * (len(links) - 2)
+    assert links[1]["formula"].startswith(r"\frac{\partial L}{\partial w")
+    assert "∂L∂ a.weight[1, 0]" in read(it._repr_html_()).text
+    bias = trace(model, x, target).explain("a.bias[1]")
+    assert "∂L" not in str(bias), "no regularizer acts on it"
+
+
+def test_negative_numbers_in_latex_stand_in_brackets() -> None:
+    terms = tuple(Term((Factor("w", value, "delta"),), value) for value in (2.0, -1.0, 0.5))
+    text = Explanation("w", 1.0, 0.0, "float64", (Link("w", "", "", "", "", 1.0, terms, 5, -0.5, 1.0, 0.0),)).latex()
+    assert re.findall(r"underbrace\{(.*?)\}", text) == ["2", "(-1)", "0.5", "(-0.5)"]

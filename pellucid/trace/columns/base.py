@@ -1,5 +1,6 @@
 """What one number of a call moves: its column of the Jacobian, with every entry as a product of named factors."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,6 +48,14 @@ Explainer = Callable[[Call, str, int], Column]
 def part_of(what: str) -> int | None:
     """Return which input "x.1" is; None for a parameter's name."""
     return int(what[2:]) if what.startswith("x.") and what[2:].isdigit() else None
+
+
+def exact_sum(products: list[float]) -> float:
+    """Return the sum, rounded once; where there is none, as of inf and -inf, what floating point says."""
+    try:
+        return math.fsum(products)
+    except (OverflowError, ValueError):
+        return sum(products)
 
 
 def read(call: Call, what: str, places: Tensor, symbol: str, role: str) -> Factors:

@@ -2,17 +2,25 @@
 
 import argparse
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 
 def html_place(args: argparse.Namespace) -> Path | None:
-    """Return the file to write, None for none; PellucidError, before any work, where its folder does not exist."""
+    """Return the file to write, None for none; PellucidError, before any work, where it could not be written."""
     from pellucid.errors import PellucidError
 
     if args.html is None:
         return None
     place = Path(args.html).absolute()
-    if not place.parent.is_dir():
-        raise PellucidError(f"--html: the folder of {args.html!r} does not exist; make it first")
+    try:
+        if not place.parent.is_dir():
+            raise PellucidError(f"--html: the folder of {args.html!r} does not exist; make it first")
+        if place.is_dir():
+            raise PellucidError(f"--html: {args.html!r} is a folder; name a file in it")
+        with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"):
+            pass  # as `write_html` will
+    except OSError as error:
+        raise PellucidError(f"--html: {args.html!r} cannot be written ({error.strerror}); check the place") from error
     return place
 
 

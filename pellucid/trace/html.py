@@ -64,14 +64,14 @@ def nudge_html(it: Nudge) -> str:
 
 def _call(call: Call, row: dict[str, Any], most: int) -> str:
     """Return a row of the table of layers."""
-    gradients = "<br>".join(f"{_code(name)} {spread['rms']:.2g}" for name, spread in row["gradients"].items())
+    gradients = "<br>".join(f"{_code(name)} {brief(spread['rms'], 2)}" for name, spread in row["gradients"].items())
     dy = "" if call.dys is None else picture(call.dys[0][0], f"what comes back to {call.name}", most)
     size, name = "x".join(map(str, row["shape"][1:])) or "1", _code(call.name or "network")
     return (
         f'<tr><td>{name}<br><span class="soft">{escape(row["layer"])}<br>{size}</span></td>'
-        f'<td>{picture(call.y[0], f"output of {call.name}", most)}</td><td class="n">{row["y"]["rms"]:.2g}</td>'
+        f'<td>{picture(call.y[0], f"output of {call.name}", most)}</td><td class="n">{brief(row["y"]["rms"], 2)}</td>'
         f'<td class="n">{100 * row["y"]["zero"]:.0f} %</td><td>{dy}</td>'
-        f'<td class="n">{row["dy"]["rms"] if row["dy"] else 0:.2g}</td><td>{gradients}</td></tr>'
+        f'<td class="n">{brief(row["dy"]["rms"] if row["dy"] else 0.0, 2)}</td><td>{gradients}</td></tr>'
     )
 
 

@@ -42,8 +42,14 @@ class Nudge:
 
     @property
     def curvature(self) -> float:
-        """What the tangent misses, as a second derivative: 2 (actual - predicted) / h²."""
-        return 2 * (self.actual - self.predicted) / self.h**2
+        """What the tangent misses, as a second derivative: 2 (actual - predicted) / h²; NaN where h² is 0."""
+        return 2 * (self.actual - self.predicted) / self.h**2 if self.h**2 else math.nan
+
+    @property
+    def rounded(self) -> bool:
+        """Whether the change is too small for the loss to show: predicted below its last bit in float64, and unseen."""
+        last = math.ulp(self.before)
+        return 0 < abs(self.predicted) < last < math.inf and abs(self.actual) <= 8 * last
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -66,8 +72,9 @@ class Nudge:
 def nudge(trace: Trace, what: str, h: float) -> Nudge:
     """Run the network again with one number moved; see Trace.nudge."""
     if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
-        raise PellucidError(f"trace.nudge: h must be a number other than 0, not {h!r}")
+        raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
     number = resolve(trace, what)
+    _check_moves(number, h)
     settings, target = trace.settings, number.target
     params: Params | None = None
     if target.value is not None and target.value.maker is None:
@@ -87,6 +94,18 @@ def nudge(trace: Trace, what: str, h: float) -> Nudge:
     if target.what in trace.penalties and target.call is None:
         gradient += float(trace.penalties[target.what].flatten()[number.place])
     return Nudge(number.label, number.number, float(h), gradient, trace.cost, sum(settings.cost(passes, params)))
+
+
+def _check_moves(number: Number, h: float) -> None:
+    """Require an h that changes the number in its dtype."""
+    tensor = number.target.tensor
+    value = tensor.flatten()[number.place]
+    if math.isfinite(number.number) and bool(value + h == value):
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise PellucidError(
+            f"trace.nudge: h = {h:g} is below the rounding of {number.label} = {number.number:.6g} in {kind}, which it "
+            f"does not move; give at least {torch.finfo(tensor.dtype).eps * abs(number.number):.1g}"
+        )
 
 
 def _moved(tensor: Tensor, place: int, h: float) -> Tensor:

@@ -48,13 +48,15 @@ class Stepped:
 
     def __str__(self) -> str:
         """Return the losses and how far each weight went."""
+        from pellucid.trace.text import brief, signed
+
         rows = [("weight", "‖change‖", "‖weight‖", "ratio")]
         for path, change in self.changes.items():
             length, size = float(change.norm()), float(self.weights[path].norm())
-            rows.append((path, f"{length:.3g}", f"{size:.3g}", f"{length / size:.1e}" if size else "-"))
-        rate = "" if self.lr == self.optimizer.lr else f" at the rate {self.lr:g}"
-        head = f"one step of {self.optimizer!r}{rate}: loss {self.before:.6g} → {self.after:.6g}"
-        tail = f" ({self.after - self.before:+.3g}; along the tangent {self.predicted:+.3g})"
+            rows.append((path, brief(length, 3), brief(size, 3), brief(length / size, 2) if size else "-"))
+        rate = "" if self.lr == self.optimizer.lr else f" at the rate {brief(self.lr)}"
+        head = f"one step of {self.optimizer!r}{rate}: loss {brief(self.before)} → {brief(self.after)}"
+        tail = f" ({signed(self.after - self.before, 3)}; along the tangent {signed(self.predicted, 3)})"
         return f"{head}{tail}\n\n{aligned(rows, right=(1, 2, 3))}"
 
 

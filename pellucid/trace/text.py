@@ -13,12 +13,18 @@ INDENT = "     "
 WIDTH = 100
 DIGITS, MOST_DIGITS = 6, 17  # of a number as a rule; that tell any float64 from the next
 TIMES, MINUS = "\u00d7", "\u2212"
+NONLINEAR = "what the tangent does not see: bends and kinks"
 SIGN = f" {TIMES} "
 
 
 def brief(value: float, digits: int = DIGITS) -> str:
     """Return a number with so many digits, and a real minus sign."""
     return f"{value:.{digits}g}".replace("-", MINUS) if value else "0"
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a number with so many digits, and its sign in front."""
+    return f"{value:+.{digits}g}".replace("-", MINUS)
 
 
 def explanation_text(it: Explanation) -> str:
@@ -39,10 +45,11 @@ def verdict(it: Explanation) -> str:
         return "some of these numbers are NaN or infinite, so that their sums tell nothing"
     far = max(gaps)
     if not it.exact:
-        return f"the products do NOT add up to the gradients: they are off by {far:.1e}"
+        return f"the products do NOT add up to the gradients: they are off by {brief(far, 2)}"
     if far == 0:
         return f"every sum of products equals the backward pass's gradient to the last bit ({it.dtype})"
-    return f"every sum of products equals the backward pass's gradient to its last bits: within {far:.0e} ({it.dtype})"
+    last = f"to its last bits: within {brief(far, 1)} ({it.dtype})"
+    return f"every sum of products equals the backward pass's gradient {last}"
 
 
 def _link(number: int, link: Link) -> list[str]:
@@ -119,10 +126,11 @@ def _made(made: Made) -> list[str]:
 def nudge_text(it: Nudge) -> str:
     """Return what was moved, what was predicted and what happened."""
     head = f"{it.name}: {brief(it.value)} → {brief(it.value + it.h)}  (h = {brief(it.h)})"
+    why = "the loss's rounding: h moves it by less than its last bit" if it.rounded else NONLINEAR
     table = [
         ("predicted", brief(it.predicted), f"∂C/∂{it.name} {TIMES} h = {brief(it.gradient)} {TIMES} {brief(it.h)}"),
         ("actual", brief(it.actual), f"the loss went from {brief(it.before)} to {brief(it.after)}"),
-        ("missed", brief(it.actual - it.predicted), "what the tangent does not see: bends and kinks"),
+        ("missed", brief(it.actual - it.predicted), why),
     ]
     return f"{head}\n{aligned(table, right=(1,))}"
 
@@ -132,12 +140,12 @@ def trace_text(trace: Trace) -> str:
     table = [("call", "layer", "y", "mean", "largest", "zero", "rms of dy", "rms of gradients")]
     for row in rows(trace):
         y, dy = row["y"], row["dy"]
-        grads = "  ".join(f"{name} {spread['rms']:.2g}" for name, spread in row["gradients"].items())
+        grads = "  ".join(f"{name} {brief(spread['rms'], 2)}" for name, spread in row["gradients"].items())
         table.append(
             (
-                row["name"] or "network", row["layer"], "x".join(map(str, row["shape"])), f"{y['mean']:.3g}",
-                f"{max(y['most'], y['least'], key=abs):.3g}", f"{100 * y['zero']:.0f} %",
-                "-" if dy is None else f"{dy['rms']:.2g}", grads,
+                row["name"] or "network", row["layer"], "x".join(map(str, row["shape"])), brief(y["mean"], 3),
+                brief(max(y["most"], y["least"], key=abs), 3), f"{100 * y['zero']:.0f} %",
+                "-" if dy is None else brief(dy["rms"], 2), grads,
             )
         )  # fmt: skip
     about, loss, tensors = heading(trace)

@@ -43,12 +43,25 @@ MISTAKES = {
     ("--weight", "dense2.weight[1]"): "2 axes",
     ("--nudge", "1"): "give both",
     ("--weight", "dense2.bias", "--nudge", "0"): "other than 0",
+    ("--weight", "dense2.bias", "--nudge", "inf"): "finite number other than 0",
+    ("--weight", "dense2.bias", "--nudge", "1e-300"): "below the rounding",
     ("--top", "0"): "--top is 0",
     ("--html", "nowhere/page.html"): "does not exist",
-    ("--html", "."): "cannot be written",
+    ("--html", "."): "is a folder",
 }
 
 
 @pytest.mark.parametrize("words", MISTAKES)
 def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
     assert MISTAKES[words] in say("trace", "mnist-mlp-100", str(seven), *words).complaint
+
+
+def test_where_the_page_cannot_be_is_told_before_any_work(say: Say, tmp_path: Path) -> None:
+    """The model and the picture do not exist, and are not asked for."""
+    (tmp_path / "page").mkdir()
+    for command in (("trace", "no-model", "no.png"), ("doctor", "no-model")):
+        assert "--html: 'page' is a folder" in say(*command, "--html", "page").complaint
+        assert "--html: 'x" in say(*command, "--html", "x" * 300).complaint
+        assert "cannot be written" in say(*command, "--html", "x" * 300).complaint
+        assert "does not exist" in say(*command, "--html", "nowhere/page.html").complaint
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]

@@ -1,10 +1,17 @@
 """What a nudge does to the loss of the shipped models, beside a loss that PyTorch computes."""
 
+import math
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense
+from pellucid.losses import Quadratic
 from pellucid.trace import trace
 from pellucid.train.model import Model
 
@@ -59,13 +66,42 @@ def test_a_moved_activation_is_what_all_its_readers_see(lenet: Model, digit: Ten
 
 
 def test_curvature_is_the_second_derivative() -> None:
-    from pellucid.combine import Sequential
-    from pellucid.layers import Dense
-    from pellucid.losses import Quadratic
-
     model = Model(Sequential(Dense(1)), Quadratic(), input_shape=(3,), metrics=())
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     it = trace(model, x, torch.tensor([[1.0], [0.0]]))
     assert it.nudge("dense1.weight[0, 1]", 0.25).curvature == pytest.approx((2**2 + 5**2) / 2)
     assert "missed" in str(it.nudge("dense1.weight[0, 1]", 0.25))
     assert it.nudge("dense1.bias[0]", 0.5).to_json()["curvature"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("h", "dtype"), [(1e-17, torch.float64), (-1e-300, torch.float64), (1e-9, torch.float32)])
+@pytest.mark.parametrize("name", ["dense1.weight", "x", "relu1.y"])
+def test_what_would_not_move_is_told(lenet: Model, digit: Tensor, h: float, dtype: torch.dtype, name: str) -> None:
+    it = trace(lenet, digit, TARGET, dtype=dtype)
+    tensor = it[name].flatten()
+    place = int(tensor.abs().argmax())
+    label = f"{name}[{', '.join(map(str, map(int, torch.unravel_index(torch.tensor(place), it[name].shape))))}]"
+    with pytest.raises(PellucidError, match=r"below the rounding of .* does not move; give at least") as caught:
+        it.nudge(label, h)
+    least = float(str(caught.value).split()[-1])
+    assert it.nudge(label, 2 * least).value != float(tensor[place] + 2 * least)
+
+
+@pytest.mark.parametrize("h", [0, math.nan, math.inf, -math.inf, True, "1"])
+def test_h_is_a_finite_number(lenet: Model, digit: Tensor, h: Any) -> None:
+    with pytest.raises(PellucidError, match="h must be a finite number other than 0"):
+        trace(lenet, digit, TARGET).nudge("dense1.weight", h)
+
+
+def test_a_change_below_the_losss_last_bit_is_no_bend() -> None:
+    model = Model(Sequential(Dense(1)), Quadratic(), input_shape=(1,), metrics=())
+    model.weights["dense1.weight"].fill_(1.0)
+    model.weights["dense1.bias"].zero_()
+    it = trace(model, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
+    found = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
+    assert "below" not in str(found)
+    assert "the loss's rounding" in str(found)
+    assert math.isnan(found.curvature), "h² is 0"
+    assert "bends and kinks" in str(it.nudge("dense1.bias[0]", 1e-3))
+    still = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the tangent is flat, the loss is not
+    assert "bends and kinks" in str(still.nudge("dense1.bias[0]", 1.0))

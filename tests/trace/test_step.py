@@ -1,5 +1,6 @@
 """One step of each optimizer on a shipped model, beside torch.optim on PyTorch's own gradients."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -108,6 +109,9 @@ def test_a_small_step_changes_the_loss_along_the_tangent(lenet: Model, digit: Te
 def test_an_optimizer_has_a_name_and_a_rate(lenet: Model, digit: Tensor) -> None:
     traced = trace(lenet, digit, TARGET)
     assert traced.step("sgd", lr=0.25).lr == 0.25
+    found = traced.step("sgd", lr=1e-5)
+    assert f"loss {traced.loss:.6g} → " in str(found)
+    assert re.search(r"\d-|-\d", str(found)) is None, "a minus is a minus, in exponents as well"
     assert "at the rate 0.25" in str(traced.step(SGD(0.1), lr=0.25))
     with pytest.raises(PellucidError, match="no optimizer 'sdg'"):
         traced.step("sdg")

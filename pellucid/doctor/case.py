@@ -45,7 +45,8 @@ class Case:
     measured, if there was one. stopped: the error that ended it, or its words. augment: what the training did to each
     batch. epochs: how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning
     rate and batch size are those of a training; a file of weights alone does not tell them, and then nothing is
-    rehearsed. notes: what a reader should know before the findings, a sentence each.
+    rehearsed. notes: what a reader should know before the findings, a sentence each. steps: how many were made, where
+    the history does not tell. go_on: the command that goes on with a training that was cut short; "" of others.
     What is measured is measured once, when a check first asks for it.
     """
 
@@ -60,6 +61,8 @@ class Case:
     augment: Augmentation | None = None
     trainable: bool = True
     notes: tuple[str, ...] = ()
+    steps: int = 0
+    go_on: str = ""
 
     @cached_property
     def classifies(self) -> bool:
@@ -181,7 +184,7 @@ class Case:
     @property
     def steps_made(self) -> int:
         """The steps that the training made, 0 where it made none or they are unknown."""
-        return 0 if self.history is None or not self.history.rows else int(self.history.last.get("step") or 0)
+        return self.steps if self.history is None or not self.history.rows else int(self.history.last.get("step") or 0)
 
     @property
     def steps_planned(self) -> int:

@@ -32,4 +32,4 @@ def rebuilt(case: Case, **changes: Any) -> Case:
         return new
 
     epochs = case.epochs or (0 if case.history is None else len(case.history))
-    return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="")
+    return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="", steps=0)

@@ -19,6 +19,7 @@ from pellucid.train.recipes.fitting import check_exists, data_name, is_root, tab
 from pellucid.train.recipes.material import SHAPES, Material, load_material, load_splits
 from pellucid.train.runs import RunFolder
 from pellucid.train.stopped import StoppedError
+from pellucid.train.weights import read_weights
 from pellucid.tree import flatten
 
 
@@ -51,6 +52,7 @@ def case_of_run(
     if loaded is not None:
         _take(model, loaded, f"{weights} does not hold the network of {folder.recipe}")
     history = read_history(folder.path)
+    go_on = _go_on(folder, history, recipe.train.epochs, again)
     return Case(
         model,
         model.fitting(examples(material.train)),
@@ -61,18 +63,41 @@ def case_of_run(
         history,
         StoppedError.read(folder.error) if folder.error.is_file() else "",
         None if recipe.augment == Augment() else recipe.augment,
-        notes=_cut(folder, history, recipe.train.epochs, again),
+        notes=_notes(folder, history, recipe.train.epochs, go_on),
+        steps=_steps(folder) if history is None else 0,
+        go_on=go_on,
     )
 
 
-def _cut(folder: RunFolder, history: History | None, epochs: int, again: str) -> tuple[str, ...]:
-    """Say where a run was interrupted, and how it goes on; nothing of one that ended, early or by an error."""
-    done = 0 if history is None else int(history.last["epoch"])
-    if (folder.path / "results.json").is_file() or folder.error.is_file() or done >= epochs:
-        return ()
-    where = f"after epoch {done}" if done else "before the end of epoch 1"
-    go_on = f"{again} {quote(str(folder.path))}"
-    return (f"stopped {where} of {epochs}, unless it still runs; go on with `{go_on}`",)
+def _go_on(folder: RunFolder, history: History | None, epochs: int, again: str) -> str:
+    """Return the command that goes on with a run that was interrupted; "" of one that ended, early or by an error."""
+    ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _done(history) >= epochs
+    return "" if ended else f"{again} {quote(str(folder.path))}"
+
+
+def _notes(folder: RunFolder, history: History | None, epochs: int, go_on: str) -> tuple[str, ...]:
+    """Say where a run was interrupted, and how it goes on, or that it ended and its weights are gone."""
+    if go_on:
+        done = _done(history)
+        where = f"after epoch {done}" if done else "before the end of epoch 1"
+        return (f"stopped {where} of {epochs}, unless it still runs; go on with `{go_on}`",)
+    if (folder.path / "results.json").is_file() and not (folder.best.is_file() or folder.last.is_file()):
+        return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
+    return ()
+
+
+def _done(history: History | None) -> int:
+    return 0 if history is None else int(history.last["epoch"])
+
+
+def _steps(folder: RunFolder) -> int:
+    """Return the steps that the last checkpoint was written after, 0 where there is none that tells."""
+    if not folder.last.is_file():
+        return 0
+    _, about = read_weights(folder.last)
+    progress = about.get("progress")
+    step = progress.get("step") if isinstance(progress, dict) else None
+    return step if isinstance(step, int) else 0
 
 
 def read_history(folder: Path) -> History | None:

@@ -85,6 +85,22 @@ def test_a_run_that_was_interrupted_says_where_and_how_to_go_on(run: Path, tmp_p
     assert note.endswith(f"go on with `pellucid train --resume {cut}`")
 
 
+def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path: Path) -> None:
+    cut = Path(shutil.copytree(run, tmp_path / "cut"))
+    for name in ("results.json", "metrics.csv", "layers.csv"):
+        (cut / name).unlink()
+    it = case_of_run(cut)
+    assert it.steps_made == it.steps_planned == 22  # of the weights that stand there
+    assert it.go_on == f"pellucid train --resume {cut}"
+
+
+def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path) -> None:
+    lost = Path(shutil.copytree(run, tmp_path / "lost"))
+    shutil.rmtree(lost / "weights")
+    (note,) = case_of_run(lost).notes
+    assert note.startswith("the run ended, but its weights are missing")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

@@ -13,7 +13,7 @@ from pellucid.doctor.measure.answers import Answers, answers
 from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.falling import falling
-from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.measure.learners import finals, learners
 from pellucid.doctor.measure.reference import linear_error
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import Dropout
@@ -25,6 +25,8 @@ BEHIND = 0.1  # of accuracy: beyond what kinds of classifiers differ by on their
 SURE = 3.0  # standard deviations of the difference of two shares
 CLEAR = 5.0  # above chance, of the simple classifier: there is something to learn
 WORSE = 1.5  # times the error of linear regression
+FLOOR = 0.01  # of the targets' variance: where linear regression leaves nothing, no multiple of it says much
+STILL = 1e-12  # of the targets' mean square: the rounding of targets that are all the same
 TOLD = 0.5  # of the targets' variance that linear regression leaves at most
 ENOUGH = 50  # examples
 SHRUNK = 0.5  # of their size before the first step: regularized weights that became so much smaller
@@ -43,8 +45,15 @@ def look(case: Case) -> list[Finding]:
     now, then = flatten(case.model.params), flatten(case.first.params)
     size = sum(rms(now[path]) for path in weights) / (sum(rms(then[path]) for path in weights) or 1.0)
     dropout = max((layer.rate for _, layer in walk(case.model.net) if isinstance(layer, Dropout)), default=0.0)
-    evidence["epochs"] = len(losses) or case.epochs
-    evidence["units_of_the_narrowest_layer"] = min((len(now[path]) for path in weights), default=0)
+    if len(losses) or case.epochs:
+        evidence["epochs"] = len(losses) or case.epochs
+    if not losses and case.go_on:
+        evidence["epochs"] = 0
+        evidence["steps"] = case.steps_made
+        evidence["steps_of_the_training"] = case.steps_planned
+    inner = _inner(case)
+    if inner:
+        evidence["units_of_the_narrowest_layer"] = min(inner)
     if case.model.regularizers and size < SHRUNK:
         evidence["weights_over_first_weights"] = size
         cause = "the regularizer is so strong that it shrinks the weights faster than the data let them grow"
@@ -55,6 +64,17 @@ def look(case: Case) -> list[Finding]:
         cause = "dropout removes so many values that the rest does not tell what the input was"
         fix = "take a dropout rate of 0.2 to 0.5"
         remedy = Remedy("dropout of 0.2", _gentler)
+    elif not losses and case.go_on:
+        cause = "the training was cut short before its first epoch was done"
+        fix = f"go on with `{case.go_on}`"
+        remedy = None
+    elif not losses:
+        cause = (
+            "the training was too short or too slow, or the network is too small or too narrow; of the course of the "
+            "training nothing is known, so these cannot be told apart"
+        )
+        fix = "give the doctor the history of the training, or train for longer; then try more units or layers"
+        remedy = None
     elif falling(case.history):
         cause = "the training ended while the loss was still falling"
         fix = "train for more epochs"
@@ -64,6 +84,13 @@ def look(case: Case) -> list[Finding]:
         fix = "give it more units or layers; where that does not help, look at the data and at the learning rate"
         remedy = None
     return [Finding(NAME, "train", evidence, cause, fix, remedy)]
+
+
+def _inner(case: Case) -> list[int]:
+    """Return the units of each layer that learns, but for those that answer: how many these have, the targets say."""
+    ends = finals(case.model, case.inputs(case.probe))
+    now = flatten(case.model.params)
+    return [len(now[weight]) for path, weight in learners(case.model) if path not in ends]
 
 
 def _classes(case: Case) -> dict[str, Number] | None:
@@ -92,7 +119,9 @@ def _numbers(case: Case) -> dict[str, Number] | None:
     target = part.y.double().reshape(said.shape)
     own = (said - target).square().mean().item()
     linear, variance = linear_error(case.inputs(part), part.y), target.var(0, correction=0).mean().item()
-    if linear > TOLD * variance or own <= WORSE * linear:
+    if variance <= STILL * target.square().mean().item():
+        return None  # there is nothing to tell apart
+    if linear > TOLD * variance or own <= max(WORSE * linear, FLOOR * variance):
         return None
     return {
         "train_squared_error": own,

@@ -8,7 +8,8 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.underfitting import CHECK
-from pellucid.layers import Dense, Dropout, Flatten, ReLU
+from pellucid.doctor.measure.reference import linear_error
+from pellucid.layers import Dense, Dropout, Flatten, ReLU, Tanh
 from pellucid.layers.base import Layer
 from pellucid.optim import Adam
 from pellucid.optim.regularizers import L2
@@ -124,3 +125,48 @@ def test_of_many_classes_a_poor_network_is_still_found() -> None:
 def test_what_learns_is_quiet() -> None:
     assert not CHECK.look(taught(Dense(12), ReLU(), Dense(4)))
     assert not CHECK.look(taught(Dense(12), ReLU(), Dense(4), n=10))
+
+
+def straight(n: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    """Numbers that linear regression gets nearly right: (n, 4), (n, 1)."""
+    x = torch.randn(n, 4, generator=torch.Generator().manual_seed(0))
+    return x, x @ torch.tensor([[1.0], [-2.0], [0.5], [1.5]])
+
+
+def regression(x: torch.Tensor, y: torch.Tensor, epochs: int) -> Case:
+    it = Model(Sequential(Dense(16), Tanh(), Dense(1)), "quadratic", Adam(0.01), metrics=(), input_shape=(4,))
+    history = it.fit(x, y, epochs=epochs, batch_size=16, verbose=False)
+    return case_of(it, x, y, history=history, batch_size=16, epochs=epochs)
+
+
+def test_a_small_part_of_the_variance_is_no_underfitting_whatever_linear_regression_leaves() -> None:
+    it = regression(*straight(), epochs=40)
+    error, variance = it.seen.loss, float(it.train.y.var())
+    assert 100 * linear_error(it.train.x, it.train.y) < error < 0.01 * variance
+    assert CHECK.look(it) == []
+
+
+def test_of_numbers_the_output_is_not_the_narrowest_layer() -> None:
+    (found,) = CHECK.look(regression(*straight(), epochs=1))
+    assert found.evidence["units_of_the_narrowest_layer"] == 16
+
+
+def test_targets_that_are_all_the_same_are_no_matter_of_capacity() -> None:
+    x, _ = straight()
+    assert CHECK.look(regression(x, torch.full((200, 1), 3.0), epochs=1)) == []
+
+
+def test_where_the_course_of_the_training_is_unknown_no_size_is_claimed() -> None:
+    it = replace(regression(*straight(), epochs=1), history=None, epochs=0)
+    (found,) = CHECK.look(it)
+    assert "nothing is known" in found.cause
+    assert "epochs" not in found.evidence
+
+
+def test_a_training_cut_short_is_to_be_gone_on_with() -> None:
+    it = regression(*straight(), epochs=1)
+    it = replace(it, history=None, epochs=3, steps=7, go_on="pellucid train --resume runs/a-1")
+    (found,) = CHECK.look(it)
+    assert "cut short" in found.cause
+    assert found.fix == "go on with `pellucid train --resume runs/a-1`"
+    assert (found.evidence["epochs"], found.evidence["steps"], found.evidence["steps_of_the_training"]) == (0, 7, 39)

@@ -1,4 +1,4 @@
-"""Labels of one part that mean something else in the other: off by one, two classes swapped, or permuted."""
+"""Labels that mean something else than in the other part, or to the model: off by one, swapped, or permuted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,12 +9,14 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.answered import answered
-from pellucid.doctor.measure.simple import drawn
+from pellucid.doctor.measure.answers import Answers
+from pellucid.doctor.measure.simple import drawn, hits
 
 MOVED = 0.5  # of a class's validation examples get one and the same other label
 LEFT = 0.25  # and no more than these get their own
 RIGHT = 0.5  # of its training examples are recognised, and MOVED / 4 at most are taken for the other
 ENOUGH = 8  # validation examples of a class
+CLEAR = 5.0  # standard deviations above chance, of a model that is right on labels moved by one
 ALL = 2 / 3  # of the classes, that must be off by the same number where some fell off the end
 
 
@@ -28,14 +30,37 @@ class _Judge:
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare what the model, and a simple classifier, confuse in training with what they confuse in validation."""
-    if not case.classifies or case.validation is None or int(min(case.train.y.min(), case.validation.y.min())) < 0:
+    """Compare what the model, and a simple classifier, confuse in training with what they confuse in validation.
+
+    Where the parts agree with each other, they may both be off against what the model once learned.
+    """
+    if not case.classifies or any(int(part.y.min()) < 0 for part in (case.train, case.validation) if part is not None):
         return []
     for judge in _judges(case):
         moved = _moved(judge)
         if len(moved) >= 2 and (kind := _kind(moved, judge)):
             return [_finding(judge, moved, kind)]
-    return []
+    both = answered(case)
+    return [] if both is None else _all_moved(both[0])
+
+
+def _all_moved(seen: Answers) -> list[Finding]:
+    """Compare the answers with the labels of the training examples as they are, and moved by one either way."""
+    count, y = max(seen.y.shape[1], 2), seen.part.y  # a single output tells two classes apart
+    own = hits(seen.classes, y)
+    by = {move: hits(seen.classes, (y - move) % count) for move in (1, -1)}
+    move = max(by, key=lambda one: by[one].right)
+    if own.share > LEFT or by[move].share < RIGHT or by[move].above < CLEAR:
+        return []
+    evidence: dict[str, Number] = {
+        "labels_are": f"off by {move}",
+        "right_on_train": own.share,
+        "right_if_they_are_moved_back": by[move].share,
+        "examples": own.n,
+    }
+    cause = "these labels count the classes from another number than those that the model learned from, 1 instead of 0"
+    fix = "number the labels as the model does, in all parts of the data"
+    return [Finding(NAME, "train", evidence, cause, fix)]
 
 
 def _judges(case: Case) -> Iterator[_Judge]:
@@ -122,7 +147,7 @@ def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
 NAME = "shifted-labels"
 CHECK = Check(
     NAME,
-    "Labels of one part are off by one, swapped or permuted against the other.",
+    "Labels of one part are off by one, swapped or permuted against the other, or off by one against the model.",
     look,
     explains=("overfitting", "underfitting", "miscalibration", "class-imbalance"),
 )

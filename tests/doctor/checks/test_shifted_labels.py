@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.doctor import Case, case_of
+from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.shifted_labels import CHECK
 from tests.doctor.examined import corners, model
 
@@ -68,3 +68,27 @@ def test_no_validation_few_examples_and_numbers_are_not_asked() -> None:
     x, y = corners(200)
     assert CHECK.look(case_of(model(), x, y)) == []
     assert CHECK.look(case_of(model(), *corners(10), validation=corners(4))) == []
+
+
+@pytest.mark.parametrize(("move", "held"), [(1, True), (-1, True), (1, False)])
+def test_labels_of_all_data_off_by_one_are_seen_beside_a_model_that_learned_others(move: int, held: bool) -> None:
+    taught = case([0, 1, 2, 3], epochs=4)
+    assert taught.validation is not None
+    other = (taught.validation.x, (taught.validation.y + move) % 4)
+    it = case_of(taught.model, taught.train.x, (taught.train.y + move) % 4, validation=other if held else None)
+    (found,) = CHECK.look(it)
+    assert (found.path, found.evidence["labels_are"]) == ("train", f"off by {move}")
+    assert found.evidence["right_on_train"] == 0
+    assert found.evidence["right_if_they_are_moved_back"] == 1
+    told = diagnose(it)
+    assert [one.check for k, one in enumerate(told.findings) if k not in told.follows] == ["shifted-labels"]
+
+
+def test_one_answer_to_everything_is_no_shift() -> None:
+    x, y = corners(100)
+    y = (y == 0).long() * 3 + 1 - (y == 0).long()  # a fourth is class 3, the rest 1
+    it = case_of(model(), x, y)
+    it.model.weights["dense2.weight"].zero_()
+    it.model.weights["dense2.bias"].copy_(torch.tensor([9.0, 0, 0, 0]))
+    assert it.trained
+    assert CHECK.look(it) == []  # 1 less is right on three fourths, which is chance

@@ -89,7 +89,7 @@ def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str |
                 raise
             skipped[method] = str(error)
     shuffled = torch.rand(batch.shape, generator=torch.Generator().manual_seed(0))
-    distances = [[_number(distance(one.map[None], other.map[None])) for other in found] for one in found]
+    distances = [[_distance(one, other) for other in found] for one in found]
     return Examination(chosen, score, found, skipped, _areas(model, batch, chosen, shuffled), distances)
 
 
@@ -130,6 +130,12 @@ def _areas(model: Model, batch: Tensor, target: int | str, map_: Tensor) -> tupl
     )
     gone, come = (float(curve.area) for curve in curves)
     return gone, come
+
+
+def _distance(one: Examined, other: Examined) -> float | None:
+    """Return how far apart two maps are: of a map to itself exactly 0, None where one is the same everywhere."""
+    found = _number(distance(one.map[None], other.map[None]))
+    return 0.0 if found is not None and one is other else found
 
 
 def _number(value: Tensor) -> float | None:

@@ -36,6 +36,8 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "occlusion": occlusion,
 }
 
+MAGNITUDES = frozenset({"saliency", "gradcam", "gradcam_plus_plus"})  # methods without numbers below 0, as a rule
+
 
 def explain(
     net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any

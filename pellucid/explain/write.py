@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.explain.examine import Examination, Examined, grey, inputs
-from pellucid.explain.methods import METHODS
+from pellucid.explain.methods import MAGNITUDES, METHODS
 from pellucid.explain.occlusion import occlude
 from pellucid.explain.pictures.files import make_folder, write_picture
 from pellucid.explain.pictures.heat import heat
@@ -35,7 +35,7 @@ def write_examination(
     named = classes[examined.target] if isinstance(examined.target, int) else examined.target
     written: list[Path] = []
     for one in examined.found:
-        figure = heat(x, _plane(one), one.method, notes(one, examined))
+        figure = heat(x, _plane(one), one.method, notes(one, examined), one.method not in MAGNITUDES)
         written += write_picture(folder, one.method, figure, _numbers(one, x, examined))
         if one.method == "occlusion" and isinstance(examined.target, int):
             written += _places(folder, model, x, examined.target, classes)
@@ -43,7 +43,7 @@ def write_examination(
         title = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
         planes = {one.method: _plane(one) for one in examined.found}
         numbers = {"distance": _distances(examined), **{one.method: one.map for one in examined.found}}
-        written += write_picture(folder, OVERVIEW, overview(x, planes, title), numbers)
+        written += write_picture(folder, OVERVIEW, overview(x, planes, title, MAGNITUDES), numbers)
     return written
 
 

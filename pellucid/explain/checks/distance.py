@@ -11,4 +11,4 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 
     0 is the same order of pixels, 1 nothing in common, 2 the reverse; NaN where one of them is the same everywhere.
     """
-    return 1 - rank_correlation(single(a), single(b))
+    return (1 - rank_correlation(single(a), single(b))).clamp(0, 2)  # a rounding may lead beyond

@@ -50,9 +50,9 @@ def draw(found: Look) -> dict[str, Figure]:
         height, width = one.image.shape[1:]
         effect = one.total.effect(height, width)[0, 0].cpu()
         figures[f"hidden-{k}-class"] = places(probability, seen[0].cpu(), found.classes, f"p({one.label})")
-        figures[f"hidden-{k}-map"] = heat(one.image.cpu(), effect, f"fall of {one.map}")
+        figures[f"hidden-{k}-map"] = heat(one.image.cpu(), effect, f"fall of {one.map}", signed=True)
         back = one.deconvolution.sum(0).cpu()
-        figures[f"hidden-{k}-deconvolution"] = heat(one.image.cpu(), back, f"{one.map}, projected down")
+        figures[f"hidden-{k}-deconvolution"] = heat(one.image.cpu(), back, f"{one.map}, projected down", signed=True)
     names = [f"{name}: {best.scores[-1]:.3g}" for name, best in found.best]
     pictures = [best.x[0].mean(0).cpu().numpy() for _, best in found.best]
     figures["best"] = sheet(pictures, "the best picture of each class, and its score", names, columns=5)

@@ -1,6 +1,6 @@
 """All methods of one image on one page."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ SIDE, GAP, NAME, TOP = 1.55, 0.12, 0.22, 0.4  # inches
 COLUMNS = 4
 
 
-def overview(image: Any, maps: Mapping[str, Any], title: str) -> Figure:
+def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collection[str]) -> Figure:
     """Draw an image (1 or 3, H, W) and the maps (H, W) of several methods, each on its own scale.
 
-    Maps with numbers below 0 have 0 in the middle of their colours; the bars stand beside the single pictures.
+    All but those of `magnitudes` have 0 in the middle of their colours; the bars stand beside the single pictures.
     """
     picture = np.clip(np.asarray(image, dtype=np.float64), 0, 1)
     picture = picture[0] if len(picture) == 1 else np.moveaxis(picture, 0, -1)
@@ -35,7 +35,7 @@ def overview(image: Any, maps: Mapping[str, Any], title: str) -> Figure:
             show(plot, picture)
         else:
             numbers = np.asarray(maps[name], dtype=np.float64)
-            norm, colours = scale(numbers, bool((numbers < 0).any()))
+            norm, colours = scale(numbers, name not in magnitudes)
             plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none")
             name = f"{name} ±" if colours is DIVERGING else name  # noqa: PLW2901
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)

@@ -9,10 +9,13 @@ from PIL import Image
 
 from pellucid.errors import PellucidError
 from pellucid.explain import TopPatches
+from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.pictures import DIVERGING, SEQUENTIAL, filters, heat, make_folder, scale, sheet, write_picture
 from pellucid.explain.pictures.heat import FAINTEST, STRONGEST, overlay
+from pellucid.explain.pictures.overview import overview
 from pellucid.explain.pictures.patches import patch_sheet, tiles
 from pellucid.explain.pictures.places import places
+from tests.explain.networks import made
 
 SIGNED = np.array([[-1.0, 0.0], [0.5, 2.0]])
 
@@ -29,6 +32,24 @@ def test_a_heat_map_has_the_numbers_and_a_bar() -> None:
     assert [text.get_text() for text in figure.texts] == ["adds up"]
     (shown,) = heat(np.zeros((3, 2, 2)), np.abs(SIGNED)).axes[1].get_images()
     assert shown.get_cmap() is SEQUENTIAL
+
+
+def test_the_method_decides_whether_0_is_in_the_middle() -> None:
+    """Of maps without a number below 0, those of methods that know such numbers have the colours of both."""
+    map_ = torch.tensor([[[0.0, 1.0], [0.5, 2.0]]])
+    drawn = overview(np.zeros((1, 2, 2)), dict.fromkeys(METHODS, map_[0].numpy()), "all", MAGNITUDES)
+    for name, plot in zip(METHODS, drawn.axes[1:], strict=True):
+        (shown,) = plot.get_images()
+        signed = name not in ("saliency", "gradcam", "gradcam_plus_plus")  # |.| and max(., 0) by their definitions
+        assert shown.get_clim() == ((-2, 2) if signed else (0, 2))
+        assert shown.get_cmap() is (DIVERGING if signed else SEQUENTIAL)
+        assert plot.get_title() == (f"{name} ±" if signed else name)
+
+
+@pytest.mark.parametrize("method", sorted(MAGNITUDES))
+def test_a_method_of_magnitudes_finds_nothing_below_0(method: str) -> None:
+    net, params, x = made("vgg")
+    assert all(bool((explain(net, params, x, method, target) >= 0).all()) for target in range(3))
 
 
 def test_an_overlay_is_the_image_where_the_map_is_weak() -> None:

@@ -58,7 +58,8 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
 
     target: a class, or one for each example; None for each example's best class; or a path with an index:
     "head.scores[3]" is unit 3, "features.conv5[12, 4, 7]" one unit of map 12, "features.conv5[12]" the unit of map 12
-    that is strongest in each image, "features.conv5[12, :, :]" the sum of the map. Raises PellucidError for others.
+    that is strongest in each image, "features.conv5[12, :, :]" the sum of the map; numbers below 0 count from the end.
+    Raises PellucidError for others.
     """
     if target is None:
         return Aim(net)
@@ -66,7 +67,8 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
         found = PLACE.fullmatch(target.replace(" ", ""))
         if found is None:
             raise PellucidError(
-                f"target {target!r} names no unit; write a path and an index, such as 'features.conv5[12]'"
+                f"target {target!r} names no unit; write a path and an index, such as 'features.conv5[12]', or a class "
+                "as its number"
             )
         return Aim(upto(net, found["path"]), tuple(_number(part, target) for part in found["index"].split(",")))
     return Aim(net, classes=classes_meant(target, examples))
@@ -88,8 +90,8 @@ def classes_meant(target: Any, examples: int) -> Tensor:
 def _number(part: str, target: str) -> int | None:
     if part == ":":
         return None
-    if not part.isdecimal():
-        raise PellucidError(f"target {target!r}: {part!r} is no index; write numbers from 0, or : for all")
+    if re.fullmatch("-?[0-9]{1,18}", part) is None:
+        raise PellucidError(f"target {target!r}: {part!r} is no index; write whole numbers, or : for all")
     return int(part)
 
 
@@ -97,7 +99,7 @@ def _at(y: Tensor, index: tuple[int | None, ...]) -> Tensor:
     """Return the mask of one unit, of a map's strongest unit, or of a whole map."""
     sizes = y.shape[1:]
     if len(index) not in (1, len(sizes)) or any(
-        at is not None and at >= size for at, size in zip(index, sizes, strict=False)
+        at is not None and not -size <= at < size for at, size in zip(index, sizes, strict=False)
     ):
         raise PellucidError(f"target: no index {_written(index)} in outputs of shape {tuple(sizes)}")
     mask = torch.zeros_like(y)

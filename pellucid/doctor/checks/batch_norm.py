@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import log
+from math import ceil, log
 
 import torch
 
@@ -21,6 +21,8 @@ from pellucid.train.model import Model
 from pellucid.tree import flatten
 
 FEW = 4  # values for a mean and a variance: in four batches of ten, the variance of so few is off by a factor of 2
+MOMENTUM = 0.1  # that running statistics usually have
+LEFT = 0.05  # of the first values in running statistics; more, and too few steps were made for them
 USUAL = 32  # examples of a batch, where others are too few
 # Of the typical channel, beside a loss that shows the harm; healthy trainings end within 0.02.
 SHIFT = 0.2  # deviations: a "small" effect (Cohen 1988)
@@ -40,7 +42,8 @@ def look(case: Case) -> list[Finding]:
     if not norms:
         return []
     frozen = {path for path in norms if {join(path, "weight"), join(path, "bias")} <= case.model.frozen}
-    return _few(case, [path for path in norms if path not in frozen]) + _off(case, norms, frozen)
+    few = _few(case, [path for path in norms if path not in frozen])
+    return few + (_off(case, norms, frozen) if case.trained else [])
 
 
 def _few(case: Case, paths: list[str]) -> list[Finding]:
@@ -80,8 +83,6 @@ def _larger(case: Case, least: int) -> Remedy | None:
 
 def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
     """Look for running statistics that are not those of the data; the first layer stands for those behind it."""
-    if not case.trained:
-        return []
     flat, first = flatten(case.model.params), flatten(case.first.params)
     harm: tuple[float, float] | None = None
     for path, layer in norms.items():
@@ -106,14 +107,31 @@ def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[F
         if running <= HARM * own or running - own <= HARM_AT_LEAST:
             return []
         evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": own}
-        if all(torch.equal(flat[name], first[name]) for name in names):
-            cause = "the running statistics were never updated, so that evaluation normalises by made-up numbers"
-            fix = "give the layer a momentum above 0, such as 0.1, and train it"
-        else:
-            cause = "the running statistics did not follow the data: the momentum is too small or too large"
-            fix = "take a momentum of 0.1 and larger batches, or train for longer at a lower rate at the end"
-        return [Finding(NAME, path, evidence, cause, fix, Remedy("a momentum of 0.1", _usual))]
+        if not all(torch.equal(flat[name], first[name]) for name in names):
+            return [_behind(case, path, layer.momentum, evidence)]
+        cause = "the running statistics were never updated, so that evaluation normalises by made-up numbers"
+        fix = "give the layer a momentum above 0, such as 0.1, and train it"
+        # A layer that has the usual one was not trained, or its buffers were put back.
+        mend = None if layer.momentum == MOMENTUM else Remedy("a momentum of 0.1", _usual)
+        return [Finding(NAME, path, evidence, cause, fix if mend else "train the layer, in training mode", mend)]
     return []
+
+
+def _behind(case: Case, path: str, momentum: float, evidence: dict[str, Number]) -> Finding:
+    """Return the finding of running statistics that did not follow: too few steps, or another momentum than usual."""
+    left = (1 - max(momentum, MOMENTUM)) ** case.steps_made
+    if case.steps_made and left > LEFT:
+        needed = ceil(log(LEFT) / log(1 - max(momentum, MOMENTUM)))
+        evidence |= {"steps": case.steps_made, "share_of_the_first_values_left": (1 - momentum) ** case.steps_made}
+        cause = "so few steps were made that the running statistics are still on their way from their first values"
+        return Finding(NAME, path, evidence, cause, f"train for longer: they need {needed} steps or more")
+    if momentum == MOMENTUM:
+        cause = "the running statistics did not follow the data: batches differ, or the weights moved on too fast"
+        fix = "take larger batches, or train for longer at a lower rate at the end"
+        return Finding(NAME, path, evidence, cause, fix)
+    cause = "the running statistics did not follow the data: the momentum is too small or too large"
+    fix = "take a momentum of 0.1 and larger batches, or train for longer at a lower rate at the end"
+    return Finding(NAME, path, evidence, cause, fix, Remedy("a momentum of 0.1", _usual))
 
 
 def _apart(model: Model, seen: Activity) -> tuple[float, float]:
@@ -134,7 +152,7 @@ def _losses(case: Case) -> tuple[float, float]:
 
 def _usual(case: Case) -> Case:
     def change(layer: Layer) -> Layer:
-        return replace(layer, momentum=0.1) if isinstance(layer, BatchNorm) else layer
+        return replace(layer, momentum=MOMENTUM) if isinstance(layer, BatchNorm) else layer
 
     return with_layers(case, change)
 

@@ -98,3 +98,29 @@ def test_what_fits_is_quiet() -> None:
     assert not CHECK.look(trained(normed()))
     assert not CHECK.look(case_of(Model(normed(0.0), input_shape=(1, 4, 4)), *corners()))  # not trained yet
     assert not CHECK.look(trained(Sequential(flatten=Flatten(), scores=Dense(4))))
+
+
+def behind(momentum: float, epochs: int) -> Case:
+    """Trained for epochs of four steps on inputs far from where running statistics begin."""
+    return trained(normed(momentum), epochs=epochs, add=50.0)
+
+
+def test_few_steps_are_no_matter_of_the_momentum() -> None:
+    (found,) = CHECK.look(behind(0.1, epochs=1))
+    assert "so few steps" in found.cause
+    assert (found.evidence["steps"], found.fix) == (4, "train for longer: they need 29 steps or more")
+    assert found.evidence["share_of_the_first_values_left"] == pytest.approx(0.9**4)
+    assert found.remedy is None
+
+
+def test_a_momentum_that_is_too_small_is_named_after_many_steps() -> None:
+    (found,) = CHECK.look(behind(0.001, epochs=10))
+    assert "momentum is too small" in found.cause
+    assert found.remedy is not None
+
+
+def test_no_remedy_is_what_the_layer_has() -> None:
+    it = behind(0.1, epochs=1)
+    (found,) = CHECK.look(replace(it, history=None))  # nobody tells the steps
+    assert "momentum of 0.1" not in found.fix
+    assert found.remedy is None

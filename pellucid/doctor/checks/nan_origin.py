@@ -15,6 +15,8 @@ from pellucid.train.notfinite import NotFinite
 from pellucid.train.stopped import StoppedError
 from pellucid.tree import flatten
 
+HUGE = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
+
 
 def look(case: Case) -> list[Finding]:
     """Look at the first weights, at the step in which the training stopped or a rehearsal breaks, at the answers."""
@@ -51,14 +53,24 @@ def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
             return Finding(NAME, path, evidence, cause, fix)
     slower = Remedy("a tenth of the learning rate", lambda case: with_rate(case, 0.1))
     if fault.kind == "loss":
-        path, cause = "loss", "the loss takes a logarithm of 0, or its inputs are too large"
-        fix = "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
+        path = "loss"
+        cause, fix = _of_loss(case)
     elif step is not None and step > 1:
         cause, fix = "steps or values grew until they overflowed", "lower the learning rate, and clip gradients"
     else:
         cause = "this layer divides by 0, takes a logarithm or root of what it cannot, or overflows"
         fix = "look at what comes into this layer, and add a small number where it divides or takes a logarithm"
     return Finding(NAME, path or "training", evidence, cause, fix, slower if step else None)
+
+
+def _of_loss(case: Case) -> tuple[str, str]:
+    """Return the cause and the fix of a loss that is not finite: those that compare numbers take no logarithm."""
+    if not case.compares:
+        cause = "the loss takes a logarithm of 0, or its inputs are too large"
+        return cause, "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
+    if float(case.train.y.double().abs().max()) > HUGE:
+        return "the targets are very large", "standardise them: take off their mean and divide by their deviation"
+    return "the outputs grew until the loss overflowed", "lower the learning rate, and clip gradients"
 
 
 NAME = "nan-origin"

@@ -1,10 +1,11 @@
-"""Inputs that reach the network far too large, far too small, or with values of very different size."""
+"""Inputs far too large, far too small or with values of very different size, and numbers to learn far too large."""
 
 from math import isfinite
 
 from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.finding import Check, Finding, Remedy, UnansweredError
+from pellucid.doctor.measure.answers import answers
 from pellucid.doctor.measure.sizes import sizes
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import LocalResponseNorm
@@ -16,13 +17,43 @@ from pellucid.train.ending import shapes
 LARGE, SMALL = 3.0, 1 / 30
 UNEVEN = 10.0  # between channels: the gradient at one's weights is then 100 times that at the other's in curvature
 FAR = 10.0  # deviations that the mean is off from 0, for inputs that are above 1 besides
+BEYOND = 100.0  # times what the first weights put out, or 1: that far steps of usual size take ages to go
 CHUNK = 64  # examples measured at a time
 # Norms that bring inputs of whatever size to the same one, as a local response norm does not.
 SCALING = tuple(kind for kind in NORMS if kind is not LocalResponseNorm)
 
 
 def look(case: Case) -> list[Finding]:
-    """Measure a sample of the inputs, after preprocessing, over all and by channel."""
+    """Measure a sample of the inputs, after preprocessing, then of targets that are numbers."""
+    return _inputs(case) or _targets(case)
+
+
+def _targets(case: Case) -> list[Finding]:
+    """Compare the targets with what the first weights put out; of a network that was trained, they do not count."""
+    if not case.compares or case.classifies or case.trained:
+        return []
+    try:
+        said = answers(case.first, case.probe).y.double()
+    except UnansweredError:
+        return []
+    targets = case.sample.y.double()
+    spread, usual = float(targets.std(correction=0)), float(said.square().mean().sqrt())
+    if spread <= BEYOND * max(usual, 1.0):
+        return []
+    evidence = {
+        "mean_target": float(targets.mean()),
+        "standard_deviation_of_the_targets": spread,
+        "root_mean_square_of_the_first_outputs": usual,
+    }
+    cause = (
+        "targets are many times larger than what the network puts out at first, so that steps explode or hardly count"
+    )
+    fix = "take off the targets' mean and divide by their deviation, and undo that on what the network predicts"
+    return [Finding(NAME, "train", evidence, cause, fix)]
+
+
+def _inputs(case: Case) -> list[Finding]:
+    """Measure a sample of the inputs over all and by channel."""
     first = next((seen.layer for seen in case.activity.values() if not shapes(seen.layer)), None)
     if isinstance(first, SCALING):
         return []  # it scales them itself
@@ -66,7 +97,7 @@ FIX = "divide bytes by 255 once, and take off the mean and divide by the deviati
 NAME = "unnormalised-inputs"
 CHECK = Check(
     NAME,
-    "What reaches the network is far from mean 0 and deviation 1.",
+    "What reaches the network, or what it is to put out, is far from mean 0 and deviation 1.",
     look,
     explains=(
         "saturated-units",

@@ -88,6 +88,14 @@ def test_a_loss_that_takes_the_logarithm_of_what_is_below_0() -> None:
     assert (found.path, found.evidence["step"]) == ("loss", 1)
 
 
+def test_a_loss_that_compares_numbers_takes_no_logarithm() -> None:
+    it = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(6,))
+    found = CHECK.look(case_of(it, X, 1e25 * X[:, :1]))[0]
+    assert found.path == "loss"
+    assert found.cause == "the targets are very large"
+    assert "standardise" in found.fix
+
+
 def test_an_augmentation_that_breaks_one_batch() -> None:
     def augment(x: Tensor, rng: torch.Generator) -> Tensor:
         return x * NAN if bool((x[:, 0] == X[:, 0].max()).any()) else x  # the batch that holds this example

@@ -95,3 +95,16 @@ def test_inputs_are_read_a_few_at_a_time() -> None:
     with Largest() as largest:
         assert CHECK.look(it) == []
     assert largest.bytes < 8 * it.train.x.numel() / 10  # of all of them in float64
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e10])
+def test_targets_far_larger_than_the_first_outputs_are_found(scale: float) -> None:
+    x = grey()
+    y = scale * torch.randn(60, 1, generator=torch.Generator().manual_seed(1))
+    it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss="quadratic", metrics=(), input_shape=(1, 6, 6))
+    (found,) = CHECK.look(case_of(it, x, y))
+    assert found.evidence["standard_deviation_of_the_targets"] == pytest.approx(float(y.std(correction=0)), rel=1e-5)
+    assert "targets" in found.fix
+    assert CHECK.look(case_of(it, x, y / scale)) == []
+    it.weights["out.bias"].fill_(1.0)
+    assert CHECK.look(case_of(it, x, y)) == []  # a trained model may well have got there

@@ -83,6 +83,9 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     asked: list[Check] = []
     left_out: dict[str, str] = {}
     for check in checks:
+        if why := check.cannot_ask(case):
+            left_out[check.name] = why
+            continue
         try:
             found += check.look(case)
         except UnansweredError as error:

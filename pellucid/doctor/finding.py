@@ -57,10 +57,23 @@ class Check:
     """One question to a case.
 
     name: as in reports, `dead-units`. about: one sentence, what is wrong where it finds something. explains: the names
-    of checks whose findings follow from this one's, so that a report can tell causes from consequences.
+    of checks whose findings follow from this one's, so that a report can tell causes from consequences. examples,
+    unseen: how many training and validation examples it needs at least. trained: whether it asks trained models only.
     """
 
     name: str
     about: str
     look: "Callable[[Case], Sequence[Finding]]"
     explains: tuple[str, ...] = ()
+    examples: int = 0
+    unseen: int = 0
+    trained: bool = False
+
+    def cannot_ask(self, case: "Case") -> str:
+        """Say why the question has no answer for a case, whatever its numbers; "" where it may have one."""
+        held = 0 if case.validation is None else len(case.validation)
+        if len(case.train) < self.examples:
+            return f"needs {self.examples} training examples"
+        if held < self.unseen:
+            return f"needs {self.unseen} validation examples" if held else "needs validation data"
+        return "needs a trained model" if self.trained and not case.trained else ""

@@ -150,3 +150,23 @@ def test_without_room_for_all_examples_the_same_is_found(
     monkeypatch.setattr("pellucid.doctor.measure.room.MOST", 4 * 1_000 * 12)
     monkeypatch.setattr("pellucid.doctor.measure.activity.MOST", 4 * 64 * 11 * 24)
     assert diagnose(case(conv_net(), **options)).names == names
+
+
+def test_checks_that_cannot_ask_are_left_out_with_their_reason() -> None:
+    found = diagnose(case_of(model(), *corners(1)))
+    assert found.healthy or "underfitting" not in found.names
+    assert found.left_out["underfitting"] == "needs 50 training examples"
+    assert found.left_out["duplicated-inputs"] == "needs 2 training examples"
+    assert found.left_out["overfitting"] == "needs validation data"
+    assert set(found.checks) | set(found.left_out) == {check.name for check in CHECKS}
+    assert not set(found.checks) & set(found.left_out)
+    few = diagnose(case_of(model(), *corners(60), validation=corners(3))).left_out
+    assert few["miscalibration"] == "needs 200 validation examples"
+    assert few["underfitting"] == "needs a trained model"
+
+
+def test_none_is_left_out_where_all_can_ask() -> None:
+    it = model()
+    x, y = corners(200)
+    it.fit(x, y, epochs=1, batch_size=16, verbose=False)
+    assert diagnose(case_of(it, x, y, validation=(x, y), batch_size=16)).left_out == {}

@@ -74,4 +74,6 @@ CHECK = Check(
     "The model answers one or few classes to nearly everything.",
     look,
     explains=("underfitting", "miscalibration", "useless-maps"),
+    examples=ENOUGH,
+    trained=True,
 )

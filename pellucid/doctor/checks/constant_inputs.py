@@ -65,4 +65,5 @@ CHECK = Check(
         "collapsed-predictions", "underfitting", "shifted-labels", "vanishing-gradients", "dead-units", "useless-maps",
         "duplicate-maps", "update-ratio", "learning-rate-too-low", "overfitting", "miscalibration",
     ),
+    examples=2,
 )  # fmt: skip

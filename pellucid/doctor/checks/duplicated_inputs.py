@@ -54,4 +54,5 @@ CHECK = Check(
     "Many training examples are copies of one another, or copies with another label.",
     look,
     explains=("shuffled-labels", "overfitting", "underfitting", "miscalibration"),
+    examples=2,
 )

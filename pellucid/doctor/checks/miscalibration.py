@@ -110,4 +110,6 @@ def _held_back(case: Case) -> tuple[str, str]:
 
 
 NAME = "miscalibration"
-CHECK = Check(NAME, "Probabilities are far surer, or far less sure, than they are right.", look)
+CHECK = Check(
+    NAME, "Probabilities are far surer, or far less sure, than they are right.", look, unseen=ENOUGH, trained=True
+)

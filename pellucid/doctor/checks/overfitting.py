@@ -78,4 +78,6 @@ CHECK = Check(
     "The model is far better on what it learned from than on anything else.",
     look,
     explains=("miscalibration",),
+    unseen=1,
+    trained=True,
 )

@@ -150,4 +150,5 @@ CHECK = Check(
     "Labels of one part are off by one, swapped or permuted against the other, or off by one against the model.",
     look,
     explains=("overfitting", "underfitting", "miscalibration", "class-imbalance"),
+    examples=ENOUGH,
 )

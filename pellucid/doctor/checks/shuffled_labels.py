@@ -155,4 +155,5 @@ CHECK = Check(
         "update-ratio",
         "useless-maps",
     ),
+    examples=FEW,
 )

@@ -139,4 +139,10 @@ def _gentler(case: Case) -> Case:
 
 
 NAME = "underfitting"
-CHECK = Check(NAME, "The model does worse on its training examples than a simple method does on new ones.", look)
+CHECK = Check(
+    NAME,
+    "The model does worse on its training examples than a simple method does on new ones.",
+    look,
+    examples=ENOUGH,
+    trained=True,
+)

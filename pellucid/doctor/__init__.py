@@ -1,6 +1,7 @@
 """The doctor: what is wrong with a network, its data or its training, with the evidence in numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 import torch
@@ -10,8 +11,9 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.diagnosis import Diagnosis, diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.remade import remade
-from pellucid.errors import PellucidError
-from pellucid.train.examples import examples
+from pellucid.errors import PellucidError, nearest
+from pellucid.train.arguments import whole
+from pellucid.train.examples import Examples, examples
 from pellucid.train.history import History
 from pellucid.train.model import Model
 
@@ -36,11 +38,12 @@ def case_of(
     x, y: as `fit` takes them, and so are validation (a Dataset or a pair; without it what needs unseen examples is not
     asked), batch_size, epochs and augment. history: what `fit` returned, if it did. begin: makes the model as it was
     before its first step, if not from its seed. stopped: the error that ended the training, which tells more than its
-    words alone. Raises PellucidError for data that do not fit the model.
+    words alone. Raises PellucidError for data that do not fit the model, and counts that are none.
     """
+    whole(epochs, "epochs", 0)
+    whole(batch_size, "batch_size", 1)
     train = examples(x, y)
-    pair = validation if isinstance(validation, tuple) else (validation,)
-    held = None if validation is None else examples(*pair, what="validation")
+    held = None if validation is None else _held(validation)
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
@@ -49,3 +52,24 @@ def case_of(
     return Case(
         model, train, held, begin or (lambda: remade(model)), batch_size, epochs, history, stopped, augment
     )  # fmt: skip
+
+
+def case_with(model: Model, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
+    """Return `case_of` with these options; PellucidError, with the nearest name, for one that it does not have."""
+    known = [name for name, it in signature(case_of).parameters.items() if it.kind is it.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise PellucidError(f"doctor has no option {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+    return case_of(model, x, y, **options)
+
+
+def _held(validation: Any) -> Examples:
+    if isinstance(validation, int | float):
+        raise PellucidError(
+            f"validation is {validation!r}; the doctor takes the data themselves there, a Dataset or a pair (x, y), "
+            "not a fraction of them"
+        )
+    pair = validation if isinstance(validation, tuple) else (validation,)
+    if len(pair) > 2:
+        raise PellucidError(f"validation holds {len(pair)} values; give a Dataset or a pair (x, y)")
+    return examples(*pair, what="validation")

@@ -250,9 +250,9 @@ class Model:
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> "Diagnosis":
         """Say what is wrong with model, data or training; attempts: try the fixes; options: see doctor.case_of."""
-        from pellucid.doctor import case_of, diagnose
+        from pellucid.doctor import case_with, diagnose
 
-        return diagnose(case_of(self, x, y, **options), attempts)
+        return diagnose(case_with(self, x, y, options), attempts)
 
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -158,3 +159,22 @@ def test_data_that_do_not_fit_are_refused() -> None:
         case_of(model(), x[..., :3], y)
     with pytest.raises(PellucidError, match="validation"):
         case_of(model(), x, y, validation=(x[..., :3], y))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epochs": -1}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"validation": 0.2}, "not a fraction"),
+        ({"validation": 3.5}, "not a fraction"),
+        ({"validation": (*corners(), None)}, "holds 3 values"),
+        ({"bogus": 1}, "doctor has no option 'bogus'; known: validation, history"),
+        ({"epoch": 1}, "did you mean 'epochs'?"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(PellucidError) as error:
+        model().doctor(*corners(), **options)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from pellucid.data import Augment, Splits
+from pellucid.data import CATALOGUE, Augment, Splits
 from pellucid.doctor.case import Case
 from pellucid.doctor.remade import copied, remade
 from pellucid.errors import PellucidError
@@ -153,6 +153,8 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     name = own if data is None or root is not None else data
     if not name:
         raise PellucidError("the model does not say what it was trained on; name a data set or a folder with --data")
+    if data is None:
+        _check_there(name)
     check_exists(name)
     parts = load_splits(table_for(shape, name), root)
     return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
@@ -161,6 +163,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material:
     """Load the recipe's data, or others, in the size and mode that the network takes, with its numbers of classes."""
     if data is None or is_root(recipe.data.name, data):
+        _check_there(recipe.data.name)
         return load_material(recipe.data, recipe.recipe.seed, data)
     check_exists(data)
     own = recipe.data
@@ -171,6 +174,16 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
         return found
     held = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
     return Material(taken_by(shape, loaded.classes, found.train), held, taken_by(shape, loaded.classes, found.test))
+
+
+def _check_there(name: str) -> None:
+    """Raise PellucidError where what a model learned from is a folder that is not seen from here."""
+    if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
+        seen = "" if Path(name).is_absolute() else f", seen from {Path.cwd()}"
+        raise PellucidError(
+            f"the folder {name!r}, which the model learned from, is not there{seen}; name it with --data DIR, or go to "
+            "where the training began"
+        )
 
 
 def _take(model: Model, loaded: Model, otherwise: str) -> None:

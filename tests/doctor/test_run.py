@@ -94,6 +94,19 @@ def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path:
     assert it.go_on == f"pellucid train --resume {cut}"
 
 
+def test_a_folder_that_is_not_seen_from_here_is_told_with_the_option_that_names_it(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"data.name": "pictures", "data.size": 8, "data.mode": "L", "train.epochs": 1, "network.sizes": [64, 2]}
+    run = train("digits", out=tmp_path / "runs", progress=False, **settings).path
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(PellucidError, match=r"the folder 'pictures', .* is not there, seen from .* --data DIR"):
+        case_of_run(run)
+    assert len(case_of_run(run, str(pictures)).train) == len(load(str(pictures), size=(8, 8), mode="L").train)
+
+
 def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path) -> None:
     lost = Path(shutil.copytree(run, tmp_path / "lost"))
     shutil.rmtree(lost / "weights")

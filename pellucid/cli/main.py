@@ -114,6 +114,8 @@ def _explain(error: BaseException, debug: bool) -> tuple[str, int]:
         return str(error), YOURS
     if isinstance(error, KeyboardInterrupt):
         return str(error) or "stopped by Ctrl-C", STOPPED
+    if isinstance(error, ImportError) and _is_interrupted(error):
+        return "stopped by Ctrl-C", STOPPED
     if _is_out_of_memory(error):
         return "not enough memory; lower train.batch_size, or make the network or the images smaller", YOURS
     if isinstance(error, OSError):
@@ -137,6 +139,13 @@ def _describe(error: OSError) -> str:
     where = f"{os.fspath(error.filename)!r}: " if isinstance(error.filename, (str, os.PathLike)) else ""
     why = error.strerror or str(error) or type(error).__name__
     return f"{where}{why[:1].lower()}{why[1:]}; check the path, its permissions and the free space of the disk"
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is what an error came from: a module that it stops while it is imported says otherwise."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

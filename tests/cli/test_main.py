@@ -11,6 +11,14 @@ from pellucid.cli import main as cli
 from pellucid.errors import PellucidError
 from tests.cli.conftest import Say
 
+
+def _import_stopped_by(error: BaseException) -> ImportError:
+    """What compiled modules raise in place of what stopped them."""
+    it = ImportError("initialization failed")
+    it.__cause__ = error
+    return it
+
+
 HEAVY = {"torch", "numpy", "matplotlib", "rich", "sklearn", "PIL", "safetensors"}
 
 
@@ -125,6 +133,8 @@ def test_debug_shows_where_an_error_came_from(say: Say):
     [
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
         (KeyboardInterrupt("all is saved"), 130, "all is saved"),
+        (_import_stopped_by(KeyboardInterrupt()), 130, "stopped by Ctrl-C"),
+        (_import_stopped_by(ValueError("odd")), 1, "this is a fault in pellucid"),
         (MemoryError(), 2, "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "not enough memory"),
         (PermissionError(13, "Permission denied", "/runs"), 2, "'/runs': permission denied"),

@@ -158,18 +158,12 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
 
 def _target(model: "Model", asked: str | None) -> int | str | None:
     """Return the class to explain by its number, or the path of a unit; None for what the model sees."""
-    from pellucid.errors import PellucidError, nearest
+    from pellucid.cli.target import class_number
     from pellucid.tasks.classes import class_names
 
     if asked is None or "[" in asked:
         return asked
-    classes = class_names(model)
-    if asked in classes:
-        return classes.index(asked)
-    if asked.isdecimal() and int(asked) < len(classes):
-        return int(asked)
-    hint = ("" if asked.isdecimal() else nearest(asked, classes)) or f"; it knows {', '.join(classes):.80}"
-    raise PellucidError(f"--target: the model has no class {asked!r}{hint}, and a unit is written 'layer[3]'")
+    return class_number(asked, class_names(model), ", and a unit is written 'layer[3]'")
 
 
 def _table(found: "Examination") -> str:

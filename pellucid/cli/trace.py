@@ -81,17 +81,9 @@ def handle(args: argparse.Namespace) -> int:
 
 def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
     """Return the class to ask for, by name or by number, and its number; what the model sees unless asked."""
-    from pellucid.errors import PellucidError, nearest
+    from pellucid.cli.target import class_number
     from pellucid.tasks.classes import class_names, class_scores
 
     classes = class_names(model)
-    if asked is None:
-        number = int(class_scores(model.predict(x))[0].argmax())
-    elif asked in classes:
-        number = classes.index(asked)
-    elif asked.isdecimal() and int(asked) < len(classes):
-        number = int(asked)
-    else:
-        hint = ("" if asked.isdecimal() else nearest(asked, classes)) or f"; it knows {', '.join(classes):.80}"
-        raise PellucidError(f"--target: the model has no class {asked!r}{hint}")
+    number = int(class_scores(model.predict(x))[0].argmax()) if asked is None else class_number(asked, classes)
     return classes[number], number

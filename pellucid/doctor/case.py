@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pellucid.combine.base import walk
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
 from pellucid.doctor.finding import UnansweredError
@@ -18,6 +19,7 @@ from pellucid.doctor.measure.rehearsal import Rehearsal, Settings, rehearse
 from pellucid.doctor.measure.simple import Simple, simple
 from pellucid.doctor.remade import remade
 from pellucid.errors import PellucidError
+from pellucid.layers import Dropout
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.train.batches import Augmentation
 from pellucid.train.examples import Examples
@@ -80,6 +82,11 @@ class Case:
     def compares(self) -> bool:
         """Whether the loss compares outputs with targets as they are, number by number."""
         return isinstance(self.model.loss, Quadratic | L1 | Huber)
+
+    @property
+    def dropout(self) -> float:
+        """The largest rate of the network's dropout layers, 0 without any."""
+        return max((layer.rate for _, layer in walk(self.model.net) if isinstance(layer, Dropout)), default=0.0)
 
     @cached_property
     def first(self) -> Model:

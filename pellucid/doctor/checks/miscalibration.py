@@ -5,7 +5,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.falling import falling
-from pellucid.layers import Dropout, LogSoftmax, Softmax
+from pellucid.layers import LogSoftmax, Softmax
 from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
 from pellucid.train.temperature import fit_temperature, likelihood
@@ -95,8 +95,7 @@ def _held_back(case: Case) -> tuple[str, str]:
         return f"label smoothing of {smoothing:g} holds it back", ", or smooth the labels less"
     if _changed(case):
         return "its loss is higher than it was in training, so its outputs became smaller after that", ""
-    dropout = max((layer.rate for _, layer in walk(case.model.net) if isinstance(layer, Dropout)), default=0.0)
-    there = case.unseen
+    there, dropout = case.unseen, case.dropout
     if there is not None and there.accuracy - case.seen.accuracy > FALSE and not dropout:
         return (
             "training labels are wrong more often than those of validation, and taught it to doubt",

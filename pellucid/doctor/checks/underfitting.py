@@ -5,7 +5,6 @@ from math import sqrt
 
 from torch import Tensor
 
-from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
@@ -43,14 +42,14 @@ def look(case: Case) -> list[Finding]:
     losses = column(case.history, "train_loss")
     weights = [path for _, path in learners(case.model)]
     now, then = flatten(case.model.params), flatten(case.first.params)
+    dropout = case.dropout
     size = sum(rms(now[path]) for path in weights) / (sum(rms(then[path]) for path in weights) or 1.0)
-    dropout = max((layer.rate for _, layer in walk(case.model.net) if isinstance(layer, Dropout)), default=0.0)
-    if len(losses) or case.epochs:
-        evidence["epochs"] = len(losses) or case.epochs
     if not losses and case.go_on:
         evidence["epochs"] = 0
         evidence["steps"] = case.steps_made
         evidence["steps_of_the_training"] = case.steps_planned
+    elif losses or case.epochs:
+        evidence["epochs"] = len(losses) or case.epochs
     inner = _inner(case)
     if inner:
         evidence["units_of_the_narrowest_layer"] = min(inner)

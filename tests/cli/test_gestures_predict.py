@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.cli.gestures import frames as command
 from pellucid.tasks.gestures import opencv
-from pellucid.tasks.gestures.frames import Frame
+from pellucid.tasks.gestures.frame import Frame
 from tests.cli.conftest import Say
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, PURE, RED, animation, colour_model, picture, tensor
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from pellucid.cli.gestures.predict import warn_uncalibrated
+from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
 from pellucid.cli.models import open_model
 from pellucid.cli.out import emit, percent, plain
 from pellucid.errors import PellucidError

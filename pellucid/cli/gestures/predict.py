@@ -52,6 +52,7 @@ def handle(args: argparse.Namespace) -> int:
 
 def _pictures(args: argparse.Namespace) -> int:
     """Print the answer to each picture; all are read before any is printed."""
+    from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent
     from pellucid.tasks.gestures.predict import predict
@@ -76,11 +77,3 @@ def _pictures(args: argparse.Namespace) -> int:
         print(f"{one.name}: {one.text}  ({', '.join(f'{label} {percent(p)}' for label, p in one.best(SHOWN))})")
     warn_uncalibrated(model.confidence is None)
     return 0
-
-
-def warn_uncalibrated(uncalibrated: bool) -> None:
-    """Tell people that no answer will be "unsure"."""
-    if uncalibrated:
-        import sys
-
-        print("the model holds no fitted confidence, so that no answer is unsure", file=sys.stderr)

@@ -1,10 +1,8 @@
-"""Frames one after the other: from an animated GIF, a folder of pictures, a video file or a camera."""
+"""Frames one after the other: from an animated GIF, a folder of pictures or a video file."""
 
 import io
 import os
 import re
-from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,27 +13,10 @@ from torch import Tensor
 from pellucid.data.images import DAMAGE, PIXEL_LIMIT, load_image, read_file, strict_warnings
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
+from pellucid.tasks.gestures.frame import Frame, Frames, check_every
 
 GIF = (b"GIF87a", b"GIF89a")
 UNTIMED = 0.1  # seconds that browsers show a GIF's frame for which it tells no time
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """One frame.
-
-    number: its place in the source, from 0. seconds: since the first, None where the source does not tell.
-    picture: (3, H, W) uint8. dropped: how many frames before it came while nobody had time for them, or
-    could not be read.
-    """
-
-    number: int
-    seconds: float | None
-    picture: Tensor
-    dropped: int = 0
-
-
-Frames = Generator[Frame, None, None]  # to be closed, so that a camera is let go
 
 
 def video_frames(path: str | os.PathLike[str], every: int = 1) -> Frames:
@@ -57,21 +38,6 @@ def video_frames(path: str | os.PathLike[str], every: int = 1) -> Frames:
     from pellucid.tasks.gestures.opencv import file_frames
 
     return file_frames(path, every)
-
-
-def check_every(every: int) -> None:
-    """Raise PellucidError unless `every` is 1 or more."""
-    if every < 1:
-        raise PellucidError(f"every must be 1 (each frame) or more, not {every}")
-
-
-def as_file(picture: Tensor) -> bytes:
-    """Return a picture (3, H, W) uint8 as the bytes of a PPM file, nothing lost.
-
-    So a frame goes the way of any picture file, and becomes the same input.
-    """
-    _, height, width = picture.shape
-    return b"P6 %d %d 255\n" % (width, height) + picture.permute(1, 2, 0).contiguous().numpy().tobytes()
 
 
 def _folder(path: Path, every: int) -> Frames:

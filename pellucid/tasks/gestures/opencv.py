@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.frames import Frame, Frames, check_every
+from pellucid.tasks.gestures.frame import Frame, Frames, check_every
 
 QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # our errors tell what was wrong
 PATIENCE = 10.0  # seconds that a camera may take for a frame; some need that for the first

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pellucid.tasks.classes import believed, class_names
-from pellucid.tasks.gestures.frames import Frame, as_file
+from pellucid.tasks.gestures.frame import Frame, as_file
 from pellucid.tasks.gestures.smooth import Smoothed, Smoothing
 from pellucid.tasks.pictures import read_picture
 from pellucid.train.model import Model

@@ -13,7 +13,8 @@ from PIL import Image
 from pellucid.data import load_image
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures import opencv
-from pellucid.tasks.gestures.frames import as_file, video_frames
+from pellucid.tasks.gestures.frame import as_file
+from pellucid.tasks.gestures.frames import video_frames
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
 with_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")

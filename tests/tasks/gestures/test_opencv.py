@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures import opencv
-from pellucid.tasks.gestures.frames import Frame, Frames
+from pellucid.tasks.gestures.frame import Frame, Frames
 from pellucid.tasks.gestures.opencv import Newest, camera_frames
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
 from pellucid.models import mlp
-from pellucid.tasks.gestures.frames import Frame, video_frames
+from pellucid.tasks.gestures.frame import Frame
+from pellucid.tasks.gestures.frames import video_frames
 from pellucid.tasks.gestures.predict import predict
 from pellucid.tasks.gestures.smooth import Smoothing
 from pellucid.tasks.gestures.tally import Tally

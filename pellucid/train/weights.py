@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,12 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     nothing in it is used before the SHA-256 over all names, values and the description agrees.
     """
     path = Path(path)
-    data = _read(path)
+    header = _read(path, _header)
     try:
-        metadata = _metadata(data)
+        metadata = _metadata(header)
         if metadata.get("format") != FORMAT:
             raise PellucidError(f"{path} is a safetensors file, but not one that pellucid wrote; give a {FORMAT} file")
-        tensors = safetensors.torch.load(data)
+        tensors = safetensors.torch.load(_read(path, Path.read_bytes))
         about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
         why = " ".join(str(error).split())[:200] or type(error).__name__
@@ -77,14 +77,8 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
     """Return whether a file says of itself that `write_weights` wrote it; nothing else of it is read or checked."""
-    with Path(path).open("rb") as file:
-        prefix = file.read(_PREFIX)
-        size = int.from_bytes(prefix, "little")
-        if len(prefix) < _PREFIX or size > HEADER_LIMIT:
-            return False
-        header = file.read(size)
     try:
-        return _metadata(prefix + header).get("format") == FORMAT
+        return _metadata(_header(Path(path))).get("format") == FORMAT
     except ValueError:
         return False
 
@@ -104,7 +98,15 @@ def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Ten
     return nest(wanted, tensors)
 
 
-def _read(path: Path) -> bytes:
+def _header(path: Path) -> bytes:
+    """Return the beginning of a file: the header's length and the header, as far as they are there and sensible."""
+    with path.open("rb") as file:
+        prefix = file.read(_PREFIX)
+        size = int.from_bytes(prefix, "little")
+        return prefix if size > HEADER_LIMIT else prefix + file.read(size)
+
+
+def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "missing"
@@ -112,7 +114,7 @@ def _read(path: Path) -> bytes:
         size = path.stat().st_size
         if size > FILE_LIMIT:
             raise PellucidError(f"{path} has {size} bytes, above the limit of {FILE_LIMIT}; give a weights file")
-        return path.read_bytes()
+        return part(path)
     except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
         raise PellucidError(f"{path} cannot be read ({error}); check its permissions") from error
 

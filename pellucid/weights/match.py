@@ -35,9 +35,12 @@ class MismatchError(PellucidError):
 
     def __init__(self, source: str | os.PathLike[str], mismatches: tuple[Mismatch, ...]) -> None:
         rest = len(mismatches) - _NAMED
-        named = "; ".join(str(each) for each in mismatches[:_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
+        more = f"; and {rest} more, which --debug lists" if rest > 0 else ""
+        named = "; ".join(str(each) for each in mismatches[:_NAMED]) + more
         super().__init__(f"{os.fspath(source)} does not fit the network: {named}; give the file of this network")
         self.mismatches = mismatches
+        for each in mismatches[_NAMED:]:
+            self.add_note(str(each))  # which tracebacks show, and so --debug
 
 
 def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[Mismatch]:

@@ -7,6 +7,7 @@ unread. (The general library builds every object of a model first: up to 77 time
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from math import prod
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pellucid.weights.fault import Fault, quoted, refusing
 
 _LIMIT = 2 << 30  # bytes: of a Protocol Buffers file
 _TENSORS = 100_000
+_RANK = 32  # axes
 _STEPS = 20_000_000  # numbers and fields read one by one: values are raw in all files that matter
 _OTHER_FILE = "save the model with its weights inside, as one file"
 
@@ -126,11 +128,15 @@ def read(path: Path) -> dict[str, Tensor]:
         if path.stat().st_size > _LIMIT:
             raise Fault(f"is larger than an ONNX model can be, {_LIMIT} bytes")
         walk = _Walk(path.read_bytes())
-        graphs = [each for each in walk.fields(0, len(walk.data)) if each.number == _GRAPH]
-        if len(graphs) != 1:
-            raise Fault(f"holds {len(graphs)} graphs where an ONNX model holds one")
+        graph = None
+        for each in walk.fields(0, len(walk.data)):
+            if each.number == _GRAPH and graph is not None:
+                raise Fault("holds several graphs where an ONNX model holds one")
+            graph = each if each.number == _GRAPH else graph
+        if graph is None:
+            raise Fault("holds no graph where an ONNX model holds one")
         found: dict[str, Tensor] = {}
-        for each in walk.inside(graphs[0]):
+        for each in walk.inside(graph):
             if each.number == _SPARSE:
                 raise Fault("holds sparse weights", "save the model with dense ones")
             if each.number == _INITIALIZER:
@@ -147,7 +153,9 @@ def _parse(walk: _Walk, place: _Field) -> _Initializer:
     it = _Initializer()
     for each in walk.inside(place):
         if each.number == _DIMS:
-            it.dims += walk.integers(each)
+            it.dims += islice(walk.integers(each), _RANK + 1)
+            if len(it.dims) > _RANK:
+                raise Fault(f"gives a tensor an absurd shape of more than {_RANK} axes")
         elif each.number == _TYPE:
             it.kind = each.value
         elif each.number == _NAME:
@@ -171,7 +179,7 @@ def _tensor(it: _Initializer) -> Tensor:
     if it.kind not in _TYPES:
         raise Fault(f"holds {name} of type number {it.kind}, which is no number type of weights", "leave it out")
     dtype, values, bits = _TYPES[it.kind]
-    if any(not 0 <= size < 1 << 40 for size in it.dims) or len(it.dims) > 32:
+    if any(not 0 <= size < 1 << 40 for size in it.dims):
         raise Fault(f"gives {name} an absurd shape")
     if (it.raw is not None and it.filled) or it.filled - {values}:
         raise Fault(f"gives the values of {name} in two ways, or in that of another type")

@@ -14,7 +14,7 @@ import torch
 from pellucid.weights.described import NAMES, Maker, Storage, set_item
 from pellucid.weights.fault import Fault, quoted
 
-_STEPS = 2_000_000  # instructions: some 40,000 tensors; no instruction takes more than about 100 bytes of memory
+_STEPS = 2_000_000  # instructions and items of dicts: some 40,000 tensors; each takes some 100 bytes of memory at most
 _NAME = 256  # characters of a name of Python
 _DIGITS = 16  # bytes of a whole number
 _DANGER = "do not open it elsewhere unless you trust where it comes from; save its tensors alone, as safetensors"
@@ -43,11 +43,13 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.left = _STEPS
 
     def run(self) -> Stream:
         if self.take(1) != b"\x80" or self.number(1) not in (2, 3, 4, 5):
             raise Fault("has an object stream of another protocol than 2 to 5")
-        for _ in range(_STEPS):
+        while True:
+            self.spend(1)
             code = self.number(1)
             if code == 0x2E:  # the end
                 value = self.pop()
@@ -60,7 +62,11 @@ class _Machine:
                     _UNSAFE.get(code, f"has an object stream with the unknown instruction {code:#04x}"), _DANGER
                 )
             step(self)
-        raise Fault(f"has an object stream of more than {_STEPS} instructions")
+
+    def spend(self, steps: int) -> None:
+        self.left -= steps
+        if self.left < 0:
+            raise Fault(f"has an object stream of more than {_STEPS} instructions")
 
     def take(self, count: int) -> bytes:
         piece = self.data[self.at : self.at + count]
@@ -140,6 +146,7 @@ class _Machine:
         args, maker = self.pop(), self.pop()
         if type(maker) is not Maker or type(args) is not tuple:
             raise Fault("applies something that is not a function of tensors", _DANGER)
+        self.spend(sum(len(arg) for arg in args if type(arg) is list))  # which one instruction may recall again
         self.push(maker.make(args))
 
     def build(self) -> None:

@@ -1,6 +1,7 @@
 """Safetensors: a header of JSON that gives each tensor's dtype, shape and place, then the bytes."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,6 @@ def _names(path: Path) -> list[str]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = next(name for k, (name, _) in enumerate(pairs) if name in dict(pairs[:k]))
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise Fault(f"has {quoted(twice)} twice in its header")
     return found

@@ -22,6 +22,7 @@ MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _OLD_VERSION = 1001
 _OBJECTS = 16 << 20  # bytes of object streams: what describes some 40,000 tensors
 _MEMBERS = 100_000
+_DIRECTORY = 8 << 20  # bytes: each member takes 46 and its name, and a hundred times that in memory
 _PIECE = 1 << 20
 _RESAVE = "load it in PyTorch and save its tensors as safetensors"
 _DAMAGE = (
@@ -41,6 +42,7 @@ def read_zip(path: Path) -> dict[str, Tensor]:
         _Sips(path.open("rb", buffering=0)) as file,
         zipfile.ZipFile(file) as archive,
     ):
+        file.most = _OBJECTS
         members = _members(archive, size)
         prefix = _prefix(members)
         order = members.get(prefix + "byteorder")
@@ -97,11 +99,13 @@ def read_old(path: Path) -> dict[str, Tensor]:
 
 
 class _Sips(io.BufferedReader):
-    """A file that refuses to be read in one large piece: an archive's directory of absurd length."""
+    """A file that refuses to be read in pieces above `most`: at first, an archive's directory of absurd length."""
+
+    most = _DIRECTORY
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return the next bytes; Fault when too many are wanted at once."""
-        if size is not None and size > _OBJECTS:
+        if size is not None and size > self.most:
             raise Fault(f"has a directory of {size} bytes")
         return super().read(size)
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import random
 import struct
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -183,6 +185,16 @@ def test_other_files_are_told_apart(tmp_path):
             read_weights(path)
     safetensors.torch.save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(PellucidError, match="not one that pellucid wrote"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("head", [b"", struct.pack("<Q", 2) + b"{}"])
+def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_head_is_wrong(head, tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(head)
+    os.truncate(path, 15 << 30)  # takes no room on the disk
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("reads all of it"))
+    with pytest.raises(PellucidError, match=r"damaged or no weights file|not one that pellucid wrote"):
         read_weights(path)
 
 

@@ -31,11 +31,12 @@ def test_the_error_names_five_and_holds_all():
         require_match("the/file.pth", wanted, {"x\n": torch.zeros(2)})
     assert str(info.value) == (
         "the/file.pth does not fit the network: layer0 is missing; layer1 is missing; layer2 is missing; "
-        "layer3 is missing; layer4 is missing; and 3 more; give the file of this network"
+        "layer3 is missing; layer4 is missing; and 3 more, which --debug lists; give the file of this network"
     )
     assert isinstance(info.value, MismatchError)
     assert [each.path for each in info.value.mismatches] == [*wanted, "x\n"]
     assert str(info.value.mismatches[-1]) == "x\\n is not in the network"
+    assert info.value.__notes__ == ["layer5 is missing", "layer6 is missing", "x\\n is not in the network"]
 
 
 def test_a_shape_and_a_dtype_are_told_in_words():

@@ -96,6 +96,10 @@ def test_single_names(name, theirs, ours):
         ("mobilenet_v2", "blocks.7.0.conv_pw.weight"),
         ("densenet121", "features.denseblock1.denselayer1.norm3.weight"),
         ("inception_v3", "Mixed_7b.branch9x9.conv.weight"),
+        ("resnet18", f"layer1.{'9' * 5000}.conv1.weight"),
+        ("squeezenet1_1", f"features.{'9' * 5000}.squeeze.weight"),
+        ("mobilenet_v2", f"features.{'9' * 5000}.0.weight"),
+        ("densenet121", f"features.denseblock1.denselayer{'9' * 5000}.norm1.weight"),
     ],
 )
 def test_a_tensor_without_a_place_is_surplus(name, stray):

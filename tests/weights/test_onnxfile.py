@@ -124,7 +124,10 @@ def test_sparse_weights(tmp_path, refused: Refused):
         (b"\x3b", "unknown kind"),
         (b"\x00\x00", "has no number"),
         (b"\x38\x01", "has a number where a group of fields should be"),
-        (b"\x3a\x00\x3a\x00", "holds 2 graphs"),
+        (b"\x3a\x00\x3a\x00", "holds several graphs"),
+        (b"\x3a\x00" * 1_000_000, "holds several graphs"),
+        (b"\x40\x01", "holds no graph"),
+        (b"\x3a\x2a\x2a\x28" + b"\x0a\x26" + b"\x01" * 38, "more than 32 axes"),
         (b"\x3a\x04\x2a\x02\x08", "cut off"),
     ],
 )

@@ -173,6 +173,11 @@ BOMBS = {
     "doubling forty times": b"]q\x00" + b"".join(b"]q%c(h%ch%ce" % (k, k - 1, k - 1) for k in range(1, 41)),
     "doubling tuples": b")" + b"q\x00h\x00\x86" * 41,
     "doubling dicts": b"}" + b"".join(b"q\x00}X\x01\0\0\0ah\x00sX\x01\0\0\0bh\x00s" for k in range(41)),
+    "one list of pairs made into a dict again and again": b"ccollections\nOrderedDict\nq\x01"
+    + b"]q\x00("
+    + b"".join(b"J" + k.to_bytes(4, "little") + b"N\x86" for k in range(20_000))
+    + b"e"
+    + b"h\x01h\x00\x85R" * 20_000,
     "marks": b"(" * 1_000_000,
     "three million steps": b"]" * 3_000_000,
     "memory places far apart": b"N" + b"".join(b"r" + (k << 20).to_bytes(4, "little") for k in range(4000)),

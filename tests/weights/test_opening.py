@@ -93,7 +93,7 @@ def _keras_archive() -> bytes:
         (_npy(), "is one NumPy array"),
         (_keras_archive(), "is a .keras archive; unpack it and give the model.weights.h5"),
         (b"\x89HDF\r\n\x1a\n", "is a damaged HDF5 file"),
-        (b"\x08\x08", "holds 0 graphs"),
+        (b"\x08\x08", "holds no graph"),
     ],
 )
 def test_what_people_have_instead_is_told_apart(data, why, tmp_path, refused: Refused):

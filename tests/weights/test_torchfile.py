@@ -209,12 +209,13 @@ def test_the_other_byte_order(archive, refused: Refused):
     assert "other byte order" in refused(archive)
 
 
-def test_an_absurd_directory_is_not_read(archive, refused: Refused):
+@pytest.mark.parametrize("megabytes", [9, 38])
+def test_an_absurd_directory_is_not_read(archive, megabytes, refused: Refused):
     data = bytearray(archive.read_bytes()) + bytes(40 << 20)
     end = data.rindex(b"PK\5\6")
-    data[end + 12 : end + 16] = (38 << 20).to_bytes(4, "little")
+    data[end + 12 : end + 16] = (megabytes << 20).to_bytes(4, "little")
     archive.write_bytes(data[:end] + bytes(40 << 20) + data[end : end + 22])
-    refused(archive)
+    assert f"has a directory of {megabytes << 20} bytes" in refused(archive)
 
 
 def test_a_torchscript_program(tmp_path, refused: Refused):

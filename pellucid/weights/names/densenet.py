@@ -13,7 +13,7 @@ def torchvision(layer: str) -> str | None:
 
     The file that torchvision publishes is older than that and says "denselayer1.norm.1".
     """
-    found = re.fullmatch(r"features\.denseblock(\d)\.denselayer(\d+)\.(norm|conv)\.?([12])", layer)
+    found = re.fullmatch(r"features\.denseblock(\d)\.denselayer(\d{1,3})\.(norm|conv)\.?([12])", layer)
     if found is not None:
         return f"features.block{found[1]}.layer{found[2]}.added.{found[3]}{found[4]}"
     found = re.fullmatch(r"features\.transition(\d)\.(norm|conv)", layer)
@@ -26,7 +26,7 @@ def torchvision(layer: str) -> str | None:
 
 def keras(layer: str) -> str | None:
     """Return our path by Keras' name: "conv1/conv" or "conv1_conv", "conv2_block1_0_bn", "pool2_conv", "fc1000"."""
-    found = re.fullmatch(r"conv([2-5])_block(\d+)_(\d)_(conv|bn)", layer)
+    found = re.fullmatch(r"conv([2-5])_block(\d{1,3})_(\d)_(conv|bn)", layer)
     if found is not None:
         inner = _KERAS_LAYER.get((found[3], found[4]))
         return f"features.block{int(found[1]) - 1}.layer{found[2]}.added.{inner}" if inner else None

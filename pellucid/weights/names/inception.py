@@ -39,9 +39,8 @@ def keras(model: str, layers: Collection[str]) -> dict[str, str]:
     convolutions = [f"features.{path}" for path, layer in walk(features(inception_v3())) if isinstance(layer, Conv2d)]
     known = {"predictions": "head.scores"}
     for kind, name in (("conv", "conv2d"), ("bn", "batch_normalization")):
-        numbers = {
-            int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if re.fullmatch(rf"{name}(_\d+)?", layer)
-        }
+        counted = re.compile(rf"{name}(_\d{{1,9}})?")
+        numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if counted.fullmatch(layer)}
         first = min(numbers, default=0)
         known |= {
             layer: of_kind(convolutions[number - first], kind)

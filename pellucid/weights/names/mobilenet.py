@@ -16,7 +16,7 @@ def torchvision(layer: str) -> str | None:
 
     A block is a row of (convolution, norm, ReLU6) for all but its last convolution, which stands in the row itself.
     """
-    found = re.fullmatch(r"features\.(\d+)\.(?:conv\.)?(\d)(?:\.(\d))?", layer)
+    found = re.fullmatch(r"features\.(\d{1,3})\.(?:conv\.)?(\d)(?:\.(\d))?", layer)
     if found is None:
         return "head.scores" if layer == "classifier.1" else None
     index, place, inner = int(found[1]), int(found[2]), found[3]
@@ -48,7 +48,7 @@ def timm(layer: str) -> str | None:
 
 def keras(layer: str) -> str | None:
     """Return our path by Keras' name: "Conv1", "expanded_conv_project_BN", "block_1_expand", "Conv_1", "Logits"."""
-    found = re.fullmatch(r"(?:expanded_conv|block_(\d+))_(expand|depthwise|project)(_BN)?", layer)
+    found = re.fullmatch(r"(?:expanded_conv|block_(\d{1,3}))_(expand|depthwise|project)(_BN)?", layer)
     if found is not None:
         index = int(found[1] or 0)
         return _inside(index, found[2], found[3] is not None) if index < len(_BLOCKS) else None

@@ -9,7 +9,7 @@ _KINDS = {"conv": "conv", "bn": "norm", "convolution": "conv", "normalization": 
 
 def torchvision(layer: str) -> str | None:
     """Return our path by torchvision's and timm's name: "conv1", "layer1.0.bn2", "layer2.0.downsample.0", "fc"."""
-    found = re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|downsample\.([01]))", layer)
+    found = re.fullmatch(r"layer(\d)\.(\d{1,3})\.(?:(conv|bn)(\d)|downsample\.([01]))", layer)
     if found is not None:
         stage, block, kind, number, down = found.groups()
         inner = f"body.{_KINDS[kind]}{number}" if kind else f"shortcut.{('conv', 'norm')[int(down)]}"
@@ -19,7 +19,7 @@ def torchvision(layer: str) -> str | None:
 
 def keras(layer: str) -> str | None:
     """Return our path by Keras' name: "conv1_conv", "conv2_block1_0_bn" (the shortcut's), "probs", "predictions"."""
-    found = re.fullmatch(r"conv([2-5])_block(\d+)_([0-3])_(conv|bn)", layer)
+    found = re.fullmatch(r"conv([2-5])_block(\d{1,3})_([0-3])_(conv|bn)", layer)
     if found is not None:
         stage, block, number, kind = found.groups()
         inner = f"shortcut.{_KINDS[kind]}" if number == "0" else f"body.{_KINDS[kind]}{number}"
@@ -31,7 +31,7 @@ def keras(layer: str) -> str | None:
 
 def transformers(layer: str) -> str | None:
     """Return our path by the name of Hugging Face's models, "resnet.encoder.stages.0.layers.1.layer.0.convolution"."""
-    place = r"resnet\.encoder\.stages\.(\d)\.layers\.(\d+)\.(?:layer\.(\d)|shortcut)\.(convolution|normalization)"
+    place = r"resnet\.encoder\.stages\.(\d)\.layers\.(\d{1,3})\.(?:layer\.(\d)|shortcut)\.(convolution|normalization)"
     found = re.fullmatch(place, layer)
     if found is not None:
         stage, block, number, kind = found.groups()
@@ -45,7 +45,7 @@ def transformers(layer: str) -> str | None:
 
 def onnx(layer: str) -> str | None:
     """Return our path by Caffe2's name: "conv1", "res_conv1_bn", "res2_0_branch2a", "res2_0_branch1_bn", "pred"."""
-    found = re.fullmatch(r"res([2-5])_(\d+)_branch(?:1|2([abc]))(_bn)?", layer)
+    found = re.fullmatch(r"res([2-5])_(\d{1,3})_branch(?:1|2([abc]))(_bn)?", layer)
     if found is not None:
         stage, block, letter, norm = found.groups()
         kind = "norm" if norm else "conv"

@@ -7,18 +7,18 @@ from pellucid.models import features, squeezenet1_1
 from pellucid.weights.names.naming import each
 
 _EXPAND = {"squeeze": "squeeze", "expand1x1": "expand.expand1x1", "expand3x3": "expand.expand3x3"}
+_ROW = [path for path, _ in walk(features(squeezenet1_1())) if path and "." not in path]
 
 
 def torchvision(layer: str) -> str | None:
     """Return our path by torchvision's name: "features.3.squeeze", "classifier.1"; all layers of a row count."""
-    found = re.fullmatch(r"features\.(\d+)(?:\.(\w+))?", layer)
+    found = re.fullmatch(r"features\.(\d{1,3})(?:\.(\w+))?", layer)
     if found is None:
         return "head.scores" if layer == "classifier.1" else None
-    row = [path for path, _ in walk(features(squeezenet1_1())) if path and "." not in path]
     index, part = int(found[1]), found[2]
-    if index >= len(row) or (part is not None and part not in _EXPAND):
+    if index >= len(_ROW) or (part is not None and part not in _EXPAND):
         return None
-    return f"features.{row[index]}" + (f".{_EXPAND[part]}" if part else "")
+    return f"features.{_ROW[index]}" + (f".{_EXPAND[part]}" if part else "")
 
 
 def onnx(layer: str) -> str | None:

@@ -56,6 +56,10 @@ class AuxiliaryCrossEntropy(Loss):
         for shape in outputs:
             self.each().check(shape, targets)
 
+    def counted(self, target: Tensor) -> float:
+        """Return what each output's loss counts."""
+        return self.each().counted(target)
+
     def judged(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Return the main output."""
         return y[0] if isinstance(y, tuple) else y

@@ -51,6 +51,10 @@ class Loss(ABC):
     def predict(self, y: Any) -> Tensor:
         """Return what the network's output means to people: numbers, probabilities or scores."""
 
+    def counted(self, target: Tensor) -> float:
+        """Return what a batch's loss counts in a mean over batches: its examples, or the sum of their weights."""
+        return float(len(target))
+
     def judged(self, y: Any) -> Any:
         """Return what evaluation judges of a network's output: all of it, unless some is for training only."""
         return y

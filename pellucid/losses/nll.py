@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, check_reduction
-from pellucid.losses.targets import check_classes, check_weights, pick
+from pellucid.losses.targets import check_classes, check_weights, counted, pick
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,12 @@ class NegativeLogLikelihood(Loss):
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Require classes that exist."""
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
+
+    def counted(self, target: Tensor) -> float:
+        """Return the examples, or for a mean the sum of their weights."""
+        if self.reduction != "mean":
+            return super().counted(target)
+        return counted(target, self.class_weights, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

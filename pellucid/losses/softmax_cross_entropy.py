@@ -14,6 +14,7 @@ from pellucid.losses.targets import (
     by_class,
     check_classes,
     check_weights,
+    counted,
     one_hot,
     pick,
     wrong_weights,
@@ -73,6 +74,12 @@ class SoftmaxCrossEntropy(Loss):
                 "SoftmaxCrossEntropy: targets in floating point must be probabilities that sum to 1; "
                 "normalize them, or give integer classes"
             )
+
+    def counted(self, target: Tensor) -> float:
+        """Return the examples, or for a mean over classes the sum of their weights."""
+        if self.reduction != "mean" or target.is_floating_point():
+            return super().counted(target)
+        return counted(target, self.class_weights, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -109,6 +109,17 @@ def pick(
     return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1))
 
 
+def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float:
+    """Return the examples, or where some count more or not at all the sum by which `Picks.total` divides a mean.
+
+    target: classes (N, ...).
+    """
+    kept = target if ignore is None else target[target != ignore]
+    if weights is None:
+        return float(len(target) if ignore is None else kept.numel())
+    return float(class_table(weights, torch.float64, kept.device)[kept.long()].sum())
+
+
 def is_numbers(target: Tensor) -> bool:
     """Tell numbers from class indices."""
     return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool

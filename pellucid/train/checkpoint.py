@@ -18,7 +18,7 @@ from pellucid.tree import flatten
 
 OPTIMIZER = "[optimizer]."  # "[" is in no path of a network, so these names never meet those of weights
 CALLBACKS = "[callback]."
-_COUNTS = ("epoch", "batch", "step", "lr", "loss_sum", "seen", "seconds", "stop")
+_COUNTS = ("epoch", "batch", "step", "lr", "loss_sum", "loss_count", "seen", "seconds", "stop")
 
 
 class Checkpoint:
@@ -30,6 +30,9 @@ class Checkpoint:
         progress = self.about.get("progress")
         if not isinstance(progress, dict):
             raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
+        missing = [name for name in _COUNTS if name not in progress]
+        if missing:
+            raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; begin the training anew")
         self.progress: dict[str, Any] = progress
 
     @property

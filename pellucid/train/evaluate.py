@@ -59,19 +59,22 @@ def evaluate(
 ) -> dict[str, float]:
     """Return {"loss": the mean over the examples, one entry for each metric}, of the outputs that the loss judges.
 
+    Where the loss weighs or leaves out examples, the mean does so too, whatever batches they come in.
+
     Raises PellucidError that names the layer when an output is not finite.
     """
-    total, scores = 0.0, []
+    total, counted, scores = 0.0, 0.0, []
     for (x, raw), target in zip(outputs(net, params, data.x, batch_size, stats), data.y.split(batch_size), strict=True):
         y = loss.judged(raw)
         value = loss(y, target)[0].item()
         if value - value != 0.0:  # NaN or infinity
             fault = diagnose_output(net, params, x) or "the loss is not finite"
             raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
-        total += value * len(target)
+        count = loss.counted(target)
+        total, counted = total + value * count, counted + count
         if metrics:
             scores.append(loss.predict(y))
-    found = {"loss": total / len(data)}
+    found = {"loss": total / counted if counted else 0.0}  # 0: what is left out costs nothing
     if metrics:
         joined = torch.cat(scores)
         target = target_classes(data.y, joined)

@@ -167,7 +167,7 @@ class Loop:
         lr, scheduled = base, not isinstance(schedule, Constant)
         per_epoch, steps = training.batches, training.batches * training.epochs
         number, last = training.step, (training.epoch + 1) * per_epoch - 1
-        total, seen = training.loss_sum, training.seen
+        total, counted, seen, count = training.loss_sum, training.loss_count, training.seen, self.model.loss.counted
         looked, look, then = number, number + self.gap, time.perf_counter()
         layers: Callable[[], list[Row]] = list
         batches = self.loader.epoch(training.epoch, training.batch)
@@ -184,14 +184,17 @@ class Loop:
                 except NotFiniteError:
                     raise self._explained(x, target, number, lr) from None
                 number += 1
-                total += watched.value * len(target)
+                share = count(target)
+                total += watched.value * share
+                counted += share
                 seen += len(target)
                 if number >= look or self.signals.asked:
                     now = time.perf_counter()
                     training.seconds += now - then
                     per_step, then = (now - then) / (number - looked), now
                     training.step, training.batch = number, number - training.epoch * per_epoch
-                    training.lr, training.loss_sum, training.seen = lr, total, seen
+                    training.lr, training.seen = lr, seen
+                    training.loss_sum, training.loss_count = total, counted
                     self._look()
                     self.gap = self._next_gap(per_step)
                     looked, look = number, number + self.gap
@@ -203,7 +206,7 @@ class Loop:
                         self.tick_at = now + TICK
         training.seconds += time.perf_counter() - then
         training.step, training.batch, training.lr = number, per_epoch, lr
-        training.loss_sum, training.seen = total, seen
+        training.loss_sum, training.loss_count, training.seen = total, counted, seen
         self._finish_epoch(layers())
 
     def _tick(self) -> None:
@@ -223,7 +226,7 @@ class Loop:
         self._look()
         size = max(plan.batch_size, 256)
         row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
-        row["train_loss"] = training.loss_sum / training.seen
+        row["train_loss"] = training.loss_sum / training.loss_count if training.loss_count else 0.0
         if model.metrics:
             found = evaluate(model.net, model.params, model.loss, model.metrics, self.sample, size, model.stats)
             row.update({f"train_{name}": found[name] for name in model.metrics})
@@ -234,8 +237,8 @@ class Loop:
         row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
         training.history.rows.append(row)
         training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
-        training.epoch, training.batch, training.loss_sum = training.epoch + 1, 0, 0.0
-        training.seen, training.seconds = 0, 0.0
+        training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
+        training.loss_sum, training.loss_count = 0.0, 0.0
         if model.schedule.watches:
             self.memory = model.schedule.observe(self.memory, row["val_loss"])
         for callback in plan.callbacks:

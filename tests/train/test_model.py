@@ -46,6 +46,22 @@ def test_evaluation_is_the_mean_loss_and_the_share_that_is_right():
     assert model.evaluate(data.x, data.y.tolist()) == pytest.approx(found)
 
 
+@pytest.mark.parametrize("options", [{"class_weights": tuple(range(1, 11))}, {"ignore": 3}])
+def test_losses_that_weigh_examples_are_one_mean_over_all_batches(options):
+    """Batches of one class after the other, so that a mean of the batches' means would be another number."""
+    net = Sequential(flatten=Flatten(), dense=Dense(10))
+    model = Model(net, SoftmaxCrossEntropy(**options), SGD(1e-12), input_shape=(1, 8, 8), seed=1)
+    order = digits().y.argsort()
+    x, y = digits().x[order], digits().y[order]
+    logits = F.linear(x.flatten(1), model.weights["dense.weight"], model.weights["dense.bias"])
+    weights = torch.tensor(options.get("class_weights", (1.0,) * 10)).float()
+    expected = F.cross_entropy(logits, y, weights, ignore_index=options.get("ignore", -100)).item()
+    for size in (7, 30, 300):
+        assert model.evaluate(x, y, batch_size=size)["loss"] == pytest.approx(expected, rel=1e-5)
+    history = model.fit(x, y, epochs=1, batch_size=7, verbose=False)
+    assert history["train_loss"][0] == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_other_metrics_are_found_by_name():
     model = Model(mlp((64, 10)), metrics=("accuracy", "top5"), input_shape=(1, 8, 8))
     found, data = model.evaluate(digits()), digits()

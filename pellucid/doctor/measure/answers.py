@@ -38,7 +38,7 @@ class Answers:
 def answers(model: Model, part: Examples) -> Answers:
     """Ask a model about examples that fit it, in evaluation mode; UnansweredError where it says NaN or infinity."""
     said: list[Tensor] = []
-    total = 0.0
+    total, counted = 0.0, 0.0
     try:
         with torch.inference_mode():
             size = min(BATCH, room(model, scaled(part.x[:1], model.stats)))
@@ -48,9 +48,10 @@ def answers(model: Model, part: Examples) -> Answers:
                 if not isfinite(value):
                     fault = diagnose_output(model.net, model.params, x) or "the loss is not finite"
                     raise UnansweredError(f"the model has no answers: {fault}")
-                total += value * len(target)
+                count = model.loss.counted(target)
+                total, counted = total + value * count, counted + count
                 said.append(model.loss.predict(y))
-            return Answers(torch.cat(said), total / len(part), part)
+            return Answers(torch.cat(said), total / counted if counted else 0.0, part)
     except UnansweredError:
         raise
     except PellucidError as error:

@@ -16,7 +16,8 @@ class Training:
     """Where a training stands: what callbacks see, and may end by setting `stop` to the reason.
 
     epoch and batch count what is finished, `step` all batches since the beginning. loss_sum is the sum of the
-    running epoch's losses, each times its examples, and `seen` the number of these. seconds: of the running epoch.
+    running epoch's losses, each times what it counts (`Loss.counted`), `loss_count` the sum of that, and `seen` the
+    number of examples. seconds: of the running epoch.
     """
 
     model: Learner
@@ -29,6 +30,7 @@ class Training:
     step: int = 0
     lr: float = 0.0
     loss_sum: float = 0.0
+    loss_count: float = 0.0
     seen: int = 0
     seconds: float = 0.0
     stop: str = ""
@@ -36,7 +38,7 @@ class Training:
     @property
     def loss(self) -> float:
         """The mean loss of the running epoch so far, or of the last one."""
-        return self.loss_sum / self.seen if self.seen else self.history.last.get("train_loss", float("nan"))
+        return self.loss_sum / self.loss_count if self.loss_count else self.history.last.get("train_loss", float("nan"))
 
 
 class Callback:

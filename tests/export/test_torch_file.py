@@ -57,7 +57,7 @@ def small_model(**options) -> Model:
 
 
 def test_a_file_is_imported_and_gives_the_models_logits(tmp_path, monkeypatch) -> None:
-    model = small_model(preprocess={"mean": [0.5, 0.1], "std": [0.2, 4.0]}, classes=["a", 'b"', "ü\n"])
+    model = small_model(preprocess={"mean": [0.5, 0.1], "std": [0.2, 4.0]}, classes=["a", 'b"', "ü\n\U0001f44d'"])
     assert to_torch(model, tmp_path / "my_net.py").difference <= 1e-5
     assert {file.name for file in tmp_path.iterdir()} == {"my_net.py", "my_net_weights.safetensors"}
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -66,7 +66,7 @@ def test_a_file_is_imported_and_gives_the_models_logits(tmp_path, monkeypatch) -
     module = importlib.util.module_from_spec(spec)
     assert spec.loader is not None
     spec.loader.exec_module(module)
-    assert module.CLASSES == ("a", 'b"', "ü\n")
+    assert module.CLASSES == ("a", 'b"', "ü\n\U0001f44d'")
     x = torch.rand(5, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(module.load()(x).softmax(1), model.predict(x), atol=1e-6)

@@ -1,6 +1,5 @@
 """Our layers as Python expressions that make modules: one function for each."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,7 +29,8 @@ def literal(value: Any) -> str:
     """Return a value as Python writes it, texts in double quotes."""
     if isinstance(value, tuple):
         return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    text = ascii(value)  # not JSON, which writes what is beyond 16 bits in two halves
+    return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
 
 
 def plain(name: str) -> Callable[[Any, Step], str]:

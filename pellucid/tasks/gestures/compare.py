@@ -8,6 +8,7 @@ from typing import Any
 
 from pellucid.data import CATALOGUE, data_root
 from pellucid.errors import PellucidError
+from pellucid.tasks.gestures.adapted import adapted
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.comparison import Comparison, Row, Trial
 from pellucid.tasks.gestures.findings import lines
@@ -126,7 +127,11 @@ def _stands(place: Path) -> bool:
 def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Recipe]:
     """Return the recipes; `begin` is for those that begin with a backbone, its network is everybody's."""
     network = {key: value for key, value in begin.items() if not key.startswith("start.")}
-    recipes = [load_recipe(one.recipe, {**(begin if one.transfers else network), **settings}) for one in variants]
+    recipes: list[Recipe] = []
+    for one in variants:
+        own = {**(begin if one.transfers else network), **settings}
+        recipe = load_recipe(one.recipe, own)
+        recipes.append(load_recipe(one.recipe, {**adapted(recipe), **own}) if network else recipe)
     _check_alike(recipes)
     return recipes
 

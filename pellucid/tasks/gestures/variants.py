@@ -27,7 +27,8 @@ VARIANTS = (
     Variant(
         "signs-scratch",
         "From scratch",
-        "Every weight begins as a random number, and all that the network will ever know comes from these pictures. "
+        "Every weight begins as a random number, but for first filters that whiten these pictures, where the network "
+        "allows that; all that it will ever know comes from them. "
         "This is what the other four have to beat. With few pictures such a network easily remembers them one by one "
         "instead of learning what makes a sign.",
         transfers=False,

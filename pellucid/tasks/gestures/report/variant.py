@@ -73,7 +73,10 @@ def _facts(row: Row) -> str:
         ("loss", f"{row.spread(NUMBERS['loss']).mean:.4f}"),
         ("learns", f"{first.learned:,} of {first.parameters:,} weights"),
         (f"training, {first.epochs:,} epochs", duration(row.spread(NUMBERS["seconds"]).mean)),
-        ("begins with", first.recipe.start.weights or "random weights"),
+        (
+            "begins with",
+            first.recipe.start.weights or ("whitened filters" if first.recipe.start.whiten else "random weights"),
+        ),
         ("run", str(first.run)),
     ]
     return (

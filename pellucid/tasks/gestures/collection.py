@@ -57,7 +57,8 @@ class Collection:
 
     path: the folder or zip. given: whether it came in parts, else it was split here. copies connect the pictures of
     each group of near duplicates: k - 1 pairs for k pictures; groups: how many groups; leaked: how many held-out
-    pictures have a near duplicate among those to learn from. Names of files are relative to `path`.
+    pictures have a near duplicate among those to learn from, or pictures to test by among those to choose by. Names
+    of files are relative to `path`.
     """
 
     path: str

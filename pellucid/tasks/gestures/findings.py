@@ -31,8 +31,8 @@ def warnings(collection: Collection) -> tuple[str, ...]:
         found.append(f"no held-out picture of {_some(unseen, 'class', 'classes')}, so that nobody measures these")
     if collection.leaked:
         found.append(
-            f"{_count(collection.leaked, 'held-out picture')} nearly the same as one to learn from, so that the result "
-            "will look better than it is; take them away on one side"
+            f"{_count(collection.leaked, 'held-out picture')} nearly the same as one to learn or to choose by, so that "
+            "the result will look better than it is; take them away on one side"
         )
     torn = [one for one in collection.copies if one.classes[0] != one.classes[1]]
     if torn:

@@ -188,7 +188,9 @@ def _collect(
         named = (classes[labels[i]], classes[labels[j]])
         return Copies(seen.files[i], seen.files[j], pair.similarity, same, named, (parts[i], parts[j]))
 
-    learnt = {groups[i] for i, name in enumerate(parts) if name != "test"}
+    learnt = {groups[i] for i, name in enumerate(parts) if name == "train"}
+    chosen = learnt | {groups[i] for i, name in enumerate(parts) if name == "validation"}
+    earlier = {"train": set[int](), "validation": learnt, "test": chosen}
     soft = torch.nonzero(blurry(seen.sharpness)).flatten().tolist()
     found = Collection(
         path=path,
@@ -199,7 +201,7 @@ def _collect(
         corrupt=seen.corrupt,
         copies=tuple(copies(pair) for pair in sorted(pairs, key=lambda pair: (pair.first, pair.second))),
         groups=sum(n > 1 for n in Counter(groups).values()),
-        leaked=sum(name == "test" and groups[i] in learnt for i, name in enumerate(parts)),
+        leaked=sum(groups[i] in earlier[name] for i, name in enumerate(parts)),
         blurry=tuple(Blurry(seen.files[i], float(seen.sharpness[i])) for i in soft),
         warnings=(),
     )

@@ -148,6 +148,9 @@ def test_copies_are_told_with_their_classes_and_parts(tmp_path, parted, shots):
     assert (near.first, near.second, near.exact) == ("train/a/1.png", "train/b/near.jpg", False)
     assert found.leaked == 1
     assert any("1 held-out picture is nearly the same" in text for text in found.warnings)
+    parted["val/a/again.png"] = shots[1]  # which chooses the weights; and the bytes of train/a/1.png
+    parted["test/a/again.png"] = parted["val/a/0.png"]
+    assert read_collection(write(tmp_path / "more", parted), SIZE).leaked == 3
     assert any("2 pairs are of near duplicates in two classes" in text for text in found.warnings)
 
 

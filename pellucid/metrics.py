@@ -56,6 +56,12 @@ def f1(confusion: Tensor) -> Tensor:
     return _ratio(2 * confusion.diagonal(), confusion.sum(0) + confusion.sum(1))
 
 
+def macro_f1(confusion: Tensor) -> float:
+    """Return the mean of F1 over the classes that have examples or were predicted, each counting the same."""
+    known = confusion.sum(0) + confusion.sum(1) > 0
+    return macro(f1(confusion)[known])
+
+
 def macro(by_class: Tensor) -> float:
     """Return the mean over the classes, each counting the same."""
     return by_class.mean().item()

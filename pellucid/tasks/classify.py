@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.metrics import calibration_error, confusion_matrix, f1, macro, precision, recall
+from pellucid.metrics import calibration_error, confusion_matrix, f1, macro_f1, precision, recall
 from pellucid.tasks.classes import believed, class_names, class_scores
 from pellucid.tasks.gestures.confidence import selective
 from pellucid.tasks.pictures import held_out, read_picture
@@ -18,7 +18,7 @@ ROUNDING = 1e-6  # of sums of float32 probabilities
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture: the likeliest class, and the network's output for each class."""
+    """What a model says of one picture: the likeliest class, and the output for each (calibrated, if fitted)."""
 
     name: str
     label: str
@@ -30,7 +30,7 @@ def predict(model: Model, picture: str | Path) -> Prediction:
     """Classify a picture of any size; see `read_picture` for what becomes of it."""
     classes = class_names(model)
     x = read_picture(model, picture)
-    scores = class_scores(model.predict(x[None]))[0]  # (classes,)
+    scores = believed(model, model.predict(x[None]))[0]  # (classes,)
     best = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
     return Prediction(str(picture), classes[best], named[classes[best]], named)
@@ -51,10 +51,9 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     scores = model.predict(images)
     confusion = confusion_matrix(images.y, classes_of(scores), len(images.classes))
     right = int(confusion.diagonal().sum())
-    seen = confusion.sum(0) + confusion.sum(1) > 0
     return {
         "accuracy": right / len(images),
-        "macro_f1": macro(f1(confusion)[seen]),
+        "macro_f1": macro_f1(confusion),
         "loss": found["loss"],
         "ece": _calibration(model, images.y, scores),
         "n": len(images),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.cli.gestures import frames as command
+from pellucid.errors import PellucidError
 from pellucid.tasks.gestures import opencv
 from pellucid.tasks.gestures.frame import Frame
 from tests.cli.conftest import Say
@@ -128,6 +129,22 @@ def test_ctrl_c_ends_a_camera_with_its_summary(
         assert said.out.splitlines()[0].startswith("0:00.0  red  (")
         assert ", 3 dropped" in said.out
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_camera_that_is_unplugged_keeps_what_it_showed(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
+    gone = PellucidError("camera 0 gives no more frames; check that it is plugged in")
+
+    def unplugged(index: int, every: int) -> Iterator[Frame]:
+        yield from (Frame(k, k / 10, tensor(RED)) for k in range(3))
+        raise gone
+
+    monkeypatch.setattr(command, "camera_frames", unplugged)
+    said = say("gestures", "predict", model, "--camera", "0", "--json")
+    found = json.loads(said.out)
+    assert (said.code, found["frames"], found["stopped"]) == (2, 3, True)
+    assert said.err == f"pellucid: {gone}\n"
+    said = say("gestures", "predict", model, "--camera", "0")
+    assert (said.code, "3 frames" in said.out) == (2, True)
 
 
 def test_ctrl_c_before_the_first_frame(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):

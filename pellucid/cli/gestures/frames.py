@@ -34,7 +34,7 @@ def over_frames(args: argparse.Namespace) -> int:
     camera = args.camera is not None
     frames = camera_frames(args.camera, every) if camera else video_frames(args.video, every)
     model = open_model(args.model)
-    tally, stopped = Tally(), False
+    tally, stopped, fault = Tally(), False, None
     with _rows(args.out) as write, closing(frames):
         try:
             for seen in watch(model, frames, replace(smoothing, threshold=threshold_of(model))):
@@ -44,6 +44,10 @@ def over_frames(args: argparse.Namespace) -> int:
                     print(_line(seen), flush=True)
         except KeyboardInterrupt:
             stopped = True
+        except PellucidError as error:  # a camera that is unplugged: what it showed before still counts
+            if not tally.frames:
+                raise
+            stopped, fault = True, error
     if args.json:
         source = f"camera {args.camera}" if camera else args.video
         confidence = None if model.confidence is None else model.confidence.to_json()
@@ -57,9 +61,11 @@ def over_frames(args: argparse.Namespace) -> int:
                 "out": args.out,
             }
         )
-        return 0
-    _print(tally, camera)
-    warn_uncalibrated(model.confidence is None)
+    else:
+        _print(tally, camera)
+        warn_uncalibrated(model.confidence is None)
+    if fault is not None:
+        raise fault
     return 0
 
 

@@ -15,7 +15,7 @@ def parser() -> Parser:
     it = Parser(
         "gestures predict",
         "Name the gesture in pictures, or in each frame of a video or camera; below the model's calibrated confidence "
-        "the answer is unsure.",
+        "the answer is unsure. Over frames an answer stays while it is no more than 0.2 below that.",
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("images", metavar="IMAGE", nargs="*", help="picture files of any size")

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.metrics import Reliability, accuracy, confusion_matrix, f1, macro, precision, recall, reliability
+from pellucid.metrics import Reliability, accuracy, confusion_matrix, f1, macro_f1, precision, recall, reliability
 from pellucid.train.model import Model
 from pellucid.train.report import Mistakes
 from pellucid.train.report.gather import by_class, worst
+from pellucid.train.temperature import likelihood
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 SHOWN = 60  # misread images, at most
@@ -34,9 +35,9 @@ class Latency:
 class Measured:
     """One model on held-out images.
 
-    loss: the mean. precision, recall, f1: by class (K,), float64. confusion: counts (K, K), true by predicted.
-    reliability: in bins of the probability of the predicted class. mistakes: those that it was surest of first; None
-    where the data are no pictures.
+    loss: the mean of -ln p of the true class, whatever else the training's own loss adds. precision, recall, f1: by
+    class (K,), float64. confusion: counts (K, K), true by predicted. reliability: in bins of the probability of the
+    predicted class. mistakes: those that it was surest of first; None where the data are no pictures.
     """
 
     n: int
@@ -53,8 +54,8 @@ class Measured:
 
     @property
     def macro_f1(self) -> float:
-        """The mean of F1 over the classes, each counting the same."""
-        return macro(self.f1)
+        """The mean of F1 over the classes that have images or were predicted, each counting the same."""
+        return macro_f1(self.confusion)
 
     @property
     def ece(self) -> float:
@@ -110,7 +111,7 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
         n=len(images),
         classes=images.classes,
         accuracy=accuracy(images.y, said),
-        loss=float(model.evaluate(images)["loss"]),
+        loss=likelihood(probabilities, images.y),
         precision=precision(confusion),
         recall=recall(confusion),
         f1=f1(confusion),

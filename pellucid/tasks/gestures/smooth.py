@@ -7,6 +7,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
+TWICE = 2.0
+
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
@@ -34,8 +36,9 @@ class Smoothing:
     about 1 / (1 - memory) frames. The weights are divided by their sum, so that the first frames count in full, not
     as if nothing had been seen before them. threshold: the mean probability from which a class becomes the answer.
     margin: by how much less than the threshold the answer may then fall before it is unsure, and by how much another
-    class must exceed it to take its place. With margin 0 each mean is read for itself. The defaults
-    outlast one frame in between that surely says something else, up to a threshold of 0.9.
+    class must exceed it to take its place, unless it is TWICE as probable: of fifty classes none may be far ahead.
+    With margin 0 each mean is read for itself. The defaults outlast one frame in between that surely says something
+    else, up to a threshold of 0.9.
     Raises PellucidError for values outside these ranges.
     """
 
@@ -66,6 +69,7 @@ class Smoothing:
         best = int(torch.argmax(mean))
         if held is None:
             return best if float(mean[best]) >= self.threshold else None
-        if float(mean[best]) >= max(self.threshold, float(mean[held]) + self.margin):
+        ahead = float(mean[best]) >= min(float(mean[held]) + self.margin, TWICE * float(mean[held]))
+        if ahead and float(mean[best]) >= self.threshold:
             return best
         return held if float(mean[held]) >= self.threshold - self.margin else None

@@ -46,6 +46,13 @@ def test_scores_and_classes(model: Model, images: Dataset) -> None:
     assert (found.n, found.classes) == (80, CLASSES)
 
 
+def test_macro_f1_is_over_the_classes_that_occur_or_are_predicted(model: Model, images: Dataset) -> None:
+    some = images.subset(torch.nonzero((images.y != 2) & (model.predict(images).argmax(1) != 2)).flatten())
+    true, said = some.y.numpy(), model.predict(some).argmax(1).numpy()
+    assert {*true.tolist()} == {0, 1}
+    assert measure(model, some, repeats=2).macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
+
+
 def test_calibration_by_histograms(model: Model, images: Dataset) -> None:
     probabilities = model.predict(images).double().numpy()
     sure, right = probabilities.max(1), probabilities.argmax(1) == images.y.numpy()

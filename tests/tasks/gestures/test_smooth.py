@@ -74,6 +74,14 @@ def test_with_threshold_zero_there_is_always_an_answer():
     assert all(state.held is not None for state in run(Smoothing(0.3, threshold=0.0), rows))
 
 
+def test_of_fifty_classes_none_is_held_that_has_nothing_left():
+    first, later = [0.0] * 50, [0.81 / 49] * 50
+    first[0], later[0], later[1] = 1.0, 0.0, 0.19 + 0.81 / 49
+    assert [state.held for state in run(Smoothing(memory=0.0), [first, later])] == [0, 1]
+    # The margin alone keeps what is more than half as probable.
+    assert [state.held for state in run(Smoothing(memory=0.0), [[0.2] * 5, [0.12, 0.22] + [0.22] * 3])] == [0, 0]
+
+
 def test_a_state_is_never_changed_and_none_begins_anew():
     smoothing = Smoothing(0.5)
     first = smoothing.step(None, torch.tensor([1.0, 0.0]))

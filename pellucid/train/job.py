@@ -123,12 +123,14 @@ def train_in(
     progress: bool = True,
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
+    command: str = "",
 ) -> Run:
     """Train in a run folder by its recipe, from its last checkpoint if it has one.
 
-    preprocess: see `build_model`; to go on, it must be what the run was begun with.
+    preprocess: see `build_model`; to go on, it must be what the run was begun with. command: what trains the same
+    again, for the report, where `pellucid train` with the run's recipe does not.
     """
-    return _train(load_recipe(path / "recipe.toml"), material, path, data, progress, preprocess)
+    return _train(load_recipe(path / "recipe.toml"), material, path, data, progress, preprocess, command)
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -282,6 +284,7 @@ def _train(
     data: str | os.PathLike[str] | None,
     progress: bool,
     preprocess: Mapping[str, Any] | None = None,
+    command: str = "",
 ) -> Run:
     """Train, or go on, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
@@ -310,22 +313,24 @@ def _train(
             manifest=manifest,
             verbose=progress,
         )
-        return _finish(recipe, material, path, history, "best" if chosen else "last")
+        again = command or f"pellucid train {path / 'recipe.toml'}"
+        return _finish(recipe, material, path, history, again)
 
 
-def _finish(recipe: Recipe, material: Material, path: Path, history: History, weights: str) -> Run:
+def _finish(recipe: Recipe, material: Material, path: Path, history: History, command: str) -> Run:
     """Measure the result on the test images, and write results.json and the report."""
     folder = RunFolder(path)
     model = Model.load(folder.best)
     found = {
         **model.evaluate(material.test),
-        "weights": weights,
+        "weights": "last" if material.validation is None else "best",
         "sha256": model.sha256(),
         "epochs": len(history),
         "seconds": round(sum(history["seconds"]), 3),
         "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
     }
     write_atomically(path / "results.json", (json.dumps(found, indent=2) + "\n").encode())
-    data = gather(path, model, material.test, f"pellucid train {path / 'recipe.toml'}", found)
+    data = gather(path, model, material.test, command, found)
+    data = replace(data, held="test" if material.validation is None else "validation")
     report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
     return Run(path, report, found, model, recipe)

@@ -48,7 +48,12 @@ def test_json_is_one_object(say: Say, hands):
     assert set(said["confidence"]) == {"temperature", "threshold", "coverage", "accuracy", "measured"}
     assert (said["confidence"]["coverage"], said["confidence"]["accuracy"]) == (None, None)
     assert (said["collection"]["corrupt"], said["collection"]["duplicate_images"]) == (1, 2)
-    assert json.loads(Path("runs/gestures-1/collection.json").read_bytes()) == said["collection"]
+    kept = json.loads(Path("runs/gestures-1/collection.json").read_bytes())
+    again = kept.pop("command")
+    assert kept == said["collection"]
+    assert again.startswith("pellucid gestures train hands --epochs 1 --size 16 --seed 3 ")
+    assert again.endswith(SETTINGS[-1])
+    assert again in Path("runs/gestures-1/report.html").read_text()
     assert "seed = 3" in Path("runs/gestures-1/recipe.toml").read_text()
 
 

@@ -60,7 +60,8 @@ def handle(args: argparse.Namespace) -> int:
     if not args.json:
         say("\n".join(lines(collection)))
     if args.resume is None:
-        run = learn(collection, recipe_for(collection, settings), args.out, progress=not args.json)
+        recipe = recipe_for(collection, settings)
+        run = learn(collection, recipe, args.out, progress=not args.json, command=_again(args))
     else:
         run = go_on(collection, Path(args.resume), progress=not args.json)
     _show(run, collection, args.json)
@@ -93,6 +94,17 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     if "data.name" in settings:
         raise PellucidError(f"the folder comes first: pellucid gestures train {settings['data.name']}")
     return settings
+
+
+def _again(args: argparse.Namespace) -> str:
+    """Return the command line that asks for the same."""
+    import shlex
+
+    from pellucid.cli.call import NAME
+
+    options = (("--backbone", args.backbone), ("--epochs", args.epochs), ("--size", args.size), ("--seed", args.seed))
+    named = [word for name, value in options if value not in (None, "") for word in (name, str(value))]
+    return shlex.join([NAME, "gestures", "train", args.folder, *named, *args.settings])
 
 
 def _check_out(out: str) -> None:

@@ -88,7 +88,8 @@ def compare(
                 recipe = replace(first, recipe=replace(first.recipe, seed=first.recipe.seed + k))
                 same = same_pictures(recipe, firsts[0])
                 part = pictures if same else pictures_for(recipe, root, reading)
-                trial = measure_run(take_up_or_train(recipe, part, root, folder, progress), part.material, repeats)
+                run = take_up_or_train(recipe, part, root, folder, progress, command)
+                trial = measure_run(run, part.material, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.seed}" if count > 1 else ""
                 tell(_line(f"{place}/{len(variants)} {variant.title}{seed}", trial))

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -109,13 +110,21 @@ def answered(run: Run, collection: Collection) -> tuple[Selective | None, str]:
     return kept, "each half measured with what was fitted on the other"
 
 
-def learn(collection: Collection, recipe: Recipe, out: str | os.PathLike[str] = "runs", progress: bool = True) -> Run:
+def learn(
+    collection: Collection,
+    recipe: Recipe,
+    out: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+    command: str = "",
+) -> Run:
     """Train into a new run folder below `out`, which also gets the findings as collection.json.
 
+    command: what does the same again, by default the command line without options; the report tells it.
     Raises PellucidError for a recipe that does not fit; KeyboardInterrupt on Ctrl-C, when all is saved.
     """
     path = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
-    write_atomically(path / FOUND, (json.dumps(to_json(collection), indent=1) + "\n").encode())
+    again = command or shlex.join(["pellucid", "gestures", "train", collection.path])
+    write_atomically(path / FOUND, (json.dumps({"command": again, **to_json(collection)}, indent=1) + "\n").encode())
     return go_on(collection, path, progress)
 
 
@@ -123,7 +132,8 @@ def go_on(collection: Collection, path: Path, progress: bool = True) -> Run:
     """Train in a run folder from where it stands, calibrate the best weights on held-out pictures, and save them."""
     material = collection.material()
     try:
-        run = train_in(path, material, progress, preprocess=collection.held_out())
+        command = json.loads((path / FOUND).read_bytes()).get("command", "")
+        run = train_in(path, material, progress, preprocess=collection.held_out(), command=command)
     except KeyboardInterrupt as stop:
         again = f"pellucid gestures train --resume {path}"
         raise KeyboardInterrupt(str(stop).replace(f"pellucid train --resume {path}", again)) from None

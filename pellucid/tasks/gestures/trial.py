@@ -23,8 +23,14 @@ def same_pictures(recipe: Recipe, first: Recipe) -> bool:
     return same_split and replace(recipe.data, standardize=first.data.standardize) == first.data
 
 
-def take_up_or_train(recipe: Recipe, pictures: Pictures, root: str | None, out: Path, progress: bool) -> Run:
-    """Train, or take up the run below `out` that has the same recipe, pictures and weights to start from."""
+def take_up_or_train(
+    recipe: Recipe, pictures: Pictures, root: str | None, out: Path, progress: bool, command: str
+) -> Run:
+    """Train, or take up the run below `out` that has the same recipe, pictures and weights to start from.
+
+    command: what compares again; it alone splits a folder of one's own as here.
+    """
+    again = "" if pictures.collection is None else command
     text = recipe.to_toml()
     wanted = {"data": pictures.material.checksums, "start": source_checksum(recipe.start.weights, root)}
     for path in sorted(out.glob(f"{recipe.name}-*/recipe.toml")):
@@ -36,10 +42,10 @@ def take_up_or_train(recipe: Recipe, pictures: Pictures, root: str | None, out: 
             continue
         found = _results(folder.path)
         if not found:
-            return train_in(folder.path, pictures.material, progress, root, pictures.preprocess)
+            return train_in(folder.path, pictures.material, progress, root, pictures.preprocess, again)
         return Run(folder.path, folder.path / "report.html", found, Model.load(folder.best), recipe)
     path = begin_run(recipe, pictures.material, out, root, pictures.preprocess)
-    return train_in(path, pictures.material, progress, root, pictures.preprocess)
+    return train_in(path, pictures.material, progress, root, pictures.preprocess, again)
 
 
 def measure_run(run: Run, material: Material, repeats: int) -> Trial:

@@ -111,8 +111,27 @@ def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     assert kept.classes == ("lying", "upright")
     found = json.loads((run.path / "collection.json").read_bytes())
     assert found["held_out_files"] == list(collection.test.files)
+    assert f"<pre><code>pellucid gestures train {folder}</code></pre>" in run.report.read_text()
     assert kept.sha256() == json.loads((run.path / "results.json").read_bytes())["sha256"]
     assert run.metrics["accuracy"] >= 5 / 6
+
+
+def test_the_report_says_which_pictures_chose_the_weights(tree):
+    """A folder of three parts validates, although its recipe sets nothing aside."""
+    parts = {"train": 6, "val": 3, "test": 3}
+    files = {
+        f"{part}/{name}/{k}.png": stripes(1000 * p + 100 * c + k, bool(c))
+        for p, (part, count) in enumerate(parts.items())
+        for c, name in enumerate(("lying", "upright"))
+        for k in range(count)
+    }
+    place = tree("parts", files)
+    settings = settings_for(place, "", SMALL)
+    collection = read_for(load_recipe(RECIPE, settings))
+    run = learn(collection, recipe_for(collection, settings), place.parent / "runs", progress=False)
+    assert not run.recipe.data.validation
+    assert "sets no validation images aside" not in run.report.read_text()
+    assert json.loads((run.path / "results.json").read_bytes())["weights"] == "best"
 
 
 def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pellucid import __version__
 from pellucid.cli.models import weights_file
-from pellucid.tasks.gestures.confidence import fit_confidence
+from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.pictures import held_out
 from pellucid.train.model import Model
 from pellucid.train.summary import summary

@@ -29,13 +29,13 @@ HEAD = """# Benchmarks
 Written by `make bench` on {day}; nothing here is typed by hand. {cores} of {processor}, Python {python}, {versions}.
 
 One training step of plain gradient descent on one batch, float32 unless the name says bf16, or where the name says
-inference the outputs for one batch: `Model.predict` beside the reference definition under `torch.inference_mode`.
-Every peer runs in a process of its own with its best memory format and thread count; bursts alternate, and a ratio
-compares two bursts of the same round. **Ratio** is the peer's time over Pellucid's: above 1, Pellucid is faster.
-**Tensors** is the most memory that the tensors of one step take at one time, beyond parameters and data, as PyTorch's
-profiler counts it; **process** is how far the resident memory of the process rose above what it was before the first
-step, with all that allocators, threads and compilers keep. Their ratios are Pellucid's over the peer's: below 1,
-Pellucid needs less.
+inference the outputs for one batch: `Model.predictor()`, which folds once, beside the reference definition under
+`torch.inference_mode`. Every peer runs in a process of its own with its best memory format and thread count; bursts
+alternate, and a ratio compares two bursts of the same round. **Ratio** is the peer's time over Pellucid's: above 1,
+Pellucid is faster. **Tensors** is the most memory that the tensors of one step take at one time, beyond parameters
+and data, as PyTorch's profiler counts it; **process** is how far the resident memory of the process rose above what
+it was before the first step, with all that allocators, threads and compilers keep. Their ratios are Pellucid's over
+the peer's: below 1, Pellucid needs less.
 "PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it.
 Where a target is missed, docs/profile.md shows the kernels.
 """

@@ -39,7 +39,8 @@ def handle(args: argparse.Namespace) -> int:
     )
     if kept := found["confidence"]:
         right = "" if kept["accuracy"] is None else f", {percent(kept['accuracy'])} of them right"
-        print(f"answered {percent(kept['coverage'])}{right}; unsure below {percent(kept['threshold'])}")
+        here = " (fitted on these very images, which flatters)" if kept["fitted_here"] else ""
+        print(f"answered {percent(kept['coverage'])}{right}; unsure below {percent(kept['threshold'])}{here}")
     rows = [(one["class"], *(percent(one[name]) for name in COLUMNS), f"{one['n']:,}") for one in found["classes"]]
     print(aligned([("class", *COLUMNS, "images"), *rows], right=range(1, 5)))
     if skipped := found["skipped"]:

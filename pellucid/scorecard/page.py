@@ -30,6 +30,7 @@ scorecard` (extra `pellucid[scorecard]`); nothing here is typed by hand, and CI 
   (run by onnxruntime) and Hugging Face define them, with the same random weights: logits within 1e-4 in float32 and
   1e-9 in float64, gradients of the images and the weights by automatic differentiation of their code, and batch
   normalization in training mode.
+- **torchvision documentation**: the published number of each network's parameters, which must be ours.
 
 **Worst error** is the power of ten that the largest difference stays below, divided by the expected tensor's largest
 entry (for gradients at least 1 % of the gradient sent in). Where it is 0 against PyTorch, our layer calls the same
@@ -49,6 +50,7 @@ def summary(rows: Sequence[Row]) -> str:
         f"{_passed(rows, 'torch.')} comparisons with PyTorch's optimizers, schedules, penalties and clipping",
         f"{_passed(rows, 'sklearn')} with scikit-learn",
         f"{_passed(rows, *LIBRARIES)} with other libraries' networks",
+        f"{_passed(rows, 'torchvision')} with published numbers of parameters",
         f"{_passed(rows, 'Captum', 'Zennit')} with Captum's and Zennit's explanations",
     )
     failed, skipped = sum(row.failed for row in rows), sum(row.skipped for row in rows)

@@ -17,6 +17,8 @@ from pellucid.models import convnet, mlp
 from pellucid.tasks import pictures
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.classify import evaluate, predict
+from pellucid.tasks.confidence import fit_confidence
+from pellucid.train.confidence import Confidence
 from pellucid.train.job import train
 from pellucid.train.model import Model
 from pellucid.train.weights import read_weights, write_weights
@@ -111,6 +113,23 @@ def test_classes_in_another_order_are_numbered_as_the_model_does(model: Model, m
     data = offered(monkeypatch, tuple("9876543210"))
     best = model.predict(data).argmax(1)
     assert evaluate(model, "mnist")["accuracy"] == (best == 9 - data.y).double().mean().item()
+
+
+def test_a_confidence_tells_whether_it_was_fitted_on_these_images(model: Model, monkeypatch: pytest.MonkeyPatch):
+    data = offered(monkeypatch, tuple("0123456789"))
+    assert evaluate(model, "mnist")["confidence"] is None
+    model.confidence = fit_confidence(model.predict(data), data.y)
+    assert evaluate(model, "mnist")["confidence"]["fitted_here"] is True
+    model.confidence = Confidence(1.1 * model.confidence.temperature, model.confidence.threshold)
+    assert evaluate(model, "mnist")["confidence"]["fitted_here"] is False
+
+
+def test_pictures_get_calibrated_probabilities(model: Model, tmp_path: Path):
+    picture = a_seven(tmp_path / "7.png", 0, 255)
+    plain = predict(model, picture).probabilities
+    model.confidence = Confidence(2.0, 0.5)
+    roots = np.sqrt([*plain.values()])
+    assert [*predict(model, picture).probabilities.values()] == pytest.approx((roots / roots.sum()).tolist(), rel=1e-5)
 
 
 def test_a_network_of_any_data_classifies_pictures_of_any_size(tmp_path: Path):

@@ -43,7 +43,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.gestures.report.tables import table_text, to_json
     from pellucid.train.recipe import parse_overrides
 
-    out = Path(args.out or Path("runs") / f"compare-{Path(args.backbone).stem}")
+    out = Path(args.out or Path("runs") / f"compare-{_named(Path(args.backbone))}")
     reading = Reading(not args.json)
 
     def tell(line: str) -> None:
@@ -69,6 +69,11 @@ def handle(args: argparse.Namespace) -> int:
     print(table_text(result))
     print(f"\npage  {out / PAGE}")
     return 0
+
+
+def _named(backbone: Path) -> str:
+    """Return a name for a backbone: of a run folder's weights, which are all called alike, the run's."""
+    return backbone.parent.parent.name if backbone.parent.name == "weights" else backbone.stem
 
 
 def _again(args: argparse.Namespace) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from pellucid.scorecard.case import Case
-from pellucid.scorecard.networks import keras_applications, light_zoo, transformers_resnet
+from pellucid.scorecard.networks import counts, keras_applications, light_zoo, transformers_resnet
 
 
 def cases() -> Iterator[Case]:
-    """Yield the cases of Keras Applications, of ONNX's light model zoo and of Hugging Face's residual networks."""
-    for part in (keras_applications, light_zoo, transformers_resnet):
+    """Yield the cases of Keras Applications, ONNX's light model zoo, Hugging Face's ResNets, and published sizes."""
+    for part in (keras_applications, light_zoo, transformers_resnet, counts):
         yield from part.cases()

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.tasks.confidence import Selective, crossed, fit_confidence, selective
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.balance import class_weights, imbalance
 from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.confidence import Selective, crossed, fit_confidence, selective
 from pellucid.tasks.gestures.findings import UNEVEN, to_json
 from pellucid.tasks.gestures.reading import Told, read_collection
 from pellucid.train.files import write_atomically

@@ -17,7 +17,7 @@ from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.collection import Blurry, Collection, Copies, Part
 from pellucid.tasks.gestures.findings import warnings
-from pellucid.tasks.gestures.splitting import hold_out
+from pellucid.tasks.splitting import hold_out
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0  # the same pictures are held out whatever the training's seed, so that trainings can be compared

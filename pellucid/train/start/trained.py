@@ -21,6 +21,8 @@ from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.match import match
 from pellucid.weights.names import form, source_of, take_weights
 
+STRIDE = 32  # pixels of an image for one of MobileNetV2's last maps
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:
@@ -89,6 +91,11 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
 def _published(path: Path, net: Layer, shape: Shape) -> Trained:
     tensors = open_weights(path)
     source = source_of(net, tensors, path)
+    if source.naming.options.get("pad") == "same" and any(side % STRIDE for side in shape[1:]):
+        raise PellucidError(
+            f"start.weights: {path} is of Keras, which pads as our network does only where sides are multiples of "
+            f"{STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to one"
+        )
     drawn, _ = features(net).init(shape, torch.Generator())
     params = take_weights(net, {"features": drawn}, tensors, path, "features")["features"]
     inputs = source.naming.inputs

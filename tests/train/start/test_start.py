@@ -94,6 +94,8 @@ def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
     stem = next(tensor for tensor in flatten(found.params).values() if tensor.shape == (32, 3, 3, 3))
     np.testing.assert_array_equal(stem.numpy(), kernel.transpose(3, 2, 0, 1))
     assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    with pytest.raises(PellucidError, match=r"multiples of 32, not 100 x 96; set data\.size"):
+        trained_features(str(given), net, (3, 100, 96))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.confidence import REFUSED, crossed, fit_confidence, selective
+from pellucid.tasks.confidence import REFUSED, crossed, fit_confidence, selective
 from pellucid.train.confidence import Confidence
 from tests.train.probabilities import drawn
 

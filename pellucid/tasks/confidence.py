@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.metrics import accuracy
-from pellucid.tasks.gestures.splitting import hold_out
+from pellucid.tasks.splitting import hold_out
 from pellucid.train.confidence import Confidence
 from pellucid.train.temperature import check_targets, fit_temperature
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.metrics import accuracy, confusion_matrix, f1, macro, precision, recall, top_k
+from pellucid.metrics import accuracy, confusion_matrix, f1, macro, macro_f1, precision, recall, top_k
 from pellucid.scorecard.case import Case, gap
 
 TOLERANCE = 1e-12
@@ -40,6 +40,7 @@ def cases() -> Iterator[Case]:
         yield from _rows(f"{subject.__name__}_score", subject, partial(_by_class, subject))
     for subject in (precision, recall, f1):
         yield from _rows(f"{subject.__name__}_score macro", macro, partial(_macro, subject))
+    yield from _rows("f1_score macro, classes that occur", macro_f1, _macro_f1)
     for name, data in data_sets().items():
         for k in range(1, data.classes + 1):
             if data.classes > 2:  # scikit-learn takes one score, not two, where there are two classes
@@ -125,6 +126,11 @@ def _scores(metric: Any, data: Data, average: str | None) -> Tensor:
 
 def _by_class(metric: Any, data: Data) -> float:
     return gap(metric.__name__, metric(_matrix(data)), _scores(metric, data, None))
+
+
+def _macro_f1(data: Data) -> float:
+    expected = _theirs("f1_score", data, data.predicted.numpy(), average="macro")  # over the classes that occur
+    return gap("macro f1", torch.tensor(macro_f1(_matrix(data)), dtype=expected.dtype), expected)
 
 
 def _macro(metric: Any, data: Data) -> float:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.metrics import calibration_error, confusion_matrix, f1, macro_f1, precision, recall
 from pellucid.tasks.classes import believed, class_names, class_scores
 from pellucid.tasks.confidence import fit_confidence, selective
 from pellucid.tasks.pictures import held_out, read_picture
-from pellucid.train.evaluate import classes_of
-from pellucid.train.model import Model
+from pellucid.train.evaluate import classes_of, judge
+from pellucid.train.examples import examples
+from pellucid.train.model import BATCH, Model
 
 ROUNDING = 1e-6  # of sums of float32 probabilities
 # Of temperature and threshold: weights kept in half precision move them by less, and other images move them by more.
@@ -51,14 +53,15 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """
     class_names(model)
     images = held_out(model, data)
-    found = model.evaluate(images)
-    scores = model.predict(images)
+    pairs = model.fitting(examples(images), images.name)
+    with torch.inference_mode():
+        loss, scores = judge(model.net, model.params, model.loss, pairs, BATCH, model.stats)
     confusion = confusion_matrix(images.y, classes_of(scores), len(images.classes))
     right = int(confusion.diagonal().sum())
     return {
         "accuracy": right / len(images),
         "macro_f1": macro_f1(confusion),
-        "loss": found["loss"],
+        "loss": loss,
         "ece": _calibration(model, images.y, scores),
         "n": len(images),
         "data": images.name,

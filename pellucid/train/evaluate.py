@@ -60,10 +60,28 @@ def evaluate(
     """Return {"loss": the mean over the examples, one entry for each metric}, of the outputs that the loss judges.
 
     Where the loss weighs or leaves out examples, the mean does so too, whatever batches they come in.
-
     Raises PellucidError that names the layer when an output is not finite.
     """
-    total, counted, scores = 0.0, 0.0, []
+    value, scores = judge(net, params, loss, data, batch_size, stats, keep=bool(metrics))
+    found = {"loss": value}
+    if metrics:
+        target = target_classes(data.y, scores)
+        found.update({name: METRICS[name](target, scores) for name in metrics})
+    return found
+
+
+def judge(
+    net: Layer,
+    params: Params,
+    loss: Loss,
+    data: Examples,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+    keep: bool = True,
+) -> tuple[float, Tensor]:
+    """Return the mean loss as `evaluate` does, and what the network says of all examples: none unless `keep`."""
+    total, counted = 0.0, 0.0
+    scores: list[Tensor] = []
     for (x, raw), target in zip(outputs(net, params, data.x, batch_size, stats), data.y.split(batch_size), strict=True):
         y = loss.judged(raw)
         value = loss(y, target)[0].item()
@@ -72,14 +90,10 @@ def evaluate(
             raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
         count = loss.counted(target)
         total, counted = total + value * count, counted + count
-        if metrics:
+        if keep:
             scores.append(loss.predict(y))
-    found = {"loss": total / counted if counted else 0.0}  # 0: what is left out costs nothing
-    if metrics:
-        joined = torch.cat(scores)
-        target = target_classes(data.y, joined)
-        found.update({name: METRICS[name](target, joined) for name in metrics})
-    return found
+    mean = total / counted if counted else 0.0  # what is left out costs nothing
+    return mean, torch.cat(scores) if keep else torch.empty(0)
 
 
 def classes_of(scores: Tensor) -> Tensor:

@@ -59,6 +59,27 @@ def check(net: Layer, params: Any, x: Any, dtype: torch.dtype = torch.float64) -
     assert_close((params, x), before, 0.0, "what was given")
 
 
+@pytest.mark.parametrize("layer", [Conv2d(4, 3, padding="same"), Conv2d(4, 3, 2), Conv2d(4, 1)], ids=str)
+def test_images_of_a_second_size_and_another_number_get_the_same(layer: Conv2d) -> None:
+    """The weight is laid out for the first size that comes."""
+    net = Sequential(conv=layer, norm=BatchNorm(), relu=ReLU())
+    params, _ = Sample(net, (3, 9, 9)).inputs()
+    run = inference(net, cast(params, torch.float32))
+    for shape in ((1, 3, 9, 9), (2, 3, 14, 7), (5, 3, 9, 9), (1, 3, 8, 8)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        assert_close(run(x), reference_forward(net, params, x.double(), Mode()), 1e-5, f"y of {shape}")
+
+
+def test_what_is_laid_out_is_a_copy() -> None:
+    net = Sequential(conv=Conv2d(4, 3))
+    params, x = Sample(net, (3, 9, 9)).inputs()
+    params, x = cast(params, torch.float32), x.float()
+    run = inference(net, params)
+    expected = reference_forward(net, params, x, Mode()).clone()
+    params["conv"]["weight"] += 1.0
+    assert_close(run(x), expected, 1e-5, "y")
+
+
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(network=networks())
 def test_random_networks_predict_the_same(network: tuple[Layer, Any]) -> None:

@@ -1,6 +1,6 @@
 """A convolution with what stands around it: its norm in the weights, a sum and an activation in its kernel."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,15 +22,17 @@ INSIDE: dict[type[Layer], tuple[str, list[int]]] = {ReLU: ("relu", []), ReLU6: (
 class Convolution:
     """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
 
-    `packed`: the weight lies as oneDNN wants it, so that it need not be laid out anew for each batch, and sum and
-    activation cost no pass over memory of their own.
+    `packable`: sum and activation cost no pass over memory of their own, and the weight is kept as oneDNN wants it for
+    images of the first size that comes, so that it need not be laid out anew for each batch. (Asked without a size,
+    oneDNN may take a layout that is ten times slower; images of other sizes get the weight as it is.)
     """
 
     layer: Conv2d
     weight: Tensor
     bias: Tensor | None
     act: Layer | None
-    packed: bool
+    packable: bool
+    packed: dict[torch.Size, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return y."""
@@ -38,19 +40,27 @@ class Convolution:
         if (left, top) != (right, bottom):
             x = F.pad(x, (0, right - left, 0, bottom - top))
         stride, dilation = pair(self.layer.stride), spread(self.layer)
-        if self.packed:
+        if self.packable:
+            weight = self._laid_out(x)
             name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
             place = (top, left), stride, dilation, self.layer.groups
             if other is None:
-                return mkldnn._convolution_pointwise(x, self.weight, self.bias, *place, name, scalars, "")
+                return mkldnn._convolution_pointwise(x, weight, self.bias, *place, name, scalars, "")
             unary = None if self.act is None else name
-            return mkldnn._convolution_pointwise(
-                x, other, self.weight, self.bias, *place, "add", 1.0, unary, scalars, ""
-            )
+            return mkldnn._convolution_pointwise(x, other, weight, self.bias, *place, "add", 1.0, unary, scalars, "")
         y = torch.conv2d(x, self.weight, self.bias, stride, (top, left), dilation, self.layer.groups)
         if other is not None:
             y += other
         return y if self.act is None else OVER[type(self.act)](self.act, y)
+
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """Return the weight for images of x's size, in oneDNN's layout if they are the first or as large."""
+        size = x.shape[1:]
+        if not self.packed:
+            left, _, top, _ = self.layer.edges()
+            place = (top, left), pair(self.layer.stride), spread(self.layer), self.layer.groups
+            self.packed[size] = mkldnn._reorder_convolution_weight(self.weight, *place, x.shape)
+        return self.packed.get(size, self.weight)
 
 
 def convolution(
@@ -62,10 +72,7 @@ def convolution(
         moved = shift if bias is None else shift + widened(bias) * scale
         bias = moved.to(weight.dtype)
         weight = (widened(weight) * scale[:, None, None, None]).to(weight.dtype)
-    packed = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
-    if packed:
-        left, _, top, _ = layer.edges()
-        weight = mkldnn._reorder_convolution_weight(
-            weight, (top, left), pair(layer.stride), spread(layer), layer.groups
-        )
-    return Convolution(layer, weight, bias, act, packed)
+    packable = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
+    if packable:
+        weight = weight.clone(memory_format=torch.channels_last)
+    return Convolution(layer, weight, bias, act, packable)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from functools import partial
+from pathlib import Path
 
 from pellucid import assets
 from pellucid.cli.args import Parser, check_action
@@ -53,7 +54,7 @@ def _list(args: argparse.Namespace) -> int:
             "checksum": entry.checksum or None,
             "megabytes": entry.megabytes,
             "path": str(folder / entry.file),
-            "present": (folder / entry.file).is_file(),
+            "present": _present(folder / entry.file, entry.megabytes),
             "download": entry.complete,
         }
         for entry in CATALOGUE.values()
@@ -68,6 +69,11 @@ def _list(args: argparse.Namespace) -> int:
     ]
     print(aligned(table, right={2}))
     return 0
+
+
+def _present(path: Path, megabytes: int) -> bool:
+    """Tell whether a file of about the published size is there; `get` compares the checksum."""
+    return path.is_file() and megabytes / 2 < path.stat().st_size / 1e6 <= megabytes
 
 
 def _get(args: argparse.Namespace) -> int:
@@ -88,7 +94,7 @@ def _get(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from pellucid.cli.out import emit
-    from pellucid.text import aligned
+    from pellucid.text import aligned, plural
     from pellucid.weights import format_name, open_weights
     from pellucid.weights.fault import quoted
     from pellucid.weights.match import kind
@@ -105,5 +111,5 @@ def _show(args: argparse.Namespace) -> int:
         emit({"file": args.name, "format": form, "numbers": numbers, "tensors": rows})
         return 0
     print(aligned([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]))
-    print(f"{form}: {len(tensors)} tensors, {numbers:,} numbers")
+    print(f"{form}: {plural(len(tensors), 'tensor')}, {plural(numbers, 'number')}")
     return 0

@@ -59,6 +59,8 @@ def match(params: Params, pattern: str) -> set[str]:
     `*` stands for any characters, dots included, `?` for one, `[ab]` for one of several; a path must match as a
     whole. Raises PellucidError, naming the nearest, where no path does.
     """
+    if not isinstance(pattern, str):
+        raise PellucidError(f"a pattern of paths is a text such as 'features.*', not {pattern!r:.80}; give one each")
     paths = list(flatten(params))
     found = {path for path in paths if fnmatchcase(path, pattern)}
     if not found:

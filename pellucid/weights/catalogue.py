@@ -150,7 +150,12 @@ def get(name: str, folder: str | os.PathLike[str], progress: Progress | None = N
             f"{name} has no complete published checksum, so it is not downloaded: fetch {entry.url} by hand and put "
             f"it at {path}{there}"
         )
-    fetch(entry.url, path, entry.checksum, limit=entry.megabytes * 1_000_000, progress=progress)
+    try:
+        fetch(entry.url, path, entry.checksum, limit=entry.megabytes * 1_000_000, progress=progress)
+    except PellucidError as error:
+        if not path.exists():
+            raise
+        raise PellucidError(f"the file at {path} is not the published one, and {error}") from error
     return path, "downloaded"
 
 

@@ -28,7 +28,8 @@ def refusing(path: Path, kind: str, damage: tuple[type[Exception], ...] = ()) ->
     except Fault as fault:
         raise PellucidError(f"{path} {fault}") from fault
     except damage as error:
-        why = quoted(" ".join(str(error).split()) or type(error).__name__, 160)
+        said = str(error).partition("Exception raised from")[0]  # PyTorch's list of calls in C++
+        why = quoted(" ".join(said.split()) or type(error).__name__, 160)
         raise PellucidError(f"{path} is a damaged {kind} ({why}); {AGAIN}") from error
     except OSError as error:
         why = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, 160)

@@ -37,7 +37,10 @@ def _names(path: Path) -> list[str]:
         raise Fault("has a header that is nested too deeply") from error
     if type(table) is not dict:
         raise Fault("has a header that is not a table")
-    return [name for name in table if name != "__metadata__"]
+    names = [name for name in table if name != "__metadata__"]
+    if not names:
+        raise Fault("holds no tensors", "give a file that has weights")
+    return names
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`pellucid weights`: list, get and show."""
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def file(tmp_path: Path) -> Path:
 def test_list_shows_what_is_known_and_what_is_here(say: Say, tmp_path):
     folder = tmp_path / "data" / "weights"
     folder.mkdir(parents=True)
-    (folder / "resnet18-f37072fd.pth").write_bytes(b"x")
+    (folder / "resnet18-f37072fd.pth").touch()
+    os.truncate(folder / "resnet18-f37072fd.pth", 46_830_571)  # its published size; takes no room on the disk
+    (folder / "resnet34-b627a593.pth").write_bytes(b"no weights")
     lines = say("weights", "list").out.splitlines()
     assert lines[0] == f"folder: {folder}"
     states = {line.split()[0]: line.split("  ")[1:][0] for line in lines[1:]}
@@ -31,6 +34,7 @@ def test_list_shows_what_is_known_and_what_is_here(say: Say, tmp_path):
     rows = {row["name"]: row for row in say("weights", "list", "--json").json["weights"]}
     assert rows["resnet18"]["present"]
     assert not rows["vgg16"]["present"]
+    assert not rows["resnet34"]["present"]
     assert rows["vgg16"]["path"] == str(folder / "vgg16-397923af.pth")
     assert rows["vgg16"]["download"]
     assert rows["mobilenet_v2-keras"]["checksum"] is None
@@ -42,6 +46,17 @@ def test_get_without_a_network_says_where_to_put_the_file(say: Say, monkeypatch,
     monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", closed)
     complaint = say("weights", "get", "vgg16", "--data", str(tmp_path / "d")).complaint
     assert f"put the file at {tmp_path / 'd' / 'weights' / 'vgg16-397923af.pth'} by hand" in complaint
+
+
+def test_get_says_when_another_file_is_in_its_place(say: Say, monkeypatch, tmp_path):
+    closed = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
+    monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", closed)
+    path = tmp_path / "data" / "weights" / "vgg16-397923af.pth"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"another")
+    complaint = say("weights", "get", "vgg16").complaint
+    assert f"the file at {path} is not the published one, and " in complaint
+    assert path.read_bytes() == b"another"
 
 
 def test_get_keeps_a_file_that_is_right(say: Say, monkeypatch, tmp_path):

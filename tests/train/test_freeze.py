@@ -195,6 +195,8 @@ def test_what_the_optimizer_remembers_of_bands_is_taken_up_again() -> None:
     ("call", "said"),
     [
         (lambda model: model.freeze("featuers.*"), "the nearest is 'features"),
+        (lambda model: model.freeze(["features.*"]), "a pattern of paths is a text such as 'features"),
+        (lambda model: model.freeze(None), "not None; give one each"),
         (lambda model: model.scale_rate("features.*", 0), "factor must be a number above 0"),
         (
             lambda model: (model.freeze("*"), model.fit(*batches()[0], epochs=1, batch_size=3)),

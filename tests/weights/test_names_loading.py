@@ -69,7 +69,7 @@ def test_all_differences_are_told_at_once(tmp_path):
     tensors = drawn(published.squeezenet1_1())
     del tensors["features.0.bias"]
     tensors["features.3.squeeze.bias"] = torch.zeros(17)
-    tensors["classifier.1.bias"] = tensors["classifier.1.bias"].half()
+    tensors["classifier.1.bias"] = tensors["classifier.1.bias"].double()
     tensors["more"] = torch.zeros(2)
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
     net = squeezenet1_1()
@@ -79,9 +79,36 @@ def test_all_differences_are_told_at_once(tmp_path):
         "features.conv1.bias is missing",
         "more is not in the network",
         "features.fire2.squeeze.bias is float32 17, not float32 16",
-        "head.scores.bias is float16 1000, not float32 1000",
+        "head.scores.bias is float64 1000, not float32 1000",
     ]
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_numbers_of_16_bits_become_float32(dtype, tmp_path):
+    tensors = {name: tensor.to(dtype) for name, tensor in drawn(published.squeezenet1_1()).items()}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors")
+    net = squeezenet1_1()
+    weight = load_weights(net, init(net), tmp_path / "a.safetensors")["head"]["scores"]["weight"]
+    assert torch.equal(weight, tensors["classifier.1.weight"].float())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("layer1.0.conv1.weight", float("nan"), "holds NaN or infinity for features.stage1.block1.residual.body.conv1"),
+        ("bn1.bias", float("inf"), "holds NaN or infinity for features.stem.norm.bias"),
+        ("bn1.running_var", -1.0, "holds a negative variance for features.stem.norm.running_var"),
+    ],
+)
+def test_values_that_no_training_leaves_are_refused_with_the_files_name(name, value, said, tmp_path):
+    tensors = drawn(published.resnet((2, 2, 2, 2), False))
+    tensors[name].view(-1)[-1] = value
+    torch.save(tensors, tmp_path / "a.pth")
+    net = resnet18()
+    with pytest.raises(PellucidError) as info:
+        load_weights(net, init(net), tmp_path / "a.pth")
+    assert str(info.value).startswith(f"{tmp_path / 'a.pth'} {said}")
 
 
 def test_another_networks_file_is_told(tmp_path, squeezenet):

@@ -75,5 +75,10 @@ def test_the_last_of_very_many_names_twice_is_found_at_once(tmp_path, refused: R
     assert time.perf_counter() - start < 10  # comparing each with all before took half an hour
 
 
+@pytest.mark.parametrize("header", [{}, {"__metadata__": {"format": "pt"}}])
+def test_a_file_without_tensors(header, tmp_path, refused: Refused):
+    assert "holds no tensors" in refused(write(tmp_path / "a", header, b""))
+
+
 def test_a_name_twice_is_named(tmp_path, refused: Refused):
     assert "has a twice in its header" in refused(write(tmp_path / "a", LIES["a name twice"]))

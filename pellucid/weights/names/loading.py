@@ -44,8 +44,9 @@ def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part:
     The file is read by open_weights, its names and layouts become ours, and everything is checked before anything is
     taken. part: "features" to take only that part, as from a file without the top layer, and keep the rest of
     `params`, whatever else the file holds. Auxiliary classifiers of a file are left out where the network has none.
-    Raises MismatchError with all differences by path; PellucidError for a file that cannot be read, for names that
-    no library gives to this network, and for a network that the weights were not trained for.
+    Numbers of 16 bits become float32, which loses nothing. Raises MismatchError with all differences by path;
+    PellucidError for a file that cannot be read, for names that no library gives to this network, for a network that
+    the weights were not trained for, and for values that no training leaves: NaN, infinity, a negative variance.
     """
     return take_weights(net, params, open_weights(path), path, part)
 
@@ -64,10 +65,26 @@ def take_weights(
         known = {name: tensor for name, tensor in known.items() if name.startswith(f"{part}.")}
     else:
         raise PellucidError(f"load_weights: no part {part!r} in params; the parts are {', '.join(map(repr, params))}")
-    found = settle(source.naming, held, known)
+    settled = settle(source.naming, held, known)
+    found = {name: _widened(tensor, held.get(name)) for name, tensor in settled.items()}
     require_match(path, held, found)
+    for name in held:
+        _check_values(path, name, found[name])
     loaded = {name: found[name].contiguous().to(tensor.device) for name, tensor in held.items()}
     return {**params, **nest(wanted, loaded)}
+
+
+def _widened(tensor: Tensor, wanted: Tensor | None) -> Tensor:
+    half = wanted is not None and wanted.dtype is torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
+    return tensor.float() if half else tensor
+
+
+def _check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> None:
+    wrong = "NaN or infinity" if not bool(torch.isfinite(tensor).all()) else ""
+    if not wrong and name.endswith(".running_var") and bool((tensor < 0).any()):
+        wrong = "a negative variance"
+    if wrong:
+        raise PellucidError(f"{os.fspath(path)} holds {wrong} for {name}; take another file")
 
 
 def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:

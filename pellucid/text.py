@@ -1,6 +1,11 @@
-"""Plain-text tables."""
+"""Plain text: tables, and counts of things."""
 
 from collections.abc import Collection, Sequence
+
+
+def plural(count: int, what: str) -> str:
+    """Return "1 epoch" or "30 epochs"."""
+    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

@@ -41,7 +41,10 @@ def handle(args: argparse.Namespace) -> int:
         right = "" if kept["accuracy"] is None else f", {percent(kept['accuracy'])} of them right"
         here = " (fitted on these very images, which flatters)" if kept["fitted_here"] else ""
         print(f"answered {percent(kept['coverage'])}{right}; unsure below {percent(kept['threshold'])}{here}")
-    rows = [(one["class"], *(percent(one[name]) for name in COLUMNS), f"{one['n']:,}") for one in found["classes"]]
+    rows = [
+        (one["class"], *("-" if one[name] is None else percent(one[name]) for name in COLUMNS), f"{one['n']:,}")
+        for one in found["classes"]
+    ]
     print(aligned([("class", *COLUMNS, "images"), *rows], right=range(1, 5)))
     if skipped := found["skipped"]:
         more = ", ..." if len(skipped) > NAMED else ""

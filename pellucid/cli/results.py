@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pellucid.cli.out import emit, percent
+from pellucid.text import plural
 from pellucid.train.job import Run
 
 
@@ -17,7 +18,7 @@ def show(runs: Sequence[Run], as_json: bool) -> None:
         found = run.metrics
         accuracy = f"accuracy {percent(found['accuracy'])}, " if "accuracy" in found else ""
         print(f"{run.recipe.name}: {accuracy}loss {found['loss']:.4f} on {found['n']:,} held-out images")
-        print(f"  {found['epochs']} epochs in {found['seconds']:.1f} s ({found['weights']} weights)")
+        print(f"  {plural(found['epochs'], 'epoch')} in {found['seconds']:.1f} s ({found['weights']} weights)")
         print(f"  run     {run.path}")
         print(f"  report  {run.report}")
 

@@ -46,10 +46,11 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
 
     Returns accuracy, macro_f1 (over the classes that have images or were predicted), loss, n, the name of the data,
     `skipped` (the files that could not be read), and for each class its name, its number of images, accuracy and recall
-    (both the share of them that was found), precision and f1. ece: the expected calibration error, calibrated where
-    the model holds a confidence, None where its outputs are no probabilities. confidence: None, or the fitted numbers
-    with coverage (the share of the images that is answered, not "unsure"), the accuracy of those answers, and
-    fitted_here: whether the numbers were fitted on these very images, so that coverage, accuracy and ece flatter.
+    (both the share of them that was found), precision and f1, each None where it would be a share of nothing.
+    ece: the expected calibration error, calibrated where the model holds a confidence, None where its outputs are no
+    probabilities. confidence: None, or the fitted numbers with coverage (the share of the images that is answered, not
+    "unsure"), the accuracy of those answers, and fitted_here: whether the numbers were fitted on these very images, so
+    that coverage, accuracy and ece flatter.
     """
     class_names(model)
     images = held_out(model, data)
@@ -73,9 +74,16 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
 
 def _by_class(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any]]:
     names = ("class", "n", "accuracy", "recall", "precision", "f1")
-    found = recall(confusion).tolist()
-    columns = (classes, confusion.sum(1).tolist(), found, found, precision(confusion).tolist(), f1(confusion).tolist())
+    there, said = confusion.sum(1), confusion.sum(0)
+    found = _known(recall(confusion), there)
+    others = _known(precision(confusion), said), _known(f1(confusion), there + said)
+    columns = (classes, there.tolist(), found, found, *others)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _known(values: Tensor, counts: Tensor) -> list[float | None]:
+    """Return None where nothing was counted: a share of nothing is no number."""
+    return [value if count else None for value, count in zip(values.tolist(), counts.tolist(), strict=True)]
 
 
 def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
             folders = [class_of(file, below)] if listed else folders  # as training did
             name = next((folder for folder in reversed(folders) if folder in classes), None)
             if name is None:
-                hint = nearest(folders[-1], classes) or f"; it knows {', '.join(classes):.80}"
-                raise PellucidError(f"{where} is of class {folders[-1]!r}, which the model lacks{hint}")
+                known = [one for one in files if not {*one.split("/")[:-1]} & {*classes}]
+                raise _lacking(where, folders[-1], [one.split("/")[-2] for one in known], classes)
             try:
                 picture = _read(model, tree.read(file), where)
             except PellucidError as error:
@@ -101,6 +102,16 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
         raise PellucidError(f"{data} holds no images that can be read in folders named by class{why}")
     images = make_dataset(data, x[: len(ys)].contiguous(), torch.tensor(ys), classes, tuple(faults))
     return images if listed or part in HELD_OUT or (whole and not part) else images.split(TEST_FRACTION).test
+
+
+def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]) -> PellucidError:
+    """Say which classes of a folder a model lacks, of which `name` is the first."""
+    others = [repr(one) for one in dict.fromkeys(names) if one != name]
+    more = f" (nor has it {', '.join(others):.80})" if others else ""
+    hint = nearest(name, classes) or f"; it knows {', '.join(classes):.80}"
+    return PellucidError(
+        f"{where} is of class {name!r}, which the model lacks{more}{hint}; rename the folders, or train a model on them"
+    )
 
 
 def short_digest(digest: bytes) -> str:

@@ -39,6 +39,19 @@ def test_pictures_for_people(say: Say, model: str, tmp_path: Path):
     assert said.err == ""
 
 
+def test_files_that_cannot_be_read_are_left_out_with_the_reason(say: Say, model: str, tmp_path: Path):
+    picture(tmp_path / "red.png", RED)
+    (tmp_path / "zero.jpg").write_bytes(b"")
+    (tmp_path / "Thumbs.db").write_bytes(b"no picture")
+    said = say("gestures", "predict", model, "zero.jpg", "red.png", "Thumbs.db", "red.png")
+    assert (said.code, [line[:12] for line in said.out.splitlines()]) == (0, ["red.png: red"] * 2)
+    assert [line.split()[2] for line in said.err.splitlines()] == ["zero.jpg", "Thumbs.db"]
+    found = say("gestures", "predict", model, "zero.jpg", "red.png", "--json").json
+    assert [one["image"] for one in found["predictions"]] == ["red.png"]
+    assert [one["image"] for one in found["skipped"]] == ["zero.jpg"]
+    assert "zero.jpg is empty" in say("gestures", "predict", model, "zero.jpg", "Thumbs.db").complaint
+
+
 def test_pictures_as_json(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "red.png", RED)
     picture(tmp_path / "grey.png", GREY)

@@ -171,6 +171,23 @@ def test_a_class_that_the_model_lacks_is_told(tmp_path: Path, name: str, hint: s
         held_out(colour_model(), str(tmp_path / "mine"))
 
 
+def test_all_classes_that_the_model_lacks_are_told_at_once(tmp_path: Path):
+    for name in ("red", "one", "two", "three"):
+        picture(tmp_path / f"mine/{name}/1.png", RED)
+    with pytest.raises(
+        PellucidError, match=r"class 'one', which the model lacks \(nor has it 'three', 'two'\).*rename"
+    ):
+        held_out(colour_model(), str(tmp_path / "mine"))
+
+
+def test_shares_of_nothing_are_no_numbers(tmp_path: Path):
+    picture(tmp_path / "mine/red/1.png", RED)
+    red, green, blue = evaluate(colour_model(), str(tmp_path / "mine"))["classes"]
+    assert red == {"class": "red", "n": 1, "accuracy": 1.0, "recall": 1.0, "precision": 1.0, "f1": 1.0}
+    for one in (green, blue):
+        assert (one["n"], one["accuracy"], one["recall"], one["precision"], one["f1"]) == (0, None, None, None, None)
+
+
 def mixed(root: Path) -> tuple[list[str], list[str]]:
     """Pictures in their own class folder and in others; return what they are called and what they show."""
     called = ["red"] * 4 + ["green"] * 3 + ["blue"] * 2
@@ -210,7 +227,8 @@ def test_calibration_error_and_confidence_by_hand(tmp_path: Path):
     calmed = evaluate(colour_model(Confidence(3.0, 0.8)), str(tmp_path / "mine"))
     calm = float(np.exp(2) / (np.exp(2) + 2))
     assert calmed["ece"] == pytest.approx(calm - 6 / 9, rel=1e-4)
-    assert calmed["confidence"] == {"temperature": 3.0, "threshold": 0.8, "coverage": 0, "accuracy": None}
+    told = {"temperature": 3.0, "threshold": 0.8, "coverage": 0, "accuracy": None, "fitted_here": False}
+    assert calmed["confidence"] == told
     kept = evaluate(colour_model(Confidence(3.0, 0.7)), str(tmp_path / "mine"))["confidence"]
     assert (kept["coverage"], kept["accuracy"]) == (1, pytest.approx(6 / 9))
 

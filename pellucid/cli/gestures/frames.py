@@ -19,6 +19,7 @@ from pellucid.tasks.gestures.predict import UNSURE, threshold_of
 from pellucid.tasks.gestures.smooth import Smoothing
 from pellucid.tasks.gestures.tally import Tally
 from pellucid.tasks.gestures.watch import Seen, watch
+from pellucid.text import plural
 from pellucid.train.arguments import new_file
 
 COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty while unsure
@@ -72,7 +73,7 @@ def over_frames(args: argparse.Namespace) -> int:
 def _print(tally: Tally, camera: bool) -> None:
     """Print what it came to."""
     rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
-    print(f"{tally.frames:,} frames{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
+    print(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
     for answer, count in [*tally.answers.most_common(), (UNSURE, tally.unsure)]:
         if count:
             print(f"  {answer}  {percent(count / tally.frames)}")

@@ -51,14 +51,19 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _pictures(args: argparse.Namespace) -> int:
-    """Print the answer to each picture; all are read before any is printed."""
+    """Print the answer to each picture that can be read, and on stderr what is wrong with the others."""
+    import sys
+
     from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent
     from pellucid.tasks.gestures.predict import predict
 
     model = open_model(args.model)
-    found = predict(model, args.images)
+    faults: dict[str, PellucidError] = {}
+    found = predict(model, args.images, faults)
+    if not found:
+        raise next(iter(faults.values()))
     if args.json:
         rows = [
             {
@@ -71,9 +76,12 @@ def _pictures(args: argparse.Namespace) -> int:
             for one in found
         ]
         confidence = None if model.confidence is None else model.confidence.to_json()
-        emit({"model": args.model, "confidence": confidence, "predictions": rows})
+        skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
+        emit({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
         return 0
     for one in found:
         print(f"{one.name}: {one.text}  ({', '.join(f'{label} {percent(p)}' for label, p in one.best(SHOWN))})")
+    for error in faults.values():
+        print(f"left out: {error}", file=sys.stderr)
     warn_uncalibrated(model.confidence is None)
     return 0

@@ -19,6 +19,7 @@ from pellucid.tasks.gestures.reading import Told
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.tasks.gestures.trial import measure_run, same_pictures, take_up_or_train
 from pellucid.tasks.gestures.variants import VARIANTS, Variant
+from pellucid.text import plural
 from pellucid.train.arguments import whole
 from pellucid.train.job import build_model
 from pellucid.train.recipe import Recipe, load_recipe
@@ -165,5 +166,5 @@ def _line(name: str, trial: Trial) -> str:
     found = trial.measured
     return (
         f"{name}: accuracy {100 * found.accuracy:.2f} %, macro F1 {100 * found.macro_f1:.2f} %, "
-        f"{trial.epochs} epochs in {trial.seconds:.1f} s"
+        f"{plural(trial.epochs, 'epoch')} in {trial.seconds:.1f} s"
     )

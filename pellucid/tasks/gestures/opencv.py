@@ -18,6 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.frame import Frame, Frames, check_every
 
 QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # our errors tell what was wrong
+ENOUGH = 0.9  # of the frames that a file promises
 PATIENCE = 10.0  # seconds that a camera may take for a frame; some need that for the first
 
 
@@ -52,6 +53,9 @@ def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
                 seconds = milliseconds / 1000 if math.isfinite(milliseconds) else None
                 yield Frame(number, seconds, _picture(array, str(path)))
             number += 1
+        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # which some files guess from their length in seconds
+        if 0 < number < ENOUGH * promised - 1:
+            raise PellucidError(f"{path} ends after {number:,} of {promised:,.0f} frames; it is cut off: copy it again")
         if not number:
             raise PellucidError(f"{path} is no video that OpenCV can read; convert it to MP4, or give a GIF or folder")
     except cv2.error as error:

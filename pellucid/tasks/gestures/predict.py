@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.pictures import read_picture
 from pellucid.train.model import Model
@@ -38,18 +39,29 @@ class Answer:
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
 
 
-def predict(model: Model, pictures: Sequence[str | Path]) -> list[Answer]:
+def predict(
+    model: Model, pictures: Sequence[str | Path], faults: dict[str, PellucidError] | None = None
+) -> list[Answer]:
     """Classify picture files of any size; "unsure" below the threshold of `model.confidence`, if it has one.
 
-    Raises PellucidError, naming the file, for one that cannot be read, and for a model that is no classifier.
+    faults: where given, takes what is wrong with each file that cannot be read, and the others are answered. Raises
+    PellucidError, naming the file, for one that cannot be read otherwise, and for a model that is no classifier.
     """
     classes, threshold = class_names(model), threshold_of(model)
     found: list[Answer] = []
     for start in range(0, len(pictures), BATCH):
         some = pictures[start : start + BATCH]
-        x = torch.stack([read_picture(model, picture) for picture in some])  # (n, C, H, W)
-        rows = believed(model, model.predict(x))  # (n, classes)
-        found += [answer_of(str(name), classes, row, threshold) for name, row in zip(some, rows, strict=True)]
+        read: list[tuple[str, Tensor]] = []
+        for picture in some:
+            try:
+                read.append((str(picture), read_picture(model, picture)))
+            except PellucidError as error:
+                if faults is None:
+                    raise
+                faults[str(picture)] = error
+        if read:
+            rows = believed(model, model.predict(torch.stack([x for _, x in read])))  # (n, classes)
+            found += [answer_of(name, classes, row, threshold) for (name, _), row in zip(read, rows, strict=True)]
     return found
 
 

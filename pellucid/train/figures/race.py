@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter
 
 from pellucid.train.figures.style import End, curve_axes, finite, label_ends
 
@@ -36,6 +36,7 @@ def accuracy_by_time(names: Sequence[str], histories: Sequence[Rows], held: str 
         return None
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plot.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # plain numbers too, where there is room
     plot.set_ylim(top=100.8)
     right = plot.get_xlim()[1]
     plot.set_xlim(right=right)

@@ -13,7 +13,7 @@ from PIL import Image
 from pellucid.data import load_image
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures import opencv
-from pellucid.tasks.gestures.frame import as_file
+from pellucid.tasks.gestures.frame import Frame, as_file
 from pellucid.tasks.gestures.frames import video_frames
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
@@ -164,6 +164,17 @@ def test_every_third_frame_of_a_video_file_in_its_colours(tmp_path: Path, name: 
         assert frame.picture.shape == (3, 30, 40)
         loss = 0 if code == "FFV1" else 12  # of 255: the other two compress with loss
         assert torch.allclose(frame.picture.float(), tensor(colour).float(), atol=loss)
+
+
+@with_opencv
+def test_a_video_that_is_cut_off_says_so_behind_its_last_frame(tmp_path: Path):
+    data = film(tmp_path / "whole.avi", [RED] * 16, "MJPG").read_bytes()
+    (tmp_path / "part.avi").write_bytes(data[: len(data) * 3 // 4])
+    seen: list[Frame] = []
+    with pytest.raises(PellucidError, match=r"part\.avi ends after \d+ of 16 frames; it is cut off"):
+        seen.extend(video_frames(tmp_path / "part.avi"))
+    assert 0 < len(seen) < 14
+    assert len(list(video_frames(tmp_path / "whole.avi"))) == 16
 
 
 @with_opencv

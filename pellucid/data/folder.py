@@ -17,7 +17,7 @@ from pellucid.errors import PellucidError
 
 OnError = Literal["raise", "skip"]
 MEMORY_LIMIT = 16 << 30  # bytes of decoded images
-_TEST_FRACTION = 0.2
+TEST_FRACTION = 0.2  # of each class, held out of a folder without parts
 _WORKERS = 2  # Pillow decodes without holding the interpreter's lock
 _AHEAD = 512  # files per round, so that a fault stops the work soon
 
@@ -61,13 +61,13 @@ def load_splits(
         root = root_of(tree)
         parts = parts_of(tree, root)
         if TRAIN not in parts:
-            return _load(tree, root, classes_of(tree, root), size, mode, on_error).split(_TEST_FRACTION)
+            return _load(tree, root, classes_of(tree, root), size, mode, on_error).split(TEST_FRACTION)
         below = f"{root}{TRAIN}/"
         classes = classes_of(tree, below)
         train = _load(tree, below, classes, size, mode, on_error)
         held_out = next((part for part in HELD_OUT if part in parts), None)  # the first that exists
         if held_out is None:
-            return train.split(_TEST_FRACTION)
+            return train.split(TEST_FRACTION)
         below = f"{root}{held_out}/"
         unknown = sorted(set(classes_of(tree, below)) - set(classes))
         if unknown:

@@ -1,9 +1,9 @@
 """The classes that a model tells apart, and the probability of each."""
 
-import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.train.evaluate import class_scores
 from pellucid.train.model import Model
 
 
@@ -22,11 +22,6 @@ def class_names(model: Model) -> tuple[str, ...]:
             "train it again with one output for each class"
         )
     return classes
-
-
-def class_scores(scores: Tensor) -> Tensor:
-    """Return a model's outputs (N, C), or (N, 1) for two classes, as one score for each class: (N, C)."""
-    return torch.cat([1 - scores, scores], 1) if scores.shape[1] == 1 else scores
 
 
 def believed(model: Model, scores: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
+from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.layout import HELD_OUT, TRAIN, class_of, root_of
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
@@ -20,7 +21,6 @@ from pellucid.train.model import Model
 from pellucid.train.recipes.fitting import check_exists, data_name, is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, load_splits
 
-TEST_FRACTION = 0.2  # of each class, as `load_splits` holds out
 HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, where they are listed
 
 

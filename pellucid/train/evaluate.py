@@ -96,6 +96,11 @@ def judge(
     return mean, torch.cat(scores) if keep else torch.empty(0)
 
 
+def class_scores(scores: Tensor) -> Tensor:
+    """Return outputs (N, 1), the score of the second of two classes, as one for each (N, 2); others as they are."""
+    return torch.cat([1 - scores, scores], 1) if scores.dim() == 2 and scores.shape[1] == 1 else scores
+
+
 def classes_of(scores: Tensor) -> Tensor:
     """Return the predicted classes (n,): the largest of several scores, or whether one reaches 1/2."""
     return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= 0.5).long()

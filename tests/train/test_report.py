@@ -17,9 +17,10 @@ from pellucid.combine import Sequential
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, Params, Sigmoid
+from pellucid.train.evaluate import class_scores
 from pellucid.train.history import write_csv
 from pellucid.train.report import Mistakes, ReportData, gather, write_report
-from pellucid.train.report.gather import by_class, first_weights, worst
+from pellucid.train.report.gather import first_weights, worst
 from pellucid.train.report.page import duration
 from pellucid.train.report.scores import class_rows, common_confusions
 from pellucid.train.summary import summary
@@ -307,10 +308,10 @@ def test_the_surest_mistakes_come_first() -> None:
 
 
 def test_one_output_scores_the_second_of_two_classes() -> None:
-    both = by_class(torch.tensor([[0.25], [0.75]]))
+    both = class_scores(torch.tensor([[0.25], [0.75]]))
     torch.testing.assert_close(both, torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
     three = torch.rand(4, 3)
-    assert torch.equal(by_class(three), three)
+    assert torch.equal(class_scores(three), three)
 
 
 def test_which_weights_are_pictures() -> None:

@@ -11,9 +11,10 @@ from torch import Tensor
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.metrics import Reliability, accuracy, confusion_matrix, f1, macro_f1, precision, recall, reliability
+from pellucid.train.evaluate import class_scores
 from pellucid.train.model import Model
 from pellucid.train.report import Mistakes
-from pellucid.train.report.gather import by_class, worst
+from pellucid.train.report.gather import worst
 from pellucid.train.temperature import likelihood
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
@@ -98,7 +99,7 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
 
     Raises PellucidError for a model that does not tell the classes of `images` from each other.
     """
-    probabilities = by_class(model.predict(images))
+    probabilities = class_scores(model.predict(images).cpu())
     classes = len(images.classes)
     if probabilities.ndim != 2 or probabilities.shape[1] != classes:
         raise PellucidError(

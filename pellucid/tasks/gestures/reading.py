@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from pellucid.data.dataset import make_dataset
+from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import Mode
 from pellucid.data.layout import HELD_OUT, TRAIN, class_of, classes_of, files_of, parts_of, root_of
 from pellucid.data.quality import Groups, Pair, Survey, blurry, exact_duplicates, near_duplicates, survey
@@ -19,7 +20,6 @@ from pellucid.tasks.gestures.collection import Blurry, Collection, Copies, Part
 from pellucid.tasks.gestures.findings import warnings
 from pellucid.tasks.splitting import hold_out
 
-TEST_FRACTION = 0.2
 TEST_SEED = 0  # the same pictures are held out whatever the training's seed, so that trainings can be compared
 VALIDATION = ("val", "valid", "validation")  # beside test/
 Told = Callable[[str, int, int], None]  # what is done, "reading" or "comparing", and how much of how much

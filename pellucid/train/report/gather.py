@@ -16,7 +16,7 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.metrics import confusion_matrix
-from pellucid.train.evaluate import classes_of
+from pellucid.train.evaluate import class_scores, classes_of
 from pellucid.train.history import History
 from pellucid.train.model import Model
 from pellucid.train.report.data import Mistakes, ReportData
@@ -46,7 +46,7 @@ def gather(
     shape = tuple(model.input_shape or test.x.shape[1:])
     x = test.x.reshape(len(test), *shape)
     found = dict(metrics if metrics is not None else model.evaluate(x, test.y))
-    scores = by_class(model.predict(x))
+    scores = class_scores(model.predict(x).cpu())
     named = scores.ndim == 2 and scores.shape[1] == len(test.classes) > 1
     path, weights = first_weights(model.net, model.params, tuple(test.x.shape[1:]))
     return ReportData(
@@ -66,12 +66,6 @@ def gather(
         recipe_text=text,
         manifest=folder.read_manifest(),
     )
-
-
-def by_class(scores: Tensor) -> Tensor:
-    """Return a score for each class (N, K), also where one output (N, 1) is the score of the second of two."""
-    scores = scores.cpu()
-    return torch.cat([1 - scores, scores], 1) if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
 
 def worst(scores: Tensor, test: Dataset, most: int = WORST) -> Mistakes | None:

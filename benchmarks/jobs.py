@@ -32,5 +32,8 @@ JOBS: dict[str, Job] = {
     "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
     "densenet121-inference": Job("densenet121", 8, (3, 224, 224), 1000, steps=3, inference=True),
     "mobilenet_v2-inference": Job("mobilenet_v2", 8, (3, 224, 224), 1000, steps=6, inference=True),
+    # One image at a time, as a camera gives them.
+    "resnet50-1-inference": Job("resnet50", 1, (3, 224, 224), 1000, steps=5, inference=True),
+    "mobilenet_v2-1-inference": Job("mobilenet_v2", 1, (3, 224, 224), 1000, steps=20, inference=True),
     "resnet20-64-bf16": Job("resnet20-64", 128, (3, 32, 32), 10, precision="bf16"),
 }

@@ -50,7 +50,7 @@ def make(job: Job) -> Callable[[int], None]:
 
 
 def predictions(net: Layer, params: Params, x: Tensor) -> Callable[[int], None]:
-    predict = inference(net, params)  # as `Model.predict` does, once for all batches
+    predict = inference(net, params)  # as `Model.predictor()` does, once for all batches
 
     @torch.inference_mode()
     def run(steps: int) -> None:

@@ -57,8 +57,8 @@ def test_every_kind_of_public_part_is_asked_about() -> None:
         Combinator
     }
     assert {part.__name__ for part in kinds["metric"]} == {
-        "accuracy", "top_k", "confusion_matrix", "precision", "recall", "f1", "macro", "Reliability", "reliability",
-        "calibration_error",
+        "accuracy", "top_k", "confusion_matrix", "precision", "recall", "f1", "macro", "macro_f1", "Reliability",
+        "reliability", "calibration_error",
     }  # fmt: skip
     assert metrics.top_k in kinds["metric"]
     assert {"gradient", "own", "Epsilon", "ZPlus", "Guided", "epsilon_plus", "fold"} <= {

@@ -330,7 +330,7 @@ def _finish(recipe: Recipe, material: Material, path: Path, history: History, co
         "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
     }
     write_atomically(path / "results.json", (json.dumps(found, indent=2) + "\n").encode())
-    data = gather(path, model, material.test, command, found)
-    data = replace(data, held="test" if material.validation is None else "validation")
+    held = "test" if material.validation is None else "validation"
+    data = gather(path, model, material.test, command, found, held)
     report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
     return Run(path, report, found, model, recipe)

@@ -41,9 +41,11 @@ class Convolution:
             x = F.pad(x, (0, right - left, 0, bottom - top))
         stride, dilation = pair(self.layer.stride), spread(self.layer)
         if self.packable:
-            weight = self._laid_out(x)
             name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
             place = (top, left), stride, dilation, self.layer.groups
+            if not self.packed:
+                self.packed[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *place, x.shape)
+            weight = self.packed.get(x.shape[1:], self.weight)
             if other is None:
                 return mkldnn._convolution_pointwise(x, weight, self.bias, *place, name, scalars, "")
             unary = None if self.act is None else name
@@ -52,15 +54,6 @@ class Convolution:
         if other is not None:
             y += other
         return y if self.act is None else OVER[type(self.act)](self.act, y)
-
-    def _laid_out(self, x: Tensor) -> Tensor:
-        """Return the weight for images of x's size, in oneDNN's layout if they are the first or as large."""
-        size = x.shape[1:]
-        if not self.packed:
-            left, _, top, _ = self.layer.edges()
-            place = (top, left), pair(self.layer.stride), spread(self.layer), self.layer.groups
-            self.packed[size] = mkldnn._reorder_convolution_weight(self.weight, *place, x.shape)
-        return self.packed.get(size, self.weight)
 
 
 def convolution(

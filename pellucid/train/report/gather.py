@@ -33,11 +33,13 @@ def gather(
     test: Dataset,
     command: str = "",
     metrics: Mapping[str, Any] | None = None,
+    held: str = "test",
 ) -> ReportData:
     """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and try the model on `test`.
 
     `command` reproduces the run (by default, training by the run's own recipe.toml); `metrics` are the results on
-    `test` where they are known already. Raises PellucidError when a file is missing or damaged.
+    `test` where they are known already; `held` tells what the curves of held-out images are of, "test" or
+    "validation". Raises PellucidError when a file is missing or damaged.
     """
     folder = RunFolder(run)
     text, tables = _recipe(folder.path / "recipe.toml")
@@ -55,7 +57,7 @@ def gather(
         about=str(about.get("about", "")),
         metrics=found,
         history=history.rows,
-        held="validation" if tables.get("data", {}).get("validation") else "test",
+        held=held,
         layers=history.layers,
         classes=test.classes,
         confusion=confusion_matrix(test.y, classes_of(scores), len(test.classes)).numpy() if named else None,

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
 
-from pellucid.combine.base import buffer_paths
 from pellucid.models import MODELS
 from pellucid.scorecard.case import Case, Mismatch
-from pellucid.tree import flatten
+from pellucid.train.summary import summary
 
 # `num_params` of the weights for ImageNet; GoogLeNet's are without its auxiliary heads, Inception-v3's with its one.
 PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
@@ -45,11 +43,10 @@ def cases() -> Iterator[Case]:
 
 def _check(name: str, published: int, options: dict[str, Any]) -> float:
     """Return 0; Mismatch for another number."""
-    net = MODELS[name](**options)
+    net, side = MODELS[name](**options), 299 if name == "inception_v3" else 224
     with torch.device("meta"):  # shapes only
-        params, _ = net.init((3, 299, 299) if name == "inception_v3" else (3, 224, 224), torch.Generator())
-    buffers = buffer_paths(net)
-    ours = sum(prod(tensor.shape) for path, tensor in flatten(params).items() if path not in buffers)
+        params, _ = net.init((3, side, side), torch.Generator())
+    ours = summary(net, params, (3, side, side)).parameters
     if ours != published:
         raise Mismatch(f"{name} has {ours:,} parameters, not {published:,}")
     return 0.0

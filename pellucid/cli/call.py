@@ -3,9 +3,17 @@
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 NAME = "pellucid"
+
+
+def again(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[str]) -> str:
+    """Return the command line of these words that asks for the same; options that are None or "" were not given."""
+    named = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
+    return shlex.join([NAME, *words, *named, *settings])
 
 
 def command() -> str:

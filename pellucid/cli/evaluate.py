@@ -26,7 +26,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent
     from pellucid.tasks.classify import evaluate
-    from pellucid.text import aligned
+    from pellucid.text import aligned, plural
 
     found = evaluate(open_model(args.model), args.data)
     if args.json:
@@ -48,6 +48,5 @@ def handle(args: argparse.Namespace) -> int:
     print(aligned([("class", *COLUMNS, "images"), *rows], right=range(1, 5)))
     if skipped := found["skipped"]:
         more = ", ..." if len(skipped) > NAMED else ""
-        count = "1 file" if len(skipped) == 1 else f"{len(skipped):,} files"
-        print(f"left out {count} that cannot be read: {', '.join(skipped[:NAMED])}{more}")
+        print(f"left out {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:NAMED])}{more}")
     return 0

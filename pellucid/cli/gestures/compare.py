@@ -1,7 +1,6 @@
 """`pellucid gestures compare`: train in five ways on the same pictures, and show how they compare."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from pellucid.cli.args import Parser
@@ -36,7 +35,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the table and where the page is."""
-    from pellucid.cli.call import NAME
+    from pellucid.cli.call import again
     from pellucid.cli.out import emit, say
     from pellucid.tasks.gestures.compare import compare
     from pellucid.tasks.gestures.report import PAGE
@@ -44,6 +43,12 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.train.recipe import parse_overrides
 
     out = Path(args.out or Path("runs") / f"compare-{_named(Path(args.backbone))}")
+    options = {
+        "--backbone": None if args.backbone == BACKBONE else args.backbone,
+        "--data": args.data,
+        "--seeds": None if args.seeds == 1 else args.seeds,
+        "--out": args.out,
+    }
     reading = Reading(not args.json)
 
     def tell(line: str) -> None:
@@ -57,7 +62,7 @@ def handle(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         out=out,
         overrides=parse_overrides(args.settings),
-        command=f"{NAME} {_again(args)}",
+        command=again(["gestures", "compare"], options, args.settings),
         progress=not args.json,
         tell=tell,
         reading=reading,
@@ -74,11 +79,3 @@ def handle(args: argparse.Namespace) -> int:
 def _named(backbone: Path) -> str:
     """Return a name for a backbone: of a run folder's weights, which are all called alike, the run's."""
     return backbone.parent.parent.name if backbone.parent.name == "weights" else backbone.stem
-
-
-def _again(args: argparse.Namespace) -> str:
-    """Return the words behind the program's name that ask for the same."""
-    options = (("--backbone", args.backbone, BACKBONE), ("--data", args.data, None), ("--seeds", args.seeds, 1),
-               ("--out", args.out, None))  # fmt: skip
-    named = [word for name, value, usual in options if value != usual for word in (name, str(value))]
-    return shlex.join(["gestures", "compare", *named, *args.settings])

@@ -41,6 +41,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print what is in the folder, train, and print the result and what to do with it."""
+    from pellucid.cli.call import again
     from pellucid.cli.out import say
     from pellucid.tasks.gestures.findings import lines
     from pellucid.tasks.gestures.learn import RECIPE, begun, check, go_on, learn, read_for, recipe_for, settings_for
@@ -60,8 +61,10 @@ def handle(args: argparse.Namespace) -> int:
     if not args.json:
         say("\n".join(lines(collection)))
     if args.resume is None:
+        options = {"--backbone": args.backbone, "--epochs": args.epochs, "--size": args.size, "--seed": args.seed}
+        command = again(["gestures", "train", args.folder], options, args.settings)
         recipe = recipe_for(collection, settings)
-        run = learn(collection, recipe, args.out, progress=not args.json, command=_again(args))
+        run = learn(collection, recipe, args.out, progress=not args.json, command=command)
     else:
         run = go_on(collection, Path(args.resume), progress=not args.json)
     _show(run, collection, args.json)
@@ -94,17 +97,6 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     if "data.name" in settings:
         raise PellucidError(f"the folder comes first: pellucid gestures train {settings['data.name']}")
     return settings
-
-
-def _again(args: argparse.Namespace) -> str:
-    """Return the command line that asks for the same."""
-    import shlex
-
-    from pellucid.cli.call import NAME
-
-    options = (("--backbone", args.backbone), ("--epochs", args.epochs), ("--size", args.size), ("--seed", args.seed))
-    named = [word for name, value in options if value not in (None, "") for word in (name, str(value))]
-    return shlex.join([NAME, "gestures", "train", args.folder, *named, *args.settings])
 
 
 def _check_out(out: str) -> None:

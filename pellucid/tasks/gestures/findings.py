@@ -4,7 +4,7 @@ from typing import Any
 
 from pellucid.tasks.gestures.balance import imbalance
 from pellucid.tasks.gestures.collection import Collection
-from pellucid.text import aligned
+from pellucid.text import aligned, plural
 
 FEW = 10  # pictures of a class to learn from, below which it is guesswork
 UNEVEN = 3.0  # times as many pictures in the largest class as in the smallest
@@ -63,7 +63,7 @@ def lines(collection: Collection) -> list[str]:
         exact = sum(one.exact for one in collection.copies)
         same = f", {exact:,} of them by the same bytes" if exact else ""
         images = len(collection.copies) + collection.groups
-        found.append(f"{images:,} images in {_groups(collection.groups)} of near duplicates{same}:")
+        found.append(f"{images:,} images in {plural(collection.groups, 'group')} of near duplicates{same}:")
         worst = sorted(collection.copies, key=lambda one: (len({*one.classes}) == 1, len({*one.parts}) == 1))
         found += [f"  {one.first}  {one.second}  {_likeness(one.similarity, one.exact)}" for one in worst[:SHOWN]]
         found += _more(len(collection.copies), SHOWN, "pair", "pairs")
@@ -121,20 +121,16 @@ def _more(n: int, shown: int, one: str, several: str) -> list[str]:
 
 
 def _count(n: int, what: str) -> str:
-    return f"1 {what} is" if n == 1 else f"{n:,} {what}s are"
+    return f"{plural(n, what)} {'is' if n == 1 else 'are'}"
 
 
 def left_out(n: int) -> str:
     """Return a sentence, without its end, about n files that were not read."""
-    return "1 file cannot be read and is left out" if n == 1 else f"{n:,} files cannot be read and are left out"
+    return f"{plural(n, 'file')} cannot be read and {'is' if n == 1 else 'are'} left out"
 
 
 def _images(n: int) -> str:
-    return "1 image looks" if n == 1 else f"{n:,} images look"
-
-
-def _groups(n: int) -> str:
-    return "1 group" if n == 1 else f"{n:,} groups"
+    return f"{plural(n, 'image')} {'looks' if n == 1 else 'look'}"
 
 
 def _likeness(similarity: float, exact: bool) -> str:

@@ -40,7 +40,7 @@ from pellucid.tree import flatten, map_tree
 
 TICK = 0.25  # seconds between two looks at everything that is not the step itself
 LOOKING_SHARE = 0.02  # of the time may go into looks at what is learned; with what they displace from caches, 0.03
-SAMPLE = 5_000  # training images that train_accuracy is measured on
+SAMPLE = 500, 5_000  # training images that train_accuracy is measured on: a tenth of them, but between these
 SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many times its own cost have passed
 
 
@@ -115,7 +115,7 @@ class Loop:
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
         self.gap, self.look_cost, self.clean = 1, math.inf, 0  # steps between two looks; seconds; the last good step
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(mix(model.seed)))
-        sample = order[:SAMPLE].sort().values
+        sample = order[: min(max(len(data) // 10, SAMPLE[0]), SAMPLE[1])].sort().values
         self.sample = Examples(data.x[sample], data.y[sample], data.classes, "")
 
     def run(self) -> Training:

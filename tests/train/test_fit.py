@@ -131,6 +131,13 @@ def test_the_rows_have_what_is_measured_after_each_epoch():
     assert history.last["images_per_second"] == pytest.approx(300 / history.last["seconds"], rel=1e-3)
 
 
+def test_train_accuracy_is_measured_on_some_of_the_images_where_there_are_many():
+    model = small_mlp()
+    right = 500 * model.fit(digits(0, 1797), epochs=1, batch_size=10, verbose=False).last["train_accuracy"]
+    assert right == pytest.approx(round(right), abs=1e-3)  # a number of 500, not of 1,797
+    assert right / 500 == pytest.approx(model.evaluate(digits(0, 1797))["accuracy"], abs=0.05)
+
+
 def test_a_part_is_held_out_of_data_sets_by_class_and_of_arrays_at_random():
     data = digits()
     for x, y in ((data, None), (data.x, data.y)):

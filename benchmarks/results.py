@@ -1,5 +1,6 @@
 """Train recipes over several seeds and write docs/results.md: `python -m benchmarks.results [--seeds 3] [RECIPE ...]`.
 
+`--set KEY=VALUE`, once or more, trains them with other settings; such trainings have rows of their own.
 Each training is a `pellucid train` of its own. What it reached goes to docs/results.json at once, beside what is
 there from earlier runs of the same recipe, and the table is written anew from that file.
 """
@@ -42,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="default: all of them")
     parser.add_argument("--seeds", type=int, default=3, help="seeds 0 to N - 1 (default: 3)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for `pellucid train`")
     parser.add_argument("--out", default="runs/results", help="where the run folders go")
     args = parser.parse_args()
     names = args.recipes or [name for name in assets.recipe_names() if name != "mnist-overfit-cured"]
@@ -49,16 +51,17 @@ def main() -> None:
         assets.recipe_file(name)  # a wrong name is said before anything is trained
     for name in names:
         for seed in range(args.seeds):
-            for found in train(name, seed, args.out):
-                record(found["recipe"], seed, found)
+            for found in train(name, args.set, seed, args.out):
+                record(found["recipe"], args.set, seed, found)
                 print(f"{found['recipe']} seed {seed}: accuracy {found['accuracy']:.4f} in {found['wall']:.0f} s")
     write_table()
 
 
-def train(name: str, seed: int, out: str) -> list[dict[str, Any]]:
-    """Train one recipe with one seed; return its result, and that of the recipe that it names for comparison."""
+def train(name: str, settings: list[str], seed: int, out: str) -> list[dict[str, Any]]:
+    """Train a recipe with one seed; return its result, and that of the recipe that it names for comparison."""
     begun = time.perf_counter()
-    command = [sys.executable, "-m", "pellucid", "train", name, f"recipe.seed={seed}", "--out", out, "--json"]
+    options = [*settings, f"recipe.seed={seed}", "--out", out, "--json"]
+    command = [sys.executable, "-m", "pellucid", "train", name, *options]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command[2:])}: {done.stderr.strip()}")
@@ -70,15 +73,16 @@ def train(name: str, seed: int, out: str) -> list[dict[str, Any]]:
     return results
 
 
-def record(name: str, seed: int, found: dict[str, Any]) -> None:
+def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> None:
     """Add one result to docs/results.json; results of an older text of the recipe give way."""
+    key = " ".join([name, *settings])
     recipe = hashlib.sha256(assets.recipe_file(name).read_bytes()).hexdigest()
     keep = ("accuracy", "loss", "n", "epochs", "seconds", "sha256")
     with stored() as results:
-        entry = results.get(name, {})
+        entry = results.get(key, {})
         seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}
-        seeds[str(seed)] = {key: found[key] for key in keep} | {"wall": round(found["wall"], 1)} | measured()
-        results[name] = {"recipe_sha256": recipe, "seeds": dict(sorted(seeds.items()))}
+        seeds[str(seed)] = {one: found[one] for one in keep} | {"wall": round(found["wall"], 1)} | measured()
+        results[key] = {"recipe_sha256": recipe, "seeds": dict(sorted(seeds.items()))}
 
 
 @contextmanager
@@ -117,8 +121,9 @@ def write_table() -> None:
     print(f"wrote {TABLE.relative_to(ROOT)}")
 
 
-def row(name: str, entry: dict[str, Any]) -> str:
+def row(training: str, entry: dict[str, Any]) -> str:
     """Return one row of the table."""
+    name = training.split(maxsplit=1)[0]
     runs = list(entry["seeds"].values())
     accuracies = [100 * one["accuracy"] for one in runs]
     wall = statistics.mean(one["wall"] for one in runs)
@@ -128,7 +133,7 @@ def row(name: str, entry: dict[str, Any]) -> str:
     ]
     cells = [
         name,
-        f"`pellucid train {name} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
+        f"`pellucid train {training} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
         f"{100 * TARGETS[name]:.1f} %" if name in TARGETS else "-",
         f"{statistics.mean(accuracies):.2f} %",
         f"{min(accuracies):.2f} to {max(accuracies):.2f} %",

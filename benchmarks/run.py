@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.jobs import JOBS, Job
-from benchmarks.table import write_table
+from benchmarks.table import measured, write_table
+from pellucid.train.precision import usable_precision
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 9
@@ -146,6 +147,10 @@ def main() -> None:
     path = DOCS / "benchmarks.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in options.jobs or JOBS:
+        note = usable_precision(JOBS[name].precision)[1]
+        if note:
+            print(f"{name}: not measured: {note}", flush=True)
+            continue
         figures = measure(name, JOBS[name], options.rounds, options.peers, cores)
         for figure in figures:
             micros, ratio = statistics.median(figure.seconds) * 1e6, statistics.median(figure.ratios)
@@ -155,10 +160,9 @@ def main() -> None:
                 flush=True,
             )
         if not options.peers:
-            results[name] = [vars(figure) for figure in figures]
-    if not options.peers:
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        (DOCS / "benchmarks.md").write_text(write_table(results))
+            results[name] = {"measured": measured(), "figures": [vars(figure) for figure in figures]}
+            path.write_text(json.dumps(results, indent=1) + "\n")
+            (DOCS / "benchmarks.md").write_text(write_table(results))
 
 
 if __name__ == "__main__":

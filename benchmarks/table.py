@@ -1,10 +1,13 @@
 """The benchmark's page, written from its figures."""
 
 import importlib.metadata
+import os
 import platform
 import statistics
 from datetime import date
 from typing import Any
+
+import torch
 
 from benchmarks.jobs import JOBS
 from pellucid.train.runs import processor
@@ -26,7 +29,8 @@ PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn")
 
 HEAD = """# Benchmarks
 
-Written by `make bench` on {day}; nothing here is typed by hand. {cores} of {processor}, Python {python}, {versions}.
+Written by `make bench`; nothing here is typed by hand. Each job tells when and on what it was measured: figures of
+different jobs may be of different machines, those of one job are of one run.
 
 One training step of plain gradient descent on one batch, float32 unless the name says bf16, or where the name says
 inference the outputs for one batch: `Model.predictor()`, which folds once, beside the reference definition under
@@ -41,24 +45,20 @@ Where a target is missed, docs/profile.md shows the kernels.
 """
 
 
-def write_table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """Return the page."""
+def write_table(results: dict[str, dict[str, Any]]) -> str:
+    """Return the page, of the figures of each job and what they were measured with."""
+    return "\n".join([HEAD, *(_section(name, **results[name]) for name in JOBS if name in results)])
+
+
+def measured() -> str:
+    """Say what is being measured with."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    parts = [
-        HEAD.format(
-            day=date.today().isoformat(),
-            cores=f"{max(f['threads'] for rows in results.values() for f in rows)} cores",
-            processor=processor(),
-            python=platform.python_version(),
-            versions=versions,
-        )
-    ]
-    for name in (name for name in JOBS if name in results):
-        parts.append(_section(name, results[name]))
-    return "\n".join(parts)
+    kind = torch.backends.cpu.get_cpu_capability()
+    cores = f"{os.cpu_count()} cores of {processor()} ({kind})"
+    return f"{date.today().isoformat()}, {cores}, Python {platform.python_version()}, {versions}"
 
 
-def _section(name: str, figures: list[dict[str, Any]]) -> str:
+def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
     job = JOBS[name]
     ours = next(figure for figure in figures if figure["peer"] == "Pellucid")
     work = "batch" if job.inference else "step"
@@ -82,6 +82,7 @@ def _section(name: str, figures: list[dict[str, Any]]) -> str:
             f"| {figure['peer']} | {form} | {figure['threads']} | {_time(middle)} | {job.batch / middle:,.0f} "
             f"| {spread} | {' | '.join(cells)} |"
         )
+    lines += ["", f"Measured {measured}."]
     if name in TARGETS:
         speed, memory = TARGETS[name]
         lines += [

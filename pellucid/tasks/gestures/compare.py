@@ -12,7 +12,7 @@ from pellucid.tasks.gestures.adapted import adapted
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.comparison import Comparison, Row, Trial
 from pellucid.tasks.gestures.findings import lines
-from pellucid.tasks.gestures.learn import told_by
+from pellucid.tasks.gestures.learn import enough_epochs, told_by
 from pellucid.tasks.gestures.material import Pictures, pictures_for
 from pellucid.tasks.gestures.measure import REPEATS
 from pellucid.tasks.gestures.reading import Told
@@ -46,8 +46,8 @@ def compare(
 
     backbone: what all but the first begin with, as `start.weights`. data: a data set's name, an image folder, or the
     root of the data sets; a folder is read, split and weighed as `gestures train` does it. overrides: for all the
-    recipes. tell: is given the lines of what was found in a folder, and a line for each finished training. reading: is
-    told how far the reading of a folder is.
+    recipes; unless they say how many epochs, few pictures get as many more as there. tell: is given the lines of what
+    was found in a folder, and a line for each finished training. reading: is told how far the reading of a folder is.
     A training of the same recipe and pictures that stands below `out` already is taken up there, and where it is
     finished only measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt
     on Ctrl-C, after which the page shows what is finished.
@@ -61,6 +61,9 @@ def compare(
     material = pictures.material
     settings = {**_told(firsts, pictures), **settings}
     firsts = _recipes(variants, begin, settings)
+    if "train.epochs" not in settings:
+        n = len(material.train)
+        firsts = [replace(one, train=replace(one.train, epochs=enough_epochs(one, n))) for one in firsts]
     for line in lines(pictures.collection) if pictures.collection is not None else ():
         tell(line)
     for recipe in firsts:

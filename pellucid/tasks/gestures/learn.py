@@ -78,10 +78,14 @@ def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str 
     so many epochs that there are STEPS steps.
     """
     base = load_recipe(recipe, settings)
-    told, n = told_by(collection, base), len(collection.train.files)
-    per_epoch = math.ceil(n / min(base.train.batch_size, n))
-    told["train.epochs"] = max(base.train.epochs, math.ceil(STEPS / per_epoch))
+    told = {**told_by(collection, base), "train.epochs": enough_epochs(base, len(collection.train.files))}
     return load_recipe(recipe, {**told, **settings})
+
+
+def enough_epochs(recipe: Recipe, n: int) -> int:
+    """Return the recipe's epochs, or as many as take STEPS steps on n pictures where they are more."""
+    per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
+    return max(recipe.train.epochs, math.ceil(STEPS / per_epoch))
 
 
 def told_by(collection: Collection, recipe: Recipe) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The comparison from end to end: tiny pictures, a tiny network, two ways to train."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from pellucid.models import airbench
 from pellucid.tasks.gestures.balance import class_weights
 from pellucid.tasks.gestures.compare import _data, compare
 from pellucid.tasks.gestures.comparison import Comparison
+from pellucid.tasks.gestures.learn import STEPS
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.gestures.variants import VARIANTS, Variant
 from pellucid.tasks.pictures import held_out
@@ -55,6 +57,7 @@ class Bench:
 
     def compare(self, out: Path, **options: Any) -> Comparison:
         given = {"backbone": str(self.backbone), "data": self.data, "progress": False, "repeats": 1, **options}
+        given["overrides"] = {"train.epochs": 2, **given.get("overrides", {})}  # else few pictures get many
         return compare(self.variants, out=out, **given)
 
 
@@ -227,6 +230,13 @@ def test_a_cut_off_run_is_taken_up_and_other_pictures_in_the_same_place_are_not(
     second = alone.compare(tmp_path / "out")
     assert second.n_train == 35
     assert second.rows[0].first.run != first.run
+
+
+def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
+    found = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
+    steps_an_epoch = math.ceil(36 / 16)
+    assert found.rows[0].first.epochs == STEPS / steps_an_epoch
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.jobs import JOBS, Job
-from benchmarks.table import measured, write_table
+from benchmarks.table import conditions, write_table
 from pellucid.train.precision import usable_precision
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -160,7 +160,7 @@ def main() -> None:
                 flush=True,
             )
         if not options.peers:
-            results[name] = {"measured": measured(), "figures": [vars(figure) for figure in figures]}
+            results[name] = {"measured": conditions(), "figures": [vars(figure) for figure in figures]}
             path.write_text(json.dumps(results, indent=1) + "\n")
             (DOCS / "benchmarks.md").write_text(write_table(results))
 

@@ -1,16 +1,14 @@
 """The benchmark's page, written from its figures."""
 
 import importlib.metadata
-import os
 import platform
 import statistics
-from datetime import date
 from typing import Any
 
 import torch
 
 from benchmarks.jobs import JOBS
-from pellucid.train.runs import processor
+from benchmarks.results import measured
 
 # What issue and design ask for against PyTorch: (speed at least, peak memory at most)
 TARGETS: dict[str, tuple[float, float]] = {
@@ -50,12 +48,12 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([HEAD, *(_section(name, **results[name]) for name in JOBS if name in results)])
 
 
-def measured() -> str:
-    """Say what is being measured with."""
+def conditions() -> str:
+    """Say when and on what it is being measured."""
+    here, kind = measured(), torch.backends.cpu.get_cpu_capability()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    kind = torch.backends.cpu.get_cpu_capability()
-    cores = f"{os.cpu_count()} cores of {processor()} ({kind})"
-    return f"{date.today().isoformat()}, {cores}, Python {platform.python_version()}, {versions}"
+    cores = f"{here['cores']} cores of {here['cpu']} ({kind})"
+    return f"{here['date']}, {cores}, Python {platform.python_version()}, {versions}"
 
 
 def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:

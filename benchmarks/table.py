@@ -5,8 +5,6 @@ import platform
 import statistics
 from typing import Any
 
-import torch
-
 from benchmarks.jobs import JOBS
 from benchmarks.results import measured
 
@@ -50,9 +48,9 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
 
 def conditions() -> str:
     """Say when and on what it is being measured."""
-    here, kind = measured(), torch.backends.cpu.get_cpu_capability()
+    here = measured()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    cores = f"{here['cores']} cores of {here['cpu']} ({kind})"
+    cores = f"{here['cores']} cores of {here['cpu']}"
     return f"{here['date']}, {cores}, Python {platform.python_version()}, {versions}"
 
 

@@ -128,6 +128,11 @@ def recipe_hash(recipe: Path) -> dict[str, str]:
 
 
 def processor() -> str:
+    """Return the processor's name, and the instructions that PyTorch uses of it, on which the bits depend as well."""
+    return f"{_maker()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _maker() -> str:
     """Return the processor's name as its maker writes it, where the system tells; else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():

@@ -105,7 +105,8 @@ def test_the_manifest_says_what_the_bits_depend_on(tmp_path):
     assert manifest["recipe_sha256"] == hashlib.sha256(b"[recipe]\n").hexdigest()
     assert manifest["recipe"] == "mine"
     assert manifest["precision"] == "float32"
-    assert manifest["cpu"] == processor() != ""
+    assert manifest["cpu"] == processor()
+    assert manifest["cpu"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
     assert {"pellucid", "python", "numpy", "platform", "device", "cpu", "started"} <= manifest.keys()
     model.fit(data, epochs=1, batch_size=50, validation=held, run=tmp_path, resume=True, verbose=False)
     resumed = json.loads((tmp_path / "manifest.json").read_text())

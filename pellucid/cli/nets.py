@@ -23,7 +23,7 @@ from pellucid.train.recipes.parts import build_part, read_part
 # The images that networks are for, where they are not ImageNet's of 224 x 224.
 IMAGES: dict[str, Shape] = {
     **dict.fromkeys(("lenet", "convnet"), (1, 28, 28)),
-    **dict.fromkeys(("airbench", "resnet20", "resnet32", "resnet56"), (3, 32, 32)),
+    **dict.fromkeys(("airbench", "airbench96", "resnet20", "resnet32", "resnet56"), (3, 32, 32)),
     "inception_v3": (3, 299, 299),
 }
 IMAGENET: Shape = (3, 224, 224)

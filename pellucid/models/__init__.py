@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from pellucid.layers.base import Layer
-from pellucid.models.airbench import airbench
+from pellucid.models.airbench import airbench, airbench96
 from pellucid.models.alexnet import alexnet
 from pellucid.models.cifar_resnet import resnet20, resnet32, resnet56
 from pellucid.models.convnet import convnet
@@ -25,6 +25,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "lenet": lenet,
     "convnet": convnet,
     "airbench": airbench,
+    "airbench96": airbench96,
     "alexnet": alexnet,
     "zfnet": zfnet,
     "vgg11": vgg11,
@@ -52,6 +53,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
 __all__ = [
     "MODELS",
     "airbench",
+    "airbench96",
     "alexnet",
     "convnet",
     "densenet121",

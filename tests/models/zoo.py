@@ -58,6 +58,7 @@ ZOO = (
     Published("resnet32", PLAIN, 32, 464_154, (64, 8, 8), None),
     Published("resnet56", PLAIN, 32, 853_018, (64, 8, 8), None),
     Published("airbench", PLAIN, 32, 1_972_802, (256, 3, 3), None),  # by hand
+    Published("airbench96", PLAIN, 32, 2_194_562, (256, 3, 3), None),  # by hand
     Published("densenet121", PLAIN, 224, 7_978_856, (1024, 7, 7), 2.834),
     Published("mobilenet_v2", PLAIN, 224, 3_504_872, (1280, 7, 7), 0.301),
     Published("squeezenet1_1", PLAIN, 224, 1_235_496, (512, 13, 13), 0.349),

@@ -11,6 +11,7 @@ from pellucid.tree import flatten
 ZOO = sorted(set(MODELS) - {"mlp", "convnet", "lenet"})
 LAST = {
     "airbench": {"stage3"},
+    "airbench96": {"stage3"},
     "resnet18": {"stage4"},
     "vgg16": {"block5"},
     "mobilenet_v2": {"stage6", "stage7", "last"},
@@ -41,7 +42,8 @@ def test_frozen_features_stay_all_frozen(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "whitened"), [("airbench", True), ("mobilenet_v2", True), ("vgg16", False), ("squeezenet1_1", False)]
+    ("name", "whitened"),
+    [("airbench", True), ("airbench96", True), ("mobilenet_v2", True), ("vgg16", False), ("squeezenet1_1", False)],
 )
 def test_filters_are_whitened_where_the_network_has_them(name, whitened):
     found = adapted(load_recipe("signs-scratch", {"network.model": name}))

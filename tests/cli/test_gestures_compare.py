@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pellucid.models import airbench
+from pellucid.models import airbench96
 from pellucid.train.model import Model
 from tests.cli.conftest import Say
 
@@ -23,7 +23,7 @@ def pictures(folder: Path, count: int, seed: int) -> None:
 def test_five_variants_by_one_command(say: Say, tmp_path: Path) -> None:
     pictures(tmp_path / "hands" / "train", 8, 0)
     pictures(tmp_path / "hands" / "val", 4, 1)
-    Model(airbench(width=2), input_shape=(3, 16, 16)).save(tmp_path / "backbone.safetensors")
+    Model(airbench96(width=2), input_shape=(3, 16, 16)).save(tmp_path / "backbone.safetensors")
     words = ("gestures", "compare", "--backbone", "backbone.safetensors", "--data", "hands", "--out", "compared",
              "network.width=2", "data.size=16", "train.epochs=1")  # fmt: skip
     said = say(*words, "--json").json

@@ -6,7 +6,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 
 CHUNK = 100  # images whose patches are in memory at a time
-FLOOR = 5e-4  # added to the variances, so that directions of nothing but noise are not blown up
+FLOOR = 1e-2  # added to the variances, so that directions of nothing but noise are not blown up
 
 
 def whitening(images: Tensor, filters: int, kernel: tuple[int, int]) -> Tensor:

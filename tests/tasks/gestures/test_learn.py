@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.models import airbench
+from pellucid.models import airbench96
 from pellucid.tasks.gestures.balance import class_weights
 from pellucid.tasks.gestures.learn import answered, begun, check, go_on, learn, read_for, recipe_for, settings_for
 from pellucid.tasks.gestures.reading import read_collection
@@ -54,7 +54,7 @@ def test_settings_name_the_folder_and_the_users_come_last(folder):
 
 def test_a_backbone_of_ours_is_what_it_begins_with(folder, tmp_path):
     file = tmp_path / "mine.safetensors"
-    Model(airbench(width=2), input_shape=(3, 16, 16)).save(file)
+    Model(airbench96(width=2), input_shape=(3, 16, 16)).save(file)
     settings = settings_for(folder, str(file), {"network.width": 2})
     assert settings["start.weights"] == str(file)
     check(load_recipe(RECIPE, settings))

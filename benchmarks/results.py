@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,12 @@ def measured() -> dict[str, Any]:
     }
 
 
+def machine(measured: Mapping[str, Any]) -> str:
+    """Return the cores and the processor that numbers were measured with, as text."""
+    cores = measured["cores"]
+    return f"{cores} core{'' if cores == 1 else 's'} of {measured['cpu']}"
+
+
 def write_table() -> None:
     """Write docs/results.md from docs/results.json."""
     with stored() as results:
@@ -128,9 +134,7 @@ def row(training: str, entry: dict[str, Any]) -> str:
     accuracies = [100 * one["accuracy"] for one in runs]
     wall = statistics.mean(one["wall"] for one in runs)
     spread = f"{statistics.stdev(accuracies):.2f}" if len(runs) > 1 else "-"
-    machines = [
-        f"{one['date']}, {one['pellucid']}, torch {one['torch']}, {one['cores']} cores of {one['cpu']}" for one in runs
-    ]
+    machines = [f"{one['date']}, {one['pellucid']}, torch {one['torch']}, {machine(one)}" for one in runs]
     cells = [
         name,
         f"`pellucid train {training} recipe.seed=N`, N = {', '.join(entry['seeds'])}",

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from benchmarks.jobs import JOBS
-from benchmarks.results import measured
+from benchmarks.results import machine, measured
 
 # What issue and design ask for against PyTorch: (speed at least, peak memory at most)
 TARGETS: dict[str, tuple[float, float]] = {
@@ -50,8 +50,7 @@ def conditions() -> str:
     """Say when and on what it is being measured."""
     here = measured()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    cores = f"{here['cores']} cores of {here['cpu']}"
-    return f"{here['date']}, {cores}, Python {platform.python_version()}, {versions}"
+    return f"{here['date']}, {machine(here)}, Python {platform.python_version()}, {versions}"
 
 
 def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:

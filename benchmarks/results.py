@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pellucid import __version__, assets
-from pellucid.train.runs import processor
+from pellucid import assets
+from pellucid.train.runs import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, TABLE = ROOT / "docs/results.json", ROOT / "docs/results.md"
@@ -81,7 +81,7 @@ def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> 
     with stored() as results:
         entry = results.get(key, {})
         seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}
-        seeds[str(seed)] = {one: found[one] for one in keep} | {"wall": round(found["wall"], 1)} | measured()
+        seeds[str(seed)] = {one: found[one] for one in keep} | {"wall": round(found["wall"], 1)} | measured_with()
         results[key] = {"recipe_sha256": recipe, "seeds": dict(sorted(seeds.items()))}
 
 
@@ -99,17 +99,13 @@ def stored() -> Iterator[dict[str, Any]]:
         file.write(json.dumps(results, indent=2, sort_keys=True) + "\n")
 
 
-def measured() -> dict[str, Any]:
-    """Return what the numbers were measured with."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0))
+def measured_with() -> dict[str, Any]:
+    """Return what the numbers were measured with, and when."""
+    known = environment()
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "pellucid": __version__,
-        "torch": str(torch.__version__),
-        "cpu": processor(),
-        "cores": cores,
+        "cores": len(os.sched_getaffinity(0)),
+        **{key: known[key] for key in ("pellucid", "torch", "cpu")},
     }
 
 

@@ -6,7 +6,7 @@ import statistics
 from typing import Any
 
 from benchmarks.jobs import JOBS
-from benchmarks.results import machine, measured
+from benchmarks.results import machine, measured_with
 
 # What issue and design ask for against PyTorch: (speed at least, peak memory at most)
 TARGETS: dict[str, tuple[float, float]] = {
@@ -48,7 +48,7 @@ def write_table(results: dict[str, dict[str, Any]]) -> str:
 
 def conditions() -> str:
     """Say when and on what it is being measured."""
-    here = measured()
+    here = measured_with()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return f"{here['date']}, {machine(here)}, Python {platform.python_version()}, {versions}"
 

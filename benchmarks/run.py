@@ -2,7 +2,8 @@
 
 Every peer has a process of its own. They run in turn, a burst that does not count (while it waited, the machine may
 have put its memory aside) and one that does; each ratio is taken within a round, so that the machine's drift cancels.
-PyTorch gets its best memory format and thread count, found by a short trial; so does Pellucid's thread count.
+PyTorch gets its best memory format and thread count, found by a short trial; so does Pellucid's thread count. While
+they train, all run with the allocator setting that `fit` uses (pellucid/train/allocator.py).
 """
 
 import argparse
@@ -98,6 +99,9 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     }
     if images:
         tried["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
+    tried["PyTorch, compiled"] = [("torch-compile", n) for n in threads]
+    if job.inference:
+        tried["onnxruntime"] = [("onnxruntime", cores)]
     if job.precision == "bf16":
         tried["PyTorch, float32"] = [("torch-float32", n) for n in threads]
     if job.network not in ZOO and not job.inference:
@@ -143,7 +147,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--peers", nargs="*", default=[], help="words in the names of the peers to run")
     options = parser.parse_args()
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     path = DOCS / "benchmarks.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in options.jobs or JOBS:

@@ -21,7 +21,7 @@ TARGETS: dict[str, tuple[float, float]] = {
 }
 # What is asked of mixed precision: ratio to PyTorch under autocast, and to PyTorch in float32
 HALF_TARGETS: dict[str, tuple[float, float]] = {"resnet20-64-bf16": (1.0, 2.0)}
-PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn")
+PACKAGES = ("torch", "numpy", "jax", "keras", "scikit-learn", "onnxruntime")
 
 HEAD = """# Benchmarks
 
@@ -36,7 +36,10 @@ Pellucid is faster. **Tensors** is the most memory that the tensors of one step 
 and data, as PyTorch's profiler counts it; **process** is how far the resident memory of the process rose above what
 it was before the first step, with all that allocators, threads and compilers keep. Their ratios are Pellucid's over
 the peer's: below 1, Pellucid needs less.
-"PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it.
+"PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it;
+"PyTorch, compiled" is the first of them under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that
+Pellucid exports. In training every peer has the allocator setting that `fit` uses (pellucid/train/allocator.py: freed
+memory stays in the process), which any user of PyTorch can have; in inference none has.
 Where a target is missed, docs/profile.md shows the kernels.
 """
 
@@ -67,7 +70,7 @@ def _section(name: str, figures: list[dict[str, Any]], measured: str) -> str:
         middle = statistics.median(figure["seconds"])
         ratios = figure["ratios"]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
-        form = {"keras": "compiled", "pellucid": "", "sklearn": ""}.get(figure["variant"], "")
+        form = "compiled" if figure["variant"] == "keras" else ""
         if figure["variant"].startswith("torch"):
             form = "NCHW" if figure["variant"].endswith("nchw") else "channels-last" if len(job.shape) == 3 else ""
         if figure is ours:

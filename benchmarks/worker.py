@@ -10,16 +10,23 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.jobs import JOBS, Job
+import torch
 
-VARIANTS = {  # name: (channels-last, in place)
-    "torch": (True, False),
-    "torch-nchw": (False, False),
-    "torch-inplace": (True, True),
-    "torch-float32": (True, False),  # beside a job in bfloat16
+from benchmarks.jobs import JOBS, Job
+from pellucid.train.allocator import memory_kept
+
+KEPT = ExitStack()
+
+VARIANTS = {  # name: (channels-last, in place, compiled)
+    "torch": (True, False, False),
+    "torch-nchw": (False, False, False),
+    "torch-inplace": (True, True, False),
+    "torch-compile": (True, False, True),
+    "torch-float32": (True, False, False),  # beside a job in bfloat16
 }
 
 
@@ -60,11 +67,10 @@ def tensor_peak(run: Callable[[int], None]) -> float:
 
 def main() -> None:
     peer, name, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    if peer in VARIANTS or peer == "pellucid":
-        import torch
-
-        torch.set_num_threads(threads)
     job = JOBS[name]
+    torch.set_num_threads(threads)
+    if not job.inference:
+        KEPT.enter_context(memory_kept())  # the allocator setting of `fit`, for every peer
     run = make(peer, job)
     before = status("VmRSS")
     for line in sys.stdin:

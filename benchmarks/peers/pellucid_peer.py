@@ -1,7 +1,6 @@
 """Pellucid: its layers, its sweep, its optimizer and the step that `fit` takes."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -14,10 +13,7 @@ from pellucid.layers.base import Layer, Params
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.models import densenet121, lenet, resnet50
 from pellucid.optim import SGD
-from pellucid.train.allocator import memory_kept
 from pellucid.train.step import Step
-
-TRAINING = ExitStack()
 
 
 def network(name: str) -> Layer:
@@ -38,8 +34,6 @@ def make(job: Job) -> Callable[[int], None]:
     if job.network == "mlp":
         target = F.one_hot(target, job.classes).float()
     train = Step(net, params, loss, SGD(lr=0.01), examples=job.batch, precision=job.precision)
-
-    TRAINING.enter_context(memory_kept())  # as `fit` does, from the first step to the last
 
     @torch.inference_mode()
     def run(steps: int) -> None:

@@ -71,7 +71,7 @@ def network(job: Job, inplace: bool) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
 
 
-def make(job: Job, channels_last: bool, inplace: bool) -> Callable[[int], None]:
+def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callable[[int], None]:
     torch.manual_seed(0)
     net = network(job, inplace)
     x = torch.rand(job.batch, *job.shape)
@@ -80,6 +80,8 @@ def make(job: Job, channels_last: bool, inplace: bool) -> Callable[[int], None]:
     if channels_last and x.dim() == 4:
         net = net.to(memory_format=torch.channels_last)
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
+    if compiled:
+        net.compile()
     if job.inference:
         return predictions(net.eval(), x)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)

@@ -10,7 +10,7 @@ demo: $(VENV)/.library
 	$(BIN)/pellucid demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

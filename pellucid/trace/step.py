@@ -13,7 +13,7 @@ from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, clip_by_
 from pellucid.text import aligned
 from pellucid.trace.record import Trace
 from pellucid.train.arguments import named
-from pellucid.train.bands import bands, update
+from pellucid.train.bands import bands, penalize, update
 from pellucid.train.step import owned
 from pellucid.tree import flatten, nest
 
@@ -85,15 +85,12 @@ def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> S
         for path, grad in zip(paths, grads, strict=True)
     ]
     groups = bands(paths, kept, settings.decayed_paths, settings.rates)
-    for band in groups:
-        for wish in settings.regularizers if band.heavy else ():
-            if isinstance(wish, Regularizer):
-                heavy = [grads[place] for place in band.heavy_places]
-                wish.before_update(band.heavy, heavy, settings.examples, rate * band.factor)
+    regularizers = [one for one in settings.regularizers if isinstance(one, Regularizer)]
+    penalize(groups, regularizers, grads, settings.examples)
     if settings.clip is not None and grads:
         clip_by_norm(grads, settings.clip)
     if grads:
-        update(groups, optimizer, grads, optimizer.init(kept), rate)
+        update(groups, optimizer, regularizers, grads, optimizer.init(kept), rate)
     units = owned(settings.net, (Dense, Conv2d))
     for wish in settings.regularizers:
         if isinstance(wish, MaxNorm):

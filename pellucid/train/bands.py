@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pellucid.optim import Optimizer
+from pellucid.optim import Optimizer, Regularizer
 from pellucid.optim.base import State
+from pellucid.optim.regularizers import add_penalties, shrink_weights
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,28 @@ def bands(
     return [_band(factor, places, paths, weights, decayed) for factor, places in by_factor.items()]
 
 
-def update(bands: Sequence[Band], optimizer: Optimizer, grads: list[Tensor], state: State, lr: float) -> None:
-    """Take one step of the optimizer in every band; `state` is in the order of all that is learned."""
+def penalize(bands: Sequence[Band], regularizers: Sequence[Regularizer], grads: list[Tensor], examples: int) -> None:
+    """Add the gradients of the regularizers' cost terms, in place; `examples` is their n."""
+    for band in bands:
+        if band.heavy:
+            add_penalties(regularizers, band.heavy, [grads[place] for place in band.heavy_places], examples)
+
+
+def update(
+    bands: Sequence[Band],
+    optimizer: Optimizer,
+    regularizers: Sequence[Regularizer],
+    grads: list[Tensor],
+    state: State,
+    lr: float,
+) -> None:
+    """Shrink by the decoupled regularizers, then take one step of the optimizer, in every band.
+
+    `state` is in the order of all that is learned.
+    """
+    for band in bands:
+        if band.heavy:
+            shrink_weights(regularizers, band.heavy, lr * band.factor)
     if len(bands) == 1:
         only = bands[0]
         optimizer.decay(only.heavy, lr * only.factor)

@@ -1,6 +1,7 @@
 """One training step: forward, loss, sweep, regularize, update."""
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from pellucid.losses import Loss
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.optim.regularizers import L2
 from pellucid.sweep import backward
-from pellucid.train.bands import Band, bands, update
+from pellucid.train.bands import Band, bands, penalize, update
 from pellucid.train.precision import HalfCopy, to_float32, usable_precision
 from pellucid.tree import flatten, leaves
 
@@ -23,9 +24,10 @@ class Step:
 
     The network runs in its fused form over the same parameters, which are updated in place; 4-d weights are laid
     out channels-last. `regularizers` act on what layers call `decayed`, with `examples` as their n; `clip` limits
-    the joint norm of all gradients. `paths` and `weights` are all that is learned; `state` is the optimizer's.
-    `frozen` are paths that do not learn; layers all of whose values are frozen run as in evaluation. `rates` are
-    factors of the learning rate by path, 1 for all others.
+    the joint norm of all gradients. In a step, their cost terms enter the gradient first, then it is clipped, then the
+    decoupled ones shrink the weights and the optimizer moves them, and MaxNorm comes last. `paths` and `weights` are
+    all that is learned; `state` is the optimizer's. `frozen` are paths that do not learn; layers all of whose values
+    are frozen run as in evaluation. `rates` are factors of the learning rate by path, 1 for all others.
 
     Under plain SGD with nothing between sweep and update, Dense layers and convolutions learn in the sweep itself.
     What must see all gradients first (clipping, another optimizer, one day the sum over machines) turns that off, and
@@ -61,12 +63,10 @@ class Step:
         self._params = self._half.params if self._half else params
         self._factors = dict(rates or {})
         plain = type(optimizer) is SGD and clip is None and self._half is None and not frozen and not self._factors
-        self._rate = Rate() if plain and all(isinstance(wish, L2) for wish in regularizers) else None
+        self._rate = Rate() if plain and all(type(one) is L2 for one in regularizers) else None
         self._net = fuse(freeze(net, params, frozen), self._rate)
-        decays = [wish for wish in regularizers if isinstance(wish, L2)]
-        self._decay = sum(wish.lam if wish.decoupled else wish.lam / examples for wish in decays)
-        self._wishes = [wish for wish in regularizers if isinstance(wish, Regularizer)]
-        self._limits = [wish for wish in regularizers if isinstance(wish, MaxNorm)]
+        self._regularizers = [one for one in regularizers if isinstance(one, Regularizer)]
+        self._limits = [one for one in regularizers if isinstance(one, MaxNorm)]
         self._order: list[int] | None = None  # of the sweep's gradients, by place in `_rest`
         self._rest = self.weights  # what is not learned in the sweep
         self._zeros: list[Tensor] = []  # gradients of what no output depends on
@@ -79,17 +79,14 @@ class Step:
     def __call__(self, x: Tensor, target: Tensor, lr: float, rng: torch.Generator | None = None) -> Tensor:
         """Learn from one batch, and return the loss before the update."""
         if self._rate is not None:
-            self._rate.set(lr, lr * self._decay)
+            self._rate.set(lr, shrinkage(self._regularizers, self._examples, lr))
         value, grads = self.gradients(x, target, rng)
         if not grads:
             return value
-        for band in self._bands:
-            for wish in self._wishes if band.heavy else ():
-                heavy = [grads[place] for place in band.heavy_places]
-                wish.before_update(band.heavy, heavy, self._examples, lr * band.factor)
+        penalize(self._bands, self._regularizers, grads, self._examples)
         if self._clip is not None:
             clip_by_norm(grads, self._clip)
-        update(self._bands, self.optimizer, grads, self.state, lr)
+        update(self._bands, self.optimizer, self._regularizers, grads, self.state, lr)
         for limit in self._limits:
             limit.after_update(self._bounded)
         return value
@@ -131,6 +128,16 @@ class Step:
         self._rest = [self._by_path[path] for path in rest]
         self._bands = bands(rest, self._rest, self._decayed, self._factors)
         return [places[path] for path in rest]
+
+
+def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:
+    """Return by how much a step of plain gradient descent shrinks each weight under L2 terms, (1 - s) w - lr g.
+
+    w ← Π (1 - lr λ) w - lr (g + Σ λ/n w): the product over the decoupled terms, the sum over the others.
+    """
+    terms = [one for one in regularizers if isinstance(one, L2)]
+    kept = math.prod(1 - lr * one.lam for one in terms if one.decoupled)
+    return 1 - kept + sum(lr * one.lam / examples for one in terms if not one.decoupled)
 
 
 def owned(net: Layer, kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:

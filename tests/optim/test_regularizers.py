@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.optim.regularizers import L1, L2, REGULARIZERS, ElasticNet, MaxNorm, Regularizer
+from pellucid.optim.regularizers import (
+    L1,
+    L2,
+    REGULARIZERS,
+    ElasticNet,
+    MaxNorm,
+    Regularizer,
+    add_penalties,
+    shrink_weights,
+)
 
 N = 50
 SAMPLES = [L1(0.3), L2(5.0), ElasticNet(0.3, 2.0), L1(0.0), ElasticNet(0.0, 1.0)]
@@ -45,7 +54,7 @@ def test_a_weight_of_zero_feels_no_l1() -> None:
 
 def test_decoupled_l2_is_weight_decay() -> None:
     shrunk = weights()
-    L2(0.5, decoupled=True).before_update(shrunk, [], N, lr=0.1)
+    shrink_weights([L2(0.5, decoupled=True)], shrunk, lr=0.1)
     expected = weights()
     adamw = torch.optim.AdamW(expected, lr=0.1, weight_decay=0.5)
     for param in expected:
@@ -57,7 +66,7 @@ def test_decoupled_l2_is_weight_decay() -> None:
 
 def test_decoupled_l1_is_the_soft_threshold_which_never_crosses_zero() -> None:
     shrunk = weights()
-    L1(2.0, decoupled=True).before_update(shrunk, [], N, lr=0.25)
+    shrink_weights([L1(2.0, decoupled=True)], shrunk, lr=0.25)
     for weight, before in zip(shrunk, weights(), strict=True):
         torch.testing.assert_close(weight, torch.nn.functional.softshrink(before, 0.5), rtol=1e-13, atol=1e-15)
     assert any((weight == 0).any() for weight in shrunk)
@@ -65,7 +74,7 @@ def test_decoupled_l1_is_the_soft_threshold_which_never_crosses_zero() -> None:
 
 def test_decoupled_elastic_net_is_one_after_the_other() -> None:
     shrunk, expected = weights(), weights()
-    ElasticNet(0.3, 0.2, decoupled=True).before_update(shrunk, [], N, lr=0.25)
+    shrink_weights([ElasticNet(0.3, 0.2, decoupled=True)], shrunk, lr=0.25)
     for weight, before in zip(shrunk, expected, strict=True):
         wanted = torch.nn.functional.softshrink(before, 0.25 * 0.3) * (1 - 0.25 * 0.2)
         torch.testing.assert_close(weight, wanted, rtol=1e-13, atol=1e-15)
@@ -74,7 +83,8 @@ def test_decoupled_elastic_net_is_one_after_the_other() -> None:
 @each_sample
 def test_as_a_cost_term_weights_stay_and_gradients_change(regularizer: Regularizer) -> None:
     kept, grads, expected = weights(), weights(), weights()
-    regularizer.before_update(kept, grads, N, lr=0.1)
+    add_penalties([regularizer], kept, grads, N)
+    shrink_weights([regularizer], kept, lr=0.1)
     regularizer.add_gradient(weights(), expected, N)
     assert all(torch.equal(a, b) for a, b in zip(kept, weights(), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(grads, expected, strict=True))

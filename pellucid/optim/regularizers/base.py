@@ -1,6 +1,7 @@
 """The contract of every regularizer, and what several of them share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +17,7 @@ class Regularizer(ABC):
     The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;
     decoupled, each step shrinks the weights in proportion to the learning rate, whatever the optimizer does.
     The layers of a network say which weights these are (`Layer.decayed`). All lists of weights and gradients are in
-    the same order, and not empty.
+    the same order, and not empty. Several act as `add_penalties` and `shrink_weights` say.
     """
 
     decoupled: bool = field(default=False, kw_only=True)
@@ -33,12 +34,25 @@ class Regularizer(ABC):
     def shrink(self, weights: list[Tensor], lr: float) -> None:
         """Shrink the weights, in place, by what a decoupled step of learning rate `lr` takes."""
 
-    def before_update(self, weights: list[Tensor], grads: list[Tensor], n: int, lr: float) -> None:
-        """Do what a training step does between sweep and update: shrink where decoupled, else add the gradient."""
-        if self.decoupled:
-            self.shrink(weights, lr)
-        else:
-            self.add_gradient(weights, grads, n)
+
+def add_penalties(regularizers: Iterable[Regularizer], weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+    """Add the gradients of all cost terms to `grads`, in place: what a step does first, before it clips.
+
+    What is decoupled is left to `shrink_weights`. The order does not depend on that of `regularizers`.
+    """
+    for one in sorted(regularizers, key=repr):
+        if not one.decoupled:
+            one.add_gradient(weights, grads, n)
+
+
+def shrink_weights(regularizers: Iterable[Regularizer], weights: list[Tensor], lr: float) -> None:
+    """Shrink the weights, in place, by all that is decoupled: what a step of learning rate `lr` does last, to update.
+
+    The order does not depend on that of `regularizers`, for a soft threshold and a decay do not commute.
+    """
+    for one in sorted(regularizers, key=repr):
+        if one.decoupled:
+            one.shrink(weights, lr)
 
 
 def squares(weights: list[Tensor]) -> Tensor:

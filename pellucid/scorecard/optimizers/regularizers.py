@@ -11,7 +11,7 @@ from pellucid.optim import Adam, Momentum
 from pellucid.optim.regularizers import L1, L2, ElasticNet, MaxNorm, Regularizer
 from pellucid.scorecard.case import TOLERANCE as OF_DTYPE
 from pellucid.scorecard.case import Case, gap, torch_version
-from pellucid.scorecard.optimizers.walks import TOLERANCE, TREES, Walker, gradients, start, walk
+from pellucid.scorecard.optimizers.walks import TOLERANCE, TREES, Walker, start, walk
 from pellucid.verify import pull_back
 
 RATE = 0.25
@@ -69,7 +69,7 @@ def _decay_decoupled(amount: float, tree: str) -> float:
 
 def _penalty(regularizer: Regularizer, cost: Cost, tree: str) -> float:
     weights, grads = start(tree), [torch.zeros_like(weight) for weight in start(tree)]
-    regularizer.before_update(weights, grads, N, RATE)
+    regularizer.add_gradient(weights, grads, N)
     value = regularizer.cost(weights, N)
     expected = pull_back(
         lambda: torch.stack([cost(weight) for weight in weights]).sum(), weights, torch.ones_like(value)
@@ -96,13 +96,13 @@ def _softshrink_samples() -> Iterator[Case]:
 
 def _softshrink(x: Tensor, reach: float) -> float:
     weight = x.detach().clone()
-    L1(reach / RATE, decoupled=True).before_update([weight], [], N, RATE)
+    L1(reach / RATE, decoupled=True).shrink([weight], RATE)
     return gap("shrunk", weight, F.softshrink(x.detach(), reach))
 
 
 def _shrink_both(l1: float, l2: float, tree: str) -> float:
     weights, expected = start(tree), [F.softshrink(weight, RATE * l1) for weight in start(tree)]
-    ElasticNet(l1, l2, decoupled=True).before_update(weights, gradients(weights, 0), N, RATE)
+    ElasticNet(l1, l2, decoupled=True).shrink(weights, RATE)
     adamw = torch.optim.AdamW(expected, RATE, weight_decay=l2)
     for weight in expected:
         weight.grad = torch.zeros_like(weight)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.optim import Optimizer, Progress, Regularizer, Schedule, State
+from pellucid.optim.regularizers import add_penalties, shrink_weights
 from pellucid.optim.schedules import Constant
 from pellucid.scorecard.case import gap
 
@@ -34,7 +35,8 @@ class Walker:
     def step(self, params: list[Tensor], grads: list[Tensor], state: State, rate: float) -> None:
         """Take one step; every parameter counts as a weight, as it does to PyTorch's optimizers."""
         if self.regularizer is not None:
-            self.regularizer.before_update(params, grads, 1, rate)
+            add_penalties([self.regularizer], params, grads, 1)
+            shrink_weights([self.regularizer], params, rate)
         self.optimizer.decay(params, rate)
         self.optimizer.update(params, grads, state, rate)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from pellucid.combine.base import Combinator, copy_cache, join, own_backward
+from pellucid.combine.base import copy_cache, is_wiring, join, own_backward
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.checks import check_floating
 
@@ -36,7 +36,7 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch 
         return net.forward(params, x, mode)
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        if isinstance(layer, Combinator):
+        if is_wiring(layer):
             y, cache = layer.flow(
                 params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
             )
@@ -62,7 +62,7 @@ def run(
     """
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        if isinstance(layer, Combinator):
+        if is_wiring(layer):
             y, cache = layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
         else:
             y, cache = leaf(path, layer, params, x, mode)
@@ -91,7 +91,7 @@ def backward(
         return own_backward("", net, params, cache, dy)
 
     def visit(path: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        if isinstance(layer, Combinator):
+        if is_wiring(layer):
             dx, dparams = layer.sweep(
                 params, cache, dy, lambda name, child, p, c, dy: visit(join(path, name), child, p, c, dy)
             )

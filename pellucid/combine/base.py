@@ -1,9 +1,10 @@
 """The contract of combinators: layers made of named layers."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, TypeGuard
 
 import torch
 
@@ -31,7 +32,7 @@ class Combinator(Layer):
 
     @abstractmethod
     def rebuild(self, layers: Mapping[str, Layer]) -> "Layer":
-        """Return the same combinator over other children of the same names."""
+        """Return the same combinator, of the same type, over other children of the same names."""
 
     @abstractmethod
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
@@ -41,6 +42,13 @@ class Combinator(Layer):
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
         """Take the children back, each by `back`, and take each one's cache out of `cache` in passing."""
 
+    def with_fields(self, **fields: Any) -> Self:
+        """Return a copy with other values in these fields; a subclass keeps its type and its own fields."""
+        made = copy.copy(self)
+        for name, value in fields.items():
+            object.__setattr__(made, name, value)
+        return made
+
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the children forward, each by its own `forward`."""
         return self.flow(params, x, mode, own_forward)
@@ -48,6 +56,13 @@ class Combinator(Layer):
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
         """Take the children back, each by its own `backward`; `cache` stays whole."""
         return self.sweep(params, copy_cache(cache), dy, own_backward)
+
+
+def is_wiring(layer: Layer) -> TypeGuard[Combinator]:
+    """Tell whether a layer runs by its `flow` and `sweep`; a combinator with its own forward or backward does not."""
+    kind = type(layer)
+    own = kind.forward is not Combinator.forward or kind.backward is not Combinator.backward
+    return isinstance(layer, Combinator) and not own
 
 
 def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:
@@ -90,7 +105,7 @@ def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> 
 
 def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
     """Take a child back by its own `backward`, letting go of the caches of combinators on the way."""
-    if isinstance(layer, Combinator):
+    if is_wiring(layer):
         return layer.sweep(params, cache, dy, own_backward)
     return layer.backward(params, cache, dy)
 

@@ -29,7 +29,7 @@ class Fork(Combinator):
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Fork":
         """Return a Fork of `layers`."""
-        return Fork(**layers)
+        return self.with_fields(heads=dict(layers))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
         """Initialise each head for the one input shape; return the tuple of output shapes."""

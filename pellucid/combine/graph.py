@@ -58,7 +58,7 @@ class Graph(Combinator):
     def rebuild(self, layers: Mapping[str, Layer]) -> "Graph":
         """Return the same wiring over other layers."""
         nodes = {name: (layers.get(name, node[0]), *node[1:]) for name, node in self.nodes.items()}
-        return Graph(nodes, self.outputs, self.inputs)
+        return self.with_fields(nodes=nodes)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise the nodes in order."""

@@ -34,7 +34,7 @@ class Parallel(Combinator):
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Parallel":
         """Return a Parallel of `layers`, of which "merge" is the merge."""
-        return Parallel({name: layers[name] for name in self.branches}, layers["merge"])
+        return self.with_fields(branches={name: layers[name] for name in self.branches}, merge=layers["merge"])
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise each branch for the one input shape, and the merge for the tuple of their outputs."""

@@ -29,7 +29,7 @@ class Sequential(Combinator):
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Sequential":
         """Return a Sequential of `layers`."""
-        return Sequential(**layers)
+        return self.with_fields(children=dict(layers))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise the layers in order, each for the output shape of the one before."""

@@ -28,7 +28,7 @@ class Shared(Combinator):
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Shared":
         """Return a Shared of `layers["layer"]`."""
-        return Shared(layers["layer"])
+        return self.with_fields(layer=layers["layer"])
 
     def init(self, shape: tuple[Any, ...], rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
         """Initialise the layer for the first input; every other must lead to parameters of the same shapes."""

@@ -201,16 +201,16 @@ def move(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int)
 
 def dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
     """Return a layer of a row as one of a dense block, or None if it is none; `fuse` makes its parts."""
-    if not (isinstance(layer, Parallel) and layer.merge == Concat() and len(layer.branches) == 2):
+    if not (type(layer) is Parallel and layer.merge == Concat() and len(layer.branches) == 2):
         return None
     (before, identity), (body, inside) = layer.branches.items()
-    if not (isinstance(identity, Identity) and isinstance(inside, Sequential) and len(inside.children) >= 3):
+    if not (type(identity) is Identity and type(inside) is Sequential and len(inside.children) >= 3):
         return None
     norm, act, conv, *rest = inside.children.items()
     last = [norm, act, conv, *rest][-1][1]
-    if not (isinstance(norm[1], BatchNorm) and type(act[1]) in CHEAP and isinstance(conv[1], Conv2d)):
+    if not (type(norm[1]) is BatchNorm and type(act[1]) in CHEAP and type(conv[1]) is Conv2d):
         return None
-    if not isinstance(last, Conv2d):
+    if type(last) is not Conv2d:
         return None
     names = norm[0], act[0], conv[0]
     parts = fuse(conv[1]), fuse(Sequential(**dict(rest)))

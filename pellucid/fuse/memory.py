@@ -1,10 +1,10 @@
 """Whose memory layers may write over."""
 
-from pellucid.combine.base import Combinator
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.frozen import FrozenLayer
 from pellucid.fuse.order import reordered
+from pellucid.layers import LAYERS
 from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
@@ -23,34 +23,34 @@ from pellucid.layers.maxpool2d import MaxPool2d
 NEW_MEMORY = (Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d)
 # Only what goes forward is: what goes back may be one number, seen as many.
 NEW_OUTPUT = (*NEW_MEMORY, AdaptiveAvgPool2d)
-# Learned values of their own; everything else that is no combinator has none.
+# Layers of ours with learned values of their own.
 PARAMETRIC = (Dense, Conv2d, ConvTranspose2d, BatchNorm, InstanceNorm2d, GroupNorm, LayerNorm)
 # What goes back is a view of what arrived.
 VIEWS = (Flatten,)
 
 
 def owns_parameters(layer: Layer) -> bool:
-    """Tell whether `layer` is a combinator or has learned values of its own."""
-    return isinstance(layer, (Combinator, *PARAMETRIC))
+    """Tell whether `layer` may have learned values: a combinator, one of PARAMETRIC, and every layer of a user's."""
+    return type(layer) not in LAYERS or type(layer) in PARAMETRIC
 
 
 def new_output(layer: Layer) -> bool:
     """Tell whether the output of `layer` is new memory that no cache holds."""
-    if isinstance(layer, Sequential):
+    if type(layer) is Sequential:
         return bool(layer.children) and new_output(list(reordered(layer.children).values())[-1])
-    if isinstance(layer, Parallel):
-        return isinstance(layer.merge, Add)
-    if isinstance(layer, FrozenLayer):
+    if type(layer) is Parallel:
+        return type(layer.merge) is Add
+    if type(layer) is FrozenLayer:
         return new_output(layer.layer)
-    return isinstance(layer, NEW_OUTPUT)
+    return type(layer) in NEW_OUTPUT
 
 
 def new_dx(layer: Layer) -> bool:
     """Tell whether the dx that `layer` returns is new memory."""
-    if isinstance(layer, Sequential):
+    if type(layer) is Sequential:
         return bool(layer.children) and new_dx(next(iter(reordered(layer.children).values())))
-    if isinstance(layer, Parallel):
+    if type(layer) is Parallel:
         return len(layer.branches) > 1
-    if isinstance(layer, FrozenLayer):
+    if type(layer) is FrozenLayer:
         return new_dx(layer.layer)
-    return isinstance(layer, NEW_MEMORY)
+    return type(layer) in NEW_MEMORY

@@ -19,13 +19,13 @@ def reordered(children: Mapping[str, Layer]) -> dict[str, Layer]:
     names = list(children)
     for index in range(len(names) - 1):
         first, second = children[names[index]], children[names[index + 1]]
-        if (isinstance(first, ReLU) and isinstance(second, MaxPool2d)) or _commute(first, second):
+        if (type(first) is ReLU and type(second) is MaxPool2d) or _commute(first, second):
             names[index], names[index + 1] = names[index + 1], names[index]
     return {name: children[name] for name in names}
 
 
 def _commute(conv: Layer, pool: Layer) -> bool:
-    if not (isinstance(conv, Conv2d) and isinstance(pool, AvgPool2d)):
+    if not (type(conv) is Conv2d and type(pool) is AvgPool2d):
         return False
     single = pair(conv.kernel) == pair(conv.stride) == (1, 1) and conv.edges() == (0, 0, 0, 0)
     return single and pair(pool.padding) == (0, 0) and not pool.ceil_mode  # else a bias would be averaged with zeros

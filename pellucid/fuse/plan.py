@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from itertools import groupby
 
-from pellucid.combine.base import Combinator
+from pellucid.combine.base import is_wiring
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation
@@ -40,20 +40,20 @@ def fuse(net: Layer, rate: Rate | None = None) -> Layer:
     activations again instead of keeping them, lay the maps of a dense block in one tensor, and leave out the gradient
     with respect to the data. With a `rate`, each Dense and Conv2d whose parameters are used once learns in the sweep
     by plain gradient descent and returns no gradients. Paths and params stay; caches differ, so that rules and traces
-    use the network as it was written.
+    use the network as it was written. Only layers of exactly these types are replaced: a subclass runs as written.
     """
     return _fuse(net, own_dy=False, need_dx=False, way=Way(rate))
 
 
 def _fuse(layer: Layer, own_dy: bool, need_dx: bool, way: Way) -> Layer:
     """Fuse `layer`; `own_dy`: nobody else reads the dy that arrives; `need_dx`: somebody reads the dx it returns."""
-    if isinstance(layer, FrozenLayer):
+    if type(layer) is FrozenLayer:
         return FrozenLayer(_fuse(layer.layer, own_dy, True, STILL)) if need_dx else FrozenStart(layer.layer)
-    if isinstance(layer, Sequential):
+    if type(layer) is Sequential:
         return _fuse_sequential(layer, own_dy, need_dx, way)
-    if isinstance(layer, Parallel):
+    if type(layer) is Parallel:
         return _fuse_parallel(layer, need_dx, way)
-    if isinstance(layer, Combinator):  # parameters may be used more than once: they learn from the sum, later
+    if is_wiring(layer):  # parameters may be used more than once: they learn from the sum, later
         return layer.rebuild(
             {name: _fuse(child, False, True, Way(None, way.learns)) for name, child in layer.layers.items()}
         )
@@ -61,21 +61,21 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, way: Way) -> Layer:
 
 
 def _fuse_leaf(layer: Layer, need_dx: bool, way: Way) -> Layer:
-    if isinstance(layer, Dense):
+    if type(layer) is Dense:
         return FusedDense(layer, need_dx, way)
-    if isinstance(layer, Conv2d):
+    if type(layer) is Conv2d:
         left, right, top, bottom = layer.edges()
         return FusedConv2d(layer, need_dx, way) if (left, top) == (right, bottom) else layer
-    if isinstance(layer, MaxPool2d) and pair(layer.dilation) == (1, 1):
+    if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
-    if isinstance(layer, PadChannels):
+    if type(layer) is PadChannels:
         return FusedPadChannels(layer)
     return layer
 
 
 def _fuse_parallel(layer: Parallel, need_dx: bool, way: Way) -> Layer:
     branches = {name: _fuse(branch, False, need_dx, way) for name, branch in layer.branches.items()}
-    if isinstance(layer.merge, Add) and len(branches) == 2:
+    if type(layer.merge) is Add and len(branches) == 2:
         for name, branch in layer.branches.items():
             if new_output(branch) and new_dx(branch):
                 return FusedResidual(branches, name)
@@ -87,7 +87,7 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, way: Way) -
     owns = {}  # whether each child is the only reader of the dy that arrives at it
     for name, child in reversed(children.items()):
         owns[name] = own_dy
-        own_dy = new_dx(child) or (own_dy and isinstance(child, VIEWS))
+        own_dy = new_dx(child) or (own_dy and type(child) in VIEWS)
     groups: dict[str, NormActConv | DenseBlock] = {**_recomputed(children, way), **_dense_blocks(children, owns, way)}
     within = {name for group in groups.values() for name in group.names[1:]}
     fused: dict[str, Layer] = {}
@@ -98,7 +98,7 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, way: Way) -
         elif name in within:
             pass
         elif not need_dx and not owns_parameters(child):
-            fused[name] = FrozenStart(child.layer) if isinstance(child, FrozenLayer) else EntranceLayer(child)
+            fused[name] = FrozenStart(child.layer) if type(child) is FrozenLayer else EntranceLayer(child)
         elif (norm := _still(child, way)) is not None:
             fused[name] = FrozenNorm(norm, before is not None and new_output(before), owns[name])
         elif type(child) in KERNELS:
@@ -112,8 +112,8 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, way: Way) -
 
 def _still(layer: Layer, way: Way) -> BatchNorm | None:
     """Return the norm that this is, if it is one that does not learn."""
-    inner = layer.layer if isinstance(layer, FrozenLayer) else None if way.learns else layer
-    return inner if isinstance(inner, BatchNorm) else None
+    inner = layer.layer if type(layer) is FrozenLayer else None if way.learns else layer
+    return inner if type(inner) is BatchNorm else None
 
 
 def _recomputed(children: Mapping[str, Layer], way: Way) -> dict[str, NormActConv]:
@@ -122,8 +122,8 @@ def _recomputed(children: Mapping[str, Layer], way: Way) -> dict[str, NormActCon
     groups = {}
     for index, name in enumerate(names):
         norm, act, *rest = [children[other] for other in names[index : index + 4]] + [None] * 3
-        pool, conv = (rest[0], rest[1]) if isinstance(rest[0], AvgPool2d) else (None, rest[0])
-        if isinstance(norm, BatchNorm) and isinstance(act, CHEAP) and isinstance(conv, Conv2d):
+        pool, conv = (rest[0], rest[1]) if type(rest[0]) is AvgPool2d else (None, rest[0])
+        if type(norm) is BatchNorm and act is not None and type(act) in CHEAP and type(conv) is Conv2d:
             row = tuple(names[index : index + (3 if pool is None else 4)])
             groups[name] = NormActConv(row, norm, type(act), pool, _fuse_leaf(conv, True, way))
     return groups

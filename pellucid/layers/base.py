@@ -37,6 +37,12 @@ class Layer(ABC):
     buffers: ClassVar[tuple[str, ...]] = ()
     decayed: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a subclass with a `backward` of its own not inherit the `pull` of another one."""
+        super().__init_subclass__(**options)
+        if "backward" in vars(cls) and "pull" not in vars(cls):
+            cls.pull = Layer.pull
+
     @abstractmethod
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the parameters for inputs of `shape` (no batch axis) and return them with the output's shape."""

@@ -55,7 +55,7 @@ class Dense(Layer):
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy W, dW = dyᵀ x, db = the sum of dy over all rows."""
-        return self.pull(params, cache, dy), self.parameter_gradients(cache, dy)
+        return Dense.pull(self, params, cache, dy), self.parameter_gradients(cache, dy)
 
     def pull(self, params: Params, cache: DenseCache, dy: Tensor) -> Tensor:
         """Compute dx = dy W."""

@@ -74,7 +74,7 @@ def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
 
     frozen: paths. In `back` the layers of `front` are Identities, so that all paths stay.
     """
-    if not isinstance(net, Sequential):
+    if type(net) is not Sequential:
         return None
     front: dict[str, Layer] = {}
     front_params: Params = {}

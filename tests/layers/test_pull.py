@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pellucid.layers import Conv2d, ConvTranspose2d
+from pellucid.layers import Conv2d, ConvTranspose2d, Dense, Layer, Mode, Params
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, cotangent
 
@@ -15,6 +15,20 @@ def test_pull_is_the_dx_of_backward(sample: Sample) -> None:
     dy = cotangent(y)
     dx, _ = sample.layer.backward(params, cache, dy)
     assert_close(sample.layer.pull(params, cache, dy), dx, 1e-12)
+
+
+@pytest.mark.parametrize("kind", [Dense, Conv2d], ids=lambda kind: kind.__name__)
+def test_a_subclass_with_its_own_backward_pulls_by_it(kind: type[Layer]) -> None:
+    class Doubled(kind):  # type: ignore[valid-type, misc]
+        def backward(self, params: Params, cache: object, dy: torch.Tensor) -> tuple[torch.Tensor, Params]:
+            return super().backward(params, cache, 2 * dy)
+
+    layer = Doubled(3, 1) if kind is Conv2d else Doubled(3)  # type: ignore[call-arg]
+    params, _ = layer.init((2, 4, 4) if kind is Conv2d else (4,), torch.Generator().manual_seed(0))
+    x = torch.randn(3, 2, 4, 4) if kind is Conv2d else torch.randn(3, 4)
+    y, cache = layer.forward(params, x, Mode())
+    dx, _ = layer.backward(params, cache, torch.ones_like(y))
+    assert torch.equal(layer.pull(params, cache, torch.ones_like(y)), dx)
 
 
 @pytest.mark.parametrize("layer", [Conv2d(64, 3, padding=1), ConvTranspose2d(64, 3, padding=1)], ids=str)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from pellucid.combine.base import Combinator
+from pellucid.combine.base import is_wiring
 from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
@@ -44,7 +44,8 @@ def inference(net: Layer, params: Params) -> ChannelsLast:
 
     Batch normalization goes into the weights of the convolution before it, activations and sums into its kernel or
     over its output, the maps of a dense block lie in one tensor, images lie channels-last, and nothing is kept. What
-    is computed once here are copies: later changes of `params` do not show. Equal to rounding.
+    is computed once here are copies: later changes of `params` do not show. Equal to rounding. Only layers of exactly
+    these types are replaced: a subclass runs as written.
     """
     return ChannelsLast(_run(net, params))
 
@@ -62,10 +63,10 @@ def _items(layer: Layer, params: Params) -> list[Item]:
 
 
 def _flat(layer: Layer, params: Params) -> Iterator[Item]:
-    if isinstance(layer, Sequential):
+    if type(layer) is Sequential:
         for name, child in layer.children.items():
             yield from _flat(child, params[name])
-    elif not isinstance(layer, Identity | Dropout):
+    elif type(layer) not in (Identity, Dropout):
         yield Item(layer, params)
 
 
@@ -77,7 +78,7 @@ def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
     while rest:
         run, taken = _next(rest, fresh)
         layer = rest[0].layer
-        fresh = isinstance(run, FRESH) or isinstance(layer, NEW_OUTPUT) or (fresh and isinstance(layer, VIEWS))
+        fresh = isinstance(run, FRESH) or type(layer) in NEW_OUTPUT or (fresh and type(layer) in VIEWS)
         runs.append(run)
         del rest[:taken]
     return runs, fresh
@@ -86,13 +87,13 @@ def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
 def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
     """Return what runs the first of these layers, and how many it stands for."""
     layer, params = rest[0].layer, rest[0].params
-    if isinstance(layer, Conv2d):
+    if type(layer) is Conv2d:
         return _convolution(layer, params, rest[1:])
     after = rest[1].layer if len(rest) > 1 else None
-    if isinstance(layer, BatchNorm):
+    if type(layer) is BatchNorm:
         act = _act(after, tuple(OVER))
         return Affine(*_cast(scale_and_shift(layer, params), params), act, fresh), 1 + (act is not None)
-    if isinstance(layer, Parallel) and (found := _sum(layer, params, after)) is not None:
+    if type(layer) is Parallel and (found := _sum(layer, params, after)) is not None:
         return found
     if block := list(_block(rest)):
         return Block(tuple(block)), len(block)
@@ -100,9 +101,9 @@ def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
 
 
 def _one(layer: Layer, params: Params, fresh: bool) -> Run:
-    if isinstance(layer, Graph):
+    if type(layer) is Graph:
         layer, params = rows_joined(layer, params)
-    if isinstance(layer, Combinator):
+    if is_wiring(layer):
         return Wired(layer, params, {name: _run(child, params[name]) for name, child in layer.layers.items()})
     return Over(layer) if type(layer) in OVER and fresh else AsWritten(layer, params)
 
@@ -111,7 +112,7 @@ def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[
     """Return a convolution with the norm and the activation behind it, and how many layers these are."""
     folded: tuple[Tensor | None, Tensor | None] = None, None
     taken = 1
-    if after and isinstance(norm := after[0].layer, BatchNorm):
+    if after and type(norm := after[0].layer) is BatchNorm:
         folded = scale_and_shift(norm, after[0].params)
         taken += 1
     act = _act(after[taken - 1].layer if len(after) >= taken else None, tuple(INSIDE))
@@ -119,7 +120,7 @@ def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[
 
 
 def _act(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
-    return layer if isinstance(layer, kinds) else None
+    return layer if type(layer) in kinds else None
 
 
 def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int] | None:
@@ -127,7 +128,7 @@ def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int
 
     None for another merge, and where each branch puts out somebody else's memory.
     """
-    if not isinstance(layer.merge, Add):
+    if type(layer.merge) is not Add:
         return None
     branches = [_runs(_items(branch, params[name])) for name, branch in layer.branches.items()]
     act = _act(after, (ReLU,))  # the only one that oneDNN takes in behind a sum

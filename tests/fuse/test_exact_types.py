@@ -1,0 +1,226 @@
+"""Fused forms replace layers of exactly their types: a subclass computes what its own forward and backward say."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.combine.base import Combinator, map_layers
+from pellucid.fuse import Rate, freeze, fuse
+from pellucid.fuse.inference import inference
+from pellucid.layers import (
+    ELU,
+    GELU,
+    LAYERS,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    Layer,
+    LeakyReLU,
+    MaxPool2d,
+    Mode,
+    PadChannels,
+    Params,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    Tanh,
+)
+from pellucid.sweep import backward
+from tests.oracle import difference, leaves, randomized, tree_map
+
+
+@cache
+def twice(kind: type[Layer]) -> type[Layer]:
+    """Return a subclass that returns 2 y, as a user would write one; its gradients are twice those of the layer."""
+
+    def forward(self: Any, params: Params, x: Any, mode: Mode) -> tuple[Any, Any]:
+        y, kept = kind.forward(self, params, x, mode)
+        return tree_map(lambda one: 2 * one, y), kept
+
+    def backward(self: Any, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
+        return kind.backward(self, params, cache, tree_map(lambda one: 2 * one, dy))
+
+    return type(f"Twice{kind.__name__}", (kind,), {"forward": forward, "backward": backward})
+
+
+@cache
+def rewired(kind: type[Combinator]) -> type[Layer]:
+    """Return a subclass of a combinator whose flow returns 2 y."""
+
+    def flow(self: Any, params: Params, x: Any, mode: Mode, step: Any) -> tuple[Any, Any]:
+        y, kept = kind.flow(self, params, x, mode, step)
+        return tree_map(lambda one: 2 * one, y), kept
+
+    def sweep(self: Any, params: Params, cache: Any, dy: Any, back: Any) -> tuple[Any, Params]:
+        return kind.sweep(self, params, cache, tree_map(lambda one: 2 * one, dy), back)
+
+    return type(f"Rewired{kind.__name__}", (kind,), {"flow": flow, "sweep": sweep})
+
+
+def patterns() -> dict[str, Layer]:
+    """Return what fusing looks for."""
+    dense_layer = Parallel(
+        {
+            "before": Identity(),
+            "body": Sequential(norm=BatchNorm(), act=ReLU(), conv=Conv2d(4, 1), act2=ReLU(), last=Conv2d(2, 1)),
+        },
+        Concat(),
+    )
+    residual = Parallel({"skip": Identity(), "body": Sequential(conv=Conv2d(3, 1), norm=BatchNorm())}, Add())
+    sums = Parallel({"skip": Sequential(pool=AvgPool2d(1)), "body": Sequential(conv=Conv2d(3, 1), act=ELU())}, Add())
+    graph = Graph(
+        {"conv": (Conv2d(3, 1), "input"), "act": (ReLU(), "conv"), "sum": (Add(), "act", "input")}, outputs=("sum",)
+    )
+    shared = Sequential(fork=Fork(a=Conv2d(2, 1), b=Conv2d(2, 1)), arm=Shared(Conv2d(2, 1)), add=Add())
+    last = {"flat": Flatten(), "out": Dense(4)}
+    return {
+        "pooled": Sequential(
+            conv=Conv2d(3, 3), act=ReLU(), pool=MaxPool2d(2), **last, act2=Tanh(), drop=Dropout(0.5), out2=Dense(3)
+        ),
+        "normed": Sequential(conv=Conv2d(3, 1), norm=BatchNorm(), act=ReLU6(), conv2=Conv2d(2, 1), **last),
+        "averaged": Sequential(
+            conv=Conv2d(3, 1), norm=BatchNorm(), act=ReLU(), pool=AvgPool2d(2), conv2=Conv2d(2, 1), **last
+        ),
+        "commuting": Sequential(first=Conv2d(3, 3), conv=Conv2d(4, 1), pool=AvgPool2d(2), act=GELU(), **last),
+        "grown": Sequential(first=Conv2d(3, 3), one=dense_layer, two=dense_layer, act=Sigmoid(), **last),
+        "residual": Sequential(first=Conv2d(3, 3), act0=LeakyReLU(), block=residual, act=ReLU(), pad=PadChannels(1, 2)),
+        "sums": Sequential(first=Conv2d(3, 3), block=sums, act=ReLU(), nested=Sequential(act=ELU(), conv=Conv2d(2, 1))),
+        "entrance": Sequential(pool=MaxPool2d(2), pad=PadChannels(1, 0), act=ReLU(), conv=Conv2d(3, 1), shared=shared),
+        "graph": Sequential(pad=PadChannels(1, 0), graph=graph, **last),
+    }
+
+
+def with_subclass(net: Layer, kind: type[Layer], made: Callable[[type[Any]], type[Layer]]) -> Layer | None:
+    """Return the network with a subclass in the place of each layer of exactly one kind; None where there is none."""
+    found = False
+
+    def change(layer: Layer) -> Layer:
+        nonlocal found
+        if isinstance(layer, Combinator):
+            layer = layer.rebuild({name: change(child) for name, child in layer.layers.items()})
+        if type(layer) is not kind:
+            return layer
+        found = True
+        new = object.__new__(made(kind))
+        for name, value in vars(layer).items():
+            object.__setattr__(new, name, value)
+        return new
+
+    changed = change(net)
+    return changed if found else None
+
+
+FUSED = (Sequential, Parallel, Graph, Fork, Shared, *LAYERS)
+CASES = [
+    pytest.param(net, id=f"{name} with {made.__name__} {kind.__name__}")
+    for name, written in patterns().items()
+    for kind in FUSED
+    for made in ((twice, rewired) if issubclass(kind, Combinator) else (twice,))
+    if (net := with_subclass(written, kind, made)) is not None
+]
+
+
+def prepared(net: Layer) -> tuple[Params, Tensor]:
+    rng = torch.Generator().manual_seed(3)
+    params = randomized(net.init((2, 8, 8), rng)[0], rng)
+    return params, torch.randn(5, 2, 8, 8, generator=rng, dtype=torch.float64)
+
+
+def learned(net: Layer, params: Params, x: Tensor, train: bool) -> tuple[Any, dict[str, Tensor]]:
+    """Return the output and the gradients of the parameters; what is given may be written over."""
+    given = x.clone()
+    y, kept = net.forward(params, given, Mode(train, torch.Generator().manual_seed(1)))
+    y = y.clone()
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)
+    _, dparams = backward(net, params, kept, dy, consume=True)
+    assert torch.equal(given, x), "the data changed"
+    return y, leaves(dparams)
+
+
+@pytest.mark.parametrize("net", CASES)
+def test_a_subclass_trains_as_written(net: Layer) -> None:
+    params, x = prepared(net)
+    for train in (True, False):
+        before = tree_map(torch.clone, params)
+        y, expected = learned(net, before, x, train)
+        own = tree_map(torch.clone, params)
+        fused_y, found = learned(fuse(net), own, x, train)
+        assert difference(fused_y, y) < 1e-11
+        assert found.keys() == expected.keys()
+        for path, one in expected.items():
+            assert difference(found[path], one) < 1e-11, path
+        for path, one in leaves(before).items():  # running statistics too
+            assert difference(leaves(own)[path], one) < 1e-11, path
+        rate = Rate(0.5, 0.25)
+        swept = tree_map(torch.clone, params)
+        _, rest = learned(fuse(net, rate), swept, x, train)
+        for path in expected.keys() - rest.keys():
+            start = leaves(params)[path]
+            kept = 0.75 if path.endswith("weight") else 1.0
+            assert difference(leaves(swept)[path], kept * start - 0.5 * expected[path]) < 1e-11, path
+
+
+@pytest.mark.parametrize("net", CASES)
+def test_a_subclass_predicts_as_written(net: Layer) -> None:
+    params, x = prepared(net)
+    y, _ = net.forward(params, x, Mode())
+    assert difference(inference(net, params)(x.clone()), y) < 1e-11
+    params = tree_map(torch.Tensor.float, params)
+    assert difference(inference(net, params)(x.float()).double(), y) < 1e-4
+
+
+def test_every_combinator_keeps_the_type_and_fields_of_a_subclass_when_it_is_rebuilt() -> None:
+    @dataclass(frozen=True, init=False)
+    class Block(Sequential):
+        width: int
+
+        def __init__(self, width: int) -> None:
+            super().__init__(first=Dense(width), second=Dense(2))
+            object.__setattr__(self, "width", width)
+
+    made = map_layers(Block(7), lambda layer: layer)
+    assert made == Block(7)
+    assert type(made) is Block
+    for kind in (Sequential, Parallel, Graph, Fork, Shared):
+        subclass = next(net for net in (with_subclass(one, kind, rewired) for one in patterns().values()) if net)
+        assert map_layers(subclass, lambda layer: layer) == subclass
+
+
+@dataclass(frozen=True)
+class Scale(Layer):
+    """A user's own layer: multiply each channel by a learned number."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {"scale": torch.ones(shape[0])}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return x * params["scale"][:, None, None], (x,)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy * params["scale"][:, None, None], {"scale": (dy * cache[0]).sum((0, 2, 3))}
+
+
+def test_a_users_layer_at_the_entrance_learns() -> None:
+    net = Sequential(scale=Scale(), conv=Conv2d(2, 3), flat=Flatten(), out=Dense(3))
+    params, x = prepared(net)
+    _, expected = learned(net, params, x, True)
+    _, found = learned(fuse(net), params, x, True)
+    assert found.keys() == expected.keys()
+    assert difference(found["scale.scale"], expected["scale.scale"]) < 1e-11
+    frozen = freeze(net, params, {"scale.scale", "conv.weight", "conv.bias"})
+    _, found = learned(fuse(frozen), params, x, True)
+    assert {path: one.shape for path, one in found.items()} == {
+        path: one.shape for path, one in expected.items() if path.startswith("out")
+    }

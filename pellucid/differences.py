@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,55 @@ class Difference(NamedTuple):
     error: float
     agrees: bool
     kink: bool  # it disagrees, but the loss has a corner there: the difference is no gradient
+
+
+@dataclass
+class Comparison:
+    """A gradient beside another one of the same tensor, where there is one, and beside central differences."""
+
+    gap: float | None  # largest distance from the other one
+    close: bool | None  # whether that is rounding
+    scale: float
+    largest: float
+    entries: list[Difference]
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it is not finite, not close to the other one, or not the slope where there is no corner."""
+        smooth = any(not one.agrees and not one.kink for one in self.entries)
+        return not math.isfinite(self.largest) or self.close is False or smooth
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is right: where all entries lie on corners, the other one alone can say so."""
+        return not self.wrong and (self.close is True or any(one.agrees for one in self.entries))
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether another point has to decide: it seems wrong, or lies on a corner without another one beside it."""
+        return self.wrong or (self.close is None and any(one.kink for one in self.entries))
+
+
+def compare(
+    tensors: Sequence[Tensor],
+    mine: Tensor,
+    theirs: Tensor | None,
+    loss: Callable[[], float],
+    samples: int,
+    rng: torch.Generator,
+    tolerance: float,
+    floor: float,
+) -> Comparison:
+    """Compare the flat gradient of `tensors` with another, to `tolerance` and `floor`, and with differences."""
+    scale = largest = float(mine.abs().max()) if mine.numel() else 0.0
+    gap = close = None
+    if theirs is not None and theirs.numel():
+        scale = max(largest, float(theirs.abs().max()))
+        gap = float((mine - theirs).abs().max())
+        close = gap <= tolerance * scale + floor
+    chosen = choose(mine, samples, rng)
+    entries = [difference(tensors, entry, loss, float(mine[entry]), scale, floor) for entry in chosen]
+    return Comparison(gap, close, scale, largest, entries)
 
 
 def choose(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:

@@ -11,26 +11,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid import differences
+from pellucid import differences, verify_forms
+from pellucid.combine.base import buffer_paths
+from pellucid.differences import Comparison, compare
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
-from pellucid.probe import Probe, double, like, tensors
-from pellucid.sweep import backward
+from pellucid.probe import Gradient, Probe, double, like, sweep, tensors
 from pellucid.text import aligned
 from pellucid.tree import flatten, map_tree
+from pellucid.verify_forms import FORM_TOLERANCE, PREDICTS, TRAINS, Reference, Training
 
+WRITTEN = "written"
 TOLERANCE = 1e-9  # of the largest entry of the tensor's gradient, in float64
 FLOOR = 1e-12  # of the network's largest gradient: what is smaller is a zero that was rounded
+HEADINGS = {WRITTEN: "", TRAINS: "The form that trains, in training mode\n", PREDICTS: "The form that predicts\n"}
+NUDGES = (1e-3, 1e-2, 1e-4)  # of each entry of what the layers receive; tried one after the other
 
 
 @dataclass(frozen=True)
 class Row:
-    """One gradient, compared.
+    """One tensor, compared.
 
     `what` is weight, bias, dx, dy ...; `entries` is its size and `largest` its largest magnitude. `autograd` and
     `differences` are the largest absolute errors divided by the largest magnitude, or None where that oracle has
     no answer; `checked` entries were compared with central differences, `kinks` more lie on a corner of the loss.
+    `form` is the form of the network that the tensor is of: as written, or that which trains or predicts, and then
+    `written` is its largest error against the network as written.
     """
 
     path: str
@@ -44,18 +51,24 @@ class Row:
     kinks: int
     ok: bool
     note: str
+    form: str = WRITTEN
+    written: float | None = None
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one verification, in forward order, and where the first wrong gradient arose."""
+    """The rows of one verification, in forward order, and where the first wrong gradient arose.
+
+    `notes` say what was left out, and why.
+    """
 
     rows: tuple[Row, ...]
     culprit: str | None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every gradient is right."""
+        """Whether every gradient is right, and every form of the network computes the same."""
         return all(row.ok for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -64,38 +77,45 @@ class Table:
             {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
             for row in self.rows
         ]
-        return {
-            "ok": self.ok,
-            "culprit": self.culprit,
-            "tolerances": {"autograd": TOLERANCE, "differences": differences.TOLERANCE, "floor": FLOOR},
-            "rows": rows,
+        bounds = {
+            "autograd": TOLERANCE,
+            "differences": differences.TOLERANCE,
+            "floor": FLOOR,
+            "written": FORM_TOLERANCE,
         }
+        about = {"ok": self.ok, "culprit": self.culprit, "tolerances": bounds, "notes": list(self.notes)}
+        return {**about, "rows": rows}
 
     def __str__(self) -> str:
-        """Return the table as aligned text, and a line that sums it up."""
-        head = ("path", "layer", "what", "entries", "largest", "vs autograd", "vs differences", "checked", "verdict")
-        lines = [head] + [
-            (
-                row.path,
-                row.layer,
-                row.what,
-                f"{row.entries:,}",
-                f"{row.largest:.2e}",
-                "-" if row.autograd is None else f"{row.autograd:.1e}",
-                "-" if row.differences is None else f"{row.differences:.1e}",
-                f"{row.checked:,}",
-                ("ok" if row.ok else "FAIL") + (f" ({row.note})" if row.note else ""),
-            )
-            for row in self.rows
-        ]
-        return f"{aligned(lines, right=range(3, 8))}\n\n{self._verdict()}"
+        """Return the table as aligned text, a part for each form, and a line that sums it up."""
+        by_form = {form: [row for row in self.rows if row.form == form] for form in HEADINGS}
+        parts = [_part(form, rows) for form, rows in by_form.items() if rows]
+        return "\n\n".join([*parts, *self.notes, self._verdict()])
 
     def _verdict(self) -> str:
         wrong = sum(not row.ok for row in self.rows)
         bounds = f"within {TOLERANCE:g} of autograd and {differences.TOLERANCE:g} of central differences"
+        if any(row.form != WRITTEN for row in self.rows):
+            bounds += f", the forms within {FORM_TOLERANCE:g} of the network as written"
         if not wrong:
             return f"all {len(self.rows)} gradients agree ({bounds}, relative to each one's largest entry, float64)"
         return f"{wrong} of {len(self.rows)} gradients FAIL ({bounds}); going backward, the first is at {self.culprit}"
+
+
+def _part(form: str, rows: list[Row]) -> str:
+    """Return the rows of one form as text."""
+    written = form == WRITTEN
+    columns = ("vs autograd", "vs differences", "checked") if written else ("vs written", "vs autograd")
+    lines: list[tuple[str, ...]] = [("path", "layer", "what", "entries", "largest", *columns, "verdict")]
+    for row in rows:
+        errors = (row.autograd, row.differences) if written else (row.written, row.autograd)
+        compared = tuple("-" if error is None else f"{error:.1e}" for error in errors)
+        lines.append((
+            row.path, row.layer, row.what, f"{row.entries:,}", f"{row.largest:.2e}", *compared,
+            *((f"{row.checked:,}",) if written else ()),
+            ("ok" if row.ok else "FAIL") + (f" ({row.note})" if row.note else ""),
+        ))  # fmt: skip
+    return HEADINGS[form] + aligned(lines, right=range(3, 5 + len(columns)))
 
 
 def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor) -> tuple[Tensor, ...]:
@@ -116,33 +136,6 @@ def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tens
     return tuple(answers[id(x)] if id(x) in answers else torch.zeros_like(x) for x in inputs)
 
 
-@dataclass
-class _Visit:
-    """One pass through one leaf layer."""
-
-    path: str
-    layer: Layer
-    x: Any
-    cache: Cache
-    tracked: bool = True  # whether autograd can follow the layer's forward
-    dx: tuple[Tensor | None, ...] | None = None
-    order: int = -1  # place in the backward sweep; -1 where the sweep does not come by
-
-
-@dataclass
-class _Gradient:
-    """One explicit gradient and autograd's, the tensors it belongs to, and the loss as they stand."""
-
-    path: str
-    layer: str
-    what: str
-    tensors: list[Tensor]
-    explicit: list[Tensor | None]
-    autograd: list[Tensor] | None
-    order: int
-    loss: Callable[[], float]
-
-
 def verify(
     net: Layer,
     params: Params,
@@ -152,65 +145,73 @@ def verify(
     mode: Mode | None = None,
     samples: int = 8,
     seed: int = 0,
+    training: Training | None = None,
 ) -> Table:
     """Compare every gradient of `loss` over `net` with autograd's and with central differences, in float64.
 
     x (a tensor or a tuple of them) and target are one batch; `mode` is `Mode()` unless given. Dropout draws the same
     numbers in every evaluation, from the state of `mode.rng`, else from `seed`; running statistics stay as they are.
     Of each tensor the `samples` / 2 entries of largest gradient and as many drawn from `seed` are moved up and down
-    by 1e-5 (all of them where there are no more than `samples`); where that disagrees, by 1e-6 and 1e-7. Where the
-    loss still bends within the step (a ReLU at 0, equal maxima), the difference is no gradient, and the entry counts
-    as a kink. Raises PellucidError where the loss is not finite.
+    by 1e-5 (all of them where there are no more than `samples`); where that disagrees, by 1e-6 and 1e-7.
+
+    A loss has no derivative on a kink: a ReLU at 0, equal maxima. Where an entry disagrees with the differences and
+    the slopes to both sides differ, it lies on a kink if autograd agrees with the whole tensor. Any other disagreement
+    is decided at a nudged input, at which what each layer receives is moved by a thousandth, so that nothing is equal:
+    where the gradient of the whole tensor, entries chosen anew, is right there, they lie on kinks; else it is wrong.
+
+    training: how the network trains. Where it is given, the forms that train and predict are compared as well: their
+    gradients, statistics and outputs with those of the network as written, in training and in evaluation mode.
+    Raises PellucidError where the loss is not finite.
     """
     if samples < 2:
         raise PellucidError(f"verify: samples is {samples}; compare at least 2 entries of each tensor")
     with torch.inference_mode(False), torch.enable_grad():
-        return _Work(Probe(net, params, x, target, loss, mode or Mode(), seed), samples, seed).table()
+        mode = mode or Mode()
+        table = _Work(lambda nudge: Probe(net, params, x, target, loss, mode, seed, nudge), samples, seed).table()
+        if training is None:
+            return table
+        still = verify_forms.still_parts(net, params, training.frozen)
+        it = Probe(net, params, x, target, loss, Mode(True), seed, still=still)
+        rows, notes = verify_forms.training_rows(it, training, NUDGES, lambda probe: _reference(probe, seed))
+        rows += verify_forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
+        wrong = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
+        every = (*table.rows, *(Row(*row[:6], None, 0, 0, *row[6:]) for row in rows))
+        return Table(every, table.culprit or (wrong[-1] if wrong else None), notes)
+
+
+def _reference(probe: Probe, seed: int) -> Reference:
+    """Return what a network computes as written, and autograd's gradients of what it learns."""
+    work = _Work(lambda nudge: probe, 0, seed)
+    return Reference(tuple(tensors(work.y)), flatten(work.dparams), flatten(work.swept.used), work.autograd())
 
 
 class _Work:
-    """One verification: float64 copies of everything, and the explicit sweep over them."""
+    """One verification: float64 copies of everything, and the explicit sweep over them.
 
-    def __init__(self, probe: Probe, samples: int, seed: int) -> None:
-        self.probe, self.samples = probe, samples
+    `probe_at` returns the network nudged by a size, 0 for as it is.
+    """
+
+    def __init__(self, probe_at: Callable[[float], Probe], samples: int, seed: int, size: float = 0.0) -> None:
+        self.probe_at, self.probe, self.samples, self.seed = probe_at, probe_at(size), samples, seed
         self.draw = torch.Generator().manual_seed(seed)
-        self.visits: list[_Visit] = []
-        self.dparams: Params = {}
+        self.swept = swept = sweep(self.probe)
+        self.visits, self.y, self.dparams = swept.visits, swept.y, swept.dparams
+        self.tracked = [True] * len(self.visits)  # whether autograd can follow each one's forward
+        self.nudged: dict[float, list[tuple[Gradient, float]]] = {}
 
     def table(self) -> Table:
         """Compute the explicit gradients and autograd's once, then compare them one by one."""
-        self.sweep()
-        gradients = self.gradients()
-        largest = max(float(g.abs().max()) for one in gradients for g in one.explicit if g is not None and g.numel())
-        floor = FLOOR * max(1.0, largest if math.isfinite(largest) else 1.0)
-        rows = tuple(self.row(one, floor) for one in gradients)
-        wrong = [one for one, row in zip(gradients, rows, strict=True) if not row.ok]
+        gradients = self.with_floors()
+        rows = tuple(self.row(place, one, floor) for place, (one, floor) in enumerate(gradients))
+        wrong = [one for (one, _), row in zip(gradients, rows, strict=True) if not row.ok]
         first = min(wrong, key=lambda one: one.order, default=None)
         return Table(rows, None if first is None else f"{first.path} ({first.layer}, {first.what})")
 
-    def sweep(self) -> None:
-        """Run forward and the explicit backward, and note what each layer received and handed back."""
-
-        def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-            y, cache = layer.forward(params, x, mode)
-            self.visits.append(_Visit(path, layer, x, cache))
-            return y, cache
-
-        def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-            dx, dparams = layer.backward(params, cache, dy)
-            visit = next(visit for visit in self.visits if visit.cache is cache and visit.dx is None)
-            visit.dx, visit.order = tuple(tensors(dx)), sum(visit.dx is not None for visit in self.visits)
-            return dx, dparams
-
-        with torch.no_grad():
-            y, cache = self.probe.run(self.probe.xs, self.probe.fresh(), leaf)
-            self.y = y
-            value, self.dy = self.probe.loss(y, self.probe.target)
-            if not math.isfinite(float(value)):
-                raise PellucidError(f"verify: the loss of this batch is {float(value)}; check the inputs and weights")
-            self.dx, self.dparams = backward(
-                self.probe.net, self.probe.params, cache, self.dy, lambda path, layer: rule
-            )
+    def with_floors(self) -> list[tuple[Gradient, float]]:
+        """Return every gradient, and what counts as zero beside the largest of them."""
+        gradients = self.gradients()
+        largest = max(one.largest for one in gradients)
+        return [(one, FLOOR * max(1.0, largest)) for one in gradients]
 
     def follow(self, params: Params, xs: list[Tensor]) -> tuple[Any, Tensor, list[list[Tensor]]]:
         """Run forward under autograd and return the output, the loss, and each visit's own alias of its input.
@@ -231,21 +232,30 @@ class _Work:
                 lost, y, cache = True, None, None
             if not lost:
                 return y, cache
-            self.visits[index].tracked = False
+            self.tracked[index] = False
             if mode.rng is not None and state is not None:
                 mode.rng.set_state(state)
             with torch.no_grad():
-                y, cache = layer.forward(params, x, mode)
+                plain = like(x, [one.detach() for one in tensors(x)])
+                y, cache = layer.forward(map_tree(torch.detach, params), plain, mode)
             bridged = _Bridge.apply(layer, params, cache, len(tensors(y)), *own, *tensors(y))
             return like(y, list(tensors(bridged))), cache
 
         y, _ = self.probe.run(xs, params, leaf)
         return y, self.probe.loss(y, self.probe.target)[0], aliases
 
-    def gradients(self) -> list[_Gradient]:
+    def autograd(self) -> dict[str, Tensor]:
+        """Return autograd's gradients by path, of the layers that it can follow."""
+        params, weights = self.watched()
+        _, value, _ = self.follow(params, self.inputs())
+        answers = _ask(value, list(weights.values()))
+        kept = {path: one for path, one in weights.items() if self.followed(self.swept.owner(path))}
+        return {path: answers[id(one)] for path, one in kept.items() if id(one) in answers}
+
+    def gradients(self) -> list[Gradient]:
         """Return every gradient in forward order, the input's first and the loss's last."""
         params, weights = self.watched()
-        xs = [one.clone().requires_grad_(one.is_floating_point()) for one in self.probe.xs]
+        xs = self.inputs()
         y, value, aliases = self.follow(params, xs)
         answers = _ask(value, [*weights.values(), *xs, *tensors(y), *(one for own in aliases for one in own)])
         held, explicit = flatten(self.probe.params), flatten(self.dparams)
@@ -253,17 +263,20 @@ class _Work:
         def compare(
             path: str, what: str, at: list[Tensor], mine: Any, theirs: list[Tensor], order: int,
             layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value,
-        ) -> _Gradient:  # fmt: skip
-            """Pair what has a gradient, which integers have not, with autograd's answer if it has one."""
-            pairs = [(x, dx) for x, dx in zip(at, mine, strict=True) if x.is_floating_point()]
-            found = [answers.get(id(one)) for one in theirs if one.is_floating_point()]
-            known = [one for one in found if one is not None] if tracked else []
-            return _Gradient(
-                path, layer, what, [x for x, _ in pairs], [dx for _, dx in pairs],
+        ) -> Gradient:  # fmt: skip
+            """Pair what has a gradient, which integers have not, with autograd's answer: none where that is lost.
+
+            What autograd's graph does not hold has a gradient of 0, or is lost if the explicit one is none.
+            """
+            trios = [trio for trio in zip(at, mine, theirs, strict=True) if trio[0].is_floating_point()]
+            found = [answers.get(id(own), None if dx is not None and dx.any() else x * 0) for x, dx, own in trios]
+            known = [one for one in found if one is not None]
+            return Gradient(
+                path, layer, what, [x for x, _, _ in trios], [dx for _, dx, _ in trios],
                 known if tracked and len(known) == len(found) else None, order, loss,
             )  # fmt: skip
 
-        reached = zip(self.probe.xs, tensors(self.dx), strict=True)
+        reached = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
         dx = [torch.zeros_like(x) if one is None else one for x, one in reached]  # None: no layer reads this input
         result = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1)]
         for index, (visit, own) in enumerate(zip(self.visits, aliases, strict=True)):
@@ -272,10 +285,10 @@ class _Work:
             name = type(visit.layer).__name__
             same = [other for other in self.visits if other.path == visit.path]  # several if the layer is shared
             if visit is same[0]:
-                order, tracked = max(other.order for other in same), all(other.tracked for other in same)
+                order, tracked = max(other.order for other in same), self.followed(visit.path)
                 for path, weight in weights.items():
-                    parent, _, what = path.rpartition(".")
-                    if parent == visit.path:
+                    if self.swept.owner(path) == visit.path:
+                        what = path.removeprefix(f"{visit.path}.")
                         mine = [explicit.get(path)]
                         result.append(compare(visit.path, what, [held[path]], mine, [weight], order, name, tracked))
             at = [double(one) for one in tensors(visit.x)]
@@ -284,63 +297,79 @@ class _Work:
             def moved(instead: dict[int, Any] = instead) -> float:
                 return self.probe.value(instead)
 
-            result.append(compare(visit.path, "dx", at, visit.dx, own, visit.order, name, visit.tracked, moved))
+            result.append(compare(visit.path, "dx", at, visit.dx, own, visit.order, name, self.tracked[index], moved))
         at = [double(one) for one in tensors(self.y)]
 
         def cost() -> float:
             return float(self.probe.loss(like(self.y, at), self.probe.target)[0])
 
         name = type(self.probe.loss).__name__
-        result.append(compare("loss", "dy", at, tensors(self.dy), tensors(y), -1, name, True, cost))
+        result.append(compare("loss", "dy", at, tensors(self.swept.dy), tensors(y), -1, name, True, cost))
         return [one for one in result if one.tensors]
 
     def watched(self) -> tuple[Params, dict[str, Tensor]]:
         """Return parameters for autograd, and by path those of them that are learned."""
         copies = map_tree(torch.clone, self.probe.params)
-        layers = {visit.path: visit.layer for visit in self.visits}
-        weights: dict[str, Tensor] = {}
-        for path, copy in flatten(copies).items():
-            parent, _, name = path.rpartition(".")
-            if parent in layers and name not in layers[parent].buffers:
-                weights[path] = copy.requires_grad_(copy.is_floating_point())
+        kept = buffer_paths(self.probe.net)
+        weights = {
+            path: copy.requires_grad_(copy.is_floating_point())
+            for path, copy in flatten(copies).items()
+            if path not in kept and self.swept.owner(path) is not None
+        }
         return copies, weights
 
-    def row(self, one: _Gradient, floor: float) -> Row:
-        """Compare one gradient with both oracles."""
+    def inputs(self) -> list[Tensor]:
+        """Return inputs for autograd."""
+        return [one.clone().requires_grad_(one.is_floating_point()) for one in self.probe.xs]
+
+    def followed(self, path: str | None) -> bool:
+        """Return whether autograd can follow every visit to the layer at a path."""
+        return all(tracked for visit, tracked in zip(self.visits, self.tracked, strict=True) if visit.path == path)
+
+    def row(self, place: int, one: Gradient, floor: float) -> Row:
+        """Compare one gradient with both oracles, at a nudged input too where they do not settle it."""
         entries = sum(x.numel() for x in one.tensors)
-        wrong = [
-            "no explicit gradient" if dx is None else f"shape {tuple(dx.shape)} instead of {tuple(x.shape)}"
-            for x, dx in zip(one.tensors, one.explicit, strict=True)
-            if dx is None or dx.shape != x.shape
-        ]
-        if wrong:
-            return Row(one.path, one.layer, one.what, entries, math.nan, None, None, 0, 0, False, wrong[0])
-        mine = torch.cat([dx.double().flatten() for dx in one.explicit if dx is not None])
-        largest = float(mine.abs().max()) if entries else 0.0
-        theirs = None if one.autograd is None else torch.cat([dx.flatten() for dx in one.autograd])
-        scale = largest if theirs is None or not entries else max(largest, float(theirs.abs().max()))
-        notes: list[str] = [] if theirs is not None else ["central differences only"]
-        gap, ok = None, math.isfinite(largest)
-        if theirs is not None and entries:
-            gap = float((mine - theirs).abs().max())
-            ok = ok and gap <= TOLERANCE * scale + floor
-        if scale <= floor:
+        if one.fault:
+            return Row(one.path, one.layer, one.what, entries, math.nan, None, None, 0, 0, False, one.fault)
+        found = self.compare(one, floor)
+        ok = not found.wrong
+        if found.doubtful and math.isfinite(found.largest):
+            ok = self.settle(place, found)
+        apart = [entry for entry in found.entries if not entry.agrees]
+        kinks = len(apart) if ok else sum(entry.kink for entry in apart)
+        errors = [entry.error for entry in found.entries if entry.agrees or not (ok or entry.kink)]
+        notes = [] if one.theirs is not None else ["central differences only"]
+        if found.scale <= floor:
             notes.append("zero")
-        errors, kinks = [], 0
-        for entry in differences.choose(mine, self.samples, self.draw):
-            found = differences.difference(one.tensors, entry, one.loss, float(mine[entry]), scale, floor)
-            if found.kink:
-                kinks += 1
-                continue
-            errors.append(found.error)
-            ok = ok and found.agrees
         if kinks:
             notes.append(f"{kinks} on a kink")
-        unit = scale if scale > floor else math.inf
+        if ok and found.close is False:
+            notes.append("not autograd's side of a kink")
+        unit = found.scale if found.scale > floor else math.inf
         return Row(
-            one.path, one.layer, one.what, entries, largest, None if gap is None else gap / unit,
+            one.path, one.layer, one.what, entries, found.largest, None if found.gap is None else found.gap / unit,
             max(errors) / unit if errors else None, len(errors), kinks, ok, ", ".join(notes),
         )  # fmt: skip
+
+    def compare(self, one: Gradient, floor: float) -> Comparison:
+        """Compare one gradient with both oracles where the network stands."""
+        mine, theirs = (
+            None if all_ is None else torch.cat([dx.double().flatten() for dx in all_ if dx is not None])
+            for all_ in (one.explicit, one.theirs)
+        )
+        assert mine is not None
+        return compare(one.tensors, mine, theirs, one.loss, self.samples, self.draw, TOLERANCE, floor)
+
+    def settle(self, place: int, found: Comparison) -> bool:
+        """Return whether a gradient in doubt is right, as its whole tensor is at a nudged input."""
+        tried = [found]
+        for size in NUDGES:
+            if size not in self.nudged:
+                self.nudged[size] = _Work(self.probe_at, self.samples, self.seed, size).with_floors()
+            tried.append(self.compare(*self.nudged[size][place]))
+            if tried[-1].settled:
+                return True
+        return not any(one.wrong for one in tried)
 
 
 class _Bridge(torch.autograd.Function):
@@ -362,10 +391,9 @@ class _Bridge(torch.autograd.Function):
 
 
 def _ask(value: Tensor, wanted: list[Tensor], dy: Tensor | None = None) -> dict[int, Tensor]:
-    """Return autograd's gradients of `value`, or of its sum times `dy`, by the tensors' ids; none without a graph."""
+    """Return autograd's gradients of `value`, or of its sum times `dy`, by ids of the tensors that it depends on."""
     asked = [one for one in wanted if one.requires_grad]
     if not value.requires_grad or not asked:
         return {}
     found = torch.autograd.grad(value, asked, dy, allow_unused=True)
-    pairs = zip(asked, found, strict=True)
-    return {id(one): torch.zeros_like(one) if gradient is None else gradient for one, gradient in pairs}
+    return {id(one): gradient for one, gradient in zip(asked, found, strict=True) if gradient is not None}

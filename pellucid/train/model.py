@@ -34,9 +34,10 @@ from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
 from pellucid.train.step import channels_last
 from pellucid.train.summary import Summary, summary
+from pellucid.train.verified import verify_model
 from pellucid.train.weights import fill, read_weights, weights_sha256, write_weights
 from pellucid.tree import flatten
-from pellucid.verify import Table, verify
+from pellucid.verify import Table
 
 if TYPE_CHECKING:
     from pellucid.doctor import Diagnosis
@@ -226,10 +227,10 @@ class Model:
         return predict
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
-        """Compare every gradient with independent ones, on one batch; see pellucid.verify."""
+        """Compare every gradient with independent ones on one batch, as written, trained and predicted with."""
         data = self.fitting(examples(x, y), "x")
         batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
-        return verify(self.net, self.params, batch, data.y, self.loss, samples=samples, seed=self.seed)
+        return verify_model(self, batch, data.y, samples)
 
     def trace(self, x: Any, target: Any, **options: Any) -> "Trace":
         """Return every named tensor of one pass forward and backward; see pellucid.trace."""

@@ -62,8 +62,8 @@ class Step:
         self._half = HalfCopy(net, params, frozen) if self.precision == "bf16" else None
         self._params = self._half.params if self._half else params
         self._factors = dict(rates or {})
-        plain = type(optimizer) is SGD and clip is None and self._half is None and not frozen and not self._factors
-        self._rate = Rate() if plain and all(type(one) is L2 for one in regularizers) else None
+        plain = learns_in_sweep(optimizer, regularizers, clip, self.precision, frozen, self._factors)
+        self._rate = Rate() if plain else None
         self._net = fuse(freeze(net, params, frozen), self._rate)
         self._regularizers = [one for one in regularizers if isinstance(one, Regularizer)]
         self._limits = [one for one in regularizers if isinstance(one, MaxNorm)]
@@ -128,6 +128,19 @@ class Step:
         self._rest = [self._by_path[path] for path in rest]
         self._bands = bands(rest, self._rest, self._decayed, self._factors)
         return [places[path] for path in rest]
+
+
+def learns_in_sweep(
+    optimizer: Optimizer,
+    regularizers: Sequence[Regularizer | MaxNorm],
+    clip: float | None,
+    precision: str,
+    frozen: Collection[str],
+    rates: Mapping[str, float],
+) -> bool:
+    """Return whether layers learn in the sweep: plain SGD with nothing but L2 between the gradients and the update."""
+    alone = clip is None and precision == "float32" and not frozen and not rates
+    return alone and type(optimizer) is SGD and all(type(one) is L2 for one in regularizers)
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:

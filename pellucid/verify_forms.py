@@ -1,0 +1,218 @@
+"""The forms of a network that train and predict, and what they compute beside the network as written."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import buffer_paths, join, walk
+from pellucid.errors import PellucidError
+from pellucid.fuse import Rate, freeze, fuse
+from pellucid.fuse.inference import inference
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.probe import Probe, tensors
+from pellucid.sweep import backward
+from pellucid.tree import flatten, map_tree
+
+RATE = Rate(2.0**20, 0.25)  # a step so long that the weights' own rounding does not show in it
+ZERO = 1e-9  # of the network's largest gradient: what is smaller is a zero that was rounded
+FLOAT32 = 1e-4, 10.0  # errors of float32 that pass: of the largest output, and times that of the network as written
+
+TRAINS, PREDICTS = "training", "predicting"
+FORM_TOLERANCE = 1e-7  # of the largest entry: a fused form rounds otherwise than the network as written
+FLOOR = 1e-12  # what is smaller is a zero that was rounded
+OUTPUT = "output"
+
+
+class FormRow(NamedTuple):
+    """One tensor of a form: its largest errors, relative to its largest entry, beside the network as written.
+
+    theirs: that beside PyTorch's own gradient; None where there is none.
+    """
+
+    path: str
+    layer: str
+    what: str
+    entries: int
+    largest: float
+    theirs: float | None
+    ok: bool
+    note: str
+    form: str
+    written: float | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network trains: the paths that do not learn, and whether layers learn in the sweep, by plain SGD."""
+
+    frozen: frozenset[str] = frozenset()
+    in_sweep: bool = False
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a network computes as written: outputs, gradients, parameters after the pass, and PyTorch's gradients."""
+
+    outputs: tuple[Tensor, ...]
+    gradients: Mapping[str, Tensor]
+    after: Mapping[str, Tensor]
+    theirs: Mapping[str, Tensor]
+
+
+def learned(net: Layer, params: Params) -> set[str]:
+    """Return the paths of all that the network can learn."""
+    return set(flatten(params)) - buffer_paths(net)
+
+
+def still_parts(net: Layer, params: Params, frozen: Collection[str]) -> set[str]:
+    """Return the paths of the layers and combinators all of whose learned values are frozen."""
+    values, found = learned(net, params), set()
+    for path, _ in walk(net):
+        own = {value for value in values if not path or value.startswith(f"{path}.")}
+        if own and own <= set(frozen):
+            found.add(path)
+    return found
+
+
+def trained(probe: Probe, training: Training) -> dict[str, Tensor]:
+    """Return what the form that trains computes: its output, the gradients of what learns, the running statistics.
+
+    Images and their weights lie channels-last, as in training. Where layers learn in the sweep, their gradients are
+    read off the step that they took.
+    """
+    net, start = probe.net, flatten(probe.params)
+    params = map_tree(channels_last, map_tree(torch.clone, probe.params))
+    xs = tuple(channels_last(one.clone()) for one in probe.xs)
+    in_sweep = training.in_sweep and not training.frozen
+    form = fuse(freeze(net, params, training.frozen), RATE if in_sweep else None)
+    y, cache = form.forward(params, xs if probe.several else xs[0], Mode(True, probe.generator()))
+    found = {join(OUTPUT, str(place)): one.clone() for place, one in enumerate(tensors(y))}
+    _, dy = probe.loss(y, probe.target)
+    del y
+    _, dparams = backward(form, params, cache, dy, consume=True)
+    gradients, after = flatten(dparams), flatten(params)
+    decayed = {join(path, name) for path, layer in walk(net) for name in layer.decayed}
+    for path in learned(net, probe.params) - training.frozen:
+        if path in gradients:
+            found[path] = gradients[path]
+        elif not in_sweep or torch.equal(after[path], start[path]):  # no output depends on it
+            found[path] = torch.zeros_like(start[path])
+        else:
+            kept = 1 - RATE.shrink if path in decayed else 1.0
+            found[path] = (kept * start[path] - after[path]) / RATE.lr
+    return found | {path: after[path] for path in buffer_paths(net)}
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return x as training lays it out: images channels-last."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def training_rows(
+    it: Probe, training: Training, nudges: Sequence[float], reference: Callable[[Probe], Reference]
+) -> tuple[list[FormRow], tuple[str, ...]]:
+    """Compare the form that trains with the network as written and with PyTorch; say why, if it cannot train here.
+
+    Rounding may put the two on different sides of a kink. So where they differ, the nudges move parameters and inputs,
+    and tensors that are equal then, as a whole, are right.
+    """
+    rows: list[FormRow] = []
+    for size in (0.0, *nudges):
+        probe = it.moved(size) if size else it
+        try:
+            written = reference(probe)
+        except PellucidError as error:
+            return rows, (f"The form that trains was not compared: {error}",)
+        with torch.no_grad():
+            tried = _compared(probe, training, written)
+        pairs = zip(rows or tried, tried, strict=True)
+        rows = [
+            row if row.ok or not one.ok else row._replace(ok=True, note="on a kink; equal at a nudged input")
+            for row, one in pairs
+        ]
+        if all(row.ok for row in rows):
+            break
+    return rows, ()
+
+
+def _compared(probe: Probe, training: Training, written: Reference) -> list[FormRow]:
+    """Return the rows of the form that trains: outputs, gradients, running statistics."""
+    found, params = trained(probe, training), flatten(probe.params)
+    learns = learned(probe.net, probe.params) - training.frozen
+    gradients = {path: written.gradients.get(path) for path in params if path in learns}
+    sizes = [float(one.abs().max()) for one in gradients.values() if one is not None and one.numel()]
+    floor = max([FLOOR, *(ZERO * size for size in sizes)])
+    kinds = dict(walk(probe.net))
+    rows = [_row(TRAINS, OUTPUT, "", "y", found[join(OUTPUT, str(k))], y, FLOOR) for k, y in enumerate(written.outputs)]
+    for path, value in params.items():
+        owner = path
+        while owner not in kinds:  # a combinator that runs as a whole holds the values of the layers in it
+            owner = owner.rpartition(".")[0]
+        parent, _, what = path.rpartition(".")
+        layer = type(kinds[owner]).__name__
+        if path in gradients:
+            explicit = gradients[path]
+            expected = torch.zeros_like(value) if explicit is None else explicit
+            rows.append(_row(TRAINS, parent, layer, what, found[path], expected, floor, written.theirs.get(path)))
+        elif path not in training.frozen:
+            rows.append(_row(TRAINS, parent, layer, what, found[path], written.after[path], FLOOR))
+    return rows
+
+
+def predicting_rows(probe: Probe, params: Params, x: Any) -> list[FormRow]:
+    """Compare the outputs of the form that predicts with those of the network as written.
+
+    In float64; and, where the network is in float32, in float32 too, which runs on other kernels: there to ten times
+    the rounding error of the network as written.
+    """
+    with torch.no_grad():
+        expected = flat(probe.run(probe.xs, probe.params, lambda place, path, *its: its[0].forward(*its[1:]))[0])
+        given = tuple(one.clone() for one in probe.xs)
+        found = flat(inference(probe.net, probe.params)(given if probe.several else given[0]))
+        largest = float(expected.abs().max()) if expected.numel() else 0.0
+        rows = [_row(PREDICTS, OUTPUT, "", "y", found, expected, FLOOR)]
+        if all(one.dtype is torch.float32 for one in [*flatten(params).values(), *tensors(x)]):
+            rough = float((flat(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
+            alone = tuple(one.clone() for one in tensors(x))
+            found = flat(inference(probe.net, params)(alone if probe.several else alone[0])).double()
+            share, times = FLOAT32
+            bound = share * largest + times * rough
+            rows.append(_row(PREDICTS, OUTPUT, "", "y (float32)", found, expected, bound, tolerance=0.0))
+    return rows
+
+
+def _row(
+    form: str,
+    path: str,
+    layer: str,
+    what: str,
+    found: Tensor,
+    expected: Tensor,
+    floor: float,
+    theirs: Tensor | None = None,
+    tolerance: float = FORM_TOLERANCE,
+) -> FormRow:
+    """Return the row of one tensor of a form; errors up to `tolerance` of the largest entry and `floor` pass."""
+    about, entries = (path, layer, what), expected.numel()
+    if found.shape != expected.shape:
+        note = f"shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
+        return FormRow(*about, entries, 0.0, None, False, note, form, None)
+    if not entries:
+        return FormRow(*about, 0, 0.0, None, True, "", form, 0.0)
+    largest = float(expected.abs().max())
+    zero = form == TRAINS and largest <= floor
+    unit = math.inf if zero else largest or 1.0
+    error = float((found - expected).abs().max())
+    other = None if theirs is None else float((found - theirs).abs().max())
+    ok = all(one <= tolerance * largest + floor for one in (error, other or 0.0))  # not so for NaN
+    relative = None if other is None else other / unit
+    return FormRow(*about, entries, largest, relative, ok, "zero" if zero else "", form, error / unit)
+
+
+def flat(y: Any) -> Tensor:
+    """Return all outputs in one row."""
+    return torch.cat([one.flatten() for one in tensors(y)])

@@ -191,7 +191,7 @@ def sweep(probe: Probe) -> Swept:
         value, dy = probe.loss(y, probe.target)
         if not math.isfinite(float(value)):
             raise PellucidError(f"verify: the loss of this batch is {float(value)}; check the inputs and weights")
-        dx, dparams = backward(probe.net, probe.params, cache, dy, lambda path, layer: rule)
+        dx, dparams = backward(probe.net, probe.params, cache, dy, lambda path, layer: rule, consume=True)
     return Swept(visits, y, dy, dx, dparams, used)
 
 

@@ -1,0 +1,239 @@
+"""`Model.verify` checks the network that trains and the one that predicts, beside the one that was written."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid import Model
+from pellucid.combine import Parallel, Sequential
+from pellucid.fuse import dense_block
+from pellucid.fuse.activations import FusedActivation
+from pellucid.fuse.conv2d import FusedConv2d
+from pellucid.fuse.dense import FusedDense
+from pellucid.fuse.frozen import FrozenLayer
+from pellucid.fuse.frozen_norm import FrozenNorm
+from pellucid.fuse.inference.affine import Affine
+from pellucid.fuse.inference.conv2d import Convolution
+from pellucid.fuse.maxpool2d import FusedMaxPool2d
+from pellucid.fuse.recompute import NormActConv
+from pellucid.fuse.residual import FusedResidual
+from pellucid.layers import (
+    Add,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    Layer,
+    MaxPool2d,
+    Mode,
+    Params,
+    ReLU,
+    Sigmoid,
+)
+from pellucid.optim import SGD, Adam
+from pellucid.optim.regularizers import L2
+from pellucid.verify import Row, Table
+
+
+def network() -> Sequential:
+    grown = Sequential(norm=BatchNorm(), act=ReLU(), conv=Conv2d(4, 1), act2=ReLU(), last=Conv2d(2, 3, padding=1))
+    body = Sequential(conv=Conv2d(5, 3, padding=1), norm=BatchNorm())
+    return Sequential(
+        stem=Conv2d(3, 3), act0=ReLU(), pool=MaxPool2d(2),
+        grown=Parallel({"skip": Identity(), "body": grown}, Concat()),
+        block=Parallel({"skip": Identity(), "body": body}, Add()), act=ReLU(), norm=BatchNorm(), act3=ReLU(),
+        conv=Conv2d(4, 1), flat=Flatten(), hidden=Dense(6), sigmoid=Sigmoid(), drop=Dropout(0.3), out=Dense(3),
+    )  # fmt: skip
+
+
+def model(net: Layer | None = None, optimizer: Any = None, **options: Any) -> Model:
+    made = Model(net or network(), optimizer=optimizer or Adam(), input_shape=(1, 10, 10), metrics=(), **options)
+    rng = torch.Generator().manual_seed(4)
+    for path, value in made.weights.items():  # statistics other than 0 and 1, so that they count
+        if "running" in path:
+            value.add_(0.1 * torch.rand(value.shape, generator=rng))
+    return made
+
+
+def verified(model: Model) -> Table:
+    rng = torch.Generator().manual_seed(0)
+    return model.verify(torch.rand(6, 1, 10, 10, generator=rng), torch.randint(0, 3, (6,), generator=rng))
+
+
+def rows(table: Table, form: str) -> list[Row]:
+    return [row for row in table.rows if row.form == form]
+
+
+def test_each_form_has_its_rows() -> None:
+    table = verified(model())
+    assert table.ok, str(table)
+    learned = {f"{row.path}.{row.what}" for row in rows(table, "training")}
+    assert learned == {"output.y", *model().weights}
+    assert all(row.written is not None for row in rows(table, "training"))
+    assert all(row.autograd is not None for row in rows(table, "training") if "running" not in row.what + row.path[:6]
+               and row.path != "output")  # fmt: skip
+    assert [row.what for row in rows(table, "predicting")] == ["y", "y (float32)"]
+    text = str(table)
+    assert "\n\nThe form that trains, in training mode\npath" in text
+    assert "\n\nThe form that predicts\npath" in text
+    found = json.loads(json.dumps(table.to_json(), allow_nan=False))
+    assert {row["form"] for row in found["rows"]} == {"written", "training", "predicting"}
+
+
+def test_the_network_itself_is_left_as_it_was() -> None:
+    it = model(optimizer=SGD())
+    before = {path: value.clone() for path, value in it.weights.items()}
+    assert verified(it).ok
+    assert all(torch.equal(value, before[path]) for path, value in it.weights.items())
+
+
+def scaled(factor: float) -> Callable[[Any], Any]:
+    """Return what multiplies the dx, or the output, that a method returns."""
+
+    def change(method: Any) -> Any:
+        def broken(self: Any, *args: Any) -> Any:
+            first = method(self, *args)
+            if not isinstance(first, tuple):
+                return factor * first
+            return first if first[0] is None else (factor * first[0], *first[1:])
+
+        return broken
+
+    return change
+
+
+TRAINING = [
+    (FusedConv2d, "backward"),
+    (FusedDense, "backward"),
+    (FusedMaxPool2d, "backward"),
+    (FusedActivation, "backward"),
+    (NormActConv, "backward"),
+    (FusedResidual, "sweep"),
+    (dense_block.DenseBlock, "sweep"),
+    (FusedDense, "forward"),
+    (NormActConv, "forward"),
+]
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), SGD()], ids=["after the sweep", "in the sweep"])
+@pytest.mark.parametrize(("form", "method"), TRAINING, ids=lambda one: getattr(one, "__name__", one))
+def test_a_mistake_in_the_form_that_trains_is_found_there(
+    form: type, method: str, optimizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(form, method, scaled(1.001)(vars(form)[method]))
+    table = verified(model(optimizer=optimizer))
+    assert all(row.ok for row in rows(table, "written"))
+    assert all(row.ok for row in rows(table, "predicting"))
+    assert not table.ok
+    assert table.culprit is not None
+    assert table.culprit.endswith("in the training form)")
+    assert "FAIL" in str(table)
+
+
+def test_a_step_that_shrinks_or_learns_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = FusedDense.backward
+
+    def late(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
+        _, dparams = original(self, params, cache, dy)
+        return dy @ params["weight"], dparams  # the weight has changed by now
+
+    monkeypatch.setattr(FusedDense, "backward", late)
+    assert verified(model()).ok
+    assert not verified(model(optimizer=SGD(), regularizer=L2(0.1))).ok
+
+
+def test_running_statistics_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense_block, "move", lambda *args: None)
+    wrong = {f"{row.path}.{row.what}" for row in verified(model()).rows if not row.ok}
+    assert wrong == {"grown.body.norm.running_mean", "grown.body.norm.running_var"}
+
+
+@pytest.mark.parametrize("run", [Convolution, Affine], ids=lambda one: one.__name__)
+def test_a_mistake_in_the_form_that_predicts_is_found_there(run: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "__call__", scaled(1.001)(vars(run)["__call__"]))
+    table = verified(model())
+    assert {row.form for row in table.rows if not row.ok} == {"predicting"}
+    assert table.culprit == "output (y (float32), in the predicting form)"
+
+
+def test_a_mistake_of_float32_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Convolution.__call__
+
+    def packed(self: Convolution, x: Tensor, other: Tensor | None = None) -> Tensor:
+        return original(self, x, other) * (1.01 if self.packable else 1)
+
+    monkeypatch.setattr(Convolution, "__call__", packed)
+    assert [row.what for row in verified(model()).rows if not row.ok] == ["y (float32)"]
+
+
+def test_frozen_parts_train_as_in_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = model(optimizer=SGD())
+    it.freeze("grown.*", "norm.*", "stem.*")
+    table = verified(it)
+    assert table.ok, str(table)
+    assert {f"{row.path}.{row.what}" for row in rows(table, "training")} == {
+        "output.y", *(path for path in it.weights if path.split(".")[0] not in ("grown", "norm", "stem")),
+        *(path for path in it.weights if "running" in path),
+    }  # fmt: skip
+    for kind in (FrozenLayer, FrozenNorm):
+        with monkeypatch.context() as patch:
+            patch.setattr(kind, "forward", scaled(1.01)(vars(kind)["forward"]))
+            broken = model()
+            broken.freeze("block.body.conv.*", "norm.*")
+            assert not verified(broken).ok
+
+
+def test_what_cannot_train_says_so_and_predicts() -> None:
+    net = Sequential(flat=Flatten(), a=Dense(3), norm=BatchNorm())
+    it = Model(net, input_shape=(1, 2, 2), metrics=())
+    table = it.verify(torch.rand(1, 1, 2, 2), torch.tensor([0]))
+    assert table.ok
+    assert table.notes[0].startswith("The form that trains was not compared: BatchNorm")
+    assert table.notes[0] in str(table)
+    assert not rows(table, "training")
+
+
+@dataclass(frozen=True)
+class Twice(Conv2d):
+    """A convolution that returns twice its output, with the gradients of that."""
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        y, kept = super().forward(params, x, mode)
+        return 2 * y, kept
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return super().backward(params, cache, 2 * dy)
+
+
+class Doubled(Sequential):
+    """A row of layers whose output counts twice."""
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        y, kept = super().forward(params, x, mode)
+        return 2 * y, kept
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return super().backward(params, cache, 2 * dy)
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), SGD()], ids=["after the sweep", "in the sweep"])
+def test_a_users_subclasses_are_verified_trained_and_predicted_with_as_written(optimizer: Any) -> None:
+    net = Sequential(
+        conv=Twice(3, 3), norm=BatchNorm(), act=ReLU(), row=Doubled(conv=Conv2d(2, 3), act=ReLU()), flat=Flatten(),
+        out=Dense(3),
+    )  # fmt: skip
+    it = model(net, optimizer)
+    table = verified(it)
+    assert table.ok, str(table)
+    assert ("row", "conv.weight") in {(row.path, row.what) for row in rows(table, "written")}
+    x = torch.rand(20, 1, 10, 10)
+    y, _ = net.forward(it.params, x, Mode())
+    torch.testing.assert_close(it.predict(x), torch.softmax(y, 1))

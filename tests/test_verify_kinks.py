@@ -1,0 +1,195 @@
+"""`verify` on kinks: a right gradient never fails there, and a wrong one cannot hide there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, Mode, Params, ReLU
+from pellucid.losses import L1, SoftmaxCrossEntropy
+from pellucid.verify import Row, Table, verify
+
+
+def strokes(seed: int) -> Tensor:
+    """Return images that are black but for a few pixels, so that most windows hold equal values."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(4, 1, 10, 10, generator=rng)
+    return torch.where(torch.rand(x.shape, generator=rng) < 0.85, 0.0, x)
+
+
+def table_of(net: Layer, x: Tensor, seed: int = 0) -> Table:
+    rng = torch.Generator().manual_seed(seed)
+    params, _ = net.init(tuple(x.shape[1:]), rng)
+    return verify(net, params, x, torch.randint(0, 3, (len(x),), generator=rng), SoftmaxCrossEntropy())
+
+
+def pooled(pool: Layer, act: Layer | None = None) -> Sequential:
+    return Sequential(
+        conv=Conv2d(4, 3, padding=1), norm=BatchNorm(), act=act or ReLU(), pool=pool, conv2=Conv2d(4, 3, padding=1),
+        act2=ReLU(), pool2=MaxPool2d(3, 2), flat=Flatten(), out=Dense(3),
+    )  # fmt: skip
+
+
+def row(table: Table, path: str, what: str) -> Row:
+    return next(row for row in table.rows if (row.path, row.what) == (path, what))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_black_backgrounds_put_entries_on_kinks_and_fail_nothing(seed: int) -> None:
+    for pool in (MaxPool2d(2), MaxPool2d(3, 2), MaxPool2d(3, 1, 1)):
+        table = table_of(pooled(pool), strokes(seed), seed)
+        assert table.ok, str(table)
+        assert sum(row.kinks for row in table.rows) > 0
+        assert all(row.checked + row.kinks == min(row.entries, 8) for row in table.rows)
+
+
+@dataclass(frozen=True)
+class Pool(MaxPool2d):
+    """A MaxPool2d whose gradient is `factor` times the right one; of equal values, `last` lets the last one win."""
+
+    factor: float = 1.0
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return super().backward(params, cache, self.factor * dy)
+
+
+@dataclass(frozen=True)
+class NumPyPool(Layer):
+    """The maximum over 2 x 2 windows in NumPy, where autograd cannot follow; of equal values the last one wins."""
+
+    factor: float = 1.0
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {}, (shape[0], shape[1] // 2, shape[2] // 2)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        n, c, h, w = x.shape
+        rows = (
+            x.numpy().reshape(n, c, h // 2, 2, w // 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(n, c, h // 2, w // 2, 4)
+        )
+        switches = 3 - rows[..., ::-1].argmax(-1)
+        y = np.take_along_axis(rows, switches[..., None], -1)[..., 0]
+        return torch.from_numpy(np.ascontiguousarray(y)), (torch.from_numpy(switches),)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        n, c, h, w = dy.shape
+        chosen = F.one_hot(cache[0], 4).to(dy.dtype) * (self.factor * dy)[..., None]  # (N, C, H', W', 4)
+        return chosen.view(n, c, h, w, 2, 2).permute(0, 1, 2, 4, 3, 5).reshape(n, c, 2 * h, 2 * w), {}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", [lambda factor: Pool(2, factor=factor), NumPyPool], ids=["followed", "not followed"])
+def test_a_wrong_gradient_among_kinks_is_named_and_a_right_one_is_not(kind: Any, seed: int) -> None:
+    table = table_of(pooled(kind(1.0)), strokes(seed), seed)
+    assert table.ok, str(table)
+    wrong = table_of(pooled(kind(1.01)), strokes(seed), seed)
+    assert wrong.culprit is not None
+    assert wrong.culprit.startswith("pool (")
+    assert row(wrong, "pool2", "dx").ok
+    assert row(wrong, "conv2", "weight").ok
+
+
+@dataclass(frozen=True)
+class OtherSide(Layer):
+    """A ReLU whose gradient at 0 is 1, or `at_zero` times dy."""
+
+    at_zero: float = 1.0
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return torch.relu(x), (x.detach(),)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return torch.where(cache[0] > 0, dy, torch.where(cache[0] == 0, self.at_zero * dy, 0)), {}
+
+
+def test_another_choice_at_a_tie_than_autograds_is_a_kink() -> None:
+    x = torch.relu(torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
+    table = table_of(Sequential(act=OtherSide(), out=Dense(3)), x)
+    act = row(table, "act", "dx")
+    assert table.ok, str(table)
+    assert act.autograd is not None
+    assert act.autograd > 0.1
+    assert "autograd's side" in act.note
+    assert act.kinks > 0
+
+
+@dataclass(frozen=True)
+class StraightThrough(Layer):
+    """Rounds, and lets gradients through as if it did not: autograd agrees, and no difference does."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return x + (x.sin() - x).detach(), ()
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy, {}
+
+
+def test_what_autograd_and_the_layer_get_wrong_together_fails() -> None:
+    table = table_of(Sequential(act=StraightThrough(), out=Dense(3)), torch.rand(4, 5) + 0.5)
+    assert table.culprit == "act (StraightThrough, dx)"
+    assert row(table, "act", "dx").autograd == pytest.approx(0, abs=1e-12)
+
+
+@dataclass(frozen=True)
+class NumPyScale(Layer):
+    """Multiplies by learned numbers in NumPy."""
+
+    factor: float = 1.0
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {"scale": 1 + torch.rand(shape, generator=rng)}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return torch.from_numpy(x.numpy() * params["scale"].numpy()), (x,)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy * params["scale"], {"scale": self.factor * (dy * cache[0]).sum(0)}
+
+
+def test_learned_values_that_autograd_cannot_follow_are_compared_with_differences() -> None:
+    for net in (Sequential(scale=NumPyScale(), out=Dense(3)), Sequential(a=Dense(5), scale=NumPyScale(), out=Dense(3))):
+        table = table_of(net, torch.rand(4, 5))
+        assert table.ok, str(table)
+        assert row(table, "scale", "scale").note == "central differences only"
+    wrong = table_of(Sequential(a=Dense(5), scale=NumPyScale(1.1), out=Dense(3)), torch.rand(4, 5))
+    assert wrong.culprit == "scale (NumPyScale, scale)"
+
+
+@dataclass(frozen=True)
+class DetachedWeight(Dense):
+    """A Dense whose weight autograd loses; `factor` times its right gradient."""
+
+    factor: float = 1.0
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return super().forward({**params, "weight": params["weight"].detach()}, x, mode)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        dx, dparams = super().backward(params, cache, dy)
+        return dx, {**dparams, "weight": self.factor * dparams["weight"]}
+
+
+def test_a_weight_that_autograd_loses_is_compared_with_differences() -> None:
+    assert table_of(Sequential(lost=DetachedWeight(3)), torch.rand(4, 5)).ok
+    wrong = table_of(Sequential(lost=DetachedWeight(3, factor=2.0)), torch.rand(4, 5))
+    assert wrong.culprit == "lost (DetachedWeight, weight)"
+
+
+def test_an_output_that_is_its_target_is_a_kink_of_the_loss() -> None:
+    net = Sequential(out=Dense(2))
+    params = {"out": {"weight": torch.eye(2), "bias": torch.zeros(2)}}
+    x = torch.tensor([[1.0, 2.0], [3.0, 0.5]])
+    table = verify(net, params, x, x.clone(), L1())
+    assert table.ok, str(table)
+    assert row(table, "loss", "dy").kinks > 0

@@ -47,7 +47,8 @@ def convnet() -> Layer:
     """Return the network of issue 15, whose verification failed on 14 of the first 20 batches."""
     return Sequential(
         conv1=Conv2d(8, 3, padding=1), norm=BatchNorm(), act1=ReLU(), pool1=MaxPool2d(2),
-        conv2=Conv2d(16, 3, padding=1), act2=ReLU(), pool2=MaxPool2d(2), flat=Flatten(), drop=Dropout(0.3), out=Dense(10),
+        conv2=Conv2d(16, 3, padding=1), act2=ReLU(), pool2=MaxPool2d(2), flat=Flatten(), drop=Dropout(0.3),
+        out=Dense(10),
     )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ HEADING = """# Mutation check
 
 Every backward pass broken on purpose, and who notices. Each mutant is one mistake of the kind that people make (a sign,
 a factor, an axis, a sum, a padding off by one, gradients swapped) in one place that gradients pass through: the
-backward passes of all layers, combinators and fused forms, and the values and gradients of all losses. It is put into
-a copy of the library; then its tests are run (`tests/layers`, `tests/losses`, `tests/combine`, `tests/fuse`), and the
+backward passes of all layers, combinators and fused forms, the values and gradients of all losses, and the outputs of
+the form that predicts. It is put into a copy of the library; then its tests are run (`tests/layers`, `tests/losses`,
+`tests/combine`, `tests/fuse`, those of `verify` on the forms that train and predict), and the
 cases of the [scorecard](scorecard.md) that are about its layer or loss. Combinators and fused forms have no outside
 suite. Written by `python -m benchmarks.mutants`; nothing is typed by hand.
 """

@@ -9,7 +9,13 @@ from pathlib import Path
 # Methods in which gradients are computed, of layers, losses and combinators; what they call is found from there.
 ROOTS = {"layers": ("backward",), "losses": ("__call__", "compute"), "combine": ("backward", "sweep")}
 ROOTS["fuse"] = ROOTS["combine"]
-FUNCTIONS = {"sweep.py": "backward"}  # the one recursion over a network is no method
+ROOTS["fuse/inference"] = ("__call__",)  # what predicts has no backward pass: its outputs
+# What is no method: the one recursion over a network, and what norms are folded into once.
+FUNCTIONS = {
+    "sweep.py": "backward",
+    "fuse/inference/conv2d.py": "convolution",
+    "fuse/inference/affine.py": "scale_and_shift",
+}
 REFUSING = ("window_reach",)  # functions that only refuse, beside those that have "check" in their names
 Code = ast.FunctionDef | ast.Assign
 

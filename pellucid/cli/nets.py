@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,19 @@ import torch
 
 from pellucid import assets
 from pellucid.cli.models import open_model
+from pellucid.combine.base import buffer_paths
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
-from pellucid.models import MODELS
+from pellucid.models import MODELS, match
 from pellucid.train.job import check_network
+from pellucid.train.precision import usable_precision
 from pellucid.train.recipe import load_recipe, parse_overrides
 from pellucid.train.recipes.material import input_shape
 from pellucid.train.recipes.parts import build_part, read_part
+from pellucid.train.step import learns_in_sweep
+from pellucid.verify_forms import Training
 
 # The images that networks are for, where they are not ImageNet's of 224 x 224.
 IMAGES: dict[str, Shape] = {
@@ -39,6 +43,7 @@ class Net:
     loss: Loss
     input_shape: Shape
     output_shape: Any  # a tuple of shapes for several outputs
+    training: Training = field(default_factory=Training)  # as the recipe does
 
 
 def open_net(what: str, settings: list[str], data: str | None) -> Net:
@@ -76,7 +81,13 @@ def _of_recipe(what: str, settings: list[str], data: str | None) -> Net:
     shape = input_shape(recipe.data, data)
     check_network(recipe, net, shape)
     params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))
-    return Net(net, params, recipe.build("loss"), shape, out)
+    named = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
+    frozen = frozenset(named - buffer_paths(net))
+    regularizers = recipe.build("regularizer")
+    listed = () if regularizers is None else regularizers if isinstance(regularizers, tuple) else (regularizers,)
+    rates, precision = recipe.train.factors(), usable_precision(recipe.train.precision)[0]
+    in_sweep = learns_in_sweep(recipe.build("optimizer"), listed, recipe.train.clip or None, precision, frozen, rates)
+    return Net(net, params, recipe.build("loss"), shape, out, Training(frozen, in_sweep))
 
 
 def _of_zoo(name: str, settings: list[str], image: str | None) -> Net:

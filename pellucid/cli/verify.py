@@ -10,7 +10,7 @@ LARGEST_BATCH = 64
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("verify", "Compare each layer's explicit gradient with PyTorch's and with central differences.")
+    it = Parser("verify", "Compare each gradient with independent ones, and the forms that train and predict.")
     it.add_argument("what", metavar="MODEL|RECIPE", help=f"{MODEL_HELP}, or a recipe")
     it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe")
     it.add_argument("--batch", type=int, default=4, metavar="N", help="images drawn at random (default: 4)")
@@ -42,7 +42,7 @@ def handle(args: argparse.Namespace) -> int:
     if not outputs or not isinstance(outputs[0], int):
         raise PellucidError(f"{args.what} has several outputs, {outputs}, and no loss for them all; see Model.verify")
     target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=draw)
-    table = verify(it.net, it.params, x, target, it.loss, samples=args.samples)
+    table = verify(it.net, it.params, x, target, it.loss, samples=args.samples, training=it.training)
     if args.json:
         emit({"what": args.what, **table.to_json()})
     else:

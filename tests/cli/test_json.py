@@ -3,11 +3,14 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from pellucid.cli.out import plain
 from pellucid.combine import Fork, Sequential
+from pellucid.fuse.dense import FusedDense
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.train.model import Model
 from tests.cli.conftest import Say
@@ -93,7 +96,22 @@ def test_summary_counts_parameters(what: str, say: Say, run_folder: Path):
 def test_verify_finds_every_gradient_right(what: str, say: Say, run_folder: Path):
     found = say("verify", str(run_folder) if what == "run" else what, "--json", "--batch", "3").json
     assert found["ok"]
-    assert found["rows"]
+    assert {row["form"] for row in found["rows"]} == {"written", "training", "predicting"}
+
+
+def test_verify_checks_the_network_as_the_recipe_trains_it(say: Say, monkeypatch: pytest.MonkeyPatch):
+    original = FusedDense.backward
+
+    def late(self: FusedDense, params: Any, cache: Any, dy: torch.Tensor) -> Any:
+        _, dparams = original(self, params, cache, dy)
+        return dy @ params["weight"], dparams  # wrong where the weight has learned in the sweep
+
+    monkeypatch.setattr(FusedDense, "backward", late)
+    settings = "network.sizes=[64, 5, 10]", "--json", "--batch", "3"
+    assert say("verify", "digits", "optimizer.name=adam", *settings).json["ok"]
+    found = say("verify", "digits", "optimizer.name=sgd", *settings)
+    assert found.code == 1
+    assert not json.loads(found.out)["ok"]
 
 
 def test_verify_refuses_what_no_loss_can_be_for(say: Say, tmp_path: Path):

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.train.arguments import class_names, instance, named, new_file, several, shown, whole
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
-from pellucid.train.checkpoint import digest
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, mapping, texts, widened
 from pellucid.train.ending import check_classes, check_ending
@@ -32,6 +30,7 @@ from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
 from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
+from pellucid.train.settings import settings
 from pellucid.train.step import channels_last
 from pellucid.train.summary import Summary, summary
 from pellucid.train.verified import verify_model
@@ -172,11 +171,11 @@ class Model:
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation)
         self.check_learns()
-        settings = self._settings(data, held, epochs, batch_size, augment)
+        begun_with = settings(self, data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
         bars: list[Callback] = [Progress()] if verbose else []
         if folder is None:
-            plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, settings, 0.0)
+            plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, begun_with, 0.0)
             return Loop(self, plan).run().history
         with folder:
             if folder.last.exists() and not resume:
@@ -190,7 +189,7 @@ class Model:
                 CSVLog(folder.metrics, folder.layers),
                 *bars,
             ]
-            plan = Plan(data, held, epochs, batch_size, augment, kept, folder, settings, checkpoint_seconds)
+            plan = Plan(data, held, epochs, batch_size, augment, kept, folder, begun_with, checkpoint_seconds)
             return Loop(self, plan).run().history
 
     def evaluate(self, x: Any, y: Any = None, batch_size: int = BATCH) -> dict[str, Any]:
@@ -363,31 +362,6 @@ class Model:
                 f"{what} holds inputs of shape {tuple(x.shape[1:])}, but the network takes {self.input_shape}; "
                 "reshape or resize them"
             )
-
-    def _settings(
-        self, data: Examples, held: Examples | None, epochs: int, batch_size: int, augment: object
-    ) -> dict[str, str]:
-        """Return what decides the bits of a training, by name, hashed."""
-        values = {
-            "data": data.checksum,
-            "validation data": "" if held is None else held.checksum,
-            "network": self.net,
-            "loss": self.loss,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "regularizer": self.regularizers,
-            "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
-            "preprocessing": self.preprocess,
-            "number of epochs": epochs,
-            "batch size": batch_size,
-            "clipping": self.clip,
-            "precision": usable_precision(self.precision)[0],
-            "seed": self.seed,
-            "metrics": self.metrics,
-            "frozen parameters": sorted(self.frozen),
-            "rates by path": sorted(self.rates.items()),
-        }
-        return {name: digest(value) for name, value in values.items()}
 
 
 def _several(given: Any) -> tuple[Regularizer | MaxNorm, ...]:

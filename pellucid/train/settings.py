@@ -1,0 +1,37 @@
+"""What decides the bits of a training, hashed: a resumed training must share it with the one that was begun."""
+
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING
+
+from pellucid.train.checkpoint import digest
+from pellucid.train.examples import Examples
+from pellucid.train.precision import usable_precision
+
+if TYPE_CHECKING:
+    from pellucid.train.model import Model
+
+
+def settings(
+    model: "Model", data: Examples, held: Examples | None, epochs: int, batch_size: int, augment: object
+) -> dict[str, str]:
+    """Return the hash of each setting of a training, by name."""
+    values = {
+        "data": data.checksum,
+        "validation data": "" if held is None else held.checksum,
+        "network": model.net,
+        "loss": model.loss,
+        "optimizer": model.optimizer,
+        "schedule": model.schedule,
+        "regularizer": model.regularizers,
+        "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
+        "preprocessing": model.preprocess,
+        "number of epochs": epochs,
+        "batch size": batch_size,
+        "clipping": model.clip,
+        "precision": usable_precision(model.precision)[0],
+        "seed": model.seed,
+        "metrics": model.metrics,
+        "frozen parameters": sorted(model.frozen),
+        "rates by path": sorted(model.rates.items()),
+    }
+    return {name: digest(value) for name, value in values.items()}

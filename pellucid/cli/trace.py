@@ -82,8 +82,8 @@ def handle(args: argparse.Namespace) -> int:
 def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
     """Return the class to ask for, by name or by number, and its number; what the model sees unless asked."""
     from pellucid.cli.target import class_number
+    from pellucid.metrics import class_scores
     from pellucid.tasks.classes import class_names
-    from pellucid.train.evaluate import class_scores
 
     classes = class_names(model)
     number = int(class_scores(model.predict(x))[0].argmax()) if asked is None else class_number(asked, classes)

@@ -17,10 +17,9 @@ from pellucid.explain.target import Target, aim
 from pellucid.explain.top_patches import BATCH, Prepare
 from pellucid.layers import ConvTranspose2d, Flatten
 from pellucid.layers.base import Layer, Mode, Params
-from pellucid.metrics import accuracy
+from pellucid.metrics import accuracy, classes_of
 from pellucid.rules.kinds import WEIGHTED
 from pellucid.sweep import forward, run
-from pellucid.train.evaluate import classes_of
 
 Edit = Callable[[Any], Any]  # a layer's output, to what goes on in its place
 FILLS = ("zero", "mean")

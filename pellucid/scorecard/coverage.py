@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from pellucid import combine, metrics, rules
+from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import LAYERS, LocalContrastNorm
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy
-from pellucid.metrics import Reliability, calibration_error, reliability
+from pellucid.metrics import METRICS, Reliability, calibration_error, functions, reliability
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
 from pellucid.rules import gradient
 from pellucid.scorecard.case import Case
@@ -50,7 +50,7 @@ _TABLE = ("tests/rules/test_table.py", "test_the_first_row_that_fits_gives_the_r
 _ENTRANCE = ("tests/rules/test_entrance.py", "test_the_first_layers_with_weights_on_every_way_are_found")
 _OUTPUTS = ("tests/rules/test_outputs.py", "test_the_output_that_is_told_makes_no_difference")
 _RELEVANCE = ("tests/explain/test_lrp.py", "test_relevance_is_that_of_explicit_matrices")
-_CALIBRATION = ("tests/test_metrics.py", "test_reliability_bins_are_those_of_scikit_learn")
+_CALIBRATION = ("tests/metrics/test_functions.py", "test_reliability_bins_are_those_of_scikit_learn")
 
 UNTOUCHED: dict[Any, Check] = {
     LocalContrastNorm: Check(
@@ -70,7 +70,9 @@ UNTOUCHED: dict[Any, Check] = {
     Graph: Check(*_NETWORKS, f"every node on the named values before it, {_DIFFERENTIATED}"),
     Reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
     reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
-    calibration_error: Check("tests/test_metrics.py", "test_calibration_error", "a loop over the examples and bins"),
+    calibration_error: Check(
+        "tests/metrics/test_functions.py", "test_calibration_error", "a loop over the examples and bins"
+    ),
     rules.Zero: Check(*_DENSE, "every layer as an explicit matrix in float64, every rule as loops over it"),
     rules.Share: Check(
         "tests/rules/test_simple_rules.py",
@@ -115,7 +117,10 @@ def public() -> list[tuple[Any, str]]:
         "schedule": SCHEDULES.values(),
         "regularizer": REGULARIZERS.values(),
         "rule": _members(rules, rules.__all__),
-        "metric": [part for part in _members(metrics, vars(metrics)) if part.__module__ == metrics.__name__],
+        "metric": [
+            *(part for part in _members(functions, vars(functions)) if part.__module__ == functions.__name__),
+            *METRICS.values(),
+        ],
     }
     return [(part, kind) for kind, parts in by_kind.items() for part in parts]
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.train.evaluate import class_scores
+from pellucid.metrics import class_scores
 from pellucid.train.model import Model
 
 

@@ -8,11 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.metrics import calibration_error, confusion_matrix, f1, macro_f1, precision, recall
+from pellucid.metrics import (
+    calibration_error,
+    class_scores,
+    classes_of,
+    confusion_matrix,
+    f1,
+    macro_f1,
+    precision,
+    recall,
+)
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.confidence import fit_confidence, selective
 from pellucid.tasks.pictures import held_out, read_picture
-from pellucid.train.evaluate import class_scores, classes_of, judge
+from pellucid.train.evaluate import judge
 from pellucid.train.examples import examples
 from pellucid.train.model import BATCH, Model
 

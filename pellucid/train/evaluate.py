@@ -1,6 +1,6 @@
 """How good a model is: its outputs, its mean loss and its metrics."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,30 +12,72 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Layer, Params
 from pellucid.losses.base import Loss
-from pellucid.metrics import accuracy, top_k
+from pellucid.metrics import METRICS, Metric, MetricLike, fresh, function_name, improves_downward
 from pellucid.train.arguments import shown
 from pellucid.train.diagnose import diagnose_output
 from pellucid.train.examples import Examples
 
 MANY = 16  # inputs for which it pays to lay out the network's weights anew
-
-# Metrics by name: (classes (n,), scores (n, C)) -> a number that is better when larger
-METRICS: dict[str, Callable[[Tensor, Tensor], float]] = {
-    "accuracy": lambda target, scores: accuracy(target, classes_of(scores)),
-    "top5": lambda target, scores: top_k(target, scores, 5),
-}
+RESERVED = ("loss", "n")  # what evaluations call results of their own
 
 
-def check_metrics(metrics: str | Sequence[str]) -> tuple[str, ...]:
-    """Return the names, or the one name, as a tuple; PellucidError for one that does not exist."""
-    names = (metrics,) if isinstance(metrics, str) else metrics
-    if not isinstance(names, Sequence):
-        raise PellucidError(f"metrics must be a list of names, not {shown(metrics)}; known: {', '.join(METRICS)}")
-    for name in names:
-        if not isinstance(name, str) or name not in METRICS:
-            hint = nearest(name, METRICS) if isinstance(name, str) else ""
-            raise PellucidError(f"no metric {shown(name)}; known: {', '.join(METRICS)}{hint}")
-    return tuple(names)
+def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
+    """Return names, Metric objects and functions, one or several, as a tuple; PellucidError for anything else."""
+    several = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
+    for metric in several:
+        if isinstance(metric, str) and metric not in METRICS:
+            raise PellucidError(f"no metric {shown(metric)}; known: {', '.join(METRICS)}{nearest(metric, METRICS)}")
+        if isinstance(metric, type):
+            raise PellucidError(f"metrics: {metric.__name__} is a class; give an object of it, {metric.__name__}(...)")
+        if not isinstance(metric, str | Metric) and not callable(metric):
+            raise PellucidError(
+                "metrics must be names, Metric objects or functions (outputs, targets) -> number, not "
+                f"{shown(metric)}; known names: {', '.join(METRICS)}"
+            )
+    return tuple(several)
+
+
+class Measures:
+    """Fresh metrics of one evaluation; `lower` are, once computed, the names of results that are better when lower."""
+
+    def __init__(self, metrics: Sequence[MetricLike]) -> None:
+        self.given = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
+        self.running = [fresh(metric) for metric in self.given]
+        self.lower: set[str] = set()
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take one batch."""
+        for metric in self.running:
+            metric.update(outputs, targets)
+
+    def compute(self) -> dict[str, Any]:
+        """Return all results by name; PellucidError for one that is no number, and for a name that two of them use."""
+        found: dict[str, Any] = {}
+        for given, metric in zip(self.given, self.running, strict=True):
+            name = type(given).__name__ if isinstance(given, Metric) else function_name(given)
+            results = metric.compute()
+            if not isinstance(results, Mapping):
+                raise PellucidError(f"metric {name}: compute returned {shown(results)}; return {{name: number}}")
+            for key, value in results.items():
+                if key in found or key in RESERVED:
+                    raise PellucidError(f"metric {name}: another result is called {shown(key)}; choose another name")
+                found[key] = _plain(name, key, value)
+            if improves_downward(given):
+                self.lower.update(results)
+        return found
+
+
+def _plain(metric: str, key: Any, value: Any) -> Any:
+    """Return a result as a float, or as lists of numbers."""
+    if isinstance(value, list):
+        return value
+    try:
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(key, str) and isinstance(number, int | float):
+            return float(number)
+    except (RuntimeError, ValueError):  # an array of several numbers
+        pass
+    raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
 
 
 def outputs(
@@ -52,36 +94,54 @@ def evaluate(
     net: Layer,
     params: Params,
     loss: Loss,
-    metrics: Sequence[str],
+    metrics: Sequence[MetricLike],
     data: Examples,
     batch_size: int,
     stats: FeatureStats | None = None,
-) -> dict[str, float]:
-    """Return {"loss": the mean over the examples, one entry for each metric}, of the outputs that the loss judges.
+) -> dict[str, Any]:
+    """Return {"loss": the mean over the examples, each metric's results}, of the outputs that the loss judges.
 
     Where the loss weighs or leaves out examples, the mean does so too, whatever batches they come in.
     Raises PellucidError that names the layer when an output is not finite.
     """
-    value, scores = judge(net, params, loss, data, batch_size, stats, keep=bool(metrics))
-    found = {"loss": value}
-    if metrics:
-        target = target_classes(data.y, scores)
-        found.update({name: METRICS[name](target, scores) for name in metrics})
-    return found
+    return measure(net, params, loss, Measures(metrics), data, batch_size, stats)
+
+
+def measure(
+    net: Layer,
+    params: Params,
+    loss: Loss,
+    measures: Measures,
+    data: Examples,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+) -> dict[str, Any]:
+    """Return what `evaluate` does, by metrics that stay at hand."""
+    take = measures.update if measures.running else None
+    mean = _mean_loss(net, params, loss, data, batch_size, stats, take)
+    return {"loss": mean, **measures.compute()}
 
 
 def judge(
+    net: Layer, params: Params, loss: Loss, data: Examples, batch_size: int, stats: FeatureStats | None = None
+) -> tuple[float, Tensor]:
+    """Return the mean loss as `evaluate` does, and what the network says of all examples."""
+    scores: list[Tensor] = []
+    mean = _mean_loss(net, params, loss, data, batch_size, stats, lambda said, _: scores.append(said))
+    return mean, torch.cat(scores)
+
+
+def _mean_loss(
     net: Layer,
     params: Params,
     loss: Loss,
     data: Examples,
     batch_size: int,
-    stats: FeatureStats | None = None,
-    keep: bool = True,
-) -> tuple[float, Tensor]:
-    """Return the mean loss as `evaluate` does, and what the network says of all examples: none unless `keep`."""
+    stats: FeatureStats | None,
+    take: Callable[[Tensor, Tensor], None] | None,
+) -> float:
+    """Return the mean loss; `take` gets each batch's predictions and targets."""
     total, counted = 0.0, 0.0
-    scores: list[Tensor] = []
     for (x, raw), target in zip(outputs(net, params, data.x, batch_size, stats), data.y.split(batch_size), strict=True):
         y = loss.judged(raw)
         value = loss(y, target)[0].item()
@@ -90,26 +150,6 @@ def judge(
             raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
         count = loss.counted(target)
         total, counted = total + value * count, counted + count
-        if keep:
-            scores.append(loss.predict(y))
-    mean = total / counted if counted else 0.0  # what is left out costs nothing
-    return mean, torch.cat(scores) if keep else torch.empty(0)
-
-
-def class_scores(scores: Tensor) -> Tensor:
-    """Return outputs (N, 1), the score of the second of two classes, as one for each (N, 2); others as they are."""
-    return torch.cat([1 - scores, scores], 1) if scores.dim() == 2 and scores.shape[1] == 1 else scores
-
-
-def classes_of(scores: Tensor) -> Tensor:
-    """Return the predicted classes (n,): the largest of several scores, or whether one reaches 1/2."""
-    return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= 0.5).long()
-
-
-def target_classes(target: Tensor, scores: Tensor) -> Tensor:
-    """Return targets as classes (n,): integers as they are, numbers for each output as `classes_of` reads scores."""
-    if scores.dim() != 2:
-        raise PellucidError(f"metrics are for outputs (n, classes), not {tuple(scores.shape)}; give metrics=()")
-    if not target.is_floating_point():
-        return target.reshape(len(target))
-    return classes_of(target.reshape(len(target), -1))
+        if take is not None:
+            take(loss.predict(y), target)
+    return total / counted if counted else 0.0  # what is left out costs nothing

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from pellucid.data import FeatureStats
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
+from pellucid.metrics import MetricLike
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 
 
@@ -17,7 +18,7 @@ class Learner(Protocol):
     optimizer: Optimizer
     schedule: Schedule
     regularizers: tuple[Regularizer | MaxNorm, ...]
-    metrics: tuple[str, ...]
+    metrics: tuple[MetricLike, ...]
     clip: float | None
     precision: str
     seed: int

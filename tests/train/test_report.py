@@ -17,7 +17,7 @@ from pellucid.combine import Sequential
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, Params, Sigmoid
-from pellucid.train.evaluate import class_scores
+from pellucid.metrics import class_scores
 from pellucid.train.history import write_csv
 from pellucid.train.report import Mistakes, ReportData, gather, write_report
 from pellucid.train.report.gather import first_weights, worst

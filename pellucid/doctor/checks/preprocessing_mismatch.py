@@ -18,7 +18,7 @@ from pellucid.doctor.measure.normed import normed
 from pellucid.doctor.measure.simple import hits
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
-from pellucid.train.evaluate import classes_of
+from pellucid.metrics import classes_of
 from pellucid.train.examples import Examples
 
 FAR = 1.0  # deviations between examples by which the means of two parts differ; 0.8 is called large (Cohen 1988)

@@ -9,7 +9,8 @@ from pellucid.data.augment.standardise import scaled
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.room import room
 from pellucid.errors import PellucidError
-from pellucid.train.evaluate import classes_of, judge
+from pellucid.metrics import classes_of
+from pellucid.train.evaluate import judge
 from pellucid.train.examples import Examples
 from pellucid.train.model import BATCH, Model
 

@@ -20,9 +20,9 @@ from pellucid.explain.top_patches import TopPatches, activations, top_patches
 from pellucid.explain.upto import upto
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.metrics import classes_of
 from pellucid.rules.kinds import ACTIVATIONS, WEIGHTED
 from pellucid.sweep import forward
-from pellucid.train.evaluate import classes_of
 from pellucid.train.model import Model
 from pellucid.tree import flatten
 

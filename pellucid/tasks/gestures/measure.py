@@ -10,8 +10,17 @@ from torch import Tensor
 
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.metrics import Reliability, accuracy, confusion_matrix, f1, macro_f1, precision, recall, reliability
-from pellucid.train.evaluate import class_scores
+from pellucid.metrics import (
+    Reliability,
+    accuracy,
+    class_scores,
+    confusion_matrix,
+    f1,
+    macro_f1,
+    precision,
+    recall,
+    reliability,
+)
 from pellucid.train.model import Model
 from pellucid.train.report import Mistakes
 from pellucid.train.report.gather import worst

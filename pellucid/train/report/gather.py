@@ -15,8 +15,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
-from pellucid.metrics import confusion_matrix
-from pellucid.train.evaluate import class_scores, classes_of
+from pellucid.metrics import class_scores, classes_of, confusion_matrix
 from pellucid.train.history import History
 from pellucid.train.model import Model
 from pellucid.train.report.data import Mistakes, ReportData

@@ -85,27 +85,52 @@ class Reliability:
         return (share * (self.accuracy - self.confidence).abs()).sum().item()
 
 
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """Predictions by confidence, summed so that batches add up.
+
+    Each (bins,): `count` int64, `confidence` and `right` the sums in each bin, float64.
+    """
+
+    count: Tensor
+    confidence: Tensor
+    right: Tensor
+
+    @classmethod
+    def of(cls, target: Tensor, probabilities: Tensor, bins: int) -> "Bins":
+        """Sort predictions as `reliability` says; raises as it does."""
+        if probabilities.dim() != 2 or probabilities.shape[1] < 2 or bins < 1:
+            raise PellucidError(
+                f"reliability: probabilities of shape {tuple(probabilities.shape)} and {bins} bins; give (n, classes) "
+                "with two classes at least, and one bin at least"
+            )
+        sure, said = probabilities.detach().double().cpu().max(1)  # (n,)
+        target = target.cpu()
+        _check(target, said)
+        if not bool(((sure >= 0) & (sure <= 1 + 1e-6)).all()):  # false for NaN
+            raise PellucidError("reliability: the largest scores are not from 0 to 1; give probabilities")
+        edges = torch.arange(1, bins, dtype=torch.float64) / bins
+        place = torch.bucketize(sure, edges)  # (n,)
+        sums = (torch.bincount(place, weights=each, minlength=bins) for each in (sure, (said == target).double()))
+        return cls(torch.bincount(place, minlength=bins), *sums)
+
+    def __add__(self, other: "Bins") -> "Bins":
+        """Return the bins of both batches."""
+        return Bins(self.count + other.count, self.confidence + other.confidence, self.right + other.right)
+
+    def reliability(self) -> Reliability:
+        """Return the means in each bin."""
+        held = self.count.clamp_min(1)
+        return Reliability(self.count, self.confidence / held, self.right / held)
+
+
 def reliability(target: Tensor, probabilities: Tensor, bins: int = 15) -> Reliability:
     """Sort the predictions of probabilities (n, classes) into `bins` by the probability of the predicted class.
 
     A bin ((k - 1) / bins, k / bins] holds its upper end. Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern
     Neural Networks", section 2. Raises PellucidError for what are no probabilities, and without a bin.
     """
-    if probabilities.dim() != 2 or probabilities.shape[1] < 2 or bins < 1:
-        raise PellucidError(
-            f"reliability: probabilities of shape {tuple(probabilities.shape)} and {bins} bins; give (n, classes) with "
-            "two classes at least, and one bin at least"
-        )
-    sure, said = probabilities.detach().double().cpu().max(1)  # (n,)
-    target = target.cpu()
-    _check(target, said)
-    if not bool(((sure >= 0) & (sure <= 1 + 1e-6)).all()):  # false for NaN
-        raise PellucidError("reliability: the largest scores are not from 0 to 1; give probabilities")
-    edges = torch.arange(1, bins, dtype=torch.float64) / bins
-    place = torch.bucketize(sure, edges)  # (n,)
-    count = torch.bincount(place, minlength=bins)
-    sums = [torch.bincount(place, weights=values, minlength=bins) for values in (sure, (said == target).double())]
-    return Reliability(count, *(total / count.clamp_min(1) for total in sums))
+    return Bins.of(target, probabilities, bins).reliability()
 
 
 def calibration_error(target: Tensor, probabilities: Tensor, bins: int = 15) -> float:

@@ -1,0 +1,74 @@
+"""The contract of every metric: fed batch by batch, asked at the end."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+
+class Metric(ABC):
+    """A measure of a model's outputs, computed batch by batch.
+
+    Each evaluation updates a fresh copy (`copy.deepcopy`) of the object that the model holds, so nothing needs to be
+    reset. A metric with arguments is a dataclass: the fields of its constructor are saved with the model, its state
+    is in fields with `init=False`. `lower_is_better` tells in which direction its results improve.
+    """
+
+    lower_is_better: ClassVar[bool] = False
+
+    @abstractmethod
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take one batch: `outputs` (n, ...) as `Model.predict` returns them, `targets` (n, ...) as they are."""
+
+    @abstractmethod
+    def compute(self) -> dict[str, Any]:
+        """Return the results by name: numbers, or lists of numbers, which are left out of a training's history."""
+
+
+@dataclass
+class Function(Metric):
+    """The value of a function (outputs, targets) -> number, called once with all outputs and targets of the data."""
+
+    function: Callable[[Tensor, Tensor], Any]
+    outputs: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    targets: list[Tensor] = field(default_factory=list, init=False, repr=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Keep the batch."""
+        self.outputs.append(outputs)
+        self.targets.append(targets)
+
+    def compute(self) -> dict[str, Any]:
+        """Return the function's value under its name."""
+        return {function_name(self.function): self.function(torch.cat(self.outputs), torch.cat(self.targets))}
+
+
+MetricLike = str | Metric | Callable[[Tensor, Tensor], Any]
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """Return what the results of a function are called."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def fresh(metric: Metric | Callable[[Tensor, Tensor], Any]) -> Metric:
+    """Return a metric that has seen nothing yet."""
+    return deepcopy(metric) if isinstance(metric, Metric) else Function(metric)
+
+
+def improves_downward(metric: Metric | Callable[[Tensor, Tensor], Any]) -> bool:
+    """Tell whether smaller results are better: `lower_is_better` of a metric, or of a function that has it."""
+    return bool(getattr(metric, "lower_is_better", False))
+
+
+def share(part: float, whole: float, metric: Metric) -> float:
+    """Return part / whole; PellucidError where nothing has been measured."""
+    if not whole:
+        raise PellucidError(f"{type(metric).__name__}: no examples were measured; call update first")
+    return part / whole

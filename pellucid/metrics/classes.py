@@ -1,0 +1,156 @@
+"""Metrics of classification, batch by batch."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics.base import Metric, share
+from pellucid.metrics.functions import Bins, confusion_matrix, f1, macro, precision, recall, top_k
+
+
+@dataclass
+class Accuracy(Metric):
+    """The share of examples whose class is predicted."""
+
+    hits: int = field(default=0, init=False)
+    seen: int = field(default=0, init=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count the batch: outputs (n, classes), or (n, 1) for two classes."""
+        classes = target_classes(targets, outputs)
+        self.hits += int((classes_of(outputs) == classes).sum())
+        self.seen += len(classes)
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"accuracy": from 0 to 1}."""
+        return {"accuracy": share(self.hits, self.seen, self)}
+
+
+@dataclass
+class TopK(Metric):
+    """The share of examples whose class is among the `k` with the highest outputs."""
+
+    k: int = 5
+    hits: float = field(default=0.0, init=False)
+    seen: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a k below 1."""
+        if type(self.k) is not int or self.k < 1:
+            raise PellucidError(f"TopK: k must be a whole number of at least 1, not {self.k!r}")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count the batch; PellucidError where there are fewer than k classes."""
+        classes = target_classes(targets, outputs)
+        self.hits += top_k(classes, class_scores(outputs), self.k) * len(classes)
+        self.seen += len(classes)
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"top5": from 0 to 1}, with the metric's own k."""
+        return {f"top{self.k}": share(round(self.hits), self.seen, self)}
+
+
+@dataclass
+class Confusion(Metric):
+    """How often each class (row) was predicted as each (column); no column of a training's history."""
+
+    matrix: Tensor | None = field(default=None, init=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count the batch."""
+        classes = target_classes(targets, outputs)
+        counts = confusion_matrix(classes, classes_of(outputs), max(outputs.shape[1], 2))
+        self.matrix = counts if self.matrix is None else self.matrix + counts
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"confusion": rows of counts}."""
+        return {"confusion": self.counted().tolist()}
+
+    def counted(self) -> Tensor:
+        """Return the counts (classes, classes)."""
+        if self.matrix is None:
+            raise PellucidError(f"{type(self).__name__}: no examples were measured; call update first")
+        return self.matrix
+
+    def mean(self, by_class: Tensor) -> float:
+        """Return the mean over the classes that have examples or were predicted, as scikit-learn's "macro"."""
+        counts = self.counted()
+        return macro(by_class[counts.sum(0) + counts.sum(1) > 0])
+
+
+@dataclass
+class Precision(Confusion):
+    """The share of a class's predictions that are right, 0 without any; the mean over the classes that occur."""
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"precision": from 0 to 1}."""
+        return {"precision": self.mean(precision(self.counted()))}
+
+
+@dataclass
+class Recall(Confusion):
+    """The share of a class's examples that are found, 0 without any; the mean over the classes that occur."""
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"recall": from 0 to 1}."""
+        return {"recall": self.mean(recall(self.counted()))}
+
+
+@dataclass
+class MacroF1(Confusion):
+    """The harmonic mean of a class's precision and recall; the mean over the classes that occur."""
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"macro_f1": from 0 to 1}."""
+        return {"macro_f1": self.mean(f1(self.counted()))}
+
+
+@dataclass
+class ECE(Metric):
+    """The expected calibration error of probabilities, in `bins` of equal width: Guo et al. 2017, section 2."""
+
+    lower_is_better: ClassVar[bool] = True
+
+    bins: int = 15
+    totals: Bins | None = field(default=None, init=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Sort the batch into the bins; PellucidError where the outputs are no probabilities."""
+        found = Bins.of(target_classes(targets, outputs), class_scores(outputs), self.bins)
+        self.totals = found if self.totals is None else self.totals + found
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"ece": from 0 to 1}."""
+        if self.totals is None:
+            raise PellucidError("ECE: no examples were measured; call update first")
+        return {"ece": self.totals.reliability().error}
+
+
+def class_scores(scores: Tensor) -> Tensor:
+    """Return outputs (N, 1), the score of the second of two classes, as one for each (N, 2); others as they are."""
+    return torch.cat([1 - scores, scores], 1) if scores.dim() == 2 and scores.shape[1] == 1 else scores
+
+
+def classes_of(scores: Tensor) -> Tensor:
+    """Return the predicted classes (n,): the largest of several scores, or whether one reaches 1/2."""
+    return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= 0.5).long()
+
+
+def target_classes(target: Tensor, scores: Tensor) -> Tensor:
+    """Return targets as classes (n,): integers as they are, numbers for each output as `classes_of` reads scores."""
+    if scores.dim() != 2:
+        raise PellucidError(
+            f"metrics of classes are for outputs (n, classes), not {tuple(scores.shape)}; give metrics=()"
+        )
+    if target.shape == scores.shape and (target.is_floating_point() or scores.shape[1] > 1):
+        return classes_of(target)
+    if target.numel() != len(target):
+        raise PellucidError(
+            f"metrics of classes: targets {tuple(target.shape)} do not fit outputs {tuple(scores.shape)}; give one "
+            "class for each example, or one number for each output"
+        )
+    flat = target.reshape(len(target))
+    return (flat >= 0.5).long() if target.is_floating_point() else flat

@@ -1,0 +1,103 @@
+"""Metrics of regression, batch by batch; all sums are in float64."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics.base import Metric, share
+
+
+@dataclass
+class MAE(Metric):
+    """The mean absolute error, over all outputs of all examples."""
+
+    lower_is_better: ClassVar[bool] = True
+
+    total: float = field(default=0.0, init=False)
+    count: int = field(default=0, init=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add the batch."""
+        apart = outputs.double() - wanted(targets, outputs)
+        self.total += apart.abs().sum().item()
+        self.count += apart.numel()
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"mae": in the targets' unit}."""
+        return {"mae": share(self.total, self.count, self)}
+
+
+@dataclass
+class RMSE(Metric):
+    """The root of the mean squared error, over all outputs of all examples."""
+
+    lower_is_better: ClassVar[bool] = True
+
+    total: float = field(default=0.0, init=False)
+    count: int = field(default=0, init=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add the batch."""
+        apart = outputs.double() - wanted(targets, outputs)
+        self.total += apart.square().sum().item()
+        self.count += apart.numel()
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"rmse": in the targets' unit}."""
+        return {"rmse": math.sqrt(share(self.total, self.count, self))}
+
+
+@dataclass
+class R2(Metric):
+    """The coefficient of determination, 1 - Σ (t - y)² / Σ (t - mean t)², of each output; the mean over the outputs.
+
+    As scikit-learn's r2_score: an output whose targets are all equal gives 1 where it is exact, else 0; fewer than
+    two examples give NaN. The sums of squares are updated as in Chan, Golub and LeVeque 1979.
+    """
+
+    count: int = field(default=0, init=False)
+    mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, compare=False)
+    around_mean: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, compare=False)
+    apart: Tensor = field(default_factory=lambda: torch.zeros(()), init=False, compare=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Add the batch."""
+        n = len(outputs)
+        if not n:
+            return
+        target = wanted(targets, outputs).reshape(n, -1)  # (n, outputs)
+        mean = target.mean(0)
+        off, total = mean - self.mean, self.count + n
+        self.around_mean = self.around_mean + (target - mean).square().sum(0) + off.square() * (self.count * n / total)
+        self.apart = self.apart + (outputs.double().reshape(n, -1) - target).square().sum(0)
+        self.mean, self.count = self.mean + off * (n / total), total
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"r2": at most 1}."""
+        if not self.count:
+            raise PellucidError("R2: no examples were measured; call update first")
+        if self.count < 2:
+            return {"r2": math.nan}
+        constant = self.around_mean == 0
+        scores = 1 - self.apart / self.around_mean.masked_fill(constant, 1)
+        return {"r2": torch.where(constant, (self.apart == 0).double(), scores).mean().item()}
+
+
+def wanted(targets: Tensor, outputs: Tensor) -> Tensor:
+    """Return targets as numbers (n, ...) in float64, one for each output; integer classes (n,) become one-hot."""
+    if targets.shape == outputs.shape:
+        return targets.double()
+    if outputs.dim() == 2 and targets.numel() == len(outputs):
+        flat = targets.reshape(-1)
+        if outputs.shape[1] == 1:
+            return flat.double().unsqueeze(1)
+        if not targets.is_floating_point() and bool(((flat >= 0) & (flat < outputs.shape[1])).all()):
+            return torch.nn.functional.one_hot(flat.long(), outputs.shape[1]).double()
+    raise PellucidError(
+        f"metrics of numbers: targets {tuple(targets.shape)} of type {targets.dtype} do not fit outputs "
+        f"{tuple(outputs.shape)}; give one number for each output, or classes that exist"
+    )

@@ -1,0 +1,164 @@
+"""Metrics fed batch by batch, beside scikit-learn's functions of all examples at once."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+from sklearn.calibration import calibration_curve
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics import ECE, MAE, METRICS, R2, RMSE, Accuracy, Confusion, Metric, TopK, fresh
+
+
+def fed(metric: Metric, outputs: Tensor, targets: Tensor, size: int) -> dict:
+    for batch in zip(outputs.split(size), targets.split(size), strict=True):
+        metric.update(*batch)
+    return metric.compute()
+
+
+def macro(score, target: Tensor, said: Tensor) -> float:
+    return score(target, said, average="macro", zero_division=0)
+
+
+def ece(target: Tensor, scores: Tensor, bins: int = 15) -> float:
+    sure, said = scores.max(1)
+    right, mean = calibration_curve(said == target, sure, n_bins=bins)  # of the bins that hold something
+    counts = np.histogram(sure, np.linspace(0, 1, bins + 1))[0]
+    return float((np.abs(right - mean) * counts[counts > 0]).sum() / len(target))
+
+
+OF_CLASSES = {
+    "accuracy": lambda t, s: oracle.accuracy_score(t, s.argmax(1)),
+    "precision": lambda t, s: macro(oracle.precision_score, t, s.argmax(1)),
+    "recall": lambda t, s: macro(oracle.recall_score, t, s.argmax(1)),
+    "macro_f1": lambda t, s: macro(oracle.f1_score, t, s.argmax(1)),
+    "confusion": lambda t, s: oracle.confusion_matrix(t, s.argmax(1), labels=range(s.shape[1])).tolist(),
+    "top5": lambda t, s: oracle.top_k_accuracy_score(t, s, k=5, labels=range(s.shape[1])),
+    "ece": ece,
+}
+OF_NUMBERS = {
+    "mae": lambda t, y: oracle.mean_absolute_error(t.flatten(), y.flatten()),
+    "rmse": lambda t, y: math.sqrt(oracle.mean_squared_error(t.flatten(), y.flatten())),
+    "r2": lambda t, y: oracle.r2_score(t.reshape(len(t), -1), y.reshape(len(y), -1)),
+}
+
+
+def test_every_name_has_an_oracle():
+    assert {*OF_CLASSES, *OF_NUMBERS} == set(METRICS)
+
+
+@pytest.mark.parametrize("name", [*OF_CLASSES, *OF_NUMBERS])
+@given(seed=st.integers(0, 2**16), n=st.integers(2, 60), size=st.integers(1, 70), width=st.integers(5, 8))
+@settings(max_examples=40, deadline=None)
+def test_batches_add_up_to_scikit_learn(name: str, seed: int, n: int, size: int, width: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    if name in OF_CLASSES:
+        targets = torch.randint(0, width - 1, (n,), generator=rng)  # the last class has no examples
+        outputs = torch.randn(n, width, generator=rng, dtype=torch.float64).softmax(1)
+    else:
+        targets = torch.randn(n, width, generator=rng, dtype=torch.float64) * 3 + 100
+        outputs = targets + torch.randn(n, width, generator=rng, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one class only, and the like
+        wanted = {**OF_CLASSES, **OF_NUMBERS}[name](targets, outputs)
+    found = fed(METRICS[name](), outputs, targets, size)[name]
+    assert found == (wanted if name == "confusion" else pytest.approx(wanted, rel=1e-9, abs=1e-12))
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_top_k_is_named_by_its_k(k: int) -> None:
+    rng = torch.Generator().manual_seed(k)
+    targets, outputs = torch.randint(0, 7, (50,), generator=rng), torch.randn(50, 7, generator=rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of all 7, all are found
+        wanted = oracle.top_k_accuracy_score(targets, outputs, k=k, labels=range(7))
+    assert fed(TopK(k), outputs, targets, 8) == {f"top{k}": pytest.approx(wanted)}
+
+
+@pytest.mark.parametrize("given_k", [0, 1.5, True, "3"])
+def test_a_k_that_is_no_number_of_classes_is_refused(given_k) -> None:
+    with pytest.raises(PellucidError, match="TopK: k must be a whole number of at least 1"):
+        TopK(given_k)
+
+
+def test_one_output_is_two_classes() -> None:
+    outputs, targets = torch.tensor([[0.2], [0.7], [0.9], [0.4]]), torch.tensor([0, 1, 0, 1])
+    said = (outputs[:, 0] >= 0.5).long()
+    assert fed(Accuracy(), outputs, targets, 3) == {"accuracy": oracle.accuracy_score(targets, said)}
+    assert fed(Confusion(), outputs, targets, 3)["confusion"] == oracle.confusion_matrix(targets, said).tolist()
+    both = torch.cat([1 - outputs, outputs], 1)
+    assert fed(ECE(4), outputs, targets, 3)["ece"] == pytest.approx(ece(targets, both, 4))
+
+
+def test_targets_as_numbers_for_each_class_are_read_as_outputs_are() -> None:
+    targets = torch.tensor([0, 2, 1])
+    outputs = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.6, 0.4, 0.0]])
+    for form in (targets, torch.eye(3)[targets], torch.eye(3)[targets].long()):
+        assert fed(Accuracy(), outputs, form, 2)["accuracy"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("metric", [MAE, RMSE, R2])
+def test_numbers_of_one_output_may_lack_its_axis_and_classes_are_one_hot(metric) -> None:
+    outputs, targets = torch.tensor([[1.0], [2.5], [4.0]]), torch.tensor([1.5, 2.0, 3.0])
+    name = metric.__name__.lower()
+    wanted = OF_NUMBERS[name](targets[:, None], outputs)
+    assert fed(metric(), outputs, targets, 2)[name] == pytest.approx(wanted)
+    scores, classes = torch.tensor([[0.8, 0.1], [0.3, 0.6], [0.9, 0.4]]), torch.tensor([0, 1, 1])
+    wanted = OF_NUMBERS[name](torch.eye(2)[classes], scores)
+    assert fed(metric(), scores, classes, 2)[name] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "wanted"),
+    [([1.0, 2.0], [3.0, 3.0], 0.0), ([3.0, 3.0], [3.0, 3.0], 1.0), ([5.0, 6.0, 7.0], [1.0, 2.0, 3.0], -23.0)],
+)
+def test_r2_of_constant_and_of_bad_predictions(outputs, targets, wanted) -> None:
+    assert oracle.r2_score(targets, outputs) == wanted
+    assert fed(R2(), torch.tensor(outputs)[:, None], torch.tensor(targets), 1)["r2"] == pytest.approx(wanted)
+
+
+def test_r2_of_one_example_is_undefined() -> None:
+    assert math.isnan(fed(R2(), torch.ones(1, 1), torch.ones(1), 1)["r2"])
+
+
+def test_r2_keeps_its_digits_far_from_zero() -> None:
+    rng = torch.Generator().manual_seed(0)
+    targets = torch.randn(5000, 1, generator=rng, dtype=torch.float64) + 1e8
+    outputs = targets + torch.randn(5000, 1, generator=rng, dtype=torch.float64) / 10
+    wanted = oracle.r2_score(targets, outputs)
+    assert fed(R2(), outputs, targets, 64)["r2"] == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str) -> None:
+    metric = METRICS[name]()
+    outputs, targets = torch.eye(6), torch.arange(6)
+    first = fed(fresh(metric), outputs, targets, 4)
+    fed(fresh(metric), outputs.flip(1), targets, 4)
+    assert fed(fresh(metric), outputs, targets, 4) == first
+    with pytest.raises(PellucidError, match="no examples were measured; call update first"):
+        metric.compute()
+
+
+@pytest.mark.parametrize(
+    ("metric", "outputs", "targets", "said"),
+    [
+        (Accuracy(), torch.zeros(2, 3, 4), torch.zeros(2), "metrics of classes are for outputs"),
+        (Accuracy(), torch.zeros(2, 3), torch.zeros(2, 4), "targets (2, 4) do not fit outputs (2, 3)"),
+        (MAE(), torch.zeros(2, 3), torch.zeros(2, 4), "targets (2, 4) of type torch.float32 do not fit outputs (2, 3)"),
+        (RMSE(), torch.zeros(2, 3), torch.tensor([0, 3]), "or classes that exist"),
+        (TopK(4), torch.zeros(2, 3), torch.tensor([0, 1]), "choose 1 to the classes"),
+        (Confusion(), torch.zeros(2, 3), torch.tensor([0, 3]), "target holds classes 0 to 3, not 0 to 2"),
+        (ECE(), torch.full((2, 3), 2.0), torch.tensor([0, 1]), "give probabilities"),
+    ],
+)
+def test_what_does_not_fit_is_said(metric: Metric, outputs: Tensor, targets: Tensor, said: str) -> None:
+    with pytest.raises(PellucidError) as caught:
+        metric.update(outputs, targets)
+    assert said in str(caught.value)

@@ -1,7 +1,7 @@
 """The cross-entropy of a network with further classifiers on the way."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,6 +19,8 @@ class AuxiliaryCrossEntropy(Loss):
     class_weights) does. Evaluation and `predict` go by the main output alone, and logits that are no tuple are it.
     Source: Szegedy et al. 2015, section 5, with weight 0.3; torchvision trains Inception-v3 with 0.4.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     weight: float = 0.3
     label_smoothing: float = 0.0

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +16,12 @@ HALF = (torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Loss(ABC):
-    """What a network is trained to make small: a frozen value that holds hyperparameters only."""
+    """What a network is trained to make small: a frozen value that holds hyperparameters only.
+
+    A loss of one's own needs `compute` alone. `metrics` names what is measured beside it unless a model says so.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the loss as a 0-d tensor, and its gradient with respect to `y` in y's shape and dtype.
@@ -39,17 +44,23 @@ class Loss(ABC):
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return (value, dy) for outputs in float32 or float64."""
 
-    @abstractmethod
     def check(self, outputs: Any, targets: Tensor) -> None:
         """Raise PellucidError unless all `targets` (n, ...) of a data set suit a network that puts out `outputs`.
 
         `outputs` is the shape without the batch axis, a tuple of shapes for several outputs. Called once for each
-        data set, because it reads every target.
+        data set, because it reads every target. Unless a loss says more, targets must be finite, and one integer for
+        each position of several outputs must be a class that exists.
         """
+        if targets.is_floating_point() and not bool(targets.isfinite().all()):
+            raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
+        several = len(outputs) > 0 and isinstance(outputs[0], int) and outputs[0] > 1
+        classes = several and not targets.is_floating_point() and targets.shape[1:] == outputs[1:]
+        if classes and not bool(((targets >= 0) & (targets < outputs[0])).all()):
+            raise out_of_range(self, targets, outputs[0])
 
-    @abstractmethod
     def predict(self, y: Any) -> Tensor:
-        """Return what the network's output means to people: numbers, probabilities or scores."""
+        """Return what the network's output means to people: numbers, probabilities or scores; y itself by default."""
+        return y
 
     def counted(self, target: Tensor) -> float:
         """Return what a batch's loss counts in a mean over batches: its examples, or the sum of their weights."""
@@ -58,6 +69,25 @@ class Loss(ABC):
     def judged(self, y: Any) -> Any:
         """Return what evaluation judges of a network's output: all of it, unless some is for training only."""
         return y
+
+
+def check_answer(loss: Loss, y: Any, answer: Any) -> None:
+    """Require what `Loss.compute` must return: a 0-d value, and a gradient of the shape and type of the outputs `y`."""
+    name = type(loss).__name__
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise PellucidError(f"{name}: compute must return (value, dy), not {_form(answer)}")
+    value, dy = answer
+    if not isinstance(value, Tensor) or value.dim():
+        raise PellucidError(f"{name}: the loss must be a tensor of one number, not {_form(value)}; sum or average it")
+    if _form(dy) != _form(y):
+        raise PellucidError(f"{name}: the gradient must be {_form(y)} as the outputs are, not {_form(dy)}")
+
+
+def _form(value: Any) -> str:
+    """Return the shape and type of a tensor, or of each of several; the class of anything else."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_form, value))})"
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def check_reduction(loss: Loss, reduction: str) -> None:
@@ -100,3 +130,11 @@ def fraction(numerator: float, denominator: int, dtype: torch.dtype) -> Tensor:
     """
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.tensor(numerator / denominator, dtype=dtype)
+
+
+def out_of_range(loss: object, targets: Tensor, classes: int) -> PellucidError:
+    """Say which classes do not exist."""
+    return PellucidError(
+        f"{type(loss).__name__}: the targets hold classes {int(targets.min())} to {int(targets.max())}, "
+        f"but the network has outputs for 0 to {classes - 1}; number the classes from 0 or give it more outputs"
+    )

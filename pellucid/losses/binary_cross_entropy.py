@@ -1,6 +1,7 @@
 """The cross-entropy of independent yes-or-no outputs."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class BinaryCrossEntropy(Loss):
     an output costs and do not change what a mean divides by.
     Source: Nielsen 2015, equations 63 and 67.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     pos_weight: float | tuple[float, ...] = 1.0
     reduction: Reduction = "batch"

@@ -1,7 +1,7 @@
 """The margin loss of linear classifiers and support vector machines."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
@@ -21,6 +21,8 @@ class Hinge(Loss):
     classes and takes the mean over the batch, "sum" neither.
     Source: Weston and Watkins 1999, Support vector machines for multi-class pattern recognition, equation 6.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     margin: float = 1.0
     power: Literal[1, 2] = 1

@@ -1,6 +1,7 @@
 """The Huber loss."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,6 +18,8 @@ class Huber(Loss):
     y (N, C, ...). `reduction` "mean" takes the mean over outputs and batch, "batch" sums over the outputs and takes
     the mean over the batch, "sum" neither. Source: Huber 1964, Robust estimation of a location parameter.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("mae",)
 
     delta: float = 1.0
     reduction: Reduction = "mean"

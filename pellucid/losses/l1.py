@@ -1,6 +1,7 @@
 """The absolute error."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,6 +18,8 @@ class L1(Loss):
     over outputs and batch, "batch" sums over the outputs and takes the mean over the batch, "sum" neither.
     Source: Laplace's least absolute deviations, as in Goodfellow, Bengio and Courville 2016, section 6.2.1.2.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("mae",)
 
     reduction: Reduction = "mean"
 

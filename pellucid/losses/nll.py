@@ -1,6 +1,7 @@
 """The negative log-likelihood."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class NegativeLogLikelihood(Loss):
     `reduction` "batch" sums over the positions and takes the mean over the batch, "sum" takes no mean.
     Source: Goodfellow, Bengio and Courville 2016, section 5.5.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     class_weights: tuple[float, ...] | None = None
     ignore: int | None = None

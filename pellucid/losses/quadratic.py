@@ -1,6 +1,7 @@
 """The quadratic loss."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,6 +18,8 @@ class Quadratic(Loss):
     outputs and takes the mean over the batch, "mean" takes the mean over both, "sum" neither.
     Source: Nielsen 2015, equation 6.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("mae",)
 
     reduction: Reduction = "batch"
 

@@ -1,6 +1,7 @@
 """The cross-entropy of one class among several."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class SoftmaxCrossEntropy(Loss):
     takes no mean.
     Source: Nielsen 2015, equations 78 to 82; smoothing: Szegedy et al. 2016, section 7.
     """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import is_number, shares
+from pellucid.losses.base import is_number, out_of_range, shares
 
 MANY = 1024  # above as many classes an identity matrix is too big to keep
 
@@ -180,14 +180,6 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
         raise PellucidError(
             f"{type(loss).__name__}: class_weights must be a tuple of numbers of at least 0, not {weights!r}"
         )
-
-
-def out_of_range(loss: object, targets: Tensor, classes: int) -> PellucidError:
-    """Say which classes do not exist."""
-    return PellucidError(
-        f"{type(loss).__name__}: the targets hold classes {int(targets.min())} to {int(targets.max())}, "
-        f"but the network has outputs for 0 to {classes - 1}; number the classes from 0 or give it more outputs"
-    )
 
 
 def wrong_weights(loss: object, given: int, classes: int, name: str = "class_weights") -> PellucidError:

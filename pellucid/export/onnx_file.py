@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export.extras import optional
-from pellucid.export.onnx_nodes import Node, unwritable, write
+from pellucid.export.onnx_nodes import Node, strangers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.trace import Step, Trace, trace
@@ -57,10 +57,18 @@ def onnx_bytes(
     onnx = optional("onnx")
     params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), params)
     traced = trace(net, params, shape)
-    data = _proto(onnx, traced, stats, metadata or {})
+    own = strangers(traced.steps)
     xs = batch(traced)
-    theirs = _run(data, traced, xs)
-    return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file")
+    try:
+        data = _proto(onnx, traced, stats, metadata or {})
+        theirs = _run(data, traced, xs)
+    except Exception as error:
+        if not own or isinstance(error, PellucidError):
+            raise
+        why = " ".join(str(error).split())[:300]  # onnx and onnxruntime have no common class of errors
+        raise PellucidError(f"the method onnx of {' or '.join(own)} writes no valid nodes: {why}") from error
+    fault = f"see the method onnx of {', '.join(own)}" if own else "this is a fault in pellucid"
+    return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file", fault)
 
 
 def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
@@ -103,7 +111,10 @@ def _nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[
     """Return all nodes with the final names of what goes in and out, and the tensors that they read."""
     missing = unwritable(traced.steps)
     if missing:
-        raise PellucidError(f"ONNX has no form for the layers {', '.join(missing)}; use pellucid's own")
+        raise PellucidError(
+            f"ONNX has no form for the layers {', '.join(missing)}; use pellucid's own, or give them a method "
+            "onnx(self, nodes): see pellucid.Layer.onnx"
+        )
     nodes: list[Node] = []
     constants: dict[str, Tensor] = {}
     if stats is not None:

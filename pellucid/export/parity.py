@@ -30,12 +30,12 @@ class Parity:
     difference: float
     images: int = BATCH
 
-    def require(self, what: str) -> "Parity":
+    def require(self, what: str, fault: str = "this is a fault in pellucid") -> "Parity":
         """Return this; ParityError, which calls the file `what`, where the difference is above TOLERANCE."""
         if not self.difference <= TOLERANCE:
             raise ParityError(
                 f"{what} would differ from the network by {self.difference:.1e} of its largest output, above "
-                f"{TOLERANCE:.0e}, and is not written; this is a fault in pellucid, or the weights hold NaN"
+                f"{TOLERANCE:.0e}, and is not written; {fault}, or the weights hold NaN"
             )
         return self
 
@@ -70,9 +70,7 @@ def compare(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
 def _apart(own: Tensor, other: Tensor) -> float:
     if own.shape != other.shape:
         sizes = f"{tuple(other.shape)}, not {tuple(own.shape)}"
-        raise ParityError(
-            f"an output would be of shape {sizes}, and the file is not written; this is a fault in pellucid"
-        )
+        raise ParityError(f"an output would be of shape {sizes}, and the file is not written")
     largest = own.abs().max().item()
     apart = (own.double() - other.double()).abs().max().item()
     part = apart / largest if largest else apart

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
+
 Params = dict[str, Any]  # nested: names to tensors or to further dicts; its paths are `block1.conv.weight`
 Shape = tuple[int, ...]  # without the batch axis
 Cache = Any  # a NamedTuple of tensors for a layer, a dict of caches for a combinator
@@ -58,6 +60,14 @@ class Layer(ABC):
     def pull(self, params: Params, cache: Cache, dy: Any) -> Any:
         """Return the dx of `backward` alone; layers whose parameters' gradients cost as much leave those out."""
         return self.backward(params, cache, dy)[0]
+
+    def onnx(self, nodes: Any) -> None:
+        """Write a layer of one's own as nodes of ONNX, by the builder `pellucid.export.Nodes`.
+
+        `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's. Pellucid's own
+        layers are written by the exporter; without this method a layer has no form in ONNX.
+        """
+        raise PellucidError(f"{type(self).__name__} does not say how it is written in ONNX; give it a method onnx")
 
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:

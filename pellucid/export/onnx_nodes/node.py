@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.combine import join
 from pellucid.config import to_config
+from pellucid.errors import PellucidError
 from pellucid.export.trace import Step
 from pellucid.layers.base import Shape
 
@@ -27,10 +28,15 @@ class Node:
 
 
 class Nodes:
-    """The nodes of one step as they are written, and the tensors that they read."""
+    """The nodes of one step as they are written, and the tensors that they read.
 
-    def __init__(self, step: Step) -> None:
+    A layer writes inner nodes by `inner`, and the one whose output is its own by `last`. It reads `x` (or the names of
+    `step.inputs`), its parameters by `param`, and constants by `constant`, `whole` and `number`.
+    """
+
+    def __init__(self, step: Step, ours: bool = True) -> None:
         self.step = step
+        self.ours = ours  # whether a reader knows the layer
         self.written: list[Node] = []
         self.strange = False  # whether a reader could not tell the layer from a node alone
         self.constants: dict[str, Tensor] = {}
@@ -48,6 +54,9 @@ class Nodes:
     def param(self, name: str) -> str:
         """Return what a parameter of the layer is called: its path."""
         path = join(self.step.path, name)
+        if name not in self.step.params:
+            known = ", ".join(self.step.params) or "none"
+            raise PellucidError(f"{type(self.step.layer).__name__}: no parameter {name!r}; known: {known}")
         self.constants[path] = self.step.params[name]
         return path
 
@@ -76,8 +85,8 @@ class Nodes:
         self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))
 
     def marked(self) -> list[Node]:
-        """Return the nodes; several, or a strange one, with a mark by which a reader finds their layer again."""
-        if len(self.written) == 1 and not self.strange:
+        """Return the nodes; several, or a strange one, of a layer of ours with a mark by which a reader finds it."""
+        if not self.ours or (len(self.written) == 1 and not self.strange):
             return self.written
         inputs = [value.name for value in self.step.inputs]
         mark = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})

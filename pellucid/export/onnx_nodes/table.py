@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pellucid import layers
+from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import activations, linear, merges, norms, pooling, resizing, shapes
 from pellucid.export.onnx_nodes.node import Nodes
 from pellucid.export.trace import Step
@@ -47,12 +48,30 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
 
 
 def write(step: Step) -> Nodes:
-    """Return the nodes of one step, whose layer is one of WRITERS."""
-    nodes = Nodes(step)
-    WRITERS[type(step.layer)](step.layer, nodes)
+    """Return the nodes of one step: by its layer's function of WRITERS, else as its own `Layer.onnx` writes them.
+
+    Raises PellucidError, naming the layer, where that leaves the layer's output unwritten.
+    """
+    nodes = Nodes(step, ours=type(step.layer) in WRITERS)
+    WRITERS.get(type(step.layer), type(step.layer).onnx)(step.layer, nodes)
+    made = [output for node in nodes.written for output in node.outputs]
+    if made.count(step.output.name) != 1:
+        raise PellucidError(
+            f"{type(step.layer).__name__}: its method onnx must end with nodes.last(...), which writes the layer's "
+            "output, once"
+        )
     return nodes
 
 
 def unwritable(steps: Iterable[Step]) -> list[str]:
-    """Return the names of the steps' layers that no function writes, each once."""
+    """Return the names of the steps' layers that neither a function nor the layer itself writes, each once."""
+    return list(dict.fromkeys(type(step.layer).__name__ for step in steps if _says_nothing(type(step.layer))))
+
+
+def strangers(steps: Iterable[Step]) -> list[str]:
+    """Return the names of the steps' layers that write themselves, each once."""
     return list(dict.fromkeys(type(step.layer).__name__ for step in steps if type(step.layer) not in WRITERS))
+
+
+def _says_nothing(kind: type[Layer]) -> bool:
+    return kind not in WRITERS and kind.onnx is Layer.onnx

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join
+from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.errors import PellucidError
 from pellucid.export.torch_code import modules
 from pellucid.export.torch_code.layers import CODERS, literal
@@ -35,7 +35,9 @@ def code(net: Layer, params: Params, traced: Trace) -> Code:
     steps: dict[str, Step] = {}
     for step in traced.steps:
         steps.setdefault(step.path, step)
-    missing = dict.fromkeys(type(step.layer).__name__ for step in traced.steps if type(step.layer) not in CODERS)
+    layers = [step.layer for step in traced.steps if type(step.layer) not in CODERS]
+    layers += [one for _, one in walk(net) if isinstance(one, Combinator) and type(one) not in COMBINED]
+    missing = dict.fromkeys(type(layer).__name__ for layer in layers)
     if missing:
         raise PellucidError(f"PyTorch has no form for the layers {', '.join(missing)}; use pellucid's own")
     return _code(net, params, "", steps, 1)

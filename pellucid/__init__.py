@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         Quadratic,
         SoftmaxCrossEntropy,
     )
+    from pellucid.metrics import Metric
     from pellucid.models import convnet, lenet, mlp
     from pellucid.optim import (
         SGD,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
     from pellucid.train.job import Run, resume, train
     from pellucid.train.model import Model
+    from pellucid.train.own import register
     from pellucid.train.recipe import Recipe, load_recipe
 
 __all__ = [
@@ -130,6 +132,7 @@ __all__ = [
     "MaxNorm",
     "MaxPool2d",
     "MaxUnpool2d",
+    "Metric",
     "Mode",
     "Model",
     "Momentum",
@@ -171,6 +174,7 @@ __all__ = [
     "load_recipe",
     "load_splits",
     "mlp",
+    "register",
     "resume",
     "train",
 ]
@@ -182,6 +186,7 @@ _HOMES = (
     "pellucid.combine",
     "pellucid.sweep",
     "pellucid.losses",
+    "pellucid.metrics",
     "pellucid.optim",
     "pellucid.optim.regularizers",
     "pellucid.optim.schedules",
@@ -191,6 +196,7 @@ _HOMES = (
     "pellucid.train.model",
     "pellucid.train.recipe",
     "pellucid.train.job",
+    "pellucid.train.own",
 )
 
 

@@ -1,9 +1,10 @@
 """Networks and losses as JSON, and back: what a weights file says about the network whose weights it holds."""
 
 import dataclasses
+import inspect
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
@@ -11,65 +12,221 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers import LAYERS
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
+from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 
-# The only types that a file can name: a name that is not here is an error, so that no file can name code to run.
-TYPES: dict[str, type[Layer] | type[Loss]] = {
+# What a file can name of Pellucid's own. With what the caller's program registered, or passed as `custom`, these are
+# the only types that a file can name: a name that is not among them is an error, so that no file can name code to run.
+TYPES: dict[str, type[Any]] = {
     **{layer.__name__: layer for layer in LAYERS},
     **{loss.__name__: loss for loss in LOSSES.values()},
+    **{metric.__name__: metric for metric in METRICS.values()},
     "Sequential": Sequential,
     "Parallel": Parallel,
     "Fork": Fork,
     "Shared": Shared,
     "Graph": Graph,
 }
+NAMED = (Layer, Loss, Metric)  # what a file names the classes of
+REGISTERED: dict[str, Any] = {}  # classes of NAMED, and functions that are metrics, by name
 DEEPEST = 128  # objects and lists inside one another: two or three for a layer inside a layer
 MOST_LAYERS = 10_000
 MOST_VALUES = 100_000  # of all kinds, so that no short file takes long to read
 _LARGEST = 2**31 - 1
-T = TypeVar("T", Layer, Loss)
+T = TypeVar("T", bound=Layer | Loss | Metric)
 
 
-def to_config(value: Layer | Loss) -> dict[str, Any]:
-    """Return a layer or loss as values that JSON knows: {"type": "Conv2d", "filters": 20, ...}, children inside.
+def is_ours(value: object) -> bool:
+    """Tell whether a layer, loss or metric is of one of Pellucid's own classes, and of no subclass."""
+    return TYPES.get(type(value).__name__) is type(value)
 
-    The order of a combinator's children counts, so the objects must keep their order.
-    Raises PellucidError for one that is not Pellucid's own: a file could not name it.
+
+def register(*parts: Any) -> None:
+    """Let files name these classes of layers, losses and metrics, and functions that are metrics.
+
+    Raises PellucidError as `known` does, and for a name that another class or function is registered by. A class that
+    was defined again, as by running a notebook's cell twice, takes the place of its former self.
     """
-    name = type(value).__name__
-    if TYPES.get(name) is not type(value):
-        raise PellucidError(f"{name} is not one of pellucid's own, so no file can name it; build it from those")
-    fields = {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    return {"type": name, **fields}
+    for name, part in known(parts).items():
+        other = REGISTERED.get(name, part)
+        if (other.__module__, other.__qualname__) != (part.__module__, part.__qualname__):
+            raise PellucidError(
+                f"{name}: {other.__module__}.{other.__qualname__} is registered by this name already; choose another"
+            )
+        REGISTERED[name] = part
 
 
-def from_config(config: Any) -> Layer:
+def known(parts: Iterable[Any]) -> dict[str, Any]:
+    """Return classes and functions of the user's own by their names.
+
+    Raises PellucidError for what is neither a layer, a loss nor a metric, for a name that Pellucid's own parts or
+    others of these have, and for a class whose constructor takes what is no field of it.
+    """
+    found: dict[str, Any] = {}
+    for part in parts:
+        name = _check_part(part)
+        if TYPES.get(name, part) is not part or name in METRICS:
+            raise PellucidError(f"{name}: a part of pellucid's own has this name; choose another")
+        if found.setdefault(name, part) is not part:
+            raise PellucidError(f"{name}: two of these have this name; choose another")
+    return found
+
+
+def check_fields(kind: type[Any]) -> None:
+    """Raise PellucidError unless a class's constructor takes exactly its fields, which are then all that there is."""
+    if kind.__init__ in (Sequential.__init__, Fork.__init__):
+        return
+    held = {field.name for field in _fields(kind)}
+    odd = [name for name in inspect.signature(kind).parameters if name not in held]
+    if odd:
+        raise PellucidError(
+            f"{kind.__name__}: its constructor takes {odd[0]!r}, which is no field; make the class a dataclass: "
+            "@dataclass(frozen=True), or @dataclass for a metric"
+        )
+    if "type" in held:
+        raise PellucidError(
+            f"{kind.__name__}: no field can be called 'type', by which a file names the class; rename it"
+        )
+
+
+def to_config(value: Layer | Loss | Metric, custom: Iterable[Any] = ()) -> dict[str, Any]:
+    """Return a part as values that JSON knows: {"type": "Conv2d", "filters": 20, ...}, children inside.
+
+    The order of a combinator's children counts, so the objects must keep their order. custom: classes that count as
+    registered. Raises PellucidError for a class that a file could not name, and for a field that JSON cannot hold.
+    """
+    types = {**TYPES, **REGISTERED, **known(custom)}
+    config = _encode(value, type(value).__name__, types)
+    if any(not is_ours(part) for part in _parts(value)):
+        back = _Reader(types).read(config, "network", 0, type(value))
+        if _encode(back, type(value).__name__, types) != config:
+            raise PellucidError(f"{type(value).__name__}: it is not built again from its fields as it was; keep them")
+    return config
+
+
+def metric_to_config(metric: MetricLike, custom: Iterable[Any] = ()) -> Any:
+    """Return a metric as JSON: its name, or what `to_config` says of it; raises as that does."""
+    if isinstance(metric, str):
+        return metric
+    if isinstance(metric, Metric):
+        return to_config(metric, custom)
+    name = function_name(metric)
+    if {**REGISTERED, **known(custom)}.get(name) is not metric:
+        raise _unregistered("metrics", name)
+    return name
+
+
+def from_config(config: Any, custom: Iterable[Any] = ()) -> Layer:
     """Build the layer that `to_config` described.
 
     Raises PellucidError for unknown types, for fields that are unknown, missing or of a wrong type or value,
     and for more than 128 levels, 10,000 layers or 100,000 values.
     """
-    return _Reader().read(config, "network", 0, Layer)
+    return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "network", 0, Layer)
 
 
-def loss_from_config(config: Any) -> Loss:
+def loss_from_config(config: Any, custom: Iterable[Any] = ()) -> Loss:
     """Build the loss that `to_config` described; raises as `from_config` does."""
-    return _Reader().read(config, "loss", 0, Loss)
+    return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "loss", 0, Loss)
 
 
-def _encode(value: Any) -> Any:
-    if isinstance(value, Layer):
-        return to_config(value)
+def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
+    """Return the metric that `metric_to_config` described; raises as `from_config` does."""
+    types = {**TYPES, **REGISTERED, **known(custom)}
+    if not isinstance(config, str):
+        return _Reader(types).read(config, "metrics", 0, Metric)
+    if config in METRICS:
+        return config
+    if inspect.isclass(types.get(config, Metric)):
+        raise _unknown("metrics", "metric", config, METRICS)
+    return types[config]
+
+
+def _check_part(part: Any) -> str:
+    """Return the name of a class or function; PellucidError where a file cannot name it."""
+    if not inspect.isclass(part):
+        name = function_name(part) if callable(part) else ""
+        if not name.isidentifier() or isinstance(part, NAMED):
+            raise PellucidError(
+                f"{_short(part)} cannot be registered; give a class, or a function with a name of its own"
+            )
+        return name
+    if not issubclass(part, NAMED):
+        raise PellucidError(f"{part.__name__} cannot be registered: it is no layer, loss or metric")
+    missing = sorted(getattr(part, "__abstractmethods__", ()))
+    if missing:
+        raise PellucidError(f"{part.__name__} is not complete: it needs the method {missing[0]}")
+    check_fields(part)
+    try:
+        get_type_hints(part)
+    except (NameError, TypeError, AttributeError) as error:
+        raise PellucidError(
+            f"{part.__name__}: its annotations cannot be read ({error}); use types that exist"
+        ) from error
+    return part.__name__
+
+
+def _fields(kind: Any) -> list[Any]:
+    """Return the fields of a class that its constructor takes; none for a class that is no dataclass."""
+    return [field for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []
+
+
+def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
+    if isinstance(value, NAMED):
+        kind = type(value)
+        if types.get(kind.__name__) is not kind:
+            raise _unregistered(where, kind.__name__)
+        hints = {} if is_ours(value) else get_type_hints(kind)
+        config = {"type": kind.__name__}
+        for field in _fields(kind):
+            held = getattr(value, field.name)
+            config[field.name] = _encode(held, f"{where}.{field.name}", types)
+            if hints and not _fits(held, hints[field.name]):
+                raise PellucidError(
+                    f"{where}: the field {field.name!r} holds {_short(held)}, but is annotated "
+                    f"{getattr(field.type, '__name__', field.type)}; annotate the type that it is"
+                )
+        return config
     if isinstance(value, Mapping):
-        return {str(name): _encode(part) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return [_encode(part) for part in value]
-    return value
+        return {str(name): _encode(part, f"{where}.{name}", types) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_encode(part, where, types) for part in value]
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise PellucidError(
+        f"{where} is {_short(value)}, which a file cannot hold; use finite numbers, texts, tuples, layers or None"
+    )
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Yield a part, and all parts in its fields."""
+    if isinstance(value, NAMED):
+        yield value
+        for field in _fields(type(value)):
+            yield from _parts(getattr(value, field.name))
+    elif isinstance(value, Mapping | tuple | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _parts(part)
+
+
+def _unregistered(where: str, name: str) -> PellucidError:
+    known = f", but another class or function is registered as {name}" if name in {**TYPES, **REGISTERED} else ""
+    how = f"register it: pellucid.register({name})" if name.isidentifier() else "give it a name by def, and register it"
+    return PellucidError(f"{where}: {name} is not registered, so no file can name it{known}; {how}")
+
+
+def _unknown(where: str, what: str, name: str, names: Iterable[str]) -> PellucidError:
+    """Say what to do about a name in a file that stands for nothing."""
+    name = name[:80]
+    said = f"{where}: no {what} is called {name!r}{nearest(name, list(names))}"
+    how = f"; register it: pellucid.register({name}) or Model.load(path, custom=[{name}])"
+    return PellucidError(f"{said}{how if name.isidentifier() else ''}")
 
 
 class _Reader:
     """Builds one network, counting what it reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, types: Mapping[str, Any]) -> None:
+        self.types = types
         self.layers = 0
         self.values = 0
 
@@ -77,18 +234,16 @@ class _Reader:
         if not isinstance(config, dict) or not isinstance(config.get("type"), str):
             raise PellucidError(f"{where}: expected an object with its 'type', not {_short(config)}")
         name = config["type"]
-        kind = TYPES.get(name)
-        if kind is None or not issubclass(kind, base):
-            known = [name for name, kind in TYPES.items() if issubclass(kind, base)]
-            raise PellucidError(
-                f"{where}: no {base.__name__.lower()} is called {name[:80]!r}{nearest(name[:80], known)}"
-            )
+        kind = self.types.get(name)
+        if not inspect.isclass(kind) or not issubclass(kind, base):
+            known = [name for name, kind in self.types.items() if inspect.isclass(kind) and issubclass(kind, base)]
+            raise _unknown(where, base.__name__.lower(), name, known)
         self.layers += 1
         if self.layers > MOST_LAYERS:
             raise PellucidError(f"network: there are more than {MOST_LAYERS} layers; make it smaller")
         where = f"{where}.{name}"
         hints = get_type_hints(kind)
-        fields = {field.name: field for field in dataclasses.fields(kind)}
+        fields = {field.name: field for field in _fields(kind)}
         values: dict[str, Any] = {}
         for key, value in config.items():
             if key == "type":
@@ -99,7 +254,7 @@ class _Reader:
             if not _fits(values[key], hints[key]):
                 raise PellucidError(f"{where}: {key} cannot be {_short(value)}; use a file that pellucid wrote")
         for key, field in fields.items():
-            if key not in values and field.default is dataclasses.MISSING:
+            if key not in values and field.default is field.default_factory is dataclasses.MISSING:
                 raise PellucidError(f"{where}: the field {key!r} is missing; use a file that pellucid wrote")
         return _build(kind, values, where)
 
@@ -111,7 +266,9 @@ class _Reader:
             raise PellucidError(f"network: there are more than {MOST_VALUES} values; make it smaller")
         if isinstance(value, dict):
             if isinstance(value.get("type"), str):
-                return self.read(value, where, depth, Layer)
+                kind = self.types.get(value["type"])
+                base = next((base for base in NAMED if inspect.isclass(kind) and issubclass(kind, base)), Layer)
+                return self.read(value, where, depth, base)
             return {name: self.decode(part, f"{where}.{name[:80]}", depth + 1) for name, part in value.items()}
         if isinstance(value, list):
             return tuple(self.decode(part, where, depth + 1) for part in value)
@@ -120,10 +277,10 @@ class _Reader:
 
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     try:
-        if kind is Sequential:
-            return Sequential(**values["children"])
-        if kind is Fork:
-            return Fork(**values["heads"])
+        if kind.__init__ is Sequential.__init__:
+            return kind(**values["children"])
+        if kind.__init__ is Fork.__init__:
+            return kind(**values["heads"])
         return kind(**values)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PellucidError(f"{where}: cannot be built ({' '.join(str(error).split())})") from error

@@ -61,7 +61,7 @@ def test_a_layer_of_somebody_else_is_refused_by_name():
     class Mine(ReLU):
         pass
 
-    with pytest.raises(PellucidError, match="Mine is not one of pellucid's own"):
+    with pytest.raises(PellucidError, match=r"Mine is not registered, so no file can name it; register it: pe"):
         to_config(Sequential(Mine()))
 
 

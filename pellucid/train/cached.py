@@ -9,8 +9,9 @@ from torch import Tensor
 from pellucid.combine.base import buffer_paths, walk
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.frozen import learned_paths
-from pellucid.layers import Dropout, Identity
+from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
+from pellucid.train.draws import may_draw
 from pellucid.train.evaluate import outputs
 from pellucid.train.examples import Examples
 from pellucid.train.learner import Learner
@@ -102,7 +103,7 @@ def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
     learned = learned_paths(layer, params)
     if learned:
         return learned <= frozen
-    return not buffer_paths(layer) and not any(isinstance(part, Dropout) for _, part in walk(layer))
+    return not buffer_paths(layer) and not any(may_draw(part) for _, part in walk(layer))
 
 
 def _through(model: Learner, cut: Split, part: Examples) -> Examples:

@@ -12,6 +12,7 @@ from pellucid.layers.base import Params
 from pellucid.optim import pack, unpack
 from pellucid.train.callbacks.base import Callback, Training, tensors_of
 from pellucid.train.history import History
+from pellucid.train.own import callback_state, check_memory
 from pellucid.train.step import Step
 from pellucid.train.weights import fill, read_weights, write_weights
 from pellucid.tree import flatten
@@ -87,14 +88,13 @@ def save_checkpoint(
 
     about: the model's own description; memory: the schedule's; settings: what `Checkpoint.check` compares.
     """
+    check_memory(training.model.schedule, memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
     tensors.update({OPTIMIZER + name: tensor for name, tensor in pack(step.state, step.paths).items()})
     states: dict[str, dict[str, Any]] = {}
     for name, callback in _remembering(callbacks).items():
-        state = callback.state_dict()
-        held = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        held, states[name] = callback_state(callback)
         tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in held.items()})
-        states[name] = {key: value for key, value in state.items() if key not in held}
     progress = {
         **{name: getattr(training, name) for name in _COUNTS},
         **{"rows": training.history.rows, "layers": training.history.layers},

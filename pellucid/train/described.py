@@ -42,6 +42,13 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
+def listed(value: Any, what: str) -> list[Any]:
+    """Return a list; PellucidError, which calls it `what`, for anything else."""
+    if not isinstance(value, list):
+        raise PellucidError(f"{what} must be a list")
+    return value
+
+
 def texts(value: Any, what: str) -> list[str]:
     """Return a list of texts; PellucidError, which calls it `what`, for anything else."""
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):

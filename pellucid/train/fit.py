@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import walk
+from pellucid.config import is_ours
+from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import mix
 from pellucid.fuse import freeze
-from pellucid.layers import Dropout
 from pellucid.layers.base import Mode
 from pellucid.losses import Loss
+from pellucid.losses.base import check_answer
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.train.allocator import memory_kept
@@ -25,13 +27,14 @@ from pellucid.train.cached import behind
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, save_checkpoint
 from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
-from pellucid.train.draws import draws
-from pellucid.train.evaluate import evaluate
+from pellucid.train.draws import draws, may_draw
+from pellucid.train.evaluate import Measures, measure
 from pellucid.train.examples import Examples
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
 from pellucid.train.learner import Learner
 from pellucid.train.notfinite import NotFinite
+from pellucid.train.own import callback_state, check_memory, check_optimizer
 from pellucid.train.runs import RunFolder
 from pellucid.train.step import Step
 from pellucid.train.stop import StopSignals
@@ -109,7 +112,7 @@ class Loop:
         self.memory = model.schedule.begin()
         self.signals = StopSignals()
         self.rng = torch.Generator()
-        self.draws = any(isinstance(layer, Dropout) for _, layer in walk(model.net))
+        self.draws = any(may_draw(layer) for _, layer in walk(model.net))
         self.watched = WatchedLoss(model.loss)
         self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
@@ -135,6 +138,11 @@ class Loop:
         )
         if self.step.note:
             sys.stderr.write(f"pellucid: {self.step.note}\n")
+        if folder is not None:
+            check_optimizer(self.model.optimizer, self.step.weights)
+            check_memory(self.model.schedule, self.memory)
+            for callback in self.plan.callbacks:
+                callback_state(callback)
         if begun is not None:
             self.memory = begun.restore(training, self.step, self.plan.callbacks)
             self.saved_step = training.step
@@ -151,6 +159,7 @@ class Loop:
                 callback.on_start(training)
             self.clean = training.step
             self._look()
+            self._rehearse()
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
             for callback in self.plan.callbacks:
@@ -160,11 +169,22 @@ class Loop:
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
+    def _rehearse(self) -> None:
+        """Try a loss and metrics that are not Pellucid's own, so that their mistakes show before the first step."""
+        model, size = self.model, max(self.plan.batch_size, 256)
+        if not is_ours(model.loss):
+            x = scaled(self.data.x[:1], model.stats)
+            y, _ = model.net.forward(model.params, x, Mode(keep=False))
+            check_answer(model.loss, y, model.loss(y, self.data.y[:1]))
+        if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
+            measures = Measures(model.metrics)
+            measure(model.net, model.params, model.loss, measures, self.sample, size, model.stats)
+
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, and measure."""
         training, step, watched = self.training, self.step, self.watched
         schedule, base = self.model.schedule, self.model.optimizer.lr
-        lr, scheduled = base, not isinstance(schedule, Constant)
+        lr, scheduled = base, type(schedule) is not Constant
         per_epoch, steps = training.batches, training.batches * training.epochs
         number, last = training.step, (training.epoch + 1) * per_epoch - 1
         total, counted, seen, count = training.loss_sum, training.loss_count, training.seen, self.model.loss.counted
@@ -227,12 +247,16 @@ class Loop:
         size = max(plan.batch_size, 256)
         row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
         row["train_loss"] = training.loss_sum / training.loss_count if training.loss_count else 0.0
-        if model.metrics:
-            found = evaluate(model.net, model.params, model.loss, model.metrics, self.sample, size, model.stats)
-            row.update({f"train_{name}": found[name] for name in model.metrics})
-        if self.validation is not None:
-            found = evaluate(model.net, model.params, model.loss, model.metrics, self.validation, size, model.stats)
-            row.update({f"val_{name}": value for name, value in found.items()})
+        lower = {"train_loss", "val_loss"}
+        for data, role in ((self.sample if model.metrics else None, "train"), (self.validation, "val")):
+            if data is not None:
+                measures = Measures(model.metrics)
+                found = measure(model.net, model.params, model.loss, measures, data, size, model.stats)
+                if role == "train":
+                    del found["loss"]  # the column holds that of the epoch's batches
+                row.update(_columns(found, role))
+                lower |= {f"{role}_{name}" for name in measures.lower}
+        training.lower = frozenset(lower)
         row["seconds"] = round(training.seconds, 6)
         row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
         training.history.rows.append(row)
@@ -344,6 +368,12 @@ class Loop:
         )
         self.saved_at = time.perf_counter()
         self.saved_step, self.save_cost = self.training.step, self.saved_at - begun
+
+
+def _columns(found: Mapping[str, Any], role: str) -> Row:
+    """Return the numbers among the results of an evaluation as columns; None where one is not finite."""
+    numbers = {name: value for name, value in found.items() if not isinstance(value, list)}
+    return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def _slower(lr: float) -> str:

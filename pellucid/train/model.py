@@ -9,25 +9,27 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths
-from pellucid.config import from_config, loss_from_config, to_config
+from pellucid.config import from_config, loss_from_config, metric_from_config, metric_to_config, to_config
 from pellucid.data import Dataset
 from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import LOSSES, Loss
+from pellucid.metrics import MetricLike
 from pellucid.models import match
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.train.arguments import class_names, instance, named, new_file, several, shown, whole
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
-from pellucid.train.described import feature_stats, image_shape, mapping, texts, widened
+from pellucid.train.described import feature_stats, image_shape, listed, mapping, texts, widened
 from pellucid.train.ending import check_classes, check_ending
 from pellucid.train.evaluate import check_metrics, evaluate, outputs
 from pellucid.train.examples import Examples, as_inputs, examples, split
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
+from pellucid.train.own import check_saves
 from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
 from pellucid.train.settings import settings
@@ -48,11 +50,13 @@ BATCH = 256  # of evaluation
 class Model:
     """A network with its weights, a loss, an optimizer and metrics.
 
-    loss, optimizer: an object, or a name of LOSSES or OPTIMIZERS for its defaults. metrics: names, measured beside
-    the loss. input_shape: without the batch axis; the weights are drawn from `seed` as soon as it is known, here
-    or from the first data. classes: their number or names. regularizer: one or several. clip: the largest norm
-    of the whole gradient. precision: "float32" or "bf16". preprocess: values of JSON that describe what is done to
-    an image before the network; "mean" and "std", one number per channel each, are applied here.
+    loss, optimizer: an object, or a name of LOSSES or OPTIMIZERS for its defaults. metrics: names of METRICS, Metric
+    objects or functions (outputs, targets) -> number, measured beside the loss; those of the loss unless given, which
+    are the accuracy for classes and the mean absolute error for numbers. input_shape: without the batch axis; the
+    weights are drawn from `seed` as soon as it is known, here or from the first data. classes: their number or names.
+    regularizer: one or several. clip: the largest norm of the whole gradient. precision: "float32" or "bf16".
+    preprocess: values of JSON that describe what is done to an image before the network; "mean" and "std", one number
+    per channel each, are applied here.
     Raises PellucidError for unknown names, objects of other kinds, a network that ends in an activation which the loss
     contains or without one that it needs, and one whose outputs are not as many as the classes.
     """
@@ -62,7 +66,7 @@ class Model:
         net: Layer,
         loss: str | Loss = "softmax_cross_entropy",
         optimizer: str | Optimizer = "adam",
-        metrics: str | Sequence[str] = ("accuracy",),
+        metrics: MetricLike | Sequence[MetricLike] | None = None,
         *,
         input_shape: Sequence[int] | None = None,
         classes: int | Sequence[str] | None = None,
@@ -76,7 +80,8 @@ class Model:
         self.net = instance(net, Layer, "the network")
         self.loss: Loss = named(loss, Loss, LOSSES, "loss")
         self.optimizer: Optimizer = named(optimizer, Optimizer, OPTIMIZERS, "optimizer")
-        self.metrics = check_metrics(metrics)
+        self.metrics = check_metrics(self.loss.metrics if metrics is None else metrics)
+        self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = _several(regularizer)
         self.clip = clip
@@ -173,6 +178,8 @@ class Model:
         self.check_learns()
         begun_with = settings(self, data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
+        if folder is not None or any(callback.saves for callback in called):
+            check_saves(self)
         bars: list[Callback] = [Progress()] if verbose else []
         if folder is None:
             plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, begun_with, 0.0)
@@ -266,11 +273,11 @@ class Model:
     def about(self) -> dict[str, Any]:
         """Return what a weights file says about the model, as values of JSON."""
         return {
-            "network": to_config(self.net),
+            "network": to_config(self.net, self.custom),
             "input_shape": list(self.input_shape),
             "classes": None if self.classes is None else list(self.classes),
-            "loss": to_config(self.loss),
-            "metrics": list(self.metrics),
+            "loss": to_config(self.loss, self.custom),
+            "metrics": [metric_to_config(metric, self.custom) for metric in self.metrics],
             "preprocess": self.preprocess,
             **({} if self.confidence is None else {"confidence": self.confidence.to_json()}),
         }
@@ -281,21 +288,23 @@ class Model:
         write_weights(new_file(path), self.weights, self.about())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Model":
+    def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = ()) -> "Model":
         """Read what `save`, or the checkpoint of a run, wrote.
 
+        custom: classes of your own, and functions that are metrics, that the file names, beside the registered ones.
         Raises PellucidError, naming the file, for everything that is not exactly that: see `read_weights`, and
         tensors that are not those of the network.
         """
         tensors, about = read_weights(path)
         try:
             model = cls(
-                from_config(about.get("network")),
-                loss_from_config(about.get("loss")),
-                metrics=texts(about.get("metrics", []), "metrics"),
+                from_config(about.get("network"), custom),
+                loss_from_config(about.get("loss"), custom),
+                metrics=[metric_from_config(one, custom) for one in listed(about.get("metrics", []), "metrics")],
                 classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
                 preprocess=mapping(about.get("preprocess", {})),
             )
+            model.custom = tuple(custom)
             if "confidence" in about:
                 model.confidence = Confidence.from_json(about["confidence"])
             shape = image_shape(about.get("input_shape"))

@@ -1,8 +1,9 @@
 """What decides the bits of a training, hashed: a resumed training must share it with the one that was begun."""
 
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pellucid.metrics import Metric, MetricLike, function_name
 from pellucid.train.checkpoint import digest
 from pellucid.train.examples import Examples
 from pellucid.train.precision import usable_precision
@@ -30,8 +31,15 @@ def settings(
         "clipping": model.clip,
         "precision": usable_precision(model.precision)[0],
         "seed": model.seed,
-        "metrics": model.metrics,
+        "metrics": tuple(map(_metric, model.metrics)),
         "frozen parameters": sorted(model.frozen),
         "rates by path": sorted(model.rates.items()),
     }
     return {name: digest(value) for name, value in values.items()}
+
+
+def _metric(metric: MetricLike) -> Any:
+    """Return what tells a metric from others, the same in every process."""
+    if isinstance(metric, str):
+        return metric
+    return (type(metric).__qualname__, vars(metric)) if isinstance(metric, Metric) else function_name(metric)

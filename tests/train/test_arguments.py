@@ -20,6 +20,9 @@ from tests.train.small import digits, small_mlp
 
 NAN, INF = float("nan"), float("inf")
 
+METRICS = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
+KNOWN = "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2"
+
 
 def refused(call, *args, **options) -> str:
     with pytest.raises(PellucidError) as caught:
@@ -68,9 +71,15 @@ def test_fit(given, said):
         ({"schedule": Cosine}, "schedule is the class Cosine"),
         ({"regularizer": L2}, "regularizer is the class L2"),
         ({"regularizer": [L2(0.1), "l1"]}, "regularizer must be of the class Regularizer or MaxNorm, not 'l1'"),
-        ({"metrics": 3}, "metrics must be a list of names, not 3"),
-        ({"metrics": [["accuracy"]]}, "no metric ['accuracy']; known: accuracy, top5"),
-        ({"metrics": "acuracy"}, "no metric 'acuracy'; known: accuracy, top5; did you mean 'accuracy'?"),
+        ({"metrics": 3}, f"{METRICS}, not 3"),
+        (
+            {"metrics": [["accuracy"]]},
+            f"{METRICS}, not ['accuracy']",
+        ),
+        (
+            {"metrics": "acuracy"},
+            f"no metric 'acuracy'; known: {KNOWN}; did you mean 'accuracy'?",
+        ),
         ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
         ({"seed": 1.5}, "seed must be a whole number of at least 0, not 1.5"),
         ({"seed": 2**63}, "seed must be a whole number of at most"),

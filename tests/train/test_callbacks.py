@@ -10,9 +10,10 @@ import torch
 
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
+from pellucid.metrics import Metric
 from pellucid.models import mlp
 from pellucid.optim import Adam
-from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Progress, better
+from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Progress, Training, better
 from pellucid.train.history import History, read_csv, write_csv
 from pellucid.train.model import Model
 from pellucid.train.weights import weights_sha256
@@ -69,12 +70,48 @@ def test_early_stopping_can_be_used_again():
     assert len(overfit([stopping])[1]) == len(overfit([stopping])[1])
 
 
-def test_losses_should_fall_and_all_else_rise():
-    assert better("val_loss", 1.0, 2.0)
-    assert not better("val_loss", 2.0, 2.0)
-    assert better("val_accuracy", 0.9, 0.8)
-    assert not better("val_accuracy", 0.9, 0.89, 0.02)
-    assert better("val_accuracy", 0.0, None)
+def test_losses_should_fall_and_all_else_rise_unless_a_metric_says_otherwise():
+    where = Training(small_mlp(), 1, 1, 1, lower=frozenset({"val_loss", "val_mae"}))
+    for falling in ("val_loss", "val_mae"):
+        assert better(where, falling, 1.0, 2.0)
+        assert not better(where, falling, 2.0, 2.0)
+    assert better(where, "val_accuracy", 0.9, 0.8)
+    assert not better(where, "val_accuracy", 0.9, 0.89, 0.02)
+    assert better(where, "val_accuracy", 0.0, None)
+
+
+class Recorded(Metric):
+    """Gives one number after the other, epoch by epoch."""
+
+    values = iter(())
+
+    def update(self, outputs, targets):
+        pass
+
+    def compute(self):
+        return {"given": next(type(self).values)}
+
+
+@pytest.mark.parametrize(("lower", "best"), [(True, 2), (False, 3)])
+def test_the_best_epoch_goes_by_the_direction_of_the_metric(tmp_path, lower, best):
+    class Given(Recorded):
+        lower_is_better = lower
+        values = iter([9.0, 3.0, 3.0, 1.0, 1.0, 5.0, 5.0])  # the first of the rehearsal, then training and validation
+
+    stopping = EarlyStopping(5, "val_given")
+    model = small_mlp(metrics=[Given()])
+    model.fit(digits(0, 100), epochs=3, batch_size=50, validation=digits(100, 150), callbacks=[stopping], verbose=False)
+    assert stopping.best_epoch == best
+
+
+def test_a_monitored_column_that_is_not_finite_is_named():
+    def undefined(outputs, targets):
+        return float("nan")
+
+    model = small_mlp(metrics=[undefined])
+    keep = EarlyStopping(1, "val_undefined")
+    with pytest.raises(PellucidError, match="val_undefined is not finite after epoch 1; monitor another column"):
+        model.fit(digits(0, 100), epochs=2, batch_size=50, validation=0.2, callbacks=[keep], verbose=False)
 
 
 def test_a_column_that_does_not_exist_is_named():

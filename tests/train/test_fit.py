@@ -159,7 +159,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_clock_does():
 def test_xor_is_learned_from_numbers():
     x, y = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
     net = mlp((2, 3, 1), activation="tanh", output="tanh", init_weight="normal")
-    model = Model(net, Quadratic(), SGD(0.5), seed=1)
+    model = Model(net, Quadratic(), SGD(0.5), metrics="accuracy", seed=1)
     history = model.fit(x, y, epochs=300, batch_size=1, verbose=False)
     assert history.last["train_accuracy"] == 1.0
     assert torch.allclose(model.predict(x), y, atol=0.2)

@@ -73,7 +73,7 @@ def test_the_other_metrics_are_found_by_name():
 
 
 def test_one_output_is_right_on_its_side_of_one_half():
-    model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.1), input_shape=(1,))
+    model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.1), metrics="accuracy", input_shape=(1,))
     model.weights["dense.weight"].fill_(1.0)
     x = torch.tensor([[0.0], [0.4], [0.6], [1.0]])
     assert model.evaluate(x, torch.tensor([0, 1, 1, 1]))["accuracy"] == 0.75

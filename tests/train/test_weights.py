@@ -138,7 +138,7 @@ CLAIMS = {
     "mean and std must be": lambda t, a: a.update(preprocess={"mean": [0.1]}),
     "with std above 0": lambda t, a: a.update(preprocess={"mean": [], "std": []}),
     "preprocess must be": lambda t, a: a.update(preprocess=[]),
-    "no metric 'f7'": lambda t, a: a.update(metrics=["f7"]),
+    "no metric is called 'f7'": lambda t, a: a.update(metrics=["f7"]),
     "float32 2000000000x4": lambda t, a: a["network"]["children"]["dense1"].update(units=2_000_000_000),
 }
 

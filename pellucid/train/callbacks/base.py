@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ class Training:
 
     epoch and batch count what is finished, `step` all batches since the beginning. loss_sum is the sum of the
     running epoch's losses, each times what it counts (`Loss.counted`), `loss_count` the sum of that, and `seen` the
-    number of examples. seconds: of the running epoch.
+    number of examples. seconds: of the running epoch. lower: the columns of the history that are better when lower.
     """
 
     model: Learner
@@ -34,6 +34,7 @@ class Training:
     seen: int = 0
     seconds: float = 0.0
     stop: str = ""
+    lower: frozenset[str] = frozenset()
 
     @property
     def loss(self) -> float:
@@ -42,7 +43,14 @@ class Training:
 
 
 class Callback:
-    """What may happen around the epochs of a training; nothing does unless a method is overridden."""
+    """What may happen around the epochs of a training; nothing does unless a method is overridden.
+
+    A callback that remembers something has `state_dict` and `load_state_dict`, so that a resumed training goes on
+    exactly. One that writes the model to a file says so by `saves`: what cannot be saved is refused before the first
+    step.
+    """
+
+    saves: ClassVar[bool] = False
 
     def check(self, validated: bool) -> None:
         """Raise PellucidError where this cannot serve a training, which has validation data or not."""
@@ -78,18 +86,20 @@ class Callback:
 
 def monitored(name: str, row: Row) -> str:
     """Return the column to watch: `name`, or for "auto" the validation accuracy, else the validation or train loss."""
-    if name != "auto":
-        if name not in row:
-            raise PellucidError(f"monitor: no column {name!r}{nearest(name, row)}; known: {', '.join(row)}")
-        return name
-    return next(column for column in ("val_accuracy", "val_loss", "train_loss") if column in row)
+    if name == "auto":
+        return next(column for column in ("val_accuracy", "val_loss", "train_loss") if column in row)
+    if name not in row:
+        raise PellucidError(f"monitor: no column {name!r}{nearest(name, row)}; known: {', '.join(row)}")
+    if row[name] is None:
+        raise PellucidError(f"monitor: {name} is not finite after epoch {row['epoch']}; monitor another column")
+    return name
 
 
-def better(name: str, value: float, best: float | None, least: float = 0.0) -> bool:
-    """Tell whether `value` of the column `name` beats `best` by more than `least`: losses fall, all else rises."""
+def better(training: Training, name: str, value: float, best: float | None, least: float = 0.0) -> bool:
+    """Tell whether `value` of the column `name` beats `best` by more than `least`, in the column's own direction."""
     if best is None:
         return True
-    return best - value > least if name.endswith("loss") else value - best > least
+    return best - value > least if name in training.lower else value - best > least
 
 
 def tensors_of(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pellucid.train.callbacks.base import Callback, Training, better, monitored
 from pellucid.train.history import Row
@@ -15,6 +15,8 @@ class Checkpoint(Callback):
     monitor: as in EarlyStopping; "" writes only the last weights, at the end. The file is replaced as a whole, so
     there is always a good one. Resuming needs a run folder instead: `fit(run=...)`.
     """
+
+    saves: ClassVar[bool] = True
 
     def __init__(self, path: str | os.PathLike[str], monitor: str = "auto") -> None:
         self.path = Path(path)
@@ -32,7 +34,7 @@ class Checkpoint(Callback):
         if not self.monitor:
             return
         name = monitored(self.monitor, row)
-        if better(name, row[name], self.best):
+        if better(training, name, row[name], self.best):
             self.best, self.best_epoch = row[name], training.epoch
             training.model.save(self.path)
 

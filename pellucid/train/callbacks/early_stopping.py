@@ -16,8 +16,8 @@ from pellucid.tree import flatten
 class EarlyStopping(Callback):
     """Stop when the monitored column has not improved for `patience` epochs, and end with its best weights.
 
-    monitor: a column of the history, where those that end in "loss" should fall and all others rise; "auto" is
-    val_accuracy, else val_loss. min_delta: what counts as an improvement must be larger.
+    monitor: a column of the history; the losses and metrics with `lower_is_better` (mae, rmse, ece) should fall, all
+    others rise. "auto" is val_accuracy, else val_loss. min_delta: what counts as an improvement must be larger.
     The best weights come back at the end of every training, whether or not it stopped early.
     Source: Prechelt 1998, "Early stopping - but when?", the class UP in its simplest form.
     """
@@ -45,7 +45,7 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, training: Training, row: Row) -> None:
         """Keep the weights if they are the best so far; else see whether patience ends."""
         name = monitored(self.monitor, row)
-        if better(name, row[name], self.best, self.min_delta):
+        if better(training, name, row[name], self.best, self.min_delta):
             self.best, self.best_epoch = row[name], training.epoch
             self._weights = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
         elif training.epoch - self.best_epoch >= self.patience:

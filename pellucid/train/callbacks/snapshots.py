@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.history import Row
@@ -15,6 +16,8 @@ class Snapshots(Callback):
 
     They are what `Model.load` reads, and change nothing of the training.
     """
+
+    saves: ClassVar[bool] = True
 
     def __init__(self, folder: str | os.PathLike[str], epochs: Iterable[int]) -> None:
         self.folder = Path(folder)

@@ -1,0 +1,110 @@
+"""Parts of the user's own: registering them, and checking before a training that all of it can be saved."""
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from pellucid import config
+from pellucid.config import check_fields
+from pellucid.errors import PellucidError
+from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
+from pellucid.optim.base import State
+from pellucid.train.arguments import shown
+from pellucid.train.callbacks.base import Callback
+from pellucid.train.learner import Learner
+
+T = TypeVar("T")
+GIVEN = (Optimizer, Schedule, Regularizer, MaxNorm, Callback)  # given to each training as objects; no file names them
+
+
+def register(part: T, *more: Any) -> T:
+    """Let weights files name classes of your own: `pellucid.register(Scale, Focal)`, or `@pellucid.register` above one.
+
+    Layers, combinators, losses, metrics, and functions that are metrics are then saved and loaded like Pellucid's own.
+    Optimizers, schedules, regularizers and callbacks are given to each training anew, so that no file names them:
+    registering one only checks it. Returns the first of the parts.
+    Raises PellucidError for what is none of these, for a name that is taken, and for a class whose constructor takes
+    what is no field of it, so that it could not be built again.
+    """
+    given = [one for one in (part, *more) if inspect.isclass(one) and issubclass(one, GIVEN)]
+    for kind in given:
+        if not issubclass(kind, Callback):
+            check_fields(kind)
+    config.register(*(one for one in (part, *more) if one not in given))
+    return part
+
+
+def check_saves(model: Learner) -> None:
+    """Raise PellucidError, before the first step, for a part that no weights file could hold or no resumption restore.
+
+    The last concerns optimizers, schedules and regularizers, whose settings must be in their fields.
+    """
+    model.about()
+    for part in (model.optimizer, model.schedule, *model.regularizers):
+        check_fields(type(part))
+        stray = sorted(set(getattr(part, "__dict__", {})) - set(getattr(part, "__dataclass_fields__", {})))
+        if stray:
+            raise PellucidError(
+                f"{type(part).__name__}: {stray[0]!r} is kept outside the fields of the class, so that a resumed "
+                "training would lack it; make it a field, and return what changes from init or begin"
+            )
+
+
+def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
+    """Require a state that checkpoints can hold, which `init` makes whole; an optimizer of ours has one."""
+    if type(optimizer) in OPTIMIZERS.values():
+        return
+    name, trial = type(optimizer).__name__, [torch.zeros_like(weight) for weight in weights]
+    state = optimizer.init(trial)
+    _check_state(name, state, len(trial))
+    begun = set(state)
+    optimizer.update(trial, [torch.zeros_like(weight) for weight in weights], state, 0.0)
+    _check_state(name, state, len(trial))
+    if set(state) != begun:
+        odd = sorted(set(state) ^ begun)[0]
+        raise PellucidError(f"{name}: update adds or removes {odd!r} in its state; let init make the whole state")
+
+
+def check_memory(schedule: Schedule, memory: Mapping[str, Any]) -> None:
+    """Require a schedule's memory that checkpoints can hold: finite numbers by name."""
+    _check_json(f"{type(schedule).__name__}: its memory", memory)
+
+
+def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors of a callback's state and its values of JSON; PellucidError, by name, for anything else."""
+    name, state = type(callback).__name__, callback.state_dict()
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise PellucidError(f"{name}: state_dict must return values by name, not {shown(state)}")
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    values = {key: value for key, value in state.items() if key not in tensors}
+    for key, value in values.items():
+        _check_json(f"{name}: state_dict()[{key!r}]", value)
+    return tensors, values
+
+
+def _check_state(name: str, state: State, count: int) -> None:
+    if not isinstance(state, dict):
+        raise PellucidError(f"{name}: init must return a dict, not {shown(state)}")
+    for key, value in state.items():
+        tensors = isinstance(value, list) and len(value) == count and all(isinstance(one, Tensor) for one in value)
+        if not isinstance(key, str) or (type(value) is not int and not tensors):
+            raise PellucidError(
+                f"{name}: state[{key!r}] is {shown(value)}; keep a whole number, or a list with one tensor for each "
+                "parameter"
+            )
+
+
+def _check_json(what: str, value: Any) -> None:
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError, RecursionError):
+        same = False
+    if not same:
+        raise PellucidError(
+            f"{what} is {shown(value)}, which a checkpoint cannot give back; use tensors, finite numbers, texts, lists "
+            "or None"
+        )

@@ -1,0 +1,114 @@
+"""A user's layer, loss, metrics, optimizer, schedule, regularizer and callback, through everything that ours go."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.config import REGISTERED
+from pellucid.export import to_onnx
+from pellucid.train.checkpoint import Checkpoint
+from pellucid.train.history import read_csv
+from pellucid.train.model import Model
+from tests.own import killed, parts
+from tests.train.small import digits
+
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = """
+import json, sys, torch
+from pellucid import Model
+from tests.own import parts
+from tests.train.small import digits
+torch.set_num_threads(1)
+model = Model.load(sys.argv[1], custom=parts.PARTS)
+model.save(sys.argv[2])
+print(json.dumps({**model.evaluate(digits(300, 350)), "sha256": model.sha256()}))
+"""
+
+
+@pytest.fixture(autouse=True)
+def unregistered(monkeypatch):
+    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+
+
+def reference(weights, x):
+    """The network in PyTorch's own functions."""
+    y = F.conv2d(x, weights["conv.weight"], weights["conv.bias"], padding=1) * weights["scale.factor"]
+    return F.linear(F.max_pool2d(F.relu(y), 2).flatten(1), weights["scores.weight"], weights["scores.bias"])
+
+
+def focal(y, target):
+    p = y.softmax(1)[torch.arange(len(y)), target]
+    return -((1 - p) ** 1.5 * p.log()).mean()
+
+
+def test_the_users_parts_live_as_ours_do(tmp_path):
+    # fit, four kill -9, each resumed, against the hash of the training that nobody killed
+    expected = killed.train(tmp_path / "whole")
+    command = [sys.executable, "-m", "tests.own.killed", str(tmp_path / "run")]
+    last, kills, seen = tmp_path / "run/weights/last.safetensors", 0, set()
+    for turn in range(20):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        if process.stdout.readline() == "training\n" and kills < 4:
+            time.sleep(0.02 + 0.08 * turn)
+            process.kill()
+        rest = process.stdout.read()
+        process.wait()
+        process.stdout.close()
+        if process.returncode == 0:
+            break
+        kills += 1
+        seen |= {Checkpoint(last).progress["step"]} if last.exists() else set()
+    assert (rest.strip(), kills) == (expected, 4)
+    assert len(seen) > 1
+    rows = read_csv(tmp_path / "run/metrics.csv")
+    assert {"val_accuracy", "val_errors", "val_spread", "train_errors"} <= set(rows[0])
+    for row in rows:
+        assert row["val_errors"] == pytest.approx(1 - row["val_accuracy"])
+    held = [row["val_errors"] for row in rows]
+    best = Checkpoint(last).progress["callbacks"]["1-Checkpoint"]
+    assert (best["best"], best["best_epoch"]) == (min(held), 1 + held.index(min(held)))
+
+    # load and save in a new process, where nothing is registered
+    said = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, last, tmp_path / "again.safetensors"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    model = Model.load(tmp_path / "again.safetensors", custom=parts.PARTS)
+    found = json.loads(said.stdout)
+    assert found.pop("sha256") == model.sha256() == expected
+    assert found == model.evaluate(digits(300, 350))
+    test = digits(300, 350)
+    logits = reference(model.weights, test.x)
+    assert found["errors"] == pytest.approx((logits.argmax(1) != test.y).double().mean().item())
+    assert found["loss"] == pytest.approx(focal(logits, test.y).item(), rel=1e-5)
+    assert found["spread"] == pytest.approx(logits.std().item(), rel=1e-5)
+
+    # verify, trace and explain, against PyTorch's autograd
+    x, y = test.x[:4], test.y[:4]
+    assert model.verify(x, y).ok
+    weights = {path: weight.double().requires_grad_() for path, weight in model.weights.items()}
+    image = x.double().requires_grad_()
+    scores = reference(weights, image)
+    cost = focal(scores, y)
+    factor, pixels = torch.autograd.grad(cost, [weights["scale.factor"], image], retain_graph=True)
+    trace = model.trace(x, y, dtype=torch.float64)
+    assert trace.loss == pytest.approx(cost.item(), rel=1e-9)
+    torch.testing.assert_close(trace["scale.dfactor"], factor)
+    torch.testing.assert_close(trace["dx"], pixels)
+    story = trace.explain("scale.factor[1, 0, 0]")
+    assert story.gradient == pytest.approx(factor[1].item(), rel=1e-9)
+    slope = torch.autograd.grad(scores[torch.arange(4), scores.argmax(1)].sum(), image)[0]
+    torch.testing.assert_close(model.explain(x, "input_x_gradient"), (slope * x).float(), rtol=1e-4, atol=1e-5)
+
+    # ONNX, by onnxruntime
+    to_onnx(model, tmp_path / "own.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": test.x.numpy()})[0]), logits)

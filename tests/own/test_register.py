@@ -1,0 +1,347 @@
+"""Registering the user's own parts, and what is said of those that cannot be saved, before the first step."""
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+import pellucid
+from pellucid import Callback, Checkpoint, Dense, Layer, Loss, Metric, Model, PellucidError, Sequential, config
+from pellucid.config import from_config, loss_from_config, metric_from_config, metric_to_config, to_config
+from pellucid.layers import Conv2d, Flatten, ReLU
+from pellucid.optim import SGD, Optimizer
+from tests.own import parts
+from tests.own.parts import Errors, Focal, Lion, Scale, spread
+from tests.train.small import digits, small_mlp
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """A registry of the test's own."""
+    monkeypatch.setattr("pellucid.config.REGISTERED", {})
+
+
+def json_of(value):
+    return json.loads(json.dumps(value))
+
+
+class Plain(Layer):
+    """A layer without a field."""
+
+    def init(self, shape, rng):
+        return {}, shape
+
+    def forward(self, params, x, mode):
+        return x, None
+
+    def backward(self, params, cache, dy):
+        return dy, {}
+
+
+@dataclass(frozen=True)
+class Wrapped(Loss):
+    """A loss in a loss."""
+
+    inner: Loss
+    weights: tuple[float, ...] = (1.0, 2.0)
+
+    def compute(self, y, target):
+        return self.inner.compute(y, target)
+
+
+@dataclass(frozen=True)
+class Around(Plain):
+    """A layer with all that a field can hold."""
+
+    layer: Layer
+    names: tuple[str, ...] = ("a", "b")
+    table: Mapping[str, int] = field(default_factory=dict)
+    limit: float | None = None
+
+
+class Block(Sequential):
+    """A combinator that changes nothing but its name."""
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Plain(), Scale(2.0), Around(Scale(0.5), ("x",), {"k": 3}, 1.5), Block(a=Scale(), b=Dense(3)), Sequential(Block())],
+    ids=str,
+)
+def test_registered_layers_come_back_equal(layer):
+    assert pellucid.register(Plain, Scale, Around, Block) is Plain
+    back = from_config(json_of(to_config(layer)))
+    assert back == layer
+    assert type(back) is type(layer)
+
+
+def test_registered_losses_and_metrics_come_back_equal():
+    pellucid.register(Wrapped)
+    pellucid.register(Focal)
+    loss = Wrapped(Focal(1.0), (0.5,))
+    assert loss_from_config(json_of(to_config(loss))) == loss
+    pellucid.register(spread)
+    for metric in ("accuracy", Errors("wrong"), spread, pellucid.metrics.TopK(3)):
+        back = metric_from_config(json_of(metric_to_config(metric, [Errors])), [Errors])
+        assert back == metric
+
+
+def test_register_is_a_decorator():
+    @pellucid.register
+    class Mine(Plain):
+        pass
+
+    assert from_config({"type": "Mine"}) == Mine()
+
+
+def test_a_class_that_is_defined_again_takes_its_own_place():
+    def cell():
+        @pellucid.register
+        class Again(Plain):
+            pass
+
+        return Again
+
+    first, second = cell(), cell()
+    assert type(from_config({"type": "Again"})) is second
+    with pytest.raises(PellucidError, match="another class or function is registered as Again"):
+        to_config(first())
+
+
+def test_of_two_models_each_may_have_its_own_class_of_one_name(tmp_path):
+    class Same(Plain):
+        pass
+
+    one, Other = Same, type("Same", (Plain,), {})  # noqa: N806
+    model = Model(Sequential(Flatten(), same=one(), d=Dense(2)), input_shape=(3,), metrics=())
+    model.custom = (one,)
+    model.save(tmp_path / "m.safetensors")
+    for kind in (one, Other):
+        found = Model.load(tmp_path / "m.safetensors", custom=[kind])
+        assert type(found.net.children["same"]) is kind
+        found.save(tmp_path / "again.safetensors")  # and can be saved by what it was loaded with
+
+
+class HasInit(Plain):
+    def __init__(self, factor):
+        self.factor = factor
+
+
+@dataclass(frozen=True)
+class NamesItsType(Plain):
+    type: str = "a"
+
+
+class Half(Loss):
+    pass
+
+
+@dataclass(frozen=True)
+class Untyped(Plain):
+    held: "Nowhere" = None  # type: ignore[name-defined] # noqa: F821
+
+
+REFUSED = {
+    "Conv2d: a part of pellucid's own has this name": type("Conv2d", (Plain,), {}),
+    "accuracy: a part of pellucid's own has this name": type("accuracy", (Metric,), dict(vars(Errors))),
+    "HasInit: its constructor takes 'factor', which is no field; make the class a dataclass": HasInit,
+    "NamesItsType: no field can be called 'type'": NamesItsType,
+    "Half is not complete: it needs the method compute": Half,
+    "Untyped: its annotations cannot be read": Untyped,
+    "int cannot be registered: it is no layer, loss or metric": int,
+    "Scale(start=1.0, noise=0.0) cannot be registered; give a class": Scale(),
+    "cannot be registered; give a class, or a function with a name of its own": lambda outputs, targets: 0.0,
+    "3 cannot be registered": 3,
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_what_cannot_be_registered_is_refused(said):
+    with pytest.raises(PellucidError) as caught:
+        pellucid.register(REFUSED[said])
+    assert said in str(caught.value)
+    with pytest.raises(PellucidError):
+        from_config({"type": "ReLU"}, custom=[REFUSED[said]])
+
+
+def test_a_name_that_another_class_has_is_refused():
+    pellucid.register(Scale)
+    pellucid.register(Scale)  # the same again is nothing new
+    with pytest.raises(PellucidError, match=r"Scale: tests\.own\.parts\.Scale is registered by this name already"):
+        pellucid.register(type("Scale", (Plain,), {}))
+    with pytest.raises(PellucidError, match="Scale: two of these have this name"):
+        from_config({"type": "ReLU"}, custom=[Scale, type("Scale", (Plain,), {})])
+
+
+def test_what_is_given_to_each_training_anew_is_only_checked():
+    class Bare(Lion):
+        def __init__(self, power):
+            super().__init__()
+
+    pellucid.register(parts.Lion, parts.Patience, parts.Pull, parts.Average)
+    with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is no field"):
+        pellucid.register(Bare)
+    assert not config.REGISTERED
+
+
+def test_a_file_that_names_what_nobody_registered_says_what_to_do(tmp_path, capsys):
+    from pellucid.cli.main import main
+
+    path = tmp_path / "own.safetensors"
+    model = Model(Sequential(Flatten(), scale=Plain(), d=Dense(2)), Focal(), input_shape=(3,), metrics=[spread])
+    model.custom = (Plain, Focal, spread)
+    model.save(path)
+    how = "register it: pellucid.register({0}) or Model.load(path, custom=[{0}])"
+    for given, missing in (([], "Plain"), ([Plain], "Focal"), ([Plain, Focal], "spread")):
+        with pytest.raises(PellucidError) as caught:
+            Model.load(path, custom=given)
+        assert how.format(missing) in str(caught.value)
+    assert main(["evaluate", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert how.format("Plain") in said
+    assert said.count("\n") == 1
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclass(frozen=True)
+class Holds(Plain):
+    held: object = None
+
+
+@dataclass(frozen=True)
+class Whole(Plain):
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Restless(Plain):
+    value: float = 1.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "value", self.value + 1)
+
+
+UNSAVED = {
+    "Sequential.children.x.held is tensor(1.)": Holds(torch.tensor(1.0)),
+    "Sequential.children.x.held is <Colour.RED: 1>": Holds(Colour.RED),
+    "Sequential.children.x.held is inf": Holds(float("inf")),
+    "Sequential.children.x.held is <class 'int'>": Holds(int),
+    "the field 'count' holds 1.5, but is annotated int": Whole(1.5),
+    "it is not built again from its fields as it was": Restless(),
+    "constructor takes 'factor', which is no field": HasInit(2.0),
+    "Plain is not registered, so no file can name it; register it: pellucid.register(Plain)": Plain(),
+}
+
+
+class Steps(Callback):
+    """Fails where a step is taken."""
+
+    def on_step(self, training):
+        raise AssertionError("a step was taken")
+
+
+@pytest.mark.parametrize("said", UNSAVED)
+@pytest.mark.parametrize("how", ["run", "callback", "save"])
+def test_what_cannot_be_saved_is_said_before_the_first_step(tmp_path, said, how):
+    layer = UNSAVED[said]
+    model = Model(Sequential(flat=Flatten(), x=layer, d=Dense(10)))
+    if type(layer) is HasInit:
+        model.custom = (HasInit,)
+    elif type(layer) is not Plain:
+        pellucid.register(type(layer))
+
+    def write():
+        if how == "save":
+            model.build((1, 8, 8))
+            model.save(tmp_path / "m.safetensors")
+        given = {"run": tmp_path / "run"} if how == "run" else {}
+        called = [Steps()] if how == "run" else [Steps(), Checkpoint(tmp_path / "m.safetensors", "train_loss")]
+        model.fit(digits(0, 50), epochs=1, batch_size=50, callbacks=called, verbose=False, **given)
+
+    with pytest.raises(PellucidError) as caught:
+        write()
+    assert said in str(caught.value)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_fit_without_a_file_trains_whatever_it_is():
+    model = Model(
+        Sequential(flat=Flatten(), x=HasInit(2.0), d=Dense(10)), Focal(), metrics=[lambda outputs, targets: 0.5]
+    )
+    history = model.fit(digits(0, 50), epochs=2, batch_size=25, verbose=False)
+    assert history["train_<lambda>"] == [0.5, 0.5]
+
+
+class Stray(SGD):
+    """Keeps its velocity where no checkpoint finds it."""
+
+    def __init__(self):
+        super().__init__(0.1)
+        object.__setattr__(self, "velocity", {})
+
+
+@dataclass(frozen=True)
+class Given(Optimizer):
+    """Gives a state that may be wrong."""
+
+    lr: float = 0.1
+    state: object = None
+    later: str = ""
+
+    def init(self, params):
+        return {} if self.state is None else self.state
+
+    def update(self, params, grads, state, lr):
+        if self.later:
+            state[self.later] = [torch.zeros_like(param) for param in params]
+
+
+class Remembers(Callback):
+    def __init__(self, value):
+        self.value = value
+
+    def state_dict(self):
+        return {"best": self.value}
+
+
+UNSAVED_STATE = {
+    "Stray: 'velocity' is kept outside the fields of the class": (Stray(), []),
+    "Given: state['mean'] is 0.5; keep a whole number, or a list with one tensor": (Given(state={"mean": 0.5}), []),
+    "Given: state['mean'] is []; keep a whole number": (Given(state={"mean": []}), []),
+    "Given: update adds or removes 'mean' in its state; let init make": (Given(later="mean"), []),
+    "Given: init must return a dict, not 3": (Given(state=3), []),
+    "Remembers: state_dict()['best'] is inf, which a checkpoint cannot": (SGD(0.1), [Remembers(float("inf"))]),
+    "Remembers: state_dict()['best'] is (1, 2), which": (SGD(0.1), [Remembers((1, 2))]),
+    "Remembers: state_dict()['best'] is {3}, which": (SGD(0.1), [Remembers({3})]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", UNSAVED_STATE)
+def test_state_that_no_checkpoint_can_give_back_is_said_before_the_first_step(tmp_path, said):
+    optimizer, called = UNSAVED_STATE[said]
+    model = Model(small_mlp().net, optimizer=optimizer)
+    with pytest.raises(PellucidError) as caught:
+        model.fit(digits(0, 50), epochs=1, batch_size=50, callbacks=[*called, Steps()], run=tmp_path, verbose=False)
+    assert said in str(caught.value)
+
+
+def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
+    pellucid.register(*parts.PARTS)
+
+    def fit(start, metric):
+        net = Sequential(conv=Conv2d(2, 3), scale=Scale(start), act=ReLU(), flat=Flatten(), d=Dense(10))
+        model = Model(net, Focal(), metrics=[metric])
+        model.fit(digits(0, 50), epochs=1, batch_size=50, run=tmp_path, resume=True, verbose=False)
+
+    fit(1.0, spread)
+    fit(1.0, spread)
+    with pytest.raises(PellucidError, match="was begun with another network"):
+        fit(1.5, spread)
+    with pytest.raises(PellucidError, match="was begun with another metrics"):
+        fit(1.0, Errors())

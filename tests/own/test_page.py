@@ -1,0 +1,30 @@
+"""The page about the user's own parts: its code runs from top to bottom, and its result is what onnxruntime says."""
+
+import re
+from pathlib import Path
+
+import onnxruntime
+import torch
+
+from pellucid.config import REGISTERED
+from pellucid.layers.base import Mode
+from pellucid.sweep import forward
+
+PAGE = Path(__file__).parents[2] / "docs" / "your-own-parts.md"
+
+
+def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(blocks) == 7
+    names = {"__name__": "page"}
+    exec(compile("\n".join(blocks), PAGE, "exec"), names)
+    assert "scale.factor[1, 0, 0]" in capsys.readouterr().out
+    assert (tmp_path / "runs/own/weights/best.safetensors").is_file()
+    model, digits = names["same"], names["digits"]
+    session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
+    said = torch.from_numpy(session.run(None, {"input": digits.test.x.float().numpy() / 255})[0])
+    scores, _ = forward(model.net, model.params, digits.test.x.float() / 255, Mode())
+    torch.testing.assert_close(said, scores, rtol=1e-4, atol=1e-5)
+    assert len(set(names["history"]["val_errors"])) == 2

@@ -1,0 +1,137 @@
+"""Layers of the user's own where training, caching of features, verification and export meet them."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from pellucid import Conv2d, Dense, Flatten, Model, PellucidError, ReLU, Sequential
+from pellucid.export import ParityError, from_onnx, to_onnx, to_torch
+from pellucid.optim import SGD
+from pellucid.optim.schedules import Constant
+from tests.own.parts import Scale
+from tests.train.small import digits
+
+
+def net(scale, **first):
+    return Sequential(**first, scale=scale, act=ReLU(), flat=Flatten(), scores=Dense(10))
+
+
+@dataclass(frozen=True)
+class Noise(Scale):
+    """Draws in training and learns nothing."""
+
+    def init(self, shape, rng):
+        return {}, shape
+
+    def forward(self, params, x, mode):
+        return (x + torch.randn(x.shape, generator=mode.rng) if mode.train else x), None
+
+    def backward(self, params, cache, dy):
+        return dy, {}
+
+
+def test_what_a_layer_draws_depends_on_the_seed_and_the_step_alone():
+    first, second, other = (Model(net(Noise()), optimizer=SGD(0.1), seed=seed) for seed in (1, 1, 2))
+    for one in (first, second, other):
+        torch.randn(3)  # what others draw makes no difference
+        one.fit(digits(), epochs=2, batch_size=30, verbose=False)
+    assert first.sha256() == second.sha256() != other.sha256()
+
+
+def test_a_layer_that_may_draw_is_not_taken_for_frozen_features():
+    def trained(front):
+        model = Model(net(front, conv=Conv2d(2, 3)), optimizer=SGD(0.1), input_shape=(1, 8, 8))
+        model.freeze("conv.*")
+        model.fit(digits(), epochs=2, batch_size=30, verbose=False)
+        return model.sha256()
+
+    @dataclass(frozen=True)
+    class Quiet(Noise):
+        def forward(self, params, x, mode):
+            return x, None
+
+    assert trained(Noise()) != trained(Quiet())
+
+
+@dataclass(frozen=True)
+class Decay(Constant):
+    """A subclass of our schedule that does otherwise."""
+
+    def at(self, now):
+        return 0.0
+
+
+def test_a_subclass_of_the_constant_schedule_is_asked():
+    model = Model(net(Scale()), optimizer=SGD(0.1), schedule=Decay(), input_shape=(1, 8, 8))
+    before = model.sha256()
+    model.fit(digits(), epochs=1, batch_size=30, verbose=False)
+    assert model.sha256() == before
+
+
+@dataclass(frozen=True)
+class Steep(Scale):
+    def backward(self, params, cache, dy):
+        dx, dparams = super().backward(params, cache, dy)
+        return 1.001 * dx, dparams
+
+
+def test_verify_finds_a_wrong_backward_pass_and_names_the_layer():
+    x, y = digits(0, 4).x, digits(0, 4).y
+    assert Model(net(Scale(), conv=Conv2d(2, 3)), input_shape=(1, 8, 8)).verify(x, y).ok
+    table = Model(net(Steep(), conv=Conv2d(2, 3)), input_shape=(1, 8, 8)).verify(x, y)
+    assert not table.ok
+    assert table.culprit is not None
+    assert table.culprit.startswith("scale")
+
+
+def writing(write):
+    return type("Written", (Scale,), {"onnx": lambda self, nodes: write(nodes)})
+
+
+WRONG = {
+    "Written: its method onnx must end with nodes.last": (PellucidError, lambda n: n.inner("Relu", n.x)),
+    "Written: no parameter 'weight'; known: factor": (PellucidError, lambda n: n.last("Mul", n.x, n.param("weight"))),
+    "the method onnx of Written writes no valid nodes": (PellucidError, lambda n: n.last("Mull", n.x)),
+    "the ONNX file would differ from the network": (ParityError, lambda n: n.last("Neg", n.x)),
+    "see the method onnx of Written": (ParityError, lambda n: n.last("Neg", n.x)),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, said):
+    error, write = WRONG[said]
+    model = Model(net(writing(write)()), input_shape=(1, 8, 8))
+    with pytest.raises(error) as caught:
+        to_onnx(model, tmp_path / "m.onnx")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_nodes_of_a_layer_that_no_file_can_name_are_plain_nodes(tmp_path):
+    kind = writing(lambda n: n.last("Neg", n.inner("Neg", n.inner("Mul", n.x, n.param("factor")))))
+    model = Model(net(kind(0.5)), input_shape=(1, 8, 8))
+    assert to_onnx(model, tmp_path / "m.onnx").difference < 1e-6
+    with pytest.raises(PellucidError, match="Neg"):
+        from_onnx(tmp_path / "m.onnx")
+
+
+class Chain(Sequential):
+    """A combinator of somebody's own."""
+
+
+@dataclass(frozen=True)
+class Silent(Scale):
+    """Does not say how it is written."""
+
+    onnx = ReLU.onnx
+
+
+def test_what_has_no_form_is_named(tmp_path):
+    model = Model(net(Silent()), input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match="ONNX has no form for the layers Silent; use pellucid's own, or give them"):
+        to_onnx(model, tmp_path / "m.onnx")
+    for one, name in ((Silent(), "Silent"), (Chain(ReLU()), "Chain")):
+        with pytest.raises(PellucidError, match=f"PyTorch has no form for the layers {name}"):
+            to_torch(Model(net(one), input_shape=(1, 8, 8)), tmp_path / "m.py")

@@ -1,0 +1,185 @@
+"""A loss of one method, metrics of the user's own, and what is said of their mistakes before the first step."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from sklearn import metrics as oracle
+
+from pellucid import Callback, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential
+from pellucid.losses import LOSSES
+from pellucid.metrics import METRICS
+from tests.own.parts import Errors, Focal
+from tests.train.small import digits
+
+OF_NUMBERS = {"quadratic", "l1", "huber"}
+
+
+def model(loss="softmax_cross_entropy", **options):
+    return Model(Sequential(flat=Flatten(), scores=Dense(10)), loss, **options)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_default_metrics_follow_from_the_loss(name):
+    assert LOSSES[name].metrics == (("mae",) if name in OF_NUMBERS else ("accuracy",))
+    if name not in ("nll", "auxiliary_cross_entropy"):  # which ask for another network
+        assert model(name).metrics == LOSSES[name].metrics
+
+
+def test_a_regression_has_the_mean_absolute_error_in_its_history():
+    x = torch.rand(60, 3)
+    y = x @ torch.tensor([[1.0], [2.0], [-1.0]])
+    it = Model(Sequential(d=Dense(1)), "l1", seed=2)
+    history = it.fit(x, y, epochs=3, batch_size=20, validation=(x[:20], y[:20]), verbose=False)
+    assert "val_accuracy" not in history.last
+    wanted = oracle.mean_absolute_error(y[:20], it.predict(x[:20]))
+    assert history.last["val_mae"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_one_method_is_a_loss():
+    assert Loss.__abstractmethods__ == {"compute"}
+    it = model(Focal())
+    assert it.metrics == ("accuracy",)
+    it.fit(digits(), epochs=2, batch_size=30, verbose=False)
+    assert it.verify(digits().x[:4], digits().y[:4]).ok
+    weight, bias = it.weights["scores.weight"], it.weights["scores.bias"]
+    torch.testing.assert_close(it.predict(digits().x), digits().x.flatten(1) @ weight.T + bias)
+
+
+@dataclass(frozen=True)
+class Wrong(Focal):
+    def compute(self, y, target):
+        value, dy = super().compute(y, target)
+        return value, 1.01 * dy
+
+
+def test_verify_finds_a_wrong_gradient_of_a_loss():
+    it = model(Wrong(), input_shape=(1, 8, 8))
+    assert not it.verify(digits().x[:4], digits().y[:4]).ok
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (torch.tensor([0, 10, 1]), "the targets hold classes 0 to 10, but the network has outputs for 0 to 9"),
+        (torch.tensor([0, -1, 1]), "the targets hold classes -1 to 1"),
+        (torch.tensor([0.0, float("nan"), 1.0]), "targets must be finite"),
+    ],
+)
+def test_targets_are_checked_though_the_loss_does_not(y, said):
+    with pytest.raises(PellucidError, match=said):
+        model(Focal()).fit(torch.rand(3, 1, 8, 8), y, epochs=1, batch_size=3, verbose=False)
+
+
+class Steps(Callback):
+    def on_step(self, training):
+        raise AssertionError("a step was taken")
+
+
+def answering(answer):
+    class Answers(Loss):
+        def compute(self, y, target):
+            return answer(y)
+
+    return Answers()
+
+
+WRONG = {
+    r"Answers: compute must return \(value, dy\), not \(1, 10\) torch.float32": lambda y: y,
+    r"Answers: the loss must be a tensor of one number, not \(1,\) torch.float32": lambda y: (y.mean(1), y),
+    "Answers: the loss must be a tensor of one number, not float": lambda y: (1.0, y),
+    r"Answers: the gradient must be \(1, 10\) torch.float32 as the outputs are, not \(10,\)": lambda y: (y.sum(), y[0]),
+    r"Answers: the gradient must be .*, not \(1, 10\) torch.float64": lambda y: (y.sum(), y.double()),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_compute_must_return_is_said_before_the_first_step(said):
+    with pytest.raises(PellucidError, match=said):
+        model(answering(WRONG[said])).fit(digits(), epochs=1, batch_size=300, callbacks=[Steps()], verbose=False)
+
+
+class Twice(Metric):
+    results: ClassVar = {}
+
+    def update(self, outputs, targets):
+        pass
+
+    def compute(self):
+        return type(self).results
+
+
+def giving(results):
+    return type("Given", (Twice,), {"results": results})()
+
+
+def named(name, value):
+    def function(outputs, targets):
+        return value
+
+    function.__name__ = name
+    return function
+
+
+MISTAKES = {
+    "metric Errors: another result is called 'accuracy'": ["accuracy", Errors("accuracy")],
+    "metric Errors: another result is called 'loss'": [Errors("loss")],
+    "metric pair: 'pair' is tensor": [named("pair", torch.zeros(2))],
+    "metric text: 'text' is 'high'; return one number": [named("text", "high")],
+    "metric Given: compute returned 0.5; return {name: number}": [giving(0.5)],
+    "metric Given: 3 is 0.5": [giving({3: 0.5})],
+}
+
+
+@pytest.mark.parametrize("said", MISTAKES)
+def test_mistakes_of_metrics_are_said_before_the_first_step(said):
+    it = model(metrics=MISTAKES[said])
+    with pytest.raises(PellucidError) as caught:
+        it.fit(digits(), epochs=1, batch_size=30, callbacks=[Steps()], verbose=False)
+    assert said in str(caught.value)
+
+
+def test_a_class_is_no_metric():
+    with pytest.raises(PellucidError, match=r"metrics: Errors is a class; give an object of it, Errors\(...\)"):
+        model(metrics=[Errors])
+
+
+def test_a_function_sees_all_outputs_at_once_and_numbers_of_any_kind_count():
+    seen = []
+
+    def f_beta(outputs, targets):
+        seen.append(len(outputs))
+        return oracle.fbeta_score(targets, outputs.argmax(1), beta=2, average="macro")
+
+    it = model(metrics=[f_beta, named("as_tensor", torch.tensor(2)), named("whole", 3)], input_shape=(1, 8, 8))
+    found = it.evaluate(digits(), batch_size=7)
+    said = it.predict(digits().x).argmax(1)
+    assert seen == [300]
+    assert found["f_beta"] == pytest.approx(oracle.fbeta_score(digits().y, said, beta=2, average="macro"))
+    assert (found["as_tensor"], found["whole"]) == (2.0, 3.0)
+
+
+def test_confusion_is_in_evaluations_and_in_no_column():
+    it = model(metrics=["confusion", "precision", "ece"])
+    history = it.fit(digits(), epochs=1, batch_size=30, validation=digits(300, 350), verbose=False)
+    assert {"val_precision", "train_ece"} <= set(history.last)
+    assert not [name for name in history.last if "confusion" in name]
+    said = it.predict(digits(300, 350).x).argmax(1)
+    wanted = oracle.confusion_matrix(digits(300, 350).y, said, labels=range(10)).tolist()
+    assert it.evaluate(digits(300, 350))["confusion"] == wanted
+
+
+def test_what_is_not_finite_is_missing_in_the_history(tmp_path):
+    history = model(metrics=[giving({"never": float("nan"), "ever": 1.0})])
+    # not registered, and so in memory only
+    rows = history.fit(digits(), epochs=1, batch_size=30, verbose=False).rows
+    assert (rows[0]["train_never"], rows[0]["train_ever"]) == (None, 1.0)
+
+
+def test_every_metric_of_ours_is_saved_and_loaded(tmp_path):
+    it = model(metrics=[*METRICS], input_shape=(1, 8, 8))
+    it.save(tmp_path / "m.safetensors")
+    back = Model.load(tmp_path / "m.safetensors")
+    assert back.metrics == tuple(METRICS)
+    assert back.evaluate(digits()) == it.evaluate(digits())

@@ -24,7 +24,8 @@ class History:
     rows: epoch (from 1), step, lr (of its last step), train_loss (the mean over the epoch's batches, each before
     its update; of the loss alone, regularizers add nothing to it), train_accuracy (after the epoch, in evaluation
     mode without augmentation, on a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss
-    and val_accuracy where there are validation data, seconds, images_per_second.
+    and val_accuracy where there are validation data, seconds, images_per_second. Instead of the accuracy, a column for
+    each number among the results of the model's metrics, None where it is not finite.
     layers: for each learned tensor epoch, path, grad_norm (root of the sum of squares) and update_ratio (root mean
     square of the update over that of the tensor), both at the epoch's last step, None where they are not finite.
     """

@@ -210,6 +210,13 @@ def test_a_run_that_went_to_nan_says_so(tmp_path: Path) -> None:
     assert "svg" not in page.sections["weights"]
 
 
+def test_other_metrics_are_told_beside_the_loss(tmp_path: Path) -> None:
+    found = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
+    _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": found}))
+    assert "test macro f1 0.25" in page.text
+    assert "test mae 2" in page.text
+
+
 def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(PellucidError, match="figures cannot be made"):

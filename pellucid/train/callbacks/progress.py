@@ -80,4 +80,5 @@ class Progress(Callback):
 def _metric(row: Row) -> str:
     """Return the first metric of an epoch that is no loss, on the validation data where there are some."""
     names = [name for name in row if name.startswith("val_")] + [name for name in row if name.startswith("train_")]
-    return next((f"  {name} {row[name]:.4f}" for name in names if not name.endswith("_loss")), "")
+    known = (name for name in names if not name.endswith("_loss") and row[name] is not None)
+    return next((f"  {name} {row[name]:.4f}" for name in known), "")

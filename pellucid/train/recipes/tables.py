@@ -89,8 +89,8 @@ class Train:
     clip: the largest norm of the whole gradient, 0 for no limit. early_stopping: epochs without a better
     value of `monitor` after which training ends, 0 for never. monitor: what chooses the best weights of a run with
     data.validation, "auto" for the accuracy. checkpoint_seconds: between two checkpoints
-    within an epoch. metrics: what is measured beside the loss. frozen: patterns of paths that do not learn, such as
-    "features.*". rates: "pattern=factor" for paths that learn at a factor of the learning rate; of several that
+    within an epoch. metrics: names of METRICS, measured beside the loss. frozen: patterns of paths that do not learn,
+    such as "features.*". rates: "pattern=factor" for paths that learn at a factor of the learning rate; of several that
     match, the last counts. keep: epochs whose weights stay as files of their own, 0 for those before the first.
     """
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pellucid.metrics import METRICS
 from pellucid.train.figures.style import svg
 from pellucid.train.report.data import ReportData
 from pellucid.train.report.html import element, figure, missing, section, table
@@ -49,6 +50,9 @@ def _headline(data: ReportData) -> str:
         tiles.append((f"test accuracy{images}", f"{100 * found['accuracy']:.2f} %" if known else "not finite"))
     if found.get("loss") is not None:
         tiles.append(("test loss", f"{found['loss']:.4g}" if _known(found, "loss") else "not finite"))
+    for name in METRICS:
+        if name != "accuracy" and _known(found, name):
+            tiles.append((f"test {name.replace('_', ' ')}", f"{found[name]:.4g}"))
     if _known(found, "seconds"):
         epochs = f", {found['epochs']:,} epochs" if _known(found, "epochs") else ""
         tiles.append((f"training{epochs}", duration(found["seconds"])))

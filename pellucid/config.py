@@ -61,6 +61,8 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
     Raises PellucidError for what is neither a layer, a loss nor a metric, for a name that Pellucid's own parts or
     others of these have, and for a class whose constructor takes what is no field of it.
     """
+    if inspect.isclass(parts) or not isinstance(parts, Iterable):
+        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {_short(parts)}")
     found: dict[str, Any] = {}
     for part in parts:
         name = _check_part(part)
@@ -73,10 +75,11 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
 
 def check_fields(kind: type[Any]) -> None:
     """Raise PellucidError unless a class's constructor takes exactly its fields, which are then all that there is."""
-    if kind.__init__ in (Sequential.__init__, Fork.__init__):
+    if kind.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
         return
     held = {field.name for field in _fields(kind)}
-    odd = [name for name in inspect.signature(kind).parameters if name not in held]
+    _, *taken = inspect.signature(kind.__init__).parameters  # without self
+    odd = [name for name in taken if name not in held]
     if odd:
         raise PellucidError(
             f"{kind.__name__}: its constructor takes {odd[0]!r}, which is no field; make the class a dataclass: "
@@ -144,8 +147,8 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
 def _check_part(part: Any) -> str:
     """Return the name of a class or function; PellucidError where a file cannot name it."""
     if not inspect.isclass(part):
-        name = function_name(part) if callable(part) else ""
-        if not name.isidentifier() or isinstance(part, NAMED):
+        name = function_name(part) if inspect.isroutine(part) else ""
+        if not name.isidentifier():
             raise PellucidError(
                 f"{_short(part)} cannot be registered; give a class, or a function with a name of its own"
             )

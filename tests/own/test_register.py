@@ -1,6 +1,7 @@
 """Registering the user's own parts, and what is said of those that cannot be saved, before the first step."""
 
 import enum
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -155,6 +156,7 @@ REFUSED = {
     "Scale(start=1.0, noise=0.0) cannot be registered; give a class": Scale(),
     "cannot be registered; give a class, or a function with a name of its own": lambda outputs, targets: 0.0,
     "3 cannot be registered": 3,
+    "functools.partial(<function spread": functools.partial(spread),
 }
 
 
@@ -165,6 +167,12 @@ def test_what_cannot_be_registered_is_refused(said):
     assert said in str(caught.value)
     with pytest.raises(PellucidError):
         from_config({"type": "ReLU"}, custom=[REFUSED[said]])
+
+
+def test_one_class_is_no_list_of_them(tmp_path):
+    small_mlp(input_shape=(1, 8, 8)).save(tmp_path / "m.safetensors")
+    with pytest.raises(PellucidError, match=r"custom takes a list of classes, \[Scale, ...\], not <class"):
+        Model.load(tmp_path / "m.safetensors", custom=Scale)
 
 
 def test_a_name_that_another_class_has_is_refused():

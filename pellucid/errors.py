@@ -3,9 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+from pellucid.text import printable
+
 
 class PellucidError(Exception):
-    """A mistake that the user can mend: one line that says what is wrong, where, and what to do."""
+    """A mistake that the user can mend: one line that says what is wrong, where, and what to do.
+
+    Names from data may stand in the message as they are: as text it is printable.
+    """
+
+    def __str__(self) -> str:
+        """Return the message, what is not printable in it escaped."""
+        return printable(super().__str__())
 
 
 class LayerError(PellucidError):

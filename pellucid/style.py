@@ -1,6 +1,6 @@
 """The style sheet of what notebooks show, in the page's own colours, light or dark; and a page of it."""
 
-from html import escape
+from pellucid.text import escape
 
 CSS = """
 .pellucid { --line: color-mix(in srgb, currentColor 18%, transparent);

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+from pellucid.cli.out import say_text
 from pellucid.errors import PellucidError, nearest
 
 
@@ -18,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         """Parse the words after the command's name; None when they asked for help, which is then printed."""
         end = list(words).index("--") if "--" in words else len(words)
         if any(word in ("--help", "-h") for word in words[:end]):
-            print(self.format_help().rstrip())
+            say_text(self.format_help().rstrip())
             return None
         args, unknown = self.parse_known_intermixed_args(list(words))
         if unknown:
@@ -61,7 +62,7 @@ class Actions:
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
         """Parse the words after the command's name; `handle` of the result is the action's."""
         if not words or words[0] in ("--help", "-h"):
-            print(self.usage())
+            say_text(self.usage())
             return None
         check_action(self.command, words[0], tuple(self.actions))
         module = import_module(f"pellucid.cli.{self.command}.{words[0]}")

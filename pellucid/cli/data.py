@@ -33,7 +33,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say
     from pellucid.data.catalogue import CATALOGUE, data_root
 
     root = data_root(args.data)
@@ -51,15 +51,15 @@ def _list(args: argparse.Namespace) -> int:
         emit({"root": str(root), "data": rows})
         return 0
     width = max(len(str(row["name"])) for row in rows)
-    print(f"data root: {root}")
+    say(f"data root: {root}")
     for row in rows:
         state = "here" if row["present"] else ("get  " if row["download"] else "by hand")
-        print(f"{row['name']:<{width}}  {state:<7}  {row['title']}: {row['about']}")
+        say(f"{row['name']:<{width}}  {state:<7}  {row['title']}: {row['about']}")
     return 0
 
 
 def _get(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say
     from pellucid.data.download import get
 
     progress = Progress()
@@ -69,13 +69,13 @@ def _get(args: argparse.Namespace) -> int:
         emit({"name": args.name, "files": [{"path": path, "status": status} for path, status in files]})
     else:
         for path, status in files:
-            print(f"{status}: {path}")
+            say(f"{status}: {path}")
     return 0
 
 
 def _check(args: argparse.Namespace) -> int:
     """Look at every file of one data set, or of all that are there."""
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say
     from pellucid.data.catalogue import CATALOGUE
     from pellucid.data.download import check
 
@@ -87,7 +87,7 @@ def _check(args: argparse.Namespace) -> int:
         emit({"ok": not bad, "files": rows})
     else:
         for row in rows:
-            print(f"{row['name']}: {row['status']}: {row['path']}")
+            say(f"{row['name']}: {row['status']}: {row['path']}")
     if bad:
         raise PellucidError(f"{bad[0]['path']}: {bad[0]['status']}; try `pellucid data get {bad[0]['name']}`")
     return 0

@@ -15,6 +15,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, print the held-out accuracy and the report's path, and say what to try next."""
     from pellucid.cli.call import command
+    from pellucid.cli.out import say
     from pellucid.cli.results import show
     from pellucid.train.job import train_recipe
     from pellucid.train.recipe import load_recipe
@@ -22,5 +23,5 @@ def handle(args: argparse.Namespace) -> int:
     runs = train_recipe(load_recipe("digits"), {}, out=args.out, progress=not args.json)
     show(runs, args.json)
     if not args.json:
-        print(f"Open the report in a browser. Next: {command()} evaluate {runs[0].path}")
+        say(f"Open the report in a browser. Next: {command()} evaluate {runs[0].path}")
     return 0

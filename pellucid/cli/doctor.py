@@ -32,9 +32,10 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
     from pellucid.cli.html import html_place, write_html
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.doctor import diagnose
     from pellucid.errors import PellucidError
+    from pellucid.text import printable
 
     place = html_place(args)
     case = _case(args.model, args.data)
@@ -48,10 +49,10 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         emit({"model": args.model, **found.to_json()})
         return 0
-    print(f"{args.model}: {found}")
+    say_text(f"{printable(args.model)}: {found}")
     causes = (one for place, one in enumerate(found.findings) if place not in found.follows)
     if not args.attempts and case.trainable and any(one.remedy is not None for one in causes):
-        print("\n--try tries the fixes in short trainings")
+        say("", "--try tries the fixes in short trainings")
     return 0
 
 

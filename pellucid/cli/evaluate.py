@@ -24,7 +24,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print accuracy, macro F1, loss, calibration, the number of images, and a row of figures for each class."""
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent
+    from pellucid.cli.out import emit, percent, say, say_text
     from pellucid.tasks.classify import evaluate
     from pellucid.text import aligned, plural
 
@@ -33,20 +33,20 @@ def handle(args: argparse.Namespace) -> int:
         emit({"model": args.model, **found})
         return 0
     calibration = "" if found["ece"] is None else f"  calibration error {percent(found['ece'])}"
-    print(
+    say(
         f"accuracy {percent(found['accuracy'])}  macro F1 {percent(found['macro_f1'])}  loss {found['loss']:.4f}"
         f"{calibration}  on {found['n']:,} images of {found['data']}"
     )
     if kept := found["confidence"]:
         right = "" if kept["accuracy"] is None else f", {percent(kept['accuracy'])} of them right"
         here = " (fitted on these very images, which flatters)" if kept["fitted_here"] else ""
-        print(f"answered {percent(kept['coverage'])}{right}; unsure below {percent(kept['threshold'])}{here}")
+        say(f"answered {percent(kept['coverage'])}{right}; unsure below {percent(kept['threshold'])}{here}")
     rows = [
         (one["class"], *("-" if one[name] is None else percent(one[name]) for name in COLUMNS), f"{one['n']:,}")
         for one in found["classes"]
     ]
-    print(aligned([("class", *COLUMNS, "images"), *rows], right=range(1, 5)))
+    say_text(aligned([("class", *COLUMNS, "images"), *rows], right=range(1, 5)))
     if skipped := found["skipped"]:
         more = ", ..." if len(skipped) > NAMED else ""
-        print(f"left out {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:NAMED])}{more}")
+        say(f"left out {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:NAMED])}{more}")
     return 0

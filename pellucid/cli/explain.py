@@ -67,7 +67,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Write the pictures, and print what was written with the checks beside it."""
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, say
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.explain.examine import examine
     from pellucid.explain.methods import METHODS
@@ -93,11 +93,11 @@ def handle(args: argparse.Namespace) -> int:
         emit(_json(args, label, found, written))
         return 0
     why = "" if args.target else ", which is what it sees"
-    say(f"{args.model} on {args.image}: {label}{why}, score {found.score:.4g}\n")
-    say(_table(found))
+    say(f"{args.model} on {args.image}: {label}{why}, score {found.score:.4g}", "")
+    say_text(_table(found))
     for method, reason in found.skipped.items():
         say(f"left out {method}: {reason}")
-    say(f"\nwrote {len(written)} files into {folder}: {', '.join(file.name for file in written)}")
+    say("", f"wrote {len(written)} files into {folder}: {', '.join(file.name for file in written)}")
     return 0
 
 

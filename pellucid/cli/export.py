@@ -1,12 +1,12 @@
 """`pellucid export`: a model in another program's format, checked against the model itself."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 from pellucid.errors import PellucidError, nearest
+from pellucid.text import note
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".py"}
 ABOUT = (
@@ -43,7 +43,7 @@ def handle(args: argparse.Namespace) -> int:
     try:
         parity = (to_onnx if args.to == "onnx" else to_torch)(Model.load(source), path)
     except ParityError as error:
-        print(f"pellucid: {error}", file=sys.stderr)
+        note(str(error))
         return 1
     if args.json:
         found = {"difference": parity.difference, "tolerance": TOLERANCE, "images": parity.images}

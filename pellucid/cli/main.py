@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from pellucid.cli.out import silence_stdout
+from pellucid.cli.out import say, say_text, silence_stdout
 from pellucid.errors import PellucidError, nearest
+from pellucid.text import note
 
 # Each command is the module pellucid.cli.NAME with parser() and handle(args) -> exit code.
 COMMANDS = {
@@ -82,13 +83,13 @@ def usage() -> str:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("--help", "-h", "help"):
-        print(usage())
+        say_text(usage())
         return DONE
     name, rest = words[0], words[1:]
     if name == "--version":
         from pellucid import __version__
 
-        print(f"pellucid {__version__}")
+        say(f"pellucid {__version__}")
         return DONE
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"
@@ -129,9 +130,7 @@ def _fail(message: str, code: int, debug: bool) -> int:
         import traceback
 
         traceback.print_exc()
-    line = " ".join(message.split())
-    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    sys.stderr.write(f"{printable}\n" if printable.startswith("pellucid ") else f"pellucid: {printable}\n")
+    note(" ".join(message.split()))
     return code
 
 

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from pellucid.text import printable
+
 
 def emit(value: Mapping[str, Any]) -> None:
-    """Print one JSON object; what is not a finite number becomes null."""
-    print(json.dumps(plain(value), allow_nan=False))
+    """Print one JSON object, in ASCII; what is not a finite number becomes null."""
+    say(json.dumps(plain(value), allow_nan=False))
 
 
 def plain(value: Any) -> Any:
@@ -26,10 +28,22 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def say(line: str) -> None:
-    """Print a line at once; when nobody reads any more, go on without, so that the exit code still tells the result."""
+def say(*lines: str) -> None:
+    """Print lines at once, escaping what is not printable: names in them are data.
+
+    When nobody reads any more, go on without, so that the exit code still tells the result.
+    """
+    _write("\n".join(map(printable, lines)))
+
+
+def say_text(text: str) -> None:
+    """Print text of several lines, such as a table, as `say` prints one."""
+    _write(printable(text, keep="\n"))
+
+
+def _write(text: str) -> None:
     try:
-        print(line, flush=True)
+        print(text, flush=True)
     except BrokenPipeError:
         silence_stdout()
 

@@ -19,7 +19,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print each picture's label and probabilities; all are read before any is printed."""
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent
+    from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.classify import predict
 
     model = open_model(args.model)
@@ -33,5 +33,5 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     for one in found:
         best = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[:SHOWN]
-        print(f"{one.name}: {one.label}  ({', '.join(f'{label} {percent(p)}' for label, p in best)})")
+        say(f"{one.name}: {one.label}  ({', '.join(f'{label} {percent(p)}' for label, p in best)})")
     return 0

@@ -18,7 +18,7 @@ def handle(args: argparse.Namespace) -> int:
     import tomllib
 
     from pellucid import assets
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
 
     if args.keys:
@@ -30,14 +30,14 @@ def handle(args: argparse.Namespace) -> int:
         if args.json:
             emit({"tables": [table.to_json() for table in tables]})
         else:
-            print("\n\n".join(map(str, tables)))
+            say_text("\n\n".join(map(str, tables)))
         return 0
     if args.name is not None:
         text = assets.recipe_file(args.name).read_text(encoding="utf-8")
         if args.json:
             emit({"name": args.name, "recipe": tomllib.loads(text)})
         else:
-            print(text.rstrip())
+            say_text(text.rstrip())
         return 0
     abouts = assets.recipe_abouts()
     if args.json:
@@ -45,5 +45,5 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     width = max(map(len, abouts), default=0)
     for name, about in abouts.items():
-        print(f"{name:<{width}}  {about}")
+        say(f"{name:<{width}}  {about}")
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pellucid.cli.out import emit, percent
+from pellucid.cli.out import emit, percent, say
 from pellucid.text import plural
 from pellucid.train.job import Run
 
@@ -17,10 +17,10 @@ def show(runs: Sequence[Run], as_json: bool) -> None:
     for run in runs:
         found = run.metrics
         accuracy = f"accuracy {percent(found['accuracy'])}, " if "accuracy" in found else ""
-        print(f"{run.recipe.name}: {accuracy}loss {found['loss']:.4f} on {found['n']:,} held-out images")
-        print(f"  {plural(found['epochs'], 'epoch')} in {found['seconds']:.1f} s ({found['weights']} weights)")
-        print(f"  run     {run.path}")
-        print(f"  report  {run.report}")
+        say(f"{run.recipe.name}: {accuracy}loss {found['loss']:.4f} on {found['n']:,} held-out images")
+        say(f"  {plural(found['epochs'], 'epoch')} in {found['seconds']:.1f} s ({found['weights']} weights)")
+        say(f"  run     {run.path}")
+        say(f"  report  {run.report}")
 
 
 def as_object(run: Run) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`pellucid scorecard`: outside test suites run against every part of ours, as a table."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,13 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the table; the exit code is 1 where a case failed, a part is unchecked or the page is not of this run."""
-    from pellucid.cli.out import emit, say
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.scorecard import committed
     from pellucid.scorecard.card import score
     from pellucid.scorecard.page import summary
     from pellucid.scorecard.parts import check_names
+    from pellucid.text import note
 
     if args.every < 1:
         raise PellucidError(f"--every is {args.every}; give 1 for all cases, or more for a sample")
@@ -51,13 +51,13 @@ def handle(args: argparse.Namespace) -> int:
     wrong += [f"{row.suite}: {row.failed} of {row.cases} cases failed" for row in card.rows if row.failed]
     written = committed.write(card.rows, card.entries, root) if whole and not (args.check or wrong) else []
     for line in wrong:
-        print(line, file=sys.stderr)
+        note(line)
     if args.json:
         emit({"rows": [row.to_json() for row in card.rows], "coverage": [one.to_json() for one in card.entries]})
     else:
         for one in card.entries:
             say(f"no outside suite reaches {one.kind} {one.name}; checked by {one.checked_by or 'nothing'}")
-        say(summary(card.rows) if card.rows else "no cases in these parts")
+        say_text(summary(card.rows) if card.rows else "no cases in these parts")
         for path in written:
             say(f"wrote {path}")
     return 1 if wrong else 0
@@ -66,9 +66,10 @@ def handle(args: argparse.Namespace) -> int:
 def _tell(row: Any, as_json: bool) -> None:
     from pellucid.cli.out import say
     from pellucid.scorecard.tally import decade
+    from pellucid.text import note
 
     for failure in row.failures:
-        print(f"{row.suite}: {failure}", file=sys.stderr)
+        note(f"{row.suite}: {failure}")
     if not as_json:
         counts = f"{row.cases} cases, {row.passed} passed, {row.skipped} skipped, {row.failed} failed"
         say(f"{row.suite}: {counts}, worst error below {decade(row.worst_error)}")

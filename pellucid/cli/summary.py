@@ -23,7 +23,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the table, and write the drawing."""
     from pellucid.cli.nets import open_outline
-    from pellucid.cli.out import emit, say
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.train.summary import summary
 
     drawing = None if args.draw is None else _drawing(args.draw)
@@ -38,7 +38,7 @@ def handle(args: argparse.Namespace) -> int:
         drawn = {} if drawing is None else {"drawing": str(drawing)}
         emit({"what": args.what, "input_shape": it.input_shape, **table.to_json(), **drawn})
         return 0
-    print(table)
+    say_text(str(table))
     if drawing is not None:
         say(f"wrote {drawing}")
     return 0

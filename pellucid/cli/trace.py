@@ -40,7 +40,7 @@ def handle(args: argparse.Namespace) -> int:
 
     from pellucid.cli.html import html_place, write_html
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.tasks.pictures import read_picture
     from pellucid.trace import trace
@@ -72,10 +72,10 @@ def handle(args: argparse.Namespace) -> int:
         )
         return 0
     why = "" if args.target else ", which is what it sees"
-    print(f"{args.model} on {args.image}, asked for {label}{why}\n")
-    print("\n\n".join(str(one) for one in [*(told or [traced]), *moved]))
+    say(f"{args.model} on {args.image}, asked for {label}{why}", "")
+    say_text("\n\n".join(str(one) for one in [*(told or [traced]), *moved]))
     if not told:
-        print("\nexplain one number with --weight 'NAME[i, j]', move it with --nudge H; all names are in --json")
+        say("", "explain one number with --weight 'NAME[i, j]', move it with --nudge H; all names are in --json")
     return 0
 
 

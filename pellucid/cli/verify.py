@@ -23,7 +23,7 @@ def handle(args: argparse.Namespace) -> int:
     import torch
 
     from pellucid.cli.nets import open_net
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say_text
     from pellucid.errors import PellucidError
     from pellucid.losses import AuxiliaryCrossEntropy
     from pellucid.verify import verify
@@ -46,5 +46,5 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         emit({"what": args.what, **table.to_json()})
     else:
-        print(table)
+        say_text(str(table))
     return 0 if table.ok else 1

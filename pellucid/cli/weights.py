@@ -40,7 +40,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.data.catalogue import data_root
     from pellucid.text import aligned
     from pellucid.weights.catalogue import CATALOGUE
@@ -62,12 +62,12 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         emit({"folder": str(folder), "weights": rows})
         return 0
-    print(f"folder: {folder}")
+    say(f"folder: {folder}")
     states = ("here" if row["present"] else "get" if row["download"] else "by hand" for row in rows)
     table = [
         (row["name"], state, f"{row['megabytes']} MB", row["title"]) for row, state in zip(rows, states, strict=True)
     ]
-    print(aligned(table, right={2}))
+    say_text(aligned(table, right={2}))
     return 0
 
 
@@ -77,7 +77,7 @@ def _present(path: Path, megabytes: int) -> bool:
 
 
 def _get(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say
     from pellucid.data.catalogue import data_root
     from pellucid.weights.catalogue import get
 
@@ -88,12 +88,12 @@ def _get(args: argparse.Namespace) -> int:
     if args.json:
         emit({"name": args.name, "path": str(path), "status": status})
     else:
-        print(f"{status}: {path}")
+        say(f"{status}: {path}")
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.text import aligned, plural
     from pellucid.weights import format_name, open_weights
     from pellucid.weights.fault import quoted
@@ -110,6 +110,6 @@ def _show(args: argparse.Namespace) -> int:
         ]
         emit({"file": args.name, "format": form, "numbers": numbers, "tensors": rows})
         return 0
-    print(aligned([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]))
-    print(f"{form}: {plural(len(tensors), 'tensor')}, {plural(numbers, 'number')}")
+    say_text(aligned([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]))
+    say(f"{form}: {plural(len(tensors), 'tensor')}, {plural(numbers, 'number')}")
     return 0

@@ -158,7 +158,7 @@ def name_children(
     for name, layer in children.items():
         if not isinstance(layer, Layer):
             raise PellucidError(f"{where}: child {name!r} is {layer!r}, not a layer")
-        if not name or "." in name or "[" in name or name in reserved:
+        if not name.isprintable() or not name or "." in name or "[" in name or name in reserved:
             raise PellucidError(f"{where}: {name!r} cannot name a child (paths are made of names); choose another")
     return children
 

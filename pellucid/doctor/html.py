@@ -1,10 +1,9 @@
 """A diagnosis as HTML for notebooks: one piece, without scripts, in the page's own colours."""
 
-from html import escape
-
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.groups import Group, Table, footnote, grouped, headline, outcome
 from pellucid.style import CSS
+from pellucid.text import escape
 
 WIDTH = 100  # letters of a table
 OWN = """

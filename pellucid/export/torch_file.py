@@ -78,6 +78,8 @@ def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     path = Path(path)
+    if not path.name.isprintable():
+        raise PellucidError(f"{path.name} cannot name a Python file and its weights; give another name")
     text, weights, parity = torch_files(
         path.stem, model.net, model.params, model.input_shape, model.stats, model.classes
     )

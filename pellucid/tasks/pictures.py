@@ -1,7 +1,6 @@
 """Pictures from outside become a network's inputs, as its training data looked."""
 
 import hashlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out
+from pellucid.text import note
 from pellucid.train.model import Model
 from pellucid.train.recipes.fitting import check_exists, data_name, is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, load_splits
@@ -135,9 +135,9 @@ def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
             "that the model has not learned from with --data"
         )
     if gone := len(wanted) - len({*there.values()}):
-        sys.stderr.write(
-            f"pellucid: {gone:,} of the {len(wanted):,} pictures that training held out are no longer in {tree.path}, "
-            f"or changed; measured on those that are left\n"
+        note(
+            f"{gone:,} of the {len(wanted):,} pictures that training held out are no longer in {tree.path}, or "
+            "changed; measured on those that are left"
         )
     return [*there]
 

@@ -1,10 +1,10 @@
 """Traces, explanations and nudges as HTML for notebooks: one piece, without scripts, in the page's own colours."""
 
 import math
-from html import escape
 from typing import Any
 
 from pellucid.style import CSS
+from pellucid.text import escape
 from pellucid.trace.calls import Call
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Term
 from pellucid.trace.maps import picture

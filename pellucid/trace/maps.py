@@ -3,12 +3,13 @@
 import base64
 import io
 import math
-from html import escape
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+
+from pellucid.text import escape
 
 FINEST = 32  # pixels along a side of one map; larger ones are averaged
 ABOVE, BELOW = (234, 88, 12), (37, 99, 235)  # a pair that colour-blind eyes tell apart

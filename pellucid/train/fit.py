@@ -1,7 +1,6 @@
 """The training loop."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -21,6 +20,7 @@ from pellucid.losses import Loss
 from pellucid.losses.base import check_answer
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
+from pellucid.text import note
 from pellucid.train.allocator import memory_kept
 from pellucid.train.batches import Augmentation, batches
 from pellucid.train.cached import behind
@@ -137,7 +137,7 @@ class Loop:
             rates=self.model.rates,
         )
         if self.step.note:
-            sys.stderr.write(f"pellucid: {self.step.note}\n")
+            note(self.step.note)
         if folder is not None:
             check_optimizer(self.model.optimizer, self.step.weights)
             check_memory(self.model.schedule, self.memory)

@@ -45,7 +45,7 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(say: Say, model:
     (tmp_path / "Thumbs.db").write_bytes(b"no picture")
     said = say("gestures", "predict", model, "zero.jpg", "red.png", "Thumbs.db", "red.png")
     assert (said.code, [line[:12] for line in said.out.splitlines()]) == (0, ["red.png: red"] * 2)
-    assert [line.split()[2] for line in said.err.splitlines()] == ["zero.jpg", "Thumbs.db"]
+    assert [line.split()[3] for line in said.err.splitlines()] == ["zero.jpg", "Thumbs.db"]
     found = say("gestures", "predict", model, "zero.jpg", "red.png", "--json").json
     assert [one["image"] for one in found["predictions"]] == ["red.png"]
     assert [one["image"] for one in found["skipped"]] == ["zero.jpg"]
@@ -68,7 +68,7 @@ def test_a_model_without_a_confidence_says_so(say: Say, plain: str, tmp_path: Pa
     picture(tmp_path / "grey.png", GREY)
     said = say("gestures", "predict", plain, "grey.png")
     assert "unsure" not in said.out
-    assert said.err == "the model holds no fitted confidence, so that no answer is unsure\n"
+    assert said.err == "pellucid: the model holds no fitted confidence, so that no answer is unsure\n"
     assert say("gestures", "predict", plain, "grey.png", "--json").json["confidence"] is None
 
 

@@ -139,7 +139,7 @@ def test_debug_shows_where_an_error_came_from(say: Say):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "not enough memory"),
         (PermissionError(13, "Permission denied", "/runs"), 2, "'/runs': permission denied"),
         (OSError(28, "No space left on device"), 2, "no space left on device"),
-        (PellucidError("two\nlines"), 2, "two lines"),
+        (PellucidError("two\nlines"), 2, "two\\nlines"),
         (PellucidError("odd \ud800 \x1b[0m"), 2, "odd \\ud800 \\x1b[0m"),
     ],
 )

@@ -36,7 +36,7 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the table and where the page is."""
     from pellucid.cli.call import again
-    from pellucid.cli.out import emit, say
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.tasks.gestures.compare import compare
     from pellucid.tasks.gestures.report import PAGE
     from pellucid.tasks.gestures.report.tables import table_text, to_json
@@ -70,9 +70,9 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         emit({"page": str(out / PAGE), **to_json(result)})
         return 0
-    print()
-    print(table_text(result))
-    print(f"\npage  {out / PAGE}")
+    say("")
+    say_text(table_text(result))
+    say("", f"page  {out / PAGE}")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
 from pellucid.cli.models import open_model
-from pellucid.cli.out import emit, percent, plain
+from pellucid.cli.out import emit, percent, plain, say
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.frames import video_frames
 from pellucid.tasks.gestures.opencv import camera_frames
@@ -42,7 +42,7 @@ def over_frames(args: argparse.Namespace) -> int:
                 tally.add(seen)
                 write(seen)
                 if seen.changed and not args.json:
-                    print(_line(seen), flush=True)
+                    say(_line(seen))
         except KeyboardInterrupt:
             stopped = True
         except PellucidError as error:  # a camera that is unplugged: what it showed before still counts
@@ -73,10 +73,10 @@ def over_frames(args: argparse.Namespace) -> int:
 def _print(tally: Tally, camera: bool) -> None:
     """Print what it came to."""
     rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
-    print(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
+    say(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
     for answer, count in [*tally.answers.most_common(), (UNSURE, tally.unsure)]:
         if count:
-            print(f"  {answer}  {percent(count / tally.frames)}")
+            say(f"  {answer}  {percent(count / tally.frames)}")
 
 
 def _line(seen: Seen) -> str:

@@ -52,12 +52,11 @@ def handle(args: argparse.Namespace) -> int:
 
 def _pictures(args: argparse.Namespace) -> int:
     """Print the answer to each picture that can be read, and on stderr what is wrong with the others."""
-    import sys
-
     from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
     from pellucid.cli.models import open_model
-    from pellucid.cli.out import emit, percent
+    from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.gestures.predict import predict
+    from pellucid.text import note
 
     model = open_model(args.model)
     faults: dict[str, PellucidError] = {}
@@ -80,8 +79,8 @@ def _pictures(args: argparse.Namespace) -> int:
         emit({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
         return 0
     for one in found:
-        print(f"{one.name}: {one.text}  ({', '.join(f'{label} {percent(p)}' for label, p in one.best(SHOWN))})")
+        say(f"{one.name}: {one.text}  ({', '.join(f'{label} {percent(p)}' for label, p in one.best(SHOWN))})")
     for error in faults.values():
-        print(f"left out: {error}", file=sys.stderr)
+        note(f"left out: {error}")
     warn_uncalibrated(model.confidence is None)
     return 0

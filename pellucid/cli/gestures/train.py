@@ -59,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
     collection = read_for(recipe, reading)
     reading.end()
     if not args.json:
-        say("\n".join(lines(collection)))
+        say(*lines(collection))
     if args.resume is None:
         options = {"--backbone": args.backbone, "--epochs": args.epochs, "--size": args.size, "--seed": args.seed}
         command = again(["gestures", "train", args.folder], options, args.settings)
@@ -118,7 +118,7 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     import shlex
 
     from pellucid.cli.call import command
-    from pellucid.cli.out import emit, percent
+    from pellucid.cli.out import emit, percent, say
     from pellucid.cli.results import as_object, show
     from pellucid.tasks.gestures.findings import to_json
     from pellucid.tasks.gestures.learn import answered
@@ -136,9 +136,9 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
         return
     show([run], as_json=False)
     if kept is None:
-        print(f"  confidence {how}")
+        say(f"  confidence {how}")
     else:
         right = "" if kept.answered_accuracy is None else f", {percent(kept.answered_accuracy)} of them right"
-        print(f"  answers {percent(kept.coverage)} of the held-out images{right}; the others are unsure")
-        print(f"  (confidence {how})")
-    print(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")
+        say(f"  answers {percent(kept.coverage)} of the held-out images{right}; the others are unsure")
+        say(f"  (confidence {how})")
+    say(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

@@ -3,18 +3,23 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from pellucid.text import printable
 from pellucid.train.files import write_atomically
 
 # After the palette of Okabe and Ito 2008, which colour-blind readers tell apart; all show on white and on black.
@@ -142,12 +147,34 @@ def short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any], **options: Any) -> bytes:
+    """Return the picture as a file of the canvas's kind: what every picture of ours is drawn by.
+
+    Every text in it is taken as it is: names are data, so "$" begins no formula, TeX reads none of them, and what is
+    not printable is escaped. settings: more of matplotlib's rcParams; options: of savefig.
+    """
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set(parse_math=False, usetex=False, text=printable(text.get_text(), keep="\n"))
+    for axis in figure.findobj(Axis):
+        assert isinstance(axis, Axis)
+        formatter = axis.get_major_formatter()
+        if isinstance(formatter, FuncFormatter):  # the names beside ticks, which are written anew when they are drawn
+            formatter.func = partial(_tick_label, formatter.func)
+    buffer = io.BytesIO()
+    canvas(figure)
+    with rc_context({"text.parse_math": False, "text.usetex": False, **settings}):
+        figure.savefig(buffer, **options)
+    return buffer.getvalue()
+
+
+def _tick_label(label: Callable[..., str], *place: Any) -> str:
+    return printable(label(*place))
+
+
 def png(figure: Figure) -> bytes:
     """Return the picture as a PNG on white."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white")
-    return buffer.getvalue()
+    return draw(figure, FigureCanvasAgg, {}, format="png", dpi=DOTS_PER_INCH, facecolor="white")
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -155,12 +182,12 @@ def svg(figure: Figure, name: str) -> str:
 
     `name` keeps the ids of several pictures in one page apart.
     """
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure)
     nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", dpi=2 * 72, transparent=True, metadata=nothing)
-    text = buffer.getvalue()
+    drawn = draw(
+        figure, FigureCanvasSVG, {"svg.fonttype": "none", "svg.hashsalt": name}, format="svg", dpi=2 * 72,
+        transparent=True, metadata=nothing,
+    )  # fmt: skip
+    text = drawn.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", text).replace("xlink:href", "href")
     text = re.sub(r" id=\"[\w.]+_\d+\"", "", text)  # ids such as axes_1 stand in every picture
@@ -174,8 +201,5 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _svg_file(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    FigureCanvasSVG(figure)
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "pellucid"}):  # the same bytes each time
-        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
-    return buffer.getvalue()
+    settings = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # the same bytes each time
+    return draw(figure, FigureCanvasSVG, settings, format="svg", facecolor="white", metadata={"Date": None})

@@ -38,4 +38,6 @@ def toml_value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # the rest of TOML's escapes are JSON's
+    """Return a basic string; what is not printable is escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)  # TOML's escapes are JSON's, and \U for any character
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in quoted)

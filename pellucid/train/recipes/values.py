@@ -67,6 +67,10 @@ def check_table(given: Mapping[str, Any], known: Mapping[str, Slot], where: str,
 def coerce(value: Any, kind: Any, where: str) -> Any:
     """Return `value` as the type `kind`; PellucidError, which names the type, when it is of another."""
     fits, result = _try(value, kind)
+    if not fits and kind is str and isinstance(value, str):
+        raise PellucidError(
+            f"{where} takes text in UTF-8, as recipes are, not {_shown(value)}; rename that file or folder"
+        )
     if not fits:
         raise PellucidError(f"{where} takes {name_of(kind)}, not {_shown(value)}")
     return result

@@ -1,7 +1,8 @@
 """HTML from values: everything that is text is escaped."""
 
 from collections.abc import Collection, Sequence
-from html import escape
+
+from pellucid.text import escape
 
 
 def element(tag: str, text: str, **attributes: str) -> str:

@@ -1,7 +1,6 @@
 """The page of a comparison: what came out, and then each variant with its pictures."""
 
 from collections.abc import Mapping
-from html import escape
 
 from matplotlib.figure import Figure
 
@@ -10,6 +9,7 @@ from pellucid.tasks.gestures.report.pictures import RANKED
 from pellucid.tasks.gestures.report.style import CSS
 from pellucid.tasks.gestures.report.tables import HEAD, cells, differences, finding, setting
 from pellucid.tasks.gestures.report.variant import variant_section
+from pellucid.text import escape
 from pellucid.train.figures.race import COLOURS
 from pellucid.train.figures.style import svg
 from pellucid.train.report import style

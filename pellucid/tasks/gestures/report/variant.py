@@ -1,12 +1,12 @@
 """One variant on the page of a comparison."""
 
 from collections.abc import Mapping
-from html import escape
 
 from matplotlib.figure import Figure
 
 from pellucid.tasks.gestures.comparison import NUMBERS, Row
 from pellucid.tasks.gestures.report.tables import PICTURES, percent
+from pellucid.text import escape
 from pellucid.train.figures.style import svg
 from pellucid.train.report.html import element, figure, missing, table
 from pellucid.train.report.page import duration

@@ -96,6 +96,10 @@ def _dispatch(words: list[str]) -> int:
         known = ["--help", "--version", "--debug"] if name.startswith("-") else list(COMMANDS)
         hint = nearest(name, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {what} {name!r}{hint}")
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise PellucidError("the current folder is no longer there; go to one that is, and try again") from error
     command = import_module(f"pellucid.cli.{name}")
     parser = command.parser()
     args = parser.read(rest)

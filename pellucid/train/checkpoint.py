@@ -10,31 +10,70 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.optim import pack, unpack
+from pellucid.text import note
 from pellucid.train.callbacks.base import Callback, Training, tensors_of
+from pellucid.train.files import keep_as
 from pellucid.train.history import History
+from pellucid.train.learner import Learner
 from pellucid.train.own import callback_state, check_memory
+from pellucid.train.runs import RunFolder
 from pellucid.train.step import Step
 from pellucid.train.weights import fill, read_weights, write_weights
 from pellucid.tree import flatten
 
 OPTIMIZER = "[optimizer]."  # "[" is in no path of a network, so these names never meet those of weights
 CALLBACKS = "[callback]."
+_PARTS = {
+    "rows": list,
+    "layers": list,
+    "callbacks": dict,
+    "schedule": dict,
+    "settings": dict,
+    "done": bool,
+    "stop": str,
+}
 _COUNTS = ("epoch", "batch", "step", "lr", "loss_sum", "loss_count", "seen", "seconds", "stop")
 
 
 class Checkpoint:
     """What a checkpoint file held: `tensors` by name, and the description with "progress" in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, held: tuple[dict[str, Tensor], dict[str, Any]] | None = None) -> None:
         self.path = path
-        self.tensors, self.about = read_weights(path)
+        self.tensors, self.about = held or read_weights(path)
         progress = self.about.get("progress")
         if not isinstance(progress, dict):
             raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
         missing = [name for name in _COUNTS if name not in progress]
         if missing:
             raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; begin the training anew")
+        kinds = {**dict.fromkeys(_COUNTS, int | float), **_PARTS}
+        wrong = [name for name, kind in kinds.items() if not isinstance(progress.get(name), kind)]
+        if wrong:
+            raise PellucidError(f"{path}: its {wrong[0]} is none that training writes; begin the training anew")
         self.progress: dict[str, Any] = progress
+
+    @classmethod
+    def find(cls, folder: RunFolder) -> "Checkpoint | None":
+        """Return the last checkpoint of a run, or the one before where the last is damaged or missing; None for none.
+
+        What is damaged or missing is said on stderr. Raises PellucidError where there are checkpoints but no good one.
+        """
+        if not folder.begun:
+            folder.begin_again()
+            return None
+        try:
+            held = read_weights(folder.last)
+        except PellucidError as error:
+            if not folder.previous.exists():
+                raise
+            try:
+                held = read_weights(folder.previous)
+            except PellucidError as other:
+                raise PellucidError(f"{error}; the checkpoint before is no better: {other}") from other
+            note(f"{error}; going on from the checkpoint before it")
+            folder.previous.replace(folder.last)  # so that a damaged file never becomes the one before
+        return cls(folder.last, held)
 
     @property
     def done(self) -> bool:
@@ -75,7 +114,7 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path,
+    folder: RunFolder,
     about: Mapping[str, Any],
     training: Training,
     step: Step,
@@ -84,7 +123,7 @@ def save_checkpoint(
     settings: Mapping[str, str],
     done: bool,
 ) -> None:
-    """Write the whole state of a training; the file is replaced as a whole and reaches the disk.
+    """Write the whole state of a training; the file is replaced as a whole and reaches the disk, and one earlier stays.
 
     about: the model's own description; memory: the schedule's; settings: what `Checkpoint.check` compares.
     """
@@ -100,7 +139,17 @@ def save_checkpoint(
         **{"rows": training.history.rows, "layers": training.history.layers},
         **{"callbacks": states, "schedule": dict(memory), "settings": dict(settings), "done": done},
     }
-    write_weights(path, tensors, {**about, "progress": progress})
+    keep_as(folder.last, folder.previous)
+    write_weights(folder.last, tensors, {**about, "progress": progress})
+
+
+def repair_best(best: Path, model: Learner) -> None:
+    """Write a run's best weights anew, from the last ones, where they are missing or damaged; say so on stderr."""
+    try:
+        read_weights(best)
+    except PellucidError as error:
+        model.save(best)
+        note(f"{error}; written anew from the last weights")
 
 
 def digest(value: Any) -> str:

@@ -1,9 +1,14 @@
-"""Files that appear whole or not at all, whatever kills the process that writes them."""
+"""Files that appear whole or not at all, whatever kills the process that writes them; and files read with care."""
 
+import errno
 import os
+from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from pellucid.errors import PellucidError
+
+LARGEST = 1 << 28  # bytes of a text file in a run folder
 
 _SUFFIX = ".tmp"
 
@@ -14,10 +19,10 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
     durable: wait until the disk holds it, so that it also survives the loss of power.
     Raises PellucidError when the place cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    path, temporary = Path(path), None
     try:
-        with temporary.open("wb") as file:
+        temporary, opened = _create_beside(path)
+        with opened as file:
             file.write(data)
             if durable:
                 file.flush()
@@ -25,15 +30,73 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
         temporary.replace(path)
         if durable:
             _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise PellucidError(f"{path} cannot be written ({error.strerror}); check the place and its space") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or error
+        raise PellucidError(f"{path} cannot be written ({why}); check the place and its space") from error
+
+
+def keep_as(path: Path, kept: Path) -> None:
+    """Give the file `path`, if there is one, the second name `kept` in place of what has it; never is a name missing.
+
+    Where the file system knows no second names the file is moved.
+    """
+    if not path.exists():
+        return
+    for temporary in _names_beside(kept):
+        try:
+            os.link(path, temporary)
+            temporary.replace(kept)
+            temporary.unlink(missing_ok=True)  # it stays where `kept` is a name of this very file already
+        except FileExistsError:
+            continue
+        except OSError:
+            path.replace(kept)
+        return
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename a file to NAME-1, NAME-2 ..., the first that is free, and return it; None where there is none."""
+    if not path.is_file():
+        return None
+    places = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
+    return path.rename(next(place for place in places if not os.path.lexists(place)))
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a file; OSError for a pipe or a device, which may never end, and for more than LARGEST."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    if path.stat().st_size > LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return path.read_bytes()
 
 
 def remove_orphans(folder: Path) -> None:
-    """Remove what killed writers left in a folder; only for the one process that holds the folder's lock."""
+    """Remove what killed writers left in a folder; only for the one process that holds the folder's lock.
+
+    Folders are left alone, whatever their names.
+    """
     for file in folder.glob(f".*{_SUFFIX}"):
-        file.unlink(missing_ok=True)
+        if file.is_symlink() or not file.is_dir():
+            file.unlink(missing_ok=True)
+
+
+def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
+    """Create a file that nothing had the name of, to be moved to `path`."""
+    for temporary in _names_beside(path):
+        try:
+            return temporary, temporary.open("xb")
+        except FileExistsError:  # of a process of the same number, a folder, or a link
+            continue
+    raise AssertionError("there are names without end")
+
+
+def _names_beside(path: Path):
+    """Yield names for a temporary file beside `path`, which `remove_orphans` knows."""
+    for number in count():
+        yield path.with_name(f".{path.name}.{os.getpid()}{f'-{number}' if number else ''}{_SUFFIX}")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ def weights_file(model: str) -> Path:
         return assets.pretrained_file(model)
     path = Path(model)
     if path.is_dir():
-        for kind in ("best", "last"):
+        for kind in ("best", "last", "previous"):
             file = path / "weights" / f"{kind}.safetensors"
             if file.is_file():
                 return file

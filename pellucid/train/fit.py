@@ -25,7 +25,7 @@ from pellucid.train.allocator import memory_kept
 from pellucid.train.batches import Augmentation, batches
 from pellucid.train.cached import behind
 from pellucid.train.callbacks.base import Callback, Training
-from pellucid.train.checkpoint import Checkpoint, save_checkpoint
+from pellucid.train.checkpoint import Checkpoint, repair_best, save_checkpoint
 from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
 from pellucid.train.draws import draws, may_draw
 from pellucid.train.evaluate import Measures, measure
@@ -94,7 +94,7 @@ class Loop:
 
     def __init__(self, whole: Learner, plan: Plan) -> None:
         folder = plan.folder
-        self.begun = Checkpoint(folder.last) if folder is not None and folder.last.exists() else None
+        self.begun = None if folder is None else Checkpoint.find(folder)
         if self.begun is not None:
             self.begun.check(plan.settings)
             self.begun.restore_params(whole.params)
@@ -147,6 +147,7 @@ class Loop:
             self.memory = begun.restore(training, self.step, self.plan.callbacks)
             self.saved_step = training.step
             if begun.done:
+                self._repair_best()
                 return training
         with torch.inference_mode(), memory_kept(), ExitStack() as stack:
             for callback in self.plan.callbacks:
@@ -165,6 +166,7 @@ class Loop:
             for callback in self.plan.callbacks:
                 callback.on_end(training)
             self._save(done=True)
+            self._repair_best()
             if self.signals.asked:  # in the last steps: whoever called has more to do, as the next of several trainings
                 raise self._stopped(f"after the last step, {training.step}")
         return training
@@ -348,6 +350,11 @@ class Loop:
         how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
         return KeyboardInterrupt(f"stopped {where}; all is saved in {folder.path}, go on with {how}")
 
+    def _repair_best(self) -> None:
+        """See to it that a resumed run ends with good best weights, which an earlier process may have written."""
+        if self.plan.folder is not None and self.begun is not None:
+            repair_best(self.plan.folder.best, self.whole)
+
     def _save(self, done: bool = False) -> None:
         """Write the checkpoint, if there is a run folder."""
         if self.plan.folder is None:
@@ -357,7 +364,7 @@ class Loop:
         if fault:
             raise self._error(fault, self.training.step, _slower(self.training.lr))
         save_checkpoint(
-            self.plan.folder.last,
+            self.plan.folder,
             self.whole.about(),
             self.training,
             self.step,

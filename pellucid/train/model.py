@@ -185,7 +185,7 @@ class Model:
             plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, begun_with, 0.0)
             return Loop(self, plan).run().history
         with folder:
-            if folder.last.exists() and not resume:
+            if folder.begun and not resume:
                 raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
             checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
             used = {"precision": usable_precision(self.precision)[0]}

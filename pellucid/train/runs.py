@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ import torch
 
 from pellucid import __version__
 from pellucid.errors import PellucidError
-from pellucid.train.files import remove_orphans, write_atomically
+from pellucid.text import note
+from pellucid.train.files import read_regular, remove_orphans, set_aside, write_atomically
 
 MOST_RUNS = 1_000_000
 
@@ -38,15 +40,19 @@ class RunFolder:
         self.weights = self.path / "weights"
         self.best = self.weights / "best.safetensors"
         self.last = self.weights / "last.safetensors"
+        self.previous = self.weights / "previous.safetensors"  # the checkpoint before the last
         self._handle: int | None = None
 
     def __enter__(self) -> "RunFolder":
         """Make and lock the folder, and remove what killed writers left in it."""
         try:
             self.weights.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         except (OSError, ValueError) as error:
             raise PellucidError(f"{self.path} cannot be written ({error}); choose another place") from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise PellucidError(f"{self.path / 'lock'} is not a regular file; remove it, or choose another run folder")
         if not _lock(handle, self.path):
             owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
             os.close(handle)
@@ -66,6 +72,21 @@ class RunFolder:
             os.close(self._handle)  # which also unlocks it
             self._handle = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint of a training."""
+        return self.last.exists() or self.previous.exists()
+
+    def begin_again(self) -> None:
+        """Set aside what an earlier training measured that left no checkpoint, and say so on stderr."""
+        if self.metrics.exists():
+            kept = [set_aside(file) for file in (self.metrics, self.layers, self.best) if _holds(file)]
+            names = ", ".join(file.name for file in kept if file is not None)
+            note(
+                f"{self.last} is missing: the training begins again at its first step"
+                + (f"; of the earlier one there are {names}" if names else "")
+            )
+
     def write_manifest(self, seed: int, data: Mapping[str, str], extra: Mapping[str, Any]) -> None:
         """Write manifest.json: what the results depend on beside the recipe.
 
@@ -82,11 +103,13 @@ class RunFolder:
     def read_manifest(self) -> dict[str, Any]:
         """Return manifest.json; PellucidError when it cannot be read."""
         try:
-            manifest = json.loads(self.manifest.read_bytes())
+            manifest = json.loads(read_regular(self.manifest))
         except (OSError, ValueError, RecursionError) as error:
             raise PellucidError(f"{self.manifest} cannot be read ({error}); give a run folder") from error
         if not isinstance(manifest, dict):
             raise PellucidError(f"{self.manifest} holds no object; give a run folder that training wrote")
+        if not isinstance(manifest.get("resumed", []), list):
+            raise PellucidError(f'{self.manifest}: "resumed" must be a list; remove that key, or the file')
         return manifest
 
 
@@ -125,6 +148,11 @@ def environment() -> dict[str, Any]:
 def recipe_hash(recipe: Path) -> dict[str, str]:
     """Return the SHA-256 of a recipe file, if there is one."""
     return {"recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()} if recipe.is_file() else {}
+
+
+def _holds(file: Path) -> bool:
+    """Whether a file is there and not empty."""
+    return file.is_file() and file.stat().st_size > 0
 
 
 def processor() -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pellucid.errors import PellucidError
-from pellucid.train.files import write_atomically
+from pellucid.train.files import read_regular, write_atomically
 from pellucid.train.notfinite import NotFinite
 
 
@@ -24,7 +24,7 @@ class StoppedError(PellucidError):
     def read(cls, path: Path) -> "StoppedError":
         """Return what `write` wrote; PellucidError for anything else."""
         try:
-            told = json.loads(path.read_bytes())
+            told = json.loads(read_regular(path))
             return cls(str(told["error"]), int(told["step"]), NotFinite.from_json(told["fault"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise PellucidError(f"{path} cannot be read ({error}); remove it, or train again") from error

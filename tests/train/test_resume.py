@@ -186,16 +186,6 @@ def test_weights_alone_cannot_be_resumed(tmp_path):
         train(small_mlp(), tmp_path, resume=True)
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
-    train(small_mlp(), tmp_path)
-    folder = RunFolder(tmp_path)
-    data = bytearray(folder.last.read_bytes())
-    data[-5] ^= 4
-    folder.last.write_bytes(data)
-    with pytest.raises(PellucidError, match=r"last\.safetensors is damaged or was changed"):
-        train(small_mlp(), tmp_path, resume=True)
-
-
 class Press(Callback):
     """Presses Ctrl-C, or sends another signal, after a step."""
 
@@ -290,6 +280,8 @@ def test_a_kill_inside_every_write_of_a_training_loses_nothing(tmp_path, monkeyp
 
     def dying(self, target):
         calls[0] += 1
+        if calls[0] == fatal[0] and self.stat().st_nlink > 1:  # a second name of a whole file
+            raise Died
         if calls[0] == fatal[0]:
             half = self.read_bytes()
             self.write_bytes(half[: len(half) // 2])

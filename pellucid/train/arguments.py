@@ -2,6 +2,7 @@
 
 import operator
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -59,6 +60,9 @@ def class_names(value: Any) -> tuple[str, ...] | None:
         return tuple(map(str, range(whole(value, "classes", 1))))
     if isinstance(value, str) or not value or not all(isinstance(name, str) for name in value):
         raise PellucidError(f"classes must be their number or a list of their names, not {shown(value)}")
+    doubled = [name for name, times in Counter(value).items() if times > 1]
+    if doubled:
+        raise PellucidError(f"classes: two are called {shown(doubled[0])}; give each its own name")
     return tuple(value)
 
 

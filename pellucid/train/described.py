@@ -10,10 +10,19 @@ from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 
 LARGEST_SIDE = 1 << 20
+PREPROCESS = ("data", "mean", "std", "held_out")  # names of the data and of its files held out; numbers applied
 
 
 def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
-    """Return the statistics that "mean" and "std" hold."""
+    """Return the statistics that "mean" and "std" hold; PellucidError for them and for any other value unknown."""
+    unknown = [name for name in preprocess if name not in PREPROCESS]
+    if unknown:
+        raise PellucidError(
+            f"preprocess: nothing here does {unknown[0]!r:.40}, and without it answers would be wrong; "
+            f"known: {', '.join(PREPROCESS)}"
+        )
+    if not isinstance(preprocess.get("data", ""), str):
+        raise PellucidError(f"preprocess: data must be the name of the data, not {preprocess['data']!r:.40}")
     if "mean" not in preprocess and "std" not in preprocess:
         return None
     lists = [preprocess.get(name) for name in ("mean", "std")]

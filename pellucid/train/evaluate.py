@@ -153,3 +153,19 @@ def _mean_loss(
         if take is not None:
             take(loss.predict(y), target)
     return total / counted if counted else 0.0  # what is left out costs nothing
+
+
+def predictions(
+    net: Layer, params: Params, loss: Loss, x: Tensor, batch_size: int, stats: FeatureStats | None = None
+) -> list[Tensor]:
+    """Return what the network says of inputs, batch by batch, as the loss reads it; see `said`."""
+    return [said(net, params, loss, *pair) for pair in outputs(net, params, x, batch_size, stats)]
+
+
+def said(net: Layer, params: Params, loss: Loss, x: Tensor, y: Any) -> Tensor:
+    """Return outputs as the loss reads them, such as probabilities; PellucidError, naming the layer, for NaN."""
+    scores = loss.predict(y)
+    if not bool(torch.isfinite(scores).all()):
+        fault = diagnose_output(net, params, x) or "an output is NaN or infinite"
+        raise PellucidError(f"prediction: {fault}; look at the images, the preprocessing and the weights")
+    return scores

@@ -25,7 +25,7 @@ from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, listed, mapping, texts, widened
 from pellucid.train.ending import check_classes, check_ending
-from pellucid.train.evaluate import check_metrics, evaluate, outputs
+from pellucid.train.evaluate import check_metrics, evaluate, outputs, predictions, said
 from pellucid.train.examples import Examples, as_inputs, examples, split
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
@@ -212,7 +212,7 @@ class Model:
         batch_size, inputs = whole(batch_size, "predict: batch_size", 1), as_inputs(x)
         self._fit_shape(inputs, "x")
         with torch.inference_mode():
-            parts = [self.loss.predict(y) for _, y in outputs(self.net, self.params, inputs, batch_size, self.stats)]
+            parts = predictions(self.net, self.params, self.loss, inputs, batch_size, self.stats)
         if not parts:
             return torch.zeros(0, *self.output_shape)
         return torch.cat(parts).clone()
@@ -228,7 +228,8 @@ class Model:
         def predict(x: Tensor) -> Tensor:
             self._fit_shape(x, "x")
             with torch.inference_mode():
-                return self.loss.predict(run(scaled(x, self.stats))).clone()
+                batch = scaled(x, self.stats)
+                return said(self.net, self.params, self.loss, batch, run(batch)).clone()
 
         return predict
 

@@ -113,7 +113,7 @@ def test_weights_are_drawn_for_the_first_data():
 
 
 def test_a_saved_model_comes_back_whole(tmp_path):
-    model = small_conv(metrics=("accuracy", "top5"), preprocess={"mean": [0.3], "std": [0.5], "layout": "digits"})
+    model = small_conv(metrics=("accuracy", "top5"), preprocess={"mean": [0.3], "std": [0.5], "data": "digits"})
     model.fit(digits(), epochs=1, batch_size=50, verbose=False)
     model.save(tmp_path / "m.safetensors")
     back = Model.load(tmp_path / "m.safetensors")

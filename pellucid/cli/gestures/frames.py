@@ -19,7 +19,7 @@ from pellucid.tasks.gestures.predict import UNSURE, threshold_of
 from pellucid.tasks.gestures.smooth import Smoothing
 from pellucid.tasks.gestures.tally import Tally
 from pellucid.tasks.gestures.watch import Seen, watch
-from pellucid.text import plural
+from pellucid.text import plural, printable
 from pellucid.train.arguments import new_file
 
 COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty while unsure
@@ -105,7 +105,9 @@ def _to_csv(file: IO[str]) -> Callable[[Seen], None]:
     writer.writeheader()
 
     def write(seen: Seen) -> None:
-        writer.writerow(_row(seen))
+        writer.writerow(
+            {key: printable(value) if isinstance(value, str) else value for key, value in _row(seen).items()}
+        )
         file.flush()
 
     return write

@@ -4,11 +4,13 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
+from pellucid.text import printable
 from pellucid.train.figures.style import png
 from pellucid.train.files import write_atomically
 
@@ -34,11 +36,15 @@ def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str,
 
 
 def packed(numbers: Mapping[str, Any]) -> bytes:
-    """Return arrays by name as the bytes of an .npz file."""
+    """Return arrays by name as the bytes of an .npz file; names, such as those of classes, may be any text."""
     arrays = {name: np.asarray(value) for name, value in numbers.items()}
     for name, array in arrays.items():
         if array.dtype == object:
             raise PellucidError(f"{name!r} is no array of numbers; give tensors, numbers or text")
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    with ZipFile(buffer, "w", ZIP_DEFLATED) as file:  # as np.savez_compressed does, to which "file" is no name
+        for name, array in arrays.items():
+            member = f"{printable(name).replace('/', '_')}.npy"
+            with file.open(member, "w", force_zip64=True) as place:
+                np.lib.format.write_array(place, array, allow_pickle=False)
     return buffer.getvalue()

@@ -34,12 +34,13 @@ def main() -> None:
 
     passes = trace(model, x, torch.tensor([2]))
     print(passes, end="\n\n")
-    why = passes.explain("dense1.weight")  # of the whole matrix, the number that moves the loss most
+    why = passes.explain("features.dense1.weight")  # of the whole matrix, the number that moves the loss most
     print(why, end="\n\n")
     product = 1.0
     for factor in why.links[0].terms[0].factors:
         product *= factor.value
-    print(f"delta times activation is {product!r}, the gradient {passes[f'dense1.d{why.name[7:]}'].item()!r}\n")
+    gradient = passes[why.name.replace(".weight", ".dweight")].item()
+    print(f"delta times activation is {product!r}, the gradient {gradient!r}\n")
     print(passes.nudge(why.name, 0.1), end="\n\n")
     print(passes.step(SGD(0.5)))
     Path(options.out).write_text(f"<meta charset=utf-8>{passes._repr_html_()}{why._repr_html_()}", encoding="utf-8")

@@ -16,7 +16,17 @@ from pellucid import Mode, Model, assets
 from pellucid.sweep import backward, forward
 from pellucid.tasks.pictures import read_picture
 
-SHOWN = ("conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "relu3", "relu4", "dense3")
+SHOWN = (
+    "features.conv1",
+    "features.relu1",
+    "features.pool1",
+    "features.conv2",
+    "features.relu2",
+    "features.pool2",
+    "head.relu1",
+    "head.relu2",
+    "head.scores",
+)
 
 
 def mosaic(maps: Tensor) -> Tensor:

@@ -2,29 +2,35 @@
 
 from pellucid.combine import Sequential
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.models.parts import network
 
 
 def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequential:
     """Return six 3 x 3 convolutions in three blocks, each normalized and rectified; it ends in logits.
 
     width: the filters of the first block, of which the second has twice and the third four times as many; the
-    first two blocks end by halving height and width, the third by averaging over each whole map. dropout: the
+    first two blocks end by halving height and width; the head averages over each whole map of the third. dropout: the
     fraction of those 4 x width averages that training drops. For images of at least 4 x 4; with one channel,
     10 classes and width 32 it has 288,170 parameters.
     Source: the blocks of Simonyan and Zisserman 2015 with the normalization of Ioffe and Szegedy 2015 and the
     global average of Lin, Chen and Yan 2014.
     """
-    return Sequential(
-        block1=_block(width, MaxPool2d(2)),
-        block2=_block(2 * width, MaxPool2d(2)),
-        block3=_block(4 * width, AdaptiveAvgPool2d(1)),
-        flatten=Flatten(),
-        dropout=Dropout(dropout),
-        dense=Dense(classes),
-    )
+    features: dict[str, Layer] = {
+        "block1": _block(width, pool=MaxPool2d(2)),
+        "block2": _block(2 * width, pool=MaxPool2d(2)),
+        "block3": _block(4 * width),
+    }
+    head: dict[str, Layer] = {
+        "pool": AdaptiveAvgPool2d(1),
+        "flatten": Flatten(),
+        "dropout": Dropout(dropout),
+        "scores": Dense(classes),
+    }
+    return network(features, head)
 
 
-def _block(filters: int, pool: MaxPool2d | AdaptiveAvgPool2d) -> Sequential:
+def _block(filters: int, **pool: Layer) -> Sequential:
     return Sequential(
         conv1=Conv2d(filters, 3, padding=1, bias=False),  # the normalization's bias stands for its own
         norm1=BatchNorm(),
@@ -32,5 +38,5 @@ def _block(filters: int, pool: MaxPool2d | AdaptiveAvgPool2d) -> Sequential:
         conv2=Conv2d(filters, 3, padding=1, bias=False),
         norm2=BatchNorm(),
         relu2=ReLU(),
-        pool=pool,
+        **pool,
     )

@@ -19,6 +19,7 @@ from pellucid.layers import (
     Tanh,
 )
 from pellucid.layers.base import Layer
+from pellucid.models.parts import network
 
 ACTIVATIONS: dict[str, type[Layer]] = {
     "sigmoid": Sigmoid,
@@ -53,7 +54,7 @@ def mlp(
     one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: after the last layer, one of sigmoid, tanh,
     softmax, log_softmax; "none" leaves the logits to a loss that contains the activation. dropout: the fraction of
     each hidden layer's outputs that training drops. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
-    lecun, orthogonal, dirac. Paths: dense1, sigmoid1, ..., denseK.
+    lecun, orthogonal, dirac. Paths: features.dense1, features.sigmoid1, ..., head.scores.
     Raises PellucidError for names and sizes that mean nothing.
     """
     if len(sizes) < 2:
@@ -65,15 +66,14 @@ def mlp(
         raise PellucidError(f"mlp: no activation {activation!r}; known: {known}{nearest(activation, ACTIVATIONS)}")
     if output not in OUTPUTS:
         raise PellucidError(f"mlp: no output {output!r}; known: {', '.join(OUTPUTS)}{nearest(output, OUTPUTS)}")
-    layers: dict[str, Layer] = {"flatten": Flatten()}
-    last = len(sizes) - 1
-    for index, units in enumerate(sizes[1:], start=1):
-        layers[f"dense{index}"] = Dense(units, init_weight=init_weight, init_bias=init_bias)
-        if index < last:
-            layers[f"{activation}{index}"] = ACTIVATIONS[activation]()
-            if dropout:
-                layers[f"dropout{index}"] = Dropout(dropout)
+    features: dict[str, Layer] = {"flatten": Flatten()}
+    for index, units in enumerate(sizes[1:-1], start=1):
+        features[f"dense{index}"] = Dense(units, init_weight=init_weight, init_bias=init_bias)
+        features[f"{activation}{index}"] = ACTIVATIONS[activation]()
+        if dropout:
+            features[f"dropout{index}"] = Dropout(dropout)
+    head: dict[str, Layer] = {"scores": Dense(sizes[-1], init_weight=init_weight, init_bias=init_bias)}
     kind = OUTPUTS[output]
     if kind is not None:
-        layers["output"] = kind()
-    return Sequential(**layers)
+        head["output"] = kind()
+    return network(features, head)

@@ -76,8 +76,8 @@ def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path:
 def test_a_class_or_a_map_is_asked_for(say: Say, seven: Path) -> None:
     one = say("explain", "mnist-lenet", str(seven), "--method", "lrp", "--target", "3", "--json").json
     assert one["target"] == "3"
-    inside = say("explain", "mnist-lenet", str(seven), "--target", "conv2[3]", "--json").json
-    assert inside["target"] == "conv2[3]"
+    inside = say("explain", "mnist-lenet", str(seven), "--target", "features.conv2[3]", "--json").json
+    assert inside["target"] == "features.conv2[3]"
     assert "deconvnet" in inside["methods"]
     # The map with the target is the last but for itself, so that Grad-CAM still has one to weigh.
     assert set(inside["methods"]) | set(inside["skipped"]) == set(METHODS)
@@ -86,8 +86,8 @@ def test_a_class_or_a_map_is_asked_for(say: Say, seven: Path) -> None:
 MISTAKES = {
     ("--method", "salience"): "did you mean 'saliency'",
     ("--target", "eleven"): "no class 'eleven'",
-    ("--target", "conv9[1]"): "did you mean 'conv",
-    ("--target", "conv2[99]"): "no index [99]",
+    ("--target", "features.conv9[1]"): "did you mean 'conv",
+    ("--target", "features.conv2[99]"): "no index [99]",
     ("--out", "{file}"): "cannot be made",
     ("--out", ""): "--out is empty",
     ("--target", "12"): "it knows 0, 1, 2",

@@ -16,35 +16,37 @@ def test_it_shows_the_layers(say: Say, seven: Path) -> None:
 
 def test_it_explains_and_moves_a_weight(say: Say, seven: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    words = ("--target", "3", "--weight", "dense2.weight[3, 17]", "--nudge", "0.1", "--html", str(page))
+    words = ("--target", "3", "--weight", "head.scores.weight[3, 17]", "--nudge", "0.1", "--html", str(page))
     said = say("trace", "mnist-mlp-100", str(seven), *words)
     assert said.code == 0
-    assert "∂C/∂dense2.weight[3, 17]" in said.out
+    assert "∂C/∂head.scores.weight[3, 17]" in said.out
     assert "predicted" in said.out
     assert "asked for 3\n" in said.out
-    assert "dense2.weight[3, 17]" in page.read_text("utf-8")
+    assert "head.scores.weight[3, 17]" in page.read_text("utf-8")
 
 
 def test_json_is_the_tree(say: Say, seven: Path) -> None:
-    found = say("trace", "mnist-mlp-100", str(seven), "--weight", "dense1.weight", "--nudge", "1e-4", "--json").json
+    found = say(
+        "trace", "mnist-mlp-100", str(seven), "--weight", "features.dense1.weight", "--nudge", "1e-4", "--json"
+    ).json
     links = found["explanation"]["links"]
     assert found["target"] == "7"
-    assert links[0]["derivative_by"].startswith("dense1.weight[")
+    assert links[0]["derivative_by"].startswith("features.dense1.weight[")
     assert links[-1]["where"] == "loss"
     assert found["explanation"]["exact"]
     assert found["nudge"]["actual"] == pytest.approx(found["nudge"]["predicted"], rel=1e-2)
-    assert "dense1.dweight" in [one["name"] for one in found["trace"]["tensors"]]
+    assert "features.dense1.dweight" in [one["name"] for one in found["trace"]["tensors"]]
 
 
 MISTAKES = {
     ("--target", "eleven"): "no class 'eleven'",
     ("--target", "12"): "it knows 0, 1, 2",
-    ("--weight", "dense9.weight"): "did you mean",
-    ("--weight", "dense2.weight[1]"): "2 axes",
+    ("--weight", "features.dense9.weight"): "did you mean",
+    ("--weight", "head.scores.weight[1]"): "2 axes",
     ("--nudge", "1"): "give both",
-    ("--weight", "dense2.bias", "--nudge", "0"): "other than 0",
-    ("--weight", "dense2.bias", "--nudge", "inf"): "finite number other than 0",
-    ("--weight", "dense2.bias", "--nudge", "1e-300"): "below the rounding",
+    ("--weight", "head.scores.bias", "--nudge", "0"): "other than 0",
+    ("--weight", "head.scores.bias", "--nudge", "inf"): "finite number other than 0",
+    ("--weight", "head.scores.bias", "--nudge", "1e-300"): "below the rounding",
     ("--top", "0"): "--top is 0",
     ("--html", "nowhere/page.html"): "does not exist",
     ("--html", "."): "is a folder",

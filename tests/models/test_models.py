@@ -56,24 +56,32 @@ def test_the_conv_net_has_288170_parameters():
 
 def test_the_conv_net_halves_twice_and_averages():
     found = shapes(convnet(7, width=4), (3, 20, 24))
-    assert [found[f"block{k}"] for k in (1, 2, 3)] == [(4, 10, 12), (8, 5, 6), (16, 1, 1)]
-    assert found["dense"] == (7,)
+    assert [found[f"features.block{k}"] for k in (1, 2, 3)] == [(4, 10, 12), (8, 5, 6), (16, 5, 6)]
+    assert found["head.pool"] == (16, 1, 1)
+    assert found["head.scores"] == (7,)
 
 
 def test_the_layers_of_an_mlp_have_numbered_names():
     net = mlp((4, 3, 3, 2), dropout=0.2, output="softmax")
-    names = ["flatten", "dense1", "sigmoid1", "dropout1", "dense2", "sigmoid2", "dropout2", "dense3", "output"]
-    assert list(net.children) == names
-    assert net.children["dropout2"] == Dropout(0.2)
-    assert isinstance(net.children["output"], Softmax)
+    names = ["flatten", "dense1", "sigmoid1", "dropout1", "dense2", "sigmoid2", "dropout2"]
+    assert list(parts(net)[0].children) == names
+    assert list(parts(net)[1].children) == ["scores", "output"]
+    assert parts(net)[0].children["dropout2"] == Dropout(0.2)
+    assert isinstance(parts(net)[1].children["output"], Softmax)
 
 
 def test_an_mlp_ends_in_logits_unless_it_is_told_otherwise():
-    assert list(mlp((4, 2)).children) == ["flatten", "dense1"]
-    assert list(mlp((4, 3, 2), activation="relu").children)[-2:] == ["relu1", "dense2"]
-    assert mlp((4, 3, 2), activation="relu").children["relu1"] == ReLU()
-    assert mlp((4, 2), output="sigmoid").children["output"] == Sigmoid()
-    assert mlp((4, 2), output="log_softmax").children["output"] == LogSoftmax()
+    assert [list(part.children) for part in parts(mlp((4, 2)))] == [["flatten"], ["scores"]]
+    assert list(parts(mlp((4, 3, 2), activation="relu"))[0].children) == ["flatten", "dense1", "relu1"]
+    assert parts(mlp((4, 3, 2), activation="relu"))[0].children["relu1"] == ReLU()
+    assert parts(mlp((4, 2), output="sigmoid"))[1].children["output"] == Sigmoid()
+    assert parts(mlp((4, 2), output="log_softmax"))[1].children["output"] == LogSoftmax()
+
+
+def parts(net):
+    """Return the features and the head."""
+    assert list(net.children) == ["features", "head"]
+    return net.children["features"], net.children["head"]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.layers import Conv2d, Dense, Mode
+from pellucid.layers import Conv2d, Dense, Flatten, Mode
 from pellucid.models import (
-    convnet,
     features,
     googlenet,
     head,
@@ -91,8 +90,8 @@ def test_auxiliaries_learn_the_new_classes_too() -> None:
 
 
 def test_networks_without_the_two_parts_are_told_so() -> None:
-    with pytest.raises(PellucidError, match=r"not made of 'features' and 'head', but of block1, block2, block3, fla"):
-        replace_head(convnet(), {}, 3, rng())
+    with pytest.raises(PellucidError, match=r"not made of 'features' and 'head', but of conv, flatten, dense;"):
+        replace_head(Sequential(conv=Conv2d(2, 3), flatten=Flatten(), dense=Dense(3)), {}, 3, rng())
     with pytest.raises(PellucidError, match="but is a single layer; give a network of the zoo"):
         features(Dense(3))
     mine = Sequential(features=Sequential(conv=Conv2d(2, 3)), head=Sequential(dense=Dense(3)))

@@ -20,12 +20,16 @@ TARGET = torch.tensor([2, 7])
 
 def by_hand(model: Model, x: Tensor, weights: dict[str, Tensor]) -> float:
     """Return the loss of mnist-mlp-100, 784-100-10 with sigmoids, by PyTorch's functions in float64."""
-    hidden = torch.sigmoid(x.flatten(1).double() @ weights["dense1.weight"].T + weights["dense1.bias"])
-    y = hidden @ weights["dense2.weight"].T + weights["dense2.bias"]
+    hidden = torch.sigmoid(
+        x.flatten(1).double() @ weights["features.dense1.weight"].T + weights["features.dense1.bias"]
+    )
+    y = hidden @ weights["head.scores.weight"].T + weights["head.scores.bias"]
     return float(F.binary_cross_entropy_with_logits(y, F.one_hot(TARGET, 10).double(), reduction="sum") / len(x))
 
 
-@pytest.mark.parametrize("path", ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"])
+@pytest.mark.parametrize(
+    "path", ["features.dense1.weight", "features.dense1.bias", "head.scores.weight", "head.scores.bias"]
+)
 def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: str) -> None:
     it = trace(mlp, digit, TARGET)
     weights = {name: leaf.double() for name, leaf in mlp.weights.items()}
@@ -42,7 +46,18 @@ def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: s
 
 
 @pytest.mark.parametrize(
-    "name", ["x", "conv1.y", "relu1.y", "pool1.y", "conv2.y", "flatten.y", "relu4.y", "y", "conv2.x"]
+    "name",
+    [
+        "x",
+        "features.conv1.y",
+        "features.relu1.y",
+        "features.pool1.y",
+        "features.conv2.y",
+        "head.flatten.y",
+        "head.relu2.y",
+        "y",
+        "features.conv2.x",
+    ],
 )
 def test_activations_and_pixels_can_be_moved(lenet: Model, digit: Tensor, name: str) -> None:
     it = trace(lenet, digit, TARGET)
@@ -57,12 +72,14 @@ def test_a_moved_activation_is_what_all_its_readers_see(lenet: Model, digit: Ten
     """The loss after moving an output is the loss of the layers above it on the moved output."""
     it = trace(lenet, digit, TARGET)
     w = {name: leaf.double() for name, leaf in lenet.weights.items()}
-    above = it["relu3.y"].clone()
+    above = it["head.relu1.y"].clone()
     above[1, 5] += 3.0
     y = F.linear(
-        torch.relu(F.linear(above, w["dense2.weight"], w["dense2.bias"])), w["dense3.weight"], w["dense3.bias"]
+        torch.relu(F.linear(above, w["head.dense2.weight"], w["head.dense2.bias"])),
+        w["head.scores.weight"],
+        w["head.scores.bias"],
     )
-    assert it.nudge("relu3.y[1, 5]", 3.0).after == pytest.approx(float(F.cross_entropy(y, TARGET)), rel=1e-12)
+    assert it.nudge("head.relu1.y[1, 5]", 3.0).after == pytest.approx(float(F.cross_entropy(y, TARGET)), rel=1e-12)
 
 
 def test_curvature_is_the_second_derivative() -> None:
@@ -75,7 +92,7 @@ def test_curvature_is_the_second_derivative() -> None:
 
 
 @pytest.mark.parametrize(("h", "dtype"), [(1e-17, torch.float64), (-1e-300, torch.float64), (1e-9, torch.float32)])
-@pytest.mark.parametrize("name", ["dense1.weight", "x", "relu1.y"])
+@pytest.mark.parametrize("name", ["head.dense1.weight", "x", "features.relu1.y"])
 def test_what_would_not_move_is_told(lenet: Model, digit: Tensor, h: float, dtype: torch.dtype, name: str) -> None:
     it = trace(lenet, digit, TARGET, dtype=dtype)
     tensor = it[name].flatten()
@@ -90,7 +107,7 @@ def test_what_would_not_move_is_told(lenet: Model, digit: Tensor, h: float, dtyp
 @pytest.mark.parametrize("h", [0, math.nan, math.inf, -math.inf, True, "1"])
 def test_h_is_a_finite_number(lenet: Model, digit: Tensor, h: Any) -> None:
     with pytest.raises(PellucidError, match="h must be a finite number other than 0"):
-        trace(lenet, digit, TARGET).nudge("dense1.weight", h)
+        trace(lenet, digit, TARGET).nudge("head.dense1.weight", h)
 
 
 def test_a_change_below_the_losss_last_bit_is_no_bend() -> None:

@@ -28,14 +28,12 @@ PAIRS: dict[str, tuple[Optimizer, Callable[[Any], torch.optim.Optimizer]]] = {
 
 def loss_of(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     """Return the loss of mnist-lenet by PyTorch's functions."""
-    for layer in ("conv1", "conv2"):
-        x = F.max_pool2d(
-            torch.relu(F.conv2d(x, w[f"{layer}.weight"], w[f"{layer}.bias"], padding=2 * (layer == "conv1"))), 2
-        )
+    for layer, padding in (("features.conv1", 2), ("features.conv2", 0)):
+        x = F.max_pool2d(torch.relu(F.conv2d(x, w[f"{layer}.weight"], w[f"{layer}.bias"], padding=padding)), 2)
     x = x.flatten(1)
-    for layer in ("dense1", "dense2"):
+    for layer in ("head.dense1", "head.dense2"):
         x = torch.relu(F.linear(x, w[f"{layer}.weight"], w[f"{layer}.bias"]))
-    return F.cross_entropy(F.linear(x, w["dense3.weight"], w["dense3.bias"]), TARGET)
+    return F.cross_entropy(F.linear(x, w["head.scores.weight"], w["head.scores.bias"]), TARGET)
 
 
 def leaves(model: Model) -> dict[str, Tensor]:
@@ -68,24 +66,24 @@ def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digit: Tenso
         clip=0.5,
         seed=4,
     )
-    model.freeze("conv1.*")
-    model.scale_rate("dense3.*", 0.1)
+    model.freeze("features.conv1.*")
+    model.scale_rate("head.scores.*", 0.1)
     found = trace(model, digit, TARGET, n=8).step()
     w = leaves(model)
     value = loss_of(digit.double(), w)
     heavy = [path for path in w if path.endswith("weight")]
     (value + sum(0.4 / 16 * (w[path] ** 2).sum() for path in heavy)).backward()
-    learning = {path: leaf for path, leaf in w.items() if not path.startswith("conv1")}
+    learning = {path: leaf for path, leaf in w.items() if not path.startswith("features.conv1")}
     torch.nn.utils.clip_grad_norm_(learning.values(), 0.5)
     with torch.no_grad():
         for path, leaf in learning.items():
             assert leaf.grad is not None
-            leaf.sub_(leaf.grad, alpha=0.2 * (0.1 if path.startswith("dense3") else 1.0))
+            leaf.sub_(leaf.grad, alpha=0.2 * (0.1 if path.startswith("head.scores") else 1.0))
             if path.endswith("weight"):
                 leaf.copy_(torch.renorm(leaf, 2, 0, 1.2))
             torch.testing.assert_close(found[path], leaf.detach(), rtol=1e-6, atol=1e-9, msg=path)
     assert found.weights.keys() == learning.keys()
-    assert "dense1.weight" in str(found)
+    assert "head.dense1.weight" in str(found)
     assert found.to_json()["optimizer"] == "SGD(lr=0.2)"
 
 

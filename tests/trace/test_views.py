@@ -58,10 +58,10 @@ def traced(lenet: Model, digit: Tensor) -> Trace:
 
 
 def test_text_tells_each_link_with_its_numbers(traced: Trace) -> None:
-    it = traced.explain("dense3.weight[3, 17]")
+    it = traced.explain("head.scores.weight[3, 17]")
     lines = str(it).splitlines()
-    activation, delta = float(traced["relu4.y"][0, 17]), float(traced["dense3.dy"][0, 3])
-    assert lines[0] == f"∂C/∂dense3.weight[3, 17] = {it.gradient:.6g}".replace("-", "\u2212")
+    activation, delta = float(traced["head.relu2.y"][0, 17]), float(traced["head.scores.dy"][0, 3])
+    assert lines[0] == f"∂C/∂head.scores.weight[3, 17] = {it.gradient:.6g}".replace("-", "\u2212")
     assert any(f"= {delta:.6g} \u00d7 {activation:.6g}".replace("-", "\u2212") in line for line in lines)
     assert "(BP4)" in str(it)
     assert "→ 2" in str(it)
@@ -72,8 +72,8 @@ def test_text_tells_each_link_with_its_numbers(traced: Trace) -> None:
 
 def test_the_table_of_a_trace_has_a_row_for_each_layer(traced: Trace) -> None:
     text = str(traced)
-    for name in ("conv1", "relu1", "pool2", "flatten", "dense3"):
-        assert re.search(rf"^{name} ", text, re.MULTILINE)
+    for name in ("features.conv1", "features.relu1", "features.pool2", "head.flatten", "head.scores"):
+        assert re.search(rf"^{re.escape(name)} ", text, re.MULTILINE)
     assert "Conv2d(6, 5, padding=2)" in text
     assert "dweight" in text
     assert repr(traced).startswith("<Trace of 12 layers, ")
@@ -82,16 +82,19 @@ def test_the_table_of_a_trace_has_a_row_for_each_layer(traced: Trace) -> None:
 def test_html_is_one_piece_and_loads_nothing(traced: Trace) -> None:
     page = read(traced._repr_html_())
     assert page.images >= 20
-    assert "conv2" in page.text
-    told = traced.explain("conv2.weight")
+    assert "features.conv2" in page.text
+    told = traced.explain("features.conv2.weight")
     page = read(told._repr_html_())
     for link in told.links:
         assert link.name in page.text
     assert "94 more" in page.text
-    activation = read(traced.explain("relu2.y")._repr_html_()).text + read(traced.explain("conv2.y")._repr_html_()).text
+    activation = (
+        read(traced.explain("features.relu2.y")._repr_html_()).text
+        + read(traced.explain("features.conv2.y")._repr_html_()).text
+    )
     assert "slope of" in activation
     assert "144 more" in activation
-    moved = traced.nudge("conv2.weight", 0.1)
+    moved = traced.nudge("features.conv2.weight", 0.1)
     assert f"{moved.after:.6g}" in read(moved._repr_html_()).text
     assert len(traced._repr_html_()) < 80_000
 
@@ -104,7 +107,7 @@ def test_names_are_escaped() -> None:
 
 
 def test_latex_balances_and_tells_the_same_numbers(traced: Trace) -> None:
-    it = traced.explain("conv2.weight[0, 2, 2, 1]")
+    it = traced.explain("features.conv2.weight[0, 2, 2, 1]")
     text = it.latex()
     assert text.startswith("\\begin{aligned}")
     assert text.endswith("\\end{aligned}")
@@ -140,7 +143,7 @@ def test_json_names_every_tensor(traced: Trace) -> None:
     assert it["loss"] == traced.loss
     assert [one["name"] for one in it["tensors"]] == list(traced.names())
     assert [call["name"] for call in it["calls"]] == [call.name for call in traced.calls]
-    assert it["calls"][3]["parameters"] == {"conv2.weight": [16, 6, 5, 5], "conv2.bias": [16]}
+    assert it["calls"][3]["parameters"] == {"features.conv2.weight": [16, 6, 5, 5], "features.conv2.bias": [16]}
     assert sum(one["dy"] for one in it["examples"][0]) == pytest.approx(0, abs=1e-12), "a softmax takes as it gives"
 
 

@@ -64,8 +64,8 @@ def test_maps_have_a_channel_for_each_class_and_several_outputs_are_left_alone()
 @pytest.mark.parametrize(
     ("net", "where"),
     [
-        (mlp((64, 10)), "dense1: Dense"),
-        (mlp((64, 10), output="softmax"), "output: Softmax"),
+        (mlp((64, 10)), "head.scores: Dense"),
+        (mlp((64, 10), output="softmax"), "head.output: Softmax"),
         (Sequential(body=Sequential(dense=Dense(2), act=Tanh()), flatten=Flatten()), "body.act: Tanh"),
         (Dense(2), "the network: Dense"),
     ],

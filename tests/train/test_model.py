@@ -65,7 +65,7 @@ def test_losses_that_weigh_examples_are_one_mean_over_all_batches(options):
 def test_the_other_metrics_are_found_by_name():
     model = Model(mlp((64, 10)), metrics=("accuracy", "top5"), input_shape=(1, 8, 8))
     found, data = model.evaluate(digits()), digits()
-    y = F.linear(data.x.flatten(1), model.weights["dense1.weight"], model.weights["dense1.bias"])
+    y = F.linear(data.x.flatten(1), model.weights["head.scores.weight"], model.weights["head.scores.bias"])
     best = y.argsort(1, descending=True)[:, :5]
     assert found["top5"] == (best == data.y[:, None]).any(1).double().mean().item()
     with pytest.raises(PellucidError, match=r"no metric 'acuracy'.*did you mean 'accuracy'"):
@@ -204,7 +204,7 @@ def test_evaluation_names_the_layer_that_overflows():
 def test_summary_and_verification_are_at_hand():
     model = small_mlp(input_shape=(1, 8, 8))
     assert model.summary().parameters == 64 * 16 + 16 + 16 * 10 + 10
-    assert "dense2" in str(model.summary())
+    assert "head.scores" in str(model.summary())
     assert model.verify(digits(0, 4)).ok
 
 

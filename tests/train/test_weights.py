@@ -122,14 +122,14 @@ def rewritten(path, change):
 
 
 CLAIMS = {
-    "is missing": lambda t, a: t.pop("dense1.bias"),
+    "is missing": lambda t, a: t.pop("features.dense1.bias"),
     "is not in the network": lambda t, a: t.update(more=torch.zeros(1)),
-    "is float32 2x4, not float32 3x4": lambda t, a: t.update({"dense1.weight": torch.zeros(2, 4)}),
-    "is float64 3x4, not float32 3x4": lambda t, a: t.update({"dense1.weight": torch.zeros(3, 4).double()}),
-    "dense1.weight holds NaN": lambda t, a: t["dense1.weight"].fill_(float("nan")),
-    "no layer is called 'Danse'; did you mean 'Dense'": lambda t, a: a["network"]["children"]["dense1"].update(
-        type="Danse"
-    ),
+    "is float32 2x4, not float32 3x4": lambda t, a: t.update({"features.dense1.weight": torch.zeros(2, 4)}),
+    "is float64 3x4, not float32 3x4": lambda t, a: t.update({"features.dense1.weight": torch.zeros(3, 4).double()}),
+    "features.dense1.weight holds NaN": lambda t, a: t["features.dense1.weight"].fill_(float("nan")),
+    "no layer is called 'Danse'; did you mean 'Dense'": lambda t, a: a["network"]["children"]["features"]["children"][
+        "dense1"
+    ].update(type="Danse"),
     "expected an object with its 'type'": lambda t, a: a.pop("network"),
     "no loss is called 'Dense'": lambda t, a: a.update(loss={"type": "Dense", "units": 3}),
     "input_shape must be": lambda t, a: a.update(input_shape=[4.5]),
@@ -142,7 +142,9 @@ CLAIMS = {
     "two are called 'a'": lambda t, a: a.update(classes=["a", "a"]),
     "preprocess must be": lambda t, a: a.update(preprocess=[]),
     "no metric is called 'f7'": lambda t, a: a.update(metrics=["f7"]),
-    "float32 2000000000x4": lambda t, a: a["network"]["children"]["dense1"].update(units=2_000_000_000),
+    "float32 2000000000x4": lambda t, a: a["network"]["children"]["features"]["children"]["dense1"].update(
+        units=2_000_000_000
+    ),
 }
 
 
@@ -160,8 +162,12 @@ def test_files_with_a_right_hash_and_wrong_contents_are_refused(tmp_path, said):
 def test_all_mismatches_are_listed_at_once(tmp_path):
     path = tmp_path / "model.safetensors"
     model().save(path)
-    rewritten(path, lambda t, a: (t.pop("dense1.bias"), t.pop("dense2.bias"), t.update(odd=torch.zeros(1))))
-    with pytest.raises(PellucidError, match=r"dense1\.bias is missing; dense2\.bias is missing; odd is not"):
+    rewritten(
+        path, lambda t, a: (t.pop("features.dense1.bias"), t.pop("head.scores.bias"), t.update(odd=torch.zeros(1)))
+    )
+    with pytest.raises(
+        PellucidError, match=r"features\.dense1\.bias is missing; head\.scores\.bias is missing; odd is not"
+    ):
         Model.load(path)
 
 

@@ -47,7 +47,8 @@ def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> 
 def _own(net: Layer) -> dict[str, Any]:
     """Return the settings of the network of the zoo that has these features."""
     wanted = features(net)
-    return next(({"network.model": name} for name in _ZOO if features(MODELS[name]()) == wanted), {})
+    zoo = (name for name in MODELS if name != "mlp")  # whose sizes are those of its images
+    return next(({"network.model": name} for name in zoo if features(MODELS[name]()) == wanted), {})
 
 
 def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
@@ -66,6 +67,3 @@ def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
             if wanted <= set(found) and (best is None or len(wanted) > best[0]):
                 best = (len(wanted), model, naming.options)
     return None if best is None else best[1:]
-
-
-_ZOO = tuple(name for name in MODELS if name not in ("mlp", "convnet"))  # which have no part `features`

@@ -167,6 +167,7 @@ def _target(model: "Model", asked: str | None) -> int | str | None:
 
 
 def _table(found: "Examination") -> str:
+    from pellucid.explain.verdicts import RULES
     from pellucid.text import aligned
 
     head = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
@@ -186,9 +187,11 @@ def _table(found: "Examination") -> str:
     words = (
         "deletion, insertion: the mean score while pixels go (low is good) and come (high is good), the most important "
         f"first\nlikeness: to the map of a network that has lost its weights from the top down to {paths}; "
-        "near 1 means that the map shows the picture, not the network"
+        f"near 1 means that the map shows the picture, not the network\n{RULES}"
     )
-    return f"{aligned([head, *rows, last], right=range(1, 5))}\n{words}"
+    tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]
+    verdicts = aligned([("method", "test", "verdict"), *tests])
+    return f"{aligned([head, *rows, last], right=range(1, 5))}\n{words}\n\n{verdicts}"
 
 
 def _json(args: argparse.Namespace, label: str, found: "Examination", written: list[Path]) -> dict[str, Any]:
@@ -200,6 +203,7 @@ def _json(args: argparse.Namespace, label: str, found: "Examination", written: l
             "likeness": one.likeness,
             "deletion": one.deletion,
             "insertion": one.insertion,
+            "verdicts": {test: verdict.to_json() for test, verdict in one.verdicts.items()},
         }
         for one in found.found
     }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -15,11 +16,14 @@ from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Fill
 from pellucid.explain.sweeps import fixed, scores
 from pellucid.explain.target import Target, aim
+from pellucid.explain.verdicts import ORDERS, Verdict, adds_up, against_random, needs_weights
 from pellucid.train.model import Model
 
 GREY = 0.5  # of the range black..white
 SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods that add up, and to what
 PLACES = 4  # explanations of networks that have lost weights
+AT_ONCE = 10  # random orders that are measured together
+Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,7 @@ class Examined:
     the rank correlation of the magnitudes with those of a network whose layers have lost their weights, by the path
     of the lowest such layer, from the top: far below 1 if the explanation is of the network. deletion, insertion: the
     mean score while pixels go and come in the order of the map, the most important first: low and high, against
-    `Examination.random`. None where a map is the same everywhere.
+    `Examination.random`. None where a map is the same everywhere. verdicts: what each of these tests says, by its name.
     """
 
     method: str
@@ -40,22 +44,20 @@ class Examined:
     likeness: dict[str, float | None]
     deletion: float
     insertion: float
+    verdicts: dict[str, Verdict]
 
     @property
     def gap(self) -> float | None:
         """|sum - wanted| / |wanted|."""
-        if self.wanted is None:
-            return None
-        off = abs(self.sum - self.wanted)
-        return 0.0 if off == 0 else off / abs(self.wanted) if self.wanted else float("inf")
+        return None if self.wanted is None else _gap(self.sum, self.wanted)
 
 
 @dataclass(frozen=True, eq=False)
 class Examination:
     """All that was found for one image: `skipped` says why methods have nothing to say.
 
-    score: what is explained. random: the areas (deletion, insertion) of pixels in random order. distances: 1 less the
-    rank correlation of each two methods, None where one is the same everywhere.
+    score: what is explained. random: the mean areas (deletion, insertion) of pixels in random orders. distances:
+    1 less the rank correlation of each two methods, None where one is the same everywhere.
     """
 
     target: int | str
@@ -81,16 +83,17 @@ def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str |
     found: list[Examined] = []
     skipped: dict[str, str] = {}
     score = float(scores(model.net, model.params, batch, chosen))
+    random = _areas(model, batch, chosen, _random_orders(batch))
     for method in methods:
         try:
-            found.append(_examined(model, batch, method, chosen))
+            found.append(_examined(model, batch, method, chosen, random))
         except PellucidError as error:
             if len(methods) == 1:
                 raise
             skipped[method] = str(error)
-    shuffled = torch.rand(batch.shape, generator=torch.Generator().manual_seed(0))
+    means = (fmean(random[0]), fmean(random[1]))
     distances = [[_distance(one, other) for other in found] for one in found]
-    return Examination(chosen, score, found, skipped, _areas(model, batch, chosen, shuffled), distances)
+    return Examination(chosen, score, found, skipped, means, distances)
 
 
 def inputs(model: Model, x: Tensor) -> Tensor:
@@ -108,7 +111,7 @@ def _class(model: Model, batch: Tensor, target: int | None) -> Any:
     return best
 
 
-def _examined(model: Model, batch: Tensor, method: str, target: int | str) -> Examined:
+def _examined(model: Model, batch: Tensor, method: str, target: int | str, random: Areas) -> Examined:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
@@ -118,18 +121,39 @@ def _examined(model: Model, batch: Tensor, method: str, target: int | str) -> Ex
     wanted = None if sums is None else float(sums(model.net, model.params, batch, target, map_).wanted)
     below = aim(model.net, target, len(batch)).net  # a unit inside does not depend on the layers above it
     lost = randomisation(below, model.params, lambda params: run(params=params), most=PLACES)
-    areas = _areas(model, batch, target, map_)
     likeness = {one.path: _number(one.likeness) for one in lost}
-    return Examined(method, map_[0], float(map_.sum()), wanted, likeness, *areas)
+    (gone,), (come,) = _areas(model, batch, target, map_)
+    verdicts = {
+        "deletion": against_random(gone, random[0], low_is_good=True),
+        "insertion": against_random(come, random[1], low_is_good=False),
+        "weights": needs_weights(likeness),
+    }
+    total = float(map_.sum())
+    if wanted is not None:
+        verdicts = {"sum": adds_up(total, wanted, _gap(total, wanted)), **verdicts}
+    return Examined(method, map_[0], total, wanted, likeness, gone, come, verdicts)
 
 
-def _areas(model: Model, batch: Tensor, target: int | str, map_: Tensor) -> tuple[float, float]:
-    """Return the areas under the deletion and the insertion curve."""
-    curves = (
-        curve(model.net, model.params, batch, target, map_, read=model.loss.predict) for curve in (deletion, insertion)
-    )
-    gone, come = (float(curve.area) for curve in curves)
+def _areas(model: Model, batch: Tensor, target: int | str, maps: Tensor) -> Areas:
+    """Return the areas under the deletion and the insertion curve of one image, for each of several maps."""
+    read = model.loss.predict
+    gone: list[float] = []
+    come: list[float] = []
+    for part in maps.split(AT_ONCE):
+        x = batch.expand(len(part), *batch.shape[1:])
+        gone += deletion(model.net, model.params, x, target, part, read=read).area.tolist()
+        come += insertion(model.net, model.params, x, target, part, read=read).area.tolist()
     return gone, come
+
+
+def _random_orders(batch: Tensor) -> Tensor:
+    """Return maps (ORDERS, 1, H, W) that order the pixels at random, always the same ones."""
+    return torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0))
+
+
+def _gap(found: float, wanted: float) -> float:
+    off = abs(found - wanted)
+    return 0.0 if off == 0 else off / abs(wanted) if wanted else float("inf")
 
 
 def _distance(one: Examined, other: Examined) -> float | None:

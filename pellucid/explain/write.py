@@ -18,7 +18,11 @@ from pellucid.explain.pictures.files import make_folder, write_picture
 from pellucid.explain.pictures.heat import heat
 from pellucid.explain.pictures.overview import overview
 from pellucid.explain.pictures.places import places
+from pellucid.explain.verdicts import RULES
+from pellucid.train.files import write_atomically
 from pellucid.train.model import Model
+from pellucid.train.report.html import element, figure, table
+from pellucid.train.report.style import CSS
 
 OVERVIEW, PLACES = "all", "occlusion-classes"
 
@@ -26,7 +30,7 @@ OVERVIEW, PLACES = "all", "occlusion-classes"
 def write_examination(
     folder: Path, model: Model, x: Tensor, examined: Examination, classes: Sequence[str]
 ) -> list[Path]:
-    """Write METHOD.png and METHOD.npz for each method, all.png of several, and for occlusion what the model sees.
+    """Write METHOD.png and METHOD.npz for each method, all.png of several, what occlusion sees, and index.html.
 
     x: the image (C, H, W) of values 0..1 that was examined. Channels are added up in pictures, and stand as they are
     in the .npz. Returns the files in the order of writing. Raises PellucidError where they cannot be written.
@@ -44,7 +48,31 @@ def write_examination(
         planes = {one.method: _plane(one) for one in examined.found}
         numbers = {"distance": _distances(examined), **{one.method: one.map for one in examined.found}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, title, MAGNITUDES), numbers)
-    return written
+    index = folder / "index.html"
+    write_atomically(index, _page(named, examined).encode("utf-8"), durable=False)
+    return [*written, index]
+
+
+def _page(named: str, examined: Examination) -> str:
+    """Return the page of one image: what each test says of each method, and the pictures, which lie beside it."""
+    title = f"What {named} comes from"
+    tests = list(dict.fromkeys(test for one in examined.found for test in one.verdicts))
+    rows = [
+        (one.method, *(one.verdicts[test].text if test in one.verdicts else "" for test in tests))
+        for one in examined.found
+    ]
+    pictures = "".join(
+        figure(f'<img src="{one.method}.png" alt="{one.method}">', one.method, "; ".join(notes(one, examined)))
+        for one in examined.found
+    )
+    body = [
+        element("h1", title),
+        element("p", f"Score {examined.score:.4g}. {RULES}"),
+        table("What the tests say", ("method", *tests), rows),
+        pictures,
+    ]
+    head = f'<meta charset="utf-8">{element("title", f"{title} · Pellucid")}<style>{CSS}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>{"".join(body)}</main></body></html>\n'
 
 
 def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:
@@ -74,6 +102,7 @@ def notes(one: Examined, examined: Examination) -> tuple[str, ...]:
         f"insertion {one.insertion:.3f} (random {examined.random[1]:.3f}; higher is better)",
         f"likeness with the weights lost from the top down to: {likeness or 'none to lose'}",
     ]
+    lines += [f"{test}: {verdict.text}" for test, verdict in one.verdicts.items()]
     if one.wanted is not None:
         lines.insert(0, f"adds up to {one.sum:.4g}, should be {one.wanted:.4g}: off by {100 * (one.gap or 0):.2g} %")
     return tuple(lines)
@@ -99,6 +128,7 @@ def _numbers(one: Examined, x: Tensor, examined: Examination) -> dict[str, Any]:
         "insertion": one.insertion,
         "lost_down_to": list(one.likeness) or [""],
         "likeness": [math.nan if value is None else value for value in one.likeness.values()] or [math.nan],
+        "verdicts": [f"{test}: {verdict.text}" for test, verdict in one.verdicts.items()],
     }
 
 

@@ -18,7 +18,10 @@ def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path
     assert said.code == 0, said.err
     assert ": 7, which is what it sees" in said.out
     names = {path.name for path in out.iterdir()}
-    assert names == {f"{name}.{kind}" for name in (*METHODS, "all", "occlusion-classes") for kind in ("png", "npz")}
+    pictures = {f"{name}.{kind}" for name in (*METHODS, "all", "occlusion-classes") for kind in ("png", "npz")}
+    assert names == pictures | {"index.html"}
+    assert "no better than random order on this picture" in said.out
+    assert "no better than random order on this picture" in (out / "index.html").read_text(encoding="utf-8")
     for method in METHODS:
         with np.load(out / f"{method}.npz") as kept, Image.open(out / f"{method}.png") as picture:
             assert kept["map"].shape == (1, 28, 28)
@@ -39,6 +42,11 @@ def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
     assert integrated["gap"] == pytest.approx(abs(integrated["sum"] / integrated["wanted"] - 1))
     assert integrated["deletion"] < found["random"]["deletion"], "it names what counts sooner than chance"
     assert integrated["insertion"] > found["random"]["insertion"]
+    said = {name: one["verdict"] for name, one in integrated["verdicts"].items()}
+    assert said["sum"] == "adds up within 5 %"
+    assert said["deletion"] == said["insertion"] == "better than random order on this picture"
+    assert integrated["verdicts"]["deletion"]["p"] == 1 / 20
+    assert "sum" not in found["methods"]["saliency"]["verdicts"]
     assert all(found["distances"][name][name] == 0 for name in METHODS)
     assert all(distance >= 0 for row in found["distances"].values() for distance in row.values())
     assert found["distances"]["lrp"]["gradcam"] == found["distances"]["gradcam"]["lrp"]

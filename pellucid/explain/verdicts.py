@@ -1,0 +1,70 @@
+"""What the tests of an explanation come to, each by one rule.
+
+- Deletion and insertion: the area under the curve is compared with those of ORDERS random orders of the same image's
+  pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). With all of them on one side, an explanation that
+  knows nothing would come out so with probability 1 / (ORDERS + 1), 5 %; so of 20 explanations without any sense one is
+  called better. What lies among them is no better than random order on this picture.
+- Sums: a map that promises to add up does so within MAX_GAP, which Sundararajan, Taly and Yan 2017, section 5, ask of
+  integrated gradients.
+- Weights: with all weights shuffled, the map must change (Adebayo et al. 2018). A rank correlation with the map before
+  above MAX_LIKENESS says that more than half of the variance of the pixels' ranks does not come from the weights.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+ORDERS = 19  # random orders
+MAX_GAP = 0.05
+MAX_LIKENESS = 0.5**0.5
+RULES = (
+    f"Deletion and insertion are compared with {ORDERS} random orders of the pixels: an explanation without any sense "
+    f"is called better in {100 / (ORDERS + 1):.0f} % of cases."
+)
+BETTER, NO_BETTER, WORSE = "better than random order", "no better than random order", "worse than random order"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one test says of one explanation of one picture.
+
+    passed: whether the explanation stands the test, None where the test says nothing. p: the probability that an
+    explanation without any sense does as well, where it is known.
+    """
+
+    passed: bool | None
+    text: str
+    p: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {"passed": self.passed, "verdict": self.text, "p": self.p}
+
+
+def against_random(area: float, random: Sequence[float], low_is_good: bool) -> Verdict:
+    """Compare the area under a deletion curve (low is good) or an insertion curve with those of random orders."""
+    good, bad = (sum(one <= area for one in random), sum(one >= area for one in random))
+    good, bad = (good, bad) if low_is_good else (bad, good)  # random orders that do as well, and as badly
+    p = (1 + good) / (len(random) + 1)
+    if len(set(random)) == 1 and random[0] == area:
+        return Verdict(None, "every order does the same", p)
+    if good == 0:
+        return Verdict(True, f"{BETTER} on this picture", p)
+    return Verdict(False, f"{WORSE if bad == 0 else NO_BETTER} on this picture", p)
+
+
+def adds_up(found: float, wanted: float, gap: float) -> Verdict:
+    """Judge what a map adds up to."""
+    if gap <= MAX_GAP:
+        return Verdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
+    return Verdict(False, f"does not add up: {found:.4g}, not {wanted:.4g}")
+
+
+def needs_weights(likeness: Mapping[str, float | None]) -> Verdict:
+    """Judge the likeness to the map of a network whose weights are all shuffled, the last of `likeness`."""
+    last = list(likeness.values())[-1] if likeness else None
+    if last is None:
+        return Verdict(None, "nothing to compare without weights")
+    if last > MAX_LIKENESS:
+        return Verdict(False, "nearly the same without the learned weights: it shows the picture, not the network")
+    return Verdict(True, "changes when the weights are shuffled")

@@ -1,0 +1,55 @@
+"""What the tests of an explanation come to, by counting and by the binomial distribution."""
+
+import random
+
+import pytest
+
+from pellucid.explain.verdicts import ORDERS, adds_up, against_random, needs_weights
+
+RANDOM = [0.30 + k / 100 for k in range(ORDERS)]
+
+
+@pytest.mark.parametrize(
+    ("area", "passed", "said", "p"),
+    [
+        (0.1, True, "better than random order on this picture", 1 / 20),
+        (0.305, False, "no better than random order on this picture", 2 / 20),
+        (0.30, False, "no better than random order on this picture", 2 / 20),  # a tie is not better
+        (0.9, False, "worse than random order on this picture", 1.0),
+    ],
+)
+def test_a_curve_is_better_than_all_random_ones_or_no_better(area: float, passed: bool, said: str, p: float) -> None:
+    low = against_random(area, RANDOM, low_is_good=True)
+    high = against_random(-area, [-one for one in RANDOM], low_is_good=False)
+    for found in (low, high):
+        assert (found.passed, found.text) == (passed, said)
+        assert found.p == pytest.approx(p)
+
+
+def test_one_in_twenty_without_sense_is_called_better() -> None:
+    rng = random.Random(0)
+    draws = 4000
+    better = sum(
+        bool(against_random(rng.random(), [rng.random() for _ in range(ORDERS)], low_is_good=True).passed)
+        for _ in range(draws)
+    )
+    assert better == pytest.approx(draws / 20, abs=4 * (draws * 0.05 * 0.95) ** 0.5)  # four deviations
+
+
+def test_where_every_order_is_the_same_nothing_is_said() -> None:
+    found = against_random(0.5, [0.5] * ORDERS, low_is_good=True)
+    assert (found.passed, found.text) == (None, "every order does the same")
+
+
+def test_sums_may_be_off_by_a_twentieth() -> None:
+    assert adds_up(1.05, 1.0, 0.05).passed
+    found = adds_up(1.2, 1.0, 0.2)
+    assert (found.passed, found.text) == (False, "does not add up: 1.2, not 1")
+
+
+def test_a_map_that_shuffled_weights_leave_as_it_was_shows_the_picture() -> None:
+    assert needs_weights({"top": 0.9, "bottom": 0.2}).passed
+    assert needs_weights({"top": 0.1, "bottom": 0.72}).passed is False  # 0.72 squared is more than a half
+    assert needs_weights({"bottom": 0.70}).passed
+    assert needs_weights({}).passed is None
+    assert needs_weights({"bottom": None}).passed is None

@@ -1,26 +1,35 @@
-"""Ship a trained model and write its card: `python -m benchmarks.pretrained RUN_FOLDER ...`.
+"""Ship a trained model and write its card: `python -m benchmarks.pretrained RUN_FOLDER|NAME ...`.
 
-The run folder's recipe names the model. The card's figures are those that `pellucid evaluate NAME --json` prints for
-the shipped file.
+A run folder's recipe names the model. The NAME of a shipped model measures it anew: what its training data look like
+(see pellucid.train.familiarity) and all of its card but what only the training knew, which stays as the card has it.
+The card's figures are those that `pellucid evaluate NAME --json` prints for the shipped file.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
-from pellucid import __version__
+import torch
+
+from pellucid import __version__, assets
 from pellucid.cli.models import weights_file
 from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.pictures import held_out
+from pellucid.train.familiarity import fit_familiarity, held_half, named_tensors
 from pellucid.train.model import Model
+from pellucid.train.recipes.fitting import table_for
+from pellucid.train.recipes.material import load_splits
 from pellucid.train.summary import summary
 from pellucid.train.weights import write_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-LARGEST = 5_000_000  # bytes
+LARGEST = 6_000_000  # bytes
+MOST_FLOAT32 = 1_250_000  # weights: more are shipped in float16, which keeps 11 bits of each
 
 CARD = """# {name}
 
@@ -35,8 +44,9 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 | parameters | {parameters:,} |
 | multiply-adds per image | {multiply_adds:,} |
 | file | {size:,} bytes{half}, weights SHA-256 {sha} |
-| trained by | `pellucid train {trained} recipe.seed={seed}`, {seconds:.0f} s with {threads} threads |
-| versions | Pellucid {version}, PyTorch {torch} |
+| trained by | {training} |
+| unlike its training data | {unlike} |
+| measured with | Pellucid {version}, PyTorch {torch} |
 | licence | Apache-2.0 for the weights; {data}'s own licence for the images |
 
 {made_for}
@@ -63,10 +73,11 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 SHIPPED_AS = {"signs-best": "signs"}
 MADE_FOR = {
     "mnist": "Made for grey 28x28 digits laid out as MNIST lays them out; `pellucid predict` brings a photograph or "
-    "drawing into\nthat form. Other pictures get one of the ten digits too, with a probability that means nothing.",
+    "drawing into\nthat form. Other pictures get one of the ten digits too, with a probability that means nothing;\n"
+    "most are said to be unlike anything it was trained on (docs/unfamiliar.md).",
     "cifar10": "Made for 32x32 colour pictures of the ten classes, and as a backbone for others: "
     "`start.weights=cifar` in a recipe.\nAny other picture gets one of the ten classes too, with a probability that "
-    "means nothing.",
+    "means nothing;\nsome are said to be unlike anything it was trained on (docs/unfamiliar.md).",
     "signs": "Made for square colour pictures of one hand before a plain ground, as in the data; a hand in front of a "
     'room, or two hands,\nis not what it has seen. `pellucid gestures predict` answers "unsure" below the calibrated '
     "probability that the file holds.\nTemperature and threshold were fitted on the images above, so what `pellucid "
@@ -75,35 +86,66 @@ MADE_FOR = {
 
 
 def ship(run: Path) -> None:
+    """Ship the best weights of a run."""
     recipe = (run / "recipe.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(recipe)
     trained: str = tables["recipe"]["name"]
-    name: str = SHIPPED_AS.get(trained, trained)
-    target = ROOT / "pretrained" / f"{name}.safetensors"
     model = Model.load(weights_file(str(run)))
+    name = SHIPPED_AS.get(trained, trained)
     if name == "signs":
         held = held_out(model, None)
         model.confidence = fit_confidence(model.predict(held), held.y)
-    model.save(target)
-    half = target.stat().st_size > LARGEST
-    if half:  # float16 keeps 11 bits of each weight; what the card says was measured with them
-        write_weights(target, {path: tensor.half() for path, tensor in model.weights.items()}, model.about())
-        model = Model.load(target)
-    if target.stat().st_size > LARGEST:
+    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    training = (
+        f"`pellucid train {trained} recipe.seed={tables['recipe']['seed']}`, {results['seconds']:.0f} s with "
+        f"{manifest['threads']} threads, PyTorch {manifest['torch']}"
+    )
+    publish(name, model, recipe, training)
+
+
+def again(name: str) -> None:
+    """Measure a shipped model anew; what its training took, and its recipe, are those of its card."""
+    file = assets.pretrained_file(name)
+    card = file.with_suffix(".md").read_text(encoding="utf-8")
+    recipe = re.search(r"## Recipe\n\n```toml\n(.*?)\n```", card, re.DOTALL)
+    training = re.search(r"\| trained by \| (.*?) \|\n", card)
+    before = re.search(r"\| versions \| Pellucid \S+ (PyTorch \S+) \|", card)
+    if recipe is None or training is None:
         raise SystemExit(
-            f"{target.name} has {target.stat().st_size:,} bytes, more than the {LARGEST:,} that are shipped"
+            f"{file.with_suffix('.md')} has no recipe or no line 'trained by'; ship it from its run folder"
         )
+    took = training[1] if before is None else f"{training[1]}, {before[1]}"
+    publish(name, Model.load(file), recipe[1], took)
+
+
+def publish(name: str, model: Model, recipe: str, training: str) -> None:
+    """Write the file and its card."""
+    target = ROOT / "pretrained" / f"{name}.safetensors"
+    tables = tomllib.loads(recipe)
+    splits = load_splits(table_for(model.input_shape, tables["data"]["name"]))
+    held, rest = held_half(splits.test.x), splits.test.x[1::2]
+    known = fit_familiarity(model.net, model.params, (splits.train.x, splits.train.y), held, model.stats)
+    assert known is not None  # all that is shipped are classifiers of images
+    model.familiarity = known
+    half = sum(leaf.numel() for leaf in model.weights.values()) > MOST_FLOAT32
+    tensors = {path: tensor.half() if half else tensor for path, tensor in model.weights.items()}
+    write_weights(target, {**tensors, **named_tensors(known)}, model.about())
+    size = target.stat().st_size
+    if size > LARGEST:
+        raise SystemExit(f"{target.name} has {size:,} bytes, more than the {LARGEST:,} that are shipped")
+    model = Model.load(target)
+    distances = model.distance(rest)
+    assert distances is not None
+    others = float((distances > known.threshold).double().mean())
     done = subprocess.run(
         [sys.executable, "-m", "pellucid", "evaluate", name, "--json"], capture_output=True, text=True, check=True
     )
-    found = json.loads(done.stdout)
-    manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(done.stdout)
     table = summary(model.net, model.params, model.input_shape)
     rows = [f"| {row['class']} | {row['n']:,} | {row['recall']:.2%} |" for row in found["classes"]]
     card = CARD.format(
         name=name,
-        trained=trained,
         about=tables["recipe"]["about"],
         accuracy=found["accuracy"],
         n=found["n"],
@@ -111,28 +153,31 @@ def ship(run: Path) -> None:
         loss=found["loss"],
         parameters=table.parameters,
         multiply_adds=table.multiply_adds,
-        size=target.stat().st_size,
+        size=size,
         half=" in float16" if half else "",
         made_for=MADE_FOR[tables["data"]["name"]],
         sha=model.sha256(),
-        seed=tables["recipe"]["seed"],
-        seconds=results["seconds"],
-        threads=manifest["threads"],
+        training=training,
+        unlike=f"beyond a distance of {known.threshold:.3f}, which {known.alarms:.1%} of the {known.held_out:,} test "
+        f"images that it was fitted on exceed, and {others:.1%} of {len(rest):,} others",
         version=__version__,
-        torch=manifest["torch"],
+        torch=torch.__version__,
         classes="\n".join(rows),
         summary=str(table),
         recipe=recipe.strip(),
     )
     target.with_suffix(".md").write_text(card, encoding="utf-8")
-    print(f"{name}: {found['accuracy']:.2%} on {found['n']:,} images, {target.stat().st_size:,} bytes")
+    print(f"{name}: {found['accuracy']:.2%} on {found['n']:,} images, {size:,} bytes", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_FOLDER")
-    for run in parser.parse_args().runs:
-        ship(run)
+    parser.add_argument("runs", nargs="+", metavar="RUN_FOLDER|NAME")
+    for given in parser.parse_args().runs:
+        if given in assets.pretrained_names():
+            again(given)
+        else:
+            ship(Path(given))
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import pellucid
-from pellucid import assets
+from benchmarks import unfamiliar
+from pellucid import Dense, Flatten, Sequential, Sigmoid, assets
 from pellucid.data import data_root
 from pellucid.tasks.classify import evaluate
 from pellucid.train.model import Model
@@ -32,6 +34,62 @@ def test_the_files_are_small() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_the_file_its_card_is_about(name: str) -> None:
     assert Model.load(assets.pretrained_file(name)).sha256() in card(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_features_of_each_can_be_frozen(name: str) -> None:
+    """The README's `model.freeze("features.*")`: every parameter is in the features or in the head."""
+    model = Model.load(assets.pretrained_file(name))
+    model.freeze("features.*")
+    assert model.frozen
+    assert {path.split(".")[0] for path in model.weights} == {"features", "head"}
+    assert all(path.startswith("features.") for path in model.frozen)
+    model.check_learns()
+
+
+@pytest.mark.parametrize(("name", "recipe"), [(name, "signs-best" if name == "signs" else name) for name in NAMES])
+def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
+    assert Model.load(assets.pretrained_file(name)).net == pellucid.load_recipe(recipe).build("network")
+
+
+def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -> None:
+    """It carries its own network: mnist-mlp-100 was flatten, dense1, sigmoid1, dense2 in a row."""
+    shipped = Model.load(assets.pretrained_file("mnist-mlp-100"))
+    layers = {"flatten": Flatten(), "dense1": Dense(100), "sigmoid1": Sigmoid(), "dense2": Dense(10)}
+    former = Model(Sequential(**layers), shipped.loss, input_shape=(1, 28, 28), preprocess={"data": "mnist"})
+    for path, leaf in shipped.weights.items():
+        former.weights[path.replace("features.", "").replace("head.scores", "dense2")].copy_(leaf)
+    former.save(tmp_path / "former.safetensors")
+    loaded = Model.load(tmp_path / "former.safetensors")
+    x, y = torch.rand((30, 1, 28, 28), generator=torch.Generator().manual_seed(0)), torch.arange(30) % 10
+    assert torch.equal(loaded.predict(x), shipped.predict(x))
+    assert loaded.evaluate(x, y) == shipped.evaluate(x, y)
+    assert loaded.familiarity is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
+    model = Model.load(assets.pretrained_file(name))
+    noise = torch.rand((20, *model.input_shape), generator=torch.Generator().manual_seed(0))
+    distances = model.distance(noise)
+    assert distances is not None
+    assert model.familiarity is not None
+    assert bool((distances > model.familiarity.threshold).all())
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["mnist-lenet", "signs"])
+def test_other_pictures_and_noise_are_told_apart(name: str) -> None:
+    """AUROC of at least 0.95 against CIFAR-10, noise and, for digits, shuffled ones, by scikit-learn."""
+    model = Model.load(assets.pretrained_file(name))
+    need(str(model.preprocess["data"]))
+    need("cifar10")
+    images = unfamiliar.own_images(model)
+    own, rng = unfamiliar.distances(model, unfamiliar.evenly(images, 150)), torch.Generator().manual_seed(1)
+    kinds = ["CIFAR-10", "uniform noise", "normal noise", "shuffled pixels", "shuffled patches"]
+    for kind in kinds:
+        others = unfamiliar.KINDS[kind](model, images, rng)[:60]
+        assert unfamiliar.auroc(own, unfamiliar.distances(model, others)) >= 0.95, kind
 
 
 @pytest.mark.real

@@ -21,11 +21,18 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.classify import predict
+    from pellucid.tasks.novelty import suffix, to_json
 
     model = open_model(args.model)
     found = [predict(model, image) for image in args.images]
     rows = [
-        {"image": one.name, "label": one.label, "probability": one.probability, "probabilities": one.probabilities}
+        {
+            "image": one.name,
+            "label": one.label,
+            "probability": one.probability,
+            "probabilities": one.probabilities,
+            **to_json(one.novelty),
+        }
         for one in found
     ]
     if args.json:
@@ -33,5 +40,7 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     for one in found:
         best = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[:SHOWN]
-        say(f"{one.name}: {one.label}  ({', '.join(f'{label} {percent(p)}' for label, p in best)})")
+        say(
+            f"{one.name}: {one.label}  ({', '.join(f'{label} {percent(p)}' for label, p in best)}){suffix(one.novelty)}"
+        )
     return 0

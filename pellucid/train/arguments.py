@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pellucid.errors import PellucidError, nearest
+from pellucid.optim import MaxNorm, Regularizer
 
 T = TypeVar("T")
 LARGEST = 2**63 - 1
@@ -50,6 +51,14 @@ def several(values: Any, base: type[T], what: str) -> list[T]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
     return [instance(value, base, f"{what}[{place}]") for place, value in enumerate(values)]
+
+
+def regularizers(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
+    """Return none, one or several regularizers as a tuple."""
+    if given is None:
+        return ()
+    listed = given if isinstance(given, list | tuple) else (given,)
+    return tuple(instance(one, (Regularizer, MaxNorm), "regularizer") for one in listed)
 
 
 def class_names(value: Any) -> tuple[str, ...] | None:

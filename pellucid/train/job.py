@@ -17,6 +17,7 @@ from pellucid.layers.base import Layer, Shape
 from pellucid.train.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.train.described import scaling
 from pellucid.train.ending import check_classes
+from pellucid.train.familiarity import fit_familiarity, held_half
 from pellucid.train.files import write_atomically
 from pellucid.train.history import History
 from pellucid.train.model import Model
@@ -321,6 +322,11 @@ def _finish(recipe: Recipe, material: Material, path: Path, history: History, co
     """Measure the result on the test images, and write results.json and the report."""
     folder = RunFolder(path)
     model = Model.load(folder.best)
+    if model.familiarity is None:  # else the run was finished before
+        held = held_half(material.test.x) if material.validation is None else material.validation.x
+        train = material.train.x, material.train.y
+        model.familiarity = fit_familiarity(model.net, model.params, train, held, model.stats)
+        model.save(folder.best)
     found = {
         **model.evaluate(material.test),
         "weights": "last" if material.validation is None else "best",

@@ -20,13 +20,14 @@ from pellucid.metrics import MetricLike
 from pellucid.models import match
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
-from pellucid.train.arguments import class_names, instance, named, new_file, several, shown, whole
+from pellucid.train.arguments import class_names, instance, named, new_file, regularizers, several, shown, whole
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, listed, mapping, texts, widened
 from pellucid.train.ending import check_classes, check_ending
 from pellucid.train.evaluate import check_metrics, evaluate, outputs, predictions, said
 from pellucid.train.examples import Examples, as_inputs, examples, split
+from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
 from pellucid.train.own import check_saves
@@ -83,7 +84,7 @@ class Model:
         self.metrics = check_metrics(self.loss.metrics if metrics is None else metrics)
         self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
-        self.regularizers = _several(regularizer)
+        self.regularizers = regularizers(regularizer)
         self.clip = clip
         self.precision = precision
         self.seed = whole(seed, "seed", 0)
@@ -93,6 +94,7 @@ class Model:
         self.frozen: set[str] = set()  # paths of what stays as it is while fitting
         self.rates: dict[str, float] = {}  # factors of the learning rate, by path
         self.confidence: Confidence | None = None  # how far the probabilities can be believed, once it is measured
+        self.familiarity: Familiarity | None = None  # what its training data look like, once that is measured
         self.params: Params = {}
         self.input_shape: tuple[int, ...] = ()
         self.output_shape: tuple[int, ...] = ()
@@ -176,6 +178,7 @@ class Model:
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation)
         self.check_learns()
+        self.familiarity = None  # of the weights as they were
         begun_with = settings(self, data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
         if folder is not None or any(callback.saves for callback in called):
@@ -216,6 +219,12 @@ class Model:
         if not parts:
             return torch.zeros(0, *self.output_shape)
         return torch.cat(parts).clone()
+
+    def distance(self, x: Any) -> Tensor | None:
+        """Return how far inputs (N, ...), or a Dataset, are from the training data, (N,), if that was fitted."""
+        inputs, known = as_inputs(x), self.familiarity
+        self._fit_shape(inputs, "x")
+        return None if known is None else known.distance(self.net, self.params, inputs, self.stats)
 
     def predictor(self) -> Callable[[Tensor], Tensor]:
         """Return what `predict` does to inputs (N, ...), for calls with few of them, one after the other.
@@ -281,12 +290,13 @@ class Model:
             "metrics": [metric_to_config(metric, self.custom) for metric in self.metrics],
             "preprocess": self.preprocess,
             **({} if self.confidence is None else {"confidence": self.confidence.to_json()}),
+            **({"familiarity": self.familiarity.to_json()} if self.familiarity else {}),
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write network and weights as one safetensors file, which appears whole or not at all."""
         self._need_weights()
-        write_weights(new_file(path), self.weights, self.about())
+        write_weights(new_file(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = ()) -> "Model":
@@ -308,6 +318,7 @@ class Model:
             model.custom = tuple(custom)
             if "confidence" in about:
                 model.confidence = Confidence.from_json(about["confidence"])
+            model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net)
             shape = image_shape(about.get("input_shape"))
             with torch.device("meta"):  # shapes only: what a file claims takes no memory
                 wanted, out = model.net.init(shape, torch.Generator())
@@ -372,12 +383,3 @@ class Model:
                 f"{what} holds inputs of shape {tuple(x.shape[1:])}, but the network takes {self.input_shape}; "
                 "reshape or resize them"
             )
-
-
-def _several(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
-    if given is None:
-        return ()
-    kinds = (Regularizer, MaxNorm)
-    return tuple(
-        instance(one, kinds, "regularizer") for one in (given if isinstance(given, list | tuple) else (given,))
-    )

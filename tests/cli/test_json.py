@@ -5,9 +5,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from pellucid.assets import pretrained_file
 from pellucid.cli.out import plain
 from pellucid.combine import Fork, Sequential
 from pellucid.fuse.dense import FusedDense
@@ -77,6 +80,29 @@ def test_predict_gives_label_and_probabilities(say: Say, run_folder: Path, seven
     assert set(found["probabilities"]) == set("0123456789")
     assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert found["probability"] == found["probabilities"][found["label"]] == max(found["probabilities"].values())
+
+
+def test_predict_says_what_is_unlike_anything_it_was_trained_on(say: Say, seven: Path, tmp_path: Path):
+    noise = tmp_path / "noise.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(noise)
+    for words in (("predict",), ("gestures", "predict")):
+        found = say(*words, "signs", str(noise), "--json").json["predictions"][0]
+        assert found["unfamiliar"] is True
+        assert found["distance"] > found["distance_threshold"] > 0
+        assert "; unlike anything it was trained on (distance " in say(*words, "signs", str(noise)).out
+    model = Model.load(pretrained_file("mnist-lenet"))
+    model.familiarity = None
+    model.save(tmp_path / "without.safetensors")
+    found = say("predict", "without.safetensors", str(seven), "--json").json
+    assert (found["unfamiliar"], found["distance"], found["distance_threshold"]) == (None, None, None)
+    assert "unlike" not in say("predict", "without.safetensors", str(noise)).out
+
+
+def test_a_training_ends_with_what_its_data_look_like(run_folder: Path):
+    model = Model.load(run_folder / "weights/best.safetensors")
+    assert model.familiarity is not None
+    assert model.familiarity.alarms <= 0.01
 
 
 def test_predict_lists_several_pictures(say: Say, run_folder: Path, seven: Path):

@@ -56,6 +56,7 @@ def _pictures(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.gestures.predict import predict
+    from pellucid.tasks.novelty import suffix, to_json
     from pellucid.text import note
 
     model = open_model(args.model)
@@ -71,6 +72,7 @@ def _pictures(args: argparse.Namespace) -> int:
                 "label": one.label,
                 "probability": one.probability,
                 "probabilities": one.probabilities,
+                **to_json(one.novelty),
             }
             for one in found
         ]
@@ -79,7 +81,8 @@ def _pictures(args: argparse.Namespace) -> int:
         emit({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
         return 0
     for one in found:
-        say(f"{one.name}: {one.text}  ({', '.join(f'{label} {percent(p)}' for label, p in one.best(SHOWN))})")
+        best = ", ".join(f"{label} {percent(p)}" for label, p in one.best(SHOWN))
+        say(f"{one.name}: {one.text}  ({best}){suffix(one.novelty)}")
     for error in faults.values():
         note(f"left out: {error}")
     warn_uncalibrated(model.confidence is None)

@@ -1,7 +1,7 @@
 """What a model says of pictures of gestures: a class, or that it is unsure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.tasks.classes import believed, class_names
+from pellucid.tasks.novelty import Novelty, novelties
 from pellucid.tasks.pictures import read_picture
 from pellucid.train.model import Model
 
@@ -21,6 +22,7 @@ class Answer:
     """What a model says of one picture: a class, or None where it is unsure.
 
     label: the likeliest class, sure or not, and its calibrated probability; probabilities: of each class.
+    novelty: how far the picture is from the training data, None where the model does not know.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Answer:
     label: str
     probability: float
     probabilities: dict[str, float]
+    novelty: Novelty | None = None
 
     @property
     def text(self) -> str:
@@ -60,8 +63,10 @@ def predict(
                     raise
                 faults[str(picture)] = error
         if read:
-            rows = believed(model, model.predict(torch.stack([x for _, x in read])))  # (n, classes)
-            found += [answer_of(name, classes, row, threshold) for (name, _), row in zip(read, rows, strict=True)]
+            x = torch.stack([picture for _, picture in read])
+            rows = believed(model, model.predict(x))  # (n, classes)
+            for (name, _), row, novelty in zip(read, rows, novelties(model, x), strict=True):
+                found.append(replace(answer_of(name, classes, row, threshold), novelty=novelty))
     return found
 
 

@@ -1,0 +1,209 @@
+"""How well the shipped models tell what they were not trained on: `python -m benchmarks.unfamiliar` writes
+docs/unfamiliar.md.
+
+Each model's distance (`model.distance`) of its own test images, of those only that its threshold was not fitted on,
+against that of images of something else; the area under the ROC curve is scikit-learn's.
+"""
+
+import argparse
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid import __version__, assets
+from pellucid.data.dataset import float_images
+from pellucid.errors import PellucidError
+from pellucid.tasks.pictures import read_picture
+from pellucid.train.model import Model
+from pellucid.train.recipes.fitting import data_name, table_for
+from pellucid.train.recipes.material import load_splits
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "unfamiliar.md"
+COUNT = 300  # images of each kind
+GREY = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "signs": (3, 64, 64)}
+GRID = 4  # patches a side
+HEAD = """# Unlike anything it was trained on
+
+Written by `python -m benchmarks.unfamiliar` with Pellucid {version}, PyTorch {torch}; nothing is typed by hand.
+
+A classifier gives every picture one of its classes. What the shipped models also say is how far a picture is from their
+training data, in their own features: at up to six depths, each map's mean and deviation (of Dense layers, the inputs),
+modelled by one Gaussian for each class with a shared covariance of low rank (Lee et al. 2018; Tipping and Bishop 1999).
+Each depth's Mahalanobis distance is divided by what 1 % of the training images exceed there, and the largest counts.
+Beyond a threshold, fitted so that at most 1 % of the held-out images exceed it, `predict` says "unlike anything it was
+trained on". Recipes and `gestures train` fit all this at their end, on the training images and the validation part or,
+without one, every second test image. In Python: `model.distance(x)`, `model.familiarity.threshold`.
+
+## Area under the ROC curve
+
+Own test images that fitted nothing against {count} others of each kind (0.5: told by chance; 1: always told), and in
+brackets the share of the others that is beyond the stored threshold. Pictures of another data set are resized to the
+model's input, in grey where it takes grey. Noise is uniform, or normal around middle grey. Shuffled images are own test
+images with their pixels, or their {grid} x {grid} patches, in random order.
+
+| model | {kinds} |
+|---|{rules}|
+"""
+TAIL = """
+## False alarms
+
+| model | stored threshold | own test images that fitted nothing | beyond it |
+|---|---:|---:|---:|
+{alarms}
+
+## As `predict` reads a picture
+
+Models of digits find the ink in a picture, crop, scale and centre it, so that less is left of what was unlike a digit.
+
+| model | CIFAR-10 test images, AUROC (beyond threshold) | scikit-learn's digits, drawn larger: beyond threshold |
+|---|---:|---:|
+{read}
+
+## What it does not detect
+
+- What is made of the same textures: `cifar` takes hands before a plain ground for photographs like its own (the column
+  signs), and patches of its own photographs in another order for whole ones. Letters and other scripts, which are made
+  of the same strokes as digits, are not measured here; expect the models of digits to take many for familiar.
+- A wrong answer to a familiar picture: that is what the probability and "unsure" are for.
+- Pictures made to deceive (adversarial examples). Nothing is promised for these.
+- And a right answer may be called unfamiliar: a digit from another pen, scanner or program is not like MNIST's (the
+  last column of the table above).
+"""
+
+
+def own_images(model: Model) -> Tensor:
+    """Return the test images that the threshold was not fitted on."""
+    return float_images(load_splits(table_for(model.input_shape, data_name(model))).test.x[1::2])
+
+
+def evenly(x: Tensor, count: int = COUNT) -> Tensor:
+    count = min(count, len(x))
+    return x[torch.arange(count) * len(x) // count]
+
+
+def other_images(model: Model, name: str) -> Tensor:
+    """Return test images of another data set in the form of the model's inputs."""
+    x = float_images(evenly(load_splits(table_for(SHAPES[name], name)).test.x))
+    channels, *size = model.input_shape
+    if channels == 1 and x.shape[1] == 3:
+        x = (x * GREY).sum(1, keepdim=True)
+    x = x.expand(-1, channels, -1, -1)
+    return F.interpolate(x, size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def shuffled(x: Tensor, rng: torch.Generator, grid: int = 0) -> Tensor:
+    """Return images whose pixels, or patches of `grid` x `grid`, are in random order, another for each image."""
+    if not grid:
+        orders = torch.stack([torch.randperm(x[0, 0].numel(), generator=rng) for _ in x])
+        return x.flatten(2).gather(2, orders[:, None].expand(-1, x.shape[1], -1)).view(x.shape)
+    n, channels, height, width = x.shape
+    h, w = height // grid, width // grid
+    parts = x[:, :, : h * grid, : w * grid].reshape(n, channels, grid, h, grid, w).permute(0, 2, 4, 1, 3, 5)
+    parts = parts.reshape(n, grid * grid, channels, h, w)
+    orders = torch.stack([torch.randperm(grid * grid, generator=rng) for _ in x])
+    moved = parts[torch.arange(n)[:, None], orders].reshape(n, grid, grid, channels, h, w)
+    out = x.clone()
+    out[:, :, : h * grid, : w * grid] = moved.permute(0, 3, 1, 4, 2, 5).reshape(n, channels, h * grid, w * grid)
+    return out
+
+
+KINDS: dict[str, Callable[[Model, Tensor, torch.Generator], Tensor]] = {
+    "MNIST": lambda model, own, rng: other_images(model, "mnist"),
+    "signs": lambda model, own, rng: other_images(model, "signs"),
+    "CIFAR-10": lambda model, own, rng: other_images(model, "cifar10"),
+    "uniform noise": lambda model, own, rng: torch.rand((COUNT, *model.input_shape), generator=rng),
+    "normal noise": lambda model, own, rng: (
+        0.5 + 0.25 * torch.randn((COUNT, *model.input_shape), generator=rng)
+    ).clamp(0, 1),
+    "shuffled pixels": lambda model, own, rng: shuffled(evenly(own), rng),
+    "shuffled patches": lambda model, own, rng: shuffled(evenly(own), rng, GRID),
+}
+SAME = {"MNIST": "mnist", "signs": "signs", "CIFAR-10": "cifar10"}
+
+
+def distances(model: Model, x: Tensor) -> np.ndarray:
+    found = model.distance(x)
+    assert found is not None  # all that is shipped have it
+    return found.numpy()
+
+
+def auroc(own: np.ndarray, others: np.ndarray) -> float:
+    return float(roc_auc_score(np.r_[np.zeros(len(own)), np.ones(len(others))], np.r_[own, others]))
+
+
+def cell(model: Model, own: np.ndarray, others: np.ndarray) -> str:
+    assert model.familiarity is not None
+    return f"{auroc(own, others):.4f} ({(others > model.familiarity.threshold).mean():.0%})"
+
+
+def as_file(picture: Tensor) -> bytes:
+    """Return a picture (1 or 3, H, W) 0..1 as the bytes of a PNG file."""
+    array = (picture.permute(1, 2, 0) * 255).round().byte().numpy()
+    file = io.BytesIO()
+    Image.fromarray(array.squeeze()).save(file, "PNG")
+    return file.getvalue()
+
+
+def as_read(model: Model, pictures: Tensor) -> Tensor:
+    """Return pictures as `predict` reads them; those in which it finds no digit are left out."""
+    found: list[Tensor] = []
+    for picture in pictures:
+        try:
+            found.append(read_picture(model, as_file(picture), "picture"))
+        except PellucidError:
+            continue
+    return torch.stack(found)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    torch.set_num_threads(1)
+    rows: list[str] = []
+    alarms: list[str] = []
+    read: list[str] = []
+    cifar = float_images(evenly(load_splits(table_for(SHAPES["cifar10"], "cifar10")).test.x))
+    drawn = F.interpolate(
+        torch.tensor(load_digits().images[:COUNT, None] / 16).float(), scale_factor=10, mode="bicubic"
+    )
+    for name in assets.pretrained_names():
+        model, rng = Model.load(assets.pretrained_file(name)), torch.Generator().manual_seed(0)
+        assert model.familiarity is not None
+        images = own_images(model)
+        own = distances(model, evenly(images, 1000))
+        cells = [
+            "-" if SAME.get(kind) == data_name(model) else cell(model, own, distances(model, make(model, images, rng)))
+            for kind, make in KINDS.items()
+        ]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+        threshold = model.familiarity.threshold
+        beyond = own > threshold
+        alarms.append(f"| {name} | {threshold:.3f} | {len(own):,} | {beyond.sum()} ({beyond.mean():.1%}) |")
+        if data_name(model) == "mnist":
+            others = distances(model, as_read(model, drawn))
+            told = cell(model, own, distances(model, as_read(model, cifar)))
+            read.append(f"| {name} | {told} | {(others > threshold).mean():.0%} |")
+        print(rows[-1], alarms[-1], flush=True)
+    head = HEAD.format(
+        version=__version__,
+        torch=torch.__version__,
+        count=COUNT,
+        grid=GRID,
+        kinds=" | ".join(KINDS),
+        rules="|".join(["---:"] * len(KINDS)),
+    )
+    tail = TAIL.format(alarms="\n".join(alarms), read="\n".join(read))
+    PAGE.write_text(f"{head}{chr(10).join(rows)}\n{tail}", encoding="utf-8")
+    print(f"wrote {PAGE.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Whether an input is like those that a model was trained on: a distance in the network's own features.
+
+At several depths the features of the training images are modelled by one Gaussian for each class with a covariance that
+all classes share (Lee, Lee, Lee, Shin 2018, "A simple unified framework for detecting out-of-distribution samples and
+adversarial attacks", section 2), of low rank plus the same variance in every other direction (Tipping, Bishop 1999,
+"Probabilistic principal component analysis"). Early layers notice noise and foreign textures, late ones foreign shapes,
+so that the largest of the distances counts, each in units of what training images reach.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import walk
+from pellucid.data.augment import FeatureStats
+from pellucid.data.augment.standardise import scaled
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.dense import Dense
+from pellucid.sweep import forward
+
+ALARMS = 0.01  # of images like the held-out ones may be called unfamiliar, or 1 / (N + 1) of N where that is more
+MIN_HELD_OUT = 20  # images: of fewer, more than one in twenty would be called unfamiliar
+DEPTHS = 6  # at most, from the first layer to the last
+AXES = 16  # directions with a variance of their own
+WIDEST = 2048  # features of one depth: larger covariances take too long
+MAX_IMAGES = 3000  # of either part
+BATCH = 64
+PREFIX = "[familiarity]."  # "[" is in no path of a network
+TENSORS = ("scale", "means", "axes", "variances")
+KEYS = ("depths", "threshold", "alarms", "held_out")
+LEAST_SCALE = 0.1  # of the mean deviation of features: none is taken to vary less, so that no single one decides
+LEAST_VARIANCE = 1e-3  # of the mean variance along all directions, likewise
+TINY = torch.finfo(torch.float32).tiny
+
+
+class Depth(NamedTuple):
+    """The features at one layer: each map's mean and deviation behind a convolution, the inputs of a Dense layer.
+
+    scale: (D,), the deviation of each feature, which they are divided by; means: (C, D), of each class; axes: (K, D),
+    orthonormal; variances: (K + 1,), along each axis and last in every other direction. unit: the distance that the
+    share ALARMS of the training images exceeds here; the held-out ones are left to fit the threshold of all depths.
+    """
+
+    path: str
+    unit: float
+    scale: Tensor
+    means: Tensor
+    axes: Tensor
+    variances: Tensor
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Return (N,): the Mahalanobis distance of features (N, D) to the nearest class, over `unit`."""
+        scale, means, axes, variances = (tensor.double() for tensor in self[2:])
+        x = features.double() / scale
+        along = torch.cdist((x @ axes.T) / variances[:-1].sqrt(), (means @ axes.T) / variances[:-1].sqrt()).square()
+        beside = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
+        squared = along + beside.clamp_min(0) / variances[-1]  # (N, C)
+        return squared.amin(1).sqrt() / self.unit
+
+
+@dataclass(frozen=True, eq=False)
+class Familiarity:
+    """The features of a model's training data, and the distance above which an input is unlike all of them.
+
+    threshold: of `distance`, above 0. alarms: the share of the held-out images above it; held_out: their number.
+    """
+
+    depths: tuple[Depth, ...]
+    threshold: float
+    alarms: float
+    held_out: int
+
+    def distance(self, net: Layer, params: Params, x: Tensor, stats: FeatureStats | None = None) -> Tensor:
+        """Return how far inputs (N, C, H, W) are from the training data, (N,), in float64."""
+        found = features(net, params, x, [depth.path for depth in self.depths], stats)
+        distances = [depth.distance(found[depth.path]) for depth in self.depths]
+        return torch.stack(distances).amax(0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is not in tensors."""
+        depths = [{"path": depth.path, "unit": depth.unit} for depth in self.depths]
+        return {"depths": depths, "threshold": self.threshold, "alarms": self.alarms, "held_out": self.held_out}
+
+    @classmethod
+    def from_json(cls, value: Any, tensors: Mapping[str, Tensor], net: Layer) -> "Familiarity | None":
+        """Build from what `to_json` and `named_tensors` gave, None of None; PellucidError for anything else."""
+        if value is None:
+            return None
+        layers = dict(walk(net))
+        good = isinstance(value, Mapping) and set(value) == set(KEYS) and isinstance(value["depths"], list)
+        if not good or not value["depths"] or not all(_positive(value[key]) for key in ("threshold", "held_out")):
+            raise PellucidError(f"familiarity must hold {', '.join(KEYS)}, not {value!s:.80}")
+        if not _positive(value["alarms"] + 1 if isinstance(value["alarms"], float | int) else None):
+            raise PellucidError(f"familiarity: alarms must be a number, not {value['alarms']!s:.40}")
+        depths: list[Depth] = []
+        for k, one in enumerate(value["depths"]):
+            if not isinstance(one, Mapping) or set(one) != {"path", "unit"} or not _positive(one["unit"]):
+                raise PellucidError(f"familiarity: a depth must hold path and unit above 0, not {one!s:.80}")
+            if not isinstance(one["path"], str) or not isinstance(layers.get(one["path"]), Conv2d | Dense):
+                raise PellucidError(f"familiarity: the network has no Conv2d or Dense at {one['path']!s:.40}")
+            named = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSORS]
+            depths.append(Depth(one["path"], one["unit"], *_checked(one["path"], named)))
+        return cls(tuple(depths), value["threshold"], value["alarms"], value["held_out"])
+
+
+def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:
+    """Return the tensors by the names that a weights file gives them; none of None."""
+    depths = familiarity.depths if familiarity else ()
+    return {f"{PREFIX}{k}.{name}": getattr(depth, name) for k, depth in enumerate(depths) for name in TENSORS}
+
+
+def fit_familiarity(
+    net: Layer, params: Params, train: tuple[Tensor, Tensor], held: Tensor, stats: FeatureStats | None = None
+) -> Familiarity | None:
+    """Fit the features of training inputs (N, ...) with their classes (N,), and the threshold on held-out inputs.
+
+    The threshold is the distance that at most the share ALARMS of images drawn as the held-out ones exceeds, or
+    1 / (N + 1) of N where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
+    section 2.2). At most MAX_IMAGES of either part are used, evenly chosen. None where there are fewer than
+    MIN_HELD_OUT inputs, targets that are no classes, or no layer whose features can be modelled.
+    """
+    x, y = _evenly(train[0]), _evenly(train[1])
+    held = _evenly(held)
+    if len(held) < MIN_HELD_OUT or len(x) < MIN_HELD_OUT or y.is_floating_point() or y.dim() != 1:
+        return None
+    paths = [path for path, layer in walk(net) if isinstance(layer, Conv2d | Dense)]
+    usable = [path for path, few in features(net, params, x[:2], paths, stats).items() if 1 < few.shape[1] <= WIDEST]
+    count = min(DEPTHS, len(usable))
+    chosen = list(dict.fromkeys(usable[round(k * (len(usable) - 1) / max(count - 1, 1))] for k in range(count)))
+    known, seen = (features(net, params, part, chosen, stats) for part in (x, held))
+    if not known or not all(bool(torch.isfinite(found).all()) for found in (*known.values(), *seen.values())):
+        return None
+    depths = [_fit(path, known[path], y) for path in chosen]
+    distances = torch.stack([depth.distance(seen[depth.path]) for depth in depths]).amax(0)
+    top = float(_quantile(distances)) * (1 + 1e-6)  # rounding moves no held-out image across
+    if not math.isfinite(top):
+        return None
+    top = max(top, TINY)
+    return Familiarity(tuple(depths), top, float((distances > top).double().mean()), len(held))
+
+
+def features(
+    net: Layer, params: Params, x: Tensor, paths: list[str], stats: FeatureStats | None = None
+) -> dict[str, Tensor]:
+    """Return the features of inputs (N, ...) at these layers, (N, D) each; see `Depth`. Layers that do not run lack."""
+    wanted = {*paths}
+    found: dict[str, list[Tensor]] = {}
+
+    for part in x.split(BATCH):
+        once: dict[str, Tensor] = {}
+
+        def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache, once: dict[str, Tensor] = once) -> None:
+            if path in wanted:
+                once[path] = _pooled(y) if isinstance(layer, Conv2d) else x.flatten(1)
+
+        with torch.inference_mode():
+            forward(net, params, scaled(part, stats), Mode(keep=False), watch)
+        for path, values in once.items():
+            found.setdefault(path, []).append(values)
+    return {path: torch.cat(found[path]).clone() for path in paths if path in found}
+
+
+def held_half(test: Tensor) -> Tensor:
+    """Return every second test image, to fit a threshold where training held out no other; the rest can measure it."""
+    return test[::2]
+
+
+def _pooled(y: Tensor) -> Tensor:
+    """Return the mean and the deviation of each map (N, C, H, W), as (N, 2 C)."""
+    return torch.cat([y.mean((2, 3)), y.std((2, 3), correction=0)], 1)
+
+
+def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
+    x = x.double()
+    scale = x.std(0, correction=0)
+    scale = scale.clamp_min(max(LEAST_SCALE * float(scale.mean()), TINY))
+    x = x / scale
+    classes, index = y.unique(return_inverse=True)
+    means = torch.zeros(len(classes), x.shape[1], dtype=x.dtype).index_add_(0, index, x)
+    means /= index.bincount()[:, None]
+    centred = x - means[index]
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))  # ascending
+    count = min(AXES, len(values) - 1)
+    least = max(LEAST_VARIANCE * float(values.mean()), TINY)
+    beside = values[: len(values) - count].mean().clamp_min(least)
+    along = values[len(values) - count :].maximum(beside)
+    axes = vectors[:, len(values) - count :].T
+    variances = torch.cat([along, beside[None]])
+    depth = Depth(path, 1.0, *(part.float().contiguous() for part in (scale, means, axes, variances)))
+    return depth._replace(unit=max(float(_quantile(depth.distance(x * scale))), TINY))
+
+
+def _quantile(distances: Tensor) -> Tensor:
+    """Return the distance that at most the share ALARMS of further images exceeds."""
+    rank = max(1, math.floor(ALARMS * (len(distances) + 1)))  # from the largest
+    return distances.sort(descending=True).values[rank - 1]
+
+
+def _evenly(values: Tensor) -> Tensor:
+    """Return at most MAX_IMAGES of the rows, evenly chosen, as data may lie class after class."""
+    count = min(MAX_IMAGES, len(values))
+    return values[torch.arange(count) * len(values) // max(count, 1)]
+
+
+def _positive(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value > 0  # type: no bool, no text
+
+
+def _checked(path: str, named: list[Tensor | None]) -> list[Tensor]:
+    """Return a depth's tensors; PellucidError where they do not fit each other."""
+    held = [tensor.float() for tensor in named if tensor is not None and tensor.is_floating_point()]
+    if len(held) == len(TENSORS):
+        scale, means, axes, variances = held
+        width = scale.numel()
+        fits = scale.shape == (width,) and means.shape == (len(means), width) and axes.shape == (len(axes), width)
+        if fits and len(means) and variances.shape == (len(axes) + 1,):
+            positive = bool((scale > 0).all() and (variances > 0).all())
+            if positive and all(bool(torch.isfinite(one).all()) for one in held):
+                return held
+    raise PellucidError(f"familiarity: the tensors of {path} are missing or do not fit each other")

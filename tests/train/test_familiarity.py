@@ -1,0 +1,148 @@
+"""How far an input is from the training data: the distance by NumPy, the threshold by counting, the file as a whole."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
+from pellucid.models import mlp
+from pellucid.train.familiarity import AXES, fit_familiarity
+from pellucid.train.model import Model
+from pellucid.train.weights import read_weights, write_weights
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def blobs(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return images (n, 1, 4, 4) of three classes, of which each lights one row."""
+    y = torch.arange(n) % 3
+    x = 0.1 * torch.rand((n, 1, 4, 4), generator=rng(seed))
+    x[torch.arange(n), 0, y] += 0.6
+    return x, y
+
+
+def conv_model() -> Model:
+    net = Sequential(
+        conv=Conv2d(5, 3, padding=1), relu=ReLU(), pool=AdaptiveAvgPool2d(1), flatten=Flatten(), scores=Dense(3)
+    )
+    return Model(net, input_shape=(1, 4, 4), classes=3)
+
+
+def fitted(model: Model, n: int = 400) -> Model:
+    x, y = blobs(n, 1)
+    model.familiarity = fit_familiarity(model.net, model.params, (x, y), blobs(n, 2)[0], model.stats)
+    return model
+
+
+def test_the_distance_is_mahalanobis_by_numpy() -> None:
+    """Of no more features than axes the covariance is whole, and NumPy inverts it."""
+    model = fitted(Model(mlp((16, 3)), input_shape=(1, 4, 4), classes=3))
+    assert model.familiarity is not None
+    assert [depth.path for depth in model.familiarity.depths] == ["head.scores"]
+    depth = model.familiarity.depths[0]
+    assert depth.axes.shape == (15, 16)
+    assert AXES == 16
+    x, y = (part.numpy() for part in blobs(400, 1))
+    x = x.reshape(len(x), -1).astype(np.float64)
+    x /= x.std(0)
+    means = np.stack([x[y == k].mean(0) for k in range(3)])
+    inverse = np.linalg.inv((x - means[y]).T @ (x - means[y]) / len(x))
+    other = torch.rand((20, 1, 4, 4), generator=rng(3))
+    z = other.numpy().reshape(20, -1).astype(np.float64) / blobs(400, 1)[0].numpy().reshape(400, -1).std(0)
+    gaps = z[:, None] - means
+    expected = np.sqrt(np.einsum("nkd,de,nke->nk", gaps, inverse, gaps).min(1))
+    found = model.distance(other)
+    assert found is not None
+    np.testing.assert_allclose(found.numpy() * depth.unit, expected, rtol=1e-4)
+
+
+def test_so_many_features_keep_a_few_axes() -> None:
+    model = Model(mlp((64, 3)), input_shape=(1, 8, 8), classes=3)
+    x, y = torch.rand((200, 1, 8, 8), generator=rng(0)), torch.arange(200) % 3
+    found = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
+    assert found is not None
+    depth = found.depths[0]
+    assert depth.axes.shape == (AXES, 64)
+    torch.testing.assert_close(depth.axes @ depth.axes.T, torch.eye(AXES), atol=1e-5, rtol=0)
+    scaled = x.flatten(1).double() / x.flatten(1).double().std(0, correction=0)
+    centred = scaled - torch.stack([scaled[y == k].mean(0) for k in range(3)])[y]
+    values = np.linalg.eigvalsh((centred.T @ centred / 200).numpy())
+    np.testing.assert_allclose(depth.variances[:-1].numpy(), values[-AXES:], rtol=1e-4)
+    assert float(depth.variances[-1]) == pytest.approx(values[:-AXES].mean(), rel=1e-4)
+
+
+def test_maps_count_by_their_mean_and_deviation() -> None:
+    model = fitted(conv_model())
+    assert model.familiarity is not None
+    assert [depth.path for depth in model.familiarity.depths] == ["conv", "scores"]
+    assert [depth.means.shape for depth in model.familiarity.depths] == [(3, 10), (3, 5)]
+
+
+@pytest.mark.parametrize("n", [20, 400])
+def test_one_in_a_hundred_or_one_at_most_of_the_held_out_is_beyond(n: int) -> None:
+    model = conv_model()
+    x, y = blobs(400, 1)
+    held = blobs(n, 2)[0]
+    found = fit_familiarity(model.net, model.params, (x, y), held)
+    assert found is not None
+    beyond = int((found.distance(model.net, model.params, held) > found.threshold).sum())
+    assert beyond == {20: 0, 400: 3}[n], "the fourth of 401 is the threshold, the largest of 21"
+    assert (found.alarms, found.held_out) == (beyond / n, n)
+
+
+def test_what_is_like_the_data_is_familiar_and_noise_is_not() -> None:
+    model = fitted(conv_model())
+    assert model.familiarity is not None
+    like, noise = model.distance(blobs(600, 5)[0]), model.distance(torch.rand((50, 1, 4, 4), generator=rng(6)))
+    assert like is not None
+    assert noise is not None
+    assert float((like > model.familiarity.threshold).double().mean()) < 0.04
+    assert float((noise > model.familiarity.threshold).double().mean()) > 0.9
+
+
+def test_nothing_is_fitted_where_a_threshold_would_mean_nothing() -> None:
+    model, (x, y) = conv_model(), blobs(60, 1)
+    assert fit_familiarity(model.net, model.params, (x, y), x[:19]) is None
+    assert fit_familiarity(model.net, model.params, (x, y.float()), x) is None
+    assert model.distance(x) is None
+
+
+def test_it_stays_with_the_weights_and_goes_when_these_change(tmp_path) -> None:
+    model, path = fitted(conv_model()), tmp_path / "model.safetensors"
+    x, y = blobs(30, 7)
+    before = model.distance(x)
+    model.save(path)
+    loaded = Model.load(path)
+    after = loaded.distance(x)
+    assert before is not None
+    assert after is not None
+    assert torch.equal(before, after)
+    assert loaded.sha256() == model.sha256()
+    loaded.fit(x, y, epochs=1, batch_size=10, verbose=False)
+    assert loaded.distance(x) is None, "it was of other weights"
+
+
+WRONG = {
+    "must hold depths": lambda t, a: a.update(familiarity=3),
+    "path and unit": lambda t, a: a["familiarity"]["depths"].__setitem__(0, {"path": "conv"}),
+    "no Conv2d or Dense at relu": lambda t, a: a["familiarity"]["depths"][0].update(path="relu"),
+    "depths, threshold": lambda t, a: a["familiarity"].update(threshold=-1.0),
+    "the tensors of conv are missing or do not fit": lambda t, a: t.pop("[familiarity].0.means"),
+    "the tensors of scores are missing or do not fit": lambda t, a: t["[familiarity].1.scale"].zero_(),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_file_that_says_something_else_is_refused(tmp_path, said: str) -> None:
+    path = tmp_path / "model.safetensors"
+    fitted(conv_model()).save(path)
+    tensors, about = read_weights(path)
+    WRONG[said](tensors, about)
+    write_weights(path, tensors, about)
+    with pytest.raises(PellucidError, match=said):
+        Model.load(path)

@@ -59,6 +59,23 @@ Occlusion with a square of {square}, stride {stride}, {count} positions: one pos
 position run), batched {fast:.1f} s, {ratio:.2f} times as fast, by the fastest of {turns} turns
 of each. Both sides hide the squares and read the score and the best class under each.
 """
+VERDICTS = """
+## What the tests of an explanation say
+
+`pellucid explain` prints a verdict beside each test, in text, JSON and its page; `pellucid.explain.verdicts` holds the
+rules.
+
+- Deletion and insertion: the area under the curve against those of 19 random orders of the same picture's pixels (a
+  Monte Carlo test: Barnard 1963). Below all of them, above for insertion, is "better than random order": an
+  explanation without any sense gets there with probability 1/20. Among them is "no better", beyond all on the wrong
+  side "worse". With eleven methods and two curves each, one such success among senseless maps is to be expected. The
+  random orders cost 798 further passes forward, once for each picture.
+- Sum: a map that promises to add up (integrated gradients, LRP) "adds up" within 5 % of what it should; for LRP biases
+  and stabilizers take their shares, so that a failure there is no fault of the explanation.
+- Weights: the rank correlation with the map of the same network with all weights shuffled. Above the square root of 1/2
+  more than half of the variance of the pixels' ranks does not come from the weights: "it shows the picture, not the
+  network" (after Adebayo et al. 2018, who give no limit).
+"""
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -142,7 +159,7 @@ def main() -> None:
         lines = passes(net, params, x)
         hidden = occlusion(net, params, x)
     head = HEAD.format(turns=TURNS, limit=LIMIT, machine=f"torch {torch.__version__} on {processor()}.")
-    PAGE.write_text(head + "\n".join(lines) + "\n" + hidden, encoding="utf-8")
+    PAGE.write_text(head + "\n".join(lines) + "\n" + hidden + VERDICTS, encoding="utf-8")
     print(f"{hidden}wrote {PAGE.name}")
 
 

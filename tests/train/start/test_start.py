@@ -102,7 +102,7 @@ def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"start.weights": "nowhere"}, "no model 'nowhere'"),
-        ({"start.weights": "mnist-lenet"}, "start.weights: mnist-lenet"),
+        ({"start.weights": "mnist-lenet"}, "the features of mnist-lenet are of another form"),
         ({"start.weights": "cifar", "start.whiten": "features.stem.conv"}, "start.whiten must be left out"),
         ({"start.weights": "vgg16"}, "pellucid weights get vgg16"),
         ({"start.whiten": "features.stem.cnv"}, "features.stem.conv"),

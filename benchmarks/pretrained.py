@@ -74,7 +74,7 @@ SHIPPED_AS = {"signs-best": "signs"}
 MADE_FOR = {
     "mnist": "Made for grey 28x28 digits laid out as MNIST lays them out; `pellucid predict` brings a photograph or "
     "drawing into\nthat form. Other pictures get one of the ten digits too, with a probability that means nothing;\n"
-    "most are said to be unlike anything it was trained on (docs/unfamiliar.md).",
+    "some are said to be unlike anything it was trained on (docs/unfamiliar.md).",
     "cifar10": "Made for 32x32 colour pictures of the ten classes, and as a backbone for others: "
     "`start.weights=cifar` in a recipe.\nAny other picture gets one of the ten classes too, with a probability that "
     "means nothing;\nsome are said to be unlike anything it was trained on (docs/unfamiliar.md).",

@@ -73,6 +73,8 @@ Models of digits find the ink in a picture, crop, scale and centre it, so that l
 - What is made of the same textures: `cifar` takes hands before a plain ground for photographs like its own (the column
   signs), and patches of its own photographs in another order for whole ones. Letters and other scripts, which are made
   of the same strokes as digits, are not measured here; expect the models of digits to take many for familiar.
+- Something else that `predict` has laid out as a digit: the table above says how many the models of digits tell, and at
+  what price in digits drawn otherwise.
 - A wrong answer to a familiar picture: that is what the probability and "unsure" are for.
 - Pictures made to deceive (adversarial examples). Nothing is promised for these.
 - And a right answer may be called unfamiliar: a digit from another pen, scanner or program is not like MNIST's (the

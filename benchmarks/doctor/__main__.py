@@ -8,15 +8,16 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
 
 from benchmarks.doctor import report
-from benchmarks.doctor.plan import Job, chosen, faults, planned, synthetic
+from benchmarks.doctor.plan import chosen, faults, planned, synthetic
 from benchmarks.doctor.store import ROOT, Record, Store, commit, fingerprint
 from benchmarks.doctor.tally import alarms, by_kind, row
 from benchmarks.doctor.trial import prepare, tried
@@ -58,7 +59,7 @@ def main() -> int:
     code, known_to_git = fingerprint(), commit()  # before the hours in which either may change
     store = Store(args.out, code)
     measured = f"{code}, commit {known_to_git}" if known_to_git else code
-    for record in made([job for job in jobs if job.key not in store.known], args.jobs):
+    for record in made([job for job in jobs if job.key not in store.known], args.jobs, tried):
         store.add(record)
     records = store.of(job.key for job in jobs)
     docs = args.docs or (ROOT / "docs" if not args.only else args.out)
@@ -70,8 +71,8 @@ def main() -> int:
     return 0
 
 
-def made(jobs: Sequence[Job], workers: int) -> Iterator[Record]:
-    """Yield what the doctor says of each case, as it becomes known, and tell how far it has come."""
+def made(jobs: Sequence[Any], workers: int, tried: Callable[[Any], Record]) -> Iterator[Record]:
+    """Yield what `tried` returns of each job, as it becomes known, and tell how far it has come."""
     begun = time.monotonic()
     with ProcessPoolExecutor(max(workers, 1), get_context("spawn"), prepare) as pool:
         try:

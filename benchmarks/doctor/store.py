@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,16 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pellucid", "benchmarks/doctor")
 
 
-def fingerprint(root: Path = ROOT) -> str:
+def fingerprint(root: Path = ROOT, sources: Sequence[str] = SOURCES) -> str:
     """Return a short hash of all code that a case depends on: other code, other results."""
     digest = hashlib.sha256()
-    for folder in SOURCES:
+    for folder in sources:
         for path in sorted((root / folder).rglob("*.py")):
             digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def commit(root: Path = ROOT) -> str:
+def commit(root: Path = ROOT, sources: Sequence[str] = SOURCES) -> str:
     """Return the commit of that code, and whether the code differs from it; "" where git knows of none."""
 
     def git(*arguments: str) -> str:
@@ -34,7 +34,7 @@ def commit(root: Path = ROOT) -> str:
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
             return ""  # of a repository around this one
-        return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "-s", *SOURCES) else "")
+        return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "-s", *sources) else "")
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -1,0 +1,8 @@
+"""How each mistake of list.toml is made, by its id."""
+
+from collections.abc import Callable, Mapping
+
+from benchmarks.mistakes.cases import data, labels, learning, network
+from benchmarks.mistakes.training import Made
+
+CASES: Mapping[str, Callable[[int], Made]] = {**labels.CASES, **data.CASES, **network.CASES, **learning.CASES}

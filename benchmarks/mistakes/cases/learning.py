@@ -1,0 +1,151 @@
+"""Mistakes in losses, optimizers, schedules, regularization and fine-tuning."""
+
+from benchmarks.doctor.material import friedman, tilted
+from benchmarks.doctor.settings import conv, mlp
+from benchmarks.mistakes.cases.usual import usual
+from benchmarks.mistakes.parts import Accumulating, ClippedCrossEntropy, IntegerWarmup, PairwiseSquares
+from benchmarks.mistakes.pictures import parts, pictured
+from benchmarks.mistakes.training import Made, Touch, Training, compared, judged
+from pellucid import EarlyStopping, Model
+from pellucid.data import Dataset
+from pellucid.layers import ReLU
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.optim import SGD, Adam, Momentum
+from pellucid.optim.regularizers import L2
+from pellucid.optim.schedules import Step
+
+
+def summed_loss(seed: int) -> Made:
+    right = usual("mnist-plain", seed, optimizer=Momentum(0.02))
+    return compared(right.but(loss=SoftmaxCrossEntropy(reduction="sum")), right)
+
+
+def broadcast_loss(seed: int) -> Made:
+    (x, y), (new_x, new_y) = [(part.x, part.y) for part in friedman(seed)]
+    right = Training((x, y), (new_x, new_y), mlp(ReLU, 32), Adam(3e-3), 20, loss="quadratic", seed=seed)
+    return compared(right.but(loss=PairwiseSquares()), right)
+
+
+def unscaled_targets(seed: int) -> Made:
+    (x, y), (new_x, new_y) = [(part.x, part.y) for part in tilted(seed)]
+    right = Training((x, y), (new_x, new_y), conv(8, 16), Adam(2e-3), 6, loss="quadratic", seed=seed, scale=False)
+    wrong = right.but(train=(x, 1000 + 20 * y), validation=(new_x, 1000 + 20 * new_y))  # counts of an encoder
+    return judged(wrong, right, (new_x, new_y), "explained variance", own=True)
+
+
+def clipped_loss(seed: int) -> Made:
+    right = usual("mnist-plain", seed)
+    return compared(right.but(loss=ClippedCrossEntropy(1.5)), right)
+
+
+def large_epsilon(seed: int) -> Made:
+    right = usual("mnist-mlp", seed)
+    return compared(right.but(optimizer=Adam(1e-3, epsilon=1.0)), right)
+
+
+def high_momentum(seed: int) -> Made:
+    right = usual("mnist-plain", seed, optimizer=Momentum(0.02))
+    return compared(right.but(optimizer=Momentum(0.02, 0.998)), right)
+
+
+def no_zero_grad(seed: int) -> Made:
+    right = usual("digits", seed, net=mlp(ReLU, 48), optimizer=SGD(0.1), epochs=12)
+    return compared(right.but(optimizer=Accumulating(0.1)), right)
+
+
+def decay_as_l2(seed: int) -> Made:
+    right = usual("mnist-plain", seed, optimizer=Momentum(0.01))
+    n = 3000  # an L2 of this library is divided by the number of examples
+    return compared(right.but(options={"regularizer": L2(0.3 * n)}), right.but(options={"regularizer": L2(1e-4 * n)}))
+
+
+def schedule_per_batch(seed: int) -> Made:
+    right = usual("cifar", seed, optimizer=Momentum(0.02), options={"schedule": Step(0.8, every=1)})
+    return compared(right.but(options={"schedule": Step(0.8, every=1, unit="steps")}), right)
+
+
+def integer_warmup(seed: int) -> Made:
+    right = usual("digits-mlp", seed)
+    assert isinstance(right.train, Dataset)
+    steps = right.epochs * -(-len(right.train) // right.batch_size)
+    return compared(right.but(options={"schedule": IntegerWarmup(steps - 1)}), right)
+
+
+def tight_clipping(seed: int) -> Made:
+    right = usual("mnist", seed, net=conv(8, 16, norm=False), optimizer=Momentum(0.01), options={"clip": 5.0})
+    return compared(right.but(options={"clip": 1e-3}), right)
+
+
+def frozen_random_features(seed: int) -> Made:
+    right = usual("cifar", seed)
+    return compared(right.but(touch=freeze), right)
+
+
+def no_patience(seed: int) -> Made:
+    right = usual("cifar", seed, optimizer=Momentum(0.002), epochs=25)
+    return compared(right.but(callbacks=lambda: [EarlyStopping(1, "val_loss", min_delta=0.05)]), right)
+
+
+def pretrained(seed: int) -> tuple[Touch, Touch]:
+    """Return what copies features of the first five digits into a model, and what freezes them then, too."""
+    whole = usual("mnist", seed + 1_000, net=conv(16, 32), epochs=4)
+    assert isinstance(whole.train, Dataset)
+    five = whole.train.subset((whole.train.y < 5).nonzero().flatten())
+    features = whole.but(train=five, validation=five).run().model
+
+    def take(model: Model) -> None:
+        for path in _features(model):
+            model.weights[path].copy_(features.weights[path])
+
+    def stop(model: Model) -> None:
+        take(model)
+        freeze(model)
+
+    return take, stop
+
+
+def freeze(model: Model) -> None:
+    """Freeze all but the last layer."""
+    model.freeze(*(path for path in _features(model) if "running" not in path))
+
+
+def _features(model: Model) -> list[str]:
+    """Return the paths of all values but those of the last layer."""
+    last = list(model.weights)[-1].rpartition(".")[0] + "."
+    return [path for path in model.weights if not path.startswith(last)]
+
+
+def fine_tuning_rate(seed: int) -> Made:
+    take, _ = pretrained(seed)
+    right = usual("mnist", seed, net=conv(16, 32), optimizer=Momentum(0.005), epochs=8, touch=take)
+    assert isinstance(right.train, Dataset)
+    right = right.but(train=right.train.subset(range(300)))
+    return compared(right.but(optimizer=Momentum(1.5)), right)
+
+
+def pretrained_inputs(seed: int) -> Made:
+    _, stop = pretrained(seed)
+    train, held = parts("mnist", seed)
+    other = [pictured(data, 104.0 - data.x.float()) for data in (train, held)]  # dark on light, a mean subtracted
+    right = usual("mnist", seed, net=conv(16, 32), touch=stop)
+    wrong = right.but(train=other[0], validation=other[1], scale=False)
+    return judged(wrong, right, held, "accuracy", own=True)
+
+
+CASES = {
+    "summed-loss": summed_loss,
+    "broadcast-loss": broadcast_loss,
+    "unscaled-targets": unscaled_targets,
+    "clipped-loss": clipped_loss,
+    "large-epsilon": large_epsilon,
+    "high-momentum": high_momentum,
+    "no-zero-grad": no_zero_grad,
+    "decay-as-l2": decay_as_l2,
+    "schedule-per-batch": schedule_per_batch,
+    "integer-warmup": integer_warmup,
+    "tight-clipping": tight_clipping,
+    "frozen-random-features": frozen_random_features,
+    "no-patience": no_patience,
+    "fine-tuning-rate": fine_tuning_rate,
+    "pretrained-inputs": pretrained_inputs,
+}

@@ -1,0 +1,170 @@
+"""Mistakes in networks and in layers of users' own."""
+
+from collections.abc import Callable
+
+from benchmarks.mistakes.cases.usual import usual
+from benchmarks.mistakes.parts import (
+    Detached,
+    MyDense,
+    MyDropout,
+    MyFlatten,
+    MyLogSoftmax,
+    MySigmoid,
+    MySoftmax,
+    Picked,
+    Rounded,
+    UnitLength,
+)
+from benchmarks.mistakes.training import Made, accuracy, compared
+from pellucid.combine import Sequential
+from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.optim import SGD, Adam, Momentum
+
+Net = Callable[[int], Layer]
+
+
+def _stack(*layers: Layer, last: Layer | None = None) -> Net:
+    """Return what makes a network of these layers, the scores of the classes and `last`."""
+    return lambda classes: Sequential(*layers, Dense(classes), *([] if last is None else [last]))
+
+
+HIDDEN = (Flatten(), Dense(48), ReLU())
+CONVS = (Conv2d(8, 3, padding=1), ReLU(), MaxPool2d(2), Conv2d(16, 3, padding=1), ReLU(), MaxPool2d(2))
+
+
+def softmax_layer(seed: int) -> Made:
+    right = usual("mnist", seed, net=_stack(*HIDDEN), optimizer=SGD(0.05), epochs=8)
+    return compared(right.but(net=_stack(*HIDDEN, last=MySoftmax())), right)
+
+
+def sigmoid_twice(seed: int) -> Made:
+    right = usual("mnist", seed, net=_stack(*HIDDEN), optimizer=SGD(0.05), epochs=8, loss=BinaryCrossEntropy())
+    return compared(right.but(net=_stack(*HIDDEN, last=MySigmoid())), right)
+
+
+def nll_of_probabilities(seed: int) -> Made:
+    right = usual(
+        "mnist-plain", seed, net=_stack(*CONVS, Flatten(), last=MyLogSoftmax()), loss=Picked(), optimizer=SGD(0.05)
+    )
+    return compared(right.but(net=_stack(*CONVS, Flatten(), last=MySoftmax())), right)
+
+
+def softmax_over_batch(seed: int) -> Made:
+    right = usual("digits", seed, net=_stack(*HIDDEN, last=MyLogSoftmax()), loss=Picked(), optimizer=Adam(3e-3))
+    case, sound = right.but(net=_stack(*HIDDEN, last=MyLogSoftmax(0))).run(), right.run()
+    scores = [accuracy(one.model, right.validation, batch_size=1) for one in (case, sound)]
+    return Made(case, *scores, "accuracy on one picture at a time")
+
+
+def view_across_batch(seed: int) -> Made:
+    right = usual("digits", seed, net=_stack(*CONVS, MyFlatten()), optimizer=Adam(3e-3))
+    return compared(right.but(net=_stack(*CONVS, MyFlatten(mixed=True))), right)
+
+
+def no_activation(seed: int) -> Made:
+    def net(act: Layer) -> Net:
+        return _stack(
+            Conv2d(12, 3, padding=1), act, AvgPool2d(2), Conv2d(24, 3, padding=1), act, AvgPool2d(2), Flatten(),
+            Dense(48), act,
+        )  # fmt: skip
+
+    right = usual("mnist", seed, net=net(ReLU()), optimizer=Adam(2e-3), epochs=5)
+    return compared(right.but(net=net(Identity())), right)
+
+
+def keep_probability(seed: int) -> Made:
+    def net(rate: float) -> Net:
+        return _stack(*CONVS, Flatten(), Dropout(rate), Dense(48), ReLU(), Dropout(rate))
+
+    right = usual("mnist", seed, net=net(0.1), optimizer=Momentum(0.01), epochs=5)
+    return compared(right.but(net=net(0.95)), right)
+
+
+def unscaled_dropout(seed: int) -> Made:
+    def net(drop: Layer) -> Net:
+        return _stack(
+            Conv2d(12, 3, padding=1), ReLU(), MaxPool2d(2), drop, Conv2d(24, 3, padding=1), BatchNorm(), ReLU(),
+            MaxPool2d(2), Flatten(), drop, Dense(48), BatchNorm(), ReLU(),
+        )  # fmt: skip
+
+    right = usual("mnist", seed, net=net(Dropout(0.6)), optimizer=Adam(2e-3))
+    return compared(right.but(net=net(MyDropout(0.6))), right)
+
+
+def norm_momentum(seed: int) -> Made:
+    def net(momentum: float) -> Net:
+        return _stack(
+            Conv2d(12, 3, padding=1), BatchNorm(momentum), ReLU(), MaxPool2d(2),
+            Conv2d(24, 3, padding=1), BatchNorm(momentum), ReLU(), MaxPool2d(2), Flatten(),
+        )  # fmt: skip
+
+    right = usual("digits", seed, net=net(0.01), batch_size=4, epochs=4, optimizer=Adam(1e-3))
+    return compared(right.but(net=net(0.99)), right)
+
+
+def too_much_pooling(seed: int) -> Made:
+    small = _stack(Conv2d(8, 5, stride=4), ReLU(), MaxPool2d(6), Conv2d(16, 1), ReLU(), Flatten())
+    right = usual("mnist-plain", seed, net=_stack(*CONVS, Flatten()), optimizer=Adam(2e-3))
+    return compared(right.but(net=small), right)
+
+
+def uniform_weights(seed: int) -> Made:
+    right = usual("mnist", seed, net=_stack(*HIDDEN), optimizer=SGD(0.05), epochs=6)
+    wrong = right.but(net=lambda classes: Sequential(Flatten(), MyDense(48), ReLU(), MyDense(classes)))
+    return compared(wrong, right)
+
+
+def wrong_derivative(seed: int) -> Made:
+    def net(wrong: bool) -> Net:
+        return _stack(Flatten(), Dense(48), MySigmoid(wrong), Dense(32), MySigmoid(wrong))
+
+    right = usual("digits", seed, net=net(False), optimizer=Adam(5e-3), epochs=12)
+    return compared(right.but(net=net(True)), right)
+
+
+def rounding_layer(seed: int) -> Made:
+    def net(middle: Layer) -> Net:
+        return _stack(Conv2d(6, 3, padding=1), ReLU(), MaxPool2d(4), Flatten(), Dense(24), middle, ReLU())
+
+    right = usual("signs", seed, net=net(Identity()))
+    return compared(right.but(net=net(Rounded())), right)
+
+
+def detached_features(seed: int) -> Made:
+    def net(end: Layer) -> Net:
+        return _stack(
+            Conv2d(6, 3, padding=1), BatchNorm(), ReLU(), MaxPool2d(4), Conv2d(8, 3, padding=1), BatchNorm(), ReLU(),
+            MaxPool2d(4), Flatten(), end,
+        )  # fmt: skip
+
+    right = usual("signs", seed, net=net(Identity()))
+    return compared(right.but(net=net(Detached())), right)
+
+
+def norm_of_zero(seed: int) -> Made:
+    def net(middle: Layer) -> Net:
+        return _stack(*CONVS[:3], middle, *CONVS[3:], Flatten())
+
+    right = usual("mnist-plain", seed, net=net(Identity()), scale=False)
+    return compared(right.but(net=net(UnitLength())), right)
+
+
+CASES = {
+    "softmax-layer": softmax_layer,
+    "sigmoid-twice": sigmoid_twice,
+    "nll-of-probabilities": nll_of_probabilities,
+    "softmax-over-batch": softmax_over_batch,
+    "view-across-batch": view_across_batch,
+    "no-activation": no_activation,
+    "keep-probability": keep_probability,
+    "unscaled-dropout": unscaled_dropout,
+    "norm-momentum": norm_momentum,
+    "too-much-pooling": too_much_pooling,
+    "uniform-weights": uniform_weights,
+    "wrong-derivative": wrong_derivative,
+    "rounding-layer": rounding_layer,
+    "detached-features": detached_features,
+    "norm-of-zero": norm_of_zero,
+}

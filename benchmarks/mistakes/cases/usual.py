@@ -1,0 +1,28 @@
+"""The sound trainings that mistakes are made in."""
+
+from typing import Any
+
+from benchmarks.doctor.settings import conv, mlp
+from benchmarks.mistakes.pictures import parts
+from benchmarks.mistakes.training import Training
+from pellucid.layers import ReLU, Tanh
+from pellucid.optim import Adam, Momentum
+
+NETS: dict[str, dict[str, Any]] = {
+    "digits": {"net": conv(12, 24), "optimizer": Momentum(0.02), "epochs": 8},
+    "digits-mlp": {"net": mlp(ReLU, 48), "optimizer": Adam(3e-3), "epochs": 12},
+    "mnist": {"net": conv(8, 16), "optimizer": Momentum(0.02), "epochs": 4},
+    "mnist-plain": {"net": conv(8, 16, norm=False), "optimizer": Momentum(0.01), "epochs": 6},
+    "mnist-mlp": {"net": mlp(ReLU, 64), "optimizer": Adam(1e-3), "epochs": 8},
+    "signs": {"net": conv(8, 16, 24), "optimizer": Adam(3e-3), "epochs": 10},
+    "cifar": {"net": conv(8, 16, 24), "optimizer": Adam(3e-3), "epochs": 8},
+    "arrows": {"net": conv(8, 16), "optimizer": Adam(3e-3), "epochs": 6},
+    "clusters": {"net": mlp(Tanh, 64), "optimizer": Adam(3e-3), "epochs": 12, "scale": False},
+    "places": {"net": mlp(ReLU, 64), "optimizer": Adam(2e-3), "epochs": 12},
+}
+
+
+def usual(name: str, seed: int, **changes: Any) -> Training:
+    """Return a training that learns well, with other values where they are given."""
+    train, held = parts(name.partition("-")[0], seed)
+    return Training(train, held, **{**NETS[name], "seed": seed, **changes})

@@ -1,0 +1,74 @@
+"""The frozen list of mistakes, the doctor's names for their causes, and the verdict on what it says of one."""
+
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+VERDICTS = ("named", "refused", "wrong cause", "symptom only", "nothing")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An entry of list.toml."""
+
+    id: str
+    mistake: str
+    cause: str
+    kind: str
+    source: str
+    url: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a diagnosis says: the causes that it is sure of, and all else that it saw."""
+
+    causes: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+@cache
+def mistakes() -> tuple[Mistake, ...]:
+    """Return the list."""
+    return tuple(Mistake(**entry) for entry in tomllib.loads((HERE / "list.toml").read_text("utf-8"))["mistake"])
+
+
+@cache
+def _names() -> Mapping[str, Any]:
+    return tomllib.loads((HERE / "names.toml").read_text("utf-8"))
+
+
+def right_names(kind: str) -> frozenset[str]:
+    """Return the doctor's names for a kind of cause."""
+    return frozenset(_names()["kinds"][kind])
+
+
+def read(diagnosis: Mapping[str, Any]) -> Said:
+    """Return what `Diagnosis.to_json()` says.
+
+    A finding is a cause unless it follows from another one or is said to be a symptom whose cause is not established.
+    """
+    causes: list[str] = []
+    others: list[str] = []
+    for finding in diagnosis["findings"]:
+        symptom = finding.get("symptom") or finding.get("established") is False or finding.get("status") == "symptom"
+        follows = finding.get("follows_from") is not None or not finding.get("cause")
+        (others if symptom or follows else causes).append(finding["check"])
+    found = tuple(dict.fromkeys(causes))
+    return Said(found, tuple(dict.fromkeys(name for name in others if name not in found)))
+
+
+def verdict(mistake: Mistake, causes: Collection[str], others: Collection[str]) -> str:
+    """Return one of VERDICTS for what was said of a mistake; "refused" is not known from that.
+
+    The right name among the causes is "named"; else any cause that is more than a symptom is a "wrong cause".
+    """
+    if right_names(mistake.kind) & set(causes):
+        return "named"
+    if set(causes) - set(_names()["symptoms"]):
+        return "wrong cause"
+    return "symptom only" if causes or others else "nothing"

@@ -1,0 +1,231 @@
+"""Layers, losses, optimizers and schedules of users' own, with the mistakes that users make in them."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.losses.base import Loss
+from pellucid.optim import Optimizer, Progress
+from pellucid.optim.schedules.base import Plan
+
+
+class One(NamedTuple):
+    """One tensor."""
+
+    x: Tensor
+
+
+class Two(NamedTuple):
+    """Two tensors."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Plain(Layer):
+    """A layer without parameters that keeps the shape."""
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        return {}, shape
+
+
+@dataclass(frozen=True)
+class MySoftmax(Plain):
+    """A softmax over one axis."""
+
+    dim: int = 1
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        y = torch.softmax(x, self.dim)
+        return y, One(y)
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        return cache.x * (dy - (dy * cache.x).sum(self.dim, keepdim=True)), {}
+
+
+@dataclass(frozen=True)
+class MyLogSoftmax(Plain):
+    """A log-softmax over one axis."""
+
+    dim: int = 1
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        y = torch.log_softmax(x, self.dim)
+        return y, One(y)
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy - cache.x.exp() * dy.sum(self.dim, keepdim=True), {}
+
+
+@dataclass(frozen=True)
+class MySigmoid(Plain):
+    """A sigmoid; `wrong`: its derivative is computed from the input instead of the output."""
+
+    wrong: bool = False
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        y = torch.sigmoid(x)
+        return y, One(x if self.wrong else y)
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy * cache.x * (1 - cache.x), {}
+
+
+@dataclass(frozen=True)
+class MyFlatten(Layer):
+    """One row for each picture; `mixed`: by a view of axes in the wrong order, across the batch."""
+
+    mixed: bool = False
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        return {}, (int(torch.Size(shape).numel()),)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        rows = x.transpose(0, 1) if self.mixed else x  # (C, N, H, W)
+        return rows.reshape(len(x), -1), One(x.new_zeros(()).expand(x.shape))
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        n, c, *size = cache.x.shape
+        return (dy.reshape(c, n, *size).transpose(0, 1) if self.mixed else dy.reshape(cache.x.shape)), {}
+
+
+@dataclass(frozen=True)
+class MyDropout(Plain):
+    """Dropout without any scaling."""
+
+    rate: float = 0.5
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        mask = torch.rand(x.shape, generator=mode.rng) >= self.rate if mode.train else torch.ones_like(x)
+        return x * mask, One(mask.to(x.dtype))
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy * cache.x, {}
+
+
+@dataclass(frozen=True)
+class MyDense(Layer):
+    """A dense layer whose weights are drawn from [0, 1), as torch.rand draws them."""
+
+    decayed: ClassVar[tuple[str, ...]] = ("weight",)
+
+    units: int
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        weight = torch.rand(self.units, shape[-1], generator=rng)
+        return {"weight": weight, "bias": torch.rand(self.units, generator=rng)}, (self.units,)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        return x @ params["weight"].t() + params["bias"], One(x)
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy @ params["weight"], {"weight": dy.t() @ cache.x, "bias": dy.sum(0)}
+
+
+@dataclass(frozen=True)
+class Rounded(Plain):
+    """Rounds; the derivative is 0."""
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        return x.round(), One(x)
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        return torch.zeros_like(dy), {}
+
+
+@dataclass(frozen=True)
+class Detached(Plain):
+    """Hands values on and gives no gradient back."""
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, One]:
+        return x.clone(), One(x)
+
+    def backward(self, params: Params, cache: One, dy: Tensor) -> tuple[Tensor, Params]:
+        return torch.zeros_like(dy), {}
+
+
+@dataclass(frozen=True)
+class UnitLength(Plain):
+    """Divides each pixel's channels by their length."""
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Two]:
+        length = x.square().sum(1, keepdim=True).sqrt()
+        return x / length, Two(x / length, length)
+
+    def backward(self, params: Params, cache: Two, dy: Tensor) -> tuple[Tensor, Params]:
+        return (dy - cache.x * (dy * cache.x).sum(1, keepdim=True)) / cache.y, {}
+
+
+@dataclass(frozen=True)
+class Picked(Loss):
+    """The mean of minus the output of the target's class: for log-probabilities, and mistaken for probabilities."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        hot = torch.nn.functional.one_hot(target, y.shape[1]).to(y.dtype) / len(y)
+        return -(y * hot).sum(), -hot
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        pass
+
+    def predict(self, y: Tensor) -> Tensor:
+        return y
+
+
+@dataclass(frozen=True)
+class PairwiseSquares(Loss):
+    """A squared error of y (N, 1) and targets (N,), which broadcasts to (N, N)."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        delta = y - target  # (N, N)
+        return delta.square().mean() / 2, delta.mean(1, keepdim=True) / len(y)
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        pass
+
+    def predict(self, y: Tensor) -> Tensor:
+        return y
+
+
+@dataclass(frozen=True)
+class ClippedCrossEntropy(Loss):
+    """Softmax cross-entropy, each example's cut off at `most`."""
+
+    most: float = 1.0
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        each = torch.nn.functional.cross_entropy(y, target, reduction="none")
+        hot = torch.nn.functional.one_hot(target, y.shape[1]).to(y.dtype)
+        kept = (each < self.most).to(y.dtype)[:, None] / len(y)
+        return each.clamp(max=self.most).mean(), (y.softmax(1) - hot) * kept
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        pass
+
+    def predict(self, y: Tensor) -> Tensor:
+        return y.softmax(1)
+
+
+@dataclass(frozen=True)
+class Accumulating(Optimizer):
+    """Gradient descent by the sum of all gradients so far: they are never set to 0."""
+
+    def init(self, params: list[Tensor]) -> dict[str, Any]:
+        return {"grad": [torch.zeros_like(param) for param in params]}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: dict[str, Any], lr: float) -> None:
+        for param, grad, total in zip(params, grads, state["grad"], strict=True):
+            total.add_(grad)
+            param.sub_(total, alpha=lr)
+
+
+@dataclass(frozen=True)
+class IntegerWarmup(Plan):
+    """step // steps until `steps`, then 1."""
+
+    steps: int
+
+    def at(self, now: Progress) -> float:
+        return float(min(now.step // self.steps, 1))

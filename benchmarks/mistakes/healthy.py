@@ -179,7 +179,7 @@ HEALTHY: Mapping[str, Begin] = {
     "early stopping": _as("digits-mlp", epochs=40, callbacks=lambda: [EarlyStopping(6)]),
     "small rotations": _as("mnist", augment=Augment(rotate=8.0, zoom=0.05), epochs=6),
     "shifted signs of the road": _as("arrows", augment=Augment(shift=0.05, brightness=0.1), epochs=12),
-    "flipped photographs": _as("cifar", augment=Augment(flip=True), epochs=10),
+    "flipped photographs": _as("cifar", augment=Augment(flip=True)),
     "brighter and darker hands": _as("signs", augment=Augment(brightness=0.1, shift=0.04), epochs=12),
     "elastic digits": _as("mnist", augment=Augment(elastic_alpha=6.0, elastic_sigma=4.0), epochs=6),
     "photographs": _as("cifar", optimizer=Momentum(0.02)),

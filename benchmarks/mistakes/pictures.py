@@ -22,7 +22,7 @@ def parts(name: str, seed: int) -> tuple[Dataset, Dataset]:
     if name == "cifar":
         data = cifar()
         order = torch.randperm(len(data), generator=generator(seed))
-        return data.subset(order[400:]), data.subset(order[:400])
+        return data.subset(order[600:]), data.subset(order[:600])
     return material(name, seed)
 
 
@@ -37,7 +37,7 @@ def digits() -> Dataset:
 
 
 @cache
-def cifar(each: int = 340) -> Dataset:
+def cifar(each: int = 900) -> Dataset:
     """Return so many pictures of each of five classes of CIFAR-10."""
     with ZipFile(data_root() / "cifar10" / "cifar10.zip") as archive:
         x = [

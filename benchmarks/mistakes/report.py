@@ -14,6 +14,7 @@ from pellucid.cli.out import plain
 from pellucid.train.files import write_atomically
 
 MEANT = 0.02  # what a mistake must cost to count as harm
+GAP = 0.12  # between training and validation data, that a healthy training may have
 HEADING = """# Mistakes that the doctor was not written for
 
 `benchmarks/mistakes/list.toml` holds mistakes collected from public trackers and teaching material. It was frozen
@@ -141,6 +142,8 @@ def _healthy(records: Sequence[Record]) -> str:
         + "\n"
         for record in said
     ]
+    if apart := [it["id"] for it in records if it.get("learned", 0.0) - it.get("reached", 0.0) > GAP]:
+        lines.append(f"\nMore than {GAP:g} better on training than on validation data: {', '.join(apart)}.\n")
     return head + ("\n" + "".join(lines) if lines else "")
 
 

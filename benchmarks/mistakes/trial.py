@@ -40,6 +40,7 @@ def tried(job: Job) -> Record:
         if job.healthy:
             training = HEALTHY[job.id](job.seed)
             case = training.run()
+            record["learned"] = round(reached(case.model, training.train), 4)
             record["reached"] = round(reached(case.model, training.validation), 4)
         else:
             made = CASES[job.id](job.seed)

@@ -82,8 +82,8 @@ def frozen_random_features(seed: int) -> Made:
 
 
 def no_patience(seed: int) -> Made:
-    right = usual("cifar", seed, optimizer=Momentum(0.002), epochs=25)
-    return compared(right.but(callbacks=lambda: [EarlyStopping(1, "val_loss", min_delta=0.05)]), right)
+    right = usual("cifar", seed, optimizer=Momentum(0.0005), epochs=10)
+    return compared(right.but(callbacks=lambda: [EarlyStopping(1, "val_loss", min_delta=0.1)]), right)
 
 
 def pretrained(seed: int) -> tuple[Touch, Touch]:

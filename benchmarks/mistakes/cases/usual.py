@@ -15,7 +15,7 @@ NETS: dict[str, dict[str, Any]] = {
     "mnist-plain": {"net": conv(8, 16, norm=False), "optimizer": Momentum(0.01), "epochs": 6},
     "mnist-mlp": {"net": mlp(ReLU, 64), "optimizer": Adam(1e-3), "epochs": 8},
     "signs": {"net": conv(8, 16, 24), "optimizer": Adam(3e-3), "epochs": 10},
-    "cifar": {"net": conv(8, 16, 24), "optimizer": Adam(3e-3), "epochs": 8},
+    "cifar": {"net": conv(8, 16, 24), "optimizer": Adam(3e-3), "epochs": 3},
     "arrows": {"net": conv(8, 16), "optimizer": Adam(3e-3), "epochs": 6},
     "clusters": {"net": mlp(Tanh, 64), "optimizer": Adam(3e-3), "epochs": 12, "scale": False},
     "places": {"net": mlp(ReLU, 64), "optimizer": Adam(2e-3), "epochs": 12},

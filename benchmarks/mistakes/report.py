@@ -22,7 +22,8 @@ before the doctor's checks were read, and is not changed; `names.toml` says whic
 cause. Each mistake is made as a user would make it, in a training that is sound without it, and its harm is measured:
 what the mistaken training reaches, and the same one without the mistake. *Named*: the right name is among the causes.
 *Refused*: the library does not accept it. *Wrong cause*: something else is called a cause, and the right one is not.
-*Symptom only*: what is said is no more than that it learns badly. How strong each mistake is was settled on seed 0.
+*Symptom only*: what is said is no more than that it learns badly. How strong each mistake is was settled by its
+harm alone, on seeds 0 and 100.
 Healthy trainings are of other kinds than those of [the bench of faults](doctor.md). Intervals are Wilson's, 95 %.
 Written by `python -m benchmarks.mistakes`; nothing is typed by hand.
 """

@@ -49,8 +49,7 @@ class Training:
         x = inputs(self.train)
         classes = self.train.classes if isinstance(self.train, Dataset) else None
         options: dict[str, Any] = {"preprocess": scaling(FeatureStats.fit(x)) if self.scale and x.dim() == 4 else {}}
-        if classes is None:
-            options["metrics"] = ()
+        options["metrics"] = () if classes is None else ("accuracy",)
         model = Model(
             self.net(1 if classes is None else len(classes)), self.loss, self.optimizer, seed=self.seed,
             classes=classes, input_shape=tuple(x.shape[1:]), **{**options, **self.options},

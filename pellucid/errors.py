@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
+from pellucid.synonyms import OTHERS
 from pellucid.text import printable
 
 
@@ -25,7 +26,20 @@ class LayerError(PellucidError):
         self.path, self.shape, self.why = path, shape, why
 
 
+class ArgumentError(PellucidError, TypeError):
+    """A call with arguments that its function does not take: also the TypeError that Python itself would raise."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the known name closest to `word`, or `""` when none is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    close = closest(word, known)
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Return the known name that is closest to `word`, in any case of letters, or that other libraries call so."""
+    names = list(known)
+    spelled = {other: name for name in reversed(names) for other in OTHERS.get(name.lower(), ())}
+    spelled |= {name.lower(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=cutoff)
+    return spelled[close[0]] if close else None

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pellucid.calls import checked
 from pellucid.data.dataset import Dataset, Splits, make_dataset
 from pellucid.data.images import Mode, check_format, decode, strict_warnings
 from pellucid.data.layout import HELD_OUT, TRAIN, class_of, classes_of, files_of, parts_of, root_of
@@ -22,6 +23,7 @@ _WORKERS = 2  # Pillow decodes without holding the interpreter's lock
 _AHEAD = 512  # files per round, so that a fault stops the work soon
 
 
+@checked
 def load_folder(
     path: str | os.PathLike[str],
     size: tuple[int, int] | None = None,
@@ -44,6 +46,7 @@ def load_folder(
         return _load(tree, root, classes_of(tree, root), size, mode, on_error)
 
 
+@checked
 def load_splits(
     path: str | os.PathLike[str],
     size: tuple[int, int] | None = None,

@@ -28,6 +28,7 @@ from PIL import (
 )
 from torch import Tensor
 
+from pellucid.calls import checked
 from pellucid.errors import PellucidError
 
 Mode = Literal["RGB", "L"]
@@ -58,6 +59,7 @@ DAMAGE = (
 )  # fmt: skip
 
 
+@checked
 def load_image(
     source: str | os.PathLike[str] | bytes, name: str = "", size: tuple[int, int] | None = None, mode: Mode = "RGB"
 ) -> Tensor:

@@ -1,12 +1,13 @@
 """The contract of every layer: hyperparameters in a frozen value, learned values in `params`, five signatures."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
 Params = dict[str, Any]  # nested: names to tensors or to further dicts; its paths are `block1.conv.weight`
@@ -28,7 +29,7 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class Layer(ABC):
+class Layer(metaclass=Checked):
     """One step of a network: a frozen value that holds hyperparameters only, stored as given.
 
     `buffers` names the entries of its params that are running statistics: updated in place by a forward pass in

@@ -1,6 +1,6 @@
 """The contract of every loss: its value and its gradient, side by side."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, get_args
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
 Reduction = Literal["mean", "batch", "sum"]
@@ -15,7 +16,7 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
-class Loss(ABC):
+class Loss(metaclass=Checked):
     """What a network is trained to make small: a frozen value that holds hyperparameters only.
 
     A loss of one's own needs `compute` alone. `metrics` names what is measured beside it unless a model says so.

@@ -1,12 +1,13 @@
 """The contract of every optimizer: from gradients to new parameters, in place."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
 # What an optimizer remembers from step to step: tensors in the order of the parameters ("velocity": [...]),
@@ -15,7 +16,7 @@ State = dict[str, list[Tensor] | int]
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer(metaclass=Checked):
     """How parameters follow their gradients: a frozen value that holds hyperparameters only.
 
     `lr` is the base learning rate; a schedule multiplies it, and `update` takes the product.
@@ -34,7 +35,7 @@ class Optimizer(ABC):
         Parameters and gradients are in the same order, of the same shapes, in float32 or float64.
         """
 
-    def decay(self, weights: list[Tensor], lr: float) -> None:  # noqa: B027
+    def decay(self, weights: list[Tensor], lr: float) -> None:
         """Shrink, in place and before `update`, those parameters that layers call `decayed`: weight decay.
 
         An optimizer sees tensors only, and no shape tells a weight from the scale of a normalisation.

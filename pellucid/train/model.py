@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked, checked
 from pellucid.combine.base import buffer_paths
 from pellucid.config import from_config, loss_from_config, metric_from_config, metric_to_config, to_config
 from pellucid.data import Dataset
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 BATCH = 256  # of evaluation
 
 
-class Model:
+class Model(metaclass=Checked):
     """A network with its weights, a loss, an optimizer and metrics.
 
     loss, optimizer: an object, or a name of LOSSES or OPTIMIZERS for its defaults. metrics: names of METRICS, Metric
@@ -139,6 +140,7 @@ class Model:
         if self.frozen >= self._named("*"):
             raise PellucidError("every parameter is frozen, so that nothing can learn; unfreeze some")
 
+    @checked
     def fit(
         self,
         x: Any,
@@ -202,6 +204,7 @@ class Model:
             plan = Plan(data, held, epochs, batch_size, augment, kept, folder, begun_with, checkpoint_seconds)
             return Loop(self, plan).run().history
 
+    @checked
     def evaluate(self, x: Any, y: Any = None, batch_size: int = BATCH) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ..., "n": ...} over x and y, or a Dataset: the mean loss and each metric."""
         batch_size = whole(batch_size, "evaluate: batch_size", 1)
@@ -210,6 +213,7 @@ class Model:
             found = evaluate(self.net, self.params, self.loss, self.metrics, data, batch_size, self.stats)
         return {**found, "n": len(data)}
 
+    @checked
     def predict(self, x: Any, batch_size: int = BATCH) -> Tensor:
         """Return what the network says of inputs (N, ...), or of a Dataset, as the loss reads it: probabilities."""
         batch_size, inputs = whole(batch_size, "predict: batch_size", 1), as_inputs(x)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid import assets
 from pellucid.data import Augment
-from pellucid.errors import PellucidError, nearest
+from pellucid.errors import PellucidError, closest, nearest
 from pellucid.train.recipes.parts import KINDS, build_part, part_table, read_part
 from pellucid.train.recipes.tables import About, Data, Part, Start, Train, as_table
 from pellucid.train.recipes.toml import write_toml
@@ -135,9 +135,7 @@ def _override(tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], w
     for key in overrides:
         table, dot, name = key.partition(".")
         if table not in TABLES or not dot or not name:
-            known = [f"{table}.{key}" for table in TABLES for key in tables[table]]
-            known += [f"{table}.{key}" for table, kind in PLAIN.items() for key in slots(kind)]
-            hint = nearest(key, known) or f"; keys are TABLE.KEY with one of the tables {_LISTED}"
+            hint = _nearest_key(key, tables) or f"; keys are TABLE.KEY with one of the tables {_LISTED}"
             raise PellucidError(f"{where}: unknown key {key!r}{hint}")
         if table in KINDS and name == KINDS[table].key and overrides[key] != tables[table].get(name):
             tables[table] = {}
@@ -145,6 +143,26 @@ def _override(tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], w
         table, _, name = key.partition(".")
         tables[table][name] = value
     return tables
+
+
+def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return "; did you mean 'optimizer.lr'?" for a key whose table is unknown or missing."""
+    table, _, name = key.rpartition(".")
+    likely = closest(table, TABLES) if table else None
+    keys = {one: table for table in ([likely] if likely else TABLES) for one in _keys(table, tables[table])}
+    close = closest(name, keys, 0.6)
+    if key in KINDS:
+        return f"; did you mean '{key}.{KINDS[key].key}'?"
+    return f"; did you mean '{keys[close]}.{close}'?" if close else ""
+
+
+def _keys(table: str, given: Mapping[str, Any]) -> list[str]:
+    """Return the keys that a table may set, those of the part that it names included."""
+    if table in PLAIN:
+        return list(slots(PLAIN[table]))
+    kind = KINDS[table]
+    part = kind.known.get(given.get(kind.key, kind.default))
+    return [kind.key, *given, *(slots(part) if part not in (None, dict) else ())]
 
 
 def _plain(kind: type, given: Mapping[str, Any], table: str, where: str) -> Any:

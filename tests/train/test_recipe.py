@@ -151,6 +151,13 @@ def test_files_that_are_no_text_or_missing_are_refused_by_name(tmp_path: Path):
         ("lr", "unknown key 'lr'"),
         ("train.epoch", "did you mean 'train.epochs'?"),
         ("trian.epochs", "did you mean 'train.epochs'?"),
+        ("optimizer.learning_rate", "unknown key 'optimizer.learning_rate'; did you mean 'optimizer.lr'?"),
+        ("optimiser.learning_rate", "unknown key 'optimiser.learning_rate'; did you mean 'optimizer.lr'?"),
+        ("learning_rate", "did you mean 'optimizer.lr'?"),
+        ("n_epochs", "did you mean 'train.epochs'?"),
+        ("augmentation.rotation", "did you mean 'augment.rotate'?"),
+        ("optimizer", "did you mean 'optimizer.name'?"),
+        ("foo", "unknown key 'foo'; keys are TABLE.KEY with one of the tables recipe, data"),
         ("optimizer", "unknown key 'optimizer'"),
     ],
 )

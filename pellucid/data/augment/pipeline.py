@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.data.augment.affine import random_map
 from pellucid.data.augment.colour import brightness, contrast, hue, saturation
 from pellucid.data.augment.crop import random_crop
@@ -25,7 +26,7 @@ _RANGES = {
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(metaclass=Checked):
     """Random changes of a batch (N, C, H, W) float32, in this order; 0 and False leave a step out.
 
     flip, vertical_flip: mirrored with probability 1/2. crop_padding: padded by so many pixels and cut back.

@@ -1,17 +1,18 @@
 """The contract of every regularizer, and what several of them share."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.optim import foreach
 
 
 @dataclass(frozen=True)
-class Regularizer(ABC):
+class Regularizer(metaclass=Checked):
     """A wish for small weights, as a term of the cost or, `decoupled` from it, as a shrinking of the weights.
 
     The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;

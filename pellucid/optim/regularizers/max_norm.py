@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.optim.base import check_range
 
 
 @dataclass(frozen=True)
-class MaxNorm:
+class MaxNorm(metaclass=Checked):
     """No unit's incoming weights are longer than `limit`: after each update, those that are get scaled back to it.
 
     A unit is one index of the weight's first axis: an output of Dense, a filter of Conv2d. No other layer's weights

@@ -1,9 +1,10 @@
 """The contract of every schedule: how the learning rate changes during a run."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
 Memory = dict[str, float]  # what a schedule remembers between steps: plain numbers, kept in checkpoints
@@ -24,7 +25,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Schedule(ABC):
+class Schedule(metaclass=Checked):
     """The factor, by step, that multiplies the optimizer's learning rate: a frozen value, hyperparameters only."""
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.errors import PellucidError, nearest
 from pellucid.train.history import History, Row
 from pellucid.train.learner import Learner
@@ -42,7 +43,7 @@ class Training:
         return self.loss_sum / self.loss_count if self.loss_count else self.history.last.get("train_loss", float("nan"))
 
 
-class Callback:
+class Callback(metaclass=Checked):
     """What may happen around the epochs of a training; nothing does unless a method is overridden.
 
     A callback that remembers something has `state_dict` and `load_state_dict`, so that a resumed training goes on

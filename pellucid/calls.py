@@ -1,0 +1,99 @@
+"""Calls with unknown or missing arguments: the error names the argument and the nearest that is taken."""
+
+import inspect
+from abc import ABCMeta
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pellucid.errors import ArgumentError, closest, nearest
+from pellucid.synonyms import OTHERS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIMIZER = "give it to the optimizer: Model(net, optimizer=Adam(lr=0.01))"
+_FROM_INPUT = "leave it out: it is taken from the layer's input"
+_MODEL = "give it to Model(net, ...)"
+CLOSE = 0.8  # the likeness of a misspelled word
+# Arguments of other libraries that have no counterpart under any name, and what to do instead.
+INSTEAD: dict[str, str] = {
+    "activation": "put the activation after it, as a layer such as ReLU()",
+    "in_channels": _FROM_INPUT,
+    "in_features": _FROM_INPUT,
+    "num_features": _FROM_INPUT,
+    "input_dim": _FROM_INPUT,
+    "input_shape": "leave it out: Model takes input_shape, or learns it from the data",
+    "name": "name it where it is put: Sequential(name=...)",
+    "weight_decay": "give Model(net, regularizer=L2(...)), or take the optimizer AdamW",
+    "momentum": "take the optimizer Momentum, Nesterov or RMSprop",
+    "nesterov": "take the optimizer Nesterov",
+    "inplace": "leave it out: memory is reused where that changes nothing",
+    "shuffle": "leave it out: the examples are shuffled in every epoch",
+    "lr": _OPTIMIZER,
+    "learning_rate": _OPTIMIZER,
+    "loss": _MODEL,
+    "optimizer": _MODEL,
+    "metrics": _MODEL,
+    "regularizer": _MODEL,
+    "schedule": _MODEL,
+}
+
+
+class Checked(ABCMeta):
+    """The class of public classes: calling one with unknown or missing arguments raises ArgumentError.
+
+    A call that fits costs nothing more. Abstract methods work as in `abc.ABC`.
+    """
+
+    if not TYPE_CHECKING:  # type checkers go by the constructor
+
+        def __call__(cls, *args, **kwargs):
+            """Return a new object; ArgumentError for arguments that the constructor does not take."""
+            try:
+                return super().__call__(*args, **kwargs)
+            except TypeError:
+                check_call(cls.__name__, cls.__signature__, args, kwargs)
+                raise
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The arguments of the constructor, for `inspect.signature`, which would look at `__call__` above."""
+        if cls.__init__ is object.__init__:
+            return inspect.Signature()
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
+def checked(function: F) -> F:
+    """Return a function that raises ArgumentError for unknown or missing arguments."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            check_call(function.__name__, inspect.signature(function), args, kwargs)
+            raise
+
+    return cast(F, call)
+
+
+def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Raise ArgumentError where the arguments do not fit the signature of the function that errors call `name`."""
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        known = [one for one in signature.parameters if one != "self"]
+        unknown = next((key for key in kwargs if key not in known), None)
+        if unknown is None:
+            raise ArgumentError(f"{name}: {error}; it takes {_listed(signature)}") from None
+        others = {other for one in known for other in (one, *OTHERS.get(one, ()))}
+        advice = None if unknown in others else closest(unknown, sorted(INSTEAD.keys() - others), CLOSE)
+        hint = f"; {INSTEAD[advice]}" if advice else nearest(unknown, known)
+        raise ArgumentError(f"{name}: no argument {unknown!r}{hint or f'; it takes {_listed(signature)}'}") from None
+
+
+def _listed(signature: inspect.Signature) -> str:
+    parameters = [one for one in signature.parameters.values() if one.name != "self"]
+    texts = [one.name if one.default is one.empty else f"{one.name}={one.default!r:.30}" for one in parameters]
+    return ", ".join(texts) or "no arguments"

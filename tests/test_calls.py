@@ -1,0 +1,133 @@
+"""Near misses of names and arguments: the error says which name was meant, and signatures stay as they are."""
+
+import copy
+import inspect
+import pickle
+from typing import get_type_hints
+
+import pytest
+
+from pellucid import layers
+from pellucid.calls import checked
+from pellucid.data import Augment, load_folder, load_image
+from pellucid.errors import ArgumentError, PellucidError, closest, nearest
+from pellucid.losses import LOSSES, SoftmaxCrossEntropy
+from pellucid.models import mlp
+from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, SGD, Adam, MaxNorm
+from pellucid.optim.regularizers import L2
+from pellucid.optim.schedules import Step
+from pellucid.train.callbacks import EarlyStopping
+from pellucid.train.model import Model
+
+CLASSES = [
+    *layers.LAYERS, *LOSSES.values(), *OPTIMIZERS.values(), *SCHEDULES.values(), *REGULARIZERS.values(),
+    Augment, EarlyStopping, Model,
+]  # fmt: skip
+
+
+def refused(call, *args, **options) -> str:
+    with pytest.raises(PellucidError) as caught:
+        call(*args, **options)
+    assert isinstance(caught.value, TypeError)  # what Python itself would raise
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "said"),
+    [
+        (layers.Conv2d, {"filters": 8, "kernal_size": 3}, "Conv2d: no argument 'kernal_size'; did you mean 'kernel'?"),
+        (layers.Conv2d, {"out_channels": 8, "kernel": 3}, "did you mean 'filters'?"),
+        (layers.Conv2d, {"in_channels": 3, "filters": 8, "kernel": 3}, "'in_channels'; leave it out"),
+        (layers.Conv2d, {"filters": 8, "kernel": 3, "activation": "relu"}, "as a layer such as ReLU()"),
+        (layers.Conv2d, {"filters": 8, "kernel": 3, "activaton": "relu"}, "as a layer such as ReLU()"),
+        (layers.Conv2d, {"filters": 8}, "Conv2d: missing a required argument: 'kernel'; it takes filters, kernel, st"),
+        (layers.Dense, {"out_features": 8}, "did you mean 'units'?"),
+        (layers.Dropout, {"p": 0.5}, "did you mean 'rate'?"),
+        (layers.MaxPool2d, {"pool_size": 2}, "did you mean 'kernel'?"),
+        (layers.BatchNorm, {"num_features": 2}, "leave it out"),
+        (layers.LeakyReLU, {"negative_slope": 0.1}, "did you mean 'slope'?"),
+        (layers.ReLU, {"colour": 2}, "ReLU: no argument 'colour'; it takes no arguments"),
+        (SoftmaxCrossEntropy, {"ignore_index": 2}, "did you mean 'ignore'?"),
+        (Adam, {"learning_rate": 0.1}, "Adam: no argument 'learning_rate'; did you mean 'lr'?"),
+        (Adam, {"weight_decay": 0.1}, "regularizer=L2(...)"),
+        (SGD, {"momentum": 0.1}, "take the optimizer Momentum"),
+        (L2, {"weight_decay": 0.1}, "did you mean 'lam'?"),
+        (MaxNorm, {"max_norm": 0.1}, "did you mean 'limit'?"),
+        (Step, {"step_size": 0.1}, "did you mean 'every'?"),
+        (EarlyStopping, {"patiense": 3}, "did you mean 'patience'?"),
+        (Augment, {"rotation_range": 30}, "Augment: no argument 'rotation_range'; did you mean 'rotate'?"),
+        (Augment, {"horizontal_flip": True}, "did you mean 'flip'?"),
+        (Model, {"net": mlp((4, 2)), "optimiser": "adam"}, "Model: no argument 'optimiser'; did you mean 'optimizer'?"),
+        (Model, {"net": mlp((4, 2)), "learning_rate": 0.1}, "give it to the optimizer: Model(net, optimizer=Adam(lr="),
+        (Model, {"network": mlp((4, 2))}, "did you mean 'net'?"),
+        (
+            Model(mlp((4, 2))).fit,
+            {"x": 0, "epochs": 1, "batchsize": 4},
+            "fit: no argument 'batchsize'; did you mean 'b",
+        ),
+        (Model(mlp((4, 2))).fit, {"x": 0, "n_epochs": 1}, "did you mean 'epochs'?"),
+        (Model(mlp((4, 2))).fit, {"x": 0, "epochs": 1, "optimiser": 0}, "give it to Model(net, ...)"),
+        (Model(mlp((4, 2))).fit, {"x": 0}, "fit: missing a required argument: 'epochs'"),
+        (Model(mlp((4, 2))).evaluate, {"x": 0, "batch": 4}, "did you mean 'batch_size'?"),
+        (load_folder, {"path": "x", "image_size": 3}, "did you mean 'size'?"),
+        (load_image, {"source": "x", "gamma": 3}, "load_image: no argument 'gamma'; it takes source, name=''"),
+    ],
+)
+def test_an_argument_that_is_unknown_or_missing(call, given, said):
+    assert said in refused(call, **given)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_class_refuses_an_unknown_argument_and_keeps_its_signature(kind):
+    assert refused(kind, no_such_thing=1).startswith(f"{kind.__name__}: no argument 'no_such_thing'")
+    assert "args" not in inspect.signature(kind).parameters  # what help(), editors and recipes read
+    assert set(inspect.signature(kind).parameters) == set(get_type_hints(kind.__init__)) - {"return"}
+
+
+def test_too_many_arguments_and_abstract_classes():
+    assert refused(layers.Dense, 3, True, "he", "zeros", 4).startswith("Dense: too many positional arguments; it takes")
+    with pytest.raises(TypeError, match="abstract") as caught:
+        layers.Layer()
+    assert not isinstance(caught.value, PellucidError)
+
+
+def test_a_type_error_from_inside_stays_what_it_is():
+    class Odd(layers.ReLU):
+        def __init__(self):
+            len(3)
+
+    @checked
+    def odd(x):
+        return len(x)
+
+    for call in (Odd, lambda: odd(3)):
+        with pytest.raises(TypeError, match="has no len") as caught:
+            call()
+        assert not isinstance(caught.value, ArgumentError)
+
+
+def test_layers_are_copied_and_pickled_as_before():
+    layer = layers.Conv2d(3, 2)
+    assert layer == copy.deepcopy(layer) == pickle.loads(pickle.dumps(layer))
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "meant"),
+    [
+        ("SGD", OPTIMIZERS, "sgd"),
+        ("Adam", OPTIMIZERS, "adam"),
+        ("cross_entropy", LOSSES, "softmax_cross_entropy"),
+        ("sparse_categorical_crossentropy", LOSSES, "softmax_cross_entropy"),
+        ("mse", LOSSES, "quadratic"),
+        ("MAE", LOSSES, "l1"),
+        ("bce", LOSSES, "binary_cross_entropy"),
+        ("dense", ["Dense", "Conv2d"], "Dense"),
+        ("learning_rate", ["momentum", "lr"], "lr"),
+        ("learning_rate", ["momentum"], None),
+        ("xyz", ["momentum"], None),
+    ],
+)
+def test_names_of_other_libraries_and_other_letters_are_near(word, known, meant):
+    assert closest(word, known) == meant
+    assert nearest(word, known) == ("" if meant is None else f"; did you mean {meant!r}?")

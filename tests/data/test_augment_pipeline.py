@@ -9,6 +9,7 @@ from pellucid.data import Augment
 from pellucid.data.augment import affine, brightness, elastic, horizontal_flip, hue, random_crop, vertical_flip
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
+from pellucid.train.recipe import read_recipe
 
 EVERYTHING = Augment(
     rotate=15, shift=0.1, shear=10, zoom=0.2, flip=True, vertical_flip=True, brightness=0.2, contrast=0.2,
@@ -96,3 +97,18 @@ def test_values_without_sense_are_refused(field, value):
         Augment(**{field: value})
     assert str(value) in str(info.value)
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize("field", [one.name for one in fields(Augment) if type(one.default) in (int, float)])
+def test_every_number_has_a_bound(field):
+    """A shift or zoom given in per cent, and a rotation of 9999 degrees, are mistakes."""
+    with pytest.raises(PellucidError, match=rf"augment\.{field} is 9999; give a number from"):
+        Augment(**{field: 9999})
+    with pytest.raises(PellucidError, match=rf"recipe\.toml: augment\.{field} is 9999"):
+        read_recipe({"augment": {field: 9999}}, "recipe.toml", {})
+
+
+def test_a_range_where_one_number_is_taken():
+    with pytest.raises(PellucidError, match=r"augment.rotate is \(-10, 10\); give one number, the largest change"):
+        Augment(rotate=(-10, 10))
+    assert Augment(rotate=180, shift=1, shear=80, brightness=1).rotate == 180

@@ -17,11 +17,19 @@ from pellucid.errors import PellucidError
 
 _KINDS = {float: "a number", int: "a whole number", bool: "true or false"}
 _RANGES = {
-    "shear": (0.0, 89.0),
-    "zoom": (0.0, 0.99),
-    "hue": (0.0, 0.5),
-    "elastic_sigma": (0.1, 1e3),
-    "fill_value": (-1e6, 1e6),
+    "rotate": (0, 180),
+    "shift": (0, 1),
+    "shear": (0, 80),
+    "zoom": (0, 0.99),
+    "brightness": (0, 10),
+    "contrast": (0, 10),
+    "saturation": (0, 10),
+    "hue": (0, 0.5),
+    "elastic_alpha": (0, 1000),
+    "elastic_sigma": (0.1, 100),
+    "crop_padding": (0, 1000),
+    "cutout": (0, 1000),
+    "fill_value": (-1000, 1000),
 }
 
 
@@ -61,9 +69,11 @@ class Augment(metaclass=Checked):
             value, kind = getattr(self, field.name), type(field.default)
             if kind is str:
                 continue
+            if kind is float and isinstance(value, list | tuple):
+                raise PellucidError(f"augment.{field.name} is {value!r}; give one number, the largest change")
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise PellucidError(f"augment.{field.name} is {value!r}; give {_KINDS[kind]}")
-            low, high = _RANGES.get(field.name, (0.0, 1e6))
+            low, high = _RANGES.get(field.name, (0, 1))
             if not low <= value <= high:
                 raise PellucidError(f"augment.{field.name} is {value}; give a number from {low:g} to {high:g}")
 

@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypeGuard
 
@@ -142,12 +142,13 @@ def add_up_tree(total: Params, part: Params) -> Params:
 
 
 def name_children(
-    where: str, unnamed: tuple[Layer, ...], named: Mapping[str, Layer], reserved: tuple[str, ...] = ()
+    where: str, unnamed: Iterable[Any], named: Mapping[str, Layer], reserved: tuple[str, ...] = ()
 ) -> dict[str, Layer]:
     """Give each unnamed layer its type in lower case and a count (conv2d1, relu1, conv2d2); check all names."""
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
-    for layer in unnamed:
+    for place, layer in enumerate(unnamed):
+        _check_layer(layer, f"{where}: layer {place + 1}")
         kind = type(layer).__name__.lower()
         counts[kind] = counts.get(kind, 0) + 1
         children[f"{kind}{counts[kind]}"] = layer
@@ -156,11 +157,21 @@ def name_children(
             raise PellucidError(f"{where}: two children are called {name!r}; give each its own name")
         children[name] = layer
     for name, layer in children.items():
-        if not isinstance(layer, Layer):
-            raise PellucidError(f"{where}: child {name!r} is {layer!r}, not a layer")
+        _check_layer(layer, f"{where}: child {name!r}")
         if not name.isprintable() or not name or "." in name or "[" in name or name in reserved:
             raise PellucidError(f"{where}: {name!r} cannot name a child (paths are made of names); choose another")
     return children
+
+
+def _check_layer(given: Any, what: str) -> None:
+    if isinstance(given, type) and issubclass(given, Layer):
+        raise PellucidError(
+            f"{what} is the class {given.__name__}; give an object of it, such as {given.__name__}(...)"
+        )
+    if isinstance(given, Mapping):
+        raise PellucidError(f"{what} is a dict; give names as arguments, such as Sequential(**layers)")
+    if not isinstance(given, Layer):
+        raise PellucidError(f"{what} is {' '.join(repr(given).split())[:60]}, not a layer")
 
 
 def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:

@@ -1,6 +1,6 @@
 """One layer after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,15 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 class Sequential(Combinator):
     """Feed each layer's output to the next: `Sequential(conv1=Conv2d(20, 5), act1=ReLU())`.
 
-    Layers given without a name are called by type and count: dense1, sigmoid1, dense2.
+    Layers given without a name, as `Sequential([Conv2d(20, 5), ReLU()])` or one by one, are called by type and count:
+    conv2d1, relu1, conv2d2. Weights are saved under these names.
     """
 
     children: dict[str, Layer]
 
-    def __init__(self, /, *unnamed: Layer, **named: Layer) -> None:
+    def __init__(self, /, *unnamed: Layer | Sequence[Layer], **named: Layer) -> None:
+        if len(unnamed) == 1 and isinstance(unnamed[0], list | tuple):
+            unnamed = tuple(unnamed[0])
         object.__setattr__(self, "children", name_children("Sequential", unnamed, named))
 
     @property

@@ -16,6 +16,28 @@ def test_unnamed_children_are_called_by_type_and_count() -> None:
     assert list(net.layers) == ["conv2d1", "relu1", "conv2d2", "flatten1", "out"]
 
 
+def test_layers_may_come_in_a_list() -> None:
+    listed = Sequential([Conv2d(2, 3), ReLU(), Conv2d(2, 3), Flatten(), Dense(4)])
+    assert listed == Sequential(Conv2d(2, 3), ReLU(), Conv2d(2, 3), Flatten(), Dense(4))
+    assert list(listed.layers) == ["conv2d1", "relu1", "conv2d2", "flatten1", "dense1"]
+    assert list(Sequential([ReLU(), Sequential([ReLU()])], out=Dense(4)).layers) == ["relu1", "sequential1", "out"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([Dense(3), ReLU], "Sequential: layer 2 is the class ReLU; give an object of it, such as ReLU(...)"),
+        ([Dense(3), "relu"], "Sequential: layer 2 is 'relu', not a layer"),
+        ({"a": Dense(3)}, "is a dict; give names as arguments, such as Sequential(**layers)"),
+        ([Dense(3), [ReLU()]], "layer 2 is [ReLU()], not a layer"),
+    ],
+)
+def test_what_is_no_layer_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(PellucidError) as caught:
+        Sequential(given)
+    assert said in str(caught.value)
+
+
 def test_paths_join_names() -> None:
     assert join("", "conv") == "conv"
     assert join("block1", "conv") == "block1.conv"

@@ -1,5 +1,7 @@
 """The style sheet of what notebooks show, in the page's own colours, light or dark; and a page of it."""
 
+from collections.abc import Collection, Sequence
+
 from pellucid.text import escape
 
 CSS = """
@@ -47,6 +49,22 @@ CSS = """
 .pellucid img { image-rendering: pixelated; display: block; margin: .15rem 0; }
 .pellucid .scroll { overflow-x: auto; }
 """.strip()
+
+
+def table_html(caption: str, rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Return a table for notebooks; the first row is the head, columns numbered in `right` are aligned there."""
+    head, *body = (
+        "".join(_cells(row, right, tag)) for row, tag in zip(rows, ["th", *["td"] * len(rows)], strict=False)
+    )
+    lines = "".join(f"<tr>{line}</tr>" for line in body)
+    return (
+        f'<div class="pellucid"><style>{CSS}</style><div class="scroll"><table><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></div>"
+    )
+
+
+def _cells(row: Sequence[str], right: Collection[int], tag: str) -> list[str]:
+    return [f"<{tag}{' class=n' if k in right else ''}>{escape(cell)}</{tag}>" for k, cell in enumerate(row)]
 
 
 def document(body: str, title: str) -> str:

@@ -27,9 +27,9 @@ def note(text: str) -> None:
     sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
 
 
-def plural(count: int, what: str) -> str:
-    """Return "1 epoch" or "30 epochs"."""
-    return f"1 {what}" if count == 1 else f"{count:,} {what}s"
+def plural(count: int, what: str, several: str = "") -> str:
+    """Return "1 epoch" or "30 epochs"; `several` is a plural that does not end in s alone."""
+    return f"1 {what}" if count == 1 else f"{count:,} {several or f'{what}s'}"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

@@ -9,8 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.calls import checked
 from pellucid.data.seeds import mix
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, nearest
+from pellucid.style import table_html
+from pellucid.text import aligned, plural, printable
+
+LISTED = 20  # classes of a table or an error
 
 
 def float_images(x: Tensor) -> Tensor:
@@ -34,14 +39,38 @@ class Dataset:
     checksum: str
     skipped: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Return what it holds in one line."""
+        shape, count = " x ".join(map(str, self.x.shape[1:])), plural(len(self.classes), "class", "classes")
+        return printable(f"<Dataset {self.name!r:.60}: {plural(len(self), 'image')} of {shape}, {count}>")
+
+    def __str__(self) -> str:
+        """Return the classes with their numbers of images as a table."""
+        return f"{self!r}\n{aligned(self._cells(), right=(1,))}"
+
+    def _repr_html_(self) -> str:
+        """Return that table for notebooks."""
+        return table_html(repr(self).strip("<>"), self._cells(), right=(1,))
+
+    def _cells(self) -> list[tuple[str, str]]:
+        counts = torch.bincount(self.y, minlength=len(self.classes)).tolist()
+        named = [(name[:60], f"{count:,}") for name, count in zip(self.classes, counts, strict=True)]
+        rest = [(f"... {len(named) - LISTED:,} more", f"{sum(counts[LISTED:]):,}")] if len(named) > LISTED else []
+        return [("class", "images"), *named[:LISTED], *rest]
+
     @classmethod
+    @checked
     def from_arrays(cls, x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "arrays") -> "Dataset":
         """Copy arrays (numpy or tensors) into a data set.
 
         x: (N, C, H, W), (N, H, W) or rows (N, D), which become (N, D, 1, 1); uint8 or finite floats.
-        y: (N,) integers from 0. classes: their names, by default "0", "1", ...
+        y: (N,) integers from 0, or names of classes. classes: their names, by default "0", "1", ..., or the names
+        in y in sorted order.
         Raises PellucidError for any other shape, dtype or value.
         """
+        named = named_labels(y, classes, "y")
+        if named is not None:
+            y, classes = named
         x, y = _tensor(x, "x"), _tensor(y, "y")
         if x.dtype != torch.uint8 and not x.is_floating_point():
             raise PellucidError(f"x is {_dtype(x)}; give images as uint8 (0..255) or floats (0..1)")
@@ -51,6 +80,7 @@ class Dataset:
             x = x[:, None]
         elif x.ndim == 2:
             x = x[:, :, None, None]
+        check_channels_first(x.shape[1:], "x")
         if x.is_floating_point():
             x = x.to(torch.float32)
         y = y.to(torch.int64)
@@ -131,6 +161,45 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
             f"labels must be 0..{len(classes) - 1}"
         )
     return Dataset(name, x, y, tuple(classes), _checksum(x, y), skipped)
+
+
+def named_labels(y: Any, classes: Sequence[str] | None, what: str) -> tuple[Tensor, tuple[str, ...]] | None:
+    """Return labels given as text as (indices (N,) int64, names): of `classes`, or else of the sorted texts.
+
+    None for labels that are no text. Raises PellucidError, which calls them `what`, for a name that is not among
+    `classes`, and where only some are text.
+    """
+    array = None if isinstance(y, Tensor) else _array(y)
+    if array is None or array.dtype.kind not in "SUO" or not array.size:
+        return None
+    values: list[Any] = array.tolist() if isinstance(y, np.ndarray) or array.ndim != 1 else list(y)
+    odd = [value for value in values if not isinstance(value, str)]
+    if array.ndim != 1 or odd:
+        wrong = f"shape {array.shape}" if array.ndim != 1 else f"{odd[0]!r:.40}"
+        raise PellucidError(f"{what} holds {wrong}; give one name of a class for each example, or numbers from 0")
+    names = tuple(sorted(set(values))) if classes is None else tuple(classes)
+    place = {name: k for k, name in enumerate(names)}
+    unknown = next((value for value in values if value not in place), None)
+    if unknown is not None:
+        hint = nearest(unknown, names) or f"; known: {', '.join(names[:LISTED])}"
+        raise PellucidError(f"{what} holds the class {unknown!r:.60}, which is not known{hint:.400}")
+    return torch.tensor([place[value] for value in values]), names
+
+
+def check_channels_first(shape: Sequence[int], what: str) -> None:
+    """Refuse the shape (H, W, C) of images of 1, 3 or 4 channels, higher and wider than that, for (C, H, W)."""
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4 and max(shape[:2]) <= 4 * min(shape[:2]):
+        raise PellucidError(
+            f"{what} holds images of shape {tuple(shape)}, which is channels last; give channels first, "
+            f"(C, H, W): x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
+        )
+
+
+def _array(values: Any) -> Any:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):  # lists of different lengths, which are refused as numbers
+        return None
 
 
 def _checksum(x: Tensor, y: Tensor) -> str:

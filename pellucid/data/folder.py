@@ -26,18 +26,19 @@ _AHEAD = 512  # files per round, so that a fault stops the work soon
 @checked
 def load_folder(
     path: str | os.PathLike[str],
-    size: tuple[int, int] | None = None,
+    size: int | tuple[int, int] | None = None,
     mode: Mode = "RGB",
     on_error: OnError = "raise",
 ) -> Dataset:
     """Load CLASS/IMAGE files, from a folder or a .zip, as one data set in sorted order.
 
     Every file below a class folder is taken for an image, at any depth; files beside the class folders,
-    hidden files and the litter of desktops are left out. size: (H, W) to resize to; without it all images
-    must have one size. on_error="skip" leaves out unreadable images and lists them in `skipped`.
+    hidden files and the litter of desktops are left out. size: (H, W) to resize to, or one number for
+    squares; without it all images must have one size. on_error="skip" leaves out unreadable images and lists
+    them in `skipped`.
     Raises PellucidError, naming the file, for an unreadable image, and for a tree without classes.
     """
-    _check(size, mode, on_error)
+    size = _check(size, mode, on_error)
     with open_tree(path) as tree:
         root = root_of(tree)
         parts = parts_of(tree, root)
@@ -49,7 +50,7 @@ def load_folder(
 @checked
 def load_splits(
     path: str | os.PathLike[str],
-    size: tuple[int, int] | None = None,
+    size: int | tuple[int, int] | None = None,
     mode: Mode = "RGB",
     on_error: OnError = "raise",
 ) -> Splits:
@@ -59,7 +60,7 @@ def load_splits(
     CLASS/IMAGE tree is split likewise. Raises PellucidError as `load_folder`, and for a class that only the
     test part knows.
     """
-    _check(size, mode, on_error)
+    size = _check(size, mode, on_error)
     with open_tree(path) as tree:
         root = root_of(tree)
         parts = parts_of(tree, root)
@@ -83,10 +84,11 @@ def load_splits(
     return Splits(train, test)
 
 
-def _check(size: tuple[int, int] | None, mode: str, on_error: str) -> None:
-    check_format(size, mode)
+def _check(size: int | tuple[int, int] | None, mode: str, on_error: str) -> tuple[int, int] | None:
+    height_width = check_format(size, mode)
     if on_error not in ("raise", "skip"):
         raise PellucidError(f"unknown on_error {on_error!r}; give 'raise' or 'skip'")
+    return height_width
 
 
 def _load(

@@ -61,26 +61,34 @@ DAMAGE = (
 
 @checked
 def load_image(
-    source: str | os.PathLike[str] | bytes, name: str = "", size: tuple[int, int] | None = None, mode: Mode = "RGB"
+    source: str | os.PathLike[str] | bytes,
+    name: str = "",
+    size: int | tuple[int, int] | None = None,
+    mode: Mode = "RGB",
 ) -> Tensor:
     """Read a picture into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
 
-    source: a file or its bytes; name: what errors call it. size: (H, W) to resize to. The EXIF orientation
-    is applied, transparency lies on white (on black, where nothing shows on white), 16-bit grey keeps its
-    upper 8 bits, and of an animation the first frame is taken. Raises PellucidError, naming the file, for
-    anything that is not a whole picture in one of the known formats with at most 64 million pixels.
+    source: a file or its bytes; name: what errors call it. size: (H, W) to resize to, or one number for a square.
+    The EXIF orientation is applied, transparency lies on white (on black, where nothing shows on white), 16-bit
+    grey keeps its upper 8 bits, and of an animation the first frame is taken. Raises PellucidError, naming the
+    file, for anything that is not a whole picture in one of the known formats with at most 64 million pixels.
     """
-    check_format(size, mode)
+    size = check_format(size, mode)
     with strict_warnings():
         return decode(source, name or (str(source) if not isinstance(source, bytes) else "image"), size, mode)
 
 
-def check_format(size: tuple[int, int] | None, mode: str) -> None:
-    """Raise PellucidError unless mode is "RGB" or "L" and size is (H, W) in pixels or None."""
+def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, int] | None:
+    """Return the size as (H, W) or None; PellucidError for other sizes, and unless mode is "RGB" or "L"."""
     if mode not in ("RGB", "L"):
         raise PellucidError(f"unknown image mode {mode!r}; give 'RGB' or 'L'")
-    if size is not None and not (len(size) == 2 and min(size) >= 1 and size[0] * size[1] <= PIXEL_LIMIT):
-        raise PellucidError(f"image size {size} is not possible; give (height, width) in pixels")
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, int) else size
+    good = isinstance(sides, list | tuple) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)
+    if not good or sides[0] * sides[1] > PIXEL_LIMIT:
+        raise PellucidError(f"image size {size!r:.60} is not possible; give (height, width) in pixels, or one number")
+    return sides[0], sides[1]
 
 
 @contextlib.contextmanager

@@ -41,6 +41,59 @@ def test_float64_becomes_float32_and_labels_int64():
     assert data.classes == ("0", "1")
 
 
+@pytest.mark.parametrize(
+    "y",
+    [
+        ["cat", "dog", "cat", "ant"],
+        np.array(["cat", "dog", "cat", "ant"]),
+        np.array(["cat", "dog", "cat", "ant"], object),
+    ],
+)
+def test_labels_may_be_names(y):
+    data = Dataset.from_arrays(RNG.random((4, 1, 2, 2)), y)
+    assert (data.classes, data.y.tolist(), data.y.dtype) == (("ant", "cat", "dog"), [1, 2, 1, 0], torch.int64)
+    data = Dataset.from_arrays(RNG.random((4, 1, 2, 2)), y, classes=["dog", "cat", "ant", "bee"])
+    assert (data.classes, data.y.tolist()) == (("dog", "cat", "ant", "bee"), [1, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (["cat", "dgo", "cat"], "y holds the class 'dgo', which is not known; did you mean 'dog'?"),
+        (["cat", 3, "dog"], "y holds 3; give one name of a class for each example, or numbers from 0"),
+        (np.array(["cat", None, "dog"], object), "y holds None; give one name"),
+        ([["cat"], ["dog"], ["cat"]], "y holds shape (3, 1); give one name"),
+        (np.array([b"cat", b"dog", b"cat"]), "y holds b'cat'; give one name"),
+    ],
+)
+def test_names_that_do_not_fit(y, words):
+    with pytest.raises(PellucidError) as caught:
+        Dataset.from_arrays(np.zeros((3, 1, 2, 2), np.float32), y, classes=["cat", "dog"])
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(4, 28, 28, 1), (4, 32, 32, 3), (4, 48, 64, 4)])
+def test_channels_last_is_refused_and_says_what_to_do(shape):
+    with pytest.raises(
+        PellucidError, match=r"channels last; give channels first.*x.transpose\(0, 3, 1, 2\) of an array"
+    ):
+        Dataset.from_arrays(np.zeros(shape, np.float32), [0, 1, 0, 1])
+    assert len(Dataset.from_arrays(np.zeros(shape, np.float32).transpose(0, 3, 1, 2), [0, 1, 0, 1])) == 4
+
+
+def test_a_data_set_is_one_line_a_table_and_html():
+    data = Dataset.from_arrays(np.zeros((3, 1, 6, 5), np.float32), ["<b>", "\x1b[31mred", "<b>"], name="mine")
+    assert repr(data) == "<Dataset 'mine': 3 images of 1 x 6 x 5, 2 classes>"
+    assert str(data).splitlines()[1:] == ["class        images", "\\x1b[31mred       1", "<b>               2"]
+    page = data._repr_html_()
+    assert "<td>&lt;b&gt;</td><td class=n>2</td>" in page
+    assert "\x1b" not in page
+    assert "<b>" not in page
+    many = Dataset.from_arrays(np.zeros((90, 1, 2, 2), np.float32), np.arange(90) % 45)
+    assert str(many).splitlines()[-1].split() == ["...", "25", "more", "50"]
+    assert repr(Dataset.from_arrays(np.zeros((1, 2)), [0])).endswith("1 image of 2 x 1 x 1, 1 class>")
+
+
 def test_arrays_are_copied():
     x = torch.zeros(2, 1, 2, 2)
     data = Dataset.from_arrays(x, torch.tensor([0, 1]))

@@ -39,6 +39,15 @@ def test_folder_and_zip_hold_the_same(tree):
     assert load_folder(tree("plain", CLASSES)).checksum == load_folder(tree("packed.zip", CLASSES)).checksum
 
 
+def test_one_number_is_the_side_of_a_square(tree):
+    path = tree("plain", CLASSES)
+    assert torch.equal(load_folder(path, size=8).x, load_folder(path, size=(8, 8)).x)
+    assert load_splits(path, 8, on_error="skip").train.x.shape[2:] == (8, 8)
+    for size in ("8", 0, True, (8,), 8.0, (8, "8")):
+        with pytest.raises(PellucidError, match=r"is not possible; give \(height, width\) in pixels, or one number"):
+            load_folder(path, size=size)
+
+
 def test_size_and_mode(tree):
     data = load_folder(tree("plain", CLASSES), size=(8, 5), mode="L")
     assert tuple(data.x.shape) == (3, 1, 8, 5)

@@ -49,6 +49,7 @@ def test_grey_is_luma_and_size_is_height_by_width(noise):
     assert tuple(grey.shape) == (1, 7, 9)
     np.testing.assert_allclose(grey[0].numpy(), noise @ [0.299, 0.587, 0.114], atol=1)
     assert tuple(load_image(data, size=(3, 11)).shape) == (3, 3, 11)
+    assert tuple(load_image(data, size=7).shape) == (3, 7, 7)
 
 
 def test_orientation_of_the_camera_is_applied(noise):

@@ -20,7 +20,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.train.job import train_recipe
     from pellucid.train.recipe import load_recipe
 
-    runs = train_recipe(load_recipe("digits"), {}, out=args.out, progress=not args.json)
+    runs = train_recipe(load_recipe("digits"), {}, out=args.out)
     show(runs, args.json)
     if not args.json:
         say(f"Open the report in a browser. Next: {command()} evaluate {runs[0].path}")

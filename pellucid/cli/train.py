@@ -25,15 +25,13 @@ def handle(args: argparse.Namespace) -> int:
     if args.resume is not None:
         if args.recipe is not None:
             raise PellucidError(f"--resume goes on by the run's own recipe; leave out {args.recipe!r}")
-        show(resume_runs(args.resume, data=args.data, progress=not args.json), args.json)
+        show(resume_runs(args.resume, data=args.data), args.json)
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
     if "=" in args.recipe:
         raise PellucidError(f"the recipe comes first: pellucid train RECIPE {args.recipe}")
     overrides = parse_overrides(args.settings)
-    runs = train_recipe(
-        load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out, progress=not args.json
-    )
+    runs = train_recipe(load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out)
     show(runs, args.json)
     return 0

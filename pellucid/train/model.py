@@ -165,7 +165,7 @@ class Model(metaclass=Checked):
         manifest.json; one that holds a training already is refused, or with `resume` taken up exactly where its
         last checkpoint stands (at the end of each epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which
         column of the history chooses the run's best weights, "" for none of them, so that the last are the best.
-        verbose: a progress bar on stderr if that is a terminal.
+        verbose: progress on stderr: a live line on a terminal and in a notebook, elsewhere a line per epoch.
         Raises PellucidError for data that do not fit, a run folder that is in use or was begun with other
         settings, and when NaN or infinity appears: it names the step, the layer and the tensor.
         """

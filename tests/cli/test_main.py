@@ -19,7 +19,7 @@ def _import_stopped_by(error: BaseException) -> ImportError:
     return it
 
 
-HEAVY = {"torch", "numpy", "matplotlib", "rich", "sklearn", "PIL", "safetensors"}
+HEAVY = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "safetensors"}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["data", "--help"], ["nonsense"]])

@@ -1,8 +1,6 @@
 """Early stopping, checkpoints, CSV and the progress bar."""
 
-import io
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import Metric
 from pellucid.models import mlp
 from pellucid.optim import Adam
-from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Progress, Training, better
+from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Training, better
 from pellucid.train.history import History, read_csv, write_csv
 from pellucid.train.model import Model
 from pellucid.train.weights import weights_sha256
@@ -185,38 +183,3 @@ def test_a_damaged_csv_is_one_line(tmp_path, data):
     (tmp_path / "m.csv").write_bytes(data)
     with pytest.raises(PellucidError):
         read_csv(tmp_path / "m.csv")
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_shows_epochs_loss_metrics_speed_and_time_in_a_terminal():
-    screen = Terminal()
-    history = small_mlp().fit(
-        digits(), epochs=3, batch_size=10, validation=digits(300, 350), callbacks=[Progress(screen)], verbose=False
-    )
-    shown = screen.getvalue()
-    assert "epoch 3/3" in shown
-    assert f"loss {history.last['train_loss']:.4f}  val_accuracy {history.last['val_accuracy']:.4f}" in shown
-    assert f"{history.last['images_per_second']:,.0f} images/s" in shown
-    assert "0:00:00" in shown
-    assert "nan" not in shown
-
-
-def test_progress_is_quiet_elsewhere(capsys):
-    assert not sys.stderr.isatty()
-    small_mlp().fit(digits(), epochs=2, batch_size=10)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_the_terminal_is_given_back_when_training_fails():
-    class Fail(Callback):
-        def on_epoch_end(self, training, row):
-            raise ZeroDivisionError
-
-    screen = Terminal()
-    with pytest.raises(ZeroDivisionError):
-        small_mlp().fit(digits(), epochs=2, batch_size=10, callbacks=[Progress(screen), Fail()], verbose=False)
-    assert screen.getvalue().count("\x1b[?25l") == screen.getvalue().count("\x1b[?25h") == 1  # the cursor is back

@@ -64,9 +64,9 @@ def handle(args: argparse.Namespace) -> int:
         options = {"--backbone": args.backbone, "--epochs": args.epochs, "--size": args.size, "--seed": args.seed}
         command = again(["gestures", "train", args.folder], options, args.settings)
         recipe = recipe_for(collection, settings)
-        run = learn(collection, recipe, args.out, progress=not args.json, command=command)
+        run = learn(collection, recipe, args.out, command=command)
     else:
-        run = go_on(collection, Path(args.resume), progress=not args.json)
+        run = go_on(collection, Path(args.resume))
     _show(run, collection, args.json)
     return 0
 

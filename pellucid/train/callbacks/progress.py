@@ -1,80 +1,107 @@
-"""Live progress in a terminal."""
+"""Progress on stderr: a live line where it can be written anew, else a line per epoch."""
 
+import os
 import sys
 import time
-from typing import Any, TextIO
+from typing import TextIO
 
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.history import Row
 
 
 class Progress(Callback):
-    """Show a bar with the epoch, the loss, the last metric, images/s and the time left, on stderr.
+    """Show the epoch, the loss, the last metric, images per second and the time left.
 
-    It prints nothing when `file` (by default stderr) is not a terminal.
+    On a terminal and in a notebook one line is written anew a few times a second; elsewhere, as in a file or a pipe,
+    each epoch gets a line of its own. file: where to, by default stderr. When nobody reads any more, training goes on.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file
-        self._bar: Any = None
-        self._task: Any = None
+        self._to: TextIO | None = None  # while training
+        self._live = False
+        self._drawn = 0  # characters of the live line
         self._metric = ""
-        self._mark = (0.0, 0)  # time and step at the last tick
+        self._begun = self._mark = (0.0, 0)  # time and step, at the start and at the last tick
 
     def on_start(self, training: Training) -> None:
-        """Draw the bar, if there is a terminal."""
-        file = sys.stderr if self.file is None else self.file
-        if not file.isatty():
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        self._bar = Bar(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=10),
-            TextColumn("{task.fields[measured]}"),
-            TimeRemainingColumn(),
-            console=Console(file=file),
-            auto_refresh=False,
-        )
-        self._mark = (time.perf_counter(), training.step)
+        """Find out how to write, and draw the first line where it is live."""
+        self._to = sys.stderr if self.file is None else self.file
+        self._live = self._to is not None and is_live(self._to)
         self._metric = _metric(training.history.last)
-        total = training.epochs * training.batches
-        self._task = self._bar.add_task("", total=total, completed=training.step, **self._fields(training, 0.0))
-        self._bar.start()
+        self._begun = self._mark = (time.perf_counter(), training.step)
+        self._draw(training, "")
 
     def on_tick(self, training: Training) -> None:
-        """Draw the bar anew."""
-        if self._bar is None:
-            return
+        """Draw the live line anew."""
         (then, step), now = self._mark, time.perf_counter()
         self._mark = (now, training.step)
         speed = (training.step - step) * training.batch_size / max(now - then, 1e-9)
-        self._bar.update(self._task, completed=training.step, refresh=True, **self._fields(training, speed))
+        self._draw(training, f"loss {training.loss:.4f}{self._metric}  {speed:,.0f} images/s  {self._left(training)}")
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Remember the epoch's metric for the bar."""
+        """Write the epoch's line, or remember its metric for the live one."""
         self._metric = _metric(row)
+        if not self._live:
+            self._write(f"epoch {row['epoch']}/{training.epochs}  {self._measured(row)}  {self._left(training)}\n")
 
     def on_end(self, training: Training) -> None:
-        """Draw the bar a last time."""
-        if self._bar is not None:
-            fields = self._fields(training, training.history.last.get("images_per_second", 0.0))
-            self._bar.update(self._task, total=training.step, completed=training.step, refresh=True, **fields)
+        """Draw the live line a last time."""
+        seconds = time.perf_counter() - self._begun[0]
+        self._draw(training, f"{self._measured(training.history.last)}  in {_clock(seconds)}", done=True)
 
     def on_close(self) -> None:
-        """Give the terminal back."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        """End the live line, also when training stops with an error."""
+        if self._drawn:
+            self._write("\n")
+        self._drawn, self._to = 0, None
 
-    def _fields(self, training: Training, speed: float) -> dict[str, Any]:
-        epoch = min(training.epoch + 1, training.epochs)
-        return {
-            "epoch": f"{epoch}/{training.epochs}",
-            "measured": f"loss {training.loss:.4f}{self._metric}  {speed:,.0f} images/s" if training.step else "",
-        }
+    def _measured(self, row: Row) -> str:
+        return f"loss {row['train_loss']:.4f}{self._metric}  {row['images_per_second']:,.0f} images/s"
+
+    def _left(self, training: Training) -> str:
+        begun_at, first = self._begun
+        if training.step == first:
+            return ""
+        per_step = (time.perf_counter() - begun_at) / (training.step - first)
+        return f"{_clock(per_step * (training.epochs * training.batches - training.step))} left"
+
+    def _draw(self, training: Training, text: str, done: bool = False) -> None:
+        if not self._live:
+            return
+        epoch = len(training.history) if done else min(training.epoch + 1, training.epochs)
+        share = 100 if done else 100 * training.batch // training.batches
+        line = f"epoch {epoch}/{training.epochs} {share:3} %  {text}"
+        line = line[: _columns(self._to) - 1]  # a longer one would wrap, and could not be written anew
+        self._write(f"\r{line.ljust(self._drawn)}")
+        self._drawn = len(line)
+
+    def _write(self, text: str) -> None:
+        if self._to is None:
+            return
+        try:
+            self._to.write(text)
+            self._to.flush()
+        except (OSError, ValueError):  # a closed pipe or file: nobody reads any more
+            self._to, self._drawn = None, 0
+
+
+def is_live(file: TextIO) -> bool:
+    """Tell whether a line can be written anew there: on a terminal, and in the stream of a Jupyter notebook."""
+    return file.isatty() or type(file).__module__.partition(".")[0] == "ipykernel"
+
+
+def _columns(file: TextIO | None) -> int:
+    try:
+        return os.get_terminal_size(file.fileno()).columns or 80 if file is not None else 80
+    except (OSError, ValueError, AttributeError):  # no terminal of the operating system
+        return 120
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as 0:07, 12:34 or 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def _metric(row: Row) -> str:

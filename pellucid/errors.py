@@ -38,8 +38,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     """Return the known name that is closest to `word`, in any case of letters, or that other libraries call so."""
-    names = list(known)
-    spelled = {other: name for name in reversed(names) for other in OTHERS.get(name.lower(), ())}
+    names, word = list(known), word.lower()
+    others = {other: name for name in reversed(names) for other in OTHERS.get(name.lower(), ())}
+    spelled = {other: name for other, name in others.items() if len(other) > 3 or other == word}  # "bs" is near much
     spelled |= {name.lower(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word.lower(), spelled, n=1, cutoff=cutoff)
+    close = difflib.get_close_matches(word, spelled, n=1, cutoff=cutoff)
     return spelled[close[0]] if close else None

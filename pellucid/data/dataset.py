@@ -190,8 +190,8 @@ def check_channels_first(shape: Sequence[int], what: str) -> None:
     """Refuse the shape (H, W, C) of images of 1, 3 or 4 channels, higher and wider than that, for (C, H, W)."""
     if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4 and max(shape[:2]) <= 4 * min(shape[:2]):
         raise PellucidError(
-            f"{what} holds images of shape {tuple(shape)}, which is channels last; give channels first, "
-            f"(C, H, W): x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
+            f"{what}: {tuple(shape)} is channels last (H, W, C); give channels first (C, H, W): "
+            "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"
         )
 
 

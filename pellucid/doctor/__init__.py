@@ -1,6 +1,6 @@
 """The doctor: what is wrong with a network, its data or its training, with the evidence in numbers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -42,8 +42,8 @@ def case_of(
     """
     whole(epochs, "epochs", 0)
     whole(batch_size, "batch_size", 1)
-    train = examples(x, y)
-    held = None if validation is None else _held(validation)
+    train = examples(x, y, classes=model.classes)
+    held = None if validation is None else _held(validation, model.classes or train.classes)
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
@@ -63,7 +63,7 @@ def case_with(model: Model, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
     return case_of(model, x, y, **options)
 
 
-def _held(validation: Any) -> Examples:
+def _held(validation: Any, classes: Sequence[str] | None) -> Examples:
     if isinstance(validation, int | float):
         raise PellucidError(
             f"validation is {validation!r}; the doctor takes the data themselves there, a Dataset or a pair (x, y), "
@@ -72,4 +72,4 @@ def _held(validation: Any) -> Examples:
     pair = validation if isinstance(validation, tuple) else (validation,)
     if len(pair) > 2:
         raise PellucidError(f"validation holds {len(pair)} values; give a Dataset or a pair (x, y)")
-    return examples(*pair, what="validation")
+    return examples(*pair, what="validation", classes=classes)

@@ -27,6 +27,15 @@ def whole(layer: object, **values: Any) -> None:
             raise PellucidError(f"{type(layer).__name__}: {name} must be a whole number of at least 1, not {value!r}")
 
 
+def flag(layer: object, **values: Any) -> None:
+    """Require True or False: `Dense(784, 30)` of another library would be a bias of 30."""
+    for name, value in values.items():
+        if type(value) is not bool:
+            raise PellucidError(
+                f"{type(layer).__name__}: {name} must be True or False, not {value!r}; its input's size is not given"
+            )
+
+
 def choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
     """Require one of the `allowed` words."""
     for name, value in values.items():
@@ -50,7 +59,7 @@ def image_shape(layer: object, shape: Any) -> tuple[int, int, int]:
     if len(shape) != 3 or not all(isinstance(size, int) for size in shape):
         raise PellucidError(
             f"{type(layer).__name__} takes images of shape (channels, height, width), not {tuple(shape)}; "
-            "put Reshape before it"
+            + ("give grey images an axis of channels, x[:, None]" if len(shape) == 2 else "put Reshape before it")
         )
     return shape
 
@@ -117,7 +126,7 @@ def _at_least(layer: object, least: int, values: dict[str, Any]) -> None:
         if not all(type(number) is int and number >= least for number in numbers):
             raise PellucidError(
                 f"{type(layer).__name__}: {name} must be a whole number of at least {least} "
-                f"(or a pair of them for a window), not {value!r}"
+                f"(or a pair of them, (height, width), for a window), not {value!r}"
             )
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
-from pellucid.layers.checks import image_shape, not_negative, positive, whole, window_output
+from pellucid.layers.checks import flag, image_shape, not_negative, positive, whole, window_output
 from pellucid.layers.initializers import check_initializer, draw
 
 FEW = 4  # channels: to so few, PyTorch's kernel for dx takes two to six times as long as to sum windows (on the CPU)
@@ -46,6 +46,7 @@ class Conv2d(Layer):
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
         whole(self, filters=self.filters, groups=self.groups)
+        flag(self, bias=self.bias)
         positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         if self.padding == "same":
             if pair(self.stride) != (1, 1):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, pair
-from pellucid.layers.checks import image_shape, not_negative, positive, whole, window_output
+from pellucid.layers.checks import flag, image_shape, not_negative, positive, whole, window_output
 from pellucid.layers.initializers import check_initializer, draw
 
 
@@ -45,6 +45,7 @@ class ConvTranspose2d(Layer):
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
         whole(self, filters=self.filters, groups=self.groups)
+        flag(self, bias=self.bias)
         positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         not_negative(self, padding=self.padding, output_padding=self.output_padding)
         for extra, s, d in zip(pair(self.output_padding), pair(self.stride), pair(self.dilation), strict=True):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.layers.checks import whole
+from pellucid.layers.checks import flag, whole
 from pellucid.layers.initializers import check_initializer, draw
 
 
@@ -36,6 +36,7 @@ class Dense(Layer):
     def __post_init__(self) -> None:
         """Raise PellucidError for a hyperparameter that means nothing."""
         whole(self, units=self.units)
+        flag(self, bias=self.bias)
         check_initializer("Dense", self.init_weight)
         check_initializer("Dense", self.init_bias)
 
@@ -43,6 +44,10 @@ class Dense(Layer):
         """Draw `weight` and `bias`."""
         if not shape:
             raise PellucidError("Dense takes inputs of shape (..., n_in), not single numbers")
+        if len(shape) == 3:
+            raise PellucidError(
+                f"Dense takes rows of numbers, not images of shape {tuple(shape)}; put Flatten before it"
+            )
         n_in = shape[-1]
         params = {"weight": draw(self.init_weight, (self.units, n_in), n_in, self.units, rng)}
         if self.bias:

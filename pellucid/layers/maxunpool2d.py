@@ -37,6 +37,8 @@ class MaxUnpool2d(Layer):
         """Raise PellucidError for a hyperparameter that means nothing."""
         positive(self, kernel=self.kernel, stride=self.step)
         pool_padding(self, self.padding, self.kernel)
+        if isinstance(self.size, int):
+            raise PellucidError(f"MaxUnpool2d: size must be a pair (height, width), not {self.size!r}")
         if self.size is not None:
             positive(self, size=self.size)
 

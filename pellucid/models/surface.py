@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pellucid.combine.base import Combinator, walk
+from pellucid.combine.sequential import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.layers.conv2d import Conv2d
@@ -39,9 +40,13 @@ def head(net: Layer) -> Layer:
 def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator) -> tuple[Layer, Params]:
     """Return the network for other classes: `scores` is new and drawn from `rng`, everything else is kept.
 
-    The kept tensors are those of `params`, not copies. Auxiliary classifiers get new scores as well.
-    Raises PellucidError where the head has no scores.
+    Of a network without a head, a Sequential, the last layer that learns is new. The kept tensors are those of
+    `params`, not copies. Auxiliary classifiers get new scores as well.
+    Raises PellucidError where the head has no scores, and where the last layer is neither Dense nor Conv2d.
     """
+    last = _last(net, params)
+    if last is not None and not (isinstance(net, Sequential) and {"features", "head"} <= net.children.keys()):
+        return _replace(net, params, last, classes, rng)
     paths = [path for path, layer in walk(head(net)) if path.split(".")[-1] == SCORES and type(layer) in OUTPUTS]
     if not paths:
         raise PellucidError(
@@ -80,6 +85,17 @@ def _part(net: Layer, name: str) -> Layer:
             "give a network of the zoo, such as resnet18"
         )
     return parts[name]
+
+
+def _last(layer: Layer, params: Params) -> list[str] | None:
+    """Return the path of the last layer that learns, going into Sequentials; None where its outputs are not known."""
+    if type(layer) in OUTPUTS:
+        return []
+    for name, child in reversed(layer.children.items()) if isinstance(layer, Sequential) else ():
+        if params[name]:
+            inner = _last(child, params[name])
+            return None if inner is None else [name, *inner]
+    return None
 
 
 def _replace(layer: Layer, params: Params, path: list[str], classes: int, rng: torch.Generator) -> tuple[Layer, Params]:

@@ -45,7 +45,7 @@ def trace(
     check_dtype(dtype)
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-    data = examples(x, target)
+    data = examples(x, target, classes=model.classes)
     shape = tuple(data.x.shape[1:])
     if shape != model.input_shape:
         raise PellucidError(f"trace: inputs of shape {shape} do not fit a model for {model.input_shape}")

@@ -1,6 +1,7 @@
 """What a model learns from or is measured on: inputs and targets, from a data set or from arrays."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.data.dataset import Dataset
+from pellucid.data.dataset import Dataset, named_labels
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 
@@ -30,9 +31,10 @@ class Examples:
         return len(self.x)
 
 
-def examples(x: Any, y: Any = None, what: str = "x") -> Examples:
+def examples(x: Any, y: Any = None, what: str = "x", classes: Sequence[str] | None = None) -> Examples:
     """Return a Dataset, or arrays x and y (numpy, tensors or lists), as Examples.
 
+    y may hold names of classes: of `classes`, whose numbers they get, or else of the sorted names.
     Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
     """
     if isinstance(x, Dataset):
@@ -41,14 +43,17 @@ def examples(x: Any, y: Any = None, what: str = "x") -> Examples:
         return Examples(x.x, x.y, x.classes, x.checksum)
     if y is None:
         raise PellucidError(f"{what} has no targets; give a Dataset, or x and y")
-    inputs, targets = as_inputs(x, what), _tensor(y, f"the targets of {what}")
+    inputs, named = as_inputs(x, what), named_labels(y, classes, f"the targets of {what}")
+    targets, names = named or (_tensor(y, f"the targets of {what}"), None)
     if targets.is_floating_point():
         targets = targets.to(torch.float32)
-    if len(inputs) != len(targets) or not len(inputs):
+    count = len(targets) if targets.dim() else 1
+    if len(inputs) != count or not targets.dim() or not count:
+        hint = f"; a single image needs the batch axis, {what}[None]" if count == 1 and inputs.dim() in (2, 3) else ""
         raise PellucidError(
-            f"{what} has {len(inputs)} inputs and {len(targets)} targets; give one target for each input"
+            f"{what} has {len(inputs)} inputs and {count} targets; give a list of one target for each input{hint}"
         )
-    return Examples(inputs, targets, None, _checksum(inputs, targets))
+    return Examples(inputs, targets, names, _checksum(inputs, targets))
 
 
 def as_inputs(x: Any, what: str = "x") -> Tensor:

@@ -8,16 +8,22 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, nearest
+from pellucid.style import table_html
+from pellucid.text import aligned, plural, printable
 from pellucid.train.files import write_atomically
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Row = dict[str, Any]
+NOT_TOLD = ("epoch", "step", "lr", "seconds", "images_per_second")  # in the one line of a history
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The rows of a training, one per finished epoch.
 
@@ -41,7 +47,7 @@ class History:
         """Return one column, such as history["val_loss"]."""
         if not self.rows or name not in self.rows[0]:
             known = ", ".join(self.rows[0]) if self.rows else "none yet"
-            raise PellucidError(f"history: no column {name!r}; known: {known}")
+            raise PellucidError(f"history: no column {name!r}; known: {known}{nearest(name, self.last)}")
         return [row[name] for row in self.rows]
 
     @property
@@ -49,12 +55,46 @@ class History:
         """The last finished epoch; {} before the first."""
         return self.rows[-1] if self.rows else {}
 
+    def __repr__(self) -> str:
+        """Return the last finished epoch in one line."""
+        told = [f"{name} {_cell(value)}" for name, value in self.last.items() if name not in NOT_TOLD]
+        return printable(f"<History: {plural(len(self), 'epoch')}{'; ' if told else ''}{', '.join(told)}>")
+
+    def __str__(self) -> str:
+        """Return all epochs as a table."""
+        return aligned(self._cells(), right=range(len(self.last))) if self.rows else repr(self)
+
+    def _repr_html_(self) -> str:
+        """Return that table for notebooks."""
+        return table_html(repr(self)[1:-1], self._cells(), right=range(len(self.last)))
+
+    def _cells(self) -> list[list[str]]:
+        return [list(self.last), *([_cell(row.get(name)) for name in self.last] for row in self.rows)]
+
+    def plot(self) -> "Figure":
+        """Draw the losses, and the accuracies where there are some, by epoch; returns a matplotlib Figure.
+
+        Notebooks show it; elsewhere `history.plot().savefig("curves.png")`. PellucidError before the first epoch.
+        """
+        from pellucid.train.figures.curves import history_curves
+
+        if not self.rows:
+            raise PellucidError("history: there is no finished epoch to plot yet; fit first")
+        return history_curves(self.rows)
+
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> "History":
         """Read metrics.csv and layers.csv of a run folder; PellucidError when the first is missing or damaged."""
         folder = Path(folder)
         layers = folder / "layers.csv"
         return cls(read_csv(folder / "metrics.csv"), read_csv(layers) if layers.exists() else [])
+
+
+def _cell(value: Any) -> str:
+    """Return a value of a row as text."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else str(value)
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pellucid.calls import Checked, checked
+from pellucid.calls import checked
 from pellucid.combine.base import buffer_paths
 from pellucid.config import from_config, loss_from_config, metric_from_config, metric_to_config, to_config
 from pellucid.data import Dataset
 from pellucid.data.augment.standardise import scaled
+from pellucid.data.dataset import check_channels_first
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
-from pellucid.layers.base import Layer, Params
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import MetricLike
-from pellucid.models import match
+from pellucid.models import match, replace_head
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.train.arguments import class_names, instance, named, new_file, regularizers, several, shown, whole
@@ -31,14 +32,15 @@ from pellucid.train.examples import Examples, as_inputs, examples, split
 from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
+from pellucid.train.inputs import check_inputs
 from pellucid.train.own import check_saves
 from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
 from pellucid.train.settings import settings
 from pellucid.train.step import channels_last
-from pellucid.train.summary import Summary, summary
 from pellucid.train.verified import verify_model
-from pellucid.train.weights import fill, read_weights, weights_sha256, write_weights
+from pellucid.train.viewed import Viewed
+from pellucid.train.weights import fill, read_weights, write_weights
 from pellucid.tree import flatten
 from pellucid.verify import Table
 
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 BATCH = 256  # of evaluation
 
 
-class Model(metaclass=Checked):
+class Model(Viewed):
     """A network with its weights, a loss, an optimizer and metrics.
 
     loss, optimizer: an object, or a name of LOSSES or OPTIMIZERS for its defaults. metrics: names of METRICS, Metric
@@ -103,15 +105,15 @@ class Model(metaclass=Checked):
         if input_shape is not None:
             self.build(input_shape)
 
-    @property
-    def built(self) -> bool:
-        """Whether there are weights."""
-        return bool(self.input_shape)
+    def __call__(self, x: Any) -> Any:
+        """Return the network's outputs for inputs (N, ...), an array or tensor, in evaluation mode.
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The weights by their paths, `block1.conv.weight`."""
-        return flatten(self.params)
+        Unlike `predict` it leaves them as they are: logits, not probabilities, where the loss contains the softmax.
+        """
+        inputs = as_inputs(x)
+        self._fit_shape(inputs, "x")
+        with torch.no_grad():
+            return self.net.forward(self.params, scaled(inputs, self.stats), Mode(keep=False))[0]
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Draw the weights for inputs of this shape from the seed."""
@@ -135,6 +137,23 @@ class Model(metaclass=Checked):
             raise PellucidError(f"scale_rate: factor must be a number above 0, not {shown(factor)}; to stop, freeze")
         self.rates |= dict.fromkeys(self._named(pattern), float(factor))
 
+    def replace_head(self, classes: int | Sequence[str]) -> None:
+        """Give the network's last layer an output for each of other classes, drawn from the seed; all else is kept.
+
+        classes: their names, or their number: then the names are those of the next data. See models.replace_head.
+        """
+        self._need_weights()
+        names, before = class_names(classes), self.weights
+        with torch.inference_mode(False):
+            rng = torch.Generator().manual_seed(self.seed)
+            net, params = replace_head(self.net, self.params, len(names or ()), rng)
+            with torch.device("meta"):  # shapes only
+                _, out = net.init(self.input_shape, torch.Generator())
+        self.frozen -= {path for path, tensor in flatten(params).items() if tensor is not before[path]}
+        self.net, self.confidence = net, None
+        self.classes = names if isinstance(classes, Sequence) else None
+        self._take(params, self.input_shape, out)
+
     def check_learns(self) -> None:
         """Raise PellucidError where everything is frozen."""
         if self.frozen >= self._named("*"):
@@ -147,7 +166,7 @@ class Model(metaclass=Checked):
         y: Any = None,
         *,
         epochs: int,
-        batch_size: int,
+        batch_size: int = 32,
         validation: Dataset | tuple[Any, Any] | float | None = None,
         augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
         callbacks: Sequence[Callback] = (),
@@ -208,7 +227,7 @@ class Model(metaclass=Checked):
     def evaluate(self, x: Any, y: Any = None, batch_size: int = BATCH) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ..., "n": ...} over x and y, or a Dataset: the mean loss and each metric."""
         batch_size = whole(batch_size, "evaluate: batch_size", 1)
-        data = self.fitting(examples(x, y), "x")
+        data = self.fitting(examples(x, y, classes=self.classes), "x")
         with torch.inference_mode():
             found = evaluate(self.net, self.params, self.loss, self.metrics, data, batch_size, self.stats)
         return {**found, "n": len(data)}
@@ -248,7 +267,7 @@ class Model(metaclass=Checked):
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
         """Compare every gradient with independent ones on one batch, as written, trained and predicted with."""
-        data = self.fitting(examples(x, y), "x")
+        data = self.fitting(examples(x, y, classes=self.classes), "x")
         batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
         return verify_model(self, batch, data.y, samples)
 
@@ -274,15 +293,6 @@ class Model(metaclass=Checked):
         from pellucid.doctor import case_with, diagnose
 
         return diagnose(case_with(self, x, y, options), attempts)
-
-    def summary(self) -> Summary:
-        """Return the table of layers; str() gives it as text."""
-        self._need_weights()
-        return summary(self.net, self.params, self.input_shape, self.seed)
-
-    def sha256(self) -> str:
-        """Return the SHA-256 of the weights."""
-        return weights_sha256(self.params)
 
     def about(self) -> dict[str, Any]:
         """Return what a weights file says about the model, as values of JSON."""
@@ -335,8 +345,9 @@ class Model(metaclass=Checked):
         model._take(fill(Path(path), wanted, own), shape, out)
         return model
 
-    def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None) -> None:
+    def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None, what: str = "input_shape") -> None:
         shape = image_shape(input_shape)
+        check_channels_first(shape, what)
         with torch.inference_mode(False):
             params, out = self.net.init(shape, torch.Generator().manual_seed(self.seed))
         check_classes(out, classes)
@@ -351,26 +362,24 @@ class Model(metaclass=Checked):
         self._need_weights()
         return match(self.params, pattern) - buffer_paths(self.net)
 
-    def _need_weights(self) -> None:
-        if not self.built:
-            raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-
     def _data(self, x: Any, y: Any, validation: Any) -> tuple[Examples, Examples | None]:
         if isinstance(validation, float) and isinstance(x, Dataset):
             parts = x.split(validation, self.seed)
             data, held = examples(parts.train, y), examples(parts.test)
         elif isinstance(validation, float):
-            data, held = split(examples(x, y), validation, self.seed)
+            data, held = split(examples(x, y, classes=self.classes), validation, self.seed)
         else:
             pair = validation if isinstance(validation, tuple) else (validation,)
             if not 1 <= len(pair) <= 2:
                 raise PellucidError(f"fit: validation takes (x, y), a Dataset or a fraction, not {len(pair)} values")
-            data, held = examples(x, y), None if validation is None else examples(*pair, what="validation")
+            data = examples(x, y, classes=self.classes)
+            known = self.classes or data.classes
+            held = None if validation is None else examples(*pair, what="validation", classes=known)
         classes = data.classes if self.classes is None else self.classes
         if self.built:
             check_classes(self.output_shape, classes)
         else:
-            self._build(data.x.shape[1:], classes)
+            self._build(data.x.shape[1:], classes, "x")
         self.classes = classes
         return self.fitting(data, "x"), None if held is None else self.fitting(held, "validation")
 
@@ -382,8 +391,4 @@ class Model(metaclass=Checked):
 
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()
-        if x.shape[1:] != self.input_shape:
-            raise PellucidError(
-                f"{what} holds inputs of shape {tuple(x.shape[1:])}, but the network takes {self.input_shape}; "
-                "reshape or resize them"
-            )
+        check_inputs(x.shape, self.input_shape, what)

@@ -13,8 +13,9 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
+from pellucid.style import table_html
 from pellucid.sweep import forward
-from pellucid.text import aligned
+from pellucid.text import aligned, plural
 from pellucid.tree import flatten
 
 # Multiplications of weights for one image: (weight, an input of batch 1, its output) -> how many
@@ -96,6 +97,10 @@ class Summary:
     def __str__(self) -> str:
         """Return the table as aligned text."""
         return aligned(self.cells(), right=(3, 4, 5))
+
+    def _repr_html_(self) -> str:
+        """Return the table for notebooks."""
+        return table_html(f"{plural(len(self.rows), 'layer')}, {self.parameters:,} parameters", self.cells(), (3, 4, 5))
 
 
 def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) -> Summary:

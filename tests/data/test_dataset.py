@@ -75,7 +75,7 @@ def test_names_that_do_not_fit(y, words):
 @pytest.mark.parametrize("shape", [(4, 28, 28, 1), (4, 32, 32, 3), (4, 48, 64, 4)])
 def test_channels_last_is_refused_and_says_what_to_do(shape):
     with pytest.raises(
-        PellucidError, match=r"channels last; give channels first.*x.transpose\(0, 3, 1, 2\) of an array"
+        PellucidError, match=r"channels last \(H, W, C\); give channels first.*x.transpose\(0, 3, 1, 2\) of an array"
     ):
         Dataset.from_arrays(np.zeros(shape, np.float32), [0, 1, 0, 1])
     assert len(Dataset.from_arrays(np.zeros(shape, np.float32).transpose(0, 3, 1, 2), [0, 1, 0, 1])) == 4

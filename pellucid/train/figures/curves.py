@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pellucid.train.figures.style import BLUE, GREEN, ORANGE, End, curve_axes, finite, label_ends, logarithmic, short
+from pellucid.train.figures.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    End,
+    curve_axes,
+    finite,
+    label_ends,
+    logarithmic,
+    png,
+    short,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -67,6 +78,31 @@ def learning_rate(history: Rows) -> Figure | None:
     else:
         plot.set_ylim(0, max(float(values.max()) * 1.1, 1e-12))
     label_ends(plot, ends)
+    return figure
+
+
+class Plot(Figure):
+    """A figure that notebooks show without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def history_curves(history: Rows) -> Figure:
+    """Draw the losses by epoch, and below them each metric in the history, on training and validation data."""
+    metrics = [name.removeprefix("train_") for name in history[-1] if name.startswith("train_")]
+    figure = Plot((7.6, 3.1 * len(metrics)))
+    for place, metric in enumerate(metrics):
+        plot = figure.add_subplot(len(metrics), 1, place + 1)
+        plot.set_xlabel("epoch")
+        plot.set_ylabel(metric, parse_math=False)
+        plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        for part, name, colour in (("train", "training", BLUE), ("val", "validation", ORANGE)):
+            if f"{part}_{metric}" in history[-1]:
+                values = [finite(row.get(f"{part}_{metric}")) for row in history]
+                plot.plot([row["epoch"] for row in history], values, "o-", color=colour, markersize=3, label=name)
+        plot.legend(frameon=False)
+    figure.set_layout_engine("tight")
     return figure
 
 

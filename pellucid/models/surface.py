@@ -92,7 +92,7 @@ def _last(layer: Layer, params: Params) -> list[str] | None:
     if type(layer) in OUTPUTS:
         return []
     for name, child in reversed(layer.children.items()) if isinstance(layer, Sequential) else ():
-        if params[name]:
+        if params.get(name):
             inner = _last(child, params[name])
             return None if inner is None else [name, *inner]
     return None

@@ -2,6 +2,8 @@
 
 import lzma
 import os
+import re
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -14,6 +16,8 @@ from pellucid.errors import PellucidError
 
 _LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _DEFLATE_RATIO = 1032  # deflate expands no further; bzip2 and lzma can, and are refused above it
+
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 # What zipfile raises on damaged members; RuntimeError covers unknown compression and encryption.
 _DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
@@ -108,6 +112,8 @@ class ZipTree:
             with ExitStack() as stack:
                 self._zip = stack.enter_context(zipfile.ZipFile(path))
                 members = self._zip.infolist()
+                for info in members:
+                    _require_inside(path, info)
                 self._members = {i.filename: i for i in members if not i.is_dir() and _wanted(i.filename)}
                 if len({i.filename for i in members}) != len(members):
                     raise PellucidError(f"{path} holds two files of the same name; make the zip again")
@@ -140,6 +146,18 @@ class ZipTree:
     def close(self) -> None:
         """Close the zip file."""
         self._zip.close()
+
+
+def _require_inside(path: Path, info: zipfile.ZipInfo) -> None:
+    """Raise PellucidError for a member that is a link, or whose name is no plain path below the zip's root."""
+    parts = info.filename.removesuffix("/").split("/")
+    if "\\" in info.filename or _DRIVE.match(info.filename) or not {"", ".", ".."}.isdisjoint(parts):
+        why = "whose name is no path inside it"
+    elif stat.S_ISLNK(info.external_attr >> 16):
+        why = "which is a symbolic link"
+    else:
+        return
+    raise PellucidError(f"{path} has the member {info.filename!a:.200}, {why}; make the zip again")
 
 
 def _listed(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Where classes and parts lie in a tree."""
 
+import stat
 import zipfile
 
 import pytest
@@ -30,6 +31,31 @@ def test_a_plain_tree(tree):
 def test_no_classes(tree):
     with open_tree(tree("flat", {"a.png": b"x"})) as files, pytest.raises(PellucidError, match="no class folders"):
         classes_of(files, "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/cat/a.png", "//cat/a.png", "cat//a.png", "../cat/a.png", "cat/../../a.png", "./cat/a.png", "C:/cat/a.png",
+     "C:cat/a.png", "cat\\a.png", "..\\cat\\a.png", "/", "../"],
+)  # fmt: skip
+def test_a_zip_with_a_name_outside_itself_is_refused(tree, name):
+    root = tree("packed.zip", {"dog/b.png": b"x", name: b"x"})
+    with (
+        pytest.raises(PellucidError, match="whose name is no path inside it; make the zip again") as info,
+        open_tree(root),
+    ):
+        pass
+    assert "\n" not in str(info.value)
+
+
+def test_a_symbolic_link_in_a_zip_is_refused(tree):
+    root = tree("packed.zip", {"dog/b.png": b"x"})
+    link = zipfile.ZipInfo("dog/c.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(root, "a") as packed:
+        packed.writestr(link, "/etc/passwd")
+    with pytest.raises(PellucidError, match=r"'dog/c.png', which is a symbolic link"), open_tree(root):
+        pass
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])

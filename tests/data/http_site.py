@@ -1,12 +1,20 @@
 """A small web server for the tests of downloads."""
 
+import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 DATA = bytes(range(256)) * 1000
+_BEFORE_DRIPS = {
+    "status": b"HTTP/1.0 20",
+    "headers": b"HTTP/1.0 200 OK\r\nX-Long: ",
+    "body": b"HTTP/1.0 200 OK\r\nContent-Length: 256000\r\n\r\n",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
 
 
 @dataclass
@@ -20,6 +28,9 @@ class Site:
     cuts: list[int] = field(default_factory=list)  # bytes to send before cutting, one per request
     length: bool = True
     status: int = 200
+    redirect: str = ""
+    drip: str = ""  # the part of the answer to send by drops: "status", "headers", "body" or "chunk"
+    pause: float = 0.0  # seconds before the answer
     asked: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -31,6 +42,15 @@ def serving() -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             site.asked.append({"path": self.path, **{k: v for k, v in self.headers.items() if "ange" in k}})
+            time.sleep(site.pause)
+            if site.redirect and "?" not in self.path:
+                self.send_response(302)
+                self.send_header("Location", site.redirect)
+                self.end_headers()
+                return
+            if site.drip:
+                self._drip(_BEFORE_DRIPS[site.drip])
+                return
             if site.status != 200:
                 self.send_error(site.status)
                 return
@@ -54,6 +74,14 @@ def serving() -> Iterator[Site]:
                 self.send_header("ETag", site.etag)
             self.end_headers()
             self.wfile.write(body[: site.cuts.pop(0)] if site.cuts else body)
+
+        def _drip(self, before: bytes) -> None:
+            """Send the beginning, and then one byte after the other until the other side hangs up."""
+            with contextlib.suppress(OSError):
+                self.wfile.write(before)
+                for _ in range(200):
+                    self.wfile.write(b"0")
+                    time.sleep(0.05)
 
         def log_message(self, *args: object) -> None:
             pass

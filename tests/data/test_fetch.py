@@ -1,6 +1,8 @@
 """Downloads against a server of our own: whole, resumed, cut, wrong, refused."""
 
 import hashlib
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,51 @@ def test_no_network_is_told(site, tmp_path):
     message = failed(site, tmp_path / "file")
     assert "cannot be downloaded" in message
     assert f"put the file at {tmp_path / 'file'} by hand" in message
+
+
+@pytest.mark.parametrize("known", [b"\xff\xfe", b'"one', b'W/"one"', b"a\r\nHost: b", bytes(5000)])
+def test_a_part_with_an_etag_that_is_none_is_still_resumed(site, tmp_path, known):
+    (tmp_path / "file.part").write_bytes(DATA[:1000])
+    (tmp_path / "file.part.etag").write_bytes(known)
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert (tmp_path / "file").read_bytes() == DATA
+    assert site.asked == [{"path": "/file", "Range": "bytes=1000-"}]
+    assert left(tmp_path / "file") == ["file"]
+
+
+@pytest.mark.parametrize("name", ["file.part", "file.part.etag"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_part_that_is_no_file_is_told(site, tmp_path, name, make):
+    make(tmp_path / name)
+    assert f"{tmp_path / name} is not a file; remove it" in failed(site, tmp_path / "file")
+
+
+def test_a_redirect_is_followed_to_the_web_only(site, tmp_path):
+    site.redirect = site.url + "?moved"
+    fetch(site.url, tmp_path / "file", SUM, LIMIT)
+    assert (tmp_path / "file").read_bytes() == DATA
+    for elsewhere, why in (
+        ("ftp://127.0.0.1:9/f", "'ftp://127.0.0.1:9/f' is not an http"),
+        ("file:///etc", "not allowed"),
+    ):
+        site.redirect = elsewhere
+        assert why in failed(site, tmp_path / "other")
+
+
+@pytest.mark.parametrize("part", ["status", "headers", "body", "chunk"])
+def test_a_server_that_drips_is_given_up(site, tmp_path, part):
+    site.drip = part
+    start = time.monotonic()
+    with pytest.raises(PellucidError, match="fewer than 1024 bytes a second") as info:
+        fetch(site.url, tmp_path / "file", SUM, LIMIT, timeout=0.4)
+    assert time.monotonic() - start < 5
+    assert "\n" not in str(info.value)
+
+
+def test_a_slow_start_is_no_dripping(site, tmp_path):
+    site.pause = 0.5
+    fetch(site.url, tmp_path / "file", SUM, LIMIT, timeout=0.7)
+    assert (tmp_path / "file").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/file", "nonsense"])

@@ -16,6 +16,7 @@ from pellucid.export.onnx_marks import group, is_marked, marked_layer
 from pellucid.export.onnx_proto import node_of, read_proto
 from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
 from pellucid.layers.base import Layer, Params, Shape
+from pellucid.train.bounds import within_bounds
 from pellucid.train.weights import fill
 from pellucid.weights.fault import Fault, quoted, refusing
 
@@ -41,7 +42,7 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
         it = _Network(model.graph, constants)
         it.read(onnx, model.graph.node)
         net = it.graph([each.name for each in model.graph.output])
-        params, _ = _init(net, it.input_shape)
+        params, _ = within_bounds(net, it.input_shape)
     return net, fill(path, params, it.tensors)
 
 

@@ -23,6 +23,7 @@ from pellucid.models import match, replace_head
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.train.arguments import class_names, instance, named, new_file, regularizers, several, shown, whole
+from pellucid.train.bounds import within_bounds
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, listed, mapping, texts, widened
@@ -334,8 +335,7 @@ class Model(Viewed):
                 model.confidence = Confidence.from_json(about["confidence"])
             model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net)
             shape = image_shape(about.get("input_shape"))
-            with torch.device("meta"):  # shapes only: what a file claims takes no memory
-                wanted, out = model.net.init(shape, torch.Generator())
+            wanted, out = within_bounds(model.net, shape)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
         except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:

@@ -1,0 +1,172 @@
+"""Networks that a short file can describe and no machine can run."""
+
+import json
+import time
+
+import pytest
+import torch
+
+from pellucid import Model
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.errors import PellucidError
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    Identity,
+    Layer,
+    MaxPool2d,
+    Pad2d,
+    PadChannels,
+    ReLU,
+    Reshape,
+    Upsample,
+)
+from pellucid.train.bounds import within_bounds
+from pellucid.train.weights import write_weights
+from tests.combine.samples import NETWORKS
+from tests.layers.samples import SAMPLES
+from tests.models.zoo import ZOO
+
+
+def nested(depth: int, around: "type[Layer] | object") -> Layer:
+    net: Layer = Identity()
+    for _ in range(depth):
+        net = around(net)  # type: ignore[operator]
+    return net
+
+
+def twice(net: Layer) -> Layer:
+    """Run a layer twice in a row, with the same weights."""
+    return Graph({"a": (net, "input"), "b": ("a", "a")}, ("b",))
+
+
+def both(net: Layer) -> Layer:
+    """Run a layer on two copies of its input, with the same weights."""
+    return Sequential(Fork(Identity(), Identity()), Shared(net), Add())
+
+
+def doubled(net: Layer) -> Layer:
+    """Put the output beside itself."""
+    return Sequential(net, Parallel((Identity(), Identity()), Concat()))
+
+
+MEMORY, WORK, RUNS, NUMBERS = "bytes of memory for one", "multiply-adds for one", "layers, each as", "numbers put out"
+TOO_LARGE = {
+    "the pad of the report": (Sequential(Pad2d(32768), Flatten()), (1, 1, 1), MEMORY),
+    "an image": (Flatten(), (3, 1 << 20, 1 << 20), MEMORY),
+    "upsampling": (Sequential(*[Upsample(2) for _ in range(15)]), (1, 1, 1), MEMORY),
+    "transposed convolutions": (Sequential(*[ConvTranspose2d(1, 4, stride=4) for _ in range(8)]), (1, 1, 1), MEMORY),
+    "a pooling that grows": (AdaptiveAvgPool2d((20_000, 20_000)), (1, 2, 2), MEMORY),
+    "channels": (PadChannels(0, 1 << 30), (1, 2, 2), MEMORY),
+    "channels of a convolution": (Conv2d(1 << 20, 1), (1, 64, 64), MEMORY),
+    "outputs of a dense layer": (Dense(1 << 30), (1,), MEMORY),
+    "doubling": (nested(40, doubled), (1, 2, 2), MEMORY),
+    "a padding that the stride hides": (Sequential(Pad2d(20_000), MaxPool2d(1, stride=40_000)), (1, 1, 1), MEMORY),
+    "repetitions": (nested(40, twice), (1, 2, 2), RUNS),
+    "sharing": (nested(38, both), (1, 2, 2), RUNS),
+    "many large outputs": (Sequential(*[ReLU() for _ in range(200)]), (1, 4096, 4096), NUMBERS),
+    "large windows": (Sequential(MaxPool2d(501, stride=1, padding=250)), (1, 1024, 1024), WORK),
+    "large averages": (Sequential(AvgPool2d(501, stride=1)), (1, 1024, 1024), WORK),
+    "large kernels": (Conv2d(1, 501, padding=250), (1, 1024, 1024), WORK),
+    "deep kernels": (Conv2d(1024, 33, padding=16), (1024, 64, 64), WORK),
+    "branches": (
+        Parallel(tuple(Upsample(64) for _ in range(40)), Concat()),
+        (3, 32, 32),
+        MEMORY,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_a_network_that_takes_too_much_is_refused_at_once(name):
+    net, shape, what = TOO_LARGE[name]
+    start = time.perf_counter()
+    with pytest.raises(PellucidError, match=what):
+        within_bounds(net, shape)
+    assert time.perf_counter() - start < 10
+
+
+def test_the_layer_is_named():
+    with pytest.raises(
+        PellucidError, match=r"^body\.pad: takes the network to 17,.* above 1,.*; make it smaller .*is \(1, 1"
+    ):
+        within_bounds(Sequential(act=ReLU(), body=Sequential(pad=Pad2d(32768))), (1, 1, 1))
+
+
+def test_a_short_file_of_a_huge_network_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "pad.safetensors"
+    layers = {"pad": {"type": "Pad2d", "padding": 32768}, "flat": {"type": "Flatten"}}
+    about = {
+        "network": {"type": "Sequential", "children": layers},
+        "loss": {"type": "SoftmaxCrossEntropy"},
+        "input_shape": [1, 1, 1],
+        "classes": None,
+    }
+    write_weights(path, {}, json.loads(json.dumps(about)))
+    assert path.stat().st_size < 600
+    with pytest.raises(PellucidError, match=r"pad\.safetensors: pad: takes the network to .* bytes of memory") as info:
+        Model.load(path)
+    assert "\n" not in str(info.value)
+
+
+def u_net(filters: int, depth: int) -> Layer:
+    """Ronneberger et al. 2015 with padding and batch normalization."""
+    convs = [part for _ in range(2) for part in (Conv2d(filters, 3, padding=1), BatchNorm(), ReLU())]
+    if not depth:
+        return Sequential(*convs)
+    below = Sequential(MaxPool2d(2), u_net(2 * filters, depth - 1), ConvTranspose2d(filters, 2, stride=2))
+    return Sequential(*convs, Parallel((Identity(), below), Concat()), *convs)
+
+
+REAL = [
+    *((str(each), each.build(), (3, each.side, each.side)) for each in ZOO),
+    ("resnet50 at 299", ZOO[0].__class__("resnet50", {}, 299, 0, (0, 0, 0), None).build(), (3, 299, 299)),
+    ("vgg19_bn at 299", ZOO[0].__class__("vgg19_bn", {}, 299, 0, (0, 0, 0), None).build(), (3, 299, 299)),
+    ("u-net at 512", Sequential(u_net(64, 4), Conv2d(21, 1)), (3, 512, 512)),
+]
+
+
+@pytest.mark.parametrize(("name", "net", "shape"), REAL, ids=[name for name, *_ in REAL])
+def test_real_networks_are_within_the_bounds_and_keep_their_shapes(name, net, shape):
+    params, out = within_bounds(net, shape)
+    with torch.device("meta"):
+        _, wanted = net.init(shape, torch.Generator())
+    assert out == wanted
+    assert all(tensor.is_meta for tensor in _leaves(params))
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+def test_every_layer_and_combinator_can_be_measured(sample):
+    _, out = within_bounds(sample.layer, sample.shape)
+    assert out == sample.layer.init(sample.shape, torch.Generator())[1]
+
+
+class Opaque(Layer):
+    """A layer of somebody else, whose forward pass needs values."""
+
+    def init(self, shape, rng):
+        return {}, (4, *shape)
+
+    def forward(self, params, x, mode):
+        return x.expand(4, *x.shape) * float(x.max()), None
+
+    def backward(self, params, cache, dy):
+        raise NotImplementedError
+
+
+def test_a_layer_of_somebody_else_counts_by_its_output():
+    assert within_bounds(Sequential(Opaque(), Reshape((2, -1))), (3, 2))[1] == (2, 12)
+    with pytest.raises(PellucidError, match=r"opaque13: takes the network to .* bytes of memory"):
+        within_bounds(Sequential(*[Opaque() for _ in range(20)]), (3, 2))
+
+
+def _leaves(params):
+    for value in params.values():
+        yield from _leaves(value) if isinstance(value, dict) else (value,)

@@ -144,7 +144,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     """Train variants of the model's network on some of its own training images, evenly chosen."""
     from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
-    from pellucid.train.recipes.fitting import data_name, is_root, table_for, taken_by
+    from pellucid.train.recipes.fitting import check_followed, data_name, is_root, table_for, taken_by
     from pellucid.train.recipes.material import load_splits
 
     if args.retrain < 0:
@@ -152,6 +152,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     own, root = data_name(model), args.data
     if not own or (root is not None and not is_root(own, root)):
         raise PellucidError("--retrain trains on the model's own data set; leave --data away, or give its root")
+    check_followed(own, model.source)
     train = taken_by(model.input_shape, model.classes, load_splits(table_for(model.input_shape, own), root).train)
     return retrained(model, train.evenly(RETRAINED), test, args.retrain, verbose=not args.json)
 

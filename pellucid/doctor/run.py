@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from pellucid.data import CATALOGUE, Augment, Splits
+from pellucid.data import Augment, Splits
 from pellucid.doctor.case import Case
 from pellucid.doctor.remade import copied, remade
 from pellucid.errors import PellucidError
@@ -15,7 +15,7 @@ from pellucid.train.history import History, Row
 from pellucid.train.job import build_model
 from pellucid.train.model import Model
 from pellucid.train.recipe import Recipe, load_recipe
-from pellucid.train.recipes.fitting import check_exists, data_name, is_root, table_for, taken_by
+from pellucid.train.recipes.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, Material, load_material, load_splits
 from pellucid.train.runs import RunFolder
 from pellucid.train.stopped import StoppedError
@@ -46,7 +46,9 @@ def case_of_run(
     weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
     loaded = None if weights is None else Model.load(weights)
     if material is None:
-        material = _material(recipe, data, loaded)
+        if data is None:
+            check_followed(recipe.data.name, folder.recipe)
+        material = _material(recipe, None if data == recipe.data.name else data, loaded)
     fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess)
     model = copied(fresh)
     if loaded is not None:
@@ -154,7 +156,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     if not name:
         raise PellucidError("the model does not say what it was trained on; name a data set or a folder with --data")
     if data is None:
-        _check_there(name)
+        check_followed(name, model.source)
     check_exists(name)
     parts = load_splits(table_for(shape, name), root)
     return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
@@ -163,7 +165,6 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material:
     """Load the recipe's data, or others, in the size and mode that the network takes, with its numbers of classes."""
     if data is None or is_root(recipe.data.name, data):
-        _check_there(recipe.data.name)
         return load_material(recipe.data, recipe.recipe.seed, data)
     check_exists(data)
     own = recipe.data
@@ -174,16 +175,6 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
         return found
     held = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
     return Material(taken_by(shape, loaded.classes, found.train), held, taken_by(shape, loaded.classes, found.test))
-
-
-def _check_there(name: str) -> None:
-    """Raise PellucidError where what a model learned from is a folder that is not seen from here."""
-    if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
-        seen = "" if Path(name).is_absolute() else f", seen from {Path.cwd()}"
-        raise PellucidError(
-            f"the folder {name!r}, which the model learned from, is not there{seen}; name it with --data DIR, or go to "
-            "where the training began"
-        )
 
 
 def _take(model: Model, loaded: Model, otherwise: str) -> None:

@@ -18,7 +18,7 @@ from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out
 from pellucid.text import note
 from pellucid.train.model import Model
-from pellucid.train.recipes.fitting import check_exists, data_name, is_root, table_for, taken_by
+from pellucid.train.recipes.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
 from pellucid.train.recipes.material import SHAPES, load_splits
 
 HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, where they are listed
@@ -57,6 +57,7 @@ def held_out(model: Model, data: str | None) -> Dataset:
     if data is None and not own:
         raise PellucidError("the model does not say what it was trained on; name a data set with --data")
     if data is None or is_root(own, data):
+        check_followed(own, model.source)
         if own not in CATALOGUE and own not in SHAPES and Path(own).exists():
             return _folder(model, own, whole=False)
         found = load_splits(table_for(model.input_shape, own), data).test

@@ -101,6 +101,7 @@ class Model(Viewed):
         self.familiarity: Familiarity | None = None  # what its training data look like, once that is measured
         self.params: Params = {}
         self.input_shape: tuple[int, ...] = ()
+        self.source: Path | None = None  # the file that it was loaded from
         self.output_shape: tuple[int, ...] = ()
         check_ending(net, self.loss)
         if input_shape is not None:
@@ -343,6 +344,7 @@ class Model(Viewed):
             raise PellucidError(f"{path}: no such network can exist ({' '.join(str(error).split())[:200]})") from error
         own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         model._take(fill(Path(path), wanted, own), shape, out)
+        model.source = Path(path)
         return model
 
     def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None, what: str = "input_shape") -> None:

@@ -94,16 +94,15 @@ def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path:
     assert it.go_on == f"pellucid train --resume {cut}"
 
 
-def test_a_folder_that_is_not_seen_from_here_is_told_with_the_option_that_names_it(
+def test_the_folder_that_a_recipe_names_is_not_followed_but_told_with_the_option_that_names_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings = {"data.name": "pictures", "data.size": 8, "data.mode": "L", "train.epochs": 1, "network.sizes": [64, 2]}
     run = train("digits", out=tmp_path / "runs", progress=False, **settings).path
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    with pytest.raises(PellucidError, match=r"the folder 'pictures', .* is not there, seen from .* --data DIR"):
+    with pytest.raises(PellucidError, match=r"recipe.toml says .* trained on 'pictures', .* give it with --data"):
         case_of_run(run)
+    assert case_of_run(run, "pictures").validation.checksum == case_of_run(run, str(pictures)).validation.checksum
     assert len(case_of_run(run, str(pictures)).train) == len(load(str(pictures), size=(8, 8), mode="L").train)
 
 

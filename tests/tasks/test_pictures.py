@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
+from pellucid.combine import Sequential
 from pellucid.data import load_folder, load_splits
 from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten
 from pellucid.tasks.classify import evaluate
 from pellucid.tasks.pictures import held_out
 from pellucid.train.confidence import Confidence
@@ -31,6 +34,30 @@ def collection(root: Path, count: int = 2) -> Path:
 
 def pictures_of(root: Path) -> int:
     return sum(1 for _ in root.rglob("*.png"))
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_alone(tmp_path, inside):
+    run = tmp_path / "run"
+    place = (run if inside else tmp_path) / "pictures"
+    for name in ("test/a/1.png", "test/b/2.png"):
+        (place / name).parent.mkdir(parents=True)
+        Image.new("L", (8, 8), 200).save(place / name)
+    (run / "weights").mkdir(parents=True)
+    (run / "recipe.toml").write_text("")
+    made = Model(
+        Sequential(Flatten(), Dense(2)), input_shape=(1, 8, 8), classes=["a", "b"], preprocess={"data": str(place)}
+    )
+    assert len(held_out(made, None)) == 2, "what was made in this process is the user's own"
+    made.save(run / "weights" / "best.safetensors")
+    loaded = Model.load(run / "weights" / "best.safetensors")
+    if inside:
+        assert len(held_out(loaded, None)) == 2
+        made.save(tmp_path / "alone.safetensors")
+        loaded = Model.load(tmp_path / "alone.safetensors")
+    with pytest.raises(PellucidError, match=r"outside its run folder, and a path from a file is not followed there"):
+        held_out(loaded, None)
+    assert len(held_out(loaded, str(place))) == 2
 
 
 def test_a_plain_folder_is_taken_whole(tmp_path: Path):

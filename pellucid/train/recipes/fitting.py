@@ -19,6 +19,22 @@ def data_name(model: Model) -> str:
     return name if isinstance(name, str) else ""
 
 
+def check_followed(name: str, file: Path | None) -> None:
+    """Raise PellucidError where `file` names its data by a path that leads out of its own run folder.
+
+    file: a weights file or a recipe that came from anywhere; None for what was made in this process, whose paths are
+    the user's own. What is trained by a recipe follows the recipe's paths: the user asked for just that.
+    """
+    if file is None or not name or name in CATALOGUE or name in SHAPES:
+        return
+    run = next((folder for folder in file.resolve().parents[:2] if (folder / "recipe.toml").is_file()), None)
+    if run is None or not Path(name).resolve().is_relative_to(run):
+        raise PellucidError(
+            f"{file} says that the model was trained on {name!a:.200}, outside its run folder, and a path from a file "
+            "is not followed there; if you trust it, give it with --data"
+        )
+
+
 def check_exists(name: str) -> None:
     """Raise PellucidError, with the nearest name, for what is neither a known data set nor a file or folder."""
     if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():

@@ -351,7 +351,7 @@ def test_uneven_classes_of_a_folder_are_weighed(plain: tuple[Path, Path, Compari
 
 def test_a_run_on_a_folder_is_evaluated_on_what_it_held_out(plain: tuple[Path, Path, Comparison]) -> None:
     model = Model.load(plain[2].rows[0].first.run / "weights" / "best.safetensors")
-    assert held_out(model, None).checksum == read_collection(plain[0], 16).test.images.checksum
+    assert held_out(model, str(plain[0])).checksum == read_collection(plain[0], 16).test.images.checksum
 
 
 def test_a_class_folder_called_as_a_data_set_is_no_root(tmp_path: Path):

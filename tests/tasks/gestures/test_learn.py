@@ -167,7 +167,8 @@ def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, mo
     seen: list[Dataset] = []
 
     def look(self, training, row):
-        seen.extend(held_out(Model.load(file), None) for file in (tmp_path / "runs").glob("*/weights/*.safetensors"))
+        files = (tmp_path / "runs").glob("*/weights/*.safetensors")
+        seen.extend(held_out(Model.load(file), str(folder)) for file in files)
 
     monkeypatch.setattr(Progress, "on_epoch_end", look)
     learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=True)
@@ -181,7 +182,7 @@ def test_evaluation_of_the_own_folder_stays_with_what_was_held_out_when_pictures
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
     for k in range(12):
         (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
-    found = held_out(Model.load(run.path / "weights/best.safetensors"), None)
+    found = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
     assert found.checksum == collection.test.images.checksum
 
 

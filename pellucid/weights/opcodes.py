@@ -14,7 +14,7 @@ import torch
 from pellucid.weights.described import NAMES, Maker, Storage, set_item
 from pellucid.weights.fault import Fault, quoted
 
-_STEPS = 2_000_000  # instructions and items of dicts: some 40,000 tensors; each takes some 100 bytes of memory at most
+_STEPS = 500_000  # instructions and items of dicts: some 10,000 tensors; each takes some 100 bytes of memory at most
 _NAME = 256  # characters of a name of Python
 _DIGITS = 16  # bytes of a whole number
 _DANGER = "do not open it elsewhere unless you trust where it comes from; save its tensors alone, as safetensors"

@@ -5,23 +5,33 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.weights.fault import Fault, quoted, refusing
 
-_HEADER = 16 << 20  # bytes: some 150,000 tensors
+_HEADER = 16 << 20  # bytes
+_TENSORS = 50_000
 
 
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; PellucidError unless header and bytes agree without gap or overlap."""
-    import safetensors
+    import safetensors.torch
 
     damage = (safetensors.SafetensorError, RuntimeError, ValueError, LookupError, TypeError, AttributeError)
     with refusing(path, "safetensors file", (*damage, OverflowError)):
         names = _names(path)
-        with safetensors.safe_open(path, framework="pt") as file:
-            # The library maps the file into memory: a copy stays what it is when somebody writes to the file.
-            return {name: file.get_tensor(name).clone() for name in names}
+        # Read whole: a mapped file would change with the file, and each get_tensor looks through the whole header.
+        found = safetensors.torch.load(path.read_bytes())
+        for name, tensor in found.items():
+            if not truthful(tensor):
+                raise Fault(f"has truth values at {quoted(name)} that are neither 0 nor 1")
+        return {name: found[name] for name in names}
+
+
+def truthful(tensor: Tensor) -> bool:
+    """Return whether each truth value of a tensor is 0 or 1; of other numbers, True."""
+    return tensor.dtype is not torch.bool or not bool((tensor.view(torch.uint8) > 1).any())
 
 
 def _names(path: Path) -> list[str]:
@@ -40,6 +50,8 @@ def _names(path: Path) -> list[str]:
     names = [name for name in table if name != "__metadata__"]
     if not names:
         raise Fault("holds no tensors", "give a file that has weights")
+    if len(names) > _TENSORS:
+        raise Fault(f"holds {len(names)} tensors, above the limit of {_TENSORS}")
     return names
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.weights.described import View
 from pellucid.weights.fault import Fault, quoted
+from pellucid.weights.safetensorsfile import truthful
 
 # Where trainers put the weights among the rest of a checkpoint; the first that is there is taken.
 _WRAPPERS = (
@@ -55,11 +56,11 @@ def assemble(views: Mapping[str, View], data: Mapping[str, Tensor]) -> dict[str,
     for name, view in views.items():
         key, dtype = view.storage.key, view.storage.dtype
         raw = data[key]
-        if dtype == torch.bool and bool((raw > 1).any()):
-            raise Fault(f"has truth values at {quoted(name)} that are neither 0 nor 1")
         tensor = raw.view(dtype).as_strided(view.shape, view.strides, view.offset)
         if key in taken or not tensor.is_contiguous():
             tensor = tensor.clone(memory_format=torch.contiguous_format)
+        if not truthful(tensor):
+            raise Fault(f"has truth values at {quoted(name)} that are neither 0 nor 1")
         taken.add(key)
         result[name] = tensor
     return result

@@ -75,6 +75,23 @@ def test_the_last_of_very_many_names_twice_is_found_at_once(tmp_path, refused: R
     assert time.perf_counter() - start < 10  # comparing each with all before took half an hour
 
 
+def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
+    """The library's reader of single tensors looks through the whole header for each: 140,000 took 16 s."""
+    for count in (40_000, 140_000):
+        path = write(tmp_path / "a", {f"t{k}": entry([], 4 * k, 4 * k + 4) for k in range(count)}, bytes(4 * count))
+        start = time.process_time()
+        if count > 50_000:
+            assert "holds 140000 tensors, above the limit" in refused(path)
+        else:
+            assert len(open_weights(path)) == count
+        assert time.process_time() - start < 4
+
+
+def test_truth_values_are_0_or_1(tmp_path, refused: Refused):
+    path = write(tmp_path / "a", {"a": entry([2, 2], 0, 4, "BOOL")}, b"\0\1\7\1")
+    assert "has truth values at a that are neither 0 nor 1" in refused(path)
+
+
 @pytest.mark.parametrize("header", [{}, {"__metadata__": {"format": "pt"}}])
 def test_a_file_without_tensors(header, tmp_path, refused: Refused):
     assert "holds no tensors" in refused(write(tmp_path / "a", header, b""))

@@ -1,0 +1,118 @@
+"""Try damaged and forged files: `python -m benchmarks.fuzz --weights 20000 --pictures 5000 [--seed 0]`.
+
+Each is read, and used to predict, in another process. At fault is: a traceback; a refusal that is not one printable
+line with the file's name; more than 10 s of processor time or 2 GiB of memory; a process that ends or hangs; and a file
+with checksums (ours, PyTorch's zip, PNG) that is accepted and gives another result than the whole one. Files of formats
+without checksums, where damage inside a number can only show as a number, count as accepted when the names, shapes and
+types are those of the network; "forged" are files of ours with other values under a SHA-256 that agrees.
+The table is printed, and the exit status is 1 if anything is at fault.
+"""
+
+import argparse
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_weights
+
+SECONDS, BYTES = 10.0, 2 << 30
+PATIENCE = 120.0  # seconds without a line, after which a process hangs: machines are shared
+STRETCH = 700  # cases of one process
+
+
+@dataclass
+class Result:
+    """What came of the files of one kind."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    peak: int = 0
+
+    def add(self, case: dict[str, object]) -> None:
+        """Count one case."""
+        outcome, seconds, peak = str(case["outcome"]), float(str(case["seconds"])), int(str(case["peak"]))
+        self.seconds, self.peak = max(self.seconds, seconds), max(self.peak, peak)
+        self.outcomes[outcome if outcome in ("refused", "same", "other") else "fault"] += 1
+        if outcome not in ("refused", "same", "other") or seconds > SECONDS or peak > BYTES:
+            self.faults.append(f"{case['case']}: {outcome}, {seconds:.1f} s, {peak >> 20} MiB")
+
+
+def fuzz(counts: dict[str, int], seed: int, processes: int) -> dict[str, Result]:
+    """Try so many files of each kind, and return what came of them."""
+    results = {kind: Result() for kind in counts}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in {*counts, "png"}:
+            (write_picture if kind in PICTURES else write_weights)(kind, Path(folder, f"whole.{kind}"))
+        stretches = [
+            (kind, first, min(first + STRETCH, count))
+            for kind, count in counts.items()
+            for first in range(0, count, STRETCH)
+        ]
+        with ThreadPoolExecutor(processes) as pool:
+            for kind, cases in pool.map(lambda one: (one[0], _stretch(folder, seed, *one)), stretches):
+                for case in cases:
+                    results[kind].add(case)
+    return results
+
+
+def _stretch(folder: str, seed: int, kind: str, first: int, last: int) -> list[dict[str, object]]:
+    """Try some cases, going on in another process behind one that ends or hangs."""
+    cases: list[dict[str, object]] = []
+    while first + len(cases) < last:
+        at = first + len(cases)
+        command = [sys.executable, "-m", "benchmarks.fuzz.trial", folder, kind, *map(str, (seed, at, last))]
+        with (
+            tempfile.TemporaryFile() as errors,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
+            selectors.DefaultSelector() as ready,
+        ):
+            assert process.stdout is not None
+            ready.register(process.stdout, selectors.EVENT_READ)
+            while ready.select(PATIENCE) and (line := process.stdout.readline()):
+                cases.append(json.loads(line))
+            process.kill()
+            process.wait()
+            errors.seek(0)
+            said = errors.read().decode("utf-8", "replace")[-300:]
+        if first + len(cases) < last:
+            end = f"process ended or hung ({process.returncode}): {' '.join(said.split())}"
+            cases.append({"case": first + len(cases), "outcome": end, "seconds": 0, "peak": 0})
+    return cases
+
+
+def shares(total: int, kinds: tuple[str, ...]) -> dict[str, int]:
+    """Return how many files of each kind make up a total."""
+    return {kind: total // len(kinds) + (place < total % len(kinds)) for place, kind in enumerate(kinds)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=int, default=20_000)
+    parser.add_argument("--pictures", type=int, default=5_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
+    options = parser.parse_args()
+    counts = shares(options.weights, WEIGHTS) | shares(options.pictures, PICTURES)
+    results = fuzz(counts, options.seed, options.processes)
+    print("| kind | files | refused | same result | other, valid | at fault | most CPU s | most MiB |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for kind, it in results.items():
+        seen = [it.outcomes[name] for name in ("refused", "same", "other")]
+        cells = [kind, counts[kind], *seen, len(it.faults), f"{it.seconds:.2f}", it.peak >> 20]
+        print("| " + " | ".join(map(str, cells)) + " |")
+    for kind, it in results.items():
+        for fault in it.faults:
+            print(f"{kind} {fault}", file=sys.stderr)
+    return int(any(it.faults for it in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

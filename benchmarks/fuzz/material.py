@@ -1,0 +1,66 @@
+"""The whole files that are damaged: one small network's weights in every format, and one picture in every format."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import onnx
+import safetensors.torch
+import torch
+from onnx import numpy_helper
+from PIL import Image
+from torch import Tensor
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.export import to_onnx
+from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
+from pellucid.train.model import Model
+
+SHAPE = (3, 12, 12)
+WEIGHTS = ("ours", "forged", "graph", "zip", "old", "safetensors", "h5", "keras", "onnx")
+PICTURES = ("png", "jpeg", "gif", "bmp", "webp", "ppm", "tiff")
+CHECKED = ("ours", "zip", "png")  # what carries checksums over all that is read: a change is refused or changes nothing
+
+
+def model() -> Model:
+    """Return the network, its weights drawn from a fixed seed."""
+    block = Parallel((Identity(), Sequential(Conv2d(4, 3, padding=1), ReLU())), Add())
+    net = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), MaxPool2d(2), block, Flatten(), Dense(3))
+    return Model(net, input_shape=SHAPE, classes=["a", "b", "c"], preprocess={"mean": [0.5] * 3, "std": [0.25] * 3})
+
+
+def write_weights(kind: str, path: Path) -> None:
+    """Write the weights as a file of that kind."""
+    it = model()
+    tensors: dict[str, Tensor] = {name: value.contiguous() for name, value in it.weights.items()}
+    if kind in ("ours", "forged"):
+        it.save(path)
+    elif kind == "graph":
+        to_onnx(it, path)
+    elif kind in ("zip", "old"):
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "zip")
+    elif kind == "safetensors":
+        safetensors.torch.save_file(tensors, path)
+    elif kind == "onnx":
+        initializers = [numpy_helper.from_array(np.asarray(tensor), name) for name, tensor in tensors.items()]
+        onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "graph", [], [], initializers)), path)
+    else:
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            for name, tensor in tensors.items():
+                file.create_dataset(name, data=tensor.numpy())
+        path.write_bytes(buffer.getvalue())
+        if kind == "keras":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("config.json", "{}")
+                archive.writestr("model.weights.h5", buffer.getvalue())
+
+
+def write_picture(kind: str, path: Path) -> None:
+    """Write a picture with gradients and noise as a file of that kind."""
+    draw = np.random.default_rng(0)
+    rows, columns = np.mgrid[:40, :50]
+    pixels = np.stack([rows * 6, columns * 5, draw.integers(0, 255, (40, 50))], -1).astype(np.uint8)
+    Image.fromarray(pixels).save(path, format=kind)

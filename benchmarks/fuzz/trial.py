@@ -1,0 +1,102 @@
+"""One process that tries cases in a row: `python -m benchmarks.fuzz.trial FOLDER KIND SEED FIRST LAST`.
+
+It prints one line of JSON for each case: what came of it, the seconds of processor time and the peak of memory.
+"""
+
+import json
+import random
+import re
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.fuzz.material import CHECKED, PICTURES, SHAPE, model
+from benchmarks.fuzz.mutations import damaged, forge, header_changed
+from pellucid.errors import PellucidError
+from pellucid.export import from_onnx
+from pellucid.layers.base import Mode
+from pellucid.tasks.classify import predict
+from pellucid.tasks.pictures import read_picture
+from pellucid.train.model import Model
+from pellucid.tree import nest
+from pellucid.weights import open_weights, require_match
+
+ADDRESSES = 16 << 30  # bytes of address space: a backstop, what counts is the memory that is touched
+
+
+def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
+    """Try the cases FIRST to LAST of one kind."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    whole = folder / f"whole.{kind}"
+    picture = folder / "whole.png"
+    wanted = use(kind, whole, picture) if kind in CHECKED else None
+    for number in range(first, last):
+        path = folder / f"case-{kind}-{first}.{kind}"
+        write_case(kind, whole, path, random.Random(f"{seed} {kind} {number}"))
+        Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
+        start = time.process_time()
+        outcome = judged(kind, path, picture, wanted)
+        seconds, peak = time.process_time() - start, _peak()
+        print(json.dumps({"case": number, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
+
+
+def write_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
+    """Write one changed copy of a file."""
+    if kind == "forged":
+        forge(whole, path, draw)
+    elif kind in ("ours", "safetensors") and draw.random() < 0.5:
+        path.write_bytes(header_changed(whole.read_bytes(), draw))
+    else:
+        path.write_bytes(damaged(whole.read_bytes(), draw))
+
+
+def judged(kind: str, path: Path, picture: Path, wanted: Tensor | None) -> str:
+    """Return "refused", "same", "other", or what is wrong: a traceback, a bad message, or a change that went unseen.
+
+    wanted: what the whole file gives, where the format carries checksums, so that nothing else may come out.
+    """
+    try:
+        found = use(kind, path, picture)
+    except PellucidError as error:
+        said = str(error)
+        return "refused" if path.name in said and "\n" not in said and said.isprintable() else f"message: {said!r}"
+    except Exception as error:
+        return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"
+    if wanted is None:
+        return "other"
+    return "same" if torch.equal(found, wanted) else "unseen: another result from a file that carries a checksum"
+
+
+def use(kind: str, path: Path, picture: Path) -> Tensor:
+    """Return what a file gives: of weights the prediction for a picture, of a picture its pixels after predicting."""
+    if kind in PICTURES:
+        it = model()
+        predict(it, path)
+        return read_picture(it, path)
+    if kind in ("ours", "forged"):
+        return torch.tensor(list(predict(Model.load(path), picture).probabilities.values()))
+    if kind == "graph":
+        net, params = from_onnx(path)
+    else:
+        it = model()
+        found = open_weights(path)
+        require_match(path, it.weights, found)
+        net, params = it.net, nest(it.params, found)
+    y, _ = net.forward(params, torch.linspace(-1, 1, 432).view(1, *SHAPE), Mode())
+    return y
+
+
+def _peak() -> int:
+    """Return the most bytes of memory that this process held since the peak was begun anew."""
+    return int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))

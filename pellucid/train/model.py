@@ -337,10 +337,10 @@ class Model(Viewed):
             model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net)
             shape = image_shape(about.get("input_shape"))
             wanted, out = within_bounds(model.net, shape)
+            check_classes(out, model.classes)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
         except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
-            # Sizes beyond what tensors can have, one input where a layer takes several, and the like.
             raise PellucidError(f"{path}: no such network can exist ({' '.join(str(error).split())[:200]})") from error
         own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         model._take(fill(Path(path), wanted, own), shape, out)

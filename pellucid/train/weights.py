@@ -17,13 +17,15 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.train.files import write_atomically
 from pellucid.tree import flatten, nest
+from pellucid.weights.fault import quoted
 from pellucid.weights.match import kind, match
 from pellucid.weights.safetensorsfile import truthful
 
 FORMAT = "pellucid/1"
 FILE_LIMIT = 16 << 30  # bytes
-HEADER_LIMIT = 64 << 20  # bytes
+HEADER_LIMIT = 16 << 20  # bytes: some 20 times as many in memory
 FOREIGN = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # what other libraries call their weights
+NAMED = 20  # differences, of all that a file may have
 _PREFIX = 8  # bytes: the length of the header, as in the safetensors format
 
 
@@ -64,7 +66,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         tensors = safetensors.torch.load(_read(path, Path.read_bytes))
         about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = quoted(" ".join(str(error).split()), 200) or type(error).__name__
         if path.suffix.lower() in FOREIGN:
             raise PellucidError(
                 f"{path} is no trained model of ours, but maybe a backbone of another library's; begin a training with "
@@ -89,12 +91,13 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
 def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Tensor]) -> Params:
     """Return `tensors` in the nesting of `wanted`, which only tells paths, shapes and dtypes (it may be on "meta").
 
-    Raises PellucidError that lists every missing, surplus and misshapen tensor, or names one that holds NaN.
+    Raises PellucidError that lists missing, surplus and misshapen tensors, the first 20, or names one that holds NaN.
     """
     flat = flatten(wanted)
-    faults = [str(mismatch) for mismatch in match(flat, tensors)]
+    faults = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
     if faults:
-        raise PellucidError(f"{path} does not fit its network: {'; '.join(faults)}")
+        rest = [f"and {len(faults) - NAMED} more"] if len(faults) > NAMED else []
+        raise PellucidError(f"{path} does not fit its network: {'; '.join(faults[:NAMED] + rest)}; train it again")
     for name in flat:
         if not bool(torch.isfinite(tensors[name]).all()):
             raise PellucidError(f"{path}: {name} holds NaN or infinity; use an earlier file")

@@ -52,6 +52,9 @@ def _names(path: Path) -> list[str]:
         raise Fault("holds no tensors", "give a file that has weights")
     if len(names) > _TENSORS:
         raise Fault(f"holds {len(names)} tensors, above the limit of {_TENSORS}")
+    promised = 8 + length + max(table[name]["data_offsets"][1] for name in names)
+    if promised != path.stat().st_size:
+        raise Fault(f"promises {promised} bytes, but has {path.stat().st_size}")
     return names
 
 

@@ -140,6 +140,7 @@ CLAIMS = {
     "nothing here does 'crop'": lambda t, a: a.update(preprocess={"crop": 8}),
     "data must be the name": lambda t, a: a.update(preprocess={"data": 5}),
     "two are called 'a'": lambda t, a: a.update(classes=["a", "a"]),
+    "the data have 4 classes": lambda t, a: a.update(classes=list("abcd")),
     "preprocess must be": lambda t, a: a.update(preprocess=[]),
     "no metric is called 'f7'": lambda t, a: a.update(metrics=["f7"]),
     "dense1: takes the network to 8,000,000,016 bytes": lambda t, a: a["network"]["children"]["features"]["children"][
@@ -169,6 +170,20 @@ def test_all_mismatches_are_listed_at_once(tmp_path):
         PellucidError, match=r"features\.dense1\.bias is missing; head\.scores\.bias is missing; odd is not"
     ):
         Model.load(path)
+
+
+def test_of_very_many_mismatches_the_first_are_listed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model().save(path)
+    rewritten(path, lambda t, a: t.update({f"odd{k:03}": torch.zeros(1) for k in range(500)}))
+    with pytest.raises(PellucidError, match=r"odd000 is not .*; and 480 more; train it again$"):
+        Model.load(path)
+
+
+def test_truth_values_are_0_or_1(tmp_path):
+    write_weights(tmp_path / "w", {"a": torch.tensor([1, 7], dtype=torch.uint8).view(torch.bool)}, {})
+    with pytest.raises(PellucidError, match="truth values that are neither 0 nor 1"):
+        read_weights(tmp_path / "w")
 
 
 def test_a_network_beyond_all_memory_is_refused_before_anything_is_allocated(tmp_path):

@@ -168,6 +168,8 @@ def test_other_protocols_are_refused():
 BOMBS = {
     "lists in lists": b"]" * 200_000 + b"a" * 199_999,
     "tuples in tuples": b")" + b"\x85" * 400_000,
+    "two million tuples in tuples": b")" + b"\x85" * 1_900_000,
+    "a list of two million tuples": b"](" + b"NN\x86\x85\x85" * 400_000 + b"e",
     "a list of itself": b"]q\x00h\x00a",
     "a dict of itself": b"}q\x00X\x0a\0\0\0state_dicth\x00s",
     "doubling forty times": b"]q\x00" + b"".join(b"]q%c(h%ch%ce" % (k, k - 1, k - 1) for k in range(1, 41)),
@@ -189,9 +191,9 @@ def test_bombs_are_refused_quickly(name, tmp_path, refused: Refused):
     path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a/data.pkl", stream(BOMBS[name]))
-    start = time.perf_counter()
+    start = time.process_time()
     refused(path)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 3
 
 
 def test_a_stream_longer_than_any_model_needs(tmp_path, refused: Refused):

@@ -1,6 +1,7 @@
 """Safetensors whose header lies."""
 
 import json
+import os
 import struct
 import time
 from pathlib import Path
@@ -90,6 +91,12 @@ def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
 def test_truth_values_are_0_or_1(tmp_path, refused: Refused):
     path = write(tmp_path / "a", {"a": entry([2, 2], 0, 4, "BOOL")}, b"\0\1\7\1")
     assert "has truth values at a that are neither 0 nor 1" in refused(path)
+
+
+def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_header_promises_less(tmp_path, refused: Refused):
+    path = write(tmp_path / "a", {"a": entry([4], 0, 16)})
+    os.truncate(path, 15 << 30)  # takes no room on the disk
+    assert "bytes, but has 16106127360" in refused(path)
 
 
 @pytest.mark.parametrize("header", [{}, {"__metadata__": {"format": "pt"}}])

@@ -87,10 +87,10 @@ TOO_LARGE = {
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_a_network_that_takes_too_much_is_refused_at_once(name):
     net, shape, what = TOO_LARGE[name]
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(PellucidError, match=what):
         within_bounds(net, shape)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_the_layer_is_named():

@@ -14,11 +14,8 @@ OPSET = 21  # the first whose GroupNormalization scales each channel
 OLDEST = 13  # the first whose Softmax and Dropout are today's
 IR_VERSION = 10  # the first in which nodes take marks
 LIMIT = (2 << 30) - 1  # bytes: of a Protocol Buffers file
-STRUCTURE = 16 << 20  # bytes of a file beside its weights: the general library takes up to 77 times as many
 MOST_NODES = 10_000
 MARK = "pellucid.layer"
-EXTERNAL = 1  # of a tensor's data_location
-INSIDE = "save the model with its weights inside, as one file"
 
 
 def node_proto(onnx: Any, node: Node) -> Any:

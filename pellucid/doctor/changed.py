@@ -19,9 +19,9 @@ def only(case: Case, kept: Tensor) -> Case:
     return rebuilt(replace(case, train=Examples(part.x[kept], part.y[kept], part.classes, "")))
 
 
-def with_layers(case: Case, change: Callable[[Layer], Layer]) -> Case:
-    """Return the case of the network with `change` of each of its layers, and weights drawn anew."""
-    return rebuilt(case, net=map_layers(case.model.net, change))
+def with_layers(case: Case, change: Callable[[Layer], Layer], keep: bool = False) -> Case:
+    """Return the case of the network with `change` of each of its layers, and weights drawn anew, or kept."""
+    return rebuilt(case, keep, net=map_layers(case.model.net, change))
 
 
 def as_he(layer: Layer) -> Layer:

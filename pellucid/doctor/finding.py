@@ -28,17 +28,20 @@ class Remedy:
 class Finding:
     """One thing that is wrong.
 
-    check: the name of the check. path: the layer or tensor (`features.conv2`, `conv1.weight`), or "train",
-    "validation" or "training" where no layer is meant. evidence: what was measured, by name, so that a reader can judge
-    it. cause: the likeliest one. fix: what to do, in the imperative. remedy: the same as something that can be tried.
+    check: the name of the check, or of the suspect that a trial has established. path: the layer or tensor
+    (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" where no layer is meant. evidence: what
+    was measured, by name, so that a reader can judge it. cause: what it comes from, fix: what to do, in the imperative;
+    "" for symptoms. remedy: the fix as something that can be tried. proven: whether what was measured is itself the
+    fault, so that no trial is needed to call it a cause; else it is a symptom until a trial establishes it.
     """
 
     check: str
     path: str
     evidence: Mapping[str, Number]
-    cause: str
-    fix: str
+    cause: str = ""
+    fix: str = ""
     remedy: Remedy | None = field(default=None, repr=False)
+    proven: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as values of JSON."""
@@ -57,8 +60,9 @@ class Check:
     """One question to a case.
 
     name: as in reports, `dead-units`. about: one sentence, what is wrong where it finds something. explains: the names
-    of checks whose findings follow from this one's, so that a report can tell causes from consequences. examples,
+    of checks whose findings follow from this one's where these are proven. examples,
     unseen: how many training and validation examples it needs at least. trained: whether it asks trained models only.
+    proven: whether all of its findings are, see there. own_trial: whether they rest on a trial of their own.
     """
 
     name: str
@@ -68,6 +72,8 @@ class Check:
     examples: int = 0
     unseen: int = 0
     trained: bool = False
+    proven: bool = False
+    own_trial: bool = False
 
     def cannot_ask(self, case: "Case") -> str:
         """Say why the question has no answer for a case, whatever its numbers; "" where it may have one."""

@@ -15,20 +15,22 @@ def with_rate(case: Case, factor: float) -> Case:
     return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))
 
 
-def rebuilt(case: Case, **changes: Any) -> Case:
+def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
     """Return the case of a model with other arguments (`Model`'s own: net, optimizer, regularizer, preprocess, ...).
 
-    It begins with the same weights unless the network is another one; then they are drawn anew. The model of the new
-    case is the one before its first step.
+    It begins with the same weights unless the network is another one; then they are drawn anew.
+    keep: whether another network takes over the weights of the same path and shape. The model of the new case is the
+    one before its first step.
     """
 
     def begin() -> Model:
         old = case.begin()
         new = remade(old, **changes)
-        if "net" not in changes:
+        if keep or "net" not in changes:
             held = flatten(old.params)
             for path, value in flatten(new.params).items():
-                value.copy_(held[path])
+                if path in held and held[path].shape == value.shape:
+                    value.copy_(held[path])
         return new
 
     epochs = case.epochs or (0 if case.history is None else len(case.history))

@@ -123,4 +123,5 @@ CHECK = Check(
     "Some classes have far fewer examples than others, or none.",
     look,
     explains=("collapsed-predictions", "overfitting", "miscalibration"),
+    proven=True,
 )

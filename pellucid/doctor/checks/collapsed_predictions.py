@@ -36,15 +36,8 @@ def _one(case: Case, path: str, seen: Answers) -> Finding | None:
     top, times = told.mode().values, int((told == told.mode().values).sum())
     flat = flatten(case.model.params)
     lost = next((layer for layer, weight in learners(case.model) if not bool(flat[weight].any())), None)
-    if lost is None:
-        cause = (
-            "the network fell back on what is right most often without looking: its last bias decides, or one class "
-            "was seen last or nearly alone"
-        )
-        fix = "shuffle the examples, weigh classes equally, lower the learning rate and start again from fresh weights"
-    else:
-        cause = f"the weight of {lost} is 0, so that its units answer the same to every input"
-        fix = f"load or draw the weight of {lost} anew, and find out what set it to 0"
+    cause = "" if lost is None else f"the weight of {lost} is 0, so that its units answer the same to every input"
+    fix = "" if lost is None else f"load or draw the weight of {lost} anew, and find out what set it to 0"
     return Finding(
         NAME,
         path,
@@ -59,6 +52,7 @@ def _one(case: Case, path: str, seen: Answers) -> Finding | None:
         },
         cause,
         fix,
+        proven=lost is not None,
     )
 
 

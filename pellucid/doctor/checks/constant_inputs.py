@@ -61,9 +61,11 @@ CHECK = Check(
     "Inputs are blank, or most of what is in them never varies.",
     look,
     explains=(
-        "duplicated-inputs", "shuffled-labels", "preprocessing-mismatch", "unnormalised-inputs", "leakage",
-        "collapsed-predictions", "underfitting", "shifted-labels", "vanishing-gradients", "dead-units", "useless-maps",
-        "duplicate-maps", "update-ratio", "learning-rate-too-low", "overfitting", "miscalibration",
+        "duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
+        "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "shifted-labels",
+        "vanishing-gradients", "dead-units", "useless-maps", "duplicate-maps", "update-ratio",
+        "learning-rate-too-low", "overfitting", "miscalibration",
     ),
     examples=2,
+    proven=True,
 )  # fmt: skip

@@ -1,12 +1,9 @@
 """Units that put out 0 for every example, and so learn nothing."""
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.changed import with_layers
-from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.measure.activity import Activity
-from pellucid.doctor.mending import with_rate
-from pellucid.layers import LeakyReLU, ReLU, ReLU6
-from pellucid.layers.base import Layer
+from pellucid.layers import ReLU, ReLU6
 
 # Of a layer's units. Trained ReLU networks have some anyway; 40 % is where practice calls a learning rate too high
 # (Karpathy, notes of CS231n: "as much as 40% of your network can be dead if the learning rate is set too high").
@@ -38,15 +35,7 @@ def look(case: Case) -> list[Finding]:
             "dead_with_newly_drawn_weights": chance,
             "examples": len(seen.y),
         }
-        if then is not None and early / seen.units > MANY:
-            cause = "the first weights or biases are so low that no input reaches these units"
-            fix = "start biases at 0 and draw weights as He 2015, or take LeakyReLU"
-            found.append(Finding(NAME, path, evidence, cause, fix, Remedy("LeakyReLU for ReLU, drawn anew", _leaky)))
-        else:
-            cause = "a step was so large that no input reaches these units any more"
-            fix = "lower the learning rate, or take LeakyReLU, whose units can come back"
-            slower = Remedy("a tenth of the learning rate", lambda case: with_rate(case, 0.1))
-            found.append(Finding(NAME, path, evidence, cause, fix, slower))
+        found.append(Finding(NAME, path, evidence))
     return found
 
 
@@ -57,17 +46,9 @@ def _dead(seen: Activity) -> int:
     return int(stuck.sum())
 
 
-def _leaky(case: Case) -> Case:
-    def change(layer: Layer) -> Layer:
-        return LeakyReLU() if isinstance(layer, ReLU | ReLU6) else layer
-
-    return with_layers(case, change)
-
-
 NAME = "dead-units"
 CHECK = Check(
     NAME,
     "Units put out 0 for every example, so no gradient reaches their weights.",
     look,
-    explains=("vanishing-gradients", "useless-maps", "duplicate-maps", "collapsed-predictions", "underfitting"),
 )

@@ -65,4 +65,5 @@ CHECK = Check(
     "A layer draws at random in evaluation, so that the same input gets other answers each time.",
     look,
     explains=("miscalibration", "overfitting", "underfitting"),
+    proven=True,
 )

@@ -37,11 +37,7 @@ def look(case: Case) -> list[Finding]:
             "first_pair": f"{pairs[0][1]} and {pairs[0][0]}",
             "examples": len(seen.y),
         }
-        cause = (
-            "units began alike, as after widening or loading weights twice, or the layer is wider than it needs to be"
-        )
-        fix = "draw the copies anew or add noise to them, or make the layer narrower"
-        found.append(Finding(NAME, path, evidence, cause, fix))
+        found.append(Finding(NAME, path, evidence))
     return found
 
 
@@ -50,5 +46,4 @@ CHECK = Check(
     NAME,
     "Units or feature maps of a layer are copies of one another.",
     look,
-    explains=("underfitting", "miscalibration"),
 )

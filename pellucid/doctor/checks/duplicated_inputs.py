@@ -53,6 +53,7 @@ CHECK = Check(
     NAME,
     "Many training examples are copies of one another, or copies with another label.",
     look,
-    explains=("shuffled-labels", "overfitting", "underfitting", "miscalibration"),
+    explains=("shuffled-labels", "label-noise", "overfitting", "underfitting", "miscalibration"),
     examples=2,
+    proven=True,
 )

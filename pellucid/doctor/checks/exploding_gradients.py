@@ -90,15 +90,4 @@ CHECK = Check(
     NAME,
     "Gradients or outputs grow from layer to layer, or burst at any learning rate.",
     look,
-    explains=(
-        "learning-rate-too-high",
-        "nan-origin",
-        "dead-units",
-        "update-ratio",
-        "vanishing-gradients",
-        "useless-maps",
-        "duplicate-maps",
-        "collapsed-predictions",
-        "underfitting",
-    ),
 )

@@ -55,4 +55,5 @@ CHECK = Check(
         "nan-origin", "dead-units", "saturated-units", "vanishing-gradients", "update-ratio",
         "collapsed-predictions", "underfitting", "batch-norm", "miscalibration", "useless-maps",
     ),
+    own_trial=True,
 )  # fmt: skip

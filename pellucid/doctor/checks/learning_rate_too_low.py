@@ -88,4 +88,5 @@ CHECK = Check(
     "The learning rate is so low that the training does not get there in the steps that it has.",
     look,
     explains=("update-ratio", "underfitting", "miscalibration", "collapsed-predictions"),
+    own_trial=True,
 )

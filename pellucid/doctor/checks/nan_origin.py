@@ -1,14 +1,11 @@
 """Where NaN or infinity first appears."""
 
-from dataclasses import replace
-
 import torch
 
 from pellucid.combine import join
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.room import parts
-from pellucid.doctor.mending import with_rate
 from pellucid.doctor.origin import origin
 from pellucid.train.diagnose import diagnose_output, weights_fault
 from pellucid.train.notfinite import NotFinite
@@ -37,40 +34,43 @@ def look(case: Case) -> list[Finding]:
 
 
 def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
-    """Return the finding of a tensor, in the step in which it is lost."""
+    """Return the finding of a tensor, in the step in which it is lost; where that is proof, with its cause."""
     path = fault.path
     evidence: dict[str, Number] = {"found": fault.held}
     if step is not None:
         evidence["step"] = step
     if fault.kind == "input":
         cause, fix = "the augmentation or the preprocessing makes it of finite data", "look at what these return"
-        plain = Remedy("no augmentation", lambda case: replace(case, augment=None))
-        return Finding(NAME, "train", evidence, cause, fix, None if case.augment is None else plain)
+        return Finding(NAME, "train", evidence, cause, fix, proven=True)
     if fault.kind == "weight":
         path = join(path, fault.tensor)
         if not step:
             cause, fix = "the weights hold it as they are", "look at how they are drawn or at the file they came from"
-            return Finding(NAME, path, evidence, cause, fix)
-    slower = Remedy("a tenth of the learning rate", lambda case: with_rate(case, 0.1))
+            return Finding(NAME, path, evidence, cause, fix, proven=True)
     if fault.kind == "loss":
-        path = "loss"
-        cause, fix = _of_loss(case)
-    elif step is not None and step > 1:
-        cause, fix = "steps or values grew until they overflowed", "lower the learning rate, and clip gradients"
-    else:
-        cause = "this layer divides by 0, takes a logarithm or root of what it cannot, or overflows"
-        fix = "look at what comes into this layer, and add a small number where it divides or takes a logarithm"
-    return Finding(NAME, path or "training", evidence, cause, fix, slower if step else None)
+        return _of_loss(case, evidence)
+    if step is not None and step > 1:
+        return Finding(NAME, path or "training", evidence)  # steps or values grew until they overflowed
+    cause = "this layer divides by 0, takes a logarithm or root of what it cannot, or overflows"
+    fix = "look at what comes into this layer, and add a small number where it divides or takes a logarithm"
+    return Finding(NAME, path or "training", evidence, cause, fix, proven=True)
 
 
-def _of_loss(case: Case) -> tuple[str, str]:
-    """Return the cause and the fix of a loss that is not finite: those that compare numbers take no logarithm."""
+def _of_loss(case: Case, evidence: dict[str, Number]) -> Finding:
+    """Return the finding of a loss that is not finite: those that compare numbers take no logarithm."""
     if not case.compares:
         cause = "the loss takes a logarithm of 0, or its inputs are too large"
-        return cause, "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
+        fix = "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
+        return Finding(NAME, "loss", evidence, cause, fix, proven=_own(case))
     if float(case.train.y.double().abs().max()) > HUGE:
-        return "the targets are very large", "standardise them: take off their mean and divide by their deviation"
-    return "the outputs grew until the loss overflowed", "lower the learning rate, and clip gradients"
+        cause, fix = "the targets are very large", "standardise them: take off their mean and divide by their deviation"
+        return Finding(NAME, "loss", evidence, cause, fix, proven=True)
+    return Finding(NAME, "loss", evidence)
+
+
+def _own(case: Case) -> bool:
+    """Whether the loss is none of the library's."""
+    return not type(case.model.loss).__module__.startswith("pellucid.")
 
 
 NAME = "nan-origin"

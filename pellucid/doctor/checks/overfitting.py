@@ -3,11 +3,9 @@
 from math import sqrt
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.answers import Answers
 from pellucid.doctor.measure.columns import column
-from pellucid.doctor.mending import rebuilt
-from pellucid.optim.regularizers import L2
 
 GAP = 0.15  # of accuracy; a tenth is common where data are few
 SMALL_GAP = 0.1  # counts where the validation loss rose too
@@ -15,7 +13,6 @@ ROSE = 1.5  # times its minimum
 KNOWN = 0.5  # of the training examples, at least, that the model is right on: fewer are not known by heart
 SURE = 3.0  # standard deviations of the difference of two shares
 NUMBERS = 3.0  # times the training loss, for targets that are no classes
-DECAY = 0.05  # decoupled; the shrinking of a step is this times the learning rate
 
 
 def look(case: Case) -> list[Finding]:
@@ -52,9 +49,6 @@ def look(case: Case) -> list[Finding]:
             NAME,
             "validation",
             evidence,
-            "the model learned its training examples by heart: they are few for its size, or it trained for too long",
-            "get more or augmented examples, add weight decay or dropout, or stop where the validation loss is lowest",
-            Remedy(f"weight decay of {DECAY:g}", lambda case: rebuilt(case, regularizer=L2(DECAY, decoupled=True))),
         )
     ]
 
@@ -77,7 +71,6 @@ CHECK = Check(
     NAME,
     "The model is far better on what it learned from than on anything else.",
     look,
-    explains=("miscalibration",),
     unseen=1,
     trained=True,
 )

@@ -257,4 +257,5 @@ CHECK = Check(
         "unnormalised-inputs", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
         "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps",
     ),
+    proven=True,
 )  # fmt: skip

@@ -1,17 +1,12 @@
 """Sigmoid and tanh units whose outputs are pinned at their ends, where the slope is nearly 0."""
 
-from dataclasses import replace
-
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.changed import with_layers
-from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.measure.learners import finals
-from pellucid.doctor.mending import with_rate
-from pellucid.layers import Conv2d, Dense, Sigmoid, Tanh
-from pellucid.layers.base import Layer
+from pellucid.layers import Sigmoid, Tanh
 
 END = 0.05  # of the steepest slope: an output is at an end where its slope is less, |x| > 4.4 for sigmoid, 2.2 for tanh
 # Of all outputs of a layer. First weights should keep units where they are nearly linear (LeCun et al. 1998, Efficient
@@ -46,15 +41,7 @@ def look(case: Case) -> list[Finding]:
             "mean_slope": float(_slope(seen).mean()),
             "examples": len(seen.y),
         }
-        if early:
-            cause = "the first weights, or the inputs, are so large that sums land where the curve is flat"
-            fix = "draw weights with deviation 1 / sqrt(inputs), and give inputs mean 0 and deviation 1"
-            remedy = Remedy("weights drawn anew with deviation 1 / sqrt(inputs)", _scaled)
-        else:
-            cause = "steps were so large that they drove the sums to where the curve is flat"
-            fix = "lower the learning rate, or put batch normalization before the units"
-            remedy = Remedy("a tenth of the learning rate", lambda case: with_rate(case, 0.1))
-        found.append(Finding(NAME, path, evidence, cause, fix, remedy))
+        found.append(Finding(NAME, path, evidence))
     return found
 
 
@@ -76,17 +63,9 @@ def _stuck(seen: Activity) -> Tensor:
     return (high > STUCK) | (low > STUCK)
 
 
-def _scaled(case: Case) -> Case:
-    def change(layer: Layer) -> Layer:
-        return replace(layer, init_weight="scaled") if isinstance(layer, Dense | Conv2d) else layer
-
-    return with_layers(case, change)
-
-
 NAME = "saturated-units"
 CHECK = Check(
     NAME,
     "Sigmoid or tanh units are pinned at the ends of their range, where almost no gradient passes.",
     look,
-    explains=("vanishing-gradients", "useless-maps", "duplicate-maps", "collapsed-predictions", "underfitting"),
 )

@@ -151,4 +151,5 @@ CHECK = Check(
     look,
     explains=("overfitting", "underfitting", "miscalibration", "class-imbalance"),
     examples=ENOUGH,
+    proven=True,
 )

@@ -147,6 +147,7 @@ CHECK = Check(
     "Labels have nothing to do with the inputs.",
     look,
     explains=(
+        "label-noise",
         "overfitting",
         "underfitting",
         "miscalibration",
@@ -156,4 +157,5 @@ CHECK = Check(
         "useless-maps",
     ),
     examples=FEW,
+    proven=True,
 )

@@ -78,4 +78,5 @@ CHECK = Check(
     explains=(
         "duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients", "collapsed-predictions", "underfitting",
     ),
+    proven=True,
 )  # fmt: skip

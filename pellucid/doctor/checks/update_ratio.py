@@ -1,13 +1,11 @@
 """Weights whose updates are far too large or far too small beside the weights themselves."""
 
-from dataclasses import replace
 from statistics import median
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number, Remedy
+from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.mending import rebuilt, with_rate
-from pellucid.train.model import Model
+from pellucid.doctor.mending import rebuilt
 from pellucid.tree import flatten
 
 # About 1e-3 is healthy (Karpathy, CS231n, "Ratio of weights:updates"); first steps with momentum reach 5e-2.
@@ -35,18 +33,9 @@ def look(case: Case) -> list[Finding]:
         if late:
             evidence["median_update_over_weight_in_all_epochs"] = median(late)
         usual = median(late) if late else ratio
-        if ratio > HIGH and usual > HIGH and not _accounted(case, path):
-            alone = others < HIGH
-            cause = "a step replaces a good part of what these weights have learned"
-            fix = "lower the learning rate, of these weights alone if the others are well"
-        elif ratio < slow and usual < slow:
-            alone = others > ratio * APART
-            cause = "these weights hardly move: their learning rate is tiny, or the weights are huge"
-            fix = "raise the learning rate of these weights, or draw them smaller"
-        else:
-            continue
-        factor = 1e-3 / ratio
-        found.append(Finding(NAME, path, evidence, cause, fix, _remedy(path, factor, alone)))
+        high = ratio > HIGH and usual > HIGH and not _accounted(case, path)
+        if high or (ratio < slow and usual < slow):
+            found.append(Finding(NAME, path, evidence))
     return found
 
 
@@ -67,27 +56,9 @@ def _accounted(case: Case, path: str) -> bool:
     return without is not None and without < HIGH
 
 
-def _remedy(path: str, factor: float, alone: bool) -> Remedy:
-    if not alone:
-        return Remedy(f"{factor:.2g} times the learning rate", lambda case: with_rate(case, factor))
-
-    def scaled(case: Case) -> Case:
-        mended = rebuilt(case)
-
-        def begin() -> Model:
-            model = mended.begin()
-            model.rates[path] = model.rates.get(path, 1.0) * factor
-            return model
-
-        return replace(mended, model=begin(), begin=begin)
-
-    return Remedy(f"{factor:.2g} times the learning rate of {path}", scaled)
-
-
 NAME = "update-ratio"
 CHECK = Check(
     NAME,
     "Updates of weights are far too large or too small beside the weights themselves.",
     look,
-    explains=("underfitting", "miscalibration"),
 )

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.learners import finals
 from pellucid.doctor.measure.without import without
-from pellucid.doctor.mending import rebuilt
 from pellucid.rules.kinds import ACTIVATIONS
 
 LITTLE = 0.01  # deviation over that of the layer's liveliest unit: it carries 1 / 10,000 of the variance
@@ -51,15 +50,7 @@ def look(case: Case) -> list[Finding]:
             "answers_changed_without_them": changed,
             "examples": len(x),
         }
-        if case.model.regularizers:
-            cause = "the regularizer pulls the weights of these units to 0"
-            fix = "make the regularizer weaker, or the layer narrower"
-            remedy = Remedy("no regularizer", lambda case: rebuilt(case, regularizer=None))
-        else:
-            cause = "these units have no weights to speak of: they were never loaded, were pruned, or have died"
-            fix = "load or draw their weights anew, or take the units out"
-            remedy = None
-        found.append(Finding(NAME, path, evidence, cause, fix, remedy))
+        found.append(Finding(NAME, path, evidence))
     return found
 
 
@@ -90,5 +81,4 @@ CHECK = Check(
     NAME,
     "Units or feature maps say the same for every example, and no answer needs them.",
     look,
-    explains=("underfitting", "miscalibration"),
 )

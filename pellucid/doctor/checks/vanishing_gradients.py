@@ -40,9 +40,7 @@ def look(case: Case) -> list[Finding]:
         cause = "each layer on the way back makes the gradient smaller: flat activations, or weights drawn too small"
         fix = "take ReLU with weights as He 2015, batch normalization, or fewer layers"
         return [Finding(NAME, now.early_path, evidence, cause, fix, Remedy("ReLU and weights as He 2015", _relu))]
-    cause = "training moved units to where their slope is 0, so that the gradient ends there"
-    fix = "lower the learning rate, or put batch normalization between the layers"
-    return [Finding(NAME, now.early_path, evidence, cause, fix)]
+    return [Finding(NAME, now.early_path, evidence)]
 
 
 def _rehearsed(case: Case) -> Depth | None:
@@ -64,5 +62,4 @@ CHECK = Check(
     NAME,
     "Early layers receive almost nothing of the gradient that the last ones receive.",
     look,
-    explains=("update-ratio", "useless-maps", "duplicate-maps", "collapsed-predictions", "underfitting"),
 )

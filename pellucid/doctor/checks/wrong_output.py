@@ -165,4 +165,5 @@ CHECK = Check(
         "underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
         "learning-rate-too-low", "learning-rate-too-high", "miscalibration", "update-ratio",
     ),
+    proven=True,
 )  # fmt: skip

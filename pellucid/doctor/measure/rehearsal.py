@@ -23,11 +23,15 @@ USUAL = 30  # epochs that a schedule goes over where nothing tells how many ther
 
 @dataclass(frozen=True)
 class Settings:
-    """steps: how many, fewer where they would take more than `seconds`. factor: of the learning rate."""
+    """steps: how many, fewer where they would take more than `seconds`. factor: of the learning rate.
+
+    whole: whether the schedule is run through in these steps, however many the training has.
+    """
 
     steps: int
     factor: float = 1.0
     seconds: float = inf
+    whole: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +76,7 @@ def rehearse(
     )  # fmt: skip
     loader = batches(model, data, min(batch_size, len(data)), augment)
     planned = planned or USUAL * len(loader)
+    pace = max(planned / settings.steps, 1.0) if settings.whole and settings.steps else 1.0
     rng = torch.Generator()
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
@@ -81,7 +86,9 @@ def rehearse(
         while len(losses) < settings.steps:
             for x, target in loader.epoch(epoch):
                 number = len(losses)
-                place = Progress(min(number, planned - 1), planned, len(loader))  # past the end, the last rate stays
+                place = Progress(
+                    min(int(number * pace), planned - 1), planned, len(loader)
+                )  # past the end, the last rate stays
                 lr = model.optimizer.lr * settings.factor * model.schedule.factor(place, memory)
                 watched = number % WATCHED == 0
                 before = [weight.clone() for weight in step.weights] if watched else []

@@ -68,6 +68,11 @@ class Simple:
         return self.relabelled(self.y)
 
     @cached_property
+    def held_out_scores(self) -> Tensor:
+        """How much each class speaks for each of its own examples by the others, (n, K)."""
+        return _left_out_scores(self.inverse, self.y)
+
+    @cached_property
     def own(self) -> Hits:
         """How many of these guesses are right."""
         return hits(self.held_out, self.y)
@@ -140,8 +145,12 @@ def _left_out(inverse: Tensor, y: Tensor) -> Tensor:
 
     What leaving one out gives is known without leaving it out: Rasmussen, Williams 2006, equation 5.12.
     """
+    return _left_out_scores(inverse, y).argmax(1)
+
+
+def _left_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
     wanted = _columns(y)
-    return (wanted - inverse @ wanted / inverse.diagonal()[:, None]).argmax(1)
+    return wanted - inverse @ wanted / inverse.diagonal()[:, None]
 
 
 def _columns(y: Tensor) -> Tensor:

@@ -1,0 +1,103 @@
+"""Single wrong labels among the training examples, from about one in twenty on."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Finding, Number
+from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.measure.rehearsal import Settings
+from pellucid.doctor.measure.small_network import small_network
+from pellucid.errors import PellucidError
+from pellucid.train.examples import Examples
+
+ENOUGH = 400  # examples
+MOST = 2_000  # of them, for the small network
+SUREST = 0.3  # of the examples, the ones that a judge is surest of
+NOISE = 0.04  # of these; large collections have up to 0.1 in all (Northcutt, Athalye and Mueller 2021, Pervasive ...)
+SURE = 3.0  # standard deviations
+STEPS, SECONDS = 300, 5.0  # of the small network on one half
+SHOWN = 5  # places
+
+
+def look(case: Case) -> list[Finding]:
+    """Compare labels with what judges say who did not see them, where these judges are surest.
+
+    A judge's own mistakes are where it is unsure; what is left where it is sure is wrong labels (Northcutt, Jiang and
+    Chuang 2021, Confident Learning). Each judge's share is an upper bound, so the lowest counts. The simple classifier
+    is asked first; where it contradicts labels, a small network that learned from the other half of the examples.
+    """
+    simple = case.simple
+    if simple is None or len(simple.y) < ENOUGH:
+        return []
+    judged = [_judged(simple.places, simple.held_out_scores, simple.y)]
+    if judged[0].clear:
+        judged.append(_by_network(case))
+    found = min(judged, key=lambda one: one.share)
+    if not found.clear:
+        return []
+    evidence: dict[str, Number] = {
+        "judged_by": "a simple classifier" if found is judged[0] else "a small network",
+        "examples": found.n,
+        "contradicted_labels": found.wrong,
+        "share": found.share,
+        "for_example": ", ".join(map(str, found.places[:SHOWN].tolist())),
+    }
+    cause = f"about {100 * found.share:.0f} % of the training labels are wrong"
+    fix = "look at the examples that are named first, and correct or leave out what is labelled wrong"
+    return [Finding(NAME, "train", evidence, cause, fix)]
+
+
+class _Judged:
+    """How many of n labels a judge contradicts where it is surest, and their places, the surest first."""
+
+    def __init__(self, n: int, places: Tensor) -> None:
+        self.n, self.places = n, places
+        self.wrong = len(places)
+        self.share = self.wrong / n
+
+    @property
+    def clear(self) -> bool:
+        """Whether the share is above NOISE, not by chance."""
+        return self.share - SURE * (NOISE * (1 - NOISE) / self.n) ** 0.5 > NOISE
+
+
+def _judged(places: Tensor, scores: Tensor, y: Tensor) -> _Judged:
+    """Look at the surest answers; places: of the examples in their part (n,); scores: (n, K); y: their labels (n,)."""
+    best = scores.topk(2, dim=1)
+    surest = (best.values[:, 0] - best.values[:, 1]).argsort(descending=True)[: int(SUREST * len(y))]
+    wrong = surest[best.indices[surest, 0] != y[surest]]
+    return _Judged(len(surest), places[wrong])
+
+
+def _by_network(case: Case) -> _Judged:
+    """Ask a small network, trained on each half of the examples, about the other half."""
+    part = case.train
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(case.model.seed))[:MOST]
+    halves = order[::2], order[1::2]
+    said: list[Tensor] = []
+    for known, asked in (halves, halves[::-1]):
+        mine = replace(case, train=_rows(part, known), validation=None)
+        try:
+            done = small_network(mine).rehearse(Settings(STEPS, seconds=SECONDS, whole=True))
+        except PellucidError:
+            return _Judged(1, order[:0])
+        said.append(torch.zeros(len(asked), 1) if done.broke else answers(done.model, _rows(part, asked)).y)
+    return _judged(torch.cat(halves[::-1]), torch.cat(said), part.y[torch.cat(halves[::-1])])
+
+
+def _rows(part: Examples, places: Tensor) -> Examples:
+    return Examples(part.x[places], part.y[places], part.classes, "")
+
+
+NAME = "label-noise"
+CHECK = Check(
+    NAME,
+    "Single training labels are wrong.",
+    look,
+    explains=("overfitting", "miscalibration"),
+    examples=ENOUGH,
+    proven=True,
+)

@@ -1,0 +1,189 @@
+"""Which suspects are causes: those without which the same short training does clearly better."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from pellucid.doctor.attempt import Attempt, Attempts, judged
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Finding, Number, UnansweredError
+from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.measure.rehearsal import Settings
+from pellucid.doctor.measure.score import spread
+from pellucid.doctor.measure.small_network import small_network
+from pellucid.doctor.suspects import Suspect, suspects
+from pellucid.errors import PellucidError
+
+# All of these are of the score: the mean recall of the classes, or the share of the variance that is explained.
+BEHIND = 0.08  # a training that is so much worse than a small network of the usual kind has a fault
+MARGIN = 0.05  # a remedy that gains less is no remedy
+SURE = 3.0  # standard deviations that both must exceed
+HALF = 0.5  # of what is missing that a remedy must bring back
+GOOD = 0.97  # a model of this score has no fault that a trial could find
+LEAST = 20  # examples that are measured
+SMALL_STEPS, SMALL_SECONDS = 400, 6.0  # of the small network
+ALL = 40.0  # seconds of all trials together
+NEARLY = 0.5  # of the answers, more than which the last fifth of the classes must have
+ORDER, OTHER = "examples-in-order", "weights-of-another-training"
+
+
+@dataclass(frozen=True, eq=False)
+class Cause:
+    """A suspect that a trial established, with the trial. mends: whether without it the training lacks nothing more."""
+
+    finding: Finding
+    attempt: Attempt
+    mends: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What came of the trials. failed: whether the training is so bad that there were any.
+
+    as_set: the case with the model that the training leaves when it is rehearsed. untried: suspects for whom there was
+    no time. other: what is said where the same training, rehearsed, does well, so that no setting is to blame.
+    """
+
+    failed: bool
+    causes: tuple[Cause, ...] = ()
+    other: Finding | None = None
+    as_set: Case | None = None
+    untried: tuple[str, ...] = ()
+    reference: float = 0.0
+
+
+def establish(case: Case, more: Sequence[Finding], attempts: Attempts) -> Verdict:
+    """Try the suspects of a case if its training fails. more: findings whose remedies are suspects too.
+
+    A training fails if the model is worse than a small network of the usual kind is after a few hundred steps. Of the
+    remedies that bring back what is missing, the best is the cause's; of those as good as the best, a particular one
+    before a general one, and the first in their order. If much is still missing without that cause, the others are
+    tried once more without it, the particular ones.
+    """
+    part = case.held or case.sample
+    if len(part) < LEAST or not case.trainable:
+        return Verdict(False)
+    is_trained = case.trained and not case.stopped
+    now = judged(case) if is_trained else 0.0
+    if now >= GOOD:
+        return Verdict(False)
+    reference = _reference(case)
+    if reference is None or reference - now < max(BEHIND, SURE * spread(now, reference, len(part))):
+        return Verdict(False)
+    begun = time.monotonic()
+    if reference - attempts.score < max(BEHIND, SURE * spread(attempts.score, reference, len(part))):
+        # As it is set, the training does well: the fault is not in its settings.
+        other = _other_weights(case, attempts, now) if is_trained else None
+        return Verdict(is_trained, other=other, as_set=attempts.as_set, reference=reference)
+    causes: list[Cause] = []
+    untried: list[str] = []
+    current, remaining = attempts, suspects(case, more)
+    for _ in range(2):
+        tried = _trials(current, remaining, reference, begun + ALL)
+        untried += [one.finding.check for one in remaining[len(tried) :]] if time.monotonic() > begun + ALL else []
+        best = _best([pair for pair in tried if pair is not None], current.score, reference, len(part))
+        if best is None:
+            break
+        suspect, attempt = best
+        mends = reference - attempt.score[1] < max(BEHIND, SURE * spread(reference, attempt.score[1], len(part)))
+        causes.append(Cause(_told(suspect.finding, attempt, reference), attempt, mends))
+        if mends:
+            break
+        remaining = [one for one in remaining if one is not suspect and not one.general]
+        current = Attempts(suspect.apply(case))
+    return Verdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)), reference)
+
+
+def _reference(case: Case) -> float | None:
+    """Return the score of the small network; None where there is nothing to learn or no time to learn it."""
+    try:
+        small = small_network(case)
+        done = small.rehearse(Settings(SMALL_STEPS, seconds=SMALL_SECONDS, whole=True))
+    except PellucidError:
+        return None
+    return None if done.broke else judged(replace(small, model=done.model))
+
+
+def _trials(
+    current: Attempts, remaining: Sequence[Suspect], reference: float, until: float
+) -> list[tuple[Suspect, Attempt] | None]:  # fmt: skip
+    """Try one suspect after the other, until the time is over or a particular one is enough; None where none fits."""
+    tried: list[tuple[Suspect, Attempt] | None] = []
+    for one in remaining:
+        if time.monotonic() > until or any(
+            pair is not None and not pair[0].general and reference - pair[1].score[1] < MARGIN for pair in tried
+        ):
+            break
+        try:
+            tried.append((one, current(one.remedy, one.longer)))
+        except PellucidError:  # the remedy does not fit this network
+            tried.append(None)
+    return tried
+
+
+def _best(
+    tried: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
+) -> tuple[Suspect, Attempt] | None:  # fmt: skip
+    """Return the suspect whose remedy brings back most; None where none brings back enough."""
+    target = max([reference, *(attempt.score[1] for _, attempt in tried)])
+    good: list[tuple[Suspect, Attempt]] = []
+    for suspect, attempt in tried:
+        after = attempt.score[1]
+        gain = after - before
+        if gain >= max(MARGIN, SURE * spread(before, after, n)) and gain >= HALF * (target - before):
+            good.append((suspect, attempt))
+    if not good:
+        return None
+    top = max(attempt.score[1] for _, attempt in good)
+    near = [pair for pair in good if top - pair[1].score[1] < MARGIN]
+    return next((pair for pair in near if not pair[0].general), near[0])
+
+
+def _told(finding: Finding, attempt: Attempt, reference: float) -> Finding:
+    evidence: dict[str, Number] = {
+        **finding.evidence,
+        "score_as_set": attempt.score[0],
+        "score_without_it": attempt.score[1],
+        "score_of_a_small_network": reference,
+    }
+    return replace(finding, evidence=evidence, proven=True)
+
+
+def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding:
+    """Return what is known where the same training, rehearsed, does well: in what order the examples came, at best."""
+    evidence: dict[str, Number] = {"score": now, "score_of_the_same_training_rehearsed": attempts.score}
+    late = _late(case) if case.classifies else None
+    if late is not None:
+        last, top, share = late
+        evidence |= {
+            "commonest_answer": case.class_name(top),
+            "last_classes": last,
+            "their_share_of_the_answers": share,
+        }
+        return Finding(
+            ORDER, "training", evidence,
+            "the examples came class after class: in random order the same training does well, and the model answers "
+            "the classes that came last",
+            "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
+            proven=True,
+        )  # fmt: skip
+    return Finding(
+        OTHER, "training", evidence, "the weights come from another training than the one that the doctor was told of",
+        "give the doctor the batch size, the epochs, the augmentation and the data as they were; else look at what "
+        "changed the weights afterwards",
+    )  # fmt: skip
+
+
+def _late(case: Case) -> tuple[int, int, float] | None:
+    """Return how many classes are the last fifth, the commonest answer and their share, if most answers are these."""
+    try:
+        told = answers(case.model, case.sample).classes
+    except UnansweredError:
+        return None
+    there = case.train.y.unique()
+    last = there[-max(len(there) // 5, 1) :]
+    share = float(torch.isin(told, last).double().mean())
+    usual = float(torch.isin(case.sample.y, last).double().mean())
+    return (len(last), int(told.mode().values), share) if share > max(NEARLY, 2 * usual) else None

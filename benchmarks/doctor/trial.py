@@ -38,11 +38,10 @@ def tried(job: Job) -> Record:
         found = diagnose(case)
     except Exception as error:  # of whatever kind: the other cases go on
         return {**_key(job), "error": f"{type(error).__name__}: {error}"}
-    follows = {found.findings[place].check for place in found.follows}
     return {
         **_key(job),
         "names": list(found.names),
-        "causes": [name for name in found.names if name not in follows],
+        "causes": list(found.causes),
         "findings": [[one.check, one.path, dict(one.evidence)] for one in found.findings],
         "checks": len(found.checks),
         "training": round(ready - begun, 2),

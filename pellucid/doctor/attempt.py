@@ -11,8 +11,8 @@ from pellucid.doctor.measure.answers import answers
 from pellucid.doctor.measure.rehearsal import Rehearsal, Settings
 from pellucid.doctor.measure.score import score
 
-STEPS = 1000  # at most, and no more than the training has
-PATIENCE = 4.0  # seconds of the steps without a remedy
+STEPS = 600  # at most, and no more than the training has
+PATIENCE = 8.0  # seconds of the steps without a remedy
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ SURE = 3.0  # standard deviations that both must exceed
 HALF = 0.5  # of what is missing that a remedy must bring back
 GOOD = 0.97  # a model of this score has no fault that a trial could find
 LEAST = 20  # examples that are measured
-SMALL_STEPS, SMALL_SECONDS = 400, 6.0  # of the small network
+SMALL_STEPS, SMALL_SECONDS = 400, 8.0  # of the small network
 ALL = 40.0  # seconds of all trials together
 NEARLY = 0.5  # of the answers, more than which the last fifth of the classes must have
 ORDER, OTHER = "examples-in-order", "weights-of-another-training"
@@ -151,7 +151,7 @@ def _told(finding: Finding, attempt: Attempt, reference: float) -> Finding:
     return replace(finding, evidence=evidence, proven=True)
 
 
-def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding:
+def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None:
     """Return what is known where the same training, rehearsed, does well: in what order the examples came, at best."""
     evidence: dict[str, Number] = {"score": now, "score_of_the_same_training_rehearsed": attempts.score}
     late = _late(case) if case.classifies else None
@@ -169,6 +169,8 @@ def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding:
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
             proven=True,
         )  # fmt: skip
+    if not attempts.whole:
+        return None  # the rest of the training may have done it
     return Finding(
         OTHER, "training", evidence, "the weights come from another training than the one that the doctor was told of",
         "give the doctor the batch size, the epochs, the augmentation and the data as they were; else look at what "

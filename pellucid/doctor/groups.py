@@ -8,18 +8,20 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import Finding, Number
 
 Table = list[tuple[str, ...]]
+UNKNOWN = "cause not established"  # said of symptoms
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
     """Findings of one check that differ in place and numbers only, and what follows from that check.
 
-    attempts: what their remedies did, each once.
+    attempts: what their remedies did, each once. kind: as `Diagnosis.kind`.
     """
 
     findings: Sequence[Finding]
     attempts: Sequence[Attempt]
     consequences: "Sequence[Group]"
+    kind: str = "cause"
 
     @property
     def first(self) -> Finding:
@@ -44,7 +46,7 @@ class Group:
 
 
 def grouped(diagnosis: Diagnosis) -> list[Group]:
-    """Return the causes in their order, each with what follows from it."""
+    """Return the causes and the symptoms in their order, each with what follows from it."""
     places = range(len(diagnosis.findings))
 
     def below(cause: str | None) -> list[Group]:
@@ -52,15 +54,17 @@ def grouped(diagnosis: Diagnosis) -> list[Group]:
         for k in places:
             it = diagnosis.findings[k]
             if diagnosis.follows.get(k) == cause:
-                words = (it.cause, it.fix) if cause is None else ()  # of a consequence they are not said
-                kinds.setdefault((it.check, *words, *it.evidence), []).append(k)
+                said = diagnosis.kind(k)
+                words = (it.cause, it.fix) if said == "cause" else ()  # of others they are not said
+                kinds.setdefault((it.check, said, *words, *it.evidence), []).append(k)
         last = {diagnosis.findings[some[0]].check: kind for kind, some in kinds.items()}  # what follows stands there
         groups: list[Group] = []
         for kind, some in kinds.items():
             check = diagnosis.findings[some[0]].check
             tried = dict.fromkeys(diagnosis.attempts[k] for k in some if k in diagnosis.attempts)
             follows = below(check) if last[check] == kind else []
-            groups.append(Group([diagnosis.findings[k] for k in some], list(tried), follows))
+            kind_of = diagnosis.kind(some[0])
+            groups.append(Group([diagnosis.findings[k] for k in some], list(tried), follows, kind_of))
         return groups
 
     return below(None)
@@ -71,11 +75,13 @@ def headline(diagnosis: Diagnosis) -> str:
     made = _count(len(diagnosis.checks), "check")
     if not diagnosis.findings:
         return f"nothing wrong was found by {made}"
-    names = diagnosis.names
-    because = {diagnosis.findings[place].check for place in diagnosis.follows}
-    causes = _count(len(names) - len(because), "cause")
-    consequences = f" and {_count(len(because), 'consequence')}" if because else ""
-    return f"{causes}{consequences}, found by {made}"
+    counts = {"cause": len(diagnosis.causes)}
+    for kind in ("symptom", "consequence"):
+        places = range(len(diagnosis.findings))
+        counts[kind] = len({diagnosis.findings[place].check for place in places if diagnosis.kind(place) == kind})
+    known = [_count(number, kind) for kind, number in counts.items() if number]
+    listed = f"{', '.join(known[:-1])} and {known[-1]}" if len(known) > 1 else known[0]
+    return f"{listed}, found by {made}"
 
 
 def footnote(diagnosis: Diagnosis) -> str:

@@ -1,7 +1,7 @@
 """A diagnosis as HTML for notebooks: one piece, without scripts, in the page's own colours."""
 
 from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.groups import Group, Table, footnote, grouped, headline, outcome
+from pellucid.doctor.groups import UNKNOWN, Group, Table, footnote, grouped, headline, outcome
 from pellucid.style import CSS
 from pellucid.text import escape
 
@@ -15,7 +15,7 @@ OWN = """
 
 
 def page(diagnosis: Diagnosis) -> str:
-    """Return what was found, causes first, each with its numbers, its fix and what follows from it."""
+    """Return what was found: causes with their numbers, fix and what follows from them, then symptoms."""
     parts = "".join(_section(group) for group in grouped(diagnosis))
     note = footnote(diagnosis)
     foot = f'<p class="soft">{escape(note)}</p>' if note else ""
@@ -27,7 +27,8 @@ def page(diagnosis: Diagnosis) -> str:
 def _section(group: Group, because: str = "") -> str:
     it = group.first
     reason = f' <span class="soft">goes away with {escape(because)}</span>' if because else ""
-    said = [] if because else [("cause", it.cause), ("fix", it.fix)]
+    reason += f' <span class="soft">symptom, {UNKNOWN}</span>' if group.kind == "symptom" else ""
+    said = [("cause", it.cause), ("fix", it.fix)] if group.kind == "cause" else []
     said += [("tried", outcome(one)) for one in group.attempts]
     words = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in said)
     words = f"<dl>{words}</dl>" if words else ""

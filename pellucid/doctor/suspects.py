@@ -9,9 +9,11 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.combine.base import replace_layer, walk
+from pellucid.data.dataset import float_images
 from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.changed import as_he, with_layers
-from pellucid.doctor.finding import Finding, Number, Remedy
+from pellucid.doctor.finding import Finding, Number, Remedy, UnansweredError
+from pellucid.doctor.measure.answers import answers
 from pellucid.doctor.measure.learners import finals, learners
 from pellucid.doctor.measure.usual import usual
 from pellucid.doctor.mending import rebuilt, with_rate
@@ -35,6 +37,7 @@ WIDE = 64  # units that are tried instead
 DEEP = 4  # layers that learn, from which on a network is tried with batch normalization
 HE = 3.0  # times the size of weights as He 2015 draws them, or its inverse
 FAR = 1.0  # from 0, root mean square of a layer's first biases
+LEARNED = 0.7  # of augmented training inputs, at least, that a model is right on which fails on plain ones
 DROPPED = 0.1  # of the highest rate: below it a schedule has ended
 
 
@@ -143,13 +146,29 @@ def _rates(case: Case) -> Iterator[Suspect]:
 
 
 def _augment(case: Case) -> Iterator[Suspect]:
-    if case.augment is not None:
-        yield _suspect(
-            "augmentation-destroys",
-            "the augmentation changes the training inputs so much that they do not show what evaluation asks for",
-            "look at some augmented inputs, and make the changes smaller", "no augmentation",
-            lambda case: replace(rebuilt(case), augment=None), augmentation=_kind(case.augment),
-        )  # fmt: skip
+    if case.augment is None:
+        return
+    learned = case.trained and case.classifies and _on_augmented(case) > LEARNED
+    yield _suspect(
+        "preprocessing-mismatch" if learned else "augmentation-destroys",
+        "the model learned inputs as the augmentation makes them, which evaluation does not do" if learned else
+        "the augmentation changes the training inputs so much that they do not show what evaluation asks for",
+        "prepare inputs by one function in training, validation and use" if learned else
+        "look at some augmented inputs, and make the changes smaller", "no augmentation",
+        lambda case: replace(rebuilt(case), augment=None), augmentation=_kind(case.augment),
+    )  # fmt: skip
+
+
+def _on_augmented(case: Case) -> float:
+    """Return the accuracy on training examples as the augmentation makes them."""
+    part, augment = case.sample, case.augment
+    if augment is None:
+        return 0.0
+    x = augment(float_images(part.x).clone(), torch.Generator().manual_seed(case.model.seed))
+    try:
+        return answers(case.model, replace(part, x=x)).accuracy
+    except UnansweredError:
+        return 0.0
 
 
 def _kind(augment: object) -> str:
@@ -247,7 +266,7 @@ def _tiny_batches(case: Case) -> Iterator[Suspect]:
 
 def _loss(case: Case) -> Iterator[Suspect]:
     loss, outputs = case.model.loss, case.model.output_shape
-    if not case.classifies or isinstance(loss, SoftmaxCrossEntropy) or len(outputs) != 1 or outputs[0] < 2:
+    if not case.classifies or type(loss) is SoftmaxCrossEntropy or len(outputs) != 1 or outputs[0] < 2:
         return
     yield _suspect(
         "wrong-loss", "this loss does not lead to the right classes here", "take softmax_cross_entropy on plain scores",
@@ -348,6 +367,8 @@ def _epochs(case: Case) -> Iterator[Suspect]:
 
 
 def _size(case: Case) -> Iterator[Suspect]:
+    if any(_initialization(case)):
+        return  # another network draws its own weights, which might be all that helps
     known = dict(walk(case.model.net))
     narrow = [path for path in _inner(case) if _units(known[path]) < NARROW]
     if narrow:
@@ -369,7 +390,11 @@ def _wider(layer: Layer) -> Layer:
 
 def _depth(case: Case) -> Iterator[Suspect]:
     inner = _inner(case)
-    if len(inner) >= DEEP and not any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net)):
+    if (
+        len(inner) >= DEEP
+        and not any(_initialization(case))
+        and not any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
+    ):
         yield _suspect(
             "network-too-deep", "so many layers in a row hand on too little of what comes in, and of the gradient",
             "take fewer layers, batch normalization between them, or residual blocks",

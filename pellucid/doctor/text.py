@@ -3,7 +3,7 @@
 from textwrap import wrap
 
 from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.groups import Group, footnote, grouped, headline, outcome
+from pellucid.doctor.groups import UNKNOWN, Group, footnote, grouped, headline, outcome
 from pellucid.text import aligned
 
 WIDTH = 100
@@ -11,7 +11,7 @@ STEP = "    "  # that a consequence stands further right than its cause
 
 
 def told(diagnosis: Diagnosis) -> str:
-    """Return what was found, causes first, each with its numbers, its fix and what follows from it."""
+    """Return what was found: causes with their numbers, fix and what follows from them, then symptoms."""
     blocks = [headline(diagnosis), *diagnosis.notes]  # not wrapped: commands in them are to be copied
     for group in grouped(diagnosis):
         blocks += _blocks(group, "")
@@ -23,9 +23,10 @@ def _blocks(group: Group, indent: str, because: str = "") -> list[str]:
     """Return a paragraph for the group, and those of its consequences."""
     it, inner = group.first, f"{indent}  "
     head = f"{indent}{it.check}{f', which goes away with {because}' if because else ''}"
+    head += f", a symptom: {UNKNOWN}" if group.kind == "symptom" else ""
     tables = group.tables(WIDTH - len(inner))
     numbers = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
-    said = [] if because else [*_said("cause", it.cause, inner), *_said("fix", it.fix, inner)]
+    said = [*_said("cause", it.cause, inner), *_said("fix", it.fix, inner)] if group.kind == "cause" else []
     said += [line for one in group.attempts for line in _said("tried", outcome(one), inner)]
     lines = [head, *(f"{inner}{line}" for line in numbers), *said]
     below = [block for one in group.consequences for block in _blocks(one, indent + STEP, it.check)]

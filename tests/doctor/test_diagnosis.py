@@ -17,10 +17,12 @@ from pellucid.optim.schedules import Cosine, Warmup
 from tests.doctor.examined import case, conv_net, corners, model
 
 
-def says(name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None) -> Check:
-    """A check that always finds the same."""
+def says(
+    name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, proven: bool = False
+) -> Check:
+    """A check that always finds the same, as a proof where it explains something."""
     found = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
-    return Check(name, f"{name}.", lambda case: found, tuple(explains))
+    return Check(name, f"{name}.", lambda case: found, tuple(explains), proven=proven or bool(explains))
 
 
 def test_nothing_found_is_healthy() -> None:
@@ -36,8 +38,8 @@ def test_causes_come_before_what_they_explain() -> None:
         says("cause", "training", explains=("symptom", "absent")),
     ]
     found = diagnose(case(), checks=table)
-    assert found.names == ("other", "cause", "symptom")
-    assert found.follows == {2: "cause"}
+    assert found.names == ("cause", "other", "symptom")
+    assert (found.causes, found.symptoms, found.follows) == (("cause",), {1}, {2: "cause"})
 
 
 def test_a_check_that_finds_nothing_explains_nothing() -> None:
@@ -66,7 +68,7 @@ def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:
     table = [
         says("cause", "relu1", "relu2", explains=("symptom",), remedy=remedy("slower")),
         says("symptom", "dense", remedy=remedy("never")),
-        says("helpless", "train"),
+        says("helpless", "train", proven=True),
     ]
     assert diagnose(case(), checks=table).attempts == {}
     found = diagnose(case(), attempts=True, checks=table)

@@ -15,9 +15,12 @@ from pellucid.train.examples import Examples
 
 ENOUGH = 400  # examples
 MOST = 2_000  # of them, for the small network
-SUREST = 0.3  # of the examples, the ones that a judge is surest of
-NOISE = 0.04  # of these; large collections have up to 0.1 in all (Northcutt, Athalye and Mueller 2021, Pervasive ...)
+SUREST = 0.4  # of the examples, the ones that a judge is surest of
+NOISE = 0.03  # of these; large collections have up to 0.1 in all (Northcutt, Athalye and Mueller 2021, Pervasive ...)
 SURE = 3.0  # standard deviations
+# Where classes overlap, judges err too, but the label is their second choice, and they err far more where unsure.
+SEVERAL, FAR = 4, 0.3  # classes; share of the contradicted labels that are not even the second choice
+EASY = 0.06  # by how much more often the judge may be wrong on all examples
 STEPS, SECONDS = 300, 5.0  # of the small network on one half
 SHOWN = 5  # places
 
@@ -69,7 +72,10 @@ def _judged(places: Tensor, scores: Tensor, y: Tensor) -> _Judged:
     best = scores.topk(2, dim=1)
     surest = (best.values[:, 0] - best.values[:, 1]).argsort(descending=True)[: int(SUREST * len(y))]
     wrong = surest[best.indices[surest, 0] != y[surest]]
-    return _Judged(len(surest), places[wrong])
+    far = float((best.indices[wrong, 1] != y[wrong]).float().mean()) if len(wrong) else 0.0
+    elsewhere = float((best.indices[:, 0] != y).float().mean()) - len(wrong) / len(surest)
+    senseless = (scores.shape[1] >= SEVERAL and far > FAR) or elsewhere < EASY
+    return _Judged(len(surest), places[wrong] if senseless else places[:0])
 
 
 def _by_network(case: Case) -> _Judged:

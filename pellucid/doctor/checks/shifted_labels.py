@@ -52,6 +52,10 @@ def _all_moved(seen: Answers) -> list[Finding]:
     move = max(by, key=lambda one: by[one].right)
     if own.share > LEFT or by[move].share < RIGHT or by[move].above < CLEAR:
         return []
+    meant = (y - move) % count
+    p = seen.y if seen.y.shape[1] > 1 else torch.cat([1 - seen.y, seen.y], 1)
+    if float(p.gather(1, meant[:, None]).mean()) < RIGHT:
+        return []  # it is sure of nothing, as a network that has hardly learned: whatever it answers is chance
     evidence: dict[str, Number] = {
         "labels_are": f"off by {move}",
         "right_on_train": own.share,

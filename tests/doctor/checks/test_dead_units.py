@@ -36,8 +36,6 @@ def test_what_died_in_training_is_told_from_what_began_dead() -> None:
     began = CHECK.look(case_of(model(ReLU(), -100.0, 8), X, Y, begin=lambda: model(ReLU(), -100.0, 8)))[0]
     died = CHECK.look(case_of(model(ReLU(), -100.0, 8), X, Y))[0]  # its seed draws biases of 0
     assert (began.evidence["dead_before_the_first_step"], died.evidence["dead_before_the_first_step"]) == (8, 0)
-    assert "first weights" in began.cause
-    assert "step" in died.cause
 
 
 def test_relu6_is_dead_at_its_top_too() -> None:
@@ -55,13 +53,6 @@ def test_a_regression_of_ten_examples_is_looked_at() -> None:
     assert not CHECK.look(case_of(regression, X[:10], X[:10, :1]))
     regression.weights["dense1.bias"].fill_(-100.0)
     assert CHECK.look(case_of(regression, X[:10], X[:10, :1]))[0].evidence["dead"] == 4
-
-
-def test_the_remedy_lets_units_come_back() -> None:
-    case = case_of(model(ReLU(), -100.0, 8), X, Y, begin=lambda: model(ReLU(), -100.0, 8))
-    remedy = CHECK.look(case)[0].remedy
-    assert remedy is not None
-    assert not CHECK.look(remedy.apply(case))
 
 
 def test_examples_that_look_alike_leave_half_of_random_units_at_0() -> None:

@@ -31,7 +31,6 @@ def test_large_first_weights_pin_outputs_at_both_ends(act: Layer) -> None:
         float((slopes < 0.05).double().mean()), abs=1e-6
     )
     assert found[0].evidence["mean_slope"] == pytest.approx(float(slopes.mean()), rel=1e-3)
-    assert "weights" in found[0].cause
 
 
 @pytest.mark.parametrize("act", [Sigmoid(), Tanh()])
@@ -50,10 +49,3 @@ def test_a_network_may_answer_with_the_ends() -> None:
     sure = Model(net, "quadratic", metrics=(), input_shape=(20,))
     sure.weights["dense2.weight"].mul_(1000.0)
     assert not CHECK.look(case_of(sure, X[:10], torch.zeros(10, 2)))
-
-
-def test_the_remedy_draws_smaller_weights() -> None:
-    case = case_of(model(Tanh(), 30.0), X, Y, begin=lambda: model(Tanh(), 30.0))
-    remedy = CHECK.look(case)[0].remedy
-    assert remedy is not None
-    assert not CHECK.look(remedy.apply(case))

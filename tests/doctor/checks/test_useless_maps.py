@@ -8,7 +8,6 @@ from pellucid.doctor import case_of
 from pellucid.doctor.checks.useless_maps import CHECK
 from pellucid.layers import Dense, ReLU, Tanh
 from pellucid.layers.base import Layer
-from pellucid.optim.regularizers import L2
 from pellucid.train.model import Model
 
 X = torch.randn(64, 12, generator=torch.Generator().manual_seed(1))
@@ -43,12 +42,6 @@ def test_small_units_that_the_next_layer_makes_large_are_needed() -> None:
     quiet.weights["dense2.weight"][:, :5] *= 1000.0
     quiet.weights["dense2.bias"].sub_(0.5 * quiet.weights["dense2.weight"][:, :5].sum(1))  # what is always there
     assert not CHECK.look(case_of(quiet, X, Y))
-
-
-def test_a_regularizer_is_named_as_the_cause() -> None:
-    found = CHECK.look(case_of(model(5, regularizer=L2(lam=1.0)), X, Y))
-    assert "regularizer" in found[0].cause
-    assert found[0].remedy is not None
 
 
 def test_a_regression_of_ten_examples() -> None:

@@ -1,0 +1,40 @@
+"""Labels that a few pixels give away."""
+
+import torch
+
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks.shortcut_pixels import CHECK
+from pellucid.models import mlp
+from pellucid.train.model import Model
+
+
+def noisy(classes: int, n: int = 400) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures (n, 1, 12, 12) of noise, brighter by class over all of the picture."""
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(n) % classes
+    return torch.rand(n, 1, 12, 12, generator=rng) + 0.2 * y[:, None, None, None], y
+
+
+def case(x: torch.Tensor, y: torch.Tensor) -> Case:
+    return case_of(Model(mlp(sizes=(144, int(y.max()) + 1)), input_shape=(1, 12, 12)), x, y)
+
+
+def test_a_pixel_that_is_the_label() -> None:
+    x, y = noisy(5)
+    x[:, 0, 0, 7] = y / 5
+    (found,) = CHECK.look(case(x, y))
+    assert found.evidence["rows_and_columns"] == "0:7"
+    assert found.evidence["labels_told_by_these_alone"] == 1.0
+
+
+def test_what_all_of_the_picture_shows_is_no_shortcut() -> None:
+    assert not CHECK.look(case(*noisy(5)))
+
+
+def test_of_two_classes_one_pixel_may_show_the_middle_of_a_thing() -> None:
+    x, y = noisy(2)
+    x[:, 0, 5:8, 5:8] = 2.0 * y[:, None, None] + 0.1 * x[:, 0, 5:8, 5:8]
+    assert not CHECK.look(case(x, y))
+    x, y = noisy(2)
+    x[:, 0, 6, 6] = 5.0 * y
+    assert CHECK.look(case(x, y))

@@ -1,0 +1,61 @@
+"""Backward passes of the user's own that do not belong to their forward pass."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.doctor import Case, case_of
+from pellucid.doctor.checks.wrong_gradient import CHECK
+from pellucid.layers import Dense, Flatten
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.train.model import Model
+from tests.doctor.examined import corners
+
+
+@dataclass(frozen=True)
+class Square(Layer):
+    """y = x²; slope: what the backward pass takes for 2."""
+
+    slope: float = 2.0
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return x * x, x
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return self.slope * cache * dy, {}
+
+
+@dataclass(frozen=True)
+class Upward(SoftmaxCrossEntropy):
+    """The cross-entropy with its gradient upside down."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        value, dy = super().compute(y, target)
+        return value, -dy
+
+
+def case(slope: float, **options: Any) -> Case:
+    net = Sequential(flatten=Flatten(), dense1=Dense(6), square=Square(slope), dense2=Dense(4))
+    return case_of(Model(net, input_shape=(1, 4, 4), **options), *corners())
+
+
+def test_a_wrong_slope_is_named_with_its_layer() -> None:
+    (found,) = CHECK.look(case(1.0))
+    assert (found.check, found.path, found.evidence["layer"]) == ("wrong-gradient", "square", "Square")
+    assert abs(found.evidence["off_from_autograd"] - 0.5) < 1e-9  # half of what it should be is missing
+
+
+def test_the_right_one_is_quiet() -> None:
+    assert not CHECK.look(case(2.0))
+
+
+def test_a_wrong_loss_is_named() -> None:
+    (found,) = CHECK.look(case(2.0, loss=Upward()))
+    assert found.evidence["layer"] == "Upward"

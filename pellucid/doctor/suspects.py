@@ -389,12 +389,8 @@ def _wider(layer: Layer) -> Layer:
 
 
 def _depth(case: Case) -> Iterator[Suspect]:
-    inner = _inner(case)
-    if (
-        len(inner) >= DEEP
-        and not any(_initialization(case))
-        and not any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
-    ):
+    inner, norms = _inner(case), any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
+    if len(inner) >= DEEP and not norms and not any(_initialization(case)):
         yield _suspect(
             "network-too-deep", "so many layers in a row hand on too little of what comes in, and of the gradient",
             "take fewer layers, batch normalization between them, or residual blocks",

@@ -169,6 +169,6 @@ def test_checks_that_cannot_ask_are_left_out_with_their_reason() -> None:
 
 def test_none_is_left_out_where_all_can_ask() -> None:
     it = model()
-    x, y = corners(200)
+    x, y = corners(400)
     it.fit(x, y, epochs=1, batch_size=16, verbose=False)
     assert diagnose(case_of(it, x, y, validation=(x, y), batch_size=16)).left_out == {}

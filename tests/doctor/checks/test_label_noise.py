@@ -25,7 +25,7 @@ def digits(share: float) -> tuple[Case, set[int]]:
 def test_one_label_in_ten_is_found_and_measured(share: float) -> None:
     case, wrong = digits(share)
     (found,) = CHECK.look(case)
-    assert abs(found.evidence["share"] - share) < 0.05
+    assert abs(found.evidence["share"] - share) < 0.06  # of 400 labels: three standard deviations
     named = {int(place) for place in str(found.evidence["for_example"]).split(", ")}
     assert len(named & wrong) >= 4
 

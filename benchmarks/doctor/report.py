@@ -23,8 +23,9 @@ Trainings broken on purpose, and what `pellucid doctor` says of them; and health
 A fault is put into the trainings that its row names, which take turns; what is left out has its reason below the table.
 Each case has a seed of its own, of which the data, the first weights and the order follow; none of the doctor's limits
 was chosen on these seeds. Healthy trainings are those that faults are put into, and others of further kinds. *Named*:
-the check for that fault is among what it finds; *as a cause*: and is not taken for a consequence of something else;
-*first*: and is the first thing it says. Which faults there are, how strong each is, and which trainings it is put into
+the check for that fault is among what it finds; *as a cause*: as proven or established by a trial, not as a symptom nor
+as a consequence of something else (a setting that is the cause has a name of its own, beside the symptom that the row
+names); *first*: and is the first thing it says. Which faults there are, how strong each is, and which trainings it is put into
 was settled on seeds 0 to 5, where some that did no harm were left out or made stronger. Intervals are Wilson's, 95 %.
 A *synthetic history* is no training that was broken: made-up numbers, as two rivals might have measured them, are
 written into the history of a healthy training. Such cases stand below the totals and are in none of them.
@@ -56,7 +57,10 @@ def _summary(every: Row, false: Alarms) -> str:
     named = f"{share(every.named, every.cases)} are named** ({interval(every.named, every.cases)})"
     how = f"{share(every.cause, every.cases)} as a cause and {share(every.first, every.cases)} first"
     ill = f"{share(false.alarmed, false.cases)} get any finding** ({interval(false.alarmed, false.cases)})"
-    return f"**Of {every.cases:,} faults {named}, {how}. **Of {false.cases:,} healthy trainings {ill}.{failed}\n"
+    caused = f"{share(false.caused, false.cases)} any cause"
+    return (
+        f"**Of {every.cases:,} faults {named}, {how}. **Of {false.cases:,} healthy trainings {ill}, {caused}.{failed}\n"
+    )
 
 
 def _faults(broken: Sequence[Record], made_up: Sequence[Record]) -> str:

@@ -69,10 +69,11 @@ def by_fault(records: Iterable[Record]) -> list[Row]:
 
 @dataclass(frozen=True)
 class Alarms:
-    """Healthy cases: how many of them any check says something of, and how many each check does."""
+    """Healthy cases: how many of them any check says something of, how many get a cause, and how many each check."""
 
     cases: int
     alarmed: int
+    caused: int
     checks: dict[str, int]
     errors: int
 
@@ -82,7 +83,8 @@ def alarms(records: Sequence[Record]) -> Alarms:
     errors = sum("error" in record for record in records)
     said = [record for record in records if record.get("names")]
     checks = Counter(name for record in said for name in record["names"])
-    return Alarms(len(records), len(said) + errors, dict(checks.most_common()), errors)
+    caused = sum(bool(record["causes"]) for record in said)
+    return Alarms(len(records), len(said) + errors, caused + errors, dict(checks.most_common()), errors)
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser(
         "doctor",
-        "Say what is wrong with a model, its data or its training: the evidence in numbers, the likely cause, and a "
-        "fix. Of a run folder the training itself is examined too; a model alone does not tell how it was trained.",
+        "Say what is wrong with a model, its data or its training: the evidence in numbers, and the cause with a fix "
+        "where it is measured or a short training without it does better; else symptoms. Of a run folder the training itself is examined too; a model alone does not tell how it was trained.",
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument(
@@ -50,8 +50,9 @@ def handle(args: argparse.Namespace) -> int:
         emit({"model": args.model, **found.to_json()})
         return 0
     say_text(f"{printable(args.model)}: {found}")
-    causes = (one for place, one in enumerate(found.findings) if place not in found.follows)
-    if not args.attempts and case.trainable and any(one.remedy is not None for one in causes):
+    causes = [place for place in range(len(found.findings)) if found.kind(place) == "cause"]
+    left = any(found.findings[place].remedy is not None for place in causes if place not in found.attempts)
+    if not args.attempts and case.trainable and left:
         say("", "--try tries the fixes in short trainings")
     return 0
 

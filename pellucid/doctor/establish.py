@@ -10,6 +10,7 @@ from pellucid.doctor.attempt import Attempt, Attempts, judged
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Number, UnansweredError
 from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.doctor.measure.score import spread
 from pellucid.doctor.measure.small_network import small_network
@@ -25,7 +26,8 @@ GOOD = 0.97  # a model of this score has no fault that a trial could find
 LEAST = 20  # examples that are measured
 SMALL_STEPS, SMALL_SECONDS = 400, 8.0  # of the small network
 ALL = 40.0  # seconds of all trials together
-NEARLY = 0.5  # of the answers, more than which the last fifth of the classes must have
+NEARLY = 0.8  # of the answers, that the last fifth of the classes must have
+KNEW = 0.5  # accuracy at the end of a training, which forgot nothing then
 ORDER, OTHER = "examples-in-order", "weights-of-another-training"
 
 
@@ -179,7 +181,10 @@ def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None
 
 
 def _late(case: Case) -> tuple[int, int, float] | None:
-    """Return how many classes are the last fifth, the commonest answer and their share, if most answers are these."""
+    """Return how many classes are the last fifth, the commonest answer and their share, if they have nearly all.
+
+    None where the history says that the model was good when its training ended.
+    """
     try:
         told = answers(case.model, case.sample).classes
     except UnansweredError:
@@ -188,4 +193,7 @@ def _late(case: Case) -> tuple[int, int, float] | None:
     last = there[-max(len(there) // 5, 1) :]
     share = float(torch.isin(told, last).double().mean())
     usual = float(torch.isin(case.sample.y, last).double().mean())
-    return (len(last), int(told.mode().values), share) if share > max(NEARLY, 2 * usual) else None
+    top, ended = int(told.mode().values), column(case.history, "val_accuracy")
+    if share < max(NEARLY, 2 * usual) or top != int(there[-1]) or (ended and ended[-1] > KNEW):
+        return None
+    return len(last), top, share

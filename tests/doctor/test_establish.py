@@ -100,7 +100,8 @@ def test_none_of_this_is_said_of_a_training_that_goes_well() -> None:
 
 def test_examples_that_came_class_after_class() -> None:
     x, y, held = digits()
-    it = Model(net(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    it = Model(net(), optimizer=Momentum(0.05), input_shape=(1, 8, 8))
+    history = None
     for label in range(10):
         history = it.fit(x[y == label], y[y == label], epochs=8, batch_size=32, verbose=False)
     found = diagnose(case_of(it, x, y, validation=held, history=history, batch_size=32, epochs=8))

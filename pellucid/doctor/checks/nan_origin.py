@@ -5,6 +5,7 @@ import torch
 from pellucid.combine import join
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number
+from pellucid.doctor.measure.own import own
 from pellucid.doctor.measure.room import parts
 from pellucid.doctor.origin import origin
 from pellucid.train.diagnose import diagnose_output, weights_fault
@@ -61,16 +62,11 @@ def _of_loss(case: Case, evidence: dict[str, Number]) -> Finding:
     if not case.compares:
         cause = "the loss takes a logarithm of 0, or its inputs are too large"
         fix = "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
-        return Finding(NAME, "loss", evidence, cause, fix, proven=_own(case))
+        return Finding(NAME, "loss", evidence, cause, fix, proven=own(case.model.loss))
     if float(case.train.y.double().abs().max()) > HUGE:
         cause, fix = "the targets are very large", "standardise them: take off their mean and divide by their deviation"
         return Finding(NAME, "loss", evidence, cause, fix, proven=True)
     return Finding(NAME, "loss", evidence)
-
-
-def _own(case: Case) -> bool:
-    """Whether the loss is none of the library's."""
-    return not type(case.model.loss).__module__.startswith("pellucid.")
 
 
 NAME = "nan-origin"

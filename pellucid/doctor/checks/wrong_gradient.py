@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pellucid.combine.base import Combinator, walk
 from pellucid.doctor.case import Case, some
 from pellucid.doctor.finding import Check, Finding, Number, UnansweredError
+from pellucid.doctor.measure.own import own
 from pellucid.errors import PellucidError
 from pellucid.verify import Row, verify
 
@@ -13,8 +14,8 @@ BATCH = 8  # examples
 
 def look(case: Case) -> list[Finding]:
     """Verify the gradients of the first batch before the first step; the library's own parts are not asked about."""
-    own = set(_own(case))
-    if not own:
+    kinds = set(_own(case))
+    if not kinds:
         return []
     part = some(case.train, BATCH, case.model.seed)
     model = case.first
@@ -22,7 +23,7 @@ def look(case: Case) -> list[Finding]:
         table = verify(model.net, model.params, case.inputs(part), part.y, model.loss, seed=model.seed)
     except (PellucidError, RuntimeError) as error:  # code of the user's own runs there, in float64
         raise UnansweredError(f"the gradients cannot be verified: {error}") from error
-    wrong = [row for row in table.rows if not row.ok and row.layer in own]
+    wrong = [row for row in table.rows if not row.ok and row.layer in kinds]
     return [_finding(wrong[-1])] if wrong else []
 
 
@@ -30,7 +31,7 @@ def _own(case: Case) -> Iterator[str]:
     """Yield the names of the types that are none of the library's."""
     parts = [layer for _, layer in walk(case.model.net) if not isinstance(layer, Combinator)]
     for part in (*parts, case.model.loss):
-        if not type(part).__module__.startswith("pellucid."):
+        if own(part):
             yield type(part).__name__
 
 

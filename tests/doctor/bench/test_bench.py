@@ -130,7 +130,7 @@ def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
     report.write(FOUND, tmp_path, "python -m benchmarks.doctor", "a machine", "abc, commit def")
     page = (tmp_path / "doctor.md").read_text("utf-8")
     assert "**Of 5 faults 60.0 % are named** (23.1 to 88.2 %), 40.0 % as a cause and 40.0 % first." in page
-    assert "**Of 20 healthy trainings 10.0 % get any finding** (2.8 to 30.1 %)." in page
+    assert "**Of 20 healthy trainings 10.0 % get any finding** (2.8 to 30.1 %), 10.0 % any cause." in page
     row = "| dead-units | so | digits-relu, mnist-conv | 1 | 4 | 50.0 % | 15.0 to 85.0 % | 25.0 % | 25.0 % | "
     assert f"{row}learning-rate-too-high 2, " in page
     assert "| overfitting | 1 (5.0 %) |" in page

@@ -25,10 +25,10 @@ Each case has a seed of its own, of which the data, the first weights and the or
 was chosen on these seeds. Healthy trainings are those that faults are put into, and others of further kinds. *Named*:
 the check for that fault is among what it finds; *as a cause*: as proven or established by a trial, not as a symptom nor
 as a consequence of something else (a setting that is the cause has a name of its own, beside the symptom that the row
-names); *first*: and is the first thing it says. Which faults there are, how strong each is, and which trainings it is put into
-was settled on seeds 0 to 5, where some that did no harm were left out or made stronger. Intervals are Wilson's, 95 %.
-A *synthetic history* is no training that was broken: made-up numbers, as two rivals might have measured them, are
-written into the history of a healthy training. Such cases stand below the totals and are in none of them.
+names); *first*: and is the first thing it says. Which faults there are, how strong each is, and which trainings it is
+put into was settled on seeds 0 to 5, where some that did no harm were left out or made stronger. Intervals are
+Wilson's, 95 %. A *synthetic history* is no training that was broken: made-up numbers, as two rivals might have measured
+them, are written into the history of a healthy training. Such cases stand below the totals and are in none of them.
 Written by `python -m benchmarks.doctor`; nothing is typed by hand.
 """
 

@@ -16,7 +16,8 @@ def parser() -> Parser:
     it = Parser(
         "doctor",
         "Say what is wrong with a model, its data or its training: the evidence in numbers, and the cause with a fix "
-        "where it is measured or a short training without it does better; else symptoms. Of a run folder the training itself is examined too; a model alone does not tell how it was trained.",
+        "where it is measured or a short training without it does better; else symptoms. Of a run folder the training "
+        "itself is examined too; a model alone does not tell how it was trained.",
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument(

@@ -9,7 +9,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.answered import answered
 from pellucid.errors import PellucidError
-from pellucid.train.evaluate import classes_of
+from pellucid.metrics import classes_of
 
 ENOUGH = 200  # examples
 SHARE, MOST = 1 / 50, 10  # of the values of a picture, and how many at most

@@ -11,6 +11,7 @@ from pellucid.doctor.establish import Verdict, establish
 from pellucid.doctor.finding import Check, Finding, UnansweredError
 
 POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # what a failing training shows
+BROKEN = {"collapsed-predictions", "nan-origin"}  # of which, proven, nothing else is the cause
 UNTRAINED = "the weights are those from before the first step, so all is examined as not trained yet"
 
 
@@ -112,7 +113,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     because = _because(asked, found)
     tries = Attempts(case)
     open_to = [it for it in found if it.remedy is not None and not it.proven and it.check not in because]
-    explained = set(because) & POOR or any(it.proven and it.check in POOR for it in found)
+    explained = set(because) & POOR or any(it.proven and it.check in BROKEN for it in found)
     verdict = Verdict(False) if explained else establish(case, open_to, tries)
     if verdict.untried:
         left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took a minute")

@@ -2,8 +2,12 @@
 
 from math import sqrt
 
+import torch
+
+from pellucid.doctor.attempt import Attempts
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number
+from pellucid.doctor.changed import only
+from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.answers import Answers
 from pellucid.doctor.measure.columns import column
 
@@ -12,6 +16,8 @@ SMALL_GAP = 0.1  # counts where the validation loss rose too
 ROSE = 1.5  # times its minimum
 KNOWN = 0.5  # of the training examples, at least, that the model is right on: fewer are not known by heart
 SURE = 3.0  # standard deviations of the difference of two shares
+FEWER = 0.05  # of the score, that the other three quarters of the examples must bring
+LEAST = 16  # examples, of which a quarter can be learned from
 NUMBERS = 3.0  # times the training loss, for targets that are no classes
 
 
@@ -44,13 +50,26 @@ def look(case: Case) -> list[Finding]:
         wide = unseen.loss > NUMBERS * case.seen.loss and (rose >= ROSE or unseen.loss > constant)
     if not wide:
         return []
-    return [
-        Finding(
-            NAME,
-            "validation",
-            evidence,
-        )
-    ]
+    more = _by_size(case)
+    if more is None:
+        return [Finding(NAME, "validation", evidence)]
+    evidence |= {"score_after_a_short_training": more[0], "with_a_quarter_of_the_examples": more[1]}
+    cause = (
+        "the examples are too few: with a quarter of them the same training does worse, so with more it would do better"
+    )
+    fix = "get more or augmented examples, add weight decay or dropout, or stop where the validation loss is lowest"
+    return [Finding(NAME, "validation", evidence, cause, fix, proven=True)]
+
+
+def _by_size(case: Case) -> tuple[float, float] | None:
+    """Return the scores with all and with a quarter of the examples, if they differ clearly, so that more matter."""
+    n = len(case.train)
+    if not case.trainable or case.held is None or n < LEAST:
+        return None
+    fewer = Remedy("a quarter of the examples", lambda case: only(case, torch.arange(0, n, 4)))
+    whole, less = Attempts(case)(fewer).score
+    sure = SURE * sqrt(_variance(whole, len(case.held)) + _variance(less, len(case.held)))
+    return (whole, less) if whole - less >= max(FEWER, sure) else None
 
 
 def _constant(case: Case, unseen: Answers) -> float:

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
+from pellucid.data import load
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.overfitting import CHECK
 from pellucid.layers import Dense, ReLU
+from pellucid.models import mlp
 from pellucid.optim import Adam
 from pellucid.train.model import Model
 from tests.doctor.examined import case, corners
@@ -36,6 +38,18 @@ def test_a_gap_is_found_and_measured() -> None:
     losses = it.history["val_loss"]
     assert found.evidence["epoch_of_the_minimum"] == losses.index(min(losses)) + 1
     assert abs(found.evidence["validation_loss_over_its_minimum"] - losses[-1] / min(losses)) < 1e-5
+
+
+def test_few_examples_are_the_cause_where_fewer_do_worse() -> None:
+    data = load("digits")
+    x, y, pair = data.train.x[:40], data.train.y[:40], (data.test.x, data.test.y)
+    it = Model(mlp(sizes=(64, 32, 10)), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    history = it.fit(x, y, epochs=40, batch_size=8, validation=pair, verbose=False)
+    (found,) = CHECK.look(case_of(it, x, y, validation=pair, history=history, epochs=40, batch_size=8))
+    assert found.proven
+    assert "too few" in found.cause
+    (by_heart,) = CHECK.look(learned_by_heart())
+    assert not by_heart.proven  # no number of examples tells labels that are chance
 
 
 def test_without_a_history_the_gap_tells() -> None:

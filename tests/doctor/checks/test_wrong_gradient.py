@@ -56,6 +56,20 @@ def test_the_right_one_is_quiet() -> None:
     assert not CHECK.look(case(2.0))
 
 
+def test_what_draws_numbers_in_evaluation_is_not_accused() -> None:
+    @dataclass(frozen=True)
+    class Noisy(Square):
+        def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+            kept = (torch.rand(x.shape) > 0.3).to(x.dtype)
+            return x * kept, kept
+
+        def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+            return dy * cache, {}
+
+    net = Sequential(flatten=Flatten(), dense1=Dense(6), noisy=Noisy(), dense2=Dense(4))
+    assert not CHECK.look(case_of(Model(net, input_shape=(1, 4, 4)), *corners()))
+
+
 def test_a_wrong_loss_is_named() -> None:
     (found,) = CHECK.look(case(2.0, loss=Upward()))
     assert found.evidence["layer"] == "Upward"

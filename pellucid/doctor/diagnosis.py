@@ -116,7 +116,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     explained = set(because) & POOR or any(it.proven and it.check in BROKEN for it in found)
     verdict = Verdict(False) if explained else establish(case, open_to, tries)
     if verdict.untried:
-        left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took a minute")
+        left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
     found = _established(found, asked, verdict)
     because = _because(asked, found) | _gone(found, asked, verdict, tries)
     ordered = sorted(found, key=lambda it: (it.check in because, not it.proven))  # stable

@@ -22,7 +22,7 @@ real: $(VENV)/.dev
 	$(BIN)/python -m pytest -m real -rs
 
 scorecard: $(VENV)/.dev
-	$(BIN)/pellucid scorecard --check
+	$(BIN)/python -m pytest conformance
 
 mutants: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.mutants

@@ -136,7 +136,7 @@ def run_scorecard(owners: frozenset[str], known: frozenset[str]) -> Verdict:
 def verdicts(owners: frozenset[str] | None = None) -> Iterator[Verdict]:
     """Yield the verdict of each case of the scorecard about one of `owners`, or of all cases."""
     for case in cases(owners):
-        (row,) = import_module("pellucid.scorecard.tally").count([case])
+        (row,) = import_module("conformance.tally").count([case])
         if row.failures:
             yield Verdict(f"{case.suite} {case.name}", row.failures[0].removeprefix(f"{case.name}: ").split(":")[0])
         else:
@@ -146,9 +146,9 @@ def verdicts(owners: frozenset[str] | None = None) -> Iterator[Verdict]:
 def cases(owners: frozenset[str] | None) -> Iterator[Any]:
     """Yield the cases of the scorecard that are about `owners`."""
     for name, table in PARTS.items():
-        if not any(Path("pellucid/scorecard", path).exists() for path in (f"{name}.py", f"{name}/__init__.py")):
+        if not any(Path("conformance", path).exists() for path in (f"{name}.py", f"{name}/__init__.py")):
             continue
-        part = import_module(f"pellucid.scorecard.{name}")
+        part = import_module(f"conformance.{name}")
         if table and owners is not None:  # the entries about other classes would only draw their samples
             setattr(part, table, tuple(entry for entry in getattr(part, table) if entry.subject.__name__ in owners))
         with warnings.catch_warnings():

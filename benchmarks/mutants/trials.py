@@ -104,7 +104,7 @@ def warm_up(root: Path) -> None:
     """Import what all checks of the tree share; Pellucid and its tests must not be among it."""
     for name in checks.WARM:
         import_module(name)
-    if (root / "pellucid/scorecard").exists():
+    if (root / "conformance").exists():
         for name in checks.OUTSIDE:
             import_module(name)
         collect_nodes()

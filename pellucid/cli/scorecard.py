@@ -1,75 +1,29 @@
-"""`pellucid scorecard`: outside test suites run against every part of ours, as a table."""
+"""`pellucid scorecard`: `python -m conformance`, which needs a checkout of the project."""
 
 import argparse
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pellucid.cli.args import Parser
-
-ABOUT = (
-    "Run other people's test suites against our layers, losses, optimizers and metrics. Without PART all of them run "
-    "and, unless a case fails, docs/scorecard.md and the README's line are written. The parts: {}."
-)
+from pellucid.errors import PellucidError
 
 
 def parser() -> Parser:
-    """Return the parser of this command."""
-    from pellucid.scorecard.parts import COVERAGE, PARTS
-
-    told = [f"{name} ({about})" for name, about in PARTS.items()]
-    it = Parser("scorecard", ABOUT.format(", ".join([*told, f"{COVERAGE} (what none of them reaches)"])))
-    it.add_argument("parts", nargs="*", metavar="PART", help="run only these parts and write nothing (default: all)")
-    it.add_argument("--check", action="store_true", help="write nothing, but compare what is written with this run")
-    it.add_argument("--every", type=int, default=1, metavar="N", help="only each N-th case of a suite; writes nothing")
-    return it.json_flag()
+    """Return the parser of `python -m conformance`."""
+    return _conformance().parser()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the table; the exit code is 1 where a case failed, a part is unchecked or the page is not of this run."""
-    from pellucid.cli.out import emit, say, say_text
-    from pellucid.errors import PellucidError
-    from pellucid.scorecard import committed
-    from pellucid.scorecard.card import score
-    from pellucid.scorecard.page import summary
-    from pellucid.scorecard.parts import check_names
-    from pellucid.text import note
-
-    if args.every < 1:
-        raise PellucidError(f"--every is {args.every}; give 1 for all cases, or more for a sample")
-    whole, root = not args.parts and args.every == 1, Path()
-    if args.check and not whole:
-        raise PellucidError("--check compares a run of everything; leave PART and --every out")
-    check_names(args.parts)
-    if args.check:
-        committed.edits(root)  # what is not there is said before the run
-    elif whole:
-        committed.check_place(root)
-    card = score(args.parts, args.every, lambda row: _tell(row, args.json))
-    wrong = [f"{one.kind} {one.name} ({one.file}): no suite reaches it, and no check is named" for one in card.holes]
-    if args.check:
-        wrong += committed.differences(card.rows, card.entries, root)
-    wrong += [f"{row.suite}: {row.failed} of {row.cases} cases failed" for row in card.rows if row.failed]
-    written = committed.write(card.rows, card.entries, root) if whole and not (args.check or wrong) else []
-    for line in wrong:
-        note(line)
-    if args.json:
-        emit({"rows": [row.to_json() for row in card.rows], "coverage": [one.to_json() for one in card.entries]})
-    else:
-        for one in card.entries:
-            say(f"no outside suite reaches {one.kind} {one.name}; checked by {one.checked_by or 'nothing'}")
-        say_text(summary(card.rows) if card.rows else "no cases in these parts")
-        for path in written:
-            say(f"wrote {path}")
-    return 1 if wrong else 0
+    """Run the scorecard and return its exit code."""
+    return _conformance().handle(args)
 
 
-def _tell(row: Any, as_json: bool) -> None:
-    from pellucid.cli.out import say
-    from pellucid.scorecard.tally import decade
-    from pellucid.text import note
-
-    for failure in row.failures:
-        note(f"{row.suite}: {failure}")
-    if not as_json:
-        counts = f"{row.cases} cases, {row.passed} passed, {row.skipped} skipped, {row.failed} failed"
-        say(f"{row.suite}: {counts}, worst error below {decade(row.worst_error)}")
+def _conformance() -> Any:
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / "conformance" / "__main__.py").is_file():
+        raise PellucidError("pellucid scorecard runs in a checkout of the project, which this installation is not")
+    if str(checkout) not in sys.path:
+        sys.path.append(str(checkout))
+    return import_module("conformance.__main__")

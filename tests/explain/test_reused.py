@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from conformance.explanations import reuse
+from conformance.explanations.networks import Pair
+from conformance.explanations.zennit_import import zennit as load
 from pellucid.combine import Graph, Sequential
 from pellucid.explain import guided_backprop, lrp
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Layer, Mode, ReLU
 from pellucid.rules import fold
-from pellucid.scorecard.explanations import reuse
-from pellucid.scorecard.explanations.networks import Pair
-from pellucid.scorecard.explanations.zennit_import import zennit as load
 from tests.oracle import assert_close, difference
 from tests.references import reference_forward
 from tests.rules import dense

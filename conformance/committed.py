@@ -1,0 +1,103 @@
+"""The scorecard as it is committed, the page and the README's line: written, and held against a run."""
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.coverage import Entry
+from conformance.page import TOLD, render, seal, summary
+from conformance.tally import Row
+from pellucid.errors import PellucidError
+from pellucid.train.files import write_atomically
+
+PAGE, README = Path("docs/scorecard.md"), Path("README.md")
+OPEN, CLOSE = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"
+DECADES = 3  # how far a worst error may be from the committed one: other processors add in another order
+_SIGNS = {"-": "not from this run", "+": "missing"}
+
+
+def check_place(root: Path) -> None:
+    """Raise PellucidError where the page would take the place of another file, or cannot be written."""
+    page, readme = root / PAGE, root / README
+    if page.exists() and "<!-- sha256" not in _read(page):
+        raise PellucidError(f"{page} is there and is not a scorecard's page; run this in another folder")
+    if readme.is_file() and OPEN in (text := _read(readme)) and _line_of(text) is None:
+        raise PellucidError(f"{readme}: the scorecard's line stands between two marks, once; put {OPEN} {CLOSE} back")
+    place = next(folder for folder in (page.parent, *page.absolute().parents) if folder.is_dir())
+    if not os.access(place, os.W_OK):
+        raise PellucidError(f"{place} cannot be written; run this in another folder, or with a PART or --check")
+
+
+def write(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[Path]:
+    """Write the page, and the line of a README that has a place for it; return what was written."""
+    page, readme = root / PAGE, root / README
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, render(rows, entries).encode())
+    if not readme.is_file() or OPEN not in (text := _read(readme)):
+        return [page]
+    before, _, rest = text.partition(OPEN)
+    line = f"{OPEN}\n{summary(rows)}\n{CLOSE}"
+    write_atomically(readme, f"{before}{line}{rest.partition(CLOSE)[2]}".encode())
+    return [page, readme]
+
+
+def differences(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> list[str]:
+    """Return what the committed page and README say otherwise than this run; worst errors within `DECADES`."""
+    found = edits(root)
+    old, new = (text.splitlines()[:-1] for text in (_read(root / PAGE), render(rows, entries)))
+    changes = difflib.ndiff([_without_error(line) for line in old], [_without_error(line) for line in new])
+    found += [f"{PAGE}: {_SIGNS[line[0]]}: {line[2:]}" for line in changes if line[0] in _SIGNS]
+    for before, after in zip(old, new, strict=False):
+        if len(old) == len(new) and abs(_decade(before) - _decade(after)) > DECADES:
+            found.append(f"{PAGE}: another worst error: {after}")
+    if _line_of(_read(root / README)) != summary(rows):
+        found.append(f"{README}: the scorecard's line is not that of this run: {summary(rows)}")
+    return found
+
+
+def edits(root: Path) -> list[str]:
+    """Return what shows, without a run, that the page or the README's line was not written by the command."""
+    page = _read(root / PAGE)
+    body, found = page[: page.rfind("<!-- sha256")], []
+    if seal(body) != page:
+        found.append(f"{PAGE}: changed by hand: its checksum is not that of its text")
+    told = [line for line in page.splitlines() if line.startswith(TOLD)]
+    if [_line_of(_read(root / README))] != told:
+        found.append(f"{README}: changed by hand: the scorecard's line is not that of {PAGE}")
+    return found
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise PellucidError(
+            f"{path} is not there; run `pellucid scorecard` in the folder of the project, and commit it"
+        )
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _line_of(readme: str) -> str | None:
+    """Return the line between the two marks, None where there are not just these two around one line."""
+    inside = re.findall(f"{re.escape(OPEN)}\n(.*)\n{re.escape(CLOSE)}", readme)
+    return inside[0] if readme.count(OPEN) == readme.count(CLOSE) == len(inside) == 1 else None
+
+
+def _cells(line: str) -> list[str]:
+    """Return the cells of a row whose worst error is a number, else none."""
+    cells = line.split(" | ")
+    return cells if len(cells) == 9 and re.fullmatch(r"0|1e-?\d+", cells[6]) else []
+
+
+def _without_error(line: str) -> str:
+    cells = _cells(line)
+    return " | ".join([*cells[:6], "...", *cells[7:]]) if cells else line
+
+
+def _decade(line: str) -> float:
+    """Return the decade of a row's worst error; what is 0 here may be one unit in the last place elsewhere."""
+    cells = _cells(line)
+    if not cells:
+        return 0.0
+    last_place = -16.0 if cells[0].endswith("float64") or cells[0].startswith(("| torch.", "| sklearn")) else -7.0
+    return last_place if cells[6] == "0" else float(cells[6][2:])

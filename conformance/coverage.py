@@ -1,0 +1,160 @@
+"""What no outside suite reaches: each such part of ours, and the independent check that it has in its place."""
+
+import inspect
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from conformance.case import Case
+from conformance.tally import Row
+from pellucid import combine, rules
+from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
+from pellucid.layers import LAYERS, LocalContrastNorm
+from pellucid.losses import LOSSES, AuxiliaryCrossEntropy
+from pellucid.metrics import METRICS, Reliability, calibration_error, functions, reliability
+from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
+from pellucid.rules import gradient
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A public part of ours that no suite reaches; `checked_by` says what else checks it, "" where nothing does."""
+
+    name: str
+    kind: str
+    file: str
+    checked_by: str
+
+    def to_json(self) -> dict[str, str]:
+        """Return the entry as plain values."""
+        return asdict(self)
+
+
+class Check(NamedTuple):
+    """An independent check: the file of tests/ that it stands in, the function there, and how it goes about it."""
+
+    file: str
+    name: str
+    how: str
+
+    def __str__(self) -> str:
+        """Return all three for people."""
+        return f"{self.file} {self.name}: {self.how}"
+
+
+_NETWORKS = "tests/references.py", "reference_forward"
+_DIFFERENTIATED = "under PyTorch's automatic differentiation, on samples and on random networks"
+
+_DENSE = ("tests/rules/test_dense.py", "test_a_rule_shares_as_its_formula_says")
+_TABLE = ("tests/rules/test_table.py", "test_the_first_row_that_fits_gives_the_rule")
+_ENTRANCE = ("tests/rules/test_entrance.py", "test_the_first_layers_with_weights_on_every_way_are_found")
+_OUTPUTS = ("tests/rules/test_outputs.py", "test_the_output_that_is_told_makes_no_difference")
+_RELEVANCE = ("tests/explain/test_lrp.py", "test_relevance_is_that_of_explicit_matrices")
+_CALIBRATION = ("tests/metrics/test_functions.py", "test_reliability_bins_are_those_of_scikit_learn")
+
+UNTOUCHED: dict[Any, Check] = {
+    LocalContrastNorm: Check(
+        "tests/references.py",
+        "local_contrast_norm",
+        "the whole window as one convolution over all channels, under PyTorch's automatic differentiation",
+    ),
+    AuxiliaryCrossEntropy: Check(
+        "tests/losses/test_auxiliary.py",
+        "test_value_and_gradients_are_those_of_pytorch",
+        "PyTorch's cross_entropy of every output, weighed and added, under its automatic differentiation",
+    ),
+    Sequential: Check(*_NETWORKS, f"children one after the other, {_DIFFERENTIATED}"),
+    Parallel: Check(*_NETWORKS, f"every branch on the same input, then the merge, {_DIFFERENTIATED}"),
+    Fork: Check(*_NETWORKS, f"every head on the same input, {_DIFFERENTIATED}"),
+    Shared: Check(*_NETWORKS, f"one layer's parameters on each input, {_DIFFERENTIATED}"),
+    Graph: Check(*_NETWORKS, f"every node on the named values before it, {_DIFFERENTIATED}"),
+    Reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
+    reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
+    calibration_error: Check(
+        "tests/metrics/test_functions.py", "test_calibration_error", "a loop over the examples and bins"
+    ),
+    rules.Zero: Check(*_DENSE, "every layer as an explicit matrix in float64, every rule as loops over it"),
+    rules.Share: Check(
+        "tests/rules/test_simple_rules.py",
+        "test_a_product_shares_evenly_and_a_gate_takes_the_sum_over_what_it_scaled",
+        "two products whose relevance is divided by hand",
+    ),
+    rules.own: Check(
+        "tests/rules/test_simple_rules.py",
+        "test_own_is_the_gradient_without_the_parameters",
+        "dx of the layer's own backward pass, which other suites check",
+    ),
+    rules.Table: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
+    rules.composite: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
+    rules.Entrance: Check(*_ENTRANCE, "networks whose first layers with weights are named by hand"),
+    rules.Informed: Check(*_OUTPUTS, "the same rule that runs the layer again"),
+    rules.Outputs: Check(*_OUTPUTS, "the same rule that runs the layer again"),
+    rules.fold: Check(
+        "tests/rules/test_fold.py",
+        "test_normalization_behind_weights_goes_and_the_outputs_stay",
+        "the outputs of the network as it was, in float64",
+    ),
+    rules.relevance: Check(*_RELEVANCE, "every layer as an explicit matrix in float64, layer after layer"),
+    rules.epsilon_everywhere: Check(*_RELEVANCE, "every layer as an explicit matrix in float64, layer after layer"),
+    gradient: Check(
+        "tests/test_sweep.py",
+        "test_the_backward_watch_sees_each_layer_when_it_is_done",
+        "dx and a weight's gradient of a network with a skip, swept by it, against PyTorch's automatic differentiation",
+    ),
+}
+
+
+def public() -> list[tuple[Any, str]]:
+    """Return every public layer, combinator, loss, optimizer, schedule, regularizer, rule and metric, and its kind."""
+    combinators = [
+        part for part in _members(combine, combine.__all__) if inspect.isclass(part) and issubclass(part, Combinator)
+    ]
+    by_kind: dict[str, Iterable[Any]] = {
+        "layer": LAYERS,
+        "combinator": [part for part in combinators if part is not Combinator],
+        "loss": LOSSES.values(),
+        "optimizer": OPTIMIZERS.values(),
+        "schedule": SCHEDULES.values(),
+        "regularizer": REGULARIZERS.values(),
+        "rule": _members(rules, rules.__all__),
+        "metric": [
+            *(part for part in _members(functions, vars(functions)) if part.__module__ == functions.__name__),
+            *METRICS.values(),
+        ],
+    }
+    return [(part, kind) for kind, parts in by_kind.items() for part in parts]
+
+
+def touched(cases: Iterable[Case]) -> set[Any]:
+    """Return the parts of ours that pass at least one case, running no more of theirs than it takes."""
+    reached: set[Any] = set()
+    for case in cases:
+        if case.subject not in reached and Row(case.suite, case.version, case.file, case.subject).add(case):
+            reached.add(case.subject)
+    return reached
+
+
+def coverage(touched: Collection[Any]) -> list[Entry]:
+    """Return what is not `touched`, and, as open too, what UNTOUCHED lists though it is touched or gone."""
+    parts = public()
+    known = [part for part, _ in parts]
+    entries = [
+        Entry(part.__name__, kind, _file(part), str(UNTOUCHED.get(part, "")))
+        for part, kind in parts
+        if part not in touched
+    ]
+    for part in UNTOUCHED:
+        why = "a suite reaches it" if part in touched else "no public part of ours" if part not in known else ""
+        if why:
+            entries.append(Entry(f"{part.__name__} ({why}: take it out of UNTOUCHED)", "stale", _file(part), ""))
+    return entries
+
+
+def _members(module: Any, names: Iterable[str]) -> list[Any]:
+    """Return the classes and functions of a module among `names`."""
+    found = [getattr(module, name) for name in names if not name.startswith("_")]
+    return [part for part in found if inspect.isclass(part) or inspect.isfunction(part)]
+
+
+def _file(part: Any) -> str:
+    return part.__module__.replace(".", "/") + ".py"

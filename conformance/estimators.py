@@ -1,0 +1,43 @@
+"""scikit-learn's own checks of estimators, put to ours."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from conformance.case import Case, SkipCase
+
+# One object of each of our estimators, small enough that some eighty fits take seconds.
+ESTIMATORS: tuple[Any, ...] = ()
+
+
+def cases(estimators: Iterable[Any] = ESTIMATORS) -> Iterator[Case]:
+    """Yield every check of `check_estimator` for every estimator; none is expected to fail."""
+    import sklearn
+    from sklearn.utils.estimator_checks import estimator_checks_generator
+
+    for estimator in estimators:
+        suite = f"sklearn check_estimator {type(estimator).__name__}"
+        checks: Any = estimator_checks_generator(estimator)
+        for tried, check in checks:
+            run = partial(_check, check, tried)
+            yield Case(suite, sklearn.__version__, _name(check), type(estimator), run, tolerance=0.0)
+
+
+def _check(check: Callable[[Any], None], estimator: Any) -> float:
+    """Return 0 where the check has no objection; what it raises is what it says."""
+    from unittest import SkipTest
+
+    try:
+        check(estimator)
+    except SkipTest as skip:
+        raise SkipCase(" ".join(str(skip).split())) from skip
+    return 0.0
+
+
+def _name(check: Any) -> str:
+    """Return the check's name with its options: scikit-learn makes partials of partials."""
+    options: dict[str, Any] = {}
+    while isinstance(check, partial):
+        options = {**check.keywords, **options}
+        check = check.func
+    return " ".join([check.__name__, *(f"{name}={value}" for name, value in options.items())])

@@ -1,0 +1,130 @@
+"""Two more small families, whose branches are joined along the channels: GoogLeNet's and DenseNet's."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from conformance.explanations.networks import CLASSES, EPSILON, Family, Sum, row
+from pellucid.combine import Parallel, Sequential
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Dense,
+    Flatten,
+    Identity,
+    Layer,
+    MaxPool2d,
+    ReLU,
+)
+
+
+class Branches(nn.Module):
+    """Branches on one input, joined along the channels, under the names that our Parallel gives them.
+
+    Without a module a branch is the input itself.
+    """
+
+    def __init__(self, **branches: nn.Module | None) -> None:
+        super().__init__()
+        self.names = tuple(branches)
+        for name, module in branches.items():
+            if module is not None:
+                self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        own = dict(self.named_children())
+        return torch.cat([own[name](x) if name in own else x for name in self.names], 1)
+
+
+def _conv(outputs: int, kernel: int) -> Layer:
+    return Sequential(conv=Conv2d(outputs, kernel, padding=kernel // 2), relu=ReLU())
+
+
+def _their_conv(inputs: int, outputs: int, kernel: int) -> nn.Module:
+    return row(conv=nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), relu=nn.ReLU())
+
+
+def _googlenet(add: Sum) -> nn.Module:
+    return row(
+        stem=nn.Conv2d(3, 6, 3, 2, 1),
+        stem_relu=nn.ReLU(),
+        block=Branches(
+            one=_their_conv(6, 3, 1),
+            three=row(reduce=_their_conv(6, 3, 1), conv=_their_conv(3, 4, 3)),
+            pool=row(pool=nn.MaxPool2d(3, 1, 1), project=_their_conv(6, 2, 1)),
+        ),
+        down=nn.MaxPool2d(2),
+        last=nn.Conv2d(9, 8, 3),
+        last_relu=nn.ReLU(),
+        mean=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        scores=nn.Linear(8, CLASSES),
+    )
+
+
+GOOGLENET = Family(
+    "GoogLeNet-like",
+    Sequential(
+        stem=Conv2d(6, 3, 2, 1),
+        stem_relu=ReLU(),
+        block=Parallel(
+            {
+                "one": _conv(3, 1),
+                "three": Sequential(reduce=_conv(3, 1), conv=_conv(4, 3)),
+                "pool": Sequential(pool=MaxPool2d(3, 1, 1), project=_conv(2, 1)),
+            },
+            Concat(),
+        ),
+        down=MaxPool2d(2),
+        last=Conv2d(8, 3),
+        last_relu=ReLU(),
+        mean=AdaptiveAvgPool2d(1),
+        flatten=Flatten(),
+        scores=Dense(CLASSES),
+    ),
+    _googlenet,
+)
+
+
+def _grow(inputs: int) -> dict[str, Any]:
+    return {"norm": BatchNorm(epsilon=EPSILON), "relu": ReLU(), "conv": Conv2d(3, 3, padding=1, bias=False)}
+
+
+def _their_grow(inputs: int) -> nn.Module:
+    return row(
+        norm=nn.BatchNorm2d(inputs, EPSILON), relu=nn.ReLU(), conv=nn.Conv2d(inputs, 3, 3, padding=1, bias=False)
+    )
+
+
+def _densenet(add: Sum) -> nn.Module:
+    return row(
+        stem=nn.Conv2d(3, 4, 3, 2, 1),
+        dense1=Branches(kept=None, new=_their_grow(4)),
+        dense2=Branches(kept=None, new=_their_grow(7)),
+        last_norm=nn.BatchNorm2d(10, EPSILON),
+        last_relu=nn.ReLU(),
+        mean=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        scores=nn.Linear(10, CLASSES),
+    )
+
+
+DENSENET = Family(
+    "DenseNet-like",
+    Sequential(
+        stem=Conv2d(4, 3, 2, 1),
+        dense1=Parallel({"kept": Identity(), "new": Sequential(**_grow(4))}, Concat()),
+        dense2=Parallel({"kept": Identity(), "new": Sequential(**_grow(7))}, Concat()),
+        last_norm=BatchNorm(epsilon=EPSILON),
+        last_relu=ReLU(),
+        mean=AdaptiveAvgPool2d(1),
+        flatten=Flatten(),
+        scores=Dense(CLASSES),
+    ),
+    _densenet,
+)
+
+JOINED = (GOOGLENET, DENSENET)

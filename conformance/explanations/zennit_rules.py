@@ -1,0 +1,106 @@
+"""Zennit's rules beside ours, each on single layers of every kind and on inputs of any sign."""
+
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from conformance.case import Case, gap
+from conformance.explanations.zennit_import import zennit
+from pellucid.layers import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, ConvTranspose2d, Dense, Layer, Mode, ReLU, Tanh
+from pellucid.layers.base import Params
+from pellucid.rules import AlphaBeta, Deconv, Epsilon, Flat, Gamma, Guided, Norm, Pass, WSquare, ZBox, ZPlus
+
+TOLERANCE = 1e-10
+IMAGES = (2, 4, 7, 6)
+# Our layer, the module, and the shape that both read
+WEIGHTED: tuple[tuple[Layer, nn.Module, tuple[int, ...]], ...] = (
+    (Dense(5), nn.Linear(7, 5), (3, 7)),
+    (Dense(5, bias=False), nn.Linear(7, 5, bias=False), (3, 7)),
+    (Conv2d(6, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1), IMAGES),
+    (Conv2d(6, (3, 2), (2, 1), bias=False), nn.Conv2d(4, 6, (3, 2), (2, 1), bias=False), IMAGES),
+    (Conv2d(4, 3, 1, 2, 2, 4), nn.Conv2d(4, 4, 3, 1, 2, 2, 4), IMAGES),
+    (Conv2d(6, 2, padding="same", groups=2), nn.Conv2d(4, 6, 2, padding="same", groups=2), IMAGES),
+    (ConvTranspose2d(6, 3, 2, 1), nn.ConvTranspose2d(4, 6, 3, 2, 1), IMAGES),
+    (ConvTranspose2d(6, 2, 1, 0, 0, 2, 2), nn.ConvTranspose2d(4, 6, 2, 1, 0, 0, 2, True, 2), IMAGES),
+)
+AVERAGES = (
+    (AvgPool2d(2, 1), nn.AvgPool2d(2, 1), IMAGES),
+    (AvgPool2d(3, 2, 1, count_include_pad=False), nn.AvgPool2d(3, 2, 1, count_include_pad=False), IMAGES),
+    (AdaptiveAvgPool2d((3, 2)), nn.AdaptiveAvgPool2d((3, 2)), IMAGES),
+)
+RECTIFIERS = ((ReLU(), nn.ReLU(), IMAGES), (Tanh(), nn.Tanh(), IMAGES))
+
+
+def cases() -> Iterator[Case]:
+    """Yield every rule on every layer that it is for."""
+    made = zennit().rules
+    weighted = [
+        (Epsilon(), made.Epsilon()),
+        (Epsilon(0.25), made.Epsilon(0.25)),
+        (Epsilon(1e-6, bias=False), made.Epsilon(zero_params="bias")),
+        (Gamma(), made.Gamma()),
+        (Gamma(1.5, 0.01), made.Gamma(1.5, 0.01)),
+        (Gamma(0.25, bias=False), made.Gamma(0.25, zero_params="bias")),
+        (ZPlus(), made.ZPlus()),
+        (ZPlus(0.1, bias=False), made.ZPlus(0.1, zero_params="bias")),
+        (AlphaBeta(), made.AlphaBeta()),
+        (AlphaBeta(1.0, 0.0, 0.1), made.AlphaBeta(1.0, 0.0, 0.1)),
+        (AlphaBeta(3.0, 2.0, bias=False), made.AlphaBeta(3.0, 2.0, zero_params="bias")),
+        (ZBox(-4.0, 5.0), made.ZBox(-4.0, 5.0)),
+        (WSquare(bias=True), made.WSquare()),
+        (WSquare(0.1), made.WSquare(0.1, zero_params="bias")),
+    ]
+    rows: list[tuple[Any, Any, Any]] = [(rule, hook, WEIGHTED) for rule, hook in weighted]
+    rows += [
+        (Flat(), made.Flat(), (*WEIGHTED, *AVERAGES)),
+        (Norm(), made.Epsilon(), WEIGHTED),
+        (Norm(), made.Norm(), AVERAGES),
+        (Norm(0.1), made.Norm(0.1), AVERAGES),
+        (Pass(), made.Pass(), RECTIFIERS),
+        (Guided(), made.ReLUGuidedBackprop(), RECTIFIERS[:1]),
+        (Deconv(), made.ReLUDeconvNet(), RECTIFIERS[:1]),
+    ]
+    for rule, hook, layers in rows:
+        suite = f"Zennit {type(hook).__name__}"
+        for sign in ("any", "positive"):
+            for layer, module, shape in layers:
+                check = partial(compare, rule, hook, layer, module, shape, sign)
+                name = f"{rule}, {layer}, inputs of {sign} sign"
+                yield Case(suite, version("zennit"), name, type(rule), check, TOLERANCE)
+    check = partial(compare, Norm(), made.Norm(), Add(), zennit().layer.Sum(-1), (3, 5), "any")
+    yield Case("Zennit Norm, Sum", version("zennit"), "two tensors", Norm, check, TOLERANCE)
+
+
+def compare(rule: Any, hook: Any, layer: Layer, module: nn.Module, shape: tuple[int, ...], sign: str) -> float:
+    """Return how far our rule's answer is from what Zennit's hook hands back."""
+    rng = torch.Generator().manual_seed(0)
+    module = module.double()
+    params: Params = {}
+    for name, value in module.state_dict().items():
+        params[name] = torch.randn(value.shape, generator=rng, dtype=torch.float64)
+    module.load_state_dict(params)
+    x = torch.randn(shape, generator=rng, dtype=torch.float64)
+    x = x.abs() if sign == "positive" else x
+    given: Any = x
+    if isinstance(layer, Add):
+        given = (x, torch.randn(shape, generator=rng, dtype=torch.float64))
+        x = torch.stack(given, -1)
+    y, cache = layer.forward(params, given, Mode())
+    relevance = torch.randn(y.shape, generator=rng, dtype=torch.float64)
+    ours, dparams = rule(layer, params, cache, relevance)
+    theirs = _theirs(hook, module, x, relevance)
+    ours = torch.stack(ours, -1) if isinstance(ours, tuple) else ours
+    return max(gap("relevance", ours, theirs), float(len(dparams)))
+
+
+def _theirs(hook: Any, module: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
+    """Return what the hook hands back, by a composite that gives it to the one module."""
+    made = zennit().composites.LayerMapComposite([(type(module), hook)])
+    with warnings.catch_warnings(), zennit().attribution.Gradient(module, made) as attributor:
+        warnings.simplefilter("ignore")
+        return attributor(x.clone(), relevance)[1].detach()

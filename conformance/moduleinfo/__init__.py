@@ -1,0 +1,57 @@
+"""PyTorch's own sample inputs for its modules, put to our layers and losses.
+
+PyTorch tests torch.nn on these samples (`torch.testing._internal`): each builds a module and gives it an input. Our
+layer takes over the module's options, parameters and buffers; both run forward and backward, in training and in
+evaluation mode, in float64 and float32. The samples are drawn for each mode anew. Weights of losses that PyTorch
+draws below 0 are taken as |weight| by both.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from conformance.case import TOLERANCE, Case, missing, torch_version
+from conformance.moduleinfo.losses import MODULES as LOSSES
+from conformance.moduleinfo.module import Module
+from conformance.moduleinfo.norms import MODULES as NORMS
+from conformance.moduleinfo.pads import MODULES as PADS
+from conformance.moduleinfo.values import MODULES as VALUES
+from conformance.moduleinfo.windows import MODULES as WINDOWS
+from conformance.trial import run
+
+MODULES: tuple[Module, ...] = (*WINDOWS, *PADS, *VALUES, *NORMS, *LOSSES)
+
+
+def cases() -> Iterator[Case]:
+    """Yield every sample of every module of the table, in both dtypes and both modes.
+
+    Raises PellucidError where the installed PyTorch has no such module.
+    """
+    from torch.testing._internal.common_modules import module_db
+
+    infos = {info.name: info for info in module_db}
+    for module in MODULES:
+        if module.name not in infos:
+            raise missing("module", module.name)
+        for dtype in TOLERANCE:
+            yield from _samples(module, infos[module.name], dtype)
+
+
+def _samples(module: Module, info: Any, dtype: torch.dtype) -> Iterator[Case]:
+    suite = f"torch ModuleInfo {module.name} {str(dtype).removeprefix('torch.')}"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        drawn = {training: info.module_inputs_func(info, "cpu", dtype, False, training) for training in (True, False)}
+    for training, samples in drawn.items():
+        for number, sample in enumerate(samples):
+            name = f"{'training' if training else 'evaluation'} sample {number} {sample.desc}".rstrip()
+            check = partial(_check, module, info.module_cls, sample, dtype, training)
+            yield Case(suite, torch_version(), name, module.subject, check, TOLERANCE[dtype])
+
+
+def _check(module: Module, torch_class: Any, sample: Any, dtype: torch.dtype, training: bool) -> float:
+    build, call = sample.constructor_input, sample.forward_input
+    theirs = torch_class(*build.args, **build.kwargs).to(dtype).train(training)
+    return run(module.adapt(theirs, *call.args, **call.kwargs))

@@ -1,0 +1,54 @@
+"""Samples of PyTorch's padding modules: Pad2d, and PadChannels for a third axis."""
+
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from conformance.moduleinfo.module import Module, Twin, layer
+from conformance.trial import Ours, Trial
+from conformance.views import of_space
+from pellucid.layers import Mode, Pad2d, PadChannels
+
+KINDS = {
+    "Reflection": "reflect",
+    "Replication": "replicate",
+    "Circular": "circular",
+    "Zero": "zero",
+    "Constant": "constant",
+}
+
+
+def pad(module: Any, x: Tensor, axes: int, kind: str) -> Twin:
+    """Turn a padding module into Pad2d."""
+    left, right, top, bottom = (*module.padding, 0, 0)[:4]
+    value = module.value if kind == "constant" else 0.0
+    return Twin(Pad2d((left, right, top, bottom), kind, value), of_space(x, axes))
+
+
+def zero_pad_volume(module: Any, x: Tensor) -> Trial:
+    """Put ZeroPad3d to PadChannels behind Pad2d: the first of its three axes is our channels."""
+    left, right, top, bottom, before, after = module.padding
+    image, channels = Pad2d((left, right, top, bottom)), PadChannels(before, after)
+
+    def ours() -> Ours:
+        inner, image_cache = image.forward({}, x.flatten(0, -4), Mode())  # (N or N C, D, H, W)
+        y, cache = channels.forward({}, inner, Mode())
+
+        def pull(dy: Tensor) -> dict[str, Tensor]:
+            dinner, _ = channels.backward({}, cache, dy.flatten(0, -4))
+            return {"x": image.backward({}, image_cache, dinner)[0].view_as(x)}
+
+        return Ours((y.view(*x.shape[:-3], *y.shape[1:]),), pull)
+
+    return Trial({"x": x}, lambda: (module(x),), ours)
+
+
+MODULES = (
+    *(
+        layer(f"nn.{name}Pad{axes}d", Pad2d, partial(pad, axes=axes, kind=kind))
+        for name, kind in KINDS.items()
+        for axes in (1, 2)
+    ),
+    Module("nn.ZeroPad3d", PadChannels, zero_pad_volume),
+)

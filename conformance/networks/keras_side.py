@@ -1,0 +1,94 @@
+"""Keras Applications' networks with random weights, answering in a process of their own.
+
+Keras chooses its backend when it is imported: PyTorch here, so that PyTorch differentiates Keras' own functions; the
+process that asks is left without Keras. Run as a module with requests on standard input, a line each: a network's
+name, its images' side, and the file to write the answer to.
+"""
+
+import sys
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from conformance.networks.answer import drawn, images
+from pellucid.verify import pull_back
+
+BATCH = 2
+
+
+def answer(name: str, side: int, file: str) -> None:
+    """Write the tensors of one network's answer, each under the part that it belongs to: "weights conv1/kernel"."""
+    import keras
+    from keras import applications
+    from keras.src.backend.common import dtypes
+
+    # With TensorFlow Keras computes in float64; with others it makes float32 of it by this entry, and could as well.
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+    rng = torch.Generator().manual_seed(0)
+    make: Any = getattr(applications, name)
+    built: dict[str, Any] = {}
+    for dtype in ("float64", "float32"):
+        keras.config.set_floatx(dtype)
+        keras.backend.clear_session()  # so that both have the same names
+        built[dtype] = make(weights=None, input_shape=(side, side, 3), classifier_activation=None)
+    model, single = built["float64"], built["float32"]
+    weights = {variable.path: drawn(*_kind(variable), rng) for variable in model.variables}
+    for one in (model, single):
+        for variable in one.variables:
+            variable.assign(weights[variable.path].numpy())
+        for layer in one.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.0  # running statistics become those of the batch
+    x = images(BATCH, side, rng)
+    dy = torch.randn(BATCH, int(model.output_shape[1]), generator=rng, dtype=torch.float64)
+    result = {f"weights {_file_name(model, path)}": value for path, value in weights.items()}
+    with torch.no_grad():
+        result |= {"x": x, "dy": dy, "single": single(_last(x.float()), training=False)}
+    for train in (False, True) if model.non_trainable_variables else (False,):  # statistics
+        for part, tensors in _pulled(model, x, dy, train).items():
+            for inner, value in tensors.items():
+                result[f"{'training' if train else 'evaluation'} {part} {inner}"] = value
+        for variable in model.non_trainable_variables if train else ():
+            result[f"training statistics {_file_name(model, variable.path)}"] = variable.value
+    save_file({key: value.detach().contiguous() for key, value in result.items()}, file)
+
+
+def _pulled(model: Any, x: Tensor, dy: Tensor, train: bool) -> dict[str, dict[str, Tensor]]:
+    """Return the logits and the gradients of one pass."""
+    logits: list[Tensor] = []
+
+    def run() -> Tensor:
+        logits.append(model(_last(x), training=train))
+        return logits[-1]
+
+    variables = model.trainable_variables
+    dx, *dweights = pull_back(run, [x, *(variable.value for variable in variables)], dy)
+    named = {_file_name(model, one.path): dweight for one, dweight in zip(variables, dweights, strict=True)}
+    return {"logits": {"": logits[0]}, "dx": {"": dx}, "dweights": named}
+
+
+def _kind(variable: Any) -> tuple[tuple[int, ...], str, int]:
+    """Return a variable's shape, its name, and how many inputs each of its outputs has."""
+    shape = tuple(variable.shape)
+    depthwise = "depthwise" in variable.path
+    inputs = shape[:2] if depthwise else shape[:-1]
+    return shape, variable.path, int(torch.Size(inputs).numel())
+
+
+def _file_name(model: Any, path: str) -> str:
+    """Return the name that a variable has in Keras' HDF5 file: its layer's, and its own."""
+    return f"{path.rpartition('/')[0]}/{path}"
+
+
+def _last(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1)  # (N, H, W, C)
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        asked, size, target = line.rstrip("\n").split("\t")
+        answer(asked, int(size), target)
+        sys.stdout.write("done\n")
+        sys.stdout.flush()

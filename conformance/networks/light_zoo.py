@@ -1,0 +1,103 @@
+"""The graphs of ONNX's light model zoo with random weights in the place of its constants, beside our networks."""
+
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, numpy_helper
+from torch import Tensor
+
+from conformance.case import Case
+from conformance.networks.answer import Answer, Pulled, drawn, images
+from conformance.networks.graph import run
+from conformance.networks.network import Network
+from pellucid import models
+from pellucid.errors import PellucidError
+from pellucid.verify import pull_back
+
+BATCH = 2
+
+
+def cases() -> Iterator[Case]:
+    """Yield the cases of four networks; the heads of the graphs fix the size of the images.
+
+    Where the graph of GoogLeNet rounds sizes down behind its pooling, Caffe rounds up: of 222 pixels both leave the
+    same.
+    """
+    for name, file, subject, original, side in (
+        ("AlexNet", "bvlc_alexnet", models.alexnet, True, 224),
+        ("GoogLeNet", "inception_v1", models.googlenet, True, 222),
+        ("SqueezeNet 1.1", "squeezenet", models.squeezenet1_1, False, 64),
+        ("ResNet-50", "resnet50", models.resnet50, False, 224),
+    ):
+        net = subject(**({"original": True} if original else {}))
+        suite, ask = f"onnx light {name}", partial(_ask, file, side)
+        yield from Network(suite, onnx.__version__, subject, net, ask, trains=False).cases()
+
+
+@lru_cache(maxsize=1)  # the cases of one network follow one another
+def _ask(file: str, side: int) -> Answer:
+    from onnxruntime import InferenceSession
+
+    rng = torch.Generator().manual_seed(0)
+    model, weights = _filled(file, side, rng)
+    x = images(BATCH, side, rng)
+    name = next(one.name for one in model.graph.input)
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    single = torch.tensor(session.run(None, {name: x.float().numpy()})[0]).flatten(1)
+    dy = torch.randn(single.shape, generator=rng, dtype=torch.float64)
+    doubles = {each: value.double() for each, value in weights.items()}
+    logits: list[Tensor] = []
+
+    def theirs() -> Tensor:
+        logits.append(run(model, {**doubles, name: x}).flatten(1))
+        return logits[-1]
+
+    learned = {each: value for each, value in doubles.items() if not each.endswith(("_rm_0", "_riv_0"))}
+    dx, *dweights = pull_back(theirs, [x, *learned.values()], dy)
+    pulled = Pulled(logits[0].detach(), dx, dict(zip(learned, dweights, strict=True)), {})
+    return Answer(weights, x, dy, single, pulled, None)
+
+
+def _filled(file: str, side: int, rng: torch.Generator) -> tuple[ModelProto, dict[str, Tensor]]:
+    """Return the graph for our batch and images, up to its logits, and its weights, drawn at random."""
+    path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / f"light_{file}.onnx"
+    if not path.is_file():
+        raise PellucidError(f"scorecard: the installed onnx has no {path.name}; run: pip install 'pellucid[scorecard]'")
+    model = onnx.load(path)
+    graph = model.graph
+    sizes = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    shapes = {node.output[0]: sizes[node.input[0]] for node in graph.node if node.op_type == "ConstantOfShape"}
+    shapes |= {name: array.shape for name, array in sizes.items() if array.dtype.kind == "f"}
+    reshaped = {node.input[1]: sizes[node.input[1]] for node in graph.node if node.op_type == "Reshape"}
+    kept = [node for node in graph.node if node.op_type not in ("ConstantOfShape", "Softmax")]
+    read = {name for node in kept for name in node.input}
+    weights = {name: _value(name, tuple(map(int, shape)), rng) for name, shape in shapes.items() if name in read}
+    logits = next(node for node in graph.node if node.op_type == "Softmax").input[0]
+    image = next(one.name for one in graph.input if one.name not in sizes and one.name not in shapes)
+    number = onnx.TensorProto.FLOAT
+    filled = onnx.helper.make_graph(
+        kept,
+        graph.name,
+        [onnx.helper.make_tensor_value_info(image, number, (BATCH, 3, side, side))],
+        [onnx.helper.make_tensor_value_info(logits, number, None)],
+        [
+            *(numpy_helper.from_array(value.numpy(), name) for name, value in weights.items()),
+            *(numpy_helper.from_array(_whole(size), name) for name, size in reshaped.items()),
+        ],
+    )
+    return onnx.helper.make_model(filled, opset_imports=model.opset_import, ir_version=model.ir_version), weights
+
+
+def _value(name: str, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    fan_in = int(torch.Size(shape[1:]).numel())
+    return drawn(shape, name.removesuffix("_0"), fan_in, rng)
+
+
+def _whole(size: Any) -> Any:
+    """Return a shape to which one image's numbers are brought as one for a batch: 0 keeps an axis."""
+    return np.concatenate([np.zeros_like(size[:1]), size[1:]]) if size[0] == 1 else size

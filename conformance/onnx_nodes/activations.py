@@ -1,0 +1,73 @@
+"""Nodes of ONNX's activations."""
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.onnx_nodes.operator import Operator, Outputs, elementwise, forward, from_axis
+from pellucid.layers import ELU, GELU, Identity, Layer, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, Softmax, Tanh
+
+
+def leaky_relu(x: Tensor, *, alpha: float = 0.01) -> Outputs:
+    """Put a node of LeakyRelu to LeakyReLU."""
+    return elementwise(LeakyReLU(alpha), x)
+
+
+def elu(x: Tensor, *, alpha: float = 1.0) -> Outputs:
+    """Put a node of Elu to ELU."""
+    return elementwise(ELU(alpha), x)
+
+
+def gelu(x: Tensor, *, approximate: str = "none") -> Outputs:
+    """Put a node of Gelu to GELU."""
+    return elementwise(GELU(approximate), x)
+
+
+def clip(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Outputs:
+    """Put a node of Clip to ReLU6, whose limits are 0 and 6."""
+    limits = [None if limit is None else float(limit) for limit in (low, high)]
+    if limits != [0.0, 6.0]:
+        raise SkipCase("limits other than 0 and 6")
+    return elementwise(ReLU6(), x)
+
+
+def clip_by_attributes(x: Tensor, *, min: float = -math.inf, max: float = math.inf) -> Outputs:
+    """Put a node of Clip from before version 11."""
+    return clip(x, torch.tensor(min), torch.tensor(max))
+
+
+def flattened(layer: Layer, x: Tensor, *, axis: int = 1) -> Outputs:
+    """Put a node of Softmax or LogSoftmax from before version 13: all axes from `axis` on are one."""
+    rows = x.reshape(math.prod(x.shape[: axis % x.dim()]), -1)
+    return (forward(layer, rows)[0].reshape(x.shape),)
+
+
+def softmax(x: Tensor, *, axis: int = -1) -> Outputs:
+    """Put a node of Softmax to Softmax; for axis 0, x gets a batch axis before it."""
+    where, view = from_axis(axis, x.dim())
+    return (view.drop(forward(Softmax(where), view.lift(x))[0]),)
+
+
+def log_softmax(x: Tensor, *, axis: int = -1) -> Outputs:
+    """Put a node of LogSoftmax to LogSoftmax; for axis 0, x gets a batch axis before it."""
+    where, view = from_axis(axis, x.dim())
+    return (view.drop(forward(LogSoftmax(where), view.lift(x))[0]),)
+
+
+OPERATORS = {
+    "Relu": Operator(ReLU, partial(elementwise, ReLU())),
+    "LeakyRelu": Operator(LeakyReLU, leaky_relu),
+    "Elu": Operator(ELU, elu),
+    "Gelu": Operator(GELU, gelu),
+    "Clip": Operator(ReLU6, clip, since=11, older=Operator(ReLU6, clip_by_attributes)),
+    "Sigmoid": Operator(Sigmoid, partial(elementwise, Sigmoid())),
+    "Tanh": Operator(Tanh, partial(elementwise, Tanh())),
+    "Identity": Operator(Identity, partial(elementwise, Identity()), moves=True),
+    "Softmax": Operator(Softmax, softmax, since=13, older=Operator(Softmax, partial(flattened, Softmax()))),
+    "LogSoftmax": Operator(
+        LogSoftmax, log_softmax, since=13, older=Operator(LogSoftmax, partial(flattened, LogSoftmax()))
+    ),
+}

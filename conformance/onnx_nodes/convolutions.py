@@ -1,0 +1,79 @@
+"""Nodes of ONNX's convolutions."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+from torch import Tensor
+
+from conformance.onnx_nodes.operator import Operator, Outputs, forward, image_view, named
+from conformance.onnx_nodes.windows import WindowAttributes, edges_of, flat, same_edges, window
+from pellucid.layers import Conv2d, ConvTranspose2d, Pad2d
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    group: int = 1,
+    kernel_shape: Sequence[int] | None = None,
+    **attributes: Unpack[WindowAttributes],
+) -> Outputs:
+    """Put a node of Conv to Conv2d; padding that is not the same before and behind goes through Pad2d."""
+    view = image_view(x)
+    frame = window(view.lift(x).shape[2:], kernel_shape or weight.shape[2:], **attributes)
+    padding, image = (frame.padding, view.lift(x)) if frame.even else (0, frame.pad(view.lift(x)))
+    layer = Conv2d(len(weight), frame.kernel, frame.stride, padding, frame.dilation, group, bias is not None)
+    return (view.drop(forward(layer, image, named(weight=view.lift(weight), bias=bias))[0]),)
+
+
+def conv_transpose(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (1, 1),
+    group: int = 1,
+    kernel_shape: Sequence[int] | None = None,
+    output_padding: Sequence[int] | None = None,
+    output_shape: Sequence[int] | None = None,
+    pads: Sequence[int] = (0, 0),
+    strides: Sequence[int] = (1, 1),
+) -> Outputs:
+    """Put a node of ConvTranspose to ConvTranspose2d.
+
+    Ours takes as much off behind as before, less `output_padding`; what ONNX takes off behind beyond that, and what
+    it adds before, Pad2d does. H' = s (H - 1) + d (k - 1) + 1 + o - begin - end.
+    """
+    view = image_view(x)
+    image = view.lift(x)
+    frame = window(image.shape[2:], kernel_shape or weight.shape[2:], strides=strides, dilations=dilations)
+    extra = flat(output_padding or (0, 0), 0)
+    spans = zip(image.shape[2:], frame.kernel, frame.stride, frame.dilation, extra, strict=True)
+    whole = [s * (length - 1) + d * (k - 1) + 1 + o for length, k, s, d, o in spans]
+    edges = edges_of(pads)
+    if output_shape is None and auto_pad.startswith("SAME"):
+        output_shape = [length * s for length, s in zip(image.shape[2:], frame.stride, strict=True)]
+    if output_shape is not None:
+        wanted = flat(output_shape[-2:])
+        edges = same_edges([length - out for length, out in zip(whole, wanted, strict=True)], auto_pad)
+    left, right, top, bottom = edges
+    padding = max(top, 0), max(left, 0)
+    more = padding[0] - bottom + extra[0], padding[1] - right + extra[1]  # rows and columns wanted behind
+    layer = ConvTranspose2d(
+        weight.shape[1] * group,
+        frame.kernel,
+        frame.stride,
+        padding,
+        (max(more[0], 0), max(more[1], 0)),
+        frame.dilation,
+        group,
+        bias is not None,
+    )
+    y, _ = forward(layer, image, named(weight=view.lift(weight), bias=bias))
+    rest = max(-left, 0), min(more[1], 0), max(-top, 0), min(more[0], 0)
+    return (view.drop(forward(Pad2d(rest), y)[0] if any(rest) else y),)
+
+
+OPERATORS = {"Conv": Operator(Conv2d, conv), "ConvTranspose": Operator(ConvTranspose2d, conv_transpose)}

@@ -1,0 +1,122 @@
+"""Nodes of ONNX's normalizations, and of Dropout."""
+
+import torch
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.onnx_nodes.operator import Operator, Outputs, forward, image_view
+from conformance.trial import AS_IS, UNBATCHED
+from pellucid.layers import (
+    BatchNorm,
+    Dropout,
+    GroupNorm,
+    InstanceNorm2d,
+    LayerNorm,
+    LocalResponseNorm,
+    Mode,
+)
+
+
+def batch_normalization(
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+) -> Outputs:
+    """Put a node of BatchNormalization to BatchNorm.
+
+    ONNX's `momentum` is the part of the running statistics that stays, ours the part that goes. Its running variance
+    moves towards that of the batch as it is, ours towards the unbiased form: the steps are n / (n - 1) apart.
+    """
+    view = AS_IS if x.dim() == 2 else image_view(x)
+    params = {"weight": scale, "bias": bias, "running_mean": mean.clone(), "running_var": var.clone()}
+    layer = BatchNorm(1 - momentum, epsilon)
+    y, _ = forward(layer, view.lift(x), params, Mode(train=bool(training_mode)))
+    if not training_mode:
+        return (view.drop(y),)
+    n = x.numel() // x.shape[1]  # values of a channel
+    kept = momentum * var
+    return view.drop(y), params["running_mean"], kept + (params["running_var"] - kept) * (n - 1) / n
+
+
+def batch_normalization_as_told(*tensors: Tensor, is_test: int = 0, spatial: int = 1, **rest: float) -> Outputs:
+    """Put a node of BatchNormalization from before version 7, which `is_test` sets to evaluation."""
+    if not is_test:
+        raise SkipCase("attribute is_test=0")
+    if not spatial:
+        raise SkipCase("attribute spatial=0")
+    return batch_normalization(*tensors, **rest)
+
+
+def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Outputs:
+    """Put a node of InstanceNormalization to InstanceNorm2d."""
+    view = image_view(x)
+    layer = InstanceNorm2d(epsilon, affine=True)
+    return (view.drop(forward(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
+
+
+def group_normalization(
+    x: Tensor, scale: Tensor, bias: Tensor, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
+) -> Outputs:
+    """Put a node of GroupNormalization to GroupNorm; `stash_type` is float32, in which ours computes from 32 bits."""
+    view = AS_IS if x.dim() == 2 else image_view(x)
+    layer = GroupNorm(num_groups, epsilon)
+    return (view.drop(forward(layer, view.lift(x), {"weight": scale, "bias": bias})[0]),)
+
+
+def layer_normalization(
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+) -> Outputs:
+    """Put a node of LayerNormalization to LayerNorm; for axis 0, x gets a batch axis before it."""
+    axis = axis % x.dim()
+    last = tuple(x.shape[axis:])
+    view = AS_IS if axis else UNBATCHED
+    weight = scale.expand(last)
+    params = {"weight": weight, "bias": torch.zeros_like(weight) if bias is None else bias.expand(last)}
+    y, cache = forward(LayerNorm(last, epsilon), view.lift(x), params)
+    return view.drop(y), view.drop(cache.mean), view.drop(cache.invstd)
+
+
+def local_response_normalization(
+    x: Tensor, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> Outputs:
+    """Put a node of LRN to LocalResponseNorm."""
+    if size % 2 == 0:  # ONNX looks further ahead then, ours further back
+        raise SkipCase("attribute size, even")
+    view = image_view(x)
+    return (view.drop(forward(LocalResponseNorm(size, alpha, beta, bias), view.lift(x))[0]),)
+
+
+def dropout(
+    x: Tensor, rate: Tensor | None = None, training: Tensor | None = None, *, ratio: float = 0.5, seed: int = 0
+) -> Outputs:
+    """Put a node of Dropout to Dropout; the rate was an attribute up to version 11."""
+    part = ratio if rate is None else float(rate)
+    train = training is not None and bool(training)
+    if train and part > 0:
+        raise SkipCase("a mask drawn by NumPy")
+    y, cache = forward(Dropout(part), x, mode=Mode(train, torch.Generator()))
+    return y, cache.mask
+
+
+OPERATORS = {
+    "BatchNormalization": Operator(
+        BatchNorm, batch_normalization, since=7, older=Operator(BatchNorm, batch_normalization_as_told, since=6)
+    ),
+    "InstanceNormalization": Operator(InstanceNorm2d, instance_normalization, since=6),
+    "GroupNormalization": Operator(GroupNorm, group_normalization, since=21),
+    "LayerNormalization": Operator(LayerNorm, layer_normalization, since=17),
+    "LRN": Operator(LocalResponseNorm, local_response_normalization),
+    "Dropout": Operator(Dropout, dropout, since=7),
+}

@@ -1,0 +1,91 @@
+"""One operator of ONNX, and how a node of it is put to a layer, loss or optimizer of ours."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conformance.case import Mismatch, SkipCase
+from conformance.trial import AS_IS, ONE_ROW, UNBATCHED, View
+from pellucid.layers import Cache, Layer, Mode, Params
+
+Outputs = tuple[Tensor | None, ...]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator of ONNX, from version `since` of its domain's operator set on.
+
+    `adapt(*inputs, **attributes)` takes a node's inputs (None where left out) and its attributes, whose defaults are
+    those of ONNX; it returns as many of the outputs as we have, or raises SkipCase with the name of what we have not.
+    `older` answers for earlier versions. `subject` is our class, or another one where an attribute has the value of
+    `variants`. An operator that `moves` values without computing takes whole numbers too, as float64, which holds
+    them exactly.
+    """
+
+    subject: Any
+    adapt: Callable[..., Outputs]
+    since: int = 1
+    domain: str = ""
+    moves: bool = False
+    variants: Mapping[tuple[str, Any], Any] = field(default_factory=dict)
+    older: "Operator | None" = None
+
+    def at(self, version: int) -> "Operator":
+        """Return the operator as it is in `version` of the operator set, which the latest older form answers."""
+        if version >= self.since:
+            return self
+        if self.older is None:
+            raise SkipCase(f"operator set {version}")
+        return self.older.at(version)
+
+    def subject_of(self, attributes: Mapping[str, Any]) -> Any:
+        """Return our class that a node of these attributes checks."""
+        found = (kind for (name, value), kind in self.variants.items() if attributes.get(name) == value)
+        return next(found, self.subject)
+
+
+def forward(layer: Layer, x: Any, params: Params | None = None, mode: Mode | None = None) -> tuple[Any, Cache]:
+    """Return (y, cache) of the layer, after checking what its `init` says of params and shapes.
+
+    Raises Mismatch where `params` are not of the names and shapes that `init` gives, or where y is of another shape
+    than `init` announces.
+    """
+    params = params or {}
+    several = isinstance(x, tuple)
+    shape = tuple(tuple(one.shape[1:]) for one in x) if several else tuple(x.shape[1:])
+    drawn, announced = layer.init(shape, torch.Generator())
+    given = {name: tuple(tensor.shape) for name, tensor in params.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in drawn.items()}
+    if given != wanted:
+        raise Mismatch(f"{type(layer).__name__}.init makes parameters {wanted}; the node has {given}")
+    y, cache = layer.forward(params, x, mode or Mode())
+    if tuple(y.shape[1:]) != tuple(announced):
+        raise Mismatch(f"{type(layer).__name__}.init announces {tuple(announced)}; the output is {tuple(y.shape[1:])}")
+    return y, cache
+
+
+def named(**tensors: Tensor | None) -> Params:
+    """Return params without the entries that are None."""
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def image_view(x: Tensor) -> View:
+    """Return how x (N, C, ...) becomes images: rows are images one row high."""
+    if x.dim() not in (3, 4):
+        raise SkipCase(f"{x.dim() - 2}-D image")
+    return ONE_ROW if x.dim() == 3 else AS_IS
+
+
+def from_axis(axis: int, rank: int) -> tuple[int, View]:
+    """Return the axis counted from 0, and how a tensor gets a batch axis before it: axis 0 becomes axis 1."""
+    axis = axis % rank if rank else 0
+    return (1, UNBATCHED) if axis == 0 else (axis, AS_IS)
+
+
+def elementwise(layer: Layer, x: Tensor) -> Outputs:
+    """Return the output of a layer that takes any shape; a single number gets a batch axis."""
+    view = AS_IS if x.dim() else UNBATCHED
+    return (view.drop(forward(layer, view.lift(x))[0]),)

@@ -1,0 +1,141 @@
+"""Nodes of ONNX's pooling operators."""
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.onnx_nodes.operator import Operator, Outputs, forward, image_view
+from conformance.onnx_nodes.windows import WindowAttributes, window
+from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d, Pad2d
+
+
+def max_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Sequence[int],
+    ceil_mode: int = 0,
+    storage_order: int = 0,
+    **attributes: Unpack[WindowAttributes],
+) -> Outputs:
+    """Put a node of MaxPool to MaxPool2d; padding that the layer does not take is put by Pad2d, and never wins."""
+    view = image_view(x)
+    image = view.lift(x)
+    height, width = image.shape[2:]
+    frame = window((height, width), kernel_shape, **attributes)
+    padding, padded = (frame.padding, image) if frame.pools else (0, frame.pad(image, torch.finfo(x.dtype).min))
+    y, cache = forward(MaxPool2d(frame.kernel, frame.stride, padding, frame.dilation, bool(ceil_mode)), padded)
+    left, _, top, _ = (0, 0, 0, 0) if frame.pools else frame.edges
+    row = cache.switches // padded.shape[3] - top
+    column = cache.switches % padded.shape[3] - left
+    switches = column * height + row if storage_order else row * width + column
+    return view.drop(y), view.drop(switches + _planes(image.shape) * height * width)
+
+
+def average_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Sequence[int],
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    **attributes: Unpack[WindowAttributes],
+) -> Outputs:
+    """Put a node of AveragePool to AvgPool2d.
+
+    Padding that the layer does not take is put by Pad2d. Where it does not count, the mean over zeros too is divided
+    by the share of each window that is image, which is the mean of an image of ones, padded likewise.
+    """
+    view = image_view(x)
+    image = view.lift(x)
+    frame = window(image.shape[2:], kernel_shape, **attributes)
+    if frame.pools:
+        layer = AvgPool2d(
+            frame.kernel, frame.stride, frame.padding, bool(ceil_mode), bool(count_include_pad), frame.dilation
+        )
+        return (view.drop(forward(layer, image)[0]),)
+    layer = AvgPool2d(frame.kernel, frame.stride, 0, bool(ceil_mode), dilation=frame.dilation)
+    y, _ = forward(layer, frame.pad(image))
+    if not count_include_pad:
+        y = y / forward(layer, frame.pad(torch.ones_like(image)))[0]
+    return (view.drop(y),)
+
+
+def lp_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Sequence[int],
+    ceil_mode: int = 0,
+    p: int = 2,
+    **attributes: Unpack[WindowAttributes],
+) -> Outputs:
+    """Put a node of LpPool to LpPool2d, the padding to Pad2d: zeros add nothing to a norm."""
+    view = image_view(x)
+    frame = window(view.lift(x).shape[2:], kernel_shape, **attributes)
+    layer = LpPool2d(frame.kernel, float(p), frame.stride, bool(ceil_mode), frame.dilation)
+    return (view.drop(forward(layer, frame.pad(view.lift(x)))[0]),)
+
+
+def global_average_pool(x: Tensor) -> Outputs:
+    """Put a node of GlobalAveragePool to AdaptiveAvgPool2d."""
+    view = image_view(x)
+    return (view.drop(forward(AdaptiveAvgPool2d(1), view.lift(x))[0]),)
+
+
+def global_max_pool(x: Tensor) -> Outputs:
+    """Put a node of GlobalMaxPool to MaxPool2d, with a window as large as the image."""
+    view = image_view(x)
+    height, width = view.lift(x).shape[2:]
+    return (view.drop(forward(MaxPool2d((height, width)), view.lift(x))[0]),)
+
+
+def global_lp_pool(x: Tensor, *, p: int = 2) -> Outputs:
+    """Put a node of GlobalLpPool to LpPool2d, with a window as large as the image."""
+    view = image_view(x)
+    height, width = view.lift(x).shape[2:]
+    return (view.drop(forward(LpPool2d((height, width), float(p)), view.lift(x))[0]),)
+
+
+def max_unpool(
+    x: Tensor,
+    indices: Tensor,
+    output_shape: Tensor | None = None,
+    *,
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Outputs:
+    """Put a node of MaxUnpool to MaxUnpool2d.
+
+    ONNX numbers the places through all images and channels, ours anew in each; `output_shape` adds zeros behind.
+    """
+    view = image_view(x)
+    values = view.lift(x)
+    frame = window(values.shape[2:], kernel_shape, strides=strides, pads=pads)
+    if not frame.pools:
+        raise SkipCase("attribute pads, not the same before and behind")
+    layer = MaxUnpool2d(frame.kernel, frame.stride, frame.padding)
+    frames = zip(values.shape[2:], frame.kernel, frame.stride, frame.padding, strict=True)
+    height, width = (s * (length - 1) - 2 * p + k for length, k, s, p in frames)
+    y, _ = forward(layer, (values, view.lift(indices) - _planes(values.shape) * height * width))
+    if output_shape is not None:
+        *_, high, wide = view.lift(torch.empty(output_shape.tolist(), device="meta")).shape
+        y, _ = forward(Pad2d((0, wide - width, 0, high - height)), y)
+    return (view.drop(y),)
+
+
+def _planes(shape: Sequence[int]) -> Tensor:
+    """Return the number of each plane, through all images and channels: (N, C, 1, 1)."""
+    return torch.arange(shape[0] * shape[1]).view(shape[0], shape[1], 1, 1)
+
+
+OPERATORS = {
+    "MaxPool": Operator(MaxPool2d, max_pool, moves=True),
+    "AveragePool": Operator(AvgPool2d, average_pool),
+    "LpPool": Operator(LpPool2d, lp_pool, since=2),
+    "GlobalAveragePool": Operator(AdaptiveAvgPool2d, global_average_pool),
+    "GlobalMaxPool": Operator(MaxPool2d, global_max_pool, moves=True),
+    "GlobalLpPool": Operator(LpPool2d, global_lp_pool, since=2),
+    "MaxUnpool": Operator(MaxUnpool2d, max_unpool, since=9),
+}

@@ -1,0 +1,137 @@
+"""Nodes of ONNX's products and sums, and of what only moves values."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.onnx_nodes.operator import Operator, Outputs, forward, from_axis, image_view, named
+from conformance.onnx_nodes.windows import edges_of
+from conformance.trial import AS_IS, UNBATCHED
+from pellucid.layers import Add, Concat, Dense, Flatten, Layer, Multiply, Pad2d, Reshape
+
+KINDS = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+
+
+def gemm(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,  # noqa: N803 - ONNX's name
+    transB: int = 0,  # noqa: N803
+) -> Outputs:
+    """Put a node of Gemm, y = alpha A B + beta C, to Dense with the weight alpha Bᵀ.
+
+    C is the bias where it is the same in all rows; else Add adds it.
+    """
+    x, weight = a.t() if transA else a, alpha * (b if transB else b.t())
+    units = len(weight)
+    if c is None or c.dim() < 2 or len(c) == 1:
+        bias = None if c is None else beta * c.reshape(-1).expand(units)
+        return (forward(Dense(units, bias is not None), x, named(weight=weight, bias=bias))[0],)
+    y, _ = forward(Dense(units, bias=False), x, {"weight": weight})
+    return (forward(Add(), (y, (beta * c).expand_as(y)))[0],)
+
+
+def gemm_as_told(a: Tensor, b: Tensor, c: Tensor, *, broadcast: int = 0, **rest: Any) -> Outputs:
+    """Put a node of Gemm from before version 7, where C repeated only if told."""
+    return gemm(a, b, c, **rest)
+
+
+def matmul(a: Tensor, b: Tensor) -> Outputs:
+    """Put a node of MatMul to Dense: B is its weight, transposed, or a single row."""
+    if b.dim() > 2:
+        raise SkipCase("a batch of right-hand matrices")
+    weight = b.unsqueeze(0) if b.dim() == 1 else b.t()
+    view = AS_IS if a.dim() > 1 else UNBATCHED
+    y = view.drop(forward(Dense(len(weight), bias=False), view.lift(a), {"weight": weight})[0])
+    return (y.squeeze(-1) if b.dim() == 1 else y,)
+
+
+def merge(layer: Layer, *xs: Tensor) -> Outputs:
+    """Put a node of several inputs to a layer that takes them in one shape: smaller ones are repeated first."""
+    if len(xs) < 2:
+        raise SkipCase("a single input")
+    return (forward(layer, tuple(torch.broadcast_tensors(*xs)))[0],)
+
+
+def merge_limited(layer: Layer, a: Tensor, b: Tensor, *, broadcast: int = 0, axis: int | None = None) -> Outputs:
+    """Put a node from before version 7: b repeats only if told, and then from `axis` of a on, or at its end."""
+    after = 0 if axis is None else a.dim() - axis % max(a.dim(), 1) - b.dim()
+    return merge(layer, a, b.reshape((*b.shape, *(1,) * after)))
+
+
+def concat(*xs: Tensor, axis: int) -> Outputs:
+    """Put a node of Concat to Concat; for axis 0, the inputs get a batch axis before it."""
+    if len(xs) < 2:
+        raise SkipCase("a single input")
+    where, view = from_axis(axis, xs[0].dim())
+    return (view.drop(forward(Concat(where), tuple(view.lift(x) for x in xs))[0]),)
+
+
+def flatten(x: Tensor, *, axis: int = 1) -> Outputs:
+    """Put a node of Flatten to Flatten: the axes before `axis` are the batch."""
+    axis = axis + x.dim() if axis < 0 else axis
+    return (forward(Flatten(), x.reshape(math.prod(x.shape[:axis]), *x.shape[axis:]))[0],)
+
+
+def reshape(x: Tensor, shape: Tensor, *, allowzero: int = 0) -> Outputs:
+    """Put a node of Reshape to Reshape: x gets a batch axis, so that all of its own may change.
+
+    -1 stands for what is left, 0 for the size that x has there, unless `allowzero`.
+    """
+    sizes = [int(size) for size in shape]
+    if allowzero and 0 in sizes:
+        raise SkipCase("an axis of size 0")
+    sizes = [x.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
+    rest = x.numel() // -math.prod(sizes) if -1 in sizes else 0
+    layer = Reshape(tuple(rest if size == -1 else size for size in sizes))
+    return (UNBATCHED.drop(forward(layer, UNBATCHED.lift(x))[0]),)
+
+
+def pad(
+    x: Tensor, pads: Tensor, value: Tensor | None = None, axes: Tensor | None = None, *, mode: str = "constant"
+) -> Outputs:
+    """Put a node of Pad to Pad2d."""
+    rank = x.dim()
+    named_axes = range(rank) if axes is None else [int(axis) % rank for axis in axes]
+    given = pads.tolist()
+    begins = dict(zip(named_axes, given[: len(given) // 2], strict=True))
+    ends = dict(zip(named_axes, given[len(given) // 2 :], strict=True))
+    if any(edge.get(axis) for edge in (begins, ends) for axis in (0, 1)):
+        raise SkipCase("padding of the batch or the channels")
+    view = image_view(x)
+    inner = range(2, rank)
+    edges = edges_of([begins.get(axis, 0) for axis in inner] + [ends.get(axis, 0) for axis in inner])
+    fill = float(value) if mode == "constant" and value is not None else 0.0
+    return (view.drop(forward(Pad2d(edges, KINDS[mode], fill), view.lift(x))[0]),)
+
+
+def pad_by_attributes(x: Tensor, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Outputs:
+    """Put a node of Pad from before version 11."""
+    return pad(x, torch.tensor(pads), torch.tensor(value), mode=mode)
+
+
+OPERATORS = {
+    "Gemm": Operator(Dense, gemm, since=7, older=Operator(Dense, gemm_as_told)),
+    "MatMul": Operator(Dense, matmul),
+    "Add": Operator(Add, partial(merge, Add()), since=7, older=Operator(Add, partial(merge_limited, Add()), since=6)),
+    "Sum": Operator(Add, partial(merge, Add()), since=6),
+    "Mul": Operator(
+        Multiply,
+        partial(merge, Multiply()),
+        since=7,
+        older=Operator(Multiply, partial(merge_limited, Multiply()), since=6),
+    ),
+    "Concat": Operator(Concat, concat, since=4, moves=True),
+    "Flatten": Operator(Flatten, flatten, moves=True),
+    "Reshape": Operator(Reshape, reshape, since=5, moves=True),
+    "Pad": Operator(Pad2d, pad, since=11, moves=True, older=Operator(Pad2d, pad_by_attributes, since=2)),
+}

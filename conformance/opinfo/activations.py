@@ -1,0 +1,128 @@
+"""Samples of PyTorch's activations."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.opinfo.operator import Operator
+from conformance.trial import AS_IS, UNBATCHED, Ours, Trial, View, both, layer_trial
+from conformance.views import NEGATED, ONE_VALUE
+from pellucid.layers import (
+    ELU,
+    GELU,
+    Identity,
+    Layer,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from pellucid.layers.softmax import SoftmaxCache
+
+
+def plain(layer: Layer) -> Callable[[Callable[[], Tensor], Tensor], Trial]:
+    """Return what puts a sample without options to `layer`, which takes any shape."""
+    return lambda theirs, x: layer_trial(layer, {}, x, theirs)
+
+
+def leaky_relu(theirs: Callable[[], Tensor], x: Tensor, negative_slope: float = 0.01) -> Trial:
+    """Put a sample of leaky_relu to LeakyReLU."""
+    return layer_trial(LeakyReLU(negative_slope), {}, x, theirs)
+
+
+def rrelu(
+    theirs: Callable[[], Tensor], x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False
+) -> Trial:
+    """Put a sample of rrelu in evaluation, which is leaky_relu with the mean of its slopes, to LeakyReLU."""
+    if training:
+        raise SkipCase("slopes drawn in training")
+    return leaky_relu(theirs, x, (lower + upper) / 2)
+
+
+def celu(theirs: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
+    """Put a sample of celu, α (exp(x / α) - 1) below 0, which is elu for α = 1, to ELU."""
+    if alpha != 1:
+        raise SkipCase("option alpha")
+    return elu(theirs, x)
+
+
+def elu(theirs: Callable[[], Tensor], x: Tensor, alpha: float = 1.0) -> Trial:
+    """Put a sample of elu to ELU."""
+    return layer_trial(ELU(alpha), {}, x, theirs)
+
+
+def gelu(theirs: Callable[[], Tensor], x: Tensor, approximate: str = "none") -> Trial:
+    """Put a sample of gelu to GELU."""
+    return layer_trial(GELU(approximate), {}, x, theirs)
+
+
+def softmax_along(kind: type[Softmax] | type[LogSoftmax], sign: View = AS_IS) -> Callable[..., Trial]:
+    """Return what puts a sample of softmax, log_softmax or softmin to a layer of ours, `sign` applied first.
+
+    Our axis 0 is the batch: where theirs is the one, a batch axis comes before it. With a `dtype`, both compute in
+    that one, and the gradient is that of x in its own.
+    """
+
+    def adapt(theirs: Callable[[], Tensor], x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Trial:
+        axis = dim % max(x.dim(), 1)
+        view = ONE_VALUE if not x.dim() else UNBATCHED if axis == 0 else AS_IS
+        wide = View(lambda x: x.to(dtype or x.dtype), lambda x: x)
+        trial = layer_trial(kind(axis or 1), {}, x, theirs, view=both(both(view, sign), wide))
+
+        def ours() -> Ours:
+            outputs, pull = trial.ours()
+            return Ours(outputs, lambda dy: {"x": pull(dy)["x"].to(x.dtype)})
+
+        return replace(trial, ours=ours)
+
+    return adapt
+
+
+def safe_softmax(theirs: Callable[[], Tensor], x: Tensor, dim: int) -> Trial:
+    """Put a sample of _safe_softmax, which is softmax save for rows of nothing but -infinity, to Softmax."""
+    if bool((x == -torch.inf).all(dim).any()):
+        raise SkipCase("zeros for a row of -infinity")
+    return softmax_along(Softmax)(theirs, x, dim)
+
+
+def softmax_backward(theirs: Callable[[], Tensor], dy: Tensor, y: Tensor, dim: int, input_dtype: torch.dtype) -> Trial:
+    """Put a sample of softmax's own backward pass to that of Softmax.
+
+    It is linear in dy and its matrix diag(y) - y yᵀ symmetric, so its gradient is the same function again.
+    """
+    axis = dim % dy.dim()
+    view = UNBATCHED if axis == 0 else AS_IS
+    layer, cache = Softmax(axis or 1), SoftmaxCache(view.lift(y))
+
+    def back(dy: Tensor) -> Tensor:
+        return view.drop(layer.backward({}, cache, view.lift(dy))[0])
+
+    return Trial({"dy": dy}, lambda: (theirs(),), lambda: Ours((back(dy),), lambda above: {"dy": back(above)}))
+
+
+OPERATORS = (
+    Operator("nn.functional.relu", ReLU, plain(ReLU())),
+    Operator("nn.functional.relu6", ReLU6, plain(ReLU6())),
+    Operator("nn.functional.leaky_relu", LeakyReLU, leaky_relu),
+    Operator("nn.functional.rrelu", LeakyReLU, rrelu),
+    Operator("nn.functional.elu", ELU, elu),
+    Operator("nn.functional.celu", ELU, celu),
+    Operator("nn.functional.gelu", GELU, gelu),
+    Operator("sigmoid", Sigmoid, plain(Sigmoid())),
+    Operator("tanh", Tanh, plain(Tanh())),
+    Operator("positive", Identity, plain(Identity())),
+    Operator("softmax", Softmax, softmax_along(Softmax)),
+    Operator("softmax", Softmax, softmax_along(Softmax), "with_dtype"),
+    Operator("nn.functional.softmin", Softmax, softmax_along(Softmax, NEGATED)),
+    Operator("nn.functional.softmin", Softmax, softmax_along(Softmax, NEGATED), "with_dtype"),
+    Operator("torch.ops.aten._safe_softmax.default", Softmax, safe_softmax),
+    Operator("_softmax_backward_data", Softmax, softmax_backward),
+    Operator("log_softmax", LogSoftmax, softmax_along(LogSoftmax)),
+    Operator("log_softmax", LogSoftmax, softmax_along(LogSoftmax), "with_dtype"),
+)

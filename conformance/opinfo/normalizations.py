@@ -1,0 +1,221 @@
+"""Samples of PyTorch's normalizations."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.opinfo.operator import Operator
+from conformance.trial import AS_IS, ONE_ROW, UNBATCHED, Ours, Trial, View, layer_trial
+from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d, LayerNorm, LocalResponseNorm, Mode
+
+
+def constant(trial: Trial, names: Sequence[str]) -> Trial:
+    """Return the trial with the named tensors as constants, for which no gradients are compared."""
+
+    def ours() -> Ours:
+        outputs, pull = trial.ours()
+        return Ours(outputs, lambda dy: {name: dx for name, dx in pull(dy).items() if name not in names})
+
+    return replace(trial, tensors={name: x for name, x in trial.tensors.items() if name not in names}, ours=ours)
+
+
+def norm_trial(
+    layer: BatchNorm | GroupNorm | InstanceNorm2d | LayerNorm,
+    shape: Sequence[int],
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    theirs: Callable[[], Tensor],
+    view: View = AS_IS,
+) -> Trial:
+    """Return the trial of a norm; a `weight` or `bias` that the sample has not is ones or zeros of `shape`."""
+    given = {"weight": weight, "bias": bias}
+    params = {
+        "weight": x.new_ones(tuple(shape)) if weight is None else weight,
+        "bias": x.new_zeros(tuple(shape)) if bias is None else bias,
+    }
+    trial = layer_trial(layer, params, x, theirs, view=view)
+    return constant(trial, [name for name, tensor in given.items() if tensor is None])
+
+
+def skip_negative(**values: float) -> None:
+    """Skip the case if a value is negative: our layers refuse those."""
+    for name, value in values.items():
+        if value < 0:
+            raise SkipCase(f"{name} below 0")
+
+
+def batch_norm(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Trial:
+    """Put a sample of batch_norm to BatchNorm; in training the running statistics are further outputs.
+
+    PyTorch writes into the sample's own, which are put back before each call.
+    """
+    skip_negative(eps=eps)
+    if training:
+        skip_negative(momentum=momentum)
+        if not x.numel():
+            raise SkipCase("training on an empty batch")
+    view = AS_IS if x.dim() > 1 else UNBATCHED
+    channels = view.lift(x).shape[1:2]
+    before = (
+        x.new_zeros(channels) if running_mean is None else running_mean.clone(),
+        x.new_ones(channels) if running_var is None else running_var.clone(),
+    )
+    held = [] if running_mean is None or running_var is None else [running_mean, running_var]
+    params = {
+        "weight": x.new_ones(channels) if weight is None else weight,
+        "bias": x.new_zeros(channels) if bias is None else bias,
+    }
+    given = {"weight": weight, "bias": bias}
+    layer = BatchNorm(momentum if training else 0.1, eps)  # in evaluation the momentum plays no part
+
+    def expected() -> tuple[Tensor, ...]:
+        for tensor, value in zip(held, before, strict=False):  # nothing is held where PyTorch keeps no statistics
+            tensor.copy_(value)
+        return (theirs(), *(tensor.clone() for tensor in held))
+
+    def ours() -> Ours:
+        mean, var = (value.clone() for value in before)
+        own = {**params, "running_mean": mean, "running_var": var}
+        y, cache = layer.forward(own, view.lift(x), Mode(train=training))
+
+        def pull(dy: Tensor) -> dict[str, Tensor]:
+            dx, dparams = layer.backward(own, cache, view.lift(dy))
+            return {"x": view.drop(dx), **dparams}
+
+        return Ours((view.drop(y), *((mean, var) if held else ())), pull)
+
+    return constant(Trial({"x": x, **params}, expected, ours), [name for name in given if given[name] is None])
+
+
+def native_batch_norm(
+    theirs: Callable[[], tuple[Tensor, ...]],
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    *options: Any,
+) -> Trial:
+    """Put a sample of native_batch_norm, which also returns the batch's own statistics, to BatchNorm."""
+    return batch_norm(lambda: theirs()[0], x, running_mean, running_var, weight, bias, *options)
+
+
+def batch_norm_with_update(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *rest: Any) -> Trial:
+    """Put a sample of _batch_norm_with_update, which is always in training, to BatchNorm."""
+    *tensors, momentum, eps = rest
+    weight, bias, running_mean, running_var = tensors
+    return native_batch_norm(theirs, x, weight, bias, running_mean, running_var, True, momentum, eps)
+
+
+def native_batch_norm_legit(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *rest: Any) -> Trial:
+    """Put a sample of _native_batch_norm_legit, which leaves out statistics that it does not keep, to BatchNorm."""
+    weight, bias, *statistics, training, momentum, eps = rest
+    mean, var = statistics or (None, None)
+    return native_batch_norm(theirs, x, weight, bias, mean, var, training, momentum, eps)
+
+
+def group_norm(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Trial:
+    """Put a sample of group_norm to GroupNorm."""
+    skip_negative(eps=eps)
+    return norm_trial(GroupNorm(num_groups, eps), x.shape[1:2], x, weight, bias, theirs)
+
+
+def native_group_norm(
+    theirs: Callable[[], tuple[Tensor, ...]],
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    n: int,
+    c: int,
+    pixels: int,
+    groups: int,
+    eps: float,
+) -> Trial:
+    """Put a sample of native_group_norm to GroupNorm."""
+    return group_norm(lambda: theirs()[0], x, groups, weight, bias, eps)
+
+
+def instance_norm(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Trial:
+    """Put a sample of instance_norm to InstanceNorm2d.
+
+    We keep no running statistics; with the input's own, the result does not depend on them or the momentum.
+    """
+    skip_negative(eps=eps)
+    if not use_input_stats:
+        raise SkipCase("option use_input_stats=False")
+    view = AS_IS if x.dim() == 4 else ONE_ROW
+    return norm_trial(InstanceNorm2d(eps, affine=True), x.shape[1:2], x, weight, bias, theirs, view)
+
+
+def layer_norm(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Trial:
+    """Put a sample of layer_norm to LayerNorm."""
+    skip_negative(eps=eps)
+    view = AS_IS if x.dim() > len(normalized_shape) else UNBATCHED
+    layer = LayerNorm(tuple(normalized_shape), eps)
+    return norm_trial(layer, normalized_shape, x, weight, bias, theirs, view)
+
+
+def native_layer_norm(theirs: Callable[[], tuple[Tensor, ...]], x: Tensor, *args: Any) -> Trial:
+    """Put a sample of native_layer_norm to LayerNorm."""
+    return layer_norm(lambda: theirs()[0], x, *args)
+
+
+def local_response_norm(
+    theirs: Callable[[], Tensor], x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Trial:
+    """Put a sample of local_response_norm to LocalResponseNorm."""
+    view = AS_IS if x.dim() == 4 else ONE_ROW
+    return layer_trial(LocalResponseNorm(size, alpha, beta, k), {}, x, theirs, view=view)
+
+
+OPERATORS = (
+    Operator("nn.functional.batch_norm", BatchNorm, batch_norm),
+    Operator("nn.functional.batch_norm", BatchNorm, batch_norm, "without_cudnn"),
+    Operator("native_batch_norm", BatchNorm, native_batch_norm),
+    Operator("_native_batch_norm_legit", BatchNorm, native_batch_norm_legit),
+    Operator("_batch_norm_with_update", BatchNorm, batch_norm_with_update),
+    Operator("nn.functional.group_norm", GroupNorm, group_norm),
+    Operator("native_group_norm", GroupNorm, native_group_norm),
+    Operator("nn.functional.instance_norm", InstanceNorm2d, instance_norm),
+    Operator("nn.functional.layer_norm", LayerNorm, layer_norm),
+    Operator("native_layer_norm", LayerNorm, native_layer_norm),
+    Operator("nn.functional.local_response_norm", LocalResponseNorm, local_response_norm),
+)

@@ -1,0 +1,87 @@
+"""Samples of PyTorch's resizing of images."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.opinfo.operator import Operator
+from conformance.trial import Trial, layer_trial
+from conformance.views import of_images, of_rows
+from pellucid.layers import AdaptiveAvgPool2d, Layer, Upsample
+
+
+def interpolate(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Trial:
+    """Put a sample of interpolate to Upsample, or, where it takes means of areas, to AdaptiveAvgPool2d."""
+    if x.dim() > 4:
+        raise SkipCase("3-D input")
+    if antialias and align_corners:
+        raise SkipCase("options antialias and align_corners together")
+    scale = None if scale_factor is None else _lifted(x, scale_factor)
+    out = None if size is None else _lifted(x, size)
+    if scale is not None and (recompute_scale_factor or mode == "area"):
+        lengths = (1, *x.shape[2:])[-2:]
+        high, wide = (math.floor(length * factor) for length, factor in zip(lengths, scale, strict=True))
+        scale, out = None, (high, wide)  # PyTorch then forgets the scale, and goes by the sizes
+    layer: Layer
+    if mode == "area":
+        layer = AdaptiveAvgPool2d(out or 1)
+    else:
+        layer = Upsample(scale, out, "bilinear" if mode == "linear" else mode, bool(align_corners), antialias)
+    return layer_trial(layer, {}, x, theirs, view=of_rows(x) if x.dim() == 3 else of_images(x))
+
+
+def upsample_nearest(theirs: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
+    """Put a sample of upsample_nearest to Upsample."""
+    return interpolate(theirs, x, size, scale_factor)
+
+
+def upsample_bilinear(theirs: Callable[[], Tensor], x: Tensor, size: Any = None, scale_factor: Any = None) -> Trial:
+    """Put a sample of upsample_bilinear, in which corners meet corners, to Upsample."""
+    return interpolate(theirs, x, size, scale_factor, "bilinear", True)
+
+
+def upsample_bilinear_antialiased(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    output_size: Any = None,
+    align_corners: bool = False,
+    scale_factors: Any = None,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
+) -> Trial:
+    """Put a sample of the kernel itself to Upsample; it takes a size and scales that do not lead to that size."""
+    if scales_h is not None or scales_w is not None:
+        raise SkipCase("output_size and scales that contradict it")
+    return interpolate(theirs, x, output_size, scale_factors, "bilinear", align_corners, antialias=True)
+
+
+def _lifted(x: Tensor, value: Any) -> tuple[Any, Any]:
+    """Return a number, or one for each axis of x, as (height, width)."""
+    axes = x.dim() - 2
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+    high, wide = values if axes == 2 else (1, *values)
+    return high, wide
+
+
+OPERATORS = (
+    *(
+        Operator("nn.functional.interpolate", Upsample, interpolate, mode)
+        for mode in ("nearest", "nearest-exact", "linear", "bilinear", "bicubic")
+    ),
+    Operator("nn.functional.interpolate", AdaptiveAvgPool2d, interpolate, "area"),
+    Operator("_upsample_bilinear2d_aa", Upsample, upsample_bilinear_antialiased),
+    Operator("nn.functional.upsample_nearest", Upsample, upsample_nearest),
+    Operator("nn.functional.upsample_bilinear", Upsample, upsample_bilinear),
+)

@@ -1,0 +1,102 @@
+"""One walk through weight space, taken by an optimizer of ours and by PyTorch's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from conformance.case import gap
+from pellucid.optim import Optimizer, Progress, Regularizer, Schedule, State
+from pellucid.optim.regularizers import add_penalties, shrink_weights
+from pellucid.optim.schedules import Constant
+
+STEPS = 100
+TOLERANCE = 1e-12  # of each parameter's largest entry, after every step
+
+# The shapes of a network's parameters; "layouts" are those that memory does not hold row by row.
+TREES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "dense": ((3, 4), (3,)),
+    "conv": ((4, 3, 3, 3), (4,), (4,), (2, 36), (2,)),
+    "odd": ((), (1, 1), (2, 0), (7,)),
+    "layouts": ((5, 7), (6, 3, 2, 2)),
+}
+
+
+@dataclass(frozen=True)
+class Walker:
+    """An optimizer of ours with all that a training step does beside it; n, the number of examples, is 1."""
+
+    optimizer: Optimizer
+    regularizer: Regularizer | None = None
+    schedule: Schedule = field(default_factory=Constant)
+
+    def step(self, params: list[Tensor], grads: list[Tensor], state: State, rate: float) -> None:
+        """Take one step; every parameter counts as a weight, as it does to PyTorch's optimizers."""
+        if self.regularizer is not None:
+            add_penalties([self.regularizer], params, grads, 1)
+            shrink_weights([self.regularizer], params, rate)
+        self.optimizer.decay(params, rate)
+        self.optimizer.update(params, grads, state, rate)
+
+
+def walk(
+    walker: Walker,
+    make: Callable[[list[Tensor]], torch.optim.Optimizer],
+    tree: str,
+    rates: Callable[[int], float] | None = None,
+) -> float:
+    """Return the worst relative error of any parameter after any step, on the same gradients.
+
+    `rates`, if given, is a factor by step on PyTorch's learning rate, and on ours.
+    """
+    mine, theirs = start(tree), start(tree)
+    oracle = make(theirs)
+    base = [float(group["lr"]) for group in oracle.param_groups]
+    state = walker.optimizer.init(mine)
+    worst = 0.0
+    for step, grads in enumerate(_recorded(tree)):
+        factor = 1.0
+        if rates is not None:
+            factor = rates(step)
+            for group, lr in zip(oracle.param_groups, base, strict=True):
+                group["lr"] = lr * factor
+        for param, grad in zip(theirs, grads, strict=True):
+            param.grad = grad.clone()
+        oracle.step()
+        factor *= walker.schedule.factor(Progress(step, STEPS, 1), {})
+        walker.step(mine, [grad.clone() for grad in grads], state, walker.optimizer.lr * factor)
+        for index, (ours, expected) in enumerate(zip(mine, theirs, strict=True)):
+            worst = max(worst, gap(f"parameter {index} after {step + 1} steps", ours, expected))
+    return worst
+
+
+def start(tree: str) -> list[Tensor]:
+    """Return the parameters of a tree before the first step: around 1 in size, some of them 0."""
+    draw = torch.Generator().manual_seed(0)
+    params = [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in TREES[tree]]
+    for param in params:
+        param[torch.rand(param.shape, generator=draw) < 0.1] = 0.0
+    if tree == "layouts":
+        return [params[0].t(), params[1].to(memory_format=torch.channels_last)]
+    return params
+
+
+def gradients(params: list[Tensor], step: int) -> list[Tensor]:
+    """Return the gradients of a step: of sizes from a thousandth to ten, with zeros, some in every step."""
+    draw = torch.Generator().manual_seed(step)
+    grads = []
+    for param in params:
+        size = 10 ** (4 * torch.rand((), generator=draw, dtype=torch.float64) - 3)
+        grad = size * torch.randn(param.shape, generator=draw, dtype=torch.float64)
+        grad[torch.rand(param.shape, generator=draw) < 0.2] = 0.0
+        if param.dim() > 1:
+            grad.view(-1)[:1] = 0.0
+        grads.append(grad)
+    return grads
+
+
+@cache
+def _recorded(tree: str) -> list[list[Tensor]]:
+    return [gradients(start(tree), step) for step in range(STEPS)]

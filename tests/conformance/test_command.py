@@ -1,0 +1,58 @@
+"""The command around the scorecard."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conformance import card, parts
+from conformance.tally import Row
+from pellucid.cli.main import main
+
+KEYS = {"suite", "version", "cases", "passed", "skipped", "failed", "worst_error", "skips", "file"}
+
+
+def test_a_part_as_json_is_one_object_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["scorecard", "metrics", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {frozenset(row) for row in found["rows"]} == {frozenset(KEYS)}
+    assert found["coverage"] == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failing_case_is_told_and_is_the_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Row("torch OpInfo x", "0", "x.py", None, 1, failures=["sample 0: Mismatch: error 1e+00 is more than 1e-11"])
+    monkeypatch.setattr("conformance.__main__.score", lambda parts, every, tell: (tell(row), card.Card((row,), ()))[1])
+    assert main(["scorecard", "opinfo"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "torch OpInfo x: sample 0: Mismatch: error 1e+00 is more than 1e-11"
+    assert second == "torch OpInfo x: 1 of 1 cases failed"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["opinf"], "the scorecard has no part 'opinf'; did you mean 'opinfo'?"),
+        (["coverag"], "did you mean 'coverage'?"),
+        (["--every", "0"], "--every is 0; give 1 for all cases"),
+        (["opinfo", "--check"], "--check compares a run of everything"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scorecard", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_without_the_extra_one_line_says_how_to_get_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "find_spec", lambda module: None)
+    assert main(["scorecard", "onnx_nodes"]) == 2
+    assert "pip install 'pellucid[scorecard]'" in capsys.readouterr().err

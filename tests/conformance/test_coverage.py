@@ -1,0 +1,101 @@
+"""What no suite reaches: every part is reached or has an independent check that exists."""
+
+import ast
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.case import Case, SkipCase
+from conformance.coverage import UNTOUCHED, Check, coverage, public, touched
+from conformance.parts import PARTS, cases
+from pellucid import combine, metrics, rules
+from pellucid.combine import Combinator, Sequential
+from pellucid.layers import LAYERS, LocalContrastNorm, ReLU
+from pellucid.losses import LOSSES
+from pellucid.optim import OPTIMIZERS, SGD
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def case(subject: Any, error: float = 0.0, name: str = "one", ran: list[str] | None = None) -> Case:
+    def check() -> float:
+        if ran is not None:
+            ran.append(name)
+        return error
+
+    return Case("torch something", "1.0", name, subject, check, tolerance=1e-3)
+
+
+def test_nothing_of_ours_is_without_a_check() -> None:
+    entries = coverage(touched(cases(tuple(PARTS))))
+    assert [entry for entry in entries if not entry.checked_by] == []
+    assert {entry.name for entry in entries} == {part.__name__ for part in UNTOUCHED}
+
+
+@pytest.mark.parametrize("part", UNTOUCHED, ids=lambda part: part.__name__)
+def test_a_check_that_is_named_exists_in_the_tests(part: Any) -> None:
+    check = UNTOUCHED[part]
+    path = ROOT / check.file
+    assert path.is_file()
+    assert path.is_relative_to(ROOT / "tests")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert check.name in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    assert len(check.how.split()) > 3
+
+
+def test_every_kind_of_public_part_is_asked_about() -> None:
+    kinds: dict[str, set[Any]] = {}
+    for part, kind in public():
+        kinds.setdefault(kind, set()).add(part)
+    assert kinds["layer"] == set(LAYERS)
+    assert kinds["loss"] == set(LOSSES.values())
+    assert kinds["optimizer"] == set(OPTIMIZERS.values())
+    exported = {getattr(combine, name) for name in combine.__all__}
+    assert kinds["combinator"] == {p for p in exported if isinstance(p, type) and issubclass(p, Combinator)} - {
+        Combinator
+    }
+    assert {part.__name__ for part in kinds["metric"]} == {
+        "accuracy", "top_k", "confusion_matrix", "precision", "recall", "f1", "macro", "macro_f1", "Reliability",
+        "reliability", "calibration_error",
+    }  # fmt: skip
+    assert metrics.top_k in kinds["metric"]
+    assert {"gradient", "own", "Epsilon", "ZPlus", "Guided", "epsilon_plus", "fold"} <= {
+        part.__name__ for part in kinds["rule"]
+    }
+    assert set(filter(inspect.isfunction, map(rules.__dict__.get, rules.__all__))) <= kinds["rule"]
+    assert len(kinds["schedule"]) == 7
+    assert len(kinds["regularizer"]) == 4
+
+
+def test_a_part_that_nothing_checks_is_an_open_entry() -> None:
+    everything = {part for part, _ in public()} - UNTOUCHED.keys()
+    hole = [entry for entry in coverage(everything - {ReLU}) if not entry.checked_by]
+    assert [(entry.name, entry.kind, entry.file) for entry in hole] == [("ReLU", "layer", "pellucid/layers/relu.py")]
+    assert hole[0].to_json() == {
+        "name": "ReLU", "kind": "layer", "file": "pellucid/layers/relu.py", "checked_by": "",
+    }  # fmt: skip
+
+
+def test_a_table_entry_that_a_suite_reaches_by_now_is_open_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = {part for part, _ in public()}
+    stale = coverage(everything - (UNTOUCHED.keys() - {Sequential}))
+    open_ones = [entry for entry in stale if not entry.checked_by]
+    assert [entry.kind for entry in open_ones] == ["stale"]
+    assert "Sequential (a suite reaches it" in open_ones[0].name
+    monkeypatch.setitem(UNTOUCHED, Path, Check("tests/oracle.py", "ours", "of a part that is gone"))
+    gone = [entry for entry in coverage(everything - UNTOUCHED.keys()) if not entry.checked_by]
+    assert "Path (no public part of ours" in gone[0].name
+
+
+def test_only_a_case_that_passes_reaches_a_part_and_no_more_are_run_then() -> None:
+    def skip() -> float:
+        raise SkipCase("option axis")
+
+    skipped = Case("torch something", "1.0", "zero", SGD, skip, tolerance=1.0)
+    ran: list[str] = []
+    tried = [skipped, case(SGD, 1.0, "fails", ran), case(SGD, 0.0, "passes", ran), case(SGD, 0.0, "late", ran)]
+    assert touched(tried) == {SGD}
+    assert ran == ["fails", "passes"]
+    assert touched([skipped, case(LocalContrastNorm, float("nan"))]) == set()

@@ -1,0 +1,64 @@
+"""Captum's and Zennit's explanations beside ours: what passes, what is skipped, and what would be seen."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+
+from conformance.case import Case
+from pellucid import explain, rules
+from pellucid.layers import Mode
+
+if find_spec("captum") is None or find_spec("zennit") is None:
+    pytest.skip("Captum and Zennit are not installed: pip install captum zennit", allow_module_level=True)
+
+from conformance.explanations import captum_side, cases, zennit_rules, zennit_side
+from conformance.explanations.networks import FAMILIES, MOBILENET, RESNET, VGG, pair
+from tests.oracle import assert_close
+
+
+def test_the_cases_of_a_row_stand_together_and_have_names_of_their_own() -> None:
+    seen: list[tuple[str, Any]] = []
+    names: set[tuple[str, Any, str]] = set()
+    for case in cases():
+        if (case.suite, case.subject) not in seen[-1:]:
+            assert (case.suite, case.subject) not in seen
+            seen.append((case.suite, case.subject))
+        assert (case.suite, case.subject, case.name) not in names
+        names.add((case.suite, case.subject, case.name))
+        assert case.suite.startswith(("Captum", "Zennit"))
+        assert isinstance(case, Case)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_both_networks_are_the_same(family: Any) -> None:
+    both = pair(family, zennit_side.Stacked)
+    with torch.no_grad():
+        theirs = both.module(both.x)
+    ours, _ = both.net.forward(both.params, both.x, Mode())
+    assert_close(ours, theirs, 1e-12)
+
+
+def test_a_slightly_wrong_rule_is_seen() -> None:
+    usual = next(one for one in zennit_side.usuals() if one.name == "EpsilonPlus")
+    assert zennit_side.compare(usual, RESNET, 0) <= zennit_side.TOLERANCE
+    wrong = replace(usual, ours=rules.epsilon_plus(epsilon=1.01e-6))
+    assert zennit_side.compare(wrong, RESNET, 0) > zennit_side.TOLERANCE
+    wrong = replace(usual, ours=rules.epsilon_plus(stabilizer=1.1e-6))
+    assert zennit_side.compare(wrong, MOBILENET, 0) > zennit_side.TOLERANCE
+
+
+def test_a_slightly_wrong_method_is_seen() -> None:
+    method = next(one for one in captum_side.methods() if one.name == "IntegratedGradients riemann_left")
+    assert captum_side.compare(method, VGG, 0) <= method.tolerance
+    wrong = replace(method, ours=lambda both: explain.integrated_gradients(
+        both.net, both.params, both.x, both.target, steps=20, quadrature="middle", baseline=0.2))  # fmt: skip
+    assert captum_side.compare(wrong, VGG, 0) > method.tolerance
+
+
+def test_zennits_rules_are_tried_on_every_kind_of_layer() -> None:
+    names = [case.name for case in zennit_rules.cases()]
+    for kind in ("Dense", "Conv2d", "ConvTranspose2d", "AvgPool2d", "AdaptiveAvgPool2d"):
+        assert any(kind in name for name in names)

@@ -1,0 +1,91 @@
+"""One network of each library, and that a wrong network is found out."""
+
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from conformance.case import Case, Mismatch
+from conformance.networks import cases
+from conformance.networks.answer import Answer, Pulled
+from conformance.networks.network import Network, still
+from conformance.tally import Row
+from pellucid.combine.base import map_layers, walk
+from pellucid.layers import BatchNorm
+from pellucid.models import MODELS, mobilenet_v2, resnet18, resnet34
+
+NEEDED = ("keras", "onnxruntime", "transformers")
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[Case]:
+    """All cases, none of which runs before it is asked."""
+    for package in NEEDED:
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    return list(cases())
+
+
+def test_every_network_of_the_table_is_there(everything: list[Case]) -> None:
+    suites = list(dict.fromkeys(case.suite.rpartition(" ")[0] for case in everything if case.tolerance))
+    names = ("VGG16", "VGG19", "ResNet50", "DenseNet121", "MobileNetV2", "InceptionV3")
+    assert suites[:6] == [f"keras.applications {name}" for name in names]
+    light = [f"onnx light {name}" for name in ("AlexNet", "GoogLeNet", "SqueezeNet 1.1", "ResNet-50")]
+    assert suites[6:10] == light
+    assert suites[10:] == [f"torch transformers ResNet-{depth}" for depth in (18, 34, 50)]
+    assert {case.tolerance for case in everything if "float64" in case.name} == {1e-9}
+    assert {case.tolerance for case in everything if "float32" in case.name} == {1e-4}
+
+
+def test_published_numbers_of_parameters(everything: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = [case for case in everything if case.suite.startswith("torchvision documentation")]
+    assert [case.check() for case in mine] == [0.0] * 18
+    for count in ("61,100,840", "138,357,544", "25,557,032", "6,624,904", "7,978,856", "3,504,872"):  # oracles.md's
+        assert sum(f"of {count} parameters" in case.suite for case in mine) == 1
+    monkeypatch.setitem(MODELS, "resnet18", resnet34)
+    with pytest.raises(Mismatch, match="resnet18 has 21,797,672 parameters, not 11,689,512"):
+        next(case for case in mine if case.name == "resnet18").check()
+
+
+def answered(net_bias: float) -> Answer:
+    """Return what a ResNet-18 of Hugging Face answers, its scores' bias being off by `net_bias` afterwards."""
+    from conformance.networks import transformers_resnet
+
+    answer = transformers_resnet._ask((2, 2, 2, 2), transformers_resnet.BASIC)
+    name = "classifier.1.bias"
+    return replace(answer, weights={**answer.weights, name: answer.weights[name] + net_bias})
+
+
+def test_a_wrong_weight_is_found_out(everything: list[Case]) -> None:
+    network = Network("x", "0", resnet18, resnet18(), partial(answered, 1e-2), trains=True)
+    found = {case.name: case.check() > case.tolerance for case in network.cases()}
+    assert found["logits float32"]
+    assert found["logits float64"]
+    assert found["training, logits float64"]
+
+
+def test_another_epsilon_is_found_out(everything: list[Case]) -> None:
+    network = Network("x", "0", resnet18, resnet18(epsilon=1e-3), partial(answered, 0.0), trains=True)
+    row = Row("x", "0", "x.py", resnet18)
+    for case in network.cases():
+        assert not row.add(case)
+    assert len(row.failures) == 8
+
+
+def test_a_case_without_the_other_pass_or_tensor_fails() -> None:
+    nothing = Pulled(torch.ones(1, 2), torch.ones(1, 3, 2, 2), {}, {})
+    answer = Answer({}, torch.ones(1, 3, 2, 2), torch.ones(1, 2), torch.ones(1, 2), nothing, None)
+    network = Network("x", "0", mobilenet_v2, mobilenet_v2(), lambda: answer, trains=False)
+    with pytest.raises(Mismatch, match="no pass in training mode"):
+        network.theirs(train=True)
+
+
+def test_dropout_is_taken_out_and_norms_tell_the_last_batch() -> None:
+    net = map_layers(mobilenet_v2(), still)
+    params, _ = net.init((3, 32, 32), torch.Generator().manual_seed(0))
+    norms = [layer for _, layer in walk(net) if isinstance(layer, BatchNorm)]
+    assert len(norms) == 52
+    assert {norm.momentum for norm in norms} == {1.0}
+    assert params["head"]["dropout"] == {}

@@ -1,0 +1,318 @@
+"""ONNX's node cases: all of them are there, they pass, and the backend behind them answers as ONNX's rules say."""
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch.nn import functional as F
+
+from conformance.case import Case, Mismatch, SkipCase
+from conformance.onnx_nodes import backend, cases, check
+from conformance.onnx_nodes.backend import OPERATORS, PellucidBackend
+from conformance.onnx_nodes.published import Published, published
+from conformance.tally import Row
+from pellucid.layers import Conv2d, Dense, MaxPool2d, Upsample
+from pellucid.optim import Momentum, Nesterov
+
+RNG = np.random.default_rng(0)
+ASKED = {
+    "Conv",
+    "ConvTranspose",
+    "MaxPool",
+    "AveragePool",
+    "LpPool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GlobalLpPool",
+    "MaxUnpool",
+    "BatchNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "LayerNormalization",
+    "LRN",
+    "Resize",
+    "Upsample",
+    "Pad",
+    "Softmax",
+    "LogSoftmax",
+    "Relu",
+    "LeakyRelu",
+    "Elu",
+    "Sigmoid",
+    "Tanh",
+    "Gelu",
+    "Clip",
+    "Identity",
+    "Dropout",
+    "SoftmaxCrossEntropyLoss",
+    "NegativeLogLikelihoodLoss",
+    "Gemm",
+    "MatMul",
+    "Concat",
+    "Add",
+    "Sum",
+    "Mul",
+    "Flatten",
+    "Reshape",
+    "Adam",
+    "Adagrad",
+    "Momentum",
+}
+
+
+@cache
+def all_cases() -> tuple[Case, ...]:
+    return tuple(cases())
+
+
+@cache
+def all_published() -> tuple[Published, ...]:
+    return tuple(published())
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def model(
+    nodes: list[onnx.NodeProto], x: np.ndarray, weights: dict[str, np.ndarray], opset: int = 22
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "hand-made",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * x.ndim)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def run_node(operator: str, *inputs: np.ndarray, outputs: int = 1, **attributes: object) -> tuple[np.ndarray, ...]:
+    names = [f"i{k}" for k in range(len(inputs))]
+    node = helper.make_node(operator, names, [f"o{k}" for k in range(outputs)], **attributes)
+    return PellucidBackend.run_node(node, inputs)
+
+
+def test_every_case_of_every_operator_asked_for_is_there() -> None:
+    names = {(case.suite.split()[1], case.name) for case in all_cases()}
+    assert len(names) == len(all_cases())
+    plain = {(one.kind, one.name): one for one in all_published() if len(one.model.graph.node) == 1}
+    asked = {key for key, one in plain.items() if one.model.graph.node[0].op_type in ASKED}
+    assert len(asked) > 350
+    assert asked <= names
+    bodies = {(one.kind, one.name) for one in all_published() if (one.kind, one.origin) in asked}
+    assert len(bodies) > len(asked)
+    assert bodies <= names
+
+
+def test_the_table_has_no_operator_without_a_case_but_one() -> None:
+    tried = {case.suite.split()[2] for case in all_cases()}
+    assert set(OPERATORS) - tried == {"GlobalLpPool"}
+
+
+def test_a_case_checks_the_class_that_its_attributes_ask_for() -> None:
+    subjects = {case.name: case.subject for case in all_cases()}
+    assert subjects["test_basic_conv_with_padding"] is Conv2d
+    assert subjects["test_resize_upsample_sizes_cubic"] is Upsample
+    assert subjects["test_momentum"] is Momentum
+    assert subjects["test_nesterov_momentum"] is Nesterov
+    assert subjects["test_operator_mm"] is Dense  # a constant, then Gemm
+
+
+def test_skips_say_what_is_missing() -> None:
+    reasons = dict(_reasons(all_cases()))
+    assert reasons["test_maxpool_3d_default"] == "3-D image"
+    assert reasons["test_add_int8"] == "dtype int8"
+    assert reasons["test_identity_sequence"] == "type sequence"
+    assert reasons["test_sce_none"] == "option reduction='none'"
+    assert reasons["test_training_dropout"] == "a mask drawn by NumPy"
+    assert reasons["test_softmax_axis_0_expanded"] == "function body in primitive operators"
+
+
+def _reasons(some: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
+    for case in some:
+        row = Row(case.suite, case.version, case.file, case.subject)
+        row.add(case)
+        yield from ((case.name, reason) for reason in row.skips)
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "wrong"),
+    [
+        ("test_conv_with_strides_padding", "pads", [0, 0, 1, 1]),
+        ("test_maxpool_2d_strides", "strides", [2, 2]),
+        ("test_lrn", "alpha", 0.1),
+        ("test_nllloss_NCd1d2_with_weight_reduction_sum_ii", "ignore_index", 1),
+        ("test_layer_normalization_3d_axis1_epsilon", "epsilon", 1e-5),
+        ("test_adam_multiple", "beta", 0.5),
+    ],
+)
+def test_a_wrong_attribute_is_caught(name: str, attribute: str, wrong: object) -> None:
+    one = next(one for one in all_published() if one.name == name)
+    assert check(one) < 1e-5
+    changed = onnx.ModelProto()
+    changed.CopyFrom(one.model)
+    (field,) = (field for field in changed.graph.node[0].attribute if field.name == attribute)
+    field.CopyFrom(helper.make_attribute(attribute, wrong))
+    try:
+        error = check(Published(one.kind, one.name, changed, one.data))
+    except Mismatch:
+        return
+    assert error > 1e-4
+
+
+def test_an_attribute_that_nobody_reads_is_no_pass() -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    node.attribute.append(helper.make_attribute("slope", 0.1))
+    with pytest.raises(onnx.checker.ValidationError, match="slope"):
+        PellucidBackend.prepare(model([node], normal(2), {}))
+    with pytest.raises(TypeError, match="slope"):
+        backend.run_node(node, [torch.ones(2)], 22)
+    pool = helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], stride=[2, 2])
+    with pytest.raises(TypeError, match="no attribute stride; known: auto_pad"):
+        backend.run_node(pool, [torch.ones(1, 1, 4, 4)], 22)
+
+
+def test_a_model_of_two_nodes() -> None:
+    x, weight, bias = normal(2, 3, 8, 7), normal(4, 3, 3, 2), normal(4)
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["h"], strides=[2, 1], pads=[0, 1, 1, 0]),
+        helper.make_node("LeakyRelu", ["h"], ["y"], alpha=0.25),
+    ]
+    made = model(nodes, x, {"w": weight, "b": bias})
+    assert PellucidBackend.is_compatible(made)
+    (y,) = PellucidBackend.run_model(made, [x])
+    padded = F.pad(torch.tensor(x), (1, 0, 0, 1))
+    expected = F.leaky_relu(F.conv2d(padded, torch.tensor(weight), torch.tensor(bias), (2, 1)), 0.25)
+    assert y.shape == (2, 4, 4, 7)
+    np.testing.assert_allclose(y, expected.numpy(), rtol=0, atol=1e-5)
+
+
+def test_models_beyond_us_are_told_apart() -> None:
+    x = normal(2, 3)
+    unknown = model([helper.make_node("Neg", ["x"], ["y"])], x, {})
+    assert not PellucidBackend.is_compatible(unknown)
+    with pytest.raises(SkipCase, match="operator Neg"):
+        PellucidBackend.run_model(unknown, [x])
+    old = model([helper.make_node("Resize", ["x", "s"], ["y"])], x, {"s": np.ones(2, np.float32)}, opset=10)
+    with pytest.raises(SkipCase, match="operator set 10"):
+        PellucidBackend.run_model(old, [x])
+    assert PellucidBackend.supports_device("CPU")
+    assert not PellucidBackend.supports_device("CUDA")
+
+
+def test_softmax_before_version_13_takes_all_later_axes_as_one() -> None:
+    x = normal(2, 3, 4)
+    node = [helper.make_node("Softmax", ["x"], ["y"], axis=1)]
+    expected = torch.tensor(x).flatten(1).softmax(1).view(2, 3, 4)
+    (old,) = PellucidBackend.run_model(model(node, x, {}, opset=12), [x])
+    np.testing.assert_allclose(old, expected, rtol=0, atol=1e-6)
+    (new,) = PellucidBackend.run_model(model(node, x, {}, opset=13), [x])
+    np.testing.assert_allclose(new, torch.tensor(x).softmax(1), rtol=0, atol=1e-6)
+
+
+def test_half_precision_is_no_float32() -> None:
+    with pytest.raises(SkipCase, match="dtype float16"):
+        run_node("Relu", np.ones(3, np.float16))
+
+
+def test_double_is_computed_in_double() -> None:
+    a, b = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 5))
+    (y,) = run_node("Gemm", a, b, alpha=0.5)
+    assert y.dtype == np.float64
+    np.testing.assert_allclose(y, (a @ b) / 2, rtol=0, atol=1e-14)
+
+
+def test_whole_numbers_are_moved_exactly() -> None:
+    x = np.array([[[[2**31 - 1, -7]]]], np.int32)
+    (y,) = run_node("Pad", x, np.array([0, 0, 0, 1, 0, 0, 1, 0]), mode="edge")
+    assert y.dtype == np.int32
+    assert y.tolist() == [[[[2**31 - 1, 2**31 - 1, -7], [2**31 - 1, 2**31 - 1, -7]]]]
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_places_of_maxima_are_numbered_in_the_image_without_its_padding(order: int) -> None:
+    x = normal(2, 3, 6, 5)
+    y, places = run_node("MaxPool", x, outputs=2, kernel_shape=[3, 2], pads=[2, 1, 0, 0], storage_order=order)
+    padded = F.pad(torch.tensor(x), (1, 0, 2, 0), value=-torch.inf)
+    np.testing.assert_array_equal(y, F.max_pool2d(padded, (3, 2), 1))
+    planes = x.swapaxes(2, 3) if order else x
+    np.testing.assert_array_equal(planes.flatten()[places], y)
+
+
+def test_a_single_node_of_a_pool_over_everything() -> None:
+    x = normal(2, 3, 4, 5)
+    (y,) = run_node("GlobalLpPool", x, p=3)
+    np.testing.assert_allclose(y[..., 0, 0], (np.abs(x) ** 3).sum((2, 3)) ** (1 / 3), rtol=1e-5)
+    (row,) = run_node("GlobalMaxPool", x[:, :, 0])
+    np.testing.assert_array_equal(row[..., 0], x[:, :, 0].max(2))
+
+
+def test_a_transposed_convolution_takes_off_more_behind_than_before() -> None:
+    x, weight = normal(1, 2, 4, 5), normal(2, 3, 3, 3)
+    whole = F.conv_transpose2d(torch.tensor(x), torch.tensor(weight), stride=2).numpy()  # (1, 3, 9, 11)
+    (cut,) = run_node("ConvTranspose", x, weight, strides=[2, 2], pads=[0, 1, 2, 0])
+    np.testing.assert_allclose(cut, whole[:, :, :-2, 1:], rtol=0, atol=1e-5)
+    (grown,) = run_node("ConvTranspose", x, weight, strides=[2, 2], output_shape=[8, 12], auto_pad="SAME_UPPER")
+    np.testing.assert_allclose(grown, np.pad(whole, ((0, 0), (0, 0), (0, 0), (1, 0)))[:, :, :-1], rtol=0, atol=1e-5)
+
+
+def test_padding_that_does_not_count_is_left_out_of_means() -> None:
+    x = np.array([[[[1.0, 2.0, 4.0]]]], np.float32)
+    (y,) = run_node("AveragePool", x, kernel_shape=[1, 2], auto_pad="SAME_UPPER")
+    assert y.tolist() == [[[[1.5, 3.0, 4.0]]]]
+    (y,) = run_node("AveragePool", x, kernel_shape=[1, 2], auto_pad="SAME_UPPER", count_include_pad=1)
+    assert y.tolist() == [[[[1.5, 3.0, 2.0]]]]
+
+
+def test_the_nearest_pixel_at_a_tie_is_the_earlier_one() -> None:
+    x = np.arange(4, dtype=np.float32).reshape(1, 1, 1, 4)
+    empty = np.array([], np.float32)
+    (y,) = run_node("Resize", x, empty, empty, np.array([1, 1, 1, 2]))  # 1/2 and 5/2, right between two pixels
+    assert y.flatten().tolist() == [0.0, 2.0]
+    (y,) = run_node("Resize", x, empty, empty, np.array([1, 1, 1, 2]), nearest_mode="round_prefer_ceil")
+    assert y.flatten().tolist() == [1.0, 3.0]
+
+
+def test_a_step_of_adam_later_than_the_first() -> None:
+    x, grad, mean, square = normal(5), normal(5), normal(5), normal(5) ** 2
+    node = helper.make_node(
+        "Adam", list("rtxgvh"), list("abc"), domain="ai.onnx.preview.training", alpha=0.9, beta=0.99, epsilon=0.01
+    )
+    inputs = [np.array(0.1, np.float32), np.array(3), x, grad, mean, square]
+    answers = _train(node, inputs)
+    new_mean, new_square = 0.9 * mean + 0.1 * grad, 0.99 * square + 0.01 * grad**2
+    rate = 0.1 * np.sqrt(1 - 0.99**3) / (1 - 0.9**3)  # operator Adam, opset 1 of ai.onnx.preview.training
+    expected = [x - rate * new_mean / (np.sqrt(new_square) + 0.01), new_mean, new_square]
+    for ours, theirs in zip(answers, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+def _train(node: onnx.NodeProto, inputs: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    graph = helper.make_graph(
+        [node],
+        "step",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+            for name, value in zip(node.input, inputs, strict=True)
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [5]) for name in node.output],
+    )
+    imports = [helper.make_opsetid("ai.onnx.preview.training", 1), helper.make_opsetid("", 22)]
+    return PellucidBackend.run_model(helper.make_model(graph, opset_imports=imports), inputs)
+
+
+def test_a_layer_with_a_wrong_kernel_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = next(one for one in all_published() if one.name == "test_maxpool_2d_default")
+    honest = MaxPool2d.forward
+
+    def doubled(self: MaxPool2d, params: dict, x: torch.Tensor, mode: object) -> tuple:
+        y, cache = honest(self, params, x, mode)
+        return y * 1.001, cache
+
+    monkeypatch.setattr(MaxPool2d, "forward", doubled)
+    assert check(one) > 1e-4

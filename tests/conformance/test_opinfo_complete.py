@@ -1,0 +1,90 @@
+"""No operator of PyTorch's sample database that resembles one of ours is left out without a reason."""
+
+import re
+from typing import Any
+
+from torch.testing._internal.common_methods_invocations import op_db
+
+from conformance.opinfo import OPERATORS
+
+OURS = re.compile(
+    "conv|pool|norm|pad|interpolate|upsample|relu|elu|gelu|sigmoid|tanh|softmax|softmin|dropout|loss|cross_entropy|"
+    "linear|flatten|reshape|view|cat|stack|add|mul|mm"
+)
+
+NAMES_BY_REASON = {
+    "3-D images": (
+        "nn.functional.adaptive_avg_pool3d nn.functional.adaptive_max_pool3d nn.functional.avg_pool3d "
+        "nn.functional.conv3d nn.functional.conv_transpose3d nn.functional.fractional_max_pool3d "
+        "nn.functional.interpolate.trilinear nn.functional.max_pool3d nn.functional.max_unpool3d "
+        "nn.functional.max_unpool3d.grad"
+    ),
+    "reduction='none' in every sample": "nn.functional.linear_cross_entropy.chunked_none",
+    "ReLU6 has limits of 0 and 6, no sample has": "nn.functional.hardtanh",
+    "a pool that we do not have": (
+        "nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d nn.functional.fractional_max_pool2d"
+    ),
+    "a normalization that we do not have": ("nn.functional.normalize nn.functional.rms_norm masked.normalize renorm"),
+    "an activation that we do not have": (
+        "nn.functional.hardsigmoid nn.functional.logsigmoid nn.functional.prelu nn.functional.selu "
+        "nn.functional.tanhshrink"
+    ),
+    "a dropout that moves the values it drops": (
+        "nn.functional.alpha_dropout nn.functional.feature_alpha_dropout.with_train "
+        "nn.functional.feature_alpha_dropout.without_train"
+    ),
+    "a loss that we do not have": (
+        "nn.functional.cosine_embedding_loss nn.functional.ctc_loss nn.functional.gaussian_nll_loss "
+        "nn.functional.hinge_embedding_loss nn.functional.margin_ranking_loss nn.functional.multilabel_margin_loss "
+        "nn.functional.poisson_nll_loss nn.functional.triplet_margin_loss "
+        "nn.functional.triplet_margin_with_distance_loss"
+    ),
+    "BinaryCrossEntropy has targets of yes or no, its samples have not": "nn.functional.soft_margin_loss",
+    "a mask": "masked.log_softmax masked.softmax masked.softmin",
+    "products of three or of batches of matrices": (
+        "addbmm baddbmm bmm bmm.triton_optimized linalg.multi_dot nn.functional.bilinear "
+        "nn.functional.multi_head_attention_forward"
+    ),
+    "an outer product, or products and quotients added": "addcdiv addcmul addr",
+    "sparse or 8-bit matrices": "sparse.mm.reduce sparse.sampled_addmm torch._scaled_mm torch._scaled_mm_v2",
+    "complex numbers": "view_as_complex view_as_real",
+    "the length of a vector or matrix": (
+        "linalg.matrix_norm linalg.norm linalg.norm.subgradients_at_zero linalg.vector_norm masked.norm norm norm.fro "
+        "norm.inf norm.nuc"
+    ),
+    "normally distributed draws": "log_normal normal normal.in_place normal.number_mean",
+    "another function of numbers": (
+        "atanh cummax cummin cumulative_trapezoid digamma igamma igammac lgamma logaddexp logaddexp2 masked.logaddexp "
+        "multinomial mvlgamma.mvlgamma_p_1 mvlgamma.mvlgamma_p_3 mvlgamma.mvlgamma_p_5 polygamma.polygamma_n_0 "
+        "polygamma.polygamma_n_1 polygamma.polygamma_n_2 polygamma.polygamma_n_3 polygamma.polygamma_n_4 "
+        "signal.windows.general_hamming signal.windows.hamming special.polygamma.special_polygamma_n_0"
+    ),
+    "values read or put at places of an index": (
+        "_unsafe_masked_index_put_accumulate as_strided_scatter as_strided.partial_views "
+        "diagonal_scatter index_add masked_scatter scatter "
+        "scatter_add scatter_reduce.amax scatter_reduce.amin scatter_reduce.mean scatter_reduce.prod "
+        "scatter_reduce.sum select_scatter slice_scatter"
+    ),
+    "chunks padded and joined": "_chunk_cat",
+}
+NOT_OURS = {name: reason for reason, names in NAMES_BY_REASON.items() for name in names.split()}
+
+
+def title(entry: Any) -> str:
+    return f"{entry.name}.{entry.variant_test_name}".rstrip(".")
+
+
+def test_every_operator_that_resembles_ours_is_in_the_table_or_has_a_reason() -> None:
+    theirs = set(map(title, op_db))
+    taken = {operator.title for operator in OPERATORS}
+    assert taken <= theirs
+    alike = {title for title in theirs if OURS.search(title)}
+    assert len(alike) > 200
+    assert alike - taken - NOT_OURS.keys() == set(), "put it into OPERATORS, or say why not"
+
+
+def test_no_reason_outlives_its_operator() -> None:
+    theirs = set(map(title, op_db))
+    assert NOT_OURS.keys() <= theirs
+    assert not NOT_OURS.keys() & {operator.title for operator in OPERATORS}
+    assert len({operator.title for operator in OPERATORS}) == len(OPERATORS)

@@ -1,0 +1,319 @@
+"""PyTorch's samples of norms, activations, merges, losses and dropout: they agree, and what is wrong is caught."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from conformance import losses, opinfo
+from conformance.case import Mismatch
+from conformance.opinfo import activations, dropout, merges, normalizations
+from conformance.opinfo import losses as functions
+from conformance.tally import Row, count
+from conformance.trial import run
+from pellucid.layers import BatchNorm, Dropout, LayerNorm, Mode, Multiply, Softmax
+from pellucid.layers.dropout import DropoutCache
+from pellucid.losses import BinaryCrossEntropy, Huber, NegativeLogLikelihood, SoftmaxCrossEntropy
+
+MODULES = (normalizations, activations, merges, functions, dropout)
+
+
+def rows_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str = "") -> list[Row]:
+    """Run the module's operators, or the one called `name` with its variants, in both dtypes."""
+    table = functions if module is losses else module
+    chosen = tuple(operator for operator in table.OPERATORS if name in ("", operator.name))
+    assert chosen
+    monkeypatch.setattr(opinfo, "OPERATORS", chosen)
+    return list(count(opinfo.cases()))
+
+
+def test_the_operators_are_in_the_table() -> None:
+    assert all(operator in opinfo.OPERATORS for module in MODULES for operator in module.OPERATORS)
+
+
+class DoubledHuber(Huber):
+    """A Huber loss that forgot a half in its gradient."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        value, dy = super().compute(y, target)
+        return value, 2 * dy
+
+
+class UnweightedBinaryCrossEntropy(BinaryCrossEntropy):
+    """A loss that takes its class_weights and does not use them."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return BinaryCrossEntropy(self.pos_weight, self.reduction).compute(y, target)
+
+
+class SlowBatchNorm(BatchNorm):
+    """A batch norm whose running mean stays where it was."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        return super().forward({**params, "running_mean": params["running_mean"].clone()}, x, mode)
+
+
+class CarelessLayerNorm(LayerNorm):
+    """A layer norm that takes the statistics for constants on the way back."""
+
+    def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
+        _, dparams = super().backward(params, cache, dy)
+        return params["weight"] * dy * cache.invstd, dparams
+
+
+class DiagonalSoftmax(Softmax):
+    """A softmax that forgets what an input does to the other outputs."""
+
+    def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
+        return dy * cache.y * (1 - cache.y), {}
+
+
+class GreedyMultiply(Multiply):
+    """A product that hands each input dy itself."""
+
+    def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
+        return tuple(dy.sum_to_size(x.shape) for x in cache.xs), {}
+
+
+@pytest.mark.parametrize(
+    ("module", "subject", "wrong", "operator", "says"),
+    [
+        (losses, "Huber", DoubledHuber, "nn.functional.huber_loss", "Mismatch"),
+        (losses, "Huber", DoubledHuber, "nn.functional.smooth_l1_loss", "Mismatch"),
+        (normalizations, "LayerNorm", CarelessLayerNorm, "nn.functional.layer_norm", "Mismatch"),
+        (merges, "Multiply", GreedyMultiply, "mul", "Mismatch"),
+    ],
+)
+def test_a_wrong_gradient_fails(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, subject: str, wrong: type, operator: str, says: str
+) -> None:
+    right = [row.passed for row in rows_of(monkeypatch, module, operator)]
+    monkeypatch.setattr(module, subject, wrong)
+    for row, passed in zip(rows_of(monkeypatch, module, operator), right, strict=True):
+        assert row.failed > passed / 2  # not of an empty batch, nor of one value
+        assert all(says in failure for failure in row.failures)
+
+
+def test_a_softmax_with_half_a_jacobian_fails() -> None:
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for kind, error in ((Softmax, 0.0), (DiagonalSoftmax, 0.1)):
+        for dim in (0, 1):
+            found = run(activations.softmax_along(kind)(lambda dim=dim: x.softmax(dim), x, dim))
+            assert found < 1e-14 if not error else found > error
+
+
+def test_running_statistics_that_stay_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normalizations, "BatchNorm", SlowBatchNorm)
+    for row in rows_of(monkeypatch, normalizations, "nn.functional.batch_norm"):
+        assert row.failed == 2  # of the samples in training, those whose momentum is above 0
+
+
+def test_weights_that_are_not_used_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "BinaryCrossEntropy", UnweightedBinaryCrossEntropy)
+    for row in rows_of(monkeypatch, losses, "nn.functional.binary_cross_entropy_with_logits"):
+        assert row.failed == 10  # four shapes of weights and one with pos_weight, each as mean and as sum
+        assert row.passed == 9
+
+
+class OneAndAHalf(SoftmaxCrossEntropy):
+    """A loss with a wrong gradient, where it takes the weighted mean."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        value, dy = super().compute(y, target)
+        return value, dy * (1.5 if self.class_weights and self.reduction == "mean" else 1)
+
+
+class Triple(BinaryCrossEntropy):
+    """A loss with a wrong gradient, where it takes a mean over outputs of several weights."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        value, dy = super().compute(y, target)
+        return value, dy * (3 if self.class_weights and self.reduction != "sum" else 1)
+
+
+class Unshared(NegativeLogLikelihood):
+    """A loss that divides the weighted sum by the number of targets, and not by their weights."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        if self.reduction != "mean":
+            return super().compute(y, target)
+        value, dy = NegativeLogLikelihood(self.class_weights, self.ignore, "sum").compute(y, target)
+        return value / target.numel(), dy / target.numel()
+
+
+@pytest.mark.parametrize(
+    ("module", "wrong", "operator", "failed"),
+    [
+        (losses, OneAndAHalf, "nn.functional.cross_entropy", 2),  # of classes and of probabilities
+        (functions, OneAndAHalf, "nn.functional.linear_cross_entropy", 10),
+        (losses, Triple, "nn.functional.binary_cross_entropy_with_logits", 5),
+        (losses, Triple, "nn.functional.binary_cross_entropy", 1),
+        (losses, Triple, "nn.functional.multilabel_soft_margin_loss", 2),
+        (losses, Unshared, "nn.functional.nll_loss", 12),
+    ],
+)
+def test_a_wrong_weighted_mean_fails(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, wrong: type, operator: str, failed: int
+) -> None:
+    monkeypatch.setattr(module, wrong.__base__.__name__, wrong)
+    for row in rows_of(monkeypatch, module, operator):
+        assert row.failed >= failed
+        assert row.passed
+
+
+def test_weights_below_0_are_turned_about_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    (operator,) = (one for one in functions.OPERATORS if one.name == "nn.functional.nll_loss")
+    weight = torch.tensor([2.0, -3.0])
+    options, changed = operator.options({"weight": weight, "reduction": "sum"})
+    assert options["weight"].tolist() == [2, 3]
+    assert options["reduction"] == "sum"
+    assert changed == " with |weight|"
+    assert weight.tolist() == [2, -3]
+    assert operator.options({"weight": weight.abs()})[1] == operator.options({})[1] == ""
+    monkeypatch.setattr(opinfo, "OPERATORS", (operator,))
+    assert any(case.name.endswith(" with |weight|") for case in opinfo.cases())
+
+
+def test_a_factor_is_needed_where_the_losses_differ_by_one() -> None:
+    y, target = torch.randn(4, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    assert run(losses.mse_loss(lambda: F.mse_loss(y, target), y, target)) < 1e-14
+    assert run(losses.mse_loss(lambda: F.mse_loss(y, target) / 2, y, target)) > 0.99
+
+
+class Unscaled(Dropout):
+    """Dropout that leaves what passes as it is."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        y, cache = super().forward(params, x, mode)
+        return y * (1 - self.rate), cache
+
+
+class Unmasked(Dropout):
+    """Dropout whose gradient passes everywhere."""
+
+    def backward(self, params: Any, cache: Any, dy: Tensor) -> Any:
+        return dy * cache.scale, {}
+
+
+class Always(Dropout):
+    """Dropout that keeps everything."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        return super().forward(params, x, Mode())
+
+
+class Sprinkled(Dropout):
+    """Dropout that draws for every pixel where it should for whole channels."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        return Dropout(self.rate).forward(params, x, mode)
+
+
+class Generous(Dropout):
+    """Dropout that keeps nine of ten, whatever the rate."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        return masked(self, x, torch.rand(x.shape, generator=mode.rng) >= 0.1, mode)
+
+
+class Inverted(Dropout):
+    """Dropout that keeps what it should drop."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        return masked(self, x, torch.rand(x.shape, generator=mode.rng) < self.rate, mode)
+
+
+class OneCoin(Dropout):
+    """Dropout that keeps all of a batch or nothing."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        return masked(self, x, (torch.rand((), generator=mode.rng) >= self.rate).expand(x.shape), mode)
+
+
+class InPairs(Dropout):
+    """Dropout that keeps an entry where it drops the one before."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        draws = torch.rand(x.numel(), generator=mode.rng)
+        draws[1::2] = 1 - draws[0:-1:2]
+        return masked(self, x, draws.view(x.shape) >= self.rate, mode)
+
+
+class WholeChannels(Dropout):
+    """Dropout that draws for whole rows where it should for every entry."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        return masked(self, x, (torch.rand((*x.shape[:1], 1), generator=mode.rng) >= self.rate).expand(x.shape), mode)
+
+
+class OneChannelForAll(Dropout):
+    """Dropout of channels that draws once for all examples."""
+
+    def forward(self, params: Any, x: Tensor, mode: Mode) -> Any:
+        mask = torch.rand((1, x.shape[1], *(1,) * (x.dim() - 2)), generator=mode.rng) >= self.rate
+        return masked(self, x, mask.expand(x.shape), mode)
+
+
+def masked(layer: Dropout, x: Tensor, mask: Tensor, mode: Mode) -> Any:
+    """Return what a training pass of this mask leaves; the wrong ones are right in evaluation."""
+    if not mode.train or not layer.rate or x.dim() < 1 + layer.channels:
+        return Dropout(layer.rate, layer.channels).forward({}, x, mode)
+    scale = x.new_tensor(1 / (1 - layer.rate))
+    return x * mask * scale, DropoutCache(mask, scale)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "channels", "says"),
+    [
+        (Unscaled, False, "Mismatch"),
+        (Unmasked, False, "Mismatch"),
+        (Always, False, "is kept instead of"),
+        (Generous, False, "is kept instead of 0.500"),
+        (Inverted, False, "is kept instead of 0.750"),
+        (OneCoin, False, "not drawn apart"),
+        (InPairs, False, "not drawn apart"),
+        (WholeChannels, False, "not drawn apart"),
+        (Sprinkled, True, "a channel passes in part"),
+        (OneChannelForAll, True, "not drawn apart"),
+    ],
+)
+def test_a_wrong_dropout_fails(
+    monkeypatch: pytest.MonkeyPatch, wrong: type[Dropout], channels: bool, says: str
+) -> None:
+    monkeypatch.setattr(dropout, "Dropout", wrong)
+    for row in rows_of(monkeypatch, dropout, "nn.functional.dropout2d" if channels else "nn.functional.dropout"):
+        assert row.failed >= 2 - (wrong is WholeChannels)  # of the samples in training, those that drop at all
+        assert any(says in failure for failure in row.failures)
+
+
+def test_dropout_is_not_judged_by_zeros() -> None:
+    x = torch.tensor([0.0, 1.0])
+    with pytest.raises(Mismatch, match="cannot show"):
+        dropout.alike(Dropout(), x, x)
+
+
+def test_skips_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def skips(module: ModuleType, name: str) -> dict[str, int]:
+        first, second = rows_of(monkeypatch, module, name)
+        assert first.skips == second.skips
+        return first.skips
+
+    assert skips(functions, "nn.functional.cross_entropy") == {"option reduction='none'": 4}
+    assert skips(functions, "nn.functional.multi_margin_loss") == {"option reduction='none'": 1, "margin below 0": 1}
+    assert skips(merges, "add") == {"option alpha": 2}
+    assert skips(dropout, "nn.functional.dropout") == {"p=1, which leaves nothing": 6}
+
+
+def test_an_option_that_is_there_is_passed_on() -> None:
+    """Were label_smoothing or ignore_index lost on the way, these would differ."""
+    rng = torch.Generator().manual_seed(3)
+    y, target = torch.randn(6, 4, dtype=torch.float64, generator=rng), torch.tensor([0, 3, 1, 2, 3, 3])
+    weight = torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
+    options: dict[str, Any] = {"weight": weight, "ignore_index": 2, "label_smoothing": 0.3}
+    trial = losses.cross_entropy(lambda: F.cross_entropy(y, target, **options), y, target, **options)
+    assert run(trial) < 1e-14
+    plain = SoftmaxCrossEntropy()(y, target)[0]
+    assert abs(plain - trial.ours().outputs[0]) > 0.01

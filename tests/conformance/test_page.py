@@ -1,0 +1,131 @@
+"""The scorecard's page and README line: a hand edit of either is seen, with or without a run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conformance import committed, page
+from conformance.coverage import Entry
+from conformance.tally import Row
+from pellucid.errors import PellucidError
+from pellucid.layers import ReLU
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = (
+    Row(
+        "torch OpInfo nn.functional.relu float64",
+        "2.13.0",
+        "pellucid/layers/relu.py",
+        ReLU,
+        9,
+        8,
+        3e-13,
+        {"option inplace": 1},
+    ),
+    Row("onnx node Relu", "1.23.2", "pellucid/layers/relu.py", ReLU, 2, 2, 0.0),
+)
+ENTRIES = (Entry("Hinge", "loss", "pellucid/losses/hinge.py", "tests/losses: by hand"),)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "README.md").write_text(f"# Title\n\n{committed.OPEN}\n{committed.CLOSE}\n\nMore.\n", encoding="utf-8")
+    committed.write(ROWS, ENTRIES, tmp_path)
+    return tmp_path
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_what_the_command_wrote_is_not_an_edit(project: Path) -> None:
+    assert committed.edits(project) == []
+    assert committed.differences(ROWS, ENTRIES, project) == []
+
+
+def test_the_page_tells_counts_bounds_reasons_and_what_no_suite_reaches(project: Path) -> None:
+    text = (project / "docs/scorecard.md").read_text(encoding="utf-8")
+    assert "| 9 | 8 | 1 | 0 | 1e-12 | pellucid/layers/relu.py | 1 option inplace |" in text
+    assert "| Hinge | loss | pellucid/losses/hinge.py | tests/losses: by hand |" in text
+    assert "Passed: 8 of PyTorch's own samples in float64 and float32, 2 ONNX backend cases" in text
+
+
+def test_the_readme_keeps_all_but_its_line(project: Path) -> None:
+    text = (project / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# Title\n\n<!-- scorecard")
+    assert text.endswith("<!-- end of scorecard -->\n\nMore.\n")
+    assert page.summary(ROWS) in text
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("docs/scorecard.md", "| 9 | 8 |", "| 9 | 9 |"),
+        ("docs/scorecard.md", "1e-12", "1e-13"),
+        ("docs/scorecard.md", "typed by hand", "typed by hands"),
+        ("docs/scorecard.md", "\n| onnx node Relu", "| onnx node Relu"),
+        ("README.md", "Passed: 8 of", "Passed: 9 of"),
+        ("README.md", page.summary(ROWS), ""),
+        ("README.md", page.summary(ROWS), "# Scorecard"),
+        ("README.md", committed.OPEN, ""),
+        ("README.md", "More.", f"{committed.OPEN}\nPassed: 9,999.\n{committed.CLOSE}\n"),
+    ],
+)
+def test_a_hand_edit_is_seen_without_a_run(project: Path, file: str, old: str, new: str) -> None:
+    edit(project / file, old, new)
+    assert committed.edits(project)
+
+
+def test_somebody_elses_page_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/scorecard.md").write_text("# Football\n", encoding="utf-8")
+    with pytest.raises(PellucidError, match="not a scorecard's page"):
+        committed.check_place(tmp_path)
+
+
+def test_a_readme_with_one_mark_only_is_not_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(f"# A\n{committed.OPEN}\nold\n\n## Install\n", encoding="utf-8")
+    with pytest.raises(PellucidError, match="between two marks"):
+        committed.check_place(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda text: text.replace("| 9 | 8 |", "| 10 | 9 |"),
+        lambda text: text.replace("| onnx node Relu", f"| {ROWS[0].suite} | 2.13.0 |\n| onnx node Relu"),
+        lambda text: "\n".join(sorted(text.splitlines())) + "\n",
+        lambda text: text.replace("1e-12", "1e-2"),
+        lambda text: text.replace("# Scorecard", "# Score card"),
+    ],
+)
+def test_a_resealed_page_is_held_against_the_run(project: Path, forge: Callable[[str], str]) -> None:
+    path = project / "docs/scorecard.md"
+    text = path.read_text(encoding="utf-8")
+    forged = forge(text[: text.rfind("<!-- sha256")])
+    path.write_text(page.seal(forged), encoding="utf-8")
+    assert not any("checksum" in line for line in committed.edits(project))
+    assert committed.differences(ROWS, ENTRIES, project)
+
+
+def test_rounding_on_another_processor_is_no_difference(project: Path) -> None:
+    other = tuple(replace(row) for row in ROWS)
+    other[0].worst_error = 4e-14
+    assert committed.differences(other, ENTRIES, project) == []
+    other[1].worst_error = 1e-7  # 0 on the page, in float32
+    assert committed.differences(other, ENTRIES, project) == []
+    other[0].worst_error = 4e-8
+    assert committed.differences(other, ENTRIES, project)
+
+
+def test_a_page_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match="run `pellucid scorecard`"):
+        committed.edits(tmp_path)
+
+
+def test_what_is_committed_was_written_by_the_command() -> None:
+    assert committed.edits(ROOT) == []

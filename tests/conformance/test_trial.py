@@ -1,0 +1,68 @@
+"""What a trial notices: wrong values, small ones too, other shapes and dtypes, and what is written over."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from conformance.case import Mismatch, gap
+from conformance.trial import layer_trial, run
+from pellucid.layers import Mode, Params, ReLU
+
+
+class WritesIntoX(ReLU):
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, object]:
+        return super().forward(params, x.clamp_(min=0), mode)
+
+
+class WritesIntoDy(ReLU):
+    def backward(self, params: Params, cache: tuple[Tensor], dy: Tensor) -> tuple[Tensor, Params]:
+        return dy.mul_(cache[0] > 0), {}
+
+
+class ForgetsWeight(ReLU):
+    def backward(self, params: Params, cache: tuple[Tensor], dy: Tensor) -> tuple[Tensor, Params]:
+        return super().backward(params, cache, dy)[0], {}
+
+
+def test_a_right_layer_agrees() -> None:
+    x = torch.linspace(-1, 1, 7)
+    assert run(layer_trial(ReLU(), {}, x, x.relu)) == 0
+
+
+@pytest.mark.parametrize(("layer", "said"), [(WritesIntoX(), "wrote into x"), (WritesIntoDy(), "wrote into dy")])
+def test_what_writes_over_its_input_is_seen(layer: ReLU, said: str) -> None:
+    x = torch.linspace(-1, 1, 7)
+    with pytest.raises(Mismatch, match=said):
+        run(layer_trial(layer, {}, x, x.relu))
+
+
+def test_a_gradient_that_is_not_handed_back_is_seen() -> None:
+    x, weight = torch.linspace(-1, 1, 7), torch.ones(1)
+    with pytest.raises(Mismatch, match=r"gradients for \['x'\] instead of \['weight', 'x'\]"):
+        run(layer_trial(ForgetsWeight(), {"weight": weight}, x, lambda: x.relu() * weight))
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        torch.tensor([1.0, float("nan")]),
+        torch.tensor([1.0, float("inf")]),
+        torch.tensor([[1.0, 1e-4]]),
+        torch.tensor([1.0, 1e-4], dtype=torch.float64),
+    ],
+)
+def test_another_tensor_is_seen(ours: Tensor) -> None:
+    with pytest.raises(Mismatch):
+        gap("y", ours, torch.tensor([1.0, 1e-4]))
+
+
+def test_a_gap_is_relative_to_the_largest_entry_and_equal_infinities_are_equal() -> None:
+    infinite = torch.tensor([float("inf"), float("nan"), 4.0])
+    assert gap("y", infinite, infinite) == 0
+    assert gap("y", torch.tensor([4.0, 1.0001]), torch.tensor([4.0, 1.0])) == pytest.approx(2.5e-5, rel=1e-3)
+    assert gap("dw", torch.tensor([1e-9]), torch.tensor([0.0]), floor=1e-2) == pytest.approx(1e-7)
+
+
+def test_an_entry_far_below_the_largest_may_not_be_off_by_much_of_itself() -> None:
+    assert gap("y", torch.tensor([1.0, 1.09e-4]), torch.tensor([1.0, 1e-4])) == float("inf")
+    assert gap("y", torch.tensor([1.0, 1.0001e-4]), torch.tensor([1.0, 1e-4])) < 1e-7

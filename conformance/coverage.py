@@ -50,6 +50,7 @@ _TABLE = ("tests/rules/test_table.py", "test_the_first_row_that_fits_gives_the_r
 _ENTRANCE = ("tests/rules/test_entrance.py", "test_the_first_layers_with_weights_on_every_way_are_found")
 _OUTPUTS = ("tests/rules/test_outputs.py", "test_the_output_that_is_told_makes_no_difference")
 _RELEVANCE = ("tests/explain/test_lrp.py", "test_relevance_is_that_of_explicit_matrices")
+_STREAMING = ("tests/metrics/test_streaming.py", "test_batches_add_up_to_scikit_learn")
 _CALIBRATION = ("tests/metrics/test_functions.py", "test_reliability_bins_are_those_of_scikit_learn")
 
 UNTOUCHED: dict[Any, Check] = {
@@ -68,6 +69,10 @@ UNTOUCHED: dict[Any, Check] = {
     Fork: Check(*_NETWORKS, f"every head on the same input, {_DIFFERENTIATED}"),
     Shared: Check(*_NETWORKS, f"one layer's parameters on each input, {_DIFFERENTIATED}"),
     Graph: Check(*_NETWORKS, f"every node on the named values before it, {_DIFFERENTIATED}"),
+    **{
+        metric: Check(*_STREAMING, "scikit-learn's metric of all batches at once, or its calibration_curve")
+        for metric in (*METRICS.values(), functions.Bins)
+    },
     Reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
     reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
     calibration_error: Check(

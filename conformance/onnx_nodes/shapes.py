@@ -11,7 +11,7 @@ from torch import Tensor
 from conformance.case import SkipCase
 from conformance.onnx_nodes.operator import Operator, Outputs, forward, from_axis, image_view, named
 from conformance.onnx_nodes.windows import edges_of
-from conformance.trial import AS_IS, UNBATCHED
+from conformance.trial import UNBATCHED
 from pellucid.layers import Add, Concat, Dense, Flatten, Layer, Multiply, Pad2d, Reshape
 
 KINDS = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -50,8 +50,8 @@ def matmul(a: Tensor, b: Tensor) -> Outputs:
     if b.dim() > 2:
         raise SkipCase("a batch of right-hand matrices")
     weight = b.unsqueeze(0) if b.dim() == 1 else b.t()
-    view = AS_IS if a.dim() > 1 else UNBATCHED
-    y = view.drop(forward(Dense(len(weight), bias=False), view.lift(a), {"weight": weight})[0])
+    rows = a.reshape(-1, a.shape[-1])  # images are no input of Dense
+    y = forward(Dense(len(weight), bias=False), rows, {"weight": weight})[0].reshape(*a.shape[:-1], len(weight))
     return (y.squeeze(-1) if b.dim() == 1 else y,)
 
 

@@ -102,7 +102,8 @@ def _show(args: argparse.Namespace) -> int:
     path = assets.pretrained_file(args.name) if args.name in assets.pretrained_names() else args.name
     form = format_name(path)
     tensors = open_weights(path)
-    numbers = sum(tensor.numel() for tensor in tensors.values())
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith("[")}  # "[...]": statistics
+    numbers = sum(tensor.numel() for tensor in own.values())
     if args.json:
         rows = [
             {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape)}
@@ -111,5 +112,5 @@ def _show(args: argparse.Namespace) -> int:
         emit({"file": args.name, "format": form, "numbers": numbers, "tensors": rows})
         return 0
     say_text(aligned([(quoted(name, 200), *kind(tensor).split(" ", 1)) for name, tensor in tensors.items()]))
-    say(f"{form}: {plural(len(tensors), 'tensor')}, {plural(numbers, 'number')}")
+    say(f"{form}: {plural(len(own), 'tensor')}, {plural(numbers, 'number')}")
     return 0

@@ -68,7 +68,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         ),
         (["train", "digits", "network.sizes=[64, 32, 12]"], "end network.sizes with 10"),
         (["train", "digits", "network.model=convnet", "network.classes=3"], "set network.classes=10"),
-        (["train", "digits", "loss.name=nll"], "dense2: Dense stands before NegativeLogLikelihood"),
+        (["train", "digits", "loss.name=nll"], "head.scores: Dense stands before NegativeLogLikelihood"),
         (["train", "digits", "network.sizes=[784, 10]"], "begin with 64"),
         (["train", "digits", "network.sizes=[64, 100000000000, 10]"], "make [network] smaller"),
         (["train", "digits", "schedule.name=reduce_on_plateau"], "data.validation"),

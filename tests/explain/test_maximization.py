@@ -72,8 +72,8 @@ def test_the_activation_rises_far_above_that_of_real_pictures(target: int | str)
 
 def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None:
     model = Model.load(weights_file("mnist-lenet"))
-    found = maximize(model.net, model.params, "conv1[2, 9, 9]", (1, 28, 28), 100, low=0.0, high=1.0, start=0.5)
-    weight, bias = model.weights["conv1.weight"][2], model.weights["conv1.bias"][2]
+    found = maximize(model.net, model.params, "features.conv1[2, 9, 9]", (1, 28, 28), 100, low=0.0, high=1.0, start=0.5)
+    weight, bias = model.weights["features.conv1.weight"][2], model.weights["features.conv1.bias"][2]
     assert found.scores[-1] == pytest.approx(float(weight.clamp_min(0).sum() + bias), abs=1e-4)
     assert torch.equal(found.x[0, 0, 7:12, 7:12] > 0.5, weight[0] > 0)
 

@@ -4,7 +4,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten
 from pellucid.models import MODELS, convnet, lenet, resnet18, squeezenet1_1
 from pellucid.tree import flatten
 from pellucid.weights import MismatchError
@@ -126,8 +128,8 @@ def test_the_options_that_the_weights_need_are_told(tmp_path):
 
 def test_a_network_of_no_family_is_told(squeezenet):
     with pytest.raises(PellucidError, match="not made of 'features' and 'head'"):
-        load_weights(convnet(), {}, squeezenet[0])
-    for net in (lenet(), MODELS["resnet20"]()):
+        load_weights(Sequential(flatten=Flatten(), scores=Dense(2)), {}, squeezenet[0])
+    for net in (lenet(), convnet(), MODELS["resnet20"]()):
         with pytest.raises(PellucidError, match="no published weights are known for this network"):
             load_weights(net, {}, squeezenet[0])
 

@@ -95,7 +95,7 @@ class Near:
 
 def _placewise(layer: Layer) -> bool:
     """Say whether each place of the layer's output follows the same place of its input alone."""
-    return isinstance(layer, PLACEWISE) and (not isinstance(layer, Softmax | LogSoftmax) or layer.axis == 1)
+    return type(layer) in PLACEWISE and (not isinstance(layer, Softmax | LogSoftmax) or layer.axis == 1)
 
 
 class Window(NamedTuple):
@@ -112,11 +112,11 @@ def _window(layer: Layer, x: Tensor) -> Window | None:
     """Return how a layer looks at x; None for one that does not slide a window, or not over all that it could."""
     if x.dim() != 4:
         return None
-    if isinstance(layer, Conv2d) and not isinstance(layer.padding, str):
+    if type(layer) is Conv2d and not isinstance(layer.padding, str):
         return _sliding(layer.kernel, layer.stride, layer.padding, layer.dilation, 0.0)
-    if isinstance(layer, MaxPool2d) and not layer.ceil_mode:
+    if type(layer) is MaxPool2d and not layer.ceil_mode:
         return _sliding(layer.kernel, layer.step, layer.padding, layer.dilation, -torch.inf)
-    if isinstance(layer, AvgPool2d) and not layer.ceil_mode and pair(layer.padding) == (0, 0):
+    if type(layer) is AvgPool2d and not layer.ceil_mode and pair(layer.padding) == (0, 0):
         return _sliding(layer.kernel, layer.step, layer.padding, layer.dilation, 0.0)
     return None
 
@@ -187,7 +187,7 @@ def _run(layer: Layer, params: Params, x: Tensor) -> Tensor:
 
 def _flat(net: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:
     """Yield the layers of nested Sequentials in order, with their parameters."""
-    if isinstance(net, Sequential):
+    if type(net) is Sequential:
         for name, child in net.children.items():
             yield from _flat(child, params[name])
     else:

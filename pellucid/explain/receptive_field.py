@@ -34,7 +34,7 @@ from pellucid.layers.avgpool2d import AvgPool2dCache
 from pellucid.layers.base import Cache, Layer, Params
 from pellucid.layers.multiply import MultiplyCache
 from pellucid.rules import own
-from pellucid.rules.kinds import ACTIVATIONS, SUMS, WEIGHTED
+from pellucid.rules.kinds import ACTIVATIONS, SUMS, WEIGHTED, Kinds
 from pellucid.sweep import Rule
 from pellucid.tree import map_tree
 
@@ -62,7 +62,7 @@ def receptive_fields(run: Ahead) -> Tensor:
 
 def rules(path: str, layer: Layer) -> Rule:
     """Return the rule that sends marks back through a layer."""
-    reach = next((reach for kinds, reach in REACHES if isinstance(layer, kinds)), None)
+    reach = next((reach for kinds, reach in REACHES if type(layer) in kinds), None)
     if reach is None:
         raise PellucidError(f"{path}: which inputs an output of a {type(layer).__name__} depends on is not known")
 
@@ -113,12 +113,12 @@ def _product(layer: Multiply, params: Params, cache: Any, dy: Tensor) -> Any:
     return layer.pull(params, MultiplyCache(tuple(map(torch.ones_like, cache.xs))), dy)
 
 
-REACHES: tuple[tuple[Any, Reach], ...] = (
+REACHES: tuple[tuple[Kinds, Reach], ...] = (
     (WEIGHTED, _by_ones),
     ((MaxPool2d, LpPool2d), _windows),
-    (LocalContrastNorm, _contrast),
+    ((LocalContrastNorm,), _contrast),
     ((GroupNorm, InstanceNorm2d, LayerNorm), _whole),
-    (Multiply, _product),
+    ((Multiply,), _product),
     ((Softmax, LogSoftmax), _along),
     ((*ACTIVATIONS, BatchNorm, Dropout, LocalResponseNorm), _pass),
     ((*SUMS, Concat, Flatten, Reshape, Identity, Pad2d, PadChannels, MaxUnpool2d), _own),

@@ -24,7 +24,8 @@ def fold(net: Layer, params: Params) -> Folded:
 
     Where batch normalization alone reads what a dense or convolutional layer puts out, that layer takes over its scale
     and its shift, and an Identity stands in its place, so that all paths stay. Other normalization stays as it is,
-    and so does `params`. Dense layers are taken to work on vectors (N, n). Source: Jacob et al. 2018, section 3.2.
+    and so does `params`. Subclasses stay too: what they compute is not known here. Dense layers are taken to work on
+    vectors (N, n). Source: Jacob et al. 2018, section 3.2.
     """
     if not isinstance(net, Combinator):
         return net, params
@@ -32,10 +33,10 @@ def fold(net: Layer, params: Params) -> Folded:
     values: Params = {}
     for name, child in net.layers.items():
         layers[name], values[name] = fold(child, params[name])
-    if isinstance(net, Sequential):
+    if type(net) is Sequential:
         for first, second in pairwise(list(layers)):
             _fold_pair(layers, values, first, second)
-    elif isinstance(net, Graph):
+    elif type(net) is Graph:
         for first, second in _pairs(net):
             _fold_pair(layers, values, first, second)
     return net.rebuild(layers), values
@@ -53,15 +54,15 @@ def _fold_pair(layers: dict[str, Layer], params: Params, first: str, second: str
 
 def _first_norm(layer: Layer, params: Params) -> tuple[BatchNorm, Params] | None:
     """Return the batch normalization that a layer begins with."""
-    if isinstance(layer, Sequential) and layer.children:
+    if type(layer) is Sequential and layer.children:
         name, child = next(iter(layer.children.items()))
         return _first_norm(child, params[name])
-    return (layer, params) if isinstance(layer, BatchNorm) else None
+    return (layer, params) if type(layer) is BatchNorm else None
 
 
 def _without_first(layer: Layer, params: Params) -> Folded:
     """Return the layer with an Identity for the batch normalization that it begins with."""
-    if isinstance(layer, Sequential):
+    if type(layer) is Sequential:
         name, child = next(iter(layer.children.items()))
         new, values = _without_first(child, params[name])
         return layer.rebuild({**layer.children, name: new}), {**params, name: values}
@@ -70,13 +71,13 @@ def _without_first(layer: Layer, params: Params) -> Folded:
 
 def _last_weighted(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> Folded | None:
     """Return the layer with `norm` taken over by the one with weights that it ends in, if it ends in one."""
-    if isinstance(layer, Sequential) and layer.children:
+    if type(layer) is Sequential and layer.children:
         name, child = list(layer.children.items())[-1]
         merged = _last_weighted(child, params[name], norm, learned)
         if merged is None:
             return None
         return layer.rebuild({**layer.children, name: merged[0]}), {**params, name: merged[1]}
-    return _merged(layer, params, norm, learned) if isinstance(layer, WEIGHTED) else None
+    return _merged(layer, params, norm, learned) if type(layer) in WEIGHTED else None
 
 
 def _merged(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> Folded:

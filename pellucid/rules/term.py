@@ -14,7 +14,7 @@ from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.rules.kinds import ACTIVATIONS, NORMS
 
 # They choose, bend and divide; a MaxPool2d's cache has an x that is one number in memory.
-NO_SUMS = (*ACTIVATIONS, *(kind for kind in NORMS if kind is not BatchNorm), MaxPool2d)
+NO_SUMS = (*ACTIVATIONS, *NORMS, MaxPool2d)
 
 Part = Callable[[Params], Params]
 
@@ -63,7 +63,8 @@ def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
     Raises PellucidError for a layer whose cache does not hold its input: such layers do not multiply and add.
     """
     names = getattr(cache, "_fields", ())
-    if names[:1] in (("x",), ("xs",)) and not isinstance(layer, NO_SUMS):
+    sums = type(layer) is BatchNorm or not isinstance(layer, NO_SUMS)  # of its subclasses the scale is not known
+    if names[:1] in (("x",), ("xs",)) and sums:
         return cache[0]
     raise PellucidError(
         f"the rule {type(rule).__name__} needs a layer that sums weighted inputs, and {type(layer).__name__} does not; "
@@ -96,7 +97,7 @@ def linear(layer: Layer, params: Params, bias: bool = True) -> Params:
 
     Batch normalization becomes y = (w / σ) x + (b - μ w / σ). Without `bias`, nothing is added.
     """
-    if isinstance(layer, BatchNorm):
+    if type(layer) is BatchNorm:
         scale = params["weight"] * torch.rsqrt(params["running_var"] + layer.epsilon)  # (C,)
         shift = params["bias"] - params["running_mean"] * scale  # (C,)
         still = {"running_mean": torch.zeros_like(scale), "running_var": torch.full_like(scale, 1 - layer.epsilon)}

@@ -1,4 +1,4 @@
-"""Fused forms replace layers of exactly their types: a subclass computes what its own forward and backward say."""
+"""Only layers of exactly a known type are replaced: a subclass computes what its own forward and backward say."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,10 @@ from torch import Tensor
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.combine.base import Combinator, map_layers
+from pellucid.errors import PellucidError
+from pellucid.explain.lrp import lrp
+from pellucid.explain.near import Near
+from pellucid.explain.receptive_field import rules
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import (
@@ -37,6 +41,7 @@ from pellucid.layers import (
     Sigmoid,
     Tanh,
 )
+from pellucid.rules import Epsilon, fold
 from pellucid.sweep import backward
 from tests.oracle import difference, leaves, randomized, tree_map
 
@@ -179,6 +184,53 @@ def test_a_subclass_predicts_as_written(net: Layer) -> None:
     assert difference(inference(net, params)(x.clone()), y) < 1e-11
     params = tree_map(torch.Tensor.float, params)
     assert difference(inference(net, params)(x.float()).double(), y) < 1e-4
+
+
+@pytest.mark.parametrize("net", CASES)
+def test_a_subclass_folds_as_written(net: Layer) -> None:
+    params, x = prepared(net)
+    y, _ = net.forward(params, x, Mode())
+    folded, values = fold(net, params)
+    assert difference(folded.forward(values, x, Mode())[0], y) < 1e-11
+
+
+@pytest.mark.parametrize("kind", [BatchNorm, Conv2d, Dense, ReLU])
+def test_relevance_adds_up_to_the_score_of_a_subclass(kind: type[Layer]) -> None:
+    written = Sequential(conv=Conv2d(3, 3, bias=False), norm=BatchNorm(), act=ReLU(), flat=Flatten(), out=Dense(3))
+    net = with_subclass(written, kind, twice)
+    assert net is not None
+    params, x = prepared(net)
+    leaves(params)["out.bias"].zero_()
+    for name in ("running_mean", "bias"):
+        leaves(params)[f"norm.{name}"].zero_()  # nothing but weights takes part
+    found = lrp(net, params, x, 0, "epsilon", epsilon=0.0, stabilizer=0.0)
+    assert difference(found.flatten(1).sum(1), net.forward(params, x, Mode())[0][:, 0]) < 1e-10
+
+
+def test_epsilon_refuses_a_subclass_of_batch_normalization() -> None:
+    norm = twice(BatchNorm)()
+    params, x = prepared(norm)
+    _, cache = norm.forward(params, x, Mode())
+    with pytest.raises(PellucidError, match="TwiceBatchNorm"):
+        Epsilon()(norm, params, cache, x)
+
+
+@pytest.mark.parametrize("net", CASES)
+def test_explanations_take_a_subclass_as_written(net: Layer) -> None:
+    params, x = prepared(net)
+    y, cache = net.forward(params, x, Mode())
+    expected = net.backward(params, cache, torch.ones_like(y))[0]
+    assert difference(net.pull(params, cache, torch.ones_like(y)), expected) < 1e-11
+    filled = x[0].clone()
+    filled[:, 2:4, 3:5] = 0
+    found = Near(net, params, x[0], filled).run(torch.tensor([[2, 3, 4, 5]]), 2, 1)
+    assert difference(found, net.forward(params, filled[None], Mode())[0]) < 1e-11
+
+
+@pytest.mark.parametrize("kind", [Conv2d, MaxPool2d, BatchNorm, Flatten])
+def test_the_receptive_field_of_a_subclass_is_not_guessed(kind: type[Any]) -> None:
+    with pytest.raises(PellucidError, match=f"Twice{kind.__name__}"):
+        rules("layer", object.__new__(twice(kind)))
 
 
 def test_every_combinator_keeps_the_type_and_fields_of_a_subclass_when_it_is_rebuilt() -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense
-from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, clip_by_norm
+from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, clip_by_norm
+from pellucid.optim.regularizers import in_order
 from pellucid.text import aligned
 from pellucid.trace.record import Trace
 from pellucid.train.arguments import named
@@ -85,7 +86,7 @@ def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> S
         for path, grad in zip(paths, grads, strict=True)
     ]
     groups = bands(paths, kept, settings.decayed_paths, settings.rates)
-    regularizers = [one for one in settings.regularizers if isinstance(one, Regularizer)]
+    regularizers = in_order(settings.regularizers)
     penalize(groups, regularizers, grads, settings.examples)
     if settings.clip is not None and grads:
         clip_by_norm(grads, settings.clip)

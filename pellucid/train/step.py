@@ -12,7 +12,7 @@ from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
-from pellucid.optim.regularizers import L2
+from pellucid.optim.regularizers import L2, in_order
 from pellucid.sweep import backward
 from pellucid.train.bands import Band, bands, penalize, update
 from pellucid.train.precision import HalfCopy, to_float32, usable_precision
@@ -65,7 +65,7 @@ class Step:
         plain = learns_in_sweep(optimizer, regularizers, clip, self.precision, frozen, self._factors)
         self._rate = Rate() if plain else None
         self._net = fuse(freeze(net, params, frozen), self._rate)
-        self._regularizers = [one for one in regularizers if isinstance(one, Regularizer)]
+        self._regularizers = in_order(regularizers)
         self._limits = [one for one in regularizers if isinstance(one, MaxNorm)]
         self._order: list[int] | None = None  # of the sweep's gradients, by place in `_rest`
         self._rest = self.weights  # what is not learned in the sweep

@@ -179,3 +179,24 @@ def test_a_traced_step_takes_the_same_order() -> None:
     step = Step(net, params, SoftmaxCrossEntropy(), SGD(LR), examples=N, regularizers=regularizers)
     step(x[:1].float().double(), target[:1], LR)
     equal({path: one.double() for path, one in stepped.weights.items()}, flatten(params), 1e-6)
+
+
+@dataclass(frozen=True, repr=False)
+class Named(L2):
+    """An L2 that counts how often it is asked for its text."""
+
+    def __repr__(self) -> str:
+        asked.append(self)
+        return f"Named({self.lam})"
+
+
+asked: list[Regularizer] = []
+
+
+def test_regularizers_are_put_in_order_once() -> None:
+    net, params = drawn()
+    step = Step(net, params, SoftmaxCrossEntropy(), SGD(LR), examples=N, regularizers=(Named(0.4), L1(0.1)))
+    asked.clear()
+    for x, target in batches():
+        step(x, target, LR)
+    assert not asked

@@ -36,12 +36,20 @@ class Regularizer(metaclass=Checked):
         """Shrink the weights, in place, by what a decoupled step of learning rate `lr` takes."""
 
 
+def in_order(given: Iterable[object]) -> list[Regularizer]:
+    """Return the regularizers among `given` in the order they act in, whatever the order they are given in.
+
+    A soft threshold and a decay do not commute.
+    """
+    return sorted((one for one in given if isinstance(one, Regularizer)), key=repr)
+
+
 def add_penalties(regularizers: Iterable[Regularizer], weights: list[Tensor], grads: list[Tensor], n: int) -> None:
     """Add the gradients of all cost terms to `grads`, in place: what a step does first, before it clips.
 
-    What is decoupled is left to `shrink_weights`. The order does not depend on that of `regularizers`.
+    What is decoupled is left to `shrink_weights`. `regularizers` are as `in_order` returns them.
     """
-    for one in sorted(regularizers, key=repr):
+    for one in regularizers:
         if not one.decoupled:
             one.add_gradient(weights, grads, n)
 
@@ -49,9 +57,9 @@ def add_penalties(regularizers: Iterable[Regularizer], weights: list[Tensor], gr
 def shrink_weights(regularizers: Iterable[Regularizer], weights: list[Tensor], lr: float) -> None:
     """Shrink the weights, in place, by all that is decoupled: what a step of learning rate `lr` does last, to update.
 
-    The order does not depend on that of `regularizers`, for a soft threshold and a decay do not commute.
+    `regularizers` are as `in_order` returns them.
     """
-    for one in sorted(regularizers, key=repr):
+    for one in regularizers:
         if one.decoupled:
             one.shrink(weights, lr)
 

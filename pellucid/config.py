@@ -13,6 +13,7 @@ from pellucid.layers import LAYERS
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
+from pellucid.text import shown
 
 # What a file can name of Pellucid's own. With what the caller's program registered, or passed as `custom`, these are
 # the only types that a file can name: a name that is not among them is an error, so that no file can name code to run.
@@ -62,7 +63,7 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
     others of these have, and for a class whose constructor takes what is no field of it.
     """
     if inspect.isclass(parts) or not isinstance(parts, Iterable):
-        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {_short(parts)}")
+        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
     found: dict[str, Any] = {}
     for part in parts:
         name = _check_part(part)
@@ -150,7 +151,7 @@ def _check_part(part: Any) -> str:
         name = function_name(part) if inspect.isroutine(part) else ""
         if not name.isidentifier():
             raise PellucidError(
-                f"{_short(part)} cannot be registered; give a class, or a function with a name of its own"
+                f"{shown(part)} cannot be registered; give a class, or a function with a name of its own"
             )
         return name
     if not issubclass(part, NAMED):
@@ -185,7 +186,7 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
             config[field.name] = _encode(held, f"{where}.{field.name}", types)
             if hints and not _fits(held, hints[field.name]):
                 raise PellucidError(
-                    f"{where}: the field {field.name!r} holds {_short(held)}, but is annotated "
+                    f"{where}: the field {field.name!r} holds {shown(held)}, but is annotated "
                     f"{getattr(field.type, '__name__', field.type)}; annotate the type that it is"
                 )
         return config
@@ -196,7 +197,7 @@ def _encode(value: Any, where: str, types: Mapping[str, Any]) -> Any:
     if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise PellucidError(
-        f"{where} is {_short(value)}, which a file cannot hold; use finite numbers, texts, tuples, layers or None"
+        f"{where} is {shown(value)}, which a file cannot hold; use finite numbers, texts, tuples, layers or None"
     )
 
 
@@ -235,7 +236,7 @@ class _Reader:
 
     def read(self, config: Any, where: str, depth: int, base: type[T]) -> T:
         if not isinstance(config, dict) or not isinstance(config.get("type"), str):
-            raise PellucidError(f"{where}: expected an object with its 'type', not {_short(config)}")
+            raise PellucidError(f"{where}: expected an object with its 'type', not {shown(config)}")
         name = config["type"]
         kind = self.types.get(name)
         if not inspect.isclass(kind) or not issubclass(kind, base):
@@ -255,7 +256,7 @@ class _Reader:
                 raise PellucidError(f"{where}: there is no field {key[:80]!r}{nearest(key[:80], fields)}")
             values[key] = self.decode(value, f"{where}.{key}", depth + 1)
             if not _fits(values[key], hints[key]):
-                raise PellucidError(f"{where}: {key} cannot be {_short(value)}; use a file that pellucid wrote")
+                raise PellucidError(f"{where}: {key} cannot be {shown(value)}; use a file that pellucid wrote")
         for key, field in fields.items():
             if key not in values and field.default is field.default_factory is dataclasses.MISSING:
                 raise PellucidError(f"{where}: the field {key!r} is missing; use a file that pellucid wrote")
@@ -314,8 +315,3 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (dict, Mapping):
         return isinstance(value, dict) and all(_fits(part, args[1]) for part in value.values())
     return PLAIN[hint](value) if hint in PLAIN else isinstance(value, origin or hint)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -27,6 +27,12 @@ def note(text: str) -> None:
     sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
 
 
+def shown(value: object) -> str:
+    """Return the `repr` of any value on one line, cut to 60 characters, for messages."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def plural(count: int, what: str, several: str = "") -> str:
     """Return "1 epoch" or "30 epochs"; `several` is a plural that does not end in s alone."""
     return f"1 {what}" if count == 1 else f"{count:,} {several or f'{what}s'}"

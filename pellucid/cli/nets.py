@@ -16,12 +16,12 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
+from pellucid.train.arguments import regularizers
 from pellucid.train.job import check_network
-from pellucid.train.precision import usable_precision
 from pellucid.train.recipe import load_recipe, parse_overrides
 from pellucid.train.recipes.material import input_shape
 from pellucid.train.recipes.parts import build_part, read_part
-from pellucid.train.step import learns_in_sweep
+from pellucid.train.verified import training_of
 from pellucid.verify_forms import Training
 
 # The images that networks are for, where they are not ImageNet's of 224 x 224.
@@ -82,12 +82,15 @@ def _of_recipe(what: str, settings: list[str], data: str | None) -> Net:
     check_network(recipe, net, shape)
     params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))
     named = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
-    frozen = frozenset(named - buffer_paths(net))
-    regularizers = recipe.build("regularizer")
-    listed = () if regularizers is None else regularizers if isinstance(regularizers, tuple) else (regularizers,)
-    rates, precision = recipe.train.factors(), usable_precision(recipe.train.precision)[0]
-    in_sweep = learns_in_sweep(recipe.build("optimizer"), listed, recipe.train.clip or None, precision, frozen, rates)
-    return Net(net, params, recipe.build("loss"), shape, out, Training(frozen, in_sweep))
+    training = training_of(
+        recipe.build("optimizer"),
+        regularizers(recipe.build("regularizer")),
+        recipe.train.clip or None,
+        recipe.train.precision,
+        named - buffer_paths(net),
+        recipe.train.factors(),
+    )
+    return Net(net, params, recipe.build("loss"), shape, out, training)
 
 
 def _of_zoo(name: str, settings: list[str], image: str | None) -> Net:

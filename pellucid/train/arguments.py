@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.optim import MaxNorm, Regularizer
+from pellucid.text import shown
 
 T = TypeVar("T")
 LARGEST = 2**63 - 1
@@ -83,9 +84,3 @@ def new_file(path: Any) -> Path:
     if not file.name or file.is_dir():
         raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")
     return file
-
-
-def shown(value: object) -> str:
-    """Return a short form of any value, on one line."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -13,7 +13,7 @@ from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Layer, Params
 from pellucid.losses.base import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, fresh, function_name, improves_downward
-from pellucid.train.arguments import shown
+from pellucid.text import shown
 from pellucid.train.diagnose import diagnose_output
 from pellucid.train.examples import Examples
 

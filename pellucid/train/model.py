@@ -22,7 +22,8 @@ from pellucid.metrics import MetricLike
 from pellucid.models import match, replace_head
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
-from pellucid.train.arguments import class_names, instance, named, new_file, regularizers, several, shown, whole
+from pellucid.text import shown
+from pellucid.train.arguments import class_names, instance, named, new_file, regularizers, several, whole
 from pellucid.train.bounds import within_bounds
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence

@@ -13,7 +13,7 @@ from pellucid.config import check_fields
 from pellucid.errors import PellucidError
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.base import State
-from pellucid.train.arguments import shown
+from pellucid.text import shown
 from pellucid.train.callbacks.base import Callback
 from pellucid.train.learner import Learner
 

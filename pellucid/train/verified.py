@@ -1,9 +1,11 @@
 """Verification of a model: as written, as it trains, and as it predicts."""
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.train.learner import Learner
 from pellucid.train.precision import usable_precision
 from pellucid.train.step import learns_in_sweep
@@ -13,7 +15,18 @@ from pellucid.verify_forms import Training
 
 def verify_model(model: Learner, x: Any, target: Tensor, samples: int) -> Table:
     """Compare every gradient of a model on one batch, x as the network takes it; see pellucid.verify."""
-    precision = usable_precision(model.precision)[0]
-    in_sweep = learns_in_sweep(model.optimizer, model.regularizers, model.clip, precision, model.frozen, model.rates)
-    training = Training(frozenset(model.frozen), in_sweep)
+    training = training_of(model.optimizer, model.regularizers, model.clip, model.precision, model.frozen, model.rates)
     return verify(model.net, model.params, x, target, model.loss, samples=samples, seed=model.seed, training=training)
+
+
+def training_of(
+    optimizer: Optimizer,
+    regularizers: Sequence[Regularizer | MaxNorm],
+    clip: float | None,
+    precision: str,
+    frozen: Collection[str],
+    rates: Mapping[str, float],
+) -> Training:
+    """Return how a network trains by these settings of a model or a recipe."""
+    usable, _ = usable_precision(precision)
+    return Training(frozenset(frozen), learns_in_sweep(optimizer, regularizers, clip, usable, frozen, rates))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from pellucid.errors import PellucidError, nearest
+from pellucid.text import shown
 
 NONE = "none"  # TOML has no null: this word stands for None where None is allowed
 _LARGEST = 2**63 - 1
@@ -69,10 +70,10 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
     fits, result = _try(value, kind)
     if not fits and kind is str and isinstance(value, str):
         raise PellucidError(
-            f"{where} takes text in UTF-8, as recipes are, not {_shown(value)}; rename that file or folder"
+            f"{where} takes text in UTF-8, as recipes are, not {shown(value)}; rename that file or folder"
         )
     if not fits:
-        raise PellucidError(f"{where} takes {name_of(kind)}, not {_shown(value)}")
+        raise PellucidError(f"{where} takes {name_of(kind)}, not {shown(value)}")
     return result
 
 
@@ -104,11 +105,6 @@ def name_of(kind: Any) -> str:
 
 def _plural(kind: Any) -> str:
     return {int: "whole numbers", float: "numbers", str: "texts"}.get(kind, f"({name_of(kind)})")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _try(value: Any, kind: Any) -> tuple[bool, Any]:

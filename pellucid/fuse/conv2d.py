@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.fuse.way import GRADIENTS, Way
+from pellucid.fuse.context import GRADIENTS, FusionContext
 from pellucid.layers.base import Layer, Mode, Params, Shape, like, memory_format, pair
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
 
@@ -18,14 +18,14 @@ _backward = torch.ops.aten.convolution_backward.default
 class FusedConv2d(Layer):
     """Stand for a Conv2d whose padding is the same on opposite edges.
 
-    `need_dx=False` leaves dx out. Where its `way` has a rate, backward learns at once, W ← (1 - shrink) W - lr dW, and
-    returns no gradients, so that those of all layers need not be there at one time; where it does not learn, they are
-    not computed, and of x only the shape is kept.
+    `need_dx=False` leaves dx out. With a rate in its `context`, backward learns at once, W ← (1 - shrink) W - lr dW,
+    and returns no gradients, so that those of all layers need not be there at one time; where it does not learn, they
+    are not computed, and of x only the shape is kept.
     """
 
     layer: Conv2d
     need_dx: bool
-    way: Way = GRADIENTS
+    context: FusionContext = GRADIENTS
 
     @cached_property
     def _ahead(self) -> tuple[Any, ...]:
@@ -36,7 +36,7 @@ class FusedConv2d(Layer):
     @cached_property
     def _back(self) -> tuple[Any, ...]:
         stride, padding, dilation, groups = self._ahead
-        learns = self.way.learns
+        learns = self.context.learns
         biases = [self.layer.filters] if self.layer.bias else None
         return (
             biases,
@@ -56,17 +56,17 @@ class FusedConv2d(Layer):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Conv2dCache]:
         """Run the convolution."""
         y = torch.conv2d(x, params["weight"], params.get("bias"), *self._ahead)
-        return y, Conv2dCache(x if self.way.learns else like(x))
+        return y, Conv2dCache(x if self.context.learns else like(x))
 
     def backward(self, params: Params, cache: Conv2dCache, dy: Tensor) -> tuple[Tensor | None, Params]:
         """Compute the gradients of weight and bias or the step along them, and dx if it is needed."""
         x = cache.x
-        if not self.way.learns:  # of which the kernel asks the shape, and would lay out one number seen as many
+        if not self.context.learns:  # of which the kernel asks the shape, and would lay out one number seen as many
             x = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(dy))
         dx, dweight, dbias = _backward(dy, x, params["weight"], *self._back)
-        if not self.way.learns:
+        if not self.context.learns:
             return dx, {}
-        rate = self.way.rate
+        rate = self.context.rate
         if rate is None:
             return dx, {"weight": dweight, "bias": dbias} if self.layer.bias else {"weight": dweight}
         if rate.shrink:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.fuse.way import GRADIENTS, Way
+from pellucid.fuse.context import GRADIENTS, FusionContext
 from pellucid.layers.base import Layer, Mode, Params, Shape, like
 from pellucid.layers.dense import Dense, DenseCache, rows
 
@@ -17,14 +17,14 @@ NARROW, WIDE, MANY_ROWS = 64, 256, 16
 class FusedDense(Layer):
     """Stand for a Dense.
 
-    `need_dx=False` leaves dx out. Where its `way` has a rate, backward learns at once, W ← (1 - shrink) W - lr dyᵀ x,
+    `need_dx=False` leaves dx out. With a rate in its `context`, backward learns at once, W ← (1 - shrink) W - lr dyᵀ x,
     and returns no gradients: one pass over W where two and a tensor of W's size would be needed. Where it does not
     learn, only dx is computed, and x is not kept.
     """
 
     layer: Dense
     need_dx: bool
-    way: Way = GRADIENTS
+    context: FusionContext = GRADIENTS
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Initialise the layer."""
@@ -37,14 +37,14 @@ class FusedDense(Layer):
             y = torch.addmm(params["bias"].unsqueeze(1), params["weight"], x.t()).t()
         else:
             y, _ = self.layer.forward(params, x, mode)
-        return y, DenseCache(x if self.way.learns else like(x))
+        return y, DenseCache(x if self.context.learns else like(x))
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor | None, Params]:
         """Compute dx, and the gradients of weight and bias or the step along them."""
         dx = dy @ params["weight"] if self.need_dx else None  # before W changes
-        if not self.way.learns:
+        if not self.context.learns:
             return dx, {}
-        rate = self.way.rate
+        rate = self.context.rate
         if rate is None:
             return dx, self.layer.parameter_gradients(cache, dy)
         lr = rate.lr

@@ -7,6 +7,7 @@ from pellucid.combine.base import is_wiring
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation
+from pellucid.fuse.context import FROZEN, FusionContext
 from pellucid.fuse.conv2d import FusedConv2d
 from pellucid.fuse.dense import FusedDense
 from pellucid.fuse.dense_block import DenseBlock, dense_layer
@@ -22,7 +23,6 @@ from pellucid.fuse.rate import Rate
 from pellucid.fuse.recompute import NormActConv
 from pellucid.fuse.residual import FusedResidual
 from pellucid.fuse.sequential import FusedSequential
-from pellucid.fuse.way import STILL, Way
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
 from pellucid.layers.base import Layer, pair
@@ -42,30 +42,33 @@ def fuse(net: Layer, rate: Rate | None = None) -> Layer:
     by plain gradient descent and returns no gradients. Paths and params stay; caches differ, so that rules and traces
     use the network as it was written. Only layers of exactly these types are replaced: a subclass runs as written.
     """
-    return _fuse(net, own_dy=False, need_dx=False, way=Way(rate))
+    return _fuse(net, own_dy=False, need_dx=False, context=FusionContext(rate))
 
 
-def _fuse(layer: Layer, own_dy: bool, need_dx: bool, way: Way) -> Layer:
+def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
     """Fuse `layer`; `own_dy`: nobody else reads the dy that arrives; `need_dx`: somebody reads the dx it returns."""
     if type(layer) is FrozenLayer:
-        return FrozenLayer(_fuse(layer.layer, own_dy, True, STILL)) if need_dx else FrozenStart(layer.layer)
+        return FrozenLayer(_fuse(layer.layer, own_dy, True, FROZEN)) if need_dx else FrozenStart(layer.layer)
     if type(layer) is Sequential:
-        return _fuse_sequential(layer, own_dy, need_dx, way)
+        return _fuse_sequential(layer, own_dy, need_dx, context)
     if type(layer) is Parallel:
-        return _fuse_parallel(layer, need_dx, way)
+        return _fuse_parallel(layer, need_dx, context)
     if is_wiring(layer):  # parameters may be used more than once: they learn from the sum, later
         return layer.rebuild(
-            {name: _fuse(child, False, True, Way(None, way.learns)) for name, child in layer.layers.items()}
+            {
+                name: _fuse(child, False, True, FusionContext(None, context.learns))
+                for name, child in layer.layers.items()
+            }
         )
-    return _fuse_leaf(layer, need_dx, way)
+    return _fuse_leaf(layer, need_dx, context)
 
 
-def _fuse_leaf(layer: Layer, need_dx: bool, way: Way) -> Layer:
+def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
     if type(layer) is Dense:
-        return FusedDense(layer, need_dx, way)
+        return FusedDense(layer, need_dx, context)
     if type(layer) is Conv2d:
         left, right, top, bottom = layer.edges()
-        return FusedConv2d(layer, need_dx, way) if (left, top) == (right, bottom) else layer
+        return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else layer
     if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
     if type(layer) is PadChannels:
@@ -73,8 +76,8 @@ def _fuse_leaf(layer: Layer, need_dx: bool, way: Way) -> Layer:
     return layer
 
 
-def _fuse_parallel(layer: Parallel, need_dx: bool, way: Way) -> Layer:
-    branches = {name: _fuse(branch, False, need_dx, way) for name, branch in layer.branches.items()}
+def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> Layer:
+    branches = {name: _fuse(branch, False, need_dx, context) for name, branch in layer.branches.items()}
     if type(layer.merge) is Add and len(branches) == 2:
         for name, branch in layer.branches.items():
             if new_output(branch) and new_dx(branch):
@@ -82,13 +85,16 @@ def _fuse_parallel(layer: Parallel, need_dx: bool, way: Way) -> Layer:
     return layer.rebuild(branches | {"merge": layer.merge})
 
 
-def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, way: Way) -> Layer:
+def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
     children = reordered(layer.children)
     owns = {}  # whether each child is the only reader of the dy that arrives at it
     for name, child in reversed(children.items()):
         owns[name] = own_dy
         own_dy = new_dx(child) or (own_dy and type(child) in VIEWS)
-    groups: dict[str, NormActConv | DenseBlock] = {**_recomputed(children, way), **_dense_blocks(children, owns, way)}
+    groups: dict[str, NormActConv | DenseBlock] = {
+        **_recomputed(children, context),
+        **_dense_blocks(children, owns, context),
+    }
     within = {name for group in groups.values() for name in group.names[1:]}
     fused: dict[str, Layer] = {}
     before: Layer | None = None
@@ -99,41 +105,43 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, way: Way) -
             pass
         elif not need_dx and not owns_parameters(child):
             fused[name] = FrozenStart(child.layer) if type(child) is FrozenLayer else EntranceLayer(child)
-        elif (norm := _still(child, way)) is not None:
+        elif (norm := _frozen_norm(child, context)) is not None:
             fused[name] = FrozenNorm(norm, before is not None and new_output(before), owns[name])
         elif type(child) in KERNELS:
             fused[name] = FusedActivation(type(child), before is not None and new_output(before), owns[name])
         else:
-            fused[name] = _fuse(child, owns[name], need_dx, way)
+            fused[name] = _fuse(child, owns[name], need_dx, context)
         need_dx = need_dx or owns_parameters(child)
         before = child
     return FusedSequential(fused, frozenset(groups))
 
 
-def _still(layer: Layer, way: Way) -> BatchNorm | None:
+def _frozen_norm(layer: Layer, context: FusionContext) -> BatchNorm | None:
     """Return the norm that this is, if it is one that does not learn."""
-    inner = layer.layer if type(layer) is FrozenLayer else None if way.learns else layer
+    inner = layer.layer if type(layer) is FrozenLayer else None if context.learns else layer
     return inner if type(inner) is BatchNorm else None
 
 
-def _recomputed(children: Mapping[str, Layer], way: Way) -> dict[str, NormActConv]:
+def _recomputed(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:
     """Return what stands for each norm, activation, perhaps pool, and convolution in a row, by the norm's name."""
-    names = list(children) if way.learns else []
+    names = list(children) if context.learns else []
     groups = {}
     for index, name in enumerate(names):
         norm, act, *rest = [children[other] for other in names[index : index + 4]] + [None] * 3
         pool, conv = (rest[0], rest[1]) if type(rest[0]) is AvgPool2d else (None, rest[0])
         if type(norm) is BatchNorm and act is not None and type(act) in CHEAP and type(conv) is Conv2d:
             row = tuple(names[index : index + (3 if pool is None else 4)])
-            groups[name] = NormActConv(row, norm, type(act), pool, _fuse_leaf(conv, True, way))
+            groups[name] = NormActConv(row, norm, type(act), pool, _fuse_leaf(conv, True, context))
     return groups
 
 
-def _dense_blocks(children: Mapping[str, Layer], owns: Mapping[str, bool], way: Way) -> dict[str, DenseBlock]:
+def _dense_blocks(
+    children: Mapping[str, Layer], owns: Mapping[str, bool], context: FusionContext
+) -> dict[str, DenseBlock]:
     """Return what stands for layers of a dense block in a row, by the name of the first."""
 
     def part(layer: Layer) -> Layer:
-        return _fuse(layer, True, True, way)
+        return _fuse(layer, True, True, context)
 
     found = {name: dense_layer(name, child, part) for name, child in children.items()}
     blocks = {}

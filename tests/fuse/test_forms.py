@@ -6,13 +6,13 @@ from torch import Tensor
 
 from pellucid.combine import Combinator, Sequential
 from pellucid.fuse.activations import FusedActivation
+from pellucid.fuse.context import FROZEN, FusionContext
 from pellucid.fuse.conv2d import FusedConv2d
 from pellucid.fuse.dense import FusedDense
 from pellucid.fuse.maxpool2d import FusedMaxPool2d
 from pellucid.fuse.padchannels import FusedPadChannels
 from pellucid.fuse.plan import fuse
 from pellucid.fuse.rate import Rate
-from pellucid.fuse.way import STILL, Way
 from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, PadChannels, Params, ReLU, ReLU6, Sigmoid, Tanh
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, ours
@@ -79,7 +79,7 @@ def test_a_convolution_leaves_dx_out_where_nobody_needs_it(bias: bool) -> None:
 @pytest.mark.parametrize("layer", [Dense(3), Conv2d(3, 2), Conv2d(3, 1, bias=False)], ids=repr)
 def test_what_does_not_learn_hands_back_dx_alone(layer: Dense | Conv2d) -> None:
     params, x = Sample(layer, (4,) if isinstance(layer, Dense) else (2, 4, 5)).inputs()
-    fused = FusedDense(layer, True, STILL) if isinstance(layer, Dense) else FusedConv2d(layer, True, STILL)
+    fused = FusedDense(layer, True, FROZEN) if isinstance(layer, Dense) else FusedConv2d(layer, True, FROZEN)
     _, dy, dx, dparams = ours(fused, params, x, Mode())
     assert dparams == {}
     assert_close(dx, autograd(layer, params, x, Mode(), dy)[1], 1e-10, "dx")
@@ -98,7 +98,7 @@ def test_dx_lies_in_memory_as_dy_does_where_nothing_learns(form: torch.memory_fo
     params, x = Sample(layer, (4, 5, 6)).inputs()
     params, x = cast(params, torch.float32), x.float().contiguous(memory_format=form)
     params["weight"] = params["weight"].contiguous(memory_format=form)
-    fused = FusedConv2d(layer, True, STILL)
+    fused = FusedConv2d(layer, True, FROZEN)
     y, cache = fused.forward(params, x, Mode())
     dy = cotangent(y).contiguous(memory_format=form)
     dx, _ = fused.backward(params, cache, dy)
@@ -120,7 +120,7 @@ def test_a_convolution_learns_in_the_sweep_what_gradient_descent_learns(layer: C
     params, x = Sample(layer, (2, 5, 6)).inputs()
     rate = Rate()
     rate.set(0.3, shrink)
-    fused = FusedConv2d(layer, True, Way(rate))
+    fused = FusedConv2d(layer, True, FusionContext(rate))
     y, cache = fused.forward(params, x, Mode())
     dy = cotangent(y)
     _, expected_dx, dparams = autograd(layer, params, x, Mode(), dy)

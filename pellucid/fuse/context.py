@@ -6,12 +6,12 @@ from pellucid.fuse.rate import Rate
 
 
 @dataclass(frozen=True)
-class Way:
+class FusionContext:
     """Whether layers learn at all, and the rate by which they do so in the sweep; without one they return gradients."""
 
     rate: Rate | None = None
     learns: bool = True
 
 
-GRADIENTS = Way()
-STILL = Way(learns=False)
+GRADIENTS = FusionContext()
+FROZEN = FusionContext(learns=False)

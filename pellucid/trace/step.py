@@ -14,7 +14,7 @@ from pellucid.optim.regularizers import in_order
 from pellucid.text import aligned
 from pellucid.trace.record import Trace
 from pellucid.train.arguments import named
-from pellucid.train.bands import bands, penalize, update
+from pellucid.train.parameter_groups import parameter_groups, penalize, update
 from pellucid.train.step import owned
 from pellucid.tree import flatten, nest
 
@@ -85,7 +85,7 @@ def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> S
         grad + trace.penalties[path] if path in trace.penalties else grad.clone()
         for path, grad in zip(paths, grads, strict=True)
     ]
-    groups = bands(paths, kept, settings.decayed_paths, settings.rates)
+    groups = parameter_groups(paths, kept, settings.decayed_paths, settings.rates)
     regularizers = in_order(settings.regularizers)
     penalize(groups, regularizers, grads, settings.examples)
     if settings.clip is not None and grads:

@@ -14,7 +14,7 @@ from pellucid.losses import Loss
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.optim.regularizers import L2, in_order
 from pellucid.sweep import backward
-from pellucid.train.bands import Band, bands, penalize, update
+from pellucid.train.parameter_groups import ParameterGroup, parameter_groups, penalize, update
 from pellucid.train.precision import HalfCopy, to_float32, usable_precision
 from pellucid.tree import flatten, leaves
 
@@ -72,7 +72,7 @@ class Step:
         self._zeros: list[Tensor] = []  # gradients of what no output depends on
         self._by_path = dict(zip(self.paths, self.weights, strict=True))
         self._decayed = owned(net)
-        self._bands: list[Band] = []  # of `_rest`, by learning rate
+        self._groups: list[ParameterGroup] = []  # of `_rest`, by learning rate
         units = owned(net, (Dense, Conv2d))  # whose weights have a unit along the first axis
         self._bounded = [weight for path, weight in self._by_path.items() if path in units]
 
@@ -83,10 +83,10 @@ class Step:
         value, grads = self.gradients(x, target, rng)
         if not grads:
             return value
-        penalize(self._bands, self._regularizers, grads, self._examples)
+        penalize(self._groups, self._regularizers, grads, self._examples)
         if self._clip is not None:
             clip_by_norm(grads, self._clip)
-        update(self._bands, self.optimizer, self._regularizers, grads, self.state, lr)
+        update(self._groups, self.optimizer, self._regularizers, grads, self.state, lr)
         for limit in self._limits:
             limit.after_update(self._bounded)
         return value
@@ -126,7 +126,7 @@ class Step:
             self._zeros = [torch.zeros_like(self._by_path[path]) for path in dead]
         rest = [path for path in self.paths if path in places]
         self._rest = [self._by_path[path] for path in rest]
-        self._bands = bands(rest, self._rest, self._decayed, self._factors)
+        self._groups = parameter_groups(rest, self._rest, self._decayed, self._factors)
         return [places[path] for path in rest]
 
 

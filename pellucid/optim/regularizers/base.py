@@ -13,7 +13,7 @@ from pellucid.optim import foreach
 
 @dataclass(frozen=True)
 class Regularizer(metaclass=Checked):
-    """A wish for small weights, as a term of the cost or, `decoupled` from it, as a shrinking of the weights.
+    """A penalty on large weights, coupled (a term of the cost) or `decoupled` (a shrinking of the weights).
 
     The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;
     decoupled, each step shrinks the weights in proportion to the learning rate, whatever the optimizer does.

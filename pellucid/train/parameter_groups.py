@@ -1,0 +1,79 @@
+"""Learned parameters, in groups of one learning rate each."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pellucid.optim import Optimizer, Regularizer
+from pellucid.optim.base import State
+from pellucid.optim.regularizers import add_penalties, shrink_weights
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that learn at `factor` times the learning rate, and their indices among all that are learned.
+
+    `decayed` and `decayed_indices` are those of them that regularizers act on.
+    """
+
+    factor: float
+    weights: list[Tensor]
+    indices: list[int]
+    decayed: list[Tensor]
+    decayed_indices: list[int]
+
+
+def parameter_groups(
+    paths: Sequence[str], weights: Sequence[Tensor], decayed_paths: Collection[str], factors: Mapping[str, float]
+) -> list[ParameterGroup]:
+    """Return the parameters in groups; `factors` are those of paths that do not learn at the full rate."""
+    by_factor: dict[float, list[int]] = {}
+    for index, path in enumerate(paths):
+        by_factor.setdefault(factors.get(path, 1.0), []).append(index)
+    return [_group(factor, indices, paths, weights, decayed_paths) for factor, indices in by_factor.items()]
+
+
+def penalize(
+    groups: Sequence[ParameterGroup], regularizers: Sequence[Regularizer], grads: list[Tensor], examples: int
+) -> None:
+    """Add the gradients of the regularizers' cost terms, in place; `examples` is their n."""
+    for group in groups:
+        if group.decayed:
+            add_penalties(regularizers, group.decayed, [grads[index] for index in group.decayed_indices], examples)
+
+
+def update(
+    groups: Sequence[ParameterGroup],
+    optimizer: Optimizer,
+    regularizers: Sequence[Regularizer],
+    grads: list[Tensor],
+    state: State,
+    lr: float,
+) -> None:
+    """Shrink by the decoupled regularizers, then take one step of the optimizer, in every group.
+
+    `state` is in the order of all that is learned.
+    """
+    for group in groups:
+        if group.decayed:
+            shrink_weights(regularizers, group.decayed, lr * group.factor)
+    if len(groups) == 1:
+        only = groups[0]
+        optimizer.decay(only.decayed, lr * only.factor)
+        optimizer.update(only.weights, grads, state, lr * only.factor)
+        return
+    after: State = {}
+    for group in groups:
+        part = {name: one if isinstance(one, int) else [one[k] for k in group.indices] for name, one in state.items()}
+        optimizer.decay(group.decayed, lr * group.factor)
+        optimizer.update(group.weights, [grads[index] for index in group.indices], part, lr * group.factor)
+        after = {name: one for name, one in part.items() if isinstance(one, int)}
+    state.update(after)  # each group counted the step from where it was
+
+
+def _group(
+    factor: float, indices: list[int], paths: Sequence[str], weights: Sequence[Tensor], decayed_paths: Collection[str]
+) -> ParameterGroup:
+    decayed = [index for index in indices if paths[index] in decayed_paths]
+    return ParameterGroup(factor, [weights[k] for k in indices], indices, [weights[k] for k in decayed], decayed)

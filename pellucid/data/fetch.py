@@ -137,7 +137,7 @@ def _pieces(answer: http.client.HTTPResponse, have: int) -> Iterator[bytes]:
 
 
 class _SlowError(OSError):
-    """The server answers, but by drops."""
+    """The transfer rate is below the minimum."""
 
 
 class _Watched(http.client.HTTPResponse):

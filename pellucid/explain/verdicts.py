@@ -2,8 +2,8 @@
 
 - Deletion and insertion: the area under the curve is compared with those of ORDERS random orders of the same image's
   pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). With all of them on one side, an explanation that
-  knows nothing would come out so with probability 1 / (ORDERS + 1), 5 %; so of 20 explanations without any sense one is
-  called better. What lies among them is no better than random order on this picture.
+  knows nothing would come out so with probability 1 / (ORDERS + 1), 5 %: the significance level. What lies among them
+  is no better than random order on this picture.
 - Sums: a map that promises to add up does so within MAX_GAP, which Sundararajan, Taly and Yan 2017, section 5, ask of
   integrated gradients.
 - Weights: with all weights shuffled, the map must change (Adebayo et al. 2018). A rank correlation with the map before
@@ -18,8 +18,8 @@ ORDERS = 19  # random orders
 MAX_GAP = 0.05
 MAX_LIKENESS = 0.5**0.5
 RULES = (
-    f"Deletion and insertion are compared with {ORDERS} random orders of the pixels: an explanation without any sense "
-    f"is called better in {100 / (ORDERS + 1):.0f} % of cases."
+    f"Deletion and insertion are compared with {ORDERS} random orders of the pixels: a random map passes with "
+    f"probability {100 / (ORDERS + 1):.0f} % (significance level)."
 )
 BETTER, NO_BETTER, WORSE = "better than random order", "no better than random order", "worse than random order"
 
@@ -28,8 +28,8 @@ BETTER, NO_BETTER, WORSE = "better than random order", "no better than random or
 class Verdict:
     """What one test says of one explanation of one picture.
 
-    passed: whether the explanation stands the test, None where the test says nothing. p: the probability that an
-    explanation without any sense does as well, where it is known.
+    passed: whether the explanation stands the test, None where the test says nothing. p: the probability that a
+    random map does as well, where it is known.
     """
 
     passed: bool | None

@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export.extras import optional
-from pellucid.export.onnx_nodes import Node, strangers, unwritable, write
+from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.trace import Step, Trace, trace
@@ -57,7 +57,7 @@ def onnx_bytes(
     onnx = optional("onnx")
     params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), params)
     traced = trace(net, params, shape)
-    own = strangers(traced.steps)
+    own = custom_layers(traced.steps)
     xs = batch(traced)
     try:
         data = _proto(onnx, traced, stats, metadata or {})

@@ -158,11 +158,11 @@ def _mean_loss(
 def predictions(
     net: Layer, params: Params, loss: Loss, x: Tensor, batch_size: int, stats: FeatureStats | None = None
 ) -> list[Tensor]:
-    """Return what the network says of inputs, batch by batch, as the loss reads it; see `said`."""
-    return [said(net, params, loss, *pair) for pair in outputs(net, params, x, batch_size, stats)]
+    """Return what the network says of inputs, batch by batch, as the loss reads it; see `interpret_outputs`."""
+    return [interpret_outputs(net, params, loss, *pair) for pair in outputs(net, params, x, batch_size, stats)]
 
 
-def said(net: Layer, params: Params, loss: Loss, x: Tensor, y: Any) -> Tensor:
+def interpret_outputs(net: Layer, params: Params, loss: Loss, x: Tensor, y: Any) -> Tensor:
     """Return outputs as the loss reads them, such as probabilities; PellucidError, naming the layer, for NaN."""
     scores = loss.predict(y)
     if not bool(torch.isfinite(scores).all()):

@@ -160,7 +160,7 @@ class Loop:
                 callback.on_start(training)
             self.clean = training.step
             self._look()
-            self._rehearse()
+            self._dry_run()
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
             for callback in self.plan.callbacks:
@@ -171,7 +171,7 @@ class Loop:
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
-    def _rehearse(self) -> None:
+    def _dry_run(self) -> None:
         """Try a loss and metrics that are not Pellucid's own, so that their mistakes show before the first step."""
         model, size = self.model, max(self.plan.batch_size, 256)
         if not is_ours(model.loss):

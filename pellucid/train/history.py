@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
-NOT_TOLD = ("epoch", "step", "lr", "seconds", "images_per_second")  # in the one line of a history
+OMITTED_FROM_REPR = ("epoch", "step", "lr", "seconds", "images_per_second")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -57,8 +57,8 @@ class History:
 
     def __repr__(self) -> str:
         """Return the last finished epoch in one line."""
-        told = [f"{name} {_cell(value)}" for name, value in self.last.items() if name not in NOT_TOLD]
-        return printable(f"<History: {plural(len(self), 'epoch')}{'; ' if told else ''}{', '.join(told)}>")
+        shown = [f"{name} {_cell(value)}" for name, value in self.last.items() if name not in OMITTED_FROM_REPR]
+        return printable(f"<History: {plural(len(self), 'epoch')}{'; ' if shown else ''}{', '.join(shown)}>")
 
     def __str__(self) -> str:
         """Return all epochs as a table."""

@@ -29,7 +29,7 @@ from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, listed, mapping, texts, widened
 from pellucid.train.ending import check_classes, check_ending
-from pellucid.train.evaluate import check_metrics, evaluate, outputs, predictions, said
+from pellucid.train.evaluate import check_metrics, evaluate, interpret_outputs, outputs, predictions
 from pellucid.train.examples import Examples, as_inputs, examples, split
 from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
@@ -264,7 +264,7 @@ class Model(Viewed):
             self._fit_shape(x, "x")
             with torch.inference_mode():
                 batch = scaled(x, self.stats)
-                return said(self.net, self.params, self.loss, batch, run(batch)).clone()
+                return interpret_outputs(self.net, self.params, self.loss, batch, run(batch)).clone()
 
         return predict
 

@@ -19,7 +19,7 @@ from pellucid.train.files import write_atomically
 from pellucid.tree import flatten, nest
 from pellucid.weights.fault import quoted
 from pellucid.weights.match import kind, match
-from pellucid.weights.safetensorsfile import truthful
+from pellucid.weights.safetensorsfile import has_valid_booleans
 
 FORMAT = "pellucid/1"
 FILE_LIMIT = 16 << 30  # bytes
@@ -73,7 +73,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
                 "it by start.weights, or look into it with pellucid weights show"
             ) from error
         raise PellucidError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
-    if not all(map(truthful, tensors.values())):
+    if not all(map(has_valid_booleans, tensors.values())):
         raise PellucidError(f"{path} has truth values that are neither 0 nor 1; copy or train it again")
     if metadata.get("sha256") != _digest(metadata, tensors):
         raise PellucidError(f"{path} is damaged or was changed: its SHA-256 does not agree; copy or train it again")

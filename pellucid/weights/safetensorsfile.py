@@ -24,12 +24,12 @@ def read(path: Path) -> dict[str, Tensor]:
         # Read whole: a mapped file would change with the file, and each get_tensor looks through the whole header.
         found = safetensors.torch.load(path.read_bytes())
         for name, tensor in found.items():
-            if not truthful(tensor):
+            if not has_valid_booleans(tensor):
                 raise Fault(f"has truth values at {quoted(name)} that are neither 0 nor 1")
         return {name: found[name] for name in names}
 
 
-def truthful(tensor: Tensor) -> bool:
+def has_valid_booleans(tensor: Tensor) -> bool:
     """Return whether each truth value of a tensor is 0 or 1; of other numbers, True."""
     return tensor.dtype is not torch.bool or not bool((tensor.view(torch.uint8) > 1).any())
 

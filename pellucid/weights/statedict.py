@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.weights.described import View
 from pellucid.weights.fault import Fault, quoted
-from pellucid.weights.safetensorsfile import truthful
+from pellucid.weights.safetensorsfile import has_valid_booleans
 
 # Where trainers put the weights among the rest of a checkpoint; the first that is there is taken.
 _WRAPPERS = (
@@ -59,7 +59,7 @@ def assemble(views: Mapping[str, View], data: Mapping[str, Tensor]) -> dict[str,
         tensor = raw.view(dtype).as_strided(view.shape, view.strides, view.offset)
         if key in taken or not tensor.is_contiguous():
             tensor = tensor.clone(memory_format=torch.contiguous_format)
-        if not truthful(tensor):
+        if not has_valid_booleans(tensor):
             raise Fault(f"has truth values at {quoted(name)} that are neither 0 nor 1")
         taken.add(key)
         result[name] = tensor

@@ -13,7 +13,7 @@ class Agreement(NamedTuple):
     """How an explanation agrees with a planted object; (N,) each.
 
     inside: the part of what is positive in the map that lies on the object; area: the part of the image that the
-    object takes, which is what a map without any sense would have inside. hit: whether the map's largest value lies on
+    object takes, which is what a random map would have inside. hit: whether the map's largest value lies on
     the object (the pointing game of Zhang et al. 2016).
     """
 

@@ -65,13 +65,13 @@ def write(step: Step) -> Nodes:
 
 def unwritable(steps: Iterable[Step]) -> list[str]:
     """Return the names of the steps' layers that neither a function nor the layer itself writes, each once."""
-    return list(dict.fromkeys(type(step.layer).__name__ for step in steps if _says_nothing(type(step.layer))))
+    return list(dict.fromkeys(type(step.layer).__name__ for step in steps if _has_no_onnx_export(type(step.layer))))
 
 
-def strangers(steps: Iterable[Step]) -> list[str]:
+def custom_layers(steps: Iterable[Step]) -> list[str]:
     """Return the names of the steps' layers that write themselves, each once."""
     return list(dict.fromkeys(type(step.layer).__name__ for step in steps if type(step.layer) not in WRITERS))
 
 
-def _says_nothing(kind: type[Layer]) -> bool:
+def _has_no_onnx_export(kind: type[Layer]) -> bool:
     return kind not in WRITERS and kind.onnx is Layer.onnx

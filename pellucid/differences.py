@@ -10,15 +10,41 @@ from torch import Tensor
 
 TOLERANCE = 1e-5  # of the largest entry of the tensor's gradient
 STEPS = (1e-5, 1e-6, 1e-7)  # relative to the entry where that is above 1
+CORNER = 0.3  # slopes to both sides differ on a corner by the same over a tenth of the step, and else by a tenth
 ROUNDING = 100 * torch.finfo(torch.float64).eps  # of a loss: a difference over a step h errs by this / h
 
 
 class Difference(NamedTuple):
-    """One entry's central difference: its distance from the expected gradient, and what to make of that."""
+    """One entry of a gradient, beside its central difference and beside another gradient."""
 
-    error: float
-    agrees: bool
-    kink: bool  # it disagrees, but the loss has a corner there: the difference is no gradient
+    error: float  # distance from the central difference
+    agrees: bool  # whether that is rounding
+    kink: bool  # the slopes to both sides differ, however short the step: the loss has a corner at this entry
+    between: bool  # the entry lies between these slopes
+    noise: float  # what rounding may change in a difference over the shortest step
+    gap: float | None  # distance from the other gradient, 0 where that is rounding; None without one
+
+    @property
+    def right(self) -> bool:
+        """Whether it agrees with all that it was compared with."""
+        return self.agrees and not self.gap
+
+    @property
+    def tie(self) -> bool:
+        """Whether both gradients may be right, though they differ: this one is a subgradient on a corner."""
+        return bool(self.gap) and self.kink and self.between
+
+    @property
+    def wrong(self) -> bool:
+        """Whether no corner can explain what it disagrees with; a gap too small for differences is left open."""
+        if self.gap:
+            return not self.tie and not self.gap <= self.noise
+        return self.gap is None and not self.agrees and not self.kink
+
+    @property
+    def inconclusive(self) -> bool:
+        """Whether a nudged input has to decide: only an entry that autograd confirms is a kink without one."""
+        return not self.right and (self.gap != 0 or not self.kink)
 
 
 @dataclass
@@ -33,19 +59,21 @@ class Comparison:
 
     @property
     def wrong(self) -> bool:
-        """Whether it is not finite, not close to the other one, or not the slope where there is no corner."""
-        smooth = any(not one.agrees and not one.kink for one in self.entries)
-        return not math.isfinite(self.largest) or self.close is False or smooth
+        """Whether it is not finite, or an entry is wrong, or it differs from the other one and no entry is a tie."""
+        apart = self.close is False and not any(one.tie for one in self.entries)
+        return apart or not math.isfinite(self.largest) or any(one.wrong for one in self.entries)
 
     @property
-    def settled(self) -> bool:
-        """Whether it is right: where all entries lie on corners, the other one alone can say so."""
-        return not self.wrong and (self.close is True or any(one.agrees for one in self.entries))
+    def confirmed(self) -> bool:
+        """Whether it is right without another point: where all entries lie on corners, the other one can say so."""
+        smooth = all(one.agrees or one.kink for one in self.entries)
+        beside = self.close is True or (self.close is None and any(one.agrees for one in self.entries))
+        return smooth and beside and math.isfinite(self.largest)
 
     @property
-    def doubtful(self) -> bool:
-        """Whether another point has to decide: it seems wrong, or lies on a corner without another one beside it."""
-        return self.wrong or (self.close is None and any(one.kink for one in self.entries))
+    def inconclusive(self) -> bool:
+        """Whether a nudged input has to decide."""
+        return self.close is False or any(one.inconclusive for one in self.entries)
 
 
 def compare(
@@ -58,15 +86,25 @@ def compare(
     tolerance: float,
     floor: float,
 ) -> Comparison:
-    """Compare the flat gradient of `tensors` with another, to `tolerance` and `floor`, and with differences."""
+    """Compare the flat gradient of `tensors` with another, to `tolerance` and `floor`, and with differences.
+
+    Where the two gradients differ, `samples` of the entries that do are compared with differences as well.
+    """
     scale = largest = float(mine.abs().max()) if mine.numel() else 0.0
-    gap = close = None
+    gap = close = gaps = None
+    chosen = choose(mine, samples, rng)
     if theirs is not None and theirs.numel():
         scale = max(largest, float(theirs.abs().max()))
-        gap = float((mine - theirs).abs().max())
-        close = gap <= tolerance * scale + floor
-    chosen = choose(mine, samples, rng)
-    entries = [difference(tensors, entry, loss, float(mine[entry]), scale, floor) for entry in chosen]
+        gaps = (mine - theirs).abs()
+        gap = float(gaps.max())
+        gaps = torch.where(gaps <= tolerance * scale + floor, 0, gaps)  # NaN stays
+        apart = gaps.nonzero().flatten()
+        close = not len(apart)
+        chosen += [entry for entry in apart[choose(gaps[apart], samples, rng)].tolist() if entry not in chosen]
+    entries = [
+        difference(tensors, entry, loss, float(mine[entry]), scale, floor, None if gaps is None else float(gaps[entry]))
+        for entry in chosen
+    ]
     return Comparison(gap, close, scale, largest, entries)
 
 
@@ -80,18 +118,27 @@ def choose(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:
 
 
 def difference(
-    tensors: Sequence[Tensor], entry: int, loss: Callable[[], float], expected: float, scale: float, floor: float
+    tensors: Sequence[Tensor],
+    entry: int,
+    loss: Callable[[], float],
+    expected: float,
+    scale: float,
+    floor: float,
+    gap: float | None = None,
 ) -> Difference:
     """Compare (C(t + h) - C(t - h)) / 2h with `expected` at one entry of `tensors`, counted through all of them.
 
     The tensors are dense and float64; the entry is moved in place and put back. Errors of TOLERANCE `scale` and of
     `floor` agree, and so does what rounding may explain. The step shrinks as long as they disagree, to stay clear of
-    corners nearby.
+    corners nearby. `gap` is the distance from another gradient, see Difference.
     """
     numbers, place = _locate(tensors, entry)
     start = float(numbers[place])
     middle = loss()
-    error = noise = bend = math.nan
+    agreed = None  # the error of the first step that agrees
+    error = noise = math.nan
+    bend = math.inf
+    kink = between = False
     for relative in STEPS:
         step = relative * max(1.0, abs(start))
         numbers[place] = start + step
@@ -100,12 +147,19 @@ def difference(
         below = loss()
         numbers[place] = start
         noise = ROUNDING * max(abs(above), abs(below)) / step
+        bound = TOLERANCE * scale + floor + noise
         error = abs((above - below) / (2 * step) - expected)
-        if error <= TOLERANCE * scale + floor + noise:
-            return Difference(error, True, False)
-        bend = abs((above - middle) - (middle - below)) / step
-    # over a smooth stretch this short both sides have one slope, however wrong the expected gradient is
-    return Difference(error, False, bend > max(0.2 * error, noise))
+        if agreed is None and error <= bound:
+            agreed = error
+            if not gap:
+                break
+        slopes = (above - middle) / step, (middle - below) / step
+        longer, bend = bend, abs(slopes[0] - slopes[1])
+        # over a smooth stretch the slopes to both sides grow as alike as the step grows short
+        if bend > max(0.2 * error, noise, CORNER * longer):
+            kink = True
+            between = between or min(slopes) - bound <= expected <= max(slopes) + bound
+    return Difference(error if agreed is None else agreed, agreed is not None, kink, between, noise, gap)
 
 
 def _locate(tensors: Sequence[Tensor], entry: int) -> tuple[Tensor, int]:

@@ -27,7 +27,7 @@ class Probe:
     Every run draws the same random numbers (from the state of `mode.rng`, else from `seed`) and starts with the same
     running statistics. With a `nudge`, what each leaf layer and the loss receive is moved by small constants, drawn
     once, relative to the entries: gradients stay defined and what was equal, or zero, no longer is. Layers at or
-    below the paths in `still` run as in evaluation.
+    below the paths in `frozen` run as in evaluation.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Probe:
         mode: Mode,
         seed: int,
         nudge: float = 0.0,
-        still: Collection[str] = (),
+        frozen: Collection[str] = (),
     ) -> None:
         self.net, self.loss, self.train = net, loss, mode.train
         self.params = map_tree(double, params)
@@ -50,7 +50,7 @@ class Probe:
         self.device = self.xs[0].device if mode.rng is None else mode.rng.device
         rng = mode.rng if mode.rng is not None else torch.Generator(self.device).manual_seed(seed)
         self.random = rng.get_state()
-        self.nudge, self.still = nudge, frozenset(still)
+        self.nudge, self.frozen = nudge, frozenset(frozen)
         self.draw = torch.Generator().manual_seed(seed)
         self.moves: dict[int, list[Tensor]] = {}  # by place in forward order, the loss's at -1
 
@@ -71,7 +71,7 @@ class Probe:
 
         def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             place = next(places)
-            if any(part in ("", path) or path.startswith(f"{part}.") for part in self.still):
+            if any(part in ("", path) or path.startswith(f"{part}.") for part in self.frozen):
                 mode = Mode(False, mode.rng, mode.keep)
             return leaf(place, path, layer, params, self._moved(place, x), mode)
 

@@ -5,117 +5,23 @@ This is the one place of the package that asks autograd anything; nothing that t
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid import differences, verify_forms
+from pellucid import verify_forms
 from pellucid.combine.base import buffer_paths
 from pellucid.differences import Comparison, compare
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.probe import Gradient, Probe, double, like, sweep, tensors
-from pellucid.text import aligned
 from pellucid.tree import flatten, map_tree
-from pellucid.verify_forms import FORM_TOLERANCE, PREDICTS, TRAINS, Reference, Training
+from pellucid.verify_forms import Reference, Training
+from pellucid.verify_table import FLOOR, TOLERANCE, Row, Table
 
-WRITTEN = "written"
-TOLERANCE = 1e-9  # of the largest entry of the tensor's gradient, in float64
-FLOOR = 1e-12  # of the network's largest gradient: what is smaller is a zero that was rounded
-HEADINGS = {WRITTEN: "", TRAINS: "The form that trains, in training mode\n", PREDICTS: "The form that predicts\n"}
 NUDGES = (1e-3, 1e-2, 1e-4)  # of each entry of what the layers receive; tried one after the other
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tensor, compared.
-
-    `what` is weight, bias, dx, dy ...; `entries` is its size and `largest` its largest magnitude. `autograd` and
-    `differences` are the largest absolute errors divided by the largest magnitude, or None where that oracle has
-    no answer; `checked` entries were compared with central differences, `kinks` more lie on a corner of the loss.
-    `form` is the form of the network that the tensor is of: as written, or that which trains or predicts, and then
-    `written` is its largest error against the network as written.
-    """
-
-    path: str
-    layer: str
-    what: str
-    entries: int
-    largest: float
-    autograd: float | None
-    differences: float | None
-    checked: int
-    kinks: int
-    ok: bool
-    note: str
-    form: str = WRITTEN
-    written: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of one verification, in forward order, and where the first wrong gradient arose.
-
-    `notes` say what was left out, and why.
-    """
-
-    rows: tuple[Row, ...]
-    culprit: str | None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        """Whether every gradient is right, and every form of the network computes the same."""
-        return all(row.ok for row in self.rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the table as plain values; what is not finite becomes None."""
-        rows = [
-            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
-            for row in self.rows
-        ]
-        bounds = {
-            "autograd": TOLERANCE,
-            "differences": differences.TOLERANCE,
-            "floor": FLOOR,
-            "written": FORM_TOLERANCE,
-        }
-        about = {"ok": self.ok, "culprit": self.culprit, "tolerances": bounds, "notes": list(self.notes)}
-        return {**about, "rows": rows}
-
-    def __str__(self) -> str:
-        """Return the table as aligned text, a part for each form, and a line that sums it up."""
-        by_form = {form: [row for row in self.rows if row.form == form] for form in HEADINGS}
-        parts = [_part(form, rows) for form, rows in by_form.items() if rows]
-        return "\n\n".join([*parts, *self.notes, self._verdict()])
-
-    def _verdict(self) -> str:
-        wrong = sum(not row.ok for row in self.rows)
-        bounds = f"within {TOLERANCE:g} of autograd and {differences.TOLERANCE:g} of central differences"
-        if any(row.form != WRITTEN for row in self.rows):
-            bounds += f", the forms within {FORM_TOLERANCE:g} of the network as written"
-        if not wrong:
-            return f"all {len(self.rows)} gradients agree ({bounds}, relative to each one's largest entry, float64)"
-        return f"{wrong} of {len(self.rows)} gradients FAIL ({bounds}); going backward, the first is at {self.culprit}"
-
-
-def _part(form: str, rows: list[Row]) -> str:
-    """Return the rows of one form as text."""
-    written = form == WRITTEN
-    columns = ("vs autograd", "vs differences", "checked") if written else ("vs written", "vs autograd")
-    lines: list[tuple[str, ...]] = [("path", "layer", "what", "entries", "largest", *columns, "verdict")]
-    for row in rows:
-        errors = (row.autograd, row.differences) if written else (row.written, row.autograd)
-        compared = tuple("-" if error is None else f"{error:.1e}" for error in errors)
-        lines.append((
-            row.path, row.layer, row.what, f"{row.entries:,}", f"{row.largest:.2e}", *compared,
-            *((f"{row.checked:,}",) if written else ()),
-            ("ok" if row.ok else "FAIL") + (f" ({row.note})" if row.note else ""),
-        ))  # fmt: skip
-    return HEADINGS[form] + aligned(lines, right=range(3, 5 + len(columns)))
 
 
 def pull_back(function: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor) -> tuple[Tensor, ...]:
@@ -154,10 +60,12 @@ def verify(
     Of each tensor the `samples` / 2 entries of largest gradient and as many drawn from `seed` are moved up and down
     by 1e-5 (all of them where there are no more than `samples`); where that disagrees, by 1e-6 and 1e-7.
 
-    A loss has no derivative on a kink: a ReLU at 0, equal maxima. Where an entry disagrees with the differences and
-    the slopes to both sides differ, it lies on a kink if autograd agrees with the whole tensor. Any other disagreement
-    is decided at a nudged input, at which what each layer receives is moved by a thousandth, so that nothing is equal:
-    where the gradient of the whole tensor, entries chosen anew, is right there, they lie on kinks; else it is wrong.
+    A loss has no derivative on a kink: a ReLU at 0, equal maxima. An entry that disagrees with the differences lies on
+    one if the slopes to both sides differ there, or if autograd agrees with the entry; where no slopes differ or
+    autograd has no answer, only if the whole tensor is right at a nudged input, at which what each layer receives is
+    moved by a thousandth, so that nothing is equal. Entries that disagree with autograd are compared with differences
+    too, up to `samples` of them; they lie on a kink if the slopes to both sides differ and enclose the entry, and the
+    whole tensor is right at a nudged input. Any other disagreement is a wrong gradient.
 
     training: how the network trains. Where it is given, the forms that train and predict are compared as well: their
     gradients, statistics and outputs with those of the network as written, in training and in evaluation mode.
@@ -170,13 +78,12 @@ def verify(
         table = _Work(lambda nudge: Probe(net, params, x, target, loss, mode, seed, nudge), samples, seed).table()
         if training is None:
             return table
-        still = verify_forms.still_parts(net, params, training.frozen)
-        it = Probe(net, params, x, target, loss, Mode(True), seed, still=still)
-        rows, notes = verify_forms.training_rows(it, training, NUDGES, lambda probe: _reference(probe, seed))
+        frozen = verify_forms.frozen_layers(net, params, training.frozen)
+        it = Probe(net, params, x, target, loss, Mode(True), seed, frozen=frozen)
+        rows, notes = verify_forms.training_rows(it, training, NUDGES, lambda probe: _reference(probe, seed), samples)
         rows += verify_forms.predicting_rows(Probe(net, params, x, target, loss, Mode(), seed), params, x)
         wrong = [f"{row.path} ({row.what}, in the {row.form} form)" for row in rows if not row.ok]
-        every = (*table.rows, *(Row(*row[:6], None, 0, 0, *row[6:]) for row in rows))
-        return Table(every, table.culprit or (wrong[-1] if wrong else None), notes)
+        return Table((*table.rows, *rows), table.culprit or (wrong[-1] if wrong else None), notes)
 
 
 def _reference(probe: Probe, seed: int) -> Reference:
@@ -327,17 +234,15 @@ class _Work:
         return all(tracked for visit, tracked in zip(self.visits, self.tracked, strict=True) if visit.path == path)
 
     def row(self, place: int, one: Gradient, floor: float) -> Row:
-        """Compare one gradient with both oracles, at a nudged input too where they do not settle it."""
+        """Compare one gradient with both oracles, at a nudged input too where they are inconclusive."""
         entries = sum(x.numel() for x in one.tensors)
         if one.fault:
             return Row(one.path, one.layer, one.what, entries, math.nan, None, None, 0, 0, False, one.fault)
         found = self.compare(one, floor)
-        ok = not found.wrong
-        if found.doubtful and math.isfinite(found.largest):
-            ok = self.settle(place, found)
-        apart = [entry for entry in found.entries if not entry.agrees]
+        ok = not found.wrong and (not found.inconclusive or self.recheck_nudged(place, found))
+        apart = [entry for entry in found.entries if not entry.right]
         kinks = len(apart) if ok else sum(entry.kink for entry in apart)
-        errors = [entry.error for entry in found.entries if entry.agrees or not (ok or entry.kink)]
+        errors = [entry.error for entry in found.entries if entry.right or not (ok or entry.kink)]
         notes = [] if one.theirs is not None else ["central differences only"]
         if found.scale <= floor:
             notes.append("zero")
@@ -360,16 +265,17 @@ class _Work:
         assert mine is not None
         return compare(one.tensors, mine, theirs, one.loss, self.samples, self.draw, TOLERANCE, floor)
 
-    def settle(self, place: int, found: Comparison) -> bool:
-        """Return whether a gradient in doubt is right, as its whole tensor is at a nudged input."""
-        tried = [found]
+    def recheck_nudged(self, place: int, found: Comparison) -> bool:
+        """Return whether an inconclusive gradient is right, as its whole tensor is at a nudged input."""
+        tried = []
         for size in NUDGES:
             if size not in self.nudged:
                 self.nudged[size] = _Work(self.probe_at, self.samples, self.seed, size).with_floors()
             tried.append(self.compare(*self.nudged[size][place]))
-            if tried[-1].settled:
+            if tried[-1].confirmed:
                 return True
-        return not any(one.wrong for one in tried)
+        # without autograd, corners that no nudge removes leave nothing to compare with
+        return found.close is None and not any(one.wrong for one in tried)
 
 
 class _Bridge(torch.autograd.Function):

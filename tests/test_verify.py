@@ -30,7 +30,8 @@ from pellucid.layers import (
     Sigmoid,
 )
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
-from pellucid.verify import Row, Table, verify
+from pellucid.verify import verify
+from pellucid.verify_table import Row, Table
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample
 

@@ -40,7 +40,7 @@ from pellucid.layers import (
 )
 from pellucid.optim import SGD, Adam
 from pellucid.optim.regularizers import L2
-from pellucid.verify import Row, Table
+from pellucid.verify_table import Row, Table
 
 
 def network() -> Sequential:

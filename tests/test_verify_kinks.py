@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, Mode, Params, ReLU
 from pellucid.losses import L1, SoftmaxCrossEntropy
-from pellucid.verify import Row, Table, verify
+from pellucid.verify import verify
+from pellucid.verify_table import Row, Table
 
 
 def strokes(seed: int) -> Tensor:

@@ -44,7 +44,7 @@ from pellucid.train.verified import verify_model
 from pellucid.train.viewed import Viewed
 from pellucid.train.weights import fill, read_weights, write_weights
 from pellucid.tree import flatten
-from pellucid.verify import Table
+from pellucid.verify_table import Table
 
 if TYPE_CHECKING:
     from pellucid.doctor import Diagnosis

@@ -9,8 +9,9 @@ from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.train.learner import Learner
 from pellucid.train.precision import usable_precision
 from pellucid.train.step import learns_in_sweep
-from pellucid.verify import Table, verify
+from pellucid.verify import verify
 from pellucid.verify_forms import Training
+from pellucid.verify_table import Table
 
 
 def verify_model(model: Learner, x: Any, target: Tensor, samples: int) -> Table:

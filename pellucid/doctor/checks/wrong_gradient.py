@@ -9,7 +9,8 @@ from pellucid.doctor.case import Case, some
 from pellucid.doctor.finding import Check, Finding, Number, UnansweredError
 from pellucid.doctor.measure.own import own
 from pellucid.errors import PellucidError
-from pellucid.verify import Row, verify
+from pellucid.verify import verify
+from pellucid.verify_table import Row
 
 BATCH = 8  # examples
 

@@ -65,7 +65,8 @@ def verify(
     autograd has no answer, only if the whole tensor is right at a nudged input, at which what each layer receives is
     moved by a thousandth, so that nothing is equal. Entries that disagree with autograd are compared with differences
     too, up to `samples` of them; they lie on a kink if the slopes to both sides differ and enclose the entry, and the
-    whole tensor is right at a nudged input. Any other disagreement is a wrong gradient.
+    whole tensor is right at a nudged input. Any other disagreement is a wrong gradient. The layers below one that
+    chooses another side of a kink than autograd are compared with autograd across its explicit backward.
 
     training: how the network trains. Where it is given, the forms that train and predict are compared as well: their
     gradients, statistics and outputs with those of the network as written, in training and in evaluation mode.
@@ -104,15 +105,26 @@ class _Work:
         self.swept = swept = sweep(self.probe)
         self.visits, self.y, self.dparams = swept.visits, swept.y, swept.dparams
         self.tracked = [True] * len(self.visits)  # whether autograd can follow each one's forward
+        self.ties: set[int] = set()  # places in the backward sweep where a layer, or at -1 the loss, chose otherwise
+        self.bridged: set[int] = set()  # those of them that autograd is carried across
         self.nudged: dict[float, list[tuple[Gradient, float]]] = {}
 
     def table(self) -> Table:
         """Compute the explicit gradients and autograd's once, then compare them one by one."""
         gradients = self.with_floors()
-        rows = tuple(self.row(place, one, floor) for place, (one, floor) in enumerate(gradients))
+        rows = [self.row(place, *one) for place, one in enumerate(gradients)]
+        while not all(row.ok for row in rows) and (ties := self.ties - self.bridged):
+            first = min(ties)  # below it the choice made there holds, which autograd gets by the explicit backward
+            self.bridged.add(first)
+            self.ties -= {order for order in self.ties if order > first}
+            gradients = self.with_floors()
+            rows = [
+                row if one.order <= first else self.row(place, one, floor)
+                for place, (row, (one, floor)) in enumerate(zip(rows, gradients, strict=True))
+            ]
         wrong = [one for (one, _), row in zip(gradients, rows, strict=True) if not row.ok]
         first = min(wrong, key=lambda one: one.order, default=None)
-        return Table(rows, None if first is None else f"{first.path} ({first.layer}, {first.what})")
+        return Table(tuple(rows), None if first is None else f"{first.path} ({first.layer}, {first.what})")
 
     def with_floors(self) -> list[tuple[Gradient, float]]:
         """Return every gradient, and what counts as zero beside the largest of them."""
@@ -135,6 +147,7 @@ class _Work:
             try:
                 y, cache = layer.forward(params, like(x, own), mode)
                 lost = any(one.requires_grad for one in own) and not any(one.requires_grad for one in tensors(y))
+                lost = lost or self.visits[index].order in self.bridged
             except RuntimeError:  # a kernel without a derivative
                 lost, y, cache = True, None, None
             if not lost:
@@ -149,6 +162,9 @@ class _Work:
             return like(y, list(tensors(bridged))), cache
 
         y, _ = self.probe.run(xs, params, leaf)
+        if -1 in self.bridged:
+            pairs = zip(tensors(y), tensors(self.swept.dy), strict=True)
+            return y, torch.stack([(one * dy).sum() for one, dy in pairs]).sum(), aliases
         return y, self.probe.loss(y, self.probe.target)[0], aliases
 
     def autograd(self) -> dict[str, Tensor]:
@@ -250,6 +266,8 @@ class _Work:
             notes.append(f"{kinks} on a kink")
         if ok and found.close is False:
             notes.append("not autograd's side of a kink")
+            if one.what in ("dx", "dy"):
+                self.ties.add(one.order)
         unit = found.scale if found.scale > floor else math.inf
         return Row(
             one.path, one.layer, one.what, entries, found.largest, None if found.gap is None else found.gap / unit,

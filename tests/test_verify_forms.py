@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from pellucid import Model
+from pellucid import Model, verify_forms
 from pellucid.combine import Parallel, Sequential
 from pellucid.fuse import dense_block
 from pellucid.fuse.activations import FusedActivation
@@ -40,6 +41,8 @@ from pellucid.layers import (
 )
 from pellucid.optim import SGD, Adam
 from pellucid.optim.regularizers import L2
+from pellucid.probe import Probe
+from pellucid.verify_forms import Training
 from pellucid.verify_table import Row, Table
 
 
@@ -136,6 +139,76 @@ def test_a_mistake_in_the_form_that_trains_is_found_there(
     assert table.culprit is not None
     assert table.culprit.endswith("in the training form)")
     assert "FAIL" in str(table)
+
+
+def zero_only(original: Any) -> Any:
+    """Return a backward pass that is wrong only where an input is exactly 0, which a nudged input never is."""
+
+    def broken(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
+        dx, dparams = original(self, params, cache, dy)
+        black = any(bool((one == 0).any()) for one in tensors_of(cache))
+        return dx, {path: (2 * one if black else one) for path, one in dparams.items()}
+
+    return broken
+
+
+def tensors_of(cache: Any) -> list[Tensor]:
+    if isinstance(cache, Tensor):
+        return [cache]
+    return [one for part in cache for one in tensors_of(part)] if isinstance(cache, tuple) else []
+
+
+def black(net: Layer) -> tuple[Model, Tensor, Tensor]:
+    """Return a model and images half of whose pixels are exactly 0."""
+    rng = torch.Generator().manual_seed(1)
+    x = torch.rand(6, 1, 10, 10, generator=rng)
+    return model(net), torch.where(x < 0.5, 0.0, x), torch.randint(0, 3, (6,), generator=rng)
+
+
+def test_a_form_that_is_wrong_at_exact_zeros_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    it, x, y = black(Sequential(flat=Flatten(), out=Dense(3)))
+    assert it.verify(x, y).ok
+    monkeypatch.setattr(FusedDense, "backward", zero_only(FusedDense.backward))
+    table = it.verify(x, y)
+    assert {(row.path, row.what) for row in table.rows if not row.ok} == {("out", "weight"), ("out", "bias")}
+    assert all(row.form == "training" for row in table.rows if not row.ok)
+
+
+def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = verify_forms.trained
+
+    def broken(probe: Probe, training: Training) -> dict[str, Tensor]:
+        found = original(probe, training)
+        if bool((probe.xs[0] == 0).any()):
+            found = {
+                path: one + 1 if path.startswith(("output.", "norm.running")) else one for path, one in found.items()
+            }
+        return found
+
+    it, x, y = black(Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(3)))
+    monkeypatch.setattr(verify_forms, "trained", broken)
+    wrong = {(row.path, row.what) for row in it.verify(x, y).rows if not row.ok}
+    assert wrong == {("output", "y"), ("norm", "running_mean"), ("norm", "running_var")}
+
+
+def test_a_form_on_another_side_of_a_tie_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = verify_forms.trained
+
+    def other_side(probe: Probe, training: Training) -> dict[str, Tensor]:
+        """Return the gradient of the shift with 1 for the slope of the ReLU at 0."""
+        found = original(probe, training)
+        a, out = probe.params["a"], probe.params["out"]
+        z = functional.linear(probe.xs[0].flatten(1), a["weight"], a["bias"])
+        _, dy = probe.loss(functional.linear(torch.relu(z), out["weight"], out["bias"]), probe.target)
+        return found | {"a.bias": ((dy @ out["weight"]) * (z >= 0)).sum(0)}
+
+    it, _, y = black(Sequential(flat=Flatten(), a=Dense(4), act=ReLU(), out=Dense(3)))
+    monkeypatch.setattr(verify_forms, "trained", other_side)
+    table = it.verify(torch.zeros(6, 1, 10, 10), y)  # and biases of 0: each unit is on the corner of its ReLU
+    assert table.ok, str(table)
+    assert [row.what for row in rows(table, "training") if row.note.startswith("on a kink")] == ["bias"]
 
 
 def test_a_step_that_shrinks_or_learns_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,3 +194,54 @@ def test_an_output_that_is_its_target_is_a_kink_of_the_loss() -> None:
     table = verify(net, params, x, x.clone(), L1())
     assert table.ok, str(table)
     assert row(table, "loss", "dy").kinks > 0
+
+
+@dataclass(frozen=True)
+class ZeroMask(Layer):
+    """x * scale + shift, whose dx, or whose gradient of the shift, leaves out what is exactly 0."""
+
+    of: str = ""
+    outside: bool = False  # in NumPy, where autograd cannot follow
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {"scale": torch.full(shape, 1.5), "shift": torch.full(shape, 0.25)}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        y = params["scale"] * x + params["shift"]
+        return (torch.from_numpy(y.detach().numpy().copy()) if self.outside else y), (x.detach(),)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        masked = dy * (cache[0] != 0)
+        shift = masked if self.of == "shift" else dy
+        return (masked if self.of == "dx" else dy) * params["scale"], {
+            "scale": (dy * cache[0]).sum(0),
+            "shift": shift.sum(0),
+        }
+
+
+@pytest.mark.parametrize("outside", [False, True], ids=["followed", "not followed"])
+@pytest.mark.parametrize("of", ["dx", "shift"])
+def test_a_gradient_that_is_wrong_at_exact_zeros_alone_fails_where_the_loss_is_smooth(of: str, outside: bool) -> None:
+    for seed in range(4):
+        right = Sequential(masked=ZeroMask("", outside), flat=Flatten(), out=Dense(3))
+        assert table_of(right, strokes(seed), seed).ok
+        wrong = Sequential(masked=ZeroMask(of, outside), flat=Flatten(), out=Dense(3))
+        table = table_of(wrong, strokes(seed), seed)
+        assert table.culprit == f"masked (ZeroMask, {of})"
+        assert [row.what for row in table.rows if row.path == "masked" and not row.ok] == [of]
+
+
+def test_a_gradient_outside_the_slopes_of_a_tie_fails() -> None:
+    x = torch.relu(torch.randn(4, 5, generator=torch.Generator().manual_seed(0)))
+    for at_zero in (0.5, 1.0):
+        assert table_of(Sequential(act=OtherSide(at_zero), out=Dense(3)), x).ok
+    for at_zero in (-0.5, 1.5):
+        table = table_of(Sequential(act=OtherSide(at_zero), out=Dense(3)), x)
+        assert table.culprit == "act (OtherSide, dx)"
+
+
+def test_a_layer_below_a_tie_is_compared_with_the_choice_made_there() -> None:
+    for seed in range(4):
+        net = Sequential(conv=Conv2d(4, 3, padding=1), act=OtherSide(), flat=Flatten(), out=Dense(3))
+        table = table_of(net, strokes(seed), seed)
+        assert table.ok, str(table)

@@ -68,7 +68,7 @@ class Dataset:
         in y in sorted order.
         Raises PellucidError for any other shape, dtype or value.
         """
-        named = named_labels(y, classes, "y")
+        named = named_labels(y, classes, "y", infer_classes=True)
         if named is not None:
             y, classes = named
         x, y = _tensor(x, "x"), _tensor(y, "y")
@@ -163,11 +163,14 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
     return Dataset(name, x, y, tuple(classes), _checksum(x, y), skipped)
 
 
-def named_labels(y: Any, classes: Sequence[str] | None, what: str) -> tuple[Tensor, tuple[str, ...]] | None:
-    """Return labels given as text as (indices (N,) int64, names): of `classes`, or else of the sorted texts.
+def named_labels(
+    y: Any, classes: Sequence[str] | None, what: str, infer_classes: bool = False
+) -> tuple[Tensor, tuple[str, ...]] | None:
+    """Return labels given as text as (indices (N,) int64, names): of `classes`, or if inferred of the sorted texts.
 
-    None for labels that are no text. Raises PellucidError, which calls them `what`, for a name that is not among
-    `classes`, and where only some are text.
+    None for labels that are no text. infer_classes: number the texts in sorted order where `classes` is None. Raises
+    PellucidError, which calls the labels `what`, for a name that is not among `classes`, where only some are text, and
+    where the classes are neither given nor inferred: a part of the data may lack some, which would shift the numbers.
     """
     array = None if isinstance(y, Tensor) else _array(y)
     if array is None or array.dtype.kind not in "SUO" or not array.size:
@@ -177,6 +180,11 @@ def named_labels(y: Any, classes: Sequence[str] | None, what: str) -> tuple[Tens
     if array.ndim != 1 or odd:
         wrong = f"shape {array.shape}" if array.ndim != 1 else f"{odd[0]!r:.40}"
         raise PellucidError(f"{what} holds {wrong}; give one name of a class for each example, or numbers from 0")
+    if classes is None and not infer_classes:
+        raise PellucidError(
+            f"{what} are names of classes such as {values[0]!r:.60}, but the model has no class names; "
+            "give numbers from 0, or the names to the model: Model(net, classes=[...])"
+        )
     names = tuple(sorted(set(values))) if classes is None else tuple(classes)
     place = {name: k for k, name in enumerate(names)}
     unknown = next((value for value in values if value not in place), None)

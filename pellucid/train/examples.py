@@ -31,10 +31,12 @@ class Examples:
         return len(self.x)
 
 
-def examples(x: Any, y: Any = None, what: str = "x", classes: Sequence[str] | None = None) -> Examples:
+def examples(
+    x: Any, y: Any = None, what: str = "x", classes: Sequence[str] | None = None, infer_classes: bool = False
+) -> Examples:
     """Return a Dataset, or arrays x and y (numpy, tensors or lists), as Examples.
 
-    y may hold names of classes: of `classes`, whose numbers they get, or else of the sorted names.
+    y may hold names of `classes`, whose numbers they get; infer_classes: see `named_labels`, for training alone.
     Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
     """
     if isinstance(x, Dataset):
@@ -43,7 +45,7 @@ def examples(x: Any, y: Any = None, what: str = "x", classes: Sequence[str] | No
         return Examples(x.x, x.y, x.classes, x.checksum)
     if y is None:
         raise PellucidError(f"{what} has no targets; give a Dataset, or x and y")
-    inputs, named = as_inputs(x, what), named_labels(y, classes, f"the targets of {what}")
+    inputs, named = as_inputs(x, what), named_labels(y, classes, f"the targets of {what}", infer_classes)
     targets, names = named or (_tensor(y, f"the targets of {what}"), None)
     if targets.is_floating_point():
         targets = targets.to(torch.float32)

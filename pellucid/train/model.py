@@ -370,12 +370,12 @@ class Model(Viewed):
             parts = x.split(validation, self.seed)
             data, held = examples(parts.train, y), examples(parts.test)
         elif isinstance(validation, float):
-            data, held = split(examples(x, y, classes=self.classes), validation, self.seed)
+            data, held = split(examples(x, y, classes=self.classes, infer_classes=True), validation, self.seed)
         else:
             pair = validation if isinstance(validation, tuple) else (validation,)
             if not 1 <= len(pair) <= 2:
                 raise PellucidError(f"fit: validation takes (x, y), a Dataset or a fraction, not {len(pair)} values")
-            data = examples(x, y, classes=self.classes)
+            data = examples(x, y, classes=self.classes, infer_classes=True)
             known = self.classes or data.classes
             held = None if validation is None else examples(*pair, what="validation", classes=known)
         classes = data.classes if self.classes is None else self.classes

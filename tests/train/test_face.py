@@ -139,6 +139,20 @@ def test_labels_may_be_names(kind):
         by_name.evaluate(data.x[:2], ["fox", "foks"])
 
 
+@pytest.mark.parametrize("call", ["evaluate", "verify", "trace", "doctor"])
+def test_names_without_the_models_own_order_are_refused(call):
+    data, model = digits(), small_mlp()
+    model.fit(data.x, data.y, epochs=1, verbose=False)  # numbers, so that no name has one
+    assert model.classes is None
+    twos = data.x[data.y == 2][:4]
+    with pytest.raises(PellucidError, match=r"the targets of x are names .* 'cat', but the model has no class names"):
+        getattr(model, call)(twos, ["cat"] * 4)  # "cat" alone would become class 0
+    with pytest.raises(PellucidError, match="the targets of validation are names"):
+        model.fit(data.x, data.y, epochs=1, validation=(twos, ["cat"] * 4), verbose=False)
+    with pytest.raises(PellucidError, match="the targets of validation are names"):
+        model.doctor(data.x, data.y, validation=(twos, ["cat"] * 4))
+
+
 @pytest.mark.parametrize(
     ("x", "said"),
     [

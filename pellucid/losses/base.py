@@ -67,6 +67,10 @@ class Loss(metaclass=Checked):
         """Return what a batch's loss counts in a mean over batches: its examples, or the sum of their weights."""
         return float(len(target))
 
+    def kept(self, target: Tensor) -> Tensor | None:
+        """Return which examples (n,) the loss does not leave out, as booleans; None for all. Metrics see no others."""
+        return None
+
     def judged(self, y: Any) -> Any:
         """Return what evaluation judges of a network's output: all of it, unless some is for training only."""
         return y

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, check_reduction
-from pellucid.losses.targets import check_classes, check_weights, counted, pick
+from pellucid.losses.targets import check_classes, check_weights, counted, kept, pick
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class NegativeLogLikelihood(Loss):
         if self.reduction != "mean":
             return super().counted(target)
         return counted(target, self.class_weights, self.ignore)
+
+    def kept(self, target: Tensor) -> Tensor | None:
+        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
+        return kept(target, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -16,6 +16,7 @@ from pellucid.losses.targets import (
     check_classes,
     check_weights,
     counted,
+    kept,
     one_hot,
     pick,
     wrong_weights,
@@ -83,6 +84,10 @@ class SoftmaxCrossEntropy(Loss):
         if self.reduction != "mean" or target.is_floating_point():
             return super().counted(target)
         return counted(target, self.class_weights, self.ignore)
+
+    def kept(self, target: Tensor) -> Tensor | None:
+        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
+        return kept(target, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -120,6 +120,13 @@ def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | Non
     return float(class_table(weights, torch.float64, kept.device)[kept.long()].sum())
 
 
+def kept(target: Tensor, ignore: int | None) -> Tensor | None:
+    """Return which examples are of other classes than `ignore`, for classes (n,); None for all and other targets."""
+    if ignore is None or target.dim() != 1 or is_numbers(target):
+        return None
+    return target != ignore
+
+
 def is_numbers(target: Tensor) -> bool:
     """Tell numbers from class indices."""
     return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool

@@ -13,20 +13,33 @@ from pellucid.metrics.functions import Bins, confusion_matrix, f1, macro, precis
 
 @dataclass
 class Accuracy(Metric):
-    """The share of examples whose class is predicted."""
+    """The share of examples whose class is predicted; of multi-label targets, the share of the outputs that are right.
+
+    Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output
+    is then right where it and its target are on the same side of 1/2: 1 - scikit-learn's hamming_loss.
+    """
 
     hits: int = field(default=0, init=False)
     seen: int = field(default=0, init=False)
+    multilabel: bool = field(default=False, init=False)
+    outputs_right: int = field(default=0, init=False)
+    outputs_seen: int = field(default=0, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the batch: outputs (n, classes), or (n, 1) for two classes."""
-        classes = target_classes(targets, outputs)
-        self.hits += int((classes_of(outputs) == classes).sum())
-        self.seen += len(classes)
+        if is_multilabel(targets, outputs):
+            self.multilabel = True
+        else:
+            self.hits += int((classes_of(outputs) == target_classes(targets, outputs)).sum())
+            self.seen += len(outputs)
+        if targets.shape == outputs.shape:  # whether the targets are multi-label is known after the last batch
+            self.outputs_right += int(((outputs >= 0.5) == (targets >= 0.5)).sum())
+            self.outputs_seen += outputs.numel()
 
     def compute(self) -> dict[str, Any]:
         """Return {"accuracy": from 0 to 1}."""
-        return {"accuracy": share(self.hits, self.seen, self)}
+        counts = (self.outputs_right, self.outputs_seen) if self.multilabel else (self.hits, self.seen)
+        return {"accuracy": share(*counts, self)}
 
 
 @dataclass
@@ -140,13 +153,21 @@ def classes_of(scores: Tensor) -> Tensor:
 
 
 def target_classes(target: Tensor, scores: Tensor) -> Tensor:
-    """Return targets as classes (n,): integers as they are, numbers for each output as `classes_of` reads scores."""
+    """Return targets as classes (n,): integers as they are, numbers for each output as `classes_of` reads scores.
+
+    Raises PellucidError for targets of another shape, and for multi-label targets, which name no single class.
+    """
     if scores.dim() != 2:
         raise PellucidError(
             f"metrics of classes are for outputs (n, classes), not {tuple(scores.shape)}; give metrics=()"
         )
     if target.shape == scores.shape and (target.is_floating_point() or scores.shape[1] > 1):
-        return classes_of(target)
+        if is_multilabel(target, scores):
+            raise PellucidError(
+                "metrics of classes: the targets are multi-label, with several classes or none for an example; "
+                'give metrics="accuracy", or functions (outputs, targets) -> number'
+            )
+        return classes_of(target.double())
     if target.numel() != len(target):
         raise PellucidError(
             f"metrics of classes: targets {tuple(target.shape)} do not fit outputs {tuple(scores.shape)}; give one "
@@ -154,3 +175,20 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
         )
     flat = target.reshape(len(target))
     return (flat >= 0.5).long() if target.is_floating_point() else flat
+
+
+def is_multilabel(target: Tensor, scores: Tensor) -> bool:
+    """Tell whether targets (n, classes) name several classes, or none, for an example: a row does not sum to 1.
+
+    Raises PellucidError where such targets are not from 0 to 1, so that they cannot be read as yes or no either.
+    """
+    if target.shape != scores.shape or scores.dim() != 2 or scores.shape[1] == 1:
+        return False
+    if bool(((target.float().sum(1) - 1).abs() < 1e-3).all()):
+        return False
+    if bool(((target < 0) | (target > 1)).any()):
+        raise PellucidError(
+            f"metrics of classes: targets {tuple(target.shape)} span {target.min().item():g} to "
+            f"{target.max().item():g}; give one class for each example, or numbers from 0 to 1"
+        )
+    return True

@@ -116,9 +116,24 @@ def measure(
     batch_size: int,
     stats: FeatureStats | None = None,
 ) -> dict[str, Any]:
-    """Return what `evaluate` does, by metrics that stay at hand."""
-    take = measures.update if measures.running else None
-    mean = _mean_loss(net, params, loss, data, batch_size, stats, take)
+    """Return what `evaluate` does, by metrics that stay at hand; they see the examples that the loss does not ignore.
+
+    Raises PellucidError where there is no such example.
+    """
+    seen = 0
+
+    def take(predicted: Tensor, target: Tensor) -> None:
+        nonlocal seen
+        kept = loss.kept(target)
+        if kept is not None:
+            predicted, target = predicted[kept], target[kept]
+        if len(target):
+            measures.update(predicted, target)
+        seen += len(target)
+
+    mean = _mean_loss(net, params, loss, data, batch_size, stats, take if measures.running else None)
+    if measures.running and not seen:
+        raise PellucidError(f"evaluation: the loss ignores all {len(data)} examples; give others, or metrics=()")
     return {"loss": mean, **measures.compute()}
 
 

@@ -103,6 +103,34 @@ def test_targets_as_numbers_for_each_class_are_read_as_outputs_are() -> None:
         assert fed(Accuracy(), outputs, form, 2)["accuracy"] == pytest.approx(2 / 3)
 
 
+@given(seed=st.integers(0, 2**16), n=st.integers(1, 40), size=st.integers(1, 50), width=st.integers(2, 5))
+@settings(max_examples=60, deadline=None)
+def test_accuracy_of_multilabel_targets_is_that_of_the_outputs(seed: int, n: int, size: int, width: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    outputs, targets = torch.rand(n, width, generator=rng), torch.randint(0, 2, (n, width), generator=rng)
+    targets[0] = 0  # no class; batches of one-hot rows may follow
+    wanted = 1 - oracle.hamming_loss(targets, outputs >= 0.5)
+    for form in (targets, targets.float(), targets.bool()):
+        assert fed(Accuracy(), outputs, form, size)["accuracy"] == pytest.approx(wanted)
+        assert fed(Accuracy(), outputs.flip(0), form.flip(0), size)["accuracy"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("name", sorted({*OF_CLASSES} - {"accuracy"}))
+def test_other_metrics_of_classes_refuse_multilabel_targets(name: str) -> None:
+    outputs = torch.full((3, 6), 1 / 6)
+    for row in (torch.zeros(6), torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0])):
+        targets = torch.stack([torch.eye(6)[0], row, torch.eye(6)[1]])
+        with pytest.raises(PellucidError, match="the targets are multi-label"):
+            METRICS[name]().update(outputs, targets)
+
+
+def test_soft_targets_that_sum_to_one_are_single_classes() -> None:
+    targets = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]])
+    outputs = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3]])
+    wanted = oracle.accuracy_score(targets.argmax(1), outputs.argmax(1))
+    assert fed(Accuracy(), outputs, targets, 2)["accuracy"] == pytest.approx(wanted)
+
+
 @pytest.mark.parametrize("metric", [MAE, RMSE, R2])
 def test_numbers_of_one_output_may_lack_its_axis_and_classes_are_one_hot(metric) -> None:
     outputs, targets = torch.tensor([[1.0], [2.5], [4.0]]), torch.tensor([1.5, 2.0, 3.0])
@@ -151,6 +179,7 @@ def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str
     [
         (Accuracy(), torch.zeros(2, 3, 4), torch.zeros(2), "metrics of classes are for outputs"),
         (Accuracy(), torch.zeros(2, 3), torch.zeros(2, 4), "targets (2, 4) do not fit outputs (2, 3)"),
+        (Accuracy(), torch.zeros(2, 3), torch.tensor([[1.0, -1, 2], [1, 2, 3]]), "span -1 to 3; give one class for"),
         (MAE(), torch.zeros(2, 3), torch.zeros(2, 4), "targets (2, 4) of type torch.float32 do not fit outputs (2, 3)"),
         (RMSE(), torch.zeros(2, 3), torch.tensor([0, 3]), "or classes that exist"),
         (TopK(4), torch.zeros(2, 3), torch.tensor([0, 1]), "choose 1 to the classes"),

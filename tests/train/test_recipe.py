@@ -5,14 +5,17 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid import assets
+from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.losses import Quadratic
 from pellucid.optim import SCHEDULES, SGD, MaxNorm
+from pellucid.train.job import build_model
 from pellucid.train.recipe import TABLES, Recipe, load_recipe, parse_overrides
 
 
@@ -63,6 +66,28 @@ def test_overrides_change_values_and_keep_the_rest():
     assert recipe.train.epochs == 1
     assert recipe.network.arguments["sizes"] == (784, 5, 10)
     assert recipe.network.arguments["output"] == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "metrics"),
+    [
+        ({}, ("accuracy",)),
+        ({"loss.name": "l1"}, ("mae",)),
+        ({"loss.name": "huber", "train.metrics": ["accuracy", "rmse"]}, ("accuracy", "rmse")),
+        ({"train.metrics": []}, ()),
+    ],
+)
+def test_metrics_are_those_of_the_loss_unless_the_recipe_names_some(overrides, metrics, tmp_path: Path):
+    recipe = load_recipe("digits", overrides)
+    again = load_recipe(written(tmp_path, recipe.to_toml()))
+    data = Dataset.from_arrays(np.zeros((10, 1, 8, 8), np.float32), np.arange(10))
+    assert build_model(recipe, data).metrics == build_model(again, data).metrics == metrics
+
+
+@pytest.mark.parametrize("name", assets.recipe_names())
+def test_every_built_in_recipe_measures_the_accuracy(name: str):
+    recipe = load_recipe(name)
+    assert "accuracy" in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
 
 
 def test_another_optimizer_does_not_inherit_the_rate_of_the_first():

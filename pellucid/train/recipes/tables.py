@@ -88,10 +88,12 @@ class Train:
 
     clip: the largest norm of the whole gradient, 0 for no limit. early_stopping: epochs without a better
     value of `monitor` after which training ends, 0 for never. monitor: what chooses the best weights of a run with
-    data.validation, "auto" for the accuracy. checkpoint_seconds: between two checkpoints
-    within an epoch. metrics: names of METRICS, measured beside the loss. frozen: patterns of paths that do not learn,
-    such as "features.*". rates: "pattern=factor" for paths that learn at a factor of the learning rate; of several that
-    match, the last counts. keep: epochs whose weights stay as files of their own, 0 for those before the first.
+    data.validation, "auto" for the accuracy, or the loss where no accuracy is measured. checkpoint_seconds: between two
+    checkpoints within an epoch. metrics: names of METRICS, measured beside the loss, "none" for those that belong to
+    the loss: the accuracy for classes, the mean absolute error for numbers. frozen: patterns of paths that do not
+    learn, such as "features.*". rates: "pattern=factor" for paths that learn at a factor of the learning rate; of
+    several that match, the last counts. keep: epochs whose weights stay as files of their own, 0 for those before the
+    first.
     """
 
     epochs: int = 10
@@ -101,7 +103,7 @@ class Train:
     early_stopping: int = 0
     monitor: Literal["auto", "val_loss", "val_accuracy"] = "auto"
     checkpoint_seconds: float = 60.0
-    metrics: tuple[str, ...] = ("accuracy",)
+    metrics: tuple[str, ...] | None = None
     frozen: tuple[str, ...] = ()
     rates: tuple[str, ...] = ()
     keep: tuple[int, ...] = ()

@@ -16,6 +16,7 @@ from pellucid.style import table_html
 from pellucid.text import aligned, plural, printable
 
 LISTED = 20  # classes of a table or an error
+MIN_SIDE = 24  # of images that are told from feature maps by their shape alone
 
 
 def float_images(x: Tensor) -> Tensor:
@@ -195,8 +196,15 @@ def named_labels(
 
 
 def check_channels_first(shape: Sequence[int], what: str) -> None:
-    """Refuse the shape (H, W, C) of images of 1, 3 or 4 channels, higher and wider than that, for (C, H, W)."""
-    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4 and max(shape[:2]) <= 4 * min(shape[:2]):
+    """Refuse the shape (H, W, C) of what is clearly an image of 1, 3 or 4 channels for (C, H, W).
+
+    Clearly an image: both sides are at least MIN_SIDE pixels and differ by a factor of 4 at most, and with one channel
+    they are equal. All else may be a feature map or a sequence and is accepted, such as (8, 32, 1) and (16, 8, 4).
+    """
+    if len(shape) != 3 or shape[2] not in (1, 3, 4):
+        return
+    short, long = sorted(shape[:2])
+    if short >= MIN_SIDE and long <= (1 if shape[2] == 1 else 4) * short:
         raise PellucidError(
             f"{what}: {tuple(shape)} is channels last (H, W, C); give channels first (C, H, W): "
             "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid.combine import Sequential
 from pellucid.data import Dataset, float_images
 from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten
+from pellucid.train.model import Model
 
 RNG = np.random.default_rng(0)
 
@@ -79,6 +82,17 @@ def test_channels_last_is_refused_and_says_what_to_do(shape):
     ):
         Dataset.from_arrays(np.zeros(shape, np.float32), [0, 1, 0, 1])
     assert len(Dataset.from_arrays(np.zeros(shape, np.float32).transpose(0, 3, 1, 2), [0, 1, 0, 1])) == 4
+
+
+# (8, 32, 1): 32 steps of 8 channels; (16, 8, 4): a small feature map; (1, 64, 4), (3, 96, 3): narrow images
+@pytest.mark.parametrize(
+    "shape", [(8, 32, 1), (16, 8, 4), (1, 64, 4), (3, 96, 3), (64, 100, 1), (512, 7, 4), (8, 8, 1)]
+)
+def test_feature_maps_and_sequences_are_not_taken_for_channels_last(shape):
+    x = np.zeros((4, *shape), np.float32)
+    assert Dataset.from_arrays(x, [0, 1, 0, 1]).x.shape[1:] == shape
+    model = Model(Sequential(flat=Flatten(), dense=Dense(2)), input_shape=shape)
+    assert model.predict(x).shape == (4, 2)
 
 
 def test_a_data_set_is_one_line_a_table_and_html():

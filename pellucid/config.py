@@ -62,8 +62,7 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
     Raises PellucidError for what is neither a layer, a loss nor a metric, for a name that Pellucid's own parts or
     others of these have, and for a class whose constructor takes what is no field of it.
     """
-    if inspect.isclass(parts) or not isinstance(parts, Iterable):
-        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
+    check_list(parts)
     found: dict[str, Any] = {}
     for part in parts:
         name = _check_part(part)
@@ -72,6 +71,12 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
         if found.setdefault(name, part) is not part:
             raise PellucidError(f"{name}: two of these have this name; choose another")
     return found
+
+
+def check_list(parts: Any) -> None:
+    """Raise PellucidError for what is no list of classes and functions."""
+    if inspect.isclass(parts) or not isinstance(parts, Iterable):
+        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {_short(parts)}")
 
 
 def check_fields(kind: type[Any]) -> None:

@@ -12,6 +12,7 @@ from pellucid.calls import checked
 from pellucid.data import Augment, load_folder, load_image
 from pellucid.errors import ArgumentError, PellucidError, closest, nearest
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
+from pellucid.metrics import ECE, METRICS, TopK
 from pellucid.models import mlp
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L2
@@ -21,7 +22,7 @@ from pellucid.train.model import Model
 
 CLASSES = [
     *layers.LAYERS, *LOSSES.values(), *OPTIMIZERS.values(), *SCHEDULES.values(), *REGULARIZERS.values(),
-    Augment, EarlyStopping, Model,
+    *METRICS.values(), Augment, EarlyStopping, Model,
 ]  # fmt: skip
 
 
@@ -55,6 +56,8 @@ def refused(call, *args, **options) -> str:
         (L2, {"weight_decay": 0.1}, "did you mean 'lam'?"),
         (MaxNorm, {"max_norm": 0.1}, "did you mean 'limit'?"),
         (Step, {"step_size": 0.1}, "did you mean 'every'?"),
+        (TopK, {"topk": 3}, "TopK: no argument 'topk'; it takes k=5"),
+        (ECE, {"bin": 3}, "ECE: no argument 'bin'; did you mean 'bins'?"),
         (EarlyStopping, {"patiense": 3}, "did you mean 'patience'?"),
         (Augment, {"rotation_range": 30}, "Augment: no argument 'rotation_range'; did you mean 'rotate'?"),
         (Augment, {"horizontal_flip": True}, "did you mean 'flip'?"),

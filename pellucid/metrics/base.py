@@ -1,6 +1,6 @@
 """The contract of every metric: fed batch by batch, asked at the end."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
 
-class Metric(ABC):
+class Metric(metaclass=Checked):
     """A measure of a model's outputs, computed batch by batch.
 
     Each evaluation updates a fresh copy (`copy.deepcopy`) of the object that the model holds, so nothing needs to be

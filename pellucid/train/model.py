@@ -35,7 +35,7 @@ from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
 from pellucid.train.inputs import check_inputs
-from pellucid.train.own import check_saves
+from pellucid.train.own import check_saves, in_files
 from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
 from pellucid.train.settings import settings
@@ -319,10 +319,12 @@ class Model(Viewed):
     def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = ()) -> "Model":
         """Read what `save`, or the checkpoint of a run, wrote.
 
-        custom: classes of your own, and functions that are metrics, that the file names, beside the registered ones.
+        custom: classes of your own, and functions that are metrics, that the file names, beside the registered ones;
+        what `register` takes otherwise, such as an optimizer, is only checked.
         Raises PellucidError, naming the file, for everything that is not exactly that: see `read_weights`, and
         tensors that are not those of the network.
         """
+        custom = in_files(custom)
         tensors, about = read_weights(path)
         try:
             model = cls(
@@ -332,7 +334,7 @@ class Model(Viewed):
                 classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
                 preprocess=mapping(about.get("preprocess", {})),
             )
-            model.custom = tuple(custom)
+            model.custom = custom
             if "confidence" in about:
                 model.confidence = Confidence.from_json(about["confidence"])
             model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid import config
-from pellucid.config import check_fields
+from pellucid.config import check_fields, check_list
 from pellucid.errors import PellucidError
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.base import State
@@ -30,12 +30,23 @@ def register(part: T, *more: Any) -> T:
     Raises PellucidError for what is none of these, for a name that is taken, and for a class whose constructor takes
     what is no field of it, so that it could not be built again.
     """
-    given = [one for one in (part, *more) if inspect.isclass(one) and issubclass(one, GIVEN)]
-    for kind in given:
-        if not issubclass(kind, Callback):
-            check_fields(kind)
-    config.register(*(one for one in (part, *more) if one not in given))
+    config.register(*in_files((part, *more)))
     return part
+
+
+def in_files(parts: Any) -> tuple[Any, ...]:
+    """Return those of a list of parts that files name; the others, given to each training anew, are only checked.
+
+    Raises PellucidError for what is no list, and for one of the others whose constructor takes what is no field of it.
+    """
+    check_list(parts)
+    named: list[Any] = []
+    for part in parts:
+        if not inspect.isclass(part) or not issubclass(part, GIVEN):
+            named.append(part)
+        elif not issubclass(part, Callback):
+            check_fields(part)
+    return tuple(named)
 
 
 def check_saves(model: Learner) -> None:

@@ -195,6 +195,25 @@ def test_what_is_given_to_each_training_anew_is_only_checked():
     assert not config.REGISTERED
 
 
+def test_loading_takes_what_register_takes(tmp_path):
+    class Bare(Lion):
+        def __init__(self, power):
+            super().__init__()
+
+    file = tmp_path / "m.safetensors"
+    model = Model(Sequential(flat=Flatten(), scale=Plain(), d=Dense(2)), optimizer=Lion(), input_shape=(1, 2, 2))
+    model.custom = (Plain,)
+    model.save(file)
+    given = [Lion, Plain, parts.Patience, parts.Pull, parts.Average]
+    back = Model.load(file, custom=given)
+    assert (back.net, back.custom) == (model.net, (Plain,))
+    back.save(file)  # by the classes that the file names
+    with pytest.raises(PellucidError, match="Bare: its constructor takes 'power', which is no field"):
+        Model.load(file, custom=[*given, Bare])
+    with pytest.raises(PellucidError, match="int cannot be registered"):
+        Model.load(file, custom=[*given, int])
+
+
 def test_a_file_that_names_what_nobody_registered_says_what_to_do(tmp_path, capsys):
     from pellucid.cli.main import main
 

@@ -76,7 +76,7 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
 def check_list(parts: Any) -> None:
     """Raise PellucidError for what is no list of classes and functions."""
     if inspect.isclass(parts) or not isinstance(parts, Iterable):
-        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {_short(parts)}")
+        raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
 
 
 def check_fields(kind: type[Any]) -> None:

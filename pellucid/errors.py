@@ -26,6 +26,10 @@ class LayerError(PellucidError):
         self.path, self.shape, self.why = path, shape, why
 
 
+class DamagedFileError(PellucidError):
+    """A weights file that is missing, not a regular file, or damaged; one that cannot be read now is none of these."""
+
+
 class ArgumentError(PellucidError, TypeError):
     """A call with arguments that its function does not take: also the TypeError that Python itself would raise."""
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.layers.base import Params
 from pellucid.optim import pack, unpack
 from pellucid.text import note
 from pellucid.train.callbacks.base import Callback, Training, tensors_of
-from pellucid.train.files import keep_as
+from pellucid.train.files import keep_as, set_aside
 from pellucid.train.history import History
 from pellucid.train.learner import Learner
 from pellucid.train.own import callback_state, check_memory
@@ -36,11 +36,14 @@ _COUNTS = ("epoch", "batch", "step", "lr", "loss_sum", "loss_count", "seen", "se
 
 
 class Checkpoint:
-    """What a checkpoint file held: `tensors` by name, and the description with "progress" in it."""
+    """What a checkpoint file held: `tensors` by name, and the description with "progress" in it.
 
-    def __init__(self, path: Path, held: tuple[dict[str, Tensor], dict[str, Any]] | None = None) -> None:
-        self.path = path
-        self.tensors, self.about = held or read_weights(path)
+    damage: what is wrong with the last checkpoint of the run, where this is the one before it.
+    """
+
+    def __init__(self, path: Path, damage: str = "") -> None:
+        self.path, self.damage = path, damage
+        self.tensors, self.about = read_weights(path)
         progress = self.about.get("progress")
         if not isinstance(progress, dict):
             raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
@@ -57,23 +60,37 @@ class Checkpoint:
     def find(cls, folder: RunFolder) -> "Checkpoint | None":
         """Return the last checkpoint of a run, or the one before where the last is damaged or missing; None for none.
 
-        What is damaged or missing is said on stderr. Raises PellucidError where there are checkpoints but no good one.
+        No checkpoint is changed: see `adopt`. Raises PellucidError where there are checkpoints but no good one, and
+        where the last cannot be read now.
         """
         if not folder.begun:
             folder.begin_again()
             return None
         try:
-            held = read_weights(folder.last)
-        except PellucidError as error:
+            return cls(folder.last)
+        except DamagedFileError as error:
             if not folder.previous.exists():
                 raise
             try:
-                held = read_weights(folder.previous)
+                return cls(folder.previous, str(error))
             except PellucidError as other:
                 raise PellucidError(f"{error}; the checkpoint before is no better: {other}") from other
-            note(f"{error}; going on from the checkpoint before it")
-            folder.previous.replace(folder.last)  # so that a damaged file never becomes the one before
-        return cls(folder.last, held)
+
+    def adopt(self, folder: RunFolder) -> None:
+        """Make this the last checkpoint of its run, where that one is damaged, and say so on stderr.
+
+        The damaged file is kept under another name. To be called once the training goes on from this checkpoint: a
+        refusal leaves all files as they are.
+        """
+        if not self.damage:
+            return
+        aside = set_aside(folder.last)
+        kept = f"; the damaged file is kept as {aside.name}" if aside is not None else ""
+        note(f"{self.damage}; going on from the checkpoint before it{kept}")
+        try:
+            self.path = folder.previous.replace(folder.last)
+        except OSError as error:
+            raise PellucidError(f"{folder.last} cannot be written ({error.strerror}); check its folder") from error
 
     @property
     def done(self) -> bool:
@@ -144,10 +161,14 @@ def save_checkpoint(
 
 
 def repair_best(best: Path, model: Learner) -> None:
-    """Write a run's best weights anew, from the last ones, where they are missing or damaged; say so on stderr."""
+    """Write a run's best weights anew, from the last ones, where they are missing or damaged; say so on stderr.
+
+    A damaged file is kept under another name. Raises PellucidError for one that cannot be read now.
+    """
     try:
         read_weights(best)
-    except PellucidError as error:
+    except DamagedFileError as error:
+        set_aside(best)
         model.save(best)
         note(f"{error}; written anew from the last weights")
 

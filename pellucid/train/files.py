@@ -57,11 +57,19 @@ def keep_as(path: Path, kept: Path) -> None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename a file to NAME-1, NAME-2 ..., the first that is free, and return it; None where there is none."""
-    if not path.is_file():
+    """Rename a file to NAME-1, NAME-2 ..., the first that is free, and return it; None where there is none.
+
+    Raises PellucidError when it cannot be renamed.
+    """
+    if not os.path.lexists(path):
         return None
     places = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
-    return path.rename(next(place for place in places if not os.path.lexists(place)))
+    try:
+        return path.rename(next(place for place in places if not os.path.lexists(place)))
+    except OSError as error:
+        raise PellucidError(
+            f"{path} cannot be renamed ({error.strerror}); check the permissions of its folder"
+        ) from error
 
 
 def read_regular(path: Path) -> bytes:

@@ -146,6 +146,8 @@ class Loop:
         if begun is not None:
             self.memory = begun.restore(training, self.step, self.plan.callbacks)
             self.saved_step = training.step
+            if folder is not None:
+                begun.adopt(folder)
             if begun.done:
                 self._repair_best()
                 return training

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
+from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.layers.base import Params
 from pellucid.train.files import write_atomically
 from pellucid.tree import flatten, nest
@@ -54,15 +54,18 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the description that `write_weights` wrote.
 
-    Raises PellucidError, naming the file, when it is missing, not of this format, damaged or changed in any part:
-    nothing in it is used before the SHA-256 over all names, values and the description agrees.
+    Raises PellucidError, naming the file, when it cannot be read, and its subclass DamagedFileError when it is missing,
+    not of this format, damaged or changed in any part: nothing in it is used before the SHA-256 over all names, values
+    and the description agrees.
     """
     path = Path(path)
     header = _read(path, _header)
     try:
         metadata = _metadata(header)
         if metadata.get("format") != FORMAT:
-            raise PellucidError(f"{path} is a safetensors file, but not one that pellucid wrote; give a {FORMAT} file")
+            raise DamagedFileError(
+                f"{path} is a safetensors file, but not one that pellucid wrote; give a {FORMAT} file"
+            )
         tensors = safetensors.torch.load(_read(path, Path.read_bytes))
         about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
     except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
@@ -72,11 +75,11 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
                 f"{path} is no trained model of ours, but maybe a backbone of another library's; begin a training with "
                 "it by start.weights, or look into it with pellucid weights show"
             ) from error
-        raise PellucidError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
+        raise DamagedFileError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
     if not all(map(has_valid_booleans, tensors.values())):
-        raise PellucidError(f"{path} has truth values that are neither 0 nor 1; copy or train it again")
+        raise DamagedFileError(f"{path} has truth values that are neither 0 nor 1; copy or train it again")
     if metadata.get("sha256") != _digest(metadata, tensors):
-        raise PellucidError(f"{path} is damaged or was changed: its SHA-256 does not agree; copy or train it again")
+        raise DamagedFileError(f"{path} is damaged or was changed: its SHA-256 does not agree; copy or train it again")
     return tensors, about
 
 
@@ -116,7 +119,7 @@ def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "missing"
-            raise PellucidError(f"{path} is {what}; give a weights file (.safetensors)")
+            raise DamagedFileError(f"{path} is {what}; give a weights file (.safetensors)")
         size = path.stat().st_size
         if size > FILE_LIMIT:
             raise PellucidError(f"{path} has {size} bytes, above the limit of {FILE_LIMIT}; give a weights file")

@@ -1,5 +1,6 @@
 """Damaged, missing and misplaced files in a run folder: resuming works, or is refused in one line."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from pellucid.errors import PellucidError
 from pellucid.train import checkpoint, files, fit
+from pellucid.train.callbacks import EarlyStopping
 from pellucid.train.model import Model
 from pellucid.train.runs import RunFolder
 from pellucid.train.weights import read_weights, write_weights
@@ -51,17 +53,65 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, capsys, of
     assert said.count("\n") == 1
     assert "last.safetensors is " in said
     assert "going on from the checkpoint before it" in said
+    assert ("the damaged file is kept as last-1.safetensors" in said) == (kind != "missing")
     assert resumed.sha256() == whole.sha256()
     assert history["epoch"] == [1, 2, 3, 4]
     assert checkpoint.Checkpoint(folder.previous).progress["step"] == 30
 
 
-def test_a_damaged_checkpoint_never_becomes_the_one_before(tmp_path, often):
+def test_finding_the_checkpoint_before_changes_no_file_and_adopting_it_keeps_the_damaged_one(tmp_path, often):
     folder = stopped_run(tmp_path)
     damage(folder.last)
+    damaged, good = folder.last.read_bytes(), folder.previous.read_bytes()
     found = checkpoint.Checkpoint.find(folder)
     assert found is not None
-    assert found.progress["step"] == checkpoint.Checkpoint(folder.last).progress["step"] == 10
+    assert found.progress["step"] == 10
+    assert (folder.last.read_bytes(), folder.previous.read_bytes()) == (damaged, good)
+    found.adopt(folder)
+    assert folder.last.read_bytes() == good
+    assert (folder.weights / "last-1.safetensors").read_bytes() == damaged
+    assert not folder.previous.exists()
+
+
+def weights_of(folder):
+    return {file.name: file.read_bytes() for file in folder.weights.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "options"),
+    [
+        ("was begun with another batch size", {"batch_size": 31}),
+        ("was begun with the callbacks", {"extra": [EarlyStopping(3)]}),
+    ],
+)
+def test_a_refused_resumption_leaves_damaged_and_good_checkpoints_as_they_are(tmp_path, often, refusal, options):
+    folder = stopped_run(tmp_path)
+    damage(folder.last)
+    before = weights_of(folder)
+    with pytest.raises(PellucidError, match=refusal):
+        train(small_conv(), tmp_path, resume=True, **options)
+    assert weights_of(folder) == before
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_weights_file_that_cannot_be_read_now_is_refused_and_stays(tmp_path, monkeypatch, often, name, number):
+    folder = stopped_run(tmp_path)
+    if name == "best":
+        train(small_conv(), tmp_path, resume=True)  # finished, so that resuming only looks at it
+    before, real = weights_of(folder), Path.open
+
+    def failing(self, *args, **options):
+        if self == getattr(folder, name):
+            raise OSError(number, os.strerror(number))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(PellucidError, match=rf"{name}\.safetensors cannot be read .*{os.strerror(number)}"):
+        train(small_conv(), tmp_path, resume=True)
+    monkeypatch.undo()
+    assert weights_of(folder) == before
+    train(small_conv(), tmp_path, resume=True)
 
 
 def test_without_a_good_checkpoint_the_run_is_refused_and_stays(tmp_path, often):

@@ -1,10 +1,12 @@
 """Checkpoints: a weights file that also holds all that an exact resumption needs."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.errors import DamagedFileError, PellucidError
@@ -23,6 +25,7 @@ from pellucid.tree import flatten
 
 OPTIMIZER = "[optimizer]."  # "[" is in no path of a network, so these names never meet those of weights
 CALLBACKS = "[callback]."
+GROWING = "[progress]"  # bytes of JSON: what grows with the training, since the size of a file's header is limited
 _PARTS = {
     "rows": list,
     "layers": list,
@@ -47,6 +50,7 @@ class Checkpoint:
         progress = self.about.get("progress")
         if not isinstance(progress, dict):
             raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
+        progress = {**self._growing(), **progress}
         missing = [name for name in _COUNTS if name not in progress]
         if missing:
             raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; begin the training anew")
@@ -91,6 +95,19 @@ class Checkpoint:
             self.path = folder.previous.replace(folder.last)
         except OSError as error:
             raise PellucidError(f"{folder.last} cannot be written ({error.strerror}); check its folder") from error
+
+    def _growing(self) -> dict[str, Any]:
+        """Return what grows with the training; {} in files of earlier versions, which have it in their header."""
+        held = self.tensors.get(GROWING)
+        try:
+            found = {} if held is None else json.loads(held.numpy().tobytes())
+        except (ValueError, TypeError, RecursionError) as error:
+            raise PellucidError(
+                f"{self.path}: its {GROWING} is none that training writes ({error}); begin the training anew"
+            ) from error
+        if not isinstance(found, dict):
+            raise PellucidError(f"{self.path}: its {GROWING} is none that training writes; begin the training anew")
+        return found
 
     @property
     def done(self) -> bool:
@@ -153,9 +170,14 @@ def save_checkpoint(
         tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in held.items()})
     progress = {
         **{name: getattr(training, name) for name in _COUNTS},
-        **{"rows": training.history.rows, "layers": training.history.layers},
-        **{"callbacks": states, "schedule": dict(memory), "settings": dict(settings), "done": done},
+        **{"schedule": dict(memory), "settings": dict(settings), "done": done},
     }
+    growing = {"rows": training.history.rows, "layers": training.history.layers, "callbacks": states}
+    try:
+        text = json.dumps(growing, allow_nan=False)
+    except ValueError as error:  # of a schedule, as the learning rate
+        raise PellucidError(f"{folder.last} cannot be written: the history holds NaN or infinity ({error})") from error
+    tensors[GROWING] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
     keep_as(folder.last, folder.previous)
     write_weights(folder.last, tensors, {**about, "progress": progress})
 

@@ -39,16 +39,25 @@ def weights_sha256(params: Params) -> str:
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write named tensors and a description, values of JSON by name, as one file that appears whole or not at all.
 
-    Raises PellucidError, and writes nothing, for a description that JSON cannot hold, such as NaN and infinity.
+    Raises PellucidError, and writes nothing, for a description that JSON cannot hold, such as NaN and infinity, and for
+    more than `read_weights` reads: 16 MiB of description with the tensors' names and shapes, 16 GiB in all.
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         metadata = {name: json.dumps(value, allow_nan=False) for name, value in about.items()}
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise PellucidError(f"{path} cannot be written: {error}; describe it by finite numbers and texts") from error
     metadata["format"] = FORMAT
     metadata["sha256"] = _digest(metadata, held)
-    write_atomically(path, safetensors.torch.save(held, metadata))
+    data = safetensors.torch.save(held, metadata)
+    header = int.from_bytes(data[:_PREFIX], "little")
+    for what, size, limit in (("its description", header, HEADER_LIMIT), ("it", len(data), FILE_LIMIT)):
+        if size > limit:
+            raise PellucidError(
+                f"{path} cannot be written: {what} takes {size} bytes, above the limit of {limit}; make the "
+                "network, or what is said of it, smaller"
+            )
+    write_atomically(path, data)
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Exact resumption: whatever ends a training, going on leads to the bits of the uninterrupted one."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -9,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from pellucid.errors import PellucidError
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Step, Warmup
-from pellucid.train import checkpoint, files, fit, precision
+from pellucid.train import checkpoint, files, fit, precision, weights
 from pellucid.train.callbacks import Callback, EarlyStopping
 from pellucid.train.history import read_csv
 from pellucid.train.model import Model
@@ -305,3 +307,51 @@ def test_a_kill_inside_every_write_of_a_training_loses_nothing(tmp_path, monkeyp
         assert without_times(run / "metrics.csv") == without_times(tmp_path / "whole" / "metrics.csv")
         assert not list(run.rglob(".*.tmp"))
     assert places >= 5  # manifest, two CSV files, best and last weights at least
+
+
+def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, monkeypatch):
+    """A long training of a deep network: 200,000 rows of layers.csv."""
+
+    class Long(Callback):
+        def on_start(self, training):
+            if not training.history.layers:
+                row = {"epoch": 0, "path": "dense.weight", "grad_norm": 0.12345678901234567, "update_ratio": 0.1}
+                training.history.layers.extend(dict(row) for _ in range(200_000))
+
+    monkeypatch.setattr(fit, "SAVING_SHARE", 0)
+    whole, resumed = small_mlp(), small_mlp()
+    expected = train(whole, tmp_path / "whole", extra=[Long()])
+    assert RunFolder(tmp_path / "whole").last.stat().st_size > weights.HEADER_LIMIT
+    with pytest.raises(Stopped):
+        train(small_mlp(), tmp_path / "run", extra=[Long(), StopAt(23)])
+    history = train(resumed, tmp_path / "run", resume=True, extra=[Long()])
+    assert resumed.sha256() == whole.sha256()
+    assert history.layers == expected.layers
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on_exactly(tmp_path, monkeypatch):
+    """Its header holds the history and what callbacks remember, which are bytes of a tensor now."""
+    monkeypatch.setattr(fit, "SAVING_SHARE", 0)
+    whole, resumed = small_conv(), small_conv()
+    expected = train(whole, None)
+    with pytest.raises(Stopped):
+        train(small_conv(), tmp_path, extra=[StopAt(23)])
+    last = RunFolder(tmp_path).last
+    tensors, about = weights.read_weights(last)
+    growing = json.loads(tensors.pop("[progress]").numpy().tobytes())
+    assert set(growing) == {"rows", "layers", "callbacks"}
+    weights.write_weights(last, tensors, {**about, "progress": {**about["progress"], **growing}})
+    history = train(resumed, tmp_path, resume=True)
+    assert resumed.sha256() == whole.sha256()
+    assert history["val_loss"] == expected["val_loss"]
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_a_history_that_no_training_wrote_is_one_line(tmp_path, data):
+    train(small_mlp(), tmp_path, epochs=1)
+    last = RunFolder(tmp_path).last
+    tensors, about = weights.read_weights(last)
+    tensors["[progress]"] = torch.tensor(list(data), dtype=torch.uint8)
+    weights.write_weights(last, tensors, about)
+    with pytest.raises(PellucidError, match=r"its \[progress\] is none that training writes.*; begin"):
+        train(small_mlp(), tmp_path, epochs=1, resume=True)

@@ -16,6 +16,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.models import mlp
+from pellucid.train import weights
 from pellucid.train.model import Model
 from pellucid.train.weights import read_weights, weights_sha256, write_weights
 
@@ -231,3 +232,26 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(twice)) + twice.encode() + data[8 + size :])
     with pytest.raises(PellucidError, match="stands twice"):
         read_weights(tmp_path / "w")
+
+
+@pytest.mark.parametrize(("limit", "said"), [("HEADER_LIMIT", "its description takes"), ("FILE_LIMIT", "it takes")])
+def test_a_file_that_would_not_be_read_is_not_written(tmp_path, monkeypatch, limit, said):
+    write_weights(tmp_path / "w", tensors(), ABOUT)
+    before = (tmp_path / "w").read_bytes()
+    size = int.from_bytes(before[:8], "little") if limit == "HEADER_LIMIT" else len(before)
+    monkeypatch.setattr(weights, limit, size)
+    write_weights(tmp_path / "w", tensors(), ABOUT)
+    assert read_weights(tmp_path / "w")[1] == ABOUT
+    before = (tmp_path / "w").read_bytes()
+    monkeypatch.setattr(weights, limit, size - 8)  # headers are padded to multiples of 8
+    with pytest.raises(PellucidError, match=f"w cannot be written: {said} {size} bytes, above the limit"):
+        write_weights(tmp_path / "w", tensors(), ABOUT)
+    assert (tmp_path / "w").read_bytes() == before
+
+
+def test_a_description_that_is_nested_too_deeply_is_one_line(tmp_path):
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(PellucidError, match="w cannot be written: "):
+        write_weights(tmp_path / "w", tensors(), {"deep": deep})

@@ -9,6 +9,8 @@ from typing import BinaryIO
 from pellucid.errors import PellucidError
 
 LARGEST = 1 << 28  # bytes of a text file in a run folder
+# What os.link fails with where a file system, or one file, cannot have second names.
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 _SUFFIX = ".tmp"
 
@@ -40,20 +42,21 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
 def keep_as(path: Path, kept: Path) -> None:
     """Give the file `path`, if there is one, the second name `kept` in place of what has it; never is a name missing.
 
-    Where the file system knows no second names the file is moved.
+    Where the file system knows no second names the file is moved. Raises PellucidError where neither can be done.
     """
     if not path.exists():
         return
-    for temporary in _names_beside(kept):
-        try:
-            os.link(path, temporary)
-            temporary.replace(kept)
-            temporary.unlink(missing_ok=True)  # it stays where `kept` is a name of this very file already
-        except FileExistsError:
-            continue
-        except OSError:
+    try:
+        temporary = _link_beside(path, kept)
+        if temporary is None:
             path.replace(kept)
-        return
+            return
+        try:
+            temporary.replace(kept)
+        finally:
+            temporary.unlink(missing_ok=True)  # it stays where `kept` is a name of this very file already
+    except OSError as error:
+        raise PellucidError(f"{kept} cannot be written ({error.strerror}); check the place and its space") from error
 
 
 def set_aside(path: Path) -> Path | None:
@@ -98,6 +101,21 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
             return temporary, temporary.open("xb")
         except FileExistsError:  # of a process of the same number, a folder, or a link
             continue
+    raise AssertionError("there are names without end")
+
+
+def _link_beside(path: Path, kept: Path) -> Path | None:
+    """Give a file a second name beside `kept` that nothing had; None where the file system knows no second names."""
+    for temporary in _names_beside(kept):
+        try:
+            os.link(path, temporary)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            if error.errno in NO_LINKS:
+                return None
+            raise
+        return temporary
     raise AssertionError("there are names without end")
 
 

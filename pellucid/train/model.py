@@ -153,7 +153,7 @@ class Model(Viewed):
             with torch.device("meta"):  # shapes only
                 _, out = net.init(self.input_shape, torch.Generator())
         self.frozen -= {path for path, tensor in flatten(params).items() if tensor is not before[path]}
-        self.net, self.confidence = net, None
+        self.net = net
         self.classes = names if isinstance(classes, Sequence) else None
         self._take(params, self.input_shape, out)
 
@@ -202,7 +202,7 @@ class Model(Viewed):
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation)
         self.check_learns()
-        self.familiarity = None  # of the weights as they were
+        self._forget_measured()
         begun_with = settings(self, data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
         if folder is not None or any(callback.saves for callback in called):
@@ -335,9 +335,8 @@ class Model(Viewed):
                 preprocess=mapping(about.get("preprocess", {})),
             )
             model.custom = custom
-            if "confidence" in about:
-                model.confidence = Confidence.from_json(about["confidence"])
-            model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net)
+            confidence = Confidence.from_json(about["confidence"]) if "confidence" in about else None
+            familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net)
             shape = image_shape(about.get("input_shape"))
             wanted, out = within_bounds(model.net, shape)
             check_classes(out, model.classes)
@@ -347,7 +346,7 @@ class Model(Viewed):
             raise PellucidError(f"{path}: no such network can exist ({' '.join(str(error).split())[:200]})") from error
         own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
         model._take(fill(Path(path), wanted, own), shape, out)
-        model.source = Path(path)
+        model.confidence, model.familiarity, model.source = confidence, familiarity, Path(path)
         return model
 
     def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None, what: str = "input_shape") -> None:
@@ -361,6 +360,11 @@ class Model(Viewed):
     def _take(self, params: Params, shape: tuple[int, ...], out: Any) -> None:
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
+        self._forget_measured()
+
+    def _forget_measured(self) -> None:
+        """Drop what was measured of the weights as they were."""
+        self.confidence = self.familiarity = None
 
     def _named(self, pattern: str) -> set[str]:
         """Return the paths of the learned values that a pattern names."""

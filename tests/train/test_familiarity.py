@@ -9,6 +9,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
 from pellucid.models import mlp
+from pellucid.train.confidence import Confidence
 from pellucid.train.familiarity import AXES, fit_familiarity
 from pellucid.train.model import Model
 from pellucid.train.weights import read_weights, write_weights
@@ -146,3 +147,19 @@ def test_a_file_that_says_something_else_is_refused(tmp_path, said: str) -> None
     write_weights(path, tensors, about)
     with pytest.raises(PellucidError, match=said):
         Model.load(path)
+
+
+CHANGES = {
+    "fit": lambda model: model.fit(*blobs(20, 5), epochs=1, verbose=False),
+    "replace_head": lambda model: model.replace_head(["a", "b"]),
+    "build": lambda model: model.build((1, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_measured_of_other_weights_is_dropped(name: str) -> None:
+    model = fitted(conv_model())
+    model.confidence = Confidence(2.0, 0.5)
+    assert model.familiarity is not None
+    CHANGES[name](model)
+    assert (model.confidence, model.familiarity) == (None, None)

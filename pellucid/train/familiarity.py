@@ -55,13 +55,16 @@ class Depth(NamedTuple):
     variances: Tensor
 
     def distance(self, features: Tensor) -> Tensor:
-        """Return (N,): the Mahalanobis distance of features (N, D) to the nearest class, over `unit`."""
+        """Return (N,): the Mahalanobis distance of features (N, D) to the nearest class, over `unit`.
+
+        It is infinite where features are NaN or infinite, or so large that the distance cannot be computed.
+        """
         scale, means, axes, variances = (tensor.double() for tensor in self[2:])
         x = features.double() / scale
         along = torch.cdist((x @ axes.T) / variances[:-1].sqrt(), (means @ axes.T) / variances[:-1].sqrt()).square()
         beside = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
         squared = along + beside.clamp_min(0) / variances[-1]  # (N, C)
-        return squared.amin(1).sqrt() / self.unit
+        return (squared.amin(1).sqrt() / self.unit).nan_to_num(nan=math.inf, posinf=math.inf)
 
 
 @dataclass(frozen=True, eq=False)

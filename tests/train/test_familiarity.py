@@ -1,5 +1,7 @@
 """How far an input is from the training data: the distance by NumPy, the threshold by counting, the file as a whole."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU, Sigmoid
 from pellucid.models import mlp
+from pellucid.tasks.novelty import novelties
 from pellucid.train.confidence import Confidence
 from pellucid.train.familiarity import AXES, fit_familiarity
 from pellucid.train.model import Model
@@ -104,6 +107,16 @@ def test_what_is_like_the_data_is_familiar_and_noise_is_not() -> None:
     assert noise is not None
     assert float((like > model.familiarity.threshold).double().mean()) < 0.04
     assert float((noise > model.familiarity.threshold).double().mean()) > 0.9
+
+
+def test_features_that_overflow_are_infinitely_far() -> None:
+    """The variance of a map overflows float32, although the bounded outputs stay finite."""
+    net = Sequential(conv=Conv2d(3, 3), act=Sigmoid(), flatten=Flatten(), scores=Dense(3))
+    model = fitted(Model(net, input_shape=(1, 4, 4), classes=3))
+    x = torch.full((3, 1, 4, 4), 1e38)
+    assert model.distance(x).tolist() == [math.inf] * 3
+    assert torch.isfinite(model.predict(x[:1])).all()
+    assert [one.unfamiliar for one in novelties(model, x)] == [True] * 3
 
 
 def test_nothing_is_fitted_where_a_threshold_would_mean_nothing() -> None:

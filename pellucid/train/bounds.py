@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.combine.base import Combinator, Step, join
+from pellucid.combine.base import Combinator, Step, is_wiring, join
+from pellucid.config import is_ours
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d
 from pellucid.layers.base import Layer, Mode, Params
@@ -24,7 +25,8 @@ def within_bounds(net: Layer, shape: Any) -> tuple[Params, Any]:
     """Return the network's parameters for inputs of `shape`, on the device "meta", and the shape of its output.
 
     Every layer is run once on such a tensor, which has a shape and no values. Raises LayerError, with the layer's
-    path, at the first that takes the network beyond a bound. A layer that is not Pellucid's own counts by its output.
+    path, at the first that takes the network beyond a bound. Of a combinator that runs by `flow`, whoever wrote it, the
+    children are run; any other layer that is not Pellucid's own counts by its output.
     """
     with torch.device("meta"), torch.no_grad():
         tally = _Tally()
@@ -42,8 +44,8 @@ def _run(tally: "_Tally", above: str) -> Step:
         tally.runs += 1
         try:
             tally.check()
-            if isinstance(layer, Combinator) and _is_ours(layer):
-                return layer.flow(_NoParams(), x, mode, _run(tally, path))[0], None
+            if is_wiring(layer):
+                return layer.flow(_Params(layer, _shape(x)), x, mode, _run(tally, path))[0], None
             own, out = layer.init(_shape(x), torch.Generator())
             with tally:
                 y = layer.forward(own, x, mode)[0] if _runs(layer) else _empty(out)
@@ -57,11 +59,15 @@ def _run(tally: "_Tally", above: str) -> Step:
     return step
 
 
-class _NoParams(dict[str, Any]):
-    """Stands for the parameters of a combinator, whose children draw their own here."""
+class _Params(dict[str, Any]):
+    """Parameters of a combinator that are drawn when used: its own; its children draw theirs when they run."""
+
+    def __init__(self, layer: Combinator, shape: Any) -> None:
+        super().__init__()
+        self._layer, self._shape = layer, shape
 
     def __missing__(self, name: str) -> Any:
-        return self
+        return self if name in self._layer.layers else self._layer.init(self._shape, torch.Generator())[0][name]
 
 
 class _Tally(TorchDispatchMode):
@@ -134,13 +140,9 @@ def _terms(func: Any, args: tuple[Any, ...]) -> int:
     return 1
 
 
-def _is_ours(layer: Layer) -> bool:
-    return type(layer).__module__.startswith("pellucid.")
-
-
 def _runs(layer: Layer) -> bool:
     """Return whether a layer runs without values; the switches of unpooling are whole numbers, which x is not."""
-    return _is_ours(layer) and not isinstance(layer, MaxUnpool2d)
+    return is_ours(layer) and not isinstance(layer, MaxUnpool2d)
 
 
 def _empty(shape: Any) -> Any:

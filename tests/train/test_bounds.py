@@ -167,6 +167,35 @@ def test_a_layer_of_somebody_else_counts_by_its_output():
         within_bounds(Sequential(*[Opaque() for _ in range(20)]), (3, 2))
 
 
+class Block(Sequential):
+    """A combinator of somebody else, which runs by Sequential's `flow`."""
+
+
+@pytest.mark.parametrize("kind", [Sequential, Block])
+def test_what_is_inside_a_combinator_of_somebody_else_counts(kind):
+    net = Sequential(block=kind(pad=Pad2d(20_000), pool=AvgPool2d(4_000, 4_000)), flatten=Flatten(), scores=Dense(2))
+    with pytest.raises(PellucidError, match=r"^block\.pad: takes the network to .* bytes of memory"):
+        within_bounds(net, (1, 28, 28))
+
+
+class Scaled(Sequential):
+    """A combinator of somebody else with a weight of its own."""
+
+    def init(self, shape, rng):
+        params, out = super().init(shape, rng)
+        return {**params, "scale": torch.ones(out)}, out
+
+    def flow(self, params, x, mode, step):
+        y, cache = super().flow(params, x, mode, step)
+        return params["scale"] * y, cache
+
+
+def test_a_combinator_of_somebody_else_may_have_weights_of_its_own():
+    params, out = within_bounds(Sequential(block=Scaled(dense=Dense(4)), scores=Dense(2)), (3,))
+    assert out == (2,)
+    assert params["block"]["scale"].shape == (4,)
+
+
 def _leaves(params):
     for value in params.values():
         yield from _leaves(value) if isinstance(value, dict) else (value,)

@@ -16,6 +16,7 @@ from torch import Tensor
 from pellucid.combine import Parallel, Sequential
 from pellucid.export import to_onnx
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
+from pellucid.train.familiarity import fit_familiarity
 from pellucid.train.model import Model
 
 SHAPE = (3, 12, 12)
@@ -25,10 +26,13 @@ CHECKED = ("ours", "zip", "png")  # what carries checksums over all that is read
 
 
 def model() -> Model:
-    """Return the network, its weights drawn from a fixed seed."""
+    """Return the network, its weights drawn from a fixed seed, with what it knows about its training data."""
     block = Parallel((Identity(), Sequential(Conv2d(4, 3, padding=1), ReLU())), Add())
     net = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), MaxPool2d(2), block, Flatten(), Dense(3))
-    return Model(net, input_shape=SHAPE, classes=["a", "b", "c"], preprocess={"mean": [0.5] * 3, "std": [0.25] * 3})
+    it = Model(net, input_shape=SHAPE, classes=["a", "b", "c"], preprocess={"mean": [0.5] * 3, "std": [0.25] * 3})
+    x = torch.rand((60, *SHAPE), generator=torch.Generator().manual_seed(0))
+    it.familiarity = fit_familiarity(it.net, it.params, (x[:40], torch.arange(40) % 3), x[40:], it.stats)
+    return it
 
 
 def write_weights(kind: str, path: Path) -> None:

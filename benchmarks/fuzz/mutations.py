@@ -68,7 +68,9 @@ def forge(whole: Path, path: Path, draw: random.Random) -> None:
     """Write a file of ours with one to three values or tensors changed, and a SHA-256 that agrees."""
     tensors, about = read_weights(whole)
     for _ in range(draw.choice([1, 1, 2, 3])):
-        if draw.random() < 0.8:
+        if draw.random() < 0.1:
+            _change_familiarity(tensors, about, draw)
+        elif draw.random() < 0.8:
             _change(about, draw)
         else:
             _change_tensor(tensors, draw)
@@ -95,6 +97,21 @@ def _change(tree: dict[str, Any], draw: random.Random) -> None:
         parent[key] = draw.choice([parent[key] * 2, parent[key] + 1, parent[key] * 1000, -parent[key], 1 << 15])
     else:
         parent[key] = copy.deepcopy(draw.choice(_VALUES))
+
+
+def _change_familiarity(tensors: dict[str, torch.Tensor], about: dict[str, Any], draw: random.Random) -> None:
+    """Change the features of one depth in all of its tensors alike, or the layer that they are said to be of."""
+    known = about.get("familiarity")
+    depths = known.get("depths") if isinstance(known, dict) else None
+    depths = [one for one in depths if isinstance(one, dict)] if isinstance(depths, list) else []
+    if draw.random() < 0.5 and depths:
+        layers = sorted({name.rpartition(".")[0] for name in tensors if not name.startswith("[")})
+        depths[draw.randrange(len(depths))]["path"] = draw.choice(layers)
+        return
+    start, change = f"[familiarity].{draw.randrange(max(len(depths), 1))}.", draw.choice(["half", "double"])
+    for name, it in tensors.items():
+        if name.startswith(start) and not name.endswith("variances") and it.dim():
+            tensors[name] = it[..., ::2].contiguous() if change == "half" else torch.cat([it, it], -1)
 
 
 def _places(tree: Any) -> Any:

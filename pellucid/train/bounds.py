@@ -21,15 +21,16 @@ MOST_WORK = 1 << 38  # multiply-adds
 MOST_RUNS = 10_000  # layers, each as often as it runs: shared layers inside shared layers double it level by level
 
 
-def within_bounds(net: Layer, shape: Any) -> tuple[Params, Any]:
+def within_bounds(net: Layer, shape: Any, shapes: dict[str, tuple[Any, Any]] | None = None) -> tuple[Params, Any]:
     """Return the network's parameters for inputs of `shape`, on the device "meta", and the shape of its output.
 
     Every layer is run once on such a tensor, which has a shape and no values. Raises LayerError, with the layer's
     path, at the first that takes the network beyond a bound. Of a combinator that runs by `flow`, whoever wrote it, the
-    children are run; any other layer that is not Pellucid's own counts by its output.
+    children are run; any other layer that is not Pellucid's own counts by its output. shapes: a dict that receives the
+    shapes of the input and the output of each layer that runs, by path.
     """
     with torch.device("meta"), torch.no_grad():
-        tally = _Tally()
+        tally = _Tally({} if shapes is None else shapes)
         with tally:
             x = _empty(shape)
         _run(tally, "")("", net, {}, x, Mode(keep=False))
@@ -50,6 +51,7 @@ def _run(tally: "_Tally", above: str) -> Step:
             with tally:
                 y = layer.forward(own, x, mode)[0] if _runs(layer) else _empty(out)
             tally.check()
+            tally.shapes[path] = _shape(x), out
         except LayerError:
             raise
         except PellucidError as error:
@@ -73,8 +75,9 @@ class _Params(dict[str, Any]):
 class _Tally(TorchDispatchMode):
     """Counts what passes: the memory that is alive, the numbers that are put out, and the multiply-adds."""
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: dict[str, tuple[Any, Any]]) -> None:
         super().__init__()
+        self.shapes = shapes
         self.runs = self.memory = self.peak = self.values = self.work = 0
         self._holders: dict[int, int] = {}  # how many tensors look at a storage
 

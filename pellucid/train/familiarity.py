@@ -91,24 +91,41 @@ class Familiarity:
         return {"depths": depths, "threshold": self.threshold, "alarms": self.alarms, "held_out": self.held_out}
 
     @classmethod
-    def from_json(cls, value: Any, tensors: Mapping[str, Tensor], net: Layer) -> "Familiarity | None":
-        """Build from what `to_json` and `named_tensors` gave, None of None; PellucidError for anything else."""
+    def from_json(
+        cls, value: Any, tensors: Mapping[str, Tensor], net: Layer, shapes: Mapping[str, tuple[Any, Any]]
+    ) -> "Familiarity | None":
+        """Build from what `to_json` and `named_tensors` gave, None of None; PellucidError for anything else.
+
+        shapes: of the input and the output of each layer that runs, by path; see `within_bounds`.
+        """
         if value is None:
             return None
-        layers = dict(walk(net))
-        good = isinstance(value, Mapping) and set(value) == set(KEYS) and isinstance(value["depths"], list)
-        if not good or not value["depths"] or not all(_positive(value[key]) for key in ("threshold", "held_out")):
+        if not isinstance(value, Mapping) or set(value) != set(KEYS) or not isinstance(value["depths"], list):
             raise PellucidError(f"familiarity must hold {', '.join(KEYS)}, not {value!s:.80}")
-        if not _positive(value["alarms"] + 1 if isinstance(value["alarms"], float | int) else None):
-            raise PellucidError(f"familiarity: alarms must be a number, not {value['alarms']!s:.40}")
+        if not value["depths"]:
+            raise PellucidError("familiarity: depths must name at least one layer")
+        if not _is_number(value["threshold"]) or value["threshold"] <= 0:
+            raise PellucidError(f"familiarity: threshold must be a number above 0, not {value['threshold']!s:.40}")
+        if not _is_number(value["alarms"]) or not 0 <= value["alarms"] <= 1:
+            raise PellucidError(f"familiarity: alarms must be a number from 0 to 1, not {value['alarms']!s:.40}")
+        if type(value["held_out"]) is not int or value["held_out"] < 1:
+            raise PellucidError(
+                f"familiarity: held_out must be a whole number of at least 1, not {value['held_out']!s:.40}"
+            )
+        layers = dict(walk(net))
         depths: list[Depth] = []
         for k, one in enumerate(value["depths"]):
-            if not isinstance(one, Mapping) or set(one) != {"path", "unit"} or not _positive(one["unit"]):
-                raise PellucidError(f"familiarity: a depth must hold path and unit above 0, not {one!s:.80}")
-            if not isinstance(one["path"], str) or not isinstance(layers.get(one["path"]), Conv2d | Dense):
-                raise PellucidError(f"familiarity: the network has no Conv2d or Dense at {one['path']!s:.40}")
+            if not isinstance(one, Mapping) or set(one) != {"path", "unit"}:
+                raise PellucidError(f"familiarity: a depth must hold path and unit, not {one!s:.80}")
+            path, unit = one["path"], one["unit"]
+            if not _is_number(unit) or unit <= 0:
+                raise PellucidError(f"familiarity: a unit must be a number above 0, not {unit!s:.40}")
+            if not isinstance(path, str) or path not in shapes or not isinstance(layers.get(path), Conv2d | Dense):
+                raise PellucidError(f"familiarity: the network runs no Conv2d or Dense at {path!s:.40}")
+            given, out = shapes[path]
+            width = 2 * out[0] if isinstance(layers[path], Conv2d) else math.prod(given)  # see `features`
             named = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSORS]
-            depths.append(Depth(one["path"], one["unit"], *_checked(one["path"], named)))
+            depths.append(Depth(path, unit, *_checked(path, named, width)))
         return cls(tuple(depths), value["threshold"], value["alarms"], value["held_out"])
 
 
@@ -211,19 +228,20 @@ def _evenly(values: Tensor) -> Tensor:
     return values[torch.arange(count) * len(values) // max(count, 1)]
 
 
-def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and value > 0  # type: no bool, no text
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: no bool, no text
 
 
-def _checked(path: str, named: list[Tensor | None]) -> list[Tensor]:
-    """Return a depth's tensors; PellucidError where they do not fit each other."""
+def _checked(path: str, named: list[Tensor | None], width: int) -> list[Tensor]:
+    """Return a depth's tensors; PellucidError where they do not fit each other or the `width` features of the layer."""
     held = [tensor.float() for tensor in named if tensor is not None and tensor.is_floating_point()]
     if len(held) == len(TENSORS):
         scale, means, axes, variances = held
-        width = scale.numel()
-        fits = scale.shape == (width,) and means.shape == (len(means), width) and axes.shape == (len(axes), width)
+        fits = scale.shape == (width,) and means.shape[1:] == (width,) and axes.shape[1:] == (width,)
         if fits and len(means) and variances.shape == (len(axes) + 1,):
             positive = bool((scale > 0).all() and (variances > 0).all())
             if positive and all(bool(torch.isfinite(one).all()) for one in held):
                 return held
-    raise PellucidError(f"familiarity: the tensors of {path} are missing or do not fit each other")
+    raise PellucidError(
+        f"familiarity: the tensors of {path} are missing, or do not fit each other and its {width} features"
+    )

@@ -336,10 +336,10 @@ class Model(Viewed):
             )
             model.custom = custom
             confidence = Confidence.from_json(about["confidence"]) if "confidence" in about else None
-            familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net)
-            shape = image_shape(about.get("input_shape"))
-            wanted, out = within_bounds(model.net, shape)
+            shape, shapes = image_shape(about.get("input_shape")), {}
+            wanted, out = within_bounds(model.net, shape, shapes)
             check_classes(out, model.classes)
+            familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
         except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:

@@ -141,13 +141,28 @@ def test_it_stays_with_the_weights_and_goes_when_these_change(tmp_path) -> None:
     assert loaded.distance(x) is None, "it was of other weights"
 
 
+def widen(tensors: dict[str, Tensor], depth: int) -> None:
+    """Double the features of a depth in all of its tensors, so that these still fit each other."""
+    for name in ("scale", "means", "axes"):
+        key = f"[familiarity].{depth}.{name}"
+        tensors[key] = torch.cat([tensors[key]] * 2, -1)
+
+
 WRONG = {
     "must hold depths": lambda t, a: a.update(familiarity=3),
     "path and unit": lambda t, a: a["familiarity"]["depths"].__setitem__(0, {"path": "conv"}),
-    "no Conv2d or Dense at relu": lambda t, a: a["familiarity"]["depths"][0].update(path="relu"),
-    "depths, threshold": lambda t, a: a["familiarity"].update(threshold=-1.0),
-    "the tensors of conv are missing or do not fit": lambda t, a: t.pop("[familiarity].0.means"),
-    "the tensors of scores are missing or do not fit": lambda t, a: t["[familiarity].1.scale"].zero_(),
+    "a unit must be a number above 0, not 0": lambda t, a: a["familiarity"]["depths"][0].update(unit=0),
+    "runs no Conv2d or Dense at relu": lambda t, a: a["familiarity"]["depths"][0].update(path="relu"),
+    "depths must name at least one": lambda t, a: a["familiarity"].update(depths=[]),
+    "threshold must be a number above 0, not -1": lambda t, a: a["familiarity"].update(threshold=-1.0),
+    "alarms must be a number from 0 to 1, not True": lambda t, a: a["familiarity"].update(alarms=True),
+    "alarms must be a number from 0 to 1, not -0.5": lambda t, a: a["familiarity"].update(alarms=-0.5),
+    "held_out must be a whole number of at least 1, not 0.5": lambda t, a: a["familiarity"].update(held_out=0.5),
+    "the tensors of conv are missing": lambda t, a: t.pop("[familiarity].0.means"),
+    "the tensors of scores are missing": lambda t, a: t["[familiarity].1.scale"].zero_(),
+    "fit each other and its 10 features": lambda t, a: widen(t, 0),
+    "fit each other and its 5 features": lambda t, a: widen(t, 1),
+    "the tensors of scores .* 5 features": lambda t, a: t.update({"[familiarity].1.axes": torch.tensor(1.0)}),
 }
 
 
@@ -176,3 +191,27 @@ def test_what_was_measured_of_other_weights_is_dropped(name: str) -> None:
     assert model.familiarity is not None
     CHANGES[name](model)
     assert (model.confidence, model.familiarity) == (None, None)
+
+
+class Silent(Sequential):
+    """A combinator that runs in one piece, so that nobody sees what its children do."""
+
+    def forward(self, params, x, mode):
+        return super().forward(params, x, mode)
+
+    def backward(self, params, cache, dy):
+        return super().backward(params, cache, dy)
+
+
+def test_a_file_that_names_a_layer_that_never_runs_is_refused(tmp_path) -> None:
+    path = tmp_path / "model.safetensors"
+    net = Sequential(flatten=Flatten(), inner=Silent(hidden=Dense(16)), scores=Dense(3))
+    model = Model(net, input_shape=(1, 4, 4), classes=3)
+    model.custom = (Silent,)
+    fitted(model).save(path)
+    tensors, about = read_weights(path)
+    assert [depth["path"] for depth in about["familiarity"]["depths"]] == ["scores"]
+    about["familiarity"]["depths"][0]["path"] = "inner.hidden"
+    write_weights(path, tensors, about)
+    with pytest.raises(PellucidError, match=r"the network runs no Conv2d or Dense at inner\.hidden"):
+        Model.load(path, custom=[Silent])

@@ -44,7 +44,7 @@ def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_
         (place / name).parent.mkdir(parents=True)
         Image.new("L", (8, 8), 200).save(place / name)
     (run / "weights").mkdir(parents=True)
-    (run / "recipe.toml").write_text("")
+    (run / "manifest.json").write_text("{}")
     made = Model(
         Sequential(Flatten(), Dense(2)), input_shape=(1, 8, 8), classes=["a", "b"], preprocess={"data": str(place)}
     )
@@ -58,6 +58,18 @@ def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_
     with pytest.raises(PellucidError, match=r"outside its run folder, and a path from a file is not followed there"):
         held_out(loaded, None)
     assert len(held_out(loaded, str(place))) == 2
+
+
+@pytest.mark.parametrize("place", ["model.safetensors", "models/model.safetensors", "weights/model.safetensors"])
+def test_a_recipe_near_a_weights_file_makes_no_run_folder(tmp_path, place):
+    collection(tmp_path / "pictures")
+    (tmp_path / "recipe.toml").write_text("")
+    made, file = colour_model(), tmp_path / place
+    made.preprocess["data"] = str(tmp_path / "pictures")
+    file.parent.mkdir(exist_ok=True)
+    made.save(file)
+    with pytest.raises(PellucidError, match="outside its run folder, and a path from a file is not followed there"):
+        held_out(Model.load(file), None)
 
 
 def test_a_plain_folder_is_taken_whole(tmp_path: Path):

@@ -23,16 +23,25 @@ def check_followed(name: str, file: Path | None) -> None:
     """Raise PellucidError where `file` names its data by a path that leads out of its own run folder.
 
     file: a weights file or a recipe that came from anywhere; None for what was made in this process, whose paths are
-    the user's own. What is trained by a recipe follows the recipe's paths: the user asked for just that.
+    the user's own. The run folder is RUN of RUN/recipe.toml, and of RUN/weights/FILE beside RUN/manifest.json. What is
+    trained by a recipe follows the recipe's paths: the user asked for just that.
     """
     if file is None or not name or name in CATALOGUE or name in SHAPES:
         return
-    run = next((folder for folder in file.resolve().parents[:2] if (folder / "recipe.toml").is_file()), None)
+    run = _run_folder(file.resolve())
     if run is None or not Path(name).resolve().is_relative_to(run):
         raise PellucidError(
             f"{file} says that the model was trained on {name!a:.200}, outside its run folder, and a path from a file "
             "is not followed there; if you trust it, give it with --data"
         )
+
+
+def _run_folder(file: Path) -> Path | None:
+    """Return the run folder that a weights file or a recipe belongs to; None where it lies in none."""
+    if file.name == "recipe.toml":
+        return file.parent
+    run = file.parent.parent
+    return run if file.parent.name == "weights" and (run / "manifest.json").is_file() else None
 
 
 def check_exists(name: str) -> None:

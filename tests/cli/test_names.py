@@ -67,7 +67,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A convolutional network of these classes, which says that it learned from the folder."""
+    """A convolutional network of these classes, which names the folder as its data."""
     net = Sequential(
         conv=Conv2d(2, 3, padding=1), relu=ReLU(), pool=MaxPool2d(8), flatten=Flatten(), dense=Dense(len(NAMES))
     )
@@ -78,16 +78,15 @@ def model(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 COMMANDS = {
-    "evaluate": ["evaluate", "MODEL"],
-    "evaluate other data": ["evaluate", "MODEL", "--data", "PICTURES"],
+    "evaluate": ["evaluate", "MODEL", "--data", "PICTURES"],
     "predict": ["predict", "MODEL", "PICTURE", "OTHER"],
     "gestures predict": ["gestures", "predict", "MODEL", "PICTURE", "BROKEN"],
     "gestures predict --video": ["gestures", "predict", "MODEL", "--video", "FOLDER", "--out", "rows.csv"],
     "trace": ["trace", "MODEL", "PICTURE", "--html", "page.html"],
     "trace --weight": ["trace", "MODEL", "PICTURE", "--weight", "dense.weight[0, 0]", "--nudge", "0.1"],
     "explain": ["explain", "MODEL", "PICTURE", "--out", "maps", "--method", "occlusion"],
-    "explain --page": ["explain", "MODEL", "--page", "page"],
-    "doctor": ["doctor", "MODEL", "--html", "page.html"],
+    "explain --page": ["explain", "MODEL", "--page", "page", "--data", "PICTURES"],
+    "doctor": ["doctor", "MODEL", "--html", "page.html", "--data", "PICTURES"],
     "summary": ["summary", "MODEL", "--draw", "net.svg"],
     "verify": ["verify", "MODEL"],
     "export onnx": ["export", "MODEL", "--to", "onnx", "--out", "a.onnx"],
@@ -140,7 +139,8 @@ def test_training_on_a_folder_of_such_names_writes_a_report(pictures: Path, say:
     check_said(said)
     assert check_written(tmp_path) >= {".html", ".toml", ".json", ".csv"}
     run = str(Path(NAMES[1]) / "digits-1")
-    for words in (["train", "--resume", run], ["evaluate", run], ["doctor", run, "--html", "doctor.html"]):
+    given = "--data", str(pictures)
+    for words in (["train", "--resume", run], ["evaluate", run, *given], ["doctor", run, "--html", "d.html", *given]):
         again = say(*words)
         assert again.code == 0, again.err
         check_said(again)
@@ -254,7 +254,7 @@ def test_answers_that_are_no_numbers_are_refused(command: str, pictures: Path, s
             tensor.copy_(torch.sign(tensor) * scale if key == "weights" else tensor)
         file = tmp_path / f"{key}.safetensors"
         it.save(file)
-        more = {"evaluate": [], "gestures predict --video": [str(pictures / NAMES[0])]}
+        more = {"evaluate": ["--data", str(pictures)], "gestures predict --video": [str(pictures / NAMES[0])]}
         words, _, option = command.partition(" --")
         given = more.get(command, [str(pictures / NAMES[0] / "0.png")])
         said = say(*words.split(), str(file), *([f"--{option}"] if option else []), *given)

@@ -72,14 +72,12 @@ def test_a_weights_file_whose_outputs_and_classes_disagree_is_told(tmp_path: Pat
     model.save(tmp_path / "good.safetensors")
     tensors, about = read_weights(tmp_path / "good.safetensors")
     write_weights(tmp_path / "bad.safetensors", tensors, {**about, "classes": ["ant", "bee", "cow"]})
-    bad = Model.load(tmp_path / "bad.safetensors")
-    for call in (lambda: predict(bad, a_seven(tmp_path / "7.png", 0, 255)), lambda: evaluate(bad)):
-        with pytest.raises(PellucidError, match=r"puts out 10 values, but names 3 classes \(ant, bee, cow\); train"):
-            call()
+    with pytest.raises(PellucidError, match=r"bad\.safetensors: .* puts out 10 values, .* 3 classes \(ant, bee, cow\)"):
+        Model.load(tmp_path / "bad.safetensors")
 
 
 def test_what_is_no_classifier_is_told(tmp_path: Path):
-    several = Model(Fork(a=Dense(2), b=Dense(3)), input_shape=(1, 8, 8))
+    several = Model(Sequential(Flatten(), Fork(a=Dense(2), b=Dense(3))), input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="no classes; give a classifier"):
         predict(several, a_seven(tmp_path / "7.png", 0, 255))
 

@@ -22,9 +22,9 @@ from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.confidence import fit_confidence, selective
 from pellucid.tasks.novelty import Novelty, novelties
 from pellucid.tasks.pictures import held_out, read_picture
-from pellucid.train.evaluate import judge
+from pellucid.train.evaluate import batch_within_memory, judge
 from pellucid.train.examples import examples
-from pellucid.train.model import BATCH, Model
+from pellucid.train.model import Model
 
 ROUNDING = 1e-6  # of sums of float32 probabilities
 # Of temperature and threshold: weights kept in half precision move them by less, and other images move them by more.
@@ -70,7 +70,8 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     images = held_out(model, data)
     pairs = model.fitting(examples(images), images.name)
     with torch.inference_mode():
-        loss, scores = judge(model.net, model.params, model.loss, pairs, BATCH, model.stats)
+        size = batch_within_memory(model.net, model.params, pairs.x, model.stats)
+        loss, scores = judge(model.net, model.params, model.loss, pairs, size, model.stats)
     confusion = confusion_matrix(images.y, classes_of(scores), len(images.classes))
     right = int(confusion.diagonal().sum())
     return {

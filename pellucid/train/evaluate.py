@@ -6,17 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.combine.base import Combinator
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.inference import AsWritten, inference
-from pellucid.layers.base import Layer, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, fresh, function_name, improves_downward
+from pellucid.sweep import forward
 from pellucid.text import shown
 from pellucid.train.diagnose import diagnose_output
 from pellucid.train.examples import Examples
 
+BATCH = 256  # inputs at a time, at most
+MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
 MANY = 16  # inputs for which it pays to lay out the network's weights anew
 RESERVED = ("loss", "n")  # what evaluations call results of their own
 
@@ -78,6 +82,25 @@ def _plain(metric: str, key: Any, value: Any) -> Any:
     except (RuntimeError, ValueError):  # an array of several numbers
         pass
     raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
+
+
+def batch_within_memory(net: Layer, params: Params, x: Tensor, stats: FeatureStats | None = None) -> int:
+    """Return how many of the inputs (N, ...) to evaluate at a time: at most BATCH, fewer of large networks, at least 1.
+
+    That many take at most MEMORY bytes for the outputs of all layers, measured by the first input.
+    """
+    if len(x) <= 1:
+        return 1
+    numbers = 0
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        nonlocal numbers
+        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
+            numbers += y.numel()
+
+    with torch.inference_mode():
+        forward(net, params, scaled(x[:1], stats), Mode(keep=False), watch)
+    return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
 
 
 def outputs(

@@ -28,7 +28,7 @@ from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, repair_best, save_checkpoint
 from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
 from pellucid.train.draws import draws, may_draw
-from pellucid.train.evaluate import Measures, measure
+from pellucid.train.evaluate import Measures, batch_within_memory, measure
 from pellucid.train.examples import Examples
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
@@ -173,16 +173,21 @@ class Loop:
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
+    def _evaluation_batch(self) -> int:
+        """Return how many inputs to evaluate at a time: at least a training batch, of which training keeps more."""
+        model = self.model
+        return max(self.plan.batch_size, batch_within_memory(model.net, model.params, self.data.x, model.stats))
+
     def _dry_run(self) -> None:
         """Try a loss and metrics that are not Pellucid's own, so that their mistakes show before the first step."""
-        model, size = self.model, max(self.plan.batch_size, 256)
+        model = self.model
         if not is_ours(model.loss):
             x = scaled(self.data.x[:1], model.stats)
             y, _ = model.net.forward(model.params, x, Mode(keep=False))
             check_answer(model.loss, y, model.loss(y, self.data.y[:1]))
         if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
             measures = Measures(model.metrics)
-            measure(model.net, model.params, model.loss, measures, self.sample, size, model.stats)
+            measure(model.net, model.params, model.loss, measures, self.sample, self._evaluation_batch(), model.stats)
 
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, and measure."""
@@ -248,7 +253,7 @@ class Loop:
         """Measure, tell the callbacks, and save."""
         training, model, plan = self.training, self.model, self.plan
         self._look()
-        size = max(plan.batch_size, 256)
+        size = self._evaluation_batch()
         row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
         row["train_loss"] = training.loss_sum / training.loss_count if training.loss_count else 0.0
         lower = {"train_loss", "val_loss"}

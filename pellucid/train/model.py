@@ -29,7 +29,14 @@ from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, listed, mapping, texts, widened
 from pellucid.train.ending import check_classes, check_ending
-from pellucid.train.evaluate import check_metrics, evaluate, interpret_outputs, outputs, predictions
+from pellucid.train.evaluate import (
+    batch_within_memory,
+    check_metrics,
+    evaluate,
+    interpret_outputs,
+    outputs,
+    predictions,
+)
 from pellucid.train.examples import Examples, as_inputs, examples, split
 from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
@@ -49,8 +56,6 @@ from pellucid.verify_table import Table
 if TYPE_CHECKING:
     from pellucid.doctor import Diagnosis
     from pellucid.trace import Trace
-
-BATCH = 256  # of evaluation
 
 
 class Model(Viewed):
@@ -227,19 +232,20 @@ class Model(Viewed):
             return Loop(self, plan).run().history
 
     @checked
-    def evaluate(self, x: Any, y: Any = None, batch_size: int = BATCH) -> dict[str, Any]:
+    def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ..., "n": ...} over x and y, or a Dataset: the mean loss and each metric."""
-        batch_size = whole(batch_size, "evaluate: batch_size", 1)
         data = self.fitting(examples(x, y, classes=self.classes), "x")
+        batch_size = self._batch(data.x, batch_size, "evaluate")
         with torch.inference_mode():
             found = evaluate(self.net, self.params, self.loss, self.metrics, data, batch_size, self.stats)
         return {**found, "n": len(data)}
 
     @checked
-    def predict(self, x: Any, batch_size: int = BATCH) -> Tensor:
+    def predict(self, x: Any, batch_size: int | None = None) -> Tensor:
         """Return what the network says of inputs (N, ...), or of a Dataset, as the loss reads it: probabilities."""
-        batch_size, inputs = whole(batch_size, "predict: batch_size", 1), as_inputs(x)
+        inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
+        batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
             parts = predictions(self.net, self.params, self.loss, inputs, batch_size, self.stats)
         if not parts:
@@ -397,6 +403,11 @@ class Model(Viewed):
         self._fit_shape(data.x, what)
         self.loss.check(self.output_shape, data.y)
         return data
+
+    def _batch(self, x: Tensor, size: int | None, what: str) -> int:
+        if size is not None:
+            return whole(size, f"{what}: batch_size", 1)
+        return batch_within_memory(self.net, self.params, x, self.stats)
 
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()

@@ -1,6 +1,7 @@
 """Networks that a short file can describe and no machine can run."""
 
 import json
+import resource
 import time
 
 import pytest
@@ -29,6 +30,7 @@ from pellucid.layers import (
     Upsample,
 )
 from pellucid.train.bounds import within_bounds
+from pellucid.train.evaluate import batch_within_memory
 from pellucid.train.weights import write_weights
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
@@ -194,6 +196,27 @@ def test_a_combinator_of_somebody_else_may_have_weights_of_its_own():
     params, out = within_bounds(Sequential(block=Scaled(dense=Dense(4)), scores=Dense(2)), (3,))
     assert out == (2,)
     assert params["block"]["scale"].shape == (4,)
+
+
+@pytest.mark.parametrize(("side", "most"), [(1, 256), (1024, 127), (4096, 7)])
+def test_an_evaluation_takes_as_many_inputs_as_there_is_memory_for(side, most):
+    """The outputs take 8 side^2 + 4 bytes an input: just above 8 MiB, so that 127 fit into 1 GiB, and above 128 MiB."""
+    model = Model(
+        Sequential(Upsample(side), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1)
+    )
+    x = torch.ones(300, 1, 1, 1)
+    assert batch_within_memory(model.net, model.params, x) == most
+    assert batch_within_memory(model.net, model.params, x[:1]) == 1
+
+
+def test_a_large_network_is_evaluated_in_small_batches():
+    """256 inputs at once would take 32 GiB."""
+    model = Model(Sequential(Upsample(4096), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1))
+    x = torch.linspace(0, 1, 18).view(18, 1, 1, 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    y = model.predict(x)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 << 20  # KiB
+    torch.testing.assert_close(y, x.flatten(1) * model.weights["dense1.weight"] + model.weights["dense1.bias"])
 
 
 def _leaves(params):

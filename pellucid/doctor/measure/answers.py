@@ -5,14 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.data.augment.standardise import scaled
 from pellucid.doctor.finding import UnansweredError
-from pellucid.doctor.measure.room import room
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
-from pellucid.train.evaluate import judge
+from pellucid.train.evaluate import batch_within_memory, judge
 from pellucid.train.examples import Examples
-from pellucid.train.model import BATCH, Model
+from pellucid.train.model import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +36,7 @@ def answers(model: Model, part: Examples) -> Answers:
     """Ask a model about examples that fit it, in evaluation mode; UnansweredError where it says NaN or infinity."""
     try:
         with torch.inference_mode():
-            size = min(BATCH, room(model, scaled(part.x[:1], model.stats)))
+            size = batch_within_memory(model.net, model.params, part.x, model.stats)
             loss, y = judge(model.net, model.params, model.loss, part, size, model.stats)
     except PellucidError as error:
         raise UnansweredError(f"the model has no answers: {error}") from error

@@ -111,3 +111,25 @@ def _checksum(x: Tensor, y: Tensor) -> str:
         digest.update(f"{array.dtype}{tuple(array.shape)}".encode())
         digest.update(array.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def train_and_held(
+    x: Any, y: Any, validation: Any, classes: Sequence[str] | None, seed: int
+) -> tuple[Examples, Examples | None]:
+    """Return the examples of `fit`: those to train on, and those of `validation`, None without any.
+
+    validation: data as (x, y) or a Dataset, or the fraction of the examples to hold out, drawn from `seed`. classes:
+    the model's, None where the labels decide.
+    """
+    if isinstance(validation, float) and isinstance(x, Dataset):
+        parts = x.split(validation, seed)
+        return examples(parts.train, y), examples(parts.test)
+    data = examples(x, y, classes=classes, infer_classes=True)
+    if isinstance(validation, float):
+        return split(data, validation, seed)
+    if validation is None:
+        return data, None
+    pair = validation if isinstance(validation, tuple) else (validation,)
+    if not 1 <= len(pair) <= 2:
+        raise PellucidError(f"fit: validation takes (x, y), a Dataset or a fraction, not {len(pair)} values")
+    return data, examples(*pair, what="validation", classes=classes or data.classes)

@@ -37,7 +37,7 @@ from pellucid.train.evaluate import (
     outputs,
     predictions,
 )
-from pellucid.train.examples import Examples, as_inputs, examples, split
+from pellucid.train.examples import Examples, as_inputs, examples, train_and_held
 from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
@@ -114,10 +114,7 @@ class Model(Viewed):
             self.build(input_shape)
 
     def __call__(self, x: Any) -> Any:
-        """Return the network's outputs for inputs (N, ...), an array or tensor, in evaluation mode.
-
-        Unlike `predict` it leaves them as they are: logits, not probabilities, where the loss contains the softmax.
-        """
+        """Return the network's outputs as they are, logits for instance, for inputs (N, ...) in evaluation mode."""
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
         with torch.no_grad():
@@ -378,18 +375,7 @@ class Model(Viewed):
         return match(self.params, pattern) - buffer_paths(self.net)
 
     def _data(self, x: Any, y: Any, validation: Any) -> tuple[Examples, Examples | None]:
-        if isinstance(validation, float) and isinstance(x, Dataset):
-            parts = x.split(validation, self.seed)
-            data, held = examples(parts.train, y), examples(parts.test)
-        elif isinstance(validation, float):
-            data, held = split(examples(x, y, classes=self.classes, infer_classes=True), validation, self.seed)
-        else:
-            pair = validation if isinstance(validation, tuple) else (validation,)
-            if not 1 <= len(pair) <= 2:
-                raise PellucidError(f"fit: validation takes (x, y), a Dataset or a fraction, not {len(pair)} values")
-            data = examples(x, y, classes=self.classes, infer_classes=True)
-            known = self.classes or data.classes
-            held = None if validation is None else examples(*pair, what="validation", classes=known)
+        data, held = train_and_held(x, y, validation, self.classes, self.seed)
         classes = data.classes if self.classes is None else self.classes
         if self.built:
             check_classes(self.output_shape, classes)
@@ -405,9 +391,8 @@ class Model(Viewed):
         return data
 
     def _batch(self, x: Tensor, size: int | None, what: str) -> int:
-        if size is not None:
-            return whole(size, f"{what}: batch_size", 1)
-        return batch_within_memory(self.net, self.params, x, self.stats)
+        asked = None if size is None else whole(size, f"{what}: batch_size", 1)
+        return asked or batch_within_memory(self.net, self.params, x, self.stats)
 
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()

@@ -1,10 +1,11 @@
-"""A training of the user's own parts, to be killed: `python -m tests.own.killed RUN` prints the hash at its end."""
+"""A training of a user's own parts, to be killed: `python -m tests.own.killed RUN COUNT` prints the hash at its end."""
 
 import sys
 
 import pellucid
+from pellucid.train import fit
 from tests.own import parts
-from tests.train.killed import Say, Slow
+from tests.train.killed import Kill
 from tests.train.small import digits
 
 
@@ -12,8 +13,8 @@ def train(run, extra=()):
     pellucid.register(*parts.PARTS)
     model = parts.model()
     model.fit(
-        digits(), epochs=8, batch_size=20, validation=digits(300, 350), callbacks=[parts.Average(), *extra, Slow()],
-        run=run, resume=True, monitor="val_errors", checkpoint_seconds=0.01, verbose=False,
+        digits(), epochs=8, batch_size=20, validation=digits(300, 350), callbacks=[parts.Average(), *extra],
+        run=run, resume=True, monitor="val_errors", checkpoint_seconds=0.0, verbose=False,
     )  # fmt: skip
     return model.sha256()
 
@@ -21,5 +22,7 @@ def train(run, extra=()):
 if __name__ == "__main__":
     import torch
 
+    if sys.argv[2] != "0":
+        fit.TICK = 0.0  # a checkpoint after every step
     torch.set_num_threads(1)
-    print(train(sys.argv[1], [Say()]))
+    print(train(sys.argv[1], [Kill(sys.argv[1], int(sys.argv[2]))]))

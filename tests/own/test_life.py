@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import onnxruntime
 import pytest
@@ -17,9 +15,9 @@ from pellucid.train.checkpoint import Checkpoint
 from pellucid.train.history import read_csv
 from pellucid.train.model import Model
 from tests.own import killed, parts
+from tests.train.killed import ROOT, killed_and_resumed
 from tests.train.small import digits
 
-ROOT = Path(__file__).parents[2]
 ELSEWHERE = """
 import json, sys, torch
 from pellucid import Model
@@ -51,23 +49,10 @@ def focal(y, target):
 def test_the_users_parts_live_as_ours_do(tmp_path):
     # fit, four kill -9, each resumed, against the hash of the training that nobody killed
     expected = killed.train(tmp_path / "whole")
-    command = [sys.executable, "-m", "tests.own.killed", str(tmp_path / "run")]
-    last, kills, seen = tmp_path / "run/weights/last.safetensors", 0, set()
-    for turn in range(20):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        if process.stdout.readline() == "training\n" and kills < 4:
-            time.sleep(0.02 + 0.08 * turn)
-            process.kill()
-        rest = process.stdout.read()
-        process.wait()
-        process.stdout.close()
-        if process.returncode == 0:
-            break
-        kills += 1
-        seen |= {Checkpoint(last).progress["step"]} if last.exists() else set()
-    assert (rest.strip(), kills) == (expected, 4)
-    assert len(seen) > 1
+    last = tmp_path / "run/weights/last.safetensors"
+    said, steps = killed_and_resumed("tests.own.killed", tmp_path / "run")
+    assert said == expected
+    assert steps == sorted(set(steps))  # each process came further than the one before
     rows = read_csv(tmp_path / "run/metrics.csv")
     assert {"val_accuracy", "val_errors", "val_spread", "train_errors"} <= set(rows[0])
     for row in rows:
@@ -77,12 +62,12 @@ def test_the_users_parts_live_as_ours_do(tmp_path):
     assert (best["best"], best["best_epoch"]) == (min(held), 1 + held.index(min(held)))
 
     # load and save in a new process, where nothing is registered
-    said = subprocess.run(
+    elsewhere = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, last, tmp_path / "again.safetensors"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     model = Model.load(tmp_path / "again.safetensors", custom=parts.PARTS)
-    found = json.loads(said.stdout)
+    found = json.loads(elsewhere.stdout)
     assert found.pop("sha256") == model.sha256() == expected
     assert found == model.evaluate(digits(300, 350))
     test = digits(300, 350)

@@ -21,7 +21,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.classify import predict
-    from pellucid.tasks.novelty import suffix, to_json
+    from pellucid.train.familiarity import score_suffix, score_to_json
 
     model = open_model(args.model)
     found = [predict(model, image) for image in args.images]
@@ -31,7 +31,7 @@ def handle(args: argparse.Namespace) -> int:
             "label": one.label,
             "probability": one.probability,
             "probabilities": one.probabilities,
-            **to_json(one.novelty),
+            **score_to_json(one.familiarity),
         }
         for one in found
     ]
@@ -40,7 +40,6 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     for one in found:
         best = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[:SHOWN]
-        say(
-            f"{one.name}: {one.label}  ({', '.join(f'{label} {percent(p)}' for label, p in best)}){suffix(one.novelty)}"
-        )
+        shares = ", ".join(f"{label} {percent(p)}" for label, p in best)
+        say(f"{one.name}: {one.label}  ({shares}){score_suffix(one.familiarity)}")
     return 0

@@ -20,10 +20,10 @@ from pellucid.metrics import (
 )
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.confidence import fit_confidence, selective
-from pellucid.tasks.novelty import Novelty, novelties
 from pellucid.tasks.pictures import held_out, read_picture
 from pellucid.train.evaluate import batch_within_memory, judge
 from pellucid.train.examples import examples
+from pellucid.train.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.train.model import Model
 
 ROUNDING = 1e-6  # of sums of float32 probabilities
@@ -35,14 +35,14 @@ SAME = 0.01
 class Prediction:
     """What a model says of one picture: the likeliest class, and the output for each (calibrated, if fitted).
 
-    novelty: how far the picture is from the training data, None where the model does not know.
+    familiarity: how far the picture is from the training data, None where the model does not know.
     """
 
     name: str
     label: str
     probability: float
     probabilities: dict[str, float]
-    novelty: Novelty | None = None
+    familiarity: FamiliarityScore | None = None
 
 
 def predict(model: Model, picture: str | Path) -> Prediction:
@@ -52,7 +52,7 @@ def predict(model: Model, picture: str | Path) -> Prediction:
     scores = believed(model, model.predict(x[None]))[0]  # (classes,)
     best = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
-    return Prediction(str(picture), classes[best], named[classes[best]], named, novelties(model, x[None])[0])
+    return Prediction(str(picture), classes[best], named[classes[best]], named, familiarity_scores(model, x[None])[0])
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:

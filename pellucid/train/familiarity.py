@@ -10,7 +10,7 @@ so that the largest of the distances counts, each in units of what training imag
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.sweep import forward
+
+if TYPE_CHECKING:
+    from pellucid.train.model import Model
 
 ALARMS = 0.01  # of images like the held-out ones may be called unfamiliar, or 1 / (N + 1) of N where that is more
 MIN_HELD_OUT = 20  # images: of fewer, more than one in twenty would be called unfamiliar
@@ -127,6 +130,46 @@ class Familiarity:
             named = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSORS]
             depths.append(Depth(path, unit, *_checked(path, named, width)))
         return cls(tuple(depths), value["threshold"], value["alarms"], value["held_out"])
+
+
+@dataclass(frozen=True)
+class FamiliarityScore:
+    """How far an input is from the training data, and the distance above which it is unlike any of them."""
+
+    distance: float
+    threshold: float
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the input is unlike anything that the model was trained on."""
+        return self.distance > self.threshold
+
+    @property
+    def text(self) -> str:
+        """What people read; "" for an input like the training data."""
+        if not self.unfamiliar:
+            return ""
+        return f"unlike anything it was trained on (distance {self.distance:.3g}, threshold {self.threshold:.3g})"
+
+
+def familiarity_scores(model: "Model", x: Tensor) -> list[FamiliarityScore] | list[None]:
+    """Return the score of each input (N, C, H, W); None for a model whose file does not hold what it takes."""
+    distances = model.distance(x)
+    if distances is None or model.familiarity is None:
+        return [None] * len(x)
+    return [FamiliarityScore(distance, model.familiarity.threshold) for distance in distances.tolist()]
+
+
+def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
+    """Return the fields of a prediction as JSON shows them; null where the model does not know."""
+    if score is None:
+        return {"unfamiliar": None, "distance": None, "distance_threshold": None}
+    return {"unfamiliar": score.unfamiliar, "distance": score.distance, "distance_threshold": score.threshold}
+
+
+def score_suffix(score: FamiliarityScore | None) -> str:
+    """Return what a line for people ends in: nothing for what is familiar or not known."""
+    return f"; {score.text}" if score is not None and score.unfamiliar else ""
 
 
 def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:

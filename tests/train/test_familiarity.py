@@ -11,9 +11,8 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU, Sigmoid
 from pellucid.models import mlp
-from pellucid.tasks.novelty import novelties
 from pellucid.train.confidence import Confidence
-from pellucid.train.familiarity import AXES, fit_familiarity
+from pellucid.train.familiarity import AXES, familiarity_scores, fit_familiarity
 from pellucid.train.model import Model
 from pellucid.train.weights import read_weights, write_weights
 
@@ -116,7 +115,7 @@ def test_features_that_overflow_are_infinitely_far() -> None:
     x = torch.full((3, 1, 4, 4), 1e38)
     assert model.distance(x).tolist() == [math.inf] * 3
     assert torch.isfinite(model.predict(x[:1])).all()
-    assert [one.unfamiliar for one in novelties(model, x)] == [True] * 3
+    assert [one.unfamiliar for one in familiarity_scores(model, x)] == [True] * 3
 
 
 def test_nothing_is_fitted_where_a_threshold_would_mean_nothing() -> None:

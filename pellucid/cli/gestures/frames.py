@@ -19,9 +19,9 @@ from pellucid.tasks.gestures.predict import UNSURE, threshold_of
 from pellucid.tasks.gestures.smooth import Smoothing
 from pellucid.tasks.gestures.tally import Tally
 from pellucid.tasks.gestures.watch import Seen, watch
-from pellucid.tasks.novelty import suffix, to_json
 from pellucid.text import plural, printable
 from pellucid.train.arguments import new_file
+from pellucid.train.familiarity import score_suffix, score_to_json
 
 COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty while unsure
 ENDINGS = (".csv", ".jsonl")
@@ -87,8 +87,8 @@ def _line(seen: Seen) -> str:
         minutes, seconds = divmod(round(seen.seconds, 1), 60)
         place = f"{int(minutes)}:{seconds:04.1f}"
     if seen.answer is None:
-        return f"{place}  {UNSURE}  ({seen.label} {percent(seen.probability)}){suffix(seen.novelty)}"
-    return f"{place}  {seen.answer}  ({percent(seen.probability)}){suffix(seen.novelty)}"
+        return f"{place}  {UNSURE}  ({seen.label} {percent(seen.probability)}){score_suffix(seen.familiarity)}"
+    return f"{place}  {seen.answer}  ({percent(seen.probability)}){score_suffix(seen.familiarity)}"
 
 
 @contextmanager
@@ -118,7 +118,8 @@ def _to_jsonl(file: IO[str]) -> Callable[[Seen], None]:
     def write(seen: Seen) -> None:
         file.write(
             json.dumps(
-                plain(_row(seen) | {"probabilities": seen.probabilities, **to_json(seen.novelty)}), allow_nan=False
+                plain(_row(seen) | {"probabilities": seen.probabilities, **score_to_json(seen.familiarity)}),
+                allow_nan=False,
             )
             + "\n"
         )

@@ -56,8 +56,8 @@ def _pictures(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.gestures.predict import predict
-    from pellucid.tasks.novelty import suffix, to_json
     from pellucid.text import note
+    from pellucid.train.familiarity import score_suffix, score_to_json
 
     model = open_model(args.model)
     faults: dict[str, PellucidError] = {}
@@ -72,7 +72,7 @@ def _pictures(args: argparse.Namespace) -> int:
                 "label": one.label,
                 "probability": one.probability,
                 "probabilities": one.probabilities,
-                **to_json(one.novelty),
+                **score_to_json(one.familiarity),
             }
             for one in found
         ]
@@ -82,7 +82,7 @@ def _pictures(args: argparse.Namespace) -> int:
         return 0
     for one in found:
         best = ", ".join(f"{label} {percent(p)}" for label, p in one.best(SHOWN))
-        say(f"{one.name}: {one.text}  ({best}){suffix(one.novelty)}")
+        say(f"{one.name}: {one.text}  ({best}){score_suffix(one.familiarity)}")
     for error in faults.values():
         note(f"left out: {error}")
     warn_uncalibrated(model.confidence is None)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.tasks.classes import believed, class_names
-from pellucid.tasks.novelty import Novelty, novelties
 from pellucid.tasks.pictures import read_picture
+from pellucid.train.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.train.model import Model
 
 UNSURE = "unsure"  # what people read; in values it is None, since a class may be called so
@@ -22,7 +22,7 @@ class Answer:
     """What a model says of one picture: a class, or None where it is unsure.
 
     label: the likeliest class, sure or not, and its calibrated probability; probabilities: of each class.
-    novelty: how far the picture is from the training data, None where the model does not know.
+    familiarity: how far the picture is from the training data, None where the model does not know.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Answer:
     label: str
     probability: float
     probabilities: dict[str, float]
-    novelty: Novelty | None = None
+    familiarity: FamiliarityScore | None = None
 
     @property
     def text(self) -> str:
@@ -65,8 +65,8 @@ def predict(
         if read:
             x = torch.stack([picture for _, picture in read])
             rows = believed(model, model.predict(x))  # (n, classes)
-            for (name, _), row, novelty in zip(read, rows, novelties(model, x), strict=True):
-                found.append(replace(answer_of(name, classes, row, threshold), novelty=novelty))
+            for (name, _), row, familiarity in zip(read, rows, familiarity_scores(model, x), strict=True):
+                found.append(replace(answer_of(name, classes, row, threshold), familiarity=familiarity))
     return found
 
 

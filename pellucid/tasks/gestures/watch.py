@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.gestures.frame import Frame, as_file
 from pellucid.tasks.gestures.smooth import Smoothed, Smoothing
-from pellucid.tasks.novelty import Novelty, novelties
 from pellucid.tasks.pictures import read_picture
+from pellucid.train.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.train.model import Model
 
 
@@ -17,7 +17,7 @@ class Seen:
 
     answer: a class, None while unsure; probability: the smoothed one of the answer, or of the likeliest class while
     unsure, which is `label`. changed: whether the answer is another one than at the frame before. number, seconds,
-    dropped: see `Frame`. probabilities: of each class, smoothed. novelty: of this frame by itself.
+    dropped: see `Frame`. probabilities: of each class, smoothed. familiarity: of this frame by itself.
     """
 
     number: int
@@ -28,7 +28,7 @@ class Seen:
     probability: float
     changed: bool
     probabilities: dict[str, float]
-    novelty: Novelty | None = None
+    familiarity: FamiliarityScore | None = None
 
 
 def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterator[Seen]:
@@ -53,5 +53,5 @@ def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterat
             probability=values[best if state.held is None else state.held],
             changed=before is None or before.held != state.held,
             probabilities=dict(zip(classes, values, strict=True)),
-            novelty=novelties(model, x[None])[0],
+            familiarity=familiarity_scores(model, x[None])[0],
         )

@@ -45,8 +45,8 @@ without one, every second test image. In Python: `model.distance(x)`, `model.fam
 
 ## Area under the ROC curve
 
-Own test images that fitted nothing against {count} others of each kind (0.5: told by chance; 1: always told), and in
-brackets the share of the others that is beyond the stored threshold. Pictures of another data set are resized to the
+In-distribution test images not used for calibration against {count} others of each kind (0.5: chance; 1: perfect), and
+in brackets the share of the others that is beyond the stored threshold. Pictures of another data set are resized to the
 model's input, in grey where it takes grey. Noise is uniform, or normal around middle grey. Shuffled images are own test
 images with their pixels, or their {grid} x {grid} patches, in random order.
 
@@ -56,7 +56,7 @@ images with their pixels, or their {grid} x {grid} patches, in random order.
 TAIL = """
 ## False alarms
 
-| model | stored threshold | own test images that fitted nothing | beyond it |
+| model | stored threshold | in-distribution test images not used for calibration | beyond it |
 |---|---:|---:|---:|
 {alarms}
 

@@ -3,8 +3,8 @@
 At several depths the features of the training images are modelled by one Gaussian for each class with a covariance that
 all classes share (Lee, Lee, Lee, Shin 2018, "A simple unified framework for detecting out-of-distribution samples and
 adversarial attacks", section 2), of low rank plus the same variance in every other direction (Tipping, Bishop 1999,
-"Probabilistic principal component analysis"). Early layers notice noise and foreign textures, late ones foreign shapes,
-so that the largest of the distances counts, each in units of what training images reach.
+"Probabilistic principal component analysis"). The score is the maximum over layers of the Mahalanobis distance,
+divided by that layer's 99th training percentile: early layers detect noise and unknown textures, late ones shapes.
 """
 
 import math
@@ -27,7 +27,7 @@ from pellucid.sweep import forward
 if TYPE_CHECKING:
     from pellucid.train.model import Model
 
-ALARMS = 0.01  # of images like the held-out ones may be called unfamiliar, or 1 / (N + 1) of N where that is more
+TARGET_FALSE_POSITIVE_RATE = 0.01  # of in-distribution images; 1 / (N + 1) of N held-out ones where that is more
 MIN_HELD_OUT = 20  # images: of fewer, more than one in twenty would be called unfamiliar
 DEPTHS = 6  # at most, from the first layer to the last
 AXES = 16  # directions with a variance of their own
@@ -47,7 +47,7 @@ class Depth(NamedTuple):
 
     scale: (D,), the deviation of each feature, which they are divided by; means: (C, D), of each class; axes: (K, D),
     orthonormal; variances: (K + 1,), along each axis and last in every other direction. unit: the distance that the
-    share ALARMS of the training images exceeds here; the held-out ones are left to fit the threshold of all depths.
+    share TARGET_FALSE_POSITIVE_RATE of the training images exceeds here; the held-out ones fit the threshold.
     """
 
     path: str
@@ -183,7 +183,7 @@ def fit_familiarity(
 ) -> Familiarity | None:
     """Fit the features of training inputs (N, ...) with their classes (N,), and the threshold on held-out inputs.
 
-    The threshold is the distance that at most the share ALARMS of images drawn as the held-out ones exceeds, or
+    The threshold is the distance that at most TARGET_FALSE_POSITIVE_RATE of in-distribution images exceed, or
     1 / (N + 1) of N where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
     section 2.2). At most MAX_IMAGES of either part are used, evenly chosen. None where there are fewer than
     MIN_HELD_OUT inputs, targets that are no classes, or no layer whose features can be modelled.
@@ -260,8 +260,8 @@ def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
 
 
 def _quantile(distances: Tensor) -> Tensor:
-    """Return the distance that at most the share ALARMS of further images exceeds."""
-    rank = max(1, math.floor(ALARMS * (len(distances) + 1)))  # from the largest
+    """Return the distance that at most the share TARGET_FALSE_POSITIVE_RATE of further images exceeds."""
+    rank = max(1, math.floor(TARGET_FALSE_POSITIVE_RATE * (len(distances) + 1)))  # from the largest
     return distances.sort(descending=True).values[rank - 1]
 
 

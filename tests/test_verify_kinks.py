@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid import Model
 from pellucid.combine import Sequential
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, Mode, Params, ReLU
 from pellucid.losses import L1, SoftmaxCrossEntropy
@@ -244,4 +245,14 @@ def test_a_layer_below_a_tie_is_compared_with_the_choice_made_there() -> None:
     for seed in range(4):
         net = Sequential(conv=Conv2d(4, 3, padding=1), act=OtherSide(), flat=Flatten(), out=Dense(3))
         table = table_of(net, strokes(seed), seed)
+        assert table.ok, str(table)
+
+
+def test_a_tie_is_a_tie_in_the_form_that_trains_too() -> None:
+    net = Sequential(
+        conv=Conv2d(3, 3, padding=1), conv2=Conv2d(4, 3, padding=1), act=OtherSide(), flat=Flatten(), out=Dense(3)
+    )
+    for seed in range(4):
+        model = Model(net, input_shape=(1, 10, 10), seed=seed, metrics=())
+        table = model.verify(strokes(seed), torch.tensor([0, 1, 2, 0]))
         assert table.ok, str(table)

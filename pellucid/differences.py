@@ -43,7 +43,7 @@ class Difference(NamedTuple):
 
     @property
     def inconclusive(self) -> bool:
-        """Whether a nudged input has to decide: only an entry that autograd confirms is a kink without one."""
+        """Whether a nudged input has to decide: without one, only what the other gradient confirms is a kink."""
         return not self.right and (self.gap != 0 or not self.kink)
 
 

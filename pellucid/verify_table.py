@@ -39,6 +39,12 @@ class Row:
     form: str = WRITTEN
     written: float | None = None
 
+    @property
+    def errors(self) -> dict[str, float]:
+        """The largest errors by the name of what was compared with."""
+        errors = {"autograd": self.autograd, "differences": self.differences}
+        return {name: error for name, error in errors.items() if error is not None}
+
 
 @dataclass(frozen=True)
 class Table:

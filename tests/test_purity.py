@@ -1,4 +1,4 @@
-"""PyTorch's automatic differentiation stands in one file of the product: the one that checks ours against it."""
+"""PyTorch's automatic differentiation is named where ours is checked against it, and nowhere else in the product."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ def test_only_verify_differentiates_automatically() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sorted((ROOT / "pellucid").rglob("*.py"))
-        if path.name != "verify.py" or path.parent.name != "pellucid"
+        if path.relative_to(ROOT).as_posix() not in ("pellucid/verify.py", "pellucid/verify_table.py")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if FORBIDDEN.search(line)
     ]

@@ -42,9 +42,7 @@ def _own(case: Case) -> Iterator[str]:
 
 def _finding(row: Row) -> Finding:
     evidence: dict[str, Number] = {"layer": row.layer, "gradient_of": row.what, "largest_entry": row.largest}
-    for name, off in (("off_from_autograd", row.autograd), ("off_from_differences", row.differences)):
-        if off is not None:
-            evidence[name] = off
+    evidence |= {f"off_from_{name}": error for name, error in row.errors.items()}
     return Finding(
         NAME,
         row.path or "loss",

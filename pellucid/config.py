@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import os
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -32,8 +33,25 @@ REGISTERED: dict[str, Any] = {}  # classes of NAMED, and functions that are metr
 DEEPEST = 128  # objects and lists inside one another: two or three for a layer inside a layer
 MOST_LAYERS = 10_000
 MOST_VALUES = 100_000  # of all kinds, so that no short file takes long to read
+LIMITS = "PELLUCID_LIMITS"  # of the environment: a factor on these limits, for files of one's own
+SMALLER = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
 _LARGEST = 2**31 - 1
 T = TypeVar("T", bound=Layer | Loss | Metric)
+
+
+def raised(limit: int) -> int:
+    """Return a limit on what a file may describe times the environment's PELLUCID_LIMITS, which is 1 unless set.
+
+    Raises PellucidError for a value that is no number of at least 1.
+    """
+    given = os.environ.get(LIMITS, "1")
+    try:
+        factor = float(given)
+    except ValueError:
+        factor = 0.0
+    if not 1 <= factor < math.inf:
+        raise PellucidError(f"{LIMITS} must be a number of at least 1, not {shown(given)}; change or unset it")
+    return int(limit * factor)
 
 
 def is_ours(value: object) -> bool:
@@ -248,8 +266,8 @@ class _Reader:
             known = [name for name, kind in self.types.items() if inspect.isclass(kind) and issubclass(kind, base)]
             raise _unknown(where, base.__name__.lower(), name, known)
         self.layers += 1
-        if self.layers > MOST_LAYERS:
-            raise PellucidError(f"network: there are more than {MOST_LAYERS} layers; make it smaller")
+        if self.layers > raised(MOST_LAYERS):
+            raise PellucidError(f"network: there are more than {raised(MOST_LAYERS)} layers; {SMALLER}")
         where = f"{where}.{name}"
         hints = get_type_hints(kind)
         fields = {field.name: field for field in _fields(kind)}
@@ -271,8 +289,8 @@ class _Reader:
         self.values += 1
         if depth > DEEPEST:
             raise PellucidError(f"network: layers lie in more than {DEEPEST} levels; make it flatter")
-        if self.values > MOST_VALUES:
-            raise PellucidError(f"network: there are more than {MOST_VALUES} values; make it smaller")
+        if self.values > raised(MOST_VALUES):
+            raise PellucidError(f"network: there are more than {raised(MOST_VALUES)} values; {SMALLER}")
         if isinstance(value, dict):
             if isinstance(value.get("type"), str):
                 kind = self.types.get(value["type"])

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.combine.base import Combinator, Step, is_wiring, join
-from pellucid.config import is_ours
+from pellucid.config import SMALLER, is_ours, raised
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d
 from pellucid.layers.base import Layer, Mode, Params
@@ -120,8 +120,8 @@ class _Tally(TorchDispatchMode):
             ("numbers put out for one input", self.values, MOST_VALUES),
             ("multiply-adds for one input", self.work, MOST_WORK),
         ):
-            if found > most:
-                raise PellucidError(f"takes the network to {found:,} {what}, above {most:,}; make it smaller")
+            if found > raised(most):
+                raise PellucidError(f"takes the network to {found:,} {what}, above {raised(most):,}; {SMALLER}")
 
 
 _aten = torch.ops.aten

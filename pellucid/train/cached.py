@@ -41,6 +41,7 @@ class Behind:
         self.loss, self.optimizer, self.schedule = model.loss, model.optimizer, model.schedule
         self.regularizers, self.metrics, self.clip = model.regularizers, model.metrics, model.clip
         self.precision, self.seed, self.rates = model.precision, model.seed, model.rates
+        self.custom = model.custom
         self.frozen = model.frozen & flatten(cut.back_params).keys()
 
     def about(self) -> dict[str, Any]:

@@ -1,16 +1,53 @@
 """What a weights file says of its model, checked value by value."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from pellucid.config import from_config, loss_from_config, metric_from_config
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.train.bounds import within_bounds
+from pellucid.train.confidence import Confidence
+from pellucid.train.ending import check_classes
+from pellucid.train.familiarity import Familiarity
 
+T = TypeVar("T")
 LARGEST_SIDE = 1 << 20
 PREPROCESS = ("data", "mean", "std", "held_out")  # names of the data and of its files held out; numbers applied
+
+
+def rebuilt(
+    kind: Callable[..., T], about: Mapping[str, Any], tensors: Mapping[str, Tensor], custom: Sequence[Any]
+) -> tuple[T, Params, tuple[int, ...], Any]:
+    """Return a model built from what a weights file says of it, its parameters on "meta", and its shapes in and out.
+
+    kind: the class Model. Raises PellucidError for everything that describes no network, or one beyond the bounds.
+    """
+    try:
+        model: Any = kind(
+            from_config(about.get("network"), custom),
+            loss_from_config(about.get("loss"), custom),
+            metrics=[metric_from_config(one, custom) for one in listed(about.get("metrics", []), "metrics")],
+            classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
+            preprocess=mapping(about.get("preprocess", {})),
+        )
+        model.custom = tuple(custom)
+        if "confidence" in about:
+            model.confidence = Confidence.from_json(about["confidence"])
+        shape = image_shape(about.get("input_shape"))
+        shapes: dict[str, tuple[Any, Any]] = {}
+        wanted, out = within_bounds(model.net, shape, shapes)
+        check_classes(out, model.classes)
+        model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
+    except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, PellucidError):
+            raise
+        raise PellucidError(f"no such network can exist ({' '.join(str(error).split())[:200]})") from error
+    return model, wanted, shape, out
 
 
 def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:

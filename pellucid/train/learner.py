@@ -24,6 +24,7 @@ class Learner(Protocol):
     seed: int
     frozen: set[str]
     rates: dict[str, float]
+    custom: tuple[Any, ...]
 
     @property
     def params(self) -> Params:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.calls import checked
 from pellucid.combine.base import buffer_paths
-from pellucid.config import from_config, loss_from_config, metric_from_config, metric_to_config, to_config
+from pellucid.config import metric_to_config, to_config
 from pellucid.data import Dataset
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.dataset import check_channels_first
@@ -24,10 +24,9 @@ from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.text import shown
 from pellucid.train.arguments import class_names, instance, named, new_file, regularizers, several, whole
-from pellucid.train.bounds import within_bounds
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
-from pellucid.train.described import feature_stats, image_shape, listed, mapping, texts, widened
+from pellucid.train.described import feature_stats, image_shape, rebuilt, widened
 from pellucid.train.ending import check_classes, check_ending
 from pellucid.train.evaluate import (
     batch_within_memory,
@@ -208,7 +207,7 @@ class Model(Viewed):
         begun_with = settings(self, data, held, epochs, batch_size, augment)
         folder = None if run is None else RunFolder(run)
         if folder is not None or any(callback.saves for callback in called):
-            check_saves(self)
+            check_saves(self, Model)
         bars: list[Callback] = [Progress()] if verbose else []
         if folder is None:
             plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, begun_with, 0.0)
@@ -330,26 +329,14 @@ class Model(Viewed):
         custom = in_files(custom)
         tensors, about = read_weights(path)
         try:
-            model = cls(
-                from_config(about.get("network"), custom),
-                loss_from_config(about.get("loss"), custom),
-                metrics=[metric_from_config(one, custom) for one in listed(about.get("metrics", []), "metrics")],
-                classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
-                preprocess=mapping(about.get("preprocess", {})),
-            )
-            model.custom = custom
-            confidence = Confidence.from_json(about["confidence"]) if "confidence" in about else None
-            shape, shapes = image_shape(about.get("input_shape")), {}
-            wanted, out = within_bounds(model.net, shape, shapes)
-            check_classes(out, model.classes)
-            familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
+            model, wanted, shape, out = rebuilt(cls, about, tensors, custom)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
-        except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
-            raise PellucidError(f"{path}: no such network can exist ({' '.join(str(error).split())[:200]})") from error
         own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
+        measured = model.confidence, model.familiarity
         model._take(fill(Path(path), wanted, own), shape, out)
-        model.confidence, model.familiarity, model.source = confidence, familiarity, Path(path)
+        model.confidence, model.familiarity = measured
+        model.source = Path(path)
         return model
 
     def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None, what: str = "input_shape") -> None:

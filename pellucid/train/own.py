@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +15,10 @@ from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.base import State
 from pellucid.text import shown
 from pellucid.train.callbacks.base import Callback
+from pellucid.train.described import rebuilt
 from pellucid.train.learner import Learner
+from pellucid.tree import flatten
+from pellucid.weights.match import match
 
 T = TypeVar("T")
 GIVEN = (Optimizer, Schedule, Regularizer, MaxNorm, Callback)  # given to each training as objects; no file names them
@@ -49,12 +52,25 @@ def in_files(parts: Any) -> tuple[Any, ...]:
     return tuple(named)
 
 
-def check_saves(model: Learner) -> None:
-    """Raise PellucidError, before the first step, for a part that no weights file could hold or no resumption restore.
+def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
+    """Raise PellucidError, before the first step, for what no weights file could hold or no reader of it would accept.
 
-    The last concerns optimizers, schedules and regularizers, whose settings must be in their fields.
+    Also for optimizers, schedules and regularizers that no resumption could restore: their settings must be in their
+    fields. kind: the class Model.
     """
-    model.about()
+    try:
+        about = json.loads(json.dumps(model.about(), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, PellucidError):
+            raise
+        raise PellucidError(f"the model cannot be saved: {error}; describe it by finite numbers and texts") from error
+    try:
+        _, wanted, _, _ = rebuilt(kind, about, {}, model.custom)
+    except PellucidError as error:
+        raise PellucidError(f"the model could be saved, but not loaded again: {error}") from error
+    wrong = match(flatten(wanted), flatten(model.params))
+    if wrong:
+        raise PellucidError(f"the model could be saved, but not loaded again: {wrong[0]}; keep to what init makes")
     for part in (model.optimizer, model.schedule, *model.regularizers):
         check_fields(type(part))
         stray = sorted(set(getattr(part, "__dict__", {})) - set(getattr(part, "__dataclass_fields__", {})))

@@ -3,6 +3,7 @@
 import json
 import resource
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from pellucid.layers import (
     Reshape,
     Upsample,
 )
+from pellucid.train import bounds
 from pellucid.train.bounds import within_bounds
 from pellucid.train.evaluate import batch_within_memory
 from pellucid.train.weights import write_weights
@@ -97,7 +99,7 @@ def test_a_network_that_takes_too_much_is_refused_at_once(name):
 
 def test_the_layer_is_named():
     with pytest.raises(
-        PellucidError, match=r"^body\.pad: takes the network to 17,.* above 1,.*; make it smaller .*is \(1, 1"
+        PellucidError, match=r"^body\.pad: takes the network to 17,.* above 1,.*; make it smaller.* .*is \(1, 1"
     ):
         within_bounds(Sequential(act=ReLU(), body=Sequential(pad=Pad2d(32768))), (1, 1, 1))
 
@@ -222,3 +224,50 @@ def test_a_large_network_is_evaluated_in_small_batches():
 def _leaves(params):
     for value in params.values():
         yield from _leaves(value) if isinstance(value, dict) else (value,)
+
+
+def dense_model(net: Layer | None = None) -> Model:
+    return Model(Sequential(front=net or Identity(), flatten=Flatten(), scores=Dense(3)), input_shape=(1, 4, 4))
+
+
+def fit(model: Model, run: Path | None) -> None:
+    x, y = torch.rand((12, 1, 4, 4), generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
+    model.fit(x, y, epochs=1, run=run, verbose=False)
+
+
+def test_a_training_whose_weights_could_not_be_loaded_is_refused_before_its_first_step(tmp_path: Path) -> None:
+    model = dense_model(nested(140, Sequential))
+    before = model.sha256()
+    with pytest.raises(PellucidError, match=r"could be saved, but not loaded again: .* more than 128 levels; make it"):
+        fit(model, tmp_path / "run")
+    assert model.sha256() == before
+    assert not (tmp_path / "run").exists()
+    fit(model, None)
+    assert model.sha256() != before
+
+
+def test_weights_of_another_kind_than_the_network_has_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    model = dense_model()
+    model.params["scores"]["weight"] = model.params["scores"]["weight"].double()
+    with pytest.raises(PellucidError, match=r"not loaded again: scores\.weight is float64 .*, not float32"):
+        fit(model, tmp_path / "run")
+
+
+def test_limits_can_be_raised_for_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST_VALUES", 15)
+    raise_them = "numbers put out for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
+    with pytest.raises(PellucidError, match=f"not loaded again: .*{raise_them}"):
+        fit(dense_model(ReLU()), tmp_path / "run")
+    monkeypatch.setenv("PELLUCID_LIMITS", "10")
+    fit(dense_model(ReLU()), tmp_path / "run")
+    Model.load(tmp_path / "run/weights/best.safetensors")
+    monkeypatch.delenv("PELLUCID_LIMITS")
+    with pytest.raises(PellucidError, match=raise_them):
+        Model.load(tmp_path / "run/weights/best.safetensors")
+
+
+@pytest.mark.parametrize("value", ["", "many", "0", "0.5", "-3", "nan", "inf"])
+def test_a_limit_that_is_no_factor_is_one_line(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PELLUCID_LIMITS", value)
+    with pytest.raises(PellucidError, match="PELLUCID_LIMITS must be a number of at least 1, not "):
+        within_bounds(Identity(), (1, 2, 2))

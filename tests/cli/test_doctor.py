@@ -57,7 +57,7 @@ def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
     assert set(found["checks"]) == NAMES
     assert found["left_out"] == {}
     (dead,) = [one for one in found["findings"] if one["check"] == "dead-units"]
-    assert dead["path"] == "relu1"
+    assert dead["path"] == "features.relu1"
     assert dead["evidence"]["dead"] > 0.4 * dead["evidence"]["units"]
     page = (tmp_path / "page.html").read_text("utf-8")
     assert page.startswith("<!doctype html>")

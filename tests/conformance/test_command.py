@@ -30,8 +30,8 @@ def test_a_failing_case_is_told_and_is_the_exit_code(
     monkeypatch.setattr("conformance.__main__.score", lambda parts, every, tell: (tell(row), card.Card((row,), ()))[1])
     assert main(["scorecard", "opinfo"]) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "torch OpInfo x: sample 0: Mismatch: error 1e+00 is more than 1e-11"
-    assert second == "torch OpInfo x: 1 of 1 cases failed"
+    assert first == "pellucid: torch OpInfo x: sample 0: Mismatch: error 1e+00 is more than 1e-11"
+    assert second == "pellucid: torch OpInfo x: 1 of 1 cases failed"
 
 
 @pytest.mark.parametrize(

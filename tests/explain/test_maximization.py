@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_picture() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("target", ["conv2[3]", "conv2[7, 4, 4]", 4])
+@pytest.mark.parametrize("target", ["features.conv2[3]", "features.conv2[7, 4, 4]", 4])
 def test_the_activation_rises_far_above_that_of_real_pictures(target: int | str) -> None:
     model = Model.load(weights_file("mnist-lenet"))
     digits = held_out(model, None).x[:500].float() / 255
@@ -66,7 +66,7 @@ def test_the_activation_rises_far_above_that_of_real_pictures(target: int | str)
     assert found.scores[-1] > 1.3 * float(real.max())
     assert found.scores[-1] > 3 * float(real.mean())
     assert 0 <= float(found.x.min()) <= float(found.x.max()) <= 1
-    again = upto(model.net, "conv2") if isinstance(target, str) else model.net
+    again = upto(model.net, "features.conv2") if isinstance(target, str) else model.net
     assert again.forward(model.params, found.x, Mode())[0].isfinite().all()
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -173,8 +174,9 @@ class Loop:
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
+    @cached_property
     def _evaluation_batch(self) -> int:
-        """Return how many inputs to evaluate at a time: at least a training batch, of which training keeps more."""
+        """How many inputs to evaluate at a time: at least a training batch, of which training keeps more."""
         model = self.model
         return max(self.plan.batch_size, batch_within_memory(model.net, model.params, self.data.x, model.stats))
 
@@ -187,7 +189,7 @@ class Loop:
             check_answer(model.loss, y, model.loss(y, self.data.y[:1]))
         if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
             measures = Measures(model.metrics)
-            measure(model.net, model.params, model.loss, measures, self.sample, self._evaluation_batch(), model.stats)
+            measure(model.net, model.params, model.loss, measures, self.sample, self._evaluation_batch, model.stats)
 
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, and measure."""
@@ -253,7 +255,7 @@ class Loop:
         """Measure, tell the callbacks, and save."""
         training, model, plan = self.training, self.model, self.plan
         self._look()
-        size = self._evaluation_batch()
+        size = self._evaluation_batch
         row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
         row["train_loss"] = training.loss_sum / training.loss_count if training.loss_count else 0.0
         lower = {"train_loss", "val_loss"}

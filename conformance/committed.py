@@ -15,6 +15,7 @@ from pellucid.train.files import write_atomically
 PAGE, README = Path("docs/scorecard.md"), Path("README.md")
 OPEN, CLOSE = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"
 DECADES = 3  # how far a worst error may be from the committed one: other processors add in another order
+_LAST_PLACES = {-16, -7}  # of float64 and float32
 _SIGNS = {"-": "not from this run", "+": "missing"}
 
 
@@ -50,7 +51,7 @@ def differences(rows: Sequence[Row], entries: Sequence[Entry], root: Path) -> li
     changes = difflib.ndiff([_without_error(line) for line in old], [_without_error(line) for line in new])
     found += [f"{PAGE}: {_SIGNS[line[0]]}: {line[2:]}" for line in changes if line[0] in _SIGNS]
     for before, after in zip(old, new, strict=False):
-        if len(old) == len(new) and abs(_decade(before) - _decade(after)) > DECADES:
+        if len(old) == len(new) and _far(before, after):
             found.append(f"{PAGE}: another worst error: {after}")
     if _line_of(_read(root / README)) != summary(rows):
         found.append(f"{README}: the scorecard's line is not that of this run: {summary(rows)}")
@@ -94,10 +95,13 @@ def _without_error(line: str) -> str:
     return " | ".join([*cells[:6], "...", *cells[7:]]) if cells else line
 
 
-def _decade(line: str) -> float:
-    """Return the decade of a row's worst error; what is 0 here may be one unit in the last place elsewhere."""
+def _decades(line: str) -> set[int]:
+    """Return the decade of a row's worst error; 0 here may be one unit in the last place on another processor."""
     cells = _cells(line)
     if not cells:
-        return 0.0
-    last_place = -16.0 if cells[0].endswith("float64") or cells[0].startswith(("| torch.", "| sklearn")) else -7.0
-    return last_place if cells[6] == "0" else float(cells[6][2:])
+        return {0}
+    return _LAST_PLACES if cells[6] == "0" else {int(cells[6][2:])}
+
+
+def _far(before: str, after: str) -> bool:
+    return min(abs(old - new) for old in _decades(before) for new in _decades(after)) > DECADES

@@ -8,14 +8,18 @@ from pellucid.data.folder import load_folder, load_splits
 from pellucid.data.idx import read_idx, write_idx
 from pellucid.data.images import load_image
 from pellucid.data.loader import Loader
+from pellucid.data.source import Arrays, Batch, Source
 
 __all__ = [
     "CATALOGUE",
+    "Arrays",
     "Augment",
+    "Batch",
     "Dataset",
     "Entry",
     "FeatureStats",
     "Loader",
+    "Source",
     "Splits",
     "check",
     "data_root",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.calls import checked
 from pellucid.data.seeds import mix
+from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError, nearest
 from pellucid.style import table_html
 from pellucid.text import aligned, plural, printable
@@ -25,7 +26,7 @@ def float_images(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Arrays):
     """Images with their labels and the names of their classes.
 
     x: (N, C, H, W), uint8 0..255 where the source is uint8 (a quarter of the memory), else float32.
@@ -33,11 +34,8 @@ class Dataset:
     skipped: names of files that could not be read and were left out on the caller's demand.
     """
 
-    name: str
-    x: Tensor
-    y: Tensor
-    classes: tuple[str, ...]
-    checksum: str
+    classes: tuple[str, ...] = ()
+    name: str = ""
     skipped: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -88,10 +86,6 @@ class Dataset:
         if classes is None:
             classes = [str(k) for k in range(int(y.max()) + 1)] if y.numel() else []
         return make_dataset(name, x.contiguous(), y, classes)
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.y)
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
         """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
@@ -161,7 +155,7 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
             f"{name}: labels span {int(y.min())}..{int(y.max())} but there are {len(classes)} classes; "
             f"labels must be 0..{len(classes) - 1}"
         )
-    return Dataset(name, x, y, tuple(classes), _checksum(x, y), skipped)
+    return Dataset(x, y, tuple(classes), _checksum(x, y), name, skipped)
 
 
 def named_labels(

@@ -1,10 +1,13 @@
-"""Where examples come from: anything that can say how many it has and put some of them into a batch."""
+"""Sources of examples: anything that has a length and returns some of its examples as a batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from pellucid.errors import PellucidError
 
 
 class Batch(NamedTuple):
@@ -26,8 +29,15 @@ class Source(Protocol):
     training compares it.
     """
 
-    classes: tuple[str, ...] | None
-    checksum: str
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes."""
+        ...
+
+    @property
+    def checksum(self) -> str:
+        """A text that changes when the examples do."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -36,6 +46,35 @@ class Source(Protocol):
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the examples at `indices`, in that order; may be called from several threads at a time.
 
-        rng: for draws of the source's own; its seed depends on the training's seed, the epoch and the batch alone.
+        Images are uint8 (0..255, taken as 0..1) or floats. rng: for random draws of the source itself; its seed
+        depends on the training's seed, the epoch and the batch alone.
         """
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Examples in memory. x: (N, ...), uint8 (0..255, taken as 0..1) or floats; y: (N, ...), integer classes or floats.
+
+    classes: their names, or None for targets that are no classes or have no names. checksum: SHA-256 of the arrays.
+    Raises PellucidError where x and y differ in length.
+    """
+
+    x: Tensor
+    y: Tensor
+    classes: tuple[str, ...] | None = None
+    checksum: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse lengths that differ."""
+        if len(self.x) != len(self.y):
+            raise PellucidError(f"{len(self.x)} images but {len(self.y)} labels; give one label per image")
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.x)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return copies of the examples at `indices`; nothing is drawn from `rng`."""
+        take = torch.as_tensor(indices, dtype=torch.int64, device=self.x.device)
+        return Batch(self.x.index_select(0, take), self.y.index_select(0, take))

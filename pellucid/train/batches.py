@@ -15,4 +15,4 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 def batches(model: Learner, data: Examples, batch_size: int, augment: Augmentation | None) -> Loader:
     """Return the batches that the model sees in training; PellucidError for a batch size that does not fit."""
     transform = None if model.stats is None else model.stats.apply
-    return Loader(data.x, data.y, batch_size, model.seed, augment, transform=transform)
+    return Loader(data, batch_size, model.seed, augment, transform=transform)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,10 @@ from torch import Tensor
 
 from pellucid.data.dataset import Dataset, named_labels
 from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
 
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """x: (N, ...), uint8 (0..255, taken as 0..1) or floats; y: (N, ...), integer classes or floats.
-
-    classes: their names, or None for targets that are no classes or have no names. checksum: SHA-256 of the arrays.
-    """
-
-    x: Tensor
-    y: Tensor
-    classes: tuple[str, ...] | None
-    checksum: str
-
-    def __len__(self) -> int:
-        """Return N."""
-        return len(self.x)
+Examples = Arrays
 
 
 def examples(
@@ -42,7 +27,7 @@ def examples(
     if isinstance(x, Dataset):
         if y is not None:
             raise PellucidError(f"{what} is a Dataset, which has its own labels; leave y out")
-        return Examples(x.x, x.y, x.classes, x.checksum)
+        return x
     if y is None:
         raise PellucidError(f"{what} has no targets; give a Dataset, or x and y")
     inputs, named = as_inputs(x, what), named_labels(y, classes, f"the targets of {what}", infer_classes)

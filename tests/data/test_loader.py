@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.data import Augment, Loader
+from pellucid.data import Arrays, Augment, Batch, Loader
+from pellucid.data.seeds import mix
 from pellucid.errors import PellucidError
 
 X = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (103, 1, 6, 6), dtype=np.uint8))
@@ -29,7 +30,7 @@ def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor,
 
 @pytest.mark.parametrize("options", [{}, {"transform": lambda x: x}, {"augment": lambda x, rng: x}])
 def test_an_epoch_is_every_example_once_as_a_255th(options):
-    loader = Loader(X, Y, 10, seed=1, **options)
+    loader = Loader(Arrays(X, Y), 10, seed=1, **options)
     found = batches(loader)
     assert [len(y) for _, y in found] == [10] * 10 + [3]
     assert len(loader) == 11
@@ -42,21 +43,21 @@ def test_an_epoch_is_every_example_once_as_a_255th(options):
 
 
 def test_without_shuffling_the_order_is_kept_and_the_rest_may_be_dropped():
-    loader = Loader(X, Y, 10, seed=1, shuffle=False, drop_last=True)
+    loader = Loader(Arrays(X, Y), 10, seed=1, shuffle=False, drop_last=True)
     assert torch.cat([y for _, y in loader.epoch(3)]).tolist() == list(range(100))
     assert len(loader) == 10
 
 
 def test_rows_and_float_targets_keep_their_shape():
     x, y = torch.rand(7, 4, dtype=torch.float64), torch.rand(7, 2)
-    (first, target), *_ = batches(Loader(x, y, 5, seed=0, shuffle=False))
+    (first, target), *_ = batches(Loader(Arrays(x, y), 5, seed=0, shuffle=False))
     assert (first.shape, first.dtype) == ((5, 4), torch.float32)
     assert torch.equal(target, y[:5])
 
 
 def test_epochs_and_seeds_have_their_own_orders():
     orders = {
-        tuple(torch.cat([y for _, y in Loader(X, Y, 10, seed=seed).epoch(epoch)]).tolist())
+        tuple(torch.cat([y for _, y in Loader(Arrays(X, Y), 10, seed=seed).epoch(epoch)]).tolist())
         for seed in range(3)
         for epoch in range(3)
     }
@@ -65,7 +66,7 @@ def test_epochs_and_seeds_have_their_own_orders():
 
 def test_the_order_is_uniform():
     """Where example 0 comes, over many epochs, is anywhere alike."""
-    loader = Loader(torch.zeros(8, 1), torch.arange(8), 8, seed=5)
+    loader = Loader(Arrays(torch.zeros(8, 1), torch.arange(8)), 8, seed=5)
     counts = np.zeros((8, 8))
     for epoch in range(2000):
         ((_, y),) = loader.epoch(epoch)
@@ -81,28 +82,28 @@ def test_the_order_is_uniform():
     epoch=st.integers(0, 10**9),
 )
 def test_an_epoch_taken_up_anywhere_has_the_same_bits(start, prefetch, augment, epoch):
-    whole = batches(Loader(X, Y, 10, seed=3, augment=augment), epoch)
-    again = batches(Loader(X, Y, 10, seed=3, augment=augment, prefetch=prefetch), epoch, start)
+    whole = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment), epoch)
+    again = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment, prefetch=prefetch), epoch, start)
     assert same(whole[start:], again)
 
 
 def test_chunks_do_not_show(monkeypatch):
-    expected = batches(Loader(X, Y, 3, seed=3))
+    expected = batches(Loader(Arrays(X, Y), 3, seed=3))
     for size in (1, 500, 5000):
         monkeypatch.setattr("pellucid.data.loader._CHUNK_BYTES", size)
-        assert same(batches(Loader(X, Y, 3, seed=3)), expected)
+        assert same(batches(Loader(Arrays(X, Y), 3, seed=3)), expected)
 
 
 def test_every_batch_is_shaken_differently_and_every_epoch_too():
     x = X[:1].repeat(40, 1, 1, 1)
-    loader = Loader(x, torch.zeros(40), 10, seed=3, augment=SHAKE)
+    loader = Loader(Arrays(x, torch.zeros(40)), 10, seed=3, augment=SHAKE)
     seen = [picture for epoch in range(3) for batch, _ in loader.epoch(epoch) for picture in batch]
     assert len({picture.numpy().tobytes() for picture in seen}) == 120
 
 
 def test_transform_comes_after_augmentation():
     options = {"augment": lambda x, rng: x + 1, "transform": lambda x: 10 * x}
-    (x, _), *_ = Loader(torch.zeros(4, 2), torch.zeros(4), 2, seed=0, **options).epoch(0)
+    (x, _), *_ = Loader(Arrays(torch.zeros(4, 2), torch.zeros(4)), 2, seed=0, **options).epoch(0)
     assert x.tolist() == [[10.0, 10.0], [10.0, 10.0]]
 
 
@@ -110,7 +111,7 @@ def test_transform_comes_after_augmentation():
 def test_batches_may_be_written_to(augment):
     x = X.float()
     kept = x.clone()
-    for batch, _ in Loader(x, Y, 10, seed=0, augment=augment, shuffle=False).epoch(0):
+    for batch, _ in Loader(Arrays(x, Y), 10, seed=0, augment=augment, shuffle=False).epoch(0):
         batch.zero_()
     assert torch.equal(x, kept)
 
@@ -119,8 +120,8 @@ def test_batches_may_be_written_to(augment):
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_ranks_share_each_batch(world, augment):
     """The ranks' rows, put together, are the rows that one machine sees; every rank has as many batches."""
-    alone = batches(Loader(X, Y, 10, seed=7), 2)
-    ranks = [batches(Loader(X, Y, 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)]
+    alone = batches(Loader(Arrays(X, Y), 10, seed=7), 2)
+    ranks = [batches(Loader(Arrays(X, Y), 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)]
     assert {len(found) for found in ranks} == {len(alone)}
     for k, (_, y) in enumerate(alone):
         for r in range(world):
@@ -129,7 +130,7 @@ def test_ranks_share_each_batch(world, augment):
 
 def test_a_last_batch_too_small_for_all_ranks_is_left_out():
     for rank in range(4):
-        loader = Loader(X, Y, 20, seed=0, rank=rank, world=4)  # 3 of 103 are left for 4 ranks
+        loader = Loader(Arrays(X, Y), 20, seed=0, rank=rank, world=4)  # 3 of 103 are left for 4 ranks
         assert len(batches(loader)) == len(loader) == 5
 
 
@@ -138,7 +139,7 @@ def loader_threads() -> list[str]:
 
 
 def test_closing_stops_the_threads():
-    iterator = Loader(X, Y, 2, seed=0, augment=SHAKE, prefetch=4).epoch(0)
+    iterator = Loader(Arrays(X, Y), 2, seed=0, augment=SHAKE, prefetch=4).epoch(0)
     next(iterator)
     assert loader_threads()
     iterator.close()
@@ -147,7 +148,7 @@ def test_closing_stops_the_threads():
 
 def test_finishing_stops_the_threads_and_leaves_the_thread_count():
     before = torch.get_num_threads()
-    batches(Loader(X, Y, 10, seed=0, augment=SHAKE))
+    batches(Loader(Arrays(X, Y), 10, seed=0, augment=SHAKE))
     assert not loader_threads()
     assert torch.get_num_threads() == before
     seen: list[int] = []
@@ -162,7 +163,7 @@ def test_a_fault_in_the_background_reaches_the_consumer_and_stops_the_threads():
         raise PellucidError("no such picture")
 
     with pytest.raises(PellucidError, match="no such picture"):
-        batches(Loader(X, Y, 10, seed=0, augment=faulty))
+        batches(Loader(Arrays(X, Y), 10, seed=0, augment=faulty))
     assert not loader_threads()
 
 
@@ -173,7 +174,7 @@ def test_the_background_is_bounded():
         made.append(1)
         return x
 
-    iterator = Loader(X, Y, 1, seed=0, augment=count, prefetch=3).epoch(0)
+    iterator = Loader(Arrays(X, Y), 1, seed=0, augment=count, prefetch=3).epoch(0)
     next(iterator)
     time.sleep(0.05)
     assert len(made) <= 5
@@ -183,22 +184,86 @@ def test_the_background_is_bounded():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"y": Y[:5]}, "103 images but 5 labels"),
         ({"batch_size": 0}, "batch size 0"),
         ({"batch_size": 2, "world": 3}, "batch size 2"),
         ({"rank": 2, "world": 2}, "rank 2 of 2"),
         ({"prefetch": -1}, "prefetch is -1"),
         ({"batch_size": 200, "drop_last": True}, "do not fill one batch"),
-        ({"x": X[:0], "y": Y[:0]}, "do not fill one batch"),
+        ({"source": Arrays(X[:0], Y[:0])}, "do not fill one batch"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options, words):
     with pytest.raises(PellucidError, match=words):
-        Loader(**({"x": X, "y": Y, "batch_size": 10, "seed": 0} | options))
+        Loader(**({"source": Arrays(X, Y), "batch_size": 10, "seed": 0} | options))
+
+
+def test_arrays_of_different_lengths_are_refused():
+    with pytest.raises(PellucidError, match="103 images but 5 labels"):
+        Arrays(X, Y[:5])
+
+
+class Squares:
+    """Example k is k squared, plus a draw: a source without pellucid's help."""
+
+    classes, checksum = None, "squares"
+
+    def __len__(self):
+        return 103
+
+    def batch(self, indices, rng):
+        k = torch.tensor(indices)
+        return Batch((k * k)[:, None] + torch.rand(len(k), 1, generator=rng), k)
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 4])
+def test_any_source_comes_in_the_documented_order_with_the_documented_draws(prefetch):
+    loader = Loader(Squares(), 10, seed=9, prefetch=prefetch)
+    order = torch.randperm(103, generator=torch.Generator().manual_seed(mix(9, 2)))
+    found = batches(loader, 2)
+    assert [len(y) for _, y in found] == [10] * 10 + [3]
+    for k, (x, y) in enumerate(found):
+        take = order[10 * k : 10 * k + 10]
+        assert torch.equal(y, take)
+        rng = torch.Generator().manual_seed(mix(9, 2, k, 0))
+        assert torch.equal(x[:, 0], take * take + torch.rand(len(take), 1, generator=rng)[:, 0])
+    assert same(batches(loader, 2, start=4), found[4:])
+    assert not loader_threads()
+
+
+def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
+    class Negate:
+        joint = True
+
+        def __call__(self, batch, rng):
+            return Batch(-batch.images, -batch.targets)
+
+    (found,) = Loader(
+        Arrays(torch.ones(4, 2), torch.arange(4)), 4, 0, Negate(), False, transform=lambda x: x - 1
+    ).epoch(0)
+    assert found.images.tolist() == [[-2.0, -2.0]] * 4
+    assert found.targets.tolist() == [0, -1, -2, -3]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda k: torch.zeros(len(k), 2), "return pellucid.data.Batch"),
+        (lambda k: (torch.zeros(len(k), 2), torch.zeros(len(k)), 0), "return pellucid.data.Batch"),
+        (lambda k: Batch(torch.zeros(len(k) + 1, 2), torch.zeros(len(k))), "11 images and 10 targets for 10 indices"),
+        (lambda k: Batch(torch.zeros(len(k), 2), []), "10 images and 0 targets for 10 indices"),
+    ],
+)
+def test_what_is_no_batch_of_the_examples_asked_for_is_refused(answer, words):
+    class Wrong(Squares):
+        def batch(self, indices, rng):
+            return answer(indices)
+
+    with pytest.raises(PellucidError, match=f"Wrong.batch returned .*{words}"):
+        batches(Loader(Wrong(), 10, seed=0))
 
 
 def test_start_is_checked():
-    loader = Loader(X, Y, 10, seed=0)
+    loader = Loader(Arrays(X, Y), 10, seed=0)
     assert batches(loader, start=11) == []
     with pytest.raises(PellucidError, match="start is 12"):
         loader.epoch(0, start=12)

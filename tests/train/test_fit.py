@@ -33,7 +33,7 @@ def train_in_torch(twin, optimizer, epochs, batch_size, rates=None, decay=0.0, c
     data, means, gradients, step = digits(), [], [], 0
     for epoch in range(epochs):
         total = 0.0
-        for x, y in Loader(data.x, data.y, batch_size, 0).epoch(epoch):
+        for x, y in Loader(data, batch_size, 0).epoch(epoch):
             for group in optimizer.param_groups:
                 group["lr"] = rates(step) if rates else group["lr"]
             optimizer.zero_grad()

@@ -2,13 +2,15 @@
 
 from pellucid.data.augment import Augment, FeatureStats
 from pellucid.data.catalogue import CATALOGUE, Entry, data_root, load
+from pellucid.data.collate import collate
 from pellucid.data.dataset import Dataset, Splits, float_images
 from pellucid.data.download import check, fetch, get
+from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder
 from pellucid.data.folder import load_folder, load_splits
 from pellucid.data.idx import read_idx, write_idx
 from pellucid.data.images import load_image
 from pellucid.data.loader import Loader
-from pellucid.data.source import Arrays, Batch, Source
+from pellucid.data.source import Arrays, Batch, Source, Subset
 
 __all__ = [
     "CATALOGUE",
@@ -18,10 +20,15 @@ __all__ = [
     "Dataset",
     "Entry",
     "FeatureStats",
+    "ImageFiles",
+    "ImageFolder",
     "Loader",
+    "MaskFolder",
     "Source",
     "Splits",
+    "Subset",
     "check",
+    "collate",
     "data_root",
     "fetch",
     "float_images",

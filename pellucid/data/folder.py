@@ -4,19 +4,17 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pellucid.calls import checked
 from pellucid.data.dataset import Dataset, Splits, make_dataset
-from pellucid.data.images import Mode, check_format, decode, strict_warnings
-from pellucid.data.layout import HELD_OUT, TRAIN, class_of, classes_of, files_of, parts_of, root_of
+from pellucid.data.images import Mode, OnError, check_format, check_on_error, decode, strict_warnings
+from pellucid.data.layout import HELD_OUT, TRAIN, class_of, classes_of, files_of, part_classes, parts_of, root_of
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError
 
-OnError = Literal["raise", "skip"]
 MEMORY_LIMIT = 16 << 30  # bytes of decoded images
 TEST_FRACTION = 0.2  # of each class, held out of a folder without parts
 _WORKERS = 2  # Pillow decodes without holding the interpreter's lock
@@ -66,16 +64,12 @@ def load_splits(
         parts = parts_of(tree, root)
         if TRAIN not in parts:
             return _load(tree, root, classes_of(tree, root), size, mode, on_error).split(TEST_FRACTION)
-        below = f"{root}{TRAIN}/"
-        classes = classes_of(tree, below)
+        below, classes = part_classes(tree, root, TRAIN)
         train = _load(tree, below, classes, size, mode, on_error)
         held_out = next((part for part in HELD_OUT if part in parts), None)  # the first that exists
         if held_out is None:
             return train.split(TEST_FRACTION)
-        below = f"{root}{held_out}/"
-        unknown = sorted(set(classes_of(tree, below)) - set(classes))
-        if unknown:
-            raise PellucidError(f"{tree.where(below + unknown[0])} is a class that {TRAIN}/ lacks; add it there")
+        below, _ = part_classes(tree, root, held_out)
         test = _load(tree, below, classes, size, mode, on_error)
     if train.x.shape[1:] != test.x.shape[1:]:
         raise PellucidError(
@@ -85,10 +79,8 @@ def load_splits(
 
 
 def _check(size: int | tuple[int, int] | None, mode: str, on_error: str) -> tuple[int, int] | None:
-    height_width = check_format(size, mode)
-    if on_error not in ("raise", "skip"):
-        raise PellucidError(f"unknown on_error {on_error!r}; give 'raise' or 'skip'")
-    return height_width
+    check_on_error(on_error)
+    return check_format(size, mode)
 
 
 def _load(

@@ -9,7 +9,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from pellucid.calls import checked
 from pellucid.errors import PellucidError
 
 Mode = Literal["RGB", "L"]
+OnError = Literal["raise", "skip"]
 FILE_LIMIT = 200 << 20  # bytes
 PIXEL_LIMIT = 64_000_000
 FAINT = 10  # of 255: pictures whose values differ by no more show nothing
@@ -91,6 +92,13 @@ def check_format(size: int | tuple[int, int] | None, mode: str) -> tuple[int, in
     return sides[0], sides[1]
 
 
+def check_on_error(on_error: str) -> str:
+    """Return on_error; PellucidError unless it is "raise" or "skip"."""
+    if on_error not in ("raise", "skip"):
+        raise PellucidError(f"unknown on_error {on_error!r}; give 'raise' or 'skip'")
+    return on_error
+
+
 @contextlib.contextmanager
 def strict_warnings() -> Iterator[None]:
     """Turn Pillow's warnings about damaged files into errors; not to be entered from several threads.
@@ -109,8 +117,46 @@ def strict_warnings() -> Iterator[None]:
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: Mode) -> Tensor:
-    """Do the work of `load_image`, from any thread, inside `strict_warnings`."""
+    """Do the work of `load_image`, from any thread; inside `strict_warnings`, which makes Pillow's warnings errors."""
+
+    def picture(image: Image.Image) -> Image.Image:
+        flat = _flatten(ImageOps.exif_transpose(image), mode)
+        if size is not None and flat.size != (size[1], size[0]):
+            flat = flat.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        return flat
+
     data = source if isinstance(source, bytes) else read_file(Path(source))
+    return _channels_first(_decoded(data, name, picture))
+
+
+def decode_mask(data: bytes, name: str) -> Tensor:
+    """Read the values of a grey or palette image, 8 bits each, as uint8 (H, W); PellucidError for other images."""
+
+    def values(image: Image.Image) -> Image.Image:
+        if image.mode not in ("L", "P", "1"):
+            raise ValueError(f"a mask of mode {image.mode}; save it with one 8-bit value, its class, for each pixel")
+        return image
+
+    return torch.from_numpy(_decoded(data, name, values).astype(np.uint8))
+
+
+def resized(x: Tensor, size: tuple[int, int], smooth: bool = True) -> Tensor:
+    """Resize a uint8 image (C, H, W) to (H, W) as `decode` does, or without `smooth` to the nearest pixel."""
+    if x.shape[1:] == size:
+        return x
+    how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    array = x.permute(1, 2, 0).numpy()
+    picture = Image.fromarray(array[..., 0] if len(x) == 1 else array)
+    return _channels_first(np.array(picture.resize((size[1], size[0]), how)))
+
+
+def _channels_first(array: Any) -> Tensor:
+    """Return an array (H, W) or (H, W, C) as a tensor (C, H, W)."""
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
+
+
+def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Image.Image]) -> Any:
+    """Decode a picture and return what `then` makes of it as an array; PellucidError, naming the file, for damage."""
     if not data:
         raise PellucidError(f"{name} is empty; replace it by a picture")
     reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
@@ -129,14 +175,10 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
             if image.format == "PNG":
                 _check_png(data)
             image.load()
-            picture = _flatten(ImageOps.exif_transpose(image), mode)
-            if size is not None and picture.size != (size[1], size[0]):
-                picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-            array = np.array(picture)  # (H, W) or (H, W, 3)
+            return np.array(then(image))
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it") from error
-    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 
 
 def read_file(path: Path, limit: int = FILE_LIMIT) -> bytes:

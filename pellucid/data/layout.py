@@ -33,6 +33,23 @@ def classes_of(tree: Tree, root: str) -> tuple[str, ...]:
     return tuple(classes)
 
 
+def part_classes(tree: Tree, root: str, part: str) -> tuple[str, tuple[str, ...]]:
+    """Return the prefix of a part's files, and the classes: those of the training part where there is one.
+
+    part: a folder of class folders, "" for the tree itself. Raises PellucidError for a class that the training part
+    lacks.
+    """
+    below = f"{root}{part}/" if part else root
+    own = classes_of(tree, below)
+    if not part or part == TRAIN or TRAIN not in parts_of(tree, root):
+        return below, own
+    classes = classes_of(tree, f"{root}{TRAIN}/")
+    unknown = sorted(set(own) - set(classes))
+    if unknown:
+        raise PellucidError(f"{tree.where(below + unknown[0])} is a class that {TRAIN}/ lacks; add it there")
+    return below, classes
+
+
 def files_of(tree: Tree, root: str) -> list[str]:
     """Return the files of the class folders below `root`, sorted."""
     return [name for name in tree.names if name.startswith(root) and "/" in name.removeprefix(root)]

@@ -1,7 +1,9 @@
 """Sources of examples: anything that has a length and returns some of its examples as a batch."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -78,3 +80,29 @@ class Arrays:
         """Return copies of the examples at `indices`; nothing is drawn from `rng`."""
         take = torch.as_tensor(indices, dtype=torch.int64, device=self.x.device)
         return Batch(self.x.index_select(0, take), self.y.index_select(0, take))
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """The examples of a source at `indices`, a tensor (n,) int64 of numbers below its length."""
+
+    source: Source
+    indices: Tensor
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the source's classes."""
+        return self.source.classes
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the source's checksum and the indices."""
+        return hashlib.sha256(self.source.checksum.encode() + self.indices.numpy().tobytes()).hexdigest()
+
+    def __len__(self) -> int:
+        """Return the number of indices."""
+        return len(self.indices)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return the source's examples at `indices` of the indices."""
+        return self.source.batch(self.indices[torch.as_tensor(indices)].tolist(), rng)

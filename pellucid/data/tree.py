@@ -7,7 +7,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from pellucid.data.images import FILE_LIMIT, read_file
 from pellucid.errors import PellucidError
 
 _LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+SAMPLE = 4096  # bytes
 _DEFLATE_RATIO = 1032  # deflate expands no further; bzip2 and lzma can, and are refused above it
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -34,25 +35,34 @@ class Tree(Protocol):
         """Return the bytes of one file; PellucidError when they cannot be read or are too many."""
         ...
 
+    def fingerprint(self, name: str) -> str:
+        """Return a text that changes with the file's content, without reading all of a large file."""
+        ...
+
     def where(self, name: str) -> str:
         """Return how errors call that file."""
+        ...
+
+    def close(self) -> None:
+        """Free what the tree holds open."""
         ...
 
 
 @contextmanager
 def open_tree(path: str | os.PathLike[str]) -> Iterator[Tree]:
-    """Open a folder or a .zip; PellucidError when it is neither, damaged or encrypted."""
+    """Open a folder or a .zip for a while, see `tree_at`."""
+    with closing(tree_at(path)) as tree:
+        yield tree
+
+
+def tree_at(path: str | os.PathLike[str]) -> Tree:
+    """Return a folder or a .zip as a tree; PellucidError when it is neither, damaged or encrypted."""
     path = Path(path)
     if path.is_dir():
-        yield FolderTree(path)
-    elif path.is_file():
-        tree = ZipTree(path)
-        try:
-            yield tree
-        finally:
-            tree.close()
-    else:
-        raise PellucidError(f"{path} is missing; give a folder of images or a .zip of one")
+        return FolderTree(path)
+    if path.is_file():
+        return ZipTree(path)
+    raise PellucidError(f"{path} is missing; give a folder of images or a .zip of one")
 
 
 class FolderTree:
@@ -81,9 +91,31 @@ class FolderTree:
         """Return the bytes of one file."""
         return read_file(self.path / name)
 
+    def fingerprint(self, name: str) -> str:
+        """Return a file's size and the CRC-32 of its beginning, middle and end, SAMPLE bytes each.
+
+        Files of up to three times SAMPLE are covered whole. In a larger PNG any change of a pixel shows, as its
+        checksum is at the end, and in a JPEG nearly any, as what follows it shifts. A change between these places in a
+        large uncompressed image does not show.
+        """
+        path = self.path / name
+        try:
+            with path.open("rb", buffering=0) as file:
+                size = os.fstat(file.fileno()).st_size
+                crc = 0
+                for at in sorted({0, max(0, (size - SAMPLE) // 2), max(0, size - SAMPLE)}):
+                    file.seek(at)
+                    crc = zlib.crc32(file.read(SAMPLE), crc)
+        except OSError as error:
+            raise PellucidError(f"{path} cannot be read ({error}); give a picture file") from error
+        return f"{size}:{crc}"
+
     def where(self, name: str) -> str:
         """Return the path of that file."""
         return str(self.path / name)
+
+    def close(self) -> None:
+        """Do nothing: files are open only while they are read."""
 
 
 def _walk(folder: Path, files: list[Path], folders: list[Path]) -> None:
@@ -138,6 +170,10 @@ class ZipTree:
         if len(data) != info.file_size:
             raise PellucidError(f"{self.where(name)} is not as long as the zip declares; make the zip again")
         return data
+
+    def fingerprint(self, name: str) -> str:
+        """Return the size and the CRC-32 of a member, from the zip's directory."""
+        return f"{self._members[name].file_size}:{self._members[name].CRC}"
 
     def where(self, name: str) -> str:
         """Return `FILE.zip:MEMBER`."""

@@ -1,0 +1,213 @@
+"""Image files as a source: decoded when a batch needs them, so that memory does not grow with the set."""
+
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.calls import Checked
+from pellucid.data.collate import collate
+from pellucid.data.images import (
+    Mode,
+    OnError,
+    check_format,
+    check_on_error,
+    decode,
+    decode_mask,
+    resized,
+    strict_warnings,
+)
+from pellucid.data.layout import TRAIN, class_of, files_of, part_classes, parts_of, root_of
+from pellucid.data.source import Batch
+from pellucid.data.tree import Tree, tree_at
+from pellucid.errors import PellucidError
+
+ANNOTATIONS = "annot"  # what the name of a folder of masks adds to that of its images
+_WORKERS = 2  # Pillow decodes without holding the interpreter's lock
+_AHEAD = 512  # files submitted to the workers at a time, so that an interrupt stops them soon
+
+
+class ImageFiles(metaclass=Checked):
+    """A source whose images are files in a folder or a zip; a subclass states in `example` what an example is.
+
+    tree, names: the images; others: more files that examples are read from. size, mode: see `load_folder`; without a
+    size, images of different sizes are padded, see `collate`. classes: names, None where targets are no classes.
+    ignored: the class that pads masks.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        names: Sequence[str],
+        *,
+        others: Sequence[str] = (),
+        size: int | tuple[int, int] | None = None,
+        mode: Mode = "RGB",
+        classes: Sequence[str] | None = None,
+        ignored: int | None = None,
+    ) -> None:
+        self.tree, self.names, self.others = tree, tuple(names), tuple(others)
+        self.size: tuple[int, int] | None = check_format(size, mode)
+        self.mode: Mode = mode
+        self.classes = None if classes is None else tuple(classes)
+        self.ignored = ignored
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.names)
+
+    @abstractmethod
+    def example(self, k: int) -> tuple[Tensor, Any]:
+        """Return image k (C, H, W) and its target; PellucidError, naming the file, for one that cannot be read."""
+
+    def image(self, k: int) -> Tensor:
+        """Return image k (C, H, W), uint8, resized where there is a size."""
+        name = self.names[k]
+        return decode(self.tree.read(name), self.tree.where(name), self.size, self.mode)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return the examples at `indices`; nothing is drawn from `rng`."""
+        return collate([self.example(k) for k in indices], self.ignored)
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of size, mode, classes, and the name and fingerprint of each file, see `Tree.fingerprint`."""
+        digest = hashlib.sha256(repr((self.size, self.mode, self.classes, self.ignored)).encode())
+        for name in (*self.names, *self.others):
+            digest.update(f"\0{name}\0{self.tree.fingerprint(name)}".encode())
+        return digest.hexdigest()
+
+
+class ImageFolder(ImageFiles):
+    """Images in one folder per class, CLASS/IMAGE, in a folder or a .zip, decoded on demand: `load_folder` streamed.
+
+    part: the folder that holds the class folders, such as "train"; then classes are those of "train" where there is
+    one. size, mode: see `load_folder`. on_error="skip" decodes every image once at the beginning and leaves out those
+    that cannot be read; their names are in `skipped`. labels: (N,) int64.
+    Raises PellucidError as `load_folder` does, but for an unreadable image not before it is used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        part: str = "",
+        size: int | tuple[int, int] | None = None,
+        mode: Mode = "RGB",
+        on_error: OnError = "raise",
+    ) -> None:
+        tree = tree_at(path)
+        top = root_of(tree)
+        if not part and TRAIN in parts_of(tree, top):
+            raise PellucidError(f"{path} has a folder {TRAIN!r} beside its classes; give part={TRAIN!r} to stream it")
+        root, classes = part_classes(tree, top, part)
+        super().__init__(tree, files_of(tree, root), size=size, mode=mode, classes=classes)
+        self.skipped: tuple[str, ...] = ()
+        if check_on_error(on_error) == "skip":
+            self.names, self.skipped = _readable(self)
+        number = {name: k for k, name in enumerate(classes)}
+        self.labels = torch.tensor([number[class_of(name, root)] for name in self.names], dtype=torch.int64)
+
+    def example(self, k: int) -> tuple[Tensor, int]:
+        """Return image k and the number of its class."""
+        return self.image(k), int(self.labels[k])
+
+
+class MaskFolder(ImageFiles):
+    """Images with a mask of classes each: PART/NAME.jpg and PARTannot/NAME.png, in a folder or a .zip.
+
+    A mask is a grey or palette image whose values are classes, as large as its image; batches hold them as int64
+    (N, H, W). size: images are resized smoothly, masks to the nearest pixel. classes: their names. ignored: the class
+    that pads masks where images of different sizes make a batch; give the loss the same as `ignore`.
+    Raises PellucidError, naming the file, for an image without a mask, a mask without an image, and when it is used
+    for a file that cannot be read, a mask of another size, or one that holds a class beyond `classes`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        part: str = "train",
+        size: int | tuple[int, int] | None = None,
+        mode: Mode = "RGB",
+        classes: Sequence[str] | None = None,
+        ignored: int | None = None,
+    ) -> None:
+        tree = tree_at(path)
+        top = root_of(tree)
+        images, masks = (_by_stem(tree, f"{top}{folder}/") for folder in (part, part + ANNOTATIONS))
+        if not images:
+            raise PellucidError(f"{tree.where(f'{top}{part}')} holds no images; give the folder that does as part=")
+        for found, others, what in ((images, masks, "mask in"), (masks, images, "image in")):
+            alone = next((name for stem, name in found.items() if stem not in others), None)
+            if alone:
+                where = f"{part}{ANNOTATIONS if others is masks else ''}/"
+                raise PellucidError(
+                    f"{tree.where(alone)} has no {what} {where}; add one of the same name, or remove it"
+                )
+        paired = [masks[stem] for stem in images]
+        super().__init__(
+            tree, [*images.values()], others=paired, size=size, mode=mode, classes=classes, ignored=ignored
+        )
+
+    def example(self, k: int) -> tuple[Tensor, Tensor]:
+        """Return image k and its mask (H, W) of classes, int64."""
+        name, mask_name = self.names[k], self.others[k]
+        image = decode(self.tree.read(name), self.tree.where(name), None, self.mode)
+        mask = decode_mask(self.tree.read(mask_name), self.tree.where(mask_name))
+        if mask.shape != image.shape[1:]:
+            raise PellucidError(
+                f"{self.tree.where(mask_name)} is {mask.shape[0]}x{mask.shape[1]} but its image is "
+                f"{image.shape[1]}x{image.shape[2]}; make them the same size"
+            )
+        if self.classes is not None:
+            beyond = mask[(mask >= len(self.classes)) & (mask != (-1 if self.ignored is None else self.ignored))]
+            if beyond.numel():
+                raise PellucidError(
+                    f"{self.tree.where(mask_name)} holds the class {int(beyond[0])}, but there are "
+                    f"{len(self.classes)} classes, numbered from 0; name them all, or give ignored={int(beyond[0])}"
+                )
+        if self.size is not None:
+            image, mask = resized(image, self.size), resized(mask[None], self.size, smooth=False)[0]
+        return image, mask.to(torch.int64)
+
+
+def _by_stem(tree: Tree, root: str) -> dict[str, str]:
+    """Return the files below a folder by their paths in it without suffix; PellucidError for two of one name."""
+    found: dict[str, str] = {}
+    for name in tree.names:
+        if name.startswith(root):
+            stem = str(PurePosixPath(name.removeprefix(root)).with_suffix(""))
+            if stem in found:
+                raise PellucidError(f"{tree.where(name)} and {tree.where(found[stem])} differ only in their suffix")
+            found[stem] = name
+    return found
+
+
+def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Decode every image once: the names of those that can be read, and how errors call the others."""
+
+    def fault(k: int) -> PellucidError | None:
+        try:
+            files.image(k)
+        except PellucidError as error:
+            return error
+        return None
+
+    kept: list[str] = []
+    skipped: list[str] = []
+    with strict_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
+        todo = iter(range(len(files)))
+        while some := list(islice(todo, _AHEAD)):
+            for k, error in zip(some, pool.map(fault, some), strict=True):
+                name = files.names[k]
+                kept.append(name) if error is None else skipped.append(files.tree.where(name))
+    if not kept:
+        raise PellucidError(f"{files.tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
+    return tuple(kept), tuple(skipped)

@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from pellucid.calls import Checked
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers import LAYERS
@@ -15,6 +16,11 @@ from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, function_name
 from pellucid.text import shown
+
+
+class Part(metaclass=Checked):
+    """The base of what else a file names by its class: pellucid.objective.Objective."""
+
 
 # What a file can name of Pellucid's own. With what the caller's program registered, or passed as `custom`, these are
 # the only types that a file can name: a name that is not among them is an error, so that no file can name code to run.
@@ -28,7 +34,7 @@ TYPES: dict[str, type[Any]] = {
     "Shared": Shared,
     "Graph": Graph,
 }
-NAMED = (Layer, Loss, Metric)  # what a file names the classes of
+NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # what a file names the classes of
 REGISTERED: dict[str, Any] = {}  # classes of NAMED, and functions that are metrics, by name
 DEEPEST = 128  # objects and lists inside one another: two or three for a layer inside a layer
 MOST_LAYERS = 10_000
@@ -36,7 +42,7 @@ MOST_VALUES = 100_000  # of all kinds, so that no short file takes long to read
 LIMITS = "PELLUCID_LIMITS"  # of the environment: a factor on these limits, for files of one's own
 SMALLER = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
 _LARGEST = 2**31 - 1
-T = TypeVar("T", bound=Layer | Loss | Metric)
+T = TypeVar("T", bound=Layer | Loss | Metric | Part)
 
 
 def raised(limit: int) -> int:
@@ -77,8 +83,8 @@ def register(*parts: Any) -> None:
 def known(parts: Iterable[Any]) -> dict[str, Any]:
     """Return classes and functions of the user's own by their names.
 
-    Raises PellucidError for what is neither a layer, a loss nor a metric, for a name that Pellucid's own parts or
-    others of these have, and for a class whose constructor takes what is no field of it.
+    Raises PellucidError for what is neither a layer, a loss, a metric nor an objective, for a name that Pellucid's own
+    parts or others of these have, and for a class whose constructor takes what is no field of it.
     """
     check_list(parts)
     found: dict[str, Any] = {}
@@ -115,7 +121,7 @@ def check_fields(kind: type[Any]) -> None:
         )
 
 
-def to_config(value: Layer | Loss | Metric, custom: Iterable[Any] = ()) -> dict[str, Any]:
+def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -> dict[str, Any]:
     """Return a part as values that JSON knows: {"type": "Conv2d", "filters": 20, ...}, children inside.
 
     The order of a combinator's children counts, so the objects must keep their order. custom: classes that count as
@@ -156,6 +162,11 @@ def loss_from_config(config: Any, custom: Iterable[Any] = ()) -> Loss:
     return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "loss", 0, Loss)
 
 
+def part_from_config(config: Any, custom: Iterable[Any] = ()) -> Part:
+    """Build the objective that `to_config` described; raises as `from_config` does."""
+    return _Reader({**TYPES, **REGISTERED, **known(custom)}).read(config, "objective", 0, Part)
+
+
 def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
     """Return the metric that `metric_to_config` described; raises as `from_config` does."""
     types = {**TYPES, **REGISTERED, **known(custom)}
@@ -178,7 +189,7 @@ def _check_part(part: Any) -> str:
             )
         return name
     if not issubclass(part, NAMED):
-        raise PellucidError(f"{part.__name__} cannot be registered: it is no layer, loss or metric")
+        raise PellucidError(f"{part.__name__} cannot be registered: it is no layer, loss, metric or objective")
     missing = sorted(getattr(part, "__abstractmethods__", ()))
     if missing:
         raise PellucidError(f"{part.__name__} is not complete: it needs the method {missing[0]}")

@@ -8,10 +8,12 @@ from torch.nn import functional as F
 
 from benchmarks import networks
 from benchmarks.jobs import Job
+from pellucid.data.source import Batch
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.models import densenet121, lenet, resnet50
+from pellucid.objective import Supervised
 from pellucid.optim import SGD
 from pellucid.train.step import Step
 
@@ -33,12 +35,13 @@ def make(job: Job) -> Callable[[int], None]:
     loss = Quadratic() if job.network == "mlp" else SoftmaxCrossEntropy()
     if job.network == "mlp":
         target = F.one_hot(target, job.classes).float()
-    train = Step(net, params, loss, SGD(lr=0.01), examples=job.batch, precision=job.precision)
+    train = Step(Supervised(net, loss), params, SGD(lr=0.01), examples=job.batch, precision=job.precision)
+    batch = Batch(x, target)
 
     @torch.inference_mode()
     def run(steps: int) -> None:
         for _ in range(steps):
-            train(x, target, 0.01).item()
+            train(batch, 0.01)
 
     return run
 

@@ -8,7 +8,9 @@ from pellucid.combine.base import buffer_paths
 from pellucid.doctor.case import Case
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.layers.base import Mode
+from pellucid.objective import seeded
 from pellucid.train.batches import batches
+from pellucid.train.device import on_device
 from pellucid.train.diagnose import diagnose, weights_fault
 from pellucid.train.draws import draws
 from pellucid.train.notfinite import NotFinite
@@ -38,10 +40,10 @@ def origin(case: Case) -> Origin:
             wrong = fault
             continue
         loader = batches(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
-        x, target = next(iter(loader.epoch(*divmod(steps, len(loader)))))
-        mode = Mode(True, draws(torch.Generator(), model.seed, steps))
+        batch = next(iter(loader.epoch(*divmod(steps, len(loader)))))
+        mode = Mode(True, draws(seeded(model.device), model.seed, steps))
         with torch.inference_mode():
-            fault = diagnose(model.net, model.params, learned, model.loss, x, target, mode)
+            fault = diagnose(model.objective, model.params, learned, on_device(batch, model.device), mode)
         if fault:
             return Origin(steps + 1, fault)
         if wrong:

@@ -24,8 +24,18 @@ class Metric(metaclass=Checked):
     lower_is_better: ClassVar[bool] = False
 
     @abstractmethod
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take one batch: `outputs` (n, ...) as `Model.predict` returns them, `targets` (n, ...) as they are."""
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Take one batch: `outputs` (n, ...) as `Model.predict` returns them, `targets` (n, ...) as they are.
+
+        Targets that the data hold as a list, one entry per image, come as one.
+        """
+
+    def update_batch(self, outputs: Any, batch: Any) -> None:
+        """Take one batch as `update(outputs, batch.targets)`; for metrics that need the images too, to be overridden.
+
+        batch: the examples with these outputs, pellucid.data.Batch. Outputs and targets are on the CPU.
+        """
+        self.update(outputs, batch.targets)
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
@@ -36,21 +46,26 @@ class Metric(metaclass=Checked):
 class Function(Metric):
     """The value of a function (outputs, targets) -> number, called once with all outputs and targets of the data."""
 
-    function: Callable[[Tensor, Tensor], Any]
-    outputs: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    targets: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    function: Callable[[Any, Any], Any]
+    outputs: list[Any] = field(default_factory=list, init=False, repr=False)
+    targets: list[Any] = field(default_factory=list, init=False, repr=False)
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
+    def update(self, outputs: Any, targets: Any) -> None:
         """Keep the batch."""
         self.outputs.append(outputs)
         self.targets.append(targets)
 
     def compute(self) -> dict[str, Any]:
         """Return the function's value under its name."""
-        return {function_name(self.function): self.function(torch.cat(self.outputs), torch.cat(self.targets))}
+        return {function_name(self.function): self.function(_joined(self.outputs), _joined(self.targets))}
 
 
-MetricLike = str | Metric | Callable[[Tensor, Tensor], Any]
+def _joined(parts: list[Any]) -> Any:
+    """Return the batches' tensors, or lists with an entry per image, as one."""
+    return torch.cat(parts) if isinstance(parts[0], Tensor) else [entry for part in parts for entry in part]
+
+
+MetricLike = str | Metric | Callable[[Any, Any], Any]
 
 
 def function_name(function: Callable[..., Any]) -> str:
@@ -58,12 +73,12 @@ def function_name(function: Callable[..., Any]) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
-def fresh(metric: Metric | Callable[[Tensor, Tensor], Any]) -> Metric:
+def fresh(metric: Metric | Callable[[Any, Any], Any]) -> Metric:
     """Return a metric that has seen nothing yet."""
     return deepcopy(metric) if isinstance(metric, Metric) else Function(metric)
 
 
-def improves_downward(metric: Metric | Callable[[Tensor, Tensor], Any]) -> bool:
+def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
     """Tell whether smaller results are better: `lower_is_better` of a metric, or of a function that has it."""
     return bool(getattr(metric, "lower_is_better", False))
 

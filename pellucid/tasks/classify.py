@@ -70,8 +70,8 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     images = held_out(model, data)
     pairs = model.fitting(examples(images), images.name)
     with torch.inference_mode():
-        size = batch_within_memory(model.net, model.params, pairs.x, model.stats)
-        loss, scores = judge(model.net, model.params, model.loss, pairs, size, model.stats)
+        size = batch_within_memory(model.objective, model.params, pairs.x, model.stats)
+        loss, scores = judge(model.objective, model.params, pairs, size, model.stats)
     confusion = confusion_matrix(images.y, classes_of(scores), len(images.classes))
     right = int(confusion.diagonal().sum())
     return {

@@ -92,7 +92,7 @@ def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> S
         clip_by_norm(grads, settings.clip)
     if grads:
         update(groups, optimizer, regularizers, grads, optimizer.init(kept), rate)
-    units = owned(settings.net, (Dense, Conv2d))
+    units = owned({"": settings.net}, (Dense, Conv2d))
     for wish in settings.regularizers:
         if isinstance(wish, MaxNorm):
             wish.after_update([weights[path] for path in paths if path in units])

@@ -5,14 +5,19 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.optim import MaxNorm, Regularizer
+from pellucid.layers.base import Layer
+from pellucid.losses import LOSSES, Loss
+from pellucid.objective import Objective, Supervised
+from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
 from pellucid.text import shown
+from pellucid.train.step import optimizers_of
 
 T = TypeVar("T")
 LARGEST = 2**63 - 1
+USUAL_LOSS = "softmax_cross_entropy"
 
 
 def whole(value: Any, what: str, least: int, most: int = LARGEST) -> int:
@@ -52,6 +57,25 @@ def several(values: Any, base: type[T], what: str) -> list[T]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
     return [instance(value, base, f"{what}[{place}]") for place, value in enumerate(values)]
+
+
+def objective_of(given: Any, loss: Any) -> Objective:
+    """Return an objective as it is, or for a network and its loss the Supervised one."""
+    if not isinstance(given, Objective):
+        net = instance(given, (Layer, Objective), "the network")
+        return Supervised(cast(Layer, net), named(loss, Loss, LOSSES, "loss"))
+    if loss != USUAL_LOSS:
+        raise PellucidError(f"{type(given).__name__} has its own losses; leave out loss={shown(loss)}")
+    return given
+
+
+def optimizers(given: Any, objective: Objective) -> tuple[Optimizer, dict[str, Optimizer]]:
+    """Return the optimizer, or the first of several, and all of them by the networks' names if there are several."""
+    if not isinstance(given, Mapping):
+        return named(given, Optimizer, OPTIMIZERS, "optimizer"), {}
+    each = {name: named(one, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, one in given.items()}
+    checked = optimizers_of(each, objective.nets)
+    return next(iter(checked.values())), checked
 
 
 def regularizers(given: Any) -> tuple[Regularizer | MaxNorm, ...]:

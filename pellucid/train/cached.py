@@ -11,6 +11,7 @@ from pellucid.combine.sequential import Sequential
 from pellucid.fuse.frozen import learned_paths
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
+from pellucid.objective import Supervised
 from pellucid.train.draws import may_draw
 from pellucid.train.evaluate import outputs
 from pellucid.train.examples import Examples
@@ -36,12 +37,12 @@ class Behind:
 
     def __init__(self, model: Learner, cut: Split) -> None:
         self.model, self.params = model, cut.back_params
-        self.net: Layer = cut.back
+        self.objective = model.objective.with_nets({"": cut.back})
         self.stats = None
-        self.loss, self.optimizer, self.schedule = model.loss, model.optimizer, model.schedule
+        self.optimizer, self.optimizers, self.schedule = model.optimizer, model.optimizers, model.schedule
         self.regularizers, self.metrics, self.clip = model.regularizers, model.metrics, model.clip
         self.precision, self.seed, self.rates = model.precision, model.seed, model.rates
-        self.custom = model.custom
+        self.custom, self.device = model.custom, model.device
         self.frozen = model.frozen & flatten(cut.back_params).keys()
 
     def about(self) -> dict[str, Any]:
@@ -60,7 +61,9 @@ def behind(model: Learner, data: Examples, held: Examples | None) -> tuple[Learn
     nothing augments; under bf16 they are more exact, since the front runs in float32. The model itself and its inputs
     come back where nothing is frozen at its beginning, or where the outputs would take more than MOST bytes.
     """
-    cut = split(model.net, model.params, model.frozen)
+    if not isinstance(model.objective, Supervised):
+        return model, data, held
+    cut = split(model.objective.net, model.params, model.frozen)
     if cut is None or not flatten(cut.front_params).keys() & model.frozen:
         return model, data, held
     with torch.inference_mode():
@@ -115,6 +118,6 @@ def _through(model: Learner, cut: Split, part: Examples) -> Examples:
             if not done:
                 with torch.inference_mode(False):
                     found = torch.empty(len(part), *y.shape[1:])
-            found[done : done + len(y)] = y
+            found[done : done + len(y)].copy_(y)
             done += len(y)
     return Examples(found, part.y, part.classes, part.checksum)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.layers.base import Params
-from pellucid.optim import pack, unpack
 from pellucid.text import note
 from pellucid.train.callbacks.base import Callback, Training, tensors_of
 from pellucid.train.files import keep_as, set_aside
@@ -32,10 +31,11 @@ _PARTS = {
     "callbacks": dict,
     "schedule": dict,
     "settings": dict,
+    "losses": dict,
     "done": bool,
     "stop": str,
 }
-_COUNTS = ("epoch", "batch", "step", "lr", "loss_sum", "loss_count", "seen", "seconds", "stop")
+_COUNTS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "stop")
 
 
 class Checkpoint:
@@ -51,6 +51,8 @@ class Checkpoint:
         if not isinstance(progress, dict):
             raise PellucidError(f"{path} holds weights only, no training to resume; give a run folder's last weights")
         progress = {**self._growing(), **progress}
+        if "loss_sum" in progress:  # as earlier versions wrote it
+            progress.setdefault("losses", {"loss": progress["loss_sum"]})
         missing = [name for name in _COUNTS if name not in progress]
         if missing:
             raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; begin the training anew")
@@ -134,8 +136,9 @@ class Checkpoint:
         """Put training, optimizer and callbacks where they were, and return the schedule's memory."""
         for name in _COUNTS:
             setattr(training, name, self.progress[name])
+        training.losses = dict(self.progress["losses"])
         training.history = History(self.progress["rows"], self.progress["layers"])
-        unpack(step.state, step.paths, tensors_of(self.tensors, OPTIMIZER))
+        step.load_state_dict(tensors_of(self.tensors, OPTIMIZER))
         named, states = _remembering(callbacks), self.progress["callbacks"]
         if list(states) != list(named):
             raise PellucidError(
@@ -163,14 +166,14 @@ def save_checkpoint(
     """
     check_memory(training.model.schedule, memory)
     tensors: dict[str, Tensor] = dict(flatten(training.model.params))
-    tensors.update({OPTIMIZER + name: tensor for name, tensor in pack(step.state, step.paths).items()})
+    tensors.update({OPTIMIZER + name: tensor for name, tensor in step.state_dict().items()})
     states: dict[str, dict[str, Any]] = {}
     for name, callback in _remembering(callbacks).items():
         held, states[name] = callback_state(callback)
         tensors.update({f"{CALLBACKS}{name}.{key}": tensor for key, tensor in held.items()})
     progress = {
         **{name: getattr(training, name) for name in _COUNTS},
-        **{"schedule": dict(memory), "settings": dict(settings), "done": done},
+        **{"losses": training.losses, "schedule": dict(memory), "settings": dict(settings), "done": done},
     }
     growing = {"rows": training.history.rows, "layers": training.history.layers, "callbacks": states}
     try:

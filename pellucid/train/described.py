@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pellucid.config import from_config, loss_from_config, metric_from_config
+from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
@@ -28,9 +28,10 @@ def rebuilt(
     kind: the class Model. Raises PellucidError for everything that describes no network, or one beyond the bounds.
     """
     try:
+        own = "objective" in about
         model: Any = kind(
-            from_config(about.get("network"), custom),
-            loss_from_config(about.get("loss"), custom),
+            part_from_config(about["objective"], custom) if own else from_config(about.get("network"), custom),
+            *(() if own else (loss_from_config(about.get("loss"), custom),)),
             metrics=[metric_from_config(one, custom) for one in listed(about.get("metrics", []), "metrics")],
             classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
             preprocess=mapping(about.get("preprocess", {})),
@@ -40,6 +41,10 @@ def rebuilt(
             model.confidence = Confidence.from_json(about["confidence"])
         shape = image_shape(about.get("input_shape"))
         shapes: dict[str, tuple[Any, Any]] = {}
+        if own:  # which network gets what, only the registered class knows
+            with torch.device("meta"), torch.no_grad():
+                wanted, out = model.objective.init(shape, torch.Generator())
+            return model, wanted, shape, out
         wanted, out = within_bounds(model.net, shape, shapes)
         check_classes(out, model.classes)
         model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)

@@ -6,22 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
+from pellucid.data.source import Batch, Source
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.losses.base import Loss
 from pellucid.metrics import METRICS, Metric, MetricLike, fresh, function_name, improves_downward
-from pellucid.sweep import forward
+from pellucid.objective import MANY, Objective, Supervised, seeded
 from pellucid.text import shown
-from pellucid.train.diagnose import diagnose_output
-from pellucid.train.examples import Examples
+from pellucid.train.device import CPU, device_of, on_device
+from pellucid.train.diagnose import diagnose, diagnose_output
+from pellucid.tree import flatten
 
 BATCH = 256  # inputs at a time, at most
 MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
-MANY = 16  # inputs for which it pays to lay out the network's weights anew
 RESERVED = ("loss", "n")  # what evaluations call results of their own
 
 
@@ -49,10 +48,10 @@ class Measures:
         self.running = [fresh(metric) for metric in self.given]
         self.lower: set[str] = set()
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
+    def update(self, outputs: Any, batch: Batch) -> None:
         """Take one batch."""
         for metric in self.running:
-            metric.update(outputs, targets)
+            metric.update_batch(outputs, batch)
 
     def compute(self) -> dict[str, Any]:
         """Return all results by name; PellucidError for one that is no number, and for a name that two of them use."""
@@ -84,23 +83,39 @@ def _plain(metric: str, key: Any, value: Any) -> Any:
     raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
 
 
-def batch_within_memory(net: Layer, params: Params, x: Tensor, stats: FeatureStats | None = None) -> int:
-    """Return how many of the inputs (N, ...) to evaluate at a time: at most BATCH, fewer of large networks, at least 1.
+def batch_within_memory(
+    objective: Objective, params: Params, data: Tensor | Source, stats: FeatureStats | None = None
+) -> int:
+    """Return how many inputs or examples to evaluate at a time: at most BATCH, fewer of large networks, at least 1.
 
     That many take at most MEMORY bytes for the outputs of all layers, measured by the first input.
     """
-    if len(x) <= 1:
+    if len(data) <= 1:
         return 1
+    x = data[:1] if isinstance(data, Tensor) else data.batch([0], seeded(torch.device("cpu"))).images
     numbers = 0
 
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+    def count(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         nonlocal numbers
-        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
-            numbers += y.numel()
+        numbers += y.numel() if isinstance(y, Tensor) else 0
 
     with torch.inference_mode():
-        forward(net, params, scaled(x[:1], stats), Mode(keep=False), watch)
+        objective.watched(count).predict(params, scaled(on_device(x, device_of(params)), stats))
     return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
+
+
+def read(
+    data: Source,
+    indices: Sequence[int],
+    batch_size: int,
+    stats: FeatureStats | None = None,
+    device: torch.device = CPU,
+) -> Iterator[Batch]:
+    """Yield the examples at `indices`, in that order, as the network takes them."""
+    for first in range(0, len(indices), batch_size):
+        images, targets = data.batch(indices[first : first + batch_size], seeded(CPU, first))
+        images, targets = on_device((images, targets), device)
+        yield Batch(scaled(images, stats), targets)
 
 
 def outputs(
@@ -108,102 +123,96 @@ def outputs(
 ) -> Iterator[tuple[Tensor, Any]]:
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
     run = inference(net, params) if len(x) >= MANY else AsWritten(net, params)
+    device = device_of(params)
     for part in x.split(batch_size):
-        batch = scaled(part, stats)
+        batch = scaled(on_device(part, device), stats)
         yield batch, run(batch)
 
 
-def evaluate(
-    net: Layer,
-    params: Params,
-    loss: Loss,
-    metrics: Sequence[MetricLike],
-    data: Examples,
-    batch_size: int,
-    stats: FeatureStats | None = None,
-) -> dict[str, Any]:
-    """Return {"loss": the mean over the examples, each metric's results}, of the outputs that the loss judges.
-
-    Where the loss weighs or leaves out examples, the mean does so too, whatever batches they come in.
-    Raises PellucidError that names the layer when an output is not finite.
-    """
-    return measure(net, params, loss, Measures(metrics), data, batch_size, stats)
-
-
 def measure(
-    net: Layer,
+    objective: Objective,
     params: Params,
-    loss: Loss,
     measures: Measures,
-    data: Examples,
+    data: Source,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+    indices: Sequence[int] | None = None,
+    take: Callable[[Any], None] | None = None,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the mean of each loss over the examples, or over those at `indices`, and the metrics' results.
+
+    Where a loss weighs or leaves out examples, its mean does so too, whatever batches they come in; metrics see no
+    examples that it leaves out. take: gets the outputs of each batch.
+    Raises PellucidError that names the layer when an output is not finite, and where metrics see no example.
+    """
+    indices = range(len(data)) if indices is None else indices
+    device = device_of(params)
+    evaluate, sums, counted, seen = objective.evaluator(params, len(indices)), dict[str, float](), 0.0, 0
+    for batch in read(data, indices, batch_size, stats, device):
+        said, known, losses = evaluate(batch)
+        share = objective.counted(batch)
+        for name, value in losses.items():
+            number = float(value)
+            if number - number != 0.0:  # NaN or infinity
+                fault = diagnose(objective, params, flatten(params), batch, Mode()) or "the loss is not finite"
+                raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
+            sums[name] = sums.get(name, 0.0) + number * share
+        counted += share
+        if measures.running and len(known.images):
+            measures.update(on_device(said, CPU), on_device(known, CPU))
+        seen += len(known.images)
+        if take is not None:
+            take(said)
+    if measures.running and not seen:
+        raise PellucidError(f"evaluation: the loss ignores all {len(indices)} examples; give others, or metrics=()")
+    means = {name: value / counted if counted else 0.0 for name, value in sums.items()}  # what is left out costs 0
+    return means, measures.compute()
+
+
+def evaluate(
+    objective: Objective,
+    params: Params,
+    metrics: Sequence[MetricLike],
+    data: Source,
     batch_size: int,
     stats: FeatureStats | None = None,
 ) -> dict[str, Any]:
-    """Return what `evaluate` does, by metrics that stay at hand; they see the examples that the loss does not ignore.
+    """Return {"loss": the mean over the examples, of several losses their weighted sum, and each; metrics' results}."""
+    losses, found = measure(objective, params, Measures(metrics), data, batch_size, stats)
+    return {**loss_columns(objective, losses), **found}
 
-    Raises PellucidError where there is no such example.
-    """
-    seen = 0
 
-    def take(predicted: Tensor, target: Tensor) -> None:
-        nonlocal seen
-        kept = loss.kept(target)
-        if kept is not None:
-            predicted, target = predicted[kept], target[kept]
-        if len(target):
-            measures.update(predicted, target)
-        seen += len(target)
-
-    mean = _mean_loss(net, params, loss, data, batch_size, stats, take if measures.running else None)
-    if measures.running and not seen:
-        raise PellucidError(f"evaluation: the loss ignores all {len(data)} examples; give others, or metrics=()")
-    return {"loss": mean, **measures.compute()}
+def loss_columns(objective: Objective, means: Mapping[str, float], role: str = "") -> dict[str, float]:
+    """Return mean losses as "loss", their weighted sum, and behind it, if there are several, "NAME_loss" of each."""
+    total = {f"{role}loss": objective.total(means) if means else 0.0}
+    return total if set(means) <= {"loss"} else {**total, **{f"{role}{name}_loss": one for name, one in means.items()}}
 
 
 def judge(
-    net: Layer, params: Params, loss: Loss, data: Examples, batch_size: int, stats: FeatureStats | None = None
+    objective: Objective, params: Params, data: Source, batch_size: int, stats: FeatureStats | None = None
 ) -> tuple[float, Tensor]:
-    """Return the mean loss as `evaluate` does, and what the network says of all examples."""
+    """Return the mean loss as `evaluate` does, and the outputs for all examples that it does not ignore."""
     scores: list[Tensor] = []
-    mean = _mean_loss(net, params, loss, data, batch_size, stats, lambda said, _: scores.append(said))
-    return mean, torch.cat(scores)
-
-
-def _mean_loss(
-    net: Layer,
-    params: Params,
-    loss: Loss,
-    data: Examples,
-    batch_size: int,
-    stats: FeatureStats | None,
-    take: Callable[[Tensor, Tensor], None] | None,
-) -> float:
-    """Return the mean loss; `take` gets each batch's predictions and targets."""
-    total, counted = 0.0, 0.0
-    for (x, raw), target in zip(outputs(net, params, data.x, batch_size, stats), data.y.split(batch_size), strict=True):
-        y = loss.judged(raw)
-        value = loss(y, target)[0].item()
-        if value - value != 0.0:  # NaN or infinity
-            fault = diagnose_output(net, params, x) or "the loss is not finite"
-            raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
-        count = loss.counted(target)
-        total, counted = total + value * count, counted + count
-        if take is not None:
-            take(loss.predict(y), target)
-    return total / counted if counted else 0.0  # what is left out costs nothing
+    losses, _ = measure(objective, params, Measures(()), data, batch_size, stats, take=scores.append)
+    return objective.total(losses), torch.cat(scores)
 
 
 def predictions(
-    net: Layer, params: Params, loss: Loss, x: Tensor, batch_size: int, stats: FeatureStats | None = None
-) -> list[Tensor]:
-    """Return what the network says of inputs, batch by batch, as the loss reads it; see `interpret_outputs`."""
-    return [interpret_outputs(net, params, loss, *pair) for pair in outputs(net, params, x, batch_size, stats)]
+    objective: Objective, params: Params, x: Tensor, batch_size: int, stats: FeatureStats | None = None
+) -> Iterator[Any]:
+    """Yield the outputs for inputs, batch by batch, as people read them; see `interpret_outputs`."""
+    if isinstance(objective, Supervised):
+        for batch, y in outputs(objective.net, params, x, batch_size, stats):
+            yield interpret_outputs(objective, params, batch, y)
+        return
+    for part in x.split(batch_size):
+        yield objective.predict(params, scaled(on_device(part, device_of(params)), stats))
 
 
-def interpret_outputs(net: Layer, params: Params, loss: Loss, x: Tensor, y: Any) -> Tensor:
+def interpret_outputs(objective: Supervised, params: Params, x: Tensor, y: Any) -> Tensor:
     """Return outputs as the loss reads them, such as probabilities; PellucidError, naming the layer, for NaN."""
-    scores = loss.predict(y)
+    scores = objective.loss.predict(y)
     if not bool(torch.isfinite(scores).all()):
-        fault = diagnose_output(net, params, x) or "an output is NaN or infinite"
+        fault = diagnose_output(objective.net, params, x) or "an output is NaN or infinite"
         raise PellucidError(f"prediction: {fault}; look at the images, the preprocessing and the weights")
     return scores

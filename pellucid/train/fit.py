@@ -2,23 +2,20 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
-from pellucid.combine import walk
 from pellucid.config import is_ours
-from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import mix
-from pellucid.fuse import freeze
+from pellucid.data.source import Batch
 from pellucid.layers.base import Mode
-from pellucid.losses import Loss
 from pellucid.losses.base import check_answer
+from pellucid.objective import Supervised, merged, named_layers, seeded
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.text import note
@@ -27,9 +24,17 @@ from pellucid.train.batches import Augmentation, batches
 from pellucid.train.cached import behind
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, repair_best, save_checkpoint
-from pellucid.train.diagnose import diagnose, input_fault, learned_fault, learned_is_finite, weights_fault
+from pellucid.train.device import on_device
+from pellucid.train.diagnose import (
+    diagnose,
+    input_fault,
+    learned_fault,
+    learned_is_finite,
+    loss_fault,
+    weights_fault,
+)
 from pellucid.train.draws import draws, may_draw
-from pellucid.train.evaluate import Measures, batch_within_memory, measure
+from pellucid.train.evaluate import Measures, batch_within_memory, loss_columns, measure, read
 from pellucid.train.examples import Examples
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
@@ -37,7 +42,7 @@ from pellucid.train.learner import Learner
 from pellucid.train.notfinite import NotFinite
 from pellucid.train.own import callback_state, check_memory, check_optimizer
 from pellucid.train.runs import RunFolder
-from pellucid.train.step import Step
+from pellucid.train.step import NotFiniteError, Step, check_gradients, training_form
 from pellucid.train.stop import StopSignals
 from pellucid.train.stopped import StoppedError
 from pellucid.tree import flatten, map_tree
@@ -61,26 +66,6 @@ class Plan:
     folder: RunFolder | None
     settings: Mapping[str, str]  # what a resumed training must share with the one that was begun
     checkpoint_seconds: float
-
-
-class NotFiniteError(Exception):
-    """A step whose loss is NaN or infinite; it ends before anything is learned from it."""
-
-
-class WatchedLoss:
-    """A loss that keeps its last value as a number, and ends the step when that is not finite."""
-
-    def __init__(self, loss: Loss) -> None:
-        self.loss = loss
-        self.value = 0.0
-
-    def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
-        """Return the loss's value and gradient."""
-        value, dy = self.loss(y, target)
-        self.value = value.item()
-        if self.value - self.value != 0.0:  # NaN or infinity
-            raise NotFiniteError
-        return value, dy
 
 
 class Loop:
@@ -112,38 +97,23 @@ class Loop:
             self.training.seconds = time.perf_counter() - begun_at  # what the features took is the first epoch's
         self.memory = model.schedule.begin()
         self.signals = StopSignals()
-        self.rng = torch.Generator()
-        self.draws = any(may_draw(layer) for _, layer in walk(model.net))
-        self.watched = WatchedLoss(model.loss)
+        self.rng = seeded(model.device)
+        own = not isinstance(model.objective, Supervised)
+        self.draws = own or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
         self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
         self.gap, self.look_cost, self.clean = 1, math.inf, 0  # steps between two looks; seconds; the last good step
         order = torch.randperm(len(data), generator=torch.Generator().manual_seed(mix(model.seed)))
-        sample = order[: min(max(len(data) // 10, SAMPLE[0]), SAMPLE[1])].sort().values
-        self.sample = Examples(data.x[sample], data.y[sample], data.classes, "")
+        self.sample = order[: min(max(len(data) // 10, SAMPLE[0]), SAMPLE[1])].sort().values.tolist()
 
     def run(self) -> Training:
         """Train, and return where it ended."""
         folder, training, begun = self.plan.folder, self.training, self.begun
-        self.step = Step(
-            self.model.net,
-            self.model.params,
-            cast(Loss, self.watched),
-            self.model.optimizer,
-            examples=len(self.data),
-            regularizers=self.model.regularizers,
-            clip=self.model.clip,
-            precision=self.model.precision,
-            frozen=self.model.frozen,
-            rates=self.model.rates,
-        )
+        self.step = Step.of(self.model, len(self.data))
         if self.step.note:
             note(self.step.note)
         if folder is not None:
-            check_optimizer(self.model.optimizer, self.step.weights)
-            check_memory(self.model.schedule, self.memory)
-            for callback in self.plan.callbacks:
-                callback_state(callback)
+            self._check_saves()
         if begun is not None:
             self.memory = begun.restore(training, self.step, self.plan.callbacks)
             self.saved_step = training.step
@@ -174,59 +144,79 @@ class Loop:
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
+    def _check_saves(self) -> None:
+        """Refuse what a checkpoint could not hold, before the first step."""
+        for optimizer in self.step.optimizers.values():
+            check_optimizer(optimizer, self.step.weights)
+        check_memory(self.model.schedule, self.memory)
+        for callback in self.plan.callbacks:
+            callback_state(callback)
+
     @cached_property
     def _evaluation_batch(self) -> int:
         """How many inputs to evaluate at a time: at least a training batch, of which training keeps more."""
         model = self.model
-        return max(self.plan.batch_size, batch_within_memory(model.net, model.params, self.data.x, model.stats))
+        return max(self.plan.batch_size, batch_within_memory(model.objective, model.params, self.data, model.stats))
 
     def _dry_run(self) -> None:
-        """Try a loss and metrics that are not Pellucid's own, so that their mistakes show before the first step."""
-        model = self.model
-        if not is_ours(model.loss):
-            x = scaled(self.data.x[:1], model.stats)
-            y, _ = model.net.forward(model.params, x, Mode(keep=False))
-            check_answer(model.loss, y, model.loss(y, self.data.y[:1]))
+        """Try an objective, a loss and metrics that are not Pellucid's own, so that their mistakes show first."""
+        model, objective = self.model, self.model.objective
+        batch = next(read(self.data, range(1), 1, model.stats, model.device))
+        if not isinstance(objective, Supervised):
+            check_gradients(objective, self.step, merged(objective.gradients(model.params, batch, Mode(rng=self.rng))))
+        elif not is_ours(objective.loss):
+            y, _ = objective.net.forward(model.params, batch.images, Mode(keep=False))
+            check_answer(objective.loss, y, objective.loss(y, batch.targets))
         if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
-            measures = Measures(model.metrics)
-            measure(model.net, model.params, model.loss, measures, self.sample, self._evaluation_batch, model.stats)
+            self._measure(self.data, self.sample)
+
+    def _measure(self, data: Examples, indices: Sequence[int]) -> tuple[dict[str, float], dict[str, Any], set[str]]:
+        """Return the losses and the metrics' results, and which of these are better when lower."""
+        model, measures = self.model, Measures(self.model.metrics)
+        losses, found = measure(
+            model.objective, model.params, measures, data, self._evaluation_batch, model.stats, indices
+        )
+        return losses, found, measures.lower
 
     def _epoch(self) -> None:
         """Train from the next batch to the end of the epoch, and measure."""
-        training, step, watched = self.training, self.step, self.watched
+        training, step = self.training, self.step
         schedule, base = self.model.schedule, self.model.optimizer.lr
         lr, scheduled = base, type(schedule) is not Constant
         per_epoch, steps = training.batches, training.batches * training.epochs
         number, last = training.step, (training.epoch + 1) * per_epoch - 1
-        total, counted, seen, count = training.loss_sum, training.loss_count, training.seen, self.model.loss.counted
+        sums, counted, seen, count = training.losses, training.loss_count, training.seen, self.model.objective.counted
+        batch: Batch | None = None
         looked, look, then = number, number + self.gap, time.perf_counter()
         layers: Callable[[], list[Row]] = list
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
-            for x, target in batches:
+            for batch in self._moved(batches):
                 if scheduled:
                     lr = base * schedule.factor(Place(number, steps, per_epoch), self.memory)
                 if number == last:
-                    layers = self._measured(x, target, number)
+                    layers = self._measured(batch, number)
                 if self.draws:
                     draws(self.rng, self.model.seed, number)
                 try:
-                    step(x, target, lr, self.rng)
-                except NotFiniteError:
-                    raise self._explained(x, target, number, lr) from None
+                    losses = step(batch, lr, self.rng)
+                except NotFiniteError as error:
+                    raise self._explained(batch, number, lr, error) from None
                 number += 1
-                share = count(target)
-                total += watched.value * share
+                share = count(batch)
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value * share
                 counted += share
-                seen += len(target)
+                seen += len(batch.images)
                 if number >= look or self.signals.asked:
                     now = time.perf_counter()
                     training.seconds += now - then
                     per_step, then = (now - then) / (number - looked), now
                     training.step, training.batch = number, number - training.epoch * per_epoch
                     training.lr, training.seen = lr, seen
-                    training.loss_sum, training.loss_count = total, counted
+                    training.loss_count = counted
                     self._look()
+                    self._read_losses(batch, lr)
                     self.gap = self._next_gap(per_step)
                     looked, look = number, number + self.gap
                     self.look_cost = min(self.look_cost, time.perf_counter() - now)
@@ -237,7 +227,9 @@ class Loop:
                         self.tick_at = now + TICK
         training.seconds += time.perf_counter() - then
         training.step, training.batch, training.lr = number, per_epoch, lr
-        training.loss_sum, training.loss_count, training.seen = total, counted, seen
+        training.loss_count, training.seen = counted, seen
+        self._look()
+        self._read_losses(batch, lr)
         self._finish_epoch(layers())
 
     def _tick(self) -> None:
@@ -251,29 +243,43 @@ class Loop:
             if time.perf_counter() - self.saved_at >= self.plan.checkpoint_seconds:
                 self._save()
 
+    def _moved(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+        """Return the batches on the model's device."""
+        device = self.model.device
+        return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
+
+    def _read_losses(self, batch: Batch | None, lr: float) -> None:
+        """Read the sums of losses that no step has waited for, on an accelerator; stop where one is not finite."""
+        sums = self.training.losses
+        for name, value in sums.items():
+            if not isinstance(value, float):
+                sums[name] = number = value.item()
+                if not math.isfinite(number):
+                    assert batch is not None  # the last step's
+                    raise self._explained(batch, self.training.step - 1, lr, NotFiniteError(name, number))
+
     def _finish_epoch(self, layers: list[Row]) -> None:
-        """Measure, tell the callbacks, and save."""
+        """Measure, call the callbacks, and save."""
         training, model, plan = self.training, self.model, self.plan
-        self._look()
-        size = self._evaluation_batch
         row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
-        row["train_loss"] = training.loss_sum / training.loss_count if training.loss_count else 0.0
-        lower = {"train_loss", "val_loss"}
-        for data, role in ((self.sample if model.metrics else None, "train"), (self.validation, "val")):
-            if data is not None:
-                measures = Measures(model.metrics)
-                found = measure(model.net, model.params, model.loss, measures, data, size, model.stats)
-                if role == "train":
-                    del found["loss"]  # the column holds that of the epoch's batches
+        row.update(loss_columns(model.objective, training.means, "train_"))
+        lower = set(row) - {"epoch", "step", "lr"}
+        for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
+            if data is not None and (model.metrics or role == "val"):
+                losses, found, downward = self._measure(data, indices)
+                if role == "val":
+                    named = loss_columns(model.objective, losses, "val_")
+                    lower |= set(named)
+                    row.update(named)
                 row.update(_columns(found, role))
-                lower |= {f"{role}_{name}" for name in measures.lower}
+                lower |= {f"{role}_{name}" for name in downward}
         training.lower = frozenset(lower)
         row["seconds"] = round(training.seconds, 6)
         row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
         training.history.rows.append(row)
         training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
         training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
-        training.loss_sum, training.loss_count = 0.0, 0.0
+        training.losses, training.loss_count = {}, 0.0
         if model.schedule.watches:
             self.memory = model.schedule.observe(self.memory, row["val_loss"])
         for callback in plan.callbacks:
@@ -284,12 +290,12 @@ class Loop:
             if time.perf_counter() - self.saved_at >= SAVING_SHARE * self.save_cost:
                 self._save()
 
-    def _measured(self, x: Tensor, target: Tensor, number: int) -> Callable[[], list[Row]]:
+    def _measured(self, batch: Batch, number: int) -> Callable[[], list[Row]]:
         """Measure the gradients at the epoch's last batch; calling the result after the step adds the updates."""
         before = map_tree(torch.clone, self.model.params)  # whose running statistics this extra pass may change
         model = self.model
-        net = freeze(model.net, model.params, model.frozen)
-        return layer_rows(net, before, model.loss, x, target, self._mode(number), model.params)
+        objective = training_form(model.objective, before, model.frozen)
+        return layer_rows(objective, before, batch, self._mode(number), model.params)
 
     def _mode(self, number: int) -> Mode:
         """Return the mode that the step after `number` others runs in, with dropout's draws at their beginning."""
@@ -319,19 +325,18 @@ class Loop:
         several = f"the update of one of the steps {first} to {number}"
         return f"from {several if first < number else f'the update of step {number}'}"
 
-    def _explained(self, x: Tensor, target: Tensor, number: int, lr: float) -> StoppedError:
+    def _explained(self, batch: Batch, number: int, lr: float, error: NotFiniteError) -> StoppedError:
         """Return the error that says where a step went wrong."""
-        wrong = input_fault(x)
+        wrong = input_fault(batch.images)
         if wrong:
             cause = "and the augmentation or the preprocessing made it of finite data"
             note = f"{wrong.note}, {cause}" if wrong.note else cause
             return self._error(replace(wrong, note=note), number + 1, "look at what these return")
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
-        model = self.model
-        fault = diagnose(model.net, model.params, weights, model.loss, x, target, self._mode(number))
+        fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
         if fault and fault == weights_fault(weights):
             fault = replace(fault, note=self._origin(number))
-        fault = fault or NotFinite.of(torch.tensor(self.watched.value), "loss", "its value")
+        fault = fault or loss_fault(error.name, torch.tensor(error.value))
         assert fault is not None  # the loss ended the step because it is not finite
         return self._error(fault, number + 1, _slower(lr))
 
@@ -387,7 +392,7 @@ class Loop:
 
 
 def _columns(found: Mapping[str, Any], role: str) -> Row:
-    """Return the numbers among the results of an evaluation as columns; None where one is not finite."""
+    """Return the numbers among the results of metrics as columns; None where one is not finite."""
     numbers = {name: value for name, value in found.items() if not isinstance(value, list)}
     return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
 

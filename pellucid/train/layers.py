@@ -2,33 +2,27 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.fuse import fuse
-from pellucid.layers.base import Layer, Mode, Params
-from pellucid.losses import Loss
-from pellucid.sweep import backward
+from pellucid.data.source import Batch
+from pellucid.layers.base import Mode, Params
+from pellucid.objective import Objective, merged
 from pellucid.train.history import Row
 from pellucid.tree import flatten
 
 
 def layer_rows(
-    net: Layer, before: Params, loss: Loss, x: Any, target: Tensor, mode: Mode, params: Params
+    objective: Objective, before: Params, batch: Batch, mode: Mode, params: Params
 ) -> Callable[[], list[Row]]:
-    """Measure the loss's gradients at the weights `before`, a copy of `params`, whose running statistics change.
+    """Measure the gradients at the weights `before`, a copy of `params`, whose running statistics change.
 
-    Returns a function to call when `params` have made their step: it gives for each learned tensor path, grad_norm
-    = ‖g‖ and update_ratio = rms(Δw) / rms(w), None where that is no finite number. Regularizers and clipping are no
-    part of the gradient's norm.
+    objective: in its form for training. Returns a function to call when `params` have made their step: it gives for
+    each learned tensor path, grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), None where that is no finite number.
+    Regularizers and clipping are no part of the gradient's norm; of several turns, each is measured at `before`.
     """
-    fused = fuse(net)
-    y, cache = fused.forward(before, x, mode)
-    _, dy = loss(y, target)
-    _, dparams = backward(fused, before, cache, dy, consume=True)
-    swept = flatten(dparams)
+    swept = flatten(merged(objective.gradients(before, batch, mode))[1])
     norms = {path: _norm(swept[path]) for path in flatten(before) if path in swept}
 
     def after() -> list[Row]:

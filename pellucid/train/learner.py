@@ -3,19 +3,21 @@
 import os
 from typing import Any, Protocol
 
+import torch
+
 from pellucid.data import FeatureStats
-from pellucid.layers.base import Layer, Params
-from pellucid.losses import Loss
+from pellucid.layers.base import Params
 from pellucid.metrics import MetricLike
+from pellucid.objective import Objective
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 
 
 class Learner(Protocol):
     """What the loop and its callbacks need of a model; `Model` is one, and knows the loop, which must not know it."""
 
-    net: Layer
-    loss: Loss
+    objective: Objective
     optimizer: Optimizer
+    optimizers: dict[str, Optimizer]  # by network, where they differ
     schedule: Schedule
     regularizers: tuple[Regularizer | MaxNorm, ...]
     metrics: tuple[MetricLike, ...]
@@ -25,6 +27,7 @@ class Learner(Protocol):
     frozen: set[str]
     rates: dict[str, float]
     custom: tuple[Any, ...]
+    device: torch.device
 
     @property
     def params(self) -> Params:

@@ -9,24 +9,35 @@ import torch
 from torch import Tensor
 
 from pellucid.calls import checked
-from pellucid.combine.base import buffer_paths
-from pellucid.config import metric_to_config, to_config
+from pellucid.config import metric_to_config
 from pellucid.data import Dataset
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.dataset import check_channels_first
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params
-from pellucid.losses import LOSSES, Loss
+from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
 from pellucid.models import match, replace_head
-from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
+from pellucid.objective import Objective, Supervised, all_buffers
+from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.text import shown
-from pellucid.train.arguments import class_names, instance, named, new_file, regularizers, several, whole
+from pellucid.train.arguments import (
+    USUAL_LOSS,
+    class_names,
+    instance,
+    new_file,
+    objective_of,
+    optimizers,
+    regularizers,
+    several,
+    whole,
+)
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, rebuilt, widened
+from pellucid.train.device import CPU, device_name, on_device, usable_device
 from pellucid.train.ending import check_classes, check_ending
 from pellucid.train.evaluate import (
     batch_within_memory,
@@ -49,7 +60,7 @@ from pellucid.train.step import channels_last
 from pellucid.train.verified import verify_model
 from pellucid.train.viewed import Viewed
 from pellucid.train.weights import fill, read_weights, write_weights
-from pellucid.tree import flatten
+from pellucid.tree import flatten, map_tree
 from pellucid.verify_table import Table
 
 if TYPE_CHECKING:
@@ -58,24 +69,25 @@ if TYPE_CHECKING:
 
 
 class Model(Viewed):
-    """A network with its weights, a loss, an optimizer and metrics.
+    """A network with its weights, a loss, an optimizer and metrics; or an Objective, of one network or several.
 
-    loss, optimizer: an object, or a name of LOSSES or OPTIMIZERS for its defaults. metrics: names of METRICS, Metric
-    objects or functions (outputs, targets) -> number, measured beside the loss; those of the loss unless given, which
-    are the accuracy for classes and the mean absolute error for numbers. input_shape: without the batch axis; the
-    weights are drawn from `seed` as soon as it is known, here or from the first data. classes: their number or names.
-    regularizer: one or several. clip: the largest norm of the whole gradient. precision: "float32" or "bf16".
-    preprocess: values of JSON that describe what is done to an image before the network; "mean" and "std", one number
-    per channel each, are applied here.
+    loss, optimizer: objects, or names of LOSSES and OPTIMIZERS for their defaults. An Objective has its own losses; it
+    takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions
+    (outputs, targets) -> number, measured beside the loss; those of the loss unless given: the accuracy for classes, the
+    mean absolute error for numbers. input_shape: without the batch axis; the weights are drawn from `seed` as soon as
+    it is known, here or from the first data. classes: their number or names. regularizer: one or several. clip: the
+    largest norm of the whole gradient. precision: "float32" or "bf16". preprocess: values of JSON that describe what is
+    done to an image before the network; "mean" and "std", one number per channel each, are applied here. device: "cpu",
+    "cuda", "mps", or "auto" for the fastest.
     Raises PellucidError for unknown names, objects of other kinds, a network that ends in an activation which the loss
     contains or without one that it needs, and one whose outputs are not as many as the classes.
     """
 
     def __init__(
         self,
-        net: Layer,
-        loss: str | Loss = "softmax_cross_entropy",
-        optimizer: str | Optimizer = "adam",
+        net: Layer | Objective,
+        loss: str | Loss = USUAL_LOSS,
+        optimizer: str | Optimizer | Mapping[str, str | Optimizer] = "adam",
         metrics: MetricLike | Sequence[MetricLike] | None = None,
         *,
         input_shape: Sequence[int] | None = None,
@@ -86,11 +98,13 @@ class Model(Viewed):
         clip: float | None = None,
         precision: str = "float32",
         preprocess: Mapping[str, Any] | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.net = instance(net, Layer, "the network")
-        self.loss: Loss = named(loss, Loss, LOSSES, "loss")
-        self.optimizer: Optimizer = named(optimizer, Optimizer, OPTIMIZERS, "optimizer")
-        self.metrics = check_metrics(self.loss.metrics if metrics is None else metrics)
+        self.objective = objective_of(net, loss)
+        self.optimizer, self.optimizers = optimizers(optimizer, self.objective)
+        usual = self.objective.loss.metrics if isinstance(self.objective, Supervised) else ()
+        self.metrics = check_metrics(usual if metrics is None else metrics)
+        self.device = usable_device(device)
         self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = regularizers(regularizer)
@@ -108,7 +122,8 @@ class Model(Viewed):
         self.input_shape: tuple[int, ...] = ()
         self.source: Path | None = None  # the file that it was loaded from
         self.output_shape: tuple[int, ...] = ()
-        check_ending(net, self.loss)
+        if isinstance(self.objective, Supervised):
+            check_ending(self.net, self.loss)
         if input_shape is not None:
             self.build(input_shape)
 
@@ -117,7 +132,7 @@ class Model(Viewed):
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
         with torch.no_grad():
-            return self.net.forward(self.params, scaled(inputs, self.stats), Mode(keep=False))[0]
+            return self.net.forward(self.params, self._scaled(inputs), Mode(keep=False))[0]
 
     def build(self, input_shape: Sequence[int]) -> None:
         """Draw the weights for inputs of this shape from the seed."""
@@ -150,11 +165,11 @@ class Model(Viewed):
         names, before = class_names(classes), self.weights
         with torch.inference_mode(False):
             rng = torch.Generator().manual_seed(self.seed)
-            net, params = replace_head(self.net, self.params, len(names or ()), rng)
+            net, params = replace_head(self.net, map_tree(Tensor.cpu, self.params), len(names or ()), rng)
             with torch.device("meta"):  # shapes only
                 _, out = net.init(self.input_shape, torch.Generator())
         self.frozen -= {path for path, tensor in flatten(params).items() if tensor is not before[path]}
-        self.net = net
+        self.objective = self.objective.with_nets({"": net})
         self.classes = names if isinstance(classes, Sequence) else None
         self._take(params, self.input_shape, out)
 
@@ -216,7 +231,7 @@ class Model(Viewed):
             if folder.begun and not resume:
                 raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
             checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
-            used = {"precision": usable_precision(self.precision)[0]}
+            used = {"precision": usable_precision(self.precision, self.device)[0], "device": device_name(self.device)}
             folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
             kept = [
                 *called,
@@ -233,20 +248,24 @@ class Model(Viewed):
         data = self.fitting(examples(x, y, classes=self.classes), "x")
         batch_size = self._batch(data.x, batch_size, "evaluate")
         with torch.inference_mode():
-            found = evaluate(self.net, self.params, self.loss, self.metrics, data, batch_size, self.stats)
+            found = evaluate(self.objective, self.params, self.metrics, data, batch_size, self.stats)
         return {**found, "n": len(data)}
 
     @checked
-    def predict(self, x: Any, batch_size: int | None = None) -> Tensor:
-        """Return what the network says of inputs (N, ...), or of a Dataset, as the loss reads it: probabilities."""
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """Return the outputs for inputs (N, ...), or a Dataset, on the CPU, as the loss reads them: probabilities.
+
+        Of an Objective, what its `predict` returns: tensors, or lists with an entry per input, of all batches together.
+        """
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
         batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
-            parts = predictions(self.net, self.params, self.loss, inputs, batch_size, self.stats)
+            found = predictions(self.objective, self.params, inputs, batch_size, self.stats)
+            parts = [on_device(part, CPU) for part in found]
         if not parts:
             return torch.zeros(0, *self.output_shape)
-        return torch.cat(parts).clone()
+        return torch.cat(parts).clone() if isinstance(parts[0], Tensor) else [one for part in parts for one in part]
 
     def distance(self, x: Any) -> Tensor | None:
         """Return how far inputs (N, ...), or a Dataset, are from the training data, (N,), if that was fitted."""
@@ -265,8 +284,8 @@ class Model(Viewed):
         def predict(x: Tensor) -> Tensor:
             self._fit_shape(x, "x")
             with torch.inference_mode():
-                batch = scaled(x, self.stats)
-                return interpret_outputs(self.net, self.params, self.loss, batch, run(batch)).clone()
+                batch = self._scaled(x)
+                return interpret_outputs(self.supervised, self.params, batch, run(batch)).cpu().clone()
 
         return predict
 
@@ -274,7 +293,7 @@ class Model(Viewed):
         """Compare every gradient with independent ones on one batch, as written, trained and predicted with."""
         data = self.fitting(examples(x, y, classes=self.classes), "x")
         batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
-        return verify_model(self, batch, data.y, samples)
+        return verify_model(self, self.supervised, batch, on_device(data.y, self.device), samples)
 
     def trace(self, x: Any, target: Any, **options: Any) -> "Trace":
         """Return every named tensor of one pass forward and backward; see pellucid.trace."""
@@ -291,7 +310,7 @@ class Model(Viewed):
 
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
-        return explain(self.net, self.params, scaled(inputs, self.stats), method, target, **options)
+        return explain(self.net, self.params, self._scaled(inputs), method, target, **options)
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> "Diagnosis":
         """Say what is wrong with model, data or training; attempts: try the fixes; options: see doctor.case_of."""
@@ -302,10 +321,9 @@ class Model(Viewed):
     def about(self) -> dict[str, Any]:
         """Return what a weights file says about the model, as values of JSON."""
         return {
-            "network": to_config(self.net, self.custom),
+            **self.objective.about(self.custom),
             "input_shape": list(self.input_shape),
             "classes": None if self.classes is None else list(self.classes),
-            "loss": to_config(self.loss, self.custom),
             "metrics": [metric_to_config(metric, self.custom) for metric in self.metrics],
             "preprocess": self.preprocess,
             **({} if self.confidence is None else {"confidence": self.confidence.to_json()}),
@@ -318,8 +336,8 @@ class Model(Viewed):
         write_weights(new_file(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = ()) -> "Model":
-        """Read what `save`, or the checkpoint of a run, wrote.
+    def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = (), device: str = "cpu") -> "Model":
+        """Read what `save`, or the checkpoint of a run, wrote; device: as for Model.
 
         custom: classes of your own, and functions that are metrics, that the file names, beside the registered ones;
         what `register` takes otherwise, such as an optimizer, is only checked.
@@ -330,6 +348,7 @@ class Model(Viewed):
         tensors, about = read_weights(path)
         try:
             model, wanted, shape, out = rebuilt(cls, about, tensors, custom)
+            model.device = usable_device(device)
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
         own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
@@ -343,11 +362,14 @@ class Model(Viewed):
         shape = image_shape(input_shape)
         check_channels_first(shape, what)
         with torch.inference_mode(False):
-            params, out = self.net.init(shape, torch.Generator().manual_seed(self.seed))
-        check_classes(out, classes)
+            params, out = self.objective.init(shape, torch.Generator().manual_seed(self.seed))
+        if isinstance(self.objective, Supervised):
+            check_classes(out, classes)
         self._take(params, shape, out)
 
     def _take(self, params: Params, shape: tuple[int, ...], out: Any) -> None:
+        with torch.inference_mode(False):
+            params = map_tree(lambda tensor: tensor.to(self.device), params)
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
         self._forget_measured()
@@ -359,13 +381,14 @@ class Model(Viewed):
     def _named(self, pattern: str) -> set[str]:
         """Return the paths of the learned values that a pattern names."""
         self._need_weights()
-        return match(self.params, pattern) - buffer_paths(self.net)
+        return match(self.params, pattern) - all_buffers(self.objective.nets)
 
     def _data(self, x: Any, y: Any, validation: Any) -> tuple[Examples, Examples | None]:
         data, held = train_and_held(x, y, validation, self.classes, self.seed)
         classes = data.classes if self.classes is None else self.classes
         if self.built:
-            check_classes(self.output_shape, classes)
+            if isinstance(self.objective, Supervised):
+                check_classes(self.output_shape, classes)
         else:
             self._build(data.x.shape[1:], classes, "x")
         self.classes = classes
@@ -374,12 +397,16 @@ class Model(Viewed):
     def fitting(self, data: Examples, what: str = "x") -> Examples:
         """Return the data, which errors call `what`; PellucidError where they do not fit the network."""
         self._fit_shape(data.x, what)
-        self.loss.check(self.output_shape, data.y)
+        self.objective.check(self.output_shape, data.y)
         return data
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Return inputs as the network takes them, on its device."""
+        return scaled(on_device(x, self.device), self.stats)
 
     def _batch(self, x: Tensor, size: int | None, what: str) -> int:
         asked = None if size is None else whole(size, f"{what}: batch_size", 1)
-        return asked or batch_within_memory(self.net, self.params, x, self.stats)
+        return asked or batch_within_memory(self.objective, self.params, x, self.stats)
 
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()

@@ -27,9 +27,9 @@ GIVEN = (Optimizer, Schedule, Regularizer, MaxNorm, Callback)  # given to each t
 def register(part: T, *more: Any) -> T:
     """Let weights files name classes of your own: `pellucid.register(Scale, Focal)`, or `@pellucid.register` above one.
 
-    Layers, combinators, losses, metrics, and functions that are metrics are then saved and loaded like Pellucid's own.
-    Optimizers, schedules, regularizers and callbacks are given to each training anew, so that no file names them:
-    registering one only checks it. Returns the first of the parts.
+    Layers, combinators, losses, objectives, metrics, and functions that are metrics are then saved and loaded like
+    Pellucid's own. Optimizers, schedules, regularizers and callbacks are given to each training anew, so that no file
+    names them: registering one only checks it. Returns the first of the parts.
     Raises PellucidError for what is none of these, for a name that is taken, and for a class whose constructor takes
     what is no field of it, so that it could not be built again.
     """
@@ -71,7 +71,7 @@ def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
     wrong = match(flatten(wanted), flatten(model.params))
     if wrong:
         raise PellucidError(f"the model could be saved, but not loaded again: {wrong[0]}; keep to what init makes")
-    for part in (model.optimizer, model.schedule, *model.regularizers):
+    for part in (model.optimizer, *model.optimizers.values(), model.schedule, *model.regularizers):
         check_fields(type(part))
         stray = sorted(set(getattr(part, "__dict__", {})) - set(getattr(part, "__dataclass_fields__", {})))
         if stray:

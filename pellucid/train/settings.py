@@ -4,6 +4,7 @@ from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from pellucid.metrics import Metric, MetricLike, function_name
+from pellucid.objective import Objective, Supervised
 from pellucid.train.checkpoint import digest
 from pellucid.train.examples import Examples
 from pellucid.train.precision import usable_precision
@@ -19,9 +20,8 @@ def settings(
     values = {
         "data": data.checksum,
         "validation data": "" if held is None else held.checksum,
-        "network": model.net,
-        "loss": model.loss,
-        "optimizer": model.optimizer,
+        **_objective(model.objective),
+        "optimizer": model.optimizers or model.optimizer,
         "schedule": model.schedule,
         "regularizer": model.regularizers,
         "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
@@ -29,13 +29,22 @@ def settings(
         "number of epochs": epochs,
         "batch size": batch_size,
         "clipping": model.clip,
-        "precision": usable_precision(model.precision)[0],
+        "precision": usable_precision(model.precision, model.device)[0],
         "seed": model.seed,
         "metrics": tuple(map(_metric, model.metrics)),
         "frozen parameters": sorted(model.frozen),
         "rates by path": sorted(model.rates.items()),
     }
+    if model.device.type != "cpu":
+        values["device"] = model.device.type
     return {name: digest(value) for name, value in values.items()}
+
+
+def _objective(objective: Objective) -> dict[str, object]:
+    """Return what a training makes small; what decides the bits of a Supervised one has two names."""
+    if isinstance(objective, Supervised):
+        return {"network": objective.net, "loss": objective.loss}
+    return {"objective": objective}
 
 
 def _metric(metric: MetricLike) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pellucid.objective import Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.train.learner import Learner
 from pellucid.train.precision import usable_precision
@@ -14,10 +15,12 @@ from pellucid.verify_forms import Training
 from pellucid.verify_table import Table
 
 
-def verify_model(model: Learner, x: Any, target: Tensor, samples: int) -> Table:
+def verify_model(model: Learner, objective: Supervised, x: Any, target: Tensor, samples: int) -> Table:
     """Compare every gradient of a model on one batch, x as the network takes it; see pellucid.verify."""
     training = training_of(model.optimizer, model.regularizers, model.clip, model.precision, model.frozen, model.rates)
-    return verify(model.net, model.params, x, target, model.loss, samples=samples, seed=model.seed, training=training)
+    return verify(
+        objective.net, model.params, x, target, objective.loss, samples=samples, seed=model.seed, training=training
+    )
 
 
 def training_of(

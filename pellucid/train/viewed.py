@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.calls import Checked
-from pellucid.combine.base import Combinator, join, walk
+from pellucid.combine.base import Combinator, join
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
+from pellucid.objective import Objective, Supervised, named_layers
 from pellucid.optim import Optimizer
 from pellucid.style import table_html
 from pellucid.text import aligned, plural
@@ -52,15 +53,35 @@ class LayerView:
 
 
 class Viewed(metaclass=Checked):
-    """A network with its weights, its loss and its optimizer, as people look at it."""
+    """Networks with their weights, objective and optimizer, as people look at them."""
 
-    net: Layer
-    loss: Loss
+    objective: Objective
     optimizer: Optimizer
     params: Params
     seed: int
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+
+    @property
+    def supervised(self) -> Supervised:
+        """The objective of a model of one network and one loss; PellucidError for another one."""
+        if not isinstance(self.objective, Supervised):
+            names = ", ".join(self.objective.nets)
+            raise PellucidError(
+                f"{type(self.objective).__name__} is an objective of its own (networks: {names}); this needs a model "
+                "of one network and one loss, Model(net, loss)"
+            )
+        return self.objective
+
+    @property
+    def net(self) -> Layer:
+        """The network of a model of one network and one loss."""
+        return self.supervised.net
+
+    @property
+    def loss(self) -> Loss:
+        """Its loss."""
+        return self.supervised.loss
 
     @property
     def built(self) -> bool:
@@ -75,31 +96,32 @@ class Viewed(metaclass=Checked):
     @property
     def layers(self) -> tuple[LayerView, ...]:
         """The layers that are no combinators, in order: `model.layers[-1].params`."""
-        return leaves(self.net, self.weights)
+        return leaves(self.objective.nets, self.weights)
 
     def __getitem__(self, path: str) -> LayerView:
         """Return the layer at a path, with its parameters by name: `model["features.conv1"].params["weight"]`."""
-        return view(self.net, self.weights, path)
+        return view(self.objective.nets, self.weights, path)
 
     def __repr__(self) -> str:
         """Return what it is in one line."""
         sizes = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
         count = f"{parameter_count(self.params):,} parameters, " if self.built else ""
-        learning = f"{type(self.loss).__name__}, {type(self.optimizer).__name__}"
+        what = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
+        learning = f"{type(what).__name__}, {type(self.optimizer).__name__}"
         return f"<Model: {plural(len(self.layers), 'layer')}, {count}{sizes}; {learning}>"
 
     def __str__(self) -> str:
         """Return that line and, with weights, the table of layers."""
-        return f"{self!r}\n{self.summary()}" if self.built else repr(self)
+        return f"{self!r}\n{aligned(self._cells(), right=(3, 4, 5))}" if self.built else repr(self)
 
     def _repr_html_(self) -> str:
         """Return the table of layers for notebooks."""
-        rows = (
-            self.summary().cells()
-            if self.built
-            else [("path", "layer"), *((one.path, str(one)) for one in self.layers)]
-        )
-        return table_html(repr(self)[1:-1], rows, right=(3, 4, 5))
+        return table_html(repr(self)[1:-1], self._cells(), right=(3, 4, 5))
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        if self.built and isinstance(self.objective, Supervised):
+            return self.summary().cells()
+        return [("path", "layer"), *((one.path, str(one)) for one in self.layers)]
 
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""
@@ -115,9 +137,9 @@ class Viewed(metaclass=Checked):
             raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
 
 
-def view(net: Layer, weights: Mapping[str, Tensor], path: str) -> LayerView:
+def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) -> LayerView:
     """Return the layer at `path`; PellucidError, naming the nearest, where there is none."""
-    layers = dict(walk(net))
+    layers = dict(named_layers(nets))
     if not isinstance(path, str) or not path or path not in layers:
         known = [one for one in layers if one]
         hint = nearest(path, known) if isinstance(path, str) else ""
@@ -128,9 +150,10 @@ def view(net: Layer, weights: Mapping[str, Tensor], path: str) -> LayerView:
     return LayerView(path, layers[path], own)
 
 
-def leaves(net: Layer, weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
+def leaves(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
     """Return all layers that are no combinators, in order."""
-    return tuple(view(net, weights, path) for path, layer in walk(net) if path and not isinstance(layer, Combinator))
+    layers = named_layers(nets)
+    return tuple(view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator))
 
 
 def _written(layer: Layer) -> str:

@@ -152,7 +152,7 @@ REFUSED = {
     "NamesItsType: no field can be called 'type'": NamesItsType,
     "Half is not complete: it needs the method compute": Half,
     "Untyped: its annotations cannot be read": Untyped,
-    "int cannot be registered: it is no layer, loss or metric": int,
+    "int cannot be registered: it is no layer, loss, metric or objective": int,
     "Scale(start=1.0, noise=0.0) cannot be registered; give a class": Scale(),
     "cannot be registered; give a class, or a function with a name of its own": lambda outputs, targets: 0.0,
     "3 cannot be registered": 3,

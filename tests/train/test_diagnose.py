@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential
+from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, Mode, ReLU, Sigmoid
 from pellucid.losses import Quadratic
@@ -120,7 +121,7 @@ def test_a_gradient_that_overflows_on_the_way_back():
     for path, value in (("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
         model.weights[path].fill_(value)
     x, target = torch.ones(2, 1), torch.zeros(2, 1)
-    said = diagnose(net, model.params, model.weights, Quadratic(), x, target, Mode(True))
+    said = diagnose(model.objective, model.params, model.weights, Batch(x, target), Mode(True))
     assert str(said).startswith("high (Dense): the gradient dx holds infinity (2 of 2 values")
 
 

@@ -5,11 +5,12 @@ import torch
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
-from pellucid.data import Loader
+from pellucid.data import Batch, Loader
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten, LayerNorm, Mode
 from pellucid.losses import Quadratic
 from pellucid.models import mlp
+from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, AdamW
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import InverseTime, OneCycle, ReduceOnPlateau, Warmup
@@ -210,7 +211,7 @@ def test_gradients_too_large_for_float32_to_square_are_measured_and_saved(tmp_pa
 def test_measures_that_are_no_finite_numbers_are_missing_ones():
     net, params = Sequential(dense=Dense(1)), {"dense": {"weight": torch.full((1, 1), 1e30), "bias": torch.zeros(1)}}
     x, target = torch.full((1, 1), 1e8), torch.zeros(1, 1)
-    rows = layer_rows(net, params, Quadratic(), x, target, Mode(True), params)()  # dw = 1e38 x 1e8
+    rows = layer_rows(Supervised(net, Quadratic()), params, Batch(x, target), Mode(True), params)()  # dw = 1e38 x 1e8
     assert [(row["grad_norm"], row["update_ratio"]) for row in rows] == [(None, 0.0), (pytest.approx(1e38), None)]
 
 

@@ -9,18 +9,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.combine import Parallel, Sequential
+from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse.frozen import FrozenLayer, freeze
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU
-from pellucid.layers.base import Layer
+from pellucid.layers.base import Layer, Mode
 from pellucid.losses import SoftmaxCrossEntropy
-from pellucid.optim import SGD, Adam, AdamW, Momentum, Optimizer, pack, unpack
+from pellucid.objective import Supervised
+from pellucid.optim import SGD, Adam, AdamW, Momentum, Optimizer
 from pellucid.optim.regularizers import L2
 from pellucid.train.model import Model
 from pellucid.train.step import Step
 from pellucid.tree import flatten, map_tree
 
 SHAPE = (3, 8, 8)
+
+
+def objective(net: Layer) -> Supervised:
+    return Supervised(net, SoftmaxCrossEntropy())
 
 
 def ours() -> Layer:
@@ -83,7 +89,7 @@ def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: O
     paths = list(flatten(params))
     frozen = {path for path in paths if ".conv1." in path or path.endswith(("norm1.weight", "norm1.bias"))}
     rates = {path: 0.1 for path in paths if "block" in path and not path.endswith(("mean", "var"))}
-    step = Step(ours(), params, SoftmaxCrossEntropy(), optimizer, examples=24, frozen=frozen, rates=rates)
+    step = Step(objective(ours()), params, optimizer, examples=24, frozen=frozen, rates=rates)
 
     theirs.train()
     theirs.norm1.eval()
@@ -92,12 +98,12 @@ def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: O
         named[name].requires_grad_(False)
     their_optimizer = make([{"params": [named[name]], "lr": factor * optimizer.lr} for name, factor in FACTORS.items()])
     for x, target in batches():
-        value = step(x, target, optimizer.lr)
+        value = step(Batch(x, target), optimizer.lr)
         their_optimizer.zero_grad()
         loss = F.cross_entropy(theirs(x), target)
         loss.backward()
         their_optimizer.step()
-        assert value.item() == pytest.approx(loss.item(), rel=1e-10)
+        assert value["loss"] == pytest.approx(loss.item(), rel=1e-10)
     mine, old = by_short_name(params), by_short_name(before)
     for name, tensor in theirs.state_dict().items():
         if not name.endswith("num_batches_tracked"):
@@ -110,8 +116,7 @@ def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: O
 def test_decay_and_penalties_follow_the_rates() -> None:
     params, theirs = twins()
     rates = {path: 0.1 for path in flatten(params) if "features" in path}
-    step = Step(
-        ours(), params, SoftmaxCrossEntropy(), AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
+    step = Step(objective(ours()), params, AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
         regularizers=(L2(0.05, decoupled=True),),
     )  # fmt: skip
     heavy = ("conv1.weight", "conv2.weight", "scores.weight")
@@ -126,7 +131,7 @@ def test_decay_and_penalties_follow_the_rates() -> None:
     optimizer = torch.optim.AdamW(groups)
     theirs.train()
     for x, target in batches():
-        step(x, target, 0.01)
+        step(Batch(x, target), 0.01)
         optimizer.zero_grad()
         F.cross_entropy(theirs(x), target).backward()
         with torch.no_grad():
@@ -144,8 +149,8 @@ def test_a_frozen_beginning_keeps_nothing_and_has_no_backward_pass() -> None:
     net = freeze(ours(), params, frozen)
     assert isinstance(net, Sequential)
     assert isinstance(net.layers["features"], FrozenLayer)
-    step = Step(ours(), params, SoftmaxCrossEntropy(), Momentum(0.1), examples=6, frozen=frozen)
-    _, cache = step.forward(batches()[0][0])
+    step = Step(objective(ours()), params, Momentum(0.1), examples=6, frozen=frozen)
+    _, cache = step.objective.net.forward(step.params, step.inputs(batches()[0][0]), Mode(True))
     assert cache["features"] == ()
     assert step.paths == ["head.scores.weight", "head.scores.bias"]
 
@@ -174,20 +179,20 @@ def test_what_the_optimizer_remembers_of_bands_is_taken_up_again() -> None:
     rates = {path: 0.1 for path in flatten(twins()[0]) if "features" in path}
 
     def step_of(params: dict) -> Step:
-        return Step(ours(), params, SoftmaxCrossEntropy(), Adam(0.01), examples=24, rates=rates)
+        return Step(objective(ours()), params, Adam(0.01), examples=24, rates=rates)
 
     through, _ = twins()
     whole = step_of(through)
     for x, target in batches():
-        whole(x, target, 0.01)
+        whole(Batch(x, target), 0.01)
     broken, _ = twins()
     first = step_of(broken)
     for x, target in batches()[:2]:
-        first(x, target, 0.01)
+        first(Batch(x, target), 0.01)
     second = step_of(broken)
-    unpack(second.state, second.paths, pack(first.state, first.paths))
+    second.load_state_dict(first.state_dict())
     for x, target in batches()[2:]:
-        second(x, target, 0.01)
+        second(Batch(x, target), 0.01)
     assert all(torch.equal(one, flatten(broken)[path]) for path, one in flatten(through).items())
 
 

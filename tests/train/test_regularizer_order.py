@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
+from pellucid.data import Batch
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.objective import Supervised
 from pellucid.optim import SGD, AdamW, MaxNorm, Momentum, Optimizer, Regularizer
 from pellucid.optim.regularizers import L1, L2, ElasticNet
 from pellucid.trace import trace
@@ -33,6 +35,10 @@ PAIRS = list(itertools.combinations_with_replacement(KINDS, 2))
 SETS = [*PAIRS, KINDS]
 
 
+def objective(net: Layer) -> Supervised:
+    return Supervised(net, SoftmaxCrossEntropy())
+
+
 def drawn() -> tuple[Layer, Params]:
     net = Sequential(conv=Conv2d(3, 2), act=ReLU(), flat=Flatten(), out=Dense(3))
     params, _ = net.init((1, 3, 3), torch.Generator().manual_seed(0))
@@ -51,9 +57,11 @@ def learned(
     regularizers: tuple[Regularizer | MaxNorm, ...], optimizer: Optimizer, clip: float | None
 ) -> dict[str, Tensor]:
     net, params = drawn()
-    step = Step(net, params, SoftmaxCrossEntropy(), optimizer, examples=N, regularizers=regularizers, clip=clip)
+    step = Step(
+        Supervised(net, SoftmaxCrossEntropy()), params, optimizer, examples=N, regularizers=regularizers, clip=clip
+    )
     for x, target in batches():
-        step(x, target, LR)
+        step(Batch(x, target), LR)
     return flatten(params)
 
 
@@ -139,7 +147,11 @@ def test_coupled_and_decoupled_l2_under_adamw_equal_torch() -> None:
     theirs = torch.optim.AdamW(groups, 0.01, weight_decay=0.0)
     regularizers = L2(0.05, decoupled=True), L2(0.8)
     step = Step(
-        net, params, SoftmaxCrossEntropy(), AdamW(0.01, weight_decay=0.02), examples=N, regularizers=regularizers
+        Supervised(net, SoftmaxCrossEntropy()),
+        params,
+        AdamW(0.01, weight_decay=0.02),
+        examples=N,
+        regularizers=regularizers,
     )
     kept = (1 - 0.01 * 0.05) * (1 - 0.01 * 0.02) / (1 - 0.01 * 0.07)  # two decays, where torch has one
     for x, target in batches():
@@ -151,7 +163,7 @@ def test_coupled_and_decoupled_l2_under_adamw_equal_torch() -> None:
             for one in heavy:
                 one.mul_(kept)
         theirs.step()
-        step(x, target, 0.01)
+        step(Batch(x, target), 0.01)
     equal(flatten(params), {path: one.detach() for path, one in flat.items()})
 
 
@@ -176,8 +188,8 @@ def test_a_traced_step_takes_the_same_order() -> None:
     model.params = map_tree(torch.Tensor.float, params)
     stepped = trace(model, x[:1].float(), target[:1], dtype=torch.float64, n=N).step()
     net, params = drawn()
-    step = Step(net, params, SoftmaxCrossEntropy(), SGD(LR), examples=N, regularizers=regularizers)
-    step(x[:1].float().double(), target[:1], LR)
+    step = Step(objective(net), params, SGD(LR), examples=N, regularizers=regularizers)
+    step(Batch(x[:1].float().double(), target[:1]), LR)
     equal({path: one.double() for path, one in stepped.weights.items()}, flatten(params), 1e-6)
 
 
@@ -195,8 +207,8 @@ asked: list[Regularizer] = []
 
 def test_regularizers_are_put_in_order_once() -> None:
     net, params = drawn()
-    step = Step(net, params, SoftmaxCrossEntropy(), SGD(LR), examples=N, regularizers=(Named(0.4), L1(0.1)))
+    step = Step(objective(net), params, SGD(LR), examples=N, regularizers=(Named(0.4), L1(0.1)))
     asked.clear()
     for x, target in batches():
-        step(x, target, LR)
+        step(Batch(x, target), LR)
     assert not asked

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -23,8 +24,9 @@ from pellucid.layers import (
     MaxPool2d,
     ReLU,
 )
-from pellucid.layers.base import Layer, Params
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, MaxNorm, Momentum, Optimizer
 from pellucid.optim.regularizers import L1, L2, Regularizer
 from pellucid.train import precision
@@ -33,6 +35,10 @@ from pellucid.tree import flatten, map_tree
 
 EXAMPLES = 50
 LAM = 3.0
+
+
+def objective(net: Layer) -> Supervised:
+    return Supervised(net, SoftmaxCrossEntropy())
 
 
 def ours() -> Layer:
@@ -142,7 +148,14 @@ def test_steps_equal_torch(case: str) -> None:
     optimizer, regularizers, clip, peer = CASES[case]
     net, params = drawn()
     theirs = Theirs(flatten(params))
-    step = Step(net, params, SoftmaxCrossEntropy(), optimizer, examples=EXAMPLES, regularizers=regularizers, clip=clip)
+    step = Step(
+        Supervised(net, SoftmaxCrossEntropy()),
+        params,
+        optimizer,
+        examples=EXAMPLES,
+        regularizers=regularizers,
+        clip=clip,
+    )
     learner = peer(list(theirs.parameters()))
     for x, target in batches():
         learner.zero_grad()
@@ -152,8 +165,8 @@ def test_steps_equal_torch(case: str) -> None:
             nn.utils.clip_grad_norm_(theirs.parameters(), clip)
         learner.step()
         with torch.inference_mode():
-            value = step(x, target, optimizer.lr)
-        torch.testing.assert_close(value.clone(), loss.detach(), rtol=1e-11, atol=0)
+            value = step(Batch(x, target), optimizer.lr)
+        assert value["loss"] == pytest.approx(loss.item(), rel=1e-11)
     for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
         torch.testing.assert_close(flatten(params)[path].clone(), parameter.detach(), rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(
@@ -163,7 +176,7 @@ def test_steps_equal_torch(case: str) -> None:
 
 def test_paths_are_all_that_is_learned() -> None:
     net, params = drawn()
-    step = Step(net, params, SoftmaxCrossEntropy(), SGD(0.1), examples=EXAMPLES)
+    step = Step(objective(net), params, SGD(0.1), examples=EXAMPLES)
     assert sorted(step.paths) == sorted(ORDER)
     flat = flatten(params)
     assert all(weight is flat[path] for path, weight in zip(step.paths, step.weights, strict=True))
@@ -173,10 +186,14 @@ def test_l1_and_max_norm_act_between_and_after() -> None:
     net, params = drawn()
     biases = {path: leaf for path, leaf in flatten(params).items() if leaf.dim() == 1}
     step = Step(
-        net, params, SoftmaxCrossEntropy(), SGD(0.0), examples=1, regularizers=(L1(1.0, decoupled=True), MaxNorm(0.5))
+        Supervised(net, SoftmaxCrossEntropy()),
+        params,
+        SGD(0.0),
+        examples=1,
+        regularizers=(L1(1.0, decoupled=True), MaxNorm(0.5)),
     )
     x, target = batches(1)[0]
-    step(x, target, 0.01)  # the gradient counts 0.01, the shrinking as much
+    step(Batch(x, target), 0.01)  # the gradient counts 0.01, the shrinking as much
     for path, leaf in flatten(params).items():
         if path.endswith("weight") and leaf.dim() > 1:
             assert leaf.flatten(1).norm(dim=1).max() <= 0.5 + 1e-12
@@ -188,7 +205,7 @@ def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
         pytest.skip("this processor has no bfloat16 instructions")
     net, params = drawn(torch.float32)
     theirs = Theirs({path: leaf.double() for path, leaf in flatten(params).items()}).float()
-    step = Step(net, params, SoftmaxCrossEntropy(), SGD(0.05), examples=EXAMPLES, precision="bf16")
+    step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
     learner = torch.optim.SGD(theirs.parameters(), 0.05)
     start = {path: leaf.clone() for path, leaf in flatten(params).items()}
     for x, target in batches(3):
@@ -197,9 +214,8 @@ def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
             loss = F.cross_entropy(theirs(x.float()), target)
         loss.backward()
         learner.step()
-        value = step(x.float(), target, 0.05)
-        assert value.dtype is torch.float32
-        torch.testing.assert_close(value, loss.detach(), rtol=0.02, atol=0.02)
+        value = step(Batch(x.float(), target), 0.05)
+        assert value["loss"] == pytest.approx(loss.item(), rel=0.02, abs=0.02)
     for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
         mine = flatten(params)[path]
         assert mine.dtype is torch.float32
@@ -213,8 +229,8 @@ def test_bf16_caches_take_half_the_memory() -> None:
 
     def held(kind: str) -> int:
         net, params = drawn(torch.float32)
-        step = Step(net, params, SoftmaxCrossEntropy(), SGD(0.05), examples=EXAMPLES, precision=kind)
-        _, cache = step.forward(torch.zeros(64, 2, 10, 9))
+        step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision=kind)
+        _, cache = step.objective.net.forward(step.params, step.inputs(torch.zeros(64, 2, 10, 9)), Mode(True))
         storages = [leaf.untyped_storage() for leaf in floats(cache)]
         return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
@@ -224,7 +240,7 @@ def test_bf16_caches_take_half_the_memory() -> None:
 def test_a_processor_without_bf16_is_told_and_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     net, params = drawn(torch.float32)
-    step = Step(net, params, SoftmaxCrossEntropy(), SGD(0.05), examples=EXAMPLES, precision="bf16")
+    step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
     assert step.precision == "float32"
     assert "bfloat16" in step.note
 
@@ -232,7 +248,7 @@ def test_a_processor_without_bf16_is_told_and_stays_in_float32(monkeypatch: pyte
 def test_an_unknown_precision_is_named() -> None:
     net, params = drawn()
     with pytest.raises(PellucidError, match="did you mean 'bf16'"):
-        Step(net, copy.deepcopy(params), SoftmaxCrossEntropy(), SGD(0.1), examples=1, precision="bf61")
+        Step(objective(net), copy.deepcopy(params), SGD(0.1), examples=1, precision="bf61")
 
 
 def test_what_no_output_depends_on_stays_as_it_is() -> None:
@@ -240,12 +256,12 @@ def test_what_no_output_depends_on_stays_as_it_is() -> None:
     net = Graph(nodes, ("used",))
     params, _ = net.init((5,), torch.Generator().manual_seed(0))
     before = params["dead"]["weight"].clone()
-    step = Step(net, params, SoftmaxCrossEntropy(), Adam(0.01), examples=4)
+    step = Step(objective(net), params, Adam(0.01), examples=4)
     for _ in range(3):
-        step(torch.randn(4, 5), torch.tensor([0, 1, 2, 0]), 0.01)
+        step(Batch(torch.randn(4, 5), torch.tensor([0, 1, 2, 0])), 0.01)
     assert torch.equal(params["dead"]["weight"], before)
 
 
 def test_scales_of_normalization_are_not_regularized() -> None:
     net = Sequential(conv=Conv2d(4, 3), norm=LayerNorm(), up=ConvTranspose2d(2, 3), flatten=Flatten(), dense=Dense(3))
-    assert owned(net) == {"conv.weight", "up.weight", "dense.weight"}
+    assert owned({"": net}) == {"conv.weight", "up.weight", "dense.weight"}

@@ -36,8 +36,8 @@ def answers(model: Model, part: Examples) -> Answers:
     """Ask a model about examples that fit it, in evaluation mode; UnansweredError where it says NaN or infinity."""
     try:
         with torch.inference_mode():
-            size = batch_within_memory(model.net, model.params, part.x, model.stats)
-            loss, y = judge(model.net, model.params, model.loss, part, size, model.stats)
+            size = batch_within_memory(model.objective, model.params, part.x, model.stats)
+            loss, y = judge(model.objective, model.params, part, size, model.stats)
     except PellucidError as error:
         raise UnansweredError(f"the model has no answers: {error}") from error
     return Answers(y, loss, part)

@@ -10,12 +10,14 @@ import torch
 
 from pellucid.doctor.measure.backward import rms
 from pellucid.errors import PellucidError
+from pellucid.objective import seeded
 from pellucid.optim import Progress
 from pellucid.train.batches import Augmentation, batches
+from pellucid.train.device import on_device
 from pellucid.train.draws import draws
 from pellucid.train.examples import Examples
 from pellucid.train.model import Model
-from pellucid.train.step import Step
+from pellucid.train.step import NotFiniteError, Step
 
 WATCHED = 8  # every so many steps the size of the update is measured
 USUAL = 30  # epochs that a schedule goes over where nothing tells how many there are
@@ -70,21 +72,18 @@ def rehearse(
 
     planned: the steps of the whole training, which its schedule goes by; 0 where they are unknown.
     """
-    step = Step(
-        model.net, model.params, model.loss, model.optimizer, examples=len(data), regularizers=model.regularizers,
-        clip=model.clip, precision=model.precision, frozen=model.frozen, rates=model.rates,
-    )  # fmt: skip
+    step = Step.of(model, len(data))
     loader = batches(model, data, min(batch_size, len(data)), augment)
     planned = planned or USUAL * len(loader)
     pace = max(planned / settings.steps, 1.0) if settings.whole and settings.steps else 1.0
-    rng = torch.Generator()
+    rng = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
     memory, epoch = model.schedule.begin(), 0
     begun = time.perf_counter()
     with torch.inference_mode():
         while len(losses) < settings.steps:
-            for x, target in loader.epoch(epoch):
+            for batch in loader.epoch(epoch):
                 number = len(losses)
                 place = Progress(
                     min(int(number * pace), planned - 1), planned, len(loader)
@@ -93,7 +92,9 @@ def rehearse(
                 watched = number % WATCHED == 0
                 before = [weight.clone() for weight in step.weights] if watched else []
                 try:
-                    loss = step(x, target, lr, draws(rng, model.seed, number)).item()
+                    loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, number))["loss"])
+                except NotFiniteError:
+                    return Rehearsal(tuple(losses), True, _medians(ratios), model)
                 except PellucidError as error:  # a batch to learn nothing from, such as one value per channel
                     return Rehearsal(tuple(losses), True, _medians(ratios), model, str(error))
                 if not isfinite(loss):

@@ -16,9 +16,10 @@ from pellucid.train.learner import Learner
 class Training:
     """Where a training stands: what callbacks see, and may end by setting `stop` to the reason.
 
-    epoch and batch count what is finished, `step` all batches since the beginning. loss_sum is the sum of the
-    running epoch's losses, each times what it counts (`Loss.counted`), `loss_count` the sum of that, and `seen` the
-    number of examples. seconds: of the running epoch. lower: the columns of the history that are better when lower.
+    epoch and batch count what is finished, `step` all batches since the beginning. losses are the sums of the running
+    epoch's losses by name, each times what its batch counts (`Objective.counted`), `loss_count` the sum of that, and
+    `seen` the number of examples. seconds: of the running epoch. lower: the columns of the history that are better when
+    lower.
     """
 
     model: Learner
@@ -30,7 +31,7 @@ class Training:
     batch: int = 0
     step: int = 0
     lr: float = 0.0
-    loss_sum: float = 0.0
+    losses: dict[str, float] = field(default_factory=dict)
     loss_count: float = 0.0
     seen: int = 0
     seconds: float = 0.0
@@ -38,9 +39,15 @@ class Training:
     lower: frozenset[str] = frozenset()
 
     @property
+    def means(self) -> dict[str, float]:
+        """The mean of each loss over the running epoch so far."""
+        return {name: total / self.loss_count for name, total in self.losses.items()} if self.loss_count else {}
+
+    @property
     def loss(self) -> float:
-        """The mean loss of the running epoch so far, or of the last one."""
-        return self.loss_sum / self.loss_count if self.loss_count else self.history.last.get("train_loss", float("nan"))
+        """The mean loss of the running epoch so far, of several their weighted sum, or that of the last epoch."""
+        means = self.means
+        return self.model.objective.total(means) if means else self.history.last.get("train_loss", float("nan"))
 
 
 class Callback(metaclass=Checked):

@@ -10,6 +10,7 @@ from pellucid.data.folder import load_folder, load_splits
 from pellucid.data.idx import read_idx, write_idx
 from pellucid.data.images import load_image
 from pellucid.data.loader import Loader
+from pellucid.data.objects import Objects
 from pellucid.data.source import Arrays, Batch, Source, Subset
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ImageFolder",
     "Loader",
     "MaskFolder",
+    "Objects",
     "Source",
     "Splits",
     "Subset",

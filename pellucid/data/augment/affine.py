@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from pellucid.data.augment.draw import uniform
-from pellucid.data.augment.resample import Fill, resample
+from pellucid.data.augment.move import Fill
+from pellucid.data.augment.resample import Resampling
 
 
 def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,14 +22,36 @@ def affine_map(angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor) -> tup
     return matrix, -(matrix @ shift[:, :, None])[:, :, 0]
 
 
-def random_map(
-    x: Tensor, rotate: float, shift: float, shear: float, zoom: float, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw an `affine_map` for every picture of x; the numbers drawn do not depend on which are in use."""
+def random_affine(
+    x: Tensor,
+    rng: torch.Generator,
+    rotate: float = 0.0,
+    shift: float = 0.0,
+    shear: float = 0.0,
+    zoom: float = 0.0,
+    scale: tuple[float, float] = (1.0, 1.0),
+    size: tuple[int, int] | None = None,
+) -> Resampling:
+    """Draw an `affine_map` for every picture of x (N, C, H, W).
+
+    The first numbers drawn do not depend on what is in use. rotate, shift, shear, zoom: see `affine`. scale: the least
+    and the largest factor, uniform between them. size: (H', W') of a window drawn on the scaled picture, or that a
+    smaller picture is drawn in, at whole pixels; by default that of x. Without scale and size there is no window.
+    """
     n, _, h, w = x.shape
     u = uniform((n, 5), -1.0, 1.0, rng, x)
-    pixels = u[:, 1:3] * shift * torch.tensor([w, h], dtype=x.dtype, device=x.device)
-    return affine_map(u[:, 0] * rotate, pixels, u[:, 3] * shear, 1 + u[:, 4] * zoom)
+    whole = torch.tensor([w, h], dtype=x.dtype, device=x.device)
+    pixels, factor = u[:, 1:3] * shift * whole, 1 + u[:, 4] * zoom
+    if size or scale != (1.0, 1.0):
+        v = uniform((n, 3), 0.0, 1.0, rng, x)
+        factor = factor * (scale[0] + (scale[1] - scale[0]) * v[:, 0])
+        rows, columns = size or (h, w)
+        spare = factor[:, None] * whole - torch.tensor([columns, rows], dtype=x.dtype, device=x.device)  # (N, 2)
+        steps = spare.abs().floor()
+        first = torch.minimum((v[:, 1:] * (steps + 1)).floor(), steps) * spare.sign()
+        pixels = pixels + spare / 2 - first
+    matrix, offset = affine_map(u[:, 0] * rotate, pixels, u[:, 3] * shear, factor)
+    return Resampling(size or (h, w), (h, w), matrix, offset, None)
 
 
 def affine(
@@ -46,7 +69,7 @@ def affine(
     rotate: degrees, uniform in -rotate..rotate; shift: fractions of width and height, likewise; shear:
     degrees, likewise; zoom: factor uniform in 1-zoom..1+zoom. fill, value: see `resample`.
     """
-    return resample(x, *random_map(x, rotate, shift, shear, zoom, rng), fill=fill, value=value)
+    return random_affine(x, rng, rotate, shift, shear, zoom).apply(x, fill, value)
 
 
 def rotate(x: Tensor, degrees: float, rng: torch.Generator, fill: Fill = "constant", value: float = 0.0) -> Tensor:

@@ -1,13 +1,43 @@
 """Random windows: padded and cut back to size, or cut out and resized."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pellucid.data.augment.draw import uniform
-from pellucid.data.augment.resample import Fill, check_fill, resample
+from pellucid.data.augment.move import Fill, Move, pick
+from pellucid.data.augment.resample import resample
 from pellucid.errors import PellucidError
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Move):
+    """Cut a window out of every image. start: (N, 2), its first row and column, which may lie outside."""
+
+    start: Tensor
+
+    def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
+        """Return the windows (N, C, H', W') of x; no pixel is interpolated."""
+        i = self.start[:, 0, None] + torch.arange(self.size[0], device=x.device)  # (N, H')
+        j = self.start[:, 1, None] + torch.arange(self.size[1], device=x.device)  # (N, W')
+        return pick(x, i[:, :, None], j[:, None, :], fill, value)
+
+    def points(self, at: Tensor) -> Tensor:
+        """Return the points counted from the windows' corners."""
+        return at - self.start.flip(1)[:, None].to(at.dtype)
+
+
+def random_window(x: Tensor, padding: int, rng: torch.Generator, size: tuple[int, int] | None = None) -> Window:
+    """Draw a window of `size` (by default H, W) in each picture of x, padded by `padding` pixels; see `random_crop`."""
+    n, _, h, w = x.shape
+    rows, columns = size or (h, w)
+    spare = torch.tensor([h + 2 * padding - rows, w + 2 * padding - columns])
+    if int(spare.min()) < 0:
+        raise PellucidError(f"crop of {rows}x{columns} is larger than {h}x{w} padded by {padding}; make it smaller")
+    start = (uniform((n, 2), 0.0, 1.0, rng, spare) * (spare + 1)).long().clamp_(max=spare) - padding
+    return Window((rows, columns), start.to(x.device))
 
 
 def random_crop(
@@ -23,34 +53,7 @@ def random_crop(
     Every whole-pixel place is equally likely. fill, value: see `resample`. Raises PellucidError when the
     window is larger than the padded picture.
     """
-    check_fill(fill)
-    n, _, h, w = x.shape
-    rows, columns = size or (h, w)
-    spare = torch.tensor([h + 2 * padding - rows, w + 2 * padding - columns])
-    if int(spare.min()) < 0:
-        raise PellucidError(f"crop of {rows}x{columns} is larger than {h}x{w} padded by {padding}; make it smaller")
-    start = (uniform((n, 2), 0.0, 1.0, rng, spare) * (spare + 1)).long().clamp_(max=spare) - padding
-    start = start.to(x.device)
-    i = start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, rows), may lie outside
-    j = start[:, 1, None] + torch.arange(columns, device=x.device)  # (N, columns)
-    batch = torch.arange(n, device=x.device)[:, None, None]
-    # Indexing (N, H, W, C) with three index arrays gives (N, rows, columns, C).
-    y = x.permute(0, 2, 3, 1)[batch, _inside(i, h, fill)[:, :, None], _inside(j, w, fill)[:, None, :]]
-    y = y.permute(0, 3, 1, 2).contiguous()
-    if fill == "constant":
-        seen = ((i >= 0) & (i < h))[:, None, :, None] & ((j >= 0) & (j < w))[:, None, None, :]
-        y = torch.where(seen, y, value)
-    return y
-
-
-def _inside(i: Tensor, n: int, fill: Fill) -> Tensor:
-    """Map indices to 0..n-1: clamped, mirrored about the edges, or modulo n."""
-    if fill == "wrap":
-        return i % n
-    if fill == "reflect":
-        i = i % (2 * n)
-        return torch.minimum(i, 2 * n - 1 - i)
-    return i.clamp(0, n - 1)
+    return random_window(x, padding, rng, size).apply(x, fill, value)
 
 
 def resized_crop(

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from pellucid.data.augment.draw import uniform
-from pellucid.data.augment.resample import Fill, resample
+from pellucid.data.augment.move import Fill
+from pellucid.data.augment.resample import resample
 
 _TRUNCATE = 4  # the Gaussian ends at four standard deviations
 
@@ -30,10 +31,14 @@ def _band(n: int, sigma: float, like: Tensor) -> Tensor:
     return torch.where(distance.abs() <= radius, g, 0.0).to(like)
 
 
-def random_field(x: Tensor, alpha: float, sigma: float, rng: torch.Generator) -> Tensor:
-    """Return displacements (N, 2, H, W) in pixels: alpha times smoothed noise, uniform in -1..1."""
-    n, _, h, w = x.shape
-    return smooth(uniform((n, 2, h, w), -alpha, alpha, rng, x), sigma)
+def random_field(
+    x: Tensor, alpha: float, sigma: float, rng: torch.Generator, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Return displacements (N, 2, H, W) in pixels: alpha times smoothed noise, uniform in -1..1.
+
+    size: (H, W), by default that of x.
+    """
+    return smooth(uniform((len(x), 2, *(size or x.shape[2:])), -alpha, alpha, rng, x), sigma)
 
 
 def elastic(

@@ -1,19 +1,27 @@
 """A declared augmentation: what a recipe's [augment] table becomes."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
-from pellucid.data.augment.affine import random_map
+from pellucid.data.augment.affine import random_affine
 from pellucid.data.augment.colour import brightness, contrast, hue, saturation
-from pellucid.data.augment.crop import random_crop
+from pellucid.data.augment.crop import random_window
 from pellucid.data.augment.cutout import cutout
 from pellucid.data.augment.elastic import random_field
-from pellucid.data.augment.flip import horizontal_flip, vertical_flip
-from pellucid.data.augment.resample import Fill, check_fill, resample
+from pellucid.data.augment.flip import random_flip
+from pellucid.data.augment.mosaic import Mosaic, random_mosaic
+from pellucid.data.augment.move import Fill, Move, check_fill
+from pellucid.data.augment.resample import Resampling
+from pellucid.data.augment.targets import Pairs, move_objects
+from pellucid.data.objects import Objects
+from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
+from pellucid.text import shown
 
 _KINDS = {float: "a number", int: "a whole number", bool: "true or false"}
 _RANGES = {
@@ -30,20 +38,38 @@ _RANGES = {
     "crop_padding": (0, 1000),
     "cutout": (0, 1000),
     "fill_value": (-1000, 1000),
+    "ignore": (-1000, 1000),
 }
+MOST_PIXELS = 8000
+FOLDS = 2.5  # times sigma^2: above this alpha, two places of a distorted image often show the same place
+_TARGETS = (
+    "give classes (N,), integer masks (N, H, W), float images (N, C, H, W), or a list with the Objects of each image"
+)
 
 
 @dataclass(frozen=True)
 class Augment(metaclass=Checked):
-    """Random changes of a batch (N, C, H, W) float32, in this order; 0 and False leave a step out.
+    """Random changes of a batch, in this order; 0 and False leave a step out.
 
     flip, vertical_flip: mirrored with probability 1/2. crop_padding: padded by so many pixels and cut back.
-    rotate, shear: degrees; shift, zoom: fractions; elastic_alpha, elastic_sigma: pixels; these five are one
-    resampling. brightness, contrast, saturation: factors 1 +- so much; hue: parts of the colour circle. cutout: a
-    square of so many pixels is covered.
-    fill, fill_value: what lies outside the picture, see `resample`. All numbers come from the given
-    generator: the same seed gives the same batch. Raises PellucidError for a value that makes no sense.
+    rotate, shear: degrees; shift, zoom: fractions; scale: the least and the largest factor; crop_size: (height, width)
+    of a window drawn on the scaled picture, or that a smaller picture is drawn in; elastic_alpha, elastic_sigma:
+    pixels; these seven are one resampling. mosaic: the probability that four images of the batch are put into one.
+    brightness, contrast, saturation: factors 1 +- so much; hue: parts of the colour circle. cutout: a square of so many
+    pixels is covered.
+
+    fill, fill_value: what lies outside the picture, see `resample`; ignore: the class that masks have there.
+    min_area: an object with a smaller share of its box in the image is dropped. swaps: pairs of key-points, left and
+    right, that a mirror image exchanges; () for key-points without sides.
+
+    `augment(images, rng)` changes images (N, C, H, W) float32. `augment(batch, rng)` changes a Batch: its images to the
+    same bits, and its targets by the same geometry: integer masks (N, H, W), float images (N, C, H, W), or a list with
+    the Objects of each image; classes (N,) and numbers (N, K) stay. All numbers come from the given generator: the same
+    seed gives the same batch. Raises PellucidError for a value that makes no sense, and for targets that do not fit
+    their images.
     """
+
+    joint: ClassVar[bool] = True  # the loader passes the whole batch
 
     rotate: float = 0.0
     shift: float = 0.0
@@ -61,13 +87,19 @@ class Augment(metaclass=Checked):
     cutout: int = 0
     fill: Fill = "constant"
     fill_value: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    crop_size: tuple[int, int] = (0, 0)
+    mosaic: float = 0.0
+    ignore: int = 255
+    min_area: float = 0.1
+    swaps: Pairs | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
         check_fill(self.fill)
         for field in fields(self):
             value, kind = getattr(self, field.name), type(field.default)
-            if kind is str:
+            if kind not in _KINDS:
                 continue
             if kind is float and isinstance(value, list | tuple):
                 raise PellucidError(f"augment.{field.name} is {value!r}; give one number, the largest change")
@@ -76,19 +108,42 @@ class Augment(metaclass=Checked):
             low, high = _RANGES.get(field.name, (0, 1))
             if not low <= value <= high:
                 raise PellucidError(f"augment.{field.name} is {value}; give a number from {low:g} to {high:g}")
+        self._check_tuples()
 
-    def __call__(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Return the changed batch; x itself is left as it is."""
-        if self.flip:
-            x = horizontal_flip(x, rng)
-        if self.vertical_flip:
-            x = vertical_flip(x, rng)
-        if self.crop_padding:
-            x = random_crop(x, self.crop_padding, rng, self.fill, self.fill_value)
-        if self.rotate or self.shift or self.shear or self.zoom or self.elastic_alpha:
-            matrix, offset = random_map(x, self.rotate, self.shift, self.shear, self.zoom, rng)
-            field = random_field(x, self.elastic_alpha, self.elastic_sigma, rng) if self.elastic_alpha else None
-            x = resample(x, matrix, offset, field, self.fill, self.fill_value)
+    def _check_tuples(self) -> None:
+        if not _numbers(self.scale, (int, float), 2) or not 0.01 <= self.scale[0] <= self.scale[1] <= 100:
+            raise PellucidError(
+                f"augment.scale is {shown(self.scale)}; give the least and the largest factor, from 0.01 to 100"
+            )
+        size = self.crop_size
+        if not _numbers(size, (int,), 2) or (size != (0, 0) and not 0 < min(size) <= max(size) <= MOST_PIXELS):
+            raise PellucidError(
+                f"augment.crop_size is {shown(size)}; give (height, width) from 1 to {MOST_PIXELS} pixels, or (0, 0)"
+            )
+        if self.swaps is None:
+            return
+        pairs = self.swaps if isinstance(self.swaps, tuple) else ((),)
+        named = [index for pair in pairs if _numbers(pair, (int,), 2) for index in pair]
+        if len(named) != 2 * len(pairs) or len(set(named)) < len(named) or min(named, default=0) < 0:
+            raise PellucidError(
+                f"augment.swaps is {shown(self.swaps)}; give pairs of key-points counted from 0, each in one pair, "
+                "such as ((1, 2), (3, 4))"
+            )
+
+    @overload
+    def __call__(self, batch: Tensor, rng: torch.Generator) -> Tensor: ...
+
+    @overload
+    def __call__(self, batch: Batch, rng: torch.Generator) -> Batch: ...
+
+    def __call__(self, batch: Tensor | Batch, rng: torch.Generator) -> Tensor | Batch:
+        """Return the changed images or batch; what is given is left as it is."""
+        x = batch if isinstance(batch, Tensor) else batch.images
+        moves: list[Move | Mosaic] = []
+        for draw in self._geometry():
+            move = draw(x, rng)
+            x = move.apply(x, self.fill, self.fill_value)
+            moves.append(move)
         for change, amount in (
             (brightness, self.brightness),
             (contrast, self.contrast),
@@ -97,4 +152,82 @@ class Augment(metaclass=Checked):
         ):
             if amount:
                 x = change(x, amount, rng)
-        return cutout(x, self.cutout, rng) if self.cutout else x
+        if self.cutout:
+            x = cutout(x, self.cutout, rng)
+        return x if isinstance(batch, Tensor) else Batch(x, self._moved(batch, moves))
+
+    def _geometry(self) -> Iterator[Callable[[Tensor, torch.Generator], Move | Mosaic]]:
+        """Yield what draws each step that moves pixels."""
+        if self.flip:
+            yield lambda x, rng: random_flip(x, 3, rng)
+        if self.vertical_flip:
+            yield lambda x, rng: random_flip(x, 2, rng)
+        if self.crop_padding:
+            yield lambda x, rng: random_window(x, self.crop_padding, rng)
+        window = self.scale != (1, 1) or self.crop_size != (0, 0)
+        if self.rotate or self.shift or self.shear or self.zoom or self.elastic_alpha or window:
+            yield self._resampling
+        if self.mosaic:
+            yield lambda x, rng: random_mosaic(x, self.mosaic, rng)
+
+    def _resampling(self, x: Tensor, rng: torch.Generator) -> Resampling:
+        size = self.crop_size if any(self.crop_size) else None
+        move = random_affine(x, rng, self.rotate, self.shift, self.shear, self.zoom, self.scale, size)
+        if not self.elastic_alpha:
+            return move
+        return replace(move, displacement=random_field(x, self.elastic_alpha, self.elastic_sigma, rng, size))
+
+    def _moved(self, batch: Batch, moves: list[Move | Mosaic]) -> Any:
+        """Return the targets of a batch after `moves`."""
+        targets = batch.targets
+        if not moves:
+            return targets
+        if isinstance(targets, list | tuple | Tensor) and len(targets) != len(batch.images):
+            raise PellucidError(f"augment: {len(batch.images)} images, but {len(targets)} targets; give one per image")
+        if isinstance(targets, list | tuple) and all(isinstance(one, Objects) for one in targets):
+            self._check_objects(targets)
+            height, width = batch.images.shape[2:]
+            return move_objects(targets, moves, (height, width), self.swaps or (), self.min_area)
+        if not isinstance(targets, Tensor):
+            raise PellucidError(f"augment: targets are {shown(targets)}; {_TARGETS}")
+        if targets.ndim > 2:
+            return self._moved_pixels(targets, batch.images, moves)
+        if self.mosaic:
+            raise PellucidError("augment.mosaic: four images in one have no one class; leave it out")
+        return targets
+
+    def _moved_pixels(self, targets: Tensor, images: Tensor, moves: list[Move | Mosaic]) -> Tensor:
+        """Return masks (N, H, W) or target images (N, C, H, W) after `moves`."""
+        kind, size, found = str(targets.dtype).removeprefix("torch."), images.shape[2:], targets.shape[-2:]
+        masks = targets.ndim == 3 and not targets.is_floating_point() and targets.dtype != torch.bool
+        if not masks and not (targets.ndim == 4 and targets.is_floating_point()):
+            raise PellucidError(f"augment: targets are {kind} of shape {tuple(targets.shape)}; {_TARGETS}")
+        if found != size:
+            raise PellucidError(
+                f"augment: images are {size[0]}x{size[1]}, but their {'masks' if masks else 'target images'} are "
+                f"{found[0]}x{found[1]}; give both the same size"
+            )
+        if masks and not torch.iinfo(targets.dtype).min <= self.ignore <= torch.iinfo(targets.dtype).max:
+            raise PellucidError(f"augment.ignore is {self.ignore}, which {kind} masks cannot hold; change it")
+        moved = targets[:, None] if masks else targets
+        for move in moves:
+            moved = move.apply(moved, self.fill, self.ignore if masks else self.fill_value)
+        return moved[:, 0] if masks else moved
+
+    def _check_objects(self, objects: Sequence[Objects]) -> None:
+        most = FOLDS * self.elastic_sigma**2
+        if self.elastic_alpha > most:
+            raise PellucidError(
+                f"augment.elastic_alpha is {self.elastic_alpha:g}, which with elastic_sigma {self.elastic_sigma:g} "
+                f"folds images, so that boxes are torn; give at most {most:g}"
+            )
+        mirrors = self.flip or self.vertical_flip
+        if self.swaps is None and mirrors and any(one.keypoints is not None for one in objects):
+            raise PellucidError(
+                "augment.swaps is missing, but mirror images exchange left and right key-points; give their pairs, "
+                "such as ((1, 2), (3, 4)), or () for key-points without sides"
+            )
+
+
+def _numbers(value: object, kinds: tuple[type, ...], count: int) -> bool:
+    return isinstance(value, tuple) and len(value) == count and all(type(one) in kinds for one in value)

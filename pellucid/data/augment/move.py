@@ -1,0 +1,71 @@
+"""What a change of geometry is, drawn for every image of a batch and then applied to all kinds of targets."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self, get_args
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+
+Fill = Literal["constant", "nearest", "reflect", "wrap"]
+
+
+def check_fill(fill: str) -> None:
+    """Raise PellucidError for an unknown fill mode."""
+    if fill not in get_args(Fill):
+        known = ", ".join(get_args(Fill))
+        raise PellucidError(f"unknown fill {fill!r}{nearest(fill, get_args(Fill))}; known are {known}")
+
+
+@dataclass(frozen=True, eq=False)
+class Move(ABC):
+    """A change of geometry with its own parameters for each of N images; fields that are tensors are (N, ...).
+
+    size: (H', W') of the images that come out.
+    """
+
+    size: tuple[int, int]
+
+    @abstractmethod
+    def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
+        """Return moved images (N, C, H, W): floats are interpolated, other types take the nearest pixel.
+
+        fill, value: see `resample`. value: of x's type.
+        """
+
+    @abstractmethod
+    def points(self, at: Tensor) -> Tensor:
+        """Return where points of the images go. at: (N, k, 2), x and y as in `Objects`, where pixel i is [i, i + 1)."""
+
+    def of(self, n: int) -> Self:
+        """Return the move of image n alone, for a batch of one."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value[n : n + 1] for name, value in values.items() if isinstance(value, Tensor)})
+
+
+def pick(x: Tensor, i: Tensor, j: Tensor, fill: Fill, value: float) -> Tensor:
+    """Return the pixels (N, C, H', W') of x (N, C, H, W) in rows i and columns j, which may lie outside.
+
+    i, j: integers that broadcast to (N, H', W'). fill, value: see `resample`.
+    """
+    check_fill(fill)
+    n, _, h, w = x.shape
+    batch = torch.arange(n, device=x.device)[:, None, None]
+    # Indexing (N, H, W, C) with three index arrays gives (N, H', W', C).
+    y = x.permute(0, 2, 3, 1)[batch, _inside(i, h, fill), _inside(j, w, fill)].permute(0, 3, 1, 2).contiguous()
+    if fill == "constant":
+        seen = ((i >= 0) & (i < h) & (j >= 0) & (j < w))[:, None]
+        y = torch.where(seen, y, value)
+    return y
+
+
+def _inside(i: Tensor, n: int, fill: Fill) -> Tensor:
+    """Map indices to 0..n-1: clamped, mirrored about the edges, or modulo n."""
+    if fill == "wrap":
+        return i % n
+    if fill == "reflect":
+        i = i % (2 * n)
+        return torch.minimum(i, 2 * n - 1 - i)
+    return i.clamp(0, n - 1)

@@ -1,0 +1,115 @@
+"""Move the objects in images as the images were moved."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pellucid.data.augment.flip import Flip
+from pellucid.data.augment.mosaic import Mosaic, inside
+from pellucid.data.augment.move import Move
+from pellucid.data.augment.resample import Resampling
+from pellucid.data.objects import Objects, concatenate
+from pellucid.errors import PellucidError
+
+Pairs = tuple[tuple[int, int], ...]
+_ROUNDING = 1e-4  # of shares: a rotated box that lies inside keeps 0.99999 of its area
+_Part = tuple[Objects, Tensor]  # and the share (n,) of each that is left of its area
+
+
+def move_objects(
+    objects: Sequence[Objects], moves: Sequence[Move | Mosaic], size: tuple[int, int], swaps: Pairs, min_area: float
+) -> list[Objects]:
+    """Return the objects of a batch's images, one entry per image, after `moves`.
+
+    A box becomes the tight box of its corners where they have gone (under a displacement, of points a pixel apart on
+    its sides), or of its mask where it has one, clipped to the image. An object is dropped when nothing or less than
+    the share `min_area` of that box's area, before clipping, lies in the image. Key-points outside become (0, 0, 0);
+    mirror images exchange the key-points of each pair in `swaps`. size: (H, W) of the images before.
+    Raises PellucidError for masks of another size, and for pairs that are not among the key-points.
+    """
+    for n, one in enumerate(objects):
+        if one.masks is not None and one.masks.shape[1:] != size:
+            raise PellucidError(
+                f"augment: image {n} is {size[0]}x{size[1]}, but the masks of its objects are "
+                f"{one.masks.shape[1]}x{one.masks.shape[2]}; give masks as large as their image"
+            )
+        count = None if one.keypoints is None else one.keypoints.shape[1]
+        if count is not None and any(index >= count for pair in swaps for index in pair):
+            raise PellucidError(
+                f"augment.swaps is {swaps}, but the objects of image {n} have {count} key-points, counted from 0; "
+                "give pairs of those"
+            )
+    parts: list[_Part] = [(one, torch.ones(len(one), device=one.boxes.device)) for one in objects]
+    for move in moves:
+        if isinstance(move, Mosaic):
+            parts = [_in_mosaic(parts, move, n) for n in range(len(parts))]
+        else:
+            parts = [_moved(part, move.of(n), swaps) for n, part in enumerate(parts)]
+    return [one.take((left > 0) & (left >= min_area - _ROUNDING)) for one, left in parts]
+
+
+def _in_mosaic(parts: list[_Part], mosaic: Mosaic, n: int) -> _Part:
+    """Return the objects of mosaic n, those of each quarter in turn."""
+    found: list[_Part] = []
+    for window, source, region in zip(mosaic.windows, mosaic.sources[n].tolist(), mosaic.regions[n], strict=True):
+        one, left = _moved(parts[source], window.of(n), (), region)
+        found.append((one.take(left > 0), left[left > 0]))
+    return concatenate([one for one, _ in found]), torch.cat([left for _, left in found])
+
+
+def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) -> _Part:
+    """Return one image's objects after the move of that image, clipped to a region (4,) or to the whole image."""
+    (objects, left), size = part, move.size
+    if region is None:
+        region = objects.boxes.new_tensor([0, 0, size[1], size[0]])
+    low, high = region[:2].to(objects.boxes), region[2:].to(objects.boxes)
+    bent = isinstance(move, Resampling) and move.displacement is not None
+    outline = _outline(objects.boxes, max(size) if bent else 1)  # (n, k, 2)
+    at = move.points(outline.flatten(0, 1)[None]).view_as(outline)
+    first, end = at.amin(1), at.amax(1)  # (n, 2) each
+    area = (end - first).prod(1)
+    first, end = first.clamp(low, high), end.clamp(low, high)
+    left = torch.where(area > 0, left * (end - first).prod(1) / area, 0.0)
+    masks, points = objects.masks, objects.keypoints
+    boxes = torch.cat((first, end), 1)
+    if masks is not None:
+        masks = move.apply(masks[None], "constant", False)[0] & inside(region[None], size)
+        boxes = tight_boxes(masks)
+        left = torch.where(masks.flatten(1).any(1), left, 0.0)
+    if points is not None:
+        points = _moved_points(points, move, low, high)
+        if isinstance(move, Flip) and bool(move.chosen):
+            order = list(range(points.shape[1]))
+            for one, other in swaps:
+                order[one], order[other] = other, one
+            points = points[:, order]
+    return Objects(boxes, objects.labels, masks, points), left
+
+
+def _moved_points(points: Tensor, move: Move, low: Tensor, high: Tensor) -> Tensor:
+    at = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
+    seen = (points[..., 2] > 0) & ((at >= low) & (at <= high)).all(2)
+    return torch.where(seen[..., None], torch.cat((at, points[..., 2:]), 2), 0.0)
+
+
+def _outline(boxes: Tensor, steps: int) -> Tensor:
+    """Return points (n, 4 steps, 2) on the sides of boxes, from corner to corner in so many steps."""
+    x0, y0, x1, y1 = boxes[:, :, None].unbind(1)  # (n, 1) each
+    t = torch.arange(steps, dtype=boxes.dtype, device=boxes.device) / steps
+    width, height = (x1 - x0) * t, (y1 - y0) * t  # (n, steps)
+    x = torch.cat((x0 + width, x1.expand_as(width), x1 - width, x0.expand_as(width)), 1)
+    y = torch.cat((y0.expand_as(height), y0 + height, y1.expand_as(height), y1 - height), 1)
+    return torch.stack((x, y), 2)
+
+
+def tight_boxes(masks: Tensor) -> Tensor:
+    """Return the tight boxes (n, 4) float32 of masks (n, H, W) bool; (0, 0, 0, 0) for a mask without pixels."""
+    ends: list[Tensor] = []
+    for seen in (masks.any(1), masks.any(2)):  # columns (n, W), rows (n, H)
+        count = torch.arange(seen.shape[1], device=masks.device)
+        ends.append(torch.where(seen, count, seen.shape[1]).amin(1))
+        ends.append(torch.where(seen, count + 1, 0).amax(1))
+    x0, x1, y0, y1 = ends
+    boxes = torch.stack((x0, y0, x1, y1), 1).float()
+    return torch.where(masks.flatten(1).any(1)[:, None], boxes, 0.0)

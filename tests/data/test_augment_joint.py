@@ -1,0 +1,341 @@
+"""Images and targets augmented together: bits, boxes on their objects, dropped and mirrored ones, and bad input."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.data import Augment, Objects
+from pellucid.data.augment.crop import Window
+from pellucid.data.augment.flip import Flip
+from pellucid.data.augment.targets import move_objects, tight_boxes
+from pellucid.data.seeds import generator
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.train.recipe import read_recipe
+
+H, W = 48, 64
+seeds = st.integers(0, 10**6)
+EVERYTHING = Augment(
+    rotate=15, shift=0.1, shear=10, zoom=0.2, flip=True, vertical_flip=True, brightness=0.2, contrast=0.2,
+    saturation=0.2, hue=0.1, elastic_alpha=20, elastic_sigma=4, crop_padding=2, cutout=5, scale=(0.5, 2.0),
+    crop_size=(30, 40), mosaic=0.5, swaps=(),
+)  # fmt: skip
+
+
+def drawn(seed: int, n: int = 3, count: int = 3, masks: bool = False) -> Batch:
+    """Return images whose objects are filled rectangles, each of its own shade, number and label, none overlapping."""
+    rng = generator(seed)
+    images, targets = torch.zeros(n, 1, H, W), []
+    for k in range(n):
+        boxes = []
+        for slot in range(count):  # one in each column of the image
+            wide = W // count
+            w = int(torch.randint(6, wide - 2, (), generator=rng))
+            h = int(torch.randint(6, H - 8, (), generator=rng))
+            x = slot * wide + int(torch.randint(0, wide - w, (), generator=rng))
+            y = int(torch.randint(0, H - h, (), generator=rng))
+            boxes.append([x, y, x + w, y + h])
+            images[k, :, y : y + h, x : x + w] = k * count + slot + 1
+        labels = torch.arange(count) + k * count + 1
+        shapes = (images[k] == labels[:, None, None]) if masks else None
+        targets.append(Objects(torch.tensor(boxes, dtype=torch.float32), labels, shapes))
+    return Batch(images, targets)
+
+
+def labels_of(batch: Batch) -> Batch:
+    return Batch(batch.images, batch.images[:, 0].long())
+
+
+@pytest.mark.parametrize("fill", ["constant", "nearest", "reflect", "wrap"])
+def test_the_images_of_a_batch_have_the_bits_of_images_alone(fill):
+    augment = Augment(**{field.name: getattr(EVERYTHING, field.name) for field in fields(Augment)} | {"fill": fill})
+    images = torch.rand(4, 3, H, W, generator=generator(0))
+    alone = augment(images, generator(1))
+    assert alone.shape == (4, 3, 30, 40)
+    for targets in (drawn(2, 4).targets, torch.zeros(4, H, W, dtype=torch.uint8), torch.rand(4, 2, H, W)):
+        both = augment(Batch(images, targets), generator(1))
+        assert torch.equal(both.images, alone)
+        again = augment(Batch(images, targets), generator(1))
+        if isinstance(targets, torch.Tensor):
+            assert both.targets.shape[-2:] == (30, 40)
+            assert torch.equal(both.targets, again.targets)
+        else:
+            assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(both.targets, again.targets, strict=True))
+
+
+def test_what_is_given_stays():
+    batch = drawn(3, masks=True)
+    images, boxes = batch.images.clone(), [one.boxes.clone() for one in batch.targets]
+    points = [torch.ones(3, 2, 3) for _ in boxes]
+    targets = [Objects(one.boxes, one.labels, one.masks, p) for one, p in zip(batch.targets, points, strict=True)]
+    augment = Augment(rotate=30, flip=True, crop_padding=4, mosaic=1, elastic_alpha=20, swaps=((0, 1),))
+    augment(Batch(batch.images, targets), generator(0))
+    assert torch.equal(batch.images, images)
+    assert all(torch.equal(one.boxes, kept) for one, kept in zip(batch.targets, boxes, strict=True))
+    assert all(bool((p == 1).all()) for p in points)
+
+
+def test_colours_touch_images_only():
+    batch = labels_of(Batch(torch.rand(3, 3, H, W, generator=generator(4)) * 0.9, None))
+    found = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, cutout=9)(batch, generator(0))
+    assert found.targets is batch.targets
+    assert not torch.equal(found.images, batch.images)
+
+
+def test_target_images_move_as_images_do():
+    images = torch.rand(3, 3, H, W, generator=generator(5))
+    augment = Augment(rotate=20, flip=True, elastic_alpha=20, crop_size=(30, 30), fill="reflect")
+    found = augment(Batch(images, 1 - images), generator(0))
+    torch.testing.assert_close(found.targets, 1 - found.images, atol=1e-5, rtol=0)
+
+
+def test_classes_and_numbers_stay():
+    images = torch.rand(3, 1, H, W)
+    for targets in (torch.tensor([1, 2, 3]), torch.rand(3, 10)):
+        found = Augment(rotate=20, flip=True)(Batch(images, targets), generator(0))
+        assert torch.equal(found.targets, targets)
+
+
+def test_masks_name_the_ignored_class_outside():
+    batch = Batch(torch.ones(20, 1, H, W), torch.ones(20, H, W, dtype=torch.int64))
+    for ignore in (255, -100):
+        augment = Augment(scale=(0.5, 0.7), crop_size=(40, 50), flip=True, ignore=ignore)
+        found = augment(batch, generator(0))
+        assert found.targets.unique().tolist() == sorted([1, ignore])
+        inside = found.images[:, 0] > 0.5
+        assert (inside == (found.targets == 1)).float().mean() > 0.999
+    assert Augment(shift=0.3, fill="nearest")(batch, generator(0)).targets.unique().tolist() == [1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.sampled_from(["flip", "shift", "scale", "crop_padding", "crop_size", "all"]), st.booleans())
+def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
+    """Where sides stay upright, a box and the pixels of its object agree within one pixel, cut at the border too."""
+    augment = {
+        "flip": Augment(flip=True, vertical_flip=True, min_area=0),
+        "shift": Augment(shift=0.3, min_area=0),
+        "scale": Augment(scale=(0.5, 2.0), min_area=0),
+        "crop_padding": Augment(crop_padding=12, min_area=0),
+        "crop_size": Augment(crop_size=(32, 80), min_area=0),
+        "all": Augment(flip=True, crop_padding=9, zoom=0.3, scale=(0.6, 1.4), crop_size=(40, 50), min_area=0),
+    }[kind]
+    batch = drawn(seed, masks=masks)
+    found, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
+    assert sum(map(len, found.targets)) > 0
+    for k, objects in enumerate(found.targets):
+        for label, box in zip(objects.labels, objects.boxes, strict=True):
+            seen = pixels[k] == label
+            if int(seen.sum()) == 0:  # less than a pixel of it is left
+                assert float((box[2:] - box[:2]).min()) < 1
+                continue
+            exact = tight_boxes(seen[None])[0]
+            assert float((box - exact).abs().max()) <= (1e-4 if masks else 1.0)
+        missing = set(pixels[k].unique().tolist()) - {0, 255} - set(objects.labels.tolist())
+        assert not missing
+
+
+@pytest.mark.parametrize(
+    ("augment", "bound"),
+    [
+        (Augment(rotate=180, zoom=0.1, min_area=0), 1.0),
+        (Augment(rotate=40, shear=15, zoom=0.1, min_area=0), 1.2),  # a sharper corner has no pixel's centre for longer
+        (Augment(elastic_alpha=34, elastic_sigma=4, min_area=0), 1.5),
+        (Augment(elastic_alpha=60, elastic_sigma=5, rotate=20, scale=(0.8, 1.2), min_area=0), 1.5),
+    ],
+)
+def test_boxes_of_turned_and_bent_rectangles_hold_them_tightly(augment, bound):
+    """Inside the image, the tight box of the moved corners or sides is that of the moved pixels."""
+    compared = 0
+    for seed in range(40):
+        batch = drawn(seed)
+        found, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
+        for k, objects in enumerate(found.targets):
+            for label, box in zip(objects.labels, objects.boxes, strict=True):
+                seen = pixels[k] == label
+                if not bool(seen.any()):
+                    continue
+                exact = tight_boxes(seen[None])[0]
+                assert bool((box[:2] <= exact[:2] + bound).all())
+                assert bool((box[2:] >= exact[2:] - bound).all())
+                if float(box[:2].min()) > 0 and float(box[2]) < W and float(box[3]) < H:
+                    assert float((box - exact).abs().max()) <= bound
+                    compared += 1
+    assert compared > 150
+
+
+def test_a_box_with_a_mask_is_the_box_of_its_mask():
+    """A disc turned by 45 degrees has the box of a disc, where the corners of its box would reach far beyond."""
+    v, u = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
+    disc = ((u - 32) ** 2 + (v - 24) ** 2 < 15**2)[None]
+    box, label = tight_boxes(disc), torch.tensor([1])
+    assert box.tolist() == [[17, 9, 47, 39]]
+    images = disc[None].float()
+    found = Augment(rotate=60)(Batch(images, [Objects(box, label, disc)]), generator(0)).targets[0]
+    assert float((found.boxes - box).abs().max()) <= 1
+    plain = Augment(rotate=60)(Batch(images, [Objects(box, label)]), generator(0)).targets[0]
+    assert float((plain.boxes - box).abs().max()) > 3
+    assert found.masks is not None
+    assert int(found.masks.sum()) == pytest.approx(int(disc.sum()), rel=0.03)
+
+
+def test_objects_that_are_cut_too_far_are_dropped():
+    """The window cuts these boxes to 75, 25 and 0 per cent; the last two also by columns."""
+    boxes = torch.tensor([[10.0, 0, 20, 20], [0, 10, 10, 20], [0, 0, 4, 50]])
+    window = Window((40, 40), torch.tensor([[5, 5]]))
+    for share, left in ((0.0, [0, 1]), (0.4, [0, 1]), (0.51, [0]), (0.75, [0]), (0.76, [])):
+        (found,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), share)
+        assert found.labels.tolist() == left
+    (found,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), 0.1)
+    assert found.boxes.tolist() == [[5, 0, 15, 15], [0, 5, 5, 15]]
+
+
+def test_what_is_left_counts_over_all_steps():
+    """Half is cut on the left, then half of the rest on the right: a quarter is left, not a half."""
+    there = [Window((40, 40), torch.tensor([[0, 10]])), Window((40, 5), torch.tensor([[0, 0]]))]
+    objects = Objects(torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([1]))
+    (found,) = move_objects([objects], there, (40, 40), (), 0.3)
+    assert len(found) == 0
+    (found,) = move_objects([objects], there, (40, 40), (), 0.25)
+    assert found.boxes.tolist() == [[0, 0, 5, 20]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_key_points_stay_on_drawn_dots(seed):
+    """Every visible key-point lies in a drawn square of its number: of its partner's where the image is mirrored."""
+    rng = generator(seed)
+    images, points = torch.zeros(4, 1, H, W), torch.zeros(4, 1, 4, 3)
+    for k in range(4):
+        for slot in range(4):
+            x, y = (
+                16 * slot + int(torch.randint(3, 13, (), generator=rng)),
+                int(torch.randint(4, 44, (), generator=rng)),
+            )
+            images[k, 0, y - 3 : y + 3, x - 3 : x + 3] = slot + 1
+            points[k, 0, slot] = torch.tensor([x, y, 2.0])
+    box, label = torch.tensor([[0.0, 0, W, H]]), torch.tensor([1])
+    targets = [Objects(box, label, keypoints=one) for one in points]
+    chosen = torch.rand(4, generator=rng) < 0.5
+    flip = Flip((H, W), chosen[:, None, None, None], 3)
+    augment = Augment(rotate=40, shear=10, scale=(0.8, 1.4), crop_size=(40, 60), elastic_alpha=20, min_area=0)
+    moved = move_objects(targets, [flip], (H, W), ((0, 3),), 0)
+    found = augment(Batch(flip.apply(images, "constant", 0), moved), generator(seed))
+    pixels = augment(labels_of(Batch(flip.apply(images, "constant", 0), None)), generator(seed)).targets
+    order = {True: [4, 2, 3, 1], False: [1, 2, 3, 4]}
+    for k, objects in enumerate(found.targets):
+        if not len(objects):
+            continue
+        for slot, (x, y, seen) in enumerate(objects.keypoints[0].tolist()):
+            if seen:
+                assert seen == 2
+                row, column = min(int(y), 39), min(int(x), 59)
+                assert int(pixels[k, row, column]) == order[bool(chosen[k])][slot]
+            else:
+                assert (x, y) == (0, 0)
+
+
+def test_key_points_keep_cocos_conventions():
+    """One that is hidden stays so, one without label stays at 0, one outside has a label no longer."""
+    points = torch.tensor([[[20.0, 10, 2], [30, 12, 1], [0, 0, 0], [3, 10, 2], [60, 10, 1]]])
+    objects = Objects(torch.tensor([[10.0, 5, 50, 40]]), torch.tensor([1]), keypoints=points)
+    window = Window((40, 45), torch.tensor([[2, 10]]))
+    (found,) = move_objects([objects], [window], (H, W), ((0, 1),), 0.1)
+    assert found.keypoints is not None
+    assert found.keypoints.tolist() == [[[10, 8, 2], [20, 10, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]]
+
+
+def test_mirror_images_exchange_left_and_right():
+    points = torch.tensor([[[1.0, 2, 2], [11, 12, 1], [21, 22, 2]]])
+    objects = [Objects(torch.tensor([[0.0, 0, 30, 30]]), torch.tensor([1]), keypoints=points) for _ in range(2)]
+    chosen = torch.tensor([True, False])[:, None, None, None]
+    left, right = Flip((H, W), chosen, 3), Flip((H, W), chosen, 2)
+    one, same = move_objects(objects, [left], (H, W), ((0, 1),), 0.1)
+    assert one.keypoints is not None
+    assert one.keypoints.tolist() == [[[53, 12, 1], [63, 2, 2], [43, 22, 2]]]
+    assert one.boxes.tolist() == [[34, 0, 64, 30]]
+    assert same.keypoints is not None
+    assert torch.equal(same.keypoints, points)
+    turned, _ = move_objects(objects, [left, right], (H, W), ((0, 1),), 0.1)  # by 180 degrees: no mirror image
+    assert turned.keypoints is not None
+    assert turned.keypoints.tolist() == [[[63, 46, 2], [53, 36, 1], [43, 26, 2]]]
+    assert torch.equal(move_objects([turned] * 2, [left, right], (H, W), ((0, 1),), 0)[0].keypoints, points)
+
+
+def test_images_without_objects_are_augmented():
+    batch = drawn(0)
+    none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, H, W, dtype=torch.bool))
+    augment = Augment(rotate=20, flip=True, elastic_alpha=10, mosaic=1.0, crop_size=(20, 20))
+    found = augment(Batch(batch.images, [none] * 3), generator(0))
+    assert [len(one) for one in found.targets] == [0, 0, 0]
+    assert found.targets[0].boxes.shape == (0, 4)
+    assert found.targets[0].masks.shape == (0, 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"scale": (2, 1)}, r"augment.scale is \(2, 1\); give the least and the largest factor"),
+        ({"scale": (0, 1)}, "from 0.01 to 100"),
+        ({"scale": 1.5}, "augment.scale is 1.5; give"),
+        ({"crop_size": (0, 5)}, r"augment.crop_size is \(0, 5\); give \(height, width\) from 1"),
+        ({"crop_size": 224}, "augment.crop_size is 224; give"),
+        ({"crop_size": (9.5, 3)}, r"crop_size is \(9.5, 3\)"),
+        ({"swaps": ((1, 2, 3),)}, r"augment.swaps is \(\(1, 2, 3\),\); give pairs of key-points"),
+        ({"swaps": (1, 2)}, "give pairs"),
+        ({"swaps": ((1, 1),)}, "each in one pair"),
+        ({"swaps": ((1, 2), (2, 3))}, "each in one pair"),
+        ({"swaps": ((-1, 2),)}, "counted from 0"),
+        ({"mosaic": 2.0}, "augment.mosaic is 2.0; give a number from 0 to 1"),
+        ({"min_area": -0.1}, "augment.min_area is -0.1; give a number from 0 to 1"),
+    ],
+)
+def test_settings_without_sense_are_refused(settings, said):
+    with pytest.raises(PellucidError, match=said) as info:
+        Augment(**settings)
+    assert "\n" not in str(info.value)
+
+
+IMAGES = torch.zeros(2, 1, 8, 9)
+BOX, LABEL = torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([1])
+POINTS = [Objects(BOX, LABEL, keypoints=torch.ones(1, 3, 3))] * 2
+
+
+@pytest.mark.parametrize(
+    ("augment", "targets", "said"),
+    [
+        (Augment(flip=True), torch.zeros(2, 9, 8, dtype=torch.uint8), "images are 8x9, but their masks are 9x8; give"),
+        (Augment(flip=True), torch.zeros(2, 3, 4, 9), "images are 8x9, but their target images are 4x9; give both"),
+        (Augment(flip=True), torch.zeros(3, 8, 9, dtype=torch.uint8), "2 images, but 3 targets; give one per image"),
+        (Augment(flip=True), torch.zeros(2, 8, 9), r"targets are float32 of shape \(2, 8, 9\); give classes"),
+        (Augment(flip=True), torch.zeros(2, 3, 8, 9, dtype=torch.uint8), "targets are uint8 of shape"),
+        (Augment(flip=True), [1, 2], r"targets are \[1, 2\]; give classes"),
+        (Augment(flip=True), POINTS[:1], "2 images, but 1 targets; give one per image"),
+        (Augment(flip=True), POINTS, "augment.swaps is missing, but mirror images exchange left and right"),
+        (Augment(flip=True, swaps=((1, 3),)), POINTS, r"swaps is \(\(1, 3\),\), but .* image 0 have 3 key-points"),
+        (Augment(shift=0.1, ignore=-1), torch.zeros(2, 8, 9, dtype=torch.uint8), "ignore is -1, which uint8 masks"),
+        (Augment(elastic_alpha=34, elastic_sigma=3), POINTS, "elastic_alpha is 34, which with elastic_sigma 3 folds"),
+        (Augment(mosaic=0.5), torch.tensor([1, 2]), "four images in one have no one class"),
+        (
+            Augment(flip=True),
+            [Objects(BOX, LABEL), Objects(BOX, LABEL, torch.ones(1, 4, 4, dtype=torch.bool))],
+            "image 1 is 8x9, but the masks of its objects are 4x4",
+        ),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused_in_one_line(augment, targets, said):
+    with pytest.raises(PellucidError, match=said) as info:
+        augment(Batch(IMAGES, targets), generator(0))
+    assert "\n" not in str(info.value)
+
+
+def test_recipes_hold_every_setting():
+    table = {"scale": [0.75, 1.5], "crop_size": [288, 384], "swaps": [[1, 2], [3, 4]], "mosaic": 0.5, "ignore": 11}
+    recipe = read_recipe({"augment": table, "network": {"sizes": [4, 2]}}, "recipe.toml", {})
+    assert recipe.augment == Augment(
+        scale=(0.75, 1.5), crop_size=(288, 384), swaps=((1, 2), (3, 4)), mosaic=0.5, ignore=11
+    )
+    assert "swaps = [[1, 2], [3, 4]]" in recipe.to_toml()
+    assert 'swaps = "none"' in read_recipe({"network": {"sizes": [4, 2]}}, "recipe.toml", {}).to_toml()

@@ -1,0 +1,242 @@
+"""Geometry of masks and points: against scipy and double loops, back and forth, and on drawn shapes."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from pellucid.data.augment.affine import affine_map, random_affine
+from pellucid.data.augment.crop import Window, random_window
+from pellucid.data.augment.elastic import random_field
+from pellucid.data.augment.flip import Flip, random_flip
+from pellucid.data.augment.move import Move
+from pellucid.data.augment.resample import Resampling
+from pellucid.data.seeds import generator
+
+H, W = 40, 52
+SCIPY_MODE = {"constant": "grid-constant", "nearest": "nearest", "reflect": "reflect", "wrap": "grid-wrap"}
+seeds = st.integers(0, 10**6)
+
+
+def mapped(
+    angle: float = 0.0, right: float = 0.0, down: float = 0.0, shear: float = 0.0, zoom: float = 1.0
+) -> Resampling:
+    one = [torch.tensor([value]) for value in (angle, shear, zoom)]
+    matrix, offset = affine_map(one[0], torch.tensor([[right, down]]), one[1], one[2])
+    return Resampling((H, W), (H, W), matrix, offset, None)
+
+
+affine_moves = st.builds(
+    mapped, st.floats(-180, 180), st.floats(-9, 9), st.floats(-9, 9), st.floats(-30, 30), st.floats(0.6, 1.6)
+)
+
+
+def displaced(seed: int, alpha: float, sigma: float) -> Resampling:
+    x = torch.zeros(1, 1, H, W)
+    field = random_field(x, alpha, sigma, generator(seed))
+    return Resampling((H, W), (H, W), torch.eye(2)[None], torch.zeros(1, 2), field)
+
+
+def every_kind(seed: int) -> list[Move]:
+    """One drawn move of each kind, for a single image (H, W)."""
+    x, rng = torch.zeros(1, 1, H, W), generator(seed)
+    return [
+        random_flip(x, 3, rng, 1.0),
+        random_flip(x, 2, rng, 1.0),
+        random_window(x, 5, rng),
+        random_affine(x, rng, 40, 0.1, 15, 0.2),
+        random_affine(x, rng, scale=(0.7, 1.5), size=(30, 60)),
+        displaced(seed, 34.0, 4.0),
+    ]
+
+
+@pytest.mark.parametrize("fill", list(SCIPY_MODE))
+@pytest.mark.parametrize("bent", [False, True])
+def test_labels_are_those_of_scipys_nearest_pixel(fill, bent):
+    """scipy's order 0 at the positions that the map's definition gives, written out in float64."""
+    labels = torch.randint(0, 20, (2, 1, H, W), generator=generator(0), dtype=torch.uint8)
+    move = random_affine(labels.float(), generator(1), 30, 0.3, 20, 0.4, size=(33, 47))
+    field = random_field(labels.float(), 40.0, 4.0, generator(2), (33, 47)) if bent else torch.zeros(2, 2, 33, 47)
+    move = Resampling(move.size, move.shape, move.matrix, move.offset, field)
+    found = move.apply(labels, fill, 77)
+    assert found.dtype == torch.uint8
+    rows, columns = np.mgrid[:33, :47]
+    p = np.stack((columns - 23.0, rows - 16.0))  # from the centre
+    for n in range(2):
+        matrix, offset = move.matrix[n].double().numpy(), move.offset[n].double().numpy()
+        q = np.einsum("ij,jhw->ihw", matrix, p) + offset[:, None, None] + field[n].double().numpy()
+        q += np.array([(W - 1) / 2, (H - 1) / 2])[:, None, None]
+        expected = ndimage.map_coordinates(labels[n, 0].numpy(), q[::-1], order=0, mode=SCIPY_MODE[fill], cval=77)
+        clear = (np.abs(q - 0.5 - np.round(q - 0.5)) > 1e-3).all(0)  # of ties, rounded either way
+        assert clear.mean() > 0.98
+        np.testing.assert_array_equal(found[n, 0].numpy()[clear], expected[clear])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool])
+def test_types_of_masks_stay(dtype):
+    x = torch.randint(0, 2, (1, 1, H, W), generator=generator(3)).to(dtype)
+    for move in every_kind(4):
+        assert move.apply(x, "constant", 1 if dtype != torch.bool else True).dtype == dtype
+
+
+def test_large_labels_are_not_rounded():
+    label = 2**40 + 1
+    x = torch.full((1, 1, H, W), label)
+    for move in every_kind(5):
+        assert move.apply(x, "nearest", 0).unique().tolist() == [label]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds, st.integers(0, 5))
+def test_masks_go_where_images_go(seed, kind):
+    """Where the image is all of one class after bilinear interpolation, the mask names that class."""
+    labels = torch.zeros(1, 1, H, W, dtype=torch.int64)
+    for k, (top, left) in enumerate(((3, 4), (8, 30), (22, 12)), 1):
+        labels[..., top : top + 14, left : left + 15] = k
+    move = every_kind(seed)[kind]
+    shares = move.apply(torch.cat([(labels == k).float() for k in range(4)], 1), "constant", 0)
+    found = move.apply(labels, "constant", 255)
+    pure = shares.amax(1) > 0.999
+    assert pure.float().mean() > 0.3
+    assert torch.equal(found[:, 0][pure], shares.argmax(1)[pure])
+    assert bool((shares.sum(1)[found[:, 0] == 255] <= 0.5 + 1e-3).all())  # filled where most lies outside
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, st.integers(0, 5), st.floats(12, 40), st.floats(12, 28))
+def test_points_stay_on_drawn_dots(seed, kind, x, y):
+    """A dot drawn about (x, y), in pixels whose centres lie at i + 0.5, has its centre where the point has gone."""
+    v, u = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
+    dot = torch.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 1.2**2))[None, None]
+    move = every_kind(seed)[kind]
+    moved = move.apply(dot, "constant", 0)[0, 0]
+    to_x, to_y = move.points(torch.tensor([[[x, y]]]))[0, 0].tolist()
+    height, width = moved.shape
+    assume(6 < to_x < width - 6 and 6 < to_y < height - 6)  # the dot is not cut
+    total = float(moved.sum())
+    assert total > 1
+    at_x = float((moved.sum(0) * (torch.arange(width) + 0.5)).sum()) / total
+    at_y = float((moved.sum(1) * (torch.arange(height) + 0.5)).sum()) / total
+    bound = 1.0 if kind == 5 else 0.05  # a displacement also distorts the dot
+    assert abs(at_x - to_x) < bound
+    assert abs(at_y - to_y) < bound
+
+
+@settings(max_examples=40, deadline=None)
+@given(affine_moves, seeds)
+def test_points_moved_and_moved_back_are_where_they_were(move, seed):
+    points = torch.rand(1, 9, 2, generator=generator(seed)) * torch.tensor([W, H])
+    inverse = torch.linalg.inv(move.matrix)
+    back = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
+    torch.testing.assert_close(back.points(move.points(points)), points, atol=1e-3, rtol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(affine_moves)
+def test_a_smooth_image_moved_and_moved_back_is_itself(move):
+    picture = ndimage.gaussian_filter(np.random.default_rng(0).random((H, W)), 4.0)
+    x = torch.tensor(picture, dtype=torch.float32)[None, None]
+    x = (x - x.min()) / (x.max() - x.min())
+    inverse = torch.linalg.inv(move.matrix)
+    back = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
+    kept = back.apply(move.apply(torch.ones_like(x), "constant", 0), "constant", 0) > 0.999  # never left the image
+    again = back.apply(move.apply(x, "constant", 0), "constant", 0)
+    assert float((again - x).abs()[kept].max() if kept.any() else 0) < 0.06
+    labels = (x * 4).long()
+    same = back.apply(move.apply(labels, "constant", 9), "constant", 9) == labels
+    assert float(same[kept].float().mean() if kept.any() else 1) > 0.85
+
+
+def test_flips_and_windows_are_undone_exactly():
+    x = torch.rand(3, 2, H, W, generator=generator(6))
+    chosen = torch.tensor([True, False, True])[:, None, None, None]
+    points = torch.rand(3, 4, 2, generator=generator(7)) * 40
+    for axis in (2, 3):
+        flip = Flip((H, W), chosen, axis)
+        assert torch.equal(flip.apply(flip.apply(x, "constant", 0), "constant", 0), x)
+        torch.testing.assert_close(flip.points(flip.points(points)), points)
+    start = torch.tensor([[-3, 2], [0, 0], [4, -5]])
+    there, back = Window((H + 9, W + 9), start), Window((H, W), -start)
+    again = back.apply(there.apply(x, "constant", 0), "constant", -1)
+    assert torch.equal(again[1], x[1])
+    assert torch.equal(again[0][:, :, 2:], x[0][:, :, 2:])
+    torch.testing.assert_close(back.points(there.points(points)), points)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.floats(1, 40), st.floats(3, 9))
+def test_points_under_a_displacement_solve_its_equation(seed, alpha, sigma):
+    """r + d(r) = q, with d read off by scipy at the solution."""
+    move = displaced(seed, alpha, max(sigma, alpha**0.4))
+    points = torch.rand(1, 30, 2, generator=generator(seed)) * torch.tensor([W - 8, H - 8]) + 4
+    found = move.points(points)[0].double().numpy()
+    assert move.displacement is not None
+    field = move.displacement[0].double().numpy()
+    d = np.stack([ndimage.map_coordinates(part, found.T[::-1] - 0.5, order=1, mode="nearest") for part in field], 1)
+    np.testing.assert_allclose(found + d, points[0].numpy(), atol=0.02)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(-180, 180), st.floats(0.6, 1.5), st.floats(-20, 20))
+def test_areas_grow_by_the_square_of_the_zoom(angle, zoom, shear):
+    """A shear keeps areas, a rotation keeps them, a zoom of z makes them z^2 as large."""
+    move = mapped(angle, shear=shear, zoom=zoom)
+    mask = torch.zeros(1, 1, H, W, dtype=torch.bool)
+    mask[..., 13:27, 19:33] = True  # 14 x 14 about the centre: 21 pixels across at most after a zoom of 1.5
+    found = int(move.apply(mask, "constant", False).sum())
+    assert abs(found - 14 * 14 * zoom**2) < 2 * 14 * zoom * 1.07 + 1  # a row and a column of pixels, sheared
+    corners = torch.tensor([[[19.0, 13.0], [33.0, 13.0], [33.0, 27.0], [19.0, 27.0]]])
+    x, y = move.points(corners)[0].double().unbind(1)
+    area = 0.5 * abs(float((x * y.roll(-1) - y * x.roll(-1)).sum()))  # the shoelace formula
+    assert area == pytest.approx(14 * 14 * zoom**2, rel=1e-3)
+
+
+def test_pixels_cover_whole_numbers_to_the_next():
+    """The corners of the image are corners again: of a flip, of a window and of an enlargement."""
+    corners = torch.tensor([[[0.0, 0.0], [W, H]]])
+    assert Flip((H, W), torch.ones(1, 1, 1, 1, dtype=torch.bool), 3).points(corners).tolist() == [[[W, 0], [0, H]]]
+    assert Window((H, W), torch.tensor([[2, 3]])).points(corners).tolist() == [[[-3, -2], [W - 3, H - 2]]]
+    found = mapped(zoom=2.0).points(corners)
+    torch.testing.assert_close(found, torch.tensor([[[-W / 2, -H / 2], [1.5 * W, 1.5 * H]]]))
+    quarter = mapped(angle=90.0).points(torch.tensor([[[W / 2 + 5, H / 2]]]))  # counter-clockwise, so upwards
+    torch.testing.assert_close(quarter, torch.tensor([[[W / 2, H / 2 - 5]]]))
+
+
+def test_windows_of_a_size_lie_at_whole_pixels_everywhere():
+    """Images of their own coordinates: every window is a copy of pixels, and every place comes."""
+    v, u = torch.meshgrid(torch.arange(6.0), torch.arange(8.0), indexing="ij")
+    x = torch.stack((u, v)).expand(900, 2, 6, 8)
+    y = random_affine(x, generator(0), size=(4, 5)).apply(x, "constant", -1)
+    assert y.shape == (900, 2, 4, 5)
+    torch.testing.assert_close(y, y.round(), atol=1e-4, rtol=0)
+    first = y[:, :, 0, 0].round()
+    torch.testing.assert_close(y[:, 0] - first[:, 0, None, None], u[:4, :5].expand(900, 4, 5), atol=1e-4, rtol=0)
+    counts = torch.bincount((first[:, 1] * 4 + first[:, 0]).long(), minlength=12)
+    assert len(counts) == 12  # 3 x 4 places, 75 times each on average
+    assert 40 < int(counts.min()) <= int(counts.max()) < 115
+
+
+def test_an_image_that_is_smaller_than_its_window_lies_whole_within_it():
+    x = torch.rand(400, 1, 3, 4, generator=generator(1)) + 1
+    y = random_affine(x, generator(2), size=(5, 7)).apply(x, "constant", 0)[:, 0]
+    places = set()
+    for one, window in zip(x[:, 0], y, strict=True):
+        rows, columns = (window > 0.5).any(1).nonzero().flatten(), (window > 0.5).any(0).nonzero().flatten()
+        top, left = int(rows[0]), int(columns[0])
+        torch.testing.assert_close(window[top : top + 3, left : left + 4], one, atol=1e-4, rtol=0)
+        torch.testing.assert_close(window.sum(), one.sum(), atol=1e-2, rtol=0)
+        places.add((top, left))
+    assert places == {(top, left) for top in range(3) for left in range(4)}
+
+
+def test_scales_fill_their_range_evenly():
+    """The distance of neighbouring pixels on images of their own coordinates is one over the scale."""
+    x = torch.arange(40.0).expand(2000, 1, 4, 40)
+    y = random_affine(x, generator(3), scale=(0.75, 1.5), size=(4, 12)).apply(x, "nearest", 0)
+    scale = 1 / (y[:, 0, 2, 7] - y[:, 0, 2, 6])
+    assert 0.7499 < float(scale.min()) < 0.76
+    assert 1.49 < float(scale.max()) < 1.5001
+    assert float(scale.mean()) == pytest.approx(1.125, abs=0.015)  # three standard errors
+    assert float(scale.std()) == pytest.approx(0.75 / np.sqrt(12), rel=0.05)

@@ -1,0 +1,57 @@
+"""Objects: checked where they are made, taken and put together."""
+
+import pytest
+import torch
+
+from pellucid.data import Objects
+from pellucid.data.objects import concatenate
+from pellucid.errors import PellucidError
+
+
+def two(**parts: torch.Tensor | None) -> Objects:
+    values = {"boxes": torch.tensor([[0.0, 1.0, 2.0, 4.0], [3.0, 3.0, 3.0, 5.0]]), "labels": torch.tensor([7, 8])}
+    return Objects(**(values | parts))
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"boxes": torch.zeros(2, 5)}, r"boxes have shape \(2, 5\); give \(n, 4\)"),
+        ({"boxes": torch.zeros(2, 4, dtype=torch.int64)}, "boxes are int64; give floats"),
+        ({"boxes": torch.tensor([[0.0, 0, 1, 1], [5, 0, 2.5, 9]])}, r"box 1 is \(5, 0, 2.5, 9\); give x0, y0, x1, y1"),
+        ({"labels": torch.tensor([1])}, r"labels have shape \(1,\); give \(2,\)"),
+        ({"labels": torch.tensor([1.0, 2.0])}, "labels are float32; give integers"),
+        ({"masks": torch.zeros(3, 4, 4, dtype=torch.bool)}, r"masks have shape \(3, 4, 4\); give \(2, H, W\)"),
+        ({"masks": torch.zeros(2, 4, 4)}, "masks are float32; give bool"),
+        ({"keypoints": torch.zeros(2, 5, 2)}, r"keypoints have shape \(2, 5, 2\); give \(2, K, 3\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(parts, said):
+    with pytest.raises(PellucidError, match=said) as info:
+        two(**parts)
+    assert "\n" not in str(info.value)
+
+
+def test_objects_are_taken_with_all_that_is_theirs():
+    masks, points = torch.zeros(2, 6, 6, dtype=torch.bool), torch.arange(12.0).reshape(2, 2, 3)
+    masks[1, 3:5, 3] = True
+    one = two(masks=masks, keypoints=points).take(torch.tensor([False, True]))
+    assert one.boxes.tolist() == [[3, 3, 3, 5]]
+    assert one.labels.tolist() == [8]
+    assert one.masks is not None
+    assert one.masks.nonzero().tolist() == [[0, 3, 3], [0, 4, 3]]
+    assert one.keypoints is not None
+    assert one.keypoints.tolist() == [[[6, 7, 8], [9, 10, 11]]]
+
+
+def test_an_image_without_objects_lacks_nothing():
+    none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    both = concatenate([none, two(keypoints=torch.ones(2, 3, 3)), none])
+    assert both.labels.tolist() == [7, 8]
+    assert both.keypoints is not None
+    assert len(concatenate([none, none])) == 0
+
+
+def test_key_points_of_some_images_only_are_refused():
+    with pytest.raises(PellucidError, match=r"keypoints of images put together are \(2, 3, 3\), missing; give"):
+        concatenate([two(keypoints=torch.ones(2, 3, 3)), two()])

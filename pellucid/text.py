@@ -1,6 +1,5 @@
 """Plain text: text from data made safe to show, tables, and counts of things."""
 
-import html
 import sys
 from collections.abc import Collection, Sequence
 
@@ -12,14 +11,6 @@ def printable(text: str, keep: str = "") -> str:
     of writing, or cannot be encoded. keep: characters to leave, such as "\n" in text of several lines.
     """
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
-
-
-def escape(text: str) -> str:
-    """Return text for HTML, in elements and in quoted attributes; only line ends and tabs stay of what is unprintable.
-
-    Everything that becomes HTML goes through here, never through `html.escape` alone.
-    """
-    return html.escape(printable(text, "\n\t"))
 
 
 def note(text: str) -> None:

@@ -115,8 +115,8 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
     from pellucid.explain.evolution import epoch_weights
     from pellucid.explain.page import look, write_page
-    from pellucid.explain.pictures.files import make_folder
     from pellucid.tasks.pictures import held_out
+    from pellucid.train.files import make_folder
 
     if args.image is not None or args.target is not None or args.out is not None or args.method != ALL:
         raise PellucidError("--page looks into the whole network; leave IMAGE, --method, --target and --out away")

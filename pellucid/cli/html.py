@@ -26,7 +26,7 @@ def html_place(args: argparse.Namespace) -> Path | None:
 
 def write_html(place: Path, body: str, title: str) -> None:
     """Write the page; PellucidError where the place cannot be written."""
-    from pellucid.style import document
+    from pellucid.report.page import document
     from pellucid.train.files import write_atomically
 
     write_atomically(place, document(body, title).encode())

@@ -30,10 +30,11 @@ def handle(args: argparse.Namespace) -> int:
     it = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(it.net, it.params, it.input_shape)
     if drawing is not None:
-        from pellucid.train.figures.network import draw_network
-        from pellucid.train.figures.style import save
+        from pellucid.report.figures.style import file_of
+        from pellucid.train.drawing import draw_network
+        from pellucid.train.files import write_atomically
 
-        save(draw_network(it.net, it.input_shape), drawing)
+        write_atomically(drawing, file_of(draw_network(it.net, it.input_shape), drawing.suffix), durable=False)
     if args.json:
         drawn = {} if drawing is None else {"drawing": str(drawing)}
         emit({"what": args.what, "input_shape": it.input_shape, **table.to_json(), **drawn})

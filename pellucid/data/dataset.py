@@ -13,7 +13,6 @@ from pellucid.calls import checked
 from pellucid.data.seeds import mix
 from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError, nearest
-from pellucid.style import table_html
 from pellucid.text import aligned, plural, printable
 
 LISTED = 20  # classes of a table or an error
@@ -49,6 +48,8 @@ class Dataset(Arrays):
 
     def _repr_html_(self) -> str:
         """Return that table for notebooks."""
+        from pellucid.report.page import table_html
+
         return table_html(repr(self).strip("<>"), self._cells(), right=(1,))
 
     def _cells(self) -> list[tuple[str, str]]:

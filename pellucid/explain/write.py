@@ -1,7 +1,7 @@
 """An examination as files: pictures with colour bars and their numbers, and all methods at a glance."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,20 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.explain.examine import Examination, Examined, grey, inputs
 from pellucid.explain.methods import MAGNITUDES, METHODS
 from pellucid.explain.occlusion import occlude
-from pellucid.explain.pictures.files import make_folder, write_picture
+from pellucid.explain.pictures.files import write_picture
 from pellucid.explain.pictures.heat import heat
 from pellucid.explain.pictures.overview import overview
 from pellucid.explain.pictures.places import places
 from pellucid.explain.verdicts import RULES
-from pellucid.train.files import write_atomically
+from pellucid.report.page import render
+from pellucid.train.files import make_folder, write_atomically
 from pellucid.train.model import Model
-from pellucid.train.report.html import element, figure, table
-from pellucid.train.report.style import CSS
 
 OVERVIEW, PLACES = "all", "occlusion-classes"
 
@@ -38,9 +38,11 @@ def write_examination(
     make_folder(folder)
     named = classes[examined.target] if isinstance(examined.target, int) else examined.target
     written: list[Path] = []
+    maps: dict[str, tuple[Figure, tuple[str, ...]]] = {}
     for one in examined.found:
-        figure = heat(x, _plane(one), one.method, notes(one, examined), one.method not in MAGNITUDES)
-        written += write_picture(folder, one.method, figure, _numbers(one, x, examined))
+        drawn = heat(x, _plane(one), one.method, notes(one, examined), one.method not in MAGNITUDES)
+        maps[one.method] = heat(x, _plane(one), one.method, (), one.method not in MAGNITUDES), notes(one, examined)
+        written += write_picture(folder, one.method, drawn, _numbers(one, x, examined))
         if one.method == "occlusion" and isinstance(examined.target, int):
             written += _places(folder, model, x, examined.target, classes)
     if len(examined.found) > 1:
@@ -49,30 +51,19 @@ def write_examination(
         numbers = {"distance": _distances(examined), **{one.method: one.map for one in examined.found}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, title, MAGNITUDES), numbers)
     index = folder / "index.html"
-    write_atomically(index, _page(named, examined).encode("utf-8"), durable=False)
+    write_atomically(index, _page(named, examined, maps).encode("utf-8"), durable=False)
     return [*written, index]
 
 
-def _page(named: str, examined: Examination) -> str:
-    """Return the page of one image: what each test says of each method, and the pictures, which lie beside it."""
-    title = f"What {named} comes from"
+def _page(named: str, examined: Examination, maps: Mapping[str, tuple[Figure, tuple[str, ...]]]) -> str:
+    """Return the page of one image: what each test says of each method, and the maps with their checks."""
     tests = list(dict.fromkeys(test for one in examined.found for test in one.verdicts))
     rows = [
         (one.method, *(one.verdicts[test].text if test in one.verdicts else "" for test in tests))
         for one in examined.found
     ]
-    pictures = "".join(
-        figure(f'<img src="{one.method}.png" alt="{one.method}">', one.method, "; ".join(notes(one, examined)))
-        for one in examined.found
-    )
-    body = [
-        element("h1", title),
-        element("p", f"Score {examined.score:.4g}. {RULES}"),
-        table("What the tests say", ("method", *tests), rows),
-        pictures,
-    ]
-    head = f'<meta charset="utf-8">{element("title", f"{title} · Pellucid")}<style>{CSS}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>{"".join(body)}</main></body></html>\n'
+    head = ("method", *tests)
+    return render("examination", named=named, score=examined.score, rules=RULES, head=head, rows=rows, maps=maps)
 
 
 def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:

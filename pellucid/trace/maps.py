@@ -3,13 +3,12 @@
 import base64
 import io
 import math
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-
-from pellucid.text import escape
 
 FINEST = 32  # pixels along a side of one map; larger ones are averaged
 ABOVE, BELOW = (234, 88, 12), (37, 99, 235)  # a pair that colour-blind eyes tell apart
@@ -19,12 +18,20 @@ PALETTE = bytes(value for level in range(-LEVELS, LEVELS + 1) for value in (ABOV
 ALPHAS = bytes(round(255 * math.sqrt(abs(level) / LEVELS)) for level in range(-LEVELS, LEVELS + 1))
 
 
-def picture(tensor: Tensor, alt: str, most: int = 16) -> str:
-    """Return one example (C, H, W) or (n,) as an <img> of at most `most` maps, "" where there is nothing to draw."""
+class Picture(NamedTuple):
+    """An image for a page: its data as a URL, and its size there in pixels."""
+
+    src: str
+    width: int
+    height: int
+
+
+def picture(tensor: Tensor, most: int = 16) -> Picture | None:
+    """Return one example (C, H, W) or (n,) as an image of at most `most` maps, None where there is nothing to draw."""
     grid = _grid(tensor.double(), most)
     reach = float(grid.abs().max()) if grid.numel() else 0.0
     if not grid.numel() or not math.isfinite(reach):
-        return ""
+        return None
     levels = (grid / (reach or 1.0) * LEVELS).round().add(LEVELS).to(torch.uint8)
     image = Image.fromarray(levels.numpy())
     image.putpalette(PALETTE)
@@ -32,8 +39,7 @@ def picture(tensor: Tensor, alt: str, most: int = 16) -> str:
     image.save(file, "PNG", transparency=ALPHAS)
     data = base64.b64encode(file.getvalue()).decode()
     scale = max(1.0, min(12, WIDE / grid.shape[1], TALL / grid.shape[0]))
-    sizes = f'width="{round(grid.shape[1] * scale)}" height="{round(grid.shape[0] * scale)}"'
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}" {sizes}>'
+    return Picture(f"data:image/png;base64,{data}", round(grid.shape[1] * scale), round(grid.shape[0] * scale))
 
 
 def _grid(one: Tensor, most: int) -> Tensor:

@@ -39,6 +39,15 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
         raise PellucidError(f"{path} cannot be written ({why}); check the place and its space") from error
 
 
+def make_folder(folder: Path) -> Path:
+    """Make a folder and those above it; PellucidError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PellucidError(f"{folder} cannot be made ({error.strerror}); check the place") from error
+    return folder
+
+
 def keep_as(path: Path, kept: Path) -> None:
     """Give the file `path`, if there is one, the second name `kept` in place of what has it; never is a name missing.
 

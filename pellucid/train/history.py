@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.style import table_html
 from pellucid.text import aligned, plural, printable
 from pellucid.train.files import write_atomically
 
@@ -66,6 +65,8 @@ class History:
 
     def _repr_html_(self) -> str:
         """Return that table for notebooks."""
+        from pellucid.report.page import table_html
+
         return table_html(repr(self)[1:-1], self._cells(), right=range(len(self.last)))
 
     def _cells(self) -> list[list[str]]:
@@ -76,7 +77,7 @@ class History:
 
         Notebooks show it; elsewhere `history.plot().savefig("curves.png")`. PellucidError before the first epoch.
         """
-        from pellucid.train.figures.curves import history_curves
+        from pellucid.report.figures.curves import history_curves
 
         if not self.rows:
             raise PellucidError("history: there is no finished epoch to plot yet; fit first")

@@ -13,7 +13,6 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
-from pellucid.style import table_html
 from pellucid.sweep import forward
 from pellucid.text import aligned, plural
 from pellucid.tree import flatten
@@ -100,6 +99,8 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """Return the table for notebooks."""
+        from pellucid.report.page import table_html
+
         return table_html(f"{plural(len(self.rows), 'layer')}, {self.parameters:,} parameters", self.cells(), (3, 4, 5))
 
 

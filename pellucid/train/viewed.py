@@ -12,7 +12,6 @@ from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
 from pellucid.objective import Objective, Supervised, named_layers
 from pellucid.optim import Optimizer
-from pellucid.style import table_html
 from pellucid.text import aligned, plural
 from pellucid.train.summary import Summary, describe, shape_text, summary
 from pellucid.train.weights import parameter_count, weights_sha256
@@ -41,6 +40,8 @@ class LayerView:
 
     def _repr_html_(self) -> str:
         """Return that table for notebooks."""
+        from pellucid.report.page import table_html
+
         return table_html(f"{self.path}: {_written(self.layer)}", self._cells(), right=(2, 3, 4, 5))
 
     def _cells(self) -> list[tuple[str, ...]]:
@@ -116,6 +117,8 @@ class Viewed(metaclass=Checked):
 
     def _repr_html_(self) -> str:
         """Return the table of layers for notebooks."""
+        from pellucid.report.page import table_html
+
         return table_html(repr(self)[1:-1], self._cells(), right=(3, 4, 5))
 
     def _cells(self) -> list[tuple[str, ...]]:

@@ -7,27 +7,23 @@ from matplotlib.figure import Figure
 
 from pellucid.explain.page.gather import Hidden, LayerLook, Look
 from pellucid.explain.page.html import page
-from pellucid.explain.pictures.files import make_folder, packed
+from pellucid.explain.pictures.files import packed
 from pellucid.explain.pictures.growth import growth, means
 from pellucid.explain.pictures.heat import heat
 from pellucid.explain.pictures.patches import patch_sheet
 from pellucid.explain.pictures.places import places
 from pellucid.explain.pictures.sheet import filters, sheet
-from pellucid.train.figures.style import png
-from pellucid.train.files import write_atomically
+from pellucid.train.files import make_folder, write_atomically
+from pellucid.train.report.write import write_page as write_page_and_figures
 
 
 def write_page(folder: Path, found: Look) -> Path:
     """Write index.html, which needs no other file, and each picture as PNG with its numbers as .npz beside it."""
     make_folder(folder / "figures")
-    figures = draw(found)
-    for name, figure in figures.items():
-        write_atomically(folder / "figures" / f"{name}.png", png(figure), durable=False)
     for name, numbers in numbers_of(found).items():
         write_atomically(folder / "figures" / f"{name}.npz", packed(numbers), durable=False)
-    index = folder / "index.html"
-    write_atomically(index, page(found, figures).encode("utf-8"))
-    return index
+    figures = draw(found)
+    return write_page_and_figures(folder / "index.html", page(found, figures), figures)
 
 
 def draw(found: Look) -> dict[str, Figure]:

@@ -10,18 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
+from pellucid.report.figures.style import png
 from pellucid.text import printable
-from pellucid.train.figures.style import png
 from pellucid.train.files import write_atomically
-
-
-def make_folder(folder: Path) -> Path:
-    """Make a folder and those above it; PellucidError where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PellucidError(f"{folder} cannot be made ({error.strerror}); check the place") from error
-    return folder
 
 
 def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str, Any]) -> tuple[Path, Path]:

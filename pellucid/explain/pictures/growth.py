@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pellucid.explain.evolution import Evolution
 from pellucid.explain.pictures.patches import scale_of
-from pellucid.train.figures.style import DEPTH, INK, PALE, SMALL, End, curve_axes, label_ends
+from pellucid.report.figures.style import DEPTH, INK, PALE, SMALL, End, curve_axes, label_ends
 
 SIDE, GAP, NAME, LEFT = 0.62, 0.05, 0.22, 0.55  # inches
 COLUMNS = 10  # epochs, at most
@@ -49,7 +49,8 @@ def means(found: Evolution) -> Figure:
     for k, number in enumerate(found.maps):
         colour = DEPTH(k / max(len(found.maps) - 1, 1))
         values = found.means[:, number].tolist()
-        plot.plot(found.epochs, values, color=colour, linewidth=1.3)
+        (line,) = plot.plot(found.epochs, values, color=colour, linewidth=1.3)
+        figure.lines_by_name.append((f"map {number}", line))
         ends.append(End(found.epochs[-1], values[-1], f"map {number}", _hex(colour)))
     largest = found.means.amax(1).tolist()
     plot.plot(found.epochs, largest, color=PALE, linewidth=1.2, linestyle=(0, (4, 2)), label="the largest of all maps")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
 from pellucid.explain.pictures.colours import scale
-from pellucid.train.figures.style import INK, PALE, SMALL, TEXT
+from pellucid.report.figures.style import INK, PALE, SMALL, TEXT
 
 SIDE = 2.6  # inches of a picture
 GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: between pictures, for the bar, for headings, a line of text

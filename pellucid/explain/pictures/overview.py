@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pellucid.explain.pictures.colours import DIVERGING, scale
 from pellucid.explain.pictures.heat import show
-from pellucid.train.figures.style import INK, PALE, SMALL, TEXT
+from pellucid.report.figures.style import INK, PALE, SMALL, TEXT
 
 SIDE, GAP, NAME, TOP = 1.55, 0.12, 0.22, 0.4  # inches
 COLUMNS = 4

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.explain.top_patches import TopPatches
-from pellucid.train.figures.style import INK, PALE, SMALL
+from pellucid.report.figures.style import INK, PALE, SMALL
 
 ACROSS, COLUMNS = 3, 4  # patches in a row, maps in a row
 SIDE, GAP, NAME = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name

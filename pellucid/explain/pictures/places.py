@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from pellucid.explain.pictures.colours import SEQUENTIAL
 from pellucid.explain.pictures.heat import bar
-from pellucid.train.figures.style import INK, SMALL, TEXT
+from pellucid.report.figures.style import INK, SMALL, TEXT
 
 SIDE, GAP, BAR, TOP = 2.6, 0.15, 0.85, 0.35  # inches
 NAMED = 8  # classes in the legend

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pellucid.errors import PellucidError
 from pellucid.explain.pictures.colours import scale
 from pellucid.explain.pictures.heat import bar
-from pellucid.train.figures.style import INK, PALE, SMALL, TEXT
+from pellucid.report.figures.style import INK, PALE, SMALL, TEXT
 
 WIDE = 7.6  # inches
 GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16

@@ -37,6 +37,12 @@ def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most
     ]
 
 
+def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Return the most frequent mistakes as a sentence."""
+    often = common_confusions(confusion, classes)
+    return f"Most frequent: {', '.join(often)}." if often else "No image was misclassified."
+
+
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count:,} times"
 

@@ -1,38 +1,45 @@
 """Writing the report and its pictures into a run folder."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from pellucid.errors import PellucidError
-from pellucid.train.figures.confusion import confusion_matrix
-from pellucid.train.figures.curves import accuracy_curves, learning_rate, loss_curves
-from pellucid.train.figures.layers import gradient_norms, update_ratios
-from pellucid.train.figures.pictures import first_weights, worst_mistakes
-from pellucid.train.figures.style import png
-from pellucid.train.files import write_atomically
+from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.curves import accuracy_curves, learning_rate, loss_curves
+from pellucid.report.figures.layers import gradient_norms, update_ratios
+from pellucid.report.figures.pictures import first_weights, worst_mistakes
+from pellucid.report.figures.style import png
+from pellucid.train.files import make_folder, write_atomically
 from pellucid.train.report.data import ReportData
 from pellucid.train.report.page import page
 
+CONFUSION = "confusion.json"
+
 
 def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
-    """Write report.html, and its pictures as figures/*.png, into the folder `run`; return the report's path.
+    """Write report.html, figures/*.png and confusion.json into the folder `run`; return the path of report.html.
 
     Each file appears whole or not at all. Raises PellucidError where they cannot be written.
     """
-    folder = Path(run)
     figures = draw(data)
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PellucidError(f"{folder / 'figures'} cannot be made ({error.strerror}); check the place") from error
+    path = write_page(Path(run) / "report.html", page(data, figures), figures)
+    if data.confusion is not None:
+        counts = {"classes": list(data.classes), "counts": data.confusion.tolist()}  # true by predicted
+        write_atomically(Path(run) / CONFUSION, (json.dumps(counts) + "\n").encode(), durable=False)
+    return path
+
+
+def write_page(path: Path, html: str, figures: Mapping[str, Figure | None]) -> Path:
+    """Write a page, and beside it its pictures as figures/*.png; return its path. PellucidError where that fails."""
+    folder = make_folder(path.parent / "figures")
     for name, figure in figures.items():
         if figure is not None:
-            write_atomically(folder / "figures" / f"{name}.png", png(figure), durable=False)
-    report = folder / "report.html"
-    write_atomically(report, page(data, figures).encode("utf-8"))
-    return report
+            write_atomically(folder / f"{name}.png", png(figure), durable=False)
+    write_atomically(path, html.encode("utf-8"))
+    return path
 
 
 def draw(data: ReportData) -> dict[str, Figure | None]:

@@ -10,11 +10,12 @@ from PIL import Image
 from pellucid.errors import PellucidError
 from pellucid.explain import TopPatches
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
-from pellucid.explain.pictures import DIVERGING, SEQUENTIAL, filters, heat, make_folder, scale, sheet, write_picture
+from pellucid.explain.pictures import DIVERGING, SEQUENTIAL, filters, heat, scale, sheet, write_picture
 from pellucid.explain.pictures.heat import FAINTEST, STRONGEST, overlay
 from pellucid.explain.pictures.overview import overview
 from pellucid.explain.pictures.patches import patch_sheet, tiles
 from pellucid.explain.pictures.places import places
+from pellucid.train.files import make_folder
 from tests.explain.networks import made
 
 SIGNED = np.array([[-1.0, 0.0], [0.5, 2.0]])

@@ -2,15 +2,15 @@
 
 from matplotlib.figure import Figure
 
+from pellucid.report.figures.byclass import precision_and_recall
+from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.curves import accuracy_curves, loss_curves
+from pellucid.report.figures.pictures import worst_mistakes
+from pellucid.report.figures.race import COLOURS, accuracy_by_time
+from pellucid.report.figures.ranking import Dot, ranking
+from pellucid.report.figures.reliability import reliability_diagram
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row
 from pellucid.tasks.gestures.report.tables import percent
-from pellucid.train.figures.byclass import precision_and_recall
-from pellucid.train.figures.confusion import confusion_matrix
-from pellucid.train.figures.curves import accuracy_curves, loss_curves
-from pellucid.train.figures.pictures import worst_mistakes
-from pellucid.train.figures.race import COLOURS, accuracy_by_time
-from pellucid.train.figures.ranking import Dot, ranking
-from pellucid.train.figures.reliability import reliability_diagram
 from pellucid.train.report.page import duration
 
 Figures = dict[str, Figure | None]

@@ -4,13 +4,12 @@ import json
 import os
 from pathlib import Path
 
-from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.comparison import Comparison
 from pellucid.tasks.gestures.report.page import page
 from pellucid.tasks.gestures.report.pictures import draw
 from pellucid.tasks.gestures.report.tables import markdown, to_json
-from pellucid.train.figures.style import png
-from pellucid.train.files import write_atomically
+from pellucid.train.files import make_folder, write_atomically
+from pellucid.train.report.write import write_page
 
 PAGE, TABLE, VALUES = "comparison.html", "comparison.md", "comparison.json"
 
@@ -21,18 +20,12 @@ def write_comparison(out: str | os.PathLike[str], comparison: Comparison) -> Pat
     Each file appears whole or not at all. Raises PellucidError where they cannot be written.
     """
     folder = Path(out)
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PellucidError(f"{folder / 'figures'} cannot be made ({error.strerror}); choose another --out") from error
+    make_folder(folder)
     figures = {name: figure for name, figure in draw(comparison).items() if figure is not None}
-    for name, figure in figures.items():
-        write_atomically(folder / "figures" / f"{name}.png", png(figure), durable=False)
 
     def link(name: str, alt: str) -> str:
         return f"![{alt}](figures/{name}.png)" if name in figures else ""
 
     write_atomically(folder / VALUES, (json.dumps(to_json(comparison), indent=2) + "\n").encode())
     write_atomically(folder / TABLE, markdown(comparison, link).encode("utf-8"))
-    write_atomically(folder / PAGE, page(comparison, figures).encode("utf-8"))
-    return folder / PAGE
+    return write_page(folder / PAGE, page(comparison, figures), figures)

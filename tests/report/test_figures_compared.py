@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pellucid.errors import PellucidError
-from pellucid.train.figures.byclass import precision_and_recall
-from pellucid.train.figures.confusion import confusion_matrix
-from pellucid.train.figures.race import accuracy_by_time
-from pellucid.train.figures.ranking import Dot, ranking
-from pellucid.train.figures.reliability import reliability_diagram
-from pellucid.train.figures.style import BLUE, GREEN, ORANGE, png
+from pellucid.report.figures.byclass import precision_and_recall
+from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.race import accuracy_by_time
+from pellucid.report.figures.ranking import Dot, ranking
+from pellucid.report.figures.reliability import reliability_diagram
+from pellucid.report.figures.style import BLUE, GREEN, ORANGE, png
 
 
 def texts(figure: Figure | None) -> list[str]:

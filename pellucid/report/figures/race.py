@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
-from pellucid.train.figures.style import End, curve_axes, finite, label_ends
+from pellucid.report.figures.style import End, curve_axes, finite, label_ends
 
 Rows = Sequence[Mapping[str, Any]]
 # Five that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
@@ -30,7 +30,8 @@ def accuracy_by_time(names: Sequence[str], histories: Sequence[Rows], held: str 
             if seconds > 0 and value == value:  # noqa: PLR0124 (NaN)
                 points.append((seconds, value))
         if points:
-            plot.plot(*zip(*points, strict=True), color=colour, linewidth=1.7, marker="o", markersize=2.2)
+            (line,) = plot.plot(*zip(*points, strict=True), color=colour, linewidth=1.7, marker="o", markersize=2.2)
+            figure.lines_by_name.append((name, line))
             last.append((*points[-1], name, colour))
     if not last:
         return None

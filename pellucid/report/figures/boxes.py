@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
-from pellucid.train.figures.style import INK, PALE
+from pellucid.report.figures.style import INK, PALE
 
 GAP = 9.0  # between what follows one another, and around what a frame holds
 APART = 14.0  # between branches

@@ -28,8 +28,7 @@ from pellucid.layers import (
     Upsample,
 )
 from pellucid.layers.base import Layer, Mode, pair
-from pellucid.sweep import forward
-from pellucid.train.figures.boxes import (
+from pellucid.report.figures.boxes import (
     APART,
     GAP,
     Piece,
@@ -42,7 +41,8 @@ from pellucid.train.figures.boxes import (
     stack,
     word,
 )
-from pellucid.train.figures.style import BLUE, GREEN, ORANGE, PALE
+from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
+from pellucid.sweep import forward
 from pellucid.train.summary import describe, shape_text
 
 Shapes = Mapping[str, Any]  # what each layer puts out, by path

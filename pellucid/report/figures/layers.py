@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pellucid.train.figures.style import PALE, End, curve_axes, depth_colours, finite, label_ends, logarithmic
+from pellucid.report.figures.style import PALE, End, curve_axes, depth_colours, finite, label_ends, logarithmic
 
 GUIDE = 1e-3  # an update of a thousandth of the weight per step is the usual rule of thumb
 LABELS = 12
@@ -40,7 +40,8 @@ def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) ->
     ends = []
     for (path, points), colour in zip(series.items(), depth_colours(len(series)), strict=True):
         xs, ys = zip(*((x, y if y > 0 else float("nan")) for x, y in points), strict=True)
-        plot.plot(xs, ys, color=colour, linewidth=1.4, marker="o" if len(xs) < 15 else None, markersize=2.5)
+        (line,) = plot.plot(xs, ys, color=colour, linewidth=1.4, marker="o" if len(xs) < 15 else None, markersize=2.5)
+        figure.lines_by_name.append((path.removesuffix(".weight"), line))
         if path in labelled:
             x, y = [(x, y) for x, y in points if y > 0][-1]
             ends.append(End(x, y, _shorten(path), colour))

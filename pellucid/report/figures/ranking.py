@@ -6,7 +6,7 @@ from typing import NamedTuple
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from pellucid.train.figures.style import BLUE, INK, PALE, SMALL, TEXT, axes, finite
+from pellucid.report.figures.style import BLUE, INK, PALE, SMALL, TEXT, axes, finite
 
 
 class Dot(NamedTuple):

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.train.figures.style import BLUE, INK, ORANGE, PALE, SMALL
+from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
 
 DIVERGING = LinearSegmentedColormap.from_list("diverging", [BLUE, "#f4f4f2", ORANGE])  # negative, zero, positive
 WIDE = 7.6  # inches

@@ -9,8 +9,8 @@ from matplotlib.patches import FancyBboxPatch
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import Add, Concat, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
 from pellucid.models import googlenet, lenet, mobilenet_v2, resnet18, resnet20, vgg16
-from pellucid.train.figures.network import draw_network
-from pellucid.train.figures.style import png
+from pellucid.report.figures.style import png
+from pellucid.train.drawing import draw_network
 
 
 def texts(figure: Figure) -> list[str]:

@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pellucid.errors import PellucidError
-from pellucid.train.figures.confusion import confusion_matrix
-from pellucid.train.figures.curves import accuracy_curves, learning_rate, loss_curves
-from pellucid.train.figures.layers import gradient_norms, update_ratios
-from pellucid.train.figures.pictures import first_weights, worst_mistakes
-from pellucid.train.figures.style import png, spread, svg
+from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.curves import accuracy_curves, learning_rate, loss_curves
+from pellucid.report.figures.layers import gradient_norms, update_ratios
+from pellucid.report.figures.pictures import first_weights, worst_mistakes
+from pellucid.report.figures.style import png, spread, svg
 
 HISTORY = [
     {"epoch": 1, "lr": 0.5, "train_loss": 2.0, "val_loss": 1.9, "train_accuracy": 0.5, "val_accuracy": 0.6},

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.train.figures.style import BLUE, INK, ORANGE, PALE, SMALL, TEXT, axes
+from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, TEXT, axes
 
 COUNTED = 26  # with more classes than this, the numbers would not be readable
 
@@ -53,6 +53,7 @@ def confusion_matrix(counts: Any, classes: Sequence[str], normalised: bool = Fal
         spine.set_visible(True)
         spine.set_color(PALE)
         spine.set_linewidth(0.6)
+    figure.cells = classes, matrix
     if size <= COUNTED:
         _write(plot, [[_percent(one) for one in row] for row in share**2] if normalised else matrix, share, cell)
     return figure

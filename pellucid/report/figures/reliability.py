@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.train.figures.style import BLUE, GREEN, INK, ORANGE, PALE, SMALL, TEXT, axes
+from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, PALE, SMALL, TEXT, axes
 
 
 def reliability_diagram(count: Any, confidence: Any, accuracy: Any, error: float) -> Figure | None:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.train.figures.style import BLUE, INK, ORANGE, PALE, SMALL, TEXT, axes
+from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, TEXT, axes
 
 
 def precision_and_recall(classes: Sequence[str], precision: Any, recall: Any) -> Figure | None:

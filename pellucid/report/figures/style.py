@@ -1,11 +1,10 @@
-"""One quiet look for every picture: colours, axes, labels at the ends of curves, and files."""
+"""One style for all figures: colours, axes, labels at the ends of curves, values at the pointer, and files."""
 
 import io
 import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib import rc_context
@@ -16,11 +15,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pellucid.text import printable
-from pellucid.train.files import write_atomically
 
 # After the palette of Okabe and Ito 2008, which colour-blind readers tell apart; all show on white and on black.
 BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"
@@ -40,10 +39,55 @@ class End(NamedTuple):
     colour: str
 
 
-def axes(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+class Plot(Figure):
+    """A figure that notebooks show without pyplot, and whose values a page shows at the pointer.
+
+    lines_by_name: the curves whose values are shown. cells: the classes and the (K, K) counts of a confusion matrix.
+    """
+
+    def __init__(self, size: tuple[float, float]) -> None:
+        super().__init__(size)
+        self.lines_by_name: list[tuple[str, Line2D]] = []
+        self.cells: tuple[Sequence[str], Any] | None = None
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+    def at_pointer(self) -> dict[str, Any] | None:
+        """Return the values for the pointer as JSON values; None of a figure without.
+
+        box: the plot inside the picture, (left, top, right, bottom) in fractions of the picture's width and height.
+        lines: name, colour and points (left, top, x, y). names, counts: those of a confusion matrix.
+        """
+        if not self.lines_by_name and self.cells is None:
+            return None
+        plot = self.axes[0]
+        (low, high), (bottom, top) = plot.get_xlim(), plot.get_ylim()
+        values: dict[str, Any] = {"box": [*self._place(plot, low, top), *self._place(plot, high, bottom)]}
+        if self.cells is not None:
+            names, counts = self.cells
+            return {**values, "names": [printable(name) for name in names], "counts": counts.tolist()}
+        values |= {"x": plot.get_xlabel(), "unit": " %" if plot.get_ylabel().endswith("(%)") else "", "lines": []}
+        for name, line in self.lines_by_name:
+            pairs = line.get_xydata().tolist()
+            points = [
+                [*self._place(plot, x, y), float(f"{x:.6g}"), float(f"{y:.6g}")]
+                for x, y in pairs
+                if math.isfinite(x) and math.isfinite(y)
+            ]
+            values["lines"].append({"name": printable(name), "colour": to_hex(line.get_color()), "points": points})
+        return values
+
+    def _place(self, plot: Axes, x: float, y: float) -> tuple[float, float]:
+        """Return a place of a plot as fractions of the picture, from its left and its top."""
+        across, up = self.transFigure.inverted().transform(plot.transData.transform((x, y)))
+        return round(float(across), 4), round(1 - float(up), 4)
+
+
+def axes(width: float, height: float, margins: tuple[float, float, float, float]) -> tuple[Plot, Axes]:
     """Return a figure of `width` by `height` inches with one plot inside (left, bottom, right, top) margins."""
     left, bottom, right, top = margins
-    figure = Figure((width, height))
+    figure = Plot((width, height))
     plot = figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     )
@@ -56,7 +100,7 @@ def axes(width: float, height: float, margins: tuple[float, float, float, float]
     return figure, plot
 
 
-def curve_axes(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
     """Return a wide plot with a light grid and room on the right for labels."""
     figure, plot = axes(7.6, 3.1, (0.75, 0.55, 1.95, 0.2))
     plot.grid(True, color=PALE, alpha=0.25, linewidth=0.6)
@@ -191,15 +235,20 @@ def svg(figure: Figure, name: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", text).replace("xlink:href", "href")
     text = re.sub(r" id=\"[\w.]+_\d+\"", "", text)  # ids such as axes_1 stand in every picture
+    text = re.sub(r' width="([\d.]+)pt" height="[\d.]+pt"', _width, text, count=1)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
     return re.sub(INK, "currentColor", text, flags=re.IGNORECASE)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the picture as a file, SVG if its name ends so, else PNG; PellucidError where it cannot be written."""
-    write_atomically(path, _svg_file(figure) if path.suffix == ".svg" else png(figure), durable=False)
+def _width(size: re.Match[str]) -> str:
+    """Let a picture grow and shrink with its column, as far as its letters can be read and are not too large."""
+    points = float(size[1])
+    return f' style="min-width:{0.68 * points:.0f}pt;max-width:{1.3 * points:.0f}pt"'
 
 
-def _svg_file(figure: Figure) -> bytes:
+def file_of(figure: Figure, suffix: str) -> bytes:
+    """Return the picture as a file that stands alone: SVG for the suffix ".svg", else PNG."""
+    if suffix != ".svg":
+        return png(figure)
     settings = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # the same bytes each time
     return draw(figure, FigureCanvasSVG, settings, format="svg", facecolor="white", metadata={"Date": None})

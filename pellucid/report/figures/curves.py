@@ -4,20 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pellucid.train.figures.style import (
+from pellucid.report.figures.style import (
     BLUE,
     GREEN,
     ORANGE,
     End,
+    Plot,
     curve_axes,
     finite,
     label_ends,
     logarithmic,
-    png,
     short,
 )
 
@@ -32,8 +31,8 @@ def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
     """
     figure, plot = curve_axes("epoch", "loss")
     ends = [
-        *draw(plot, history, "train_loss", "training", BLUE),
-        *draw(plot, history, "val_loss", held, ORANGE, best=min if held == "validation" else None),
+        *draw(figure, history, "train_loss", "training", BLUE),
+        *draw(figure, history, "val_loss", held, ORANGE, best=min if held == "validation" else None),
     ]
     if not ends:
         return None
@@ -53,8 +52,8 @@ def accuracy_curves(history: Rows, held: str = "validation") -> Figure | None:
     ]
     figure, plot = curve_axes("epoch", "accuracy (%)")
     ends = [
-        *draw(plot, percent, "train_accuracy", "training", BLUE, unit=" %"),
-        *draw(plot, percent, "val_accuracy", held, ORANGE, best=max if held == "validation" else None, unit=" %"),
+        *draw(figure, percent, "train_accuracy", "training", BLUE, unit=" %"),
+        *draw(figure, percent, "val_accuracy", held, ORANGE, best=max if held == "validation" else None, unit=" %"),
     ]
     if not ends:
         return None
@@ -69,7 +68,7 @@ def accuracy_curves(history: Rows, held: str = "validation") -> Figure | None:
 def learning_rate(history: Rows) -> Figure | None:
     """Draw lr by epoch; logarithmic where most of the run is far below the highest rate."""
     figure, plot = curve_axes("epoch", "learning rate")
-    ends = draw(plot, history, "lr", "lr", GREEN)
+    ends = draw(figure, history, "lr", "lr", GREEN)
     if not ends:
         return None
     values = _all(history, ("lr",))
@@ -79,13 +78,6 @@ def learning_rate(history: Rows) -> Figure | None:
         plot.set_ylim(0, max(float(values.max()) * 1.1, 1e-12))
     label_ends(plot, ends)
     return figure
-
-
-class Plot(Figure):
-    """A figure that notebooks show without pyplot."""
-
-    def _repr_png_(self) -> bytes:
-        return png(self)
 
 
 def history_curves(history: Rows) -> Figure:
@@ -106,15 +98,17 @@ def history_curves(history: Rows) -> Figure:
     return figure
 
 
-def draw(plot: Axes, rows: Rows, key: str, name: str, colour: str, best: Any = None, unit: str = "") -> list[End]:
+def draw(figure: Plot, rows: Rows, key: str, name: str, colour: str, best: Any = None, unit: str = "") -> list[End]:
     """Draw one column over the epochs, with a ring at its best value, and return its end for the label."""
+    plot = figure.axes[0]
     epochs = [finite(row.get("epoch")) for row in rows]
     values = [finite(row.get(key)) for row in rows]
     known = [(x, y) for x, y in zip(epochs, values, strict=True) if x == x and y == y]  # noqa: PLR0124 (NaN)
     if not known:
         return []
     lonely = len(known) < 15 or len(known) < len(values)  # a value between gaps shows only as a point
-    plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if lonely else None, markersize=3)
+    (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if lonely else None, markersize=3)
+    figure.lines_by_name.append((name, line))
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if len(epochs) == 1:
         plot.set_xlim(epochs[0] - 1, epochs[0] + 1)

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check real scorecard mutants bench clean
+.PHONY: demo test check docs real scorecard mutants bench clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
@@ -17,6 +17,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	PYTHONPATH=. $(BIN)/mkdocs build --strict
 
 real: $(VENV)/.dev
 	$(BIN)/python -m pytest -m real -rs
@@ -41,6 +44,10 @@ $(VENV)/.library: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.library
 	$(PIP) --editable ".[dev]"
 	$(PIP) --no-deps zennit
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.library
+	$(PIP) --editable ".[docs]"
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.library

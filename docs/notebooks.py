@@ -1,0 +1,86 @@
+"""Tutorials are notebooks: a page of docs/tutorials is Markdown whose Python blocks run one after the other.
+
+`mkdocs build` takes this file as its hook: it executes each tutorial, shows what a block prints and draws below it, and
+puts the notebook beside the page. tests/docs executes them too. Nothing executed is committed, so nothing goes stale.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from nbclient import NotebookClient
+from nbformat import NotebookNode, v4
+
+TUTORIALS = Path(__file__).parent / "tutorials"
+SECONDS = 300  # for one block
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def notebook(text: str) -> NotebookNode:
+    """Return a page as a notebook: each Python block a code cell, what is between them Markdown."""
+    cells: list[NotebookNode] = []
+    for place, part in enumerate(FENCE.split(text)):  # text, code, text, code, ..., text
+        if part.strip():
+            cells.append(v4.new_code_cell(part.rstrip()) if place % 2 else v4.new_markdown_cell(part.strip()))
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    return v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+
+
+def execute(page: Path) -> NotebookNode:
+    """Return a tutorial as a notebook with its outputs; what it writes is removed. Raises CellExecutionError."""
+    made = notebook(page.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(made, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}})
+        return client.execute()
+
+
+def outputs(cell: NotebookNode) -> str:
+    """Return what a cell printed and drew as Markdown: text as a block, a figure as an image within the page."""
+    parts: list[str] = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        text = output.text if output.output_type == "stream" else data.get("text/plain", "")
+        if "image/png" in data:
+            image = data["image/png"].replace("\n", "")
+            parts.append(f"![what the code above draws](data:image/png;base64,{image})")
+        elif text.strip():
+            parts.append(f"```text\n{text.rstrip()}\n```")
+    return "\n\n".join(parts)
+
+
+def page_of(made: NotebookNode) -> str:
+    """Return an executed notebook as the Markdown of its page."""
+    shown: list[str] = []
+    for cell in made.cells:
+        if cell.cell_type == "code":
+            shown.append(f"```python\n{cell.source}\n```\n\n{outputs(cell)}")
+        else:
+            shown.append(cell.source)
+    return "\n\n".join(shown)
+
+
+EXECUTED: dict[str, NotebookNode] = {}  # by the address of the page
+
+
+def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
+    """Execute all tutorials, and add each notebook to the site."""
+    for page in sorted(TUTORIALS.glob("*.md")):
+        made = EXECUTED[f"tutorials/{page.name}"] = execute(page)
+        name = f"tutorials/{page.stem}.ipynb"
+        files.append(File.generated(config, name, content=nbformat.writes(made)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Show the outputs in a tutorial, and link its notebook."""
+    made = EXECUTED.get(page.file.src_uri)
+    if made is None:
+        return markdown
+    name = Path(page.file.src_uri).stem
+    return f"{page_of(made)}\n\n---\n\n[This page as a notebook]({name}.ipynb)\n"

@@ -1,0 +1,54 @@
+"""The tutorials run as the notebooks that the site offers, and the notebooks are the pages."""
+
+import importlib.util
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+def load_hook():
+    spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs" / "notebooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+HOOK = load_hook()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    made = HOOK.execute(page)
+    nbformat.validate(made)
+    code = [cell for cell in made.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    shown = HOOK.page_of(made)
+    assert all(f"```python\n{cell.source}\n```" in shown for cell in code)
+    assert sum("```text\n" in HOOK.outputs(cell) for cell in code) >= 3
+
+
+def test_there_are_at_least_four():
+    assert len(PAGES) >= 4
+
+
+def test_a_page_becomes_cells_and_their_outputs_its_text():
+    made = HOOK.notebook("# One\n\n```python\nprint(1)\n```\n\ntwo\n\n```sh\nls\n```\n")
+    assert [(cell.cell_type, cell.source) for cell in made.cells] == [
+        ("markdown", "# One"),
+        ("code", "print(1)"),
+        ("markdown", "two\n\n```sh\nls\n```"),
+    ]
+    nbformat.validate(made)
+    code = made.cells[1]
+    code["outputs"] = [
+        nbformat.v4.new_output("stream", name="stdout", text="1\n"),
+        nbformat.v4.new_output("display_data", data={"image/png": "aGk=\n", "text/plain": "<Figure>"}),
+    ]
+    assert HOOK.outputs(code) == "```text\n1\n```\n\n![what the code above draws](data:image/png;base64,aGk=)"

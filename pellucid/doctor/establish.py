@@ -26,7 +26,7 @@ GOOD = 0.97  # a model of this score has no fault that a trial could find
 LEAST = 20  # examples that are measured
 SMALL_STEPS, SMALL_SECONDS = 400, 8.0  # of the small network
 ALL = 40.0  # seconds of all trials together
-NEARLY = 0.8  # of the answers, that the last fifth of the classes must have
+SKEWED = 0.25  # of the answers, beyond the shares of their classes
 KNEW = 0.5  # accuracy at the end of a training, which forgot nothing then
 ORDER, OTHER = "examples-in-order", "weights-of-another-training"
 
@@ -156,18 +156,12 @@ def _told(finding: Finding, attempt: Attempt, reference: float) -> Finding:
 def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None:
     """Return what is known where the same training, rehearsed, does well: in what order the examples came, at best."""
     evidence: dict[str, Number] = {"score": now, "score_of_the_same_training_rehearsed": attempts.score}
-    late = _late(case) if case.classifies else None
-    if late is not None:
-        last, top, share = late
-        evidence |= {
-            "commonest_answer": case.class_name(top),
-            "last_classes": last,
-            "their_share_of_the_answers": share,
-        }
+    skewed = _skewed(case) if case.classifies else None
+    if skewed is not None:
         return Finding(
-            ORDER, "training", evidence,
-            "the examples came class after class: in random order the same training does well, and the model answers "
-            "the classes that came last",
+            ORDER, "training", evidence | skewed,
+            "the examples came class after class: in random order the same training does well, and the model prefers "
+            "the classes that it saw last",
             "train on all examples in one call of fit, which shuffles them, not on one class or file after the other",
             proven=True,
         )  # fmt: skip
@@ -180,8 +174,8 @@ def _other_weights(case: Case, attempts: Attempts, now: float) -> Finding | None
     )  # fmt: skip
 
 
-def _late(case: Case) -> tuple[int, int, float] | None:
-    """Return how many classes are the last fifth, the commonest answer and their share, if they have nearly all.
+def _skewed(case: Case) -> dict[str, Number] | None:
+    """Return the evidence if the model answers some classes far too often, as after examples in their order.
 
     None where the history says that the model was good when its training ended.
     """
@@ -189,11 +183,15 @@ def _late(case: Case) -> tuple[int, int, float] | None:
         told = answers(case.model, case.sample).classes
     except UnansweredError:
         return None
-    there = case.train.y.unique()
-    last = there[-max(len(there) // 5, 1) :]
-    share = float(torch.isin(told, last).double().mean())
-    usual = float(torch.isin(case.sample.y, last).double().mean())
-    top, ended = int(told.mode().values), column(case.history, "val_accuracy")
-    if share < max(NEARLY, 2 * usual) or top != int(there[-1]) or (ended and ended[-1] > KNEW):
+    y, ended = case.sample.y, column(case.history, "val_accuracy")
+    count = int(torch.maximum(told.max(), y.max())) + 1
+    shares, usual = (found.bincount(minlength=count).double() / len(y) for found in (told, y))
+    too_often = float((shares - usual).clamp_min(0).sum())  # the total variation distance
+    if too_often < SKEWED or (ended and ended[-1] > KNEW):
         return None
-    return len(last), top, share
+    return {
+        "commonest_answer": case.class_name(int(shares.argmax())),
+        "its_share_of_the_answers": float(shares.max()),
+        "its_share_of_the_examples": float(usual[shares.argmax()]),
+        "answers_of_classes_beyond_their_share": too_often,
+    }

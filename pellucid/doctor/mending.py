@@ -1,5 +1,6 @@
 """Cases with one thing changed: what remedies are made of."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -35,3 +36,16 @@ def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
 
     epochs = case.epochs or (0 if case.history is None else len(case.history))
     return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="", steps=0)
+
+
+def begun(case: Case, alter: Callable[[Model], object]) -> Case:
+    """Return the case whose model is altered before its first step."""
+    mended = rebuilt(case)
+
+    def begin() -> Model:
+        model = mended.begin()
+        model.frozen, model.rates = set(model.frozen), dict(model.rates)
+        alter(model)
+        return model
+
+    return replace(mended, model=begin(), begin=begin)

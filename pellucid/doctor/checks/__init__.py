@@ -5,6 +5,7 @@ from pellucid.doctor.checks import (
     class_imbalance,
     collapsed_predictions,
     constant_inputs,
+    cut_gradient,
     dead_units,
     discriminator,
     dropout_at_inference,
@@ -16,6 +17,7 @@ from pellucid.doctor.checks import (
     learning_rate_too_high,
     learning_rate_too_low,
     miscalibration,
+    mixed_examples,
     nan_origin,
     overfitting,
     preprocessing_mismatch,
@@ -50,7 +52,9 @@ CHECKS: tuple[Check, ...] = (
     # the network
     wrong_output.CHECK,
     softmax_twice.CHECK,
+    mixed_examples.CHECK,
     wrong_gradient.CHECK,
+    cut_gradient.CHECK,
     symmetric_init.CHECK,
     dropout_at_inference.CHECK,
     # the training

@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 SIDE = 8  # pixels, from which on there is something to convolve
 LARGEST = 64  # pixels that a side is brought down to by strides
 RATE, BATCH = 2e-3, 32
+TINY = 1e-12
 
 
 def small_network(case: "Case") -> "Case":
-    """Return the case of the small network with the same examples: inputs normalized, Adam, a rate that falls to 0."""
+    """Return the case of the small network with the same examples: inputs normalized, Adam, a rate that falls to 0.
+
+    Targets that are numbers are standardised.
+    """
+    if not case.classifies:
+        case = standardised(case)
     shape = tuple(case.train.x.shape[1:])
     outputs = _outputs(case)
     loss: Any = SoftmaxCrossEntropy() if case.classifies else Quadratic()
@@ -36,6 +42,16 @@ def small_network(case: "Case") -> "Case":
         case, model=begin(), begin=begin, batch_size=batch, epochs=0, history=None, stopped="", augment=None, steps=0,
         trainable=True,
     )  # fmt: skip
+
+
+def standardised(case: "Case") -> "Case":
+    """Return the case with targets of mean 0 and deviation 1 in training, and by the same numbers in validation."""
+    y = case.train.y.double()
+    mean, std = y.mean(0, keepdim=True), y.std(0, correction=0, keepdim=True).clamp_min(TINY)
+    train, held = (
+        part and replace(part, y=((part.y - mean) / std).float()) for part in (case.train, case.validation)
+    )  # fmt: skip
+    return replace(case, train=train, validation=held)
 
 
 def _outputs(case: "Case") -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding
-from pellucid.doctor.suspects import network, settings
+from pellucid.doctor.suspects import data, network, own, settings
 from pellucid.doctor.suspects.suspect import Suspect
 
 __all__ = ["Suspect", "suspects"]
@@ -13,9 +13,10 @@ __all__ = ["Suspect", "suspects"]
 SETTINGS = ("unnormalised-inputs", "batch-norm", "update-ratio")  # checks whose remedies change one particular thing
 Ask = Callable[[Case], Iterator[Suspect]]
 PARTICULAR: tuple[Ask, ...] = (
+    own.coupled_loss, own.modes, data.targets, data.pretrained_scale,
     settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
     settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches, settings.dropout,
-    network.linear, network.initialization, settings.loss,
+    network.linear, network.initialization, network.reduced, settings.loss,
 )  # fmt: skip
 GENERAL: tuple[Ask, ...] = (
     settings.rate, settings.large_batches, settings.epochs, network.size, network.depth,

@@ -14,7 +14,7 @@ from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.answers import answers
 from pellucid.doctor.measure.usual import usual
-from pellucid.doctor.mending import rebuilt, with_rate
+from pellucid.doctor.mending import begun, rebuilt, with_rate
 from pellucid.doctor.suspects.suspect import Suspect, suspect
 from pellucid.layers import BatchNorm, Dropout, Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
@@ -22,7 +22,6 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 from pellucid.train.ending import ends
-from pellucid.train.model import Model
 
 USUAL_BATCH = 32
 TINY = 8  # examples of a batch, whose statistics are noise
@@ -71,20 +70,7 @@ def frozen(case: Case) -> Iterator[Suspect]:
 
 
 def _thawed(case: Case) -> Case:
-    return _begun(case, lambda model: model.frozen.clear())
-
-
-def _begun(case: Case, alter: Callable[[Model], object]) -> Case:
-    """Return the case whose model is altered before its first step."""
-    mended = rebuilt(case)
-
-    def begin() -> Model:
-        model = mended.begin()
-        model.frozen, model.rates = set(model.frozen), dict(model.rates)
-        alter(model)
-        return model
-
-    return replace(mended, model=begin(), begin=begin)
+    return begun(case, lambda model: model.frozen.clear())
 
 
 def rates(case: Case) -> Iterator[Suspect]:
@@ -94,7 +80,7 @@ def rates(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "layer-rates", "some parameters learn at a rate that does not suit them",
             "give all parameters the same learning rate", "one learning rate for all",
-            lambda case: _begun(case, lambda model: model.rates.clear()),
+            lambda case: begun(case, lambda model: model.rates.clear()),
             lowest_factor=min(rates.values()), highest_factor=max(rates.values()),
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ from pellucid.doctor.checks import (
     shuffled_labels,
     softmax_twice,
     symmetric_init,
+    tiny_deviation,
     underfitting,
     unnormalised_inputs,
     update_ratio,
@@ -40,6 +41,7 @@ from pellucid.doctor.finding import Check
 CHECKS: tuple[Check, ...] = (
     # the data
     constant_inputs.CHECK,
+    tiny_deviation.CHECK,
     preprocessing_mismatch.CHECK,
     duplicated_inputs.CHECK,
     shortcut_pixels.CHECK,

@@ -11,12 +11,15 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.activity import Activity
+from pellucid.doctor.measure.answers import answers
 from pellucid.doctor.measure.batch_statistics import by_batch
 from pellucid.doctor.measure.normed import normed
+from pellucid.doctor.measure.paired import gained
 from pellucid.doctor.measure.reached import loss_on
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer
+from pellucid.metrics import classes_of
 from pellucid.train.model import Model
 from pellucid.tree import flatten
 
@@ -32,6 +35,7 @@ FAR_SHIFT = 1.0
 FAR_SPREAD = log(4.0)
 STILL = 1e-3  # deviation of a constant channel, such as that of an empty border
 HARM = 1.5  # the loss by running statistics over that by the batch's own
+LAST_BATCH = 0.5  # momentum, from which on the last batch counts for more than all others
 HARM_AT_LEAST = 0.05  # of the loss, for losses near 0
 
 
@@ -104,9 +108,15 @@ def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[F
             return [Finding(NAME, path, evidence, cause, fix, Remedy("norms that learn", _thawed))]
         harm = harm or _losses(case)
         running, own = harm
-        if running <= HARM * own or running - own <= HARM_AT_LEAST:
+        last = layer.momentum >= LAST_BATCH and _gained(case)
+        if not last and (running <= HARM * own or running - own <= HARM_AT_LEAST):
             return []
         evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": own}
+        if last:
+            cause = "with this momentum the running statistics are those of the last batch, as of a library where the "
+            cause += "momentum is the share of the old statistics"
+            fix = "take a momentum of 0.1, the share of the new batch"
+            return [Finding(NAME, path, evidence, cause, fix, Remedy("a momentum of 0.1", _usual), proven=True)]
         if not all(torch.equal(flat[name], first[name]) for name in names):
             return [_behind(case, path, layer.momentum, evidence)]
         cause = "the running statistics were never updated, so that evaluation normalises by made-up numbers"
@@ -148,6 +158,15 @@ def _losses(case: Case) -> tuple[float, float]:
     part, loss = case.watched, case.model.loss
     own, _ = loss(loss.judged(by_batch(case.model, case.inputs(part))), part.y)
     return loss_on(case.model, part), own.item()
+
+
+def _gained(case: Case) -> bool:
+    """Whether the model is right on more unseen examples by the statistics of all of them together."""
+    part, loss = case.held or case.sample, case.model.loss
+    if not case.classifies:
+        return False
+    own = loss.predict(loss.judged(by_batch(case.model, case.inputs(part))))
+    return gained(answers(case.model, part).classes == part.y, classes_of(own) == part.y)
 
 
 def _usual(case: Case) -> Case:

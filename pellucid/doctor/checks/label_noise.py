@@ -21,6 +21,9 @@ SURE = 3.0  # standard deviations
 # Where classes overlap, judges err too, but the label is their second choice, and they err far more where unsure.
 SEVERAL, FAR = 4, 0.3  # classes; share of the contradicted labels that are not even the second choice
 EASY = 0.06  # by how much more often the judge may be wrong on all examples
+# Wrong labels are as frequent among the very surest, a fourth of these; mistakes of a judge become rarer there, and a
+# judge that is often wrong besides is no judge.
+FLAT, UNSURE = 0.6, 0.18
 STEPS, SECONDS = 300, 5.0  # of the small network on one half
 SHOWN = 5  # places
 
@@ -70,12 +73,16 @@ class _Judged:
 def _judged(places: Tensor, scores: Tensor, y: Tensor) -> _Judged:
     """Look at the surest answers; places: of the examples in their part (n,); scores: (n, K); y: their labels (n,)."""
     best = scores.topk(2, dim=1)
-    surest = (best.values[:, 0] - best.values[:, 1]).argsort(descending=True)[: int(SUREST * len(y))]
-    wrong = surest[best.indices[surest, 0] != y[surest]]
-    far = float((best.indices[wrong, 1] != y[wrong]).float().mean()) if len(wrong) else 0.0
-    elsewhere = float((best.indices[:, 0] != y).float().mean()) - len(wrong) / len(surest)
-    senseless = (scores.shape[1] >= SEVERAL and far > FAR) or elsewhere < EASY
-    return _Judged(len(surest), places[wrong] if senseless else places[:0])
+    wrong = best.indices[:, 0] != y
+    order = (best.values[:, 0] - best.values[:, 1]).argsort(descending=True)
+    surest = order[: int(SUREST * len(y))]
+    found = surest[wrong[surest]]
+    n = len(surest)
+    share, top, every = (float(part.float().mean()) for part in (wrong[surest], wrong[order[: n // 4]], wrong))
+    far = float((best.indices[found, 1] != y[found]).float().mean()) if len(found) else 0.0
+    senseless = (scores.shape[1] >= SEVERAL and far > FAR) or every - share < EASY
+    flat = top >= FLAT * share and every - top <= UNSURE
+    return _Judged(n, places[found] if senseless and flat else places[:0])
 
 
 def _by_network(case: Case) -> _Judged:

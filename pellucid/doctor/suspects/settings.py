@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from pellucid.combine.base import replace_layer, walk
+from pellucid.data import Augment
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.changed import with_layers
@@ -27,6 +28,8 @@ USUAL_BATCH = 32
 TINY = 8  # examples of a batch, whose statistics are noise
 LARGE = 1 / 20  # of the examples in one batch, or more
 LONGER = 4.0  # times the training
+UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}
+MORE = 0.15  # of these than of plain ones: a random change that the model learned leaves plain ones as well known
 LEARNED = 0.7  # of augmented training inputs, at least, that a model is right on which fails on plain ones
 DROPPED = 0.1  # of the highest rate: below it a schedule has ended
 
@@ -86,17 +89,26 @@ def rates(case: Case) -> Iterator[Suspect]:
 
 
 def augment(case: Case) -> Iterator[Suspect]:
-    """Yield the augmentation, as a preparation that evaluation lacks where the model learned it."""
-    if case.augment is None:
+    """Yield the augmentation, as a preparation that evaluation lacks where the model learned only that; mirroring."""
+    used = case.augment
+    if used is None:
         return
-    learned = case.trained and case.classifies and _on_augmented(case) > LEARNED
+    if isinstance(used, Augment) and (used.flip or used.vertical_flip) and replace(used, **UNMIRRORED) != Augment():
+        yield suspect(
+            "augmentation-destroys", "mirrored inputs show another class, or none: left and right, or up and down, "
+            "matter here", "augment without mirroring", "no mirroring",
+            lambda case: replace(rebuilt(case), augment=replace(used, **UNMIRRORED)),
+            flip=used.flip, vertical_flip=used.vertical_flip,
+        )  # fmt: skip
+    learned = case.trained and case.classifies and case.reached < float("inf")
+    learned = learned and _on_augmented(case) > max(LEARNED, case.seen.accuracy + MORE)
     yield suspect(
         "preprocessing-mismatch" if learned else "augmentation-destroys",
         "the model learned inputs as the augmentation makes them, which evaluation does not do" if learned else
         "the augmentation changes the training inputs so much that they do not show what evaluation asks for",
         "prepare inputs by one function in training, validation and use" if learned else
-        "look at some augmented inputs, and make the changes smaller", "no augmentation",
-        lambda case: replace(rebuilt(case), augment=None), augmentation=_kind(case.augment),
+        "look at some augmented inputs, and make the changes smaller or leave those out that change the class",
+        "no augmentation", lambda case: replace(rebuilt(case), augment=None), augmentation=_kind(used),
     )  # fmt: skip
 
 

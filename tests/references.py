@@ -231,6 +231,9 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.LocalResponseNorm: local_response_norm,
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: lambda layer, params, x, mode: torch.stack(x).sum(0),
+    layers.Crop: lambda layer, params, x, mode: (
+        x[0].narrow(2, 0, x[1].shape[2]).narrow(3, 0, x[1].shape[3]) + 0 * x[1].sum()
+    ),
     layers.Concat: lambda layer, params, x, mode: torch.cat(x, layer.axis),
     layers.Multiply: lambda layer, params, x, mode: torch.stack(torch.broadcast_tensors(*x)).prod(0),
 }

@@ -12,6 +12,7 @@ from pellucid.layers import (
     AvgPool2d,
     BatchNorm,
     Concat,
+    Crop,
     Dropout,
     Flatten,
     GroupNorm,
@@ -121,5 +122,5 @@ REACHES: tuple[tuple[Kinds, Reach], ...] = (
     ((Multiply,), _product),
     ((Softmax, LogSoftmax), _along),
     ((*ACTIVATIONS, BatchNorm, Dropout, LocalResponseNorm), _pass),
-    ((*SUMS, Concat, Flatten, Reshape, Identity, Pad2d, PadChannels, MaxUnpool2d), _own),
+    ((*SUMS, Concat, Crop, Flatten, Reshape, Identity, Pad2d, PadChannels, MaxUnpool2d), _own),
 )

@@ -8,6 +8,7 @@ from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.concat import Concat
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
+from pellucid.layers.crop import Crop
 from pellucid.layers.dense import Dense
 from pellucid.layers.dropout import Dropout
 from pellucid.layers.elu import ELU
@@ -49,6 +50,7 @@ LAYERS: tuple[type[Layer], ...] = (
     Reshape,
     Pad2d,
     PadChannels,
+    Crop,
     Upsample,
     Sigmoid,
     Tanh,
@@ -85,6 +87,7 @@ __all__ = [
     "Concat",
     "Conv2d",
     "ConvTranspose2d",
+    "Crop",
     "Dense",
     "Dropout",
     "Flatten",

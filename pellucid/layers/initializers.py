@@ -63,6 +63,21 @@ def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tens
     return weight
 
 
+def bilinear(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Return windows of a ConvTranspose2d, (C, C or 1, kH, kW), that enlarge each channel by bilinear interpolation.
+
+    A side of k is for a stride of (k + 1) // 2. An odd k puts pixel i of the input on pixel i * stride of the output,
+    an even k into the middle of its stride pixels. Source: Long, Shelhamer and Darrell 2015, section 3.3.
+    """
+    window = torch.ones(())
+    for k in shape[2:]:
+        window = window[..., None] * (1 - (torch.arange(k) - (k - 1) / 2).abs() / ((k + 1) // 2))
+    weight = torch.zeros(shape)
+    places = torch.arange(shape[0])
+    weight[places, places % shape[1]] = window
+    return weight
+
+
 def _uniform(shape: Shape, bound: float, rng: torch.Generator) -> Tensor:
     return (torch.rand(shape, generator=rng) * 2 - 1) * bound
 
@@ -76,6 +91,7 @@ INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = 
     "lecun": lecun,
     "orthogonal": orthogonal,
     "dirac": dirac,
+    "bilinear": bilinear,
 }
 
 

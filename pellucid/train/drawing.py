@@ -18,6 +18,7 @@ from pellucid.layers import (
     Concat,
     Conv2d,
     ConvTranspose2d,
+    Crop,
     Dense,
     Dropout,
     Identity,
@@ -61,7 +62,7 @@ COLOURS: dict[type[Layer], str] = {
     AdaptiveAvgPool2d: GREEN,
     Upsample: GREEN,
 }
-MERGES: dict[type[Layer], str] = {Add: "+", Concat: "concat", Multiply: "x"}
+MERGES: dict[type[Layer], str] = {Add: "+", Concat: "concat", Crop: "crop", Multiply: "x"}
 
 
 def draw_network(net: Layer, input_shape: Any) -> Figure:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join
 from pellucid.errors import PellucidError
-from pellucid.layers import Add, Concat, Flatten, Identity, LogSoftmax, Multiply, Reshape, Sigmoid, Softmax
+from pellucid.layers import Add, Concat, Crop, Flatten, Identity, LogSoftmax, Multiply, Reshape, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy
 
@@ -15,7 +15,7 @@ CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
 SHAPING = (Flatten, Identity, Reshape)  # hand every value on as it is
-MERGING = (Add, Concat, Multiply)  # what comes out of these depends on all that goes in
+MERGING = (Add, Concat, Crop, Multiply)  # of several inputs, so that what comes out is not known
 LISTED = 5  # classes, in an error
 
 

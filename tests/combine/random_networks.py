@@ -94,6 +94,7 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
 MERGES: dict[type[Layer], st.SearchStrategy[Layer]] = {
     layers.Add: st.builds(layers.Add),
     layers.Concat: st.builds(layers.Concat),
+    layers.Crop: st.builds(layers.Crop),
     layers.Multiply: st.builds(layers.Multiply),
 }
 BUILT_IN_PLACE = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shape, the other where switches are

@@ -44,6 +44,7 @@ KEEP_THEIR_INPUT = (
     layers.BatchNorm,
     layers.Add,
     layers.Concat,
+    layers.Crop,
     layers.Multiply,
 )
 samples = pytest.mark.parametrize("sample", SAMPLES, ids=str)

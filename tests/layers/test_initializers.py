@@ -31,7 +31,17 @@ def test_mean_deviation_and_bound(name: str, deviation: float, largest: float | 
 
 
 def test_every_initializer_is_tested() -> None:
-    assert set(INITIALIZERS) == {"zeros", "normal", "scaled", "xavier", "he", "lecun", "orthogonal", "dirac"}
+    assert set(INITIALIZERS) == {
+        "zeros",
+        "normal",
+        "scaled",
+        "xavier",
+        "he",
+        "lecun",
+        "orthogonal",
+        "dirac",
+        "bilinear",
+    }
 
 
 @pytest.mark.parametrize("shape", [(20, 50), (50, 20), (8, 3, 2, 2)])
@@ -75,3 +85,31 @@ def test_dirac_windows_are_those_of_pytorch_and_hand_channels_on(shape: tuple[in
 def test_dirac_of_a_matrix_is_the_identity_first() -> None:
     weight = draw("dirac", (5, 3), 3, 5, torch.Generator().manual_seed(0))
     assert torch.equal(weight[:3], torch.eye(3))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_bilinear_windows_with_pixels_in_the_middle_are_pytorchs_resizing(stride: int, groups: int) -> None:
+    layer = ConvTranspose2d(3, 2 * stride, stride, stride // 2, groups=groups, bias=False, init_weight="bilinear")
+    rng = torch.Generator().manual_seed(0)
+    params, _ = layer.init((3, 5, 4), rng)
+    x = torch.randn(2, 3, 5, 4, generator=rng)
+    y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
+    expected = torch.nn.functional.interpolate(x, scale_factor=stride, mode="bilinear")
+    inside = (..., slice(stride, -stride), slice(stride, -stride))  # beyond the last pixels' middles one is alone
+    torch.testing.assert_close(y[inside], expected[inside], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 8])
+def test_bilinear_windows_with_pixels_at_the_corner_are_pytorchs_resizing(stride: int) -> None:
+    layer = ConvTranspose2d(
+        3, 2 * stride - 1, stride, stride - 1, stride - 1, groups=3, bias=False, init_weight="bilinear"
+    )
+    rng = torch.Generator().manual_seed(0)
+    params, out = layer.init((3, 5, 4), rng)
+    assert out == (3, 5 * stride, 4 * stride)
+    x = torch.randn(2, 3, 5, 4, generator=rng)
+    y = layer.forward(params, x, None)[0]  # pyright: ignore[reportArgumentType]
+    size = 4 * stride + 1, 3 * stride + 1  # from the first to the last of the pixels that were there before
+    expected = torch.nn.functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(y[:, :, : size[0], : size[1]], expected, atol=1e-5, rtol=0)

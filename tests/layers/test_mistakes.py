@@ -127,6 +127,9 @@ def test_a_hyperparameter_that_means_nothing(build: Callable[[], Layer], message
         (layers.Concat(), ((2, 3, 4), (2, 3)), "differ"),
         (layers.Concat(axis=4), ((2, 3, 4), (2, 3, 4)), "no axis 4"),
         (layers.Concat(), (2, 3, 4), "two or more inputs"),
+        (layers.Crop(), (2, 3, 4), "two images"),
+        (layers.Crop(), ((2, 3, 4), (2, 3)), "two images"),
+        (layers.Crop(), ((2, 3, 4), (2, 3, 5)), "3x4 cannot be cut to 3x5"),
     ],
 )
 def test_an_input_shape_that_does_not_fit(layer: Layer, shape: Any, message: str) -> None:

@@ -1,7 +1,7 @@
 """Flattening, reshaping and padding in ONNX."""
 
 from pellucid.export.onnx_nodes.node import Nodes
-from pellucid.layers import Flatten, Pad2d, PadChannels, Reshape
+from pellucid.layers import Crop, Flatten, Pad2d, PadChannels, Reshape
 
 MODES = {"zero": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
@@ -37,6 +37,12 @@ def pad2d(layer: Pad2d, n: Nodes) -> None:
 def pad_channels(layer: PadChannels, n: Nodes) -> None:
     """Write Pad."""
     n.last("Pad", n.x, n.whole("pads", 0, layer.before, 0, 0, 0, layer.after, 0, 0), mode="constant")
+
+
+def crop(layer: Crop, n: Nodes) -> None:
+    """Write Slice to the height and width that the second input has in this file's images."""
+    n.strange = True
+    n.last("Slice", n.x, n.whole("starts", 0, 0), n.whole("ends", *n.step.output.shape[1:]), n.whole("axes", 2, 3))
 
 
 def _pads(layer: Pad2d, n: Nodes, edges: tuple[int, ...]) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.LocalResponseNorm: norms.local_response_norm,
     layers.LocalContrastNorm: norms.local_contrast_norm,
     layers.Add: merges.add,
+    layers.Crop: shapes.crop,
     layers.Concat: merges.concat,
     layers.Multiply: merges.multiply,
 }

@@ -190,6 +190,7 @@ CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
     ),
     layers.LocalContrastNorm: lambda layer, step: call("LocalContrastNorm", layer.size, layer.epsilon),
     layers.Add: plain("Add"),
+    layers.Crop: plain("Crop"),
     layers.Concat: lambda layer, step: call("Concat", layer.axis),
     layers.Multiply: plain("Multiply"),
 }

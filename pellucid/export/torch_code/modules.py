@@ -111,6 +111,13 @@ class Concat(nn.Module):
         return torch.cat(xs, self.axis)
 
 
+class Crop(nn.Module):
+    """Cut the first of two images to the size of the second."""
+
+    def forward(self, xs: tuple[Tensor, Tensor]) -> Tensor:
+        return xs[0][:, :, : xs[1].shape[2], : xs[1].shape[3]]
+
+
 class Reshape(nn.Module):
     """Give the values of each sample another shape."""
 

@@ -33,6 +33,18 @@ def concat(call: Call, what: str, place: int) -> Column:
     )
 
 
+def crop(call: Call, what: str, place: int) -> Column:
+    """A pixel of the first input stands in the output unless it is cut off; of the second only the size is read."""
+    index = index_of(place, call.inputs[part_of(what) or 0].tensor.shape)
+    kept = part_of(what) == 0 and all(at < size for at, size in zip(index[2:], call.y.shape[2:], strict=True))
+    return Column(
+        places(call.y.shape, *index) if kept else torch.empty(0, dtype=torch.int64),
+        (),
+        "it stands unchanged in the output, and takes the delta there; what is cut off takes none",
+        r"\frac{\partial C}{\partial x} = \delta",
+    )
+
+
 def multiply(call: Call, what: str, place: int) -> Column:
     """Each input is weighed by the product of the others; one that is repeated moves every copy."""
     part = part_of(what)

@@ -10,7 +10,7 @@ from pellucid.trace.columns.dense import dense
 from pellucid.trace.columns.fallback import fallback
 from pellucid.trace.columns.linear import linear
 from pellucid.trace.columns.localnorms import local_contrast_norm, local_response_norm
-from pellucid.trace.columns.merges import add, concat, multiply
+from pellucid.trace.columns.merges import add, concat, crop, multiply
 from pellucid.trace.columns.norms import norm
 from pellucid.trace.columns.pools import lp_pool2d, max_pool2d, max_unpool2d
 from pellucid.trace.columns.softmax import softmax
@@ -51,6 +51,7 @@ EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.Upsample: linear("it counts in each pixel of the resized image by its share"),
     layers.Add: add,
     layers.Concat: concat,
+    layers.Crop: crop,
     layers.Multiply: multiply,
 }
 
@@ -71,6 +72,7 @@ WEIGHTED_SUMS: dict[type[Layer], str] = {
     layers.Upsample: "the weighted sum of the pixels near it",
     layers.Dropout: "the value, scaled if it was kept, 0 if it was dropped",
     layers.Add: "the sum of its inputs",
+    layers.Crop: "the same value, of the first input",
     layers.Concat: "the same value in its place among others",
 }
 

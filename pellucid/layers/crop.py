@@ -1,0 +1,48 @@
+"""An image cut to the size of another one."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Shape, like
+
+
+class CropCache(NamedTuple):
+    """What Crop keeps: its two inputs."""
+
+    xs: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Crop(Layer):
+    """Cut the rows and columns off the first input that the second does not have, at the bottom and on the right.
+
+    The input is a tuple (x, reference), x (N, C, H, W), reference (N, C', H', W') with H' <= H and W' <= W; y is
+    (N, C, H', W'). Nothing but the reference's size is read, so that its gradient is zero.
+    Source: Long, Shelhamer and Darrell 2015, section 4.1 (the crop layers of their public networks).
+    """
+
+    def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the new shape."""
+        if len(shape) != 2 or not all(isinstance(one, tuple) and len(one) == 3 for one in shape):
+            raise PellucidError(f"Crop takes two images (C, H, W), the second for its size alone, not {shape}")
+        (channels, *size), (_, *wanted) = shape
+        if any(new > old for new, old in zip(wanted, size, strict=True)):
+            raise PellucidError(f"Crop: an image of {size[0]}x{size[1]} cannot be cut to {wanted[0]}x{wanted[1]}")
+        return {}, (channels, *wanted)
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, CropCache]:
+        """Take the first H' rows and W' columns of x."""
+        image, reference = x
+        height, width = reference.shape[2:]
+        return image[:, :, :height, :width], CropCache(x)
+
+    def backward(self, params: Params, cache: CropCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
+        """Compute dx = dy inside and 0 outside; the reference receives zeros."""
+        image, reference = cache.xs
+        below, beside = (old - new for old, new in zip(image.shape[2:], dy.shape[2:], strict=True))
+        return (F.pad(dy, (0, beside, 0, below)), like(reference)), {}

@@ -9,8 +9,8 @@ from conformance.case import Case
 from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.layers import LAYERS, LocalContrastNorm
-from pellucid.losses import LOSSES, AuxiliaryCrossEntropy
+from pellucid.layers import LAYERS, Crop, LocalContrastNorm
+from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Dice, Focal
 from pellucid.metrics import METRICS, Reliability, calibration_error, functions, reliability
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
 from pellucid.rules import gradient
@@ -59,6 +59,13 @@ UNTOUCHED: dict[Any, Check] = {
         "local_contrast_norm",
         "the whole window as one convolution over all channels, under PyTorch's automatic differentiation",
     ),
+    Crop: Check(
+        "tests/references.py", "REFERENCES", "narrow along each axis, under PyTorch's automatic differentiation"
+    ),
+    Focal: Check(
+        "tests/losses/cases.py", "focal", "the formula over the kept positions, under automatic differentiation"
+    ),
+    Dice: Check("tests/losses/cases.py", "dice", "class after class, under PyTorch's automatic differentiation"),
     AuxiliaryCrossEntropy: Check(
         "tests/losses/test_auxiliary.py",
         "test_value_and_gradients_are_those_of_pytorch",

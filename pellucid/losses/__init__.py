@@ -3,6 +3,8 @@
 from pellucid.losses.auxiliary import AuxiliaryCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.losses.binary_cross_entropy import BinaryCrossEntropy
+from pellucid.losses.dice import Dice
+from pellucid.losses.focal import Focal
 from pellucid.losses.hinge import Hinge
 from pellucid.losses.huber import Huber
 from pellucid.losses.l1 import L1
@@ -19,6 +21,8 @@ LOSSES: dict[str, type[Loss]] = {
     "auxiliary_cross_entropy": AuxiliaryCrossEntropy,
     "nll": NegativeLogLikelihood,
     "hinge": Hinge,
+    "focal": Focal,
+    "dice": Dice,
 }
 
 __all__ = [
@@ -26,6 +30,8 @@ __all__ = [
     "LOSSES",
     "AuxiliaryCrossEntropy",
     "BinaryCrossEntropy",
+    "Dice",
+    "Focal",
     "Hinge",
     "Huber",
     "Loss",

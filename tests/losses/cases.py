@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from pellucid.losses import (
     L1,
     BinaryCrossEntropy,
+    Dice,
+    Focal,
     Hinge,
     Huber,
     Loss,
@@ -56,6 +58,27 @@ def weights() -> Tensor:
 
 def channels(weight: Tensor) -> Tensor:
     return weight.view(-1, 1, 1)
+
+
+def focal(y: Tensor, t: Tensor, gamma: float, weight: Tensor | None = None, ignore: int = -100) -> Tensor:
+    """Sum what each position costs, and divide by the sum of the weights."""
+    kept = t != ignore
+    p = y.softmax(1).movedim(1, -1)[kept]  # (n, C)
+    own = p[range(len(p)), t[kept]]
+    w = torch.ones_like(own) if weight is None else weight[t[kept]]
+    return -(w * (1 - own) ** gamma * own.log()).sum() / w.sum()
+
+
+def dice(y: Tensor, t: Tensor, weight: Tensor | None = None, ignore: int = -100) -> Tensor:
+    """Add the classes up one by one."""
+    kept = t != ignore
+    p, t = y.softmax(1).movedim(1, -1)[kept], t[kept]
+    total, weights = torch.zeros((), dtype=y.dtype), 0.0
+    for c in t.unique().tolist():
+        w = 1.0 if weight is None else float(weight[c])
+        total = total + w * (1 - 2 * p[t == c, c].sum() / (p[:, c].sum() + (t == c).sum()))
+        weights += w
+    return total / weights
 
 
 IMAGE = (2, CLASSES, 3, 4)
@@ -284,6 +307,30 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
         outputs(7, CLASSES),
         classes(7),
         lambda y, t: F.multi_margin_loss(y, t) * CLASSES,
+    ),
+    "focal": (Focal(), outputs(7, CLASSES), classes(7), lambda y, t: focal(y, t, 2.0)),
+    "focal without focus": (Focal(0.0), outputs(*IMAGE), classes(*PIXELS), F.cross_entropy),
+    "focal linear": (Focal(1.0), outputs(*IMAGE), classes(*PIXELS), lambda y, t: focal(y, t, 1.0)),
+    "focal everything": (
+        Focal(1.5, WEIGHTS, -7),
+        outputs(*IMAGE),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: focal(y, t, 1.5, weights(), -7),
+    ),
+    "focal batch": (
+        Focal(reduction="batch"),
+        outputs(*IMAGE),
+        classes(*PIXELS),
+        lambda y, t: focal(y, t, 2.0) * 3 * 4,
+    ),
+    "dice": (Dice(), outputs(7, CLASSES), classes(7), dice),
+    "dice pixels": (Dice(), outputs(*IMAGE), classes(*PIXELS), dice),
+    "dice a class missing": (Dice(), outputs(*IMAGE), classes(*PIXELS) % 3, dice),
+    "dice everything": (
+        Dice(WEIGHTS, -7),
+        outputs(*IMAGE),
+        with_ignored(classes(*PIXELS)),
+        lambda y, t: dice(y, t, weights(), -7),
     ),
     "batch of one": (SoftmaxCrossEntropy(), outputs(1, CLASSES), classes(1), F.cross_entropy),
 }

@@ -11,6 +11,8 @@ from pellucid.losses import (
     L1,
     LOSSES,
     BinaryCrossEntropy,
+    Dice,
+    Focal,
     Hinge,
     Huber,
     Loss,
@@ -119,6 +121,9 @@ def test_targets_of_the_cases_pass_the_check(name: str) -> None:
         BinaryCrossEntropy(pos_weight=3.0),
         SoftmaxCrossEntropy(),
         SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1.0, 2.0)),
+        Focal(),
+        Focal(1.0),
+        Dice(),
         Hinge(power=2),
         Quadratic(),
         Huber(),
@@ -163,6 +168,8 @@ def test_a_batch_in_which_everything_is_ignored_costs_nothing(reduction: Reducti
         SoftmaxCrossEntropy(ignore=9, reduction=reduction),
         NegativeLogLikelihood(ignore=9, reduction=reduction),
         SoftmaxCrossEntropy(0.1, None, 9, reduction),
+        Focal(2.0, None, 9, reduction),
+        Dice(None, 9),
     ):
         value, dy = loss(outputs(2, 3).log_softmax(1), torch.tensor([9, 9]))
         assert value.item() == 0
@@ -171,7 +178,7 @@ def test_a_batch_in_which_everything_is_ignored_costs_nothing(reduction: Reducti
 
 def test_small_integer_types_are_classes_too() -> None:
     rows, images = (outputs(7, CLASSES), classes(7)), (outputs(*IMAGE), classes(*PIXELS))
-    for name in ("quadratic", "binary_cross_entropy", "softmax_cross_entropy", "nll", "hinge"):
+    for name in ("quadratic", "binary_cross_entropy", "softmax_cross_entropy", "nll", "hinge", "focal", "dice"):
         for y, target in (rows,) if name == "hinge" else (rows, images):
             for dtype in (torch.uint8, torch.int32):
                 ours, expected = LOSSES[name]()(y, target.to(dtype)), LOSSES[name]()(y, target)
@@ -201,4 +208,6 @@ def test_the_table_names_every_loss() -> None:
         "auxiliary_cross_entropy": "AuxiliaryCrossEntropy",
         "nll": "NegativeLogLikelihood",
         "hinge": "Hinge",
+        "focal": "Focal",
+        "dice": "Dice",
     }

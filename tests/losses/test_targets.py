@@ -15,6 +15,8 @@ from pellucid.losses import (
     LOSSES,
     AuxiliaryCrossEntropy,
     BinaryCrossEntropy,
+    Dice,
+    Focal,
     Hinge,
     Huber,
     Loss,
@@ -31,7 +33,16 @@ def outputs(*shape: int) -> Tensor:
     return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-CLASS_LOSSES = [SoftmaxCrossEntropy(), NegativeLogLikelihood(), Hinge(), Quadratic(), L1(), BinaryCrossEntropy()]
+CLASS_LOSSES = [
+    SoftmaxCrossEntropy(),
+    NegativeLogLikelihood(),
+    Hinge(),
+    Quadratic(),
+    L1(),
+    BinaryCrossEntropy(),
+    Focal(),
+    Dice(),
+]
 
 
 @pytest.mark.parametrize("loss", [*CLASS_LOSSES, SoftmaxCrossEntropy(0.1), SoftmaxCrossEntropy(ignore=-7)], ids=repr)
@@ -119,7 +130,7 @@ NONE = torch.zeros(0, dtype=torch.long)
 @pytest.mark.parametrize(
     ("loss", "target"),
     [
-        *((kind(), NONE) for kind in LOSSES.values() if kind is not AuxiliaryCrossEntropy),  # has no reduction
+        *((kind(), NONE) for kind in LOSSES.values() if kind not in (AuxiliaryCrossEntropy, Dice)),  # has no reduction
         (Quadratic(), torch.zeros(0, 3)),
         (Huber(), torch.zeros(0, 3)),
         (BinaryCrossEntropy((1.0, 2.0, 3.0)), NONE),

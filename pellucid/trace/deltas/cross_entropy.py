@@ -1,15 +1,18 @@
-"""The softmax cross-entropy: ∂C/∂y = (a - t) / n."""
+"""The losses of a softmax: cross-entropy, whose ∂C/∂y = (a - t) / n, focal and Dice."""
 
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from pellucid.losses import AuxiliaryCrossEntropy, NegativeLogLikelihood, SoftmaxCrossEntropy
+from pellucid.losses import AuxiliaryCrossEntropy, Dice, Focal, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.losses.base import Loss, positions
 from pellucid.losses.targets import numbers, pick
 from pellucid.trace.deltas.base import Pieces, difference, number, plain
 from pellucid.trace.explanation import Factor
+
+FOCAL = r"\frac{\partial C}{\partial y_c} = w p f'(p) (t_c - a_c), f(p) = -(1 - p)^\gamma \ln p"
+DICE = r"\frac{\partial C}{\partial y_c} = p_c (d_c - \sum_k p_k d_k), d = \frac{\partial C}{\partial p}"
 
 
 def softmax_cross_entropy(loss: Loss, y: Tensor, target: Tensor) -> Pieces:
@@ -54,6 +57,33 @@ def nll(loss: Loss, y: Tensor, target: Tensor) -> Pieces:
 
     words = "only the right class counts: minus its share of the mean"
     return Pieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
+
+
+def focal(loss: Loss, y: Tensor, target: Tensor) -> Pieces:
+    """Return probabilities, and each position's cost."""
+    assert isinstance(loss, Focal)
+    it = loss.pieces(y, target)
+    a, t = it.log_a.exp(), torch.zeros_like(y).scatter_(1, it.classes, 1)
+    slope = it.slope.expand_as(y)
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        error = difference("t - a", plain("t", number(t, place), "target"), plain("a", number(a, place), "probability"))
+        return plain("w p f'(p)", number(slope, place)), error
+
+    words = "the target minus the probability a, times how much the cost falls as the probability p of the class rises"
+    return Pieces({"probabilities": a, "targets": t}, it.cost, factors, words, FOCAL)
+
+
+def dice(loss: Loss, y: Tensor, target: Tensor) -> Pieces:
+    """Return probabilities, and each class's cost."""
+    assert isinstance(loss, Dice)
+    it = loss.pieces(y, target)
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        return plain("p", number(it.p, place), "probability"), plain("dp - Σ p dp", number(it.slope, place), "error")
+
+    words = "the probability p, times how much more the cost rises with p than with the other classes' mean"
+    return Pieces({"probabilities": it.p}, it.cost.flatten(), factors, words, DICE)
 
 
 def auxiliary(loss: Loss, part: int) -> tuple[SoftmaxCrossEntropy, float]:

@@ -8,7 +8,7 @@ from pellucid import losses
 from pellucid.losses.base import Loss
 from pellucid.probe import tensors
 from pellucid.trace.deltas.base import Dissect, Pieces, number, plain
-from pellucid.trace.deltas.cross_entropy import auxiliary, nll, softmax_cross_entropy
+from pellucid.trace.deltas.cross_entropy import auxiliary, dice, focal, nll, softmax_cross_entropy
 from pellucid.trace.deltas.hinge import hinge
 from pellucid.trace.deltas.numbers import absolute, binary_cross_entropy, huber, quadratic
 from pellucid.trace.explanation import Factor
@@ -21,6 +21,8 @@ PIECES: dict[type[Loss], Dissect] = {
     losses.Huber: huber,
     losses.BinaryCrossEntropy: binary_cross_entropy,
     losses.Hinge: hinge,
+    losses.Focal: focal,
+    losses.Dice: dice,
 }
 
 

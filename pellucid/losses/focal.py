@@ -1,0 +1,87 @@
+"""The focal loss."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
+from pellucid.losses.base import Loss, Reduction, check_reduction, is_number
+from pellucid.losses.targets import check_classes, check_weights, counted, kept, pick
+
+
+class Pieces(NamedTuple):
+    """log_a: (N, C, ...), logarithms of the softmax; classes, cost and slope: (N, 1, ...), dy = slope (t - a)."""
+
+    log_a: Tensor
+    classes: Tensor
+    cost: Tensor
+    slope: Tensor
+
+
+@dataclass(frozen=True)
+class Focal(Loss):
+    """The mean of -w (1 - p)^gamma ln p, where p is the softmax's probability of the target's class.
+
+    It contains the softmax, so the network ends without one; with gamma = 0 it is SoftmaxCrossEntropy, and the larger
+    gamma, the less well-classified positions count. y is (N, C) or (N, C, ...), targets are integer classes (N, ...).
+    With `class_weights`, w is the weight of the target's class, else 1, and the sum is divided by the sum of the w.
+    Positions of class `ignore` cost nothing and are not counted. `reduction` "batch" sums over the positions and takes
+    the mean over the batch, "sum" takes no mean.
+    Source: Lin, Goyal, Girshick, He and Dollar 2017, equations 4 and 5, with a softmax over the classes.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    gamma: float = 2.0
+    class_weights: tuple[float, ...] | None = None
+    ignore: int | None = None
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a gamma that is neither 0 nor at least 1, wrong weights or an unknown reduction."""
+        if not (is_number(self.gamma) and (self.gamma == 0 or 1 <= self.gamma < float("inf"))):
+            raise PellucidError(f"Focal: gamma must be 0 or at least 1, not {self.gamma!r}")
+        check_weights(self, self.class_weights)
+        check_reduction(self, self.reduction)
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        it = self.pieces(y, target)
+        return it.cost.sum(), (it.log_a.exp() * -it.slope).scatter_add(1, it.classes, it.slope)
+
+    def pieces(self, y: Tensor, target: Tensor) -> Pieces:
+        """Return the cost and the slope of each position.
+
+        With f(p) = -(1 - p)^gamma ln p and dp/dy_k = p (t_k - a_k), where t is one-hot and a the softmax:
+        dy_k = w p f'(p) (t_k - a_k) and p f'(p) = gamma p (1 - p)^(gamma - 1) ln p - (1 - p)^gamma.
+        """
+        picks = pick(self, y, target, self.class_weights, self.ignore)
+        log_a = y.log_softmax(1)
+        share = picks.weight / picks.total(self.reduction)
+        log_p = log_a.gather(1, picks.classes)
+        p, rest = log_p.exp(), -log_p.expm1()  # rest is 1 - p without cancellation
+        focus = rest**self.gamma
+        slope = -focus
+        if self.gamma:
+            slope = slope + self.gamma * p * rest ** (self.gamma - 1) * log_p
+        return Pieces(log_a, picks.classes, -focus * log_p * share, slope * share)
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Require classes that exist."""
+        check_classes(self, outputs, targets, self.class_weights, self.ignore)
+
+    def counted(self, target: Tensor) -> float:
+        """Return the examples, or for a mean the sum of their weights."""
+        if self.reduction != "mean":
+            return super().counted(target)
+        return counted(target, self.class_weights, self.ignore)
+
+    def kept(self, target: Tensor) -> Tensor | None:
+        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
+        return kept(target, self.ignore)
+
+    def predict(self, y: Tensor) -> Tensor:
+        """Return the probability of each class."""
+        return y.softmax(1)

@@ -1,0 +1,147 @@
+"""Fully convolutional networks for semantic segmentation."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from pellucid.combine import Graph, Sequential
+from pellucid.combine.base import map_layers
+from pellucid.errors import PellucidError
+from pellucid.layers import Add, Conv2d, ConvTranspose2d, Crop, Dropout, MaxPool2d, Pad2d
+from pellucid.layers.base import Layer
+from pellucid.models.airbench import airbench96
+from pellucid.models.mobilenet import mobilenet_v2
+from pellucid.models.parts import LOGITS
+from pellucid.models.surface import features
+from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+
+Backbone = Literal[
+    "mobilenet_v2", "airbench96", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"
+]
+VGG = {
+    "vgg11": vgg11, "vgg13": vgg13, "vgg16": vgg16, "vgg19": vgg19,
+    "vgg11_bn": vgg11_bn, "vgg13_bn": vgg13_bn, "vgg16_bn": vgg16_bn, "vgg19_bn": vgg19_bn,
+}  # fmt: skip
+# The stages of MobileNetV2 whose first block has a stride of 2 behind its expansion: Keras' blocks 6 and 13.
+EXPANDED = ("stage4", "stage6")
+
+
+def fcn32(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
+    """Return FCN-32s for images of any size: scores of the last maps, enlarged to the image's size.
+
+    It ends in logits (classes, H, W). backbone: the network whose features it reads; those of "mobilenet_v2" and the
+    VGG networks are 32 times smaller than the image, those of "airbench96" (the shipped `cifar` model) 8 times.
+    epsilon: of MobileNetV2's batch normalization, 1e-3 for Keras' weights. Pixel (i, j) of maps s times smaller than
+    the image lies at (s i, s j), or with backbones that pool in the middle of the s x s pixels from there on, and the
+    windows that enlarge them begin as the bilinear interpolation between these places.
+    Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
+    """
+    return _network(classes, backbone, epsilon, 0)
+
+
+def fcn16(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
+    """Return FCN-16s: as `fcn32`, with scores of maps twice as large added before the last enlargement.
+
+    Of MobileNetV2 these are the expansion of the first block of stage 6, of VGG the output of block 4.
+    Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
+    """
+    return _network(classes, backbone, epsilon, 1)
+
+
+def fcn8(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
+    """Return FCN-8s: as `fcn16`, with scores of maps twice as large again.
+
+    Of MobileNetV2 these are the expansion of the first block of stage 4, of VGG the output of block 3.
+    Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
+    """
+    return _network(classes, backbone, epsilon, 2)
+
+
+def plain_path(path: str) -> str:
+    """Return the path that a parameter of these networks' features has in the features of the backbone itself."""
+    stage, _, rest = path.partition(".")
+    name = stage.removesuffix("_expand")
+    return f"{name}.block1.body.{rest}" if name != stage else path
+
+
+def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Graph:
+    nodes, taps, stride, centred = _features(backbone, epsilon)
+    taps = taps[: skips + 1]
+    nets = {
+        "features": (Graph(nodes, taps), "input"),
+        "head": (_head(classes, taps, stride, centred), "features"),
+        "crop": (Crop(), "head", "input"),
+    }
+    return Graph(nets, ("crop",))
+
+
+def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> Layer:
+    """Return scores of each of the maps, added from coarse to fine, and enlarged to at least the image's size."""
+    inputs = ("maps", *(f"skip{number}" for number in range(1, len(taps))))
+    nodes: dict[str, tuple[Layer | str, ...]] = {
+        "dropout": (Dropout(0.2), "maps"),
+        "scores": (Conv2d(classes, 1, init_weight=LOGITS), "dropout"),
+    }
+    at = "scores"
+    for skip in inputs[1:]:
+        nodes[f"enlarge_{skip}"] = (_enlarge(classes, 2, centred), at)
+        nodes[f"scores_{skip}"] = (Conv2d(classes, 1, init_weight=LOGITS), skip)
+        nodes[f"crop_{skip}"] = (Crop(), f"enlarge_{skip}", f"scores_{skip}")
+        at = f"add_{skip}"
+        nodes[at] = (Add(), f"crop_{skip}", f"scores_{skip}")
+        stride //= 2
+    nodes["enlarge"] = (_enlarge(classes, stride, centred), at)
+    return Graph(nodes, ("enlarge",), inputs)
+
+
+def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
+    """Return learned windows, one for each class, that begin as bilinear interpolation: n pixels become n times `by`.
+
+    centred: each pixel stands in the middle of the `by` x `by` pixels that it becomes, else on the first of them.
+    """
+    kernel, padding, extra = (2 * by, by // 2, 0) if centred else (2 * by - 1, by - 1, by - 1)
+    return ConvTranspose2d(classes, kernel, by, padding, extra, groups=classes, bias=False, init_weight="bilinear")
+
+
+def _features(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:
+    """Return the chain of nodes, those to read from coarse to fine, the stride of the last, and `centred`."""
+    if backbone == "mobilenet_v2":
+        stages = _expanded(features(mobilenet_v2(epsilon=epsilon)))
+        return _chain(stages), ("last", "stage6_expand", "stage4_expand"), 32, False
+    if backbone == "airbench96":
+        layers = {"pad": Pad2d((0, 1, 0, 1), kind="replicate"), **_rounded_up(features(airbench96()))}
+        return _chain(layers), ("stage3", "stage2", "stage1"), 8, True
+    if backbone in VGG:
+        return _chain(_rounded_up(features(VGG[backbone]()))), ("block5", "block4", "block3"), 32, True
+    raise PellucidError(f"backbone must be mobilenet_v2, airbench96 or one of {', '.join(VGG)}, not {backbone!r}")
+
+
+def _expanded(net: Layer) -> dict[str, Layer]:
+    """Return MobileNetV2's stages by name, with the expansions that are read as stages of their own."""
+    assert isinstance(net, Sequential)
+    stages: dict[str, Layer] = {}
+    for name, stage in net.children.items():
+        if name not in EXPANDED:
+            stages[name] = stage
+            continue
+        assert isinstance(stage, Sequential)
+        first, *rest = stage.children.items()
+        body = first[1].children["body"].children
+        expansion = {key: layer for key, layer in body.items() if key.startswith("expand")}
+        narrowing = {key: layer for key, layer in body.items() if key not in expansion}
+        stages[f"{name}_expand"] = Sequential(**expansion)
+        stages[name] = Sequential(**{first[0]: Sequential(body=Sequential(**narrowing)), **dict(rest)})
+    return stages
+
+
+def _rounded_up(net: Layer) -> dict[str, Layer]:
+    """Return the stages by name, with pooling that keeps an odd last row or column as a window of its own."""
+    assert isinstance(net, Sequential)
+    return {
+        name: map_layers(stage, lambda one: replace(one, ceil_mode=True) if isinstance(one, MaxPool2d) else one)
+        for name, stage in net.children.items()
+    }
+
+
+def _chain(layers: Mapping[str, Layer]) -> dict[str, tuple[Layer, str]]:
+    return {name: (layer, source) for (name, layer), source in zip(layers.items(), ("input", *layers), strict=False)}

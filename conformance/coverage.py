@@ -11,7 +11,7 @@ from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import LAYERS, Crop, LocalContrastNorm
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Dice, Focal
-from pellucid.metrics import METRICS, Reliability, calibration_error, functions, reliability
+from pellucid.metrics import METRICS, BoundaryF1, Reliability, calibration_error, functions, reliability
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
 from pellucid.rules import gradient
 
@@ -80,6 +80,7 @@ UNTOUCHED: dict[Any, Check] = {
         metric: Check(*_STREAMING, "scikit-learn's metric of all batches at once, or its calibration_curve")
         for metric in (*METRICS.values(), functions.Bins)
     },
+    BoundaryF1: Check("tests/metrics/test_segmentation.py", "boundary_f1", "a double loop over the pixels"),
     Reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
     reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
     calibration_error: Check(

@@ -27,6 +27,7 @@ from pellucid.metrics.functions import (
     top_k,
 )
 from pellucid.metrics.regression import MAE, R2, RMSE
+from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou
 
 METRICS: dict[str, type[Metric]] = {
     "accuracy": Accuracy,
@@ -39,6 +40,8 @@ METRICS: dict[str, type[Metric]] = {
     "mae": MAE,
     "rmse": RMSE,
     "r2": R2,
+    "miou": MeanIoU,
+    "boundary_f1": BoundaryF1,
 }
 
 __all__ = [
@@ -48,8 +51,10 @@ __all__ = [
     "R2",
     "RMSE",
     "Accuracy",
+    "BoundaryF1",
     "Confusion",
     "MacroF1",
+    "MeanIoU",
     "Metric",
     "MetricLike",
     "Precision",
@@ -65,6 +70,7 @@ __all__ = [
     "fresh",
     "function_name",
     "improves_downward",
+    "iou",
     "macro",
     "macro_f1",
     "precision",

@@ -42,7 +42,7 @@ class Scale(Layer):
 
 
 @dataclass(frozen=True)
-class Focal(Loss):
+class OwnFocal(Loss):
     """C = -1/n Σ (1 - p)^gamma ln p of the target's probability p. Source: Lin et al. 2017, equation 4."""
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -154,7 +154,7 @@ class Average(Callback):
         self.sums = {path: one.clone() for path, one in state.items() if path != "epochs"}
 
 
-PARTS = (Scale, Focal, Errors, spread)
+PARTS = (Scale, OwnFocal, Errors, spread)
 
 
 def network():
@@ -166,6 +166,7 @@ def network():
 
 def model(**options):
     return Model(
-        network(), Focal(1.5), Lion(), metrics=("accuracy", Errors(), spread), schedule=Patience(), regularizer=Pull(),
+        network(), OwnFocal(1.5), Lion(), metrics=("accuracy", Errors(), spread), schedule=Patience(),
+        regularizer=Pull(),
         **options,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from sklearn import metrics as oracle
 from pellucid import Callback, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential
 from pellucid.losses import LOSSES
 from pellucid.metrics import METRICS
-from tests.own.parts import Errors, Focal
+from tests.own.parts import Errors, OwnFocal
 from tests.train.small import digits
 
 OF_NUMBERS = {"quadratic", "l1", "huber"}
@@ -39,7 +39,7 @@ def test_a_regression_has_the_mean_absolute_error_in_its_history():
 
 def test_one_method_is_a_loss():
     assert Loss.__abstractmethods__ == {"compute"}
-    it = model(Focal())
+    it = model(OwnFocal())
     assert it.metrics == ("accuracy",)
     it.fit(digits(), epochs=2, batch_size=30, verbose=False)
     assert it.verify(digits().x[:4], digits().y[:4]).ok
@@ -48,7 +48,7 @@ def test_one_method_is_a_loss():
 
 
 @dataclass(frozen=True)
-class Wrong(Focal):
+class Wrong(OwnFocal):
     def compute(self, y, target):
         value, dy = super().compute(y, target)
         return value, 1.01 * dy
@@ -69,7 +69,7 @@ def test_verify_finds_a_wrong_gradient_of_a_loss():
 )
 def test_targets_are_checked_though_the_loss_does_not(y, said):
     with pytest.raises(PellucidError, match=said):
-        model(Focal()).fit(torch.rand(3, 1, 8, 8), y, epochs=1, batch_size=3, verbose=False)
+        model(OwnFocal()).fit(torch.rand(3, 1, 8, 8), y, epochs=1, batch_size=3, verbose=False)
 
 
 class Steps(Callback):
@@ -178,8 +178,9 @@ def test_what_is_not_finite_is_missing_in_the_history(tmp_path):
 
 
 def test_every_metric_of_ours_is_saved_and_loaded(tmp_path):
-    it = model(metrics=[*METRICS], input_shape=(1, 8, 8))
+    of_rows = [name for name in METRICS if name not in ("miou", "boundary_f1")]
+    it = model(metrics=of_rows, input_shape=(1, 8, 8))
     it.save(tmp_path / "m.safetensors")
     back = Model.load(tmp_path / "m.safetensors")
-    assert back.metrics == tuple(METRICS)
+    assert back.metrics == tuple(of_rows)
     assert back.evaluate(digits()) == it.evaluate(digits())

@@ -15,7 +15,7 @@ from pellucid.config import from_config, loss_from_config, metric_from_config, m
 from pellucid.layers import Conv2d, Flatten, ReLU
 from pellucid.optim import SGD, Optimizer
 from tests.own import parts
-from tests.own.parts import Errors, Focal, Lion, Scale, spread
+from tests.own.parts import Errors, Lion, OwnFocal, Scale, spread
 from tests.train.small import digits, small_mlp
 
 
@@ -81,8 +81,8 @@ def test_registered_layers_come_back_equal(layer):
 
 def test_registered_losses_and_metrics_come_back_equal():
     pellucid.register(Wrapped)
-    pellucid.register(Focal)
-    loss = Wrapped(Focal(1.0), (0.5,))
+    pellucid.register(OwnFocal)
+    loss = Wrapped(OwnFocal(1.0), (0.5,))
     assert loss_from_config(json_of(to_config(loss))) == loss
     pellucid.register(spread)
     for metric in ("accuracy", Errors("wrong"), spread, pellucid.metrics.TopK(3)):
@@ -218,11 +218,11 @@ def test_a_file_that_names_what_nobody_registered_says_what_to_do(tmp_path, caps
     from pellucid.cli.main import main
 
     path = tmp_path / "own.safetensors"
-    model = Model(Sequential(Flatten(), scale=Plain(), d=Dense(2)), Focal(), input_shape=(3,), metrics=[spread])
-    model.custom = (Plain, Focal, spread)
+    model = Model(Sequential(Flatten(), scale=Plain(), d=Dense(2)), OwnFocal(), input_shape=(3,), metrics=[spread])
+    model.custom = (Plain, OwnFocal, spread)
     model.save(path)
     how = "register it: pellucid.register({0}) or Model.load(path, custom=[{0}])"
-    for given, missing in (([], "Plain"), ([Plain], "Focal"), ([Plain, Focal], "spread")):
+    for given, missing in (([], "Plain"), ([Plain], "OwnFocal"), ([Plain, OwnFocal], "spread")):
         with pytest.raises(PellucidError) as caught:
             Model.load(path, custom=given)
         assert how.format(missing) in str(caught.value)
@@ -299,7 +299,7 @@ def test_what_cannot_be_saved_is_said_before_the_first_step(tmp_path, said, how)
 
 def test_a_fit_without_a_file_trains_whatever_it_is():
     model = Model(
-        Sequential(flat=Flatten(), x=HasInit(2.0), d=Dense(10)), Focal(), metrics=[lambda outputs, targets: 0.5]
+        Sequential(flat=Flatten(), x=HasInit(2.0), d=Dense(10)), OwnFocal(), metrics=[lambda outputs, targets: 0.5]
     )
     history = model.fit(digits(0, 50), epochs=2, batch_size=25, verbose=False)
     assert history["train_<lambda>"] == [0.5, 0.5]
@@ -363,7 +363,7 @@ def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
 
     def fit(start, metric):
         net = Sequential(conv=Conv2d(2, 3), scale=Scale(start), act=ReLU(), flat=Flatten(), d=Dense(10))
-        model = Model(net, Focal(), metrics=[metric])
+        model = Model(net, OwnFocal(), metrics=[metric])
         model.fit(digits(0, 50), epochs=1, batch_size=50, run=tmp_path, resume=True, verbose=False)
 
     fit(1.0, spread)

@@ -1,0 +1,135 @@
+"""Metrics of semantic segmentation, batch by batch: outputs (N, C, H, W) against masks of classes (N, H, W)."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics.base import Metric, share
+from pellucid.metrics.functions import confusion_matrix
+
+TOLERANCE = 0.0075  # of the diagonal of an image: how far apart boundaries may lie to match
+
+
+@dataclass
+class MeanIoU(Metric):
+    """The mean over the classes of TP / (TP + FP + FN), and the share of pixels that are right.
+
+    All is counted in one confusion matrix of the pixels, those of class `ignore` left out. The mean is over the classes
+    that occur or were predicted, as scikit-learn's jaccard_score with average="macro".
+    Source: Long, Shelhamer and Darrell 2015, section 5.
+    """
+
+    ignore: int | None = None
+    matrix: Tensor | None = field(default=None, init=False)
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count the pixels of a batch."""
+        predicted, kept = read_masks(self, outputs, targets, self.ignore)
+        counts = confusion_matrix(targets[kept].long(), predicted[kept], outputs.shape[1])
+        self.matrix = counts if self.matrix is None else self.matrix + counts
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"miou", "pixel_accuracy"}, from 0 to 1, and "class_iou", a list with None for classes without IoU."""
+        if self.matrix is None or not int(self.matrix.sum()):
+            raise PellucidError(
+                "MeanIoU: no examples were measured; call update first, with masks of other than ignored"
+            )
+        by_class = iou(self.matrix)
+        some = ~by_class.isnan()
+        return {
+            "miou": by_class[some].mean().item(),
+            "pixel_accuracy": share(int(self.matrix.diagonal().sum()), int(self.matrix.sum()), self),
+            "class_iou": [None if math.isnan(value) else value for value in by_class.tolist()],
+        }
+
+
+@dataclass
+class BoundaryF1(Metric):
+    """How well the outlines of predicted regions follow the true ones: the mean of F1 over classes and images.
+
+    A pixel is on the boundary of its class where one of the four pixels beside it is of another class; of its
+    precision and recall it counts as found where the other mask has a boundary pixel of that class within `tolerance`
+    times the image's diagonal. Pixels of class `ignore` are no boundary and make none. The mean is over the classes
+    that occur in an image or were predicted there, then over the images that have such boundaries.
+    Source: Csurka, Larlus and Perronnin 2013, "What is a good evaluation measure for semantic segmentation?".
+    """
+
+    ignore: int | None = None
+    tolerance: float = TOLERANCE
+    total: float = field(default=0.0, init=False)
+    images: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a tolerance outside [0, 1]."""
+        if not 0 <= self.tolerance <= 1:
+            raise PellucidError(f"BoundaryF1: tolerance must be from 0 to 1, not {self.tolerance!r}")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Compare the outlines of a batch."""
+        predicted, kept = read_masks(self, outputs, targets, self.ignore)
+        reach = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
+        for said, true, inside in zip(predicted, targets.long(), kept, strict=True):
+            ours, theirs = _boundaries(said, inside, outputs.shape[1]), _boundaries(true, inside, outputs.shape[1])
+            drawn, there = ours.sum((1, 2)), theirs.sum((1, 2))  # (C,)
+            some = drawn + there > 0
+            if not bool(some.any()):
+                continue
+            right, found = (ours & _spread(theirs, reach)).sum((1, 2)), (theirs & _spread(ours, reach)).sum((1, 2))
+            precision, recall = right / drawn.clamp_min(1), found / there.clamp_min(1)
+            f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
+            self.total += float(f1[some].mean())
+            self.images += 1
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"boundary_f1": from 0 to 1}; 1 where no image has a boundary."""
+        return {"boundary_f1": self.total / self.images if self.images else 1.0}
+
+
+def iou(confusion: Tensor) -> Tensor:
+    """Return, for each class, TP / (TP + FP + FN) in float64; NaN for one that neither occurs nor was predicted."""
+    both = confusion.diagonal().double()
+    return both / (confusion.sum(0) + confusion.sum(1) - both)
+
+
+def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | None) -> tuple[Tensor, Tensor]:
+    """Return the predicted classes and which pixels are not of class `ignore`, both (N, H, W).
+
+    Raises PellucidError for outputs and masks that do not fit each other.
+    """
+    integer = not (targets.is_floating_point() or targets.dtype is torch.bool)
+    if outputs.dim() != 4 or not integer or targets.shape != (len(outputs), *outputs.shape[2:]):
+        raise PellucidError(
+            f"{type(metric).__name__}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} are no "
+            "pixels; give outputs (N, C, H, W) and masks of integer classes (N, H, W)"
+        )
+    kept = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
+    return outputs.argmax(1), kept
+
+
+def _boundaries(mask: Tensor, kept: Tensor, classes: int) -> Tensor:
+    """Return which pixels of a mask (H, W) are on the boundary of each class: (classes, H, W)."""
+    edge = torch.zeros_like(kept)
+    for axis in (0, 1):
+        size = mask.shape[axis] - 1
+        first, second = (slice(None),) * axis + (slice(0, size),), (slice(None),) * axis + (slice(1, None),)
+        change = (mask[first] != mask[second]) & kept[first] & kept[second]
+        edge[first] |= change
+        edge[second] |= change
+    return (mask == torch.arange(classes, device=mask.device)[:, None, None]) & edge
+
+
+def _spread(marks: Tensor, reach: float) -> Tensor:
+    """Return which places of marks (C, H, W) lie at most `reach` from a mark."""
+    far = int(reach)
+    padded = torch.nn.functional.pad(marks, (far, far, far, far))
+    height, width = marks.shape[1:]
+    found = torch.zeros_like(marks)
+    for down in range(-far, far + 1):
+        for across in range(-far, far + 1):
+            if down**2 + across**2 <= reach**2:
+                found |= padded[:, far + down : far + down + height, far + across : far + across + width]
+    return found

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from pellucid.metrics import Metric
     from pellucid.models import convnet, lenet, mlp
+    from pellucid.objective import Objective, Supervised
     from pellucid.optim import (
         SGD,
         Adagrad,
@@ -145,6 +146,7 @@ __all__ = [
     "Multiply",
     "NegativeLogLikelihood",
     "Nesterov",
+    "Objective",
     "OneCycle",
     "Optimizer",
     "Pad2d",
@@ -167,6 +169,7 @@ __all__ = [
     "Softmax",
     "SoftmaxCrossEntropy",
     "Splits",
+    "Supervised",
     "Tanh",
     "Upsample",
     "Warmup",
@@ -198,6 +201,7 @@ _HOMES = (
     "pellucid.optim.schedules",
     "pellucid.data",
     "pellucid.models",
+    "pellucid.objective",
     "pellucid.train.callbacks",
     "pellucid.train.model",
     "pellucid.train.recipe",

@@ -1,5 +1,6 @@
 """How good a model is: its outputs, its mean loss and its metrics."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -186,6 +187,12 @@ def loss_columns(objective: Objective, means: Mapping[str, float], role: str = "
     """Return mean losses as "loss", their weighted sum, and behind it, if there are several, "NAME_loss" of each."""
     total = {f"{role}loss": objective.total(means) if means else 0.0}
     return total if set(means) <= {"loss"} else {**total, **{f"{role}{name}_loss": one for name, one in means.items()}}
+
+
+def columns(found: Mapping[str, Any], role: str) -> dict[str, float | None]:
+    """Return the numbers among the results of metrics as columns; None where one is not finite."""
+    numbers = {name: value for name, value in found.items() if not isinstance(value, list)}
+    return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def judge(

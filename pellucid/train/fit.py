@@ -9,13 +9,14 @@ from functools import cached_property
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from pellucid.config import is_ours
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.layers.base import Mode
 from pellucid.losses.base import check_answer
-from pellucid.objective import Supervised, merged, named_layers, seeded
+from pellucid.objective import Supervised, named_layers, seeded
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.text import note
@@ -27,14 +28,13 @@ from pellucid.train.checkpoint import Checkpoint, repair_best, save_checkpoint
 from pellucid.train.device import on_device
 from pellucid.train.diagnose import (
     diagnose,
-    input_fault,
     learned_fault,
     learned_is_finite,
     loss_fault,
     weights_fault,
 )
 from pellucid.train.draws import draws, may_draw
-from pellucid.train.evaluate import Measures, batch_within_memory, loss_columns, measure, read
+from pellucid.train.evaluate import Measures, batch_within_memory, columns, loss_columns, measure, read
 from pellucid.train.examples import Examples
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
@@ -163,14 +163,16 @@ class Loop:
         model, objective = self.model, self.model.objective
         batch = next(read(self.data, range(1), 1, model.stats, model.device))
         if not isinstance(objective, Supervised):
-            check_gradients(objective, self.step, merged(objective.gradients(model.params, batch, Mode(rng=self.rng))))
+            check_gradients(objective, self.step, objective.gradients(model.params, batch, Mode(rng=self.rng)))
         elif not is_ours(objective.loss):
             y, _ = objective.net.forward(model.params, batch.images, Mode(keep=False))
             check_answer(objective.loss, y, objective.loss(y, batch.targets))
         if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
             self._measure(self.data, self.sample)
 
-    def _measure(self, data: Examples, indices: Sequence[int]) -> tuple[dict[str, float], dict[str, Any], set[str]]:
+    def _measure(
+        self, data: Examples, indices: Sequence[int] | None
+    ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
         """Return the losses and the metrics' results, and which of these are better when lower."""
         model, measures = self.model, Measures(self.model.metrics)
         losses, found = measure(
@@ -252,7 +254,7 @@ class Loop:
         """Read the sums of losses that no step has waited for, on an accelerator; stop where one is not finite."""
         sums = self.training.losses
         for name, value in sums.items():
-            if not isinstance(value, float):
+            if isinstance(value, Tensor):
                 sums[name] = number = value.item()
                 if not math.isfinite(number):
                     assert batch is not None  # the last step's
@@ -271,7 +273,7 @@ class Loop:
                     named = loss_columns(model.objective, losses, "val_")
                     lower |= set(named)
                     row.update(named)
-                row.update(_columns(found, role))
+                row.update(columns(found, role))
                 lower |= {f"{role}_{name}" for name in downward}
         training.lower = frozenset(lower)
         row["seconds"] = round(training.seconds, 6)
@@ -327,13 +329,11 @@ class Loop:
 
     def _explained(self, batch: Batch, number: int, lr: float, error: NotFiniteError) -> StoppedError:
         """Return the error that says where a step went wrong."""
-        wrong = input_fault(batch.images)
-        if wrong:
-            cause = "and the augmentation or the preprocessing made it of finite data"
-            note = f"{wrong.note}, {cause}" if wrong.note else cause
-            return self._error(replace(wrong, note=note), number + 1, "look at what these return")
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
+        if fault and fault.kind == "input":
+            note = f"{fault.note}, and the augmentation or the preprocessing made it of finite data".lstrip(", ")
+            return self._error(replace(fault, note=note), number + 1, "look at what these return")
         if fault and fault == weights_fault(weights):
             fault = replace(fault, note=self._origin(number))
         fault = fault or loss_fault(error.name, torch.tensor(error.value))
@@ -389,12 +389,6 @@ class Loop:
         )
         self.saved_at = time.perf_counter()
         self.saved_step, self.save_cost = self.training.step, self.saved_at - begun
-
-
-def _columns(found: Mapping[str, Any], role: str) -> Row:
-    """Return the numbers among the results of metrics as columns; None where one is not finite."""
-    numbers = {name: value for name, value in found.items() if not isinstance(value, list)}
-    return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def _slower(lr: float) -> str:

@@ -18,8 +18,8 @@ from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
-from pellucid.models import match, replace_head
-from pellucid.objective import Objective, Supervised, all_buffers
+from pellucid.models import replace_head
+from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
 from pellucid.text import shown
@@ -53,6 +53,7 @@ from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
 from pellucid.train.inputs import check_inputs
 from pellucid.train.own import check_saves, in_files
+from pellucid.train.parameter_groups import Trainable
 from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
 from pellucid.train.settings import settings
@@ -68,13 +69,13 @@ if TYPE_CHECKING:
     from pellucid.trace import Trace
 
 
-class Model(Viewed):
+class Model(Trainable, Viewed):
     """A network with its weights, a loss, an optimizer and metrics; or an Objective, of one network or several.
 
     loss, optimizer: objects, or names of LOSSES and OPTIMIZERS for their defaults. An Objective has its own losses; it
     takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions
-    (outputs, targets) -> number, measured beside the loss; those of the loss unless given: the accuracy for classes, the
-    mean absolute error for numbers. input_shape: without the batch axis; the weights are drawn from `seed` as soon as
+    (outputs, targets) -> number, measured beside the loss; those of the loss unless given: accuracy for classes, mean
+    absolute error for numbers. input_shape: without the batch axis; the weights are drawn from `seed` as soon as
     it is known, here or from the first data. classes: their number or names. regularizer: one or several. clip: the
     largest norm of the whole gradient. precision: "float32" or "bf16". preprocess: values of JSON that describe what is
     done to an image before the network; "mean" and "std", one number per channel each, are applied here. device: "cpu",
@@ -114,8 +115,7 @@ class Model(Viewed):
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})
         self.stats = feature_stats(self.preprocess)
-        self.frozen: set[str] = set()  # paths of what stays as it is while fitting
-        self.rates: dict[str, float] = {}  # factors of the learning rate, by path
+        self.frozen, self.rates = set(), {}
         self.confidence: Confidence | None = None  # how far the probabilities can be believed, once it is measured
         self.familiarity: Familiarity | None = None  # what its training data look like, once that is measured
         self.params: Params = {}
@@ -138,24 +138,6 @@ class Model(Viewed):
         """Draw the weights for inputs of this shape from the seed."""
         self._build(input_shape, self.classes)
 
-    def freeze(self, *patterns: str) -> None:
-        """Keep what these patterns of paths name as it is while fitting: `features.*`, `*.norm?.*`.
-
-        Layers all of whose learned values are frozen run as in evaluation: batch normalization by its running
-        statistics, which stay too. Raises PellucidError for a pattern that matches nothing.
-        """
-        self.frozen |= {path for pattern in patterns for path in self._named(pattern)}
-
-    def unfreeze(self, *patterns: str) -> None:
-        """Let what these patterns of paths name learn again; without patterns, everything."""
-        self.frozen -= {path for pattern in patterns or ("*",) for path in self._named(pattern)}
-
-    def scale_rate(self, pattern: str, factor: float) -> None:
-        """Let what a pattern of paths names learn at `factor` times the learning rate."""
-        if not isinstance(factor, int | float) or not 0 < factor < float("inf"):
-            raise PellucidError(f"scale_rate: factor must be a number above 0, not {shown(factor)}; to stop, freeze")
-        self.rates |= dict.fromkeys(self._named(pattern), float(factor))
-
     def replace_head(self, classes: int | Sequence[str]) -> None:
         """Give the network's last layer an output for each of other classes, drawn from the seed; all else is kept.
 
@@ -172,11 +154,6 @@ class Model(Viewed):
         self.objective = self.objective.with_nets({"": net})
         self.classes = names if isinstance(classes, Sequence) else None
         self._take(params, self.input_shape, out)
-
-    def check_learns(self) -> None:
-        """Raise PellucidError where everything is frozen."""
-        if self.frozen >= self._named("*"):
-            raise PellucidError("every parameter is frozen, so that nothing can learn; unfreeze some")
 
     @checked
     def fit(
@@ -377,11 +354,6 @@ class Model(Viewed):
     def _forget_measured(self) -> None:
         """Drop what was measured of the weights as they were."""
         self.confidence = self.familiarity = None
-
-    def _named(self, pattern: str) -> set[str]:
-        """Return the paths of the learned values that a pattern names."""
-        self._need_weights()
-        return match(self.params, pattern) - all_buffers(self.objective.nets)
 
     def _data(self, x: Any, y: Any, validation: Any) -> tuple[Examples, Examples | None]:
         data, held = train_and_held(x, y, validation, self.classes, self.seed)

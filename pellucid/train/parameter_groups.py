@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.models import match
+from pellucid.objective import Objective, all_buffers
 from pellucid.optim import Optimizer, Regularizer
 from pellucid.optim.base import State
 from pellucid.optim.regularizers import add_penalties, shrink_weights
+from pellucid.text import shown
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,47 @@ class ParameterGroup:
     indices: list[int]
     decayed: list[Tensor]
     decayed_indices: list[int]
+
+
+class Trainable:
+    """Which parameters of a model learn, and how fast: what a Model has for that.
+
+    frozen: paths of what stays as it is while fitting. rates: factors of the learning rate, by path.
+    """
+
+    objective: Objective
+    params: Params
+    frozen: set[str]
+    rates: dict[str, float]
+
+    def freeze(self, *patterns: str) -> None:
+        """Keep what these patterns of paths name as it is while fitting: `features.*`, `*.norm?.*`.
+
+        Layers all of whose learned values are frozen run as in evaluation: batch normalization by its running
+        statistics, which stay too. Raises PellucidError for a pattern that matches nothing.
+        """
+        self.frozen |= {path for pattern in patterns for path in self._named(pattern)}
+
+    def unfreeze(self, *patterns: str) -> None:
+        """Let what these patterns of paths name learn again; without patterns, everything."""
+        self.frozen -= {path for pattern in patterns or ("*",) for path in self._named(pattern)}
+
+    def scale_rate(self, pattern: str, factor: float) -> None:
+        """Let what a pattern of paths names learn at `factor` times the learning rate."""
+        if not isinstance(factor, int | float) or not 0 < factor < float("inf"):
+            raise PellucidError(f"scale_rate: factor must be a number above 0, not {shown(factor)}; to stop, freeze")
+        self.rates |= dict.fromkeys(self._named(pattern), float(factor))
+
+    def check_learns(self) -> None:
+        """Raise PellucidError where everything is frozen."""
+        if self.frozen >= self._named("*"):
+            raise PellucidError("every parameter is frozen, so that nothing can learn; unfreeze some")
+
+    def _named(self, pattern: str) -> set[str]:
+        """Return the paths of the learned values that a pattern names."""
+        if not self.params:
+            raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
+        return match(self.params, pattern) - all_buffers(self.objective.nets)
 
 
 def parameter_groups(

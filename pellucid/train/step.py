@@ -1,7 +1,7 @@
 """One training step: gradients of an objective, regularizers, clipping, update."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -120,16 +120,14 @@ class Step:
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Read:
         """Learn from one batch, and return the losses by name, each before the update that it led to."""
         found = self.gradients(batch, lr, rng)
-        if self._order == []:  # all has been learned in the sweep
-            return found[0]
-        if type(found) is tuple:
-            return self._learn(*found, lr)
+        if isinstance(found, tuple):  # all may have been learned in the sweep
+            return found[0] if self._order == [] else self._learn(*found, lr)
         losses: Read = {}
         for turn in found:  # each turn learns before the next one begins
             losses |= self._learn(*turn, lr)
         return losses
 
-    def gradients(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Any:
+    def gradients(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Gradients | Iterator[Gradients]:
         """Return what the objective's `gradients` does, in the step's precision and memory format.
 
         What learns in the sweep does so at the rate `lr`.
@@ -251,16 +249,26 @@ class _Mover:
         self.groups: list[ParameterGroup] = parameter_groups(self.paths, weights, self._decayed, self._factors)
 
 
-def check_gradients(objective: Objective, step: Step, found: Gradients) -> None:
+def check_gradients(objective: Objective, step: Step, found: object) -> None:
     """Raise PellucidError unless `found` is what `Objective.gradients` must return."""
     kind = f"{type(objective).__name__}.gradients"
-    losses, dparams = found
+    turns = list(found) if isinstance(found, Iterator) else [found]
+    for turn in turns:
+        if not isinstance(turn, tuple) or len(turn) != 2 or not all(isinstance(one, Mapping) for one in turn):
+            raise PellucidError(
+                f"{kind} must return (losses, dparams), two dicts, or yield such pairs, not {shown(turn)}"
+            )
+        _check_turn(kind, step, *turn)
+    names = [name for losses, _ in turns for name in losses]
+    if not names or len(set(names)) < len(names) or ("loss" in names and len(names) > 1):
+        raise PellucidError(f"{kind}: name each loss once; 'loss' is the name of their sum, or of the only one")
+    objective.total(dict.fromkeys(names, 0.0))
+
+
+def _check_turn(kind: str, step: Step, losses: Mapping[str, Any], dparams: Params) -> None:
     for name, value in losses.items():
         if not isinstance(value, Tensor) or value.dim():
             raise PellucidError(f"{kind}: the loss {name!r} must be a tensor of one number, not {shown(value)}")
-    if not losses or ("loss" in losses and len(losses) > 1):
-        raise PellucidError(f"{kind}: return losses by name; 'loss' is the name of their sum, or of the only one")
-    objective.total(dict.fromkeys(losses, 0.0))
     learned = dict(zip(step.paths, step.weights, strict=True))
     for path, gradient in flatten(dparams).items():
         if path not in learned and path not in step.kept:

@@ -31,7 +31,7 @@ class Training:
     batch: int = 0
     step: int = 0
     lr: float = 0.0
-    losses: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, Any] = field(default_factory=dict)
     loss_count: float = 0.0
     seen: int = 0
     seconds: float = 0.0

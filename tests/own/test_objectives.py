@@ -1,0 +1,303 @@
+"""Objectives of two networks learn what autograd learns, resume exactly, and say what went wrong where."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import pellucid
+from pellucid import L2, SGD, Adam, Dense, Flatten, Model, Sequential
+from pellucid.config import REGISTERED
+from pellucid.data import Batch
+from pellucid.errors import PellucidError
+from pellucid.metrics import Metric
+from pellucid.train.history import History
+from pellucid.train.step import Step
+from pellucid.tree import flatten, map_tree
+from tests.own import two_networks
+from tests.own.two_networks import GAN, Distill, distill, gan, gan_model
+from tests.train.killed import killed_and_resumed
+from tests.train.small import digits
+
+NAN = float("nan")
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setattr("pellucid.config.REGISTERED", {**REGISTERED, "GAN": GAN, "Distill": Distill})
+
+
+def leaf_params(params):
+    return map_tree(lambda tensor: tensor.detach().clone().requires_grad_(True), params)
+
+
+def dense(x, params):
+    return F.linear(x, params["weight"], params["bias"])
+
+
+def student(x, params):
+    return dense(x.flatten(1), params["scores"])
+
+
+def teacher(x, params):
+    return dense(F.leaky_relu(dense(x.flatten(1), params["hidden"]), 0.01), params["scores"])
+
+
+def discriminator(x, params):
+    return dense(F.leaky_relu(dense(x.flatten(1), params["hidden"]), 0.01), params["score"])
+
+
+def generator(z, params):
+    return dense(F.leaky_relu(dense(z, params["hidden"]), 0.01), params["pixels"]).reshape(-1, 1, 8, 8)
+
+
+def double(params):
+    return map_tree(torch.Tensor.double, params)
+
+
+def batches(count=3):
+    data = digits()
+    return [Batch(data.x[20 * k : 20 * k + 20].double(), data.y[20 * k : 20 * k + 20]) for k in range(count)]
+
+
+def test_a_weighted_sum_of_losses_over_two_networks_learns_what_autograd_learns():
+    weights = {"soft": 0.5, "teacher": 2.0}
+    objective = distill(weights)
+    params = double(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
+    theirs = leaf_params(params)
+    step = Step(objective, params, Adam(0.01), examples=100, clip=0.1)
+    learner = torch.optim.Adam(flatten(theirs).values(), 0.01)
+    for batch in batches():
+        with torch.inference_mode():
+            found = step(batch, 0.01)
+        y, told = student(batch.images, theirs["student"]), teacher(batch.images, theirs["teacher"])
+        losses = {
+            "hard": F.cross_entropy(y, batch.targets),
+            "soft": F.cross_entropy(y, told.softmax(1).detach()),
+            "teacher": F.cross_entropy(told, batch.targets),
+        }
+        assert found == pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-10)
+        learner.zero_grad()
+        (losses["hard"] + 0.5 * losses["soft"] + 2.0 * losses["teacher"]).backward()
+        torch.nn.utils.clip_grad_norm_(flatten(theirs).values(), 0.1)
+        learner.step()
+    for path, tensor in flatten(theirs).items():
+        torch.testing.assert_close(flatten(params)[path].clone(), tensor.detach(), rtol=1e-7, atol=1e-9)
+
+
+def test_networks_in_turns_learn_what_autograd_learns():
+    objective = gan()
+    params = double(objective.init((1, 8, 8), torch.Generator().manual_seed(0))[0])
+    theirs = leaf_params(params)
+    optimizers = {"generator": Adam(0.01), "discriminator": SGD(0.05)}
+    step = Step(objective, params, optimizers, examples=100, regularizers=(L2(3.0),))
+    decay = 3.0 / 100
+
+    def groups(network):
+        flat = flatten(theirs[network])
+        heavy = [tensor for path, tensor in flat.items() if path.endswith("weight")]
+        light = [tensor for path, tensor in flat.items() if path.endswith("bias")]
+        return [{"params": heavy, "weight_decay": decay}, {"params": light}]
+
+    learners = torch.optim.Adam(groups("generator"), 0.01), torch.optim.SGD(groups("discriminator"), 0.05)
+    torch.set_default_dtype(torch.float64)  # of what the objective draws
+    try:
+        for number, batch in enumerate(batches()):
+            with torch.inference_mode():
+                found = step(batch, 0.01, torch.Generator().manual_seed(number))
+            z = torch.randn(20, 4, generator=torch.Generator().manual_seed(number))
+            made = generator(z, theirs["generator"])
+            scores = discriminator(torch.cat([batch.images, made.detach()]), theirs["discriminator"])
+            truth = torch.cat([torch.ones(20, 1), torch.zeros(20, 1)])
+            first = F.binary_cross_entropy_with_logits(scores, truth)
+            learners[1].zero_grad()
+            first.backward()
+            learners[1].step()
+            second = F.binary_cross_entropy_with_logits(discriminator(made, theirs["discriminator"]), truth[:20])
+            learners[0].zero_grad()
+            second.backward()
+            learners[0].step()
+            assert found == pytest.approx({"discriminator": first.item(), "generator": second.item()}, rel=1e-9)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for path, tensor in flatten(theirs).items():
+        torch.testing.assert_close(flatten(params)[path].clone(), tensor.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_each_loss_has_its_columns_and_the_total_is_their_weighted_sum(tmp_path):
+    model = Model(distill({"soft": 0.5}), optimizer=Adam(0.01), metrics=["accuracy"])
+    data, held = digits(), digits(300, 350)
+    history = model.fit(data, epochs=2, batch_size=50, validation=held, run=tmp_path / "run", verbose=False)
+    read = History.read(tmp_path / "run")
+    assert list(read.rows[0]) == list(history.rows[0])
+    for role in ("train", "val"):
+        names = [f"{role}_{name}_loss" for name in ("hard", "soft", "teacher")]
+        for row in read.rows:
+            hard, soft, taught = (row[name] for name in names)
+            assert row[f"{role}_loss"] == pytest.approx(hard + 0.5 * soft + taught)
+    y, told = (net(held.x, model.params[name]) for net, name in ((student, "student"), (teacher, "teacher")))
+    found = model.evaluate(held)
+    assert found["hard_loss"] == pytest.approx(F.cross_entropy(y, held.y).item(), rel=1e-5)
+    assert found["soft_loss"] == pytest.approx(F.cross_entropy(y, told.softmax(1)).item(), rel=1e-5)
+    assert found["accuracy"] == pytest.approx((y.argmax(1) == held.y).float().mean().item())
+    assert history["val_hard_loss"][-1] == pytest.approx(found["hard_loss"])
+    same = Model.load(tmp_path / "run" / "weights" / "last.safetensors")
+    assert same.objective == model.objective
+    assert torch.equal(same.predict(held.x), model.predict(held.x))
+    assert "student.scores.weight" in same.weights
+    assert "student.scores" in str(same)
+    assert history.plot().axes[1].get_ylabel() == "hard_loss"
+
+
+def test_a_frozen_teacher_stays_and_the_student_learns():
+    model = Model(distill(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
+    before = {path: tensor.clone() for path, tensor in model.weights.items()}
+    model.freeze("teacher.*")
+    model.fit(digits(), epochs=1, batch_size=50, verbose=False)
+    same = {path for path, tensor in model.weights.items() if torch.equal(tensor, before[path])}
+    assert same == {path for path in before if path.startswith("teacher.")}
+
+
+def test_two_networks_killed_over_and_over_end_in_the_hash_of_the_undisturbed_run(tmp_path):
+    whole = two_networks.train(tmp_path / "whole")
+    found, steps = killed_and_resumed("tests.own.two_networks", tmp_path / "killed", kills=3)
+    assert found == whole
+    assert steps == sorted(set(steps))
+    rows = [History.read(tmp_path / name).rows for name in ("whole", "killed")]
+    for one, other in zip(*rows, strict=True):
+        assert {k: v for k, v in one.items() if k not in ("seconds", "images_per_second")} == {
+            k: v for k, v in other.items() if k not in ("seconds", "images_per_second")
+        }
+    model = Model(gan(), optimizer=Adam(0.01))
+    with pytest.raises(PellucidError, match="begun with another optimizer"):
+        model.fit(
+            digits(), epochs=6, batch_size=20, validation=digits(300, 350), run=tmp_path / "whole", resume=True,
+            verbose=False,
+        )  # fmt: skip
+
+
+class Plant(pellucid.Callback):
+    """Writes a value into a weight after a step."""
+
+    def __init__(self, model, path, step, value):
+        self.model, self.path, self.step, self.value = model, path, step, value
+
+    def on_step(self, training):
+        if training.step == self.step:
+            self.model.weights[self.path].fill_(self.value)
+
+
+def test_nan_in_the_second_network_is_named():
+    model = gan_model(input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError) as caught:
+        model.fit(
+            digits(), epochs=1, batch_size=20, verbose=False,
+            callbacks=[Plant(model, "discriminator.hidden.weight", 3, 3e38)],
+        )  # fmt: skip
+    assert "in step 4 (epoch 1, batch 4): discriminator.hidden (Dense): the output y holds " in str(caught.value)
+    model = gan_model(input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match=r"in step 3 .*discriminator\.hidden: weight holds NaN \(1024 of 1024"):
+        model.fit(
+            digits(), epochs=1, batch_size=20, verbose=False,
+            callbacks=[Plant(model, "discriminator.hidden.weight", 2, NAN)],
+        )  # fmt: skip
+
+
+class Broken(Distill):
+    def gradients(self, params, batch, mode):
+        losses, dparams = super().gradients(params, batch, mode)
+        return {**losses, "soft": losses["soft"] * (NAN if mode.train else 1)}, dparams
+
+
+class BadGradient(Distill):
+    def gradients(self, params, batch, mode):
+        y, cache = self.teacher.forward(params["teacher"], batch.images, mode)
+        dy = torch.full_like(y, NAN if mode.train else 0)
+        return {"one": y.sum(), "two": y.sum()}, {"teacher": self.teacher.backward(params["teacher"], cache, dy)[1]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Broken, "the loss: the value of 'soft' holds NaN"),
+        (BadGradient, "teacher.scores: bias holds NaN (10 of 10 values"),
+    ],
+)
+def test_the_loss_that_is_not_finite_is_named(kind, said):
+    model = Model(kind(**distill().nets), optimizer=SGD(0.1))
+    with pytest.raises(PellucidError) as caught:
+        model.fit(digits(), epochs=1, batch_size=100, verbose=False)
+    assert f"in step 1 (epoch 1, batch 1): {said}" in str(caught.value)
+
+
+class Wrong(Distill):
+    answer = staticmethod(lambda losses, dparams: (losses, dparams))
+
+    def gradients(self, params, batch, mode):
+        return self.answer(*super().gradients(params, batch, mode))
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda losses, dparams: (losses, {"studnt": dparams["student"]}), "'studnt.scores.weight', which is no param"),
+        (lambda losses, dparams: ({"hard": torch.ones(2)}, dparams), "the loss 'hard' must be a tensor of one number"),
+        (lambda losses, dparams: ({**losses, "loss": losses["hard"]}, dparams), "'loss' is the name of their sum"),
+        (lambda losses, dparams: (losses, {"student": {"scores": {"bias": torch.ones(3)}}}), "the shape (3,), but"),
+        (lambda losses, dparams: losses, "must return (losses, dparams)"),
+    ],
+)
+def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch, answer, said):
+    monkeypatch.setattr(Wrong, "answer", staticmethod(answer))
+    model = Model(Wrong(**distill().nets), optimizer=SGD(0.1))
+    with pytest.raises(PellucidError) as caught:
+        model.fit(digits(), epochs=1, batch_size=100, verbose=False)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Model(gan(), optimizer={"generator": "adam"}), "the network 'discriminator' has none"),
+        (lambda: Model(gan(), optimizer={"genrator": "adam"}), "no network 'genrator'; did you mean 'generator'"),
+        (lambda: Model(Sequential(Dense(2)), optimizer={"net": "adam"}), "the model has one network"),
+        (lambda: Model(gan(), "hinge"), "GAN has its own losses; leave out loss='hinge'"),
+        (
+            lambda: gan_model(input_shape=(1, 8, 8)).explain(digits().x[:1]),
+            "GAN is an objective of its own (networks: ",
+        ),
+        (
+            lambda: Model(distill({"sft": 2.0})).fit(digits(), epochs=1, verbose=False),
+            "no loss 'sft'; did you mean 'soft'",
+        ),
+    ],
+)
+def test_mistakes_are_named(make, said):
+    with pytest.raises(PellucidError) as caught:
+        make()
+    assert said in str(caught.value)
+
+
+class Brightness(Metric):
+    """The mean brightness of the images that the network takes for ones of their class."""
+
+    def __init__(self):
+        self.total, self.count = 0.0, 0
+
+    def update(self, outputs, targets):
+        raise AssertionError("update_batch takes its place")
+
+    def update_batch(self, outputs, batch):
+        right = outputs.argmax(1) == batch.targets
+        self.total += float(batch.images[right].sum())
+        self.count += int(right.sum()) * batch.images[0].numel()
+
+    def compute(self):
+        return {"brightness": self.total / max(self.count, 1)}
+
+
+def test_a_metric_may_read_the_images():
+    data = digits()
+    model = Model(Sequential(Flatten(), Dense(10)), metrics=Brightness(), input_shape=(1, 8, 8))
+    right = data.x[model.predict(data.x).argmax(1) == data.y]
+    assert model.evaluate(data)["brightness"] == pytest.approx(right.mean().item(), rel=1e-5)

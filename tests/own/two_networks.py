@@ -1,0 +1,104 @@
+"""Objectives of two networks, as a user would write them from docs/your-own-parts.md."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+import pellucid
+from pellucid import Adam, Dense, Flatten, Layer, LeakyReLU, Mode, Model, Momentum, Objective, Reshape, Sequential
+from pellucid.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
+from tests.train.small import digits
+
+
+@dataclass(frozen=True)
+class Distill(Objective):
+    """A student that learns from the classes and from a teacher, which learns too; three losses in one sum."""
+
+    student: Layer
+    teacher: Layer
+
+    def gradients(self, params, batch, mode):
+        loss = SoftmaxCrossEntropy()
+        y, cache = self.student.forward(params["student"], batch.images, mode)
+        told, teaching = self.teacher.forward(params["teacher"], batch.images, mode)
+        hard, dy = loss(y, batch.targets)
+        soft, dy_soft = loss(y, told.softmax(1))
+        taught, dtold = loss(told, batch.targets)
+        dy = self.weight("hard") * dy + self.weight("soft") * dy_soft
+        _, dstudent = self.student.backward(params["student"], cache, dy)
+        _, dteacher = self.teacher.backward(params["teacher"], teaching, self.weight("teacher") * dtold)
+        return {"hard": hard, "soft": soft, "teacher": taught}, {"student": dstudent, "teacher": dteacher}
+
+    def predict(self, params, images):
+        return self.student.forward(params["student"], images, Mode())[0].softmax(1)
+
+
+@dataclass(frozen=True)
+class GAN(Objective):
+    """A generator against a discriminator, which learn in turns."""
+
+    generator: Layer
+    discriminator: Layer
+    latent: int = 4
+
+    def init(self, shape, rng):
+        generator, _ = self.generator.init((self.latent,), rng)
+        discriminator, out = self.discriminator.init(shape, rng)
+        return {"generator": generator, "discriminator": discriminator}, out
+
+    def gradients(self, params, batch, mode):
+        loss, images, n = BinaryCrossEntropy(), batch.images, len(batch.images)
+        z = torch.randn(n, self.latent, generator=mode.rng, device=mode.rng.device)
+        made, making = self.generator.forward(params["generator"], z, mode)
+        both, truth = torch.cat([images, made]), torch.cat([torch.ones(n, 1), torch.zeros(n, 1)]).to(images)
+        y, cache = self.discriminator.forward(params["discriminator"], both, mode)
+        value, dy = loss(y, truth)
+        _, dparams = self.discriminator.backward(params["discriminator"], cache, dy)
+        yield {"discriminator": value}, {"discriminator": dparams}
+        y, cache = self.discriminator.forward(params["discriminator"], made, mode)  # which has just learned
+        value, dy = loss(y, truth[:n])
+        dmade, _ = self.discriminator.backward(params["discriminator"], cache, dy)
+        yield {"generator": value}, {"generator": self.generator.backward(params["generator"], making, dmade)[1]}
+
+    def predict(self, params, images):
+        return self.discriminator.forward(params["discriminator"], images, Mode())[0].sigmoid()
+
+
+def distill(weights: Mapping[str, float] | None = None) -> Distill:
+    student = Sequential(flatten=Flatten(), scores=Dense(10))
+    teacher = Sequential(flatten=Flatten(), hidden=Dense(16), act=LeakyReLU(), scores=Dense(10))
+    return Distill(student, teacher, weights=weights or {})
+
+
+def gan() -> GAN:
+    generator = Sequential(hidden=Dense(16), act=LeakyReLU(), pixels=Dense(64), image=Reshape((1, 8, 8)))
+    discriminator = Sequential(flatten=Flatten(), hidden=Dense(16), act=LeakyReLU(), score=Dense(1))
+    return GAN(generator, discriminator)
+
+
+def gan_model(**options) -> Model:
+    return Model(gan(), optimizer={"generator": Adam(0.01), "discriminator": Momentum(0.05)}, **options)
+
+
+def train(run, extra=()):
+    """Train the GAN in a run folder, from its last checkpoint; return the hash of both networks."""
+    pellucid.register(GAN)
+    model = gan_model()
+    model.fit(
+        digits(), epochs=6, batch_size=20, validation=digits(300, 350), callbacks=extra,
+        run=run, resume=True, checkpoint_seconds=0.0, verbose=False,
+    )  # fmt: skip
+    return model.sha256()
+
+
+if __name__ == "__main__":
+    import sys
+
+    from pellucid.train import fit
+    from tests.train.killed import Kill
+
+    if sys.argv[2] != "0":
+        fit.TICK = 0.0  # a checkpoint after every step
+    torch.set_num_threads(1)
+    print(train(sys.argv[1], [Kill(sys.argv[1], int(sys.argv[2]))]))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from torch.nn import functional as F
 
 import pellucid
 from benchmarks import unfamiliar
@@ -75,6 +77,32 @@ def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
     assert distances is not None
     assert model.familiarity is not None
     assert bool((distances > model.familiarity.threshold).all())
+
+
+@pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
+def test_pictures_laid_out_as_digits_are_told_from_digits(name: str) -> None:
+    """What the layout leaves of noise and of scattered ink looks like a digit."""
+    model, rng = Model.load(assets.pretrained_file(name)), torch.Generator().manual_seed(0)
+    digits = torch.tensor(load_digits().images[:40, None] / 16).float()
+    assert unfamiliar.warned(model, torch.rand((40, 1, 28, 28), generator=rng)) == 40
+    assert unfamiliar.warned(model, unfamiliar.shuffled(digits, rng)) == 40
+    for size, margin in ((3, 8), (10, 20), (20, 90)):
+        drawn = F.pad(F.interpolate(digits, scale_factor=size, mode="bicubic").clamp(0, 1), (margin,) * 4)
+        paper = 0.8 - 0.6 * drawn + 0.01 * torch.randn(drawn.shape, generator=rng)
+        assert [unfamiliar.warned(model, one) for one in (drawn, 1 - drawn, paper)] == [0, 0, 0]
+
+
+@pytest.mark.real
+def test_predict_warns_of_photographs_and_not_of_digits() -> None:
+    need("mnist")
+    need("cifar10")
+    model, rng = Model.load(assets.pretrained_file("mnist-lenet")), torch.Generator().manual_seed(0)
+    photos = unfamiliar.photographs(40)
+    own = unfamiliar.evenly(unfamiliar.own_images(model), 40)
+    counts = {kind: unfamiliar.warned(model, make(own, photos, rng)) for kind, make in unfamiliar.READ.items()}
+    assert counts["CIFAR-10"] >= 30
+    assert [counts[kind] for kind in ("uniform noise", "shuffled pixels", "shuffled patches")] == [40, 40, 40]
+    assert all(not counts[kind] for kind in counts if kind.startswith("MNIST"))
 
 
 @pytest.mark.real

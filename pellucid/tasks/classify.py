@@ -20,10 +20,10 @@ from pellucid.metrics import (
 )
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.confidence import fit_confidence, selective
-from pellucid.tasks.pictures import held_out, read_picture
+from pellucid.tasks.pictures import held_out, read_views
 from pellucid.train.evaluate import batch_within_memory, judge
 from pellucid.train.examples import examples
-from pellucid.train.familiarity import FamiliarityScore, familiarity_scores
+from pellucid.train.familiarity import FamiliarityScore, farthest
 from pellucid.train.model import Model
 
 ROUNDING = 1e-6  # of sums of float32 probabilities
@@ -46,13 +46,13 @@ class Prediction:
 
 
 def predict(model: Model, picture: str | Path) -> Prediction:
-    """Classify a picture of any size; see `read_picture` for what becomes of it."""
+    """Classify a picture of any size; see `read_views` for what becomes of it."""
     classes = class_names(model)
-    x = read_picture(model, picture)
-    scores = believed(model, model.predict(x[None]))[0]  # (classes,)
+    views = read_views(model, picture)
+    scores = believed(model, model.predict(views[:1]))[0]  # (classes,)
     best = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
-    return Prediction(str(picture), classes[best], named[classes[best]], named, familiarity_scores(model, x[None])[0])
+    return Prediction(str(picture), classes[best], named[classes[best]], named, farthest(model, views))
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:

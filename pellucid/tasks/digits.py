@@ -35,20 +35,43 @@ def lay_out(picture: Tensor, form: Form, name: str = "picture") -> Tensor:
     brightness. The ink is cropped to its bounding box, scaled with antialiasing, and centred.
     Raises PellucidError, which names the picture, when it shows no ink.
     """
-    ink = find_ink(picture, name)  # (H, W)
-    rows = torch.nonzero((ink >= FAINTEST_INK).any(1)).flatten()
-    columns = torch.nonzero((ink >= FAINTEST_INK).any(0)).flatten()
-    ink = ink[int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
-    height, width = ink.shape
-    scale = form.box / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    if size != (height, width):
-        resized = torch.nn.functional.interpolate(ink[None, None], size, mode="bilinear", antialias=True)
-        ink = resized[0, 0] / resized.max()  # thin strokes of a large picture fade when they shrink
-    top, left = _place(ink, form)
-    square = torch.zeros(1, form.side, form.side)
-    square[0, top : top + size[0], left : left + size[1]] = ink
-    return square
+    return lay_out_both(picture, form, name)[0]
+
+
+def lay_out_both(picture: Tensor, form: Form, name: str = "picture") -> tuple[Tensor, Tensor]:
+    """Return what `lay_out` does, and the same square with all that the picture shows there instead of ink alone.
+
+    That is the surroundings of the box and what deviates from the ground to the other side, light beside dark ink;
+    beyond its edges the picture goes on as it is there. Of a digit on plain ground it is the same digit, of a part of a
+    photograph or of noise, more of it.
+    """
+    signed = _deviation(picture, name)  # (H, W)
+    whole = signed.clamp(min=0)
+    rows = torch.nonzero((whole >= FAINTEST_INK).any(1)).flatten()
+    columns = torch.nonzero((whole >= FAINTEST_INK).any(0)).flatten()
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    ink = whole[box]
+    scale = form.box / max(ink.shape)
+    size = tuple(max(1, round(length * scale)) for length in ink.shape)
+    strongest = ink.new_ones(())
+    if size != ink.shape:
+        resized = _resize(ink, size)
+        strongest = resized.max()
+        ink = resized / strongest  # thin strokes of a large picture fade when they shrink
+    corner = _place(ink, form)
+    place = tuple(slice(edge, edge + length) for edge, length in zip(corner, size, strict=True))
+    square = torch.zeros(form.side, form.side)
+    square[place] = ink
+    shown = signed.abs().clamp_(max=1)
+    shown[shown < FAINTEST_INK] = 0
+    starts = (round(edges.start - at / scale) for edges, at in zip(box, corner, strict=True))
+    rows, columns = (
+        torch.arange(start, start + round(form.side / scale)).clamp_(0, length - 1)
+        for start, length in zip(starts, shown.shape, strict=True)
+    )
+    around = _resize(shown[rows][:, columns], (form.side, form.side))
+    around[place] = (_resize(shown[box], size) / strongest).clamp_(max=1)
+    return square[None], around[None]
 
 
 def find_ink(picture: Tensor, name: str = "picture") -> Tensor:
@@ -56,6 +79,11 @@ def find_ink(picture: Tensor, name: str = "picture") -> Tensor:
 
     How much the border varies tells the noise of paper and camera, which is no ink.
     """
+    return _deviation(picture, name).clamp_(min=0)
+
+
+def _deviation(picture: Tensor, name: str) -> Tensor:
+    """Return by how much more than noise each pixel deviates from the ground (H, W): the ink to 1, else below 0."""
     grey = picture[0].to(torch.float32) / (255 if picture.dtype == torch.uint8 else 1)
     low, high = float(grey.min()), float(grey.max())
     if high - low < LEAST_CONTRAST:
@@ -66,7 +94,11 @@ def find_ink(picture: Tensor, name: str = "picture") -> Tensor:
     noise = (border - ground).abs()
     ninth = float(noise.kthvalue(max(1, round(0.9 * len(noise)))).values)  # nine of ten vary by no more
     floor = min(ninth, MOST_NOISE * float(ink.max()))
-    return (ink - floor).clamp_(min=0) / (ink.max() - floor)
+    return ink.sign() * (ink.abs() - floor).clamp_(min=0) / (ink.max() - floor)
+
+
+def _resize(ink: Tensor, size: tuple[int, ...]) -> Tensor:
+    return torch.nn.functional.interpolate(ink[None, None], size, mode="bilinear", antialias=True)[0, 0]
 
 
 def _place(ink: Tensor, form: Form) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from pellucid.data.layout import HELD_OUT, TRAIN, class_of, root_of
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
 from pellucid.tasks.classes import class_names
-from pellucid.tasks.digits import FORMS, lay_out
+from pellucid.tasks.digits import FORMS, lay_out_both
 from pellucid.text import note
 from pellucid.train.model import Model
 from pellucid.train.recipes.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
@@ -31,18 +31,25 @@ def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Te
     picture is resized, with antialiasing, by the function that resizes training data. Raises PellucidError, naming
     the picture, when it cannot be read or shows nothing.
     """
+    return float_images(_read(model, source, name or str(source))[:1])[0]
+
+
+def read_views(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
+    """Return a picture as inputs (1 or 2, C, H, W): what `read_picture` gives, and for a network of digits the same
+    with the surroundings that its layout leaves out. An unfamiliar picture is one of which either is unlike the data.
+    """
     return float_images(_read(model, source, name or str(source)))
 
 
 def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
-    """Return what `read_picture` does, in uint8 where it is only resized."""
+    """Return what `read_views` does, in uint8 where it is only resized."""
     shape = model.input_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; give one for (1 or 3, H, W)")
     form = FORMS.get(data_name(model))
     if form is not None:
-        return lay_out(load_image(source, name, mode="L"), form, name)
-    return load_image(source, name, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")
+        return torch.stack(lay_out_both(load_image(source, name, mode="L"), form, name))
+    return load_image(source, name, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")[None]
 
 
 def held_out(model: Model, data: str | None) -> Dataset:
@@ -90,7 +97,7 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
                 known = [one for one in files if not {*one.split("/")[:-1]} & {*classes}]
                 raise _lacking(where, folders[-1], [one.split("/")[-2] for one in known], classes)
             try:
-                picture = _read(model, tree.read(file), where)
+                picture = _read(model, tree.read(file), where)[0]
             except PellucidError as error:
                 faults[where] = error
                 continue

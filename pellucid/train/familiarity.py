@@ -160,6 +160,12 @@ def familiarity_scores(model: "Model", x: Tensor) -> list[FamiliarityScore] | li
     return [FamiliarityScore(distance, model.familiarity.threshold) for distance in distances.tolist()]
 
 
+def farthest(model: "Model", views: Tensor) -> FamiliarityScore | None:
+    """Return the score of one picture seen as several inputs (N, C, H, W): that of the one that is farthest."""
+    scores = [score for score in familiarity_scores(model, views) if score is not None]
+    return max(scores, key=lambda score: score.distance, default=None)
+
+
 def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
     """Return the fields of a prediction as JSON shows them; null where the model does not know."""
     if score is None:

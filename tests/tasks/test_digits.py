@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.tasks.digits import FORMS, find_ink, lay_out
+from pellucid.tasks.digits import FAINTEST_INK, FORMS, find_ink, lay_out, lay_out_both
 
 MNIST = FORMS["mnist"]
 
@@ -82,3 +82,29 @@ def test_noise_of_paper_and_camera_does_not_move_the_digit():
     noise = torch.randint(0, 20, (1, 100, 100), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     noisy = (seven() // 2 + 40 + noise).to(torch.uint8)
     assert float((lay_out(noisy, MNIST) - lay_out(seven(), MNIST)).abs().mean()) < 0.03
+
+
+@pytest.mark.parametrize("picture", [seven(), 255 - seven(), seven(400, 200, 100)])
+def test_around_a_digit_on_plain_ground_is_nothing(picture: Tensor):
+    ink, shown = lay_out_both(picture, MNIST)
+    assert torch.equal(ink, lay_out(picture, MNIST))
+    assert float((shown - ink).abs().max()) <= FAINTEST_INK
+
+
+def test_what_runs_out_of_the_picture_goes_on_around_it():
+    """A cross over the whole picture: its ink gets 20 pixels, and the bars go on through the 4 on each side."""
+    picture = torch.zeros(1, 40, 40)
+    picture[0, 18:22] = picture[0, :, 18:22] = 1
+    ink, shown = lay_out_both(picture, MNIST)
+    for bar in (0, 3, 24, 27):
+        assert float(ink[0, bar].max()) == 0
+        assert float(ink[0, :, bar].max()) == 0
+        assert min(float(shown[0, bar].max()), float(shown[0, :, bar].max())) > 0.8
+
+
+def test_light_beside_dark_ink_is_shown_though_no_ink():
+    picture = torch.full((1, 60, 60), 0.5)
+    picture[0, 10:50, 20:26] = 0
+    picture[0, 10:50, 34:40] = 0.9
+    ink, shown = lay_out_both(picture, MNIST)
+    assert int((ink[0, 14] > 0.1).sum()) < int((shown[0, 14] > 0.1).sum())

@@ -17,14 +17,29 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print each picture's label and probabilities; all are read before any is printed."""
+    """Print each picture's label and probabilities, and on stderr what is wrong with the pictures that have none."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
-    from pellucid.tasks.classify import predict
+    from pellucid.errors import PellucidError
+    from pellucid.tasks.classes import class_names
+    from pellucid.tasks.classify import Prediction, predict
+    from pellucid.text import note
     from pellucid.train.familiarity import score_suffix, score_to_json
 
     model = open_model(args.model)
-    found = [predict(model, image) for image in args.images]
+    class_names(model)  # what is wrong with the model is said once
+    found: list[Prediction] = []
+    faults: dict[str, PellucidError] = {}
+    for image in args.images:
+        try:
+            found.append(predict(model, image))
+        except PellucidError as error:
+            faults[image] = error
+    for said in dict.fromkeys(map(str, faults.values())):
+        note(said)
+    code = 2 if faults else 0
+    if not found:
+        return code
     rows = [
         {
             "image": one.name,
@@ -36,10 +51,12 @@ def handle(args: argparse.Namespace) -> int:
         for one in found
     ]
     if args.json:
-        emit({"model": args.model, **(rows[0] if len(rows) == 1 else {}), "predictions": rows})
-        return 0
+        skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
+        alone = rows[0] if len(args.images) == 1 else {}
+        emit({"model": args.model, **alone, "predictions": rows, "skipped": skipped})
+        return code
     for one in found:
         best = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[:SHOWN]
         shares = ", ".join(f"{label} {percent(p)}" for label, p in best)
         say(f"{one.name}: {one.label}  ({shares}){score_suffix(one.familiarity)}")
-    return 0
+    return code

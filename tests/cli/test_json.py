@@ -108,6 +108,21 @@ def test_a_training_ends_with_what_its_data_look_like(run_folder: Path):
 def test_predict_lists_several_pictures(say: Say, run_folder: Path, seven: Path):
     found = say("predict", str(run_folder), str(seven), str(seven), "--json").json
     assert [one["image"] for one in found["predictions"]] == [str(seven)] * 2
+    assert found["skipped"] == []
+
+
+def test_predict_answers_the_pictures_beside_one_that_shows_nothing(say: Say, run_folder: Path, seven: Path):
+    Image.new("L", (40, 40), 255).save("blank.png")
+    Path("empty.png").write_bytes(b"")
+    said = say("predict", str(run_folder), "blank.png", str(seven), "empty.png", str(seven))
+    assert said.code == 2
+    assert [line.split(": ")[0] for line in said.out.splitlines()] == [str(seven)] * 2
+    assert [line.split()[1] for line in said.err.splitlines()] == ["blank.png", "empty.png"]
+    found = say("predict", str(run_folder), "blank.png", str(seven), "--json")
+    assert (found.code, found.out.count("\n")) == (2, 1)
+    assert [one["image"] for one in json.loads(found.out)["predictions"]] == [str(seven)]
+    assert json.loads(found.out)["skipped"] == [{"image": "blank.png", "reason": found.err[len("pellucid: ") : -1]}]
+    assert say("predict", str(run_folder), "blank.png", "--json").out == ""
 
 
 @pytest.mark.parametrize("what", ["digits", "mnist-lenet", "run"])

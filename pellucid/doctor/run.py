@@ -49,7 +49,7 @@ def case_of_run(
         if data is None:
             check_followed(recipe.data.name, folder.recipe)
         material = _material(recipe, None if data == recipe.data.name else data, loaded)
-    fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess)
+    fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = copied(fresh)
     if loaded is not None:
         _take(model, loaded, f"{weights} does not hold the network of {folder.recipe}")

@@ -19,6 +19,7 @@ from pellucid.train.described import scaling
 from pellucid.train.ending import check_classes
 from pellucid.train.familiarity import fit_familiarity, held_half
 from pellucid.train.files import write_atomically
+from pellucid.train.former import as_begun
 from pellucid.train.history import History
 from pellucid.train.model import Model
 from pellucid.train.recipe import Recipe, load_recipe
@@ -162,14 +163,18 @@ def build_model(
     train: Dataset,
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
+    run: RunFolder | None = None,
 ) -> Model:
     """Return the model of a recipe, its weights drawn from the seed or what [start] says, for images like `train`.
 
     data: the root of the data sets. preprocess: what the model's own shall say beside the recipe's, in every file of
-    the run from the first. Raises PellucidError where the network does not fit the images or this machine's
-    memory, where [start] does not fit the network, and for patterns that match nothing.
+    the run from the first. run: the folder that it is or was trained in; its weights may name layers as earlier versions
+    did. Raises PellucidError where the network does not fit the images or this machine's memory, where [start] does not
+    fit the network, and for patterns that match nothing.
     """
     net: Layer = recipe.build("network")
+    if run is not None:
+        net = as_begun(net, run)
     shape = tuple(train.x.shape[1:])
     check_network(recipe, net, shape, train.classes)
     start = recipe.start
@@ -300,7 +305,7 @@ def _train(
         "start": source_checksum(recipe.start.weights, data),
     }
     with kernel_threads(recipe.recipe.threads):
-        history = build_model(recipe, material.train, data, preprocess).fit(
+        history = build_model(recipe, material.train, data, preprocess, RunFolder(path)).fit(
             material.train,
             epochs=recipe.train.epochs,
             batch_size=min(recipe.train.batch_size, len(material.train)),

@@ -113,8 +113,8 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     because = _because(asked, found)
     tries = Attempts(case)
     open_to = [it for it in found if it.remedy is not None and not it.proven and it.check not in because]
-    explained = set(because) & POOR or any(it.proven and it.check in BROKEN for it in found)
-    verdict = Verdict(False) if explained else establish(case, open_to, tries)
+    broken = any(it.proven and it.check in BROKEN for it in found)
+    verdict = Verdict(False) if broken else establish(case, open_to, tries, bool(set(because) & POOR))
     if verdict.untried:
         left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
     found = _established(found, asked, verdict)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 
 import torch
 
@@ -14,11 +15,13 @@ from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.doctor.measure.score import spread
 from pellucid.doctor.measure.small_network import small_network
+from pellucid.doctor.mending import rebuilt
 from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
 
 # All of these are of the score: the mean recall of the classes, or the share of the variance that is explained.
 BEHIND = 0.08  # a training that is so much worse than a small network of the usual kind has a fault
+SLIGHTLY, ORDERS = 0.025, 3  # what the remedy of something odd must gain on average, in so many orders of the examples
 MARGIN = 0.05  # a remedy that gains less is no remedy
 SURE = 3.0  # standard deviations that both must exceed
 HALF = 0.5  # of what is missing that a remedy must bring back
@@ -56,8 +59,10 @@ class Verdict:
     reference: float = 0.0
 
 
-def establish(case: Case, more: Sequence[Finding], attempts: Attempts) -> Verdict:
+def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> Verdict:
     """Try the suspects of a case if its training fails. more: findings whose remedies are suspects too.
+
+    Where little is missing, or a check's proof explained it, what is odd at sight is tried alone.
 
     A training fails if the model is worse than a small network of the usual kind is after a few hundred steps. Of the
     remedies that bring back what is missing, the best is the cause's; of those as good as the best, a particular one
@@ -71,9 +76,11 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts) -> Verdic
     now = judged(case) if is_trained else 0.0
     if now >= GOOD:
         return Verdict(False)
+    if explained:
+        return _slightly_worse(case, more, 0.0) if is_trained else Verdict(False)
     reference = _reference(case)
     if reference is None or reference - now < max(BEHIND, SURE * spread(now, reference, len(part))):
-        return Verdict(False)
+        return _slightly_worse(case, more, reference or 0.0) if is_trained else Verdict(False)
     begun = time.monotonic()
     if reference - attempts.score < max(BEHIND, SURE * spread(attempts.score, reference, len(part))):
         # As it is set, the training does well: the fault is not in its settings.
@@ -96,6 +103,36 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts) -> Verdic
         remaining = [one for one in remaining if one is not suspect and not one.general]
         current = Attempts(suspect.apply(case))
     return Verdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)), reference)
+
+
+def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Verdict:
+    """Try what is odd at sight where little is missing, with several orders of the examples, to rule out chance."""
+    causes: list[Cause] = []
+    until = time.monotonic() + ALL
+    as_set = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(ORDERS)]
+    for one in suspects(case, more):
+        if not one.odd or time.monotonic() > until:
+            continue
+        gains: list[float] = []
+        attempt: Attempt | None = None
+        for tries in as_set:
+            try:
+                attempt = tries(one.remedy, one.longer)
+            except PellucidError:  # the remedy does not fit this network
+                break
+            gains.append(attempt.score[1] - attempt.score[0])
+            if gains[-1] <= 0:
+                break
+        if attempt is not None and len(gains) == ORDERS and min(gains) > 0 and fmean(gains) >= _clear(gains):
+            known = {**_told(one.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
+            causes.append(Cause(replace(one.finding, evidence=known, proven=True), attempt, True))
+    causes.sort(key=lambda cause: -float(cause.finding.evidence["mean_gain"]))
+    return Verdict(bool(causes), tuple(causes[:1]), None, as_set[0].as_set if causes else None, (), reference)
+
+
+def _clear(gains: Sequence[float]) -> float:
+    """Return what the mean of gains must reach to be none of chance."""
+    return max(SLIGHTLY, SURE * stdev(gains) / len(gains) ** 0.5)
 
 
 def _reference(case: Case) -> float | None:
@@ -148,8 +185,9 @@ def _told(finding: Finding, attempt: Attempt, reference: float) -> Finding:
         **finding.evidence,
         "score_as_set": attempt.score[0],
         "score_without_it": attempt.score[1],
-        "score_of_a_small_network": reference,
     }
+    if reference:
+        evidence["score_of_a_small_network"] = reference
     return replace(finding, evidence=evidence, proven=True)
 
 

@@ -254,7 +254,7 @@ CHECK = Check(
     "Inputs are prepared otherwise than those that the model learned from.",
     look,
     explains=(
-        "unnormalised-inputs", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
+        "confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
         "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps",
     ),
     proven=True,

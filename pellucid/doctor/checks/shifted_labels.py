@@ -153,7 +153,7 @@ CHECK = Check(
     NAME,
     "Labels of one part are off by one, swapped or permuted against the other, or off by one against the model.",
     look,
-    explains=("overfitting", "underfitting", "miscalibration", "class-imbalance"),
+    explains=("confused-labels", "overfitting", "underfitting", "miscalibration", "class-imbalance"),
     examples=ENOUGH,
     proven=True,
 )

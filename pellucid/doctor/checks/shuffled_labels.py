@@ -147,6 +147,7 @@ CHECK = Check(
     "Labels have nothing to do with the inputs.",
     look,
     explains=(
+        "confused-labels",
         "label-noise",
         "overfitting",
         "underfitting",

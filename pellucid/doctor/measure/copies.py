@@ -12,7 +12,7 @@ from pellucid.doctor.measure.simple import small
 
 MOST, AMONG = 500, 10_000  # pictures whose nearest neighbours are sought, and among how many
 REACH = 1  # pixels by which a picture may be moved
-RANK = 5  # of the neighbour that the nearest one is compared with
+RANK, FAR_RANK = 5, 30  # of the neighbours that the nearest one is compared with
 
 
 def digests(x: Tensor) -> list[bytes]:
@@ -21,10 +21,11 @@ def digests(x: Tensor) -> list[bytes]:
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
-def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return for at most MOST pictures of x (N, C, H, W) how much nearer the nearest is than the RANK-th nearest.
 
-    Returns (places in x, places in among of the nearest, quotients of the distances: 1 for no nearer, 0 for a copy).
+    Returns (places in x, places in among of the nearest, quotients of the distances: 1 for no nearer, 0 for a copy, and
+    the same by the FAR_RANK-th nearest, for copies of which there are many).
     Pictures are compared small, without brightness and contrast, and moved by up to REACH pixels. same: x is `among`,
     and a picture is no neighbour of its own.
     """
@@ -43,9 +44,9 @@ def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[
         distance = torch.minimum(distance, torch.cdist(view, known))
     if same:
         distance[places[:, None] == others] = float("inf")
-    nearest = distance.topk(RANK, largest=False)
-    quotient = nearest.values[:, 0] / nearest.values[:, -1].clamp_min(1e-12)
-    return places, others[nearest.indices[:, 0]], quotient
+    nearest = distance.topk(min(FAR_RANK, len(others)), largest=False)
+    first, ranked = nearest.values[:, 0], nearest.values.clamp_min(1e-12)
+    return places, others[nearest.indices[:, 0]], first / ranked[:, RANK - 1], first / ranked[:, -1]
 
 
 def _plain(x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Settings of a training that may be the cause of its failure, each with the same training without it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import MISSING, fields, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,9 @@ from pellucid.doctor.case import SHORT, Case
 from pellucid.doctor.changed import with_layers
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.measure.backward import rms
+from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.measure.own import own
 from pellucid.doctor.measure.usual import usual
 from pellucid.doctor.mending import begun, rebuilt, with_rate
 from pellucid.doctor.suspects.suspect import Suspect, suspect
@@ -23,14 +26,20 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 from pellucid.train.ending import ends
+from pellucid.tree import flatten
 
 USUAL_BATCH = 32
 TINY = 8  # examples of a batch, whose statistics are noise
 LARGE = 1 / 20  # of the examples in one batch, or more
 LONGER = 4.0  # times the training
 UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}
+KNOWN, HALF = 0.3, 0.6  # above chance, of a classifier that is asked; what is left of that for mirrored pictures
 MORE = 0.15  # of these than of plain ones: a random change that the model learned leaves plain ones as well known
 LEARNED = 0.7  # of augmented training inputs, at least, that a model is right on which fails on plain ones
+ALONG = 0.5  # correlation of weights with counts, which should be negative
+SMOOTH, SPARSE = 0.3, 0.7  # label smoothing and dropout rate that are unusual
+SHRUNK = 0.7  # of the size of the first weights, or less, is what a regularizer left
+GONE = 0.6  # of the steps
 DROPPED = 0.1  # of the highest rate: below it a schedule has ended
 
 
@@ -42,8 +51,16 @@ def regularizers(case: Case) -> Iterator[Suspect]:
         yield suspect(
             "regularization-too-strong", "the regularizer holds the weights so small that they cannot fit the data",
             "make it weaker by powers of ten", f"without {type(one).__name__}",
-            partial(rebuilt, regularizer=others), regularizer=str(one),
+            partial(rebuilt, regularizer=others),
+            odd=_shrunk(case), regularizer=str(one),
         )  # fmt: skip
+
+
+def _shrunk(case: Case) -> bool:
+    """Whether the weights are clearly smaller than they were before the first step."""
+    now, then = flatten(case.model.params), flatten(case.first.params)
+    paths = [path for _, path in learners(case.model)]
+    return case.trained and sum(rms(now[path]) for path in paths) < SHRUNK * sum(rms(then[path]) for path in paths)
 
 
 def dropout(case: Case) -> Iterator[Suspect]:
@@ -51,7 +68,8 @@ def dropout(case: Case) -> Iterator[Suspect]:
     if case.dropout:
         yield suspect(
             "dropout-too-strong", "dropout removes so many values that the rest does not tell what the input was",
-            "take a dropout rate of 0.2 to 0.5, or none", "no dropout", _without_dropout, rate=case.dropout,
+            "take a dropout rate of 0.2 to 0.5, or none", "no dropout", _without_dropout,
+            odd=case.dropout > SPARSE, rate=case.dropout,
         )  # fmt: skip
 
 
@@ -93,12 +111,12 @@ def augment(case: Case) -> Iterator[Suspect]:
     used = case.augment
     if used is None:
         return
-    if isinstance(used, Augment) and (used.flip or used.vertical_flip) and replace(used, **UNMIRRORED) != Augment():
+    if isinstance(used, Augment) and (used.flip or used.vertical_flip):
         yield suspect(
             "augmentation-destroys", "mirrored inputs show another class, or none: left and right, or up and down, "
             "matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(used, **UNMIRRORED)),
-            flip=used.flip, vertical_flip=used.vertical_flip,
+            odd=_mirrored_differ(case), flip=used.flip, vertical_flip=used.vertical_flip,
         )  # fmt: skip
     learned = case.trained and case.classifies and case.reached < float("inf")
     learned = learned and _on_augmented(case) > max(LEARNED, case.seen.accuracy + MORE)
@@ -110,6 +128,18 @@ def augment(case: Case) -> Iterator[Suspect]:
         "look at some augmented inputs, and make the changes smaller or leave those out that change the class",
         "no augmentation", lambda case: replace(rebuilt(case), augment=None), augmentation=_kind(used),
     )  # fmt: skip
+
+
+def _mirrored_differ(case: Case) -> bool:
+    """Whether a simple classifier, which never saw mirrored pictures, does not know them."""
+    if case.simple is None or case.train.x.dim() != 4:
+        return False
+    places, own = case.simple.places, case.simple.own
+    used = case.augment
+    axes = [axis for axis, name in ((3, "flip"), (2, "vertical_flip")) if getattr(used, name)]
+    x, y = case.train.x[places], case.simple.y
+    known = min(float((case.simple.told(x.flip(axis)) == y).float().mean()) for axis in axes)
+    return own.share > own.chance + KNOWN and known < own.chance + HALF * (own.share - own.chance)
 
 
 def _on_augmented(case: Case) -> float:
@@ -147,15 +177,24 @@ def loss_options(case: Case) -> Iterator[Suspect]:
             "class-weights", "the loss weighs the classes so that some hardly count",
             "weigh classes by the inverse of their counts, or not at all", "no class weights",
             lambda case: rebuilt(case, loss=replace(loss, class_weights=None)),
-            smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
+            odd=_by_frequency(case, weights), smallest_weight=float(min(weights)), largest_weight=float(max(weights)),
         )  # fmt: skip
     smoothing = getattr(loss, "label_smoothing", 0.0)
     if smoothing:
         yield suspect(
             "label-smoothing-too-strong", "labels are smoothed so much that classes hardly differ",
             "smooth by 0.1 or less", "no label smoothing",
-            lambda case: rebuilt(case, loss=replace(loss, label_smoothing=0.0)), label_smoothing=smoothing,
+            lambda case: rebuilt(case, loss=replace(loss, label_smoothing=0.0)),
+            odd=smoothing > SMOOTH, label_smoothing=smoothing,
         )  # fmt: skip
+
+
+def _by_frequency(case: Case, weights: Any) -> bool:
+    """Whether commoner classes weigh more."""
+    counts = case.train.y.flatten()
+    counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
+    both = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
+    return bool((both.std(1) > 0).all()) and float(both.corrcoef()[0, 1]) > ALONG
 
 
 def precision(case: Case) -> Iterator[Suspect]:
@@ -205,7 +244,8 @@ def schedule(case: Case) -> Iterator[Suspect]:
         "the schedule brings the learning rate down before the network has learned" if early else
         "the learning rate rises for so long that little of the training is left",
         "let the rate fall later and less" if early else "warm up over a few percent of the steps",
-        "a constant learning rate", partial(rebuilt, schedule=Constant()), schedule=str(schedule),
+        "a constant learning rate", partial(rebuilt, schedule=Constant()),
+            odd=gone > GONE, schedule=str(schedule),
         share_of_steps_below_a_tenth_of_the_highest_rate=gone, share_of_steps_before_the_highest_rate=rising,
     )  # fmt: skip
 
@@ -219,7 +259,7 @@ def tiny_batches(case: Case) -> Iterator[Suspect]:
             "batch normalization takes mean and variance from so few examples that they are noise, and evaluation "
             "uses others",
             "take batches of 16 or more, or group or layer normalization", f"batches of {USUAL_BATCH}",
-            lambda case: replace(rebuilt(case), batch_size=USUAL_BATCH), batch_size=case.batch_size,
+            lambda case: replace(rebuilt(case), batch_size=USUAL_BATCH), odd=True, batch_size=case.batch_size,
         )  # fmt: skip
 
 
@@ -230,7 +270,8 @@ def loss(case: Case) -> Iterator[Suspect]:
         return
     yield suspect(
         "wrong-loss", "this loss does not lead to the right classes here", "take softmax_cross_entropy on plain scores",
-        "softmax cross-entropy", _cross_entropy, loss=type(loss).__name__,
+        "softmax cross-entropy", _cross_entropy,
+        odd=own(loss), loss=type(loss).__name__,
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_labels_are_those_of_scipys_nearest_pixel(fill, bent):
 def test_types_of_masks_stay(dtype):
     x = torch.randint(0, 2, (1, 1, H, W), generator=generator(3)).to(dtype)
     for move in every_kind(4):
-        assert move.apply(x, "constant", 1 if dtype != torch.bool else True).dtype == dtype
+        assert move.apply(x, "constant", False if dtype == torch.bool else 1).dtype == dtype
 
 
 def test_large_labels_are_not_rounded():

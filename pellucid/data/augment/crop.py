@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.augment.draw import uniform
-from pellucid.data.augment.move import Fill, Move, pick
+from pellucid.data.augment.move import Fill, Move, check_fill
 from pellucid.data.augment.resample import resample
 from pellucid.errors import PellucidError
 
@@ -20,13 +20,31 @@ class Window(Move):
 
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
         """Return the windows (N, C, H', W') of x; no pixel is interpolated."""
-        i = self.start[:, 0, None] + torch.arange(self.size[0], device=x.device)  # (N, H')
-        j = self.start[:, 1, None] + torch.arange(self.size[1], device=x.device)  # (N, W')
-        return pick(x, i[:, :, None], j[:, None, :], fill, value)
+        check_fill(fill)
+        n, channels, h, w = x.shape
+        rows, columns = self.size
+        i = self.start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, H'), may lie outside
+        j = self.start[:, 1, None] + torch.arange(columns, device=x.device)  # (N, W')
+        place = _inside(i, h, fill)[:, :, None] * w + _inside(j, w, fill)[:, None, :]  # (N, H', W')
+        y = x.flatten(2).gather(2, place.flatten(1)[:, None].expand(-1, channels, -1)).view(n, channels, rows, columns)
+        if fill == "constant":
+            seen = ((i >= 0) & (i < h))[:, None, :, None] & ((j >= 0) & (j < w))[:, None, None, :]
+            y = torch.where(seen, y, value)
+        return y
 
     def points(self, at: Tensor) -> Tensor:
         """Return the points counted from the windows' corners."""
         return at - self.start.flip(1)[:, None].to(at.dtype)
+
+
+def _inside(i: Tensor, n: int, fill: Fill) -> Tensor:
+    """Map indices to 0..n-1: clamped, mirrored about the edges, or modulo n."""
+    if fill == "wrap":
+        return i % n
+    if fill == "reflect":
+        i = i % (2 * n)
+        return torch.minimum(i, 2 * n - 1 - i)
+    return i.clamp(0, n - 1)
 
 
 def random_window(x: Tensor, padding: int, rng: torch.Generator, size: tuple[int, int] | None = None) -> Window:

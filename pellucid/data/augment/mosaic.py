@@ -26,10 +26,11 @@ class Mosaic:
 
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
         """Return the mosaics of x (N, C, H, W); the quarters cover all, so that nothing is left to fill."""
-        y = x
+        y = torch.empty_like(x)
         for k, window in enumerate(self.windows):
-            piece = window.apply(x[self.sources[:, k]], fill, value)
-            y = torch.where(inside(self.regions[:, k], window.size)[:, None], piece, y)
+            images, starts, regions = self.sources[:, k].tolist(), window.start.tolist(), self.regions[:, k].tolist()
+            for n, (image, (top, left), (x0, y0, x1, y1)) in enumerate(zip(images, starts, regions, strict=True)):
+                y[n, :, y0:y1, x0:x1] = x[image, :, top + y0 : top + y1, left + x0 : left + x1]
         return y
 
 

@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Self, get_args
 
-import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
@@ -43,29 +42,3 @@ class Move(ABC):
         """Return the move of image n alone, for a batch of one."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value[n : n + 1] for name, value in values.items() if isinstance(value, Tensor)})
-
-
-def pick(x: Tensor, i: Tensor, j: Tensor, fill: Fill, value: float) -> Tensor:
-    """Return the pixels (N, C, H', W') of x (N, C, H, W) in rows i and columns j, which may lie outside.
-
-    i, j: integers that broadcast to (N, H', W'). fill, value: see `resample`.
-    """
-    check_fill(fill)
-    n, _, h, w = x.shape
-    batch = torch.arange(n, device=x.device)[:, None, None]
-    # Indexing (N, H, W, C) with three index arrays gives (N, H', W', C).
-    y = x.permute(0, 2, 3, 1)[batch, _inside(i, h, fill), _inside(j, w, fill)].permute(0, 3, 1, 2).contiguous()
-    if fill == "constant":
-        seen = ((i >= 0) & (i < h) & (j >= 0) & (j < w))[:, None]
-        y = torch.where(seen, y, value)
-    return y
-
-
-def _inside(i: Tensor, n: int, fill: Fill) -> Tensor:
-    """Map indices to 0..n-1: clamped, mirrored about the edges, or modulo n."""
-    if fill == "wrap":
-        return i % n
-    if fill == "reflect":
-        i = i % (2 * n)
-        return torch.minimum(i, 2 * n - 1 - i)
-    return i.clamp(0, n - 1)

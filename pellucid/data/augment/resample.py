@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.data.augment.move import Fill, Move, check_fill, pick
+from pellucid.data.augment.move import Fill, Move, check_fill
 
 _PADDING = {"constant": "zeros", "nearest": "border", "reflect": "reflection"}
 _ITERATIONS = 40
+_CLOSE = 1e-3  # pixels
 
 
 def resample(
@@ -33,37 +34,37 @@ def resample(
     check_fill(fill)
     n, _, h, w = x.shape
     rows, columns = size or (h, w)
+    kind, mode = x.dtype, "bilinear" if x.is_floating_point() else "nearest"
+    if mode == "nearest":  # a float of twice the size holds every class
+        x = x.to(torch.float32 if x.element_size() <= 2 else torch.float64)
     # Pixel u lies at (u - (w - 1) / 2) from the centre, that is at 2 / w times this in grid coordinates.
-    kind = x.dtype if x.is_floating_point() else matrix.dtype
-    u = torch.arange(columns, dtype=kind, device=x.device) - (columns - 1) / 2  # (W',)
-    v = torch.arange(rows, dtype=kind, device=x.device) - (rows - 1) / 2  # (H',)
-    scale = torch.tensor([2 / w, 2 / h], dtype=kind, device=x.device)
+    u = torch.arange(columns, dtype=x.dtype, device=x.device) - (columns - 1) / 2  # (W',)
+    v = torch.arange(rows, dtype=x.dtype, device=x.device) - (rows - 1) / 2  # (H',)
+    scale = torch.tensor([2 / w, 2 / h], dtype=x.dtype, device=x.device)
     m = matrix * scale[:, None]  # (N, 2, 2)
     along_row = m[:, :, 0, None] * u  # (N, 2, W')
     along_column = m[:, :, 1, None] * v + (offset * scale)[:, :, None]  # (N, 2, H')
-    grid = u.new_empty((n, rows, columns, 2))
+    grid = x.new_empty((n, rows, columns, 2))
     for axis in (0, 1):
         torch.add(along_row[:, axis, None, :], along_column[:, axis, :, None], out=grid[..., axis])
         if displacement is not None:
             grid[..., axis].add_(displacement[:, axis], alpha=2 / (w, h)[axis])
-    if not x.is_floating_point():
-        # Pixel i covers [i, i + 1), and the grid's -1 is the outer edge of pixel 0.
-        j, i = ((grid + 1) / scale).floor().long().unbind(3)  # (N, H', W') each
-        return pick(x, i, j, fill, value)
     if fill == "wrap":
-        return _wrapped(x, grid)
-    if fill == "constant" and value != 0:
-        return F.grid_sample(x - value, grid, padding_mode="zeros", align_corners=False).add_(value)
-    return F.grid_sample(x, grid, padding_mode=_PADDING[fill], align_corners=False)
+        y = _wrapped(x, grid, mode)
+    elif fill == "constant" and value != 0:
+        y = F.grid_sample(x - value, grid, mode, "zeros", align_corners=False).add_(value)
+    else:
+        y = F.grid_sample(x, grid, mode, _PADDING[fill], align_corners=False)
+    return y.to(kind)
 
 
-def _wrapped(x: Tensor, grid: Tensor) -> Tensor:
+def _wrapped(x: Tensor, grid: Tensor, mode: str) -> Tensor:
     """Sample the plane that x tiles: positions are taken modulo its size, one more row and column close it."""
     h, w = x.shape[2:]
     closed = F.pad(x, (0, 1, 0, 1), mode="circular")  # (N, C, H + 1, W + 1)
     size = torch.tensor([w, h], dtype=x.dtype, device=x.device)
     position = torch.remainder(((grid + 1) * size - 1) / 2, size)  # pixels, in [0, size)
-    return F.grid_sample(closed, (2 * position + 1) / (size + 1) - 1, padding_mode="border", align_corners=False)
+    return F.grid_sample(closed, (2 * position + 1) / (size + 1) - 1, mode, "border", align_corners=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,5 +95,8 @@ class Resampling(Move):
             for _ in range(_ITERATIONS):
                 grid = (r * scale)[:, None]  # (N, 1, k, 2)
                 d = F.grid_sample(self.displacement, grid, padding_mode="border", align_corners=False)[:, :, 0].mT
-                r = (r + (q - d) @ inverse) / 2  # the mean converges wherever the displacement does not fold
+                step = (q - d) @ inverse - r
+                r = r + step / 2  # half a step converges wherever the displacement does not fold the picture
+                if not bool((step.abs() > _CLOSE).any()):
+                    break
         return r + at.new_tensor([columns / 2, rows / 2])

@@ -61,11 +61,10 @@ def _in_mosaic(parts: list[_Part], mosaic: Mosaic, n: int) -> _Part:
 def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) -> _Part:
     """Return one image's objects after the move of that image, clipped to a region (4,) or to the whole image."""
     (objects, left), size = part, move.size
-    if region is None:
-        region = objects.boxes.new_tensor([0, 0, size[1], size[0]])
-    low, high = region[:2].to(objects.boxes), region[2:].to(objects.boxes)
+    place = torch.tensor([0, 0, size[1], size[0]]) if region is None else region
+    low, high = place.to(objects.boxes).split(2)
     bent = isinstance(move, Resampling) and move.displacement is not None
-    outline = _outline(objects.boxes, max(size) if bent else 1)  # (n, k, 2)
+    outline = _outline(objects.boxes, bent)  # (n, k, 2)
     at = move.points(outline.flatten(0, 1)[None]).view_as(outline)
     first, end = at.amin(1), at.amax(1)  # (n, 2) each
     area = (end - first).prod(1)
@@ -74,9 +73,10 @@ def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) 
     masks, points = objects.masks, objects.keypoints
     boxes = torch.cat((first, end), 1)
     if masks is not None:
-        masks = move.apply(masks[None], "constant", False)[0] & inside(region[None], size)
+        masks = move.apply(masks[None], "constant", False)[0]
+        masks = masks if region is None else masks & inside(region[None], size)
         boxes = tight_boxes(masks)
-        left = torch.where(masks.flatten(1).any(1), left, 0.0)
+        left = torch.where(boxes[:, 2] > boxes[:, 0], left, 0.0)
     if points is not None:
         points = _moved_points(points, move, low, high)
         if isinstance(move, Flip) and bool(move.chosen):
@@ -93,8 +93,9 @@ def _moved_points(points: Tensor, move: Move, low: Tensor, high: Tensor) -> Tens
     return torch.where(seen[..., None], torch.cat((at, points[..., 2:]), 2), 0.0)
 
 
-def _outline(boxes: Tensor, steps: int) -> Tensor:
-    """Return points (n, 4 steps, 2) on the sides of boxes, from corner to corner in so many steps."""
+def _outline(boxes: Tensor, sides: bool) -> Tensor:
+    """Return the corners (n, 4, 2) of boxes, or also points on their sides, a pixel apart or closer."""
+    steps = int((boxes[:, 2:] - boxes[:, :2]).max()) + 1 if sides and len(boxes) else 1
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)  # (n, 1) each
     t = torch.arange(steps, dtype=boxes.dtype, device=boxes.device) / steps
     width, height = (x1 - x0) * t, (y1 - y0) * t  # (n, steps)
@@ -105,11 +106,11 @@ def _outline(boxes: Tensor, steps: int) -> Tensor:
 
 def tight_boxes(masks: Tensor) -> Tensor:
     """Return the tight boxes (n, 4) float32 of masks (n, H, W) bool; (0, 0, 0, 0) for a mask without pixels."""
+    columns, rows = masks.any(1), masks.any(2)  # (n, W), (n, H)
     ends: list[Tensor] = []
-    for seen in (masks.any(1), masks.any(2)):  # columns (n, W), rows (n, H)
+    for seen in (columns, rows):
         count = torch.arange(seen.shape[1], device=masks.device)
         ends.append(torch.where(seen, count, seen.shape[1]).amin(1))
         ends.append(torch.where(seen, count + 1, 0).amax(1))
     x0, x1, y0, y1 = ends
-    boxes = torch.stack((x0, y0, x1, y1), 1).float()
-    return torch.where(masks.flatten(1).any(1)[:, None], boxes, 0.0)
+    return torch.where(rows.any(1)[:, None], torch.stack((x0, y0, x1, y1), 1), 0).float()

@@ -7,20 +7,23 @@ from tempfile import NamedTemporaryFile
 
 def html_place(args: argparse.Namespace) -> Path | None:
     """Return the file to write, None for none; PellucidError, before any work, where it could not be written."""
+    return None if args.html is None else check_place(args.html, "--html")
+
+
+def check_place(file: str, option: str) -> Path:
+    """Return the file that an option names; PellucidError where it could not be written."""
     from pellucid.errors import PellucidError
 
-    if args.html is None:
-        return None
-    place = Path(args.html).absolute()
+    place = Path(file).absolute()
     try:
         if not place.parent.is_dir():
-            raise PellucidError(f"--html: the folder of {args.html!r} does not exist; make it first")
+            raise PellucidError(f"{option}: the folder of {file!r} does not exist; make it first")
         if place.is_dir():
-            raise PellucidError(f"--html: {args.html!r} is a folder; name a file in it")
+            raise PellucidError(f"{option}: {file!r} is a folder; name a file in it")
         with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"):
             pass  # as `write_html` will
     except OSError as error:
-        raise PellucidError(f"--html: {args.html!r} cannot be written ({error.strerror}); check the place") from error
+        raise PellucidError(f"{option}: {file!r} cannot be written ({error.strerror}); check the place") from error
     return place
 
 

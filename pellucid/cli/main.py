@@ -15,6 +15,7 @@ from pellucid.text import note
 COMMANDS = {
     "demo": "train on the bundled digits and show what happened",
     "train": "train by a recipe: pellucid train RECIPE [key=value ...]",
+    "compare-runs": "show two or more runs on one page, and what differs between them",
     "evaluate": "measure a trained model on a data set",
     "predict": "classify pictures",
     "gestures": "learn hand gestures, or any few classes, from a folder of pictures",
@@ -100,7 +101,7 @@ def _dispatch(words: list[str]) -> int:
         os.getcwd()
     except OSError as error:
         raise PellucidError("the current folder is no longer there; go to one that is, and try again") from error
-    command = import_module(f"pellucid.cli.{name}")
+    command = import_module(f"pellucid.cli.{name.replace('-', '_')}")
     parser = command.parser()
     args = parser.read(rest)
     return DONE if args is None else command.handle(args)

@@ -100,7 +100,7 @@ def test_a_data_set_is_one_line_a_table_and_html():
     assert repr(data) == "<Dataset 'mine': 3 images of 1 x 6 x 5, 2 classes>"
     assert str(data).splitlines()[1:] == ["class        images", "\\x1b[31mred       1", "<b>               2"]
     page = data._repr_html_()
-    assert "<td>&lt;b&gt;</td><td class=n>2</td>" in page
+    assert '<th scope="row">&lt;b&gt;</th><td class="n">2</td>' in page
     assert "\x1b" not in page
     assert "<b>" not in page
     many = Dataset.from_arrays(np.zeros((90, 1, 2, 2), np.float32), np.arange(90) % 45)

@@ -28,8 +28,8 @@ from tests.pages import without_script
 
 VOID = {"meta", "br", "img", "link"}
 SECTIONS = (
-    "curves", "confusion", "classes", "mistakes", "weights", "learning-rate", "gradients", "updates", "network",
-    "reproduce", "recipe", "manifest",
+    "curves", "confusion", "classes", "mistakes", "weights", "learning-rate", "gradients", "updates", "reproduce",
+    "network", "recipe", "manifest",
 )  # fmt: skip
 HISTORY = [
     {"epoch": k, "lr": 0.1, "train_loss": 1 / k, "val_loss": 1.2 / k, "train_accuracy": 1 - 0.5 / k,

@@ -98,7 +98,16 @@ def history_curves(history: Rows) -> Figure:
     return figure
 
 
-def draw(figure: Plot, rows: Rows, key: str, name: str, colour: str, best: Any = None, unit: str = "") -> list[End]:
+def draw(
+    figure: Plot,
+    rows: Rows,
+    key: str,
+    name: str,
+    colour: str,
+    best: Any = None,
+    unit: str = "",
+    dashed: bool = False,
+) -> list[End]:
     """Draw one column over the epochs, with a ring at its best value, and return its end for the label."""
     plot = figure.axes[0]
     epochs = [finite(row.get("epoch")) for row in rows]
@@ -107,7 +116,8 @@ def draw(figure: Plot, rows: Rows, key: str, name: str, colour: str, best: Any =
     if not known:
         return []
     lonely = len(known) < 15 or len(known) < len(values)  # a value between gaps shows only as a point
-    (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if lonely else None, markersize=3)
+    style = {"linestyle": (0, (4, 2)), "linewidth": 1.1} if dashed else {"linewidth": 1.7}
+    (line,) = plot.plot(epochs, values, color=colour, marker="o" if lonely else None, markersize=3, **style)
     figure.lines_by_name.append((name, line))
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if len(epochs) == 1:

@@ -1,4 +1,4 @@
-"""How far several trainings came after how much time."""
+"""Several trainings in one plot."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,11 +6,31 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
+from pellucid.report.figures.curves import draw
 from pellucid.report.figures.style import End, curve_axes, finite, label_ends
 
 Rows = Sequence[Mapping[str, Any]]
-# Five that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
-COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00")
+# Colours that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
+COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00", "#b5589a", "#4a9fb0")
+
+
+def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Figure | None:
+    """Draw val_METRIC of several histories by epoch, and train_METRIC dashed in the same colour.
+
+    Accuracies are in per cent. None where no history has a finite value.
+    """
+    scale, unit = (100, " %") if metric == "accuracy" else (1, "")
+    figure, plot = curve_axes("epoch", f"{metric.replace('_', ' ')} (%)" if unit else metric.replace("_", " "))
+    ends: list[End] = []
+    for k, (name, history) in enumerate(zip(names, histories, strict=True)):
+        keys = (f"val_{metric}", f"train_{metric}")
+        rows = [{**row, **{key: scale * finite(row.get(key)) for key in keys}} for row in history]
+        colour = COLOURS[k % len(COLOURS)]
+        held = draw(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
+        train = draw(figure, rows, keys[1], f"{name}, training", colour, unit=unit, dashed=True)
+        ends += [end._replace(text=end.text.replace(", held out", "")) for end in held] or train
+    label_ends(plot, ends)
+    return figure if ends else None
 
 
 def accuracy_by_time(names: Sequence[str], histories: Sequence[Rows], held: str = "validation") -> Figure | None:

@@ -41,7 +41,7 @@ def gather(
     "validation". Raises PellucidError when a file is missing or damaged.
     """
     folder = RunFolder(run)
-    text, tables = _recipe(folder.path / "recipe.toml")
+    text, tables = read_recipe(folder.path / "recipe.toml")
     about = tables.get("recipe", {})
     history = History.read(folder.path)
     shape = tuple(model.input_shape or test.x.shape[1:])
@@ -104,7 +104,8 @@ def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor
     return "", None
 
 
-def _recipe(path: Path) -> tuple[str, dict[str, Any]]:
+def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return a recipe.toml as its text and its tables; PellucidError where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)

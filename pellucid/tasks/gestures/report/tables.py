@@ -7,10 +7,9 @@ from pellucid.tasks.gestures import findings
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row, Spread, Trial, best_row
 from pellucid.tasks.gestures.findings import left_out
 from pellucid.text import aligned
-from pellucid.train.recipes.toml import toml_value
+from pellucid.train.report.compare import differing, settings
 from pellucid.train.report.page import duration
 
-ABSENT = "-"  # where a recipe does not know a key
 HEAD = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "learns")
 
 
@@ -38,19 +37,7 @@ def percent(spread: Spread) -> str:
 
 def differences(comparison: Comparison) -> list[tuple[str, ...]]:
     """Return the keys in which the recipes differ, each with its value for every variant, as text."""
-    flat = [
-        {
-            f"{table}.{key}": toml_value(value)
-            for table, keys in row.first.recipe.tables().items()
-            if table != "recipe"
-            for key, value in keys.items()
-        }
-        for row in comparison.rows
-    ]
-    order = list(comparison.rows[0].first.recipe.tables())
-    keys = sorted({key: None for one in flat for key in one}, key=lambda key: order.index(key.partition(".")[0]))
-    rows = [(key, *(one.get(key, ABSENT) for one in flat)) for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    return differing([settings(row.first.recipe.tables()) for row in comparison.rows])
 
 
 def finding(comparison: Comparison) -> str:

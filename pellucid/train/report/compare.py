@@ -1,0 +1,207 @@
+"""Several runs on one page: results, recipes, curves, classes and manifests side by side."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pellucid.errors import PellucidError
+from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.race import COLOURS, accuracy_by_time, overlaid
+from pellucid.report.page import render
+from pellucid.text import shown
+from pellucid.train.files import read_regular
+from pellucid.train.history import History
+from pellucid.train.recipes.toml import toml_value
+from pellucid.train.report.gather import read_recipe
+from pellucid.train.report.page import duration, flat
+from pellucid.train.report.scores import class_rows
+from pellucid.train.report.write import CONFUSION
+from pellucid.train.runs import RunFolder
+
+ABSENT = "-"  # where a run does not have a key
+NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe that change nothing
+PER_RUN = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that say nothing new
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRun:
+    """What a run folder records, as plain values; what a run does not record is empty.
+
+    settings: the recipe's keys, `optimizer.lr`, with their values as TOML. results: those on the test images.
+    confusion: (K, K) counts, true by predicted.
+    """
+
+    path: Path
+    settings: Mapping[str, str]
+    results: Mapping[str, Any]
+    history: History
+    classes: Sequence[str]
+    confusion: NDArray[np.int64] | None
+    manifest: Mapping[str, str]
+
+    @property
+    def held(self) -> str:
+        """What val_* in the history was measured on, "validation" or "test"."""
+        return "test" if self.results.get("weights") == "last" else "validation"
+
+
+@dataclass(frozen=True, eq=False)
+class RunComparison:
+    """Runs side by side. Each table's rows begin with a name; then comes one text for each run, in order."""
+
+    names: Sequence[str]
+    runs: Sequence[ComparedRun]
+
+    @property
+    def results(self) -> list[tuple[str, ...]]:
+        """The numbers that any run recorded of its result, and how many epochs it has."""
+        keys = dict.fromkeys(key for run in self.runs for key in run.results if key not in ("sha256", "epochs"))
+        rows = [(key, *(_result(key, run.results.get(key)) for run in self.runs)) for key in keys]
+        known = [(name.replace("_", " "), *texts) for name, *texts in rows if set(texts) != {ABSENT}]
+        return [*known, ("epochs", *(f"{len(run.history):,}" for run in self.runs))]
+
+    @property
+    def recipes(self) -> list[tuple[str, ...]]:
+        """The keys in which the recipes differ."""
+        return differing([run.settings for run in self.runs])
+
+    @property
+    def manifests(self) -> list[tuple[str, ...]]:
+        """The keys in which the manifests differ."""
+        return differing([run.manifest for run in self.runs])
+
+    @property
+    def scores(self) -> list[tuple[str, ...]]:
+        """F1 of each class, and the mean over the classes; empty where no run recorded a confusion matrix."""
+        columns = [
+            {} if run.confusion is None else {row[0]: row[3] for row in class_rows(run.confusion, run.classes)}
+            for run in self.runs
+        ]
+        classes = list(dict.fromkeys(name for run in self.runs if run.confusion is not None for name in run.classes))
+        names = [*classes, "mean"] if classes else []
+        return [(name, *(column.get(name, ABSENT) for column in columns)) for name in names]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the curves as plain values."""
+        runs = [
+            {"name": name, "path": str(run.path), "epochs": len(run.history), "results": dict(run.results)}
+            for name, run in zip(self.names, self.runs, strict=True)
+        ]
+        tables = {"recipes": self.recipes, "classes": self.scores, "manifests": self.manifests}
+        return {"runs": runs, **{name: {key: texts for key, *texts in rows} for name, rows in tables.items()}}
+
+
+def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
+    """Read two or more run folders; PellucidError for fewer, and where one is no run folder or is damaged."""
+    if len(paths) < 2:
+        raise PellucidError("compare-runs needs two or more run folders")
+    places = [Path(path) for path in paths]
+    if len({place.resolve() for place in places}) < len(places):
+        raise PellucidError("compare-runs: the same run folder twice; give each once")
+    short = [place.resolve().name for place in places]
+    names = short if len(set(short)) == len(short) else [str(place) for place in places]
+    return RunComparison(names, [read_run(place) for place in places])
+
+
+def read_run(path: Path) -> ComparedRun:
+    """Read what a run folder records; only metrics.csv must be there."""
+    if not (path / "metrics.csv").is_file():
+        raise PellucidError(f"{path} holds no metrics.csv; give a run folder in which a training finished an epoch")
+    tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
+    counts = _read(path / CONFUSION)
+    classes, confusion = _confusion(path / CONFUSION, counts) if counts else ((), None)
+    folder = RunFolder(path)
+    manifest = folder.read_manifest() if folder.manifest.is_file() else {}
+    return ComparedRun(
+        path,
+        settings(tables, path),
+        _read(path / "results.json"),
+        History.read(path),
+        classes,
+        confusion,
+        dict(flat({key: value for key, value in manifest.items() if key not in PER_RUN})),
+    )
+
+
+def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[str] = "the recipe") -> dict[str, str]:
+    """Return the keys of a recipe, `optimizer.lr`, with their values as TOML, but those that only name it."""
+    pairs = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
+    try:
+        return {key: toml_value(value) for key, value in pairs.items() if key not in NAMES}
+    except TypeError as error:
+        raise PellucidError(f"{where}: {error}; give numbers, text, truth values and lists") from error
+
+
+def differing(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+    """Return the keys whose values differ, each with its value in every column; those of one table stay together."""
+    keys = dict.fromkeys(key for one in columns for key in one)
+    tables = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+    rows = [
+        (key, *(one.get(key, ABSENT) for one in columns))
+        for key in sorted(keys, key=lambda key: tables.index(key.partition(".")[0]))
+    ]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def comparison_page(found: RunComparison, command: str) -> str:
+    """Return the whole HTML document."""
+    histories = [run.history.rows for run in found.runs]
+    recorded = dict.fromkeys(name for rows in histories for row in rows for name in row)
+    metrics = dict.fromkeys(
+        name.partition("_")[2] for name in recorded if name.startswith(("train_", "val_"))
+    )  # in the order of the columns: loss, accuracy ...
+    held = {run.held for run in found.runs}
+    figures: dict[str, Figure | None] = {f"curves-{name}": overlaid(found.names, histories, name) for name in metrics}
+    figures["time"] = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out")
+    for k, run in enumerate(found.runs):
+        figures[f"confusion-{k}"] = None if run.confusion is None else confusion_matrix(run.confusion, run.classes)
+    colours = [COLOURS[k % len(COLOURS)] for k in range(len(found.runs))]
+    runs = list(zip(found.names, found.runs, strict=True))
+    return render(
+        "runs", found=found, runs=runs, figures=figures, metrics=list(metrics), colours=colours, command=command
+    )
+
+
+def _result(key: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return ABSENT
+    if isinstance(value, str):
+        return value
+    if key == "seconds":
+        return duration(value)
+    if key == "accuracy":
+        return f"{100 * value:.2f} %"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a file's JSON object, {} where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PellucidError(f"{path} cannot be read ({error}); `pellucid train --resume` writes it again") from error
+    if not isinstance(found, dict):
+        raise PellucidError(f"{path} holds no object but {shown(found)}; `pellucid train --resume` writes it again")
+    return found
+
+
+def _confusion(path: Path, found: Mapping[str, Any]) -> tuple[Sequence[str], NDArray[np.int64]]:
+    classes, rows = found.get("classes"), found.get("counts")
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not named or not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        raise PellucidError(f"{path} holds no classes and counts; `pellucid train --resume` writes it again")
+    whole = all(isinstance(count, int) and 0 <= count < 2**53 for row in rows for count in row)
+    if {len(row) for row in rows} != {len(rows)} or len(rows) != len(classes) or not whole:
+        raise PellucidError(
+            f"{path} holds no {len(classes)} x {len(classes)} counts; `pellucid train --resume` writes it again"
+        )
+    return classes, np.array(rows, dtype=np.int64)

@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html import escape
@@ -148,6 +149,10 @@ def test_training_on_a_folder_of_such_names_writes_a_report(pictures: Path, say:
         again = say(*words)
         assert again.code == 0, again.err
         check_said(again)
+    shutil.copytree(run, tmp_path / NAMES[5])
+    compared = say("compare-runs", run, NAMES[5], "--out", "c.html")
+    assert compared.code == 0, compared.err
+    check_said(compared)
     check_written(tmp_path)
 
 

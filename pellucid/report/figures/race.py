@@ -12,6 +12,7 @@ from pellucid.report.figures.style import End, curve_axes, finite, label_ends
 Rows = Sequence[Mapping[str, Any]]
 # Colours that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
 COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00", "#b5589a", "#4a9fb0")
+OF_RUNS = (*COLOURS[1:], COLOURS[0])  # grey is for a baseline
 
 
 def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Figure | None:
@@ -25,7 +26,7 @@ def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Fi
     for k, (name, history) in enumerate(zip(names, histories, strict=True)):
         keys = (f"val_{metric}", f"train_{metric}")
         rows = [{**row, **{key: scale * finite(row.get(key)) for key in keys}} for row in history]
-        colour = COLOURS[k % len(COLOURS)]
+        colour = OF_RUNS[k % len(OF_RUNS)]
         held = draw(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
         train = draw(figure, rows, keys[1], f"{name}, training", colour, unit=unit, dashed=True)
         ends += [end._replace(text=end.text.replace(", held out", "")) for end in held] or train
@@ -33,7 +34,9 @@ def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Fi
     return figure if ends else None
 
 
-def accuracy_by_time(names: Sequence[str], histories: Sequence[Rows], held: str = "validation") -> Figure | None:
+def accuracy_by_time(
+    names: Sequence[str], histories: Sequence[Rows], held: str = "validation", colours: Sequence[str] = COLOURS
+) -> Figure | None:
     """Draw val_accuracy of several histories over the seconds that their epochs took, on a logarithmic axis.
 
     The dots behind the last epoch lead to the name. Epochs without both numbers are left out; None where
@@ -42,7 +45,7 @@ def accuracy_by_time(names: Sequence[str], histories: Sequence[Rows], held: str 
     figure, plot = curve_axes("seconds of training", f"{held} accuracy (%)")
     last: list[tuple[float, float, str, str]] = []
     for k, (name, rows) in enumerate(zip(names, histories, strict=True)):
-        colour, seconds = COLOURS[k % len(COLOURS)], 0.0
+        colour, seconds = colours[k % len(colours)], 0.0
         points: list[tuple[float, float]] = []
         for row in rows:
             seconds += finite(row.get("seconds"))

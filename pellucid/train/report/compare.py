@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
 from pellucid.report.figures.confusion import confusion_matrix
-from pellucid.report.figures.race import COLOURS, accuracy_by_time, overlaid
+from pellucid.report.figures.race import OF_RUNS, accuracy_by_time, overlaid
 from pellucid.report.page import render
 from pellucid.text import shown
 from pellucid.train.files import read_regular
@@ -159,10 +159,10 @@ def comparison_page(found: RunComparison, command: str) -> str:
     )  # in the order of the columns: loss, accuracy ...
     held = {run.held for run in found.runs}
     figures: dict[str, Figure | None] = {f"curves-{name}": overlaid(found.names, histories, name) for name in metrics}
-    figures["time"] = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out")
+    figures["time"] = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out", OF_RUNS)
     for k, run in enumerate(found.runs):
         figures[f"confusion-{k}"] = None if run.confusion is None else confusion_matrix(run.confusion, run.classes)
-    colours = [COLOURS[k % len(COLOURS)] for k in range(len(found.runs))]
+    colours = [OF_RUNS[k % len(OF_RUNS)] for k in range(len(found.runs))]
     runs = list(zip(found.names, found.runs, strict=True))
     return render(
         "runs", found=found, runs=runs, figures=figures, metrics=list(metrics), colours=colours, command=command

@@ -1,0 +1,115 @@
+"""`pellucid compare-runs`: what runs have in common is left out, what differs is shown, names are data."""
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import f1_score
+
+from tests.cli.conftest import Say
+from tests.pages import without_script
+
+
+@pytest.fixture
+def runs(run_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A run, and a copy with another learning rate, other results, one epoch less and another machine."""
+    first, second = tmp_path / "first", tmp_path / "<b>second"
+    shutil.copytree(run_folder, first)
+    shutil.copytree(run_folder, second)
+    edit(second / "recipe.toml", tomllib.loads((first / "recipe.toml").read_text())["optimizer"]["lr"], 0.125)
+    lines = (second / "metrics.csv").read_text().splitlines(keepends=True)
+    (second / "metrics.csv").write_text("".join(lines[:-1]))
+    for name, changes in (("results.json", {"accuracy": 0.5}), ("manifest.json", {"cpu": "a <abacus>"})):
+        found = json.loads((second / name).read_text())
+        (second / name).write_text(json.dumps({**found, **changes}))
+    (second / "confusion.json").write_text(json.dumps({"classes": ["a", "0"], "counts": [[3, 1], [2, 4]]}))
+    return first, second
+
+
+def edit(file: Path, before: object, after: object) -> None:
+    text = file.read_text()
+    assert f"lr = {before}" in text
+    file.write_text(text.replace(f"lr = {before}", f"lr = {after}"))
+
+
+def test_only_what_differs_is_listed(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+    found = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
+    assert found["page"] == "page.html"
+    assert [(one["name"], one["epochs"]) for one in found["runs"]] == [("first", 3), ("<b>second", 2)]
+    lr = tomllib.loads((runs[0] / "recipe.toml").read_text())["optimizer"]["lr"]
+    assert found["recipes"] == {"optimizer.lr": [str(lr), "0.125"]}
+    assert set(found["manifests"]) == {"cpu"}
+    assert found["manifests"]["cpu"][1] == "a <abacus>"
+    page = without_script((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "<b>" not in page
+    assert "<abacus>" not in page
+    assert "&lt;b&gt;second" in page
+    assert "0.125" in page
+    assert "batch_size" not in page
+
+
+def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], say: Say) -> None:
+    found = say("compare-runs", *map(str, runs), "--json").json["classes"]
+    true, said = [0] * 4 + [1] * 6, [0, 0, 0, 1, 0, 0, 1, 1, 1, 1]
+    expected = f1_score(true, said, average=None)
+    assert found["a"] == ["-", f"{100 * expected[0]:.1f} %"]
+    assert found["0"][1] == f"{100 * expected[1]:.1f} %"
+    assert found["mean"][1] == f"{100 * f1_score(true, said, average='macro'):.1f} %"
+    assert list(found)[-1] == "mean"
+
+
+def test_people_get_a_table_and_the_page(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+    said = say("compare-runs", *map(str, runs))
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert lines[0].split() == ["first", "<b>second"]
+    assert any(line.startswith("accuracy") and line.endswith("50.00 %") for line in lines)
+    assert lines[-1] == "page  comparison.html"
+    assert (tmp_path / "comparison.html").is_file()
+
+
+def test_what_a_run_did_not_record_is_said(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+    for name in ("results.json", "confusion.json", "recipe.toml", "manifest.json"):
+        (runs[1] / name).unlink()
+    found = say("compare-runs", *map(str, runs), "--json").json
+    assert found["runs"][1]["results"] == {}
+    assert found["recipes"]["train.epochs"] == ["3", "-"]
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;second recorded no result" in page
+    assert "&lt;b&gt;second recorded no confusion matrix" in page
+
+
+def test_runs_of_one_name_are_told_apart_by_their_paths(run_folder: Path, say: Say, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        shutil.copytree(run_folder, tmp_path / place / "digits-1")
+    found = say("compare-runs", "a/digits-1", "b/digits-1", "--json").json
+    assert [one["name"] for one in found["runs"]] == ["a/digits-1", "b/digits-1"]
+    assert found["recipes"] == found["manifests"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("results.json", "[1]", "holds no object"),
+        ("results.json", "{", "cannot be read"),
+        ("confusion.json", '{"classes": ["a"], "counts": [[1, 2]]}', "no 1 x 1 counts"),
+        ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}', "no 1 x 1 counts"),
+        ("confusion.json", '{"classes": 3}', "no classes and counts"),
+        ("recipe.toml", "[optimizer]\nlr = 1979-05-27", "no value like"),
+        ("recipe.toml", "[optimizer", "cannot be read"),
+        ("metrics.csv", "epoch\n1,2\n", "more or fewer values"),
+    ],
+)
+def test_damaged_files_are_one_line(name: str, text: str, why: str, runs: tuple[Path, Path], say: Say) -> None:
+    (runs[1] / name).write_text(text)
+    assert why in say("compare-runs", *map(str, runs)).complaint
+
+
+def test_mistakes_are_one_line(run_folder: Path, say: Say, tmp_path: Path) -> None:
+    run = str(run_folder)
+    assert "two or more run folders" in say("compare-runs", run).complaint
+    assert "same run folder twice" in say("compare-runs", run, f"{run}/").complaint
+    assert "holds no metrics.csv" in say("compare-runs", run, str(tmp_path)).complaint
+    assert "--out: the folder of" in say("compare-runs", run, run, "--out", "no/page.html").complaint

@@ -1,0 +1,115 @@
+"""The values at the pointer: the same places and numbers as in the picture."""
+
+import json
+import math
+import re
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.curves import accuracy_curves, loss_curves
+from pellucid.report.figures.race import accuracy_by_time, overlaid
+from pellucid.report.figures.ranking import Dot, ranking
+from pellucid.report.figures.style import Plot, svg
+from pellucid.report.page import render
+from pellucid.train.report import ReportData, write_report
+
+HISTORY = [
+    {"epoch": k, "train_loss": 3.0 / k, "val_loss": None if k == 2 else 2.5 / k, "train_accuracy": 1 - 0.4 / k,
+     "val_accuracy": 1 - 0.5 / k, "seconds": 2.0 * k}
+    for k in (1, 2, 3, 4)
+]  # fmt: skip
+
+
+def paths_of(figure: Plot) -> list[list[tuple[float, float]]]:
+    """Return the points of every line in the SVG as fractions of the picture."""
+    text = svg(figure, "x")
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    assert box is not None
+    width, height = map(float, box.groups())
+    return [
+        [(float(x) / width, float(y) / height) for x, y in re.findall(r"[ML] ([\d.-]+) ([\d.-]+)", path)]
+        for path in re.findall(r'<path d="([^"]*)"', text)
+    ]
+
+
+@pytest.mark.parametrize("draw", [loss_curves, accuracy_curves])
+def test_points_lie_where_matplotlib_draws_the_lines(draw: object) -> None:
+    assert callable(draw)
+    figure = draw(HISTORY)
+    drawn, values = paths_of(figure), figure.at_pointer()
+    assert [line["name"] for line in values["lines"]] == ["training", "validation"]
+    for line in values["lines"]:
+        places = [tuple(point[:2]) for point in line["points"]]
+        assert any(all(any(math.dist(place, one) < 5e-4 for one in path) for place in places) for path in drawn if path)
+    left, top, right, bottom = values["box"]
+    assert 0 < left < right < 1
+    assert 0 < top < bottom < 1
+
+
+def test_values_are_those_of_the_table() -> None:
+    figure = loss_curves(HISTORY)
+    assert isinstance(figure, Plot)
+    values = figure.at_pointer()
+    assert values is not None
+    assert (values["x"], values["unit"]) == ("epoch", "")
+    assert [point[2:] for point in values["lines"][0]["points"]] == [[1, 3], [2, 1.5], [3, 1], [4, 0.75]]
+    assert [point[2:] for point in values["lines"][1]["points"]] == [[1, 2.5], [3, 0.833333], [4, 0.625]]
+    timed = accuracy_by_time(["a"], [HISTORY])
+    assert isinstance(timed, Plot)
+    found = timed.at_pointer()
+    assert found is not None
+    assert found["unit"] == " %"
+    assert [point[2:] for point in found["lines"][0]["points"]] == [[2, 50], [6, 75], [12, 83.3333], [20, 87.5]]
+
+
+def test_cells_are_the_counts_and_the_names_in_full() -> None:
+    long = "a class whose name is far too long for an axis \x1b"
+    figure = confusion_matrix([[5, 2], [0, 7]], [long, "b"])
+    assert isinstance(figure, Plot)
+    values = figure.at_pointer()
+    assert values is not None
+    assert values["counts"] == [[5, 2], [0, 7]]
+    assert values["names"] == [long.replace("\x1b", "\\x1b"), "b"]
+    left, top, right, bottom = values["box"]
+    drawn = [point for path in paths_of(figure) for point in path]  # the frame's lines, among others
+    for corner in ((left, top), (right, top), (left, bottom), (right, bottom)):
+        assert min(math.dist(corner, point) for point in drawn) < 5e-4
+
+
+def test_a_figure_without_values_has_none() -> None:
+    figure = ranking("Accuracy", [Dot("a", 1.0, 1.0, 1.0, "1")])
+    assert isinstance(figure, Plot)
+    assert figure.at_pointer() is None
+
+
+def test_runs_are_drawn_in_one_colour_each() -> None:
+    figure = overlaid(["a", "b"], [HISTORY, HISTORY[:2]], "accuracy")
+    assert isinstance(figure, Plot)
+    values = figure.at_pointer()
+    assert values is not None
+    colours = {line["name"]: line["colour"] for line in values["lines"]}
+    assert colours["a, held out"] == colours["a, training"] != colours["b, held out"] == colours["b, training"]
+    assert [point[3] for point in values["lines"][0]["points"]] == pytest.approx([50, 75, 83.3333, 87.5])
+    assert {text.get_text() for text in figure.axes[0].texts} == {"a 87.5 %", "b 75 %"}
+    assert overlaid(["a"], [[{"epoch": 1, "val_loss": None}]], "loss") is None
+
+
+def test_a_page_carries_the_values_as_json(tmp_path: Path) -> None:
+    data = ReportData(
+        "r", "c", history=HISTORY, classes=('"<x>', "b"), confusion=np.array([[5, 2], [0, 7]]), metrics={"loss": 1.0}
+    )
+    text = write_report(tmp_path, data).read_text(encoding="utf-8")
+    found = [json.loads(unescape(values)) for values in re.findall(r'data-values="([^"]*)"', text)]
+    assert [line["name"] for line in found[0]["lines"]] == ["training", "validation"]
+    assert found[2]["names"] == ['"<x>', "b"]
+
+
+def test_a_value_that_a_template_lacks_is_an_error() -> None:
+    from jinja2 import UndefinedError
+
+    with pytest.raises(UndefinedError):
+        render("table", caption="x", head=("a",), rows=())

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatter
 
 from pellucid.report.figures.curves import draw
-from pellucid.report.figures.style import End, curve_axes, finite, label_ends
+from pellucid.report.figures.style import INK, SMALL, End, curve_axes, finite, label_ends
 
 Rows = Sequence[Mapping[str, Any]]
 # Colours that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
@@ -61,6 +61,7 @@ def accuracy_by_time(
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     plot.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # plain numbers too, where there is room
+    plot.tick_params(which="minor", colors=INK, labelsize=SMALL)
     plot.set_ylim(top=100.8)
     right = plot.get_xlim()[1]
     plot.set_xlim(right=right)

@@ -12,7 +12,7 @@ MEMBERS = 12  # examples of a class in each part
 CLASSES = 3  # with two classes, labels can only be exchanged, which is label noise
 MOST = 4_000  # training examples
 MORE = 0.12  # of a class's examples, beyond those taken for the other one in validation
-CLEAR = 4.5  # standard deviations, of some hundred pairs
+CLEAR = 4.0  # standard deviations, of some hundred pairs
 ALIKE = 0.1  # of the examples of the typical class, by which the parts may differ else
 SHOWN = 6  # pairs
 

@@ -21,9 +21,9 @@ SURE = 3.0  # standard deviations
 # Where classes overlap, judges err too, but the label is their second choice, and they err far more where unsure.
 SEVERAL, FAR = 4, 0.3  # classes; share of the contradicted labels that are not even the second choice
 EASY = 0.06  # by how much more often the judge may be wrong on all examples
-# Wrong labels are as frequent among the very surest, a fourth of these; mistakes of a judge become rarer there, and a
+# Wrong labels are as frequent among the very surest, half of these; mistakes of a judge become rarer there, and a
 # judge that is often wrong besides is no judge.
-FLAT, UNSURE = 0.6, 0.18
+FLAT, UNSURE = 0.6, 0.15
 STEPS, SECONDS = 300, 5.0  # of the small network on one half
 SHOWN = 5  # places
 
@@ -78,7 +78,7 @@ def _judged(places: Tensor, scores: Tensor, y: Tensor) -> _Judged:
     surest = order[: int(SUREST * len(y))]
     found = surest[wrong[surest]]
     n = len(surest)
-    share, top, every = (float(part.float().mean()) for part in (wrong[surest], wrong[order[: n // 4]], wrong))
+    share, top, every = (float(part.float().mean()) for part in (wrong[surest], wrong[order[: n // 2]], wrong))
     far = float((best.indices[found, 1] != y[found]).float().mean()) if len(found) else 0.0
     senseless = (scores.shape[1] >= SEVERAL and far > FAR) or every - share < EASY
     flat = top >= FLAT * share and every - top <= UNSURE

@@ -58,8 +58,8 @@ CHECK = Check(
     "A layer or loss that is none of the library's returns a wrong gradient.",
     look,
     explains=(
-        "cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin", "saturated-units",
-        "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions", "useless-maps", "underfitting",
+        "cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin",
+        "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions", "useless-maps", "underfitting",
         "miscalibration",
     ),
     proven=True,

@@ -75,4 +75,5 @@ def _pretrained(case: Case) -> bool:
     if case.model.frozen:
         return True
     drawn = flatten(remade(case.first).params)
-    return any(value.dim() > 1 and not torch.equal(value, drawn[path]) for path, value in flatten(case.first.params).items())
+    begun = flatten(case.first.params)
+    return any(value.dim() > 1 and not torch.equal(value, drawn[path]) for path, value in begun.items())

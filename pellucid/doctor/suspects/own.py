@@ -80,8 +80,8 @@ def coupled_loss(case: Case) -> Iterator[Suspect]:
             "loss-mixes-examples", "the loss compares each output with the targets of other examples, as when outputs "
             "(N, 1) and targets (N,) are broadcast against each other to (N, N)",
             "bring outputs and targets to one shape before they are compared, and take the mean over the examples",
-            "the loss of each example by itself", lambda case: rebuilt(case, loss=PerExample(loss)), path="loss", odd=True,
-            loss=type(loss).__name__, outputs=shapes[0], targets=shapes[1],
+            "the loss of each example by itself", lambda case: rebuilt(case, loss=PerExample(loss)),
+            path="loss", odd=True, loss=type(loss).__name__, outputs=shapes[0], targets=shapes[1],
             gradient_changed_by_another_target=share,
         )  # fmt: skip
 

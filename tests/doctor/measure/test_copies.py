@@ -19,13 +19,13 @@ def test_equal_examples_have_equal_digests() -> None:
 
 def test_a_copy_is_nearest_to_its_original_by_far() -> None:
     among = pictures(60, 0)
-    places, nearest, quotient = closeness(0.5 * among[[7, 9]] + 0.2, among, seed=0)
+    places, nearest, quotient, _ = closeness(0.5 * among[[7, 9]] + 0.2, among, seed=0)
     assert (places.tolist(), nearest.tolist()) == ([0, 1], [7, 9])
     assert float(quotient.max()) < 0.01
 
 
 def test_a_picture_is_no_neighbour_of_its_own() -> None:
     x = pictures(60, 0)
-    places, nearest, quotient = closeness(x, x, seed=0, same=True)
+    places, nearest, quotient, _ = closeness(x, x, seed=0, same=True)
     assert not bool((places == nearest).any())
     assert float(quotient.min()) > 0.5

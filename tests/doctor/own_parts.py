@@ -1,0 +1,104 @@
+"""Layers and losses with the mistakes that people make in their own, each beside a sound one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid import Loss
+from pellucid.layers.base import Layer, Mode, Params, like
+
+
+@dataclass(frozen=True)
+class Same(Layer):
+    """A layer without parameters that keeps the shape."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {}, shape
+
+
+@dataclass(frozen=True)
+class SoftmaxOver(Same):
+    """A softmax over an axis: 0 is the batch, 1 the classes."""
+
+    axis: int
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        y = x.softmax(self.axis)
+        return y, (y,)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        (y,) = cache
+        return y * (dy - (y * dy).sum(self.axis, keepdim=True)), {}
+
+
+@dataclass(frozen=True)
+class Rounded(Same):
+    """Rounding to multiples of a step; straight: with the backward pass of the identity."""
+
+    straight: bool
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return (x * 2).round() / 2, (like(x),)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return (dy if self.straight else torch.zeros_like(dy)), {}
+
+
+@dataclass(frozen=True)
+class Dropped(Same):
+    """Dropout; scaled: divided by the share that is kept."""
+
+    rate: float
+    scaled: bool
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        kept = torch.ones_like(x)
+        if mode.train:
+            kept = (torch.rand(x.shape, generator=mode.rng) >= self.rate) / (1 - self.rate if self.scaled else 1.0)
+        return x * kept, (kept,)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy * cache[0], {}
+
+
+@dataclass(frozen=True)
+class Matrix(Layer):
+    """A matrix (inputs, units) of values from `low` to `low + width`, or as Glorot for a width of 0."""
+
+    units: int
+    low: float = 0.0
+    width: float = 0.0
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        drawn = torch.rand(shape[0], self.units, generator=rng)
+        usual = (2 * drawn - 1) * (6 / (shape[0] + self.units)) ** 0.5
+        return {"matrix": self.low + self.width * drawn if self.width else usual}, (self.units,)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        return x @ params["matrix"], (x,)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        return dy @ params["matrix"].t(), {"matrix": cache[0].t() @ dy}
+
+
+@dataclass(frozen=True)
+class Squared(Loss):
+    """The mean squared error; broadcast: of outputs (N, 1) and targets (N,) as they are."""
+
+    broadcast: bool
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        off = y - (target if self.broadcast else target.reshape(y.shape))  # (N, N) or (N, 1)
+        return off.square().mean(), 2 * off.mean(1, keepdim=True) / len(y)
+
+
+@dataclass(frozen=True)
+class Weighted(Loss):
+    """Cross-entropy, the mean weighted by the targets' classes: one target changes the others' factor only."""
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        weight = (1.0 + target)[:, None] / (1.0 + target).sum()
+        hot = torch.nn.functional.one_hot(target, y.shape[1])
+        return -(hot * y.log_softmax(1) * weight).sum(), (y.softmax(1) - hot) * weight

@@ -248,19 +248,19 @@ def test_key_points_keep_cocos_conventions():
 
 
 def test_mirror_images_exchange_left_and_right():
-    points = torch.tensor([[[1.0, 2, 2], [11, 12, 1], [21, 22, 2]]])
+    points = torch.tensor([[[1.0, 2, 2], [11, 12, 1], [21, 22, 2], [0, 0, 0]]])
     objects = [Objects(torch.tensor([[0.0, 0, 30, 30]]), torch.tensor([1]), keypoints=points) for _ in range(2)]
     chosen = torch.tensor([True, False])[:, None, None, None]
     left, right = Flip((H, W), chosen, 3), Flip((H, W), chosen, 2)
     one, same = move_objects(objects, [left], (H, W), ((0, 1),), 0.1)
     assert one.keypoints is not None
-    assert one.keypoints.tolist() == [[[53, 12, 1], [63, 2, 2], [43, 22, 2]]]
+    assert one.keypoints.tolist() == [[[53, 12, 1], [63, 2, 2], [43, 22, 2], [0, 0, 0]]]
     assert one.boxes.tolist() == [[34, 0, 64, 30]]
     assert same.keypoints is not None
     assert torch.equal(same.keypoints, points)
     turned, _ = move_objects(objects, [left, right], (H, W), ((0, 1),), 0.1)  # by 180 degrees: no mirror image
     assert turned.keypoints is not None
-    assert turned.keypoints.tolist() == [[[63, 46, 2], [53, 36, 1], [43, 26, 2]]]
+    assert turned.keypoints.tolist() == [[[63, 46, 2], [53, 36, 1], [43, 26, 2], [0, 0, 0]]]
     assert torch.equal(move_objects([turned] * 2, [left, right], (H, W), ((0, 1),), 0)[0].keypoints, points)
 
 

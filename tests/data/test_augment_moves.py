@@ -193,6 +193,20 @@ def test_areas_grow_by_the_square_of_the_zoom(angle, zoom, shear):
     assert area == pytest.approx(14 * 14 * zoom**2, rel=1e-3)
 
 
+def test_points_are_found_under_displacements_that_almost_fold():
+    """Where d changes by more than a pixel from one to the next, r = q - d(r) alone would run in circles."""
+    errors: list[np.ndarray] = []
+    for seed in range(20):
+        move = displaced(seed, 2.5 * 5**2, 5.0)
+        points = torch.rand(1, 100, 2, generator=generator(seed)) * torch.tensor([W - 12, H - 12]) + 6
+        found, field = move.points(points)[0].double().numpy(), move.displacement
+        assert field is not None
+        at = found.T[::-1] - 0.5
+        d = np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in field[0].numpy()], 1)
+        errors.append(np.abs(found + d - points[0].numpy()).max(1))
+    assert float((np.concatenate(errors) < 0.02).mean()) > 0.999
+
+
 def test_pixels_cover_whole_numbers_to_the_next():
     """The corners of the image are corners again: of a flip, of a window and of an enlargement."""
     corners = torch.tensor([[[0.0, 0.0], [W, H]]])

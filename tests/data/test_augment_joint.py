@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.data import Augment, Objects
+from pellucid.data import Arrays, Augment, Loader, Objects
 from pellucid.data.augment.crop import Window
 from pellucid.data.augment.flip import Flip
 from pellucid.data.augment.targets import move_objects, tight_boxes
@@ -339,3 +339,16 @@ def test_recipes_hold_every_setting():
     )
     assert "swaps = [[1, 2], [3, 4]]" in recipe.to_toml()
     assert 'swaps = "none"' in read_recipe({"network": {"sizes": [4, 2]}}, "recipe.toml", {}).to_toml()
+
+
+def test_the_loader_augments_images_and_masks_together():
+    """Batches of a training with masks: the same crops of both, again in every pass over the epoch."""
+    x = torch.randint(0, 200, (10, 1, H, W), generator=generator(8), dtype=torch.uint8)
+    augment = Augment(crop_size=(32, 24), flip=True)
+    loader = Loader(Arrays(x, x[:, 0].long()), 5, seed=3, augment=augment)
+    first, again = list(loader.epoch(0)), list(loader.epoch(0))
+    assert len(first) == 2
+    for batch, same in zip(first, again, strict=True):
+        assert batch.images.shape == (5, 1, 32, 24)
+        assert torch.equal((batch.images[:, 0] * 255).round().long(), batch.targets)
+        assert torch.equal(batch.targets, same.targets)

@@ -96,7 +96,7 @@ def test_runs_of_one_name_are_told_apart_by_their_paths(run_folder: Path, say: S
         ("results.json", "{", "cannot be read"),
         ("confusion.json", '{"classes": ["a"], "counts": [[1, 2]]}', "no 1 x 1 counts"),
         ("confusion.json", '{"classes": ["a"], "counts": [[-1]]}', "no 1 x 1 counts"),
-        ("confusion.json", '{"classes": 3}', "no classes and counts"),
+        ("confusion.json", '{"classes": 3}', "names no classes"),
         ("recipe.toml", "[optimizer]\nlr = 1979-05-27", "no value like"),
         ("recipe.toml", "[optimizer", "cannot be read"),
         ("metrics.csv", "epoch\n1,2\n", "more or fewer values"),

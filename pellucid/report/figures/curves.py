@@ -116,8 +116,9 @@ def draw(
     if not known:
         return []
     lonely = len(known) < 15 or len(known) < len(values)  # a value between gaps shows only as a point
-    style = {"linestyle": (0, (4, 2)), "linewidth": 1.1} if dashed else {"linewidth": 1.7}
-    (line,) = plot.plot(epochs, values, color=colour, marker="o" if lonely else None, markersize=3, **style)
+    (line,) = plot.plot(epochs, values, color=colour, linewidth=1.7, marker="o" if lonely else None, markersize=3)
+    if dashed:
+        line.set(linestyle=(0, (4, 2)), linewidth=1.1)
     figure.lines_by_name.append((name, line))
     plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     if len(epochs) == 1:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -69,7 +70,7 @@ class Plot(Figure):
             return {**values, "names": [printable(name) for name in names], "counts": counts.tolist()}
         values |= {"x": plot.get_xlabel(), "unit": " %" if plot.get_ylabel().endswith("(%)") else "", "lines": []}
         for name, line in self.lines_by_name:
-            pairs = line.get_xydata().tolist()
+            pairs = np.asarray(line.get_xydata(), dtype=np.float64).tolist()
             points = [
                 [*self._place(plot, x, y), float(f"{x:.6g}"), float(f"{y:.6g}")]
                 for x, y in pairs

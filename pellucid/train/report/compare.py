@@ -194,14 +194,12 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _confusion(path: Path, found: Mapping[str, Any]) -> tuple[Sequence[str], NDArray[np.int64]]:
-    classes, rows = found.get("classes"), found.get("counts")
-    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
-    if not named or not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
-        raise PellucidError(f"{path} holds no classes and counts; `pellucid train --resume` writes it again")
-    whole = all(isinstance(count, int) and 0 <= count < 2**53 for row in rows for count in row)
-    if {len(row) for row in rows} != {len(rows)} or len(rows) != len(classes) or not whole:
-        raise PellucidError(
-            f"{path} holds no {len(classes)} x {len(classes)} counts; `pellucid train --resume` writes it again"
-        )
-    return classes, np.array(rows, dtype=np.int64)
+def _confusion(path: Path, found: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
+    classes, rows = found.get("classes"), found.get("counts") or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise PellucidError(f"{path} names no classes; `pellucid train --resume` writes it again")
+    size = len(classes)
+    square = isinstance(rows, list) and [len(row) if isinstance(row, list) else -1 for row in rows] == [size] * size
+    if not square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
+        raise PellucidError(f"{path} holds no {size} x {size} counts; `pellucid train --resume` writes it again")
+    return classes, np.array(rows, dtype=np.int64).reshape(size, size)

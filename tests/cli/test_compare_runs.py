@@ -65,7 +65,7 @@ def test_people_get_a_table_and_the_page(runs: tuple[Path, Path], say: Say, tmp_
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert lines[0].split() == ["first", "<b>second"]
-    assert any(line.startswith("accuracy") and line.endswith("50.00 %") for line in lines)
+    assert any(line.startswith("test accuracy") and line.endswith("50.00 %") for line in lines)
     assert lines[-1] == "page  comparison.html"
     assert (tmp_path / "comparison.html").is_file()
 

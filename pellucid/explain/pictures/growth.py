@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pellucid.explain.evolution import Evolution
 from pellucid.explain.pictures.patches import scale_of
-from pellucid.report.figures.style import DEPTH, INK, PALE, SMALL, End, curve_axes, label_ends
+from pellucid.report.figures.style import DEPTH, INK, PALE, SMALL, End, curve_axes, label_ends, picture_axes
 
 SIDE, GAP, NAME, LEFT = 0.62, 0.05, 0.22, 0.55  # inches
 COLUMNS = 10  # epochs, at most
@@ -26,14 +26,8 @@ def growth(found: Evolution) -> Figure:
     for row, (number, tops) in enumerate(zip(found.maps, found.strongest, strict=True)):
         bottom = size[1] - NAME - (row + 1) * (SIDE + GAP)
         for column, k in enumerate(columns):
-            left = LEFT + column * (SIDE + GAP)
-            plot = figure.add_axes((left / size[0], bottom / size[1], SIDE / size[0], SIDE / size[1]))
+            plot = picture_axes(figure, LEFT + column * (SIDE + GAP), bottom, SIDE, SIDE)
             plot.imshow(_patch(tops[k]), cmap="gray", vmin=0, vmax=1, interpolation="none")
-            plot.set_xticks([])
-            plot.set_yticks([])
-            for spine in plot.spines.values():
-                spine.set_color(PALE)
-                spine.set_linewidth(0.4)
             if row == 0:
                 name = f"epoch {found.epochs[k]}" if column == 0 else str(found.epochs[k])
                 plot.set_title(name, fontsize=SMALL - 1, color=INK, pad=3)

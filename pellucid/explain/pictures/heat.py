@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
 from pellucid.explain.pictures.colours import scale
-from pellucid.report.figures.style import INK, PALE, SMALL, TEXT
+from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 SIDE = 2.6  # inches of a picture
 GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: between pictures, for the bar, for headings, a line of text
@@ -33,7 +33,7 @@ def heat(image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), si
     below = LINE * len(notes) + (0.1 if notes else 0.0)
     size = (3 * SIDE + 4 * GAP + BAR, TOP + height + GAP + below)
     figure = Figure(size)
-    plots = [_axes(figure, GAP + k * (SIDE + GAP) + (BAR if k == 2 else 0), GAP + below, height) for k in range(3)]
+    plots = [picture_axes(figure, GAP + k * (SIDE + GAP) + BAR * (k == 2), GAP + below, SIDE, height) for k in range(3)]
     show(plots[0], picture)
     shown = plots[1].imshow(numbers, norm=norm, cmap=colours, interpolation="none")
     show(plots[2], overlay(picture, numbers, norm, colours))
@@ -84,14 +84,3 @@ def _picture(image: Any) -> Any:
         raise PellucidError(f"an image to draw has the shape (1 or 3, H, W), not {values.shape}")
     clipped = np.clip(values, 0, 1)
     return clipped[0] if len(clipped) == 1 else np.moveaxis(clipped, 0, -1)
-
-
-def _axes(figure: Figure, left: float, bottom: float, height: float) -> Axes:
-    wide, high = figure.get_size_inches()
-    plot = figure.add_axes((left / wide, bottom / high, SIDE / wide, height / high))
-    plot.set_xticks([])
-    plot.set_yticks([])
-    for spine in plot.spines.values():
-        spine.set_color(PALE)
-        spine.set_linewidth(0.5)
-    return plot

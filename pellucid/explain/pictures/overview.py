@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pellucid.explain.pictures.colours import DIVERGING, scale
 from pellucid.explain.pictures.heat import show
-from pellucid.report.figures.style import INK, PALE, SMALL, TEXT
+from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 SIDE, GAP, NAME, TOP = 1.55, 0.12, 0.22, 0.4  # inches
 COLUMNS = 4
@@ -29,8 +29,7 @@ def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collec
     for k, name in enumerate(["image", *maps]):
         row, column = divmod(k, COLUMNS)
         bottom = size[1] - TOP - (row + 1) * (height + NAME + GAP) + GAP
-        place = ((GAP + column * (SIDE + GAP)) / size[0], bottom / size[1], SIDE / size[0], height / size[1])
-        plot = figure.add_axes(place)
+        plot = picture_axes(figure, GAP + column * (SIDE + GAP), bottom, SIDE, height)
         if k == 0:
             show(plot, picture)
         else:
@@ -39,10 +38,5 @@ def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collec
             plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none")
             name = f"{name} ±" if colours is DIVERGING else name  # noqa: PLW2901
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
-        plot.set_xticks([])
-        plot.set_yticks([])
-        for spine in plot.spines.values():
-            spine.set_color(PALE)
-            spine.set_linewidth(0.5)
     figure.text(GAP / size[0], 1 - 0.08 / size[1], title, fontsize=TEXT, color=INK, va="top")
     return figure

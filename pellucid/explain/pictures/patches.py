@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.explain.top_patches import TopPatches
-from pellucid.report.figures.style import INK, PALE, SMALL
+from pellucid.report.figures.style import INK, SMALL, picture_axes
 
 ACROSS, COLUMNS = 3, 4  # patches in a row, maps in a row
 SIDE, GAP, NAME = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name
@@ -32,14 +32,8 @@ def patch_sheet(found: Sequence[TopPatches], images: Tensor) -> Figure:
         left = GAP + column * (2 * SIDE + 0.04 + GAP)
         bottom = size[1] - (row + 1) * (SIDE + NAME + GAP)
         for shift, tile in enumerate(tiles(one, images)):
-            place = ((left + shift * (SIDE + 0.04)) / size[0], bottom / size[1], SIDE / size[0], SIDE / size[1])
-            plot = figure.add_axes(place)
+            plot = picture_axes(figure, left + shift * (SIDE + 0.04), bottom, SIDE, SIDE)
             plot.imshow(tile, cmap="gray", vmin=0, vmax=1, interpolation="none")
-            plot.set_xticks([])
-            plot.set_yticks([])
-            for spine in plot.spines.values():
-                spine.set_color(PALE)
-                spine.set_linewidth(0.4)
             if shift == 0:
                 words = f"{one.map}: {float(one.value[0]):.3g}"
                 plot.set_title(words, fontsize=SMALL - 1, color=INK, pad=2, loc="left")

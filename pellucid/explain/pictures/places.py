@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from pellucid.explain.pictures.colours import SEQUENTIAL
 from pellucid.explain.pictures.heat import bar
-from pellucid.report.figures.style import INK, SMALL, TEXT
+from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 SIDE, GAP, BAR, TOP = 2.6, 0.15, 0.85, 0.35  # inches
 NAMED = 8  # classes in the legend
@@ -27,7 +27,7 @@ def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "sco
     size = (2 * SIDE + 3 * GAP + BAR + 1.2, TOP + height + GAP)
     figure = Figure(size)
     lefts = (GAP, 2 * GAP + SIDE + BAR)
-    plots = [figure.add_axes((at / size[0], GAP / size[1], SIDE / size[0], height / size[1])) for at in lefts]
+    plots = [picture_axes(figure, at, GAP, SIDE, height) for at in lefts]
     low, high = float(numbers.min()), float(numbers.max())
     norm = Normalize(min(low, 0.0), high if high > min(low, 0.0) else low + 1)
     shown = plots[0].imshow(numbers, norm=norm, cmap=SEQUENTIAL, interpolation="none")
@@ -45,7 +45,5 @@ def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "sco
         handles=patches, loc="upper left", bbox_to_anchor=(1.01, 1.02), fontsize=SMALL, frameon=False, labelcolor=INK
     )
     for plot, words in zip(plots, (title, "what the model sees"), strict=True):
-        plot.set_xticks([])
-        plot.set_yticks([])
         plot.set_title(words, fontsize=TEXT, color=INK, pad=4)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pellucid.errors import PellucidError
 from pellucid.explain.pictures.colours import scale
 from pellucid.explain.pictures.heat import bar
-from pellucid.report.figures.style import INK, PALE, SMALL, TEXT
+from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 WIDE = 7.6  # inches
 GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16
@@ -54,14 +54,8 @@ def sheet(
         row, column = divmod(k, across)
         norm, colours = scale(_unit(one, signed) if each else shown, signed)
         bottom = size[1] - TOP - (row + 1) * (height + name + GAP) + GAP
-        place = ((GAP + column * (side + GAP)) / size[0], bottom / size[1], side / size[0], height / size[1])
-        plot = figure.add_axes(place)
+        plot = picture_axes(figure, GAP + column * (side + GAP), bottom, side, height)
         last = plot.imshow(_unit(one, signed) if each else one, norm=norm, cmap=colours, interpolation="none")
-        plot.set_xticks([])
-        plot.set_yticks([])
-        for spine in plot.spines.values():
-            spine.set_color(PALE)
-            spine.set_linewidth(0.4)
         if names:
             plot.set_title(names[k], fontsize=SMALL - 1.5, color=INK, pad=2)
     assert last is not None

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
+from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, picture_axes
 
 DIVERGING = LinearSegmentedColormap.from_list("diverging", [BLUE, "#f4f4f2", ORANGE])  # negative, zero, positive
 WIDE = 7.6  # inches
@@ -83,7 +83,7 @@ def _grid(count: int, columns: int, below: float, right: float = 0.0) -> tuple[F
     for k in range(count):
         row, column = divmod(k, columns)
         left, top = gap + column * (side + gap), gap + row * (side + below + gap)
-        plots.append(figure.add_axes((left / width, 1 - (top + side) / height, side / width, side / height)))
+        plots.append(picture_axes(figure, left, height - top - side, side, side))
     return figure, plots
 
 
@@ -92,11 +92,6 @@ def _show(plot: Axes, picture: Any, **colours: Any) -> None:
     image = picture[0] if channels == 1 else np.moveaxis(picture, 0, -1)  # (H, W) or (H, W, 3)
     # small pictures stay raw: each of their numbers is one crisp square at any size
     plot.imshow(image, interpolation="none" if max(height, width) <= 64 else "antialiased", **colours)
-    plot.set_xticks([])
-    plot.set_yticks([])
-    for spine in plot.spines.values():
-        spine.set_color(PALE)
-        spine.set_linewidth(0.5)
 
 
 def _scale(figure: Figure, reach: float) -> None:

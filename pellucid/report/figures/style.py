@@ -101,6 +101,18 @@ def axes(width: float, height: float, margins: tuple[float, float, float, float]
     return figure, plot
 
 
+def picture_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Return a plot for a picture at a place in inches: a pale frame and no ticks."""
+    across, up = figure.get_size_inches()
+    plot = figure.add_axes((left / across, bottom / up, width / across, height / up))
+    plot.set_xticks([])
+    plot.set_yticks([])
+    for spine in plot.spines.values():
+        spine.set_color(PALE)
+        spine.set_linewidth(0.5)
+    return plot
+
+
 def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
     """Return a wide plot with a light grid and room on the right for labels."""
     figure, plot = axes(7.6, 3.1, (0.75, 0.55, 1.95, 0.2))

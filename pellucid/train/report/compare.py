@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ from pellucid.train.files import read_regular
 from pellucid.train.history import History
 from pellucid.train.recipes.toml import toml_value
 from pellucid.train.report.gather import read_recipe
-from pellucid.train.report.page import duration, flat
+from pellucid.train.report.page import flat, headline
 from pellucid.train.report.scores import class_rows
 from pellucid.train.report.write import CONFUSION
-from pellucid.train.runs import RunFolder
 
 ABSENT = "-"  # where a run does not have a key
 NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe that change nothing
@@ -61,11 +60,9 @@ class RunComparison:
 
     @property
     def results(self) -> list[tuple[str, ...]]:
-        """The numbers that any run recorded of its result, and how many epochs it has."""
-        keys = dict.fromkeys(key for run in self.runs for key in run.results if key not in ("sha256", "epochs"))
-        rows = [(key, *(_result(key, run.results.get(key)) for run in self.runs)) for key in keys]
-        known = [(name.replace("_", " "), *texts) for name, *texts in rows if set(texts) != {ABSENT}]
-        return [*known, ("epochs", *(f"{len(run.history):,}" for run in self.runs))]
+        """The main results, and how many epochs the history has."""
+        columns = [{**dict(headline(run.results)), "epochs": f"{len(run.history):,}"} for run in self.runs]
+        return [(name, *(one.get(name, ABSENT) for one in columns)) for name in _union(columns)]
 
     @property
     def recipes(self) -> list[tuple[str, ...]]:
@@ -84,9 +81,11 @@ class RunComparison:
             {} if run.confusion is None else {row[0]: row[3] for row in class_rows(run.confusion, run.classes)}
             for run in self.runs
         ]
-        classes = list(dict.fromkeys(name for run in self.runs if run.confusion is not None for name in run.classes))
-        names = [*classes, "mean"] if classes else []
-        return [(name, *(column.get(name, ABSENT) for column in columns)) for name in names]
+        classes = _union(run.classes for run in self.runs)
+        return [
+            (name, *(column.get(name, ABSENT) for column in columns))
+            for name in [*classes, *(["mean"] if classes else [])]
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the curves as plain values."""
@@ -117,8 +116,7 @@ def read_run(path: Path) -> ComparedRun:
     tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
     counts = _read(path / CONFUSION)
     classes, confusion = _confusion(path / CONFUSION, counts) if counts else ((), None)
-    folder = RunFolder(path)
-    manifest = folder.read_manifest() if folder.manifest.is_file() else {}
+    manifest = _read(path / "manifest.json")
     return ComparedRun(
         path,
         settings(tables, path),
@@ -141,22 +139,17 @@ def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[s
 
 def differing(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
     """Return the keys whose values differ, each with its value in every column; those of one table stay together."""
-    keys = dict.fromkeys(key for one in columns for key in one)
-    tables = list(dict.fromkeys(key.partition(".")[0] for key in keys))
-    rows = [
-        (key, *(one.get(key, ABSENT) for one in columns))
-        for key in sorted(keys, key=lambda key: tables.index(key.partition(".")[0]))
-    ]
+    tables = _union([key.partition(".")[0] for key in one] for one in columns)
+    keys = sorted(_union(columns), key=lambda key: tables.index(key.partition(".")[0]))
+    rows = [(key, *(one.get(key, ABSENT) for one in columns)) for key in keys]
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
 def comparison_page(found: RunComparison, command: str) -> str:
     """Return the whole HTML document."""
     histories = [run.history.rows for run in found.runs]
-    recorded = dict.fromkeys(name for rows in histories for row in rows for name in row)
-    metrics = dict.fromkeys(
-        name.partition("_")[2] for name in recorded if name.startswith(("train_", "val_"))
-    )  # in the order of the columns: loss, accuracy ...
+    columns = _union(row for rows in histories for row in rows)
+    metrics = _union([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
     held = {run.held for run in found.runs}
     figures: dict[str, Figure | None] = {f"curves-{name}": overlaid(found.names, histories, name) for name in metrics}
     figures["time"] = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out", OF_RUNS)
@@ -164,21 +157,12 @@ def comparison_page(found: RunComparison, command: str) -> str:
         figures[f"confusion-{k}"] = None if run.confusion is None else confusion_matrix(run.confusion, run.classes)
     colours = [OF_RUNS[k % len(OF_RUNS)] for k in range(len(found.runs))]
     runs = list(zip(found.names, found.runs, strict=True))
-    return render(
-        "runs", found=found, runs=runs, figures=figures, metrics=list(metrics), colours=colours, command=command
-    )
+    return render("runs", found=found, runs=runs, figures=figures, metrics=metrics, colours=colours, command=command)
 
 
-def _result(key: str, value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return ABSENT
-    if isinstance(value, str):
-        return value
-    if key == "seconds":
-        return duration(value)
-    if key == "accuracy":
-        return f"{100 * value:.2f} %"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+def _union(tables: Iterable[Iterable[str]]) -> list[str]:
+    """Return what any of the tables has, each once, in the order of their first appearance."""
+    return list(dict.fromkeys(name for table in tables for name in table))
 
 
 def _read(path: Path) -> dict[str, Any]:

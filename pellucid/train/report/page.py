@@ -11,6 +11,7 @@ from pellucid.report.page import render
 from pellucid.train.report.data import ReportData
 from pellucid.train.report.scores import class_rows, confusions_text
 
+ACCURACY = "test accuracy"
 Figures = Mapping[str, Figure | None]
 
 
@@ -33,23 +34,25 @@ def page(data: ReportData, figures: Figures) -> str:
 
 
 def headline(found: Mapping[str, Any], parameters: int | None = None) -> list[tuple[str, str]]:
-    """Return the main figures of a run as names and text; what was measured but is not finite says so."""
-    shown: list[tuple[str, str]] = []
-    if found.get("accuracy") is not None:
-        images = f", {found['n']:,} images" if _known(found, "n") else ""
-        known = _known(found, "accuracy")
-        shown.append((f"test accuracy{images}", f"{100 * found['accuracy']:.2f} %" if known else "not finite"))
-    if found.get("loss") is not None:
-        shown.append(("test loss", f"{found['loss']:.4g}" if _known(found, "loss") else "not finite"))
-    for name in METRICS:
-        if name != "accuracy" and _known(found, name):
-            shown.append((f"test {name.replace('_', ' ')}", f"{found[name]:.4g}"))
+    """Return the main results of a run as names and text; what was measured but is not finite says so."""
+    shown = {
+        f"test {name.replace('_', ' ')}": found[name] for name in ("loss", *METRICS) if found.get(name) is not None
+    }
+    texts = {
+        name: "not finite"
+        if not _known(shown, name)
+        else f"{100 * value:.2f} %"
+        if name == ACCURACY
+        else f"{value:.4g}"
+        for name, value in sorted(shown.items(), key=lambda pair: pair[0] != ACCURACY)
+        if isinstance(value, int | float)
+    }
+    for key, name in (("n", "test images"), ("epochs", "epochs"), ("images_per_second", "images per second")):
+        if _known(found, key):
+            texts[name] = f"{found[key]:,.0f}"
     if _known(found, "seconds"):
-        epochs = f", {found['epochs']:,} epochs" if _known(found, "epochs") else ""
-        shown.append((f"training{epochs}", duration(found["seconds"])))
-    if _known(found, "images_per_second"):
-        shown.append(("images per second", f"{found['images_per_second']:,.0f}"))
-    return shown if parameters is None else [*shown, ("parameters", f"{parameters:,}")]
+        texts["training"] = duration(found["seconds"])
+    return [*texts.items()] if parameters is None else [*texts.items(), ("parameters", f"{parameters:,}")]
 
 
 def duration(seconds: float) -> str:

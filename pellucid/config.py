@@ -39,7 +39,7 @@ REGISTERED: dict[str, Any] = {}  # classes of NAMED, and functions that are metr
 DEEPEST = 128  # objects and lists inside one another: two or three for a layer inside a layer
 MOST_LAYERS = 10_000
 MOST_VALUES = 100_000  # of all kinds, so that no short file takes long to read
-LIMITS = "PELLUCID_LIMITS"  # of the environment: a factor on these limits, for files of one's own
+LIMITS = "PELLUCID_LIMITS"  # of the environment: a factor on these limits, for the user's own files
 SMALLER = f"make it smaller, or raise the limits for files of your own, such as {LIMITS}=10"
 _LARGEST = 2**31 - 1
 T = TypeVar("T", bound=Layer | Loss | Metric | Part)
@@ -61,7 +61,7 @@ def raised(limit: int) -> int:
 
 
 def is_ours(value: object) -> bool:
-    """Tell whether a layer, loss or metric is of one of Pellucid's own classes, and of no subclass."""
+    """Return whether a layer, loss or metric is of one of Pellucid's own classes, and of no subclass."""
     return TYPES.get(type(value).__name__) is type(value)
 
 
@@ -122,7 +122,7 @@ def check_fields(kind: type[Any]) -> None:
 
 
 def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -> dict[str, Any]:
-    """Return a part as values that JSON knows: {"type": "Conv2d", "filters": 20, ...}, children inside.
+    """Return a part as JSON values: {"type": "Conv2d", "filters": 20, ...}, children inside.
 
     The order of a combinator's children counts, so the objects must keep their order. custom: classes that count as
     registered. Raises PellucidError for a class that a file could not name, and for a field that JSON cannot hold.
@@ -337,7 +337,7 @@ PLAIN: dict[Any, Callable[[Any], bool]] = {
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value has the type that a field's annotation asks for."""
+    """Return whether a value has the type that a field's annotation asks for."""
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, arg) for arg in args)

@@ -18,7 +18,7 @@ from pellucid.losses import Loss
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 from pellucid.tree import leaves
 
-MANY = 16  # inputs for which it pays to lay out a network's weights anew
+MANY = 16  # inputs for which it pays to lay out a network's weights again
 Losses = dict[str, Tensor]  # 0-d tensors by name
 Gradients = tuple[Losses, Params]  # (losses, dparams)
 
@@ -73,7 +73,7 @@ class Objective(Part):
         """Return (losses, dparams): 0-d tensors by name, and the gradients of their weighted sum.
 
         dparams may lack networks and parameters, which then do not learn from this batch. To train in turns, as the
-        networks of a GAN do, `yield` several such pairs: what one holds is learned before the code goes on, so that
+        networks of a GAN do, `yield` several such pairs: what one holds is learned before execution continues, so that
         the next is computed with the new parameters. Random numbers come from `mode.rng`, on `mode.rng.device`.
         """
 
@@ -102,7 +102,7 @@ class Objective(Part):
         """Raise PellucidError unless all targets of a data set suit outputs of this shape, without the batch axis."""
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
-        """Return what a weights file says of it, as values of JSON; raises as `to_config` does."""
+        """Return what a weights file says of it, as JSON values; raises as `to_config` does."""
         return {"objective": to_config(self, custom)}
 
     def weight(self, name: str) -> float:
@@ -189,7 +189,7 @@ class Supervised(Objective):
 
 @dataclass(frozen=True)
 class _Watched(Layer):
-    """Stand for a layer that runs as it is and is watched."""
+    """Replace a layer that runs as it is and is watched."""
 
     layer: Layer
     path: str
@@ -207,7 +207,7 @@ class _Watched(Layer):
         return y, cache
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Take the layer back."""
+        """Propagate back through the layer."""
         dx, dparams = self.layer.backward(params, cache, dy)
         if self.after_backward is not None:
             self.after_backward(self.path, self.layer, dy, dx, dparams)

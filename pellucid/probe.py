@@ -160,7 +160,7 @@ class Gradient:
 
     @property
     def fault(self) -> str:
-        """What is wrong with it whatever its numbers are; "" if nothing."""
+        """What is wrong with it independent of its values; "" if nothing."""
         for x, dx in zip(self.tensors, self.explicit, strict=True):
             if dx is None or dx.shape != x.shape:
                 return "no explicit gradient" if dx is None else f"shape {tuple(dx.shape)} instead of {tuple(x.shape)}"

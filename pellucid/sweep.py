@@ -12,12 +12,12 @@ Rules = Callable[[str, Layer], Rule]
 ForwardWatch = Callable[[str, Layer, Any, Any, Cache], None]  # (path, layer, x, y, cache)
 # How a layer that is no combinator runs forward: (path, layer, its params, x, mode) -> (y, its cache)
 Leaf = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
-After = Callable[[str, Any], Any]  # (path, a layer's output) -> what goes on in its place
+After = Callable[[str, Any], Any]  # (path, a layer's output) -> the value that replaces it
 BackwardWatch = Callable[[str, Layer, Any, Any, Params], None]  # (path, layer, dy, dx, dparams)
 
 
 def own_rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-    """Take a layer back by its own `backward`."""
+    """Propagate back through a layer by its own `backward`."""
     return layer.backward(params, cache, dy)
 
 
@@ -58,7 +58,7 @@ def run(
 ) -> tuple[Any, Cache]:
     """Run `net` forward, each layer that is no combinator by `leaf`, which decides what x and y are.
 
-    after: gives what goes on in place of any layer's output, combinators' too.
+    after: returns what replaces any layer's output, combinators' too.
     """
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
@@ -80,7 +80,7 @@ def backward(
     watch: BackwardWatch | None = None,
     consume: bool = False,
 ) -> tuple[Any, Params]:
-    """Take `dy` back through `net`, each layer by its rule, and return (dx, dparams).
+    """Propagate `dy` back through `net`, each layer by its rule, and return (dx, dparams).
 
     `watch` sees each layer's path, dy, dx and dparams, combinators after their children. `consume=True` lets go
     of each cache as the sweep passes it, which empties `cache` and frees its memory at once.

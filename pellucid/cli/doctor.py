@@ -59,7 +59,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _case(name: str, data: str | None) -> "Case":
-    """Return the case of what MODEL stands for: with its training where it is a run folder with a recipe."""
+    """Return the case of what MODEL names: with its training where it is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.cli.models import open_model
     from pellucid.doctor.run import case_of_model, case_of_run, read_history

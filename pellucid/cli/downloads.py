@@ -4,7 +4,7 @@ import sys
 
 
 class Progress:
-    """A line on stderr that says how far a file is, written anew when its percentage, or megabytes, change."""
+    """A line on stderr that says how far a file is, rewritten when its percentage, or megabytes, change."""
 
     def __init__(self) -> None:
         self._shown: tuple[str, int] | None = None

@@ -11,7 +11,7 @@ __all__ = ["MODEL_HELP", "open_model", "weights_file"]
 
 
 def open_model(model: str) -> "Model":
-    """Load what MODEL stands for."""
+    """Load what MODEL names."""
     from pellucid.train.model import Model
 
     return Model.load(weights_file(model))

@@ -80,7 +80,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
-    """Return the class to ask for, by name or by number, and its number; what the model sees unless asked."""
+    """Return the class to ask for, by name or by number, and its number; the predicted class by default."""
     from pellucid.cli.target import class_number
     from pellucid.metrics import class_scores
     from pellucid.tasks.classes import class_names

@@ -72,7 +72,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _present(path: Path, megabytes: int) -> bool:
-    """Tell whether a file of about the published size is there; `get` compares the checksum."""
+    """Return whether a file of about the published size is there; `get` compares the checksum."""
     return path.is_file() and megabytes / 2 < path.stat().st_size / 1e6 <= megabytes
 
 

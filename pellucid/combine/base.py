@@ -13,7 +13,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 # How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
 Step = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
-# How a combinator takes one child back: (name, child, its params, its cache, dy) -> (dx, dparams)
+# How a combinator propagates back through one child: (name, child, its params, its cache, dy) -> (dx, dparams)
 Back = Callable[[str, Layer, Params, Cache, Any], tuple[Any, Params]]
 
 
@@ -40,7 +40,7 @@ class Combinator(Layer):
 
     @abstractmethod
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Take the children back, each by `back`, and take each one's cache out of `cache` in passing."""
+        """Propagate back through the children, each by `back`, and take each one's cache out of `cache` in passing."""
 
     def with_fields(self, **fields: Any) -> Self:
         """Return a copy with other values in these fields; a subclass keeps its type and its own fields."""
@@ -54,12 +54,12 @@ class Combinator(Layer):
         return self.flow(params, x, mode, own_forward)
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Take the children back, each by its own `backward`; `cache` stays whole."""
+        """Propagate back through the children, each by its own `backward`; `cache` stays whole."""
         return self.sweep(params, copy_cache(cache), dy, own_backward)
 
 
 def is_wiring(layer: Layer) -> TypeGuard[Combinator]:
-    """Tell whether a layer runs by its `flow` and `sweep`; a combinator with its own forward or backward does not."""
+    """Return whether a layer runs by its `flow` and `sweep`; a combinator with its own forward or backward does not."""
     kind = type(layer)
     own = kind.forward is not Combinator.forward or kind.backward is not Combinator.backward
     return isinstance(layer, Combinator) and not own
@@ -89,7 +89,7 @@ def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> La
 
 
 def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-    """Initialise a child; what does not fit is told with its path and the shape that came in."""
+    """Initialise a child; errors name its path and input shape."""
     try:
         return child.init(shape, rng)
     except LayerError as error:
@@ -104,7 +104,7 @@ def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> 
 
 
 def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-    """Take a child back by its own `backward`, letting go of the caches of combinators on the way."""
+    """Propagate back through a child by its own `backward`, releasing the caches of combinators on the way."""
     if is_wiring(layer):
         return layer.sweep(params, cache, dy, own_backward)
     return layer.backward(params, cache, dy)

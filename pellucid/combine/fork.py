@@ -51,7 +51,7 @@ class Fork(Combinator):
         return tuple(ys), cache
 
     def sweep(self, params: Params, cache: Cache, dy: tuple[Any, ...], back: Back) -> tuple[Any, Params]:
-        """Take every head back, and sum what reaches x."""
+        """Propagate back through every head, and sum the gradients with respect to x."""
         dparams: Params = {}
         dx = None
         for (name, head), head_dy in zip(reversed(self.heads.items()), reversed(dy), strict=True):

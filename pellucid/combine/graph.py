@@ -93,7 +93,7 @@ class Graph(Combinator):
         return outs[0] if len(outs) == 1 else outs, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Take the nodes back in reverse order; what reaches a value from several sides adds up."""
+        """Propagate back through the nodes in reverse order; what reaches a value from several sides adds up."""
         arrived: dict[str, Any] = {}
         dys = (dy,) if len(self.outputs) == 1 else dy
         for name, part in zip(self.outputs, dys, strict=True):

@@ -60,7 +60,7 @@ class Parallel(Combinator):
         return y, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Take the merge back, then every branch, and sum what reaches x."""
+        """Propagate back through the merge, then every branch, and sum the gradients with respect to x."""
         dparams: Params = {}
         dys, dparams["merge"] = back("merge", self.merge, params["merge"], cache.pop("merge"), dy)
         dx = None

@@ -51,7 +51,7 @@ class Sequential(Combinator):
         return x, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Take the layers back in reverse order."""
+        """Propagate back through the layers in reverse order."""
         dparams: Params = {}
         for name, child in reversed(self.children.items()):
             dy, dparams[name] = back(name, child, params[name], cache.pop(name), dy)

@@ -56,7 +56,7 @@ class Shared(Combinator):
         return tuple(ys), cache
 
     def sweep(self, params: Params, cache: Cache, dy: tuple[Any, ...], back: Back) -> tuple[Any, Params]:
-        """Take the layer back once for each input, and sum the gradients of its parameters."""
+        """Propagate back through the layer once for each input, and sum the gradients of its parameters."""
         dxs: list[Any] = []
         total: Params = {}
         for index in reversed(range(len(dy))):

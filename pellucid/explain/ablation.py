@@ -21,7 +21,7 @@ from pellucid.metrics import accuracy, classes_of
 from pellucid.rules.kinds import WEIGHTED
 from pellucid.sweep import forward, run
 
-Edit = Callable[[Any], Any]  # a layer's output, to what goes on in its place
+Edit = Callable[[Any], Any]  # a layer's output, to the value that replaces it
 FILLS = ("zero", "mean")
 
 

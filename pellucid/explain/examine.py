@@ -28,7 +28,7 @@ Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, 
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """What one method says of one image, (C, H, W) or (1, H, W), and how it stands the checks.
+    """What one method says of one image, (C, H, W) or (1, H, W), and the results of its checks.
 
     sum: what the numbers add up to; wanted: what they should, None for methods that make no such promise. likeness:
     the rank correlation of the magnitudes with those of a network whose layers have lost their weights, by the path
@@ -71,7 +71,7 @@ class Examination:
 def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str | None = None) -> Examination:
     """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and check each of them.
 
-    target: a class, None for what the model sees, or a path such as "features.conv2[3]"; see `aim`. Curves measure
+    target: a class, None for the predicted class, or a path such as "features.conv2[3]"; see `aim`. Curves measure
     what the loss makes of the outputs, probabilities as a rule. Occlusion hides by grey. Of several methods those that
     do not fit the network or the target are skipped; of one the reason is raised, as PellucidError.
     """
@@ -97,12 +97,12 @@ def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str |
 
 
 def inputs(model: Model, x: Tensor) -> Tensor:
-    """Return images (N, C, H, W) as the network reads them."""
+    """Return images (N, C, H, W) scaled as the network's inputs."""
     return scaled(x, model.stats)
 
 
 def grey(model: Model) -> Fill:
-    """Return a middle grey as the network reads it: a number, or (C, 1, 1)."""
+    """Return a middle grey, scaled as the network's inputs: a number, or (C, 1, 1)."""
     return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
 

@@ -11,7 +11,7 @@ from pellucid.layers.base import Layer, Params
 
 
 def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:
-    """Return what reaches x from the target if every rectifier hands back only what is positive, in x's shape.
+    """Return what reaches x from the target if every rectifier passes only positive gradients, in x's shape.
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """

@@ -54,7 +54,7 @@ def integrated_gradients(
     With enough `steps` it adds up to the score of x less that of the baseline. baseline: a number, or a tensor that
     broadcasts to x. quadrature: how the integral is taken, one of QUADRATURES. batch: how many images run at once.
     target: see `aim`; None is the best class of x itself.
-    Raises PellucidError for options that mean nothing. Source: Sundararajan, Taly and Yan 2017, equations 1 and 3.
+    Raises PellucidError for invalid options. Source: Sundararajan, Taly and Yan 2017, equations 1 and 3.
     """
     if quadrature not in QUADRATURES:
         known = ", ".join(QUADRATURES)

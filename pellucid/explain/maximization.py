@@ -49,7 +49,7 @@ def maximize(
     Against noise that no picture has: jitter, by how many pixels at most the picture is moved for each step; blur, the
     deviation in pixels of a Gaussian after each step; decay, the part of each step's result that is lost, towards
     `start`; variation, the weight of the sum of squared differences between neighbours, beside the scaled gradient.
-    Raises PellucidError for options that mean nothing.
+    Raises PellucidError for invalid options.
     Source: Erhan et al. 2009, section 3; blur and decay: Yosinski et al. 2015, section 3; variation: Mahendran and
     Vedaldi 2015, equation 4 with beta 2; jitter: Mordvintsev et al. 2015.
     """

@@ -1,4 +1,4 @@
-"""Runs of a network on images that differ from one image in a square: only what the square reaches is computed anew."""
+"""Runs of a network on images that differ from one image in a square: only what the square reaches is recomputed."""
 
 from collections.abc import Iterator
 from dataclasses import replace

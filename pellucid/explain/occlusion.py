@@ -18,7 +18,7 @@ from pellucid.train.allocator import memory_kept
 
 VECTORS = 32  # times as many squares at once in layers that read vectors: they are little, and large weights read once
 Fill = float | Tensor
-Read = Callable[[Tensor], Tensor]  # what the network puts out (N, K), to what is measured: probabilities, for instance
+Read = Callable[[Tensor], Tensor]  # the network's output (N, K), to what is measured: probabilities, for instance
 
 
 @dataclass(frozen=True, eq=False)

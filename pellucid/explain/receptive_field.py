@@ -47,7 +47,7 @@ def receptive_fields(run: Ahead) -> Tensor:
     """Return the rectangle of pixels that each example's target depends on: (N, 4), top, left, bottom, right.
 
     The last two are excluded; what would lie beyond the image is cut off. A mark is sent back from the target through
-    every window that a layer looks through, whatever its weights are: each layer hands on where it was, as if all
+    every window that a layer looks through, for any weights: each layer hands on where it was, as if all
     weights were 1 and maxima were means. Normalization over a whole image sees all of it; of `LocalContrastNorm` the
     window counts, not the mean deviation. Raises PellucidError for a layer of which this is not known.
     """

@@ -28,7 +28,7 @@ def smoothgrad(
     noise: its deviation, as a part of what lies between the least and the largest value of each image. kind: "square"
     for the mean of the squares (Hooker et al. 2019), "variance" for their variance (Adebayo et al. 2018, VarGrad).
     batch: how many images run at once. target: see `aim`; None is the best class of x itself.
-    Raises PellucidError for options that mean nothing. Source: Smilkov et al. 2017, section 3.
+    Raises PellucidError for invalid options. Source: Smilkov et al. 2017, section 3.
     """
     if kind not in KINDS:
         raise PellucidError(f"smoothgrad: kind must be one of {', '.join(KINDS)}, not {kind!r}")

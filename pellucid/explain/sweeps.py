@@ -45,7 +45,7 @@ class Ahead:
     def back(
         self, rules: Rules = gradients, seed: Seed = ones, watch: BackwardWatch | None = None, last: bool = True
     ) -> Any:
-        """Return what reaches the input by `rules`; the `last` sweep lets go of the caches as it passes them."""
+        """Return what reaches the input by `rules`; the `last` sweep releases the caches as it passes them."""
         dy = seed(self.y, self.mask)
         return backward(self.net, self.params, self.cache, dy, rules, watch, consume=last)[0]
 

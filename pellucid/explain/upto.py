@@ -11,7 +11,7 @@ from pellucid.layers.base import Layer
 def upto(net: Layer, path: str) -> Layer:
     """Return the part of `net` that ends with the layer or node at `path`; params and paths are those of the whole.
 
-    A Shared layer puts out a tuple, one value for each use; a node of a Graph that runs another's layer again is named
+    A Shared layer outputs a tuple, one value for each use; a node of a Graph that runs another's layer again is named
     by its own name. Raises PellucidError for a path that leads nowhere.
     """
     return _cut(net, path.split(".") if path else [], path)

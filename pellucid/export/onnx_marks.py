@@ -15,7 +15,7 @@ from pellucid.export.onnx_readers import Found, Unreadable
 from pellucid.export.trace import Step, Value
 from pellucid.layers.base import Shape
 
-LARGEST = 1 << 13  # of a side of an image, or channels: what is written anew takes a square of it
+LARGEST = 1 << 13  # of a side of an image, or channels: what is rewritten takes a square of it
 CLOSE = 1e-5  # constants that another machine computed differ in their last digits
 
 
@@ -55,7 +55,7 @@ def marked_layer(
 
 
 def is_marked(node: Any) -> bool:
-    """Tell whether a node is one of several that a layer was written as."""
+    """Return whether a node is one of several that a layer was written as."""
     return bool(_mark(node))
 
 

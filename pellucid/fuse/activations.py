@@ -1,4 +1,4 @@
-"""Activations that write over memory that nobody else reads, instead of taking new memory."""
+"""Activations that write over memory that no other layer reads, instead of taking new memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,20 +59,20 @@ KERNELS: dict[type[Layer], Kernels] = {
 }
 
 
-# Those that cost no more than reading and writing their numbers, so that y may be computed again on the way back.
+# Those that cost no more than reading and writing their numbers, so that y may be computed again in the backward pass.
 CHEAP: tuple[type[Layer], ...] = (ReLU, ReLU6)
 
 
 @dataclass(frozen=True)
 class FusedActivation(Layer):
-    """Stand for a ReLU, ReLU6, Sigmoid or Tanh; `over_x` and `over_dy` say whose memory the results may take."""
+    """Replace a ReLU, ReLU6, Sigmoid or Tanh; `over_x` and `over_dy` say whose memory the results may take."""
 
     kind: type[Layer]
     over_x: bool
     over_dy: bool
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:

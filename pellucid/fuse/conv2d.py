@@ -1,4 +1,4 @@
-"""Conv2d with its arguments resolved once, without dx where nobody asks for it, and its update in the sweep."""
+"""Conv2d with its arguments resolved once, without dx where it is not needed, and its update in the sweep."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ _backward = torch.ops.aten.convolution_backward.default
 
 @dataclass(frozen=True)
 class FusedConv2d(Layer):
-    """Stand for a Conv2d whose padding is the same on opposite edges.
+    """Replace a Conv2d whose padding is the same on opposite edges.
 
     `need_dx=False` leaves dx out. With a rate in its `context`, backward learns at once, W ← (1 - shrink) W - lr dW,
     and returns no gradients, so that those of all layers need not be there at one time; where it does not learn, they

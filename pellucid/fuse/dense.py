@@ -15,7 +15,7 @@ NARROW, WIDE, MANY_ROWS = 64, 256, 16
 
 @dataclass(frozen=True)
 class FusedDense(Layer):
-    """Stand for a Dense.
+    """Replace a Dense.
 
     `need_dx=False` leaves dx out. With a rate in its `context`, backward learns at once, W ← (1 - shrink) W - lr dyᵀ x,
     and returns no gradients: one pass over W where two and a tensor of W's size would be needed. Where it does not

@@ -59,7 +59,7 @@ class DenseLayer:
     def send(
         self, params: Params, kept: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, later: Tensor | None
     ) -> Params:
-        """Take the norm back: add its dx to `dmaps`, and return the gradients of its parameters.
+        """Propagate back through the norm: add its dx to `dmaps`, and return the gradients of its parameters.
 
         dx = w / σ (dy - db / m - x̂ dw / m). What of it is linear in the maps, which is the same for all norms that
         read them, waits in `later`, slope and summand of each channel, for the last of them.
@@ -83,12 +83,12 @@ class DenseLayer:
 
 @dataclass(frozen=True)
 class DenseBlock(Combinator):
-    """Stand for DenseLayers in a row, whose `names` these are in the Sequential's own params.
+    """Replace DenseLayers in a row, whose `names` these are in the Sequential's own params.
 
-    All maps lie in one tensor, to which each layer adds its own, and of which each norm reads the first channels. What
-    a norm and its activation put out is computed again on the way back (Pleiss et al. 2017, Memory-efficient
+    All maps lie in one tensor, to which each layer adds its own, and of which each norm reads the first channels. The
+    output of a norm and its activation is computed again in the backward pass (Pleiss et al. 2017, Memory-efficient
     implementation of DenseNets), and since the statistics of a map are the same for all norms that read it, they are
-    computed once. `own_dy`: nobody else reads the dy that arrives.
+    computed once. `own_dy`: no other layer reads the dy that arrives.
     """
 
     rows: tuple[DenseLayer, ...]
@@ -96,7 +96,7 @@ class DenseBlock(Combinator):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the layers that this stands for."""
+        """The names of the layers that this replaces."""
         return tuple(row.name for row in self.rows)
 
     @property
@@ -153,7 +153,7 @@ class DenseBlock(Combinator):
         return maps, {"maps": maps, "mean": mean, "var": var, "rows": cache} if mode.keep else {}
 
     def sweep(self, params: Params, cache: Cache, dy: Tensor, back: Back) -> tuple[Tensor, Params]:
-        """Take the layers back in reverse order, each adding what it sends to the maps that it read."""
+        """Propagate back through the layers in reverse order, each adding what it sends to the maps that it read."""
         maps, mean, var, rows = (cache.pop(name) for name in ("maps", "mean", "var", "rows"))
         form = memory_format(maps)
         dmaps = dy if self.own_dy else dy.clone()

@@ -1,4 +1,4 @@
-"""The first layers of a network: nobody asks for the gradient with respect to the data."""
+"""The first layers of a network: the gradient with respect to the data is not needed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 @dataclass(frozen=True)
 class EntranceLayer(Layer):
-    """Stand for a layer that learns nothing before the first one that learns: it needs no backward pass."""
+    """Replace a layer that learns nothing before the first one that learns: it needs no backward pass."""
 
     layer: Layer
 

@@ -13,10 +13,10 @@ from pellucid.tree import flatten
 
 @dataclass(frozen=True)
 class FrozenLayer(Layer):
-    """Stand for a layer whose learned values stay as they are.
+    """Replace a layer whose learned values stay as they are.
 
     It runs as in evaluation, so that batch normalization uses its running statistics and leaves them alone, and
-    hands back dx and no gradients of parameters.
+    returns dx and no gradients of parameters.
     """
 
     layer: Layer

@@ -14,7 +14,7 @@ from pellucid.layers.batchnorm import BatchNorm, RunningCache
 
 @dataclass(frozen=True)
 class FrozenNorm(Layer):
-    """Stand for a BatchNorm by its running statistics, with which dx does not depend on x.
+    """Replace a BatchNorm by its running statistics, with which dx does not depend on x.
 
     `over_x` and `over_dy` say whose memory the results may take.
     """

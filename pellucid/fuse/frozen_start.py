@@ -25,7 +25,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class FrozenStart(Layer):
-    """Stand for frozen layers before the first one that learns: they run as in prediction, and keep nothing.
+    """Replace frozen layers before the first one that learns: they run as in prediction, and keep nothing.
 
     What prediction needs is made of the parameters at the first pass, and used until one of them is another tensor or
     has been written to. PyTorch does not count writes to tensors made in inference mode, of which it is made at every

@@ -16,7 +16,7 @@ _backward = torch.ops.aten.max_pool2d_with_indices_backward.default
 
 @dataclass(frozen=True)
 class FusedMaxPool2d(Layer):
-    """Stand for a MaxPool2d without dilation."""
+    """Replace a MaxPool2d without dilation."""
 
     layer: MaxPool2d
 
@@ -26,7 +26,7 @@ class FusedMaxPool2d(Layer):
         return pair(layer.kernel), pair(layer.step), pair(layer.padding), pair(layer.dilation), layer.ceil_mode
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape that pooling leaves."""
+        """Return no parameters and the pooled shape."""
         return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, MaxPool2dCache]:
@@ -36,7 +36,7 @@ class FusedMaxPool2d(Layer):
 
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Send each dy to where the maximum stood."""
-        if dy.device.type == "mps":  # whose kernel does not go by the switches; the layer knows what to do
+        if dy.device.type == "mps":  # whose kernel does not use the switches; the layer knows what to do
             return self.layer.backward(params, cache, dy)
         switches, x = cache
         form = memory_format(switches)

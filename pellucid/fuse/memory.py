@@ -30,12 +30,12 @@ VIEWS = (Flatten,)
 
 
 def owns_parameters(layer: Layer) -> bool:
-    """Tell whether `layer` may have learned values: a combinator, one of PARAMETRIC, and every layer of a user's."""
+    """Return whether `layer` may have learned values: a combinator, one of PARAMETRIC, and every layer of a user's."""
     return type(layer) not in LAYERS or type(layer) in PARAMETRIC
 
 
 def new_output(layer: Layer) -> bool:
-    """Tell whether the output of `layer` is new memory that no cache holds."""
+    """Return whether the output of `layer` is new memory that no cache holds."""
     if type(layer) is Sequential:
         return bool(layer.children) and new_output(list(reordered(layer.children).values())[-1])
     if type(layer) is Parallel:
@@ -46,7 +46,7 @@ def new_output(layer: Layer) -> bool:
 
 
 def new_dx(layer: Layer) -> bool:
-    """Tell whether the dx that `layer` returns is new memory."""
+    """Return whether the dx that `layer` returns is new memory."""
     if type(layer) is Sequential:
         return bool(layer.children) and new_dx(next(iter(reordered(layer.children).values())))
     if type(layer) is Parallel:

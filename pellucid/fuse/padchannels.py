@@ -13,7 +13,7 @@ from pellucid.layers.padchannels import PadChannels
 
 @dataclass(frozen=True)
 class FusedPadChannels(Layer):
-    """Stand for a PadChannels."""
+    """Replace a PadChannels."""
 
     layer: PadChannels
 

@@ -46,7 +46,7 @@ def fuse(net: Layer, rate: Rate | None = None) -> Layer:
 
 
 def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
-    """Fuse `layer`; `own_dy`: nobody else reads the dy that arrives; `need_dx`: somebody reads the dx it returns."""
+    """Fuse `layer`; `own_dy`: no other layer reads the dy that arrives; `need_dx`: somebody reads the dx it returns."""
     if type(layer) is FrozenLayer:
         return FrozenLayer(_fuse(layer.layer, own_dy, True, FROZEN)) if need_dx else FrozenStart(layer.layer)
     if type(layer) is Sequential:
@@ -123,7 +123,7 @@ def _frozen_norm(layer: Layer, context: FusionContext) -> BatchNorm | None:
 
 
 def _recomputed(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:
-    """Return what stands for each norm, activation, perhaps pool, and convolution in a row, by the norm's name."""
+    """Return the replacement of each norm, activation, perhaps pool, and convolution in a row, by the norm's name."""
     names = list(children) if context.learns else []
     groups = {}
     for index, name in enumerate(names):
@@ -138,7 +138,7 @@ def _recomputed(children: Mapping[str, Layer], context: FusionContext) -> dict[s
 def _dense_blocks(
     children: Mapping[str, Layer], owns: Mapping[str, bool], context: FusionContext
 ) -> dict[str, DenseBlock]:
-    """Return what stands for layers of a dense block in a row, by the name of the first."""
+    """Return the replacement of layers of a dense block in a row, by the name of the first."""
 
     def part(layer: Layer) -> Layer:
         return _fuse(layer, True, True, context)

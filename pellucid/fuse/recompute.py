@@ -1,4 +1,4 @@
-"""Normalized activations that are computed again on the way back instead of being kept."""
+"""Normalized activations that are computed again in the backward pass instead of being kept."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from pellucid.layers.conv2d import Conv2dCache
 
 @dataclass(frozen=True)
 class NormActConv(Layer):
-    """Stand for BatchNorm, a cheap activation, perhaps AvgPool2d, and Conv2d in a row.
+    """Replace BatchNorm, a cheap activation, perhaps AvgPool2d, and Conv2d in a row.
 
     `names` are those of all of them in the Sequential's own params. As written, the input of each is kept; here only
     the norm's is, and the others, a product, a sum and a comparison away from it, are computed again. It costs about
@@ -27,7 +27,7 @@ class NormActConv(Layer):
     norm: BatchNorm
     act: type[Layer]
     pool: AvgPool2d | None
-    conv: Layer  # a Conv2d, or what stands for one
+    conv: Layer  # a Conv2d, or its replacement
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise the layers."""
@@ -45,7 +45,7 @@ class NormActConv(Layer):
         return self.conv.forward(params[self.names[-1]], y, mode)[0], kept
 
     def backward(self, params: Params, cache: BatchCache | RunningCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute the convolution's input again, then take the layers back."""
+        """Compute the convolution's input again, then propagate back through the layers."""
         norm, conv = self.names[0], self.names[-1]
         kernels = KERNELS[self.act]
         y = kernels.over(normalized(self.norm, params[norm], cache))
@@ -65,7 +65,7 @@ class NormActConv(Layer):
 
 
 def normalized(norm: BatchNorm, params: Params, cache: BatchCache | RunningCache, out: Tensor | None = None) -> Tensor:
-    """Return what `norm` put out, in one pass: y = x (w / σ) + (b - μ w / σ), three times as fast as its own kernel.
+    """Return the output of `norm`, in one pass: y = x (w / σ) + (b - μ w / σ), three times as fast as its own kernel.
 
     out: where to write y, if that is possible.
     """

@@ -12,7 +12,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class FusedResidual(Combinator):
-    """Stand for `Parallel({...two branches...}, Add())`: the sum is added into the output of the branch `target`.
+    """Replace `Parallel({...two branches...}, Add())`: the sum is added into the output of the branch `target`.
 
     That output must be new memory that no cache holds. On the way back, the skip's gradient is added into the
     target's dx, which must be new memory as well.
@@ -50,7 +50,7 @@ class FusedResidual(Combinator):
         return y.add_(other), cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Take both branches back from the same dy, and add the other's dx into the target's."""
+        """Propagate back through both branches from the same dy, and add the other's dx into the target's."""
         dxs: dict[str, Any] = {}
         dparams: Params = {"merge": {}}
         for name, branch in reversed(self.branches.items()):

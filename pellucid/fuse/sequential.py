@@ -1,4 +1,4 @@
-"""A row of layers of which some stand for several."""
+"""A row of layers some of which replace several."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class FusedSequential(Combinator):
-    """Stand for a Sequential; the children in `groups` take all its params and return gradients for several names."""
+    """Replace a Sequential; the children in `groups` take all its params and return gradients for several names."""
 
     children: dict[str, Layer]
     groups: frozenset[str]
@@ -44,7 +44,7 @@ class FusedSequential(Combinator):
         return x, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Take the layers back in reverse order."""
+        """Propagate back through the layers in reverse order."""
         dparams: Params = {}
         for name, child in reversed(self.children.items()):
             grouped = name in self.groups

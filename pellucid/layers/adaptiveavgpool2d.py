@@ -12,14 +12,14 @@ from pellucid.layers.checks import image_shape, positive
 
 
 class AdaptiveAvgPool2dCache(NamedTuple):
-    """What AdaptiveAvgPool2d keeps: its input, (N, C, H, W)."""
+    """Cache of AdaptiveAvgPool2d: its input, (N, C, H, W)."""
 
     x: Tensor
 
 
 @dataclass(frozen=True)
 class AdaptiveAvgPool2d(Layer):
-    """Take means of windows that are chosen to give an output of `size`, whatever the input's.
+    """Take means of windows that are chosen to give an output of `size`, for any input size.
 
     x is (N, C, H, W), y is (N, C, *size); output row i is the mean of the rows from floor(i H / H') to
     ceil((i + 1) H / H'). Size 1 is global average pooling (Lin, Chen and Yan 2013, section 3.2).
@@ -28,11 +28,11 @@ class AdaptiveAvgPool2d(Layer):
     size: int | tuple[int, int] = 1
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         positive(self, size=self.size)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape that pooling leaves."""
+        """Return no parameters and the pooled shape."""
         return {}, (image_shape(self, shape)[0], *pair(self.size))
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, AdaptiveAvgPool2dCache]:

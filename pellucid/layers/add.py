@@ -11,7 +11,7 @@ from pellucid.layers.checks import same_shapes
 
 
 class AddCache(NamedTuple):
-    """What Add keeps: its inputs."""
+    """Cache of Add: its inputs."""
 
     xs: tuple[Tensor, ...]
 
@@ -35,5 +35,5 @@ class Add(Layer):
         return y, AddCache(x)
 
     def backward(self, params: Params, cache: AddCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Hand dy to every input."""
+        """Return dy for every input."""
         return (dy,) * len(cache.xs), {}

@@ -13,7 +13,7 @@ from pellucid.layers.windows import Windows, wide_type
 
 
 class AvgPool2dCache(NamedTuple):
-    """What AvgPool2d keeps: its input, (N, C, H, W)."""
+    """Cache of AvgPool2d: its input, (N, C, H, W)."""
 
     x: Tensor
 
@@ -36,7 +36,7 @@ class AvgPool2d(Layer):
     dilation: int | tuple[int, int] = 1
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
         pool_padding(self, self.padding, self.kernel)
 
@@ -46,7 +46,7 @@ class AvgPool2d(Layer):
         return self.kernel if self.stride is None else self.stride
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape that pooling leaves."""
+        """Return no parameters and the pooled shape."""
         channels, height, width = image_shape(self, shape)
         return {}, (channels, *self._windows(height, width).outs)
 

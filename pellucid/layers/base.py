@@ -63,7 +63,7 @@ class Layer(metaclass=Checked):
         return self.backward(params, cache, dy)[0]
 
     def onnx(self, nodes: Any) -> None:
-        """Write a layer of one's own as nodes of ONNX, by the builder `pellucid.export.Nodes`.
+        """Write a user-defined layer as nodes of ONNX, by the builder `pellucid.export.Nodes`.
 
         `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's. Pellucid's own
         layers are written by the exporter; without this method a layer has no form in ONNX.

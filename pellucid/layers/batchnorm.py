@@ -41,7 +41,7 @@ class BatchNorm(Layer):
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         within(self, 0.0, 1.0, momentum=self.momentum, epsilon=self.epsilon)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:

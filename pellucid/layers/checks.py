@@ -73,7 +73,7 @@ def window_outputs(
     dilation: tuple[int, int] = (1, 1),
     ceil_mode: bool = False,
 ) -> tuple[int, int]:
-    """Return in how many places a window stands over (height, width); at least one of each is required.
+    """Return the number of window positions over (height, width); at least one of each is required.
 
     Without `ceil_mode`, floor((size + 2 p - d (k - 1) - 1) / s) + 1; with it, rounded up, but no window starts
     in the padding beyond the input (Dumoulin and Visin 2016, relationship 6).
@@ -138,7 +138,7 @@ def same_shapes(layer: object, shapes: tuple[tuple[int, ...], ...]) -> tuple[int
 
 
 def pool_padding(layer: object, padding: int | tuple[int, int], kernel: int | tuple[int, int]) -> None:
-    """Require padding of at most half the window, so that every window sees some of the input."""
+    """Require padding of at most half the window, so that every window covers some of the input."""
     not_negative(layer, padding=padding)
     for p, k in zip(pair(padding), pair(kernel), strict=True):
         if 2 * p > k:
@@ -162,7 +162,7 @@ FLOATING = frozenset((torch.float32, torch.float64, torch.bfloat16))
 def check_floating(x: Any) -> None:
     """Require numbers that a network computes with: float32, float64, bfloat16, and float16 away from the CPU.
 
-    A network's input is checked once, by `sweep.forward`; in a tuple, int64 stands for switches after the first.
+    A network's input is checked once, by `sweep.forward`; in a tuple, int64 means switches after the first.
     Layers do not check again: some would compute on whole numbers without complaint, and their gradients be wrong.
     """
     if isinstance(x, tuple):

@@ -12,7 +12,7 @@ from pellucid.layers.checks import check_axis, whole
 
 
 class ConcatCache(NamedTuple):
-    """What Concat keeps: its inputs."""
+    """Cache of Concat: its inputs."""
 
     xs: tuple[Tensor, ...]
 
@@ -28,7 +28,7 @@ class Concat(Layer):
     axis: int = 1
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, axis=self.axis)
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
@@ -50,5 +50,5 @@ class Concat(Layer):
         return torch.cat(x, self.axis), ConcatCache(x)
 
     def backward(self, params: Params, cache: ConcatCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Hand each input its part of dy."""
+        """Return each input's part of dy."""
         return dy.split([x.shape[self.axis] for x in cache.xs], self.axis), {}

@@ -16,7 +16,7 @@ FEW = 4  # channels: to so few, PyTorch's kernel for dx takes two to six times a
 
 
 class Conv2dCache(NamedTuple):
-    """What Conv2d keeps: its input, (N, C, H, W)."""
+    """Cache of Conv2d: its input, (N, C, H, W)."""
 
     x: Tensor
 
@@ -44,7 +44,7 @@ class Conv2d(Layer):
     init_bias: str = "zeros"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, filters=self.filters, groups=self.groups)
         flag(self, bias=self.bias)
         positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)

@@ -14,7 +14,7 @@ from pellucid.layers.initializers import check_initializer, draw
 
 
 class ConvTranspose2dCache(NamedTuple):
-    """What ConvTranspose2d keeps: its input, (N, C, H, W)."""
+    """Cache of ConvTranspose2d: its input, (N, C, H, W)."""
 
     x: Tensor
 
@@ -43,7 +43,7 @@ class ConvTranspose2d(Layer):
     init_bias: str = "zeros"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, filters=self.filters, groups=self.groups)
         flag(self, bias=self.bias)
         positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)

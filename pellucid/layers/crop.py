@@ -12,7 +12,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, like
 
 
 class CropCache(NamedTuple):
-    """What Crop keeps: its two inputs."""
+    """Cache of Crop: its two inputs."""
 
     xs: tuple[Tensor, Tensor]
 

@@ -13,7 +13,7 @@ from pellucid.layers.initializers import check_initializer, draw
 
 
 class DenseCache(NamedTuple):
-    """What Dense keeps: its input, (N, ..., n_in)."""
+    """Cache of Dense: its input, (N, ..., n_in)."""
 
     x: Tensor
 
@@ -34,7 +34,7 @@ class Dense(Layer):
     init_bias: str = "zeros"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, units=self.units)
         flag(self, bias=self.bias)
         check_initializer("Dense", self.init_weight)

@@ -12,7 +12,7 @@ from pellucid.layers.checks import within
 
 
 class DropoutCache(NamedTuple):
-    """What Dropout keeps: which values passed, and what they were multiplied by, 1 / (1 - rate) or 1 in evaluation."""
+    """Cache of Dropout: which values passed, and what they were multiplied by, 1 / (1 - rate) or 1 in evaluation."""
 
     mask: Tensor  # bool, of x's shape, or (N, C, 1, 1) if whole channels pass
     scale: Tensor  # one number
@@ -32,13 +32,13 @@ class Dropout(Layer):
     channels: bool = False
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         within(self, 0.0, 1.0, rate=self.rate)
         if self.rate == 1:
             raise PellucidError("Dropout: rate=1 leaves nothing; use a rate below 1")
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DropoutCache]:

@@ -12,7 +12,7 @@ from pellucid.layers.checks import within
 
 
 class ELUCache(NamedTuple):
-    """What ELU keeps: its output, which is positive exactly where the input was."""
+    """Cache of ELU: its output, which is positive exactly where the input was."""
 
     y: Tensor
 
@@ -28,11 +28,11 @@ class ELU(Layer):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         within(self, 0.0, float("inf"), alpha=self.alpha)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ELUCache]:

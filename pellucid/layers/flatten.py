@@ -11,7 +11,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
 class FlattenCache(NamedTuple):
-    """What Flatten keeps: its input."""
+    """Cache of Flatten: its input."""
 
     x: Tensor
 

@@ -13,7 +13,7 @@ from pellucid.layers.checks import choice
 
 
 class GELUCache(NamedTuple):
-    """What GELU keeps: its input."""
+    """Cache of GELU: its input."""
 
     x: Tensor
 
@@ -29,11 +29,11 @@ class GELU(Layer):
     approximate: str = "none"
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         choice(self, ("none", "tanh"), approximate=self.approximate)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, GELUCache]:

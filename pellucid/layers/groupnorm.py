@@ -13,7 +13,7 @@ from pellucid.layers.checks import whole, within
 
 
 class GroupNormCache(NamedTuple):
-    """What GroupNorm keeps: its input, and the mean and 1 / deviation of each group of each sample."""
+    """Cache of GroupNorm: its input, and the mean and 1 / deviation of each group of each sample."""
 
     x: Tensor
     mean: Tensor  # (N, groups)
@@ -33,7 +33,7 @@ class GroupNorm(Layer):
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, groups=self.groups)
         within(self, 0.0, 1.0, epsilon=self.epsilon)
 

@@ -10,18 +10,18 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
 class IdentityCache(NamedTuple):
-    """What Identity keeps: nothing."""
+    """Cache of Identity: nothing."""
 
 
 @dataclass(frozen=True)
 class Identity(Layer):
-    """Hand the input on: y = x, for any shape.
+    """Return the input unchanged: y = x, for any shape.
 
     It is the skip branch of a residual block (He et al. 2016, equation 1).
     """
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, IdentityCache]:

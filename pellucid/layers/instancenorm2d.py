@@ -23,7 +23,7 @@ class InstanceNorm2d(Layer):
     affine: bool = False
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         within(self, 0.0, 1.0, epsilon=self.epsilon)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:

@@ -13,7 +13,7 @@ from pellucid.layers.checks import whole, within
 
 
 class LayerNormCache(NamedTuple):
-    """What LayerNorm keeps: its input, and the mean and 1 / deviation of each sample (or row)."""
+    """Cache of LayerNorm: its input, and the mean and 1 / deviation of each sample (or row)."""
 
     x: Tensor
     mean: Tensor
@@ -33,7 +33,7 @@ class LayerNorm(Layer):
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         within(self, 0.0, 1.0, epsilon=self.epsilon)
         if self.shape is not None and not isinstance(self.shape, tuple):
             raise PellucidError(f"LayerNorm: shape must be a tuple, not {self.shape!r}")

@@ -12,7 +12,7 @@ from pellucid.layers.checks import within
 
 
 class LeakyReLUCache(NamedTuple):
-    """What LeakyReLU keeps: its output, which is positive exactly where the input was."""
+    """Cache of LeakyReLU: its output, which is positive exactly where the input was."""
 
     y: Tensor
 
@@ -27,11 +27,11 @@ class LeakyReLU(Layer):
     slope: float = 0.01
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         within(self, 0.0, float("inf"), slope=self.slope)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LeakyReLUCache]:

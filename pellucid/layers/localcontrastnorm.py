@@ -13,7 +13,7 @@ from pellucid.layers.checks import image_shape, whole, within
 
 
 class LocalContrastNormCache(NamedTuple):
-    """What LocalContrastNorm keeps: the centred image and its local deviation."""
+    """Cache of LocalContrastNorm: the centred image and its local deviation."""
 
     centred: Tensor  # (N, C, H, W)
     deviation: Tensor  # (N, 1, H, W)
@@ -33,7 +33,7 @@ class LocalContrastNorm(Layer):
     epsilon: float = 1e-4
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, size=self.size)
         within(self, 0.0, float("inf"), epsilon=self.epsilon)
         if self.size % 2 == 0 or self.epsilon == 0:
@@ -42,7 +42,7 @@ class LocalContrastNorm(Layer):
             )
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, image_shape(self, shape)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalContrastNormCache]:

@@ -12,7 +12,7 @@ from pellucid.layers.checks import image_shape, whole, within
 
 
 class LocalResponseNormCache(NamedTuple):
-    """What LocalResponseNorm keeps: its input, and what its powers divide by."""
+    """Cache of LocalResponseNorm: its input, and what its powers divide by."""
 
     x: Tensor  # (N, C, H, W)
     divisor: Tensor  # (N, C, H, W): d = k + alpha / size Σ x²
@@ -32,12 +32,12 @@ class LocalResponseNorm(Layer):
     k: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, size=self.size)
         within(self, 0.0, float("inf"), alpha=self.alpha, beta=self.beta, k=self.k)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, image_shape(self, shape)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalResponseNormCache]:

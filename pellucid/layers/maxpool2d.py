@@ -12,7 +12,7 @@ from pellucid.layers.checks import image_shape, pool_padding, positive, window_o
 
 
 class MaxPool2dCache(NamedTuple):
-    """What MaxPool2d keeps: where each maximum stood, and of its input no more than the shape."""
+    """Cache of MaxPool2d: where each maximum stood, and of its input no more than the shape."""
 
     switches: Tensor  # (N, C, H', W') int64: row W + column in the input's plane
     x: Tensor  # (N, C, H, W), one number in memory
@@ -35,7 +35,7 @@ class MaxPool2d(Layer):
     ceil_mode: bool = False
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
         pool_padding(self, self.padding, self.kernel)
 
@@ -45,7 +45,7 @@ class MaxPool2d(Layer):
         return self.kernel if self.stride is None else self.stride
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape that pooling leaves."""
+        """Return no parameters and the pooled shape."""
         channels, height, width = image_shape(self, shape)
         outs = window_outputs(
             self,

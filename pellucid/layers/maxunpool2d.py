@@ -12,7 +12,7 @@ from pellucid.layers.checks import image_shape, pool_padding, positive, same_sha
 
 
 class MaxUnpool2dCache(NamedTuple):
-    """What MaxUnpool2d keeps: its inputs."""
+    """Cache of MaxUnpool2d: its inputs."""
 
     x: Tensor  # (N, C, H, W)
     switches: Tensor  # (N, C, H, W) int64: row W' + column in the output's plane
@@ -34,7 +34,7 @@ class MaxUnpool2d(Layer):
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         positive(self, kernel=self.kernel, stride=self.step)
         pool_padding(self, self.padding, self.kernel)
         if isinstance(self.size, int):

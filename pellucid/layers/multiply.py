@@ -12,7 +12,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
 class MultiplyCache(NamedTuple):
-    """What Multiply keeps: its inputs."""
+    """Cache of Multiply: its inputs."""
 
     xs: tuple[Tensor, ...]
 

@@ -22,7 +22,7 @@ KINDS = {
 
 
 class Pad2dCache(NamedTuple):
-    """What Pad2d keeps: its input, (N, C, H, W)."""
+    """Cache of Pad2d: its input, (N, C, H, W)."""
 
     x: Tensor
 
@@ -34,7 +34,7 @@ class Pad2d(Layer):
     x is (N, C, H, W), y is (N, C, H + top + bottom, W + left + right); `padding` is (left, right, top, bottom) or
     one number for all, and takes rows and columns away where it is negative. "zero" puts zeros, "constant" puts
     `value`. "reflect" mirrors about the edge pixel, which is not repeated, so that the padding must be smaller than
-    the image; "replicate" repeats the edge pixel; "circular" goes on with what is left at the opposite edge, and
+    the image; "replicate" repeats the edge pixel; "circular" continues with what is left at the opposite edge, and
     goes round at most once.
     """
 
@@ -43,7 +43,7 @@ class Pad2d(Layer):
     value: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         choice(self, tuple(KINDS), kind=self.kind)
         if isinstance(self.padding, tuple) and len(self.padding) != 4:
             raise PellucidError(f"Pad2d: padding must be (left, right, top, bottom) or one number, not {self.padding}")

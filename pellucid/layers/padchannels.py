@@ -13,7 +13,7 @@ from pellucid.layers.checks import image_shape
 
 
 class PadChannelsCache(NamedTuple):
-    """What PadChannels keeps: its input, (N, C, H, W)."""
+    """Cache of PadChannels: its input, (N, C, H, W)."""
 
     x: Tensor
 
@@ -30,7 +30,7 @@ class PadChannels(Layer):
     after: int
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         if not all(type(count) is int and count >= 0 for count in (self.before, self.after)):
             raise PellucidError(
                 f"PadChannels: before and after must be whole numbers of at least 0, not {self.before!r} and "

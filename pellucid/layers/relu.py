@@ -10,7 +10,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
 class ReLUCache(NamedTuple):
-    """What ReLU keeps: its output, which is positive exactly where the input was."""
+    """Cache of ReLU: its output, which is positive exactly where the input was."""
 
     y: Tensor
 
@@ -23,7 +23,7 @@ class ReLU(Layer):
     """
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReLUCache]:

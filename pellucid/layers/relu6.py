@@ -11,7 +11,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
 class ReLU6Cache(NamedTuple):
-    """What ReLU6 keeps: its output, which is between 0 and 6 exactly where the input was."""
+    """Cache of ReLU6: its output, which is between 0 and 6 exactly where the input was."""
 
     y: Tensor
 
@@ -24,7 +24,7 @@ class ReLU6(Layer):
     """
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReLU6Cache]:

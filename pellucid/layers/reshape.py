@@ -13,7 +13,7 @@ from pellucid.layers.checks import whole
 
 
 class ReshapeCache(NamedTuple):
-    """What Reshape keeps: its input."""
+    """Cache of Reshape: its input."""
 
     x: Tensor
 
@@ -59,6 +59,6 @@ class Reshape(Layer):
         return tuple(size for size in self.shape if size != -1)
 
     def _sizes(self, count: int) -> tuple[int, ...]:
-        """Return the shape for `count` values, with what -1 stands for."""
+        """Return the shape for `count` values, with the size that -1 represents."""
         rest = count // math.prod(self._known())
         return tuple(rest if size == -1 else size for size in self.shape)

@@ -11,7 +11,7 @@ from pellucid.layers.checks import check_axis, whole
 
 
 class SoftmaxCache(NamedTuple):
-    """What Softmax keeps: its output."""
+    """Cache of Softmax: its output."""
 
     y: Tensor
 
@@ -27,11 +27,11 @@ class Softmax(Layer):
     axis: int = 1
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         whole(self, axis=self.axis)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         check_axis(self, self.axis, shape)
         return {}, shape
 

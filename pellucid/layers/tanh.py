@@ -10,7 +10,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 
 
 class TanhCache(NamedTuple):
-    """What Tanh keeps: its output."""
+    """Cache of Tanh: its output."""
 
     y: Tensor
 
@@ -23,7 +23,7 @@ class Tanh(Layer):
     """
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters; the shape stays."""
+        """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, TanhCache]:

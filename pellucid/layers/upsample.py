@@ -23,11 +23,11 @@ ANTIALIASED = {
     "bicubic": (torch.ops.aten._upsample_bicubic2d_aa, torch.ops.aten._upsample_bicubic2d_aa_backward),
 }
 WITH_CORNERS = ("bilinear", "bicubic")
-COPYING = ("nearest", "bilinear")  # along an axis whose size does not change, whatever the scale
+COPYING = ("nearest", "bilinear")  # along an axis whose size does not change, for any scale
 
 
 class UpsampleCache(NamedTuple):
-    """What Upsample keeps: its input, (N, C, H, W)."""
+    """Cache of Upsample: its input, (N, C, H, W)."""
 
     x: Tensor
 
@@ -57,7 +57,7 @@ class Upsample(Layer):
     antialias: bool = False
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a hyperparameter that means nothing."""
+        """Raise PellucidError for an invalid hyperparameter."""
         if (self.scale is None) == (self.size is None):
             raise PellucidError(f"Upsample takes either scale or size, not scale={self.scale}, size={self.size}")
         if self.size is not None:
@@ -129,7 +129,7 @@ class Upsample(Layer):
     def _worked(self, x: Tensor, out: tuple[int, int]) -> tuple[int, int]:
         """Return the size to compute: `out`, or a row more that counts for nothing, where bicubic keeps both sizes.
 
-        There the CPU's backward kernel only copies, though its forward kernel goes by the scale.
+        There the CPU's backward kernel only copies, though its forward kernel uses the scale.
         """
         kept = self.kind == "bicubic" and self.scale is not None and not self.align_corners and out == x.shape[2:]
         return (out[0] + 1, out[1]) if kept else out

@@ -16,7 +16,7 @@ class AuxiliaryCrossEntropy(Loss):
 
     y is (logits, auxiliary logits, ...), each (N, C) and followed by no softmax, as googlenet(auxiliary=True) puts
     them out; dy is the tuple of their gradients. Each output is compared as SoftmaxCrossEntropy(label_smoothing,
-    class_weights) does. Evaluation and `predict` go by the main output alone, and logits that are no tuple are it.
+    class_weights) does. Evaluation and `predict` use the main output alone, and logits that are no tuple are it.
     Source: Szegedy et al. 2015, section 5, with weight 0.3; torchvision trains Inception-v3 with 0.4.
     """
 

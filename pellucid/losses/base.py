@@ -19,7 +19,7 @@ HALF = (torch.bfloat16, torch.float16)
 class Loss(metaclass=Checked):
     """What a network is trained to make small: a frozen value that holds hyperparameters only.
 
-    A loss of one's own needs `compute` alone. `metrics` names what is measured beside it unless a model says so.
+    A user-defined loss needs `compute` alone. `metrics` names what is measured beside it unless a model says so.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ()
@@ -46,7 +46,7 @@ class Loss(metaclass=Checked):
         """Return (value, dy) for outputs in float32 or float64."""
 
     def check(self, outputs: Any, targets: Tensor) -> None:
-        """Raise PellucidError unless all `targets` (n, ...) of a data set suit a network that puts out `outputs`.
+        """Raise PellucidError unless all `targets` (n, ...) of a data set suit a network that outputs `outputs`.
 
         `outputs` is the shape without the batch axis, a tuple of shapes for several outputs. Called once for each
         data set, because it reads every target. Unless a loss says more, targets must be finite, and one integer for

@@ -63,14 +63,14 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
 
 @lru_cache(maxsize=16)
 def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return scale x the identity matrix, kept between calls: nobody may write into it."""
+    """Return scale x the identity matrix, kept between calls: do not write into it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.eye(classes, dtype=dtype, device=device) * scale
 
 
 @lru_cache(maxsize=16)
 def class_table(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the weights of the classes as a tensor, kept between calls: nobody may write into it."""
+    """Return the weights of the classes as a tensor, kept between calls: do not write into it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.tensor(weights, dtype=dtype, device=device)
 
@@ -133,7 +133,7 @@ def is_numbers(target: Tensor) -> bool:
 
 
 def fits_without_classes(shape: Shape, target: Tensor) -> bool:
-    """Tell whether a target without the axis of outputs fits outputs of `shape` (N, C, ...)."""
+    """Return whether a target without the axis of outputs fits outputs of `shape` (N, C, ...)."""
     return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not is_numbers(target))
 
 

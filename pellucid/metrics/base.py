@@ -79,7 +79,7 @@ def fresh(metric: Metric | Callable[[Any, Any], Any]) -> Metric:
 
 
 def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
-    """Tell whether smaller results are better: `lower_is_better` of a metric, or of a function that has it."""
+    """Return whether smaller results are better: `lower_is_better` of a metric, or of a function that has it."""
     return bool(getattr(metric, "lower_is_better", False))
 
 

@@ -178,7 +178,7 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
 
 
 def is_multilabel(target: Tensor, scores: Tensor) -> bool:
-    """Tell whether targets (n, classes) name several classes, or none, for an example: a row does not sum to 1.
+    """Return whether targets (n, classes) name several classes, or none, for an example: a row does not sum to 1.
 
     Raises PellucidError where such targets are not from 0 to 1, so that they cannot be read as yes or no either.
     """

@@ -55,7 +55,7 @@ def mlp(
     softmax, log_softmax; "none" leaves the logits to a loss that contains the activation. dropout: the fraction of
     each hidden layer's outputs that training drops. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
     lecun, orthogonal, dirac. Paths: features.dense1, features.sigmoid1, ..., head.scores.
-    Raises PellucidError for names and sizes that mean nothing.
+    Raises PellucidError for invalid names and sizes.
     """
     if len(sizes) < 2:
         raise PellucidError(f"mlp: sizes={list(sizes)} has no layer; give inputs, hidden neurons and outputs")

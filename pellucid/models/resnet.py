@@ -11,7 +11,7 @@ WIDTHS = (64, 128, 256, 512)  # of the four stages
 def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-18 for 224 x 224 images, 11,689,512 parameters for 1000 classes; it ends in logits.
 
-    epsilon: of the batch normalization, as in the weights at hand. Features: 512 x 7 x 7.
+    epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
     Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
     """
     return _resnet((2, 2, 2, 2), classes, epsilon)
@@ -20,7 +20,7 @@ def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
     """Return ResNet-34 for 224 x 224 images, 21,797,672 parameters for 1000 classes; it ends in logits.
 
-    epsilon: of the batch normalization, as in the weights at hand. Features: 512 x 7 x 7.
+    epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
     Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
     """
     return _resnet((3, 4, 6, 3), classes, epsilon)

@@ -17,7 +17,7 @@ from pellucid.layers.dense import Dense
 from pellucid.tree import flatten
 
 SCORES = "scores"
-# The layers that put out one number for each class, and the hyperparameter that says how many.
+# The layers that output one number for each class, and the hyperparameter that says how many.
 OUTPUTS: dict[type[Layer], str] = {Dense: "units", Conv2d: "filters"}
 
 
@@ -61,7 +61,7 @@ def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator)
 def match(params: Params, pattern: str) -> set[str]:
     """Return the paths of the parameters and buffers that a pattern names, as in `features.*` or `*.stage?.*.bias`.
 
-    `*` stands for any characters, dots included, `?` for one, `[ab]` for one of several; a path must match as a
+    `*` matches any characters, dots included, `?` for one, `[ab]` for one of several; a path must match as a
     whole. Raises PellucidError, naming the nearest, where no path does.
     """
     if not isinstance(pattern, str):

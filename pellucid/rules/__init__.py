@@ -1,4 +1,4 @@
-"""Rules: how one layer hands back what arrives from above."""
+"""Rules: how one layer propagates the gradient of its output to its input."""
 
 from pellucid.rules.alpha_beta import AlphaBeta
 from pellucid.rules.composites import (

@@ -1,4 +1,4 @@
-"""The usual tables of rules, by the names that people know them by."""
+"""The usual tables of rules, by their common names."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table
     """Return the table that all composites of relevance have in common, with these two rules.
 
     Activations and normalizations pass; sums, averages and resizing share by contributions, products in equal parts;
-    max pooling goes by its switches, and what only moves values moves relevance. Batch normalization passes too, unless
+    max pooling uses its switches, and what only moves values moves relevance. Batch normalization passes too, unless
     `fold` has made it part of a layer before.
     """
     return composite(
@@ -100,9 +100,9 @@ def guided_backprop() -> Composite:
 def deconvnet() -> Composite:
     """Return the DeconvNet of Zeiler and Fergus 2014, section 2.1.
 
-    Rectifiers rectify what arrives, max pooling puts it back by its switches (where windows overlap, what several send
-    to one place adds up), filters are transposed, and contrast normalization has no part on the way back. The paper has
-    ReLU alone; GELU and ELU, whose maps too are hardly ever negative, count as rectifiers.
+    Rectifiers rectify dy, max unpooling uses the switches (where windows overlap, contributions add up), filters are
+    transposed, and contrast normalization is skipped in the backward pass. The paper has ReLU alone; GELU and ELU,
+    whose maps too are hardly ever negative, count as rectifiers.
     """
     return lambda entrance: composite(((*RECTIFIERS, *SMOOTH_RECTIFIERS), Deconv()), (CONTRAST_NORMS, Pass()))
 

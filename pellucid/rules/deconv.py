@@ -9,7 +9,7 @@ from pellucid.layers.base import Cache, Layer, Params
 
 @dataclass(frozen=True)
 class Deconv:
-    """Rectify what arrives, whatever the forward pass let through: dx = max(dy, 0).
+    """Rectify dy, independent of the forward pass: dx = max(dy, 0).
 
     Source: Zeiler and Fergus 2014, section 2.1.
     """

@@ -17,8 +17,8 @@ class Entrance:
 
     `Entrance(x)`, given as `watch` of the forward pass of x, then knows a use by its cache: `cache in entrance`. One
     layer may be used twice, once on the input and once on what it made of it; the first use only is an entrance.
-    What has no weights, such as padding, pooling and normalization, hands the input on; the sum of the input and of
-    something else is not the input. `paths` name the layers.
+    What has no weights, such as padding, pooling and normalization, still counts as the input; the sum of the input and
+    of something else does not. `paths` name the layers.
     """
 
     def __init__(self, x: Any) -> None:
@@ -52,7 +52,7 @@ class AtEntrance(Informed):
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
     ) -> tuple[Any, Params]:
-        """Take a layer back by the rule of its use."""
+        """Propagate back through a layer by the rule of its use."""
         return told(self.rule if cache in self.entrance else self.usual, layer, params, cache, dy, y)
 
 

@@ -22,7 +22,7 @@ Folded = tuple[Layer, Params]
 def fold(net: Layer, params: Params) -> Folded:
     """Return a network, and its params, that computes the same as `net` in evaluation mode with less normalization.
 
-    Where batch normalization alone reads what a dense or convolutional layer puts out, that layer takes over its scale
+    Where batch normalization alone reads the output of a dense or convolutional layer, that layer takes over its scale
     and its shift, and an Identity stands in its place, so that all paths stay. Other normalization stays as it is,
     and so does `params`. Subclasses stay too: what they compute is not known here. Dense layers are taken to work on
     vectors (N, n). Source: Jacob et al. 2018, section 3.2.

@@ -1,4 +1,4 @@
-"""Which layers are alike to rules."""
+"""Layer categories used by rules."""
 
 from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
 from pellucid.layers.add import Add
@@ -28,7 +28,7 @@ from pellucid.layers.upsample import Upsample
 Kinds = tuple[type[Layer], ...]
 
 CONVOLUTIONS: Kinds = (Conv2d, ConvTranspose2d)
-WEIGHTED: Kinds = (Dense, *CONVOLUTIONS)  # a matrix of weights and a bias, in whatever shape
+WEIGHTED: Kinds = (Dense, *CONVOLUTIONS)  # a matrix of weights and a bias, of any shape
 RECTIFIERS: Kinds = (ReLU, ReLU6, LeakyReLU)
 SMOOTH_RECTIFIERS: Kinds = (ELU, GELU)  # near to max(x, 0), and to a rectifier far from 0
 ACTIVATIONS: Kinds = (*RECTIFIERS, ELU, GELU, Sigmoid, Tanh, Softmax, LogSoftmax)

@@ -1,4 +1,4 @@
-"""What layers put out on the way forward, at hand for the rules on the way back."""
+"""Outputs of layers in the forward pass, for rules in the backward pass."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -11,17 +11,17 @@ from pellucid.sweep import Rule, Rules
 
 
 class Informed(ABC):
-    """A rule that divides by what a layer with weights put out, and need not run it again where it is told."""
+    """A rule that divides by the output of a layer with weights, and need not run it again where it is told."""
 
     @abstractmethod
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
     ) -> tuple[Any, Params]:
-        """Take a layer back; y: what it put out for the input that left `cache`, None where that is not at hand."""
+        """Propagate back through a layer; y: its output for the input that left `cache`, None where unknown."""
 
 
 class Outputs:
-    """A watch for `sweep.forward` that keeps what layers with weights put out, each use by the cache that it left.
+    """A watch for `sweep.forward` that keeps the outputs of layers with weights, each use by the cache that it left.
 
     It costs the memory of these outputs, which layers such as ReLU do not keep, and saves a forward pass.
     """
@@ -35,7 +35,7 @@ class Outputs:
             self._kept[id(cache)] = cache, y
 
     def inform(self, rules: Rules) -> Rules:
-        """Return `rules`, each told what its layer put out."""
+        """Return `rules`, each called with its layer's output."""
 
         def choose(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)
@@ -48,5 +48,5 @@ class Outputs:
 
 
 def told(rule: Rule, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None) -> tuple[Any, Params]:
-    """Take a layer back by a rule, which is told the output where it makes use of it."""
+    """Propagate back through a layer by a rule, which is told the output where it makes use of it."""
     return rule(layer, params, cache, dy, y) if isinstance(rule, Informed) else rule(layer, params, cache, dy)

@@ -6,5 +6,5 @@ from pellucid.layers.base import Cache, Layer, Params
 
 
 def own(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-    """Hand back the layer's gradient with respect to its input, and none for its parameters."""
+    """Return the layer's gradient with respect to its input, and none for its parameters."""
     return layer.pull(params, cache, dy), {}

@@ -48,7 +48,7 @@ def contributions(
 ) -> Term:
     """Return the run of the layer on its own inputs by its own weights, and without `bias` by those alone.
 
-    y: what it put out on the way forward, which spares running it again; only for layers that `linear` leaves as they
+    y: its output in the forward pass, which spares running it again; only for layers that `linear` leaves as they
     are. Raises PellucidError as `inputs` does.
     """
     x = inputs(rule, layer, cache)
@@ -137,7 +137,7 @@ def halves(layer: Layer, params: Params, x: Tensor, upper: Part, lower: Part) ->
 
 
 def total(runs: list[Term]) -> Tensor:
-    """Return the sum of what the runs put out."""
+    """Return the sum of the runs' outputs."""
     return torch.stack([run.y for run in runs]).sum(0) if len(runs) > 1 else runs[0].y
 
 

@@ -12,7 +12,7 @@ from pellucid.rules.term import linear, stabilized, term, weighted_input
 
 @dataclass(frozen=True)
 class WSquare:
-    """Share relevance by squared weights, whatever the input: R_i = Σ_j w²_ij / Σ_i w²_ij R_j.
+    """Share relevance by squared weights, independent of the input: R_i = Σ_j w²_ij / Σ_i w²_ij R_j.
 
     With `bias`, b²_j stands in the denominator too. For the layer that reads the input. Source: Montavon et al. 2017
     (deep Taylor decomposition).

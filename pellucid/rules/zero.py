@@ -15,8 +15,8 @@ from pellucid.rules.term import contributions
 class Zero(Informed):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
 
-    An output that is exactly 0 hands nothing on. What the bias contributed is lost; without `bias`, z is the sum of
-    the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
+    An output that is exactly 0 passes no relevance on. What the bias contributed is lost; without `bias`, z is the
+    sum of the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
     """
 
     bias: bool = True

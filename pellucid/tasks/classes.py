@@ -1,4 +1,4 @@
-"""The classes that a model tells apart, and the probability of each."""
+"""The classes that a model distinguishes, and the probability of each."""
 
 from torch import Tensor
 
@@ -8,13 +8,13 @@ from pellucid.train.model import Model
 
 
 def class_names(model: Model) -> tuple[str, ...]:
-    """Return the name of each class that a model tells from the others; PellucidError where it does not."""
+    """Return the name of each class that a model distinguishes; PellucidError where it does not."""
     outputs = model.output_shape
     if outputs and isinstance(outputs[0], tuple):
         outputs = model.loss.judged(outputs)  # the others serve training only
     if len(outputs) != 1 or not isinstance(outputs[0], int):
         raise PellucidError(f"the model puts out {outputs} for an image, no classes; give a classifier")
-    count = max(2, outputs[0])  # one output tells two classes apart
+    count = max(2, outputs[0])  # one output separates two classes
     classes = tuple(model.classes or map(str, range(count)))
     if len(classes) != count:
         raise PellucidError(

@@ -93,7 +93,7 @@ class Passes:
     ys: list[Value] = field(default_factory=list)
 
     def backward(self, dy: Any) -> tuple[Any, Params]:
-        """Take `dy` back through the network, each call by its layer's own backward, once."""
+        """Propagate `dy` back through the network, each call by its layer's own backward, once."""
 
         def visit(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
             if isinstance(cache, Call):
@@ -120,7 +120,7 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
     frame_of: dict[int, Frame] = {}
 
     def arrive(tensor: Tensor, maker: Call | None, part: int) -> Value:
-        """Give a tensor an identity of its own: Identity hands on the very tensor that came in."""
+        """Give a tensor an identity of its own: Identity returns its input tensor itself."""
         value = Value(tensor.view_as(tensor), maker, part)
         known[id(value.tensor)] = value
         return value

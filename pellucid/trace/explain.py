@@ -162,7 +162,7 @@ class Chain:
         return Factor(name, float(factors.values[k]), factors.role, parts)
 
     def meeting(self, key: Key) -> Link:
-        """A value that several read: what each hands back adds up."""
+        """A value that several read: their gradients add up."""
         makers = self.trace.passes.xs if key.call < 0 else self.trace.calls[key.call].outputs
         value = makers[int(key.what)]
         name = self.trace.label_of(value, key.place)

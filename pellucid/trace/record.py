@@ -87,7 +87,7 @@ class Trace:
         return tensor if index is None else tensor.flatten()[place_of(path, index, tensor.shape)]
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether there is a tensor of this name."""
+        """Return whether there is a tensor of this name."""
         return name in self.tensors
 
     def names(self, kind: str | None = None) -> tuple[str, ...]:

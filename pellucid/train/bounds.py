@@ -16,7 +16,7 @@ from pellucid.layers.base import Layer, Mode, Params
 
 # Each several times what the largest network of the zoo takes, and a U-Net on images of 512 x 512; see decisions.md.
 MOST_MEMORY = 1 << 30  # bytes of activations at one time
-MOST_VALUES = 1 << 30  # numbers that all operations together put out
+MOST_VALUES = 1 << 30  # numbers that all operations together output
 MOST_WORK = 1 << 38  # multiply-adds
 MOST_RUNS = 10_000  # layers, each as often as it runs: shared layers inside shared layers double it level by level
 
@@ -73,7 +73,7 @@ class _Params(dict[str, Any]):
 
 
 class _Tally(TorchDispatchMode):
-    """Counts what passes: the memory that is alive, the numbers that are put out, and the multiply-adds."""
+    """Counts what passes: the memory that is alive, the numbers that are output, and the multiply-adds."""
 
     def __init__(self, shapes: dict[str, tuple[Any, Any]]) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ _DENSE = 64  # products of channels from which on a convolution can
 
 
 def _terms(func: Any, args: tuple[Any, ...]) -> int:
-    """Return how many multiply-adds each number takes that an operation puts out."""
+    """Return how many multiply-adds each number takes that an operation outputs."""
     kind = func.overloadpacket
     if kind is _aten.convolution:
         weight, groups = args[1], args[8]

@@ -85,7 +85,7 @@ class Checkpoint:
     def adopt(self, folder: RunFolder) -> None:
         """Make this the last checkpoint of its run, where that one is damaged, and say so on stderr.
 
-        The damaged file is kept under another name. To be called once the training goes on from this checkpoint: a
+        The damaged file is kept under another name. To be called once the training continues from this checkpoint: a
         refusal leaves all files as they are.
         """
         if not self.damage:
@@ -186,7 +186,7 @@ def save_checkpoint(
 
 
 def repair_best(best: Path, model: Learner) -> None:
-    """Write a run's best weights anew, from the last ones, where they are missing or damaged; say so on stderr.
+    """Rewrite a run's best weights, from the last ones, where they are missing or damaged; say so on stderr.
 
     A damaged file is kept under another name. Raises PellucidError for one that cannot be read now.
     """

@@ -33,7 +33,7 @@ def diagnose(
 
     weights: the learned tensors by path (running statistics, which the pass overwrites, are not among them).
     Looked at in the order in which they come to be: the input, the weights (the last layer's first), each layer's
-    output, the losses, their gradients, and each layer's dx and dparams on the way back. Of several turns, those
+    output, the losses, their gradients, and each layer's dx and dparams in the backward pass. Of several turns, those
     before the one that failed are computed with what they have changed already.
     """
     fault = input_fault(batch.images) or weights_fault(weights)

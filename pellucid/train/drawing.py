@@ -1,4 +1,4 @@
-"""A network as a picture: boxes from top to bottom, branches side by side, with the shapes that they put out."""
+"""A network as a picture: boxes from top to bottom, branches side by side, with the shapes that they output."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 from pellucid.sweep import forward
 from pellucid.train.summary import describe, shape_text
 
-Shapes = Mapping[str, Any]  # what each layer puts out, by path
+Shapes = Mapping[str, Any]  # the output of each layer, by path
 
 MARGIN = 12.0  # points
 ASPECT = 1.5  # width to height that the columns are chosen for
@@ -68,7 +68,7 @@ MERGES: dict[type[Layer], str] = {Add: "+", Concat: "concat", Crop: "crop", Mult
 def draw_network(net: Layer, input_shape: Any) -> Figure:
     """Draw `net` for inputs of `input_shape` (no batch axis); equal neighbours are drawn once and counted.
 
-    Columns follow one another from left to right. Nothing is computed: shapes are all that is asked for.
+    Columns follow one another from left to right. Nothing is computed: shapes are all that is needed.
     """
     shapes = _shapes(net, input_shape)
     first = word(f"input  {shape_text(input_shape)}", PALE)

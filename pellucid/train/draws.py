@@ -16,5 +16,5 @@ def draws(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
 
 
 def may_draw(layer: Layer) -> bool:
-    """Tell whether a layer draws in training mode, as one that is not Pellucid's own may."""
+    """Return whether a layer draws in training mode, as one that is not Pellucid's own may."""
     return isinstance(layer, Dropout) or not is_ours(layer)

@@ -14,7 +14,7 @@ CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
     BinaryCrossEntropy: (Sigmoid,),
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
-SHAPING = (Flatten, Identity, Reshape)  # hand every value on as it is
+SHAPING = (Flatten, Identity, Reshape)  # return every value unchanged
 MERGING = (Add, Concat, Crop, Multiply)  # of several inputs, so that what comes out is not known
 LISTED = 5  # classes, in an error
 
@@ -36,7 +36,7 @@ def check_ending(net: Layer, loss: Loss) -> None:
 
 
 def shapes(layer: Layer) -> bool:
-    """Tell whether a layer only changes the shape of what it gets."""
+    """Return whether a layer only changes the shape of what it gets."""
     return isinstance(layer, SHAPING)
 
 
@@ -85,7 +85,7 @@ def _graph_ends(net: Graph, passed: Callable[[Layer], bool], path: str) -> dict[
 def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", remedy: str = "") -> None:
     """Require one output for each class, or a single one for two; what has several outputs is left alone.
 
-    outputs: the shape that the network puts out, (K,) or (K, ...). where and remedy: how the error begins and ends.
+    outputs: the shape that the network outputs, (K,) or (K, ...). where and remedy: how the error begins and ends.
     """
     if classes is None or not outputs or not isinstance(outputs[0], int):
         return

@@ -9,7 +9,7 @@ MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"
 
 
 def weights_file(model: str) -> Path:
-    """Return the weights that MODEL stands for; PellucidError, with the nearest name, when there are none.
+    """Return the weights that MODEL names; PellucidError, with the nearest name, when there are none.
 
     Of a run folder these are the best weights where a validation part chose them, else the last.
     """

@@ -104,7 +104,7 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -
 
 
 def csv_lines(rows: Iterable[Mapping[str, Any]], header: bool) -> list[str]:
-    """Return the lines of some rows, after the names of their columns if `header`; "" stands for a missing value."""
+    """Return the lines of some rows, after the names of their columns if `header`; "" represents a missing value."""
     lines: list[str] = []
     for row in rows:
         if header and not lines:

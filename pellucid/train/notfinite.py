@@ -50,7 +50,7 @@ class NotFinite:
         return cls(*words[:5], int(found.count), tuple(int(size) for size in found.shape), found.note)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as values of JSON."""
+        """Return the fields as JSON values."""
         return {**asdict(self), "shape": list(self.shape)}
 
     @property

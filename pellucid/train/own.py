@@ -28,7 +28,7 @@ def register(part: T, *more: Any) -> T:
     """Let weights files name classes of your own: `pellucid.register(Scale, Focal)`, or `@pellucid.register` above one.
 
     Layers, combinators, losses, objectives, metrics, and functions that are metrics are then saved and loaded like
-    Pellucid's own. Optimizers, schedules, regularizers and callbacks are given to each training anew, so that no file
+    Pellucid's own. Optimizers, schedules, regularizers and callbacks are given to each training again, so that no file
     names them: registering one only checks it. Returns the first of the parts.
     Raises PellucidError for what is none of these, for a name that is taken, and for a class whose constructor takes
     what is no field of it, so that it could not be built again.
@@ -38,7 +38,7 @@ def register(part: T, *more: Any) -> T:
 
 
 def in_files(parts: Any) -> tuple[Any, ...]:
-    """Return those of a list of parts that files name; the others, given to each training anew, are only checked.
+    """Return those of a list of parts that files name; the others, given to each training again, are only checked.
 
     Raises PellucidError for what is no list, and for one of the others whose constructor takes what is no field of it.
     """
@@ -102,7 +102,7 @@ def check_memory(schedule: Schedule, memory: Mapping[str, Any]) -> None:
 
 
 def callback_state(callback: Callback) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a callback's state and its values of JSON; PellucidError, by name, for anything else."""
+    """Return the tensors of a callback's state and its JSON values; PellucidError, by name, for anything else."""
     name, state = type(callback).__name__, callback.state_dict()
     if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
         raise PellucidError(f"{name}: state_dict must return values by name, not {shown(state)}")

@@ -17,7 +17,7 @@ HALVED = (Dense, Conv2d, ConvTranspose2d)  # layers whose arithmetic is worth th
 
 
 def usable_precision(asked: str, device: torch.device | None = None) -> tuple[str, str]:
-    """Return the precision to compute in, and why it is not the one that was asked for ("" where it is).
+    """Return the precision to compute in, and why it is not the requested one ("" where it is).
 
     device: by default the CPU. CUDA devices before the compute capability 8.0 only emulate bfloat16.
 

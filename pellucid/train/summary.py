@@ -1,4 +1,4 @@
-"""The summary of a network: what each layer puts out, learns, multiplies and keeps."""
+"""The summary of a network: each layer's output shape, parameters, multiply-adds and memory."""
 
 import math
 from collections.abc import Callable

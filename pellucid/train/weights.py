@@ -37,7 +37,7 @@ def weights_sha256(params: Params) -> str:
 
 
 def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write named tensors and a description, values of JSON by name, as one file that appears whole or not at all.
+    """Write named tensors and a description, JSON values by name, as one file that appears whole or not at all.
 
     Raises PellucidError, and writes nothing, for a description that JSON cannot hold, such as NaN and infinity, and for
     more than `read_weights` reads: 16 MiB of description with the tensors' names and shapes, 16 GiB in all.

@@ -15,7 +15,7 @@ _PLACE = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 
 
 def is_counted(path: str) -> bool:
-    """Tell whether a tensor stands where only its number in its layer tells what it is."""
+    """Return whether a tensor stands where only its number in its layer tells what it is."""
     return _PLACE.fullmatch(path) is not None
 
 

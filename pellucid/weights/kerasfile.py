@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OBJECTS = 100_000
 _DEPTH = 32
-_NOT_THE_MODEL = ("optimizer", "optimizer_weights")  # in the root: what training needs to go on
+_NOT_THE_MODEL = ("optimizer", "optimizer_weights")  # in the root: what training needs to continue
 _HARD_LINK = 0  # HDF5's number of a name for an object of the same file
 _RESAVE = "load it in Keras and save its weights again"
 _KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's letters of number types, sizes in bytes

@@ -21,7 +21,7 @@ _GRAPH, _INITIALIZER, _VALUES = 7, 5, (4, 9, 10)
 _SIZES = {1: 8, 5: 4}  # bytes, by the kind of a field
 _VARINT, _BYTES = 0, 2
 
-# By a type's number: the dtype, and the range of the whole numbers that may stand for values.
+# By a type's number: the dtype, and the range of the whole numbers that may represent values.
 _TYPES: dict[int, tuple[torch.dtype, int, int]] = {
     1: (torch.float32, 0, 0), 2: (torch.uint8, 0, 255), 3: (torch.int8, -128, 127), 5: (torch.int16, -(1 << 15), 32767),
     6: (torch.int32, -(1 << 31), (1 << 31) - 1), 7: (torch.int64, 0, 0), 9: (torch.bool, 0, 1),

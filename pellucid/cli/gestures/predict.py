@@ -7,7 +7,7 @@ from pellucid.cli.models import MODEL_HELP
 from pellucid.errors import PellucidError
 
 SHOWN = 3  # classes, for people
-OF_FRAMES = ("smoothing", "every", "out")  # options that mean nothing for pictures
+OF_FRAMES = ("smoothing", "every", "out")  # options that do not apply to pictures
 
 
 def parser() -> Parser:

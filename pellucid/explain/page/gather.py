@@ -32,7 +32,7 @@ CLIMB = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 @dataclass(frozen=True, eq=False)
 class LayerLook:
-    """One convolution: its path, the path of what its maps are shown as (see `after`), and what they answer to.
+    """One convolution: its path, the path of the activation that shows its maps (see `after`), and what they answer to.
 
     weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: how many maps no
     image of the data set moves above 0. outputs: (maps, h, w) for the first of the images that are shown.
@@ -93,7 +93,7 @@ def look(
 
     maps: of how many maps of each layer to show the patches, those that answer most strongly. epochs: weights of the
     network by epoch, to show how its maps came to be; without them, those that `again`, which has the table of networks
-    trained anew, kept of the whole network. Raises PellucidError for a network without convolutions and one that puts
+    retrained, kept of the whole network. Raises PellucidError for a network without convolutions and one that puts
     out no classes.
     """
     chosen = data.evenly(most)

@@ -67,5 +67,5 @@ def identity(layer: Identity, n: Nodes) -> None:
 
 
 def dropout(layer: Dropout, n: Nodes) -> None:
-    """Write Dropout, which changes nothing unless told to train."""
+    """Write Dropout, which changes nothing outside training mode."""
     n.last("Dropout", n.x, n.number("ratio", layer.rate))

@@ -51,7 +51,7 @@ def by_matrices(down: Layer, across: Layer, n: Nodes) -> None:
 
 
 def _by_ratio(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Tell whether the sizes alone say where a pixel stands, as they do unless rounded from a scale."""
+    """Return whether the sizes alone say where a pixel stands, as they do unless rounded from a scale."""
     if layer.align_corners or layer.scale is None:
         return True
     return all(scale * old == new for scale, old, new in zip(_scales(layer), before, after, strict=True))

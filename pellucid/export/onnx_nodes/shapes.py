@@ -12,14 +12,14 @@ def flatten(layer: Flatten, n: Nodes) -> None:
 
 
 def reshape(layer: Reshape, n: Nodes) -> None:
-    """Write Reshape; 0 stands for the batch, whatever its size."""
+    """Write Reshape; 0 represents the batch axis."""
     n.last("Reshape", n.x, n.whole("shape", 0, *n.step.output.shape))
 
 
 def pad2d(layer: Pad2d, n: Nodes) -> None:
     """Write Pad, and Slice for what is taken away.
 
-    What is put is looked up in the whole image, and then taken away again; "circular" goes on with what is left.
+    What is put is looked up in the whole image, and then taken away again; "circular" continues with what is left.
     """
     edges = layer.edges()
     put, cut = tuple(max(size, 0) for size in edges), tuple(max(-size, 0) for size in edges)

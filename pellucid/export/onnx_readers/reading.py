@@ -67,7 +67,7 @@ class Reading:
         return given[0], given[1]
 
     def given(self, place: int) -> bool:
-        """Tell whether there is an input at the place."""
+        """Return whether there is an input at the place."""
         return place < len(self.node.inputs) and self.node.inputs[place] != ""
 
     def constant(self, place: int, dtype: torch.dtype = torch.float32) -> Tensor:

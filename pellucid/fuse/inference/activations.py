@@ -31,7 +31,7 @@ OVER: dict[type[Layer], Kernel] = {
 
 @dataclass(frozen=True)
 class Over:
-    """Run an activation over an input that nobody else reads."""
+    """Run an activation over an input that no other layer reads."""
 
     layer: Layer
 

@@ -24,7 +24,7 @@ def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Affine:
-    """Compute y = act(x scale + shift), per channel; `over`: into x's memory, which nobody else reads."""
+    """Compute y = act(x scale + shift), per channel; `over`: into x's memory, which no other layer reads."""
 
     scale: Tensor  # (C,)
     shift: Tensor  # (C,)

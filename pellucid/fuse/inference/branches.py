@@ -29,7 +29,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Sum:
-    """Run branches and compute act(their sum) in the memory of the first one's output, which nobody else reads."""
+    """Run branches and compute act(their sum) in the memory of the first one's output, which no other layer reads."""
 
     first: Run
     others: tuple[Run, ...]

@@ -23,7 +23,7 @@ class Convolution:
     """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
 
     `packable`: sum and activation cost no pass over memory of their own, and the weight is kept as oneDNN wants it for
-    images of the first size that comes, so that it need not be laid out anew for each batch. (Asked without a size,
+    images of the first size that comes, so that it need not be laid out again for each batch. (Asked without a size,
     oneDNN may take a layout that is ten times slower; images of other sizes get the weight as it is.)
     """
 

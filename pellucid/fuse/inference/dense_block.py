@@ -12,7 +12,7 @@ from pellucid.layers.base import memory_format
 
 @dataclass(frozen=True)
 class Grown:
-    """One layer: its norm and activation, what is behind them, and how many maps that puts out."""
+    """One layer: its norm and activation, what is behind them, and how many maps that has."""
 
     read: Affine
     body: Run
@@ -21,7 +21,7 @@ class Grown:
 
 @dataclass(frozen=True)
 class Block:
-    """Stand for Parallels of an Identity and such a layer, concatenated, in a row."""
+    """Replace Parallels of an Identity and such a layer, concatenated, in a row."""
 
     rows: tuple[Grown, ...]
 

@@ -27,7 +27,7 @@ from pellucid.layers.dropout import Dropout
 from pellucid.layers.identity import Identity
 from pellucid.layers.relu import ReLU
 
-# What puts out new memory that nothing else holds.
+# Operations whose output is new memory that nothing else holds.
 FRESH = (Convolution, Affine, Over, Residual, Sum, Block)
 
 
@@ -40,7 +40,7 @@ class Item:
 
 
 def inference(net: Layer, params: Params) -> ChannelsLast:
-    """Return a function from inputs to what `net.forward` puts out in evaluation mode.
+    """Return a function from inputs to the output of `net.forward` in evaluation mode.
 
     Batch normalization goes into the weights of the convolution before it, activations and sums into its kernel or
     over its output, the maps of a dense block lie in one tensor, images lie channels-last, and nothing is kept. What
@@ -71,7 +71,7 @@ def _flat(layer: Layer, params: Params) -> Iterator[Item]:
 
 
 def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
-    """Return what runs the items, and whether the output is memory that nobody else reads."""
+    """Return what runs the items, and whether the output is memory that no other layer reads."""
     runs: list[Run] = []
     rest = [*items]
     fresh = False
@@ -85,7 +85,7 @@ def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
 
 
 def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
-    """Return what runs the first of these layers, and how many it stands for."""
+    """Return what runs the first of these layers, and how many it replaces."""
     layer, params = rest[0].layer, rest[0].params
     if type(layer) is Conv2d:
         return _convolution(layer, params, rest[1:])
@@ -126,7 +126,7 @@ def _act(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
 def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int] | None:
     """Return a sum of branches with the activation behind it, and how many layers these are.
 
-    None for another merge, and where each branch puts out somebody else's memory.
+    None for another merge, and where each branch outputs somebody else's memory.
     """
     if type(layer.merge) is not Add:
         return None

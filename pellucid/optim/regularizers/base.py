@@ -16,7 +16,7 @@ class Regularizer(metaclass=Checked):
     """A penalty on large weights, coupled (a term of the cost) or `decoupled` (a shrinking of the weights).
 
     The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;
-    decoupled, each step shrinks the weights in proportion to the learning rate, whatever the optimizer does.
+    decoupled, each step shrinks the weights in proportion to the learning rate, for any optimizer.
     The layers of a network say which weights these are (`Layer.decayed`). All lists of weights and gradients are in
     the same order, and not empty. Several act as `add_penalties` and `shrink_weights` say.
     """

@@ -30,7 +30,7 @@ class Schedule(metaclass=Checked):
 
     @property
     def watches(self) -> bool:
-        """Whether it goes by the validation loss, so that there must be one."""
+        """Whether it depends on the validation loss, so that there must be one."""
         return True
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Schedule(metaclass=Checked):
 
 @dataclass(frozen=True)
 class Plan(Schedule):
-    """A schedule that the step alone decides: it remembers nothing, so a resumed run goes on exactly."""
+    """A schedule that the step alone decides: it remembers nothing, so a resumed run continues exactly."""
 
     @abstractmethod
     def at(self, now: Progress) -> float:

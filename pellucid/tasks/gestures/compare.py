@@ -48,7 +48,7 @@ def compare(
     root of the data sets; a folder is read, split and weighed as `gestures train` does it. overrides: for all the
     recipes; unless they say how many epochs, few pictures get as many more as there. tell: is given the lines of what
     was found in a folder, and a line for each finished training. reading: is told how far the reading of a folder is.
-    A training of the same recipe and pictures that stands below `out` already is taken up there, and where it is
+    A training of the same recipe and pictures that stands below `out` already is resumed there, and where it is
     finished only measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt
     on Ctrl-C, after which the page shows what is finished.
     """
@@ -125,7 +125,7 @@ def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, An
 
 
 def _stands(place: Path) -> bool:
-    """Tell whether a data set of images is at its place; a class folder of the same name has no part train/."""
+    """Return whether a data set of images is at its place; a class folder of the same name has no part train/."""
     return place.is_file() or (place / "train").is_dir()
 
 

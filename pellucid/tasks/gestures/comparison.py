@@ -65,7 +65,7 @@ class Comparison:
     """All variants that are trained, out of `planned`, in one order, on the same pictures.
 
     data: the name of the pictures; n_train, n_test: how many. network: as a recipe names it. command: what makes all
-    of it again. collection: what was found in a folder of one's own, None of a data set.
+    of it again. collection: what was found in the user's own folder, None of a data set.
     """
 
     rows: tuple[Row, ...]

@@ -1,4 +1,4 @@
-"""What was found in a collection: as warnings, as lines for people, and as values of JSON."""
+"""What was found in a collection: as warnings, as lines for people, and as JSON values."""
 
 from typing import Any
 
@@ -75,7 +75,7 @@ def lines(collection: Collection) -> list[str]:
 
 
 def to_json(collection: Collection) -> dict[str, Any]:
-    """Return all findings as values of JSON, of each kind at most LISTED, with their numbers."""
+    """Return all findings as JSON values, of each kind at most LISTED, with their numbers."""
     parts = collection.parts()
     return {
         "path": collection.path,

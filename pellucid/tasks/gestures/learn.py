@@ -29,7 +29,7 @@ FOUND = "collection.json"
 
 
 def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides of the recipe for a folder of one's own: those of the backbone, and the user's last.
+    """Return the overrides of the recipe for the user's own folder: those of the backbone, and the user's last.
 
     backbone: "" for the recipe's own, else see `backbone_settings`.
     """
@@ -89,7 +89,7 @@ def enough_epochs(recipe: Recipe, n: int) -> int:
 
 
 def told_by(collection: Collection, recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe of any number of epochs is told of the classes: how many, and weights of uneven ones."""
+    """Return what a recipe needs to know of the classes: how many, and weights of uneven ones."""
     counts = collection.train.counts()
     told: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
     if imbalance(counts) >= UNEVEN and min(counts) and "class_weights" in recipe.loss.arguments:

@@ -1,4 +1,4 @@
-"""The pictures that a recipe of a comparison trains on: of a data set, or of a folder of one's own."""
+"""The pictures that a recipe of a comparison trains on: of a data set, or of the user's own folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pellucid.train.recipes.material import SHAPES, Material, load_material
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The three parts; `collection` is what was found in a folder of one's own, None of a data set.
+    """The three parts; `collection` is what was found in the user's own folder, None of a data set.
 
     preprocess: what a model that is trained on them shall say of them, see `build_model`.
     """

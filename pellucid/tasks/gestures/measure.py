@@ -78,7 +78,7 @@ class Measured:
         return self.confusion.double() / self.confusion.sum(1, keepdim=True).clamp_min(1)
 
     def to_json(self) -> dict[str, Any]:
-        """Return all but the pictures as values of JSON."""
+        """Return all but the pictures as JSON values."""
         rows = zip(self.classes, self.precision, self.recall, self.f1, self.confusion.sum(1), strict=True)
         return {
             "accuracy": self.accuracy,

@@ -1,4 +1,4 @@
-"""Video files and cameras through OpenCV, which is imported when one of them is asked for."""
+"""Video files and cameras through OpenCV, which is imported when one of them is needed."""
 
 import math
 import os
@@ -29,7 +29,7 @@ def file_frames(path: Path, every: int = 1) -> Frames:
 
 
 def camera_frames(index: int, every: int = 1) -> Frames:
-    """Yield the newest frame of camera `index` each time that one is asked for, until the camera ends.
+    """Yield the newest frame of camera `index` each time one is requested, until the camera ends.
 
     Of the frames of the camera every `every`-th counts; those that arrive while the one before is worked on are
     dropped, and counted. Raises PellucidError for a camera that does not open, and one that stops giving frames.

@@ -47,7 +47,7 @@ class Smoothing:
     margin: float = 0.2
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         if not 0 <= self.memory < 1:
             raise PellucidError(f"smoothing must be from 0 (none) to less than 1, not {self.memory:g}")
         if not 0 <= self.threshold <= 1:

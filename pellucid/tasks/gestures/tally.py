@@ -53,7 +53,7 @@ class Tally:
         return (self.frames - 1) / self.seconds if self.seconds > 0 else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the counts as values of JSON, the most frequent answer first."""
+        """Return the counts as JSON values, the most frequent answer first."""
         return {
             "frames": self.frames,
             "dropped": self.dropped,

@@ -1,4 +1,4 @@
-"""One training of a comparison: taken up where it stands already, and measured."""
+"""One training of a comparison: resumed where it stopped, and measured."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from pellucid.train.start.trained import source_checksum
 
 
 def same_pictures(recipe: Recipe, first: Recipe) -> bool:
-    """Tell whether two recipes train on the same pictures, which only scaling may treat differently."""
+    """Return whether two recipes train on the same pictures, which only scaling may treat differently."""
     same_split = not recipe.data.validation or recipe.recipe.seed == first.recipe.seed
     return same_split and replace(recipe.data, standardize=first.data.standardize) == first.data
 
@@ -28,7 +28,7 @@ def take_up_or_train(
 ) -> Run:
     """Train, or take up the run below `out` that has the same recipe, pictures and weights to start from.
 
-    command: what compares again; it alone splits a folder of one's own as here.
+    command: what compares again; it alone splits the user's own folder as here.
     """
     again = "" if pictures.collection is None else command
     text = recipe.to_toml()

@@ -53,7 +53,7 @@ class Training:
 class Callback(metaclass=Checked):
     """What may happen around the epochs of a training; nothing does unless a method is overridden.
 
-    A callback that remembers something has `state_dict` and `load_state_dict`, so that a resumed training goes on
+    A callback that remembers something has `state_dict` and `load_state_dict`, so that a resumed training continues
     exactly. One that writes the model to a file says so by `saves`: what cannot be saved is refused before the first
     step.
     """
@@ -82,14 +82,14 @@ class Callback(metaclass=Checked):
         """Run at the very end, also when training stops with an error."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs to go on as if nothing had happened: tensors and values of JSON.
+        """Return what a resumed training needs to continue as if nothing had happened: tensors and JSON values.
 
         Who overrides this must be given to the resumed training too; the others change nothing and may be left out.
         """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
 
 
 def monitored(name: str, row: Row) -> str:
@@ -104,7 +104,7 @@ def monitored(name: str, row: Row) -> str:
 
 
 def better(training: Training, name: str, value: float, best: float | None, least: float = 0.0) -> bool:
-    """Tell whether `value` of the column `name` beats `best` by more than `least`, in the column's own direction."""
+    """Return whether `value` of the column `name` beats `best` by more than `least`, in the column's own direction."""
     if best is None:
         return True
     return best - value > least if name in training.lower else value - best > least

@@ -48,5 +48,5 @@ class Checkpoint(Callback):
         return {"best": self.best, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]

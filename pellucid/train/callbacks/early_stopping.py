@@ -18,7 +18,7 @@ class EarlyStopping(Callback):
 
     monitor: a column of the history; the losses and metrics with `lower_is_better` (mae, rmse, ece) should fall, all
     others rise. "auto" is val_accuracy, else val_loss. min_delta: what counts as an improvement must be larger.
-    The best weights come back at the end of every training, whether or not it stopped early.
+    The best weights are restored at the end of every training, whether or not it stopped early.
     Source: Prechelt 1998, "Early stopping - but when?", the class UP in its simplest form.
     """
 
@@ -31,7 +31,7 @@ class EarlyStopping(Callback):
         self._weights: dict[str, Tensor] = {}
 
     def check(self, validated: bool) -> None:
-        """Refuse to go by validation data where there are none."""
+        """Require validation data for a column that is measured on them."""
         if not validated and (self.monitor == "auto" or self.monitor.startswith("val_")):
             raise PellucidError(
                 "EarlyStopping goes by validation data; give fit validation=0.1, or EarlyStopping monitor='train_loss'"
@@ -52,7 +52,7 @@ class EarlyStopping(Callback):
             training.stop = f"{name} has not improved on {self.best:.6g} of epoch {self.best_epoch}"
 
     def on_end(self, training: Training) -> None:
-        """Give the best weights back."""
+        """Restore the best weights."""
         for path, tensor in flatten(training.model.params).items():
             if path in self._weights:
                 tensor.copy_(self._weights[path])
@@ -63,6 +63,6 @@ class EarlyStopping(Callback):
         return {"best": self.best, "best_epoch": self.best_epoch, **weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self._weights = {path: torch.clone(tensor) for path, tensor in tensors_of(state, "weights.").items()}

@@ -1,4 +1,4 @@
-"""Progress on stderr: a live line where it can be written anew, else a line per epoch."""
+"""Progress on stderr: a live line where it can be rewritten, else a line per epoch."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from pellucid.train.history import Row
 class Progress(Callback):
     """Show the epoch, the loss, the last metric, images per second and the time left.
 
-    On a terminal and in a notebook one line is written anew a few times a second; elsewhere, as in a file or a pipe,
-    each epoch gets a line of its own. file: where to, by default stderr. When nobody reads any more, training goes on.
+    On a terminal and in a notebook one line is rewritten a few times a second; elsewhere, as in a file or a pipe,
+    each epoch gets a line of its own. file: where to, by default stderr. When the reader is gone, training continues.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -33,7 +33,7 @@ class Progress(Callback):
         self._draw(training, "")
 
     def on_tick(self, training: Training) -> None:
-        """Draw the live line anew."""
+        """Redraw the live line."""
         (then, step), now = self._mark, time.perf_counter()
         self._mark = (now, training.step)
         speed = (training.step - step) * training.batch_size / max(now - then, 1e-9)
@@ -72,7 +72,7 @@ class Progress(Callback):
         epoch = len(training.history) if done else min(training.epoch + 1, training.epochs)
         share = 100 if done else 100 * training.batch // training.batches
         line = f"epoch {epoch}/{training.epochs} {share:3} %  {text}"
-        line = line[: _columns(self._to) - 1]  # a longer one would wrap, and could not be written anew
+        line = line[: _columns(self._to) - 1]  # a longer one would wrap, and could not be rewritten
         self._write(f"\r{line.ljust(self._drawn)}")
         self._drawn = len(line)
 
@@ -82,12 +82,12 @@ class Progress(Callback):
         try:
             self._to.write(text)
             self._to.flush()
-        except (OSError, ValueError):  # a closed pipe or file: nobody reads any more
+        except (OSError, ValueError):  # a closed pipe or file: the reader is gone
             self._to, self._drawn = None, 0
 
 
 def is_live(file: TextIO) -> bool:
-    """Tell whether a line can be written anew there: on a terminal, and in the stream of a Jupyter notebook."""
+    """Return whether a line can be rewritten there: on a terminal, and in the stream of a Jupyter notebook."""
     return file.isatty() or type(file).__module__.partition(".")[0] == "ipykernel"
 
 

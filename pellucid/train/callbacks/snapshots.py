@@ -29,7 +29,7 @@ class Snapshots(Callback):
             self._keep(training)
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Write the epoch's weights if they are asked for."""
+        """Write the epoch's weights if they are requested."""
         self._keep(training)
 
     def _keep(self, training: Training) -> None:

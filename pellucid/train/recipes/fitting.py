@@ -52,7 +52,7 @@ def check_exists(name: str) -> None:
 
 
 def is_root(name: str, folder: str) -> bool:
-    """Tell whether `folder` is the one that holds the data set `name` of the catalogue."""
+    """Return whether `folder` is the one that holds the data set `name` of the catalogue."""
     place = CATALOGUE[name].place if name in CATALOGUE else ""
     return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
 

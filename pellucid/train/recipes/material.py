@@ -1,4 +1,4 @@
-"""What a recipe's [data] table stands for: images to train on, to validate with and to test on."""
+"""What a recipe's [data] table defines: images to train on, to validate with and to test on."""
 
 import os
 from dataclasses import dataclass

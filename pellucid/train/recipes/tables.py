@@ -10,7 +10,7 @@ MOST_THREADS = 1024
 
 
 def check(good: bool, key: str, wanted: str, value: object) -> None:
-    """Raise PellucidError for a value that means nothing."""
+    """Raise PellucidError for an invalid value."""
     if not good:
         raise PellucidError(f"{key} must be {wanted}, not {value!r}")
 
@@ -31,7 +31,7 @@ class About:
     then: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
         check(0 <= self.threads <= MOST_THREADS, "recipe.threads", f"from 0 (all) to {MOST_THREADS}", self.threads)
         plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
@@ -57,7 +57,7 @@ class Data:
     mode: Literal["RGB", "L"] = "RGB"
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         check(bool(self.name), "data.name", "a data set or a path", self.name)
         check(0 <= self.validation < 1, "data.validation", "from 0 to less than 1", self.validation)
         check(self.limit >= 0, "data.limit", "0 (all) or more", self.limit)
@@ -109,7 +109,7 @@ class Train:
     keep: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         check(1 <= self.epochs <= 10**6, "train.epochs", "from 1 to 1,000,000", self.epochs)
         check(1 <= self.batch_size <= 10**6, "train.batch_size", "from 1 to 1,000,000", self.batch_size)
         check(self.clip >= 0, "train.clip", "0 (off) or more", self.clip)

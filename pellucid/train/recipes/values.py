@@ -12,7 +12,7 @@ from typing import Any, Literal, Union
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import shown
 
-NONE = "none"  # TOML has no null: this word stands for None where None is allowed
+NONE = "none"  # TOML has no null: this word represents None where None is allowed
 _LARGEST = 2**63 - 1
 _LISTS = (list, Sequence)
 _CHECKS: dict[Any, Callable[[Any], bool]] = {

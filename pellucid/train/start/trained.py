@@ -48,7 +48,7 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
 
 
 def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file that `start.weights` stands for; PellucidError where there is none."""
+    """Return the file that `start.weights` names; PellucidError where there is none."""
     if name not in CATALOGUE:
         return weights_file(name)
     path = data_root(root) / "weights" / CATALOGUE[name].file

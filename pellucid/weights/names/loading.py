@@ -1,4 +1,4 @@
-"""Load a file of published weights into a network of the zoo, whatever library wrote it."""
+"""Load a file of published weights into a network of the zoo, written by any library."""
 
 import dataclasses
 import os

@@ -8,6 +8,7 @@ from pellucid.models.alexnet import alexnet
 from pellucid.models.cifar_resnet import resnet20, resnet32, resnet56
 from pellucid.models.convnet import convnet
 from pellucid.models.densenet import densenet121
+from pellucid.models.fcn import fcn8, fcn16, fcn32
 from pellucid.models.googlenet import googlenet
 from pellucid.models.inception import inception_v3
 from pellucid.models.lenet import lenet
@@ -16,6 +17,7 @@ from pellucid.models.mobilenet import mobilenet_v2
 from pellucid.models.resnet import resnet18, resnet34, resnet50, resnet101
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features, head, match, replace_head
+from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from pellucid.models.zfnet import zfnet
 
@@ -48,6 +50,10 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "densenet121": densenet121,
     "mobilenet_v2": mobilenet_v2,
     "squeezenet1_1": squeezenet1_1,
+    "fcn32": fcn32,
+    "fcn16": fcn16,
+    "fcn8": fcn8,
+    "unet": unet,
 }
 
 __all__ = [
@@ -57,6 +63,9 @@ __all__ = [
     "alexnet",
     "convnet",
     "densenet121",
+    "fcn8",
+    "fcn16",
+    "fcn32",
     "features",
     "googlenet",
     "head",
@@ -74,6 +83,7 @@ __all__ = [
     "resnet56",
     "resnet101",
     "squeezenet1_1",
+    "unet",
     "vgg11",
     "vgg11_bn",
     "vgg13",

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import map_layers
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Add, Conv2d, ConvTranspose2d, Crop, Dropout, MaxPool2d, Pad2d
 from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench96
@@ -65,6 +65,9 @@ def plain_path(path: str) -> str:
 
 
 def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Graph:
+    known = get_args(Backbone)
+    if backbone not in known:
+        raise PellucidError(f"no backbone {backbone!r}{nearest(backbone, known)}; known: {', '.join(known)}")
     nodes, taps, stride, centred = _features(backbone, epsilon)
     taps = taps[: skips + 1]
     nets = {
@@ -111,9 +114,7 @@ def _features(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str
     if backbone == "airbench96":
         layers = {"pad": Pad2d((0, 1, 0, 1), kind="replicate"), **_rounded_up(features(airbench96()))}
         return _chain(layers), ("stage3", "stage2", "stage1"), 8, True
-    if backbone in VGG:
-        return _chain(_rounded_up(features(VGG[backbone]()))), ("block5", "block4", "block3"), 32, True
-    raise PellucidError(f"backbone must be mobilenet_v2, airbench96 or one of {', '.join(VGG)}, not {backbone!r}")
+    return _chain(_rounded_up(features(VGG[backbone]()))), ("block5", "block4", "block3"), 32, True
 
 
 def _expanded(net: Layer) -> dict[str, Layer]:
@@ -125,12 +126,14 @@ def _expanded(net: Layer) -> dict[str, Layer]:
             stages[name] = stage
             continue
         assert isinstance(stage, Sequential)
-        first, *rest = stage.children.items()
-        body = first[1].children["body"].children
-        expansion = {key: layer for key, layer in body.items() if key.startswith("expand")}
-        narrowing = {key: layer for key, layer in body.items() if key not in expansion}
+        block = stage.children["block1"]
+        assert isinstance(block, Sequential)  # the stride leaves no shortcut
+        body = block.children["body"]
+        assert isinstance(body, Sequential)
+        expansion = {key: layer for key, layer in body.children.items() if key.startswith("expand")}
+        narrowing = {key: layer for key, layer in body.children.items() if key not in expansion}
         stages[f"{name}_expand"] = Sequential(**expansion)
-        stages[name] = Sequential(**{first[0]: Sequential(body=Sequential(**narrowing)), **dict(rest)})
+        stages[name] = Sequential(**{**stage.children, "block1": Sequential(body=Sequential(**narrowing))})
     return stages
 
 

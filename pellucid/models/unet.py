@@ -1,0 +1,51 @@
+"""U-Net."""
+
+from pellucid.combine import Graph, Sequential
+from pellucid.layers import BatchNorm, Concat, Conv2d, ConvTranspose2d, Crop, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.models.parts import LOGITS
+
+LEVELS = 4  # below the first, each with half the pixels along both axes and twice the channels
+
+
+def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
+    """Return U-Net for images of any size, 31,031,810 parameters for RGB and 2 classes; it ends in logits.
+
+    It ends in (classes, H, W). width: the channels of the first level. norm: batch normalization behind each 3 x 3
+    convolution. Convolutions keep the size, where the paper's lose two pixels, and an odd last row or column is pooled
+    as a window of its own and cut off on the way back.
+    Source: Ronneberger, Fischer and Brox 2015, figure 1.
+    """
+    down: dict[str, tuple[Layer, str]] = {"level1": (_convolutions(width, norm), "input")}
+    for level in range(2, LEVELS + 2):
+        down[f"pool{level}"] = (MaxPool2d(2, ceil_mode=True), f"level{level - 1}")
+        down[f"level{level}"] = (_convolutions(width * 2 ** (level - 1), norm), f"pool{level}")
+    skips = tuple(f"level{level}" for level in range(LEVELS, 0, -1))
+    up: dict[str, tuple[Layer | str, ...]] = {}
+    at = "maps"
+    for skip, level in zip(skips, range(LEVELS, 0, -1), strict=True):
+        filters = width * 2 ** (level - 1)
+        up |= {
+            f"up{level}": (ConvTranspose2d(filters, 2, 2), at),
+            f"crop{level}": (Crop(), f"up{level}", skip),
+            f"concat{level}": (Concat(), skip, f"crop{level}"),
+            f"merged{level}": (_convolutions(filters, norm), f"concat{level}"),
+        }  # fmt: skip
+        at = f"merged{level}"
+    up["scores"] = (Conv2d(classes, 1, init_weight=LOGITS), at)
+    bottom = f"level{LEVELS + 1}"
+    nets = {
+        "features": (Graph(down, (bottom, *skips)), "input"),
+        "head": (Graph(up, ("scores",), ("maps", *skips)), "features"),
+    }
+    return Graph(nets, ("head",))
+
+
+def _convolutions(filters: int, norm: bool) -> Sequential:
+    layers: dict[str, Layer] = {}
+    for index in (1, 2):
+        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1, bias=not norm)
+        if norm:
+            layers[f"norm{index}"] = BatchNorm()
+        layers[f"relu{index}"] = ReLU()
+    return Sequential(**layers)

@@ -10,6 +10,7 @@ from pellucid.data.folder import load_folder, load_splits
 from pellucid.data.idx import read_idx, write_idx
 from pellucid.data.images import load_image
 from pellucid.data.loader import Loader
+from pellucid.data.masks import MaskDataset, load_masks
 from pellucid.data.objects import Objects
 from pellucid.data.source import Arrays, Batch, Source, Subset
 
@@ -24,6 +25,7 @@ __all__ = [
     "ImageFiles",
     "ImageFolder",
     "Loader",
+    "MaskDataset",
     "MaskFolder",
     "Objects",
     "Source",
@@ -38,6 +40,7 @@ __all__ = [
     "load",
     "load_folder",
     "load_image",
+    "load_masks",
     "load_splits",
     "read_idx",
     "write_idx",

@@ -13,6 +13,7 @@ from pellucid.data.dataset import Dataset, Splits, make_dataset
 from pellucid.data.folder import OnError, load_splits
 from pellucid.data.idx import read_idx
 from pellucid.data.images import Mode
+from pellucid.data.masks import load_masks
 from pellucid.errors import PellucidError, nearest
 
 
@@ -33,7 +34,7 @@ class Entry:
 
     name: str
     title: str
-    kind: Literal["bundled", "idx", "images"]
+    kind: Literal["bundled", "idx", "images", "masks"]
     about: str  # sizes, source and licence
     place: str = ""
     classes: tuple[str, ...] = ()
@@ -129,6 +130,17 @@ CATALOGUE: dict[str, Entry] = {
             "1,428 + 309 images in train/CLASS/*.jpg and val/CLASS/*.jpg; Mavi 2020; Apache-2.0",
             place="signs",
         ),
+        Entry(
+            "camvid",
+            "CamVid road scenes with the class of each pixel, 240x180 colour",
+            "masks",
+            "367 + 101 photos in train and val, index PNGs in trainannot and valannot; Brostow 2009; for research",
+            place="camvid",
+            classes=(
+                "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian",
+                "bicyclist",
+            ),
+        ),
     )
 }  # fmt: skip
 
@@ -186,6 +198,8 @@ def load(
         return Splits(replace(parts.train, name=entry.name), replace(parts.test, name=entry.name))
     if size is not None:
         raise PellucidError(f"{entry.name} comes in one size; leave out size")
+    if entry.kind == "masks":
+        return _masks(entry, data_root(root) / entry.place)
     return _digits(entry) if entry.kind == "bundled" else _idx(entry, data_root(root) / entry.place)
 
 
@@ -205,6 +219,14 @@ def verified(entry: Entry, source: Source, path: Path) -> Tensor:
             if hashlib.file_digest(file, "md5").hexdigest() != source.md5:
                 raise PellucidError(f"{path} has the wrong checksum; remove it and {by_hand(entry, path)}")
     return read_idx(path, sha256=source.sha256)
+
+
+def _masks(entry: Entry, folder: Path) -> Splits:
+    """Return train/ and val/, whose masks hold the number of classes where a pixel has none."""
+    if not folder.exists():
+        raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
+    train, test = (load_masks(folder, part, entry.classes, len(entry.classes)) for part in ("train", "val"))
+    return Splits(replace(train, name=entry.name), replace(test, name=entry.name))
 
 
 def _idx(entry: Entry, folder: Path) -> Splits:

@@ -156,7 +156,7 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
             f"{name}: labels span {int(y.min())}..{int(y.max())} but there are {len(classes)} classes; "
             f"labels must be 0..{len(classes) - 1}"
         )
-    return Dataset(x, y, tuple(classes), _checksum(x, y), name, skipped)
+    return Dataset(x, y, tuple(classes), arrays_checksum(x, y), name, skipped)
 
 
 def named_labels(
@@ -213,7 +213,8 @@ def _array(values: Any) -> Any:
         return None
 
 
-def _checksum(x: Tensor, y: Tensor) -> str:
+def arrays_checksum(x: Tensor, y: Tensor) -> str:
+    """Return the SHA-256 of images and labels."""
     digest = hashlib.sha256(f"{_dtype(x)}{tuple(x.shape)}".encode())
     for array in (x, y):
         digest.update(array.detach().cpu().contiguous().numpy().data)

@@ -55,7 +55,7 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
     if entry.kind == "bundled":
         return [(entry.name, "ok")]
     place = data_root(root) / entry.place
-    if entry.kind == "images":
+    if entry.kind in ("images", "masks"):
         return [(str(place), _tree_status(place))]
     return [(str(place / source.file), _file_status(entry, source, place / source.file)) for source in entry.sources]
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from pellucid.combine import Graph, Sequential
-from pellucid.combine.base import map_layers
+from pellucid.combine.base import map_layers, walk
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers import Add, Conv2d, ConvTranspose2d, Crop, Dropout, MaxPool2d, Pad2d
+from pellucid.layers import Add, BatchNorm, Conv2d, ConvTranspose2d, Crop, Dropout, MaxPool2d, Pad2d
 from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench96
 from pellucid.models.mobilenet import mobilenet_v2
@@ -24,6 +24,7 @@ VGG = {
 }  # fmt: skip
 # The stages of MobileNetV2 whose first block has a stride of 2 behind its expansion: Keras' blocks 6 and 13.
 EXPANDED = ("stage4", "stage6")
+KERAS_EPSILON = 1e-3
 
 
 def fcn32(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float = 1e-5) -> Graph:
@@ -55,6 +56,26 @@ def fcn8(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float 
     Source: Long, Shelhamer and Darrell 2015, section 4.2 and figure 3.
     """
     return _network(classes, backbone, epsilon, 2)
+
+
+def backbone_of(net: Layer) -> Layer | None:
+    """Return the network of the zoo whose features one of these networks reads; None for any other network.
+
+    MobileNetV2 is returned as Keras' weights need it where its epsilon is theirs: where the padding stands does not
+    change what each window computes.
+    """
+    for name in get_args(Backbone):
+        norm = next((layer for _, layer in walk(net) if isinstance(layer, BatchNorm)), BatchNorm())
+        if _reads(net, *_features(name, norm.epsilon)[:2]):
+            if name == "mobilenet_v2":
+                return mobilenet_v2(epsilon=norm.epsilon, pad="same" if norm.epsilon == KERAS_EPSILON else "both")
+            return airbench96() if name == "airbench96" else VGG[name]()
+    return None
+
+
+def _reads(net: Layer, nodes: Mapping[str, tuple[Layer, str]], taps: tuple[str, ...]) -> bool:
+    inner = net.layers.get("features") if isinstance(net, Graph) else None
+    return isinstance(inner, Graph) and inner.nodes == nodes and inner.outputs == taps[: len(inner.outputs)]
 
 
 def plain_path(path: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,15 +12,18 @@ from pellucid.data import data_root
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.models import features
+from pellucid.models.fcn import backbone_of, plain_path
 from pellucid.train.find import weights_file
 from pellucid.train.model import Model
 from pellucid.train.weights import is_ours
-from pellucid.tree import flatten
+from pellucid.tree import flatten, nest
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.match import match
 from pellucid.weights.names import form, source_of, take_weights
 
+IMAGENET = 224  # pixels, the side of images that backbones were trained on
+ALIASES = {"mobilenet_v2-keras-notop": ("mobilenet_v2_imagenet_no_top.h5",)}  # other names of published files
 STRIDE = 32  # pixels of an image for one of MobileNetV2's last maps
 
 
@@ -44,6 +47,13 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
     model, or where its features are not those of `net`.
     """
     path = source_file(name, root)
+    backbone = backbone_of(net)
+    if backbone is not None:  # its own features, cut for the skips
+        found = trained_features(name, backbone, (shape[0], IMAGENET, IMAGENET), root)
+        with torch.device("meta"):  # paths only
+            wanted, _ = features(net).init(shape, torch.Generator())
+        held = flatten(found.params)
+        return replace(found, params=nest(wanted, {path: held[plain_path(path)] for path in flatten(wanted)}))
     return _own(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
 
 
@@ -51,7 +61,9 @@ def source_file(name: str, root: str | os.PathLike[str] | None = None) -> Path:
     """Return the file that `start.weights` names; PellucidError where there is none."""
     if name not in CATALOGUE:
         return weights_file(name)
-    path = data_root(root) / "weights" / CATALOGUE[name].file
+    folder = data_root(root) / "weights"
+    path = next((folder / file for file in ALIASES.get(name, ()) if (folder / file).is_file()), None)
+    path = path or folder / CATALOGUE[name].file
     if not path.is_file():
         raise PellucidError(f"start.weights: {path} is missing; say `pellucid weights get {name}` first")
     return path

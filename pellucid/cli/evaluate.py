@@ -1,9 +1,13 @@
 """`pellucid evaluate`: how good a model is on held-out images."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
+
+if TYPE_CHECKING:
+    from pellucid.train.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
 NAMED = 10  # files, for people
@@ -16,19 +20,28 @@ def parser() -> Parser:
     it.add_argument(
         "--data",
         metavar="NAME|DIR",
-        help="another data set, an image folder or zip, or the folder that holds the data sets",
+        help="another data set, an image folder or zip (for masks: of NAME/ and NAMEannot/), or the folder that holds "
+        "the data sets",
     )
+    it.add_argument("--crf", action="store_true", help="of masks: let them follow the edges in the picture first")
     return it.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print accuracy, macro F1, loss, calibration, the number of images, and a row of figures for each class."""
+    """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class; IoU of masks."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say, say_text
+    from pellucid.errors import PellucidError
     from pellucid.tasks.classify import evaluate
+    from pellucid.tasks.segment import is_segmenter
     from pellucid.text import aligned, plural
 
-    found = evaluate(open_model(args.model), args.data)
+    model = open_model(args.model)
+    if is_segmenter(model):
+        return _masks(args, model)
+    if args.crf:
+        raise PellucidError(f"--crf is for masks, and {args.model} is a classifier; leave it out")
+    found = evaluate(model, args.data)
     if args.json:
         emit({"model": args.model, **found})
         return 0
@@ -49,4 +62,22 @@ def handle(args: argparse.Namespace) -> int:
     if skipped := found["skipped"]:
         more = ", ..." if len(skipped) > NAMED else ""
         say(f"left out {plural(len(skipped), 'file')} that cannot be read: {', '.join(skipped[:NAMED])}{more}")
+    return 0
+
+
+def _masks(args: argparse.Namespace, model: "Model") -> int:
+    from pellucid.cli.out import emit, percent, say, say_text
+    from pellucid.tasks.segment import evaluate
+    from pellucid.text import aligned
+
+    found = evaluate(model, args.data, args.crf)
+    if args.json:
+        emit({"model": args.model, **found})
+        return 0
+    say(
+        f"mean IoU {percent(found['miou'])}  pixel accuracy {percent(found['pixel_accuracy'])}  boundary F1 "
+        f"{percent(found['boundary_f1'])}  on {found['n']:,} images of {found['data']}"
+    )
+    rows = [(one["class"], "-" if one["iou"] is None else percent(one["iou"])) for one in found["classes"]]
+    say_text(aligned([("class", "IoU"), *rows], right=(1,)))
     return 0

@@ -18,6 +18,7 @@ COMMANDS = {
     "compare-runs": "show two or more runs on one page, and what differs between them",
     "evaluate": "measure a trained model on a data set",
     "predict": "classify pictures",
+    "segment": "find the class of each pixel of pictures and videos",
     "gestures": "learn hand gestures, or any few classes, from a folder of pictures",
     "trace": "run one picture forward and backward, and explain a derivative link by link",
     "explain": "show which parts of a picture an answer, or a unit inside, comes from",

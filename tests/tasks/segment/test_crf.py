@@ -1,0 +1,96 @@
+"""The dense conditional random field against mean field by sums over all pairs of pixels."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.tasks.segment import crf
+from pellucid.tasks.segment.crf import bilateral, dense_crf, smooth
+
+H, W, C = 14, 17, 4
+
+
+def picture(noise: float = 8.0) -> Tensor:
+    """Draw two halves of different colours, with noise."""
+    image = torch.zeros(3, H, W)
+    image[:, :, 8:] = 150
+    image[0, 5:] += 60
+    drawn = image + noise * torch.randn(3, H, W, generator=torch.Generator().manual_seed(0))
+    return drawn.clamp(0, 255).to(torch.uint8)
+
+
+def probabilities() -> Tensor:
+    drawn = torch.randn(C, H, W, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return (2 * drawn).softmax(0)
+
+
+def kernels(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both kernels between all pairs of pixels, (H W, H W), by a double loop over the pixels."""
+    near, alike = torch.zeros(H * W, H * W).double(), torch.zeros(H * W, H * W).double()
+    colours = image.double()
+    for p in range(H * W):
+        i, j = divmod(p, W)
+        for q in range(H * W):
+            k, m = divmod(q, W)
+            apart = (i - k) ** 2 + (j - m) ** 2
+            unlike = float(((colours[:, i, j] - colours[:, k, m]) ** 2).sum())
+            near[p, q] = -apart / (2 * 3**2)
+            alike[p, q] = -apart / (2 * 80**2) - unlike / (2 * 13**2)
+    return near.exp(), alike.exp()
+
+
+def mean_field(p: Tensor, image: Tensor) -> Tensor:
+    """Krähenbühl and Koltun 2011, algorithm 1, with dense matrices."""
+
+    def normalized(kernel: Tensor) -> Tensor:
+        total = kernel.sum(1)
+        return kernel / (total[:, None] * total[None, :]).sqrt()
+
+    near, alike = map(normalized, kernels(image))
+    unary = -p.log().flatten(1)
+    q = (-unary).softmax(0)
+    different = 1 - torch.eye(C).double()  # the Potts model
+    for _ in range(5):
+        message = 3 * q @ near + 10 * q @ alike
+        q = (-unary - different @ message).softmax(0)
+    return q.view_as(p)
+
+
+def test_the_smoothness_kernel_is_exact() -> None:
+    x = torch.rand(C, H, W, dtype=torch.float64)
+    near, _ = kernels(picture())
+    torch.testing.assert_close(smooth(x).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
+
+
+def test_the_bilateral_kernel_is_near() -> None:
+    x = torch.rand(C, H, W, dtype=torch.float64)
+    image = picture()
+    _, alike = kernels(image)
+    found, exact = bilateral(x, crf._grid(image)).flatten(1), x.flatten(1) @ alike
+    assert float(((found - exact).abs() / exact).mean()) < 0.12
+
+
+@pytest.mark.parametrize("noise", [4.0, 12.0])
+def test_the_marginals_are_those_of_a_dense_double_loop(noise: float) -> None:
+    p, image = probabilities(), picture(noise)
+    found, exact = dense_crf(p, image), mean_field(p, image)
+    torch.testing.assert_close(found.sum(0), torch.ones(H, W).double())
+    assert float((found - exact).abs().mean()) < 0.01
+    assert float((found.argmax(0) == exact.argmax(0)).double().mean()) > 0.98
+    assert float((p.argmax(0) == exact.argmax(0)).double().mean()) < 0.9  # the field changes much
+
+
+def test_a_mask_follows_the_edge_of_the_picture() -> None:
+    image = torch.zeros(3, 20, 30, dtype=torch.uint8)
+    image[:, :, 15:] = 200
+    p = torch.full((2, 20, 30), 0.3)
+    p[0, :, :12] = p[1, :, 12:] = 0.7  # three columns too early
+    assert torch.equal(dense_crf(p, image).argmax(0), (torch.arange(30) >= 15).long().expand(20, 30))
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(PellucidError, match="do not fit"):
+        dense_crf(torch.rand(2, 4, 4), torch.zeros(3, 4, 5, dtype=torch.uint8))
+    with pytest.raises(PellucidError, match="do not fit"):
+        dense_crf(torch.rand(2, 4, 4), torch.zeros(3, 4, 4))

@@ -1,0 +1,199 @@
+"""Training on masks, predicting on pictures of any size, measuring, and the commands, on synthetic pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import accuracy_score, jaccard_score
+
+from pellucid.cli.main import main
+from pellucid.data import Augment, load_masks
+from pellucid.errors import PellucidError
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.metrics import MeanIoU
+from pellucid.models import fcn8, unet
+from pellucid.optim import Adam
+from pellucid.tasks.segment import Segmenter, evaluate
+from pellucid.train.model import Model
+
+CLASSES, IGNORED = ("ground", "box", "disc"), 3
+
+
+def draw(seed: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a red box and a green disc on grey, and the class of each pixel, some of them ignored."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    mask = np.zeros((height, width), np.uint8)
+    top, left = rng.integers(0, height - 10), rng.integers(0, width - 10)
+    mask[top : top + 10, left : left + 10] = 1
+    i, j = rng.integers(6, height - 6), rng.integers(6, width - 6)
+    mask[(rows - i) ** 2 + (columns - j) ** 2 <= 36] = 2
+    colours = np.array([[110, 110, 110], [220, 60, 60], [60, 210, 60]])
+    picture = (colours[mask] + rng.normal(0, 12, (height, width, 3))).clip(0, 255).astype(np.uint8)
+    mask[rng.random((height, width)) < 0.03] = IGNORED
+    return picture, mask
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("shapes")
+    for part, count in (("train", 24), ("val", 5)):
+        for number in range(count):
+            picture, mask = draw(number + 100 * (part == "val"), 27, 35)
+            for name, array in ((part, picture), (f"{part}annot", mask)):
+                (root / name).mkdir(exist_ok=True)
+                Image.fromarray(array).save(root / name / f"a_{number:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    data = load_masks(folder, "train", CLASSES, IGNORED)
+    it = Model(
+        unet(3, 4, norm=True),
+        SoftmaxCrossEntropy(ignore=IGNORED),
+        Adam(lr=0.01),
+        metrics=[MeanIoU(IGNORED)],
+        input_shape=(3, 27, 35),
+        classes=CLASSES,
+        preprocess={"data": str(folder), "mean": [0.5] * 3, "std": [0.25] * 3},
+    )
+    augment = Augment(flip=True, scale=(0.8, 1.25), crop_size=(27, 35), ignore=IGNORED)
+    history = it.fit(
+        data, epochs=25, batch_size=4, augment=augment, verbose=False,
+        validation=load_masks(folder, "val", CLASSES, IGNORED),
+    )  # fmt: skip
+    assert history["val_miou"][-1] > 0.75
+    return it
+
+
+def test_masks_are_read_with_their_images(folder: Path) -> None:
+    data = load_masks(folder, "train", CLASSES, IGNORED)
+    assert data.x.shape == (24, 3, 27, 35)
+    assert data.y.shape == (24, 27, 35)
+    picture, mask = draw(7, 27, 35)
+    assert torch.equal(data.x[7], torch.from_numpy(picture).permute(2, 0, 1))
+    assert torch.equal(data.y[7], torch.from_numpy(mask))
+    counts = [int((data.y == k).sum()) for k in range(3)]
+    assert [f"{name} {count:,}".split() for name, count in zip(CLASSES, counts, strict=True)] == [
+        line.split() for line in str(data).splitlines()[2:]
+    ]
+    parts = data.split(0.25, seed=3)
+    assert {*parts.train.files} | {*parts.test.files} == {*data.files}
+    assert (len(parts.train), len(parts.test)) == (18, 6)
+    assert torch.equal(parts.test.y[0], data.y[data.files.index(parts.test.files[0])])
+
+
+def test_measuring_is_scikit_learns(model: Model, folder: Path) -> None:
+    found = evaluate(model)
+    true, said = [], []
+    for number in range(5):
+        picture, mask = draw(100 + number, 27, 35)
+        x = torch.from_numpy(picture).permute(2, 0, 1)[None]
+        answer = model.predict(x)[0].argmax(0).numpy()
+        true += mask[mask != IGNORED].tolist()
+        said += answer[mask != IGNORED].tolist()
+    assert found["n"] == 5
+    assert found["miou"] == pytest.approx(jaccard_score(true, said, average="macro"), rel=1e-9)
+    assert found["pixel_accuracy"] == pytest.approx(accuracy_score(true, said), rel=1e-9)
+    by_class = [one["iou"] for one in found["classes"]]
+    assert by_class == pytest.approx(jaccard_score(true, said, average=None).tolist(), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [(40, 52), (31, 17), (16, 16)])
+def test_pictures_of_any_size_are_segmented(model: Model, size: tuple[int, int]) -> None:
+    picture, mask = draw(5, *size)
+    found = Segmenter(model)(torch.from_numpy(picture).permute(2, 0, 1))
+    assert found.mask.shape == size
+    kept = mask != IGNORED
+    assert (found.mask.numpy()[kept] == mask[kept]).mean() > 0.85
+    torch.testing.assert_close(found.probabilities.sum(0), torch.ones(size), rtol=1e-4, atol=1e-4)
+    areas = found.areas()
+    assert list(areas) == list(CLASSES)
+    assert sum(areas.values()) == pytest.approx(1)
+    assert areas["box"] == (found.mask == 1).double().mean().item()
+
+
+def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
+    model.save(tmp_path / "m.safetensors")
+    Image.fromarray(draw(9, 33, 47)[0]).save(tmp_path / "street.png")
+    out = tmp_path / "out"
+    words = ["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "street.png"), "--out", str(out), "--json"]
+    assert main(words) == 0
+    (row,) = json.loads(capsys.readouterr().out)["pictures"]
+    found = Segmenter(model)(torch.from_numpy(draw(9, 33, 47)[0]).permute(2, 0, 1))
+    with Image.open(row["files"]["mask"]) as index:
+        assert index.mode == "P"
+        assert np.array_equal(np.array(index), found.mask.numpy())
+    with Image.open(row["files"]["overlay"]) as shown:
+        assert shown.size == (47, 33)
+    numbers = json.loads(Path(row["files"]["areas"]).read_text())
+    assert numbers["areas"] == row["areas"] == found.areas()
+    assert main(["segment", str(tmp_path / "m.safetensors"), str(folder / "val"), "--out", str(out), "--crf"]) == 0
+    assert len(list(out.glob("a_0*-overlay.png"))) == 5
+    assert "ground" in capsys.readouterr().out
+
+
+def test_the_command_measures_any_folder_of_pairs(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
+    model.save(tmp_path / "m.safetensors")
+    for name, source in (("street", "val"), ("streetannot", "valannot")):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for file in sorted((folder / source).iterdir())[:2]:
+            (tmp_path / "own" / name / file.name).write_bytes(file.read_bytes())
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path / "own"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["n"] == 2
+    assert {"miou", "pixel_accuracy", "n"} <= found.keys()
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder)]) == 0
+    assert "mean IoU" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
+    model.save(tmp_path / "m.safetensors")
+    (tmp_path / "empty").mkdir()
+    for words, said in (
+        (["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "no.png"), "--out", "o"], "no.png is missing"),
+        (["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "empty"), "--out", "o"], "holds no pictures"),
+        (["segment", "mnist-mlp-100", str(folder / "val"), "--out", "o"], "not a class for each pixel"),
+        (["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder / "val")], "has no folder NAME beside"),
+    ):
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+
+def test_images_of_several_sizes_are_refused_in_memory(folder: Path, tmp_path: Path) -> None:
+    for name, (h, w) in (("a", (20, 20)), ("b", (20, 21))):
+        for part, array in zip(("train", "trainannot"), draw(1, h, w), strict=True):
+            (tmp_path / part).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / part / f"{name}.png")
+    with pytest.raises(PellucidError, match="resize them, or train on a MaskFolder"):
+        load_masks(tmp_path, "train", CLASSES, IGNORED)
+
+
+def test_fcn_trains_by_a_recipe_with_features_of_cifar(folder: Path, tmp_path: Path, monkeypatch) -> None:
+    """Recipes name data sets of the catalogue; here CamVid's name stands for the drawn shapes."""
+    from dataclasses import replace
+
+    import pellucid
+    from pellucid.data import catalogue
+
+    entry = replace(catalogue.CATALOGUE["camvid"], classes=CLASSES, place=str(folder))
+    monkeypatch.setitem(catalogue.CATALOGUE, "camvid", entry)
+    overrides = {
+        "network.backbone": "airbench96", "network.classes": 3, "start.weights": "cifar", "loss.ignore": 3,
+        "loss.class_weights": [1.0, 2.0, 2.0], "augment.crop_size": [27, 35], "augment.ignore": 3, "train.epochs": 1,
+        "train.frozen": ["features.stem.*"],
+    }  # fmt: skip
+    run = pellucid.train("camvid-fcn8", data=tmp_path, out=tmp_path / "runs", progress=False, **overrides)
+    assert 0 <= run.metrics["miou"] <= 1
+    start = Model.load("pretrained/cifar.safetensors") if Path("pretrained").is_dir() else None
+    assert start is not None
+    first = start.params["features"]["stem"]["conv"]["weight"]
+    torch.testing.assert_close(run.model.params["features"]["stem"]["conv"]["weight"], first, atol=1e-6, rtol=0)
+    assert (run.path / "report.html").is_file()
+    assert isinstance(fcn8(3, "airbench96"), type(run.model.net))

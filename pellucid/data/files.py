@@ -5,7 +5,6 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
@@ -59,6 +58,7 @@ class ImageFiles(metaclass=Checked):
         self.mode: Mode = mode
         self.classes = None if classes is None else tuple(classes)
         self.ignored = ignored
+        self._checksum = ""  # once it is asked for
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -77,9 +77,14 @@ class ImageFiles(metaclass=Checked):
         """Return the examples at `indices`; nothing is drawn from `rng`."""
         return collate([self.example(k) for k in indices], self.ignored)
 
-    @cached_property
+    @property
     def checksum(self) -> str:
         """SHA-256 of size, mode, classes, and the name and fingerprint of each file, see `Tree.fingerprint`."""
+        if not self._checksum:
+            self._checksum = self._hashed()
+        return self._checksum
+
+    def _hashed(self) -> str:
         digest = hashlib.sha256(repr((self.size, self.mode, self.classes, self.ignored)).encode())
         for name in (*self.names, *self.others):
             digest.update(f"\0{name}\0{self.tree.fingerprint(name)}".encode())

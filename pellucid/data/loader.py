@@ -106,12 +106,8 @@ class Loader:
     def _batch(self, take: Tensor, epoch: int, k: int) -> Batch:
         rng = generator(self.seed, epoch, k, self.rank)
         indices = take.tolist()
-        batch = _checked(self.source.batch(indices, rng), len(indices), type(self.source).__name__)
-        if self.augment is not None and getattr(self.augment, "joint", False):
-            batch = self.augment(batch, rng)
-        elif self.augment is not None:
-            batch = batch._replace(images=self.augment(batch.images, rng))
-        return batch if self.transform is None else batch._replace(images=self.transform(batch.images))
+        batch = as_batch(self.source.batch(indices, rng), len(indices), type(self.source).__name__)
+        return changed(batch, self.augment, self.transform, rng)
 
     def _prefetched(self, batches: tuple[Tensor, ...], epoch: int, start: int) -> Iterator[Batch]:
         # One PyTorch thread per worker: the processors are shared with the training step.
@@ -132,7 +128,21 @@ class Loader:
             torch.set_num_threads(torch.get_num_threads())
 
 
-def _checked(found: Any, count: int, name: str) -> Batch:
+def changed(
+    batch: Batch,
+    augment: Callable[[Any, torch.Generator], Any] | None,
+    transform: Callable[[Tensor], Tensor] | None,
+    rng: torch.Generator,
+) -> Batch:
+    """Return a batch after augment(images, rng), of a joint one augment(batch, rng), and transform(images)."""
+    if augment is not None and getattr(augment, "joint", False):
+        batch = augment(batch, rng)
+    elif augment is not None:
+        batch = batch._replace(images=augment(batch.images, rng))
+    return batch if transform is None else batch._replace(images=transform(batch.images))
+
+
+def as_batch(found: Any, count: int, name: str) -> Batch:
     """Return what a source returned for `count` examples, with its images as float32."""
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Tensor):
         raise PellucidError(f"{name}.batch returned {shown(found)}; return pellucid.data.Batch(images, targets)")

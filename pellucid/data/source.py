@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -94,7 +93,7 @@ class Subset:
         """The names of the source's classes."""
         return self.source.classes
 
-    @cached_property
+    @property
     def checksum(self) -> str:
         """SHA-256 of the source's checksum and the indices."""
         return hashlib.sha256(self.source.checksum.encode() + self.indices.numpy().tobytes()).hexdigest()

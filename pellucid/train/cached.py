@@ -8,13 +8,13 @@ from torch import Tensor
 
 from pellucid.combine.base import buffer_paths, walk
 from pellucid.combine.sequential import Sequential
+from pellucid.data import Arrays, Source
 from pellucid.fuse.frozen import learned_paths
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import Supervised
 from pellucid.train.draws import may_draw
 from pellucid.train.evaluate import outputs
-from pellucid.train.examples import Examples
 from pellucid.train.learner import Learner
 from pellucid.tree import flatten
 
@@ -54,14 +54,19 @@ class Behind:
         self.model.save(path)
 
 
-def behind(model: Learner, data: Examples, held: Examples | None) -> tuple[Learner, Examples, Examples | None]:
+def behind(model: Learner, data: Source, held: Source | None) -> tuple[Learner, Source, Source | None]:
     """Return what to train and on what: the model behind its frozen front, on that one's outputs.
 
     The numbers are those of training the whole network, whose frozen front runs as in evaluation, on images that
     nothing augments; under bf16 they are more exact, since the front runs in float32. The model itself and its inputs
-    come back where nothing is frozen at its beginning, or where the outputs would take more than MOST bytes.
+    come back where nothing is frozen at its beginning, for data that are not in memory, and where the outputs would
+    take more than MOST bytes.
     """
-    if not isinstance(model.objective, Supervised):
+    if (
+        not isinstance(data, Arrays)
+        or not isinstance(held, Arrays | None)
+        or not isinstance(model.objective, Supervised)
+    ):
         return model, data, held
     cut = split(model.objective.net, model.params, model.frozen)
     if cut is None or not flatten(cut.front_params).keys() & model.frozen:
@@ -110,7 +115,7 @@ def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
     return not buffer_paths(layer) and not any(may_draw(part) for _, part in walk(layer))
 
 
-def _through(model: Learner, cut: Split, part: Examples) -> Examples:
+def _through(model: Learner, cut: Split, part: Arrays) -> Arrays:
     """Return the outputs of the front as inputs; the checksum stays that of the images."""
     found, done = torch.empty(0), 0
     with torch.inference_mode():
@@ -120,4 +125,4 @@ def _through(model: Learner, cut: Split, part: Examples) -> Examples:
                     found = torch.empty(len(part), *y.shape[1:])
             found[done : done + len(y)].copy_(y)
             done += len(y)
-    return Examples(found, part.y, part.classes, part.checksum)
+    return Arrays(found, part.y, part.classes, part.checksum)

@@ -14,10 +14,12 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.metrics import METRICS, Metric, MetricLike, fresh, function_name, improves_downward
-from pellucid.objective import MANY, Objective, Supervised, seeded
+from pellucid.objective import MANY, Objective, Supervised
 from pellucid.text import shown
+from pellucid.train.batches import read, read_images
 from pellucid.train.device import CPU, device_of, on_device
 from pellucid.train.diagnose import diagnose, diagnose_output
+from pellucid.train.examples import first_batch
 from pellucid.tree import flatten
 
 BATCH = 256  # inputs at a time, at most
@@ -93,7 +95,7 @@ def batch_within_memory(
     """
     if len(data) <= 1:
         return 1
-    x = data[:1] if isinstance(data, Tensor) else data.batch([0], seeded(torch.device("cpu"))).images
+    x = data[:1] if isinstance(data, Tensor) else first_batch(data).images
     numbers = 0
 
     def count(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
@@ -105,29 +107,13 @@ def batch_within_memory(
     return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
 
 
-def read(
-    data: Source,
-    indices: Sequence[int],
-    batch_size: int,
-    stats: FeatureStats | None = None,
-    device: torch.device = CPU,
-) -> Iterator[Batch]:
-    """Yield the examples at `indices`, in that order, as the network takes them."""
-    for first in range(0, len(indices), batch_size):
-        images, targets = data.batch(indices[first : first + batch_size], seeded(CPU, first))
-        images, targets = on_device((images, targets), device)
-        yield Batch(scaled(images, stats), targets)
-
-
 def outputs(
-    net: Layer, params: Params, x: Tensor, batch_size: int, stats: FeatureStats | None = None
+    net: Layer, params: Params, x: Tensor | Source, batch_size: int, stats: FeatureStats | None = None
 ) -> Iterator[tuple[Tensor, Any]]:
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
     run = inference(net, params) if len(x) >= MANY else AsWritten(net, params)
-    device = device_of(params)
-    for part in x.split(batch_size):
-        batch = scaled(on_device(part, device), stats)
-        yield batch, run(batch)
+    for images in read_images(x, batch_size, stats, device_of(params)):
+        yield images, run(images)
 
 
 def measure(
@@ -146,10 +132,9 @@ def measure(
     examples that it leaves out. take: gets the outputs of each batch.
     Raises PellucidError that names the layer when an output is not finite, and where metrics see no example.
     """
-    indices = range(len(data)) if indices is None else indices
-    device = device_of(params)
-    evaluate, sums, counted, seen = objective.evaluator(params, len(indices)), dict[str, float](), 0.0, 0
-    for batch in read(data, indices, batch_size, stats, device):
+    count = len(data if indices is None else indices)
+    evaluate, sums, counted, seen = objective.evaluator(params, count), dict[str, float](), 0.0, 0
+    for batch in read(data, indices, batch_size, stats, device_of(params)):
         said, known, losses = evaluate(batch)
         share = objective.counted(batch)
         for name, value in losses.items():
@@ -165,7 +150,7 @@ def measure(
         if take is not None:
             take(said)
     if measures.running and not seen:
-        raise PellucidError(f"evaluation: the loss ignores all {len(indices)} examples; give others, or metrics=()")
+        raise PellucidError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
     means = {name: value / counted if counted else 0.0 for name, value in sums.items()}  # what is left out costs 0
     return means, measures.compute()
 
@@ -205,15 +190,15 @@ def judge(
 
 
 def predictions(
-    objective: Objective, params: Params, x: Tensor, batch_size: int, stats: FeatureStats | None = None
+    objective: Objective, params: Params, x: Tensor | Source, batch_size: int, stats: FeatureStats | None = None
 ) -> Iterator[Any]:
     """Yield the outputs for inputs, batch by batch, as people read them; see `interpret_outputs`."""
     if isinstance(objective, Supervised):
         for batch, y in outputs(objective.net, params, x, batch_size, stats):
             yield interpret_outputs(objective, params, batch, y)
         return
-    for part in x.split(batch_size):
-        yield objective.predict(params, scaled(on_device(part, device_of(params)), stats))
+    for images in read_images(x, batch_size, stats, device_of(params)):
+        yield objective.predict(params, images)
 
 
 def interpret_outputs(objective: Supervised, params: Params, x: Tensor, y: Any) -> Tensor:

@@ -1,7 +1,8 @@
 """What a model learns from or is measured on: inputs and targets, from a data set or from arrays."""
 
 import hashlib
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset, named_labels
+from pellucid.data.loader import as_batch
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays
+from pellucid.data.source import Arrays, Batch, Source, Subset
+from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
+from pellucid.text import note, shown
 
 Examples = Arrays
 
@@ -24,7 +28,10 @@ def examples(
     y may hold names of `classes`, whose numbers they get; infer_classes: see `named_labels`, for training alone.
     Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
     """
-    if isinstance(x, Dataset):
+    if is_batchwise(x):
+        raise PellucidError(f"{what} is {_kind(x)}, which is read batch by batch; give arrays or a Dataset here")
+    if isinstance(x, Arrays):
+        as_inputs(x.x, what)
         if y is not None:
             raise PellucidError(f"{what} is a Dataset, which has its own labels; leave y out")
         return x
@@ -45,7 +52,7 @@ def examples(
 
 def as_inputs(x: Any, what: str = "x") -> Tensor:
     """Return inputs (N, ...) as a tensor of uint8 or float32; PellucidError, which names the example, for NaN."""
-    tensor = x.x if isinstance(x, Dataset) else _tensor(x, what)
+    tensor = x.x if isinstance(x, Arrays) else _tensor(x, what)
     if not tensor.dim():
         raise PellucidError(f"{what} is one number; give an array of inputs (N, ...)")
     if tensor.dtype is torch.uint8:
@@ -70,15 +77,84 @@ def first_not_finite(x: Tensor) -> int | None:
     return int(wrong[0]) if len(wrong) else None
 
 
-def split(whole: Examples, fraction: float, seed: int) -> tuple[Examples, Examples]:
+def split(whole: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """Hold a part of the examples out, drawn with `seed`: (the rest, the part), both in their original order."""
+    if isinstance(whole, Stream):
+        raise PellucidError("validation: batches that are yielded cannot be split; give validation data of their own")
     count = round(len(whole) * fraction)
     if not 0 < fraction < 1 or not 0 < count < len(whole):
         raise PellucidError(f"validation={fraction} of {len(whole)} examples leaves a part empty; give 0.1, say")
     order = torch.randperm(len(whole), generator=generator(seed))
-    parts = (order[count:].sort().values, order[:count].sort().values)
-    rest, part = (Examples(x, y, whole.classes, _checksum(x, y)) for x, y in ((whole.x[i], whole.y[i]) for i in parts))
-    return rest, part
+    return subset(whole, order[count:].sort().values), subset(whole, order[:count].sort().values)
+
+
+def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
+    """Return the examples at `indices`, those of arrays as copies; without `checksum` arrays get none."""
+    if not isinstance(source, Arrays):
+        return Subset(source, indices)
+    x, y = source.x[indices], source.y[indices]
+    return Arrays(x, y, source.classes, _checksum(x, y) if checksum else "")
+
+
+def first_batch(source: Source) -> Batch:
+    """Return the first example of a source as a batch."""
+    return source.batch([0], generator(0))
+
+
+def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> Source:
+    """Return a source that was checked by `check(data, what)`, or where it is not in memory checks every batch.
+
+    The first example is checked now, and images for NaN too.
+    """
+    if isinstance(source, Arrays):
+        check(source, what)
+        return source
+
+    def checked(batch: Batch) -> None:
+        as_inputs(batch.images, what)
+        check(Arrays(*batch), what)
+
+    found = source.checked(checked) if isinstance(source, Stream) else Fitted(source, checked)
+    checked(first_batch(found))
+    return found
+
+
+def inputs_of(x: Any, check: Callable[[Tensor], None]) -> Tensor | Source:
+    """Return inputs (N, ...) or a Dataset's as a tensor, and what is read batch by batch as a source, both checked."""
+    if is_batchwise(x):
+        return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
+    inputs = as_inputs(x)
+    check(inputs)
+    return inputs
+
+
+def note_resume(data: Source) -> None:
+    """Write a note where a resumed training may see other batches than the interrupted one would have."""
+    if isinstance(data, Stream):
+        note("the batches are yielded, not numbered: resuming this run is exact only if the same ones come again")
+
+
+class Fitted:
+    """A source each of whose batches is checked."""
+
+    def __init__(self, source: Source, check: Callable[[Batch], None]) -> None:
+        self.source, self._check = source, check
+        self.classes = source.classes
+
+    @property
+    def checksum(self) -> str:
+        """The source's."""
+        return self.source.checksum
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.source)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return the source's batch; PellucidError where it does not fit."""
+        batch = as_batch(self.source.batch(indices, rng), len(indices), type(self.source).__name__)
+        self._check(batch)
+        return batch
 
 
 def _tensor(values: Any, what: str) -> Tensor:
@@ -98,23 +174,77 @@ def _checksum(x: Tensor, y: Tensor) -> str:
     return digest.hexdigest()
 
 
-def train_and_held(
-    x: Any, y: Any, validation: Any, classes: Sequence[str] | None, seed: int
-) -> tuple[Examples, Examples | None]:
-    """Return the examples of `fit`: those to train on, and those of `validation`, None without any.
+def source_of(
+    x: Any,
+    y: Any = None,
+    what: str = "x",
+    classes: Sequence[str] | None = None,
+    infer_classes: bool = False,
+    steps: int | None = None,
+    alone: bool = False,
+) -> Source:
+    """Return a source, batches that are yielded (see `Stream`), or what `examples` takes, as a source.
 
-    validation: data as (x, y) or a Dataset, or the fraction of the examples to hold out, drawn from `seed`. classes:
-    the model's, None where the labels decide.
+    steps: batches per epoch of what yields them; alone: these are images without targets. Raises PellucidError as
+    `examples` does, and for targets beside these.
+    """
+    if steps is not None and not is_stream(x):
+        raise PellucidError("fit: steps_per_epoch is for a generator, a function or a DataLoader; leave it out")
+    if not is_stream(x) and not is_source(x):
+        return examples(x, y, what, classes, infer_classes)
+    if y is not None:
+        raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
+    if is_stream(x):
+        return Stream(x, steps, what, alone)
+    lacking = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
+    if lacking is not None:
+        raise PellucidError(f"{what}: {_kind(x)} has no {lacking!r}; a source has classes, checksum, __len__ and batch")
+    if not len(x):
+        raise PellucidError(f"{what}: {_kind(x)} holds no examples; give at least one")
+    found: Source = x
+    own = found.classes
+    if not isinstance(x, Arrays) and own is not None and classes is not None and tuple(own) != tuple(classes):
+        raise PellucidError(
+            f"{what} has the classes {shown(own)}, but the model has {shown(tuple(classes))}; "
+            "give data of the same classes in the same order"
+        )
+    return found
+
+
+def is_batchwise(x: Any) -> bool:
+    """Return whether x is read batch by batch: a source that is not in memory, or what yields batches."""
+    return not isinstance(x, Arrays) and (is_source(x) or is_stream(x))
+
+
+def is_source(x: Any) -> bool:
+    """Return whether x has the methods of a `Source`."""
+    return callable(getattr(x, "batch", None)) and hasattr(x, "__len__")
+
+
+def _kind(x: Any) -> str:
+    return f"a {type(x).__name__}"
+
+
+def train_and_held(
+    x: Any, y: Any, validation: Any, classes: Sequence[str] | None, seed: int, steps: int | None = None
+) -> tuple[Source, Source | None]:
+    """Return what `fit` trains on, and what it measures as validation, None without.
+
+    validation: a source, batches or data as (x, y), or the fraction of the examples to hold out, drawn from `seed`.
+    classes: the model's, None where the labels decide. steps: see `source_of`.
     """
     if isinstance(validation, float) and isinstance(x, Dataset):
         parts = x.split(validation, seed)
-        return examples(parts.train, y), examples(parts.test)
-    data = examples(x, y, classes=classes, infer_classes=True)
+        return source_of(parts.train, y, steps=steps), parts.test
+    data = source_of(x, y, "x", classes, infer_classes=True, steps=steps)
     if isinstance(validation, float):
         return split(data, validation, seed)
     if validation is None:
         return data, None
     pair = validation if isinstance(validation, tuple) else (validation,)
     if not 1 <= len(pair) <= 2:
-        raise PellucidError(f"fit: validation takes (x, y), a Dataset or a fraction, not {len(pair)} values")
-    return data, examples(*pair, what="validation", classes=classes or data.classes)
+        raise PellucidError(f"fit: validation takes (x, y), a source or a fraction, not {len(pair)} values")
+    held = source_of(*pair, what="validation", classes=classes or data.classes)
+    if isinstance(held, Stream) and held.once:
+        raise PellucidError("validation is a generator, which can be read only once; give a function that returns one")
+    return data, held

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.config import is_ours
-from pellucid.data.seeds import mix
-from pellucid.data.source import Batch
+from pellucid.data.source import Batch, Source
 from pellucid.layers.base import Mode
 from pellucid.losses.base import check_answer
 from pellucid.objective import Supervised, named_layers, seeded
@@ -21,7 +20,7 @@ from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
 from pellucid.text import note
 from pellucid.train.allocator import memory_kept
-from pellucid.train.batches import Augmentation, batches
+from pellucid.train.batches import Augmentation, batches, read, sample
 from pellucid.train.cached import behind
 from pellucid.train.callbacks.base import Callback, Training
 from pellucid.train.checkpoint import Checkpoint, repair_best, save_checkpoint
@@ -34,8 +33,7 @@ from pellucid.train.diagnose import (
     weights_fault,
 )
 from pellucid.train.draws import draws, may_draw
-from pellucid.train.evaluate import Measures, batch_within_memory, columns, loss_columns, measure, read
-from pellucid.train.examples import Examples
+from pellucid.train.evaluate import Measures, batch_within_memory, columns, loss_columns, measure
 from pellucid.train.history import Row
 from pellucid.train.layers import layer_rows
 from pellucid.train.learner import Learner
@@ -49,7 +47,6 @@ from pellucid.tree import flatten, map_tree
 
 TICK = 0.25  # seconds between two looks at everything that is not the step itself
 LOOKING_SHARE = 0.02  # of the time may go into looks at what is learned; with what they displace from caches, 0.03
-SAMPLE = 500, 5_000  # training images that train_accuracy is measured on: a tenth of them, but between these
 SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many times its own cost have passed
 
 
@@ -57,8 +54,8 @@ SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many tim
 class Plan:
     """All that a training is told beside the model."""
 
-    data: Examples
-    validation: Examples | None
+    data: Source
+    validation: Source | None
     epochs: int
     batch_size: int
     augment: Augmentation | None
@@ -103,8 +100,7 @@ class Loop:
         self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
         self.gap, self.look_cost, self.clean = 1, math.inf, 0  # steps between two looks; seconds; the last good step
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(mix(model.seed)))
-        self.sample = order[: min(max(len(data) // 10, SAMPLE[0]), SAMPLE[1])].sort().values.tolist()
+        self.sample = sample(data, model.seed)
 
     def run(self) -> Training:
         """Train, and return where it ended."""
@@ -171,7 +167,7 @@ class Loop:
             self._measure(self.data, self.sample)
 
     def _measure(
-        self, data: Examples, indices: Sequence[int] | None
+        self, data: Source, indices: Sequence[int] | None
     ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
         """Return the losses and the metrics' results, and which of these are better when lower."""
         model, measures = self.model, Measures(self.model.metrics)

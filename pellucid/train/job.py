@@ -168,9 +168,9 @@ def build_model(
     """Return the model of a recipe, its weights drawn from the seed or what [start] says, for images like `train`.
 
     data: the root of the data sets. preprocess: what the model's own shall say beside the recipe's, in every file of
-    the run from the first. run: the folder that it is or was trained in; its weights may name layers as earlier versions
-    did. Raises PellucidError where the network does not fit the images or this machine's memory, where [start] does not
-    fit the network, and for patterns that match nothing.
+    the run from the first. run: the folder of the training, whose weights may have the layer names of an earlier
+    version. Raises PellucidError where the network does not fit the images or this machine's memory, where [start]
+    does not fit the network, and for patterns that match nothing.
     """
     net: Layer = recipe.build("network")
     if run is not None:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from pellucid.calls import checked
 from pellucid.config import metric_to_config
-from pellucid.data import Dataset
+from pellucid.data import Arrays, Source
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.dataset import check_channels_first
+from pellucid.data.stream import Stream
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params
@@ -47,7 +48,16 @@ from pellucid.train.evaluate import (
     outputs,
     predictions,
 )
-from pellucid.train.examples import Examples, as_inputs, examples, train_and_held
+from pellucid.train.examples import (
+    as_inputs,
+    examples,
+    first_batch,
+    fitted,
+    inputs_of,
+    note_resume,
+    source_of,
+    train_and_held,
+)
 from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
@@ -74,8 +84,8 @@ class Model(Trainable, Viewed):
 
     loss, optimizer: objects, or names of LOSSES and OPTIMIZERS for their defaults. An Objective has its own losses; it
     takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions
-    (outputs, targets) -> number, measured beside the loss; those of the loss unless given: accuracy for classes, mean
-    absolute error for numbers. input_shape: without the batch axis; the weights are drawn from `seed` as soon as
+    (outputs, targets) -> number, measured beside the loss; those of the loss unless given: accuracy for classes, the
+    mean absolute error for numbers. input_shape: without the batch axis; the weights are drawn from `seed` as soon as
     it is known, here or from the first data. classes: their number or names. regularizer: one or several. clip: the
     largest norm of the whole gradient. precision: "float32" or "bf16". preprocess: values of JSON that describe what is
     done to an image before the network; "mean" and "std", one number per channel each, are applied here. device: "cpu",
@@ -163,8 +173,9 @@ class Model(Trainable, Viewed):
         *,
         epochs: int,
         batch_size: int = 32,
-        validation: Dataset | tuple[Any, Any] | float | None = None,
-        augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+        validation: Any = None,
+        augment: Callable[[Any, torch.Generator], Any] | None = None,
+        steps_per_epoch: int | None = None,
         callbacks: Sequence[Callback] = (),
         run: str | os.PathLike[str] | None = None,
         resume: bool = False,
@@ -173,14 +184,16 @@ class Model(Trainable, Viewed):
         manifest: Mapping[str, Any] | None = None,
         verbose: bool = True,
     ) -> History:
-        """Train on x and y, or a Dataset, and return what was measured after each epoch.
+        """Train on x and y, a Source such as a Dataset, or batches, and return what was measured after each epoch.
 
-        validation: data, or the fraction of the examples to hold out. augment(batch, rng): see
-        pellucid.data.Augment. run: the run folder to write, with `manifest` beside or instead of the usual in its
-        manifest.json; one that holds a training already is refused, or with `resume` taken up exactly where its
-        last checkpoint stands (at the end of each epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which
-        column of the history chooses the run's best weights, "" for none of them, so that the last are the best.
-        verbose: progress on stderr: a live line on a terminal and in a notebook, elsewhere a line per epoch.
+        Batches (images, targets) come from a DataLoader, a function that returns an iterator for each epoch, or a
+        generator, with steps_per_epoch of them; see `Stream`. validation: data likewise, or the fraction of x to hold
+        out. augment(images, rng) or, with `joint = True`, augment(batch, rng): see pellucid.data.Augment. run: the run
+        folder to write, with `manifest` beside or instead of the usual in its manifest.json; one that holds a training
+        already is refused, or with `resume` taken up exactly where its last checkpoint stands (at the end of each
+        epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which column of the history chooses the run's best
+        weights, "" for none of them, so that the last are the best. verbose: progress on stderr: a live line on a
+        terminal and in a notebook, elsewhere a line per epoch.
         Raises PellucidError for data that do not fit, a run folder that is in use or was begun with other
         settings, and when NaN or infinity appears: it names the step, the layer and the tensor.
         """
@@ -193,7 +206,8 @@ class Model(Trainable, Viewed):
         if self.schedule.watches and validation is None:
             name = type(self.schedule).__name__
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
-        data, held = self._data(x, y, validation)
+        steps = None if steps_per_epoch is None else whole(steps_per_epoch, "fit: steps_per_epoch", 1)
+        data, held = self._data(x, y, validation, steps)
         self.check_learns()
         self._forget_measured()
         begun_with = settings(self, data, held, epochs, batch_size, augment)
@@ -207,6 +221,7 @@ class Model(Trainable, Viewed):
         with folder:
             if folder.begun and not resume:
                 raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
+            note_resume(data)
             checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
             used = {"precision": usable_precision(self.precision, self.device)[0], "device": device_name(self.device)}
             folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
@@ -221,21 +236,20 @@ class Model(Trainable, Viewed):
 
     @checked
     def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:
-        """Return {"loss": ..., "accuracy": ..., "n": ...} over x and y, or a Dataset: the mean loss and each metric."""
-        data = self.fitting(examples(x, y, classes=self.classes), "x")
-        batch_size = self._batch(data.x, batch_size, "evaluate")
+        """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss and each metric over data as `fit` takes."""
+        data = fitted(source_of(x, y, classes=self.classes), "x", self.fitting)
+        batch_size = self._batch(data, batch_size, "evaluate")
         with torch.inference_mode():
             found = evaluate(self.objective, self.params, self.metrics, data, batch_size, self.stats)
-        return {**found, "n": len(data)}
+        return {**found, "n": data.seen if isinstance(data, Stream) else len(data)}
 
     @checked
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """Return the outputs for inputs (N, ...), or a Dataset, on the CPU, as the loss reads them: probabilities.
+        """Return the outputs for inputs (N, ...), or data as `fit` takes, on the CPU: probabilities, as the loss reads.
 
         Of an Objective, what its `predict` returns: tensors, or lists with an entry per input, of all batches together.
         """
-        inputs = as_inputs(x)
-        self._fit_shape(inputs, "x")
+        inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"))
         batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
             found = predictions(self.objective, self.params, inputs, batch_size, self.stats)
@@ -355,18 +369,18 @@ class Model(Trainable, Viewed):
         """Drop what was measured of the weights as they were."""
         self.confidence = self.familiarity = None
 
-    def _data(self, x: Any, y: Any, validation: Any) -> tuple[Examples, Examples | None]:
-        data, held = train_and_held(x, y, validation, self.classes, self.seed)
+    def _data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
+        data, held = train_and_held(x, y, validation, self.classes, self.seed, steps)
         classes = data.classes if self.classes is None else self.classes
         if self.built:
             if isinstance(self.objective, Supervised):
                 check_classes(self.output_shape, classes)
         else:
-            self._build(data.x.shape[1:], classes, "x")
+            self._build(first_batch(data).images.shape[1:], classes, "x")
         self.classes = classes
-        return self.fitting(data, "x"), None if held is None else self.fitting(held, "validation")
+        return fitted(data, "x", self.fitting), None if held is None else fitted(held, "validation", self.fitting)
 
-    def fitting(self, data: Examples, what: str = "x") -> Examples:
+    def fitting(self, data: Arrays, what: str = "x") -> Arrays:
         """Return the data, which errors call `what`; PellucidError where they do not fit the network."""
         self._fit_shape(data.x, what)
         self.objective.check(self.output_shape, data.y)
@@ -376,7 +390,7 @@ class Model(Trainable, Viewed):
         """Return inputs as the network takes them, on its device."""
         return scaled(on_device(x, self.device), self.stats)
 
-    def _batch(self, x: Tensor, size: int | None, what: str) -> int:
+    def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
         asked = None if size is None else whole(size, f"{what}: batch_size", 1)
         return asked or batch_within_memory(self.objective, self.params, x, self.stats)
 

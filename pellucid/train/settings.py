@@ -3,10 +3,10 @@
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from pellucid.data import Source
 from pellucid.metrics import Metric, MetricLike, function_name
 from pellucid.objective import Objective, Supervised
 from pellucid.train.checkpoint import digest
-from pellucid.train.examples import Examples
 from pellucid.train.precision import usable_precision
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def settings(
-    model: "Model", data: Examples, held: Examples | None, epochs: int, batch_size: int, augment: object
+    model: "Model", data: Source, held: Source | None, epochs: int, batch_size: int, augment: object
 ) -> dict[str, str]:
     """Return the hash of each setting of a training, by name."""
     values = {

@@ -51,7 +51,7 @@ def refused(call, *args, **options) -> str:
         ({"callbacks": [EarlyStopping(3, "val_loss")]}, "EarlyStopping goes by validation data"),
         ({"augment": 3}, "fit: augment must be a function"),
         ({"augment": Augment}, "fit: augment must be a function"),
-        ({"validation": (1, 2, 3)}, "fit: validation takes (x, y), a Dataset or a fraction, not 3 values"),
+        ({"validation": (1, 2, 3)}, "fit: validation takes (x, y), a source or a fraction, not 3 values"),
     ],
 )
 def test_fit(given, said):

@@ -1,0 +1,142 @@
+"""Batches that are yielded one after the other: by a generator, a function of the epoch or a PyTorch DataLoader."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pellucid.data.dataset import float_images
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.text import shown
+
+
+def is_stream(x: Any) -> bool:
+    """Return whether x yields batches: a generator or another iterator, a function, or a DataLoader."""
+    return isinstance(x, Iterator | DataLoader) or inspect.isfunction(x) or inspect.ismethod(x)
+
+
+class Stream:
+    """Batches (images, targets) in the order in which they are yielded: a source that is only read forwards.
+
+    given: a DataLoader; a function that returns an iterator for each epoch, and gets the epoch's number from 0 if it
+    takes an argument; or a generator, which goes on from epoch to epoch. steps: batches per epoch, by default the
+    length of a DataLoader; without it, up to the last. what: how errors call it. alone: batches are images without
+    targets, or their targets are left out.
+
+    The first batch is read ahead: `batch` returns examples of it, and `len` counts `steps` batches of its size. A
+    resumed training reads up to its place again, which is exact only if the same batches come again; nothing checks it.
+    Raises PellucidError for batches that are none.
+    """
+
+    classes: tuple[str, ...] | None = None
+
+    def __init__(self, given: Any, steps: int | None, what: str, alone: bool = False) -> None:
+        self.steps = len(given) if steps is None and isinstance(given, DataLoader) else steps
+        self.checksum = f"batches as they are yielded, {self.steps} per epoch"
+        self.once = isinstance(given, Iterator)  # read only once, a generator
+        self._given, self._what, self._alone = given, what, alone
+        self.check: Callable[[Batch], None] = lambda batch: None  # called with every batch
+        self.seen = 0  # examples yielded in the last epoch that was read
+        self._passed = 0  # batches of a generator that have been read
+        first = next(self._iterator(0), None)
+        if first is None:
+            raise PellucidError(f"{what} yields no batch; give at least one")
+        self._first = self._batch(first)
+        if self.once:
+            self._given = chain([first], given)
+
+    @property
+    def first_size(self) -> int:
+        """The number of examples in the first batch."""
+        return len(self._first.images)
+
+    def checked(self, check: Callable[[Batch], None]) -> "Stream":
+        """Call `check` with every batch from now on."""
+        self.check = check
+        return self
+
+    def __len__(self) -> int:
+        """Return the number of examples of an epoch, if all batches are as large as the first."""
+        return self.first_size * (self.steps or 1)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return examples of the first batch."""
+        images, targets = self._first
+        take = [k % len(images) for k in indices]
+        return Batch(images[take], targets[take] if isinstance(targets, Tensor) else [targets[k] for k in take])
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from batch `start`; PellucidError where it has fewer than `steps`."""
+        self.seen = 0
+        number, skipped = epoch + 1, start + (epoch * (self.steps or 0) - self._passed if self.once else 0)
+        if skipped < start:
+            raise PellucidError(f"{self._what} is a generator, which can be read only once; give a function")
+        wanted, read = None if self.steps is None else skipped + self.steps - start, 0
+        for item in islice(self._iterator(epoch), wanted):
+            read += 1
+            self._passed += self.once
+            if read > skipped:
+                batch = self._batch(item)
+                self.seen += len(batch.images)
+                yield batch
+        if wanted is not None and read < wanted:
+            raise PellucidError(
+                f"{self._what} ended in epoch {number} after {max(0, read - skipped + start)} of {self.steps} batches; "
+                "give fewer steps_per_epoch, or a function that returns an iterator for each epoch"
+            )
+
+    def _iterator(self, epoch: int) -> Iterator[Any]:
+        """Return the iterator of an epoch."""
+        if not callable(self._given):
+            return iter(self._given)
+        takes = any(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in _parameters(self._given))
+        found: Any = self._given(epoch) if takes else self._given()
+        try:
+            return iter(found)
+        except TypeError:
+            raise PellucidError(
+                f"{self._what} returned {shown(found)}; return an iterator of batches (images, targets)"
+            ) from None
+
+    def _batch(self, item: Any) -> Batch:
+        """Return what was yielded as a batch of tensors."""
+        parts: Any = [item] if self._alone and not isinstance(item, tuple | list) else item
+        if not isinstance(parts, tuple | list) or not 2 - self._alone <= len(parts) <= 2:
+            raise PellucidError(f"{self._what} yields {shown(item)}; yield batches (images, targets)")
+        images = _tensor(parts[0], self._what)
+        if images.dtype is not torch.uint8 and not images.is_floating_point():
+            raise PellucidError(f"{self._what} yields images of {images.dtype}; give uint8 (0..255) or floats (0..1)")
+        batch = Batch(float_images(images), _targets(parts[-1], self._what))
+        count = len(images) if images.dim() else 0
+        if not count or count != len(batch.targets):
+            raise PellucidError(
+                f"{self._what} yields {count} images and {len(batch.targets)} targets in a batch; "
+                "yield as many of both, and at least one"
+            )
+        self.check(batch)
+        return batch
+
+
+def _targets(values: Any, what: str) -> Any:
+    """Return numbers as a tensor, floats as float32; a list of anything else, such as boxes, stays."""
+    if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float):
+        return values
+    tensor = _tensor(values, what)
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    try:
+        return values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise PellucidError(f"{what} yields what is no array: {' '.join(str(error).split())}") from error

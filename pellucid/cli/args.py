@@ -45,6 +45,12 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--data", metavar="DIR", help=f"{what} (default: PELLUCID_DATA, else the usual places)")
         return self
 
+    def device_option(self) -> "Parser":
+        """Add `--device`."""
+        what = "where to compute: cpu (default), cuda, mps, or auto for the fastest"
+        self.add_argument("--device", metavar="NAME", help=what)
+        return self
+
     def _unknown(self, word: str) -> str:
         if not word.startswith("-"):
             return f"{self.prog}: one argument too many: {word!r}; see {self.prog} --help"

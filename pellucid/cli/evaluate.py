@@ -24,7 +24,7 @@ def parser() -> Parser:
         "the data sets",
     )
     it.add_argument("--crf", action="store_true", help="of masks: let them follow the edges in the picture first")
-    return it.json_flag()
+    return it.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.tasks.segment import is_segmenter
     from pellucid.text import aligned, plural
 
-    model = open_model(args.model)
+    model = open_model(args.model, args.device)
     if is_segmenter(model):
         return _masks(args, model)
     if args.crf:

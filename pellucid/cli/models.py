@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 __all__ = ["MODEL_HELP", "open_model", "weights_file"]
 
 
-def open_model(model: str) -> "Model":
-    """Load what MODEL names."""
+def open_model(model: str, device: str | None = None) -> "Model":
+    """Load the model that MODEL names, onto a device."""
     from pellucid.train.model import Model
 
-    return Model.load(weights_file(model))
+    return Model.load(weights_file(model), device=device or "cpu")

@@ -13,7 +13,7 @@ def parser() -> Parser:
     it = Parser("predict", "Classify pictures of any size; digits may be dark on light or light on dark.")
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("images", metavar="IMAGE", nargs="+", help="PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF files")
-    return it.json_flag()
+    return it.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -26,7 +26,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.text import note
     from pellucid.train.familiarity import score_suffix, score_to_json
 
-    model = open_model(args.model)
+    model = open_model(args.model, args.device)
     class_names(model)  # what is wrong with the model is said once
     found: list[Prediction] = []
     faults: dict[str, PellucidError] = {}

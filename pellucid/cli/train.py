@@ -13,7 +13,7 @@ def parser() -> Parser:
     it.add_argument("settings", nargs="*", metavar="key=value", help="changes, such as optimizer.lr=0.5")
     it.add_argument("--out", metavar="DIR", default="runs", help="where run folders go (default: runs)")
     it.add_argument("--resume", metavar="RUN", help="go on with this run folder, by its own recipe")
-    return it.data_option().json_flag()
+    return it.data_option().device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -25,6 +25,8 @@ def handle(args: argparse.Namespace) -> int:
     if args.resume is not None:
         if args.recipe is not None:
             raise PellucidError(f"--resume goes on by the run's own recipe; leave out {args.recipe!r}")
+        if args.device is not None:
+            raise PellucidError("--resume computes where the run began; leave out --device, or train anew")
         show(resume_runs(args.resume, data=args.data), args.json)
         return 0
     if args.recipe is None:
@@ -32,6 +34,8 @@ def handle(args: argparse.Namespace) -> int:
     if "=" in args.recipe:
         raise PellucidError(f"the recipe comes first: pellucid train RECIPE {args.recipe}")
     overrides = parse_overrides(args.settings)
+    if args.device is not None:
+        overrides["recipe.device"] = args.device
     runs = train_recipe(load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out)
     show(runs, args.json)
     return 0

@@ -55,7 +55,7 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
         except IndexError as error:
             raise out_of_range(loss, target, classes) from error
     else:
-        if bool(((flat < 0) | (flat >= classes)).any()):
+        if flat.device.type == "cpu" and bool(((flat < 0) | (flat >= classes)).any()):  # elsewhere scatter_ refuses it
             raise out_of_range(loss, target, classes)
         rows = y.new_zeros(len(flat), classes).scatter_(1, flat.unsqueeze(1), scale)
     return rows if y.dim() == 2 else rows.reshape(*target.shape, classes).movedim(-1, 1)

@@ -186,7 +186,7 @@ def judge(
     """Return the mean loss as `evaluate` does, and the outputs for all examples that it does not ignore."""
     scores: list[Tensor] = []
     losses, _ = measure(objective, params, Measures(()), data, batch_size, stats, take=scores.append)
-    return objective.total(losses), torch.cat(scores)
+    return objective.total(losses), on_device(torch.cat(scores), CPU)
 
 
 def predictions(

@@ -81,13 +81,16 @@ def train_recipe(
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
     recipes = [recipe, load_recipe(recipe.recipe.then, again)] if recipe.recipe.then else [recipe]
-    materials = [_checked(one, data) for one in recipes]  # so that a mistake leaves no folder behind
+    loaded = [load_material(one.data, one.recipe.seed, data) for one in recipes]
+    # Both models are built first, so that a mistake leaves no folder behind.
+    models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
     paths = [next_run(out, one.name) for one in recipes]
     if len(paths) > 1:
         _name_then(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):
         write_atomically(path / "recipe.toml", one.to_toml().encode())
-    return [_train(*one, data, progress) for one in zip(recipes, materials, paths, strict=True)]
+    jobs = zip(recipes, models, loaded, paths, strict=True)
+    return [_train(*one, data, progress) for one in jobs]
 
 
 def train_on(
@@ -102,7 +105,8 @@ def train_on(
     What recipe.data says of loading and splitting has been done by whoever made `material`; `data` is the root that
     published weights are looked for below.
     """
-    return train_in(begin_run(recipe, material, out, data), material, progress, data)
+    path, model = begin_run(recipe, material, out, data)
+    return _train(recipe, model, material, path, data, progress)
 
 
 def begin_run(
@@ -111,12 +115,12 @@ def begin_run(
     out: str | os.PathLike[str] = "runs",
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
-) -> Path:
-    """Make the run folder of a training on `material`; a mistake in the recipe leaves none behind."""
-    build_model(recipe, material.train, data, preprocess)
+) -> tuple[Path, Model]:
+    """Make the run folder and the model of a training on `material`; a mistake in the recipe leaves none behind."""
+    model = build_model(recipe, material.train, data, preprocess)
     path = next_run(out, recipe.name)
     write_atomically(path / "recipe.toml", recipe.to_toml().encode())
-    return path
+    return path, model
 
 
 def train_in(
@@ -126,13 +130,17 @@ def train_in(
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
     command: str = "",
+    model: Model | None = None,
 ) -> Run:
     """Train in a run folder by its recipe, from its last checkpoint if it has one.
 
     preprocess: see `build_model`; to go on, it must be what the run was begun with. command: what trains the same
-    again, for the report, where `pellucid train` with the run's recipe does not.
+    again, for the report, where `pellucid train` with the run's recipe does not. model: that of `begin_run`, for a run
+    that it has just begun.
     """
-    return _train(load_recipe(path / "recipe.toml"), material, path, data, progress, preprocess, command)
+    recipe = load_recipe(path / "recipe.toml")
+    model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
+    return _train(recipe, model, material, path, data, progress, command)
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
@@ -155,7 +163,7 @@ def resume_runs(
     paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
     recipes = [load_recipe(one / "recipe.toml") for one in paths]
     materials = (load_material(one.data, one.recipe.seed, data) for one in recipes)
-    return [_train(*one, data, progress) for one in zip(recipes, materials, paths, strict=True)]
+    return [train_in(path, material, progress, data) for path, material in zip(paths, materials, strict=True)]
 
 
 def build_model(
@@ -195,12 +203,14 @@ def build_model(
         clip=recipe.train.clip or None,
         precision=recipe.train.precision,
         preprocess={"data": recipe.data.name, **scaled, **(preprocess or {})},
+        device=recipe.recipe.device,
     )
     model.loss.check(model.output_shape, train.y)
-    if trained is not None:
-        take(model, trained)
-    if start.whiten:
-        whiten(model, start.whiten, train.x)
+    with kernel_threads(recipe.recipe.threads):  # whose number decides the last bits
+        if trained is not None:
+            take(model, trained)
+        if start.whiten:
+            whiten(model, start.whiten, train.x)
     model.freeze(*recipe.train.frozen)
     for pattern, factor in recipe.train.factors().items():
         model.scale_rate(pattern, factor)
@@ -257,13 +267,6 @@ def kernel_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _checked(recipe: Recipe, data: str | os.PathLike[str] | None) -> Material:
-    """Return the data of a recipe; PellucidError where they or the network cannot be had."""
-    material = load_material(recipe.data, recipe.recipe.seed, data)
-    build_model(recipe, material.train, data)
-    return material
-
-
 def _name_then(path: Path, following: Path) -> None:
     write_atomically(RunFolder(path).then, f"{following.name}\n".encode())
 
@@ -276,7 +279,7 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
         if (following / "recipe.toml").is_file():
             return following
     recipe = load_recipe(name)
-    _checked(recipe, data)
+    build_model(recipe, load_material(recipe.data, recipe.recipe.seed, data).train, data)
     following = next_run(path.parent, recipe.name)
     write_atomically(following / "recipe.toml", recipe.to_toml().encode())
     _name_then(path, following)
@@ -285,11 +288,11 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
 
 def _train(
     recipe: Recipe,
+    model: Model,
     material: Material,
     path: Path,
     data: str | os.PathLike[str] | None,
     progress: bool,
-    preprocess: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> Run:
     """Train, or go on, in the run folder `path`."""
@@ -305,7 +308,7 @@ def _train(
         "start": source_checksum(recipe.start.weights, data),
     }
     with kernel_threads(recipe.recipe.threads):
-        history = build_model(recipe, material.train, data, preprocess, RunFolder(path)).fit(
+        history = model.fit(
             material.train,
             epochs=recipe.train.epochs,
             batch_size=min(recipe.train.batch_size, len(material.train)),
@@ -332,6 +335,8 @@ def _finish(recipe: Recipe, material: Material, path: Path, history: History, co
         train = material.train.x, material.train.y
         model.familiarity = fit_familiarity(model.net, model.params, train, held, model.stats)
         model.save(folder.best)
+    if recipe.recipe.device != "cpu":
+        model = Model.load(folder.best, device=recipe.recipe.device)
     found = {
         **model.evaluate(material.test),
         "weights": "last" if material.validation is None else "best",

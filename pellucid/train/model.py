@@ -301,7 +301,7 @@ class Model(Trainable, Viewed):
 
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
-        return explain(self.net, self.params, self._scaled(inputs), method, target, **options)
+        return on_device(explain(self.net, self.params, self._scaled(inputs), method, target, **options), CPU)
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> "Diagnosis":
         """Say what is wrong with model, data or training; attempts: try the fixes; options: see doctor.case_of."""

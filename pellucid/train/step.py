@@ -252,14 +252,15 @@ class _Mover:
 def check_gradients(objective: Objective, step: Step, found: object) -> None:
     """Raise PellucidError unless `found` is what `Objective.gradients` must return."""
     kind = f"{type(objective).__name__}.gradients"
-    turns = list(found) if isinstance(found, Iterator) else [found]
-    for turn in turns:
+    names: list[str] = []
+    for turn in found if isinstance(found, Iterator) else (found,):
         if not isinstance(turn, tuple) or len(turn) != 2 or not all(isinstance(one, Mapping) for one in turn):
             raise PellucidError(
                 f"{kind} must return (losses, dparams), two dicts, or yield such pairs, not {shown(turn)}"
             )
-        _check_turn(kind, step, *turn)
-    names = [name for losses, _ in turns for name in losses]
+        losses, dparams = turn
+        _check_turn(kind, step, losses, dparams)
+        names += losses
     if not names or len(set(names)) < len(names) or ("loss" in names and len(names) > 1):
         raise PellucidError(f"{kind}: name each loss once; 'loss' is the name of their sum, or of the only one")
     objective.total(dict.fromkeys(names, 0.0))

@@ -17,6 +17,7 @@ from pellucid.tasks.gestures.findings import UNEVEN, to_json
 from pellucid.tasks.gestures.reading import Told, read_collection
 from pellucid.train.files import write_atomically
 from pellucid.train.job import Run, begin_run, check_network, train_in
+from pellucid.train.model import Model
 from pellucid.train.recipe import Recipe, load_recipe
 from pellucid.train.runs import RunFolder
 from pellucid.train.start.trained import trained_features
@@ -126,18 +127,18 @@ def learn(
     command: what does the same again, by default the command line without options; the report tells it.
     Raises PellucidError for a recipe that does not fit; KeyboardInterrupt on Ctrl-C, when all is saved.
     """
-    path = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
+    path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
     again = command or shlex.join(["pellucid", "gestures", "train", collection.path])
     write_atomically(path / FOUND, (json.dumps({"command": again, **to_json(collection)}, indent=1) + "\n").encode())
-    return go_on(collection, path, progress)
+    return go_on(collection, path, progress, model)
 
 
-def go_on(collection: Collection, path: Path, progress: bool = True) -> Run:
+def go_on(collection: Collection, path: Path, progress: bool = True, model: Model | None = None) -> Run:
     """Train in a run folder from where it stands, calibrate the best weights on held-out pictures, and save them."""
     material = collection.material()
     try:
         command = json.loads((path / FOUND).read_bytes()).get("command", "")
-        run = train_in(path, material, progress, preprocess=collection.held_out(), command=command)
+        run = train_in(path, material, progress, preprocess=collection.held_out(), command=command, model=model)
     except KeyboardInterrupt as stop:
         again = f"pellucid gestures train --resume {path}"
         raise KeyboardInterrupt(str(stop).replace(f"pellucid train --resume {path}", again)) from None

@@ -44,8 +44,8 @@ def take_up_or_train(
         if not found:
             return train_in(folder.path, pictures.material, progress, root, pictures.preprocess, again)
         return Run(folder.path, folder.path / "report.html", found, Model.load(folder.best), recipe)
-    path = begin_run(recipe, pictures.material, out, root, pictures.preprocess)
-    return train_in(path, pictures.material, progress, root, pictures.preprocess, again)
+    path, model = begin_run(recipe, pictures.material, out, root, pictures.preprocess)
+    return train_in(path, pictures.material, progress, root, pictures.preprocess, again, model)
 
 
 def measure_run(run: Run, material: Material, repeats: int) -> Trial:

@@ -20,7 +20,8 @@ class About:
     """[recipe]: what it is, and what belongs to no other table.
 
     name: what run folders are called, "" for the file's own name. seed: of everything drawn at random.
-    threads: for PyTorch's kernels, 0 for all cores; tiny networks are fastest with 1. then: a recipe to train
+    threads: for PyTorch's kernels, 0 for all cores; tiny networks are fastest with 1. device: where it computes, "auto"
+    for the fastest there is. then: a recipe to train
     afterwards, for comparison, with the same overrides.
     """
 
@@ -28,6 +29,7 @@ class About:
     name: str = ""
     seed: int = 0
     threads: int = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
     then: str = ""
 
     def __post_init__(self) -> None:

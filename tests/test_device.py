@@ -1,0 +1,129 @@
+"""Nothing is computed on another device than its inputs': on "meta", which has no values, and on each GPU present."""
+
+import pytest
+import torch
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.data import Batch
+from pellucid.layers import (
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Identity,
+    MaxPool2d,
+    ReLU,
+)
+from pellucid.layers.base import Mode
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.models import lenet
+from pellucid.objective import Supervised, seeded
+from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
+from pellucid.optim.regularizers import L1, L2
+from pellucid.train.device import on_device
+from pellucid.train.step import Step
+from pellucid.tree import flatten
+from tests.layers.samples import SAMPLES
+from tests.losses.cases import CASES
+from tests.oracle import cast
+
+DEVICES = ["meta"]
+DEVICES += ["cuda"] if torch.cuda.is_available() else []
+DEVICES += ["mps"] if torch.backends.mps.is_available() else []
+devices = pytest.mark.parametrize("device", [torch.device(name) for name in DEVICES], ids=str)
+
+
+def tensors(value):
+    """Yield every tensor in nested dicts, tuples and lists."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from tensors(part)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from tensors(part)
+
+
+def check(device, *values):
+    found = list(tensors(values))
+    assert found
+    assert {tensor.device.type for tensor in found} == {device.type}
+
+
+@devices
+@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+def test_layers(sample, device):
+    params, x = (on_device(cast(value, torch.float32), device) for value in sample.inputs())
+    for mode in (Mode(True, seeded(device)), Mode()):
+        y, cache = sample.layer.forward(params, x, mode)
+        dy = tuple(map(torch.ones_like, y)) if isinstance(y, tuple) else torch.ones_like(y)
+        dx, dparams = sample.layer.backward(params, cache, dy)
+        check(device, y, cache, dx, dparams, params)
+
+
+@devices
+@pytest.mark.parametrize("name", CASES)
+def test_losses(name, device):
+    loss, y, target = CASES[name][:3]
+    y, target = on_device((y.float(), target), device)
+    check(device, *loss(y, target), loss.predict(y))
+
+
+@devices
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers(name, device):
+    params = [torch.ones(3, 4, device=device), torch.ones(4, device=device)]
+    optimizer = OPTIMIZERS[name]()
+    state = optimizer.init(params)
+    optimizer.decay(params, 0.1)
+    optimizer.update(params, [torch.ones_like(param) for param in params], state, 0.1)
+    check(device, params, *(kept for kept in state.values() if not isinstance(kept, int)))
+
+
+def conv():
+    return Sequential(
+        conv=Conv2d(4, 3, padding=1, bias=False), norm=BatchNorm(), relu=ReLU(), pool=MaxPool2d(2), flat=Flatten(),
+        drop=Dropout(0.5), dense=Dense(3),
+    )  # fmt: skip
+
+
+def masks():
+    """A U-Net of one level: logits (N, 3, H, W) for masks (N, H, W)."""
+    deeper = Sequential(down=MaxPool2d(2), conv=Conv2d(4, 3, padding=1), act=ReLU(), up=ConvTranspose2d(4, 2, 2))
+    level = Parallel({"skip": Identity(), "deeper": deeper}, Concat())
+    return Sequential(start=Conv2d(4, 3, padding=1), level=level, scores=Conv2d(3, 1))
+
+
+STEPS = {
+    "in the sweep": (conv, SGD(0.1), {"regularizers": (L2(0.1),)}),
+    "adam, clipped, with penalties": (conv, Adam(), {"clip": 1.0, "regularizers": (L1(0.1), MaxNorm(1.0))}),
+    "frozen": (conv, Adam(), {"frozen": {"conv.weight", "norm.weight", "norm.bias"}}),
+    "rates": (conv, Adam(), {"rates": {"conv.weight": 0.1}}),
+    "lenet": (lenet, SGD(0.1), {}),
+    "masks": (masks, Adam(), {}),
+}
+
+
+@devices
+@pytest.mark.parametrize("case", STEPS)
+def test_a_training_step(case, device, monkeypatch):
+    make, optimizer, options = STEPS[case]
+    net, shape = make(), (1, 28, 28)
+    params, out = net.init(shape, torch.Generator().manual_seed(0))
+    params = on_device(params, device)
+    step = Step(Supervised(net, SoftmaxCrossEntropy()), params, optimizer, examples=10, **options)
+    target = torch.zeros(4, *out[1:], dtype=torch.int64, device=device)
+    batch = Batch(torch.ones(4, *shape, device=device), target)
+
+    def waited(tensor):
+        raise AssertionError("the step waits for the device")
+
+    monkeypatch.setattr(torch.Tensor, "item", waited)
+    with torch.inference_mode():
+        for _ in range(2):
+            losses = step(batch, 0.1, seeded(device))
+    check(device, losses, flatten(params), [tensor for _, _, tensor in step.memory()] or losses)

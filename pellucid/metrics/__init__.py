@@ -43,11 +43,13 @@ METRICS: dict[str, type[Metric]] = {
     "miou": MeanIoU,
     "boundary_f1": BoundaryF1,
 }
+OF_MASKS = ("miou", "boundary_f1")  # which take the class to ignore
 
 __all__ = [
     "ECE",
     "MAE",
     "METRICS",
+    "OF_MASKS",
     "R2",
     "RMSE",
     "Accuracy",

@@ -14,6 +14,7 @@ import torch
 from pellucid.data import Augment, Dataset, FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
+from pellucid.metrics import METRICS, OF_MASKS, MetricLike
 from pellucid.train.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.train.described import scaling
 from pellucid.train.ending import check_classes
@@ -194,7 +195,7 @@ def build_model(
         net,
         recipe.build("loss"),
         recipe.build("optimizer"),
-        recipe.train.metrics,
+        _metrics(recipe),
         input_shape=shape,
         classes=train.classes,
         seed=recipe.recipe.seed,
@@ -216,6 +217,14 @@ def build_model(
         model.scale_rate(pattern, factor)
     model.check_learns()
     return model
+
+
+def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
+    """Return the metrics of a recipe; those of masks leave out what the loss ignores."""
+    if recipe.train.metrics is None:
+        return None
+    ignored = recipe.loss.arguments.get("ignore")
+    return [METRICS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
 
 
 def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:
@@ -330,7 +339,7 @@ def _finish(recipe: Recipe, material: Material, path: Path, history: History, co
     """Measure the result on the test images, and write results.json and the report."""
     folder = RunFolder(path)
     model = Model.load(folder.best)
-    if model.familiarity is None:  # else the run was finished before
+    if model.familiarity is None and material.train.y.dim() == 1:  # else the run was finished before
         held = held_half(material.test.x) if material.validation is None else material.validation.x
         train = material.train.x, material.train.y
         model.familiarity = fit_familiarity(model.net, model.params, train, held, model.stats)

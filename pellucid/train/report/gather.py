@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.combine.base import walk
@@ -15,7 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
-from pellucid.metrics import class_scores, classes_of, confusion_matrix
+from pellucid.metrics import MeanIoU, class_scores, classes_of, confusion_matrix
 from pellucid.train.history import History
 from pellucid.train.model import Model
 from pellucid.train.report.data import Mistakes, ReportData
@@ -24,6 +26,7 @@ from pellucid.train.summary import summary
 from pellucid.tree import flatten
 
 WORST = 24
+BATCH = 8  # pictures whose masks are compared at a time
 
 
 def gather(
@@ -47,8 +50,12 @@ def gather(
     shape = tuple(model.input_shape or test.x.shape[1:])
     x = test.x.reshape(len(test), *shape)
     found = dict(metrics if metrics is not None else model.evaluate(x, test.y))
-    scores = class_scores(model.predict(x).cpu())
+    masks = test.y.dim() == 3
+    scores = torch.empty(0) if masks else class_scores(model.predict(x).cpu())
     named = scores.ndim == 2 and scores.shape[1] == len(test.classes) > 1
+    confusion = confusion_matrix(test.y, classes_of(scores), len(test.classes)).numpy() if named else None
+    if masks:
+        confusion = pixels(model, test)
     path, weights = first_weights(model.net, model.params, tuple(test.x.shape[1:]))
     return ReportData(
         recipe=str(about.get("name") or folder.path.name),
@@ -59,7 +66,7 @@ def gather(
         held=held,
         layers=history.layers,
         classes=test.classes,
-        confusion=confusion_matrix(test.y, classes_of(scores), len(test.classes)).numpy() if named else None,
+        confusion=confusion,
         mistakes=worst(scores, test) if named else None,
         first_path=path,
         first_weights=None if weights is None else weights.numpy(),
@@ -67,6 +74,14 @@ def gather(
         recipe_text=text,
         manifest=folder.read_manifest(),
     )
+
+
+def pixels(model: Model, test: Dataset) -> NDArray[np.int64] | None:
+    """Return how many pixels of each class (row) were predicted as each (column)."""
+    metric = MeanIoU(getattr(model.loss, "ignore", None))
+    for x, y in zip(test.x.split(BATCH), test.y.split(BATCH), strict=True):
+        metric.update(model.predict(x), y)
+    return None if metric.matrix is None else metric.matrix.numpy()
 
 
 def worst(scores: Tensor, test: Dataset, most: int = WORST) -> Mistakes | None:

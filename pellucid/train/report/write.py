@@ -17,6 +17,7 @@ from pellucid.train.report.data import ReportData
 from pellucid.train.report.page import page
 
 CONFUSION = "confusion.json"
+TOO_WIDE = 100_000  # counts, of pixels, are then written as shares
 
 
 def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
@@ -48,7 +49,9 @@ def draw(data: ReportData) -> dict[str, Figure | None]:
     return {
         "loss": loss_curves(data.history, data.held),
         "accuracy": accuracy_curves(data.history, data.held),
-        "confusion": None if data.confusion is None else confusion_matrix(data.confusion, data.classes),
+        "confusion": None
+        if data.confusion is None
+        else confusion_matrix(data.confusion, data.classes, bool(data.confusion.max() >= TOO_WIDE)),
         "mistakes": (
             None if wrong is None else worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
         ),

@@ -16,10 +16,10 @@ from pellucid.explain.examine import Examination, Examined, grey, inputs
 from pellucid.explain.methods import MAGNITUDES, METHODS
 from pellucid.explain.occlusion import occlude
 from pellucid.explain.pictures.files import write_picture
-from pellucid.explain.pictures.heat import heat
-from pellucid.explain.pictures.overview import overview
-from pellucid.explain.pictures.places import places
 from pellucid.explain.verdicts import RULES
+from pellucid.report.figures.heat import heat
+from pellucid.report.figures.overview import overview
+from pellucid.report.figures.places import places
 from pellucid.report.page import render
 from pellucid.train.files import make_folder, write_atomically
 from pellucid.train.model import Model

@@ -9,10 +9,10 @@ from pellucid.explain.page.gather import Hidden, LayerLook, Look
 from pellucid.explain.page.html import page
 from pellucid.explain.pictures.files import packed
 from pellucid.explain.pictures.growth import growth, means
-from pellucid.explain.pictures.heat import heat
 from pellucid.explain.pictures.patches import patch_sheet
-from pellucid.explain.pictures.places import places
-from pellucid.explain.pictures.sheet import filters, sheet
+from pellucid.report.figures.heat import heat
+from pellucid.report.figures.places import places
+from pellucid.report.figures.sheet import filters, sheet
 from pellucid.train.files import make_folder, write_atomically
 from pellucid.train.report.write import write_page as write_page_and_figures
 

@@ -6,14 +6,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, picture_axes
+from pellucid.report.figures.sheet import sheet
+from pellucid.report.figures.style import INK, ORANGE, SMALL, picture_axes
 
-DIVERGING = LinearSegmentedColormap.from_list("diverging", [BLUE, "#f4f4f2", ORANGE])  # negative, zero, positive
 WIDE = 7.6  # inches
 
 
@@ -62,21 +60,16 @@ def first_weights(weights: Any, most: int = 64) -> Figure | None:
             reach = float(np.abs(one).max()) or 1.0
             _show(plot, 0.5 + 0.5 * one / reach)
         return figure
-    reach = float(np.quantile(np.abs(shown[:, 0]), 0.998)) or 1.0
-    figure, plots = _grid(len(shown), columns, below=0, right=0.75)
-    for plot, one in zip(plots, shown[:, :1], strict=True):
-        _show(plot, one, cmap=DIVERGING, vmin=-reach, vmax=reach)
-    _scale(figure, reach)
-    return figure
+    return sheet(shown[:, 0], signed=True, columns=min(columns, len(shown)))
 
 
-def _grid(count: int, columns: int, below: float, right: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Return `count` square plots in rows, with `below` inches under each and `right` inches beside them all."""
+def _grid(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]]:
+    """Return `count` square plots in rows, with `below` inches under each."""
     gap = 0.07
-    side = (WIDE - right - gap * (columns + 1)) / columns
+    side = (WIDE - gap * (columns + 1)) / columns
     used = min(count, columns)
     rows = math.ceil(count / columns)
-    width = right + gap + used * (side + gap)
+    width = gap + used * (side + gap)
     height = gap + rows * (side + below + gap)
     figure = Figure((width, height))
     plots = []
@@ -92,18 +85,6 @@ def _show(plot: Axes, picture: Any, **colours: Any) -> None:
     image = picture[0] if channels == 1 else np.moveaxis(picture, 0, -1)  # (H, W) or (H, W, 3)
     # small pictures stay raw: each of their numbers is one crisp square at any size
     plot.imshow(image, interpolation="none" if max(height, width) <= 64 else "antialiased", **colours)
-
-
-def _scale(figure: Figure, reach: float) -> None:
-    width, height = figure.get_size_inches()
-    tall = min(height - 0.3, 1.6)
-    bar = figure.add_axes(((width - 0.68) / width, (height - tall) / 2 / height, 0.1 / width, tall / height))
-    colours = ScalarMappable(Normalize(-reach, reach), DIVERGING)
-    figure.colorbar(
-        colours, cax=bar, ticks=[-reach, 0, reach], format=lambda value, _: f"{value:+.2g}" if value else "0"
-    )
-    bar.tick_params(labelsize=SMALL - 0.5, colors=INK, length=2)
-    bar.spines["outline"].set_linewidth(0.4)
 
 
 def _surety(score: float) -> str:

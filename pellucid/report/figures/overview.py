@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pellucid.explain.pictures.colours import DIVERGING, scale
-from pellucid.explain.pictures.heat import show
+from pellucid.report.figures.colours import DIVERGING, scale
+from pellucid.report.figures.heat import show
 from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 SIDE, GAP, NAME, TOP = 1.55, 0.12, 0.22, 0.4  # inches

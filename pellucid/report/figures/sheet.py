@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.explain.pictures.colours import scale
-from pellucid.explain.pictures.heat import bar
+from pellucid.report.figures.colours import scale
+from pellucid.report.figures.heat import bar
 from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 WIDE = 7.6  # inches

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
-from pellucid.explain.pictures.colours import scale
+from pellucid.report.figures.colours import scale
 from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 SIDE = 2.6  # inches of a picture

@@ -8,8 +8,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pellucid.explain.pictures.colours import SEQUENTIAL
-from pellucid.explain.pictures.heat import bar
+from pellucid.report.figures.colours import SEQUENTIAL
+from pellucid.report.figures.heat import bar
 from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
 
 SIDE, GAP, BAR, TOP = 2.6, 0.15, 0.85, 0.35  # inches

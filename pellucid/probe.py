@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths
+from pellucid.contract import attempt, named
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
@@ -118,6 +119,7 @@ class Visit:
     cache: Cache
     dx: tuple[Tensor | None, ...] | None = None
     order: int = -1  # place in the backward sweep; -1 where the sweep does not come by
+    writes: bool = False  # whether its backward changes the dy that it is given
 
 
 @dataclass
@@ -151,6 +153,7 @@ class Gradient:
     theirs: list[Tensor] | None
     order: int
     loss: Callable[[], float]
+    writes: bool = False
 
     @property
     def largest(self) -> float:
@@ -161,6 +164,8 @@ class Gradient:
     @property
     def fault(self) -> str:
         """What is wrong with it independent of its values; "" if nothing."""
+        if self.writes:
+            return "backward writes into dy"
         for x, dx in zip(self.tensors, self.explicit, strict=True):
             if dx is None or dx.shape != x.shape:
                 return "no explicit gradient" if dx is None else f"shape {tuple(dx.shape)} instead of {tuple(x.shape)}"
@@ -175,13 +180,16 @@ def sweep(probe: Probe) -> Swept:
     visits: list[Visit] = []
 
     def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        y, cache = layer.forward(params, x, mode)
+        y, cache = attempt(f"{named(path, layer)}: forward", layer.forward, params, x, mode)
         visits.append(Visit(path, layer, x, cache))
         return y, cache
 
     def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        dx, dparams = layer.backward(params, cache, dy)
         visit = next(visit for visit in visits if visit.cache is cache and visit.dx is None)
+        given = like(dy, [one.clone() for one in tensors(dy)])  # so that one layer's writing spoils no other's gradient
+        dx, dparams = attempt(f"{named(visit.path, layer)}: backward", layer.backward, params, cache, given)
+        pairs = zip(tensors(dy), tensors(given), strict=True)
+        visit.writes = not all(torch.equal(one.nan_to_num(), now.nan_to_num()) for one, now in pairs)
         visit.dx, visit.order = tuple(tensors(dx)), sum(visit.dx is not None for visit in visits)
         return dx, dparams
 

@@ -192,7 +192,7 @@ class _Work:
 
         def compare(
             path: str, what: str, at: list[Tensor], mine: Any, theirs: list[Tensor], order: int,
-            layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value,
+            layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value, writes: bool = False,
         ) -> Gradient:  # fmt: skip
             """Pair what has a gradient, which integers have not, with autograd's answer: none where that is lost.
 
@@ -203,7 +203,7 @@ class _Work:
             known = [one for one in found if one is not None]
             return Gradient(
                 path, layer, what, [x for x, _, _ in trios], [dx for _, dx, _ in trios],
-                known if tracked and len(known) == len(found) else None, order, loss,
+                known if tracked and len(known) == len(found) else None, order, loss, writes,
             )  # fmt: skip
 
         reached = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
@@ -227,7 +227,8 @@ class _Work:
             def moved(instead: dict[int, Any] = instead) -> float:
                 return self.probe.value(instead)
 
-            result.append(compare(visit.path, "dx", at, visit.dx, own, visit.order, name, self.tracked[index], moved))
+            about = visit.order, name, self.tracked[index], moved, visit.writes
+            result.append(compare(visit.path, "dx", at, visit.dx, own, *about))
         at = [double(one) for one in tensors(self.y)]
 
         def cost() -> float:

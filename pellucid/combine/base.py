@@ -10,6 +10,7 @@ import torch
 
 from pellucid.errors import LayerError, PellucidError, nearest
 from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.text import shown
 
 # How a combinator runs one child forward: (name, child, its params, x, mode) -> (y, its cache)
 Step = Callable[[str, Layer, Params, Any, Mode], tuple[Any, Cache]]
@@ -91,11 +92,21 @@ def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> La
 def init_child(name: str, child: Layer, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
     """Initialise a child; errors name its path and input shape."""
     try:
-        return child.init(shape, rng)
+        answer = child.init(shape, rng)
     except LayerError as error:
         raise LayerError(join(name, error.path), error.shape, error.why) from error
     except PellucidError as error:
         raise LayerError(name, shape, str(error)) from error
+    except Exception as error:
+        kind = type(child)
+        if kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            raise
+        why = f"{kind.__name__}.init raised {type(error).__name__}: {' '.join(str(error).split())}"
+        raise LayerError(name, shape, why) from error
+    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[0], dict):
+        why = f"{type(child).__name__}.init must return (params, shape), params a dict, not {shown(answer)}"
+        raise LayerError(name, shape, why)
+    return answer
 
 
 def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:

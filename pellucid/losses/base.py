@@ -76,25 +76,6 @@ class Loss(metaclass=Checked):
         return y
 
 
-def check_answer(loss: Loss, y: Any, answer: Any) -> None:
-    """Require what `Loss.compute` must return: a 0-d value, and a gradient of the shape and type of the outputs `y`."""
-    name = type(loss).__name__
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise PellucidError(f"{name}: compute must return (value, dy), not {_form(answer)}")
-    value, dy = answer
-    if not isinstance(value, Tensor) or value.dim():
-        raise PellucidError(f"{name}: the loss must be a tensor of one number, not {_form(value)}; sum or average it")
-    if _form(dy) != _form(y):
-        raise PellucidError(f"{name}: the gradient must be {_form(y)} as the outputs are, not {_form(dy)}")
-
-
-def _form(value: Any) -> str:
-    """Return the shape and type of a tensor, or of each of several; the class of anything else."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_form, value))})"
-    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
-
-
 def check_reduction(loss: Loss, reduction: str) -> None:
     """Require one of the known reductions."""
     if reduction not in get_args(Reduction):

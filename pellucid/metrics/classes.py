@@ -17,8 +17,10 @@ class Accuracy(Metric):
 
     Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output
     is then right where it and its target are on the same side of 1/2: 1 - scikit-learn's hamming_loss.
+    `boundary`: where outputs that are no probabilities change sides, 0 for logits.
     """
 
+    boundary: float = field(default=0.5, init=False)
     hits: int = field(default=0, init=False)
     seen: int = field(default=0, init=False)
     multilabel: bool = field(default=False, init=False)
@@ -30,10 +32,10 @@ class Accuracy(Metric):
         if is_multilabel(targets, outputs):
             self.multilabel = True
         else:
-            self.hits += int((classes_of(outputs) == target_classes(targets, outputs)).sum())
+            self.hits += int((classes_of(outputs, self.boundary) == target_classes(targets, outputs)).sum())
             self.seen += len(outputs)
         if targets.shape == outputs.shape:  # whether the targets are multi-label is known after the last batch
-            self.outputs_right += int(((outputs >= 0.5) == (targets >= 0.5)).sum())
+            self.outputs_right += int(((outputs >= self.boundary) == (targets >= 0.5)).sum())
             self.outputs_seen += outputs.numel()
 
     def compute(self) -> dict[str, Any]:
@@ -70,12 +72,13 @@ class TopK(Metric):
 class Confusion(Metric):
     """How often each class (row) was predicted as each (column); no column of a training's history."""
 
+    boundary: float = field(default=0.5, init=False)
     matrix: Tensor | None = field(default=None, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the batch."""
         classes = target_classes(targets, outputs)
-        counts = confusion_matrix(classes, classes_of(outputs), max(outputs.shape[1], 2))
+        counts = confusion_matrix(classes, classes_of(outputs, self.boundary), max(outputs.shape[1], 2))
         self.matrix = counts if self.matrix is None else self.matrix + counts
 
     def compute(self) -> dict[str, Any]:
@@ -147,9 +150,9 @@ def class_scores(scores: Tensor) -> Tensor:
     return torch.cat([1 - scores, scores], 1) if scores.dim() == 2 and scores.shape[1] == 1 else scores
 
 
-def classes_of(scores: Tensor) -> Tensor:
-    """Return the predicted classes (n,): the largest of several scores, or whether one reaches 1/2."""
-    return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= 0.5).long()
+def classes_of(scores: Tensor, boundary: float = 0.5) -> Tensor:
+    """Return the predicted classes (n,): the largest of several scores, or whether one reaches `boundary`."""
+    return scores.argmax(1) if scores.shape[1] > 1 else (scores[:, 0] >= boundary).long()
 
 
 def target_classes(target: Tensor, scores: Tensor) -> Tensor:

@@ -7,23 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.config import is_ours
+from pellucid.contract import attempt, form
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Batch, Source
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.inference import AsWritten, inference
+from pellucid.layers import Sigmoid, Softmax
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.metrics import METRICS, Metric, MetricLike, fresh, function_name, improves_downward
+from pellucid.losses.base import Loss
+from pellucid.metrics import METRICS, Accuracy, Confusion, Metric, MetricLike, fresh, function_name, improves_downward
 from pellucid.objective import MANY, Objective, Supervised
 from pellucid.text import shown
 from pellucid.train.batches import read, read_images
 from pellucid.train.device import CPU, device_of, on_device
 from pellucid.train.diagnose import diagnose, diagnose_output
+from pellucid.train.ending import ends
 from pellucid.train.examples import first_batch
 from pellucid.tree import flatten
 
 BATCH = 256  # inputs at a time, at most
 MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
+MAE_ALONE = ("mae",)
 RESERVED = ("loss", "n")  # what evaluations call results of their own
 
 
@@ -48,20 +54,21 @@ class Measures:
 
     def __init__(self, metrics: Sequence[MetricLike]) -> None:
         self.given = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
+        self.names = [type(one).__name__ if isinstance(one, Metric) else function_name(one) for one in self.given]
         self.running = [fresh(metric) for metric in self.given]
         self.lower: set[str] = set()
 
     def update(self, outputs: Any, batch: Batch) -> None:
         """Take one batch."""
-        for metric in self.running:
-            metric.update_batch(outputs, batch)
+        for name, metric in zip(self.names, self.running, strict=True):
+            what = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
+            attempt(what, metric.update_batch, outputs, batch)
 
     def compute(self) -> dict[str, Any]:
         """Return all results by name; PellucidError for one that is no number, and for a name that two of them use."""
         found: dict[str, Any] = {}
-        for given, metric in zip(self.given, self.running, strict=True):
-            name = type(given).__name__ if isinstance(given, Metric) else function_name(given)
-            results = metric.compute()
+        for name, given, metric in zip(self.names, self.given, self.running, strict=True):
+            results = attempt(f"metric {name}", metric.compute)
             if not isinstance(results, Mapping):
                 raise PellucidError(f"metric {name}: compute returned {shown(results)}; return {{name: number}}")
             for key, value in results.items():
@@ -132,6 +139,10 @@ def measure(
     examples that it leaves out. take: gets the outputs of each batch.
     Raises PellucidError that names the layer when an output is not finite, and where metrics see no example.
     """
+    if isinstance(objective, Supervised):
+        for metric in measures.running:
+            if isinstance(metric, Accuracy | Confusion):
+                metric.boundary = boundary(objective.net, objective.loss)
     count = len(data if indices is None else indices)
     evaluate, sums, counted, seen = objective.evaluator(params, count), dict[str, float](), 0.0, 0
     for batch in read(data, indices, batch_size, stats, device_of(params)):
@@ -178,6 +189,27 @@ def columns(found: Mapping[str, Any], role: str) -> dict[str, float | None]:
     """Return the numbers among the results of metrics as columns; None where one is not finite."""
     numbers = {name: value for name, value in found.items() if not isinstance(value, list)}
     return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def boundary(net: Layer, loss: Loss) -> float:
+    """Return the value that a single output for two classes reaches for the second: 1/2 of probabilities, 0 of logits.
+
+    Outputs are logits where the loss does not say by `predict` what they mean, and no sigmoid or softmax ends the
+    network.
+    """
+    says = is_ours(loss) or type(loss).predict is not Loss.predict
+    bounded = any(isinstance(end, Sigmoid | Softmax) for end in ends(net).values())
+    return 0.5 if says or bounded else 0.0
+
+
+def usual_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
+    """Return the metrics of a loss, and the accuracy beside those of numbers where the targets are classes.
+
+    outputs: the shape that the network puts out, without the batch axis.
+    """
+    whole = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
+    classes = whole and len(outputs) == 1 and outputs[0] != 1
+    return (*loss.metrics, "accuracy") if classes and loss.metrics == MAE_ALONE else loss.metrics
 
 
 def judge(

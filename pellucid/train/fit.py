@@ -11,10 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.combine.base import walk
 from pellucid.config import is_ours
+from pellucid.contract import try_network
 from pellucid.data.source import Batch, Source
 from pellucid.layers.base import Mode
-from pellucid.losses.base import check_answer
 from pellucid.objective import Supervised, named_layers, seeded
 from pellucid.optim import Progress as Place
 from pellucid.optim.schedules import Constant
@@ -155,14 +156,13 @@ class Loop:
         return max(self.plan.batch_size, batch_within_memory(model.objective, model.params, self.data, model.stats))
 
     def _dry_run(self) -> None:
-        """Try an objective, a loss and metrics that are not Pellucid's own, so that their mistakes show first."""
+        """Try an objective, layers, a loss and metrics of the user's own, so that their mistakes show first."""
         model, objective = self.model, self.model.objective
-        batch = next(read(self.data, range(1), 1, model.stats, model.device))
+        batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device))
         if not isinstance(objective, Supervised):
             check_gradients(objective, self.step, objective.gradients(model.params, batch, Mode(rng=self.rng)))
-        elif not is_ours(objective.loss):
-            y, _ = objective.net.forward(model.params, batch.images, Mode(keep=False))
-            check_answer(objective.loss, y, objective.loss(y, batch.targets))
+        elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
+            try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
         if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
             self._measure(self.data, self.sample)
 

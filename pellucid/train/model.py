@@ -47,6 +47,7 @@ from pellucid.train.evaluate import (
     interpret_outputs,
     outputs,
     predictions,
+    usual_metrics,
 )
 from pellucid.train.examples import (
     as_inputs,
@@ -83,15 +84,14 @@ class Model(Trainable, Viewed):
     """A network with its weights, a loss, an optimizer and metrics; or an Objective, of one network or several.
 
     loss, optimizer: objects, or names of LOSSES and OPTIMIZERS for their defaults. An Objective has its own losses; it
-    takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions
-    (outputs, targets) -> number, measured beside the loss; those of the loss unless given: accuracy for classes, the
-    mean absolute error for numbers. input_shape: without the batch axis; the weights are drawn from `seed` as soon as
-    it is known, here or from the first data. classes: their number or names. regularizer: one or several. clip: the
-    largest norm of the whole gradient. precision: "float32" or "bf16". preprocess: values of JSON that describe what is
-    done to an image before the network; "mean" and "std", one number per channel each, are applied here. device: "cpu",
-    "cuda", "mps", or "auto" for the fastest.
-    Raises PellucidError for unknown names, objects of other kinds, a network that ends in an activation which the loss
-    contains or without one that it needs, and one whose outputs are not as many as the classes.
+    takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions (outputs,
+    targets) -> number; by default accuracy for classes, mean absolute error for numbers, both for a loss of numbers on
+    classes. input_shape: without the batch axis; the weights are drawn from `seed` once it is known, here or from the
+    first data. classes: their number or names. regularizer: one or several. clip: the largest norm of the whole
+    gradient. precision: "float32" or "bf16". preprocess: JSON values that describe how an image is prepared; "mean" and
+    "std", one number per channel each, are applied here. device: "cpu", "cuda", "mps", or "auto" for the fastest.
+    Raises PellucidError for unknown names, objects of other kinds, and a network whose last activation does not suit
+    the loss or whose outputs are not as many as the classes.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class Model(Trainable, Viewed):
         self.objective = objective_of(net, loss)
         self.optimizer, self.optimizers = optimizers(optimizer, self.objective)
         usual = self.objective.loss.metrics if isinstance(self.objective, Supervised) else ()
+        self._usual = metrics is None  # whether the metrics are those of the loss
         self.metrics = check_metrics(usual if metrics is None else metrics)
         self.device = usable_device(device)
         self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
@@ -384,6 +385,8 @@ class Model(Trainable, Viewed):
         """Return the data, which errors call `what`; PellucidError where they do not fit the network."""
         self._fit_shape(data.x, what)
         self.objective.check(self.output_shape, data.y)
+        if self._usual and isinstance(self.objective, Supervised):
+            self.metrics = usual_metrics(self.objective.loss, self.output_shape, data.y)
         return data
 
     def _scaled(self, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What a model says of examples, and how good that is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -8,23 +8,28 @@ from torch import Tensor
 from pellucid.doctor.finding import UnansweredError
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
-from pellucid.train.evaluate import batch_within_memory, judge
+from pellucid.objective import Supervised
+from pellucid.train.evaluate import batch_within_memory, boundary, judge
 from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """y: what the model says of N examples, as its loss reads it: probabilities; loss: the mean; part: the examples."""
+    """y: what the model says of N examples, as its loss reads it: probabilities; loss: the mean.
+
+    part: the examples, without those that the loss ignores. boundary: see `pellucid.train.evaluate.boundary`.
+    """
 
     y: Tensor
     loss: float
     part: Examples
+    boundary: float = 0.5
 
     @property
     def classes(self) -> Tensor:
         """The class that each answer is, (N,)."""
-        return classes_of(self.y)
+        return classes_of(self.y, self.boundary)
 
     @property
     def accuracy(self) -> float:
@@ -40,4 +45,9 @@ def answers(model: Model, part: Examples) -> Answers:
             loss, y = judge(model.objective, model.params, part, size, model.stats)
     except PellucidError as error:
         raise UnansweredError(f"the model has no answers: {error}") from error
-    return Answers(y, loss, part)
+    if not isinstance(model.objective, Supervised):
+        return Answers(y, loss, part)
+    kept = model.objective.loss.kept(part.y)
+    if kept is not None:
+        part = replace(part, x=part.x[kept], y=part.y[kept])
+    return Answers(y, loss, part, boundary(model.objective.net, model.objective.loss))

@@ -1,0 +1,159 @@
+"""What the methods of a user's own layers and losses must return, checked in one pass, and what to say of mistakes.
+
+Pellucid's own parts are tested; a part of the user's own is tried once before it trains.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Combinator, join, walk
+from pellucid.config import is_ours
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.losses.base import Loss
+from pellucid.sweep import backward, run
+from pellucid.text import shown
+from pellucid.tree import flatten, map_tree
+
+T = TypeVar("T")
+
+
+def attempt(what: str, call: Callable[..., T], *given: Any) -> T:
+    """Return `call(*given)`; PellucidError that names `what`, with the original as its cause, for other errors."""
+    try:
+        return call(*given)
+    except (PellucidError, MemoryError):
+        raise
+    except Exception as error:  # of code that is not ours
+        why = " ".join(str(error).split())
+        raise PellucidError(f"{what} raised {type(error).__name__}: {why}; --debug shows where") from error
+
+
+def named(path: str, layer: Layer) -> str:
+    """Return what messages call a layer."""
+    return f"{path} ({type(layer).__name__})" if path else type(layer).__name__
+
+
+def form(value: Any) -> str:
+    """Return the shape and type of a tensor, or of each of several; the value of anything else."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(form, value))})"
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else shown(value)
+
+
+def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) -> None:
+    """Run one batch forward and backward, in training mode, and check what the parts that are not ours return.
+
+    Nothing is learned, and running statistics stay. Raises PellucidError, naming layer, method and what it must
+    return, for an error inside one, for results of other shapes, and for parameters without a gradient.
+    """
+    own = {path for path, layer in walk(net) if not is_ours(layer)}
+    inputs: dict[str, set[str]] = {}  # forms, by path: several where a layer is shared
+    params = map_tree(torch.clone, params)
+    reached: set[str] = set()
+
+    def forward_of(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        inputs.setdefault(path, set()).add(form(x))
+        if path not in own:
+            return layer.forward(params, x, mode)
+        what = f"{named(path, layer)}: forward"
+        answer = attempt(what, layer.forward, params, x, mode)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise PellucidError(f"{what} must return (y, cache), not {form(answer)}")
+        y = answer[0]
+        if not isinstance(y, Tensor | tuple):
+            raise PellucidError(f"{what} must return a tensor as y, not {form(y)}")
+        if not isinstance(y, tuple) and not isinstance(x, tuple):
+            _check_output(what, path, layer, x, y)
+        return answer
+
+    def rules(path: str, layer: Layer) -> Callable[..., tuple[Any, Params]]:
+        def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+            reached.add(path)
+            if path not in own:
+                return layer.backward(params, cache, dy)
+            what = f"{named(path, layer)}: backward"
+            dx, dparams = answer = _pair(what, attempt(what, layer.backward, params, cache, dy))
+            if not isinstance(dx, tuple) and form(dx) not in inputs[path]:
+                raise PellucidError(f"{what} must return dx formed like x, {' or '.join(inputs[path])}, not {form(dx)}")
+            _check_gradients(what, layer, params, dparams)
+            return answer
+
+        return rule
+
+    device = next(one.device for one in (x if isinstance(x, tuple) else (x,)))
+    generator = torch.Generator(device).manual_seed(0)
+    y, cache = run(net, params, x, Mode(True, generator), forward_of)
+    _, dy = try_loss(loss, y, target)
+    _, dparams = backward(net, params, cache, dy, rules)
+    if any(isinstance(layer, Combinator) and path in own for path, layer in walk(net)):
+        _check_combinators(net, params, dparams, reached)
+
+
+def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+    """Return what a loss gives for outputs; PellucidError unless it is a 0-d value and a gradient formed like `y`."""
+    if is_ours(loss):
+        return loss(y, target)
+    name = type(loss).__name__
+    what = f"{name}: compute, given outputs {form(y)} and targets {form(target)},"
+    answer = attempt(what, loss, y, target)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise PellucidError(f"{name}: compute must return (value, dy), not {form(answer)}")
+    value, dy = answer
+    if not isinstance(value, Tensor) or value.dim():
+        raise PellucidError(f"{name}: the loss must be a tensor of one number, not {form(value)}; sum or average it")
+    if form(dy) != form(y):
+        raise PellucidError(f"{name}: the gradient must be {form(y)} as the outputs are, not {form(dy)}")
+    return value, dy
+
+
+def _check_output(what: str, path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
+    """Compare a layer's output with the shape that its `init` promises."""
+    _, out = attempt(f"{named(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0))
+    wanted = (len(x), *out)
+    if tuple(y.shape) != wanted:
+        raise PellucidError(f"{what} must return y of shape {wanted}, as init says, not {tuple(y.shape)}")
+
+
+def _pair(what: str, answer: Any) -> tuple[Any, Params]:
+    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):
+        raise PellucidError(f"{what} must return (dx, dparams), dparams a dict by parameter, not {form(answer)}")
+    return answer
+
+
+def _check_gradients(what: str, layer: Layer, params: Params, dparams: Params) -> None:
+    """Require a gradient for each parameter that a layer learns, formed like it, and no others."""
+    found = flatten(dparams)
+    learned = {name: value for name, value in flatten(params).items() if name not in layer.buffers}
+    for name in found:
+        if name not in learned:
+            known = f"it learns {', '.join(learned)}" if learned else "it learns nothing"
+            raise PellucidError(f"{what} returns a gradient for {name!r}, which init does not make; {known}")
+    for name, value in learned.items():
+        if name not in found:
+            raise PellucidError(
+                f"{what} returns no gradient for {name!r}, which would never learn; return one, zeros where there is "
+                "none, or name it in `buffers`"
+            )
+        if form(found[name]) != form(value):
+            raise PellucidError(f"{what} must return a gradient of {form(value)} for {name!r}, not {form(found[name])}")
+
+
+def _check_combinators(net: Layer, params: Params, dparams: Params, reached: set[str]) -> None:
+    """Require that the gradients of the layers that a sweep reached have arrived, and no others."""
+    found, known = flatten(dparams), flatten(params)
+    unknown = [path for path in found if path not in known]
+    if unknown:
+        raise PellucidError(f"{unknown[0]}: a combinator's sweep returns a gradient for it, but init makes no such one")
+    for path, layer in walk(net):
+        names = {} if path not in reached or isinstance(layer, Combinator) else _within(known, path)
+        for name in names:
+            if name not in found and name.removeprefix(f"{path}.") not in layer.buffers:
+                raise PellucidError(f"{name}: a combinator's sweep takes its layer back but drops its gradient")
+
+
+def _within(paths: dict[str, Tensor], path: str) -> list[str]:
+    return [one for one in paths if one.startswith(join(path, ""))]

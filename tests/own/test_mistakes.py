@@ -1,0 +1,169 @@
+"""Mistakes in a user's own parts are told in one line: the layer, the method, what it returned and what it must."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid import Callback, Dense, Flatten, Graph, Layer, Loss, Model, Parallel, PellucidError, ReLU, Sequential
+from pellucid.combine.base import Combinator
+from pellucid.layers import Add, Identity
+from tests.own.parts import Scale, ScaleCache
+from tests.own.test_combinators import Residual
+from tests.train.small import digits
+
+
+class Steps(Callback):
+    def on_step(self, training):
+        raise AssertionError("a step was taken")
+
+
+def fit(layer: Layer, loss: Any = "softmax_cross_entropy", metrics: Any = (), **options: Any) -> Model:
+    net = Sequential(block=Sequential(mine=layer), flat=Flatten(), scores=Dense(10))
+    model = Model(net, loss, metrics=metrics)
+    model.fit(digits(), epochs=1, batch_size=100, verbose=False, **options)
+    return model
+
+
+def scale(**methods: Any) -> Layer:
+    """Scale with other methods."""
+    return dataclass(frozen=True)(type("Mine", (Scale,), methods))()
+
+
+def backward_with(change: Any) -> Layer:
+    """Scale, its gradients changed."""
+    right = Scale.backward
+    return scale(backward=lambda self, params, cache, dy: change(*right(self, params, cache, dy)))
+
+
+LAYERS = {
+    "block.mine (Mine): backward returns no gradient for 'factor', which would never learn": backward_with(
+        lambda dx, _: (dx, {})
+    ),
+    "block.mine (Mine): backward returns a gradient for 'scale', which init does not make; it learns factor": (
+        backward_with(lambda dx, dparams: (dx, {**dparams, "scale": dparams["factor"]}))
+    ),
+    "block.mine (Mine): backward must return a gradient of (1, 1, 1) torch.float32 for 'factor', not (1,)": (
+        backward_with(lambda dx, dparams: (dx, {"factor": dparams["factor"].flatten()}))
+    ),
+    "block.mine (Mine): backward must return dx formed like x, (2, 1, 8, 8) torch.float32, not (1, 8, 8)": (
+        backward_with(lambda dx, dparams: (dx.sum(0), dparams))
+    ),
+    "block.mine (Mine): backward must return (dx, dparams), dparams a dict by parameter, not (2, 1, 8, 8)": (
+        backward_with(lambda dx, dparams: dx)
+    ),
+    "block.mine (Mine): backward raised KeyError: 'weight'": scale(
+        backward=lambda self, params, cache, dy: (dy, {"factor": params["weight"]})
+    ),
+    "block.mine (Mine): forward raised AttributeError": scale(forward=lambda self, params, x, mode: (x.scaled(), x)),
+    "block.mine (Mine): forward must return (y, cache), not (2, 1, 8, 8) torch.float32": scale(
+        forward=lambda self, params, x, mode: x
+    ),
+    "block.mine (Mine): forward must return y of shape (2, 1, 8, 8), as init says, not (2, 1, 4, 8)": scale(
+        forward=lambda self, params, x, mode: (x[:, :, ::2], ScaleCache(x))
+    ),
+    "block.mine: Mine.init raised TypeError": scale(init=lambda self, shape, rng: ({}, shape + 1)),
+    "block.mine: Mine.init must return (params, shape), params a dict, not (1, 8, 8)": scale(
+        init=lambda self, shape, rng: shape
+    ),
+}
+
+
+@pytest.mark.parametrize("said", LAYERS)
+def test_a_layer(said: str) -> None:
+    with pytest.raises(PellucidError) as caught:
+        fit(LAYERS[said], callbacks=[Steps()])
+    assert said in str(caught.value)
+    if "raised" in said:
+        assert type(caught.value.__cause__).__name__ in said or caught.value.__cause__.__cause__ is not None
+
+
+def test_the_parameters_of_a_layer_that_no_output_depends_on_need_no_gradient() -> None:
+    nodes = {"used": (Scale(), "input"), "idle": (Scale(), "input")}
+    net = Sequential(two=Graph(nodes, ("used",)), flat=Flatten(), scores=Dense(10))
+    Model(net).fit(digits(), epochs=1, batch_size=100, verbose=False)
+
+
+def test_what_is_right_trains_with_shared_forms_and_one_example() -> None:
+    fit(Scale(2.0, noise=0.1))
+    body = Sequential(scale=Scale(), relu=ReLU())
+    fit(Parallel((Identity(), body), Add()))
+    net = Sequential(mine=Scale(), flat=Flatten(), scores=Dense(10))
+    Model(net).fit(digits().x[:1], [3], epochs=1, batch_size=1, verbose=False)
+
+
+class Dropping(Residual):
+    """A combinator that forgets its body's gradients."""
+
+    def sweep(self, params, cache, dy, back):
+        dx, dparams = super().sweep(params, cache, dy, back)
+        return dx, {name: {} for name in dparams}
+
+
+def test_a_combinator_that_drops_gradients() -> None:
+    assert issubclass(Dropping, Combinator)
+    body = Sequential(scale=Scale())
+    with pytest.raises(PellucidError, match=r"block\.mine\.body\.scale\.factor: a combinator's sweep .* drops its"):
+        fit(Dropping(body))
+
+
+class Raises(Loss):
+    def compute(self, y, target):
+        return (y * target).mean(), y
+
+
+def of_first(y, target):
+    """Right for one example alone: the gradient of the first, for all."""
+    value = y.mean()
+    return value, torch.full((1, y.shape[1]), 1.0 / y.numel())
+
+
+class ForOne(Loss):
+    def compute(self, y, target):
+        return of_first(y, target)
+
+
+def test_a_loss() -> None:
+    said = r"Raises: compute, given outputs \(2, 10\) torch.float32 and targets \(2,\) torch.int64, raised RuntimeE"
+    with pytest.raises(PellucidError, match=said) as caught:
+        fit(Scale(), Raises(), callbacks=[Steps()])
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    with pytest.raises(PellucidError, match=r"ForOne: the gradient must be \(2, 10\) torch.float32 as the outputs are"):
+        fit(Scale(), ForOne(), callbacks=[Steps()])
+
+
+def test_a_metric() -> None:
+    def top(outputs, targets):
+        return (outputs.argmax(1) == targets[:, 0]).float().mean()
+
+    with pytest.raises(PellucidError, match="metric top raised IndexError: too many indices") as caught:
+        fit(Scale(), metrics=[top], callbacks=[Steps()])
+    assert isinstance(caught.value.__cause__, IndexError)
+
+
+def test_verify_names_the_layer_that_raises_and_the_one_that_writes_into_dy() -> None:
+    def in_place(self, params, cache, dy):
+        given = dy.clone()
+        dy.mul_(params["factor"])
+        return dy, {"factor": (cache.x * given).sum((0, 2, 3)).view(-1, 1, 1)}
+
+    x, y = digits().x[:3], digits().y[:3]
+    wrong = scale(backward=in_place)
+    blocks = {"one": Scale(0.5), "two": Parallel((Identity(), Scale(2.0), Sequential(mine=wrong)), Add())}
+    table = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8)).verify(x, y)
+    assert table.ok, "a factor of 1 changes nothing"
+    wrong = dataclass(frozen=True)(type("Mine", (Scale,), {"backward": in_place}))(3.0)
+    blocks["two"] = Parallel((Identity(), Scale(2.0), Sequential(mine=wrong)), Add())
+    table = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8)).verify(x, y)
+    assert not table.ok
+    assert table.culprit is not None
+    assert "mine (Mine" in table.culprit
+    written = [row for row in table.rows if not row.ok and row.form == "written"]
+    assert [(row.path.split(".")[-1], row.what, row.note) for row in written] == [
+        ("mine", "dx", "backward writes into dy")
+    ]
+    model = Model(Sequential(mine=LAYERS["block.mine (Mine): backward raised KeyError: 'weight'"], flat=Flatten(),
+                             scores=Dense(10)), input_shape=(1, 8, 8))  # fmt: skip
+    with pytest.raises(PellucidError, match=r"mine \(Mine\): backward raised KeyError"):
+        model.verify(x, y)

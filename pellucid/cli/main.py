@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import NoReturn
 
 from pellucid.cli.out import say, say_text, silence_stdout
@@ -56,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; of a failure nothing is seen but one line on stderr."""
     words, debug = _take_debug(list(argv))
     try:
-        return _dispatch(words)
+        return _dispatch(_take_custom(words))
     except BrokenPipeError:  # whoever read our output has seen enough
         silence_stdout()
         return DONE
@@ -78,6 +80,7 @@ def usage() -> str:
             *lines,
             "",
             "pellucid COMMAND --help explains one command; --version prints the version;",
+            "--custom FILE.py runs a file of yours first, which registers your own layers, losses and metrics;",
             "--debug shows where an error came from. Start with: pellucid demo",
         ]
     )
@@ -95,7 +98,7 @@ def _dispatch(words: list[str]) -> int:
         return DONE
     if name not in COMMANDS:
         what = "option" if name.startswith("-") else "command"
-        known = ["--help", "--version", "--debug"] if name.startswith("-") else list(COMMANDS)
+        known = ["--help", "--version", "--debug", "--custom"] if name.startswith("-") else list(COMMANDS)
         hint = nearest(name, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {what} {name!r}{hint}")
     try:
@@ -113,6 +116,45 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word != "--debug"]
     return options + words[end:], len(options) != end
+
+
+def _take_custom(words: list[str]) -> list[str]:
+    """Take each `--custom FILE.py` out of the options, run that file, and return the other words.
+
+    A model's file never names code: whoever types the command does, and what the file registers can then be loaded.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    rest: list[str] = []
+    options = iter(words[:end])
+    for word in options:
+        name, given, file = word.partition("=")
+        if name != "--custom":
+            rest.append(word)
+            continue
+        file = file if given else next(options, "")
+        if not file.endswith(".py"):
+            raise PellucidError(f"--custom takes a file of Python code, FILE.py, not {file!r}")
+        _run_file(Path(file))
+    return rest + words[end:]
+
+
+def _run_file(path: Path) -> None:
+    """Run a file of the user's as a module; what it registers stays."""
+    if not path.is_file():
+        raise PellucidError(f"--custom: no file {str(path)!r}; give the file that registers your own parts")
+    spec = spec_from_file_location(f"custom.{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None  # of a name that ends in .py
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # as Python does for a file that it runs
+    try:
+        spec.loader.exec_module(module)
+    except PellucidError:
+        raise
+    except Exception as error:
+        raise PellucidError(f"--custom {path} raised {type(error).__name__}: {error}; --debug shows where") from error
+    finally:
+        sys.path.pop(0)
 
 
 def _explain(error: BaseException, debug: bool) -> tuple[str, int]:

@@ -1,0 +1,97 @@
+"""`--custom FILE.py`: a file of the user's own parts, run before a command opens a model that names them."""
+
+from pathlib import Path
+
+import pytest
+
+from pellucid import Dense, Flatten, Model, Sequential
+from pellucid.config import REGISTERED
+from tests.cli.conftest import Say
+
+PARTS = """from __future__ import annotations
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import pellucid
+from near import START
+
+
+class Cache(NamedTuple):
+    x: torch.Tensor
+
+
+@pellucid.register
+@dataclass(frozen=True)
+class Factor(pellucid.Layer):
+    start: float = START
+
+    def init(self, shape, rng):
+        return {"factor": torch.full((shape[0], 1, 1), self.start)}, shape
+
+    def forward(self, params, x, mode):
+        return params["factor"] * x, Cache(x)
+
+    def backward(self, params, cache, dy):
+        return params["factor"] * dy, {"factor": (cache.x * dy).sum((0, 2, 3)).view(-1, 1, 1)}
+
+
+if __name__ == "__main__":
+    raise SystemExit("it is run as a module")
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/near.py").write_text("START = 2.0")
+    file = tmp_path / "mine/parts.py"
+    file.write_text(PARTS)
+    return file
+
+
+@pytest.fixture
+def saved(parts: Path, say: Say, tmp_path: Path) -> str:
+    """A model with a layer that nobody in this process knows any more."""
+    assert say("recipes", "--custom", str(parts)).code == 0
+    from pellucid import config
+
+    net = Sequential(factor=config.REGISTERED["Factor"](), flat=Flatten(), scores=Dense(10))
+    Model(net, input_shape=(1, 8, 8), classes=10, preprocess={"data": "digits"}).save(tmp_path / "own.safetensors")
+    config.REGISTERED.clear()
+    return "own.safetensors"
+
+
+def test_every_command_takes_the_parts_that_a_file_registers(say: Say, saved: str, parts: Path, seven: Path) -> None:
+    refused = say("evaluate", saved).complaint
+    assert "no layer is called 'Factor'" in refused
+    assert "--custom FILE.py" in refused
+    assert say("evaluate", saved, "--json", "--custom", str(parts)).json["n"] == 359
+    assert len(say("predict", "--custom", str(parts), saved, str(seven), "--json").json["probabilities"]) == 10
+    assert say("verify", saved, f"--custom={parts}").code == 0
+    assert "Factor" in say("summary", saved, "--custom", str(parts)).out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0", "--custom wrong.py raised ZeroDivisionError: division by zero"),
+        ("import pellucid\npellucid.register(int)", "int"),
+        ("def f(:", "--custom wrong.py raised SyntaxError"),
+        (None, "--custom: no file 'wrong.py'; give the file that registers your own parts"),
+    ],
+)
+def test_a_file_that_cannot_be_run_is_one_line(say: Say, text: str | None, said: str) -> None:
+    if text is not None:
+        Path("wrong.py").write_text(text)
+    assert said in say("recipes", "--custom", "wrong.py").complaint
+
+
+@pytest.mark.parametrize("words", [("--custom",), ("--custom", "model.safetensors"), ("--custom=",)])
+def test_what_is_no_file_of_code_is_refused(say: Say, words: tuple[str, ...]) -> None:
+    assert "--custom takes a file of Python code, FILE.py" in say("recipes", *words).complaint

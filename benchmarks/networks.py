@@ -29,13 +29,13 @@ def mlp() -> Layer:
 
 def _block(channels: int, stride: int, same: bool) -> Layer:
     body = Sequential(
-        conv1=Conv2d(channels, 3, stride, 1, bias=False),
+        conv1=Conv2d(channels, 3, stride=stride, padding=1, bias=False),
         norm1=BatchNorm(),
         act1=ReLU(),
-        conv2=Conv2d(channels, 3, 1, 1, bias=False),
+        conv2=Conv2d(channels, 3, stride=1, padding=1, bias=False),
         norm2=BatchNorm(),
     )
-    skip = Identity() if same else Sequential(conv=Conv2d(channels, 1, stride, bias=False), norm=BatchNorm())
+    skip = Identity() if same else Sequential(conv=Conv2d(channels, 1, stride=stride, bias=False), norm=BatchNorm())
     return Sequential(sum=Parallel({"skip": skip, "body": body}, Add()), act=ReLU())
 
 
@@ -47,7 +47,7 @@ def resnet20(width: int) -> Layer:
             first = index == 0 and stage > 0
             blocks[f"block{stage + 1}{'abc'[index]}"] = _block(width * 2**stage, 2 if first else 1, not first)
     return Sequential(
-        conv=Conv2d(width, 3, 1, 1, bias=False),
+        conv=Conv2d(width, 3, stride=1, padding=1, bias=False),
         norm=BatchNorm(),
         act=ReLU(),
         **blocks,

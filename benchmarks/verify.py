@@ -63,7 +63,7 @@ def residual() -> Layer:
         norm2=BatchNorm(),
     )  # fmt: skip
     return Sequential(
-        stem=Conv2d(8, 3, 2, padding=1), act=ReLU(), block=Parallel({"skip": Identity(), "body": body}, Add()),
+        stem=Conv2d(8, 3, stride=2, padding=1), act=ReLU(), block=Parallel({"skip": Identity(), "body": body}, Add()),
         act2=ReLU(), pool=MaxPool2d(3, 2, 1), flat=Flatten(), out=Dense(10),
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ def grown() -> Layer:
     )
     layer = Parallel({"before": Identity(), "body": body}, Concat())
     return Sequential(
-        stem=Conv2d(6, 3, 2, padding=1), one=layer, two=layer, norm=BatchNorm(), act=ReLU(), conv=Conv2d(6, 1),
+        stem=Conv2d(6, 3, stride=2, padding=1), one=layer, two=layer, norm=BatchNorm(), act=ReLU(), conv=Conv2d(6, 1),
         pool=AvgPool2d(2), group=GroupNorm(2), gelu=GELU(), wide=MaxPool2d(2), leaky=LeakyReLU(), flat=Flatten(),
         out=Dense(10),
     )  # fmt: skip

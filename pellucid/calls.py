@@ -29,6 +29,8 @@ INSTEAD: dict[str, str] = {
     "nesterov": "take the optimizer Nesterov",
     "inplace": "leave it out: memory is reused where that changes nothing",
     "shuffle": "leave it out: the examples are shuffled in every epoch",
+    "patience": "give fit(callbacks=[EarlyStopping(patience=...)])",
+    "early_stopping": "give fit(callbacks=[EarlyStopping(patience=...)])",
     "lr": _OPTIMIZER,
     "learning_rate": _OPTIMIZER,
     "loss": _MODEL,
@@ -86,7 +88,8 @@ def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], k
         known = [one for one in signature.parameters if one != "self"]
         unknown = next((key for key in kwargs if key not in known), None)
         if unknown is None:
-            raise ArgumentError(f"{name}: {error}; it takes {_listed(signature)}") from None
+            how = "; no number of input channels, which is taken from the input" if "filters" in known else ""
+            raise ArgumentError(f"{name}: {error}; it takes {_listed(signature)}{how}") from None
         others = {other for one in known for other in (one, *OTHERS.get(one, ()))}
         advice = None if unknown in others else closest(unknown, sorted(INSTEAD.keys() - others), CLOSE)
         hint = f"; {INSTEAD[advice]}" if advice else nearest(unknown, known)

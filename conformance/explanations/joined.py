@@ -68,7 +68,7 @@ def _googlenet(add: Sum) -> nn.Module:
 GOOGLENET = Family(
     "GoogLeNet-like",
     Sequential(
-        stem=Conv2d(6, 3, 2, 1),
+        stem=Conv2d(6, 3, stride=2, padding=1),
         stem_relu=ReLU(),
         block=Parallel(
             {
@@ -115,7 +115,7 @@ def _densenet(add: Sum) -> nn.Module:
 DENSENET = Family(
     "DenseNet-like",
     Sequential(
-        stem=Conv2d(4, 3, 2, 1),
+        stem=Conv2d(4, 3, stride=2, padding=1),
         dense1=Parallel({"kept": Identity(), "new": Sequential(**_grow(4))}, Concat()),
         dense2=Parallel({"kept": Identity(), "new": Sequential(**_grow(7))}, Concat()),
         last_norm=BatchNorm(epsilon=EPSILON),

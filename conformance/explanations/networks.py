@@ -168,10 +168,10 @@ def _resnet(add: Sum) -> nn.Module:
 
 def _our_body(outputs: int, stride: int) -> Layer:
     return Sequential(
-        conv1=Conv2d(outputs, 3, stride, 1, bias=False),
+        conv1=Conv2d(outputs, 3, stride=stride, padding=1, bias=False),
         norm1=BatchNorm(epsilon=EPSILON),
         relu1=ReLU(),
-        conv2=Conv2d(outputs, 3, 1, 1, bias=False),
+        conv2=Conv2d(outputs, 3, stride=1, padding=1, bias=False),
         norm2=BatchNorm(epsilon=EPSILON),
     )
 
@@ -187,7 +187,7 @@ RESNET = Family(
         relu1=ReLU(),
         block2=Parallel(
             {
-                "shortcut": Sequential(conv=Conv2d(8, 1, 2, bias=False), norm=BatchNorm(epsilon=EPSILON)),
+                "shortcut": Sequential(conv=Conv2d(8, 1, stride=2, bias=False), norm=BatchNorm(epsilon=EPSILON)),
                 "body": _our_body(8, 2),
             },
             Add(),
@@ -236,7 +236,7 @@ def _our_inverted(inputs: int, outputs: int, stride: int) -> Layer:
         expand=Conv2d(wide, 1, bias=False),
         expand_norm=BatchNorm(epsilon=EPSILON),
         expand_relu=ReLU6(),
-        depthwise=Conv2d(wide, 3, stride, 1, groups=wide, bias=False),
+        depthwise=Conv2d(wide, 3, stride=stride, padding=1, groups=wide, bias=False),
         depthwise_norm=BatchNorm(epsilon=EPSILON),
         depthwise_relu=ReLU6(),
         project=Conv2d(outputs, 1, bias=False),
@@ -247,7 +247,7 @@ def _our_inverted(inputs: int, outputs: int, stride: int) -> Layer:
 MOBILENET = Family(
     "MobileNet-like",
     Sequential(
-        conv=Conv2d(6, 3, 2, 1, bias=False),
+        conv=Conv2d(6, 3, stride=2, padding=1, bias=False),
         norm=BatchNorm(epsilon=EPSILON),
         relu=ReLU6(),
         block1=Parallel({"shortcut": Identity(), "body": _our_inverted(6, 6, 1)}, Add()),

@@ -22,11 +22,15 @@ WEIGHTED: tuple[tuple[Layer, nn.Module, tuple[int, ...]], ...] = (
     (Dense(5), nn.Linear(7, 5), (3, 7)),
     (Dense(5, bias=False), nn.Linear(7, 5, bias=False), (3, 7)),
     (Conv2d(6, 3, padding=1), nn.Conv2d(4, 6, 3, padding=1), IMAGES),
-    (Conv2d(6, (3, 2), (2, 1), bias=False), nn.Conv2d(4, 6, (3, 2), (2, 1), bias=False), IMAGES),
-    (Conv2d(4, 3, 1, 2, 2, 4), nn.Conv2d(4, 4, 3, 1, 2, 2, 4), IMAGES),
+    (Conv2d(6, (3, 2), stride=(2, 1), bias=False), nn.Conv2d(4, 6, (3, 2), (2, 1), bias=False), IMAGES),
+    (Conv2d(4, 3, stride=1, padding=2, dilation=2, groups=4), nn.Conv2d(4, 4, 3, 1, 2, 2, 4), IMAGES),
     (Conv2d(6, 2, padding="same", groups=2), nn.Conv2d(4, 6, 2, padding="same", groups=2), IMAGES),
-    (ConvTranspose2d(6, 3, 2, 1), nn.ConvTranspose2d(4, 6, 3, 2, 1), IMAGES),
-    (ConvTranspose2d(6, 2, 1, 0, 0, 2, 2), nn.ConvTranspose2d(4, 6, 2, 1, 0, 0, 2, True, 2), IMAGES),
+    (ConvTranspose2d(6, 3, stride=2, padding=1), nn.ConvTranspose2d(4, 6, 3, 2, 1), IMAGES),
+    (
+        ConvTranspose2d(6, 2, stride=1, padding=0, output_padding=0, dilation=2, groups=2),
+        nn.ConvTranspose2d(4, 6, 2, 1, 0, 0, 2, True, 2),
+        IMAGES,
+    ),
 )
 AVERAGES = (
     (AvgPool2d(2, 1), nn.AvgPool2d(2, 1), IMAGES),

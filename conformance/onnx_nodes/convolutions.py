@@ -23,7 +23,15 @@ def conv(
     view = image_view(x)
     frame = window(view.lift(x).shape[2:], kernel_shape or weight.shape[2:], **attributes)
     padding, image = (frame.padding, view.lift(x)) if frame.even else (0, frame.pad(view.lift(x)))
-    layer = Conv2d(len(weight), frame.kernel, frame.stride, padding, frame.dilation, group, bias is not None)
+    layer = Conv2d(
+        len(weight),
+        frame.kernel,
+        stride=frame.stride,
+        padding=padding,
+        dilation=frame.dilation,
+        groups=group,
+        bias=bias is not None,
+    )
     return (view.drop(forward(layer, image, named(weight=view.lift(weight), bias=bias))[0]),)
 
 
@@ -64,12 +72,12 @@ def conv_transpose(
     layer = ConvTranspose2d(
         weight.shape[1] * group,
         frame.kernel,
-        frame.stride,
-        padding,
-        (max(more[0], 0), max(more[1], 0)),
-        frame.dilation,
-        group,
-        bias is not None,
+        stride=frame.stride,
+        padding=padding,
+        output_padding=(max(more[0], 0), max(more[1], 0)),
+        dilation=frame.dilation,
+        groups=group,
+        bias=bias is not None,
     )
     y, _ = forward(layer, image, named(weight=view.lift(weight), bias=bias))
     rest = max(-left, 0), min(more[1], 0), max(-top, 0), min(more[0], 0)

@@ -28,11 +28,11 @@ def conv(
     layer = Conv2d(
         len(weight),
         option_of_images(tuple(weight.shape[2:]), axes, 1),
-        option_of_images(stride, axes, 1),
-        option_of_images(padding, axes, 0),
-        option_of_images(dilation, axes, 1),
-        groups,
-        bias is not None,
+        stride=option_of_images(stride, axes, 1),
+        padding=option_of_images(padding, axes, 0),
+        dilation=option_of_images(dilation, axes, 1),
+        groups=groups,
+        bias=bias is not None,
     )
     return conv_trial(theirs, layer, x, weight, bias, axes)
 
@@ -54,12 +54,12 @@ def conv_transpose(
     layer = ConvTranspose2d(
         groups * weight.shape[1],
         option_of_images(tuple(weight.shape[2:]), axes, 1),
-        option_of_images(stride, axes, 1),
-        option_of_images(padding, axes, 0),
-        option_of_images(output_padding, axes, 0),
-        option_of_images(dilation, axes, 1),
-        groups,
-        bias is not None,
+        stride=option_of_images(stride, axes, 1),
+        padding=option_of_images(padding, axes, 0),
+        output_padding=option_of_images(output_padding, axes, 0),
+        dilation=option_of_images(dilation, axes, 1),
+        groups=groups,
+        bias=bias is not None,
     )
     return conv_trial(theirs, layer, x, weight, bias, axes)
 

@@ -1,6 +1,6 @@
 """The convolution over images."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -35,6 +35,7 @@ class Conv2d(Layer):
 
     filters: int
     kernel: int | tuple[int, int]
+    _: KW_ONLY
     stride: int | tuple[int, int] = 1
     padding: int | tuple[int, int] | str = 0
     dilation: int | tuple[int, int] = 1

@@ -1,6 +1,6 @@
 """The transposed convolution."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -33,6 +33,7 @@ class ConvTranspose2d(Layer):
 
     filters: int
     kernel: int | tuple[int, int]
+    _: KW_ONLY
     stride: int | tuple[int, int] = 1
     padding: int | tuple[int, int] = 0
     output_padding: int | tuple[int, int] = 0

@@ -104,4 +104,4 @@ def _auxiliary(classes: int, original: bool) -> Sequential:
 def _conv(name: str, filters: int, kernel: int, original: bool, stride: int = 1, padding: int = 0) -> dict[str, Layer]:
     if not original:
         return conv_norm_relu(name, filters, kernel, stride, padding, EPSILON)
-    return {name: Conv2d(filters, kernel, stride, padding), beside(name, "relu"): ReLU()}
+    return {name: Conv2d(filters, kernel, stride=stride, padding=padding), beside(name, "relu"): ReLU()}

@@ -23,7 +23,7 @@ def conv_norm(
     `conv2` gives conv2 and norm2, `reduce` gives reduce and reduce_norm.
     """
     return {
-        name: Conv2d(filters, kernel, stride, padding, groups=groups, bias=False),
+        name: Conv2d(filters, kernel, stride=stride, padding=padding, groups=groups, bias=False),
         beside(name, "norm"): BatchNorm(epsilon=epsilon),
     }
 

@@ -41,7 +41,7 @@ def u_net(filters: int, depth: int) -> Layer:
         conv=Conv2d(filters, 3, padding=1),
         act=ReLU(),
         inner=inner,
-        up=ConvTranspose2d(filters, 2, 2),
+        up=ConvTranspose2d(filters, 2, stride=2),
     )
     return Parallel({"skip": Identity(), "deeper": deeper}, Concat())
 

@@ -67,7 +67,7 @@ NETWORKS: dict[str, Layer] = {
         level=Parallel(
             {
                 "skip": Identity(),
-                "deeper": Sequential(down=MaxPool2d(2), conv=conv(), relu=ReLU(), up=ConvTranspose2d(2, 2, 2)),
+                "deeper": Sequential(down=MaxPool2d(2), conv=conv(), relu=ReLU(), up=ConvTranspose2d(2, 2, stride=2)),
             },
             Concat(),
         ),

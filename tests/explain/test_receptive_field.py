@@ -34,7 +34,7 @@ NETWORKS: dict[str, Layer] = {
     "stack": Sequential(Conv2d(2, 3, padding=1), GELU(), AvgPool2d(2), Conv2d(3, 3), BatchNorm()),
     "strides": Sequential(Conv2d(2, (3, 1), stride=(2, 1)), Conv2d(2, 2, dilation=3), LocalResponseNorm(2)),
     "skip": Parallel((Identity(), Sequential(Conv2d(4, 3, padding=1), GELU(), Conv2d(2, 3, padding=1))), Add()),
-    "up": Sequential(AvgPool2d(3), ConvTranspose2d(2, 2, 2), Upsample(2, kind="bilinear")),
+    "up": Sequential(AvgPool2d(3), ConvTranspose2d(2, 2, stride=2), Upsample(2, kind="bilinear")),
     "grouped": Sequential(Conv2d(4, 1), GroupNorm(2), Conv2d(2, 3)),
     "mean": Sequential(Conv2d(2, 3), AdaptiveAvgPool2d(2)),
     "softmax of channels": Sequential(Conv2d(2, 3), Softmax(), Conv2d(2, 3)),

@@ -71,7 +71,7 @@ def test_every_layer_and_combinator_comes_back(name: str, tmp_path) -> None:
         (Dense(3), (4, 5)),
         (Conv2d(4, (3, 2), stride=(2, 1), padding=(1, 0)), (3, 7, 6)),
         (Conv2d(3, (2, 4), padding="same"), (2, 5, 6)),
-        (ConvTranspose2d(4, 3, 2, output_padding=1, groups=2), (2, 3, 4)),
+        (ConvTranspose2d(4, 3, stride=2, output_padding=1, groups=2), (2, 3, 4)),
         (ConvTranspose2d(2, 3, dilation=2, output_padding=1), (2, 3, 4)),
         (MaxPool2d(3, 2, 1, ceil_mode=True), (2, 8, 6)),
         (AdaptiveAvgPool2d((2, 3)), (2, 5, 7)),

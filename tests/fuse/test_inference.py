@@ -59,7 +59,7 @@ def check(net: Layer, params: Any, x: Any, dtype: torch.dtype = torch.float64) -
     assert_close((params, x), before, 0.0, "what was given")
 
 
-@pytest.mark.parametrize("layer", [Conv2d(4, 3, padding="same"), Conv2d(4, 3, 2), Conv2d(4, 1)], ids=str)
+@pytest.mark.parametrize("layer", [Conv2d(4, 3, padding="same"), Conv2d(4, 3, stride=2), Conv2d(4, 1)], ids=str)
 def test_images_of_a_second_size_and_another_number_get_the_same(layer: Conv2d) -> None:
     """The weight is laid out for the first size that comes."""
     net = Sequential(conv=layer, norm=BatchNorm(), relu=ReLU())

@@ -156,6 +156,15 @@ def test_batch_norm_refuses_the_channels_of_another_network(channels: int, train
         layers.BatchNorm().forward(params, torch.zeros(5, channels, 4, 4), Mode(train=train))
 
 
+@pytest.mark.parametrize("kind", [layers.Conv2d, layers.ConvTranspose2d])
+def test_the_order_of_another_library_is_refused(kind) -> None:
+    with pytest.raises(
+        PellucidError, match=r"too many positional arguments; it takes filters, kernel, .*; no number of"
+    ):
+        kind(1, 4, 3)
+    assert kind(4, 3, stride=1).filters == 4
+
+
 def test_dropout_without_a_generator_is_refused_in_training_only() -> None:
     with pytest.raises(PellucidError, match="rng=generator"):
         layers.Dropout().forward({}, torch.ones(2, 3), Mode(train=True))

@@ -32,10 +32,10 @@ LAYERS: list[tuple[Layer, tuple[int, ...]]] = [
     (Dense(4), (5,)),
     (Dense(3, bias=False), (6,)),
     (Conv2d(3, 3, padding=1), IMAGE),
-    (Conv2d(3, 2, 2, bias=False), IMAGE),
+    (Conv2d(3, 2, stride=2, bias=False), IMAGE),
     (Conv2d(4, (2, 3), padding="same", groups=2), IMAGE),
     (Conv2d(2, 2, dilation=2, padding=(1, 2)), IMAGE),
-    (ConvTranspose2d(3, 3, 2, 1, 1), IMAGE),
+    (ConvTranspose2d(3, 3, stride=2, padding=1, output_padding=1), IMAGE),
     (ConvTranspose2d(4, 2, groups=2), IMAGE),
 ]
 LINEAR: list[tuple[Layer, tuple[int, ...]]] = [

@@ -23,8 +23,8 @@ GONE: dict[str, tuple[Layer, tuple[int, ...]]] = {
     "dense without bias": (normed(Dense(3, bias=False)), (5,)),
     "conv": (normed(Conv2d(6, 3, groups=2)), IMAGE),
     "conv without bias": (normed(Conv2d(6, 3, bias=False)), IMAGE),
-    "transposed": (normed(ConvTranspose2d(6, 3, 2)), IMAGE),
-    "transposed in groups": (normed(ConvTranspose2d(6, 3, 2, groups=2, bias=False)), IMAGE),
+    "transposed": (normed(ConvTranspose2d(6, 3, stride=2)), IMAGE),
+    "transposed in groups": (normed(ConvTranspose2d(6, 3, stride=2, groups=2, bias=False)), IMAGE),
     "across the edges of nested rows": (
         Sequential(first=Sequential(relu=ReLU(), conv=Conv2d(3, 3)), second=Sequential(BatchNorm(), ReLU())),
         IMAGE,

@@ -26,14 +26,15 @@ def conv(it: Reading) -> Found:
     filters, kernel = weight.shape[0], (weight.shape[2], weight.shape[3])
     stride, dilation = it.pair("strides", 1), it.pair("dilations", 1)
     left, right, top, bottom = put = edges(it.take("pads", [0, 0, 0, 0]))
-    settings = (one(dilation), it.take("group", 1), bool(bias))
+    settings = {"dilation": one(dilation), "groups": it.take("group", 1), "bias": bool(bias)}
     if (left, top) == (right, bottom):
-        return it.found(Conv2d(filters, one(kernel), one(stride), one((top, left)), *settings), weight=weight, **bias)
+        even = Conv2d(filters, one(kernel), stride=one(stride), padding=one((top, left)), **settings)
+        return it.found(even, weight=weight, **bias)
     if stride == (1, 1):
-        same = Conv2d(filters, one(kernel), 1, "same", *settings)
+        same = Conv2d(filters, one(kernel), stride=1, padding="same", **settings)
         if same.edges() == put:
             return it.found(same, weight=weight, **bias)
-    layer = Sequential(pad=Pad2d(put), conv=Conv2d(filters, one(kernel), one(stride), 0, *settings))
+    layer = Sequential(pad=Pad2d(put), conv=Conv2d(filters, one(kernel), stride=one(stride), padding=0, **settings))
     return it.found(layer, **{f"conv.{name}": tensor for name, tensor in {"weight": weight, **bias}.items()})
 
 
@@ -48,12 +49,12 @@ def conv_transpose(it: Reading) -> Found:
     layer = ConvTranspose2d(
         weight.shape[1] * groups,
         one((weight.shape[2], weight.shape[3])),
-        one(it.pair("strides", 1)),
-        one((top, left)),
-        one(it.pair("output_padding", 0)),
-        one(it.pair("dilations", 1)),
-        groups,
-        bool(bias),
+        stride=one(it.pair("strides", 1)),
+        padding=one((top, left)),
+        output_padding=one(it.pair("output_padding", 0)),
+        dilation=one(it.pair("dilations", 1)),
+        groups=groups,
+        bias=bool(bias),
     )
     return it.found(layer, weight=weight, **bias)
 

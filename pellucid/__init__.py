@@ -220,7 +220,9 @@ def __getattr__(name: str) -> Any:
             if found is not None:
                 globals()[name] = found
                 return found
-    raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    from pellucid.errors import nearest
+
+    raise AttributeError(f"module 'pellucid' has no attribute {name!r}{nearest(name, __all__)}")
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,13 @@
 # Each of our names, and the names of others that "did you mean" should lead to it where it is known.
 OTHERS: dict[str, tuple[str, ...]] = {
     # layers
+    "dense": ("linear", "fully_connected"),
+    "batchnorm": ("batchnorm1d", "batchnorm2d", "batchnorm3d", "batchnormalization"),
+    "layernorm": ("layernormalization",),
+    "maxpool2d": ("maxpooling2d",),
+    "avgpool2d": ("averagepooling2d",),
+    "convtranspose2d": ("conv2dtranspose",),
+    "upsample": ("upsampling2d",),
     "filters": ("out_channels", "num_filters"),
     "units": ("out_features", "hidden_units", "neurons"),
     "kernel": ("kernel_size", "pool_size", "window_size", "ksize"),
@@ -29,6 +36,11 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "softmax_cross_entropy": (
         "ce", "cross_entropy", "crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy",
     ),
+    # metrics
+    "accuracy": ("acc", "categorical_accuracy", "sparse_categorical_accuracy"),
+    "macro_f1": ("f1", "f1_score", "f1_macro"),
+    "top5": ("top_5", "top_5_accuracy", "top_k_categorical_accuracy"),
+    "r2": ("r2_score",),
     # optimizers, schedules and regularizers
     "lr": ("learning_rate", "eta", "eta0"),
     "beta1": ("betas",),

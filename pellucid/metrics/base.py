@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -69,7 +70,10 @@ MetricLike = str | Metric | Callable[[Any, Any], Any]
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return what the results of a function are called."""
+    """Return what the results of a function are called; of a partial one with what it is given, `f_beta(beta=2)`."""
+    if isinstance(function, partial):
+        given = [*map(str, function.args), *(f"{name}={value}" for name, value in function.keywords.items())]
+        return f"{function_name(function.func)}({', '.join(given)})"
     return str(getattr(function, "__name__", type(function).__name__))
 
 

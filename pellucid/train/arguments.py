@@ -32,6 +32,13 @@ def whole(value: Any, what: str, least: int, most: int = LARGEST) -> int:
     return number
 
 
+def truth(value: Any, what: str) -> bool:
+    """Return whether a value is True, or another whole number than 0; PellucidError for anything else."""
+    if not isinstance(value, bool | int):
+        raise PellucidError(f"{what} must be True or False, not {shown(value)}")
+    return bool(value)
+
+
 def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:
     """Return the object that `value` is, or for the name of one of the `known`, that with its defaults."""
     if not isinstance(value, str):

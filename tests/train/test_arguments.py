@@ -1,11 +1,14 @@
 """Arguments that make no sense are refused in one line, before anything is done."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import pellucid
+from pellucid.combine import Sequential
 from pellucid.data import Augment
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense
@@ -90,6 +93,35 @@ def test_fit(given, said):
 )
 def test_model(given, said):
     assert said in refused(Model, mlp((64, 10)), **given)
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("f1", "did you mean 'macro_f1'?"),
+        ("top3", "give TopK(3) of pellucid.metrics"),
+        ("acc", "did you mean 'accuracy'"),
+    ],
+)
+def test_metrics_by_the_names_of_others(metric, said):
+    with pytest.raises(PellucidError, match=re.escape(said)):
+        Model(Sequential(Dense(2)), metrics=[metric])
+
+
+def test_patience_and_a_verbose_that_is_a_word():
+    model = Model(Sequential(Dense(2)))
+    with pytest.raises(PellucidError, match=r"fit: no argument 'patience'; give fit\(callbacks=\[EarlyStopping"):
+        model.fit(torch.rand(4, 3), [0, 1, 0, 1], epochs=1, patience=3)
+    with pytest.raises(PellucidError, match="fit: verbose must be True or False, not 'no'"):
+        model.fit(torch.rand(4, 3), [0, 1, 0, 1], epochs=1, verbose="no")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("BatchNorm2d", "BatchNorm"), ("Linear", "Dense"), ("MaxPool", "MaxPool2d")]
+)
+def test_names_of_others_lead_to_ours(name, ours):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'; did you mean '{ours}'"):
+        getattr(pellucid, name)
 
 
 def test_a_class_of_layers_is_no_network():

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.metrics import (
     calibration_error,
     class_scores,
@@ -21,7 +22,7 @@ from pellucid.metrics import (
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.confidence import fit_confidence, selective
 from pellucid.tasks.pictures import held_out, read_views
-from pellucid.train.evaluate import batch_within_memory, judge
+from pellucid.train.evaluate import batch_within_memory, boundary, judge
 from pellucid.train.examples import examples
 from pellucid.train.familiarity import FamiliarityScore, farthest
 from pellucid.train.model import Model
@@ -58,9 +59,10 @@ def predict(model: Model, picture: str | Path) -> Prediction:
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """Measure a model on held-out images; see `held_out` for which.
 
-    Returns accuracy, macro_f1 (over the classes that have images or were predicted), loss, n, the name of the data,
-    `skipped` (the files that could not be read), and for each class its name, its number of images, accuracy and recall
-    (both the share of them that was found), precision and f1, each None where it would be a share of nothing.
+    Images that the loss ignores are not measured. Returns accuracy, macro_f1 (over the classes that have images or were
+    predicted), loss, n, the name of the data, `skipped` (the files that could not be read), and for each class its
+    name, its number of images, accuracy and recall (both the share of them that was found), precision and f1, each None
+    where it would be a share of nothing.
     ece: the expected calibration error, calibrated where the model holds a confidence, None where its outputs are no
     probabilities. confidence: None, or the fitted numbers with coverage (the share of the images that is answered, not
     "unsure"), the accuracy of those answers, and fitted_here: whether the numbers were fitted on these very images, so
@@ -72,17 +74,20 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     with torch.inference_mode():
         size = batch_within_memory(model.objective, model.params, pairs.x, model.stats)
         loss, scores = judge(model.objective, model.params, pairs, size, model.stats)
-    confusion = confusion_matrix(images.y, classes_of(scores), len(images.classes))
-    right = int(confusion.diagonal().sum())
+    kept = model.loss.kept(images.y)
+    y = images.y if kept is None else images.y[kept]
+    if not len(y):
+        raise PellucidError(f"the model's loss ignores all {len(images):,} images of {images.name}; give others")
+    confusion = confusion_matrix(y, classes_of(scores, boundary(model.net, model.loss)), len(images.classes))
     return {
-        "accuracy": right / len(images),
+        "accuracy": int(confusion.diagonal().sum()) / len(y),
         "macro_f1": macro_f1(confusion),
         "loss": loss,
-        "ece": _calibration(model, images.y, scores),
-        "n": len(images),
+        "ece": _calibration(model, y, scores),
+        "n": len(y),
         "data": images.name,
         "skipped": list(images.skipped),
-        "confidence": _confidence(model, images.y, scores),
+        "confidence": _confidence(model, y, scores),
         "classes": _by_class(images.classes, confusion),
     }
 

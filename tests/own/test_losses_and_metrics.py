@@ -1,15 +1,18 @@
 """A loss of one method, metrics of the user's own, and what is said of their mistakes before the first step."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import pytest
 import torch
 from sklearn import metrics as oracle
 
-from pellucid import Callback, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential
-from pellucid.losses import LOSSES
+from pellucid import Callback, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential, Sigmoid
+from pellucid.doctor.measure.answers import answers
+from pellucid.losses import LOSSES, SoftmaxCrossEntropy
 from pellucid.metrics import METRICS
+from pellucid.train.examples import examples
 from tests.own.parts import Errors, OwnFocal
 from tests.train.small import digits
 
@@ -35,6 +38,75 @@ def test_a_regression_has_the_mean_absolute_error_in_its_history():
     assert "val_accuracy" not in history.last
     wanted = oracle.mean_absolute_error(y[:20], it.predict(x[:20]))
     assert history.last["val_mae"] == pytest.approx(wanted, rel=1e-5)
+
+
+class OneLogit(Loss):
+    """Binary cross-entropy of one logit, without a word on what it means."""
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+
+    def compute(self, y, target):
+        t = target.to(y.dtype).view_as(y)
+        return torch.nn.functional.binary_cross_entropy_with_logits(y, t), (y.sigmoid() - t) / y.numel()
+
+
+class OneProbability(OneLogit):
+    def predict(self, y):
+        return y.sigmoid()
+
+
+class OneNumber(OneLogit):
+    """Half the squared error of what a sigmoid gives."""
+
+    def compute(self, y, target):
+        apart = y - target.to(y.dtype).view_as(y)
+        return apart.square().mean() / 2, apart / y.numel()
+
+
+@pytest.mark.parametrize(("loss", "ends"), [(OneLogit(), ()), (OneProbability(), ()), (OneNumber(), (Sigmoid(),))])
+def test_one_output_is_split_at_the_middle_of_what_it_is(loss, ends):
+    """Logits at 0, probabilities at 1/2: the same weights have the same accuracy, scikit-learn's."""
+    x = torch.linspace(-1, 1, 41)[:, None]
+    y = (x[:, 0] > 0.3).long()
+    it = Model(Sequential([Dense(1), *ends]), loss, input_shape=(1,))
+    for weight in it.weights.values():
+        weight.fill_(0.4)  # the logit is 0.4 x + 0.4: above 0 for all x but -1, above 1/2 from 0.25
+    found = it.evaluate(x, y)
+    said = (0.4 * x[:, 0] + 0.4 >= 0).long()
+    assert found["accuracy"] == pytest.approx(oracle.accuracy_score(y, said))
+    assert found["macro_f1"] == pytest.approx(oracle.f1_score(y, said, average="macro"))
+    assert answers(it, it.fitting(examples(x, y))).accuracy == pytest.approx(oracle.accuracy_score(y, said))
+
+
+def test_a_loss_of_numbers_on_classes_has_the_accuracy_too():
+    it = model("quadratic", input_shape=(1, 8, 8))
+    history = it.fit(digits(), epochs=1, batch_size=30, validation=digits(300, 350), verbose=False)
+    said = it.predict(digits(300, 350).x).argmax(1)
+    assert history.last["val_accuracy"] == pytest.approx(oracle.accuracy_score(digits(300, 350).y, said))
+    assert "val_mae" in history.last
+    one = Model(Sequential(d=Dense(1)), "quadratic", input_shape=(3,))
+    assert set(one.evaluate(torch.rand(6, 3), torch.arange(6))) == {"loss", "mae", "n"}, "counts are no classes"
+    assert set(model("quadratic", metrics="mae", input_shape=(1, 8, 8)).evaluate(digits())) == {"loss", "mae", "n"}
+
+
+def test_ignored_examples_count_in_no_accuracy():
+    it = model(SoftmaxCrossEntropy(ignore=3), input_shape=(1, 8, 8))
+    kept = digits().y != 3
+    wanted = oracle.accuracy_score(digits().y[kept], it.predict(digits().x[kept]).argmax(1))
+    assert answers(it, it.fitting(examples(digits()))).accuracy == pytest.approx(wanted)
+    assert it.evaluate(digits())["accuracy"] == pytest.approx(wanted)
+
+
+def test_two_partial_functions_are_two_metrics():
+    def f_beta(outputs, targets, beta):
+        return oracle.fbeta_score(targets, outputs.argmax(1), beta=beta, average="macro")
+
+    it = model(metrics=[partial(f_beta, beta=1), partial(f_beta, beta=2)], input_shape=(1, 8, 8))
+    found = it.evaluate(digits())
+    said = it.predict(digits().x).argmax(1)
+    for beta in (1, 2):
+        wanted = oracle.fbeta_score(digits().y, said, beta=beta, average="macro")
+        assert found[f"f_beta(beta={beta})"] == pytest.approx(wanted)
 
 
 def test_one_method_is_a_loss():

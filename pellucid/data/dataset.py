@@ -80,7 +80,8 @@ class Dataset(Arrays):
             x = x[:, None]
         elif x.ndim == 2:
             x = x[:, :, None, None]
-        check_channels_first(x.shape[1:], "x")
+        if x.dtype == torch.uint8 or x.shape[3] > 1:  # numbers (C, L, 1) may be sequences: the network tells
+            check_channels_first(x.shape[1:], "x")
         if x.is_floating_point():
             x = x.to(torch.float32)
         y = y.to(torch.int64)

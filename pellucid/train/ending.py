@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join
+from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.errors import PellucidError
 from pellucid.layers import Add, Concat, Crop, Flatten, Identity, LogSoftmax, Multiply, Reshape, Sigmoid, Softmax
-from pellucid.layers.base import Layer
+from pellucid.layers.base import Layer, pair
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy
 
 # Losses that contain the activation that a network might end with.
@@ -33,6 +33,12 @@ def check_ending(net: Layer, loss: Loss) -> None:
                 f"{where}: {kind} stands before {name}, which takes log-probabilities; end the network with LogSoftmax "
                 "(an mlp with output='log_softmax'), or take the loss softmax_cross_entropy, which contains it"
             )
+
+
+def looks_across(net: Layer) -> bool:
+    """Tell whether a network sees inputs (C, H, W) as images: a window of it is wider than one pixel."""
+    kernels = [vars(layer).get("kernel", 1) for _, layer in walk(net)]
+    return any(isinstance(kernel, int | tuple) and pair(kernel)[1] > 1 for kernel in kernels)
 
 
 def shapes(layer: Layer) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +39,10 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
     several = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
     for metric in several:
         if isinstance(metric, str) and metric not in METRICS:
-            raise PellucidError(f"no metric {shown(metric)}; known: {', '.join(METRICS)}{nearest(metric, METRICS)}")
+            k = metric.lower().removeprefix("top").lstrip("_-")
+            top = metric.lower().startswith("top") and k.isdecimal()
+            hint = f"; give TopK({k}) of pellucid.metrics" if top else nearest(metric, METRICS)
+            raise PellucidError(f"no metric {shown(metric)}; known: {', '.join(METRICS)}{hint}")
         if isinstance(metric, type):
             raise PellucidError(f"metrics: {metric.__name__} is a class; give an object of it, {metric.__name__}(...)")
         if not isinstance(metric, str | Metric) and not callable(metric):
@@ -222,21 +226,29 @@ def judge(
 
 
 def predictions(
-    objective: Objective, params: Params, x: Tensor | Source, batch_size: int, stats: FeatureStats | None = None
+    objective: Objective,
+    params: Params,
+    x: Tensor | Source,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+    source: Path | None = None,
 ) -> Iterator[Any]:
     """Yield the outputs for inputs, batch by batch, as people read them; see `interpret_outputs`."""
     if isinstance(objective, Supervised):
         for batch, y in outputs(objective.net, params, x, batch_size, stats):
-            yield interpret_outputs(objective, params, batch, y)
+            yield interpret_outputs(objective, params, batch, y, source)
         return
     for images in read_images(x, batch_size, stats, device_of(params)):
         yield objective.predict(params, images)
 
 
-def interpret_outputs(objective: Supervised, params: Params, x: Tensor, y: Any) -> Tensor:
-    """Return outputs as the loss reads them, such as probabilities; PellucidError, naming the layer, for NaN."""
+def interpret_outputs(objective: Supervised, params: Params, x: Tensor, y: Any, source: Path | None = None) -> Tensor:
+    """Return outputs as the loss reads them, such as probabilities.
+
+    source: the file that the weights are from, if any. Raises PellucidError that names it and the layer for NaN.
+    """
     scores = objective.loss.predict(y)
     if not bool(torch.isfinite(scores).all()):
         fault = diagnose_output(objective.net, params, x) or "an output is NaN or infinite"
-        raise PellucidError(f"prediction: {fault}; look at the images, the preprocessing and the weights")
+        raise PellucidError(f"{source or 'prediction'}: {fault}; look at the images, the preprocessing and the weights")
     return scores

@@ -33,13 +33,14 @@ from pellucid.train.arguments import (
     optimizers,
     regularizers,
     several,
+    truth,
     whole,
 )
 from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.train.confidence import Confidence
 from pellucid.train.described import feature_stats, image_shape, rebuilt, widened
 from pellucid.train.device import CPU, device_name, on_device, usable_device
-from pellucid.train.ending import check_classes, check_ending
+from pellucid.train.ending import check_classes, check_ending, looks_across
 from pellucid.train.evaluate import (
     batch_within_memory,
     check_metrics,
@@ -215,7 +216,7 @@ class Model(Trainable, Viewed):
         folder = None if run is None else RunFolder(run)
         if folder is not None or any(callback.saves for callback in called):
             check_saves(self, Model)
-        bars: list[Callback] = [Progress()] if verbose else []
+        bars: list[Callback] = [Progress()] if truth(verbose, "fit: verbose") else []
         if folder is None:
             plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, begun_with, 0.0)
             return Loop(self, plan).run().history
@@ -253,7 +254,7 @@ class Model(Trainable, Viewed):
         inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"))
         batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
-            found = predictions(self.objective, self.params, inputs, batch_size, self.stats)
+            found = predictions(self.objective, self.params, inputs, batch_size, self.stats, self.source)
             parts = [on_device(part, CPU) for part in found]
         if not parts:
             return torch.zeros(0, *self.output_shape)
@@ -277,7 +278,7 @@ class Model(Trainable, Viewed):
             self._fit_shape(x, "x")
             with torch.inference_mode():
                 batch = self._scaled(x)
-                return interpret_outputs(self.supervised, self.params, batch, run(batch)).cpu().clone()
+                return interpret_outputs(self.supervised, self.params, batch, run(batch), self.source).cpu().clone()
 
         return predict
 
@@ -352,7 +353,9 @@ class Model(Trainable, Viewed):
 
     def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None, what: str = "input_shape") -> None:
         shape = image_shape(input_shape)
-        check_channels_first(shape, what)
+        nets = [] if shape[2:] != (1,) else self.objective.nets.values()
+        if not nets or any(map(looks_across, nets)):  # else (C, L, 1) is a sequence to them
+            check_channels_first(shape, what)
         with torch.inference_mode(False):
             params, out = self.objective.init(shape, torch.Generator().manual_seed(self.seed))
         if isinstance(self.objective, Supervised):

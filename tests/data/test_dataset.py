@@ -9,7 +9,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import Dataset, float_images
 from pellucid.errors import PellucidError
-from pellucid.layers import Dense, Flatten
+from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.train.model import Model
 
 RNG = np.random.default_rng(0)
@@ -80,19 +80,27 @@ def test_channels_last_is_refused_and_says_what_to_do(shape):
     with pytest.raises(
         PellucidError, match=r"channels last \(H, W, C\); give channels first.*x.transpose\(0, 3, 1, 2\) of an array"
     ):
-        Dataset.from_arrays(np.zeros(shape, np.float32), [0, 1, 0, 1])
+        Dataset.from_arrays(np.zeros(shape, np.uint8), [0, 1, 0, 1])
     assert len(Dataset.from_arrays(np.zeros(shape, np.float32).transpose(0, 3, 1, 2), [0, 1, 0, 1])) == 4
 
 
 # (8, 32, 1): 32 steps of 8 channels; (16, 8, 4): a small feature map; (1, 64, 4), (3, 96, 3): narrow images
 @pytest.mark.parametrize(
-    "shape", [(8, 32, 1), (16, 8, 4), (1, 64, 4), (3, 96, 3), (64, 100, 1), (512, 7, 4), (8, 8, 1)]
+    "shape", [(8, 32, 1), (16, 8, 4), (1, 64, 4), (3, 96, 3), (64, 100, 1), (512, 7, 4), (8, 8, 1), (64, 64, 1)]
 )
 def test_feature_maps_and_sequences_are_not_taken_for_channels_last(shape):
     x = np.zeros((4, *shape), np.float32)
     assert Dataset.from_arrays(x, [0, 1, 0, 1]).x.shape[1:] == shape
     model = Model(Sequential(flat=Flatten(), dense=Dense(2)), input_shape=shape)
     assert model.predict(x).shape == (4, 2)
+
+
+def test_numbers_of_one_channel_last_are_a_sequence_to_windows_one_wide_alone():
+    x = np.zeros((4, 64, 64, 1), np.float32)
+    sequence = Sequential(conv=Conv2d(3, (5, 1)), flat=Flatten(), dense=Dense(2))
+    Model(sequence).fit(x, [0, 1, 0, 1], epochs=1, batch_size=4, verbose=False)
+    with pytest.raises(PellucidError, match="channels last"):
+        Model(Sequential(conv=Conv2d(3, 5, padding=2), flat=Flatten(), dense=Dense(2))).fit(x, [0, 1, 0, 1], epochs=1)
 
 
 def test_a_data_set_is_one_line_a_table_and_html():

@@ -17,6 +17,7 @@ from pellucid.text import shown
 from pellucid.train.callbacks.base import Callback
 from pellucid.train.described import rebuilt
 from pellucid.train.learner import Learner
+from pellucid.train.weights import check_size
 from pellucid.tree import flatten
 from pellucid.weights.match import match
 
@@ -64,6 +65,8 @@ def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
         if isinstance(error, PellucidError):
             raise
         raise PellucidError(f"the model cannot be saved: {error}; describe it by finite numbers and texts") from error
+    entries = {path: [str(tensor.dtype), [*tensor.shape], [0, 0]] for path, tensor in flatten(model.params).items()}
+    check_size("the model", len(json.dumps([json.dumps(about), entries])))
     try:
         _, wanted, _, _ = rebuilt(kind, about, {}, model.custom)
     except PellucidError as error:

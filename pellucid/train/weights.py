@@ -50,14 +50,18 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
     metadata["format"] = FORMAT
     metadata["sha256"] = _digest(metadata, held)
     data = safetensors.torch.save(held, metadata)
-    header = int.from_bytes(data[:_PREFIX], "little")
-    for what, size, limit in (("its description", header, HEADER_LIMIT), ("it", len(data), FILE_LIMIT)):
+    check_size(path, int.from_bytes(data[:_PREFIX], "little"), len(data))
+    write_atomically(path, data)
+
+
+def check_size(path: str | os.PathLike[str], header: int, whole: int = 0) -> None:
+    """Raise PellucidError for a header, or a file, of more bytes than `read_weights` reads."""
+    for what, size, limit in (("its description", header, HEADER_LIMIT), ("it", whole, FILE_LIMIT)):
         if size > limit:
             raise PellucidError(
                 f"{path} cannot be written: {what} takes {size} bytes, above the limit of {limit}; make the "
                 "network, or what is said of it, smaller"
             )
-    write_atomically(path, data)
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -256,7 +256,7 @@ def _unknown(where: str, what: str, name: str, names: Iterable[str]) -> Pellucid
     """Say what to do about a name in a file that stands for nothing."""
     name = name[:80]
     said = f"{where}: no {what} is called {name!r}{nearest(name, list(names))}"
-    how = f"; register it: pellucid.register({name}), Model.load(path, custom=[{name}]), or --custom FILE.py in a shell"
+    how = f"; register it: pellucid.register({name}) or Model.load(path, custom=[{name}]); in a shell, --custom FILE.py"
     return PellucidError(f"{said}{how if name.isidentifier() else ''}")
 
 

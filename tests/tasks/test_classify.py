@@ -12,7 +12,7 @@ from pellucid.combine import Fork, Sequential
 from pellucid.data import Dataset, Splits
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
-from pellucid.losses import AuxiliaryCrossEntropy
+from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.models import convnet, mlp
 from pellucid.tasks import pictures
 from pellucid.tasks.classes import class_names
@@ -145,3 +145,23 @@ def test_a_network_with_auxiliary_outputs_is_a_classifier_by_its_main_one() -> N
     assert model.output_shape == ((3,), (3,))
     assert class_names(model) == ("a", "b", "c")
     assert model.predict(torch.rand(2, 1, 4, 4)).shape == (2, 3)
+
+
+def test_weights_that_overflow_are_told_with_their_file(tmp_path: Path, model: Model):
+    for weight in model.weights.values():
+        weight.fill_(1e38)
+    model.save(tmp_path / "huge.safetensors")
+    with pytest.raises(PellucidError, match=r"huge\.safetensors: .*; look at the images, the preprocessing and the w"):
+        predict(Model.load(tmp_path / "huge.safetensors"), a_seven(tmp_path / "7.png", 0, 255))
+
+
+def test_images_that_the_loss_ignores_are_not_measured(tmp_path: Path):
+    for k, name in enumerate("abb"):
+        (tmp_path / "mine" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 80 * k).save(tmp_path / f"mine/{name}/{k}.png")
+    net = Sequential(flatten=Flatten(), scores=Dense(2))
+    model = Model(net, SoftmaxCrossEntropy(ignore=0), input_shape=(1, 8, 8), classes=["a", "b"])
+    model.weights["scores.weight"].zero_()
+    model.weights["scores.bias"].copy_(torch.tensor([0.0, 1.0]))
+    found = evaluate(model, str(tmp_path / "mine"))
+    assert (found["n"], found["accuracy"], [one["n"] for one in found["classes"]]) == (2, 1.0, [0, 2])

@@ -93,7 +93,7 @@ def conv():
 
 def masks():
     """A U-Net of one level: logits (N, 3, H, W) for masks (N, H, W)."""
-    deeper = Sequential(down=MaxPool2d(2), conv=Conv2d(4, 3, padding=1), act=ReLU(), up=ConvTranspose2d(4, 2, 2))
+    deeper = Sequential(down=MaxPool2d(2), conv=Conv2d(4, 3, padding=1), act=ReLU(), up=ConvTranspose2d(4, 2, stride=2))
     level = Parallel({"skip": Identity(), "deeper": deeper}, Concat())
     return Sequential(start=Conv2d(4, 3, padding=1), level=level, scores=Conv2d(3, 1))
 

@@ -43,7 +43,7 @@ METRICS: dict[str, type[Metric]] = {
     "miou": MeanIoU,
     "boundary_f1": BoundaryF1,
 }
-OF_MASKS = ("miou", "boundary_f1")  # which take the class to ignore
+OF_MASKS = {"miou": MeanIoU, "boundary_f1": BoundaryF1}  # which take the class to ignore
 
 __all__ = [
     "ECE",

@@ -26,7 +26,7 @@ def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
     for skip, level in zip(skips, range(LEVELS, 0, -1), strict=True):
         filters = width * 2 ** (level - 1)
         up |= {
-            f"up{level}": (ConvTranspose2d(filters, 2, 2), at),
+            f"up{level}": (ConvTranspose2d(filters, 2, stride=2), at),
             f"crop{level}": (Crop(), f"up{level}", skip),
             f"concat{level}": (Concat(), skip, f"crop{level}"),
             f"merged{level}": (_convolutions(filters, norm), f"concat{level}"),

@@ -14,7 +14,7 @@ import torch
 from pellucid.data import Augment, Dataset, FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
-from pellucid.metrics import METRICS, OF_MASKS, MetricLike
+from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.train.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.train.described import scaling
 from pellucid.train.ending import check_classes
@@ -224,7 +224,7 @@ def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
     if recipe.train.metrics is None:
         return None
     ignored = recipe.loss.arguments.get("ignore")
-    return [METRICS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
+    return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
 
 
 def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:

@@ -91,8 +91,7 @@ class Model(Trainable, Viewed):
     first data. classes: their number or names. regularizer: one or several. clip: the largest norm of the whole
     gradient. precision: "float32" or "bf16". preprocess: JSON values that describe how an image is prepared; "mean" and
     "std", one number per channel each, are applied here. device: "cpu", "cuda", "mps", or "auto" for the fastest.
-    Raises PellucidError for unknown names, objects of other kinds, and a network whose last activation does not suit
-    the loss or whose outputs are not as many as the classes.
+    Raises PellucidError for unknown names and other types, and for a network that does not suit the loss or classes.
     """
 
     def __init__(
@@ -227,12 +226,8 @@ class Model(Trainable, Viewed):
             checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
             used = {"precision": usable_precision(self.precision, self.device)[0], "device": device_name(self.device)}
             folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
-            kept = [
-                *called,
-                Checkpoint(folder.best, monitor if monitor != "auto" or held is not None else ""),
-                CSVLog(folder.metrics, folder.layers),
-                *bars,
-            ]
+            best = Checkpoint(folder.best, monitor if monitor != "auto" or held is not None else "")
+            kept = [*called, best, CSVLog(folder.metrics, folder.layers), *bars]
             plan = Plan(data, held, epochs, batch_size, augment, kept, folder, begun_with, checkpoint_seconds)
             return Loop(self, plan).run().history
 

@@ -24,7 +24,7 @@ from tests.train.small import digits, small_mlp
 NAN, INF = float("nan"), float("inf")
 
 METRICS = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
-KNOWN = "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2"
+KNOWN = "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1"
 
 
 def refused(call, *args, **options) -> str:

@@ -153,7 +153,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     if not own or (root is not None and not is_root(own, root)):
         raise PellucidError("--retrain trains on the model's own data set; leave --data away, or give its root")
     check_followed(own, model.source)
-    train = taken_by(model.input_shape, model.classes, load_splits(table_for(model.input_shape, own), root).train)
+    train = taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, own), root).train)
     return retrained(model, train.evenly(RETRAINED), test, args.retrain, verbose=not args.json)
 
 

@@ -112,7 +112,7 @@ def _of_model(what: str, kinds: str, more: Iterable[str]) -> Net:
         hint = nearest(what, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {kinds} {what!r}{hint}")
     model = open_model(what)
-    return Net(model.net, model.params, model.loss, model.input_shape, model.output_shape)
+    return Net(model.net, model.params, model.loss, model.nominal_shape, model.output_shape)
 
 
 def _shape(text: str) -> Shape:

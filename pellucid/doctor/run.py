@@ -148,7 +148,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 
     Raises PellucidError for a model that names no data, for data that are missing, and for classes that it lacks.
     """
-    own, shape = data_name(model), model.input_shape
+    own, shape = data_name(model), model.nominal_shape
     if len(shape) != 3:
         raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; ask model.doctor(x, y) from Python")
     root = data if data is not None and is_root(own, data) else None
@@ -169,7 +169,7 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
     check_exists(data)
     own = recipe.data
     shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
-    shape = shape if loaded is None else loaded.input_shape
+    shape = shape if loaded is None else loaded.nominal_shape
     found = load_material(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
     if loaded is None:
         return found

@@ -37,7 +37,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> Parity:
     told = {"preprocess": json.dumps(model.preprocess)}
     if model.classes is not None:
         told["classes"] = json.dumps(list(model.classes))
-    data, parity = onnx_bytes(model.net, model.params, model.input_shape, model.stats, told)
+    data, parity = onnx_bytes(model.net, model.params, model.nominal_shape, model.stats, told)
     write_atomically(path, data)
     return parity
 

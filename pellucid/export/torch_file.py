@@ -81,7 +81,7 @@ def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
     if not path.name.isprintable():
         raise PellucidError(f"{path.name} cannot name a Python file and its weights; give another name")
     text, weights, parity = torch_files(
-        path.stem, model.net, model.params, model.input_shape, model.stats, model.classes
+        path.stem, model.net, model.params, model.nominal_shape, model.stats, model.classes
     )
     write_atomically(weights_path(path), weights)
     write_atomically(path, text.encode())

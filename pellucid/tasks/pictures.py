@@ -43,13 +43,14 @@ def read_views(model: Model, source: str | Path | bytes, name: str = "") -> Tens
 
 def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
     """Return what `read_views` does, in uint8 where it is only resized."""
-    shape = model.input_shape
+    shape = model.nominal_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; give one for (1 or 3, H, W)")
     form = FORMS.get(data_name(model))
     if form is not None:
         return torch.stack(lay_out_both(load_image(source, name, mode="L"), form, name))
-    return load_image(source, name, size=(shape[1], shape[2]), mode="L" if shape[0] == 1 else "RGB")[None]
+    size = None if None in model.input_shape else (shape[1], shape[2])
+    return load_image(source, name, size=size, mode="L" if shape[0] == 1 else "RGB")[None]
 
 
 def held_out(model: Model, data: str | None) -> Dataset:
@@ -67,10 +68,10 @@ def held_out(model: Model, data: str | None) -> Dataset:
         check_followed(own, model.source)
         if own not in CATALOGUE and own not in SHAPES and Path(own).exists():
             return _folder(model, own, whole=False)
-        found = load_splits(table_for(model.input_shape, own), data).test
-        return taken_by(model.input_shape, model.classes, found)
+        found = load_splits(table_for(model.nominal_shape, own), data).test
+        return taken_by(model.nominal_shape, model.classes, found)
     if data in CATALOGUE or data in SHAPES:
-        return taken_by(model.input_shape, model.classes, load_splits(table_for(model.input_shape, data)).test)
+        return taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, data)).test)
     check_exists(data)
     return _folder(model, data, whole=not own or Path(own).resolve() != Path(data).resolve())
 

@@ -46,10 +46,7 @@ def trace(
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     data = examples(x, target, classes=model.classes)
-    shape = tuple(data.x.shape[1:])
-    if shape != model.input_shape:
-        raise PellucidError(f"trace: inputs of shape {shape} do not fit a model for {model.input_shape}")
-    model.loss.check(model.output_shape, data.y)
+    model.fitting(data, "trace: x")
     return Trace(
         Settings(
             net=model.net,

@@ -14,6 +14,7 @@ from pellucid.train.bounds import within_bounds
 from pellucid.train.confidence import Confidence
 from pellucid.train.ending import check_classes
 from pellucid.train.familiarity import Familiarity
+from pellucid.train.sizes import Shape, free_outputs, nominal
 
 T = TypeVar("T")
 LARGEST_SIDE = 1 << 20
@@ -22,7 +23,7 @@ PREPROCESS = ("data", "mean", "std", "held_out")  # names of the data and of its
 
 def rebuilt(
     kind: Callable[..., T], about: Mapping[str, Any], tensors: Mapping[str, Tensor], custom: Sequence[Any]
-) -> tuple[T, Params, tuple[int, ...], Any]:
+) -> tuple[T, Params, Shape, Any]:
     """Return a model built from what a weights file says of it, its parameters on "meta", and its shapes in and out.
 
     kind: the class Model. Raises PellucidError for everything that describes no network, or one beyond the bounds.
@@ -45,7 +46,8 @@ def rebuilt(
             with torch.device("meta"), torch.no_grad():
                 wanted, out = model.objective.init(shape, torch.Generator())
             return model, wanted, shape, out
-        wanted, out = within_bounds(model.net, shape, shapes)
+        wanted, out = within_bounds(model.net, nominal(shape), shapes)
+        out = free_outputs(shape, model.net.init, wanted, out)
         check_classes(out, model.classes)
         model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
     except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
@@ -80,11 +82,15 @@ def scaling(stats: FeatureStats) -> dict[str, list[float]]:
     return {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
 
 
-def image_shape(shape: Any) -> tuple[int, ...]:
-    """Return sizes of whole numbers above 0; PellucidError for anything else."""
+def image_shape(shape: Any) -> Shape:
+    """Return sizes of whole numbers above 0, None for a free height or width; PellucidError for anything else."""
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
-    if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in sizes):
-        raise PellucidError(f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), not {shape!r}")
+    fixed = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]
+    if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in fixed):
+        raise PellucidError(
+            f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), or (3, None, None) for any size, "
+            f"not {shape!r}"
+        )
     return sizes
 
 

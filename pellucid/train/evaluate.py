@@ -242,6 +242,12 @@ def predictions(
         yield objective.predict(params, images)
 
 
+def joined(parts: Sequence[Any]) -> Any:
+    """Return the outputs of all batches as one tensor, or a list with an entry per input where their shapes differ."""
+    alike = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
+    return torch.cat(list(parts)).clone() if alike else [one for part in parts for one in part]
+
+
 def interpret_outputs(objective: Supervised, params: Params, x: Tensor, y: Any, source: Path | None = None) -> Tensor:
     """Return outputs as the loss reads them, such as probabilities.
 

@@ -16,6 +16,7 @@ from pellucid.data.source import Arrays, Batch, Source, Subset
 from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
 from pellucid.text import note, shown
+from pellucid.train.arguments import whole
 
 Examples = Arrays
 
@@ -188,6 +189,7 @@ def source_of(
     steps: batches per epoch of what yields them; alone: these are images without targets. Raises PellucidError as
     `examples` does, and for targets beside these.
     """
+    steps = None if steps is None else whole(steps, "fit: steps_per_epoch", 1)
     if steps is not None and not is_stream(x):
         raise PellucidError("fit: steps_per_epoch is for a generator, a function or a DataLoader; leave it out")
     if not is_stream(x) and not is_source(x):

@@ -46,6 +46,7 @@ from pellucid.train.evaluate import (
     check_metrics,
     evaluate,
     interpret_outputs,
+    joined,
     outputs,
     predictions,
     usual_metrics,
@@ -69,6 +70,7 @@ from pellucid.train.parameter_groups import Trainable
 from pellucid.train.precision import usable_precision
 from pellucid.train.runs import RunFolder
 from pellucid.train.settings import settings
+from pellucid.train.sizes import Shape, free_outputs, nominal
 from pellucid.train.step import channels_last
 from pellucid.train.verified import verify_model
 from pellucid.train.viewed import Viewed
@@ -89,8 +91,8 @@ class Model(Trainable, Viewed):
     targets) -> number; by default accuracy for classes, mean absolute error for numbers, both for a loss of numbers on
     classes. input_shape: without the batch axis; the weights are drawn from `seed` once it is known, here or from the
     first data. classes: their number or names. regularizer: one or several. clip: the largest norm of the whole
-    gradient. precision: "float32" or "bf16". preprocess: JSON values that describe how an image is prepared; "mean" and
-    "std", one number per channel each, are applied here. device: "cpu", "cuda", "mps", or "auto" for the fastest.
+    gradient. precision: "float32" or "bf16". preprocess: JSON values that describe how images are prepared; "mean" and
+    "std", by channel, are applied here. device: "cpu", "cuda", "mps", or "auto" for the fastest.
     Raises PellucidError for unknown names and other types, and for a network that does not suit the loss or classes.
     """
 
@@ -101,7 +103,7 @@ class Model(Trainable, Viewed):
         optimizer: str | Optimizer | Mapping[str, str | Optimizer] = "adam",
         metrics: MetricLike | Sequence[MetricLike] | None = None,
         *,
-        input_shape: Sequence[int] | None = None,
+        input_shape: Sequence[int | None] | None = None,
         classes: int | Sequence[str] | None = None,
         seed: int = 0,
         regularizer: Regularizer | MaxNorm | Sequence[Regularizer | MaxNorm] | None = None,
@@ -130,9 +132,9 @@ class Model(Trainable, Viewed):
         self.confidence: Confidence | None = None  # how far the probabilities can be believed, once it is measured
         self.familiarity: Familiarity | None = None  # what its training data look like, once that is measured
         self.params: Params = {}
-        self.input_shape: tuple[int, ...] = ()
+        self.input_shape: Shape = ()
         self.source: Path | None = None  # the file that it was loaded from
-        self.output_shape: tuple[int, ...] = ()
+        self.output_shape: Any = ()
         if isinstance(self.objective, Supervised):
             check_ending(self.net, self.loss)
         if input_shape is not None:
@@ -145,7 +147,7 @@ class Model(Trainable, Viewed):
         with torch.no_grad():
             return self.net.forward(self.params, self._scaled(inputs), Mode(keep=False))[0]
 
-    def build(self, input_shape: Sequence[int]) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Draw the weights for inputs of this shape from the seed."""
         self._build(input_shape, self.classes)
 
@@ -160,7 +162,8 @@ class Model(Trainable, Viewed):
             rng = torch.Generator().manual_seed(self.seed)
             net, params = replace_head(self.net, map_tree(Tensor.cpu, self.params), len(names or ()), rng)
             with torch.device("meta"):  # shapes only
-                _, out = net.init(self.input_shape, torch.Generator())
+                _, out = net.init(self.nominal_shape, torch.Generator())
+            out = free_outputs(self.input_shape, net.init, params, out)
         self.frozen -= {path for path, tensor in flatten(params).items() if tensor is not before[path]}
         self.objective = self.objective.with_nets({"": net})
         self.classes = names if isinstance(classes, Sequence) else None
@@ -207,8 +210,7 @@ class Model(Trainable, Viewed):
         if self.schedule.watches and validation is None:
             name = type(self.schedule).__name__
             raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
-        steps = None if steps_per_epoch is None else whole(steps_per_epoch, "fit: steps_per_epoch", 1)
-        data, held = self._data(x, y, validation, steps)
+        data, held = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()
         self._forget_measured()
         begun_with = settings(self, data, held, epochs, batch_size, augment)
@@ -251,9 +253,7 @@ class Model(Trainable, Viewed):
         with torch.inference_mode():
             found = predictions(self.objective, self.params, inputs, batch_size, self.stats, self.source)
             parts = [on_device(part, CPU) for part in found]
-        if not parts:
-            return torch.zeros(0, *self.output_shape)
-        return torch.cat(parts).clone() if isinstance(parts[0], Tensor) else [one for part in parts for one in part]
+        return joined(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
 
     def distance(self, x: Any) -> Tensor | None:
         """Return how far inputs (N, ...), or a Dataset, are from the training data, (N,), if that was fitted."""
@@ -346,18 +346,18 @@ class Model(Trainable, Viewed):
         model.source = Path(path)
         return model
 
-    def _build(self, input_shape: Sequence[int], classes: Sequence[str] | None, what: str = "input_shape") -> None:
+    def _build(self, input_shape: Any, classes: Sequence[str] | None, what: str = "input_shape") -> None:
         shape = image_shape(input_shape)
-        nets = [] if shape[2:] != (1,) else self.objective.nets.values()
-        if not nets or any(map(looks_across, nets)):  # else (C, L, 1) is a sequence to them
-            check_channels_first(shape, what)
+        if shape[2:] != (1,) or any(map(looks_across, self.objective.nets.values())):  # else a sequence (C, L, 1)
+            check_channels_first(nominal(shape), what)
         with torch.inference_mode(False):
-            params, out = self.objective.init(shape, torch.Generator().manual_seed(self.seed))
+            params, out = self.objective.init(nominal(shape), torch.Generator().manual_seed(self.seed))
+            out = free_outputs(shape, self.objective.init, params, out)
         if isinstance(self.objective, Supervised):
             check_classes(out, classes)
         self._take(params, shape, out)
 
-    def _take(self, params: Params, shape: tuple[int, ...], out: Any) -> None:
+    def _take(self, params: Params, shape: Shape, out: Any) -> None:
         with torch.inference_mode(False):
             params = map_tree(lambda tensor: tensor.to(self.device), params)
         channels_last(params)
@@ -382,9 +382,10 @@ class Model(Trainable, Viewed):
     def fitting(self, data: Arrays, what: str = "x") -> Arrays:
         """Return the data, which errors call `what`; PellucidError where they do not fit the network."""
         self._fit_shape(data.x, what)
-        self.objective.check(self.output_shape, data.y)
+        shape = self.outputs_for(data.x.shape[1:])
+        self.objective.check(shape, data.y)
         if self._usual and isinstance(self.objective, Supervised):
-            self.metrics = usual_metrics(self.objective.loss, self.output_shape, data.y)
+            self.metrics = usual_metrics(self.objective.loss, shape, data.y)
         return data
 
     def _scaled(self, x: Tensor) -> Tensor:

@@ -172,7 +172,7 @@ def shape_text(shape: tuple[Any, ...]) -> str:
     """Write a shape as 20 x 12 x 12, and several of them one after the other."""
     if shape and isinstance(shape[0], tuple):
         return ", ".join(map(shape_text, shape))
-    return " x ".join(map(str, shape)) or "1"
+    return " x ".join("any" if size is None else str(size) for size in shape) or "1"
 
 
 def bytes_text(count: int) -> str:

@@ -1,8 +1,10 @@
 """What a model shows of itself: its layers, each with its parameters by name, and its tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
@@ -13,6 +15,7 @@ from pellucid.losses import Loss
 from pellucid.objective import Objective, Supervised, named_layers
 from pellucid.optim import Optimizer
 from pellucid.text import aligned, plural
+from pellucid.train.sizes import Shape, nominal
 from pellucid.train.summary import Summary, describe, shape_text, summary
 from pellucid.train.weights import parameter_count, weights_sha256
 from pellucid.tree import flatten
@@ -60,8 +63,8 @@ class Viewed(metaclass=Checked):
     optimizer: Optimizer
     params: Params
     seed: int
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
+    input_shape: Shape  # None for a free height or width
+    output_shape: Any
 
     @property
     def supervised(self) -> Supervised:
@@ -83,6 +86,18 @@ class Viewed(metaclass=Checked):
     def loss(self) -> Loss:
         """Its loss."""
         return self.supervised.loss
+
+    @property
+    def nominal_shape(self) -> tuple[int, ...]:
+        """The shape of an input, with a side of NOMINAL pixels where any is possible."""
+        return nominal(self.input_shape)
+
+    def outputs_for(self, shape: Sequence[int]) -> Any:
+        """Return the shape of the outputs for inputs of `shape`; PellucidError where none of that size is possible."""
+        if None not in self.input_shape:
+            return self.output_shape
+        with torch.device("meta"):
+            return self.objective.init(tuple(shape), torch.Generator())[1]
 
     @property
     def built(self) -> bool:
@@ -129,7 +144,7 @@ class Viewed(metaclass=Checked):
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""
         self._need_weights()
-        return summary(self.net, self.params, self.input_shape, self.seed)
+        return summary(self.net, self.params, self.nominal_shape, self.seed)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the weights."""

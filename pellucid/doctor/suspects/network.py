@@ -116,7 +116,7 @@ def linear(case: Case) -> Iterator[Suspect]:
 
 def reduced(case: Case) -> Iterator[Suspect]:
     """Yield strides and pooling that leave little of pictures before the network has looked at them."""
-    shape = case.model.input_shape
+    shape = case.model.nominal_shape
     if len(shape) != 3 or min(shape[1:]) < REDUCIBLE:
         return
     seen = {path: it.size // it.units for path, it in case.activity.items() if isinstance(it.layer, STRIDING)}

@@ -198,10 +198,10 @@ def _hidden(model: Model, image: Tensor, classes: tuple[str, ...], last: LayerLo
 
 def _best(model: Model, target: int) -> Maximum:
     start = torch.as_tensor(grey(model)).float()
-    low, high = (inputs(model, torch.full((1, *model.input_shape), value)) for value in (0.0, 1.0))
+    low, high = (inputs(model, torch.full((1, *model.nominal_shape), value)) for value in (0.0, 1.0))
     noise = 0.1 * float((high - low).mean())
     found = maximize(
-        model.net, model.params, target, model.input_shape, start=start, noise=noise, low=low, high=high,
+        model.net, model.params, target, model.nominal_shape, start=start, noise=noise, low=low, high=high,
         rate=noise, **CLIMB,
     )  # fmt: skip
     seen = GREY + (found.x - start) / (high - low)  # back to 0..1

@@ -47,7 +47,7 @@ def gather(
     text, tables = read_recipe(folder.path / "recipe.toml")
     about = tables.get("recipe", {})
     history = History.read(folder.path)
-    shape = tuple(model.input_shape or test.x.shape[1:])
+    shape = tuple(model.nominal_shape or test.x.shape[1:])
     x = test.x.reshape(len(test), *shape)
     found = dict(metrics if metrics is not None else model.evaluate(x, test.y))
     masks = test.y.dim() == 3

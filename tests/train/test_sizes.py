@@ -1,0 +1,105 @@
+"""Fully convolutional networks take images of any size, and batches of several sizes are padded."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Sequential, SoftmaxCrossEntropy
+from pellucid.data import Batch, collate
+from pellucid.errors import PellucidError
+
+ANY = (3, None, None)
+
+
+def pixelwise(**options):
+    """A network whose output at a pixel depends on this pixel alone, so that padding cannot change it."""
+    net = Sequential(one=Conv2d(8, 1), relu=ReLU(), two=Conv2d(4, 1))
+    return Model(net, SoftmaxCrossEntropy(ignore=9), metrics=(), input_shape=ANY, **options)
+
+
+def torch_scores(model, x):
+    w = model.weights
+    hidden = F.conv2d(x, w["one.weight"], w["one.bias"]).relu()
+    return F.conv2d(hidden, w["two.weight"], w["two.bias"])
+
+
+def test_any_size_is_predicted_and_the_file_keeps_it(tmp_path):
+    model = pixelwise()
+    assert (model.input_shape, model.output_shape) == (ANY, (4, None, None))
+    assert "3 x any x any -> 4 x any x any" in repr(model)
+    assert "two" in str(model.summary())
+    model.save(tmp_path / "w.safetensors")
+    same = Model.load(tmp_path / "w.safetensors")
+    assert (same.input_shape, same.output_shape) == (ANY, (4, None, None))
+    for size in ((5, 7), (16, 9), (1, 1)):
+        x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+        expected = torch_scores(model, x).softmax(1)
+        torch.testing.assert_close(model.predict(x), expected, rtol=1e-5, atol=1e-6)
+        assert torch.equal(same.predict(x), model.predict(x))
+
+
+def test_one_side_may_be_free():
+    model = Model(Sequential(c=Conv2d(2, 3)), input_shape=(3, None, 9), metrics=())
+    assert (model.output_shape, model.predict(torch.rand(1, 3, 5, 9)).shape) == ((2, None, 7), (1, 2, 3, 7))
+    with pytest.raises(PellucidError, match=r"the network takes \(3, None, 9\)"):
+        model.predict(torch.rand(1, 3, 5, 8))
+    with pytest.raises(PellucidError, match=r"without the batch axis; give x\[None\]"):
+        model.predict(torch.rand(3, 5, 9))
+
+
+class Scenes:
+    """Images and masks of different sizes."""
+
+    classes, checksum = None, "scenes"
+
+    def __init__(self):
+        rng = torch.Generator().manual_seed(1)
+        sizes = [(6, 4), (5, 9), (7, 7), (3, 8), (6, 4)]
+        self.pairs = [(torch.rand(3, *size, generator=rng), torch.randint(0, 4, size, generator=rng)) for size in sizes]
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def batch(self, indices, rng) -> Batch:
+        return collate([self.pairs[k] for k in indices], ignored=9)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_padding_costs_nothing_in_an_evaluation(batch_size):
+    model, scenes = pixelwise(), Scenes()
+    costs = [F.cross_entropy(torch_scores(model, x[None]), y[None], reduction="sum") for x, y in scenes.pairs]
+    mean = float(sum(costs)) / sum(y.numel() for _, y in scenes.pairs)
+    assert model.evaluate(scenes, batch_size=batch_size) == {"loss": pytest.approx(mean, rel=1e-5), "n": 5}
+
+
+def test_training_and_prediction_on_images_of_different_sizes():
+    model, scenes = pixelwise(), Scenes()
+    history = model.fit(scenes, validation=scenes, epochs=30, batch_size=2, verbose=False)
+    assert history["val_loss"][-1] < history["val_loss"][0]
+    found = model.predict(scenes, batch_size=1)
+    assert [tuple(one.shape) for one in found] == [(4, *y.shape) for _, y in scenes.pairs]
+    torch.testing.assert_close(found[1], torch_scores(model, scenes.pairs[1][0][None]).softmax(1)[0])
+
+
+def test_global_pooling_makes_a_classifier_of_any_size():
+    net = Sequential(c=Conv2d(4, 3), pool=AdaptiveAvgPool2d(1), flat=Flatten(), scores=Dense(5))
+    model = Model(net, input_shape=ANY)
+    assert model.output_shape == (5,)
+    assert model.predict(torch.rand(2, 3, 11, 8)).shape == (2, 5)
+
+
+def test_a_network_that_needs_one_size_is_refused_by_its_parameter():
+    with pytest.raises(PellucidError, match=r"input_shape \(3, None, None\): scores.weight is .* for 256; give fixed"):
+        Model(Sequential(flat=Flatten(), scores=Dense(5)), input_shape=ANY)
+
+
+def test_an_image_too_small_for_the_network_is_refused():
+    model = Model(Sequential(c=Conv2d(2, 5), p=MaxPool2d(2)), SoftmaxCrossEntropy(), input_shape=ANY, metrics=())
+    with pytest.raises(PellucidError):
+        model.evaluate(torch.rand(1, 3, 3, 3), torch.zeros(1, 1, 1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("shape", [(None, 8, 8), (None,), (3, None), (3, None, 0), (3, None, "8")])
+def test_only_height_and_width_may_be_free(shape):
+    with pytest.raises(PellucidError, match="input_shape must be whole numbers"):
+        Model(Sequential(c=Conv2d(2, 1)), input_shape=shape)

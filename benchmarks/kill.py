@@ -2,7 +2,8 @@
 
 A `mnist-mlp` training is ended by SIGKILL at random moments and resumed each time; when it gets to its end all the
 same, its weights must have the hash of a training that nobody disturbed, and then the next one begins, until all
-kills are spent. The result is printed, and the exit status is 1 if a hash differs.
+kills are spent. The result is printed, and the exit status is 1 if a hash differs. --streamed: instead of a recipe,
+train a small network with augmentation on the image files of `signs`, which are decoded on demand.
 """
 
 import argparse
@@ -15,6 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pellucid import Augment, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Sequential
+from pellucid.data import ImageFolder, data_root
+
 COMMAND = [sys.executable, "-m", "pellucid", "train"]
 
 
@@ -24,29 +28,53 @@ def finished(run: Path) -> str | None:
     return json.loads(results.read_text(encoding="utf-8"))["sha256"] if results.exists() else None
 
 
+def streamed(run: Path) -> None:
+    """Train or resume the network on image files, and write its hash where `finished` looks for it."""
+    blocks = {f"b{k}": Sequential(conv=Conv2d(8 << k, 3), act=ReLU(), pool=MaxPool2d(2)) for k in range(3)}
+    model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)))
+    signs = data_root() / "signs"
+    model.fit(
+        ImageFolder(signs, "train", size=48), validation=ImageFolder(signs, "val", size=48), epochs=3, batch_size=32,
+        augment=Augment(rotate=15, shift=0.1, flip=True), run=run, resume=True, checkpoint_seconds=0.5, verbose=False,
+    )  # fmt: skip
+    found = run / "results.new"
+    found.write_text(json.dumps({"sha256": model.sha256()}), encoding="utf-8")
+    found.rename(run / "results.json")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="mnist-mlp")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--longest", type=float, default=8.0, help="seconds before a kill, at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--streamed", action="store_true")
+    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.run:
+        streamed(options.run)
+        return 0
+
+    def command(run: Path) -> list[str]:
+        """Return what begins or resumes a run."""
+        if options.streamed:
+            return [sys.executable, "-m", "benchmarks.kill", "--run", str(run)]
+        begun = (run / "recipe.toml").exists()
+        return [*COMMAND, *(["--resume", str(run)] if begun else [options.recipe, "--out", str(run.parent)])]
+
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        subprocess.run(
-            [*COMMAND, options.recipe, "--out", str(out / "calm"), "--json"], check=True, capture_output=True
-        )
-        wanted = finished(out / "calm" / f"{options.recipe}-1")
+        calm = out / "calm" / f"{options.recipe}-1"
+        subprocess.run(command(calm), check=True, capture_output=True)
+        wanted = finished(calm)
         kills, hashes, number = 0, [], 0
         while kills < options.kills:
             number += 1
-            home = out / f"killed{number}"
-            run = home / f"{options.recipe}-1"
+            run = out / f"killed{number}" / f"{options.recipe}-1"
             while finished(run) is None:
-                begun = (run / "recipe.toml").exists()
-                order = [*COMMAND, "--resume", str(run)] if begun else [*COMMAND, options.recipe, "--out", str(home)]
-                process = subprocess.Popen(order, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                begun = options.streamed or (run / "recipe.toml").exists()
+                process = subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                 try:
                     wait = draw.uniform(0, options.longest) if kills < options.kills else None
                     _, error = process.communicate(timeout=wait)

@@ -1,0 +1,84 @@
+"""Train an epoch on a folder of many images: `python -m benchmarks.stream [--images 50000] [--data ROOT]`.
+
+The folder holds copies of the CIFAR-10 training images of the data root. Each training runs in a process of its own:
+once streamed from the files, once with the same images in memory. Printed are the images per second and the most
+resident memory of each, and their ratio; the exit status is 1 above 1.5 GB or below 0.9 times the speed.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+from pellucid.data import ImageFolder, data_root, load_folder
+
+LIMIT, SHARE = 1.5e9, 0.9  # bytes of resident memory; of the speed in memory
+BATCH = 128
+
+
+def copies(root: Path, out: Path, count: int) -> None:
+    """Write `count` images as CLASS/IMAGE files, each image of the data as often as needed."""
+    with zipfile.ZipFile(next((root / "cifar10").glob("*.zip"))) as archive:
+        names = [name for name in archive.namelist() if "/train/" in f"/{name}" and name.endswith(".jpg")]
+        for name in {Path(name).parent.name for name in names}:
+            (out / name).mkdir()
+        for k in range(count):
+            name = Path(names[k % len(names)])
+            (out / name.parent.name / f"{k:06}.jpg").write_bytes(archive.read(names[k % len(names)]))
+
+
+def train(folder: str, streamed: bool, size: int) -> None:
+    """Train one epoch on a folder of CLASS/IMAGE files, and print the speed and the memory as JSON."""
+    from pellucid import BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, Model, ReLU, Sequential
+
+    begun = time.perf_counter()
+    data = ImageFolder(folder, size=size) if streamed else load_folder(folder, size=size)
+    opened = time.perf_counter() - begun
+    blocks = {
+        f"block{k}": Sequential(conv=Conv2d(width, 3, padding=1), norm=BatchNorm(), act=ReLU(), pool=MaxPool2d(2))
+        for k, width in enumerate((32, 64, 128))
+    }
+    model = Model(Sequential(**blocks, flat=Flatten(), scores=Dense(10)), metrics=())
+    history = model.fit(data, epochs=1, batch_size=BATCH, augment=mirrored, verbose=False)
+    print(json.dumps({
+        "images_per_second": history["images_per_second"][-1],
+        "opened": round(opened, 2),
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }))  # fmt: skip
+
+
+def mirrored(x, rng):  # both trainings prepare their batches in the background
+    return x.flip(3)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--train", choices=["streamed", "memory"], help=argparse.SUPPRESS)
+    parser.add_argument("folder", nargs="?", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.train:
+        train(options.folder, options.train == "streamed", options.size)
+        return 0
+    found = {}
+    with tempfile.TemporaryDirectory() as out:
+        copies(options.data or data_root(), Path(out), options.images)
+        for kind in ("streamed", "memory"):
+            order = [sys.executable, "-m", "benchmarks.stream", "--train", kind, "--size", str(options.size), out]
+            found[kind] = json.loads(subprocess.run(order, check=True, capture_output=True, text=True).stdout)
+            said = ", ".join(f"{name} {value:,.0f}" for name, value in found[kind].items())
+            print(f"{options.images} images {kind}: {said}", flush=True)
+    ratio = found["streamed"]["images_per_second"] / found["memory"]["images_per_second"]
+    print(f"streamed / memory: {ratio:.2f}")
+    return 0 if ratio >= SHARE and found["streamed"]["memory"] <= LIMIT else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,7 +24,7 @@ BEHIND = 0.08  # a training that is so much worse than a small network of the us
 SLIGHTLY, ORDERS = 0.025, 3  # what the remedy of something odd must gain on average, in so many orders of the examples
 MARGIN = 0.05  # a remedy that gains less is no remedy
 SURE = 3.0  # standard deviations that both must exceed
-HALF = 0.5  # of what is missing that a remedy must bring back
+HALF, MUCH = 0.5, 0.4  # of what is missing that a general remedy must bring back, and a particular one
 GOOD = 0.97  # a model of this score has no fault that a trial could find
 LEAST = 20  # examples that are measured
 SMALL_STEPS, SMALL_SECONDS = 400, 8.0  # of the small network
@@ -171,7 +171,9 @@ def _best(
     for suspect, attempt in tried:
         after = attempt.score[1]
         gain = after - before
-        if gain >= max(MARGIN, SURE * spread(before, after, n)) and gain >= HALF * (target - before):
+        if gain >= max(MARGIN, SURE * spread(before, after, n)) and gain >= (HALF if suspect.general else MUCH) * (
+            target - before
+        ):
             good.append((suspect, attempt))
     if not good:
         return None

@@ -68,7 +68,7 @@ def exposed(by_class: bool) -> Case:
 
 def test_brightness_that_gives_the_class_away() -> None:
     (found,) = shortcut_exposure.CHECK.look(exposed(by_class=True))
-    assert found.evidence["answers_that_follow_another_picture's_exposure"] > 0.5
+    assert float(found.evidence["answers_that_follow_another_picture's_exposure"]) > 0.5
     assert not shortcut_exposure.CHECK.look(exposed(by_class=False))
 
 
@@ -86,7 +86,7 @@ def standardised(floor: float) -> Case:
 
 def test_pixels_that_were_divided_by_almost_nothing() -> None:
     (found,) = tiny_deviation.CHECK.look(standardised(1e-7))
-    assert found.evidence["validation_examples_with_such_values"] >= 5
+    assert float(found.evidence["validation_examples_with_such_values"]) >= 5
     assert "preprocessing-mismatch" not in diagnose(standardised(1e-7)).causes
     assert not tiny_deviation.CHECK.look(standardised(0.05))
 
@@ -105,7 +105,7 @@ def scenes(split: bool) -> Case:
 
 def test_views_of_one_scene_in_both_parts() -> None:
     (found,) = leakage.CHECK.look(scenes(split=False))
-    assert found.evidence["share_that_is_far_nearer_to_one_than_to_most"] > 0.9
+    assert float(found.evidence["share_that_is_far_nearer_to_one_than_to_most"]) > 0.9
     assert not leakage.CHECK.look(scenes(split=True))
 
 

@@ -110,6 +110,24 @@ def test_examples_that_came_class_after_class() -> None:
     assert "collapsed-predictions" in {found.findings[place].check for place in found.follows}
 
 
+def test_batches_of_one_class_in_any_order() -> None:
+    """The class that came last is not the last one by number."""
+    x, y, held = digits()
+    it = Model(net(), optimizer=Momentum(0.05), input_shape=(1, 8, 8))
+    for label in (7, 2, 9, 0, 5, 8, 1, 6, 3, 4):
+        it.fit(x[y == label], y[y == label], epochs=6, batch_size=32, verbose=False)
+    found = diagnose(case_of(it, x, y, validation=held, batch_size=32, epochs=6))
+    assert found.causes == ("examples-in-order",)
+    assert found.findings[0].evidence["commonest_answer"] in {"4", "3", "6"}
+
+
+def test_a_small_harm_of_what_is_odd_at_sight() -> None:
+    """Mirrored digits cost a few percent, which the distance to a small network would not show."""
+    found = diagnose(taught(net(64), augment=Augment(flip=True, vertical_flip=True), epochs=12))
+    assert found.causes == ("augmentation-destroys",)
+    assert found.findings[0].evidence["vertical_flip"]
+
+
 def test_what_no_trial_explains_is_a_symptom() -> None:
     it = taught()
     for path, value in it.model.weights.items():

@@ -48,11 +48,11 @@ CHECKS: tuple[Check, ...] = (
     preprocessing_mismatch.CHECK,
     duplicated_inputs.CHECK,
     shortcut_pixels.CHECK,
+    leakage.CHECK,
     shuffled_labels.CHECK,
     shifted_labels.CHECK,
     confused_labels.CHECK,
     label_noise.CHECK,
-    leakage.CHECK,
     unnormalised_inputs.CHECK,
     class_imbalance.CHECK,
     # the network

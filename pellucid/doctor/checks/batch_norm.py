@@ -112,19 +112,21 @@ def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[F
         if not last and (running <= HARM * own or running - own <= HARM_AT_LEAST):
             return []
         evidence |= {"loss_by_running_statistics": running, "loss_by_batch_statistics": own}
-        if last:
-            cause = "with this momentum the running statistics are those of the last batch, as of a library where the "
-            cause += "momentum is the share of the old statistics"
-            fix = "take a momentum of 0.1, the share of the new batch"
-            return [Finding(NAME, path, evidence, cause, fix, Remedy("a momentum of 0.1", _usual), proven=True)]
-        if not all(torch.equal(flat[name], first[name]) for name in names):
-            return [_behind(case, path, layer.momentum, evidence)]
+        if last or not all(torch.equal(flat[name], first[name]) for name in names):
+            return [_by_last(path, evidence) if last else _behind(case, path, layer.momentum, evidence)]
         cause = "the running statistics were never updated, so that evaluation normalises by made-up numbers"
         fix = "give the layer a momentum above 0, such as 0.1, and train it"
         # A layer that has the usual one was not trained, or its buffers were put back.
         mend = None if layer.momentum == MOMENTUM else Remedy("a momentum of 0.1", _usual)
         return [Finding(NAME, path, evidence, cause, fix if mend else "train the layer, in training mode", mend)]
     return []
+
+
+def _by_last(path: str, evidence: dict[str, Number]) -> Finding:
+    cause = "with this momentum the running statistics are those of the last batch, as of a library where the momentum "
+    cause += "is the share of the old statistics"
+    fix = "take a momentum of 0.1, the share of the new batch"
+    return Finding(NAME, path, evidence, cause, fix, Remedy("a momentum of 0.1", _usual), proven=True)
 
 
 def _behind(case: Case, path: str, momentum: float, evidence: dict[str, Number]) -> Finding:

@@ -116,5 +116,10 @@ def _without(case: Case, copied: Tensor) -> Case:
 
 NAME = "leakage"
 CHECK = Check(
-    NAME, "Validation examples are, exactly or nearly, among the training examples.", look, unseen=1, proven=True
+    NAME,
+    "Validation examples are, exactly or nearly, among the training examples.",
+    look,
+    explains=("confused-labels",),
+    unseen=1,
+    proven=True,
 )

@@ -1,6 +1,7 @@
 """A learning rate so high that the training does worse than a few steps at a lower one."""
 
 from pellucid.doctor.case import SHORT, Case
+from pellucid.doctor.checks import unnormalised_inputs
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.usual import lower_ends
 from pellucid.doctor.mending import rebuilt, with_rate
@@ -24,6 +25,8 @@ def look(case: Case) -> list[Finding]:
     best, there = found
     if case.model.regularizers and rebuilt(case, regularizer=None).outcome(1.0, steps) <= WORSE * there:
         return []  # the rate is well; what pulls the weights to 0 is not
+    if any(mended.outcome(1.0, steps) <= WORSE * there for mended in _other_inputs(case)):
+        return []  # the rate is well for inputs of usual size
     evidence: dict[str, Number] = {
         "learning_rate": case.model.optimizer.lr,
         "loss_after_training" if done else "loss_at_this_rate": here,
@@ -44,6 +47,10 @@ def look(case: Case) -> list[Finding]:
             Remedy(f"{best:.2g} times the learning rate", lambda case: with_rate(case, best)),
         )
     ]
+
+
+def _other_inputs(case: Case) -> list[Case]:
+    return [one.remedy.apply(case) for one in unnormalised_inputs.CHECK.look(case) if one.remedy is not None]
 
 
 NAME = "learning-rate-too-high"

@@ -254,8 +254,8 @@ CHECK = Check(
     "Inputs are prepared otherwise than those that the model learned from.",
     look,
     explains=(
-        "confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
-        "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps",
+        "confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration",
+        "collapsed-predictions", "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps",
     ),
     proven=True,
 )  # fmt: skip

@@ -59,7 +59,8 @@ CHECK = Check(
     look,
     explains=(
         "cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin",
-        "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions", "useless-maps", "underfitting",
+        "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions", "useless-maps",
+        "underfitting",
         "miscalibration",
     ),
     proven=True,

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pellucid.combine import Sequential
+from pellucid.data import load
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.batch_norm import CHECK
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
@@ -124,3 +125,20 @@ def test_no_remedy_is_what_the_layer_has() -> None:
     (found,) = CHECK.look(replace(it, history=None))  # nobody tells the steps
     assert "momentum of 0.1" not in found.fix
     assert found.remedy is None
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1.0])
+def test_statistics_of_the_last_batch_alone_are_a_cause(momentum: float) -> None:
+    data = load("digits")
+    x, y = data.train.x[:800], data.train.y[:800]
+    net = Sequential(
+        flatten=Flatten(), dense=Dense(32), norm=BatchNorm(momentum), relu=ReLU(), more=Dense(32),
+        again=BatchNorm(momentum), act=ReLU(), scores=Dense(10),
+    )  # fmt: skip
+    it = Model(net, optimizer=SGD(0.05), input_shape=(1, 8, 8))
+    history = it.fit(x, y, epochs=3, batch_size=4, verbose=False)
+    case = case_of(
+        it, x, y, validation=(data.test.x, data.test.y), history=history, batch_size=4, epochs=3
+    )  # fmt: skip
+    proven = [one.path for one in CHECK.look(case) if one.proven]
+    assert proven == ["norm"] * (momentum == 1.0)

@@ -103,7 +103,7 @@ class Train:
     precision: Literal["float32", "bf16"] = "float32"
     clip: float = 0.0
     early_stopping: int = 0
-    monitor: Literal["auto", "val_loss", "val_accuracy"] = "auto"
+    monitor: Literal["auto", "val_loss", "val_accuracy", "val_miou"] = "auto"
     checkpoint_seconds: float = 60.0
     metrics: tuple[str, ...] | None = None
     frozen: tuple[str, ...] = ()

@@ -1,0 +1,86 @@
+"""CamVid: the training of the recipe against the same training by PyTorch's autograd and optimizer."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.combine.base import map_layers
+from pellucid.data import data_root
+from pellucid.data.loader import Loader
+from pellucid.layers import Dropout, Identity, Mode
+from pellucid.objective import Supervised
+from pellucid.optim import Progress
+from pellucid.train.job import build_model
+from pellucid.train.recipe import load_recipe
+from pellucid.train.recipes.material import load_material
+from pellucid.train.step import Step
+from pellucid.tree import flatten, map_tree
+from tests.references import reference_forward
+
+STEPS = 50
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not (data_root() / "camvid").is_dir(), reason="CamVid is not on this machine"),
+]
+
+
+def test_50_steps_have_the_losses_of_plain_pytorch() -> None:
+    recipe = load_recipe("camvid-fcn8")
+    material = load_material(recipe.data, 0)
+    model = build_model(recipe, material.train)
+    net = map_layers(model.net, lambda layer: Identity() if isinstance(layer, Dropout) else layer)  # nothing is drawn
+    model.params = map_tree(torch.Tensor.double, model.params)  # in float32, Adam's first steps amplify rounding
+    params = map_tree(torch.clone, model.params)
+    weights = flatten(params)
+    learned = [path for path in weights if path not in model.frozen and "running" not in path]
+    for path in learned:
+        weights[path].requires_grad_()
+    lr = model.optimizer.lr
+    groups = [{"params": [weights[path]], "rate": model.rates.get(path, 1.0)} for path in learned]
+    biases = ("bias", "norm.weight")
+    for group, path in zip(groups, learned, strict=True):
+        group["weight_decay"] = 0.0 if path.endswith(biases) else model.optimizer.weight_decay
+    theirs = torch.optim.AdamW(groups, lr)
+    step = Step(
+        Supervised(net, model.loss), model.params, model.optimizer, examples=len(material.train),
+        frozen=model.frozen, rates=model.rates,
+    )  # fmt: skip
+    loader = Loader(material.train, recipe.train.batch_size, 0, recipe.augment, transform=model.stats.apply)
+    steps, losses = len(loader) * recipe.train.epochs, []
+    table = torch.tensor(model.loss.class_weights, dtype=torch.float64)
+    for epoch in range(2):
+        for batch in loader.epoch(epoch):
+            number = len(losses)
+            if number == STEPS:
+                break
+            batch = batch._replace(images=batch.images.double())
+            rate = lr * model.schedule.factor(Progress(number, steps, len(loader)), model.schedule.begin())
+            with torch.inference_mode():
+                losses.append((float(step(batch, rate)["loss"]),))
+            y = reference_forward(net, params, batch.images, Mode())  # every normalization is frozen
+            value = F.cross_entropy(y, batch.targets.long(), table, ignore_index=11)
+            for group in theirs.param_groups:
+                group["lr"] = rate * group["rate"]
+            theirs.zero_grad()
+            value.backward()
+            theirs.step()
+            losses[-1] += (value.item(),)
+    assert len(losses) == STEPS
+    assert losses[0][0] > 2 * losses[-1][0]  # and something was learned
+    for ours, expected in losses:
+        assert ours == pytest.approx(expected, rel=1e-6)
+
+
+def test_every_camvid_recipe_names_the_classes_and_ignores_the_twelfth() -> None:
+    for name in ("camvid-fcn8", "camvid-fcn16", "camvid-fcn32", "camvid-unet"):
+        recipe = load_recipe(name)
+        material = load_material(replace(recipe.data, limit=0), 0)
+        assert recipe.network.arguments["classes"] == len(material.train.classes) == 11
+        assert recipe.augment.ignore == recipe.loss.arguments["ignore"] == material.train.ignored == 11
+        counts = torch.bincount(material.train.y.flatten(), minlength=12)[:11].double()
+        weights = (counts.sum() / counts).sqrt()
+        weights = weights * counts.sum() / (weights * counts).sum()
+        assert recipe.loss.arguments["class_weights"] == pytest.approx(weights.tolist(), abs=0.006)

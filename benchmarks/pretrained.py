@@ -20,6 +20,8 @@ from pellucid import __version__, assets
 from pellucid.cli.models import weights_file
 from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.pictures import held_out
+from pellucid.tasks.segment import evaluate as evaluate_masks
+from pellucid.tasks.segment import is_segmenter
 from pellucid.train.familiarity import fit_familiarity, held_half, named_tensors
 from pellucid.train.model import Model
 from pellucid.train.recipes.fitting import table_for
@@ -70,8 +72,50 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 ```
 """
 
-SHIPPED_AS = {"signs-best": "signs"}
+MASKS_CARD = """# {name}
+
+{about}
+
+Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; nothing is typed by hand.
+
+| | |
+|---|---|
+| mean IoU | {miou:.2%} on {n:,} images of {data} (`pellucid evaluate {name} --json`) |
+| pixel accuracy | {pixel_accuracy:.2%} |
+| boundary F1 | {boundary_f1:.2%} |
+| parameters | {parameters:,} |
+| multiply-adds per image | {multiply_adds:,} |
+| file | {size:,} bytes{half}, weights SHA-256 {sha} |
+| trained by | {training} |
+| measured with | Pellucid {version}, PyTorch {torch} |
+| licence | Apache-2.0 for the weights; {data}'s own licence for the images |
+
+{made_for}
+
+## IoU by class
+
+| class | IoU |
+|---|---:|
+{classes}
+
+## Network
+
+```
+{summary}
+```
+
+## Recipe
+
+```toml
+{recipe}
+```
+"""
+
+SHIPPED_AS = {"signs-best": "signs", "camvid-fcn8": "camvid"}
 MADE_FOR = {
+    "camvid": "Made for road scenes seen from a car, 240x180 or somewhat larger (`pellucid segment camvid PHOTO --out "
+    "DIR`); anything else\ngets these classes too. Those images are one scene of a drive of which it has seen other parts: "
+    "expect less of other\ndrives. Poles and signs, a few pixels wide at this size, it mostly misses.",
     "mnist": "Made for grey 28x28 digits laid out as MNIST lays them out; `pellucid predict` brings a photograph or "
     "drawing into\nthat form. Other pictures get one of the ten digits too, with a probability that means nothing;\n"
     "some are said to be unlike anything it was trained on (docs/unfamiliar.md).",
@@ -119,8 +163,55 @@ def again(name: str) -> None:
     publish(name, Model.load(file), recipe[1], took)
 
 
+def publish_masks(name: str, model: Model, recipe: str, training: str) -> None:
+    """Write the file and the card of a model of masks."""
+    target, tables = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)
+    half, size = write(target, model, {})
+    model = Model.load(target)
+    found = evaluate_masks(model)
+    table = summary(model.net, model.params, model.input_shape)
+    rows = [
+        f"| {row['class']} | {'-' if row['iou'] is None else format(row['iou'], '.2%')} |" for row in found["classes"]
+    ]
+    data = tables["data"]["name"]
+    card = MASKS_CARD.format(
+        **{key: found[key] for key in ("miou", "pixel_accuracy", "boundary_f1", "n")},
+        name=name,
+        about=tables["recipe"]["about"],
+        data=data,
+        parameters=table.parameters,
+        multiply_adds=table.multiply_adds,
+        size=size,
+        half=" in float16" if half else "",
+        made_for=MADE_FOR[data],
+        sha=model.sha256(),
+        training=training,
+        version=__version__,
+        torch=torch.__version__,
+        classes="\n".join(rows),
+        summary=str(table),
+        recipe=recipe.strip(),
+    )
+    target.with_suffix(".md").write_text(card, encoding="utf-8")
+    print(f"{name}: mean IoU {found['miou']:.2%} on {found['n']:,} images, {size:,} bytes", flush=True)
+
+
+def write(target: Path, model: Model, more: dict[str, torch.Tensor]) -> tuple[bool, int]:
+    """Write a weights file; return whether it is in float16, and its size."""
+    half = sum(leaf.numel() for leaf in model.weights.values()) > MOST_FLOAT32
+    tensors = {path: tensor.half() if half else tensor for path, tensor in model.weights.items()}
+    write_weights(target, {**tensors, **more}, model.about())
+    size = target.stat().st_size
+    if size > LARGEST:
+        raise SystemExit(f"{target.name} has {size:,} bytes, more than the {LARGEST:,} that are shipped")
+    return half, size
+
+
 def publish(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and its card."""
+    if is_segmenter(model):
+        publish_masks(name, model, recipe, training)
+        return
     target = ROOT / "pretrained" / f"{name}.safetensors"
     tables = tomllib.loads(recipe)
     splits = load_splits(table_for(model.input_shape, tables["data"]["name"]))
@@ -128,12 +219,7 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
     known = fit_familiarity(model.net, model.params, (splits.train.x, splits.train.y), held, model.stats)
     assert known is not None  # all that is shipped are classifiers of images
     model.familiarity = known
-    half = sum(leaf.numel() for leaf in model.weights.values()) > MOST_FLOAT32
-    tensors = {path: tensor.half() if half else tensor for path, tensor in model.weights.items()}
-    write_weights(target, {**tensors, **named_tensors(known)}, model.about())
-    size = target.stat().st_size
-    if size > LARGEST:
-        raise SystemExit(f"{target.name} has {size:,} bytes, more than the {LARGEST:,} that are shipped")
+    half, size = write(target, model, named_tensors(known))
     model = Model.load(target)
     distances = model.distance(rest)
     assert distances is not None

@@ -13,10 +13,17 @@ from benchmarks import unfamiliar
 from pellucid import Dense, Flatten, Sequential, Sigmoid, assets
 from pellucid.data import data_root
 from pellucid.tasks.classify import evaluate
+from pellucid.tasks.segment import evaluate as evaluate_masks
 from pellucid.train.model import Model
 
 NAMES = assets.pretrained_names()
-DATA = {"mnist": "mnist/t10k-images-idx3-ubyte.gz", "cifar10": "cifar10/cifar10.zip", "signs": "signs/val"}
+DATA = {
+    "mnist": "mnist/t10k-images-idx3-ubyte.gz",
+    "cifar10": "cifar10/cifar10.zip",
+    "signs": "signs/val",
+    "camvid": "camvid/val",
+}
+CLASSIFIERS = [name for name in NAMES if name != "camvid"]
 
 
 def card(name: str) -> str:
@@ -24,7 +31,7 @@ def card(name: str) -> str:
 
 
 def test_the_models_are_there() -> None:
-    assert NAMES == ("cifar", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "signs")
+    assert NAMES == ("camvid", "cifar", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "signs")
 
 
 def test_the_files_are_small() -> None:
@@ -49,7 +56,9 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
     model.check_learns()
 
 
-@pytest.mark.parametrize(("name", "recipe"), [(name, "signs-best" if name == "signs" else name) for name in NAMES])
+@pytest.mark.parametrize(
+    ("name", "recipe"), [(name, {"signs": "signs-best", "camvid": "camvid-fcn8"}.get(name, name)) for name in NAMES]
+)
 def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
     assert Model.load(assets.pretrained_file(name)).net == pellucid.load_recipe(recipe).build("network")
 
@@ -69,7 +78,7 @@ def test_a_file_of_the_former_layout_still_loads_and_evaluates(tmp_path: Path) -
     assert loaded.familiarity is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
     model = Model.load(assets.pretrained_file(name))
     noise = torch.rand((20, *model.input_shape), generator=torch.Generator().manual_seed(0))
@@ -121,7 +130,7 @@ def test_other_pictures_and_noise_are_told_apart(name: str) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_each_is_as_good_as_its_card_says(name: str) -> None:
     model = Model.load(assets.pretrained_file(name))
     need(str(model.preprocess["data"]))
@@ -132,6 +141,16 @@ def test_each_is_as_good_as_its_card_says(name: str) -> None:
     assert measured["n"] == n
     # Other processors round otherwise, which may turn an image or two.
     assert measured["accuracy"] == pytest.approx(float(found[1]) / 100, abs=max(3e-4, 1.5 / n))
+
+
+@pytest.mark.real
+def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
+    need("camvid")
+    found = re.search(r"mean IoU \| ([\d.]+)% on ([\d,]+) images", card("camvid"))
+    assert found is not None
+    measured = evaluate_masks(Model.load(assets.pretrained_file("camvid")))
+    assert measured["n"] == int(found[2]) == 101
+    assert measured["miou"] == pytest.approx(float(found[1]) / 100, abs=1e-3)
 
 
 @pytest.mark.real

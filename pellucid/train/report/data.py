@@ -26,6 +26,20 @@ class Mistakes:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """Pictures with the lowest mean IoU of their own, worst first.
+
+    images: (n, H, W, 3), uint8. true, predicted: (n, H, W), classes. names: of the files, where they are known.
+    """
+
+    images: NDArray[np.uint8]
+    true: NDArray[np.uint8]
+    predicted: NDArray[np.uint8]
+    scores: Sequence[float]
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class ReportData:
     """One run. What is missing or empty is said to be so in the report, never left out in silence.
 
@@ -46,6 +60,7 @@ class ReportData:
     classes: Sequence[str] = ()
     confusion: NDArray[np.int64] | None = None
     mistakes: Mistakes | None = None
+    masks: Masks | None = None
     first_path: str = ""
     first_weights: NDArray[np.float32] | None = None
     summary: Summary | None = None

@@ -20,13 +20,13 @@ from pellucid.layers.dense import Dense
 from pellucid.metrics import MeanIoU, class_scores, classes_of, confusion_matrix
 from pellucid.train.history import History
 from pellucid.train.model import Model
-from pellucid.train.report.data import Mistakes, ReportData
+from pellucid.train.report.data import Masks, Mistakes, ReportData
 from pellucid.train.runs import RunFolder
 from pellucid.train.summary import summary
 from pellucid.tree import flatten
 
 WORST = 24
-BATCH = 8  # pictures whose masks are compared at a time
+WORST_MASKS = 6
 
 
 def gather(
@@ -54,8 +54,9 @@ def gather(
     scores = torch.empty(0) if masks else class_scores(model.predict(x).cpu())
     named = scores.ndim == 2 and scores.shape[1] == len(test.classes) > 1
     confusion = confusion_matrix(test.y, classes_of(scores), len(test.classes)).numpy() if named else None
+    worst_masks = None
     if masks:
-        confusion = pixels(model, test)
+        confusion, worst_masks = compare_masks(model, test)
     path, weights = first_weights(model.net, model.params, tuple(test.x.shape[1:]))
     return ReportData(
         recipe=str(about.get("name") or folder.path.name),
@@ -68,6 +69,7 @@ def gather(
         classes=test.classes,
         confusion=confusion,
         mistakes=worst(scores, test) if named else None,
+        masks=worst_masks,
         first_path=path,
         first_weights=None if weights is None else weights.numpy(),
         summary=summary(model.net, model.params, shape),
@@ -76,12 +78,29 @@ def gather(
     )
 
 
-def pixels(model: Model, test: Dataset) -> NDArray[np.int64] | None:
-    """Return how many pixels of each class (row) were predicted as each (column)."""
-    metric = MeanIoU(getattr(model.loss, "ignore", None))
-    for x, y in zip(test.x.split(BATCH), test.y.split(BATCH), strict=True):
-        metric.update(model.predict(x), y)
-    return None if metric.matrix is None else metric.matrix.numpy()
+def compare_masks(model: Model, test: Dataset, most: int = WORST_MASKS) -> tuple[NDArray[np.int64], Masks]:
+    """Return how many pixels of each class (row) were predicted as each (column), and the `most` worst pictures."""
+    ignored = getattr(model.loss, "ignore", None)
+    whole, said, scores = MeanIoU(ignored), list[Tensor](), list[float]()
+    for x, y in zip(test.x.split(1), test.y.split(1), strict=True):
+        found, one = model.predict(x), MeanIoU(ignored)
+        whole.update(found, y)
+        said.append(found.argmax(1)[0].to(torch.uint8))
+        one.update(found, y)
+        known = one.matrix is not None and int(one.matrix.sum()) > 0
+        scores.append(one.compute()["miou"] if known else 1.0)
+    order = sorted(range(len(test)), key=lambda k: scores[k])[:most]
+    images = (float_images(test.x[order]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    files = getattr(test, "files", ())
+    drawn = Masks(
+        images.expand(-1, -1, -1, 3).numpy(),
+        test.y[order].numpy(),
+        torch.stack([said[k] for k in order]).numpy(),
+        [scores[k] for k in order],
+        [files[k] for k in order] if files else (),
+    )
+    assert whole.matrix is not None
+    return whole.matrix.numpy(), drawn
 
 
 def worst(scores: Tensor, test: Dataset, most: int = WORST) -> Mistakes | None:

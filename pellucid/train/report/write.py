@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pellucid.report.figures.confusion import confusion_matrix
 from pellucid.report.figures.curves import accuracy_curves, learning_rate, loss_curves
 from pellucid.report.figures.layers import gradient_norms, update_ratios
+from pellucid.report.figures.masks import worst_masks
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
 from pellucid.report.figures.style import png
 from pellucid.train.files import make_folder, write_atomically
@@ -52,6 +53,9 @@ def draw(data: ReportData) -> dict[str, Figure | None]:
         "confusion": None
         if data.confusion is None
         else confusion_matrix(data.confusion, data.classes, bool(data.confusion.max() >= TOO_WIDE)),
+        "masks": None
+        if data.masks is None
+        else worst_masks(data.masks.images, data.masks.true, data.masks.predicted, data.masks.scores, data.classes),
         "mistakes": (
             None if wrong is None else worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
         ),

@@ -114,8 +114,8 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 SHIPPED_AS = {"signs-best": "signs", "camvid-fcn8": "camvid"}
 MADE_FOR = {
     "camvid": "Made for road scenes seen from a car, 240x180 or somewhat larger (`pellucid segment camvid PHOTO --out "
-    "DIR`); anything else\ngets these classes too. Those images are one scene of a drive of which it has seen other parts: "
-    "expect less of other\ndrives. Poles and signs, a few pixels wide at this size, it mostly misses.",
+    "DIR`); anything else\ngets these classes too. Those images are one scene of a drive that it has seen other parts "
+    "of: expect less of other\ndrives. Poles and signs, a few pixels wide at this size, it mostly misses.",
     "mnist": "Made for grey 28x28 digits laid out as MNIST lays them out; `pellucid predict` brings a photograph or "
     "drawing into\nthat form. Other pictures get one of the ten digits too, with a probability that means nothing;\n"
     "some are said to be unlike anything it was trained on (docs/unfamiliar.md).",

@@ -21,6 +21,11 @@ def parser() -> Parser:
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("--to", metavar="FORMAT", required=True, help="onnx or torch")
     it.add_argument("--out", metavar="FILE", help="what to write (default: the model's name with .onnx or .py, here)")
+    it.add_argument(
+        "--size",
+        metavar="HxW",
+        help="of the images that an ONNX file takes, for networks of any size (default: the model's)",
+    )
     return it.json_flag()
 
 
@@ -40,8 +45,12 @@ def handle(args: argparse.Namespace) -> int:
     for file in files:
         if file.exists() and file.samefile(source):
             raise PellucidError(f"{file} is the model itself; give another --out")
+    size = None if args.size is None else _size(args.size)
+    if size is not None and args.to != "onnx":
+        raise PellucidError("--size is for ONNX files: a PyTorch module takes any size that the network does")
     try:
-        parity = (to_onnx if args.to == "onnx" else to_torch)(Model.load(source), path)
+        model = Model.load(source)
+        parity = to_onnx(model, path, size) if args.to == "onnx" else to_torch(model, path)
     except ParityError as error:
         note(str(error))
         return 1
@@ -56,6 +65,14 @@ def handle(args: argparse.Namespace) -> int:
         f"output (allowed {TOLERANCE:.0e})"
     )
     return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Return (height, width) of "180x240"."""
+    sides = text.split("x")
+    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 0 < int(side) <= 10_000 for side in sides):
+        raise PellucidError(f"--size {text!r} is no size; write height and width as in 180x240")
+    return int(sides[0]), int(sides[1])
 
 
 def _path(args: argparse.Namespace) -> Path:

@@ -19,17 +19,19 @@ from pellucid.export.trace import Step, Trace, trace
 from pellucid.layers.base import Layer, Params
 from pellucid.train.files import write_atomically
 from pellucid.train.model import Model
-from pellucid.tree import map_tree
+from pellucid.tree import flatten, map_tree
 
 BATCH_AXIS = "N"
 
 
-def to_onnx(model: Model, path: str | os.PathLike[str]) -> Parity:
+def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Parity:
     """Write a model as an ONNX file, which appears only if onnxruntime gives the model's own outputs.
 
     The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", what the
     network says before any softmax that the loss contains; standardising by the model's mean and std comes first.
-    Tensors have the paths of our parameters; the classes and the preprocessing stand in the metadata.
+    size: (H, W) of the file's images, where a fully convolutional network takes others than the model's own; the file
+    then takes these alone. Tensors have the paths of our parameters; the classes and the preprocessing stand in the
+    metadata.
     Raises PellucidError for a model without weights and for layers that ONNX cannot say, and ParityError.
     """
     if not model.built:
@@ -37,9 +39,26 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> Parity:
     told = {"preprocess": json.dumps(model.preprocess)}
     if model.classes is not None:
         told["classes"] = json.dumps(list(model.classes))
-    data, parity = onnx_bytes(model.net, model.params, model.nominal_shape, model.stats, told)
+    shape = model.nominal_shape if size is None else _resized(model, size)
+    data, parity = onnx_bytes(model.net, model.params, shape, model.stats, told)
     write_atomically(path, data)
     return parity
+
+
+def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of images of another size; PellucidError where the network with these weights takes none."""
+    if len(model.input_shape) != 3:
+        raise PellucidError(f"size: the model takes {model.input_shape}, no images; leave it out")
+    shape = (model.input_shape[0], *size)
+    with torch.device("meta"):  # shapes only
+        wanted, _ = model.net.init(shape, torch.Generator())
+    own = flatten(model.params)
+    wrong = next((path for path, leaf in flatten(wanted).items() if leaf.shape != own[path].shape), None)
+    if wrong is not None:
+        raise PellucidError(
+            f"size: {wrong} is for images of {model.input_shape[1]}x{model.input_shape[2]} alone; leave size out"
+        )
+    return shape
 
 
 def onnx_bytes(

@@ -393,8 +393,9 @@ class Model(Trainable, Viewed):
         return scaled(on_device(x, self.device), self.stats)
 
     def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
-        asked = None if size is None else whole(size, f"{what}: batch_size", 1)
-        return asked or batch_within_memory(self.objective, self.params, x, self.stats)
+        if size is not None:
+            return whole(size, f"{what}: batch_size", 1)
+        return batch_within_memory(self.objective, self.params, x, self.stats)
 
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()

@@ -52,11 +52,11 @@ def test_50_steps_have_the_losses_of_plain_pytorch() -> None:
     steps, losses = len(loader) * recipe.train.epochs, []
     table = torch.tensor(model.loss.class_weights, dtype=torch.float64)
     for epoch in range(2):
-        for batch in loader.epoch(epoch):
+        for single in loader.epoch(epoch):
             number = len(losses)
             if number == STEPS:
                 break
-            batch = batch._replace(images=batch.images.double())
+            batch = single._replace(images=single.images.double())
             rate = lr * model.schedule.factor(Progress(number, steps, len(loader)), model.schedule.begin())
             with torch.inference_mode():
                 losses.append((float(step(batch, rate)["loss"]),))

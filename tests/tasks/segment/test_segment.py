@@ -197,3 +197,22 @@ def test_fcn_trains_by_a_recipe_with_features_of_cifar(folder: Path, tmp_path: P
     torch.testing.assert_close(run.model.params["features"]["stem"]["conv"]["weight"], first, atol=1e-6, rtol=0)
     assert (run.path / "report.html").is_file()
     assert isinstance(fcn8(3, "airbench96"), type(run.model.net))
+
+
+@pytest.mark.parametrize("size", [(27, 35), (40, 52)])
+def test_onnx_files_of_two_sizes_have_the_models_masks(model: Model, tmp_path: Path, size: tuple[int, int]) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model.save(tmp_path / "m.safetensors")
+    words = ["export", str(tmp_path / "m.safetensors"), "--to", "onnx", "--out", str(tmp_path / "m.onnx")]
+    assert main([*words, "--size", f"{size[0]}x{size[1]}"]) == 0
+    image = torch.from_numpy(draw(3, *size)[0]).permute(2, 0, 1)
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"input": image[None].float().numpy() / 255})
+    assert (logits[0].argmax(0) == Segmenter(model)(image).mask.numpy()).mean() > 0.999
+    assert main([*words, "--size", "27"]) == 2
+
+
+def test_a_file_of_another_size_is_refused_where_the_weights_are_for_one(tmp_path: Path, capsys) -> None:
+    words = ["export", "mnist-mlp-100", "--to", "onnx", "--out", str(tmp_path / "m.onnx"), "--size", "30x30"]
+    assert main(words) == 2
+    assert "is for images of 28x28 alone" in capsys.readouterr().err

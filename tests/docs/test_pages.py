@@ -1,0 +1,49 @@
+"""The pages for visitors: their code runs, their links lead somewhere, and the site lists every page."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/start.md"])
+def test_the_first_example_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"^```python\n(.*?)^```$", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
+    names: dict[str, object] = {"__name__": "page"}
+    exec(compile(code, name, "exec"), names)
+    accuracies = [float(found) for found in re.findall(r"(?<![\d.])0\.\d{8,}", capsys.readouterr().out)]
+    assert max(accuracies) > 0.9
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_links_between_files_lead_somewhere(page: Path):
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if not target.startswith(("http:", "https:"))]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_the_site_lists_every_page():
+    listed = re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
+def test_the_site_needs_no_network():
+    """No fonts, scripts or styles from elsewhere: the theme's own are part of the site."""
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in settings
+    assert not re.search(r"https?:", settings)
+
+
+@pytest.mark.parametrize("form", ["bug", "feature"])
+def test_an_issue_form_is_valid(form: str):
+    read = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / f"{form}.yml").read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= set(read)
+    ids = [part["id"] for part in read["body"]]
+    assert len(ids) == len(set(ids))
+    assert all(part["attributes"]["label"] for part in read["body"])

@@ -100,7 +100,7 @@ UNTOUCHED: dict[Any, Check] = {
     rules.Table: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
     rules.composite: Check(*_TABLE, "rows by type, path and predicate, looked up by hand"),
     rules.Entrance: Check(*_ENTRANCE, "networks whose first layers with weights are named by hand"),
-    rules.Informed: Check(*_OUTPUTS, "the same rule that runs the layer again"),
+    rules.OutputRule: Check(*_OUTPUTS, "the same rule that runs the layer again"),
     rules.Outputs: Check(*_OUTPUTS, "the same rule that runs the layer again"),
     rules.fold: Check(
         "tests/rules/test_fold.py",

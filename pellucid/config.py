@@ -1,4 +1,4 @@
-"""Networks and losses as JSON, and back: what a weights file says about the network whose weights it holds."""
+"""Networks, losses and metrics as JSON, and back: the description in a weights file."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,7 @@ from pellucid.text import shown
 
 
 class Part(metaclass=Checked):
-    """The base of what else a file names by its class: pellucid.objective.Objective."""
+    """Base class of further parts that a file may name by class: pellucid.objective.Objective."""
 
 
 # What a file can name of Pellucid's own. With what the caller's program registered, or passed as `custom`, these are
@@ -34,9 +34,9 @@ TYPES: dict[str, type[Any]] = {
     "Shared": Shared,
     "Graph": Graph,
 }
-NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # what a file names the classes of
+NAMED: tuple[type[Any], ...] = (Layer, Loss, Metric, Part)  # kinds of parts whose classes a file may name
 REGISTERED: dict[str, Any] = {}  # classes of NAMED, and functions that are metrics, by name
-DEEPEST = 128  # objects and lists inside one another: two or three for a layer inside a layer
+DEEPEST = 128  # nesting depth of objects and lists; a layer inside a layer takes two or three
 MOST_LAYERS = 10_000
 MOST_VALUES = 100_000  # of all kinds, so that no short file takes long to read
 LIMITS = "PELLUCID_LIMITS"  # of the environment: a factor on these limits, for the user's own files
@@ -69,7 +69,7 @@ def register(*parts: Any) -> None:
     """Let files name these classes of layers, losses and metrics, and functions that are metrics.
 
     Raises PellucidError as `known` does, and for a name that another class or function is registered by. A class that
-    was defined again, as by running a notebook's cell twice, takes the place of its former self.
+    was defined again, as by running a notebook's cell twice, replaces its earlier definition.
     """
     for name, part in known(parts).items():
         other = REGISTERED.get(name, part)

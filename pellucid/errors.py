@@ -8,9 +8,9 @@ from pellucid.text import printable
 
 
 class PellucidError(Exception):
-    """A mistake that the user can mend: one line that says what is wrong, where, and what to do.
+    """An error that the user can correct: one line that says what is wrong, where, and what to do.
 
-    Names from data may stand in the message as they are: as text it is printable.
+    Names from data may be part of the message unescaped: str() makes them printable.
     """
 
     def __str__(self) -> str:
@@ -19,7 +19,7 @@ class PellucidError(Exception):
 
 
 class LayerError(PellucidError):
-    """A layer that does not fit what comes in: which layer, by its path, and the shape."""
+    """A layer whose input shape does not fit: its path, and the shape."""
 
     def __init__(self, path: str, shape: object, why: str) -> None:
         super().__init__(f"{path}: {why} (its input is {shape})")
@@ -27,11 +27,11 @@ class LayerError(PellucidError):
 
 
 class DamagedFileError(PellucidError):
-    """A weights file that is missing, not a regular file, or damaged; one that cannot be read now is none of these."""
+    """A weights file that is missing, not a regular file, or damaged; not one that merely cannot be read now."""
 
 
 class ArgumentError(PellucidError, TypeError):
-    """A call with arguments that its function does not take: also the TypeError that Python itself would raise."""
+    """A call with arguments that the function does not accept; also a TypeError, which Python itself would raise."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

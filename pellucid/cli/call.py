@@ -1,4 +1,4 @@
-"""How this command line was started, for hints that people copy."""
+"""Command lines for hints that users copy."""
 
 import shlex
 import shutil
@@ -11,7 +11,7 @@ NAME = "pellucid"
 
 
 def again(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[str]) -> str:
-    """Return the command line of these words that asks for the same; options that are None or "" were not given."""
+    """Return the command line that repeats this call; options that are None or "" were not given."""
     named = [word for name, value in options.items() if value not in (None, "") for word in (name, str(value))]
     return shlex.join([NAME, *words, *named, *settings])
 

@@ -1,4 +1,4 @@
-"""What people see of a download."""
+"""Progress of a download on stderr."""
 
 import sys
 
@@ -10,7 +10,7 @@ class Progress:
         self._shown: tuple[str, int] | None = None
 
     def __call__(self, file: str, done: int, total: int | None) -> None:
-        """Tell that `done` bytes of `total` are here; the total may be unknown."""
+        """Show that `done` of `total` bytes have arrived; the total may be unknown."""
         part = 100 * done // total if total else done >> 20
         if self._shown != (file, part):
             self._shown = (file, part)

@@ -1,4 +1,4 @@
-"""`pellucid export`: a model in another program's format, checked against the model itself."""
+"""`pellucid export`: write a model as ONNX or PyTorch code, and compare its outputs with the model's."""
 
 import argparse
 from pathlib import Path

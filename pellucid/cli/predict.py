@@ -1,11 +1,11 @@
-"""`pellucid predict`: what a model sees in pictures."""
+"""`pellucid predict`: classify images."""
 
 import argparse
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
-SHOWN = 3  # classes, for people
+SHOWN = 3  # most probable classes that text output lists
 
 
 def parser() -> Parser:
@@ -27,7 +27,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.train.familiarity import score_suffix, score_to_json
 
     model = open_model(args.model, args.device)
-    class_names(model)  # what is wrong with the model is said once
+    class_names(model)  # raises once for a model without class names
     found: list[Prediction] = []
     faults: dict[str, PellucidError] = {}
     for image in args.images:

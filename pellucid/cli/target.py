@@ -1,10 +1,10 @@
-"""The class that `--target` asks for."""
+"""The class that `--target` names."""
 
 from collections.abc import Sequence
 
 
 def class_number(asked: str, classes: Sequence[str], besides: str = "") -> int:
-    """Return the number of the class of that name, or of that number; besides: what else an error should tell."""
+    """Return the index of the class with that name or index; besides: text to add to the error message."""
     from pellucid.errors import PellucidError, nearest
 
     if asked in classes:

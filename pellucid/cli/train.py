@@ -12,7 +12,7 @@ def parser() -> Parser:
     it.add_argument("recipe", nargs="?", metavar="RECIPE", help="a built-in name or a TOML file")
     it.add_argument("settings", nargs="*", metavar="key=value", help="changes, such as optimizer.lr=0.5")
     it.add_argument("--out", metavar="DIR", default="runs", help="where run folders go (default: runs)")
-    it.add_argument("--resume", metavar="RUN", help="go on with this run folder, by its own recipe")
+    it.add_argument("--resume", metavar="RUN", help="resume this run folder, with its own recipe")
     return it.data_option().device_option().json_flag()
 
 
@@ -24,9 +24,9 @@ def handle(args: argparse.Namespace) -> int:
 
     if args.resume is not None:
         if args.recipe is not None:
-            raise PellucidError(f"--resume goes on by the run's own recipe; leave out {args.recipe!r}")
+            raise PellucidError(f"--resume uses the run's recipe; leave out {args.recipe!r}")
         if args.device is not None:
-            raise PellucidError("--resume computes where the run began; leave out --device, or train anew")
+            raise PellucidError("--resume uses the run's device; leave out --device, or start a new training")
         show(resume_runs(args.resume, data=args.data), args.json)
         return 0
     if args.recipe is None:

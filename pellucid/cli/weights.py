@@ -1,4 +1,4 @@
-"""`pellucid weights`: list the published weights, bring one here, show the tensors of a file."""
+"""`pellucid weights`: list and download published weights, show the tensors of a file."""
 
 import argparse
 import sys

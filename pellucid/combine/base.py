@@ -1,4 +1,4 @@
-"""The contract of combinators: layers made of named layers."""
+"""The interface of combinators: layers that contain named layers."""
 
 import copy
 from abc import abstractmethod
@@ -20,10 +20,10 @@ Back = Callable[[str, Layer, Params, Cache, Any], tuple[Any, Params]]
 
 @dataclass(frozen=True)
 class Combinator(Layer):
-    """A layer made of named layers: it says in which order values flow, and leaves each child to `step` or `back`.
+    """A layer that contains named layers: it defines the order of computation, and runs each by `step` or `back`.
 
-    Its params and its cache are dicts by child. `sweep` takes each child's cache out of the dict as it passes,
-    so that the memory is free for what comes next.
+    Its params and its cache are dicts by child. `sweep` removes each child's cache from the dict once it is used,
+    which frees its memory.
     """
 
     @property
@@ -41,10 +41,10 @@ class Combinator(Layer):
 
     @abstractmethod
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Propagate back through the children, each by `back`, and take each one's cache out of `cache` in passing."""
+        """Propagate back through the children, each by `back`, and remove each one's cache from `cache`."""
 
     def with_fields(self, **fields: Any) -> Self:
-        """Return a copy with other values in these fields; a subclass keeps its type and its own fields."""
+        """Return a copy with these fields replaced; a subclass keeps its type and its other fields."""
         made = copy.copy(self)
         for name, value in fields.items():
             object.__setattr__(made, name, value)
@@ -55,7 +55,7 @@ class Combinator(Layer):
         return self.flow(params, x, mode, own_forward)
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Propagate back through the children, each by its own `backward`; `cache` stays whole."""
+        """Propagate back through the children, each by its own `backward`; `cache` is not changed."""
         return self.sweep(params, copy_cache(cache), dy, own_backward)
 
 
@@ -67,14 +67,14 @@ def is_wiring(layer: Layer) -> TypeGuard[Combinator]:
 
 
 def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:
-    """Return the network with `change` of every layer that is no combinator in its place."""
+    """Return the network with every layer that is not a combinator replaced by `change(layer)`."""
     if isinstance(net, Combinator):
         return net.rebuild({name: map_layers(child, change) for name, child in net.layers.items()})
     return change(net)
 
 
 def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
-    """Return the network with `change` of the layer at `path` in its place; PellucidError for one that is not there."""
+    """Return the network with the layer at `path` replaced by `change(layer)`; PellucidError for an unknown path."""
     inner, at = [net], path.split(".") if path else []
     for name in at:
         above = inner[-1]
@@ -129,7 +129,7 @@ def copy_cache(cache: Cache) -> Cache:
 
 
 def add_up(total: Any, part: Any) -> Any:
-    """Sum gradients that arrive at one value from several sides, tuples part by part; None is no gradient."""
+    """Sum gradients of one value that several layers read, tuples elementwise; None is no gradient."""
     if total is None:
         return part
     if part is None:
@@ -155,7 +155,7 @@ def add_up_tree(total: Params, part: Params) -> Params:
 def name_children(
     where: str, unnamed: Iterable[Any], named: Mapping[str, Layer], reserved: tuple[str, ...] = ()
 ) -> dict[str, Layer]:
-    """Give each unnamed layer its type in lower case and a count (conv2d1, relu1, conv2d2); check all names."""
+    """Name each unnamed layer by its type and a count (conv2d1, relu1, conv2d2), and check all names."""
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
     for place, layer in enumerate(unnamed):

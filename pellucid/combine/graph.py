@@ -1,4 +1,4 @@
-"""Any directed acyclic network."""
+"""Networks as directed acyclic graphs of named layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class Graph(Combinator):
         return params, outs[0] if len(outs) == 1 else outs
 
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
-        """Run the nodes in order, letting go of each value after its last use."""
+        """Run the nodes in order, releasing each value after its last use."""
         values: dict[str, Any] = dict(zip(self.inputs, self._tuple(x), strict=True))
         last_use = {source: name for name, (_, *sources) in self.nodes.items() for source in sources}
         cache = {}

@@ -1,4 +1,4 @@
-"""Ablation: what a network can still do without some of its layers or feature maps, without training it again."""
+"""Ablation: the accuracy of a network without some of its layers or feature maps, without retraining it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ FILLS = ("zero", "mean")
 
 @dataclass(frozen=True)
 class Removal:
-    """What is taken away: some `maps` of the output of the layer at `path`, None for all of them."""
+    """What is ablated: some `maps` of the output of the layer at `path`, None for all of them."""
 
     path: str
     maps: tuple[int, ...] | None = None
@@ -65,10 +65,10 @@ def ablation_table(
     """Return the accuracy on images (N, C, H, W) of the whole network, and without what each of `rows` removes.
 
     rows: by default each layer with weights but the last, all such dense layers, and all such convolutions but the
-    first. by: "zero", or "mean" for what a map is on the average over the images, its places included, which leaves
-    the layers above nearer to what they know. The network is not trained again, so that a layer that changes its
-    input's shape counts as removed when nothing of the input comes through it; Zeiler and Fergus 2014, table 3, train
-    again. Raises PellucidError for what is not there.
+    first. by: "zero", or "mean" for a map's mean over images and positions, which keeps the inputs of later layers in
+    their usual range. The network is not retrained, so that a layer that changes its input's shape counts as removed
+    when nothing of the input comes through it; Zeiler and Fergus 2014, table 3, retrain.
+    Raises PellucidError for unknown paths and maps.
     """
     at_least("ablation_table", 1, batch=batch)
     if by not in FILLS:
@@ -87,9 +87,9 @@ def ablation_table(
 
 @torch.no_grad()
 def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str, by: Tensor | float = 0.0) -> Tensor:
-    """Return (N, K): by how much the target's score falls when one map of the layer at `path` is taken away.
+    """Return (N, K): by how much the target's score falls when one map of the layer at `path` is ablated.
 
-    by: what stands in its place, a number or one for each map (K,). target: see `aim`; one within the network must
+    by: the value that replaces it, a number or one for each map (K,). target: see `aim`; one within the network must
     come after the layer. Source: Zeiler and Fergus 2014, section 5.1, for one map at a time.
     """
     meant = aim(net, fixed(net, params, x, target), len(x))

@@ -20,8 +20,8 @@ from pellucid.explain.verdicts import ORDERS, Verdict, adds_up, against_random, 
 from pellucid.train.model import Model
 
 GREY = 0.5  # of the range black..white
-SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods that add up, and to what
-PLACES = 4  # explanations of networks that have lost weights
+SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
+PLACES = 4  # depths at which weights are randomised
 AT_ONCE = 10  # random orders that are measured together
 Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
 
@@ -30,7 +30,7 @@ Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, 
 class Examined:
     """What one method says of one image, (C, H, W) or (1, H, W), and the results of its checks.
 
-    sum: what the numbers add up to; wanted: what they should, None for methods that make no such promise. likeness:
+    sum: of the map's values; wanted: the sum that the method guarantees, None for methods without one. likeness:
     the rank correlation of the magnitudes with those of a network whose layers have lost their weights, by the path
     of the lowest such layer, from the top: far below 1 if the explanation is of the network. deletion, insertion: the
     mean score while pixels go and come in the order of the map, the most important first: low and high, against
@@ -54,7 +54,7 @@ class Examined:
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """All that was found for one image: `skipped` says why methods have nothing to say.
+    """All that was found for one image: `skipped` holds the reason for each method that does not apply.
 
     score: what is explained. random: the mean areas (deletion, insertion) of pixels in random orders. distances:
     1 less the rank correlation of each two methods, None where one is the same everywhere.
@@ -72,7 +72,7 @@ def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str |
     """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and check each of them.
 
     target: a class, None for the predicted class, or a path such as "features.conv2[3]"; see `aim`. Curves measure
-    what the loss makes of the outputs, probabilities as a rule. Occlusion hides by grey. Of several methods those that
+    the loss's predictions, as a rule probabilities. Occlusion hides by grey. Of several methods those that
     do not fit the network or the target are skipped; of one the reason is raised, as PellucidError.
     """
     for method in methods:

@@ -1,4 +1,4 @@
-"""Grad-CAM++: Grad-CAM for objects that stand in several places."""
+"""Grad-CAM++: Grad-CAM for several objects of one class in an image."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ def gradcam_plus_plus(
 ) -> Tensor:
     """Return max(Σ_k w_k A_k, 0), (N, 1, H, W), with w_k = Σ_ij α_kij max(g_kij, 0), g = ∂ score / ∂ A.
 
-    α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is: how the second and third derivatives of exp(score) come out in a
-    network that is linear in pieces. Its factor exp(score), one for each image, is left out. layer, upsample: see
+    α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is: from the second and third derivatives of exp(score) in a
+    piecewise linear network. Its factor exp(score), one for each image, is left out. layer, upsample: see
     `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
     Source: Chattopadhyay et al. 2018, equations 5, 10 and 19.
     """

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.sweeps import Ahead, ahead
+from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Params
@@ -20,7 +20,7 @@ class Maps(NamedTuple):
 
     a: Tensor
     da: Tensor
-    run: Ahead
+    run: ForwardPass
 
 
 class _Arrived(Exception):  # noqa: N818 - no error: what lies below is not needed
@@ -44,7 +44,7 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
         if path == layer or (layer is None and _has_maps(one, y)):
             outputs.setdefault(path, []).append(y)
 
-    run = ahead(net, params, x, target, watch)
+    run = forward_to(net, params, x, target, watch)
     if not outputs and layer is None:
         raise PellucidError("the network has no feature maps, which class activation mapping weighs; choose saliency")
     path = layer if layer is not None else list(outputs)[-1]
@@ -70,7 +70,7 @@ def _has_maps(layer: Layer, y: Any) -> bool:
     return y.dim() == 4 and y.shape[2] * y.shape[3] > 1
 
 
-def _arriving(run: Ahead, path: str) -> Tensor:
+def _arriving(run: ForwardPass, path: str) -> Tensor:
     """Return what arrives at the output of the layer at `path`, and go no further than it needs."""
 
     def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:

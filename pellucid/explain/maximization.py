@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.explain.checks.curves import blurred
 from pellucid.explain.repeated import at_least
-from pellucid.explain.sweeps import ahead
+from pellucid.explain.sweeps import forward_to
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params, Shape
 
@@ -68,7 +68,7 @@ def maximize(
     found: list[float] = []
     for _ in range(steps):
         down, across = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
-        run = ahead(net, params, x.roll((down, across), (2, 3)), target)
+        run = forward_to(net, params, x.roll((down, across), (2, 3)), target)
         if not jitter:
             found.append(float((run.y * run.mask).sum()))
         else:
@@ -94,7 +94,7 @@ def variation_gradient(x: Tensor) -> Tensor:
 
 
 def _score(net: Layer, params: Params, x: Tensor, target: Target) -> float:
-    run = ahead(net, params, x, target)
+    run = forward_to(net, params, x, target)
     return float((run.y * run.mask).sum())
 
 

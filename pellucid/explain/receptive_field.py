@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.sweeps import Ahead
+from pellucid.explain.sweeps import ForwardPass
 from pellucid.layers import (
     AvgPool2d,
     BatchNorm,
@@ -43,7 +43,7 @@ Reach = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, marks o
 
 
 @torch.no_grad()
-def receptive_fields(run: Ahead) -> Tensor:
+def receptive_fields(run: ForwardPass) -> Tensor:
     """Return the rectangle of pixels that each example's target depends on: (N, 4), top, left, bottom, right.
 
     The last two are excluded; what would lie beyond the image is cut off. A mark is sent back from the target through

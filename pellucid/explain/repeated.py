@@ -1,11 +1,11 @@
-"""Gradients of several variants of each example, many of them in one pass."""
+"""Gradients of several variants of each example, in batches."""
 
 from typing import Any
 
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.sweeps import ahead
+from pellucid.explain.sweeps import forward_to
 from pellucid.explain.target import Target, classes_meant
 from pellucid.layers.base import Layer, Params
 
@@ -16,11 +16,11 @@ def repeated(x: Tensor, count: int) -> Tensor:
 
 
 def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
-    """Return ∂ score / ∂ x of (N count, ...) variants, `count` in a row of each example, whose target it is."""
+    """Return ∂ score / ∂ x of (N count, ...) variants, `count` per example in a row, with its target."""
     if not isinstance(target, str) and target is not None:
         classes = classes_meant(target, len(variants) // count)
         target = repeated(classes, count) if classes.numel() > 1 else classes
-    return ahead(net, params, variants, target).back()
+    return forward_to(net, params, variants, target).back()
 
 
 def at_once(where: str, batch: int, x: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""One pass forward and one back, which every explanation by gradients is made of."""
+"""One forward and one backward pass: the basis of all explanations by gradients and relevance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
-# (the outputs, 1 where they are explained and else 0) -> what is sent back from the top
+# (outputs, mask: 1 where they are explained, else 0) -> dy, with which the backward pass begins
 Seed = Callable[[Tensor, Tensor], Tensor]
 
 
 def ones(y: Tensor, mask: Tensor) -> Tensor:
-    """Send back 1 from what is explained: the way of gradients."""
+    """Begin with 1 where the output is explained: gradients."""
     return mask
 
 
 def values(y: Tensor, mask: Tensor) -> Tensor:
-    """Send back what is explained itself: the way of relevance, which shares it out."""
+    """Begin with the explained outputs themselves: relevance, which is distributed among the inputs."""
     return y * mask
 
 
 def gradients(path: str, layer: Layer) -> Rule:
-    """Give every layer its own dx, without the gradients of its parameters."""
+    """Use every layer's own dx, without the gradients of its parameters."""
     return own
 
 
 @dataclass(frozen=True, eq=False)
-class Ahead:
-    """A forward pass as far as a target, from which sweeps go back: `mask` is 1 where y is explained, else 0."""
+class ForwardPass:
+    """A forward pass up to a target, for one or more backward passes: `mask` is 1 where y is explained, else 0."""
 
     net: Layer
     params: Params
@@ -45,17 +45,17 @@ class Ahead:
     def back(
         self, rules: Rules = gradients, seed: Seed = ones, watch: BackwardWatch | None = None, last: bool = True
     ) -> Any:
-        """Return what reaches the input by `rules`; the `last` sweep releases the caches as it passes them."""
+        """Return the gradient or relevance of the input by `rules`; the `last` sweep releases the caches."""
         dy = seed(self.y, self.mask)
         return backward(self.net, self.params, self.cache, dy, rules, watch, consume=last)[0]
 
 
 @torch.no_grad()
-def ahead(net: Layer, params: Params, x: Any, target: Target, watch: ForwardWatch | None = None) -> Ahead:
-    """Run `net` on x in evaluation mode, as far as the target; raises PellucidError for one that does not fit."""
+def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: ForwardWatch | None = None) -> ForwardPass:
+    """Run `net` on x in evaluation mode, up to the target; raises PellucidError for a target that does not fit."""
     meant = aim(net, target, examples(x))
     y, cache = forward(meant.net, params, x, Mode(), watch)
-    return Ahead(meant.net, params, y, meant.mask(y), cache)
+    return ForwardPass(meant.net, params, y, meant.mask(y), cache)
 
 
 @torch.no_grad()
@@ -83,7 +83,7 @@ def swept(net: Layer, params: Params, x: Any, target: Target, composite: Composi
         entrance(*passed)
         outputs(*passed)
 
-    return ahead(net, params, x, target, watch).back(outputs.inform(composite(entrance)), seed)
+    return forward_to(net, params, x, target, watch).back(outputs.inform(composite(entrance)), seed)
 
 
 def examples(x: Any) -> int:

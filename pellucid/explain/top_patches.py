@@ -11,7 +11,7 @@ from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.receptive_field import receptive_fields
 from pellucid.explain.repeated import at_least
-from pellucid.explain.sweeps import ahead, values
+from pellucid.explain.sweeps import forward_to, values
 from pellucid.explain.upto import upto
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
@@ -67,7 +67,7 @@ def top_patches(
         order = strongest[:, one].argsort(dim=0, descending=True, stable=True)[:count].cpu()
         x = prepare(images[order])
         entrance = Entrance(x)
-        run = ahead(net, params, x, f"{path}[{one}]", entrance)
+        run = forward_to(net, params, x, f"{path}[{one}]", entrance)
         corners = receptive_fields(run)
         picture = run.back(rules.deconvnet()(entrance), values)
         found.append(TopPatches(path, one, order, strongest[order, one], corners, picture))

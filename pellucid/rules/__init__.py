@@ -23,7 +23,7 @@ from pellucid.rules.fold import fold
 from pellucid.rules.gamma import Gamma
 from pellucid.rules.guided import Guided
 from pellucid.rules.norm import Norm
-from pellucid.rules.outputs import Informed, Outputs
+from pellucid.rules.outputs import OutputRule, Outputs
 from pellucid.rules.own import own
 from pellucid.rules.passing import Pass
 from pellucid.rules.share import Share
@@ -44,8 +44,8 @@ __all__ = [
     "Flat",
     "Gamma",
     "Guided",
-    "Informed",
     "Norm",
+    "OutputRule",
     "Outputs",
     "Pass",
     "Rule",

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.combine.base import Combinator
 from pellucid.layers.base import Cache, Layer, Params
 from pellucid.rules.kinds import WEIGHTED
-from pellucid.rules.outputs import Informed, told
+from pellucid.rules.outputs import OutputRule, apply_rule
 from pellucid.sweep import Rule, Rules
 
 
@@ -42,7 +42,7 @@ class Entrance:
 
 
 @dataclass(frozen=True)
-class AtEntrance(Informed):
+class AtEntrance(OutputRule):
     """One rule for the uses of a layer that are an entrance, and the usual one for its others."""
 
     entrance: Entrance
@@ -53,7 +53,7 @@ class AtEntrance(Informed):
         self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
     ) -> tuple[Any, Params]:
         """Propagate back through a layer by the rule of its use."""
-        return told(self.rule if cache in self.entrance else self.usual, layer, params, cache, dy, y)
+        return apply_rule(self.rule if cache in self.entrance else self.usual, layer, params, cache, dy, y)
 
 
 def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
 from pellucid.rules.checks import at_least_zero
-from pellucid.rules.outputs import Informed
+from pellucid.rules.outputs import OutputRule
 from pellucid.rules.term import contributions, stabilized
 
 
 @dataclass(frozen=True)
-class Epsilon(Informed):
+class Epsilon(OutputRule):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / (z_j + ε sign z_j), with z_j = Σ_i x_i w_ij + b_j.
 
     What the bias contributed is lost, and what ε takes away; without `bias`, z is the sum of the inputs' contributions

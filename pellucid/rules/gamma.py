@@ -7,12 +7,12 @@ from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules.checks import at_least_zero
-from pellucid.rules.outputs import Informed
+from pellucid.rules.outputs import OutputRule
 from pellucid.rules.term import halves, linear, negative, positive, shares, stabilized, term, total, weighted_input
 
 
 @dataclass(frozen=True)
-class Gamma(Informed):
+class Gamma(OutputRule):
     """Share relevance by contributions of which those that agree with the output's sign weigh more.
 
     With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)

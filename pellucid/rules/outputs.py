@@ -10,7 +10,7 @@ from pellucid.rules.kinds import WEIGHTED
 from pellucid.sweep import Rule, Rules
 
 
-class Informed(ABC):
+class OutputRule(ABC):
     """A rule that divides by the output of a layer with weights, and need not run it again where it is told."""
 
     @abstractmethod
@@ -39,7 +39,7 @@ class Outputs:
 
         def choose(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)
-            return lambda layer, params, cache, dy: told(rule, layer, params, cache, dy, self._of(cache))
+            return lambda layer, params, cache, dy: apply_rule(rule, layer, params, cache, dy, self._of(cache))
 
         return choose
 
@@ -47,6 +47,6 @@ class Outputs:
         return self._kept.get(id(cache), (cache, None))[1]
 
 
-def told(rule: Rule, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None) -> tuple[Any, Params]:
-    """Propagate back through a layer by a rule, which is told the output where it makes use of it."""
-    return rule(layer, params, cache, dy, y) if isinstance(rule, Informed) else rule(layer, params, cache, dy)
+def apply_rule(rule: Rule, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None) -> tuple[Any, Params]:
+    """Propagate back through a layer by a rule, with its output if it is an OutputRule."""
+    return rule(layer, params, cache, dy, y) if isinstance(rule, OutputRule) else rule(layer, params, cache, dy)

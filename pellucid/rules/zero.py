@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
-from pellucid.rules.outputs import Informed
+from pellucid.rules.outputs import OutputRule
 from pellucid.rules.term import contributions
 
 
 @dataclass(frozen=True)
-class Zero(Informed):
+class Zero(OutputRule):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
 
     An output that is exactly 0 passes no relevance on. What the bias contributed is lost; without `bias`, z is the

@@ -1,4 +1,4 @@
-"""Pictures from outside become a network's inputs, as its training data looked."""
+"""Image files as a network's inputs, laid out as its training data."""
 
 import hashlib
 from collections.abc import Sequence

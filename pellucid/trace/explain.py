@@ -197,10 +197,10 @@ class Chain:
         gradient = 0.0 if data is None else float(data.flatten()[key.place])
         if path in trace.penalties:
             gradient = float((trace.penalties[path] + (0 if data is None else data)).flatten()[key.place])
-        uses, wishes = len(self.users(path)), len(sources) - len(self.users(path))
+        uses, terms = len(self.users(path)), len(sources) - len(self.users(path))
         words = f"{uses} uses of this parameter" if uses > 1 else "the loss of the data"
-        words += f"{' in the loss of the data' if uses > 1 else ''}, L," if wishes else ""
-        words += f" and {'a regularizer' if wishes == 1 else f'{wishes} regularizers'}" if wishes else ""
+        words += f"{' in the loss of the data' if uses > 1 else ''}, L," if terms else ""
+        words += f" and {'a regularizer' if terms == 1 else f'{terms} regularizers'}" if terms else ""
         if not sources:
             return self.nothing(name)
         formula = r"\frac{\partial C}{\partial w} = \sum_k \frac{\partial C_k}{\partial w}"

@@ -14,11 +14,11 @@ def penalties(trace: Trace, path: str, place: int) -> list[Factor]:
     if path not in trace.penalties:
         return []
     weight = flatten(trace.settings.params)[path].flatten()[place : place + 1]
-    return [_penalty(wish, weight, trace.settings.examples) for wish in trace.settings.wishes]
+    return [_penalty(penalty, weight, trace.settings.examples) for penalty in trace.settings.penalties]
 
 
-def _penalty(wish: Regularizer, weight: torch.Tensor, n: int) -> Factor:
+def _penalty(penalty: Regularizer, weight: torch.Tensor, n: int) -> Factor:
     grad = torch.zeros_like(weight)
-    wish.add_gradient([weight], [grad], n)
+    penalty.add_gradient([weight], [grad], n)
     names = {L2: "λ/n w", L1: "λ/n sign(w)"}
-    return Factor(f"{names.get(type(wish), 'penalty')} of {wish!r}, n = {n}", float(grad), "penalty")
+    return Factor(f"{names.get(type(penalty), 'penalty')} of {penalty!r}, n = {n}", float(grad), "penalty")

@@ -173,11 +173,11 @@ class Trace:
     def _penalties(self) -> dict[str, Tensor]:
         """Return the gradient of the regularizers' part by the path of each weight."""
         paths, weights = self.settings.decayed_paths, self.settings.decayed()
-        if not self.settings.wishes:
+        if not self.settings.penalties:
             return {}
         grads = [torch.zeros_like(weight) for weight in weights]
-        for wish in self.settings.wishes:
-            wish.add_gradient(weights, grads, self.settings.examples)
+        for penalty in self.settings.penalties:
+            penalty.add_gradient(weights, grads, self.settings.examples)
         return dict(zip(paths, grads, strict=True))
 
     def _put(self, name: str, kind: str, path: str, tensor: Any) -> None:

@@ -53,14 +53,14 @@ class Settings:
     def cost(self, passes: Passes, params: Params | None = None) -> tuple[float, float]:
         """Return the loss of a pass, and the regularizers' part of the cost."""
         value = float(self.loss(passes.y, self.target)[0])
-        return value, float(sum(wish.cost(self.decayed(params), self.examples) for wish in self.wishes))
+        return value, float(sum(penalty.cost(self.decayed(params), self.examples) for penalty in self.penalties))
 
     @property
-    def wishes(self) -> list[Regularizer]:
+    def penalties(self) -> list[Regularizer]:
         """The regularizers that are part of the cost."""
         if not self.decayed():
             return []
-        return [wish for wish in self.regularizers if isinstance(wish, Regularizer) and not wish.decoupled]
+        return [penalty for penalty in self.regularizers if isinstance(penalty, Regularizer) and not penalty.decoupled]
 
     @property
     def decayed_paths(self) -> list[str]:

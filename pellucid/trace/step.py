@@ -93,9 +93,9 @@ def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> S
     if grads:
         update(groups, optimizer, regularizers, grads, optimizer.init(kept), rate)
     units = owned({"": settings.net}, (Dense, Conv2d))
-    for wish in settings.regularizers:
-        if isinstance(wish, MaxNorm):
-            wish.after_update([weights[path] for path in paths if path in units])
+    for one in settings.regularizers:
+        if isinstance(one, MaxNorm):
+            one.after_update([weights[path] for path in paths if path in units])
     changes = {path: weights[path] - flat[path] for path in paths}
     after = nest(settings.params, {**flat, **weights})
     predicted = sum(float((one * changes[path]).sum()) for path, one in zip(paths, steep, strict=True))

@@ -1,4 +1,4 @@
-"""Where a training computes: the device, and what is moved there."""
+"""The device of a training: which one, and moving tensors to it."""
 
 from typing import Any
 

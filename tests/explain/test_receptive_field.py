@@ -5,7 +5,7 @@ import torch
 
 from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.explain.receptive_field import receptive_fields
-from pellucid.explain.sweeps import ahead
+from pellucid.explain.sweeps import forward_to
 from pellucid.explain.upto import upto
 from pellucid.layers import (
     GELU,
@@ -58,7 +58,7 @@ def test_a_pixel_is_in_the_field_if_it_can_change_the_unit(name: str) -> None:
     changed = (reference_forward(net, params, variants, Mode()) - y).abs() > 1e-12  # (pixels, C, h, w)
     for row, column in [(0, 0), (out[1] // 2, out[2] // 2), (out[1] - 1, out[2] - 1), (0, out[2] // 2)]:
         rows, columns = changed[:, 1, row, column].view(11, 12).nonzero().t()
-        run = ahead(net, params, x, f"[1, {row}, {column}]")
+        run = forward_to(net, params, x, f"[1, {row}, {column}]")
         expected = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
         assert receptive_fields(run).tolist() == [[int(one) for one in expected]]
 
@@ -69,14 +69,14 @@ def test_maxima_count_whole_windows() -> None:
     params, _ = net.init((1, 28, 28), torch.Generator().manual_seed(0))
     x = torch.rand(2, 1, 28, 28)
     # 5, then + 1 for the pool (jump 2), + 4 x 2 for the second convolution, + 2 x 2 for the second pool (jump 4).
-    run = ahead(net, params, x, "pool2[1, 1, 2]")
+    run = forward_to(net, params, x, "pool2[1, 1, 2]")
     assert receptive_fields(run).tolist() == [[4 - 2, 8 - 2, 4 - 2 + 18, 8 - 2 + 18]] * 2
-    assert receptive_fields(ahead(net, params, x, "pool2[1, 0, 0]")).tolist() == [[0, 0, 16, 16]] * 2
+    assert receptive_fields(forward_to(net, params, x, "pool2[1, 0, 0]")).tolist() == [[0, 0, 16, 16]] * 2
     assert upto(net, "pool2") == net
 
 
 def test_contrast_is_normalized_in_a_window() -> None:
     net = Sequential(LocalContrastNorm(5), Conv2d(1, 3))
     params, _ = net.init((2, 12, 12), torch.Generator().manual_seed(0))
-    run = ahead(net, params, torch.rand(1, 2, 12, 12), "conv2d1[0, 4, 5]")
+    run = forward_to(net, params, torch.rand(1, 2, 12, 12), "conv2d1[0, 4, 5]")
     assert receptive_fields(run).tolist() == [[2, 3, 9, 10]]

@@ -16,7 +16,7 @@ from pellucid.rules import (
     COMPOSITES,
     Epsilon,
     Gamma,
-    Informed,
+    OutputRule,
     Outputs,
     Zero,
     at_entrance,
@@ -60,7 +60,7 @@ def counted() -> Iterator[dict[str, int]]:
 
 @pytest.mark.parametrize("rule", [Zero(), Zero(bias=False), Epsilon(), Epsilon(0.1, bias=False), Gamma(), Gamma(2.0)])
 @pytest.mark.parametrize("layer", [Dense(4), Dense(4, bias=False), Conv2d(3, 3, padding=1)], ids=str)
-def test_the_output_that_is_told_makes_no_difference(rule: Informed, layer: Layer) -> None:
+def test_the_output_that_is_told_makes_no_difference(rule: OutputRule, layer: Layer) -> None:
     shape = (6,) if isinstance(layer, Dense) else (2, 5, 5)
     rng = torch.Generator().manual_seed(1)
     params, x = randomized(layer.init(shape, rng)[0], rng), normal((3, *shape), rng)

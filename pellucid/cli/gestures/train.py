@@ -1,4 +1,4 @@
-"""`pellucid gestures train`: look through a folder of pictures, learn its classes, and calibrate the result."""
+"""`pellucid gestures train`: check a folder of images, train on its classes, and calibrate the model."""
 
 import argparse
 import os
@@ -35,12 +35,12 @@ def parser() -> Parser:
     it.add_argument("--size", metavar="N", type=int, help="pixels a side that pictures are resized to (default: 64)")
     it.add_argument("--seed", metavar="N", type=int, help="of everything drawn at random (default: 0)")
     it.add_argument("--out", metavar="DIR", default="runs", help="where the run folder goes (default: runs)")
-    it.add_argument("--resume", metavar="RUN", help="go on with this run folder, by its own recipe")
+    it.add_argument("--resume", metavar="RUN", help="resume this run folder, with its own recipe")
     return it.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print what is in the folder, train, and print the result and what to do with it."""
+    """Print what was found in the folder, train, and print the result and the commands that use it."""
     from pellucid.cli.call import again
     from pellucid.cli.out import say
     from pellucid.tasks.gestures.findings import lines

@@ -1,4 +1,4 @@
-"""From a model and images to what the page shows, as plain values."""
+"""Compute what the page of a network shows, as plain values."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from pellucid.sweep import forward
 from pellucid.train.model import Model
 from pellucid.tree import flatten
 
-MAPS, NINE, SHOWN = 16, 9, 3  # maps of a layer, patches of a map, images to hide parts of
+MAPS, NINE, SHOWN = 16, 9, 3  # maps per layer, patches per map, images for occlusion
 CLIMB = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 
@@ -63,7 +63,7 @@ class Hidden:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """All that the page shows of one model on n images; anew: whether `grown` is of a network trained for the page."""
+    """All that the page shows of one model on n images; anew: whether `grown` is of a network that was retrained."""
 
     name: str
     data: str

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-TWICE = 2.0
+TWICE = 2.0  # ratio of probabilities from which another class replaces the answer at once
 
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
-    """What the frames so far say.
+    """The smoothed state after some frames.
 
     total: the weighted sum of their probabilities (C,), float64; weight: the sum of the weights. held: the class that
     is the answer, None while unsure.
@@ -56,7 +56,7 @@ class Smoothing:
             raise PellucidError(f"smoothing: margin must be from 0 to 1, not {self.margin:g}")
 
     def step(self, before: Smoothed | None, probabilities: Tensor) -> Smoothed:
-        """Return what the frames say after one more with probabilities (C,); `before` is None at the start."""
+        """Return the state after one more frame with probabilities (C,); `before` is None at the start."""
         row = probabilities.double()
         if before is None:
             total, weight, held = row, 1.0, None

@@ -10,7 +10,7 @@ from pellucid.trace.columns.base import Column, index_of, map_bias, places, read
 
 
 def conv2d(call: Call, what: str, place: int) -> Column:
-    """A weight is read at every position, a pixel by every window that holds it."""
+    """Return the terms of a derivative: of a weight one per output position, of a pixel one per window over it."""
     layer = call.layer
     assert isinstance(layer, Conv2d)
     batch, channels, height, width = call.x.shape

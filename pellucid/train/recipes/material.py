@@ -11,7 +11,7 @@ from pellucid.layers.base import Shape
 from pellucid.train.recipes.tables import Data
 
 XOR = "xor"
-# The shapes of images that come in one shape, so that a summary needs no data.
+# Data sets whose images have one shape, so that a summary needs no data.
 SHAPES: dict[str, Shape] = {
     XOR: (2, 1, 1), "digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28),
 }  # fmt: skip
@@ -19,7 +19,7 @@ SHAPES: dict[str, Shape] = {
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """The three parts; `validation` is None where the recipe holds nothing out."""
+    """Training, validation and test data; `validation` is None where the recipe has no validation part."""
 
     train: Dataset
     validation: Dataset | None
@@ -33,7 +33,7 @@ class Material:
 
 
 def load_material(table: Data, seed: int, root: str | os.PathLike[str] | None = None) -> Material:
-    """Load, limit and split the data of a recipe; PellucidError where they are missing or do not suffice."""
+    """Load, limit and split the data of a recipe; PellucidError where they are missing or too few."""
     splits = load_splits(table, root)
     train, validation = splits.train, None
     if table.limit:
@@ -59,12 +59,12 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None) -> Spli
 
 
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
-    """Return the shape of one image, without reading any where the table alone tells it."""
+    """Return the shape of one image, without reading any where the table alone determines it."""
     if table.name in SHAPES:
         return SHAPES[table.name]
     if table.size:
         return (1 if table.mode == "L" else 3, table.size, table.size)
-    if table.name == "cifar10":  # whose files, other than those of other folders, are known to have one size
+    if table.name == "cifar10":  # all its files have one size, which other folders need not
         return (1 if table.mode == "L" else 3, 32, 32)
     return tuple(load_splits(table, root).train.x.shape[1:])
 

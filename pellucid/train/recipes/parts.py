@@ -1,4 +1,4 @@
-"""The things that a recipe calls by name: networks, losses, optimizers, schedules and regularizers."""
+"""The parts that a recipe selects by name: networks, losses, optimizers, schedules and regularizers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The names of VGG's layers in others' files; torchvision and timm count AlexNet's in the same way."""
+"""Names of VGG's layers in published files; torchvision and timm number AlexNet's in the same way."""
 
 import re
 

@@ -63,7 +63,9 @@ def run(
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         if is_wiring(layer):
-            y, cache = layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
+            y, cache = layer.flow(
+                params, x, mode, lambda name, child, p, x, mode: visit(join(path, name), child, p, x, mode)
+            )
         else:
             y, cache = leaf(path, layer, params, x, mode)
         return (y if after is None else after(path, y)), cache

@@ -4,7 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeGuard
+from typing import Any, Self, TypeGuard, cast
 
 import torch
 
@@ -78,7 +78,7 @@ def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> La
     inner, at = [net], path.split(".") if path else []
     for name in at:
         above = inner[-1]
-        known = above.layers if isinstance(above, Combinator) else {}
+        known: Mapping[str, Layer] = above.layers if isinstance(above, Combinator) else {}
         if name not in known:
             raise PellucidError(f"no layer {path!r}{nearest(name, known)}")
         inner.append(known[name])
@@ -124,7 +124,7 @@ def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any)
 def copy_cache(cache: Cache) -> Cache:
     """Copy the nesting of a cache, not its tensors."""
     if isinstance(cache, dict):
-        return {name: copy_cache(part) for name, part in cache.items()}
+        return {name: copy_cache(part) for name, part in cast("dict[str, Cache]", cache).items()}
     return cache
 
 
@@ -135,7 +135,7 @@ def add_up(total: Any, part: Any) -> Any:
     if part is None:
         return total
     if isinstance(total, tuple):
-        return tuple(add_up(one, other) for one, other in zip(total, part, strict=True))
+        return tuple(add_up(one, other) for one, other in zip(cast("tuple[Any, ...]", total), part, strict=True))
     return total + part
 
 
@@ -146,7 +146,7 @@ def add_up_tree(total: Params, part: Params) -> Params:
         if name not in merged:
             merged[name] = value
         elif isinstance(value, dict):
-            merged[name] = add_up_tree(merged[name], value)
+            merged[name] = add_up_tree(merged[name], cast(Params, value))
         else:
             merged[name] = merged[name] + value
     return merged
@@ -174,15 +174,17 @@ def name_children(
     return children
 
 
-def _check_layer(given: Any, what: str) -> None:
+def _check_layer(given: object, what: str) -> None:
+    if isinstance(given, Layer):
+        return
+    shown = " ".join(repr(given).split())[:60]
     if isinstance(given, type) and issubclass(given, Layer):
         raise PellucidError(
             f"{what} is the class {given.__name__}; give an object of it, such as {given.__name__}(...)"
         )
     if isinstance(given, Mapping):
         raise PellucidError(f"{what} is a dict; give names as arguments, such as Sequential(**layers)")
-    if not isinstance(given, Layer):
-        raise PellucidError(f"{what} is {' '.join(repr(given).split())[:60]}, not a layer")
+    raise PellucidError(f"{what} is {shown}, not a layer")
 
 
 def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:

@@ -34,7 +34,7 @@ class Fork(Combinator):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, tuple[Any, ...]]:
         """Initialise each head for the one input shape; return the tuple of output shapes."""
         params: Params = {}
-        shapes = []
+        shapes: list[Any] = []
         for name, head in self.heads.items():
             params[name], out = init_child(name, head, shape, rng)
             shapes.append(out)
@@ -42,7 +42,8 @@ class Fork(Combinator):
 
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[tuple[Any, ...], Cache]:
         """Run every head on x."""
-        cache, ys = {}, []
+        cache: dict[str, Cache] = {}
+        ys: list[Any] = []
         for name, head in self.heads.items():
             y, kept = step(name, head, params[name], x, mode)
             ys.append(y)

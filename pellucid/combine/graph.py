@@ -78,7 +78,7 @@ class Graph(Combinator):
         """Run the nodes in order, releasing each value after its last use."""
         values: dict[str, Any] = dict(zip(self.inputs, self._tuple(x), strict=True))
         last_use = {source: name for name, (_, *sources) in self.nodes.items() for source in sources}
-        cache = {}
+        cache: dict[str, Cache] = {}
         for name, (layer, *sources) in self.nodes.items():
             owner = layer if isinstance(layer, str) else name
             fed = tuple(values[source] for source in sources)

@@ -23,7 +23,8 @@ class Parallel(Combinator):
     merge: Layer
 
     def __init__(self, branches: tuple[Layer, ...] | Mapping[str, Layer], merge: Layer) -> None:
-        unnamed, named = ((), branches) if isinstance(branches, Mapping) else (tuple(branches), {})
+        named: Mapping[str, Layer] = branches if isinstance(branches, Mapping) else {}
+        unnamed: tuple[Layer, ...] = () if isinstance(branches, Mapping) else tuple(branches)
         object.__setattr__(self, "branches", name_children("Parallel", unnamed, named, reserved=("merge",)))
         object.__setattr__(self, "merge", merge)
 
@@ -39,7 +40,7 @@ class Parallel(Combinator):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise each branch for the one input shape, and the merge for the tuple of their outputs."""
         params: Params = {}
-        shapes = []
+        shapes: list[Any] = []
         for name, branch in self.branches.items():
             params[name], out = init_child(name, branch, shape, rng)
             shapes.append(out)
@@ -48,7 +49,8 @@ class Parallel(Combinator):
 
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
         """Run every branch on x, then the merge on the tuple of their outputs."""
-        cache, ys = {}, []
+        cache: dict[str, Cache] = {}
+        ys: list[Any] = []
         for name, branch in self.branches.items():
             y, kept = step(name, branch, params[name], x, mode)
             ys.append(y)

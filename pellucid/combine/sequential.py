@@ -43,7 +43,7 @@ class Sequential(Combinator):
 
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
         """Run the layers in order."""
-        cache = {}
+        cache: dict[str, Cache] = {}
         for name, child in self.children.items():
             x, kept = step(name, child, params[name], x, mode)
             if mode.keep:

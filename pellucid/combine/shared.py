@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -48,7 +48,8 @@ class Shared(Combinator):
 
     def flow(self, params: Params, x: tuple[Any, ...], mode: Mode, step: Step) -> tuple[tuple[Any, ...], Cache]:
         """Run the layer on each input; the cache is a dict by position."""
-        cache, ys = {}, []
+        cache: dict[str, Cache] = {}
+        ys: list[Any] = []
         for index, one in enumerate(x):
             y, kept = step("layer", self.layer, params["layer"], one, mode)
             ys.append(y)
@@ -67,4 +68,6 @@ class Shared(Combinator):
 
 
 def _shapes(params: Params) -> dict[str, Any]:
-    return {name: _shapes(value) if isinstance(value, dict) else value.shape for name, value in params.items()}
+    return {
+        name: _shapes(cast(Params, value)) if isinstance(value, dict) else value.shape for name, value in params.items()
+    }

@@ -1,4 +1,6 @@
 """Batch normalization."""
+# Arguments come from callers who may not check types.
+# pyright: reportUnnecessaryIsInstance=false
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

@@ -1,7 +1,7 @@
 """Checks of hyperparameters and shapes that several layers share; each raises PellucidError in one line."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ def window_outputs(
     Without `ceil_mode`, floor((size + 2 p - d (k - 1) - 1) / s) + 1; with it, rounded up, but no window starts
     in the padding beyond the input (Dumoulin and Visin 2016, relationship 6).
     """
-    outs = []
+    outs: list[int] = []
     for axis, length, k, s, p, d in zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True):
         room = length + 2 * p - d * (k - 1) - 1
         out = window_output(layer, axis, room // s + 1)
@@ -122,7 +122,9 @@ def window_output(layer: object, axis: str, size: int) -> int:
 
 def _at_least(layer: object, least: int, values: dict[str, Any]) -> None:
     for name, value in values.items():
-        numbers = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+        numbers: tuple[Any, ...] = (value,)
+        if isinstance(value, tuple) and len(cast("tuple[Any, ...]", value)) == 2:
+            numbers = cast("tuple[Any, ...]", value)
         if not all(type(number) is int and number >= least for number in numbers):
             raise PellucidError(
                 f"{type(layer).__name__}: {name} must be a whole number of at least {least} "
@@ -166,8 +168,9 @@ def check_floating(x: Any) -> None:
     Layers do not check again: some would compute on whole numbers without complaint, and their gradients be wrong.
     """
     if isinstance(x, tuple):
-        check_floating(x[0])
-        for part in x[1:]:
+        first, *others = cast("tuple[Any, ...]", x)
+        check_floating(first)
+        for part in others:
             if not (isinstance(part, Tensor) and part.dtype is torch.int64):
                 check_floating(part)
         return

@@ -1,7 +1,9 @@
 """The merge of an Inception block and of a U-Net level."""
+# Arguments come from callers who may not check types.
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -51,4 +53,4 @@ class Concat(Layer):
 
     def backward(self, params: Params, cache: ConcatCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
         """Return each input's part of dy."""
-        return dy.split([x.shape[self.axis] for x in cache.xs], self.axis), {}
+        return cast("tuple[Tensor, ...]", dy.split([x.shape[self.axis] for x in cache.xs], self.axis)), {}

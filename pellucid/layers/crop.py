@@ -1,4 +1,6 @@
 """An image cut to the size of another one."""
+# Arguments come from callers who may not check types.
+# pyright: reportUnnecessaryIsInstance=false
 
 from dataclasses import dataclass
 from typing import NamedTuple

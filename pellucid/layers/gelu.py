@@ -1,8 +1,10 @@
 """The Gaussian error linear unit."""
+# PyTorch does not say the types of some of its functions.
+# pyright: reportUnknownMemberType=false
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -49,6 +51,6 @@ class GELU(Layer):
             t = torch.tanh(inner)
             phi, density = (1 + t) / 2, (1 - t * t) / 2 * dinner
         else:
-            phi = torch.special.ndtr(x)
+            phi = cast(Tensor, torch.special.ndtr(x))
             density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
         return dy * (phi + x * density), {}

@@ -1,4 +1,6 @@
 """Group normalization."""
+# Arguments come from callers who may not check types.
+# pyright: reportUnnecessaryIsInstance=false
 
 import math
 from dataclasses import dataclass

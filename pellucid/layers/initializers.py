@@ -1,7 +1,10 @@
 """Initial values for weights and biases."""
+# PyTorch does not say the types of some of its functions.
+# pyright: reportUnknownMemberType=false
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -43,7 +46,8 @@ def lecun(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tens
 def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
     """Return a matrix with orthonormal rows or columns, over shape[0] x the rest (Saxe et al. 2013)."""
     rows, columns = shape[0], math.prod(shape[1:])
-    q, r = torch.linalg.qr(torch.randn(max(rows, columns), min(rows, columns), generator=rng))
+    drawn = torch.randn(max(rows, columns), min(rows, columns), generator=rng)
+    q, r = cast("tuple[Tensor, Tensor]", torch.linalg.qr(drawn))
     q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # without the signs, QR's choice would bias the draw
     return (q if rows >= columns else q.T).reshape(shape).contiguous()
 

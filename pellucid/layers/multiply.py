@@ -1,4 +1,6 @@
 """The merge of a gate."""
+# Arguments come from callers who may not check types.
+# pyright: reportUnnecessaryIsInstance=false
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
 """Targets: class indices to one-hot rows, weights by class, and the checks that losses share."""
+# Arguments come from callers who may not check types.
+# pyright: reportUnnecessaryIsInstance=false
 
 from functools import lru_cache
 from typing import NamedTuple

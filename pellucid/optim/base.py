@@ -1,4 +1,6 @@
 """The contract of every optimizer: from gradients to new parameters, in place."""
+# Arguments come from callers who may not check types.
+# pyright: reportUnnecessaryIsInstance=false
 
 from abc import abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,8 @@
 """Gradient clipping."""
+# PyTorch does not say the types of some of its functions.
+# pyright: reportUnknownMemberType=false
+
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,7 +17,7 @@ def clip_by_norm(grads: list[Tensor], limit: float) -> Tensor:
     0 where a finite gradient's norm overflows, and training would stand still in silence.
     Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
     """
-    norm = torch.stack(foreach.norm(grads)).norm()
+    norm = cast(Tensor, torch.stack(foreach.norm(grads)).norm())
     foreach.mul_(grads, (limit / (norm + 1e-6)).clamp(max=1.0) + (norm - norm))  # the difference is 0 or NaN
     return norm
 

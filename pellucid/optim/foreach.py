@@ -2,7 +2,7 @@
 
 They are private by name, but torch.optim itself stands on them; every use of them goes through this file.
 """
-# pyright: reportPrivateImportUsage=false
+# pyright: reportPrivateImportUsage=false, reportPrivateUsage=false
 
 import torch
 

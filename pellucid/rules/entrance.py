@@ -1,7 +1,7 @@
 """Which layers read a network's input, found by the way that values take in a forward pass."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -67,4 +67,4 @@ def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
 
 
 def _tensors(x: Any) -> list[Any]:
-    return [one for part in x for one in _tensors(part)] if isinstance(x, tuple) else [x]
+    return [one for part in cast("tuple[Any, ...]", x) for one in _tensors(part)] if isinstance(x, tuple) else [x]

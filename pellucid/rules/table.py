@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, cast
 
 from pellucid.combine.base import walk
 from pellucid.errors import PellucidError, nearest
@@ -42,7 +42,7 @@ def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> Table:
 def fits(which: Which, path: str, layer: Layer) -> bool:
     """Return whether a row is meant for the layer at `path`."""
     if isinstance(which, tuple):
-        return any(fits(one, path, layer) for one in which)
+        return any(fits(one, path, layer) for one in cast("tuple[Which, ...]", which))
     if isinstance(which, str):
         return fnmatchcase(path, which)
     if isinstance(which, type):
@@ -52,5 +52,5 @@ def fits(which: Which, path: str, layer: Layer) -> bool:
 
 def _patterns(which: Which) -> list[str]:
     if isinstance(which, tuple):
-        return [pattern for one in which for pattern in _patterns(one)]
+        return [pattern for one in cast("tuple[Which, ...]", which) for pattern in _patterns(one)]
     return [which] if isinstance(which, str) else []

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -32,9 +32,10 @@ class Term:
     def share(self, s: Tensor) -> Any:
         """Return x times what `s`, which arrives for each output, comes to at each input: c_i = x_i Σ_j w_ij s_j."""
         back = self.layer.pull(self.params, self.cache, s)
-        if isinstance(self.x, tuple):
-            return tuple(one * part for one, part in zip(self.x, back, strict=True))
-        return self.x * back
+        x: Any = self.x
+        if isinstance(x, tuple):
+            return tuple(one * part for one, part in zip(cast("tuple[Tensor, ...]", x), back, strict=True))
+        return x * back
 
 
 def term(layer: Layer, params: Params, x: Any) -> Term:

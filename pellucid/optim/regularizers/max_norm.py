@@ -1,6 +1,9 @@
 """A limit on the length of each unit's weights."""
+# PyTorch does not say the types of some of its functions.
+# pyright: reportUnknownMemberType=false
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -28,5 +31,5 @@ class MaxNorm(metaclass=Checked):
         """Scale back, in place, the units that are too long."""
         for weight in weights:
             axes = tuple(range(1, weight.dim()))
-            length = torch.linalg.vector_norm(weight, dim=axes, keepdim=True)  # (units, 1, ...)
+            length = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
             weight.mul_((self.limit / length).clamp(max=1.0))  # a unit of length 0 gives infinity, hence 1

@@ -64,7 +64,6 @@ from pellucid.train.examples import (
 from pellucid.train.familiarity import Familiarity, named_tensors
 from pellucid.train.fit import Loop, Plan
 from pellucid.train.history import History
-from pellucid.train.inputs import check_inputs
 from pellucid.train.own import check_saves, in_files
 from pellucid.train.parameter_groups import Trainable
 from pellucid.train.precision import usable_precision
@@ -396,7 +395,3 @@ class Model(Trainable, Viewed):
         if size is not None:
             return whole(size, f"{what}: batch_size", 1)
         return batch_within_memory(self.objective, self.params, x, self.stats)
-
-    def _fit_shape(self, x: Tensor, what: str) -> None:
-        self._need_weights()
-        check_inputs(x.shape, self.input_shape, what)

@@ -15,6 +15,7 @@ from pellucid.losses import Loss
 from pellucid.objective import Objective, Supervised, named_layers
 from pellucid.optim import Optimizer
 from pellucid.text import aligned, plural
+from pellucid.train.inputs import check_inputs
 from pellucid.train.sizes import Shape, nominal
 from pellucid.train.summary import Summary, describe, shape_text, summary
 from pellucid.train.weights import parameter_count, weights_sha256
@@ -149,6 +150,10 @@ class Viewed(metaclass=Checked):
     def sha256(self) -> str:
         """Return the SHA-256 of the weights."""
         return weights_sha256(self.params)
+
+    def _fit_shape(self, x: Tensor, what: str) -> None:
+        self._need_weights()
+        check_inputs(x.shape, self.input_shape, what)
 
     def _need_weights(self) -> None:
         if not self.built:

@@ -1,4 +1,6 @@
 """The interface of combinators: layers that contain named layers."""
+# A child may be a user's layer, which need not return what its types say.
+# pyright: reportUnnecessaryIsInstance=false
 
 import copy
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""`pellucid verify`: every gradient of a network beside independent ones."""
+"""`pellucid verify`: compare every gradient of a network with independent ones."""
 
 import argparse
 

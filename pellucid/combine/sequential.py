@@ -1,4 +1,4 @@
-"""One layer after the other."""
+"""Layers in sequence."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

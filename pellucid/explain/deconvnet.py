@@ -1,4 +1,4 @@
-"""DeconvNet: a unit's activation, sent back to the pixels through the network in reverse."""
+"""DeconvNet: a unit's activation, mapped back to the pixels by the reversed network."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Grad-CAM: where the feature maps lie that a class's score grows with."""
+"""Grad-CAM: feature maps weighted by the gradient of a class's score."""
 
 from typing import Any
 

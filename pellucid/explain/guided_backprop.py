@@ -1,4 +1,4 @@
-"""Guided backpropagation: the gradient without what weakens the score."""
+"""Guided backpropagation: the gradient with negative parts removed at every rectifier."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from pellucid.layers.base import Layer, Params
 
 
 def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:
-    """Return what reaches x from the target if every rectifier passes only positive gradients, in x's shape.
+    """Return the gradient of the target with respect to x if rectifiers pass only positive gradients, in x's shape.
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """

@@ -1,4 +1,4 @@
-"""Guided Grad-CAM: guided backpropagation where Grad-CAM points."""
+"""Guided Grad-CAM: the product of guided backpropagation and Grad-CAM."""
 
 from typing import Any
 

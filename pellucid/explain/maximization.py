@@ -1,4 +1,4 @@
-"""Activation maximization: the picture that a neuron, a map or a class answers to most, found by gradient ascent."""
+"""Activation maximization: gradient ascent to the image with the largest score of a unit, map or class."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ def maximize(
     variation: float = 0.0,
     seed: int = 0,
 ) -> Maximum:
-    """Climb from grey noise, in inputs of `shape` (C, H, W), to where the target's score is large.
+    """Maximize the target's score by gradient ascent from grey noise of `shape` (C, H, W).
 
     target: see `aim`; a class, "features.conv2[3]" for a map where it is strongest, "features.conv2[3, 4, 4]" for one
     unit of it, "features.conv2[3, :, :]" for all of it. What comes before a rectifier is easier to climb than what

@@ -1,4 +1,4 @@
-"""The methods of explanation by name, and the one way into all of them."""
+"""Explanation methods by name, and `explain`, which calls them."""
 
 import inspect
 from collections.abc import Callable
@@ -42,7 +42,7 @@ MAGNITUDES = frozenset({"saliency", "gradcam", "gradcam_plus_plus"})  # methods 
 def explain(
     net: Layer, params: Params, x: Any, method: str = "saliency", target: Target = None, **options: Any
 ) -> Tensor:
-    """Return what a method of METHODS says of a batch x: a tensor of x's shape, or (N, 1, H, W) of maps.
+    """Return the explanation of a batch x by a method of METHODS: a tensor of x's shape, or maps (N, 1, H, W).
 
     x is what the network reads, standardised where it was trained so. target: a class, one for each example, None for
     each one's best, or a path such as "features.conv5[12]"; see `aim`. options: see the method.

@@ -1,4 +1,4 @@
-"""Ablation with training: what networks without some layers, or with larger and smaller ones, learn."""
+"""Ablation with retraining: the accuracy of networks without some layers, or with larger and smaller ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Retrained:
-    """One line of the table; `accuracy` is None where the network cannot be so, and `why` says the reason."""
+    """One line of the table; `accuracy` is None where the network cannot be built, and `why` is the reason."""
 
     variant: Variant
     parameters: int = 0
@@ -73,7 +73,7 @@ def retrained(
     variants: Sequence[Variant] | None = None,
     verbose: bool = False,
 ) -> Retraining:
-    """Train variants of a model's network from nothing, all alike, and return what they reach on `test`.
+    """Train variants of a model's network from scratch, with the same settings, and return their accuracy on `test`.
 
     variants: beside the whole network, by default those of `default_variants`. All learn for so many epochs by Adam
     in batches of 64 from the weights that the model's seed draws, so that they compare with each other, not with the
@@ -95,7 +95,7 @@ def retrained(
             rows.append(Retrained(variant, why=str(error)))
             continue
         found = other.evaluate(test)["accuracy"]
-        statistics = buffer_paths(net)  # nobody learns them
+        statistics = buffer_paths(net)  # not learned
         learned = sum(tensor.numel() for path, tensor in other.weights.items() if path not in statistics)
         rows.append(Retrained(variant, learned, history.last["train_accuracy"], found))
     return Retraining(rows, epochs, len(train), keep.found)

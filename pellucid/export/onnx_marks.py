@@ -1,4 +1,4 @@
-"""Layers that are several nodes: found again by the mark that their nodes bear, and believed if they are the same."""
+"""Layers exported as several nodes: recognized on import by a mark on the nodes, and compared with a new export."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ CLOSE = 1e-5  # constants that another machine computed differ in their last dig
 
 
 def group(nodes: Sequence[Any], start: int) -> int:
-    """Return where the nodes end that bear the mark of the one at `start` and are named after one layer."""
+    """Return the end of the run of nodes that share the mark and layer name of the node at `start`."""
     mark, layer = _mark(nodes[start]), nodes[start].name.rpartition("/")[0]
     end = start
     while end < len(nodes) and _mark(nodes[end]) == mark and nodes[end].name.rpartition("/")[0] == layer:
@@ -32,7 +32,7 @@ def group(nodes: Sequence[Any], start: int) -> int:
 def marked_layer(
     onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]
 ) -> Found:
-    """Return the layer that the nodes' mark tells; Unreadable unless it is written as exactly these nodes."""
+    """Return the layer that the nodes' mark names; Unreadable unless its export is exactly these nodes."""
     told = json.loads(_mark(nodes[0]))
     layer, path, inputs = from_config(told["layer"]), told["path"], tuple(told["inputs"])
     if type(layer) not in WRITERS or not all(name in shapes for name in inputs):
@@ -55,7 +55,7 @@ def marked_layer(
 
 
 def is_marked(node: Any) -> bool:
-    """Return whether a node is one of several that a layer was written as."""
+    """Return whether a node is one of several that represent one layer."""
     return bool(_mark(node))
 
 

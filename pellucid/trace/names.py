@@ -24,7 +24,7 @@ def split(text: str) -> tuple[str, tuple[int, ...] | None]:
 
 
 def place_of(name: str, index: tuple[int, ...], shape: Shape) -> int:
-    """Return the flat place of an index, whose numbers may count from the end; PellucidError where it is none."""
+    """Return the flat position of an index, negative ones from the end; PellucidError if out of range."""
     if len(index) != len(shape):
         raise PellucidError(
             f"trace: {name} has {len(shape)} axes, of sizes {tuple(shape)}, not {len(index)} as in {index}"
@@ -38,7 +38,7 @@ def place_of(name: str, index: tuple[int, ...], shape: Shape) -> int:
 
 
 def label(name: str, place: int, shape: Shape) -> str:
-    """Return "name[i, j]" of a flat place; the name alone for a single number."""
+    """Return "name[i, j]" for a flat position; the name alone for a scalar."""
     index = []
     for size in reversed(shape):
         place, at = divmod(place, size)
@@ -47,7 +47,7 @@ def label(name: str, place: int, shape: Shape) -> str:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> PellucidError:
-    """Say that a tensor does not exist, and which is near."""
+    """Return the error for an unknown tensor, with the nearest known name."""
     listed = list(known)
     hint = nearest(name, listed) or f"; there are {', '.join(listed[:4])} and {max(0, len(listed) - 4)} more"
     return PellucidError(f"{what}: no tensor {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""What regularizers add to a weight's derivative."""
+"""Terms that regularizers add to a weight's derivative."""
 
 import torch
 
@@ -10,7 +10,7 @@ from pellucid.tree import flatten
 
 
 def penalties(trace: Trace, path: str, place: int) -> list[Factor]:
-    """Return each regularizer's part of the derivative by one weight; none for what they leave alone."""
+    """Return each regularizer's part of the derivative by one weight; none for parameters that are not regularized."""
     if path not in trace.penalties:
         return []
     weight = flatten(trace.settings.params)[path].flatten()[place : place + 1]

@@ -1,4 +1,4 @@
-"""Which number a name means: whose derivative is to be explained, or which number is to be moved."""
+"""Resolve a name to one entry of a tensor: the one to explain or to nudge."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from pellucid.tree import flatten
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A tensor that the loss can be differentiated by.
+    """A tensor with respect to which the loss has a gradient.
 
     Either a value, or what one call reads (an input "x.0", or its own use of a parameter), or, without both, the
     parameter at the path `what`. gradient is None where the loss does not depend on it.
@@ -53,7 +53,7 @@ class Number:
 
 
 def resolve(trace: Trace, text: str) -> Number:
-    """Return the number that a text names; for a whole tensor, its number of the largest gradient."""
+    """Return the entry that a text names; for a whole tensor, the entry with the largest gradient."""
     name, index = split(text)
     known = targets(trace)
     if name not in known:
@@ -77,7 +77,7 @@ def resolve(trace: Trace, text: str) -> Number:
 
 
 def targets(trace: Trace) -> dict[str, Target]:
-    """Return what can be explained by name; the gradient of something means that something."""
+    """Return the tensors that can be explained, by name; the name of a gradient means the tensor itself."""
     found: dict[str, Target] = {}
     params = flatten(trace.settings.params)
     buffers = buffer_paths(trace.settings.net)

@@ -113,12 +113,12 @@ def _require_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO)
 
 
 def _is_bfloat16(dataset: "h5py.Dataset", raw: BinaryIO) -> bool:
-    """Tell the two opaque bytes that Keras 3 marks as bfloat16, a type that HDF5 does not have."""
+    """Return whether a dataset is bfloat16, which HDF5 lacks and Keras 3 stores as two marked opaque bytes."""
     return dataset.dtype.str == "|V2" and text_attribute(raw, _address(dataset), "dtype") == "bfloat16"
 
 
 def _address(it: "h5py.Group | h5py.Dataset") -> int:
-    """Return where the header of an object stands in the file."""
+    """Return the address of an object's header in the file."""
     import h5py
 
     low, high = h5py.h5g.get_objinfo(it.id).objno

@@ -1,4 +1,4 @@
-"""Open a weights file of any known format, told by what is in it and not by its name."""
+"""Open a weights file of any known format, recognized by its content, not its name."""
 
 import os
 from collections.abc import Callable
@@ -31,7 +31,7 @@ FORMATS = (
 )
 KNOWN = "give a safetensors file, a .pth of PyTorch, a .h5 of Keras or an ONNX model"
 
-# What people have instead of weights, by the first bytes, and what to do about it.
+# Files that are not weights, by their first bytes, and what to do about it.
 _FOREIGN = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the weights", "run `git lfs pull` to get the file itself"),
     (b"<", "is a web page, not weights", "open it in a browser and download the file behind it"),
@@ -52,7 +52,7 @@ def open_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def format_name(path: str | os.PathLike[str]) -> str:
-    """Return the name of a weights file's format; PellucidError when it is none of those that are read."""
+    """Return the name of a weights file's format; PellucidError for other formats."""
     return _format(Path(path)).name
 
 

@@ -77,5 +77,5 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _named(backbone: Path) -> str:
-    """Return a name for a backbone: of a run folder's weights, which are all called alike, the run's."""
+    """Return a name for a backbone: of a run folder's weights, whose file names are all the same, the run's."""
     return backbone.parent.parent.name if backbone.parent.name == "weights" else backbone.stem

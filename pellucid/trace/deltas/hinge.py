@@ -1,4 +1,4 @@
-"""The margin loss."""
+"""The factors of the hinge loss's gradient."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from pellucid.trace.explanation import Factor
 
 
 def hinge(loss: Loss, y: Tensor, target: Tensor) -> Pieces:
-    """A class that is too close to the right one is pushed down, the right one up by all of them."""
+    """Return the terms: classes within the margin have positive gradients, the true class minus their sum."""
     assert isinstance(loss, Hinge)
     n = shares(loss.reduction, y)
     index, _, weight = pick(loss, y, target, loss.class_weights)  # (N, 1)

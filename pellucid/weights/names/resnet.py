@@ -1,4 +1,4 @@
-"""The names of the residual networks' layers in others' files."""
+"""Names of the residual networks' layers in published files."""
 
 import re
 

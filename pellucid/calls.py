@@ -1,4 +1,4 @@
-"""Calls with unknown or missing arguments: the error names the argument and the nearest that is taken."""
+"""Calls with unknown or missing arguments: the error names the argument and the nearest valid one."""
 
 import inspect
 from abc import ABCMeta
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIMIZER = "give it to the optimizer: Model(net, optimizer=Adam(lr=0.01))"
 _FROM_INPUT = "leave it out: it is taken from the layer's input"
 _MODEL = "give it to Model(net, ...)"
-CLOSE = 0.8  # the likeness of a misspelled word
+CLOSE = 0.8  # similarity (difflib) from which a word counts as misspelled
 # Arguments of other libraries that have no counterpart under any name, and what to do instead.
 INSTEAD: dict[str, str] = {
     "activation": "put the activation after it, as a layer such as ReLU()",
@@ -42,7 +42,7 @@ INSTEAD: dict[str, str] = {
 
 
 class Checked(ABCMeta):
-    """The class of public classes: calling one with unknown or missing arguments raises ArgumentError.
+    """Metaclass of public classes: calling one with unknown or missing arguments raises ArgumentError.
 
     A call that fits costs nothing more. Abstract methods work as in `abc.ABC`.
     """

@@ -1,4 +1,4 @@
-"""What the maps of a network answer to, epoch after epoch of its training."""
+"""The patches that activate a network's maps most, by epoch of its training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def evolution(
     prepare: Prepare,
     maps: int = MAPS,
 ) -> list[Evolution]:
-    """Return how the layers at `paths` came to be, by the weights of several epochs and images (N, C, H, W).
+    """Return the evolution of the layers at `paths` over the weights of several epochs, on images (N, C, H, W).
 
     A strongest image that changes from one epoch to the next shows in the picture as a jump, as in the paper.
     Source: Zeiler and Fergus 2014, section 4.1 and figure 4.

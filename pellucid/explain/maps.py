@@ -1,4 +1,4 @@
-"""The feature maps that class activation mapping looks at: a layer's output, and the gradient that reaches it."""
+"""The feature maps that class activation mapping uses: a layer's output, and the gradient with respect to it."""
 
 from typing import Any, NamedTuple
 
@@ -23,8 +23,8 @@ class Maps(NamedTuple):
     run: ForwardPass
 
 
-class _Arrived(Exception):  # noqa: N818 - no error: what lies below is not needed
-    """The sweep has come to the layer."""
+class _Arrived(Exception):  # noqa: N818 - no error: earlier layers are not needed
+    """Raised to end the backward pass at the layer."""
 
     def __init__(self, dy: Tensor) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
 
 
 def shown(mapped: Tensor, x: Any, upsample: bool) -> Tensor:
-    """Return maps (N, 1, h, w) in the size of the images x, bilinear, if `upsample`."""
+    """Return maps (N, 1, h, w), resized bilinearly to the images x if `upsample`."""
     if not upsample:
         return mapped
     image = x[0] if isinstance(x, tuple) else x
@@ -71,7 +71,7 @@ def _has_maps(layer: Layer, y: Any) -> bool:
 
 
 def _arriving(run: ForwardPass, path: str) -> Tensor:
-    """Return what arrives at the output of the layer at `path`, and go no further than it needs."""
+    """Return the gradient with respect to the output of the layer at `path`; the backward pass ends there."""
 
     def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if at == path:

@@ -1,4 +1,4 @@
-"""The receptive field of a unit: the part of the input that can change it, by one sweep through the network."""
+"""The receptive field of a unit: the part of the input that it depends on, found by one backward sweep."""
 
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +74,7 @@ def rules(path: str, layer: Layer) -> Rule:
 
 
 def _marked(dx: Any) -> Any:
-    """Return 1 where anything arrives, so that long sums do not overflow."""
+    """Return 1 where there is a mark, so that long sums do not overflow."""
     return tuple(map(_marked, dx)) if isinstance(dx, tuple) else (dx != 0).to(dx.dtype)
 
 
@@ -83,7 +83,7 @@ def _own(layer: Layer, params: Params, cache: Cache, dy: Any) -> Any:
 
 
 def _pass(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
-    """Each output reads its own place; of which channels makes no difference to where it is, so take all."""
+    """Each output reads its own position; the channel does not change the position, so mark all channels."""
     return dy.sum(1, keepdim=True).expand(dy.shape)
 
 

@@ -60,7 +60,7 @@ def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: Forwar
 
 @torch.no_grad()
 def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
-    """Return the score (N,) that the target has: what relevance adds up to where nothing is lost."""
+    """Return the score (N,) of the target: the sum of relevance where all of it is conserved."""
     meant = aim(net, target, examples(x))
     y, _ = forward(meant.net, params, x, Mode(keep=False))
     return (y * meant.mask(y)).flatten(1).sum(1)

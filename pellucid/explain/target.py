@@ -1,4 +1,4 @@
-"""What is explained: the score of a class, or a unit or feature map anywhere in a network."""
+"""Targets of explanations: the score of a class, or a unit or feature map anywhere in a network."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a feature map looks for: the images of a data set that it answers most to, and what in them it answers to."""
+"""Top patches: the images of a data set that activate a feature map most, cropped to the receptive field."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ BATCH = 256
 
 @dataclass(frozen=True, eq=False)
 class TopPatches:
-    """The strongest answers of one map, one from each image, the strongest first.
+    """The largest activations of one map, at most one per image, largest first.
 
     images: (k,) int64, which images of the data set. value: (k,), the activation. corners: (k, 4), the receptive field
     of the unit that answered, cut off at the image's edges: top, left, bottom, right in pixels, the last two excluded.

@@ -1,4 +1,4 @@
-"""How a network must end for its loss, and for the classes of its data."""
+"""Checks of a network's last layers against its loss and the classes of its data."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
 SHAPING = (Flatten, Identity, Reshape)  # return every value unchanged
-MERGING = (Add, Concat, Crop, Multiply)  # of several inputs, so that what comes out is not known
+MERGING = (Add, Concat, Crop, Multiply)  # of several inputs, so that the range of the output is unknown
 LISTED = 5  # classes, in an error
 
 

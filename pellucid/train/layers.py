@@ -1,4 +1,4 @@
-"""What happens in each layer at one step: the gradient's norm, and the size of the update."""
+"""Measurements of each layer at one step: the gradient's norm and the relative size of the update."""
 
 import math
 from collections.abc import Callable

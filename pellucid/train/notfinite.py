@@ -55,7 +55,7 @@ class NotFinite:
 
     @property
     def held(self) -> str:
-        """The sentence without the place."""
+        """The sentence without the location."""
         size = torch.Size(self.shape).numel()
         note = f", {self.note}" if self.note else ""
         return f"{self.tensor} holds {self.what} ({self.count} of {size} values, shape {self.shape}){note}"

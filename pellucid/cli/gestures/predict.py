@@ -1,4 +1,4 @@
-"""`pellucid gestures predict`: which gesture pictures, a video or a camera show."""
+"""`pellucid gestures predict`: classify the gestures in images, a video or a camera."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 from pellucid.errors import PellucidError
 
-SHOWN = 3  # classes, for people
+SHOWN = 3  # most probable classes that text output lists
 OF_FRAMES = ("smoothing", "every", "out")  # options that do not apply to pictures
 
 

@@ -1,4 +1,4 @@
-"""Conservation and completeness: whether an explanation adds up to what it explains."""
+"""Conservation and completeness: whether the sum of an explanation is the explained score."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from pellucid.layers.base import Layer, Params
 
 
 class Sum(NamedTuple):
-    """What an explanation adds up to, what it should, and the gap between them; (N,) each.
+    """The sum of an explanation, the expected sum, and the gap between them; (N,) each.
 
     gap: |found - wanted| / |wanted|, infinite where 0 is wanted and something else found, NaN where either sum is.
     """
@@ -20,7 +20,7 @@ class Sum(NamedTuple):
 
     @property
     def gap(self) -> Tensor:
-        """The gap as a part of what is wanted."""
+        """The gap relative to the expected sum."""
         off = (self.found - self.wanted).abs()
         return (off / self.wanted.abs()).where(off != 0, 0.0)  # NaN is not 0 either
 

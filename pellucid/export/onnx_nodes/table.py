@@ -1,4 +1,4 @@
-"""Which function writes which layer."""
+"""The function that writes each type of layer as ONNX nodes."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Operators of ONNX that work value by value, as layers."""
+"""Elementwise operators of ONNX as layers."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ PLAIN: dict[str, type[Layer]] = {"Sigmoid": Sigmoid, "Tanh": Tanh, "Relu": ReLU,
 
 
 def same(it: Reading) -> Found:
-    """Read an operator without settings."""
+    """Read an operator without attributes."""
     return it.found(PLAIN[it.node.op]())
 
 

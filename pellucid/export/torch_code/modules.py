@@ -1,4 +1,4 @@
-"""What PyTorch has no module for: an exported file brings along the source of the classes here that it needs."""
+"""Modules that PyTorch lacks: an exported file contains the source of those it uses."""
 # ruff: noqa: D102 - what a module's forward does, its class says
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ class Multiply(nn.Module):
 
 
 class Concat(nn.Module):
-    """Lay a tuple of tensors behind one another along an axis."""
+    """Concatenate a tuple of tensors along an axis."""
 
     def __init__(self, axis: int = 1) -> None:
         super().__init__()

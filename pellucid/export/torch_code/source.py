@@ -1,4 +1,4 @@
-"""Networks as the text of a Python file, and their weights by the names that its modules have."""
+"""Networks as Python source of PyTorch modules, and their weights by the modules' names."""
 
 import inspect
 import re

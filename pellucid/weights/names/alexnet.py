@@ -1,4 +1,4 @@
-"""The names of AlexNet's layers in ONNX's model zoo; torchvision's are those of its VGG."""
+"""Names of AlexNet's layers in ONNX's model zoo; for torchvision's see vgg.py."""
 
 from pellucid.weights.names.naming import each
 

@@ -57,7 +57,7 @@ def look(case: Case) -> list[Finding]:
             if rms(dy) > 0:
                 reached.add(path)
             if path in varies and rms(dy) > 0 and isinstance(dx, Tensor) and rms(dx) == 0:
-                cut[path] = rms(dy), dx.shape == dy.shape
+                cut[path] = rms(dy), dx.shape == dy.shape and not dparams
 
     x, y = case.inputs(case.probe), case.probe.y
     most = room(model, x)

@@ -128,7 +128,10 @@ def modes(case: Case) -> Iterator[Suspect]:
 def _apart(case: Case) -> dict[str, float]:
     """Return for each own layer how far its mean output in training is from that in evaluation, for equal inputs."""
     inputs: dict[str, tuple[Layer, Any, Any, Params]] = {}
-    layers = {path: layer for path, layer in walk(case.model.net) if not isinstance(layer, Combinator) and own(layer)}
+    layers = {
+        path: layer for path, layer in walk(case.model.net)
+        if not isinstance(layer, Combinator) and own(layer) and not layer.buffers  # running statistics follow training
+    }  # fmt: skip
     if not layers:
         return {}
 

@@ -111,7 +111,7 @@ def test_maps_at_the_end_are_no_classes() -> None:
     net = Sequential(conv=Conv2d(3, 1))
     params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((2, *SHAPE), rng)
     with pytest.raises(PellucidError, match=r"\(3, 6, 6\) are no scores of classes"):
-        saliency(net, params, x, 0)
+        saliency(net, params, x)
     assert saliency(net, params, x, "conv[1, :, :]").shape == x.shape
 
 

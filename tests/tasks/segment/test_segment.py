@@ -12,12 +12,14 @@ from sklearn.metrics import accuracy_score, jaccard_score
 from pellucid.cli.main import main
 from pellucid.data import Augment, load_masks
 from pellucid.errors import PellucidError
+from pellucid.layers import Mode
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import MeanIoU
 from pellucid.models import fcn8, unet
 from pellucid.optim import Adam
 from pellucid.tasks.segment import Segmenter, evaluate
 from pellucid.train.model import Model
+from tests.references import reference_forward
 
 CLASSES, IGNORED = ("ground", "box", "disc"), 3
 
@@ -216,3 +218,26 @@ def test_a_file_of_another_size_is_refused_where_the_weights_are_for_one(tmp_pat
     words = ["export", "mnist-mlp-100", "--to", "onnx", "--out", str(tmp_path / "m.onnx"), "--size", "30x30"]
     assert main(words) == 2
     assert "is for images of 28x28 alone" in capsys.readouterr().err
+
+
+def test_relevance_of_a_class_and_of_a_region_is_the_gradient_of_their_scores(model: Model) -> None:
+    x = torch.from_numpy(draw(4, 27, 35)[0]).permute(2, 0, 1)[None].float() / 255
+    leaf = x.clone().requires_grad_()
+    scores = reference_forward(model.net, model.params, model.stats.apply(leaf), Mode())
+    said = scores.argmax(1)[0]
+    wanted = {
+        1: scores[0, 1][said == 1].sum(),
+        "head.scores[2, 3:9, -8:]": scores[0, 2, 3:9, -8:].sum(),
+        "head.scores[0, :, 4]": scores[0, 0, :, 4].sum(),
+    }
+    for target, value in wanted.items():
+        (expected,) = torch.autograd.grad(value, leaf, retain_graph=True)
+        found = model.explain(x, "input_x_gradient", target=target)
+        # what is explained is the standardised input: its gradient times itself is the picture's, moved by the mean
+        torch.testing.assert_close(found, expected * (x - 0.5), rtol=1e-3, atol=1e-5)
+    with pytest.raises(PellucidError, match="no index"):
+        model.explain(x, "saliency", target="head.scores[2, 9:9, :]")
+    with pytest.raises(PellucidError, match="is no index; write whole numbers, 3:9, or : for all"):
+        model.explain(x, "saliency", target="head.scores[2, 1:2:3, :]")
+    with pytest.raises(PellucidError, match="from 0 to 2"):
+        model.explain(x, "saliency", target=3)

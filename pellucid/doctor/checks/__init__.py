@@ -17,6 +17,7 @@ from pellucid.doctor.checks import (
     leakage,
     learning_rate_too_high,
     learning_rate_too_low,
+    mask_classes,
     miscalibration,
     mixed_examples,
     nan_origin,
@@ -55,6 +56,7 @@ CHECKS: tuple[Check, ...] = (
     label_noise.CHECK,
     unnormalised_inputs.CHECK,
     class_imbalance.CHECK,
+    mask_classes.CHECK,
     # the network
     wrong_output.CHECK,
     softmax_twice.CHECK,

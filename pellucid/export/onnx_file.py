@@ -49,7 +49,7 @@ def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
     """Return the shape of images of another size; PellucidError where the network with these weights takes none."""
     if len(model.input_shape) != 3:
         raise PellucidError(f"size: the model takes {model.input_shape}, no images; leave it out")
-    shape = (model.input_shape[0], *size)
+    shape = (model.nominal_shape[0], *size)
     with torch.device("meta"):  # shapes only
         wanted, _ = model.net.init(shape, torch.Generator())
     own = flatten(model.params)

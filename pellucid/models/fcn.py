@@ -124,8 +124,10 @@ def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
     centred: each pixel stands in the middle of the `by` x `by` pixels that it becomes, else on the first of them.
     """
     kernel, padding, extra = (2 * by, by // 2, 0) if centred else (2 * by - 1, by - 1, by - 1)
-    sizes = {"stride": by, "padding": padding, "output_padding": extra}
-    return ConvTranspose2d(classes, kernel, **sizes, groups=classes, bias=False, init_weight="bilinear")
+    return ConvTranspose2d(
+        classes, kernel, stride=by, padding=padding, output_padding=extra,
+        groups=classes, bias=False, init_weight="bilinear",
+    )  # fmt: skip
 
 
 def _features(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.data.augment.standardise import scaled
 from pellucid.errors import LayerError, PellucidError
 from pellucid.fuse.inference import inference
-from pellucid.tasks.segment.crf import dense_crf
+from pellucid.tasks.segment.crf import dense_crf, kernels_for
 from pellucid.train.evaluate import interpret_outputs
 from pellucid.train.model import Model
 
@@ -62,5 +62,5 @@ class Segmenter:
             x = scaled(image[None], model.stats)
             found = interpret_outputs(model.supervised, model.params, x, self._run(x))[0]  # (C, H, W)
             if self.crf:
-                found = dense_crf(found, image)
+                found = dense_crf(found, image, kernels_for(image))
             return Segmentation(found.argmax(0).to(torch.uint8), found, self.classes)

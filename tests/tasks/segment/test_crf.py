@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.tasks.segment import crf
-from pellucid.tasks.segment.crf import bilateral, dense_crf, smooth
+from pellucid.tasks.segment.crf import Kernels, bilateral, dense_crf, kernels_for, smooth
 
 H, W, C = 14, 17, 4
 
@@ -60,14 +60,14 @@ def mean_field(p: Tensor, image: Tensor) -> Tensor:
 def test_the_smoothness_kernel_is_exact() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     near, _ = kernels(picture())
-    torch.testing.assert_close(smooth(x).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
+    torch.testing.assert_close(smooth(x, Kernels()).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
 
 
 def test_the_bilateral_kernel_is_near() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     image = picture()
     _, alike = kernels(image)
-    found, exact = bilateral(x, crf._grid(image)).flatten(1), x.flatten(1) @ alike
+    found, exact = bilateral(x, crf._grid(image, Kernels())).flatten(1), x.flatten(1) @ alike
     assert float(((found - exact).abs() / exact).mean()) < 0.12
 
 
@@ -87,6 +87,11 @@ def test_a_mask_follows_the_edge_of_the_picture() -> None:
     p = torch.full((2, 20, 30), 0.3)
     p[0, :, :12] = p[1, :, 12:] = 0.7  # three columns too early
     assert torch.equal(dense_crf(p, image).argmax(0), (torch.arange(30) >= 15).long().expand(20, 30))
+
+
+def test_kernels_scale_with_the_picture() -> None:
+    assert kernels_for(torch.zeros(3, 375, 500)) == Kernels(3.0, 1.0, 80.0, 13.0, 4.0)
+    assert kernels_for(torch.zeros(3, 250, 100)) == Kernels(1.5, 1.0, 40.0, 13.0, 4.0)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -90,7 +90,9 @@ def test_dirac_of_a_matrix_is_the_identity_first() -> None:
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("stride", [2, 4, 8])
 def test_bilinear_windows_with_pixels_in_the_middle_are_pytorchs_resizing(stride: int, groups: int) -> None:
-    layer = ConvTranspose2d(3, 2 * stride, stride, stride // 2, groups=groups, bias=False, init_weight="bilinear")
+    layer = ConvTranspose2d(
+        3, 2 * stride, stride=stride, padding=stride // 2, groups=groups, bias=False, init_weight="bilinear"
+    )
     rng = torch.Generator().manual_seed(0)
     params, _ = layer.init((3, 5, 4), rng)
     x = torch.randn(2, 3, 5, 4, generator=rng)
@@ -103,7 +105,14 @@ def test_bilinear_windows_with_pixels_in_the_middle_are_pytorchs_resizing(stride
 @pytest.mark.parametrize("stride", [2, 3, 8])
 def test_bilinear_windows_with_pixels_at_the_corner_are_pytorchs_resizing(stride: int) -> None:
     layer = ConvTranspose2d(
-        3, 2 * stride - 1, stride, stride - 1, stride - 1, groups=3, bias=False, init_weight="bilinear"
+        3,
+        2 * stride - 1,
+        stride=stride,
+        padding=stride - 1,
+        output_padding=stride - 1,
+        groups=3,
+        bias=False,
+        init_weight="bilinear",
     )
     rng = torch.Generator().manual_seed(0)
     params, out = layer.init((3, 5, 4), rng)

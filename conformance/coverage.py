@@ -59,9 +59,7 @@ UNTOUCHED: dict[Any, Check] = {
         "local_contrast_norm",
         "the whole window as one convolution over all channels, under PyTorch's automatic differentiation",
     ),
-    Crop: Check(
-        "tests/references.py", "REFERENCES", "narrow along each axis, under PyTorch's automatic differentiation"
-    ),
+    Crop: Check("tests/references.py", "crop", "narrow along each axis, under PyTorch's automatic differentiation"),
     Focal: Check(
         "tests/losses/cases.py", "focal", "the formula over the kept positions, under automatic differentiation"
     ),

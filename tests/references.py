@@ -199,6 +199,11 @@ def local_contrast_norm(layer: layers.LocalContrastNorm, params: Any, x: Tensor,
     return v / torch.clamp(divisor, min=layer.epsilon)
 
 
+def crop(layer: layers.Crop, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
+    """Cut the first input to the height and width of the second, which gets a gradient of zeros."""
+    return x[0].narrow(2, 0, x[1].shape[2]).narrow(3, 0, x[1].shape[3]) + 0 * x[1].sum()
+
+
 REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.Dense: lambda layer, params, x, mode: F.linear(x, params["weight"], params.get("bias")),
     layers.Conv2d: conv2d,
@@ -231,9 +236,7 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.LocalResponseNorm: local_response_norm,
     layers.LocalContrastNorm: local_contrast_norm,
     layers.Add: lambda layer, params, x, mode: torch.stack(x).sum(0),
-    layers.Crop: lambda layer, params, x, mode: (
-        x[0].narrow(2, 0, x[1].shape[2]).narrow(3, 0, x[1].shape[3]) + 0 * x[1].sum()
-    ),
+    layers.Crop: crop,
     layers.Concat: lambda layer, params, x, mode: torch.cat(x, layer.axis),
     layers.Multiply: lambda layer, params, x, mode: torch.stack(torch.broadcast_tensors(*x)).prod(0),
 }

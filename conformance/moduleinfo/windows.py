@@ -25,12 +25,11 @@ def conv(module: Any, x: Tensor, axes: int) -> Twin:
     """Turn a ConvNd into Conv2d, or a ConvTransposeNd into ConvTranspose2d."""
     if module.padding_mode != "zeros":
         raise SkipCase(f"option padding_mode={module.padding_mode!r}")
-    rest: dict[str, Any] = {"groups": module.groups, "bias": module.bias is not None}
-    if module.transposed:
-        told = options(module, axes, *WINDOW, "output_padding", "dilation")
-        ours = ConvTranspose2d(module.out_channels, *told, **rest)
-    else:
-        ours = Conv2d(module.out_channels, *options(module, axes, *WINDOW, "dilation"), **rest)
+    names = ("stride", "padding", "dilation", *(("output_padding",) if module.transposed else ()))
+    (kernel,) = options(module, axes, "kernel_size")
+    rest: dict[str, Any] = dict(zip(names, options(module, axes, *names), strict=True))
+    rest |= {"groups": module.groups, "bias": module.bias is not None}
+    ours = (ConvTranspose2d if module.transposed else Conv2d)(module.out_channels, kernel, **rest)
     return Twin(ours, of_space(x, axes), ONE_ROW if axes == 1 else AS_IS)
 
 

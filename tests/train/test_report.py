@@ -249,7 +249,7 @@ class TinyModel:
     """A linear model over 4 x 4 images that answers by which half of the picture is brighter."""
 
     net = Sequential(flat=Flatten(), out=Dense(2))
-    input_shape = (1, 4, 4)
+    input_shape = nominal_shape = (1, 4, 4)
 
     def __init__(self) -> None:
         top = torch.cat([torch.ones(8), -torch.ones(8)])

@@ -6,9 +6,9 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction, is_number
-from pellucid.losses.targets import check_classes, check_weights, counted, kept, pick
+from pellucid.losses.base import Reduction, check_reduction, is_number
+from pellucid.losses.class_loss import ClassLoss
+from pellucid.losses.targets import check_weights, pick
 
 
 class Pieces(NamedTuple):
@@ -21,7 +21,7 @@ class Pieces(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Focal(Loss):
+class Focal(ClassLoss):
     """The mean of -w (1 - p)^gamma ln p, where p is the softmax's probability of the target's class.
 
     It contains the softmax, so the network ends without one; with gamma = 0 it is SoftmaxCrossEntropy, and the larger
@@ -67,20 +67,6 @@ class Focal(Loss):
         if self.gamma:
             slope = slope + self.gamma * p * rest ** (self.gamma - 1) * log_p
         return Pieces(log_a, picks.classes, -focus * log_p * share, slope * share)
-
-    def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require classes that exist."""
-        check_classes(self, outputs, targets, self.class_weights, self.ignore)
-
-    def counted(self, target: Tensor) -> float:
-        """Return the examples, or for a mean the sum of their weights."""
-        if self.reduction != "mean":
-            return super().counted(target)
-        return counted(target, self.class_weights, self.ignore)
-
-    def kept(self, target: Tensor) -> Tensor | None:
-        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
-        return kept(target, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

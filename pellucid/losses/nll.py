@@ -6,13 +6,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction
-from pellucid.losses.targets import check_classes, check_weights, counted, kept, pick
+from pellucid.losses.base import Reduction, check_reduction
+from pellucid.losses.class_loss import ClassLoss
+from pellucid.losses.targets import check_weights, pick
 
 
 @dataclass(frozen=True)
-class NegativeLogLikelihood(Loss):
+class NegativeLogLikelihood(ClassLoss):
     """The mean of -y at the target's class, y being log-probabilities: for networks that end in LogSoftmax.
 
     y is (N, C) or (N, C, ...), targets are integer classes (N, ...). With `class_weights`, one for each class, it is
@@ -37,20 +37,6 @@ class NegativeLogLikelihood(Loss):
         picks = pick(self, y, target, self.class_weights, self.ignore)
         slope = picks.weight / -picks.total(self.reduction)  # (N, 1, ...)
         return (y.gather(1, picks.classes) * slope).sum(), torch.zeros_like(y).scatter_(1, picks.classes, slope)
-
-    def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require classes that exist."""
-        check_classes(self, outputs, targets, self.class_weights, self.ignore)
-
-    def counted(self, target: Tensor) -> float:
-        """Return the examples, or for a mean the sum of their weights."""
-        if self.reduction != "mean":
-            return super().counted(target)
-        return counted(target, self.class_weights, self.ignore)
-
-    def kept(self, target: Tensor) -> Tensor | None:
-        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
-        return kept(target, self.ignore)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -9,22 +9,13 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import Loss, Reduction, check_reduction, fraction, is_number, positions
-from pellucid.losses.targets import (
-    MANY,
-    by_class,
-    check_classes,
-    check_weights,
-    counted,
-    kept,
-    one_hot,
-    pick,
-    wrong_weights,
-)
+from pellucid.losses.base import Reduction, check_reduction, fraction, is_number, positions
+from pellucid.losses.class_loss import ClassLoss
+from pellucid.losses.targets import MANY, by_class, check_weights, one_hot, pick, wrong_weights
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropy(Loss):
+class SoftmaxCrossEntropy(ClassLoss):
     """The cross-entropy of a = softmax(y) over axis 1: C = -1/n Σ ln a_t, dy = (a - t) / n.
 
     It contains the softmax, so the network ends without one. y is (N, C) or (N, C, ...), n counts the positions;
@@ -66,7 +57,7 @@ class SoftmaxCrossEntropy(Loss):
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Require classes that exist, or rows of probabilities that sum to 1."""
         if not targets.is_floating_point():
-            check_classes(self, outputs, targets, self.class_weights, self.ignore)
+            super().check(outputs, targets)
             return
         if not outputs or targets.shape[1:] != outputs:
             raise _not_soft(targets.shape[1:], outputs)
@@ -81,13 +72,7 @@ class SoftmaxCrossEntropy(Loss):
 
     def counted(self, target: Tensor) -> float:
         """Return the examples, or for a mean over classes the sum of their weights."""
-        if self.reduction != "mean" or target.is_floating_point():
-            return super().counted(target)
-        return counted(target, self.class_weights, self.ignore)
-
-    def kept(self, target: Tensor) -> Tensor | None:
-        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
-        return kept(target, self.ignore)
+        return float(len(target)) if target.is_floating_point() else super().counted(target)
 
     def predict(self, y: Tensor) -> Tensor:
         """Return the probability of each class."""

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,61 +42,16 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 
 | | |
 |---|---|
-| test accuracy | {accuracy:.2%} on {n:,} images of {data} (`pellucid evaluate {name} --json`) |
-| test loss | {loss:.4f} |
+{results}
 | parameters | {parameters:,} |
 | multiply-adds per image | {multiply_adds:,} |
 | file | {size:,} bytes{half}, weights SHA-256 {sha} |
 | trained by | {training} |
-| unlike its training data | {unlike} |
-| measured with | Pellucid {version}, PyTorch {torch} |
+{unlike}| measured with | Pellucid {version}, PyTorch {torch} |
 | licence | Apache-2.0 for the weights; {data}'s own licence for the images |
 
 {made_for}
 
-## Accuracy by class
-
-| class | images | accuracy |
-|---|---:|---:|
-{classes}
-
-## Network
-
-```
-{summary}
-```
-
-## Recipe
-
-```toml
-{recipe}
-```
-"""
-
-MASKS_CARD = """# {name}
-
-{about}
-
-Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; nothing is typed by hand.
-
-| | |
-|---|---|
-| mean IoU | {miou:.2%} on {n:,} images of {data} (`pellucid evaluate {name} --json`) |
-| pixel accuracy | {pixel_accuracy:.2%} |
-| boundary F1 | {boundary_f1:.2%} |
-| parameters | {parameters:,} |
-| multiply-adds per image | {multiply_adds:,} |
-| file | {size:,} bytes{half}, weights SHA-256 {sha} |
-| trained by | {training} |
-| measured with | Pellucid {version}, PyTorch {torch} |
-| licence | Apache-2.0 for the weights; {data}'s own licence for the images |
-
-{made_for}
-
-## IoU by class
-
-| class | IoU |
-|---|---:|
 {classes}
 
 ## Network
@@ -165,35 +121,57 @@ def again(name: str) -> None:
 
 def publish_masks(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and the card of a model of masks."""
-    target, tables = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)
-    half, size = write(target, model, {})
+    target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
+    written = write(target, model, {})
     model = Model.load(target)
     found = evaluate_masks(model)
-    table = summary(model.net, model.params, model.input_shape)
+    results = (
+        f"| mean IoU | {found['miou']:.2%} on {found['n']:,} images of {data} (`pellucid evaluate {name} --json`) |",
+        f"| pixel accuracy | {found['pixel_accuracy']:.2%} |",
+        f"| boundary F1 | {found['boundary_f1']:.2%} |",
+    )
     rows = [
         f"| {row['class']} | {'-' if row['iou'] is None else format(row['iou'], '.2%')} |" for row in found["classes"]
     ]
-    data = tables["data"]["name"]
-    card = MASKS_CARD.format(
-        **{key: found[key] for key in ("miou", "pixel_accuracy", "boundary_f1", "n")},
-        name=name,
+    classes = ("## IoU by class", "", "| class | IoU |", "|---|---:|", *rows)
+    write_card(target, model, recipe, training, written, data, results, classes)
+    print(f"{name}: mean IoU {found['miou']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)
+
+
+def write_card(
+    target: Path,
+    model: Model,
+    recipe: str,
+    training: str,
+    written: tuple[bool, int],
+    data: str,
+    results: Sequence[str],
+    classes: Sequence[str],
+    unlike: str = "",
+) -> None:
+    """Write the card beside a weights file; written: what `write` returned; the others: lines of the card."""
+    table, tables = summary(model.net, model.params, model.input_shape), tomllib.loads(recipe)
+    half, size = written
+    card = CARD.format(
+        name=target.stem,
         about=tables["recipe"]["about"],
-        data=data,
+        results="\n".join(results),
         parameters=table.parameters,
         multiply_adds=table.multiply_adds,
         size=size,
         half=" in float16" if half else "",
-        made_for=MADE_FOR[data],
         sha=model.sha256(),
         training=training,
+        unlike=unlike,
         version=__version__,
         torch=torch.__version__,
-        classes="\n".join(rows),
+        data=data,
+        made_for=MADE_FOR[tables["data"]["name"]],
+        classes="\n".join(classes),
         summary=str(table),
         recipe=recipe.strip(),
     )
     target.with_suffix(".md").write_text(card, encoding="utf-8")
-    print(f"{name}: mean IoU {found['miou']:.2%} on {found['n']:,} images, {size:,} bytes", flush=True)
 
 
 def write(target: Path, model: Model, more: dict[str, torch.Tensor]) -> tuple[bool, int]:
@@ -219,7 +197,7 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
     known = fit_familiarity(model.net, model.params, (splits.train.x, splits.train.y), held, model.stats)
     assert known is not None  # all that is shipped are classifiers of images
     model.familiarity = known
-    half, size = write(target, model, named_tensors(known))
+    written = write(target, model, named_tensors(known))
     model = Model.load(target)
     distances = model.distance(rest)
     assert distances is not None
@@ -228,32 +206,19 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
         [sys.executable, "-m", "pellucid", "evaluate", name, "--json"], capture_output=True, text=True, check=True
     )
     found: dict[str, Any] = json.loads(done.stdout)
-    table = summary(model.net, model.params, model.input_shape)
-    rows = [f"| {row['class']} | {row['n']:,} | {row['recall']:.2%} |" for row in found["classes"]]
-    card = CARD.format(
-        name=name,
-        about=tables["recipe"]["about"],
-        accuracy=found["accuracy"],
-        n=found["n"],
-        data=found["data"],
-        loss=found["loss"],
-        parameters=table.parameters,
-        multiply_adds=table.multiply_adds,
-        size=size,
-        half=" in float16" if half else "",
-        made_for=MADE_FOR[tables["data"]["name"]],
-        sha=model.sha256(),
-        training=training,
-        unlike=f"beyond a distance of {known.threshold:.3f}, which {known.alarms:.1%} of the {known.held_out:,} test "
-        f"images that it was fitted on exceed, and {others:.1%} of {len(rest):,} others",
-        version=__version__,
-        torch=torch.__version__,
-        classes="\n".join(rows),
-        summary=str(table),
-        recipe=recipe.strip(),
+    results = (
+        f"| test accuracy | {found['accuracy']:.2%} on {found['n']:,} images of {found['data']} "
+        f"(`pellucid evaluate {name} --json`) |",
+        f"| test loss | {found['loss']:.4f} |",
     )
-    target.with_suffix(".md").write_text(card, encoding="utf-8")
-    print(f"{name}: {found['accuracy']:.2%} on {found['n']:,} images, {size:,} bytes", flush=True)
+    rows = [f"| {row['class']} | {row['n']:,} | {row['recall']:.2%} |" for row in found["classes"]]
+    classes = ("## Accuracy by class", "", "| class | images | accuracy |", "|---|---:|---:|", *rows)
+    unlike = (
+        f"| unlike its training data | beyond a distance of {known.threshold:.3f}, which {known.alarms:.1%} of the "
+        f"{known.held_out:,} test images that it was fitted on exceed, and {others:.1%} of {len(rest):,} others |\n"
+    )
+    write_card(target, model, recipe, training, written, found["data"], results, classes, unlike)
+    print(f"{name}: {found['accuracy']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)
 
 
 def main() -> None:

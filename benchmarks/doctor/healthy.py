@@ -9,6 +9,7 @@ from benchmarks.doctor.material import friedman, tilted
 from benchmarks.doctor.settings import SETTINGS, Setting, conv, mlp
 from pellucid.combine import Sequential
 from pellucid.data import Augment, Dataset
+from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.measure.learners import learners
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
@@ -17,10 +18,9 @@ from pellucid.models.resnet import basic_body, residual
 from pellucid.optim import Adam, Momentum
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, Warmup
-from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 
-Numbers = Callable[[int], tuple[Examples, Examples]]
+Numbers = Callable[[int], tuple[Arrays, Arrays]]
 
 
 @dataclass(frozen=True, eq=False)

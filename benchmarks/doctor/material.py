@@ -7,7 +7,8 @@ import torch
 from pellucid.data import Dataset, data_root, float_images, load, load_splits
 from pellucid.data.augment.affine import affine_map
 from pellucid.data.augment.resample import resample
-from pellucid.train.examples import Examples, examples
+from pellucid.data.source import Arrays
+from pellucid.train.examples import examples
 
 
 def material(name: str, seed: int) -> tuple[Dataset, Dataset]:
@@ -62,7 +63,7 @@ def _clusters(rng: torch.Generator) -> tuple[Dataset, Dataset]:
     return whole.subset(range(2400)), whole.subset(range(2400, 3200))
 
 
-def friedman(seed: int) -> tuple[Examples, Examples]:
+def friedman(seed: int) -> tuple[Arrays, Arrays]:
     """Return 2,000 and 600 examples of 10 numbers and a noisy function of 5 of them (Friedman 1991, equation 61)."""
     from sklearn.datasets import make_friedman1
 
@@ -71,14 +72,14 @@ def friedman(seed: int) -> tuple[Examples, Examples]:
     return examples(x[:2000], y[:2000]), examples(x[2000:], y[2000:])
 
 
-def tilted(seed: int) -> tuple[Examples, Examples]:
+def tilted(seed: int) -> tuple[Arrays, Arrays]:
     """Return 3,000 and 1,000 digits of MNIST, and how far each was turned: -1 to 1 for 45 degrees."""
     rng = torch.Generator().manual_seed(seed)
     train, held = material("mnist", seed)
     return _turned(train, rng), _turned(held, rng)
 
 
-def _turned(data: Dataset, rng: torch.Generator) -> Examples:
+def _turned(data: Dataset, rng: torch.Generator) -> Arrays:
     turn = 2 * torch.rand(len(data), generator=rng) - 1
     zero = torch.zeros(len(data))
     matrix, offset = affine_map(45 * turn, torch.zeros(len(data), 2), zero, zero + 1)

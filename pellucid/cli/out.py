@@ -31,7 +31,7 @@ def plain(value: Any) -> Any:
 def say(*lines: str) -> None:
     """Print lines at once, escaping what is not printable: names in them are data.
 
-    When the reader is gone, go on without, so that the exit code still tells the result.
+    Continue when stdout is closed, so that the exit code still reports the result.
     """
     _write("\n".join(map(printable, lines)))
 

@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.text import aligned, plural, printable
 
 LISTED = 20  # classes of a table or an error
-MIN_SIDE = 24  # of images that are told from feature maps by their shape alone
+MIN_SIDE = 24  # pixels; smaller arrays may be feature maps, which have no channels-last form to refuse
 
 
 def float_images(x: Tensor) -> Tensor:
@@ -91,12 +91,17 @@ class Dataset(Arrays):
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
         """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
+        i = self._within(indices)
+        return make_dataset(self.name, self.x.index_select(0, i), self.y.index_select(0, i), self.classes, self.skipped)
+
+    def _within(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """Return indices as a tensor (N,) int64."""
         i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
         if len(i) and (int(i.min()) < 0 or int(i.max()) >= len(self)):
             raise PellucidError(
                 f"subset of {self.name}: indices {int(i.min())}..{int(i.max())} are not within 0..{len(self) - 1}"
             )
-        return make_dataset(self.name, self.x.index_select(0, i), self.y.index_select(0, i), self.classes, self.skipped)
+        return i
 
     def evenly(self, most: int) -> "Dataset":
         """Return at most `most` examples, evenly chosen, as data may lie class after class."""

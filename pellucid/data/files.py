@@ -58,7 +58,7 @@ class ImageFiles(metaclass=Checked):
         self.mode: Mode = mode
         self.classes = None if classes is None else tuple(classes)
         self.ignored = ignored
-        self._checksum = ""  # once it is asked for
+        self._checksum = ""  # computed at the first use
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -33,9 +33,7 @@ class MaskDataset(Dataset):
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskDataset":
         """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
-        i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
-        if len(i) and (int(i.min()) < 0 or int(i.max()) >= len(self)):
-            raise PellucidError(f"subset of {self.name}: indices must be within 0..{len(self) - 1}")
+        i = self._within(indices)
         x, y = self.x.index_select(0, i), self.y.index_select(0, i)
         files = tuple(self.files[k] for k in i.tolist())
         return MaskDataset(x, y, self.classes, arrays_checksum(x, y), self.name, self.skipped, self.ignored, files)

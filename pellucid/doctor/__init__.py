@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.diagnosis import Diagnosis, diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.remade import remade
 from pellucid.errors import PellucidError, nearest
 from pellucid.train.arguments import whole
-from pellucid.train.examples import Examples, examples
+from pellucid.train.examples import examples
 from pellucid.train.history import History
 from pellucid.train.model import Model
 
@@ -63,7 +64,7 @@ def case_with(model: Model, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
     return case_of(model, x, y, **options)
 
 
-def _held(validation: Any, classes: Sequence[str] | None) -> Examples:
+def _held(validation: Any, classes: Sequence[str] | None) -> Arrays:
     if isinstance(validation, int | float):
         raise PellucidError(
             f"validation is {validation!r}; the doctor takes the data themselves there, a Dataset or a pair (x, y), "

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import walk
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.activity import Activity, activity
 from pellucid.doctor.measure.answers import Answers, answers
@@ -22,7 +23,6 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.train.batches import Augmentation
-from pellucid.train.examples import Examples
 from pellucid.train.history import History
 from pellucid.train.model import Model
 from pellucid.tree import flatten
@@ -53,8 +53,8 @@ class Case:
     """
 
     model: Model
-    train: Examples
-    validation: Examples | None
+    train: Arrays
+    validation: Arrays | None
     begin: Callable[[], Model]
     batch_size: int = 32
     epochs: int = 0
@@ -100,22 +100,22 @@ class Case:
         return any(not torch.equal(value, then[path]) for path, value in now.items())
 
     @cached_property
-    def sample(self) -> Examples:
+    def sample(self) -> Arrays:
         """At most SAMPLE training examples, drawn by the seed."""
         return some(self.train, SAMPLE, self.model.seed)
 
     @cached_property
-    def held(self) -> Examples | None:
+    def held(self) -> Arrays | None:
         """At most SAMPLE validation examples, drawn by the seed."""
         return None if self.validation is None else some(self.validation, SAMPLE, self.model.seed)
 
     @cached_property
-    def probe(self) -> Examples:
+    def probe(self) -> Arrays:
         """The training examples of a pass forward and backward, at most PROBE."""
         return some(self.train, PROBE, self.model.seed)
 
     @cached_property
-    def watched(self) -> Examples:
+    def watched(self) -> Arrays:
         """The training examples for which outputs of layers are measured, at most twice as many."""
         return some(self.train, 2 * PROBE, self.model.seed)
 
@@ -124,7 +124,7 @@ class Case:
         names = self.train.classes or self.model.classes
         return names[label] if names is not None and label < len(names) else str(label)
 
-    def inputs(self, part: Examples) -> Tensor:
+    def inputs(self, part: Arrays) -> Tensor:
         """Return examples as the network reads them."""
         return scaled(part.x, self.model.stats)
 
@@ -243,9 +243,9 @@ class Case:
         return {}
 
 
-def some(part: Examples, most: int, seed: int) -> Examples:
+def some(part: Arrays, most: int, seed: int) -> Arrays:
     """Return at most `most` examples, drawn by the seed, in their order."""
     if len(part) <= most:
         return part
     places = torch.randperm(len(part), generator=generator(seed))[:most].sort().values
-    return Examples(part.x[places], part.y[places], part.classes, "")
+    return Arrays(part.x[places], part.y[places], part.classes, "")

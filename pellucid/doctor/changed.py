@@ -6,17 +6,17 @@ from dataclasses import replace
 from torch import Tensor
 
 from pellucid.combine.base import map_layers
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
 from pellucid.layers.base import Layer
-from pellucid.train.examples import Examples
 
 
 def only(case: Case, kept: Tensor) -> Case:
     """Return the case of a training with some of its examples; kept: their places, or which they are (N,)."""
     part = case.train
-    return rebuilt(replace(case, train=Examples(part.x[kept], part.y[kept], part.classes, "")))
+    return rebuilt(replace(case, train=Arrays(part.x[kept], part.y[kept], part.classes, "")))
 
 
 def with_layers(case: Case, change: Callable[[Layer], Layer], keep: bool = False) -> Case:

@@ -18,13 +18,11 @@ from pellucid.errors import PellucidError
 from pellucid.text import note, shown
 from pellucid.train.arguments import whole
 
-Examples = Arrays
-
 
 def examples(
     x: Any, y: Any = None, what: str = "x", classes: Sequence[str] | None = None, infer_classes: bool = False
-) -> Examples:
-    """Return a Dataset, or arrays x and y (numpy, tensors or lists), as Examples.
+) -> Arrays:
+    """Return a Dataset, or arrays x and y (numpy, tensors or lists), in memory.
 
     y may hold names of `classes`, whose numbers they get; infer_classes: see `named_labels`, for training alone.
     Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
@@ -48,7 +46,7 @@ def examples(
         raise PellucidError(
             f"{what} has {len(inputs)} inputs and {count} targets; give a list of one target for each input{hint}"
         )
-    return Examples(inputs, targets, names, _checksum(inputs, targets))
+    return Arrays(inputs, targets, names, _checksum(inputs, targets))
 
 
 def as_inputs(x: Any, what: str = "x") -> Tensor:

@@ -361,6 +361,7 @@ class Model(Trainable, Viewed):
             params = map_tree(lambda tensor: tensor.to(self.device), params)
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
+        self._outputs = {shape: out}
         self._forget_measured()
 
     def _forget_measured(self) -> None:

@@ -66,6 +66,7 @@ class Viewed(metaclass=Checked):
     seed: int
     input_shape: Shape  # None for a free height or width
     output_shape: Any
+    _outputs: dict[Shape, Any]  # shapes of outputs by those of inputs, as far as they were asked for
 
     @property
     def supervised(self) -> Supervised:
@@ -95,10 +96,11 @@ class Viewed(metaclass=Checked):
 
     def outputs_for(self, shape: Sequence[int]) -> Any:
         """Return the shape of the outputs for inputs of `shape`; PellucidError where none of that size is possible."""
-        if None not in self.input_shape:
-            return self.output_shape
-        with torch.device("meta"):
-            return self.objective.init(tuple(shape), torch.Generator())[1]
+        key = tuple(shape)
+        if key not in self._outputs:
+            with torch.device("meta"):
+                self._outputs[key] = self.objective.init(key, torch.Generator())[1]
+        return self._outputs[key]
 
     @property
     def built(self) -> bool:

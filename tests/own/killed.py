@@ -1,11 +1,8 @@
 """A training of a user's own parts, to be killed: `python -m tests.own.killed RUN COUNT` prints the hash at its end."""
 
-import sys
-
 import pellucid
-from pellucid.train import fit
 from tests.own import parts
-from tests.train.killed import Kill
+from tests.train.killed import main
 from tests.train.small import digits
 
 
@@ -20,9 +17,4 @@ def train(run, extra=()):
 
 
 if __name__ == "__main__":
-    import torch
-
-    if sys.argv[2] != "0":
-        fit.TICK = 0.0  # a checkpoint after every step
-    torch.set_num_threads(1)
-    print(train(sys.argv[1], [Kill(sys.argv[1], int(sys.argv[2]))]))
+    main(train)

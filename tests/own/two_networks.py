@@ -93,12 +93,6 @@ def train(run, extra=()):
 
 
 if __name__ == "__main__":
-    import sys
+    from tests.train.killed import main
 
-    from pellucid.train import fit
-    from tests.train.killed import Kill
-
-    if sys.argv[2] != "0":
-        fit.TICK = 0.0  # a checkpoint after every step
-    torch.set_num_threads(1)
-    print(train(sys.argv[1], [Kill(sys.argv[1], int(sys.argv[2]))]))
+    main(train)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from pellucid.train import fit
 from pellucid.train.callbacks import Callback
 from pellucid.train.checkpoint import Checkpoint
@@ -68,10 +70,13 @@ def train(run, extra=()):
     return model.sha256()
 
 
-if __name__ == "__main__":
-    import torch
-
+def main(train):
+    """Take up `train` in the run of the command line, kill it at the given checkpoint and print what it returns."""
     if sys.argv[2] != "0":
         fit.TICK = 0.0  # a checkpoint after every step
     torch.set_num_threads(1)
     print(train(sys.argv[1], [Kill(sys.argv[1], int(sys.argv[2]))]))
+
+
+if __name__ == "__main__":
+    main(train)

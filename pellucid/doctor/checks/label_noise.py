@@ -5,13 +5,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.answers import answers
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.doctor.measure.small_network import small_network
 from pellucid.errors import PellucidError
-from pellucid.train.examples import Examples
 
 ENOUGH = 400  # examples
 MOST = 2_000  # of them, for the small network
@@ -101,8 +101,8 @@ def _by_network(case: Case) -> _Judged:
     return _judged(torch.cat(halves[::-1]), torch.cat(said), part.y[torch.cat(halves[::-1])])
 
 
-def _rows(part: Examples, places: Tensor) -> Examples:
-    return Examples(part.x[places], part.y[places], part.classes, "")
+def _rows(part: Arrays, places: Tensor) -> Arrays:
+    return Arrays(part.x[places], part.y[places], part.classes, "")
 
 
 NAME = "label-noise"

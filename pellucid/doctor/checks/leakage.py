@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import float_images
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.measure.copies import RANK, closeness, digests
-from pellucid.train.examples import Examples
 
 EXACT = 0.01  # of the validation examples: then an accuracy of 99 % says nothing any more
 AT_LEAST = 3  # of them
@@ -51,7 +51,7 @@ def look(case: Case) -> list[Finding]:
     return _near(case, held)
 
 
-def _near(case: Case, held: Examples) -> list[Finding]:
+def _near(case: Case, held: Arrays) -> list[Finding]:
     """Compare pictures by how much nearer their nearest neighbour is than the next ones.
 
     What is natural is asked of the training examples among themselves: digits of one class are often alike.
@@ -95,7 +95,7 @@ def _near(case: Case, held: Examples) -> list[Finding]:
     ]
 
 
-def _common(case: Case, held: Examples) -> tuple[Tensor, Tensor]:
+def _common(case: Case, held: Arrays) -> tuple[Tensor, Tensor]:
     """Return the places of the examples whose class has MEMBERS for training.
 
     The few examples of a rare class are near each other and far from all others, and would all seem to be copies.
@@ -111,7 +111,7 @@ def _without(case: Case, copied: Tensor) -> Case:
     held = case.validation
     if held is None:
         return case
-    return replace(case, validation=Examples(held.x[~copied], held.y[~copied], held.classes, ""))
+    return replace(case, validation=Arrays(held.x[~copied], held.y[~copied], held.classes, ""))
 
 
 NAME = "leakage"

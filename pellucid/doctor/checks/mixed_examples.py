@@ -1,4 +1,4 @@
-"""A layer that mixes the examples of a batch, so that an answer depends on who else is asked about."""
+"""A layer that mixes the examples of a batch, so that each output depends on the other inputs."""
 
 from typing import Any
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import float_images
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case, some
 from pellucid.doctor.checks.unnormalised_inputs import LARGE, SMALL
 from pellucid.doctor.finding import Check, Finding, Number
@@ -19,7 +20,6 @@ from pellucid.doctor.measure.simple import hits
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
 from pellucid.metrics import classes_of
-from pellucid.train.examples import Examples
 
 FAR = 1.0  # deviations between examples by which the means of two parts differ; 0.8 is called large (Cohen 1988)
 CLEAR = 4.0  # standard deviations
@@ -51,7 +51,7 @@ def look(case: Case) -> list[Finding]:
     return [] if found is None else [found]
 
 
-def _by_traits(case: Case, held: Examples) -> Finding | None:
+def _by_traits(case: Case, held: Arrays) -> Finding | None:
     """Compare means over examples, in deviations between examples; classes that are rarer there do not count."""
     usual = _usual(case, held)
     if usual is None:
@@ -97,7 +97,7 @@ class _Usual:
         return float(((traits(x).double() - self.means).mean(0) / self.spread).abs().max())
 
 
-def _usual(case: Case, held: Examples) -> _Usual | None:
+def _usual(case: Case, held: Arrays) -> _Usual | None:
     sample = case.sample
     ours = traits(sample.x).double()
     # What varies less than the values of one input do by 5 % is no measure.
@@ -143,7 +143,7 @@ def _by_range(case: Case) -> Finding | None:
     return _finding("train", evidence, "standardised twice")
 
 
-def _by_recognition(case: Case, part: Examples, path: str) -> Finding | None:
+def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
     """Ask who recognises the classes whether it recognises more of them when a change is undone."""
     judge = _judge(case, path)
     if judge is None or len(part) < ENOUGH:
@@ -227,7 +227,7 @@ def _by_norm(case: Case) -> Finding | None:
 
 def _normed(case: Case, x: Tensor) -> tuple[str, float, float]:
     """Return the path of the first batch normalization, and medians over channels of |mean| and deviation there."""
-    inputs = case.inputs(Examples(x, x, None, ""))
+    inputs = case.inputs(Arrays(x, x, None, ""))
     for path, seen in activity(case.model, inputs).items():
         if isinstance(seen.layer, BatchNorm):
             mean, std = normed(case.model, seen)

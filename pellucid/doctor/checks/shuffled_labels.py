@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number, Remedy
 from pellucid.doctor.measure.answered import answered
 from pellucid.doctor.measure.simple import Hits, Simple, hits, simple
-from pellucid.train.examples import Examples
 
 CHANCE = 3.0  # standard deviations: labels without sense stay below it 999 times in 1000
 CLEAR = 5.0  # and what is above this does not come about by chance
@@ -83,7 +83,7 @@ def _whole(path: str, fitted: Simple) -> Finding:
     )
 
 
-def _rolled(case: Case, path: str, part: Examples, fitted: Simple) -> list[Finding]:
+def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding]:
     """Look for labels that are told far better if they are moved; where the list's order has sense, a little as is."""
     if _learned(case):
         return []
@@ -97,7 +97,7 @@ def _rolled(case: Case, path: str, part: Examples, fitted: Simple) -> list[Findi
         return []
 
     def rolled(case: Case) -> Case:
-        def fixed(part: Examples) -> Examples:
+        def fixed(part: Arrays) -> Arrays:
             return replace(part, y=part.y.roll(best))
 
         if path == "train":

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import torch
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.mending import rebuilt
-from pellucid.train.examples import Examples
 
 HUGE = 100.0  # times the deviation of the typical value: no value that varied in training lies so far out
 RARE = 0.02  # of the training examples, at most, in which such a value differs from its median
@@ -29,7 +29,7 @@ def look(case: Case) -> list[Finding]:
     if not scale or not bool(huge.any()):
         return []
 
-    def mended(part: Examples) -> Examples:
+    def mended(part: Arrays) -> Arrays:
         flat = part.x.flatten(1).clone()
         flat[:, huge] = middle[huge].to(flat.dtype)
         return replace(part, x=flat.reshape(part.x.shape))
@@ -47,7 +47,7 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
 
 
-def _both(case: Case, change: Callable[[Examples], Examples]) -> Case:
+def _both(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
     held = None if case.validation is None else change(case.validation)
     return rebuilt(replace(case, train=change(case.train), validation=held))
 

@@ -4,6 +4,7 @@ from math import sqrt
 
 from torch import Tensor
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.answers import Answers, answers
@@ -11,7 +12,6 @@ from pellucid.doctor.measure.backward import rms
 from pellucid.doctor.measure.columns import column
 from pellucid.doctor.measure.learners import finals, learners
 from pellucid.doctor.measure.reference import linear_error
-from pellucid.train.examples import Examples
 from pellucid.tree import flatten
 
 BEHIND = 0.1  # of accuracy: beyond what kinds of classifiers differ by on their own ground
@@ -63,7 +63,7 @@ def _classes(case: Case) -> dict[str, Number] | None:
     simple = case.simple
     if simple is None or len(simple.y) < ENOUGH or simple.own.above < CLEAR:
         return None
-    part = Examples(case.train.x[simple.places], simple.y, None, "")
+    part = Arrays(case.train.x[simple.places], simple.y, None, "")
     own, other, n = _among(answers(case.model, part), simple.classes), simple.own.share, len(simple.y)
     spread = sqrt(max(own * (1 - own) + other * (1 - other), 1 / n) / n)
     if other - own <= max(BEHIND, SURE * spread):

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.finding import UnansweredError
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 from pellucid.objective import Supervised
 from pellucid.train.evaluate import batch_within_memory, boundary, judge
-from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 
 
@@ -23,7 +23,7 @@ class Answers:
 
     y: Tensor
     loss: float
-    part: Examples
+    part: Arrays
     boundary: float = 0.5
 
     @property
@@ -37,7 +37,7 @@ class Answers:
         return (self.classes == self.part.y).float().mean().item()
 
 
-def answers(model: Model, part: Examples) -> Answers:
+def answers(model: Model, part: Arrays) -> Answers:
     """Ask a model about examples that fit it, in evaluation mode; UnansweredError where it says NaN or infinity."""
     try:
         with torch.inference_mode():

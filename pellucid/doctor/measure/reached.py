@@ -1,12 +1,12 @@
 """How low a loss a model has come."""
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.answers import answers
-from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 
 
-def loss_on(model: Model, part: Examples) -> float:
+def loss_on(model: Model, part: Arrays) -> float:
     """Return the mean loss in evaluation mode, infinite where the model's outputs are not finite."""
     try:
         return answers(model, part).loss

@@ -8,6 +8,7 @@ from statistics import median_high
 
 import torch
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.measure.backward import rms
 from pellucid.errors import PellucidError
 from pellucid.objective import seeded
@@ -15,7 +16,6 @@ from pellucid.optim import Progress
 from pellucid.train.batches import Augmentation, batches
 from pellucid.train.device import on_device
 from pellucid.train.draws import draws
-from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 from pellucid.train.step import NotFiniteError, Step
 
@@ -62,7 +62,7 @@ class Rehearsal:
 
 def rehearse(
     model: Model,
-    data: Examples,
+    data: Arrays,
     batch_size: int,
     augment: Augmentation | None,
     settings: Settings,

@@ -4,13 +4,13 @@ from math import sqrt
 
 import torch
 
+from pellucid.data.source import Arrays
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.answers import Answers, answers
-from pellucid.train.examples import Examples
 from pellucid.train.model import Model
 
 
-def score(model: Model, part: Examples, classes: bool) -> float:
+def score(model: Model, part: Arrays, classes: bool) -> float:
     """Return the mean recall of the classes, or R squared of numbers; 0 where the outputs are not finite.
 
     Raises UnansweredError for outputs that are no scores of classes, and for targets of another shape than the outputs.

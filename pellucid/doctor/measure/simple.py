@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
-from pellucid.train.examples import Examples
+from pellucid.data.source import Arrays
 
 SIDE = 12  # pixels: enough for digits and hands
 MOST = 1_000  # examples; the inverse of their kernel takes 0.1 s
@@ -94,7 +94,7 @@ class Simple:
         return (kernel @ (self.inverse @ _columns(self.y))).argmax(1)
 
 
-def simple(part: Examples, seed: int, among: Tensor | None = None) -> Simple | None:
+def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | None:
     """Fit the classifier to examples as they are `drawn`; None where it cannot be."""
     if not len(part) or int(part.y.min()) < 0:
         return None

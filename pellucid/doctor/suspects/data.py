@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import float_images
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.measure.small_network import standardised
 from pellucid.doctor.mending import rebuilt
 from pellucid.doctor.remade import remade
 from pellucid.doctor.suspects.suspect import Suspect, suspect
-from pellucid.train.examples import Examples
 from pellucid.tree import flatten
 
 OFF_CENTRE, TALL, FLAT = 2.0, 5.0, 0.05  # deviations that targets' mean is from 0; the largest and smallest deviation
@@ -60,11 +60,11 @@ def pretrained_scale(case: Case) -> Iterator[Suspect]:
         )  # fmt: skip
 
 
-def _with_inputs(part: Examples, way: Callable[[Tensor], Tensor]) -> Examples:
+def _with_inputs(part: Arrays, way: Callable[[Tensor], Tensor]) -> Arrays:
     return replace(part, x=way(float_images(part.x)))
 
 
-def _each(case: Case, change: Callable[[Examples], Examples]) -> Case:
+def _each(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
     """Return the case with both parts changed."""
     held = None if case.validation is None else change(case.validation)
     return rebuilt(replace(case, train=change(case.train), validation=held))

@@ -47,27 +47,19 @@ class Segmenter:
         self.classes = tuple(model.classes or map(str, range(model.output_shape[0])))
         self.model, self.crf = model, crf
         self._run = inference(model.net, model.params)
-        self._fitting = {tuple(model.input_shape)}  # shapes of pictures that the network is known to take
 
     def __call__(self, image: Tensor) -> Segmentation:
         """Return the class of each pixel. image: (3, H, W), uint8; PellucidError for one that is too small."""
         model = self.model
         if image.shape[0] != model.input_shape[0] or image.dtype != torch.uint8:
             raise PellucidError(f"the model takes {model.input_shape[0]} channels in uint8, not {tuple(image.shape)}")
-        if tuple(image.shape) not in self._fitting:
-            self._check_size(image)
+        try:
+            model.outputs_for(image.shape)
+        except LayerError as error:
+            raise PellucidError(f"the model takes no pictures of {image.shape[1]}x{image.shape[2]}: {error}") from error
         with torch.inference_mode():
             x = scaled(image[None], model.stats)
             found = interpret_outputs(model.supervised, model.params, x, self._run(x))[0]  # (C, H, W)
             if self.crf:
                 found = dense_crf(found, image, kernels_for(image))
             return Segmentation(found.argmax(0).to(torch.uint8), found, self.classes)
-
-    def _check_size(self, image: Tensor) -> None:
-        """Require a picture that is large enough for every layer."""
-        try:
-            with torch.device("meta"):  # shapes only
-                self.model.net.init(tuple(image.shape), torch.Generator())
-        except LayerError as error:
-            raise PellucidError(f"the model takes no pictures of {image.shape[1]}x{image.shape[2]}: {error}") from error
-        self._fitting.add(tuple(image.shape))

@@ -13,7 +13,7 @@ class Progress(Callback):
     """Show the epoch, the loss, the last metric, images per second and the time left.
 
     On a terminal and in a notebook one line is rewritten a few times a second; elsewhere, as in a file or a pipe,
-    each epoch gets a line of its own. file: where to, by default stderr. When the reader is gone, training continues.
+    each epoch gets a line of its own. file: where to, by default stderr. When it is closed, training continues.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
@@ -82,7 +82,7 @@ class Progress(Callback):
         try:
             self._to.write(text)
             self._to.flush()
-        except (OSError, ValueError):  # a closed pipe or file: the reader is gone
+        except (OSError, ValueError):  # a closed pipe or file
             self._to, self._drawn = None, 0
 
 

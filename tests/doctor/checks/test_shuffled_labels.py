@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
+from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.shuffled_labels import CHECK
 from pellucid.doctor.measure.simple import hits, simple
 from pellucid.layers import Dense
-from pellucid.train.examples import Examples
 from tests.doctor.examined import corners, model
 
 
@@ -102,13 +102,13 @@ def test_too_little_data_and_numbers_are_not_asked() -> None:
     assert CHECK.look(case_of(model(), *corners(10), validation=corners(8))) == []
     x, y = mixed(600)
     it = case(shuffled(y))
-    numbers = replace(it, train=Examples(x, y.float(), None, ""))
+    numbers = replace(it, train=Arrays(x, y.float(), None, ""))
     assert CHECK.look(numbers) == []
 
 
 def test_what_leaving_one_out_gives_is_what_fitting_without_it_gives() -> None:
     x, y = mixed(40)
-    whole = simple(Examples(x, y, None, ""), 0)
+    whole = simple(Arrays(x, y, None, ""), 0)
     assert whole is not None
     features = (x.flatten(1) - whole.centre) / whole.scale
     kernel = torch.exp(-2 * torch.cdist(features, features).square() / whole.width)

@@ -18,8 +18,8 @@ from pellucid.explain import explain
 from pellucid.explain.occlusion import occlude
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models import vgg16
+from pellucid.run.folder import processor
 from pellucid.sweep import forward
-from pellucid.train.runs import processor
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explaining.md"
 TURNS, OCCLUSION_TURNS = 7, 3  # of each side; every position on its own takes minutes

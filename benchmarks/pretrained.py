@@ -1,7 +1,7 @@
 """Ship a trained model and write its card: `python -m benchmarks.pretrained RUN_FOLDER|NAME ...`.
 
 A run folder's recipe names the model. The NAME of a shipped model measures it anew: what its training data look like
-(see pellucid.train.familiarity) and all of its card but what only the training knew, which stays as the card has it.
+(see pellucid.calibration.familiarity) and all of its card but what only the training knew, which stays as it is.
 The card's figures are those that `pellucid evaluate NAME --json` prints for the shipped file.
 """
 
@@ -18,17 +18,17 @@ from typing import Any
 import torch
 
 from pellucid import __version__, assets
+from pellucid.calibration.familiarity import fit_familiarity, held_half, named_tensors
 from pellucid.cli.models import weights_file
+from pellucid.model import Model
+from pellucid.network.summary import summary
+from pellucid.recipe.fitting import table_for
+from pellucid.recipe.material import load_splits
+from pellucid.run.weights import write_weights
 from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.pictures import held_out
 from pellucid.tasks.segment import evaluate as evaluate_masks
 from pellucid.tasks.segment import is_segmenter
-from pellucid.train.familiarity import fit_familiarity, held_half, named_tensors
-from pellucid.train.model import Model
-from pellucid.train.recipes.fitting import table_for
-from pellucid.train.recipes.material import load_splits
-from pellucid.train.summary import summary
-from pellucid.train.weights import write_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST = 6_000_000  # bytes

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import assets
-from pellucid.train.runs import environment
+from pellucid.run.folder import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, TABLE = ROOT / "docs/results.json", ROOT / "docs/results.md"

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid import __version__, assets
+from pellucid.calibration.familiarity import farthest
 from pellucid.data.dataset import float_images
+from pellucid.model import Model
+from pellucid.recipe.fitting import data_name, table_for
+from pellucid.recipe.material import load_splits
 from pellucid.tasks.pictures import read_views
-from pellucid.train.familiarity import farthest
-from pellucid.train.model import Model
-from pellucid.train.recipes.fitting import data_name, table_for
-from pellucid.train.recipes.material import load_splits
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "unfamiliar.md"
 COUNT = 300  # images of each kind

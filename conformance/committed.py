@@ -10,7 +10,7 @@ from conformance.coverage import Entry
 from conformance.page import TOLD, render, seal, summary
 from conformance.tally import Row
 from pellucid.errors import PellucidError
-from pellucid.train.files import write_atomically
+from pellucid.files import write_atomically
 
 PAGE, README = Path("docs/scorecard.md"), Path("README.md")
 OPEN, CLOSE = "<!-- scorecard: written by `pellucid scorecard` -->", "<!-- end of scorecard -->"

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pellucid.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         SoftmaxCrossEntropy,
     )
     from pellucid.metrics import Metric
+    from pellucid.model import Model
     from pellucid.models import convnet, lenet, mlp
     from pellucid.objective import Objective, Supervised
     from pellucid.optim import (
@@ -78,12 +79,11 @@ if TYPE_CHECKING:
     )
     from pellucid.optim.regularizers import L2, ElasticNet
     from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, ReduceOnPlateau, Warmup
+    from pellucid.recipe.job import Run, resume, train
+    from pellucid.recipe.recipe import Recipe, load_recipe
     from pellucid.sweep import backward, forward, gradient
-    from pellucid.train.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
-    from pellucid.train.job import Run, resume, train
-    from pellucid.train.model import Model
-    from pellucid.train.own import register
-    from pellucid.train.recipe import Recipe, load_recipe
+    from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
+    from pellucid.training.own import register
 
 __all__ = [
     "ELU",
@@ -202,18 +202,16 @@ _HOMES = (
     "pellucid.data",
     "pellucid.models",
     "pellucid.objective",
-    "pellucid.train.callbacks",
-    "pellucid.train.model",
-    "pellucid.train.recipe",
-    "pellucid.train.job",
-    "pellucid.train.own",
+    "pellucid.training.callbacks",
+    "pellucid.model",
+    "pellucid.recipe.recipe",
+    "pellucid.recipe.job",
+    "pellucid.training.own",
 )
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
-    if name == "train":  # a package that can be called: pellucid.train("mnist-mlp")
-        return import_module("pellucid.train")
     if name in __all__:
         for home in _HOMES:
             found = vars(import_module(home)).get(name)

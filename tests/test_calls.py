@@ -13,12 +13,12 @@ from pellucid.data import Augment, load_folder, load_image
 from pellucid.errors import ArgumentError, PellucidError, closest, nearest
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
 from pellucid.metrics import ECE, METRICS, TopK
+from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Step
-from pellucid.train.callbacks import EarlyStopping
-from pellucid.train.model import Model
+from pellucid.training.callbacks import EarlyStopping
 
 CLASSES = [
     *layers.LAYERS, *LOSSES.values(), *OPTIMIZERS.values(), *SCHEDULES.values(), *REGULARIZERS.values(),

@@ -23,8 +23,8 @@ from pellucid.models import lenet
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L1, L2
-from pellucid.train.device import on_device
-from pellucid.train.step import Step
+from pellucid.training.device import on_device
+from pellucid.training.step import Step
 from pellucid.tree import flatten
 from tests.layers.samples import SAMPLES
 from tests.losses.cases import CASES

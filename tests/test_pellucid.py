@@ -17,7 +17,7 @@ def test_every_public_name_exists(name: str):
 
 def test_names_that_two_modules_share_are_the_common_ones():
     assert pellucid.L1.__module__ == "pellucid.losses.l1"
-    assert pellucid.Checkpoint.__module__ == "pellucid.train.callbacks.checkpoint"
+    assert pellucid.Checkpoint.__module__ == "pellucid.training.callbacks.checkpoint"
 
 
 def test_every_layer_loss_and_optimizer_is_public():
@@ -43,8 +43,10 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_train_can_be_called_whichever_import_came_first(tmp_path: Path):
-    import pellucid.train.job  # makes pellucid.train the package
+    import pellucid.training  # a package of a similar name
+    from pellucid import train
 
+    assert train is pellucid.train
     run = pellucid.train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
     assert run.path == tmp_path / "digits-1"
     assert run.model.evaluate(torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3]))["n"] == 3

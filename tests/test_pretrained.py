@@ -12,9 +12,9 @@ import pellucid
 from benchmarks import unfamiliar
 from pellucid import Dense, Flatten, Sequential, Sigmoid, assets
 from pellucid.data import data_root
+from pellucid.model import Model
 from pellucid.tasks.classify import evaluate
 from pellucid.tasks.segment import evaluate as evaluate_masks
-from pellucid.train.model import Model
 
 NAMES = assets.pretrained_names()
 DATA = {

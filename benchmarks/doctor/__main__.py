@@ -96,7 +96,7 @@ def machine(jobs: int) -> str:
     import torch
 
     from pellucid import __version__
-    from pellucid.train.runs import processor
+    from pellucid.run.folder import processor
 
     return (
         f"pellucid {__version__}, torch {torch.__version__}, {jobs} process{'' if jobs == 1 else 'es'} on {processor()}"

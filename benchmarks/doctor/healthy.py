@@ -14,11 +14,11 @@ from pellucid.doctor import Case, case_of
 from pellucid.doctor.measure.learners import learners
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
+from pellucid.model import Model
 from pellucid.models.resnet import basic_body, residual
 from pellucid.optim import Adam, Momentum
 from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, Warmup
-from pellucid.train.model import Model
 
 Numbers = Callable[[int], tuple[Arrays, Arrays]]
 

@@ -8,7 +8,7 @@ from pellucid.data import Dataset, data_root, float_images, load, load_splits
 from pellucid.data.augment.affine import affine_map
 from pellucid.data.augment.resample import resample
 from pellucid.data.source import Arrays
-from pellucid.train.examples import examples
+from pellucid.training.examples import examples
 
 
 def material(name: str, seed: int) -> tuple[Dataset, Dataset]:

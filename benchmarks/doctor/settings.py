@@ -11,9 +11,9 @@ from pellucid.doctor import Case, case_of
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer
+from pellucid.model import Model
 from pellucid.optim import SGD, Adam, Momentum, Optimizer
-from pellucid.train.described import scaling
-from pellucid.train.model import Model
+from pellucid.run.described import scaling
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,11 @@ from onnx import numpy_helper
 from PIL import Image
 from torch import Tensor
 
+from pellucid.calibration.familiarity import fit_familiarity
 from pellucid.combine import Parallel, Sequential
 from pellucid.export import to_onnx
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
-from pellucid.train.familiarity import fit_familiarity
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 SHAPE = (3, 12, 12)
 WEIGHTS = ("ours", "forged", "graph", "zip", "old", "safetensors", "h5", "keras", "onnx")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from pellucid.config import TYPES
-from pellucid.train.weights import read_weights, write_weights
+from pellucid.run.weights import read_weights, write_weights
 
 _VALUES = (
     0, -1, 1, 2, 3, 5, 8, 255, 32768, 65536, 1 << 20, (1 << 31) - 1, 1 << 31, 1 << 63, 10**30, 0.5, -0.5, 1e-30, 1e308,

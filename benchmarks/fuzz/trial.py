@@ -20,9 +20,9 @@ from benchmarks.fuzz.mutations import damaged, forge, header_changed
 from pellucid.errors import PellucidError
 from pellucid.export import from_onnx
 from pellucid.layers.base import Mode
+from pellucid.model import Model
 from pellucid.tasks.classify import predict
 from pellucid.tasks.pictures import read_picture
-from pellucid.train.model import Model
 from pellucid.tree import nest
 from pellucid.weights import open_weights, require_match
 

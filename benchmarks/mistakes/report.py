@@ -11,7 +11,7 @@ from benchmarks.doctor.report import interval, share
 from benchmarks.mistakes.listed import VERDICTS, Mistake, mistakes, verdict
 from benchmarks.mistakes.trial import Record
 from pellucid.cli.out import plain
-from pellucid.train.files import write_atomically
+from pellucid.files import write_atomically
 
 MEANT = 0.02  # what a mistake must cost to count as harm
 GAP = 0.12  # between training and validation data, that a healthy training may have

@@ -13,7 +13,7 @@ from pellucid.data.augment.standardise import scaled
 from pellucid.doctor import Case, case_of
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode
-from pellucid.train.described import scaling
+from pellucid.run.described import scaling
 
 Part = Dataset | tuple[Tensor, Tensor]  # pictures with classes, or inputs with numbers
 Touch = Callable[[Model], None]

@@ -22,7 +22,7 @@ EVERYTHING = (
     "tests/combine",
     "tests/fuse",
     "tests/test_sweep.py",
-    "tests/train/test_freeze.py",
+    "tests/training/test_freeze.py",
     "tests/test_verify_forms.py",
 )
 # What finds most mistakes of a kind of code at once: a file or folder, and one test of it ("" for all).

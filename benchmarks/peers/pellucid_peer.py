@@ -15,7 +15,7 @@ from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.models import densenet121, lenet, resnet50
 from pellucid.objective import Supervised
 from pellucid.optim import SGD
-from pellucid.train.step import Step
+from pellucid.training.step import Step
 
 
 def network(name: str) -> Layer:

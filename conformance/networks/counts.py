@@ -8,7 +8,7 @@ import torch
 
 from conformance.case import Case, Mismatch
 from pellucid.models import MODELS
-from pellucid.train.summary import summary
+from pellucid.network.summary import summary
 
 # `num_params` of the weights for ImageNet; GoogLeNet's are without its auxiliary heads, Inception-v3's with its one.
 PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {

@@ -24,9 +24,9 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.call import again
     from pellucid.cli.html import check_place
     from pellucid.cli.out import emit, say, say_text
+    from pellucid.files import write_atomically
+    from pellucid.recipe.compare import compare_runs, comparison_page
     from pellucid.text import aligned
-    from pellucid.train.files import write_atomically
-    from pellucid.train.report.compare import compare_runs, comparison_page
 
     place = check_place(args.out, "--out")
     found = compare_runs(args.runs)

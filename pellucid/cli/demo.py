@@ -17,8 +17,8 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.call import command
     from pellucid.cli.out import say
     from pellucid.cli.results import show
-    from pellucid.train.job import train_recipe
-    from pellucid.train.recipe import load_recipe
+    from pellucid.recipe.job import train_recipe
+    from pellucid.recipe.recipe import load_recipe
 
     runs = train_recipe(load_recipe("digits"), {}, out=args.out)
     show(runs, args.json)

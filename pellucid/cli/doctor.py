@@ -62,7 +62,7 @@ def _case(name: str, data: str | None) -> "Case":
     """Return the case of what MODEL names: with its training where it is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.cli.models import open_model
-    from pellucid.doctor.run import case_of_model, case_of_run, read_history
+    from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history
     from pellucid.tasks.gestures.learn import FOUND, begun, read_for
 
     path = Path(name)

@@ -7,7 +7,7 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
 if TYPE_CHECKING:
-    from pellucid.train.model import Model
+    from pellucid.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
 NAMED = 10  # files, for people

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pellucid.data import Dataset
     from pellucid.explain.examine import Examination
     from pellucid.explain.retrained import Retraining
-    from pellucid.train.model import Model
+    from pellucid.model import Model
 
 ALL = "all"
 FOLDER = "explanations"
@@ -115,8 +115,8 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
     from pellucid.explain.evolution import epoch_weights
     from pellucid.explain.page import look, write_page
+    from pellucid.files import make_folder
     from pellucid.tasks.pictures import held_out
-    from pellucid.train.files import make_folder
 
     if args.image is not None or args.target is not None or args.out is not None or args.method != ALL:
         raise PellucidError("--page looks into the whole network; leave IMAGE, --method, --target and --out away")
@@ -144,8 +144,8 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     """Train variants of the model's network on some of its own training images, evenly chosen."""
     from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
-    from pellucid.train.recipes.fitting import check_followed, data_name, is_root, table_for, taken_by
-    from pellucid.train.recipes.material import load_splits
+    from pellucid.recipe.fitting import check_followed, data_name, is_root, table_for, taken_by
+    from pellucid.recipe.material import load_splits
 
     if args.retrain < 0:
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")

@@ -34,7 +34,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.models import weights_file
     from pellucid.cli.out import emit, say
     from pellucid.export import TOLERANCE, ParityError, to_onnx, to_torch, weights_path
-    from pellucid.train.model import Model
+    from pellucid.model import Model
 
     if args.to not in SUFFIXES:
         hint = nearest(args.to, SUFFIXES)

@@ -29,7 +29,7 @@ def check_place(file: str, option: str) -> Path:
 
 def write_html(place: Path, body: str, title: str) -> None:
     """Write the page; PellucidError where the place cannot be written."""
+    from pellucid.files import write_atomically
     from pellucid.report.page import document
-    from pellucid.train.files import write_atomically
 
     write_atomically(place, document(body, title).encode())

@@ -92,7 +92,7 @@ def _dispatch(words: list[str]) -> int:
         return DONE
     name, rest = words[0], words[1:]
     if name == "--version":
-        from pellucid import __version__
+        from pellucid.version import __version__
 
         say(f"pellucid {__version__}")
         return DONE

@@ -16,12 +16,12 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
-from pellucid.train.arguments import regularizers
-from pellucid.train.job import check_network
-from pellucid.train.recipe import load_recipe, parse_overrides
-from pellucid.train.recipes.material import input_shape
-from pellucid.train.recipes.parts import build_part, read_part
-from pellucid.train.verified import training_of
+from pellucid.recipe.job import check_network
+from pellucid.recipe.material import input_shape
+from pellucid.recipe.parts import build_part, read_part
+from pellucid.recipe.recipe import load_recipe, parse_overrides
+from pellucid.training.arguments import regularizers
+from pellucid.training.verified import training_of
 from pellucid.verify_forms import Training
 
 # The images that networks are for, where they are not ImageNet's of 224 x 224.

@@ -18,13 +18,13 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print each picture's label and probabilities, and on stderr what is wrong with the pictures that have none."""
+    from pellucid.calibration.familiarity import score_suffix, score_to_json
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.errors import PellucidError
     from pellucid.tasks.classes import class_names
     from pellucid.tasks.classify import Prediction, predict
     from pellucid.text import note
-    from pellucid.train.familiarity import score_suffix, score_to_json
 
     model = open_model(args.model, args.device)
     class_names(model)  # raises once for a model without class names

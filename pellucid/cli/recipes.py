@@ -22,7 +22,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
 
     if args.keys:
-        from pellucid.train.recipes.keys import recipe_keys
+        from pellucid.recipe.keys import recipe_keys
 
         if args.name is not None:
             raise PellucidError(f"--keys explains the keys of every recipe; leave out {args.name!r}")

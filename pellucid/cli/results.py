@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pellucid.cli.out import emit, percent, say
+from pellucid.recipe.job import Run
 from pellucid.text import plural
-from pellucid.train.job import Run
 
 
 def show(runs: Sequence[Run], as_json: bool) -> None:

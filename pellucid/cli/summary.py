@@ -24,15 +24,15 @@ def handle(args: argparse.Namespace) -> int:
     """Print the table, and write the drawing."""
     from pellucid.cli.nets import open_outline
     from pellucid.cli.out import emit, say, say_text
-    from pellucid.train.summary import summary
+    from pellucid.network.summary import summary
 
     drawing = None if args.draw is None else _drawing(args.draw)
     it = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(it.net, it.params, it.input_shape)
     if drawing is not None:
+        from pellucid.files import write_atomically
+        from pellucid.network.drawing import draw_network
         from pellucid.report.figures.style import file_of
-        from pellucid.train.drawing import draw_network
-        from pellucid.train.files import write_atomically
 
         write_atomically(drawing, file_of(draw_network(it.net, it.input_shape), drawing.suffix), durable=False)
     if args.json:

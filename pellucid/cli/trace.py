@@ -9,7 +9,7 @@ from pellucid.cli.models import MODEL_HELP
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.train.model import Model
+    from pellucid.model import Model
 
 MOST = 1000  # products
 

@@ -19,8 +19,8 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the result on the test images and where everything is."""
     from pellucid.cli.results import show
-    from pellucid.train.job import resume_runs, train_recipe
-    from pellucid.train.recipe import load_recipe, parse_overrides
+    from pellucid.recipe.job import resume_runs, train_recipe
+    from pellucid.recipe.recipe import load_recipe, parse_overrides
 
     if args.resume is not None:
         if args.recipe is not None:

@@ -13,16 +13,16 @@ from pellucid.doctor.diagnosis import Diagnosis, diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.remade import remade
 from pellucid.errors import PellucidError, nearest
-from pellucid.train.arguments import whole
-from pellucid.train.examples import examples
-from pellucid.train.history import History
-from pellucid.train.model import Model
+from pellucid.run.history import History
+from pellucid.training.arguments import whole
+from pellucid.training.examples import examples
+from pellucid.training.model import BaseModel
 
 __all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose"]
 
 
 def case_of(
-    model: Model,
+    model: BaseModel,
     x: Any,
     y: Any = None,
     *,
@@ -31,7 +31,7 @@ def case_of(
     batch_size: int = 32,
     epochs: int = 0,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
-    begin: Callable[[], Model] | None = None,
+    begin: Callable[[], BaseModel] | None = None,
     stopped: PellucidError | str = "",
 ) -> Case:
     """Return the case of a model with the data that it learns from, for `diagnose`; the model stays as it is.
@@ -55,7 +55,7 @@ def case_of(
     )  # fmt: skip
 
 
-def case_with(model: Model, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
+def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
     """Return `case_of` with these options; PellucidError, with the nearest name, for one that it does not have."""
     known = [name for name, it in signature(case_of).parameters.items() if it.kind is it.KEYWORD_ONLY]
     for name in options:

@@ -22,9 +22,9 @@ from pellucid.doctor.remade import remade
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.losses import L1, Huber, Quadratic
-from pellucid.train.batches import Augmentation
-from pellucid.train.history import History
-from pellucid.train.model import Model
+from pellucid.run.history import History
+from pellucid.training.batches import Augmentation
+from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 SAMPLE = 1_000  # examples that are looked at; of all of them only labels, statistics and duplicates are
@@ -52,10 +52,10 @@ class Case:
     What is measured is measured once, when a check first asks for it.
     """
 
-    model: Model
+    model: BaseModel
     train: Arrays
     validation: Arrays | None
-    begin: Callable[[], Model]
+    begin: Callable[[], BaseModel]
     batch_size: int = 32
     epochs: int = 0
     history: History | None = None
@@ -89,7 +89,7 @@ class Case:
         return max((layer.rate for _, layer in walk(self.model.net) if isinstance(layer, Dropout)), default=0.0)
 
     @cached_property
-    def first(self) -> Model:
+    def first(self) -> BaseModel:
         """The model before its first step; of weights whose training is unknown, drawn anew by the seed."""
         return self.begin()
 

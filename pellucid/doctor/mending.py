@@ -6,7 +6,7 @@ from typing import Any
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.remade import remade
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 
@@ -24,7 +24,7 @@ def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
     one before its first step.
     """
 
-    def begin() -> Model:
+    def begin() -> BaseModel:
         old = case.begin()
         new = remade(old, **changes)
         if keep or "net" not in changes:
@@ -38,11 +38,11 @@ def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
     return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="", steps=0)
 
 
-def begun(case: Case, alter: Callable[[Model], object]) -> Case:
+def begun(case: Case, alter: Callable[[BaseModel], object]) -> Case:
     """Return the case whose model is altered before its first step."""
     mended = rebuilt(case)
 
-    def begin() -> Model:
+    def begin() -> BaseModel:
         model = mended.begin()
         model.frozen, model.rates = set(model.frozen), dict(model.rates)
         alter(model)

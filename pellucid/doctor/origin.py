@@ -9,11 +9,11 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.measure.rehearsal import Settings
 from pellucid.layers.base import Mode
 from pellucid.objective import seeded
-from pellucid.train.batches import batches
-from pellucid.train.device import on_device
-from pellucid.train.diagnose import diagnose, weights_fault
-from pellucid.train.draws import draws
-from pellucid.train.notfinite import NotFinite
+from pellucid.training.batches import batches
+from pellucid.training.device import on_device
+from pellucid.training.diagnose import diagnose, weights_fault
+from pellucid.training.draws import draws
+from pellucid.training.notfinite import NotFinite
 from pellucid.tree import flatten
 
 

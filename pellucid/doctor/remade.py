@@ -6,12 +6,12 @@ from typing import Any
 import torch
 
 from pellucid.combine.base import buffer_paths
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import flatten, map_tree
 
 
-def remade(model: Model, **changes: Any) -> Model:
-    """Return a model of the same settings, but for `changes` (arguments of Model), with weights drawn anew.
+def remade(model: BaseModel, **changes: Any) -> BaseModel:
+    """Return a model of the same settings, but for `changes` (arguments of BaseModel), with weights drawn anew.
 
     What is frozen stays as it is: it learns nothing, so these are its values before the first step too. In another
     network that is so for what has the same path and shape there.
@@ -31,7 +31,7 @@ def remade(model: Model, **changes: Any) -> Model:
         "input_shape": model.input_shape,
         **changes,
     }
-    new = Model(**settings)
+    new = BaseModel(**settings)
     old, own = flatten(model.params), flatten(new.params)
     same = {path for path, value in own.items() if path in old and value.shape == old[path].shape}
     new.frozen, new.rates = model.frozen & same, {path: rate for path, rate in model.rates.items() if path in same}
@@ -40,7 +40,7 @@ def remade(model: Model, **changes: Any) -> Model:
     return new
 
 
-def still(model: Model) -> set[str]:
+def still(model: BaseModel) -> set[str]:
     """Return the paths of all that fitting leaves as it is: what is frozen, and the statistics of frozen layers."""
     found = set(model.frozen)
     flat = flatten(model.params)
@@ -52,7 +52,7 @@ def still(model: Model) -> set[str]:
     return found
 
 
-def copied(model: Model) -> Model:
+def copied(model: BaseModel) -> BaseModel:
     """Return the model with weights of its own, which may change."""
     new = copy(model)
     new.params = map_tree(torch.clone, model.params)

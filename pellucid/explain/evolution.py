@@ -11,8 +11,8 @@ from pellucid.errors import PellucidError
 from pellucid.explain.ablation import map_means
 from pellucid.explain.top_patches import Prepare, TopPatches, top_patches
 from pellucid.layers.base import Layer, Params
-from pellucid.train.callbacks import kept_epochs
-from pellucid.train.model import Model
+from pellucid.training.callbacks import kept_epochs
+from pellucid.training.model import BaseModel
 
 MAPS = 6
 
@@ -58,14 +58,14 @@ def evolution(
     return found
 
 
-def epoch_weights(model: Model, run: Path) -> dict[int, Params]:
+def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
     """Return the weights that a run kept of its epochs (`train.keep`), by epoch; none of what is no run folder.
 
     Raises PellucidError for those of another network.
     """
     found: dict[int, Params] = {}
     for epoch, path in kept_epochs(run / "weights").items():
-        other = Model.load(path)
+        other = BaseModel.load(path)
         if other.net != model.net:
             raise PellucidError(f"{path} holds another network than the model; remove it")
         found[epoch] = other.params

@@ -17,7 +17,7 @@ from pellucid.explain.occlusion import Fill
 from pellucid.explain.sweeps import fixed, scores
 from pellucid.explain.target import Target, aim
 from pellucid.explain.verdicts import ORDERS, Verdict, adds_up, against_random, needs_weights
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 GREY = 0.5  # of the range black..white
 SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
@@ -68,7 +68,7 @@ class Examination:
     distances: list[list[float | None]]
 
 
-def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str | None = None) -> Examination:
+def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: int | str | None = None) -> Examination:
     """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and check each of them.
 
     target: a class, None for the predicted class, or a path such as "features.conv2[3]"; see `aim`. Curves measure
@@ -96,22 +96,22 @@ def examine(model: Model, x: Tensor, methods: Sequence[str], target: int | str |
     return Examination(chosen, score, found, skipped, means, distances)
 
 
-def inputs(model: Model, x: Tensor) -> Tensor:
+def inputs(model: BaseModel, x: Tensor) -> Tensor:
     """Return images (N, C, H, W) scaled as the network's inputs."""
     return scaled(x, model.stats)
 
 
-def grey(model: Model) -> Fill:
+def grey(model: BaseModel) -> Fill:
     """Return a middle grey, scaled as the network's inputs: a number, or (C, 1, 1)."""
     return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
 
-def _class(model: Model, batch: Tensor, target: int | None) -> Any:
+def _class(model: BaseModel, batch: Tensor, target: int | None) -> Any:
     best: Target = fixed(model.net, model.params, batch, None) if target is None else target
     return best
 
 
-def _examined(model: Model, batch: Tensor, method: str, target: int | str, random: Areas) -> Examined:
+def _examined(model: BaseModel, batch: Tensor, method: str, target: int | str, random: Areas) -> Examined:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
@@ -134,7 +134,7 @@ def _examined(model: Model, batch: Tensor, method: str, target: int | str, rando
     return Examined(method, map_[0], total, wanted, likeness, gone, come, verdicts)
 
 
-def _areas(model: Model, batch: Tensor, target: int | str, maps: Tensor) -> Areas:
+def _areas(model: BaseModel, batch: Tensor, target: int | str, maps: Tensor) -> Areas:
     """Return the areas under the deletion and the insertion curve of one image, for each of several maps."""
     read = model.loss.predict
     gone: list[float] = []

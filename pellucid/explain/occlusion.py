@@ -14,7 +14,7 @@ from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
-from pellucid.train.allocator import memory_kept
+from pellucid.training.allocator import memory_kept
 
 VECTORS = 32  # times as many squares at once in layers that read vectors: they are little, and large weights read once
 Fill = float | Tensor

@@ -13,9 +13,9 @@ from pellucid.explain.repeated import at_least
 from pellucid.layers import Conv2d, Dense, Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.optim import Adam
-from pellucid.train.callbacks import Callback, Training
-from pellucid.train.history import Row
-from pellucid.train.model import Model
+from pellucid.run.history import Row
+from pellucid.training.callbacks import Callback, Training
+from pellucid.training.model import BaseModel
 from pellucid.tree import map_tree
 
 BATCH = 64
@@ -66,7 +66,7 @@ class _Keep(Callback):
 
 
 def retrained(
-    model: Model,
+    model: BaseModel,
     train: Dataset,
     test: Dataset,
     epochs: int,
@@ -86,7 +86,7 @@ def retrained(
         net = changed(model.net, variant)
         callbacks = [] if rows else [keep]
         try:
-            other = Model(
+            other = BaseModel(
                 net, model.loss, Adam(RATE), input_shape=model.input_shape, classes=model.classes, seed=model.seed,
                 preprocess=model.preprocess,
             )  # fmt: skip

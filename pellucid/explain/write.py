@@ -17,18 +17,18 @@ from pellucid.explain.methods import MAGNITUDES, METHODS
 from pellucid.explain.occlusion import occlude
 from pellucid.explain.pictures.files import write_picture
 from pellucid.explain.verdicts import RULES
+from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat
 from pellucid.report.figures.overview import overview
 from pellucid.report.figures.places import places
 from pellucid.report.page import render
-from pellucid.train.files import make_folder, write_atomically
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 OVERVIEW, PLACES = "all", "occlusion-classes"
 
 
 def write_examination(
-    folder: Path, model: Model, x: Tensor, examined: Examination, classes: Sequence[str]
+    folder: Path, model: BaseModel, x: Tensor, examined: Examination, classes: Sequence[str]
 ) -> list[Path]:
     """Write METHOD.png and METHOD.npz for each method, all.png of several, what occlusion sees, and index.html.
 
@@ -127,7 +127,7 @@ def _distances(examined: Examination) -> list[list[float]]:
     return [[math.nan if value is None else value for value in row] for row in examined.distances]
 
 
-def _places(folder: Path, model: Model, x: Tensor, target: int, classes: Sequence[str]) -> tuple[Path, Path]:
+def _places(folder: Path, model: BaseModel, x: Tensor, target: int, classes: Sequence[str]) -> tuple[Path, Path]:
     batch = inputs(model, x[None])
     seen = occlude(model.net, model.params, batch, target, fill=grey(model), read=model.loss.predict)
     predicted = torch.zeros_like(seen.score, dtype=torch.long) if seen.predicted is None else seen.predicted

@@ -16,9 +16,9 @@ from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.trace import Step, Trace, trace
+from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
-from pellucid.train.files import write_atomically
-from pellucid.train.model import Model
+from pellucid.model import Model
 from pellucid.tree import flatten, map_tree
 
 BATCH_AXIS = "N"
@@ -91,7 +91,7 @@ def onnx_bytes(
 
 
 def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
-    from pellucid import __version__
+    from pellucid.version import __version__
 
     nodes, constants = _nodes(traced, stats)
     size = sum(tensor.numel() * tensor.element_size() for tensor in constants.values())

@@ -16,8 +16,8 @@ from pellucid.export.onnx_marks import group, is_marked, marked_layer
 from pellucid.export.onnx_proto import node_of, read_proto
 from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
 from pellucid.layers.base import Layer, Params, Shape
-from pellucid.train.bounds import within_bounds
-from pellucid.train.weights import fill
+from pellucid.network.bounds import within_bounds
+from pellucid.run.weights import fill
 from pellucid.weights.fault import Fault, quoted, refusing
 
 OTHER = "pellucid imports the operators that it exports"

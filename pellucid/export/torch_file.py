@@ -18,9 +18,9 @@ from pellucid.export.parity import Parity, ParityError, batch, compare, outputs
 from pellucid.export.torch_code.layers import literal
 from pellucid.export.torch_code.source import code, helpers
 from pellucid.export.trace import trace
+from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
-from pellucid.train.files import write_atomically
-from pellucid.train.model import Model
+from pellucid.model import Model
 from pellucid.tree import map_tree
 
 HEAD = '''
@@ -118,7 +118,7 @@ def source(
     stem: str, net: Layer, params: Params, shape: Any, stats: FeatureStats | None, classes: Sequence[str] | None
 ) -> tuple[str, dict[str, Tensor]]:
     """Return the text of STEM.py, and the weights by the names of its modules."""
-    from pellucid import __version__
+    from pellucid.version import __version__
 
     made = code(net, params, trace(net, params, shape))
     whole = "net"

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.metrics import class_scores
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 
 def class_names(model: Model) -> tuple[str, ...]:

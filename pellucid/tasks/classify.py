@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.calibration.familiarity import FamiliarityScore, farthest
 from pellucid.errors import PellucidError
 from pellucid.metrics import (
     calibration_error,
@@ -19,13 +20,12 @@ from pellucid.metrics import (
     precision,
     recall,
 )
+from pellucid.model import Model
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.confidence import fit_confidence, selective
 from pellucid.tasks.pictures import held_out, read_views
-from pellucid.train.evaluate import batch_within_memory, boundary, judge
-from pellucid.train.examples import examples
-from pellucid.train.familiarity import FamiliarityScore, farthest
-from pellucid.train.model import Model
+from pellucid.training.evaluate import batch_within_memory, boundary, judge
+from pellucid.training.examples import examples
 
 ROUNDING = 1e-6  # of sums of float32 probabilities
 # Of temperature and threshold: weights kept in half precision move them by less, and other images move them by more.

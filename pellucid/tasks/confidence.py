@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.calibration.confidence import Confidence
+from pellucid.calibration.temperature import check_targets, fit_temperature
 from pellucid.metrics import accuracy
 from pellucid.tasks.splitting import hold_out
-from pellucid.train.confidence import Confidence
-from pellucid.train.temperature import check_targets, fit_temperature
 
 # Of the answers, at most this share may be wrong on the held-out pictures. Whoever acts on a gesture can bear one slip
 # in twenty, as when people mishear one another; a much smaller share cannot be told from none by a hundred pictures.

@@ -14,12 +14,12 @@ from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.layout import HELD_OUT, TRAIN, class_of, root_of
 from pellucid.data.tree import Tree, open_tree
 from pellucid.errors import PellucidError, nearest
+from pellucid.model import Model
+from pellucid.recipe.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
+from pellucid.recipe.material import SHAPES, load_splits
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.digits import FORMS, lay_out_both
 from pellucid.text import note
-from pellucid.train.model import Model
-from pellucid.train.recipes.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
-from pellucid.train.recipes.material import SHAPES, load_splits
 
 HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, where they are listed
 

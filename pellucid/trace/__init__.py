@@ -11,18 +11,18 @@ from pellucid.trace.nudge import Nudge
 from pellucid.trace.record import Named, Trace
 from pellucid.trace.settings import Settings, check_dtype, prepared
 from pellucid.trace.step import Stepped
-from pellucid.train.arguments import whole
-from pellucid.train.examples import examples
+from pellucid.training.arguments import whole
+from pellucid.training.examples import examples
 
 if TYPE_CHECKING:
-    from pellucid.train.model import Model
+    from pellucid.training.model import BaseModel
 
 
 OPTIONS = ("train", "seed", "dtype", "n")
 
 
 def trace(
-    model: "Model",
+    model: "BaseModel",
     x: Any,
     target: Any,
     *,

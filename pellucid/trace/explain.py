@@ -17,7 +17,7 @@ from pellucid.trace.names import label
 from pellucid.trace.penalty import penalties
 from pellucid.trace.record import Trace
 from pellucid.trace.resolve import Number, resolve
-from pellucid.train.arguments import whole
+from pellucid.training.arguments import whole
 from pellucid.tree import flatten
 
 SLACK = 8  # roundings within one product: of its factors, of what a layer works out

@@ -13,9 +13,9 @@ from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, clip_by_norm
 from pellucid.optim.regularizers import in_order
 from pellucid.text import aligned
 from pellucid.trace.record import Trace
-from pellucid.train.arguments import named
-from pellucid.train.parameter_groups import parameter_groups, penalize, update
-from pellucid.train.step import owned
+from pellucid.training.arguments import named
+from pellucid.training.parameter_groups import parameter_groups, penalize, update
+from pellucid.training.step import owned
 from pellucid.tree import flatten, nest
 
 

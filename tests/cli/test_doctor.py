@@ -8,7 +8,7 @@ import pytest
 from pellucid.combine import Sequential
 from pellucid.doctor.checks import CHECKS
 from pellucid.layers import Dense, Flatten
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.cli.conftest import Say
 from tests.data.quality.photos import file_of, photo
 
@@ -18,7 +18,7 @@ NAMES = {check.name for check in CHECKS}
 @pytest.fixture(scope="module")
 def ill(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run at so high a rate that its units die."""
-    from pellucid.train.job import train
+    from pellucid.recipe.job import train
 
     out = tmp_path_factory.mktemp("ill")
     return train("digits", out=out, progress=False, **{"train.epochs": 2, "optimizer.lr": 0.3}).path

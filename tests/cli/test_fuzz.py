@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pellucid.cli.main import main
-from pellucid.train import job
-from pellucid.train.recipe import load_recipe
+from pellucid.recipe import job
+from pellucid.recipe.recipe import load_recipe
 
 KEYS = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
 VALUES = [

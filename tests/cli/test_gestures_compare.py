@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pellucid.model import Model
 from pellucid.models import airbench96
-from pellucid.train.model import Model
 from tests.cli.conftest import Say
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.train.callbacks import Progress
+from pellucid.training.callbacks import Progress
 from tests.cli.conftest import Say
 from tests.data.quality.photos import file_of, photo
 

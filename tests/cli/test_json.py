@@ -15,7 +15,7 @@ from pellucid.cli.out import plain
 from pellucid.combine import Fork, Sequential
 from pellucid.fuse.dense import FusedDense
 from pellucid.layers import Conv2d, Dense, Flatten
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.cli.conftest import Say
 
 

@@ -17,11 +17,11 @@ from PIL import Image
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.model import Model
 from pellucid.report.figures.confusion import confusion_matrix
 from pellucid.report.figures.style import curve_axes, png, svg
 from pellucid.report.page import document, table_html
 from pellucid.text import aligned, note, printable
-from pellucid.train.model import Model
 from tests.cli.conftest import Said, Say
 from tests.pages import without_script
 

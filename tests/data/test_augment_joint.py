@@ -14,7 +14,7 @@ from pellucid.data.augment.targets import move_objects, tight_boxes
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.train.recipe import read_recipe
+from pellucid.recipe.recipe import read_recipe
 
 H, W = 48, 64
 seeds = st.integers(0, 10**6)

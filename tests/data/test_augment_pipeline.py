@@ -9,7 +9,7 @@ from pellucid.data import Augment
 from pellucid.data.augment import affine, brightness, elastic, horizontal_flip, hue, random_crop, vertical_flip
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
-from pellucid.train.recipe import read_recipe
+from pellucid.recipe.recipe import read_recipe
 
 EVERYTHING = Augment(
     rotate=15, shift=0.1, shear=10, zoom=0.2, flip=True, vertical_flip=True, brightness=0.2, contrast=0.2,

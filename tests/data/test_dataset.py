@@ -10,7 +10,7 @@ from pellucid.combine import Sequential
 from pellucid.data import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 RNG = np.random.default_rng(0)
 

@@ -7,8 +7,8 @@ import torch
 from pellucid.combine import Fork, Parallel, Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, MaxPool2d, ReLU, Tanh
+from pellucid.model import Model
 from pellucid.optim import SGD
-from pellucid.train.model import Model
 
 
 def corners(n: int = 64, classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

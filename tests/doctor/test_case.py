@@ -17,7 +17,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
 from pellucid.losses import Quadratic
 from pellucid.optim.schedules import Cosine, Warmup
-from pellucid.train.examples import examples
+from pellucid.training.examples import examples
 from tests.doctor.examined import case, conv_net, corners, model
 
 

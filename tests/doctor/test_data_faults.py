@@ -8,8 +8,8 @@ from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import confused_labels, leakage, shortcut_exposure, tiny_deviation
 from pellucid.doctor.suspects import settings
 from pellucid.layers import Dense, Flatten, ReLU
+from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.train.model import Model
 from tests.doctor.test_establish import digits, net, taught
 
 DATA = load("digits")

@@ -13,10 +13,10 @@ from pellucid.doctor import Case, case_of, diagnose
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.optim import SGD, Adam, Momentum
 from pellucid.optim.regularizers import L1, L2
 from pellucid.optim.schedules import Step, Warmup
-from pellucid.train.model import Model
 
 
 def net(units: int = 32, *more: Layer) -> Sequential:

@@ -12,8 +12,8 @@ from pellucid.doctor.checks import cut_gradient, mixed_examples
 from pellucid.doctor.suspects import data, network, own, settings
 from pellucid.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
-from pellucid.train.model import Model
 from tests.doctor.own_parts import Dropped, Matrix, Rounded, SoftmaxOver, Squared, Weighted
 from tests.doctor.test_establish import digits, taught
 

@@ -10,10 +10,10 @@ from pellucid.errors import PellucidError
 from pellucid.explain.evolution import epoch_weights, evolution
 from pellucid.explain.pictures.growth import growth, means
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU
-from pellucid.train.callbacks import Snapshots
-from pellucid.train.model import Model
+from pellucid.model import Model
+from pellucid.training.callbacks import Snapshots
 from tests.references import reference_forward
-from tests.train.small import digits
+from tests.training.small import digits
 
 NET = Sequential(conv=Conv2d(5, 3), relu=ReLU(), flat=Flatten(), scores=Dense(10))
 

@@ -9,9 +9,9 @@ from pellucid.explain import scores
 from pellucid.explain.maximization import maximize, variation_gradient
 from pellucid.explain.upto import upto
 from pellucid.layers import Conv2d, Dense, Flatten, Mode
+from pellucid.model import Model
+from pellucid.run.find import weights_file
 from pellucid.tasks.pictures import held_out
-from pellucid.train.find import weights_file
-from pellucid.train.model import Model
 from tests.oracle import assert_close, normal
 
 LINEAR = Sequential(flat=Flatten(), scores=Dense(2))

@@ -7,9 +7,9 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain.retrained import Variant, changed, default_variants, retrained
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
-from pellucid.train.model import Model
-from pellucid.train.weights import parameter_count
-from tests.train.small import digits
+from pellucid.model import Model
+from pellucid.run.weights import parameter_count
+from tests.training.small import digits
 
 NET = Sequential(
     conv1=Conv2d(4, 3, padding=1), relu1=ReLU(), block=Sequential(conv2=Conv2d(6, 3), relu2=ReLU()), flat=Flatten(),

@@ -15,7 +15,7 @@ from pellucid.export import ParityError, from_onnx, onnx_bytes, onnx_file, to_on
 from pellucid.export.onnx_nodes import WRITERS
 from pellucid.export.parity import outputs
 from pellucid.layers import LAYERS, AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, Identity, LpPool2d, MaxPool2d, ReLU
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.export.samples import ALL, drawn
 from tests.oracle import Sample, difference
 

@@ -16,7 +16,7 @@ from pellucid.export import ParityError, to_torch, torch_files
 from pellucid.export.torch_code.layers import CODERS
 from pellucid.export.torch_file import source
 from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Mode, ReLU
-from pellucid.train.model import Model
+from pellucid.model import Model
 from pellucid.tree import flatten
 from tests.export.samples import ALL, drawn, flat
 from tests.oracle import difference

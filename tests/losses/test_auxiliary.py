@@ -15,7 +15,7 @@ from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.models import googlenet
 from pellucid.models.parts import network_with_auxiliaries
 from pellucid.tree import flatten
-from tests.train.small import digits
+from tests.training.small import digits
 
 SEVERAL: Any = ((5,), (5,))
 WEIGHTS = (0.5, 1.0, 2.0, 0.25, 3.0)

@@ -10,7 +10,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten, LogSoftmax
 from pellucid.losses import NegativeLogLikelihood, SoftmaxCrossEntropy
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 NAMES = ("accuracy", "precision", "recall", "macro_f1", "ece", "mae")
 CLASSES = 4

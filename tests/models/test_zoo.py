@@ -17,8 +17,8 @@ from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Mode
 from pellucid.models import MODELS, features, head, mobilenet_v2
 from pellucid.models.mobilenet import round_to_eight
+from pellucid.network.summary import summary
 from pellucid.sweep import forward
-from pellucid.train.summary import summary
 from pellucid.tree import flatten
 from tests.models.zoo import DENSE, VARIANTS, ZOO, Published, meta
 

@@ -2,8 +2,8 @@
 
 import pellucid
 from tests.own import parts
-from tests.train.killed import main
-from tests.train.small import digits
+from tests.training.killed import main
+from tests.training.small import digits
 
 
 def train(run, extra=()):

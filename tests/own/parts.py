@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid import Callback, Layer, Loss, Metric, Optimizer, Regularizer, Schedule
 from pellucid.combine import Sequential
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 
 class ScaleCache(NamedTuple):

@@ -12,7 +12,7 @@ from pellucid.combine.base import init_child
 from pellucid.config import REGISTERED
 from pellucid.export import to_onnx
 from tests.own.parts import Scale
-from tests.train.small import digits
+from tests.training.small import digits
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pellucid.export import ParityError, from_onnx, to_onnx, to_torch
 from pellucid.optim import SGD
 from pellucid.optim.schedules import Constant
 from tests.own.parts import Scale
-from tests.train.small import digits
+from tests.training.small import digits
 
 
 def net(scale, **first):

@@ -11,18 +11,18 @@ from torch.nn import functional as F
 
 from pellucid.config import REGISTERED
 from pellucid.export import to_onnx
-from pellucid.train.checkpoint import Checkpoint
-from pellucid.train.history import read_csv
-from pellucid.train.model import Model
+from pellucid.model import Model
+from pellucid.run.history import read_csv
+from pellucid.training.checkpoint import Checkpoint
 from tests.own import killed, parts
-from tests.train.killed import ROOT, killed_and_resumed
-from tests.train.small import digits
+from tests.training.killed import ROOT, killed_and_resumed
+from tests.training.small import digits
 
 ELSEWHERE = """
 import json, sys, torch
 from pellucid import Model
 from tests.own import parts
-from tests.train.small import digits
+from tests.training.small import digits
 torch.set_num_threads(1)
 model = Model.load(sys.argv[1], custom=parts.PARTS)
 model.save(sys.argv[2])

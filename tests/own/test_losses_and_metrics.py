@@ -12,9 +12,9 @@ from pellucid import Callback, Dense, Flatten, Loss, Metric, Model, PellucidErro
 from pellucid.doctor.measure.answers import answers
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
 from pellucid.metrics import METRICS
-from pellucid.train.examples import examples
+from pellucid.training.examples import examples
 from tests.own.parts import Errors, OwnFocal
-from tests.train.small import digits
+from tests.training.small import digits
 
 OF_NUMBERS = {"quadratic", "l1", "huber"}
 

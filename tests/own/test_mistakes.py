@@ -11,7 +11,7 @@ from pellucid.combine.base import Combinator
 from pellucid.layers import Add, Identity
 from tests.own.parts import Scale, ScaleCache
 from tests.own.test_combinators import Residual
-from tests.train.small import digits
+from tests.training.small import digits
 
 
 class Steps(Callback):

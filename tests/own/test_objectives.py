@@ -10,13 +10,13 @@ from pellucid.config import REGISTERED
 from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.metrics import Metric
-from pellucid.train.history import History
-from pellucid.train.step import Step
+from pellucid.run.history import History
+from pellucid.training.step import Step
 from pellucid.tree import flatten, map_tree
 from tests.own import two_networks
 from tests.own.two_networks import GAN, Distill, distill, gan, gan_model
-from tests.train.killed import killed_and_resumed
-from tests.train.small import digits
+from tests.training.killed import killed_and_resumed
+from tests.training.small import digits
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ import torch
 import pellucid
 from pellucid import Adam, Dense, Flatten, Layer, LeakyReLU, Mode, Model, Momentum, Objective, Reshape, Sequential
 from pellucid.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
-from tests.train.small import digits
+from tests.training.small import digits
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,6 @@ def train(run, extra=()):
 
 
 if __name__ == "__main__":
-    from tests.train.killed import main
+    from tests.training.killed import main
 
     main(train)

@@ -15,7 +15,7 @@ from pellucid.report.figures.race import accuracy_by_time, overlaid
 from pellucid.report.figures.ranking import Dot, ranking
 from pellucid.report.figures.style import Plot, svg
 from pellucid.report.page import render
-from pellucid.train.report import ReportData, write_report
+from pellucid.run_report import ReportData, write_report
 
 HISTORY = [
     {"epoch": k, "train_loss": 3.0 / k, "val_loss": None if k == 2 else 2.5 / k, "train_accuracy": 1 - 0.4 / k,

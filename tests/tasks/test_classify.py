@@ -8,20 +8,20 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.combine import Fork, Sequential
 from pellucid.data import Dataset, Splits
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
 from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.models import convnet, mlp
+from pellucid.recipe.job import train
+from pellucid.run.weights import read_weights, write_weights
 from pellucid.tasks import pictures
 from pellucid.tasks.classes import class_names
 from pellucid.tasks.classify import evaluate, predict
 from pellucid.tasks.confidence import fit_confidence
-from pellucid.train.confidence import Confidence
-from pellucid.train.job import train
-from pellucid.train.model import Model
-from pellucid.train.weights import read_weights, write_weights
 
 
 def a_seven(path: Path, ink: int, ground: int | None) -> Path:

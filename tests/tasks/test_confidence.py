@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.tasks.confidence import REFUSED, crossed, fit_confidence, selective
-from pellucid.train.confidence import Confidence
-from tests.train.probabilities import drawn
+from tests.calibration.probabilities import drawn
 
 
 def test_as_many_right_answers_as_there_are_pictures_do_not_make_it_certain():

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.combine import Sequential
 from pellucid.data import load_folder, load_splits
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
+from pellucid.model import Model
 from pellucid.tasks.classify import evaluate
 from pellucid.tasks.pictures import held_out
-from pellucid.train.confidence import Confidence
-from pellucid.train.model import Model
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, RED, SIDE, colour_model, picture
 
 COLOURS = {"red": RED, "green": GREEN, "blue": BLUE}

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from pellucid.assets import pretrained_file
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 
 @pytest.fixture(scope="session")

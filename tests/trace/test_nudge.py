@@ -12,8 +12,8 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense
 from pellucid.losses import Quadratic
+from pellucid.model import Model
 from pellucid.trace import trace
-from pellucid.train.model import Model
 
 TARGET = torch.tensor([2, 7])
 

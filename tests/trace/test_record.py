@@ -12,9 +12,9 @@ from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.errors import PellucidError
 from pellucid.layers import Add, BatchNorm, Concat, Conv2d, Dense, Dropout, Identity, ReLU, Tanh
 from pellucid.losses import Quadratic
+from pellucid.model import Model
 from pellucid.optim.regularizers import L1, L2
 from pellucid.trace import Settings, Trace, trace
-from pellucid.train.model import Model
 from tests.oracle import Sample
 from tests.trace.oracle import traced
 

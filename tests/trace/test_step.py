@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
+from pellucid.model import Model
 from pellucid.optim import SGD, Adagrad, Adam, AdamW, MaxNorm, Momentum, Nesterov, Optimizer, RMSprop
 from pellucid.optim.regularizers import L2
 from pellucid.trace import trace
-from pellucid.train.model import Model
 
 TARGET = torch.tensor([2, 7])
 PAIRS: dict[str, tuple[Optimizer, Callable[[Any], torch.optim.Optimizer]]] = {

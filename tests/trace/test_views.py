@@ -12,11 +12,11 @@ from torch import Tensor
 from pellucid.combine import Sequential
 from pellucid.layers import Dense
 from pellucid.losses import Quadratic
+from pellucid.model import Model
 from pellucid.optim.regularizers import L2
 from pellucid.trace import Trace, trace
 from pellucid.trace.explanation import Explanation, Factor, Link, Term
 from pellucid.trace.text import added
-from pellucid.train.model import Model
 
 
 class Balanced(HTMLParser):

@@ -14,7 +14,7 @@ from benchmarks.doctor.settings import SETTINGS, Setting
 from pellucid.data import Dataset, FeatureStats
 from pellucid.data.dataset import float_images
 from pellucid.doctor import Case, case_of
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 Alter = Callable[[Dataset, torch.Generator], Dataset]
 

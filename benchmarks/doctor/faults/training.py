@@ -30,10 +30,10 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.optim.regularizers import L2
-from pellucid.train.history import History
-from pellucid.train.model import Model
+from pellucid.run.history import History
 from pellucid.tree import flatten
 
 CONV = (

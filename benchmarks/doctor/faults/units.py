@@ -15,8 +15,8 @@ from pellucid.doctor import Case
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU, Sigmoid, Tanh
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss
+from pellucid.model import Model
 from pellucid.optim import Momentum
-from pellucid.train.model import Model
 
 
 def low_biases(by: float) -> Make:

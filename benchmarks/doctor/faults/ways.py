@@ -13,7 +13,7 @@ from pellucid.data import Dataset
 from pellucid.doctor import Case
 from pellucid.doctor.measure.learners import learners
 from pellucid.layers.base import Layer
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 Make = Callable[[Setting], Case]
 Touch = Callable[[Model], None]

@@ -37,10 +37,10 @@ def handle(args: argparse.Namespace) -> int:
     """Train, and print the table and where the page is."""
     from pellucid.cli.call import again
     from pellucid.cli.out import emit, say, say_text
+    from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare
     from pellucid.tasks.gestures.report import PAGE
     from pellucid.tasks.gestures.report.tables import table_text, to_json
-    from pellucid.train.recipe import parse_overrides
 
     out = Path(args.out or Path("runs") / f"compare-{_named(Path(args.backbone))}")
     options = {

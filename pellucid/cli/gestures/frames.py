@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from pellucid.calibration.familiarity import score_suffix, score_to_json
 from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
 from pellucid.cli.models import open_model
 from pellucid.cli.out import emit, percent, plain, say
@@ -20,8 +21,7 @@ from pellucid.tasks.gestures.smooth import Smoothing
 from pellucid.tasks.gestures.tally import Tally
 from pellucid.tasks.gestures.watch import Seen, watch
 from pellucid.text import plural, printable
-from pellucid.train.arguments import new_file
-from pellucid.train.familiarity import score_suffix, score_to_json
+from pellucid.training.arguments import new_file
 
 COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty while unsure
 ENDINGS = (".csv", ".jsonl")

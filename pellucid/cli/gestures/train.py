@@ -10,8 +10,8 @@ from pellucid.cli.gestures.reading import Reading
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
+    from pellucid.recipe.job import Run
     from pellucid.tasks.gestures.collection import Collection
-    from pellucid.train.job import Run
 
 LEAST, LARGEST = 16, 1024  # pixels
 
@@ -43,9 +43,9 @@ def handle(args: argparse.Namespace) -> int:
     """Print what was found in the folder, train, and print the result and the commands that use it."""
     from pellucid.cli.call import again
     from pellucid.cli.out import say
+    from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.gestures.findings import lines
     from pellucid.tasks.gestures.learn import RECIPE, begun, check, go_on, learn, read_for, recipe_for, settings_for
-    from pellucid.train.recipe import load_recipe
 
     settings = _settings(args)
     if args.resume is None:
@@ -73,7 +73,7 @@ def handle(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
     """Return the user's changes to the recipe; PellucidError where the words do not fit together."""
-    from pellucid.train.recipe import parse_overrides
+    from pellucid.recipe.recipe import parse_overrides
 
     options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", LEAST, LARGEST),
                ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip

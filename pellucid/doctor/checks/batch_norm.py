@@ -20,7 +20,7 @@ from pellucid.doctor.mending import rebuilt
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Layer
 from pellucid.metrics import classes_of
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 FEW = 4  # values for a mean and a variance: in four batches of ten, the variance of so few is off by a factor of 2
@@ -146,7 +146,7 @@ def _behind(case: Case, path: str, momentum: float, evidence: dict[str, Number])
     return Finding(NAME, path, evidence, cause, fix, Remedy("a momentum of 0.1", _usual))
 
 
-def _apart(model: Model, seen: Activity) -> tuple[float, float]:
+def _apart(model: BaseModel, seen: Activity) -> tuple[float, float]:
     """Return how far the normalised values of the typical channel are from mean 0 and, as a logarithm, variance 1."""
     mean, std = normed(model, seen)
     moving = std > STILL
@@ -181,7 +181,7 @@ def _usual(case: Case) -> Case:
 def _thawed(case: Case) -> Case:
     mended = rebuilt(case)
 
-    def begin() -> Model:
+    def begin() -> BaseModel:
         model = mended.begin()
         norms = {path for path, layer in walk(model.net) if isinstance(layer, BatchNorm)}
         model.frozen = {path for path in model.frozen if path.rpartition(".")[0] not in norms}

@@ -1,5 +1,6 @@
 """Probabilities that are far surer, or less sure, than they are right."""
 
+from pellucid.calibration.temperature import fit_temperature, likelihood
 from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
@@ -8,7 +9,6 @@ from pellucid.doctor.measure.falling import falling
 from pellucid.layers import LogSoftmax, Softmax
 from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
-from pellucid.train.temperature import fit_temperature, likelihood
 
 ENOUGH = 200  # examples: the error of 15 bins is biased upwards by several percent for fewer
 SURE = 4.0  # standard deviations of the share of right answers if the probabilities were true: once in 16,000 by chance

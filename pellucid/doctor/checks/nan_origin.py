@@ -8,9 +8,9 @@ from pellucid.doctor.finding import Check, Finding, Number
 from pellucid.doctor.measure.own import own
 from pellucid.doctor.measure.room import parts
 from pellucid.doctor.origin import origin
-from pellucid.train.diagnose import diagnose_output, weights_fault
-from pellucid.train.notfinite import NotFinite
-from pellucid.train.stopped import StoppedError
+from pellucid.training.diagnose import diagnose_output, weights_fault
+from pellucid.training.notfinite import NotFinite
+from pellucid.training.stopped import StoppedError
 from pellucid.tree import flatten
 
 HUGE = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38

@@ -4,7 +4,7 @@ import torch
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.train.evaluate import outputs
+from pellucid.training.evaluate import outputs
 
 SUM = 1e-3  # that a row of probabilities may miss 1 by
 SAME = 1e-4  # of the loss: by so little the loss changes that does not see what is added to all outputs of an example

@@ -9,9 +9,9 @@ from pellucid.doctor.measure.answers import answers
 from pellucid.doctor.measure.sizes import sizes
 from pellucid.doctor.mending import rebuilt
 from pellucid.layers import LocalResponseNorm
+from pellucid.network.ending import shapes
 from pellucid.rules.kinds import NORMS
-from pellucid.train.described import scaling
-from pellucid.train.ending import shapes
+from pellucid.run.described import scaling
 
 # Weights are drawn for inputs of mean square 1 (Glorot 2010, He 2015). Images from 0 to 1 have a root of 0.1 to 0.9.
 LARGE, SMALL = 3.0, 1 / 30

@@ -25,7 +25,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
-from pellucid.train.ending import ends, shapes
+from pellucid.network.ending import ends, shapes
 
 # The lowest and the highest value that a layer puts out.
 RANGES: dict[type[Layer], tuple[float, float]] = {

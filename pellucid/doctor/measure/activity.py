@@ -11,7 +11,7 @@ from pellucid.data.seeds import generator
 from pellucid.doctor.measure.room import parts
 from pellucid.layers.base import Cache, Layer, Mode
 from pellucid.sweep import forward
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import map_tree
 
 MOST = 512 << 20  # bytes of outputs that are kept, of all layers together
@@ -51,7 +51,7 @@ class Activity:
         return bool(torch.isfinite(self.y).all())
 
 
-def activity(model: Model, x: Tensor, train: bool = False, most: int = MOST) -> dict[str, Activity]:
+def activity(model: BaseModel, x: Tensor, train: bool = False, most: int = MOST) -> dict[str, Activity]:
     """Run inputs (N, ...) forward and return what each layer that is no combinator puts out, by path, in order.
 
     Outputs that are no (N, U, ...) tensors are left out; of a layer that is used more than once the last use counts.
@@ -91,6 +91,6 @@ def _thinned(y: Tensor, share: int, rng: torch.Generator) -> Tensor:
     return y.gather(2, drawn.expand(n, units, kept))
 
 
-def _count(model: Model) -> int:
+def _count(model: BaseModel) -> int:
     """Return how many layers there are."""
     return sum(not isinstance(layer, Combinator) for _, layer in walk(model.net))

@@ -10,15 +10,15 @@ from pellucid.doctor.finding import UnansweredError
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 from pellucid.objective import Supervised
-from pellucid.train.evaluate import batch_within_memory, boundary, judge
-from pellucid.train.model import Model
+from pellucid.training.evaluate import batch_within_memory, boundary, judge
+from pellucid.training.model import BaseModel
 
 
 @dataclass(frozen=True, eq=False)
 class Answers:
     """y: what the model says of N examples, as its loss reads it: probabilities; loss: the mean.
 
-    part: the examples, without those that the loss ignores. boundary: see `pellucid.train.evaluate.boundary`.
+    part: the examples, without those that the loss ignores. boundary: see `pellucid.training.evaluate.boundary`.
     """
 
     y: Tensor
@@ -37,7 +37,7 @@ class Answers:
         return (self.classes == self.part.y).float().mean().item()
 
 
-def answers(model: Model, part: Arrays) -> Answers:
+def answers(model: BaseModel, part: Arrays) -> Answers:
     """Ask a model about examples that fit it, in evaluation mode; UnansweredError where it says NaN or infinity."""
     try:
         with torch.inference_mode():

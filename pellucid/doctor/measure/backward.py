@@ -11,7 +11,7 @@ from pellucid.combine.base import Combinator
 from pellucid.doctor.measure.room import room
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import backward, forward
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import flatten, map_tree
 
 
@@ -28,7 +28,7 @@ class Flow:
     gradients: Mapping[str, Tensor]
 
 
-def flow(model: Model, x: Tensor, target: Tensor) -> Flow:
+def flow(model: BaseModel, x: Tensor, target: Tensor) -> Flow:
     """Run a batch, or as much of it as there is room for, forward and backward; the model stays as it is."""
     dys: dict[str, float] = {}
 

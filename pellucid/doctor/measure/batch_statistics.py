@@ -9,11 +9,11 @@ from pellucid.doctor.measure.room import in_parts
 from pellucid.layers import BatchNorm
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.sweep import run
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import map_tree
 
 
-def by_batch(model: Model, x: Tensor) -> Any:
+def by_batch(model: BaseModel, x: Tensor) -> Any:
     """Return the outputs for inputs (N, ...) with every BatchNorm in training mode; the model stays as it is."""
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:

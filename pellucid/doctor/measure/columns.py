@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from pellucid.train.history import History
+from pellucid.run.history import History
 
 
 def column(history: History | None, name: str) -> list[float]:

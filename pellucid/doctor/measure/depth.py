@@ -7,7 +7,7 @@ from math import isfinite, sqrt
 from pellucid.doctor.measure.activity import Activity
 from pellucid.doctor.measure.backward import Flow
 from pellucid.doctor.measure.learners import learners
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 FIRST = 4  # the early layers are the first fourth of those that learn, the late ones the last fourth
 
@@ -31,7 +31,7 @@ class Depth:
         return self.early / self.late
 
 
-def depth(model: Model, flow: Flow, outputs: Mapping[str, Activity]) -> Depth | None:
+def depth(model: BaseModel, flow: Flow, outputs: Mapping[str, Activity]) -> Depth | None:
     """Return the depth of a pass; None where fewer than two layers learn or the gradient is 0 or not finite.
 
     outputs: of the same network, for their sizes.

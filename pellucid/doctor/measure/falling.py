@@ -1,7 +1,7 @@
 """Whether a training ended too early."""
 
 from pellucid.doctor.measure.columns import column
-from pellucid.train.history import History
+from pellucid.run.history import History
 
 LAST = 4  # the last fourth of the epochs is looked at, so that a single epoch's chance does not count
 FALLING = 0.98  # the loss at its end over that at its beginning; the noise of batches is less over whole epochs

@@ -8,10 +8,10 @@ from torch import Tensor
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.layers.base import Cache, Layer, Mode
 from pellucid.sweep import forward
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 
-def learners(model: Model) -> list[tuple[str, str]]:
+def learners(model: BaseModel) -> list[tuple[str, str]]:
     """Return (path of the layer, path of its weight) of every layer with a weight that is not frozen, in order."""
     found: list[tuple[str, str]] = []
     for path, layer in walk(model.net):
@@ -22,7 +22,7 @@ def learners(model: Model) -> list[tuple[str, str]]:
     return found
 
 
-def finals(model: Model, x: Tensor) -> set[str]:
+def finals(model: BaseModel, x: Tensor) -> set[str]:
     """Return the paths of the layers whose output is an answer of the network, and the last layer that learns."""
     given: dict[int, str] = {}
     kept: list[Any] = []  # so that no identity is used twice

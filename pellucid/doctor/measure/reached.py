@@ -3,10 +3,10 @@
 from pellucid.data.source import Arrays
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.answers import answers
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 
-def loss_on(model: Model, part: Arrays) -> float:
+def loss_on(model: BaseModel, part: Arrays) -> float:
     """Return the mean loss in evaluation mode, infinite where the model's outputs are not finite."""
     try:
         return answers(model, part).loss

@@ -13,11 +13,11 @@ from pellucid.doctor.measure.backward import rms
 from pellucid.errors import PellucidError
 from pellucid.objective import seeded
 from pellucid.optim import Progress
-from pellucid.train.batches import Augmentation, batches
-from pellucid.train.device import on_device
-from pellucid.train.draws import draws
-from pellucid.train.model import Model
-from pellucid.train.step import NotFiniteError, Step
+from pellucid.training.batches import Augmentation, batches
+from pellucid.training.device import on_device
+from pellucid.training.draws import draws
+from pellucid.training.model import BaseModel
+from pellucid.training.step import NotFiniteError, Step
 
 WATCHED = 8  # every so many steps the size of the update is measured
 USUAL = 30  # epochs that a schedule goes over where nothing tells how many there are
@@ -49,7 +49,7 @@ class Rehearsal:
     losses: tuple[float, ...]
     broke: bool
     ratios: Mapping[str, float | None]
-    model: Model
+    model: BaseModel
     stopped: str = ""
     late: bool = False
 
@@ -61,7 +61,7 @@ class Rehearsal:
 
 
 def rehearse(
-    model: Model,
+    model: BaseModel,
     data: Arrays,
     batch_size: int,
     augment: Augmentation | None,

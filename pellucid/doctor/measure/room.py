@@ -9,13 +9,13 @@ from torch import Tensor
 from pellucid.combine.base import Combinator
 from pellucid.layers.base import Cache, Layer, Mode
 from pellucid.sweep import forward
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 MOST = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
 LEAST = 2  # examples: one alone has no variance
 
 
-def room(model: Model, x: Tensor) -> int:
+def room(model: BaseModel, x: Tensor) -> int:
     """Return for how many of the inputs x (N, ...) the outputs of all layers take at most MOST bytes, at least LEAST.
 
     Measured by one example in evaluation mode.
@@ -32,12 +32,12 @@ def room(model: Model, x: Tensor) -> int:
     return max(MOST // max(4 * numbers, 1), LEAST)
 
 
-def parts(model: Model, x: Tensor) -> tuple[Tensor, ...]:
+def parts(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
     """Return the inputs in as few parts of about the same size as there is room for."""
     return torch.tensor_split(x, max(-(-len(x) // room(model, x)), 1))
 
 
-def in_parts(model: Model, x: Tensor, run: Callable[[Tensor], Any]) -> Any:
+def in_parts(model: BaseModel, x: Tensor, run: Callable[[Tensor], Any]) -> Any:
     """Return what `run` makes of the `parts` of the inputs, joined; several outputs are those of the first part."""
     with torch.inference_mode():
         said = [run(part) for part in parts(model, x)]

@@ -7,10 +7,10 @@ import torch
 from pellucid.data.source import Arrays
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.answers import Answers, answers
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 
-def score(model: Model, part: Arrays, classes: bool) -> float:
+def score(model: BaseModel, part: Arrays, classes: bool) -> float:
     """Return the mean recall of the classes, or R squared of numbers; 0 where the outputs are not finite.
 
     Raises UnansweredError for outputs that are no scores of classes, and for targets of another shape than the outputs.

@@ -9,7 +9,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.optim import Adam
 from pellucid.optim.schedules import Cosine
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 if TYPE_CHECKING:
     from pellucid.doctor.case import Case
@@ -32,8 +32,8 @@ def small_network(case: "Case") -> "Case":
     loss: Any = SoftmaxCrossEntropy() if case.classifies else Quadratic()
     net = Sequential(*_body(shape), Dense(outputs))
 
-    def begin() -> Model:
-        return Model(
+    def begin() -> BaseModel:
+        return BaseModel(
             net, loss, Adam(RATE), metrics=(), schedule=Cosine(), seed=case.model.seed, input_shape=shape
         )  # fmt: skip
 

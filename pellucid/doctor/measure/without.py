@@ -7,10 +7,10 @@ from torch import Tensor
 from pellucid.doctor.measure.room import in_parts
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.sweep import run
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 
 
-def without(model: Model, x: Tensor, at: str, units: Tensor, value: Tensor) -> Any:
+def without(model: BaseModel, x: Tensor, at: str, units: Tensor, value: Tensor) -> Any:
     """Run inputs forward in evaluation mode, with `units` (K,) of the layer at a path putting out `value` (K,)."""
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:

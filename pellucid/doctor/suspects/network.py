@@ -18,7 +18,7 @@ from pellucid.doctor.suspects.suspect import Suspect, suspect
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.rules.kinds import ACTIVATIONS
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 NARROW = 16  # units of a layer, fewer than which may be too few
@@ -82,7 +82,7 @@ def _glorot(value: Tensor) -> float:
 def _redrawn(case: Case) -> Case:
     weights = _own_weights(case)
 
-    def redraw(model: Model) -> None:
+    def redraw(model: BaseModel) -> None:
         rng, flat = generator(model.seed), flatten(model.params)
         for path in weights:
             flat[path].copy_(torch.randn(flat[path].shape, generator=rng) * _glorot(flat[path]))

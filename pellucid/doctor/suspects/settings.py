@@ -23,9 +23,9 @@ from pellucid.doctor.suspects.suspect import Suspect, suspect
 from pellucid.layers import BatchNorm, Dropout, Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.network.ending import ends
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
-from pellucid.train.ending import ends
 from pellucid.tree import flatten
 
 USUAL_BATCH = 32

@@ -23,7 +23,7 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.metrics import classes_of
 from pellucid.rules.kinds import ACTIVATIONS, WEIGHTED
 from pellucid.sweep import forward
-from pellucid.train.model import Model
+from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
 MAPS, NINE, SHOWN = 16, 9, 3  # maps per layer, patches per map, images for occlusion
@@ -81,7 +81,7 @@ class Look:
 
 
 def look(
-    model: Model,
+    model: BaseModel,
     data: Dataset,
     name: str,
     most: int = 2000,
@@ -167,7 +167,7 @@ def _inner(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
         yield path, layer
 
 
-def _layer(model: Model, images: Tensor, path: str, maps: int, example: int) -> LayerLook:
+def _layer(model: BaseModel, images: Tensor, path: str, maps: int, example: int) -> LayerLook:
     output = after(model.net, path)
     prepare = _ready(model)
     strongest = activations(model.net, model.params, images, output, prepare).amax(0)  # (K,)
@@ -181,7 +181,7 @@ def _layer(model: Model, images: Tensor, path: str, maps: int, example: int) -> 
     return LayerLook(path, output, weight, field, top, int((strongest <= 0).sum()), len(strongest), y[0])
 
 
-def _hidden(model: Model, image: Tensor, classes: tuple[str, ...], last: LayerLook) -> Hidden:
+def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: LayerLook) -> Hidden:
     from pellucid.explain.deconvnet import deconvnet
 
     x = inputs(model, image[None])
@@ -196,7 +196,7 @@ def _hidden(model: Model, image: Tensor, classes: tuple[str, ...], last: LayerLo
     return Hidden(image, classes[target], target, seen, f"{last.output}[{best}]", total, back)
 
 
-def _best(model: Model, target: int) -> Maximum:
+def _best(model: BaseModel, target: int) -> Maximum:
     start = torch.as_tensor(grey(model)).float()
     low, high = (inputs(model, torch.full((1, *model.nominal_shape), value)) for value in (0.0, 1.0))
     noise = 0.1 * float((high - low).mean())
@@ -214,5 +214,5 @@ def _one_of_each(labels: Tensor) -> list[int]:
     return sorted(firsts)
 
 
-def _ready(model: Model) -> Callable[[Tensor], Tensor]:
+def _ready(model: BaseModel) -> Callable[[Tensor], Tensor]:
     return lambda images: inputs(model, images)

@@ -10,11 +10,11 @@ from pellucid.explain.page.html import page
 from pellucid.explain.pictures.files import packed
 from pellucid.explain.pictures.growth import growth, means
 from pellucid.explain.pictures.patches import patch_sheet
+from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat
 from pellucid.report.figures.places import places
 from pellucid.report.figures.sheet import filters, sheet
-from pellucid.train.files import make_folder, write_atomically
-from pellucid.train.report.write import write_page as write_page_and_figures
+from pellucid.report.write import write_page as write_page_and_figures
 
 
 def write_page(folder: Path, found: Look) -> Path:

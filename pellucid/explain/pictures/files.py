@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pellucid.errors import PellucidError
+from pellucid.files import write_atomically
 from pellucid.report.figures.style import png
 from pellucid.text import printable
-from pellucid.train.files import write_atomically
 
 
 def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str, Any]) -> tuple[Path, Path]:

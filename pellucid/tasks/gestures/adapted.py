@@ -6,7 +6,7 @@ from pellucid.combine.base import walk
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer
 from pellucid.models import features
-from pellucid.train.recipe import Recipe
+from pellucid.recipe.recipe import Recipe
 
 LAST = 3  # one part of so many of the backbone counts as its last blocks
 

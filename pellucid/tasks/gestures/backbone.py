@@ -8,10 +8,10 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer
+from pellucid.model import Model
 from pellucid.models import MODELS, features
-from pellucid.train.model import Model
-from pellucid.train.start.trained import source_file
-from pellucid.train.weights import is_ours
+from pellucid.recipe.start import source_file
+from pellucid.run.weights import is_ours
 from pellucid.tree import flatten
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE

@@ -7,8 +7,8 @@ import torch
 
 from pellucid.data import Dataset
 from pellucid.data.quality import Corrupt
+from pellucid.recipe.material import Material
 from pellucid.tasks.pictures import HELD, short_digest
-from pellucid.train.recipes.material import Material
 
 
 @dataclass(frozen=True)

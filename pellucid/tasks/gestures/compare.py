@@ -8,6 +8,8 @@ from typing import Any
 
 from pellucid.data import CATALOGUE, data_root
 from pellucid.errors import PellucidError
+from pellucid.recipe.job import build_model
+from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.tasks.gestures.adapted import adapted
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.comparison import Comparison, Row, Trial
@@ -20,9 +22,7 @@ from pellucid.tasks.gestures.report import write_comparison
 from pellucid.tasks.gestures.trial import measure_run, same_pictures, take_up_or_train
 from pellucid.tasks.gestures.variants import VARIANTS, Variant
 from pellucid.text import plural
-from pellucid.train.arguments import whole
-from pellucid.train.job import build_model
-from pellucid.train.recipe import Recipe, load_recipe
+from pellucid.training.arguments import whole
 
 BACKBONE = "cifar"  # what the recipes themselves begin with
 Tell = Callable[[str], None]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pellucid.combine.base import buffer_paths
+from pellucid.model import Model
 from pellucid.models import match
+from pellucid.recipe.recipe import Recipe
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.measure import Measured
 from pellucid.tasks.gestures.variants import Variant
-from pellucid.train.model import Model
-from pellucid.train.recipe import Recipe
 
 
 class Spread(NamedTuple):

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.files import write_atomically
+from pellucid.model import Model
+from pellucid.recipe.job import Run, begin_run, check_network, train_in
+from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.start import trained_features
+from pellucid.run.folder import RunFolder
 from pellucid.tasks.confidence import Selective, crossed, fit_confidence, selective
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.balance import class_weights, imbalance
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.findings import UNEVEN, to_json
 from pellucid.tasks.gestures.reading import Told, read_collection
-from pellucid.train.files import write_atomically
-from pellucid.train.job import Run, begin_run, check_network, train_in
-from pellucid.train.model import Model
-from pellucid.train.recipe import Recipe, load_recipe
-from pellucid.train.runs import RunFolder
-from pellucid.train.start.trained import trained_features
 
 RECIPE = "signs-best"
 NAME = "gestures"

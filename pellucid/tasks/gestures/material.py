@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.data import CATALOGUE
+from pellucid.recipe.material import SHAPES, Material, load_material
+from pellucid.recipe.recipe import Recipe
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.learn import check_data, read_for
 from pellucid.tasks.gestures.reading import Told
-from pellucid.train.recipe import Recipe
-from pellucid.train.recipes.material import SHAPES, Material, load_material
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.calibration.temperature import likelihood
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.metrics import (
@@ -21,10 +22,9 @@ from pellucid.metrics import (
     recall,
     reliability,
 )
-from pellucid.train.model import Model
-from pellucid.train.report import Mistakes
-from pellucid.train.report.gather import worst
-from pellucid.train.temperature import likelihood
+from pellucid.model import Model
+from pellucid.run_report import Mistakes
+from pellucid.run_report.gather import worst
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 SHOWN = 60  # misread images, at most

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.errors import PellucidError
+from pellucid.model import Model
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.pictures import read_picture
-from pellucid.train.familiarity import FamiliarityScore, familiarity_scores
-from pellucid.train.model import Model
 
 UNSURE = "unsure"  # what people read; in values it is None, since a class may be called so
 BATCH = 64  # pictures in memory at a time

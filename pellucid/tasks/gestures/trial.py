@@ -5,16 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pellucid.model import Model
+from pellucid.recipe.job import Run, begin_run, kernel_threads, train_in
+from pellucid.recipe.material import Material
+from pellucid.recipe.recipe import Recipe
+from pellucid.recipe.start import source_checksum
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import History
 from pellucid.tasks.gestures.comparison import Trial, count_learned
 from pellucid.tasks.gestures.material import Pictures
 from pellucid.tasks.gestures.measure import measure
-from pellucid.train.history import History
-from pellucid.train.job import Run, begin_run, kernel_threads, train_in
-from pellucid.train.model import Model
-from pellucid.train.recipe import Recipe
-from pellucid.train.recipes.material import Material
-from pellucid.train.runs import RunFolder
-from pellucid.train.start.trained import source_checksum
 
 
 def same_pictures(recipe: Recipe, first: Recipe) -> bool:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
+from pellucid.model import Model
 from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.gestures.frame import Frame, as_file
 from pellucid.tasks.gestures.smooth import Smoothed, Smoothing
 from pellucid.tasks.pictures import read_picture
-from pellucid.train.familiarity import FamiliarityScore, familiarity_scores
-from pellucid.train.model import Model
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pellucid.data.layout import HELD_OUT, TRAIN, root_of
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.metrics import BoundaryF1, MeanIoU
+from pellucid.model import Model
+from pellucid.recipe.fitting import check_followed, data_name, is_root
 from pellucid.tasks.segment.predict import Segmenter
-from pellucid.train.model import Model
-from pellucid.train.recipes.fitting import check_followed, data_name, is_root
 
 
 def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from torch import Tensor
 from pellucid.data.augment.standardise import scaled
 from pellucid.errors import LayerError, PellucidError
 from pellucid.fuse.inference import inference
+from pellucid.model import Model
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
-from pellucid.train.evaluate import interpret_outputs
-from pellucid.train.model import Model
+from pellucid.training.evaluate import interpret_outputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from pellucid.files import write_atomically
 from pellucid.report.figures.masks import overlay, palette
 from pellucid.tasks.segment.predict import Segmentation
-from pellucid.train.files import write_atomically
 
 
 def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentation) -> dict[str, str]:

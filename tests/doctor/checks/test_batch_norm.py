@@ -9,8 +9,8 @@ from pellucid.data import load
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.batch_norm import CHECK
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
+from pellucid.model import Model
 from pellucid.optim import SGD
-from pellucid.train.model import Model
 from tests.doctor.examined import corners
 
 

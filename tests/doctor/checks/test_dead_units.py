@@ -7,7 +7,7 @@ from pellucid.doctor import case_of
 from pellucid.doctor.checks.dead_units import CHECK
 from pellucid.layers import ELU, GELU, Dense, LeakyReLU, ReLU, ReLU6
 from pellucid.layers.base import Layer
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 X = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()

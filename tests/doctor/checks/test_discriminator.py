@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pellucid.doctor.checks.discriminator import CHECK, win
-from pellucid.train.history import History
+from pellucid.run.history import History
 from tests.doctor.examined import case
 
 BALANCED = [1.3] * 30  # near 2 ln 2, where neither is ahead

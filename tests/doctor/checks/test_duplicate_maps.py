@@ -6,7 +6,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor import case_of
 from pellucid.doctor.checks.duplicate_maps import CHECK
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 RNG = torch.Generator().manual_seed(1)
 X = torch.randn(64, 12, generator=RNG)

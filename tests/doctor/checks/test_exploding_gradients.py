@@ -9,8 +9,8 @@ from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
 from pellucid.doctor.checks.exploding_gradients import CHECK
 from pellucid.layers import BatchNorm, Dense, ReLU
+from pellucid.model import Model
 from pellucid.optim import SGD
-from pellucid.train.model import Model
 from tests.doctor.examined import corners
 from tests.doctor.examined import model as examined_model
 

@@ -6,8 +6,8 @@ import torch
 from pellucid.data import load
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.label_noise import CHECK
+from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.train.model import Model
 
 
 def digits(share: float) -> tuple[Case, set[int]]:

@@ -6,7 +6,7 @@ from pellucid.doctor.checks.learning_rate_too_low import CHECK
 from pellucid.doctor.measure.answers import answers
 from pellucid.optim import SGD, Adam
 from pellucid.optim.schedules import Warmup
-from pellucid.train.history import History
+from pellucid.run.history import History
 from tests.doctor.examined import case
 
 

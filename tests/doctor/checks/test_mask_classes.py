@@ -6,8 +6,8 @@ from pellucid.doctor import case_of
 from pellucid.doctor.checks.mask_classes import CHECK
 from pellucid.layers import Conv2d
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.train.model import Model
 from tests.doctor.examined import corners, model
 
 CLASSES = ("grass", "sand", "water")

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.miscalibration import CHECK
 from pellucid.layers import Dense, Dropout, Sigmoid, Softmax
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.optim.regularizers import L2
-from pellucid.train.confidence import Confidence
-from pellucid.train.history import History
-from pellucid.train.model import Model
+from pellucid.run.history import History
 
 
 def drawn(factor: float, n: int = 1_000) -> Case:

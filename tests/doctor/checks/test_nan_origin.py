@@ -14,9 +14,9 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Dense, ReLU
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss
+from pellucid.model import Model
 from pellucid.optim import SGD
-from pellucid.train.model import Model
-from pellucid.train.stopped import StoppedError
+from pellucid.training.stopped import StoppedError
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()

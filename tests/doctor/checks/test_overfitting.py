@@ -10,9 +10,9 @@ from pellucid.data import load
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.overfitting import CHECK
 from pellucid.layers import Dense, ReLU
+from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.optim import Adam
-from pellucid.train.model import Model
 from tests.doctor.examined import case, corners
 
 

@@ -4,8 +4,8 @@ import torch
 
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.shortcut_pixels import CHECK
+from pellucid.model import Model
 from pellucid.models import mlp
-from pellucid.train.model import Model
 
 
 def noisy(classes: int, n: int = 400) -> tuple[torch.Tensor, torch.Tensor]:

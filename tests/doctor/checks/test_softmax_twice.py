@@ -11,7 +11,7 @@ from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.softmax_twice import CHECK
 from pellucid.layers import Dense, Flatten, Softmax
 from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.doctor.examined import corners
 
 

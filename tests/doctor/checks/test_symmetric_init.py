@@ -10,8 +10,8 @@ from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.symmetric_init import CHECK
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU, Tanh
 from pellucid.layers.base import Layer
+from pellucid.model import Model
 from pellucid.optim import SGD
-from pellucid.train.model import Model
 
 RNG = torch.Generator().manual_seed(1)
 X = torch.randn(64, 6, generator=RNG)

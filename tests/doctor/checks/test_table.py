@@ -7,7 +7,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.layers import Dense, Flatten, ReLU
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.doctor.examined import corners
 
 EXPLAINS = {check.name: check.explains for check in CHECKS}

@@ -10,8 +10,8 @@ from pellucid.doctor.checks.underfitting import CHECK
 from pellucid.doctor.measure.reference import linear_error
 from pellucid.layers import Dense, Flatten, ReLU, Tanh
 from pellucid.layers.base import Layer
+from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.train.model import Model
 from tests.doctor.examined import corners
 
 

@@ -6,9 +6,9 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of
 from pellucid.doctor.checks.update_ratio import CHECK
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, ReLU
+from pellucid.model import Model
 from pellucid.optim import SGD
 from pellucid.optim.regularizers import L2
-from pellucid.train.model import Model
 from tests.doctor.examined import corners, dense_net
 
 

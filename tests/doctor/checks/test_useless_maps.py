@@ -8,7 +8,7 @@ from pellucid.doctor import case_of
 from pellucid.doctor.checks.useless_maps import CHECK
 from pellucid.layers import Dense, ReLU, Tanh
 from pellucid.layers.base import Layer
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 X = torch.randn(64, 12, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()

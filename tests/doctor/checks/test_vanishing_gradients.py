@@ -8,8 +8,8 @@ from pellucid.doctor import case_of
 from pellucid.doctor.checks.vanishing_gradients import CHECK
 from pellucid.layers import Dense, ReLU, Sigmoid
 from pellucid.layers.base import Layer
+from pellucid.model import Model
 from pellucid.optim import SGD
-from pellucid.train.model import Model
 
 X = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()

@@ -9,8 +9,8 @@ from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import class_imbalance, overfitting, shifted_labels, shuffled_labels, underfitting
 from pellucid.layers import Dense
+from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.train.model import Model
 
 ABOUT_CLASSES = {"class-imbalance", "shuffled-labels", "shifted-labels", "collapsed-predictions", "miscalibration"}
 

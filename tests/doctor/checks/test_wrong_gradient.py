@@ -12,7 +12,7 @@ from pellucid.doctor.checks.wrong_gradient import CHECK
 from pellucid.layers import Dense, Flatten
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.doctor.examined import corners
 
 

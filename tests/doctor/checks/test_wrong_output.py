@@ -9,7 +9,7 @@ from pellucid.doctor.checks.wrong_output import CHECK
 from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, AuxiliaryCrossEntropy, BinaryCrossEntropy, Huber, Loss, Quadratic, SoftmaxCrossEntropy
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.doctor.examined import case, corners
 
 

@@ -8,7 +8,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor.finding import UnansweredError
 from pellucid.doctor.measure.answers import answers
 from pellucid.layers import Dense, Flatten
-from pellucid.train.examples import examples
+from pellucid.training.examples import examples
 from tests.doctor.examined import corners, model
 
 

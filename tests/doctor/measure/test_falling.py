@@ -3,7 +3,7 @@
 import pytest
 
 from pellucid.doctor.measure.falling import falling
-from pellucid.train.history import History
+from pellucid.run.history import History
 
 
 @pytest.mark.parametrize(

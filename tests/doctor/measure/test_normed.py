@@ -6,7 +6,7 @@ from pellucid.combine import Sequential
 from pellucid.doctor.measure.activity import activity
 from pellucid.doctor.measure.normed import normed
 from pellucid.layers import BatchNorm
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 
 def test_scale_and_shift_are_undone_and_channels_scaled_away_left_out() -> None:

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from pellucid.combine import Sequential
 from pellucid.doctor.measure.rehearsal import Settings, rehearse
 from pellucid.layers import BatchNorm, Dense, Dropout, Flatten, ReLU
+from pellucid.model import Model
 from pellucid.optim import SGD, Adam
 from pellucid.optim.schedules import Cosine, OneCycle, Warmup
-from pellucid.train.examples import examples
-from pellucid.train.model import Model
+from pellucid.training.examples import examples
 from tests.doctor.examined import corners, model
 
 DATA = examples(*corners())

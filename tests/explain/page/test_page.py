@@ -15,7 +15,7 @@ from pellucid.explain.page import look, write_page
 from pellucid.explain.page.gather import after
 from pellucid.explain.retrained import retrained
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
-from pellucid.train.model import Model
+from pellucid.model import Model
 from tests.explain.networks import NETWORKS
 from tests.pages import without_script
 

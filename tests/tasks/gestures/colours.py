@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.combine import Sequential
 from pellucid.layers import Dense, Flatten
-from pellucid.train.confidence import Confidence
-from pellucid.train.model import Model
+from pellucid.model import Model
 
 SIDE = 8
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)

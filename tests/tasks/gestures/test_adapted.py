@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pellucid.models import MODELS, features, match
+from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.gestures.adapted import adapted
-from pellucid.train.recipe import load_recipe
 from pellucid.tree import flatten
 from tests.models.zoo import DENSE
 

@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 
 from pellucid.data import data_root
 from pellucid.errors import PellucidError
+from pellucid.model import Model
 from pellucid.models import airbench
 from pellucid.tasks.gestures.backbone import backbone_settings
-from pellucid.train.model import Model
 
 
 def torchvision_resnet(*blocks: int) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from sklearn import metrics as oracle
 
 from pellucid.data import load_splits
 from pellucid.errors import PellucidError
+from pellucid.model import Model
 from pellucid.models import airbench
 from pellucid.tasks.gestures.balance import class_weights
 from pellucid.tasks.gestures.compare import _data, compare
@@ -26,7 +27,6 @@ from pellucid.tasks.gestures.learn import STEPS
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.gestures.variants import VARIANTS, Variant
 from pellucid.tasks.pictures import held_out
-from pellucid.train.model import Model
 from tests.data.quality.photos import file_of, photo
 from tests.pages import without_script
 

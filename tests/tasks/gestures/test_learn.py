@@ -12,18 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
+from pellucid.model import Model
 from pellucid.models import airbench96
+from pellucid.recipe.job import Run
+from pellucid.recipe.recipe import load_recipe
 from pellucid.tasks.gestures.balance import class_weights
 from pellucid.tasks.gestures.learn import answered, begun, check, go_on, learn, read_for, recipe_for, settings_for
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.pictures import held_out
-from pellucid.train.callbacks import Progress
-from pellucid.train.confidence import Confidence
-from pellucid.train.job import Run
-from pellucid.train.model import Model
-from pellucid.train.recipe import load_recipe
+from pellucid.training.callbacks import Progress
 from tests.data.quality.photos import file_of
 
 RECIPE = "signs-best"

@@ -9,8 +9,8 @@ from pellucid.combine import Sequential
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
+from pellucid.model import Model
 from pellucid.tasks.gestures.measure import latency, measure
-from pellucid.train.model import Model
 
 CLASSES = ("fist", "palm", "thumb")
 

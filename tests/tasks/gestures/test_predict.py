@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.errors import PellucidError
+from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.tasks.gestures.predict import BATCH, predict
-from pellucid.train.confidence import Confidence
-from pellucid.train.model import Model
 from tests.tasks.gestures.colours import BLUE, GREY, PURE, RED, SIDE, colour_model, picture
 
 

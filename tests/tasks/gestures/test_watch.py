@@ -6,8 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pellucid.calibration.confidence import Confidence
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d
+from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.tasks.gestures.frame import Frame
 from pellucid.tasks.gestures.frames import video_frames
@@ -15,8 +17,6 @@ from pellucid.tasks.gestures.predict import predict
 from pellucid.tasks.gestures.smooth import Smoothing
 from pellucid.tasks.gestures.tally import Tally
 from pellucid.tasks.gestures.watch import Seen, watch
-from pellucid.train.confidence import Confidence
-from pellucid.train.model import Model
 from tests.tasks.gestures.colours import GREEN, GREY, PURE, RED, colour_model, tensor
 
 Colour = tuple[int, int, int]

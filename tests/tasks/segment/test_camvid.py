@@ -12,10 +12,10 @@ from pellucid.data.loader import Loader
 from pellucid.layers import Dropout, Identity, Mode
 from pellucid.objective import Supervised
 from pellucid.optim import Progress
-from pellucid.train.job import build_model
-from pellucid.train.recipe import load_recipe
-from pellucid.train.recipes.material import load_material
-from pellucid.train.step import Step
+from pellucid.recipe.job import build_model
+from pellucid.recipe.material import load_material
+from pellucid.recipe.recipe import load_recipe
+from pellucid.training.step import Step
 from pellucid.tree import flatten, map_tree
 from tests.references import reference_forward
 

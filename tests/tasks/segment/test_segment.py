@@ -15,10 +15,10 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Mode
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import MeanIoU
+from pellucid.model import Model
 from pellucid.models import fcn8, unet
 from pellucid.optim import Adam
 from pellucid.tasks.segment import Segmenter, evaluate
-from pellucid.train.model import Model
 from tests.references import reference_forward
 
 CLASSES, IGNORED = ("ground", "box", "disc"), 3

@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from pellucid.report.figures.race import COLOURS
 from pellucid.report.page import render
+from pellucid.run_report.page import duration
+from pellucid.run_report.scores import class_rows, confusions_text
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row, best_row
 from pellucid.tasks.gestures.report.pictures import RANKED
 from pellucid.tasks.gestures.report.tables import HEAD, PICTURES, cells, differences, finding, percent, setting
-from pellucid.train.report.page import duration
-from pellucid.train.report.scores import class_rows, confusions_text
 
 WORDS = (
     ("accuracy", "the share of held-out pictures that were classified correctly"),

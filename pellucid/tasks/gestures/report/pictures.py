@@ -9,9 +9,9 @@ from pellucid.report.figures.pictures import worst_mistakes
 from pellucid.report.figures.race import COLOURS, accuracy_by_time
 from pellucid.report.figures.ranking import Dot, ranking
 from pellucid.report.figures.reliability import reliability_diagram
+from pellucid.run_report.page import duration
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row
 from pellucid.tasks.gestures.report.tables import percent
-from pellucid.train.report.page import duration
 
 Figures = dict[str, Figure | None]
 # What is ranked: the number, the heading, and whether it is a share.

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from pellucid.recipe.compare import differing, settings
+from pellucid.run_report.page import duration
 from pellucid.tasks.gestures import findings
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row, Spread, Trial, best_row
 from pellucid.tasks.gestures.findings import left_out
 from pellucid.text import aligned
-from pellucid.train.report.compare import differing, settings
-from pellucid.train.report.page import duration
 
 HEAD = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "learns")
 

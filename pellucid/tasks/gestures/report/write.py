@@ -4,12 +4,12 @@ import json
 import os
 from pathlib import Path
 
+from pellucid.files import make_folder, write_atomically
+from pellucid.report.write import write_page
 from pellucid.tasks.gestures.comparison import Comparison
 from pellucid.tasks.gestures.report.page import page
 from pellucid.tasks.gestures.report.pictures import draw
 from pellucid.tasks.gestures.report.tables import markdown, to_json
-from pellucid.train.files import make_folder, write_atomically
-from pellucid.train.report.write import write_page
 
 PAGE, TABLE, VALUES = "comparison.html", "comparison.md", "comparison.json"
 

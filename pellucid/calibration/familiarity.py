@@ -1,0 +1,303 @@
+"""Whether an input is like those that a model was trained on: a distance in the network's own features.
+
+At several depths the features of the training images are modelled by one Gaussian for each class with a covariance that
+all classes share (Lee, Lee, Lee, Shin 2018, "A simple unified framework for detecting out-of-distribution samples and
+adversarial attacks", section 2), of low rank plus the same variance in every other direction (Tipping, Bishop 1999,
+"Probabilistic principal component analysis"). The score is the maximum over layers of the Mahalanobis distance,
+divided by that layer's 99th training percentile: early layers detect noise and unknown textures, late ones shapes.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import walk
+from pellucid.data.augment import FeatureStats
+from pellucid.data.augment.standardise import scaled
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.dense import Dense
+from pellucid.sweep import forward
+
+TARGET_FALSE_POSITIVE_RATE = 0.01  # of in-distribution images; 1 / (N + 1) of N held-out ones where that is more
+MIN_HELD_OUT = 20  # images: of fewer, more than one in twenty would be called unfamiliar
+DEPTHS = 6  # at most, from the first layer to the last
+AXES = 16  # directions with a variance of their own
+WIDEST = 2048  # features of one depth: larger covariances take too long
+MAX_IMAGES = 3000  # of either part
+BATCH = 64
+PREFIX = "[familiarity]."  # "[" is in no path of a network
+TENSORS = ("scale", "means", "axes", "variances")
+KEYS = ("depths", "threshold", "alarms", "held_out")
+LEAST_SCALE = 0.1  # of the mean deviation of features: none is taken to vary less, so that no single one decides
+LEAST_VARIANCE = 1e-3  # of the mean variance along all directions, likewise
+TINY = torch.finfo(torch.float32).tiny
+
+
+class Depth(NamedTuple):
+    """The features at one layer: each map's mean and deviation behind a convolution, the inputs of a Dense layer.
+
+    scale: (D,), the deviation of each feature, which they are divided by; means: (C, D), of each class; axes: (K, D),
+    orthonormal; variances: (K + 1,), along each axis and last in every other direction. unit: the distance that the
+    share TARGET_FALSE_POSITIVE_RATE of the training images exceeds here; the held-out ones fit the threshold.
+    """
+
+    path: str
+    unit: float
+    scale: Tensor
+    means: Tensor
+    axes: Tensor
+    variances: Tensor
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Return (N,): the Mahalanobis distance of features (N, D) to the nearest class, over `unit`.
+
+        It is infinite where features are NaN or infinite, or so large that the distance cannot be computed.
+        """
+        scale, means, axes, variances = (tensor.double() for tensor in self[2:])
+        x = features.double() / scale
+        along = torch.cdist((x @ axes.T) / variances[:-1].sqrt(), (means @ axes.T) / variances[:-1].sqrt()).square()
+        beside = torch.cdist(x, means).square() - torch.cdist(x @ axes.T, means @ axes.T).square()
+        squared = along + beside.clamp_min(0) / variances[-1]  # (N, C)
+        return (squared.amin(1).sqrt() / self.unit).nan_to_num(nan=math.inf, posinf=math.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Familiarity:
+    """The features of a model's training data, and the distance above which an input is unlike all of them.
+
+    threshold: of `distance`, above 0. alarms: the share of the held-out images above it; held_out: their number.
+    """
+
+    depths: tuple[Depth, ...]
+    threshold: float
+    alarms: float
+    held_out: int
+
+    def distance(self, net: Layer, params: Params, x: Tensor, stats: FeatureStats | None = None) -> Tensor:
+        """Return how far inputs (N, C, H, W) are from the training data, (N,), in float64."""
+        found = features(net, params, x, [depth.path for depth in self.depths], stats)
+        distances = [depth.distance(found[depth.path]) for depth in self.depths]
+        return torch.stack(distances).amax(0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is not in tensors."""
+        depths = [{"path": depth.path, "unit": depth.unit} for depth in self.depths]
+        return {"depths": depths, "threshold": self.threshold, "alarms": self.alarms, "held_out": self.held_out}
+
+    @classmethod
+    def from_json(
+        cls, value: Any, tensors: Mapping[str, Tensor], net: Layer, shapes: Mapping[str, tuple[Any, Any]]
+    ) -> "Familiarity | None":
+        """Build from what `to_json` and `named_tensors` gave, None of None; PellucidError for anything else.
+
+        shapes: of the input and the output of each layer that runs, by path; see `within_bounds`.
+        """
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or set(value) != set(KEYS) or not isinstance(value["depths"], list):
+            raise PellucidError(f"familiarity must hold {', '.join(KEYS)}, not {value!s:.80}")
+        if not value["depths"]:
+            raise PellucidError("familiarity: depths must name at least one layer")
+        if not _is_number(value["threshold"]) or value["threshold"] <= 0:
+            raise PellucidError(f"familiarity: threshold must be a number above 0, not {value['threshold']!s:.40}")
+        if not _is_number(value["alarms"]) or not 0 <= value["alarms"] <= 1:
+            raise PellucidError(f"familiarity: alarms must be a number from 0 to 1, not {value['alarms']!s:.40}")
+        if type(value["held_out"]) is not int or value["held_out"] < 1:
+            raise PellucidError(
+                f"familiarity: held_out must be a whole number of at least 1, not {value['held_out']!s:.40}"
+            )
+        layers = dict(walk(net))
+        depths: list[Depth] = []
+        for k, one in enumerate(value["depths"]):
+            if not isinstance(one, Mapping) or set(one) != {"path", "unit"}:
+                raise PellucidError(f"familiarity: a depth must hold path and unit, not {one!s:.80}")
+            path, unit = one["path"], one["unit"]
+            if not _is_number(unit) or unit <= 0:
+                raise PellucidError(f"familiarity: a unit must be a number above 0, not {unit!s:.40}")
+            if not isinstance(path, str) or path not in shapes or not isinstance(layers.get(path), Conv2d | Dense):
+                raise PellucidError(f"familiarity: the network runs no Conv2d or Dense at {path!s:.40}")
+            given, out = shapes[path]
+            width = 2 * out[0] if isinstance(layers[path], Conv2d) else math.prod(given)  # see `features`
+            named = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSORS]
+            depths.append(Depth(path, unit, *_checked(path, named, width)))
+        return cls(tuple(depths), value["threshold"], value["alarms"], value["held_out"])
+
+
+@dataclass(frozen=True)
+class FamiliarityScore:
+    """How far an input is from the training data, and the distance above which it is unlike any of them."""
+
+    distance: float
+    threshold: float
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the input is unlike anything that the model was trained on."""
+        return self.distance > self.threshold
+
+    @property
+    def text(self) -> str:
+        """What people read; "" for an input like the training data."""
+        if not self.unfamiliar:
+            return ""
+        return f"unlike anything it was trained on (distance {self.distance:.3g}, threshold {self.threshold:.3g})"
+
+
+class Measured(Protocol):
+    """A model that may know how far inputs are from its training data."""
+
+    familiarity: Familiarity | None
+
+    def distance(self, x: Tensor) -> Tensor | None:
+        """Return the distance of each input (N, ...), (N,)."""
+        ...
+
+
+def familiarity_scores(model: Measured, x: Tensor) -> list[FamiliarityScore] | list[None]:
+    """Return the score of each input (N, C, H, W); None for a model whose file does not hold what it takes."""
+    distances = model.distance(x)
+    if distances is None or model.familiarity is None:
+        return [None] * len(x)
+    return [FamiliarityScore(distance, model.familiarity.threshold) for distance in distances.tolist()]
+
+
+def farthest(model: Measured, views: Tensor) -> FamiliarityScore | None:
+    """Return the score of one picture seen as several inputs (N, C, H, W): that of the one that is farthest."""
+    scores = [score for score in familiarity_scores(model, views) if score is not None]
+    return max(scores, key=lambda score: score.distance, default=None)
+
+
+def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
+    """Return the fields of a prediction as JSON shows them; null where the model does not know."""
+    if score is None:
+        return {"unfamiliar": None, "distance": None, "distance_threshold": None}
+    return {"unfamiliar": score.unfamiliar, "distance": score.distance, "distance_threshold": score.threshold}
+
+
+def score_suffix(score: FamiliarityScore | None) -> str:
+    """Return what a line for people ends in: nothing for what is familiar or not known."""
+    return f"; {score.text}" if score is not None and score.unfamiliar else ""
+
+
+def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:
+    """Return the tensors by the names that a weights file gives them; none of None."""
+    depths = familiarity.depths if familiarity else ()
+    return {f"{PREFIX}{k}.{name}": getattr(depth, name) for k, depth in enumerate(depths) for name in TENSORS}
+
+
+def fit_familiarity(
+    net: Layer, params: Params, train: tuple[Tensor, Tensor], held: Tensor, stats: FeatureStats | None = None
+) -> Familiarity | None:
+    """Fit the features of training inputs (N, ...) with their classes (N,), and the threshold on held-out inputs.
+
+    The threshold is the distance that at most TARGET_FALSE_POSITIVE_RATE of in-distribution images exceed, or
+    1 / (N + 1) of N where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
+    section 2.2). At most MAX_IMAGES of either part are used, evenly chosen. None where there are fewer than
+    MIN_HELD_OUT inputs, targets that are no classes, or no layer whose features can be modelled.
+    """
+    x, y = _evenly(train[0]), _evenly(train[1])
+    held = _evenly(held)
+    if len(held) < MIN_HELD_OUT or len(x) < MIN_HELD_OUT or y.is_floating_point() or y.dim() != 1:
+        return None
+    paths = [path for path, layer in walk(net) if isinstance(layer, Conv2d | Dense)]
+    usable = [path for path, few in features(net, params, x[:2], paths, stats).items() if 1 < few.shape[1] <= WIDEST]
+    count = min(DEPTHS, len(usable))
+    chosen = list(dict.fromkeys(usable[round(k * (len(usable) - 1) / max(count - 1, 1))] for k in range(count)))
+    known, seen = (features(net, params, part, chosen, stats) for part in (x, held))
+    if not known or not all(bool(torch.isfinite(found).all()) for found in (*known.values(), *seen.values())):
+        return None
+    depths = [_fit(path, known[path], y) for path in chosen]
+    distances = torch.stack([depth.distance(seen[depth.path]) for depth in depths]).amax(0)
+    top = float(_quantile(distances)) * (1 + 1e-6)  # rounding moves no held-out image across
+    if not math.isfinite(top):
+        return None
+    top = max(top, TINY)
+    return Familiarity(tuple(depths), top, float((distances > top).double().mean()), len(held))
+
+
+def features(
+    net: Layer, params: Params, x: Tensor, paths: list[str], stats: FeatureStats | None = None
+) -> dict[str, Tensor]:
+    """Return the features of inputs (N, ...) at these layers, (N, D) each; see `Depth`. Layers that do not run lack."""
+    wanted = {*paths}
+    found: dict[str, list[Tensor]] = {}
+
+    for part in x.split(BATCH):
+        once: dict[str, Tensor] = {}
+
+        def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache, once: dict[str, Tensor] = once) -> None:
+            if path in wanted:
+                once[path] = _pooled(y) if isinstance(layer, Conv2d) else x.flatten(1)
+
+        with torch.inference_mode():
+            forward(net, params, scaled(part, stats), Mode(keep=False), watch)
+        for path, values in once.items():
+            found.setdefault(path, []).append(values)
+    return {path: torch.cat(found[path]).clone() for path in paths if path in found}
+
+
+def held_half(test: Tensor) -> Tensor:
+    """Return every second test image, to fit a threshold where training held out no other; the rest can measure it."""
+    return test[::2]
+
+
+def _pooled(y: Tensor) -> Tensor:
+    """Return the mean and the deviation of each map (N, C, H, W), as (N, 2 C)."""
+    return torch.cat([y.mean((2, 3)), y.std((2, 3), correction=0)], 1)
+
+
+def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
+    x = x.double()
+    scale = x.std(0, correction=0)
+    scale = scale.clamp_min(max(LEAST_SCALE * float(scale.mean()), TINY))
+    x = x / scale
+    classes, index = y.unique(return_inverse=True)
+    means = torch.zeros(len(classes), x.shape[1], dtype=x.dtype).index_add_(0, index, x)
+    means /= index.bincount()[:, None]
+    centred = x - means[index]
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(x))  # ascending
+    count = min(AXES, len(values) - 1)
+    least = max(LEAST_VARIANCE * float(values.mean()), TINY)
+    beside = values[: len(values) - count].mean().clamp_min(least)
+    along = values[len(values) - count :].maximum(beside)
+    axes = vectors[:, len(values) - count :].T
+    variances = torch.cat([along, beside[None]])
+    depth = Depth(path, 1.0, *(part.float().contiguous() for part in (scale, means, axes, variances)))
+    return depth._replace(unit=max(float(_quantile(depth.distance(x * scale))), TINY))
+
+
+def _quantile(distances: Tensor) -> Tensor:
+    """Return the distance that at most the share TARGET_FALSE_POSITIVE_RATE of further images exceeds."""
+    rank = max(1, math.floor(TARGET_FALSE_POSITIVE_RATE * (len(distances) + 1)))  # from the largest
+    return distances.sort(descending=True).values[rank - 1]
+
+
+def _evenly(values: Tensor) -> Tensor:
+    """Return at most MAX_IMAGES of the rows, evenly chosen, as data may lie class after class."""
+    count = min(MAX_IMAGES, len(values))
+    return values[torch.arange(count) * len(values) // max(count, 1)]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: no bool, no text
+
+
+def _checked(path: str, named: list[Tensor | None], width: int) -> list[Tensor]:
+    """Return a depth's tensors; PellucidError where they do not fit each other or the `width` features of the layer."""
+    held = [tensor.float() for tensor in named if tensor is not None and tensor.is_floating_point()]
+    if len(held) == len(TENSORS):
+        scale, means, axes, variances = held
+        fits = scale.shape == (width,) and means.shape[1:] == (width,) and axes.shape[1:] == (width,)
+        if fits and len(means) and variances.shape == (len(axes) + 1,):
+            positive = bool((scale > 0).all() and (variances > 0).all())
+            if positive and all(bool(torch.isfinite(one).all()) for one in held):
+                return held
+    raise PellucidError(
+        f"familiarity: the tensors of {path} are missing, or do not fit each other and its {width} features"
+    )

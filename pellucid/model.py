@@ -1,0 +1,52 @@
+"""Model: the face over a network, its weights, how it learns, and the tools that look into it."""
+
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.doctor import Diagnosis, case_with, diagnose
+from pellucid.explain import explain
+from pellucid.trace import Trace, trace
+from pellucid.training.device import CPU, on_device
+from pellucid.training.evaluate import outputs
+from pellucid.training.examples import as_inputs, examples
+from pellucid.training.model import BaseModel
+from pellucid.training.verified import verify_model
+from pellucid.verify_table import Table
+
+
+class Model(BaseModel):
+    """A network with its weights, a loss, an optimizer and metrics; or an Objective, of one network or several.
+
+    loss, optimizer: objects, or names of LOSSES and OPTIMIZERS for their defaults. An Objective has its own losses; it
+    takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions (outputs,
+    targets) -> number; by default accuracy for classes, mean absolute error for numbers, both for a loss of numbers on
+    classes. input_shape: without the batch axis; the weights are drawn from `seed` once it is known, here or from the
+    first data. classes: their number or names. regularizer: one or several. clip: the largest norm of the whole
+    gradient. precision: "float32" or "bf16". preprocess: JSON values that describe how images are prepared; "mean" and
+    "std", by channel, are applied here. device: "cpu", "cuda", "mps", or "auto" for the fastest.
+    Raises PellucidError for unknown names and other types, and for a network that does not suit the loss or classes.
+    """
+
+    def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
+        """Compare every gradient with independent ones on one batch, as written, trained and predicted with."""
+        data = self.fitting(examples(x, y, classes=self.classes), "x")
+        batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
+        return verify_model(self, self.supervised, batch, on_device(data.y, self.device), samples)
+
+    def trace(self, x: Any, target: Any, **options: Any) -> Trace:
+        """Return every named tensor of one pass forward and backward; see pellucid.trace."""
+        return trace(self, x, target, **options)
+
+    def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
+        """Return what of each input (N, ...) the outputs come from, by a method of pellucid.explain.METHODS.
+
+        target: a class, one for each input, None for each one's best, or the path of a unit or map; see there.
+        """
+        inputs = as_inputs(x)
+        self._fit_shape(inputs, "x")
+        return on_device(explain(self.net, self.params, self._scaled(inputs), method, target, **options), CPU)
+
+    def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
+        """Say what is wrong with model, data or training; attempts: try the fixes; options: see doctor.case_of."""
+        return diagnose(case_with(self, x, y, options), attempts)

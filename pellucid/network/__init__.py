@@ -1,0 +1,1 @@
+"""A network as it was written: its shapes, its size, its last layers, its drawing."""

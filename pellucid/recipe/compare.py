@@ -1,0 +1,189 @@
+"""Several runs on one page: results, recipes, curves, classes and manifests side by side."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pellucid.errors import PellucidError
+from pellucid.files import read_regular
+from pellucid.recipe.toml import toml_value
+from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.race import OF_RUNS, accuracy_by_time, overlaid
+from pellucid.report.page import render
+from pellucid.run.history import History
+from pellucid.run_report.gather import read_recipe
+from pellucid.run_report.page import flat, headline
+from pellucid.run_report.scores import class_rows
+from pellucid.run_report.write import CONFUSION
+from pellucid.text import shown
+
+ABSENT = "-"  # where a run does not have a key
+NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe that change nothing
+PER_RUN = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that say nothing new
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedRun:
+    """What a run folder records, as plain values; what a run does not record is empty.
+
+    settings: the recipe's keys, `optimizer.lr`, with their values as TOML. results: those on the test images.
+    confusion: (K, K) counts, true by predicted.
+    """
+
+    path: Path
+    settings: Mapping[str, str]
+    results: Mapping[str, Any]
+    history: History
+    classes: Sequence[str]
+    confusion: NDArray[np.int64] | None
+    manifest: Mapping[str, str]
+
+    @property
+    def held(self) -> str:
+        """What val_* in the history was measured on, "validation" or "test"."""
+        return "test" if self.results.get("weights") == "last" else "validation"
+
+
+@dataclass(frozen=True, eq=False)
+class RunComparison:
+    """Runs side by side. Each table's rows begin with a name; then comes one text for each run, in order."""
+
+    names: Sequence[str]
+    runs: Sequence[ComparedRun]
+
+    @property
+    def results(self) -> list[tuple[str, ...]]:
+        """The main results, and how many epochs the history has."""
+        columns = [{**dict(headline(run.results)), "epochs": f"{len(run.history):,}"} for run in self.runs]
+        return [(name, *(one.get(name, ABSENT) for one in columns)) for name in _union(columns)]
+
+    @property
+    def recipes(self) -> list[tuple[str, ...]]:
+        """The keys in which the recipes differ."""
+        return differing([run.settings for run in self.runs])
+
+    @property
+    def manifests(self) -> list[tuple[str, ...]]:
+        """The keys in which the manifests differ."""
+        return differing([run.manifest for run in self.runs])
+
+    @property
+    def scores(self) -> list[tuple[str, ...]]:
+        """F1 of each class, and the mean over the classes; empty where no run recorded a confusion matrix."""
+        columns = [
+            {} if run.confusion is None else {row[0]: row[3] for row in class_rows(run.confusion, run.classes)}
+            for run in self.runs
+        ]
+        classes = _union(run.classes for run in self.runs)
+        return [
+            (name, *(column.get(name, ABSENT) for column in columns))
+            for name in [*classes, *(["mean"] if classes else [])]
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the curves as plain values."""
+        runs = [
+            {"name": name, "path": str(run.path), "epochs": len(run.history), "results": dict(run.results)}
+            for name, run in zip(self.names, self.runs, strict=True)
+        ]
+        tables = {"recipes": self.recipes, "classes": self.scores, "manifests": self.manifests}
+        return {"runs": runs, **{name: {key: texts for key, *texts in rows} for name, rows in tables.items()}}
+
+
+def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
+    """Read two or more run folders; PellucidError for fewer, and where one is no run folder or is damaged."""
+    if len(paths) < 2:
+        raise PellucidError("compare-runs needs two or more run folders")
+    places = [Path(path) for path in paths]
+    if len({place.resolve() for place in places}) < len(places):
+        raise PellucidError("compare-runs: the same run folder twice; give each once")
+    short = [place.resolve().name for place in places]
+    names = short if len(set(short)) == len(short) else [str(place) for place in places]
+    return RunComparison(names, [read_run(place) for place in places])
+
+
+def read_run(path: Path) -> ComparedRun:
+    """Read what a run folder records; only metrics.csv must be there."""
+    if not (path / "metrics.csv").is_file():
+        raise PellucidError(f"{path} holds no metrics.csv; give a run folder in which a training finished an epoch")
+    tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
+    counts = _read(path / CONFUSION)
+    classes, confusion = _confusion(path / CONFUSION, counts) if counts else ((), None)
+    manifest = _read(path / "manifest.json")
+    return ComparedRun(
+        path,
+        settings(tables, path),
+        _read(path / "results.json"),
+        History.read(path),
+        classes,
+        confusion,
+        dict(flat({key: value for key, value in manifest.items() if key not in PER_RUN})),
+    )
+
+
+def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[str] = "the recipe") -> dict[str, str]:
+    """Return the keys of a recipe, `optimizer.lr`, with their values as TOML, but those that only name it."""
+    pairs = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
+    try:
+        return {key: toml_value(value) for key, value in pairs.items() if key not in NAMES}
+    except TypeError as error:
+        raise PellucidError(f"{where}: {error}; give numbers, text, truth values and lists") from error
+
+
+def differing(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
+    """Return the keys whose values differ, each with its value in every column; those of one table stay together."""
+    tables = _union([key.partition(".")[0] for key in one] for one in columns)
+    keys = sorted(_union(columns), key=lambda key: tables.index(key.partition(".")[0]))
+    rows = [(key, *(one.get(key, ABSENT) for one in columns)) for key in keys]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def comparison_page(found: RunComparison, command: str) -> str:
+    """Return the whole HTML document."""
+    histories = [run.history.rows for run in found.runs]
+    columns = _union(row for rows in histories for row in rows)
+    metrics = _union([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
+    held = {run.held for run in found.runs}
+    figures: dict[str, Figure | None] = {f"curves-{name}": overlaid(found.names, histories, name) for name in metrics}
+    figures["time"] = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out", OF_RUNS)
+    for k, run in enumerate(found.runs):
+        figures[f"confusion-{k}"] = None if run.confusion is None else confusion_matrix(run.confusion, run.classes)
+    colours = [OF_RUNS[k % len(OF_RUNS)] for k in range(len(found.runs))]
+    runs = list(zip(found.names, found.runs, strict=True))
+    return render("runs", found=found, runs=runs, figures=figures, metrics=metrics, colours=colours, command=command)
+
+
+def _union(tables: Iterable[Iterable[str]]) -> list[str]:
+    """Return what any of the tables has, each once, in the order of their first appearance."""
+    return list(dict.fromkeys(name for table in tables for name in table))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a file's JSON object, {} where there is no such file."""
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(read_regular(path))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PellucidError(f"{path} cannot be read ({error}); `pellucid train --resume` writes it again") from error
+    if not isinstance(found, dict):
+        raise PellucidError(f"{path} holds no object but {shown(found)}; `pellucid train --resume` writes it again")
+    return found
+
+
+def _confusion(path: Path, found: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
+    classes, rows = found.get("classes"), found.get("counts") or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise PellucidError(f"{path} names no classes; `pellucid train --resume` writes it again")
+    size = len(classes)
+    square = isinstance(rows, list) and [len(row) if isinstance(row, list) else -1 for row in rows] == [size] * size
+    if not square or not all(type(count) is int and 0 <= count < 2**53 for row in rows for count in row):
+        raise PellucidError(f"{path} holds no {size} x {size} counts; `pellucid train --resume` writes it again")
+    return classes, np.array(rows, dtype=np.int64).reshape(size, size)

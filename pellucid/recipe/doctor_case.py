@@ -1,0 +1,188 @@
+"""Cases from files: a run folder with all that its recipe tells, or a model with the data that it names."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+
+from pellucid.data import Augment, Splits
+from pellucid.doctor.case import Case
+from pellucid.doctor.remade import copied, remade
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.recipe.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
+from pellucid.recipe.job import build_model
+from pellucid.recipe.material import SHAPES, Material, load_material, load_splits
+from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import History, Row
+from pellucid.run.weights import read_weights
+from pellucid.training.examples import examples
+from pellucid.training.model import BaseModel
+from pellucid.training.stopped import StoppedError
+from pellucid.tree import flatten
+
+
+def case_of_run(
+    path: str | os.PathLike[str],
+    data: str | None = None,
+    material: Material | None = None,
+    again: str = "pellucid train --resume",
+) -> Case:
+    """Return the case of a run folder that `pellucid train` wrote, finished or not.
+
+    The model is built by the recipe, then gets the run's best weights, or the last, or stays as it is before the first
+    step where there are none. data: another data set or image folder to examine it with, or the root of the data
+    sets. material: what the run trained on, where the recipe's [data] alone does not tell. again: what goes on with a
+    run that did not end.
+    Raises PellucidError for a folder without a recipe, for data that are missing, for weights of another network, and
+    for a metrics.csv that no training wrote.
+    """
+    folder = RunFolder(path)
+    if not folder.recipe.is_file():
+        raise PellucidError(f"{folder.path} holds no recipe.toml; give a run folder that `pellucid train` began")
+    recipe = load_recipe(folder.recipe)
+    root = data if data is None or is_root(recipe.data.name, data) else None
+    weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
+    loaded = None if weights is None else Model.load(weights)
+    if material is None:
+        if data is None:
+            check_followed(recipe.data.name, folder.recipe)
+        material = _material(recipe, None if data == recipe.data.name else data, loaded)
+    fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
+    model = copied(fresh)
+    if loaded is not None:
+        _take(model, loaded, f"{weights} does not hold the network of {folder.recipe}")
+    history = read_history(folder.path)
+    go_on = _go_on(folder, history, recipe.train.epochs, again)
+    return Case(
+        model,
+        model.fitting(examples(material.train)),
+        model.fitting(examples(material.validation or material.test), "validation"),
+        lambda: copied(fresh),
+        min(recipe.train.batch_size, len(material.train)),
+        recipe.train.epochs,
+        history,
+        StoppedError.read(folder.error) if folder.error.is_file() else "",
+        None if recipe.augment == Augment() else recipe.augment,
+        notes=_notes(folder, history, recipe.train.epochs, go_on),
+        steps=_steps(folder) if history is None else 0,
+        go_on=go_on,
+    )
+
+
+def _go_on(folder: RunFolder, history: History | None, epochs: int, again: str) -> str:
+    """Return the command that goes on with a run that was interrupted; "" of one that ended, early or by an error."""
+    ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _done(history) >= epochs
+    return "" if ended else f"{again} {quote(str(folder.path))}"
+
+
+def _notes(folder: RunFolder, history: History | None, epochs: int, go_on: str) -> tuple[str, ...]:
+    """Say where a run was interrupted, and how it goes on, or that it ended and its weights are gone."""
+    if go_on:
+        done = _done(history)
+        where = f"after epoch {done}" if done else "before the end of epoch 1"
+        return (f"stopped {where} of {epochs}, unless it still runs; go on with `{go_on}`",)
+    if (folder.path / "results.json").is_file() and not (folder.best.is_file() or folder.last.is_file()):
+        return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
+    return ()
+
+
+def _done(history: History | None) -> int:
+    return 0 if history is None else int(history.last["epoch"])
+
+
+def _steps(folder: RunFolder) -> int:
+    """Return the steps that the last checkpoint was written after, 0 where there is none that tells."""
+    if not folder.last.is_file():
+        return 0
+    _, about = read_weights(folder.last)
+    progress = about.get("progress")
+    step = progress.get("step") if isinstance(progress, dict) else None
+    return step if isinstance(step, int) else 0
+
+
+def read_history(folder: Path) -> History | None:
+    """Return what a training measured, None before its first epoch; PellucidError for files that it did not write."""
+    if not (folder / "metrics.csv").is_file():
+        return None
+    history = History.read(folder)
+    losses = "discriminator_loss" if history.rows and "discriminator_loss" in history.rows[0] else "train_loss"
+    _check_columns(folder / "metrics.csv", history.rows, ("epoch", losses))
+    _check_columns(folder / "layers.csv", history.layers, ("epoch", "path", "update_ratio"))
+    return history if history.rows else None
+
+
+def _check_columns(path: Path, rows: Sequence[Row], needed: Sequence[str]) -> None:
+    for place, row in enumerate(rows, 1):
+        missing = [name for name in needed if name not in row]
+        if missing:
+            raise PellucidError(
+                f"{path}: no column {missing[0]!r} among {', '.join(row)}, so training did not write it; remove it, or "
+                "put the training's own back"
+            )
+        odd = [name for name, value in row.items() if isinstance(value, str) and name != "path"]
+        odd += [] if isinstance(row["epoch"], int) else ["epoch"]
+        if odd:
+            raise PellucidError(
+                f"{path}: {odd[0]} is {row[odd[0]]!r} in line {place + 1}, no number of a training; remove the file, "
+                "or put the training's own back"
+            )
+
+
+def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:
+    """Return the case of a model of which nothing but its file is known: how it was trained stays open.
+
+    data: see `splits_for`. history: of its training, where a folder beside the weights has one.
+    """
+    parts = splits_for(model, data)
+    train, held = examples(parts.train), examples(parts.test)
+    return Case(
+        model, model.fitting(train), model.fitting(held, "validation"), lambda: remade(model), history=history,
+        trainable=False,
+    )  # fmt: skip
+
+
+def splits_for(model: Model, data: str | None = None) -> Splits:
+    """Load what a model learned from and was measured on: its own data, other data by name or folder, or of a root.
+
+    Raises PellucidError for a model that names no data, for data that are missing, and for classes that it lacks.
+    """
+    own, shape = data_name(model), model.nominal_shape
+    if len(shape) != 3:
+        raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; ask model.doctor(x, y) from Python")
+    root = data if data is not None and is_root(own, data) else None
+    name = own if data is None or root is not None else data
+    if not name:
+        raise PellucidError("the model does not say what it was trained on; name a data set or a folder with --data")
+    if data is None:
+        check_followed(name, model.source)
+    check_exists(name)
+    parts = load_splits(table_for(shape, name), root)
+    return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
+
+
+def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material:
+    """Load the recipe's data, or others, in the size and mode that the network takes, with its numbers of classes."""
+    if data is None or is_root(recipe.data.name, data):
+        return load_material(recipe.data, recipe.recipe.seed, data)
+    check_exists(data)
+    own = recipe.data
+    shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
+    shape = shape if loaded is None else loaded.nominal_shape
+    found = load_material(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
+    if loaded is None:
+        return found
+    held = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
+    return Material(taken_by(shape, loaded.classes, found.train), held, taken_by(shape, loaded.classes, found.test))
+
+
+def _take(model: BaseModel, loaded: Model, otherwise: str) -> None:
+    """Give a model the weights of another one."""
+    own, found = flatten(model.params), flatten(loaded.params)
+    if {path: value.shape for path, value in own.items()} != {path: value.shape for path, value in found.items()}:
+        raise PellucidError(f"{otherwise}; give a run folder as `pellucid train` wrote it")
+    for path, value in own.items():
+        value.copy_(found[path])
+    model.confidence = loaded.confidence

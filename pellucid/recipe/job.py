@@ -1,0 +1,361 @@
+"""A training job: from a recipe to a finished run folder."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pellucid.calibration.familiarity import fit_familiarity, held_half
+from pellucid.data import Augment, Dataset, FeatureStats
+from pellucid.errors import PellucidError
+from pellucid.files import write_atomically
+from pellucid.layers.base import Layer, Shape
+from pellucid.metrics import OF_MASKS, MetricLike
+from pellucid.model import Model
+from pellucid.network.ending import check_classes
+from pellucid.recipe.material import Material, load_material
+from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.recipe.start import source_checksum, take, trained_features
+from pellucid.recipe.whiten import whiten
+from pellucid.run.described import scaling
+from pellucid.run.folder import RunFolder, next_run
+from pellucid.run.former import as_begun
+from pellucid.run.history import History
+from pellucid.run.weights import parameter_count
+from pellucid.run_report import gather, write_report
+from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
+
+COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished training: its folder, its report, what it reached on the test images, and the model that did."""
+
+    path: Path
+    report: Path
+    metrics: dict[str, Any]
+    model: Model
+    recipe: Recipe
+
+
+def train(
+    recipe: str | Path | Recipe,
+    /,
+    *,
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+    **overrides: Any,
+) -> Run:
+    """Train by a recipe: `pellucid.train("mnist-mlp", **{"optimizer.lr": 0.5})`.
+
+    recipe: a built-in name, a TOML file or a Recipe. data: the root of the data sets. out: where the run folder is
+    made. Returns the run; of a recipe that trains another one for comparison, the first.
+    Raises PellucidError for mistakes in the recipe, missing data, and NaN or infinity in training.
+    """
+    if isinstance(recipe, Recipe):
+        if overrides:
+            raise PellucidError("a Recipe is complete; give overrides to load_recipe, or train by its name")
+        return train_recipe(recipe, {}, data, out, progress)[0]
+    return train_recipe(load_recipe(recipe, overrides), overrides, data, out, progress)[0]
+
+
+def train_recipe(
+    recipe: Recipe,
+    overrides: Mapping[str, Any],
+    data: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+) -> list[Run]:
+    """Train by a recipe into a new run folder, and then by the one it names for comparison, if it does.
+
+    overrides: those that made the recipe, which the second recipe gets too (all but [recipe]'s name and then).
+    """
+    again = {
+        key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
+    }
+    recipes = [recipe, load_recipe(recipe.recipe.then, again)] if recipe.recipe.then else [recipe]
+    loaded = [load_material(one.data, one.recipe.seed, data) for one in recipes]
+    # Both models are built first, so that a mistake leaves no folder behind.
+    models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
+    paths = [next_run(out, one.name) for one in recipes]
+    if len(paths) > 1:
+        _name_then(paths[0], paths[1])
+    for one, path in reversed(list(zip(recipes, paths, strict=True))):
+        write_atomically(path / "recipe.toml", one.to_toml().encode())
+    jobs = zip(recipes, models, loaded, paths, strict=True)
+    return [_train(*one, data, progress) for one in jobs]
+
+
+def train_on(
+    recipe: Recipe,
+    material: Material,
+    out: str | os.PathLike[str] = "runs",
+    progress: bool = True,
+    data: str | os.PathLike[str] | None = None,
+) -> Run:
+    """Train by a recipe on images that are in memory already, into a new run folder.
+
+    What recipe.data says of loading and splitting has been done by whoever made `material`; `data` is the root that
+    published weights are looked for below.
+    """
+    path, model = begin_run(recipe, material, out, data)
+    return _train(recipe, model, material, path, data, progress)
+
+
+def begin_run(
+    recipe: Recipe,
+    material: Material,
+    out: str | os.PathLike[str] = "runs",
+    data: str | os.PathLike[str] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+) -> tuple[Path, Model]:
+    """Make the run folder and the model of a training on `material`; a mistake in the recipe leaves none behind."""
+    model = build_model(recipe, material.train, data, preprocess)
+    path = next_run(out, recipe.name)
+    write_atomically(path / "recipe.toml", recipe.to_toml().encode())
+    return path, model
+
+
+def train_in(
+    path: Path,
+    material: Material,
+    progress: bool = True,
+    data: str | os.PathLike[str] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+    command: str = "",
+    model: Model | None = None,
+) -> Run:
+    """Train in a run folder by its recipe, from its last checkpoint if it has one.
+
+    preprocess: see `build_model`; to go on, it must be what the run was begun with. command: what trains the same
+    again, for the report, where `pellucid train` with the run's recipe does not. model: that of `begin_run`, for a run
+    that it has just begun.
+    """
+    recipe = load_recipe(path / "recipe.toml")
+    model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
+    return _train(recipe, model, material, path, data, progress, command)
+
+
+def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
+    """Take up a run where its last checkpoint stands, and return it finished, as `resume_runs` does."""
+    return resume_runs(run, data, progress)[0]
+
+
+def resume_runs(
+    run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True
+) -> list[Run]:
+    """Take up a run where its last checkpoint stands, and after it the one that was to follow it for comparison.
+
+    What is finished is only measured again. A following run that is gone is trained anew, by the recipe of that
+    name as it is.
+    """
+    path = Path(run)
+    if not (path / "recipe.toml").is_file():
+        raise PellucidError(f"{path} holds no recipe.toml; give a run folder that `pellucid train` began")
+    recipe = load_recipe(path / "recipe.toml")
+    paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
+    recipes = [load_recipe(one / "recipe.toml") for one in paths]
+    materials = (load_material(one.data, one.recipe.seed, data) for one in recipes)
+    return [train_in(path, material, progress, data) for path, material in zip(paths, materials, strict=True)]
+
+
+def build_model(
+    recipe: Recipe,
+    train: Dataset,
+    data: str | os.PathLike[str] | None = None,
+    preprocess: Mapping[str, Any] | None = None,
+    run: RunFolder | None = None,
+) -> Model:
+    """Return the model of a recipe, its weights drawn from the seed or what [start] says, for images like `train`.
+
+    data: the root of the data sets. preprocess: what the model's own shall say beside the recipe's, in every file of
+    the run from the first. run: the folder of the training, whose weights may have the layer names of an earlier
+    version. Raises PellucidError where the network does not fit the images or this machine's memory, where [start]
+    does not fit the network, and for patterns that match nothing.
+    """
+    net: Layer = recipe.build("network")
+    if run is not None:
+        net = as_begun(net, run)
+    shape = tuple(train.x.shape[1:])
+    check_network(recipe, net, shape, train.classes)
+    start = recipe.start
+    trained = trained_features(start.weights, net, shape, data) if start.weights else None
+    scaled = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
+    if recipe.data.standardize:
+        scaled = scaling(FeatureStats.fit(train.x))
+    model = Model(
+        net,
+        recipe.build("loss"),
+        recipe.build("optimizer"),
+        _metrics(recipe),
+        input_shape=shape,
+        classes=train.classes,
+        seed=recipe.recipe.seed,
+        regularizer=recipe.build("regularizer"),
+        schedule=recipe.build("schedule"),
+        clip=recipe.train.clip or None,
+        precision=recipe.train.precision,
+        preprocess={"data": recipe.data.name, **scaled, **(preprocess or {})},
+        device=recipe.recipe.device,
+    )
+    model.loss.check(model.output_shape, train.y)
+    with kernel_threads(recipe.recipe.threads):  # whose number decides the last bits
+        if trained is not None:
+            take(model, trained)
+        if start.whiten:
+            whiten(model, start.whiten, train.x)
+    model.freeze(*recipe.train.frozen)
+    for pattern, factor in recipe.train.factors().items():
+        model.scale_rate(pattern, factor)
+    model.check_learns()
+    return model
+
+
+def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
+    """Return the metrics of a recipe; those of masks leave out what the loss ignores."""
+    if recipe.train.metrics is None:
+        return None
+    ignored = recipe.loss.arguments.get("ignore")
+    return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
+
+
+def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:
+    """Refuse a network that does not fit the images, the classes where they are known, or the memory."""
+    sizes, values = recipe.network.arguments.get("sizes"), math.prod(shape)
+    if sizes is not None and sizes[0] != values:
+        raise PellucidError(
+            f"{recipe.name}: network.sizes begins with {sizes[0]}, but an image of {recipe.data.name} has {values} "
+            f"values ({' x '.join(map(str, shape))}); begin with {values}"
+        )
+    try:
+        with torch.device("meta"):  # shapes only
+            params, out = net.init(shape, torch.Generator())
+    except PellucidError as error:
+        raise PellucidError(f"{recipe.name}: {error}") from error
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
+        why = " ".join(str(error).split())[:200]
+        raise PellucidError(f"{recipe.name}: no such network can exist ({why}); make [network] smaller") from error
+    needed = 4 * parameter_count(params) * COPIES  # bytes
+    if needed > memory():
+        raise PellucidError(
+            f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and there are "
+            f"{memory() / 2**30:,.0f}; make [network] smaller"
+        )
+    check_classes(out, classes, f"{recipe.name}: ", _remedy(recipe, classes or ()))
+
+
+def _remedy(recipe: Recipe, classes: Sequence[str]) -> str:
+    """Say which setting gives the network as many outputs as there are classes."""
+    if "classes" in recipe.network.arguments:
+        return f"set network.classes={len(classes)}"
+    return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""
+
+
+def memory() -> int:
+    """Return the bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@contextmanager
+def kernel_threads(count: int) -> Iterator[None]:
+    """Give PyTorch's kernels `count` threads for a while; 0 leaves them as they are, all cores unless told else."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _name_then(path: Path, following: Path) -> None:
+    write_atomically(RunFolder(path).then, f"{following.name}\n".encode())
+
+
+def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
+    """Return the run that follows `path`; one that is gone begins again, by the recipe `name`."""
+    pointer = RunFolder(path).then
+    if pointer.is_file():
+        following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
+        if (following / "recipe.toml").is_file():
+            return following
+    recipe = load_recipe(name)
+    build_model(recipe, load_material(recipe.data, recipe.recipe.seed, data).train, data)
+    following = next_run(path.parent, recipe.name)
+    write_atomically(following / "recipe.toml", recipe.to_toml().encode())
+    _name_then(path, following)
+    return following
+
+
+def _train(
+    recipe: Recipe,
+    model: Model,
+    material: Material,
+    path: Path,
+    data: str | os.PathLike[str] | None,
+    progress: bool,
+    command: str = "",
+) -> Run:
+    """Train, or go on, in the run folder `path`."""
+    augment = None if recipe.augment == Augment() else recipe.augment
+    patience = recipe.train.early_stopping
+    callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
+    callbacks += [Snapshots(RunFolder(path).weights, recipe.train.keep)] if recipe.train.keep else []
+    chosen = material.validation is not None  # else the test images show the curves, and choose nothing
+    manifest = {
+        "recipe": recipe.name,
+        "data_set": recipe.data.name,
+        "data": material.checksums,
+        "start": source_checksum(recipe.start.weights, data),
+    }
+    with kernel_threads(recipe.recipe.threads):
+        history = model.fit(
+            material.train,
+            epochs=recipe.train.epochs,
+            batch_size=min(recipe.train.batch_size, len(material.train)),
+            validation=material.validation or material.test,
+            augment=augment,
+            callbacks=callbacks,
+            run=path,
+            resume=True,
+            monitor=recipe.train.monitor if chosen else "",
+            checkpoint_seconds=recipe.train.checkpoint_seconds,
+            manifest=manifest,
+            verbose=progress,
+        )
+        again = command or f"pellucid train {path / 'recipe.toml'}"
+        return _finish(recipe, material, path, history, again)
+
+
+def _finish(recipe: Recipe, material: Material, path: Path, history: History, command: str) -> Run:
+    """Measure the result on the test images, and write results.json and the report."""
+    folder = RunFolder(path)
+    model = Model.load(folder.best)
+    if model.familiarity is None and material.train.y.dim() == 1:  # else the run was finished before
+        held = held_half(material.test.x) if material.validation is None else material.validation.x
+        train = material.train.x, material.train.y
+        model.familiarity = fit_familiarity(model.net, model.params, train, held, model.stats)
+        model.save(folder.best)
+    if recipe.recipe.device != "cpu":
+        model = Model.load(folder.best, device=recipe.recipe.device)
+    found = {
+        **model.evaluate(material.test),
+        "weights": "last" if material.validation is None else "best",
+        "sha256": model.sha256(),
+        "epochs": len(history),
+        "seconds": round(sum(history["seconds"]), 3),
+        "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
+    }
+    write_atomically(path / "results.json", (json.dumps(found, indent=2) + "\n").encode())
+    held = "test" if material.validation is None else "validation"
+    data = gather(path, model, material.test, command, found, held)
+    report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
+    return Run(path, report, found, model, recipe)

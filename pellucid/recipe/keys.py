@@ -1,0 +1,93 @@
+"""Every key that a recipe may set: its type, its default and what it means, read from the code that takes it."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.optim import Schedule
+from pellucid.recipe.parts import KINDS, NOTHING
+from pellucid.recipe.recipe import PLAIN, TABLES
+from pellucid.recipe.toml import toml_value
+from pellucid.recipe.values import Slot, name_of, slots
+from pellucid.text import aligned
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key: its type in words, and its default, None where `required`."""
+
+    name: str
+    type: str
+    default: Any
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A table, or what a table may call by name: what it is, and its keys.
+
+    choices: for a table whose first key names a part, the parts, each with the arguments that are then keys too.
+    """
+
+    name: str
+    about: str
+    keys: tuple[Key, ...]
+    choices: tuple["Keys", ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {**dataclasses.asdict(self), "choices": [choice.to_json() for choice in self.choices]}
+
+    def __str__(self) -> str:
+        """Return all of it as text for people."""
+        parts = [f"[{self.name}]", *self._lines()]
+        for choice in self.choices:
+            parts += ["", f'  {self.keys[0].name} = "{choice.name}"', *(f"  {line}" for line in choice._lines())]
+        return "\n".join(part.rstrip() for part in parts)
+
+    def _lines(self) -> list[str]:
+        rows = [(key.name, "must be given" if key.required else toml_value(key.default), key.type) for key in self.keys]
+        table = aligned(rows).splitlines() if rows else []
+        about = [*self.about.splitlines(), ""] if len(self.about.splitlines()) > 1 else [self.about]
+        return [f"  {line}" for line in (*about, *table)]
+
+
+def recipe_keys() -> tuple[Keys, ...]:
+    """Return every table of a recipe."""
+    return tuple(_plain(table) if table in PLAIN else _by_name(table) for table in TABLES)
+
+
+def _plain(table: str) -> Keys:
+    about = _about(PLAIN[table]).removeprefix(f"[{table}]: ")
+    return Keys(table, about[:1].upper() + about[1:], _keys(slots(PLAIN[table])))
+
+
+def _by_name(table: str) -> Keys:
+    kind = KINDS[table]
+    named = Key(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
+    about = f"Which {table}; what else the table may set are the arguments of the one it names."
+    return Keys(table, about, (named,), tuple(_choice(name, kind.known) for name in kind.known))
+
+
+def _choice(name: str, known: Mapping[str, Callable[..., Any]]) -> Keys:
+    if name == NOTHING:
+        return Keys(name, "Nothing.", ())
+    return Keys(name, _about(known[name]), _keys(slots(known[name])))
+
+
+def _keys(known: Mapping[str, Slot]) -> tuple[Key, ...]:
+    return tuple(_key(name, slot) for name, slot in known.items())
+
+
+def _key(name: str, slot: Slot) -> Key:
+    if slot.kind is Schedule:
+        return Key(name, "the name of a schedule, or its table", KINDS["schedule"].default)
+    if slot.default is dataclasses.MISSING:
+        return Key(name, name_of(slot.kind), None, required=True)
+    return Key(name, name_of(slot.kind), slot.default)
+
+
+def _about(target: Callable[..., Any]) -> str:
+    return inspect.getdoc(target) or ""

@@ -1,0 +1,181 @@
+"""Recipes: all that defines a training run, in one TOML file."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pellucid import assets
+from pellucid.data import Augment
+from pellucid.errors import PellucidError, closest, nearest
+from pellucid.recipe.parts import KINDS, build_part, part_table, read_part
+from pellucid.recipe.tables import About, Data, Part, Start, Train, as_table
+from pellucid.recipe.toml import write_toml
+from pellucid.recipe.values import check_table, parse_value, slots
+
+LARGEST_FILE = 1 << 20  # bytes
+PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train}
+TABLES = ("recipe", "data", "augment", "network", "start", "loss", "optimizer", "schedule", "regularizer", "train")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run as a value: every table with every key."""
+
+    recipe: About
+    data: Data
+    augment: Augment
+    network: Part
+    start: Start
+    loss: Part
+    optimizer: Part
+    schedule: Part
+    regularizer: Part
+    train: Train
+
+    @property
+    def name(self) -> str:
+        """What run folders are called."""
+        return self.recipe.name
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Return all tables with all their keys and values."""
+        return {
+            table: as_table(getattr(self, table)) if table in PLAIN else part_table(getattr(self, table), table)
+            for table in TABLES
+        }
+
+    def to_toml(self) -> str:
+        """Return the complete TOML: reading it gives this recipe."""
+        return write_toml(self.tables())
+
+    def build(self, table: str) -> Any:
+        """Return the network, loss, optimizer, schedule or regularizer (None for "none")."""
+        return build_part(getattr(self, table), table, self.name)
+
+
+def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Return a recipe: a built-in one by its name, or a TOML file (or the run folder that holds one).
+
+    overrides: values by dotted key, `{"optimizer.lr": 0.5}`. A new name for a part ("optimizer.name") drops the
+    arguments that the file gave to the old one. Raises PellucidError for files that cannot be read, for
+    unknown names and keys (with the nearest), and for values of the wrong type or size.
+    """
+    path = find_recipe(name_or_path)
+    return read_recipe(_read(path), str(name_or_path), overrides or {}, path.stem)
+
+
+def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, Any], name: str = "custom") -> Recipe:
+    """Return the recipe that raw tables describe; `where` stands in errors, `name` is used when it has none."""
+    for table, given in tables.items():
+        if table not in TABLES:
+            raise PellucidError(f"{where}: unknown table [{table}]{nearest(table, TABLES) or f'; known: {_LISTED}'}")
+        if not isinstance(given, Mapping):
+            raise PellucidError(f"{where}: {table} must be a table, written [{table}], not {given!r:.60}")
+    raw = _override({table: dict(tables.get(table, {})) for table in TABLES}, overrides, where)
+    values: dict[str, Any] = {}
+    for table in TABLES:
+        if table in PLAIN:
+            values[table] = _plain(PLAIN[table], raw[table], table, where)
+        else:
+            values[table] = read_part(raw[table], table, where)
+    recipe = Recipe(**values)
+    if not recipe.name:
+        recipe = replace(recipe, recipe=replace(recipe.recipe, name=_folder_name(name)))
+    parts = {table: build_part(getattr(recipe, table), table, where) for table in KINDS}  # mistakes come before data
+    if not recipe.data.validation and (recipe.train.early_stopping or parts["schedule"].watches):
+        what = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
+        raise PellucidError(f"{where}: {what} would choose by the test images; hold some out by data.validation=0.1")
+    return recipe
+
+
+def parse_overrides(settings: list[str]) -> dict[str, Any]:
+    """Return the overrides of a command line's `key=value` words; PellucidError for any other word."""
+    overrides: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise PellucidError(f"{setting!r} is no setting; write key=value, such as optimizer.lr=0.5")
+        if key in overrides:
+            raise PellucidError(f"{key} is set twice; give it once")
+        overrides[key] = parse_value(text)
+    return overrides
+
+
+def find_recipe(name_or_path: str | Path) -> Path:
+    """Return the TOML file of a built-in recipe, of a path, or of a run folder."""
+    text = str(name_or_path)
+    if text in assets.recipe_names():
+        return assets.recipe_file(text)
+    path = Path(text)
+    if path.is_dir() and (path / "recipe.toml").is_file():
+        return path / "recipe.toml"
+    if path.suffix == ".toml" or path.is_file():
+        return path
+    return assets.recipe_file(text)  # which says what there is
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PellucidError(f"{path} cannot be read ({why}); give a built-in recipe or a TOML file") from error
+    if len(data) > LARGEST_FILE:
+        raise PellucidError(f"{path} has more than {LARGEST_FILE} bytes, which no recipe has; give a TOML file")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise PellucidError(f"{path} is not TOML ({error}); correct it there") from error
+
+
+def _override(tables: dict[str, dict[str, Any]], overrides: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    for key in overrides:
+        table, dot, name = key.partition(".")
+        if table not in TABLES or not dot or not name:
+            hint = _nearest_key(key, tables) or f"; keys are TABLE.KEY with one of the tables {_LISTED}"
+            raise PellucidError(f"{where}: unknown key {key!r}{hint}")
+        if table in KINDS and name == KINDS[table].key and overrides[key] != tables[table].get(name):
+            tables[table] = {}
+    for key, value in overrides.items():
+        table, _, name = key.partition(".")
+        tables[table][name] = value
+    return tables
+
+
+def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return "; did you mean 'optimizer.lr'?" for a key whose table is unknown or missing."""
+    table, _, name = key.rpartition(".")
+    likely = closest(table, TABLES) if table else None
+    keys = {one: table for table in ([likely] if likely else TABLES) for one in _keys(table, tables[table])}
+    close = closest(name, keys, 0.6)
+    if key in KINDS:
+        return f"; did you mean '{key}.{KINDS[key].key}'?"
+    return f"; did you mean '{keys[close]}.{close}'?" if close else ""
+
+
+def _keys(table: str, given: Mapping[str, Any]) -> list[str]:
+    """Return the keys that a table may set, those of the part that it names included."""
+    if table in PLAIN:
+        return list(slots(PLAIN[table]))
+    kind = KINDS[table]
+    part = kind.known.get(given.get(kind.key, kind.default))
+    return [kind.key, *given, *(slots(part) if part not in (None, dict) else ())]
+
+
+def _plain(kind: type, given: Mapping[str, Any], table: str, where: str) -> Any:
+    values = check_table(given, slots(kind), where, table)
+    try:
+        return kind(**values)
+    except PellucidError as error:
+        raise PellucidError(f"{where}: {error}") from error
+
+
+def _folder_name(stem: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).lstrip(".-")[:100]
+    return kept or "custom"
+
+
+_LISTED = ", ".join(TABLES)

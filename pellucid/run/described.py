@@ -1,0 +1,120 @@
+"""What a weights file says of its model, checked value by value."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from pellucid.calibration.confidence import Confidence
+from pellucid.calibration.familiarity import Familiarity
+from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
+from pellucid.data import FeatureStats
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.network.bounds import within_bounds
+from pellucid.network.ending import check_classes
+from pellucid.network.sizes import Shape, free_outputs, nominal
+
+T = TypeVar("T")
+LARGEST_SIDE = 1 << 20
+PREPROCESS = ("data", "mean", "std", "held_out")  # names of the data and of its files held out; numbers applied
+
+
+def rebuilt(
+    kind: Callable[..., T], about: Mapping[str, Any], tensors: Mapping[str, Tensor], custom: Sequence[Any]
+) -> tuple[T, Params, Shape, Any]:
+    """Return a model built from what a weights file says of it, its parameters on "meta", and its shapes in and out.
+
+    kind: the class Model. Raises PellucidError for everything that describes no network, or one beyond the bounds.
+    """
+    try:
+        own = "objective" in about
+        model: Any = kind(
+            part_from_config(about["objective"], custom) if own else from_config(about.get("network"), custom),
+            *(() if own else (loss_from_config(about.get("loss"), custom),)),
+            metrics=[metric_from_config(one, custom) for one in listed(about.get("metrics", []), "metrics")],
+            classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
+            preprocess=mapping(about.get("preprocess", {})),
+        )
+        model.custom = tuple(custom)
+        if "confidence" in about:
+            model.confidence = Confidence.from_json(about["confidence"])
+        shape = image_shape(about.get("input_shape"))
+        shapes: dict[str, tuple[Any, Any]] = {}
+        if own:  # which network gets what, only the registered class knows
+            with torch.device("meta"), torch.no_grad():
+                wanted, out = model.objective.init(shape, torch.Generator())
+            return model, wanted, shape, out
+        wanted, out = within_bounds(model.net, nominal(shape), shapes)
+        out = free_outputs(shape, model.net.init, wanted, out)
+        check_classes(out, model.classes)
+        model.familiarity = Familiarity.from_json(about.get("familiarity"), tensors, model.net, shapes)
+    except (RuntimeError, ArithmeticError, LookupError, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, PellucidError):
+            raise
+        raise PellucidError(f"no such network can exist ({' '.join(str(error).split())[:200]})") from error
+    return model, wanted, shape, out
+
+
+def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
+    """Return the statistics that "mean" and "std" hold; PellucidError for them and for any other value unknown."""
+    unknown = [name for name in preprocess if name not in PREPROCESS]
+    if unknown:
+        raise PellucidError(
+            f"preprocess: nothing here does {unknown[0]!r:.40}, and without it answers would be wrong; "
+            f"known: {', '.join(PREPROCESS)}"
+        )
+    if not isinstance(preprocess.get("data", ""), str):
+        raise PellucidError(f"preprocess: data must be the name of the data, not {preprocess['data']!r:.40}")
+    if "mean" not in preprocess and "std" not in preprocess:
+        return None
+    lists = [preprocess.get(name) for name in ("mean", "std")]
+    good = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
+    mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if good else torch.zeros(0) for one in lists)
+    if not good or not 0 < len(mean) == len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
+        raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
+    return FeatureStats(mean, std)
+
+
+def scaling(stats: FeatureStats) -> dict[str, list[float]]:
+    """Return statistics as `feature_stats` reads them."""
+    return {"mean": stats.mean.flatten().tolist(), "std": stats.std.flatten().tolist()}
+
+
+def image_shape(shape: Any) -> Shape:
+    """Return sizes of whole numbers above 0, None for a free height or width; PellucidError for anything else."""
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    fixed = [size for k, size in enumerate(sizes) if size is not None or len(sizes) != 3 or k == 0]
+    if not sizes or not all(type(size) is int and 0 < size <= LARGEST_SIDE for size in fixed):
+        raise PellucidError(
+            f"input_shape must be whole numbers of at least 1, such as (1, 28, 28), or (3, None, None) for any size, "
+            f"not {shape!r}"
+        )
+    return sizes
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return a tensor to compute with: files may hold float16, which takes half the space."""
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
+
+
+def listed(value: Any, what: str) -> list[Any]:
+    """Return a list; PellucidError, which calls it `what`, for anything else."""
+    if not isinstance(value, list):
+        raise PellucidError(f"{what} must be a list")
+    return value
+
+
+def texts(value: Any, what: str) -> list[str]:
+    """Return a list of texts; PellucidError, which calls it `what`, for anything else."""
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise PellucidError(f"{what} must be a list of texts")
+    return value
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return what describes the preprocessing; PellucidError for what is no object."""
+    if not isinstance(value, dict):
+        raise PellucidError("preprocess must be an object")
+    return value

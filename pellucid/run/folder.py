@@ -1,0 +1,193 @@
+"""Run folders: what a training writes, and the lock that keeps two processes from writing the same one."""
+
+import hashlib
+import json
+import os
+import platform
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.files import read_regular, remove_orphans, set_aside, write_atomically
+from pellucid.text import note
+from pellucid.version import __version__
+
+MOST_RUNS = 1_000_000
+
+
+class RunFolder:
+    """A run folder and its files; `with RunFolder(path):` holds it, so that a second process is refused.
+
+    `lock` is a file that stays; what counts is the operating system's lock on it, which ends with the process,
+    however it ends. Raises PellucidError when the folder cannot be made or another process holds it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.metrics = self.path / "metrics.csv"
+        self.layers = self.path / "layers.csv"
+        self.recipe = self.path / "recipe.toml"
+        self.then = self.path / "then.txt"  # the name of the run beside it that is trained next, for comparison
+        self.error = self.path / "error.json"  # what ended the training, if it was an error
+        self.manifest = self.path / "manifest.json"
+        self.weights = self.path / "weights"
+        self.best = self.weights / "best.safetensors"
+        self.last = self.weights / "last.safetensors"
+        self.previous = self.weights / "previous.safetensors"  # the checkpoint before the last
+        self._handle: int | None = None
+
+    def __enter__(self) -> "RunFolder":
+        """Make and lock the folder, and remove what killed writers left in it."""
+        try:
+            self.weights.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except (OSError, ValueError) as error:
+            raise PellucidError(f"{self.path} cannot be written ({error}); choose another place") from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise PellucidError(f"{self.path / 'lock'} is not a regular file; remove it, or choose another run folder")
+        if not _lock(handle, self.path):
+            owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
+            os.close(handle)
+            raise PellucidError(f"{self.path} is in use by process {owner}; wait for it, or choose another run folder")
+        os.truncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        self._handle = handle
+        remove_orphans(self.path)
+        remove_orphans(self.weights)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Unlock the folder."""
+        if self._handle is not None:
+            os.close(self._handle)  # which also unlocks it
+            self._handle = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint of a training."""
+        return self.last.exists() or self.previous.exists()
+
+    def begin_again(self) -> None:
+        """Set aside what an earlier training measured that left no checkpoint, and say so on stderr."""
+        if self.metrics.exists():
+            kept = [set_aside(file) for file in (self.metrics, self.layers, self.best) if _holds(file)]
+            names = ", ".join(file.name for file in kept if file is not None)
+            note(
+                f"{self.last} is missing: the training begins again at its first step"
+                + (f"; of the earlier one there are {names}" if names else "")
+            )
+
+    def write_manifest(self, seed: int, data: Mapping[str, str], extra: Mapping[str, Any]) -> None:
+        """Write manifest.json: what the results depend on beside the recipe.
+
+        data: the SHA-256 of each data set by its role. A manifest that stands there keeps its beginning, and lists
+        the machine and versions of each resumption under "resumed".
+        """
+        setting = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **environment()}
+        manifest = {**setting, "seed": seed, "data": dict(data), **recipe_hash(self.recipe), **extra}
+        if self.manifest.exists():
+            earlier = self.read_manifest()
+            manifest = {**manifest, **earlier, "resumed": [*earlier.get("resumed", []), setting]}
+        write_atomically(self.manifest, (json.dumps(manifest, indent=2) + "\n").encode())
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Return manifest.json; PellucidError when it cannot be read."""
+        try:
+            manifest = json.loads(read_regular(self.manifest))
+        except (OSError, ValueError, RecursionError) as error:
+            raise PellucidError(f"{self.manifest} cannot be read ({error}); give a run folder") from error
+        if not isinstance(manifest, dict):
+            raise PellucidError(f"{self.manifest} holds no object; give a run folder that training wrote")
+        if not isinstance(manifest.get("resumed", []), list):
+            raise PellucidError(f'{self.manifest}: "resumed" must be a list; remove that key, or the file')
+        return manifest
+
+
+def next_run(root: str | os.PathLike[str], name: str) -> Path:
+    """Make and return the folder root/NAME-N with the first N from 1 that is free."""
+    root = Path(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for number in range(1, MOST_RUNS):
+            path = root / f"{name}-{number}"
+            if not path.exists():
+                try:
+                    path.mkdir()
+                except FileExistsError:  # another process was faster
+                    continue
+                return path
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"{root} cannot be written ({error}); choose another place for runs") from error
+    raise PellucidError(f"{root} holds {MOST_RUNS} runs of {name}; move them away")
+
+
+def environment() -> dict[str, Any]:
+    """Return the versions and the machine that the exact bits of a result depend on."""
+    return {
+        "pellucid": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "device": "cpu",
+        "cpu": processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def recipe_hash(recipe: Path) -> dict[str, str]:
+    """Return the SHA-256 of a recipe file, if there is one."""
+    return {"recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()} if recipe.is_file() else {}
+
+
+def _holds(file: Path) -> bool:
+    """Whether a file is there and not empty."""
+    return file.is_file() and file.stat().st_size > 0
+
+
+def processor() -> str:
+    """Return the processor's name, and the instructions that PyTorch uses of it, on which the bits depend as well."""
+    return f"{_maker()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _maker() -> str:
+    """Return the processor's name as its maker writes it, where the system tells; else its architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _lock(handle: int, folder: Path) -> bool:
+    """Take the lock of an open file without waiting; False when another process has it.
+
+    Raises PellucidError, and closes the file, where the system or the folder's file system has no locks.
+    """
+    try:
+        import fcntl
+    except ImportError as error:
+        os.close(handle)
+        raise PellucidError(
+            "run folders need file locks (fcntl), which this system lacks; train without one"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # no locks left, or a network's file system without them
+        os.close(handle)
+        raise PellucidError(f"{folder} cannot be locked ({error.strerror}); choose a place on a local disk") from error
+    return True

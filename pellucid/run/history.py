@@ -1,0 +1,144 @@
+"""What was measured after each epoch, in memory and as CSV."""
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.files import write_atomically
+from pellucid.text import aligned, plural, printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+OMITTED_FROM_REPR = ("epoch", "step", "lr", "seconds", "images_per_second")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+@dataclass(repr=False)
+class History:
+    """The rows of a training, one per finished epoch.
+
+    rows: epoch (from 1), step, lr (of its last step), train_loss (the mean over the epoch's batches, each before
+    its update; of the loss alone, regularizers add nothing to it), train_accuracy (after the epoch, in evaluation
+    mode without augmentation, on a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss
+    and val_accuracy where there are validation data, seconds, images_per_second. Instead of the accuracy, a column for
+    each number among the results of the model's metrics, None where it is not finite.
+    layers: for each learned tensor epoch, path, grad_norm (root of the sum of squares) and update_ratio (root mean
+    square of the update over that of the tensor), both at the epoch's last step, None where they are not finite.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    layers: list[Row] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of finished epochs."""
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """Return one column, such as history["val_loss"]."""
+        if not self.rows or name not in self.rows[0]:
+            known = ", ".join(self.rows[0]) if self.rows else "none yet"
+            raise PellucidError(f"history: no column {name!r}; known: {known}{nearest(name, self.last)}")
+        return [row[name] for row in self.rows]
+
+    @property
+    def last(self) -> Row:
+        """The last finished epoch; {} before the first."""
+        return self.rows[-1] if self.rows else {}
+
+    def __repr__(self) -> str:
+        """Return the last finished epoch in one line."""
+        shown = [f"{name} {_cell(value)}" for name, value in self.last.items() if name not in OMITTED_FROM_REPR]
+        return printable(f"<History: {plural(len(self), 'epoch')}{'; ' if shown else ''}{', '.join(shown)}>")
+
+    def __str__(self) -> str:
+        """Return all epochs as a table."""
+        return aligned(self._cells(), right=range(len(self.last))) if self.rows else repr(self)
+
+    def _repr_html_(self) -> str:
+        """Return that table for notebooks."""
+        from pellucid.report.page import table_html
+
+        return table_html(repr(self)[1:-1], self._cells(), right=range(len(self.last)))
+
+    def _cells(self) -> list[list[str]]:
+        return [list(self.last), *([_cell(row.get(name)) for name in self.last] for row in self.rows)]
+
+    def plot(self) -> "Figure":
+        """Draw the losses, and the accuracies where there are some, by epoch; returns a matplotlib Figure.
+
+        Notebooks show it; elsewhere `history.plot().savefig("curves.png")`. PellucidError before the first epoch.
+        """
+        from pellucid.report.figures.curves import history_curves
+
+        if not self.rows:
+            raise PellucidError("history: there is no finished epoch to plot yet; fit first")
+        return history_curves(self.rows)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> "History":
+        """Read metrics.csv and layers.csv of a run folder; PellucidError when the first is missing or damaged."""
+        folder = Path(folder)
+        layers = folder / "layers.csv"
+        return cls(read_csv(folder / "metrics.csv"), read_csv(layers) if layers.exists() else [])
+
+
+def _cell(value: Any) -> str:
+    """Return a value of a row as text."""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else str(value)
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows with a header line; the file appears whole or not at all."""
+    write_atomically(path, "".join(csv_lines(rows, header=True)).encode(), durable=False)
+
+
+def csv_lines(rows: Iterable[Mapping[str, Any]], header: bool) -> list[str]:
+    """Return the lines of some rows, after the names of their columns if `header`; "" represents a missing value."""
+    lines: list[str] = []
+    for row in rows:
+        if header and not lines:
+            lines.append(_line(row))
+        lines.append(_line(row.values()))
+    return lines
+
+
+def read_csv(path: str | os.PathLike[str]) -> list[Row]:
+    """Return the rows of a CSV file with their numbers; PellucidError when it cannot be read."""
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise PellucidError(f"{path} cannot be read ({error}); give a run folder that training wrote") from error
+    if any(None in row or None in row.values() for row in rows):
+        raise PellucidError(f"{path}: a line has more or fewer values than the first; resume the run to mend it")
+    return [{name: _number(text) for name, text in row.items()} for row in rows]
+
+
+def _line(values: Iterable[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(["" if value is None else value for value in values])
+    return text.getvalue()
+
+
+def _number(text: str) -> Any:
+    if not text:
+        return None
+    if _WHOLE.fullmatch(text):
+        return int(text)
+    try:
+        value = float(text)
+    except ValueError:  # the path of a tensor
+        return text
+    return value if math.isfinite(value) else None

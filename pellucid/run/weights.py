@@ -1,0 +1,194 @@
+"""Weights files: safetensors with a description and a SHA-256 over all of it in the header."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pellucid.errors import DamagedFileError, PellucidError
+from pellucid.files import write_atomically
+from pellucid.layers.base import Params
+from pellucid.tree import flatten, nest
+from pellucid.weights.fault import quoted
+from pellucid.weights.match import kind, match
+from pellucid.weights.safetensorsfile import has_valid_booleans
+
+FORMAT = "pellucid/1"
+FILE_LIMIT = 16 << 30  # bytes
+HEADER_LIMIT = 16 << 20  # bytes: some 20 times as many in memory
+FOREIGN = (".h5", ".hdf5", ".pth", ".pt", ".onnx")  # what other libraries call their weights
+NAMED = 20  # differences, of all that a file may have
+_PREFIX = 8  # bytes: the length of the header, as in the safetensors format
+
+
+def weights_sha256(params: Params) -> str:
+    """Return the SHA-256 of the weights: of the sorted paths with dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    _hash_tensors(digest, flatten(params))
+    return digest.hexdigest()
+
+
+def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write named tensors and a description, JSON values by name, as one file that appears whole or not at all.
+
+    Raises PellucidError, and writes nothing, for a description that JSON cannot hold, such as NaN and infinity, and for
+    more than `read_weights` reads: 16 MiB of description with the tensors' names and shapes, 16 GiB in all.
+    """
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        metadata = {name: json.dumps(value, allow_nan=False) for name, value in about.items()}
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PellucidError(f"{path} cannot be written: {error}; describe it by finite numbers and texts") from error
+    metadata["format"] = FORMAT
+    metadata["sha256"] = _digest(metadata, held)
+    data = safetensors.torch.save(held, metadata)
+    check_size(path, int.from_bytes(data[:_PREFIX], "little"), len(data))
+    write_atomically(path, data)
+
+
+def check_size(path: str | os.PathLike[str], header: int, whole: int = 0) -> None:
+    """Raise PellucidError for a header, or a file, of more bytes than `read_weights` reads."""
+    for what, size, limit in (("its description", header, HEADER_LIMIT), ("it", whole, FILE_LIMIT)):
+        if size > limit:
+            raise PellucidError(
+                f"{path} cannot be written: {what} takes {size} bytes, above the limit of {limit}; make the "
+                "network, or what is said of it, smaller"
+            )
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the description that `write_weights` wrote.
+
+    Raises PellucidError, naming the file, when it cannot be read, and its subclass DamagedFileError when it is missing,
+    not of this format, damaged or changed in any part: nothing in it is used before the SHA-256 over all names, values
+    and the description agrees.
+    """
+    path = Path(path)
+    header = _read(path, _header)
+    try:
+        metadata = _metadata(header)
+        if metadata.get("format") != FORMAT:
+            raise DamagedFileError(
+                f"{path} is a safetensors file, but not one that pellucid wrote; give a {FORMAT} file"
+            )
+        tensors = safetensors.torch.load(_read(path, Path.read_bytes))
+        about = {name: json.loads(text) for name, text in metadata.items() if name not in ("format", "sha256")}
+    except (safetensors.SafetensorError, ValueError, LookupError, TypeError, RuntimeError, OverflowError) as error:
+        why = quoted(" ".join(str(error).split()), 200) or type(error).__name__
+        if path.suffix.lower() in FOREIGN:
+            raise PellucidError(
+                f"{path} is no trained model of ours, but maybe a backbone of another library's; begin a training with "
+                "it by start.weights, or look into it with pellucid weights show"
+            ) from error
+        raise DamagedFileError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
+    if not all(map(has_valid_booleans, tensors.values())):
+        raise DamagedFileError(f"{path} has truth values that are neither 0 nor 1; copy or train it again")
+    if metadata.get("sha256") != _digest(metadata, tensors):
+        raise DamagedFileError(f"{path} is damaged or was changed: its SHA-256 does not agree; copy or train it again")
+    return tensors, about
+
+
+def is_ours(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file says of itself that `write_weights` wrote it; nothing else of it is read or checked."""
+    try:
+        return _metadata(_header(Path(path))).get("format") == FORMAT
+    except ValueError:
+        return False
+
+
+def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Tensor]) -> Params:
+    """Return `tensors` in the nesting of `wanted`, which only tells paths, shapes and dtypes (it may be on "meta").
+
+    Raises PellucidError that lists missing, surplus and misshapen tensors, the first 20, or names one that holds NaN.
+    """
+    flat = flatten(wanted)
+    faults = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
+    if faults:
+        rest = [f"and {len(faults) - NAMED} more"] if len(faults) > NAMED else []
+        raise PellucidError(f"{path} does not fit its network: {'; '.join(faults[:NAMED] + rest)}; train it again")
+    for name in flat:
+        if not bool(torch.isfinite(tensors[name]).all()):
+            raise PellucidError(f"{path}: {name} holds NaN or infinity; use an earlier file")
+    return nest(wanted, tensors)
+
+
+def _header(path: Path) -> bytes:
+    """Return the beginning of a file: the header's length and the header, as far as they are there and sensible."""
+    with path.open("rb") as file:
+        prefix = file.read(_PREFIX)
+        size = int.from_bytes(prefix, "little")
+        return prefix if size > HEADER_LIMIT else prefix + file.read(size)
+
+
+def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
+    try:
+        if not path.is_file():
+            what = "not a file" if path.exists() else "missing"
+            raise DamagedFileError(f"{path} is {what}; give a weights file (.safetensors)")
+        size = path.stat().st_size
+        if size > FILE_LIMIT:
+            raise PellucidError(f"{path} has {size} bytes, above the limit of {FILE_LIMIT}; give a weights file")
+        return part(path)
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
+        raise PellucidError(f"{path} cannot be read ({error}); check its permissions") from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return the free part of a safetensors header, whose other parts the safetensors library checks."""
+    size = int.from_bytes(data[:_PREFIX], "little")
+    if len(data) < _PREFIX or size > min(len(data) - _PREFIX, HEADER_LIMIT):
+        raise ValueError("the header is incomplete")
+    try:
+        header = json.loads(data[_PREFIX : _PREFIX + size], object_pairs_hook=_unique)
+    except RecursionError as error:
+        raise ValueError("the header is nested too deeply") from error
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        return {}
+    return metadata
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in the header")
+    return found
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(metadata):
+        if name != "sha256":
+            _hash_text(digest, name)
+            _hash_text(digest, metadata[name])
+    _hash_tensors(digest, tensors)
+    return digest.hexdigest()
+
+
+def _hash_tensors(digest: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> None:
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        _hash_text(digest, name)
+        _hash_text(digest, kind(tensor))
+        if tensor.numel():
+            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(raw.numpy().data)
+
+
+def _hash_text(digest: "hashlib._Hash", text: str) -> None:
+    raw = text.encode("utf-8", "surrogatepass")
+    digest.update(len(raw).to_bytes(8, "little"))  # with lengths, no two lists of texts look the same
+    digest.update(raw)
+
+
+def parameter_count(params: Params) -> int:
+    """Return how many numbers the parameters hold."""
+    return sum(math.prod(tensor.shape) for tensor in flatten(params).values())

@@ -1,1 +1,0 @@
-"""What a training begins with in place of weights drawn at random."""

@@ -1,0 +1,117 @@
+"""Arguments from people's own code, checked before anything is done with them."""
+
+import operator
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Layer
+from pellucid.losses import LOSSES, Loss
+from pellucid.objective import Objective, Supervised
+from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
+from pellucid.text import shown
+from pellucid.training.step import optimizers_of
+
+T = TypeVar("T")
+LARGEST = 2**63 - 1
+USUAL_LOSS = "softmax_cross_entropy"
+
+
+def whole(value: Any, what: str, least: int, most: int = LARGEST) -> int:
+    """Return a whole number from `least` to `most`; PellucidError, which calls it `what`, for anything else."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if not least <= number <= most:
+        wanted = f"at most {most}" if number > most else f"at least {least}"
+        raise PellucidError(f"{what} must be a whole number of {wanted}, not {shown(value)}")
+    return number
+
+
+def truth(value: Any, what: str) -> bool:
+    """Return whether a value is True, or another whole number than 0; PellucidError for anything else."""
+    if not isinstance(value, bool | int):
+        raise PellucidError(f"{what} must be True or False, not {shown(value)}")
+    return bool(value)
+
+
+def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:
+    """Return the object that `value` is, or for the name of one of the `known`, that with its defaults."""
+    if not isinstance(value, str):
+        return instance(value, base, what)
+    if value not in known:
+        raise PellucidError(f"no {what} {value!r}; known: {', '.join(known)}{nearest(value, known)}")
+    return known[value]()
+
+
+def instance(value: Any, base: type[T] | tuple[type[T], ...], what: str) -> T:
+    """Return `value` if it is an object of the class `base`, or of one of several."""
+    if isinstance(value, base):
+        return value
+    if isinstance(value, type):
+        name = value.__name__
+        raise PellucidError(f"{what} is the class {name}; give an object of it, such as {name}(...)")
+    kinds = " or ".join(one.__name__ for one in (base if isinstance(base, tuple) else (base,)))
+    raise PellucidError(f"{what} must be of the class {kinds}, not {shown(value)}")
+
+
+def several(values: Any, base: type[T], what: str) -> list[T]:
+    """Return the objects of the class `base` in a list or the like."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
+    return [instance(value, base, f"{what}[{place}]") for place, value in enumerate(values)]
+
+
+def objective_of(given: Any, loss: Any) -> Objective:
+    """Return an objective as it is, or for a network and its loss the Supervised one."""
+    if not isinstance(given, Objective):
+        net = instance(given, (Layer, Objective), "the network")
+        return Supervised(cast(Layer, net), named(loss, Loss, LOSSES, "loss"))
+    if loss != USUAL_LOSS:
+        raise PellucidError(f"{type(given).__name__} has its own losses; leave out loss={shown(loss)}")
+    return given
+
+
+def optimizers(given: Any, objective: Objective) -> tuple[Optimizer, dict[str, Optimizer]]:
+    """Return the optimizer, or the first of several, and all of them by the networks' names if there are several."""
+    if not isinstance(given, Mapping):
+        return named(given, Optimizer, OPTIMIZERS, "optimizer"), {}
+    each = {name: named(one, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, one in given.items()}
+    checked = optimizers_of(each, objective.nets)
+    return next(iter(checked.values())), checked
+
+
+def regularizers(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
+    """Return none, one or several regularizers as a tuple."""
+    if given is None:
+        return ()
+    listed = given if isinstance(given, list | tuple) else (given,)
+    return tuple(instance(one, (Regularizer, MaxNorm), "regularizer") for one in listed)
+
+
+def class_names(value: Any) -> tuple[str, ...] | None:
+    """Return the names of classes, given as such or as their number; None for none."""
+    if value is None:
+        return None
+    if not isinstance(value, Sequence):
+        return tuple(map(str, range(whole(value, "classes", 1))))
+    if isinstance(value, str) or not value or not all(isinstance(name, str) for name in value):
+        raise PellucidError(f"classes must be their number or a list of their names, not {shown(value)}")
+    doubled = [name for name, times in Counter(value).items() if times > 1]
+    if doubled:
+        raise PellucidError(f"classes: two are called {shown(doubled[0])}; give each its own name")
+    return tuple(value)
+
+
+def new_file(path: Any) -> Path:
+    """Return the path of a file to write; PellucidError for a folder."""
+    if not isinstance(path, str | os.PathLike):
+        raise PellucidError(f"the file to write must be a path, not {shown(path)}")
+    file = Path(path)
+    if not file.name or file.is_dir():
+        raise PellucidError(f"{file} is a folder; give a file in it, such as {file / 'model.safetensors'}")
+    return file

@@ -1,0 +1,260 @@
+"""How good a model is: its outputs, its mean loss and its metrics."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.config import is_ours
+from pellucid.contract import attempt, form
+from pellucid.data.augment import FeatureStats
+from pellucid.data.augment.standardise import scaled
+from pellucid.data.source import Batch, Source
+from pellucid.errors import PellucidError, nearest
+from pellucid.fuse.inference import AsWritten, inference
+from pellucid.layers import Sigmoid, Softmax
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.losses.base import Loss
+from pellucid.metrics import METRICS, Accuracy, Confusion, Metric, MetricLike, fresh, function_name, improves_downward
+from pellucid.network.ending import ends
+from pellucid.objective import MANY, Objective, Supervised
+from pellucid.text import shown
+from pellucid.training.batches import read, read_images
+from pellucid.training.device import CPU, device_of, on_device
+from pellucid.training.diagnose import diagnose, diagnose_output
+from pellucid.training.examples import first_batch
+from pellucid.tree import flatten
+
+BATCH = 256  # inputs at a time, at most
+MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
+MAE_ALONE = ("mae",)
+RESERVED = ("loss", "n")  # what evaluations call results of their own
+
+
+def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
+    """Return names, Metric objects and functions, one or several, as a tuple; PellucidError for anything else."""
+    several = metrics if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
+    for metric in several:
+        if isinstance(metric, str) and metric not in METRICS:
+            k = metric.lower().removeprefix("top").lstrip("_-")
+            top = metric.lower().startswith("top") and k.isdecimal()
+            hint = f"; give TopK({k}) of pellucid.metrics" if top else nearest(metric, METRICS)
+            raise PellucidError(f"no metric {shown(metric)}; known: {', '.join(METRICS)}{hint}")
+        if isinstance(metric, type):
+            raise PellucidError(f"metrics: {metric.__name__} is a class; give an object of it, {metric.__name__}(...)")
+        if not isinstance(metric, str | Metric) and not callable(metric):
+            raise PellucidError(
+                "metrics must be names, Metric objects or functions (outputs, targets) -> number, not "
+                f"{shown(metric)}; known names: {', '.join(METRICS)}"
+            )
+    return tuple(several)
+
+
+class Measures:
+    """Fresh metrics of one evaluation; `lower` are, once computed, the names of results that are better when lower."""
+
+    def __init__(self, metrics: Sequence[MetricLike]) -> None:
+        self.given = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
+        self.names = [type(one).__name__ if isinstance(one, Metric) else function_name(one) for one in self.given]
+        self.running = [fresh(metric) for metric in self.given]
+        self.lower: set[str] = set()
+
+    def update(self, outputs: Any, batch: Batch) -> None:
+        """Take one batch."""
+        for name, metric in zip(self.names, self.running, strict=True):
+            what = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
+            attempt(what, metric.update_batch, outputs, batch)
+
+    def compute(self) -> dict[str, Any]:
+        """Return all results by name; PellucidError for one that is no number, and for a name that two of them use."""
+        found: dict[str, Any] = {}
+        for name, given, metric in zip(self.names, self.given, self.running, strict=True):
+            results = attempt(f"metric {name}", metric.compute)
+            if not isinstance(results, Mapping):
+                raise PellucidError(f"metric {name}: compute returned {shown(results)}; return {{name: number}}")
+            for key, value in results.items():
+                if key in found or key in RESERVED:
+                    raise PellucidError(f"metric {name}: another result is called {shown(key)}; choose another name")
+                found[key] = _plain(name, key, value)
+            if improves_downward(given):
+                self.lower.update(results)
+        return found
+
+
+def _plain(metric: str, key: Any, value: Any) -> Any:
+    """Return a result as a float, or as lists of numbers."""
+    if isinstance(value, list):
+        return value
+    try:
+        number = value.item() if hasattr(value, "item") else value
+        if isinstance(key, str) and isinstance(number, int | float):
+            return float(number)
+    except (RuntimeError, ValueError):  # an array of several numbers
+        pass
+    raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
+
+
+def batch_within_memory(
+    objective: Objective, params: Params, data: Tensor | Source, stats: FeatureStats | None = None
+) -> int:
+    """Return how many inputs or examples to evaluate at a time: at most BATCH, fewer of large networks, at least 1.
+
+    That many take at most MEMORY bytes for the outputs of all layers, measured by the first input.
+    """
+    if len(data) <= 1:
+        return 1
+    x = data[:1] if isinstance(data, Tensor) else first_batch(data).images
+    numbers = 0
+
+    def count(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        nonlocal numbers
+        numbers += y.numel() if isinstance(y, Tensor) else 0
+
+    with torch.inference_mode():
+        objective.watched(count).predict(params, scaled(on_device(x, device_of(params)), stats))
+    return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
+
+
+def outputs(
+    net: Layer, params: Params, x: Tensor | Source, batch_size: int, stats: FeatureStats | None = None
+) -> Iterator[tuple[Tensor, Any]]:
+    """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
+    run = inference(net, params) if len(x) >= MANY else AsWritten(net, params)
+    for images in read_images(x, batch_size, stats, device_of(params)):
+        yield images, run(images)
+
+
+def measure(
+    objective: Objective,
+    params: Params,
+    measures: Measures,
+    data: Source,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+    indices: Sequence[int] | None = None,
+    take: Callable[[Any], None] | None = None,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return the mean of each loss over the examples, or over those at `indices`, and the metrics' results.
+
+    Where a loss weighs or leaves out examples, its mean does so too, whatever batches they come in; metrics see no
+    examples that it leaves out. take: gets the outputs of each batch.
+    Raises PellucidError that names the layer when an output is not finite, and where metrics see no example.
+    """
+    if isinstance(objective, Supervised):
+        for metric in measures.running:
+            if isinstance(metric, Accuracy | Confusion):
+                metric.boundary = boundary(objective.net, objective.loss)
+    count = len(data if indices is None else indices)
+    evaluate, sums, counted, seen = objective.evaluator(params, count), dict[str, float](), 0.0, 0
+    for batch in read(data, indices, batch_size, stats, device_of(params)):
+        said, known, losses = evaluate(batch)
+        share = objective.counted(batch)
+        for name, value in losses.items():
+            number = float(value)
+            if number - number != 0.0:  # NaN or infinity
+                fault = diagnose(objective, params, flatten(params), batch, Mode()) or "the loss is not finite"
+                raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
+            sums[name] = sums.get(name, 0.0) + number * share
+        counted += share
+        if measures.running and len(known.images):
+            measures.update(on_device(said, CPU), on_device(known, CPU))
+        seen += len(known.images)
+        if take is not None:
+            take(said)
+    if measures.running and not seen:
+        raise PellucidError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
+    means = {name: value / counted if counted else 0.0 for name, value in sums.items()}  # what is left out costs 0
+    return means, measures.compute()
+
+
+def evaluate(
+    objective: Objective,
+    params: Params,
+    metrics: Sequence[MetricLike],
+    data: Source,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+) -> dict[str, Any]:
+    """Return {"loss": the mean over the examples, of several losses their weighted sum, and each; metrics' results}."""
+    losses, found = measure(objective, params, Measures(metrics), data, batch_size, stats)
+    return {**loss_columns(objective, losses), **found}
+
+
+def loss_columns(objective: Objective, means: Mapping[str, float], role: str = "") -> dict[str, float]:
+    """Return mean losses as "loss", their weighted sum, and behind it, if there are several, "NAME_loss" of each."""
+    total = {f"{role}loss": objective.total(means) if means else 0.0}
+    return total if set(means) <= {"loss"} else {**total, **{f"{role}{name}_loss": one for name, one in means.items()}}
+
+
+def columns(found: Mapping[str, Any], role: str) -> dict[str, float | None]:
+    """Return the numbers among the results of metrics as columns; None where one is not finite."""
+    numbers = {name: value for name, value in found.items() if not isinstance(value, list)}
+    return {f"{role}_{name}": value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
+def boundary(net: Layer, loss: Loss) -> float:
+    """Return the value that a single output for two classes reaches for the second: 1/2 of probabilities, 0 of logits.
+
+    Outputs are logits where the loss does not say by `predict` what they mean, and no sigmoid or softmax ends the
+    network.
+    """
+    says = is_ours(loss) or type(loss).predict is not Loss.predict
+    bounded = any(isinstance(end, Sigmoid | Softmax) for end in ends(net).values())
+    return 0.5 if says or bounded else 0.0
+
+
+def usual_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
+    """Return the metrics of a loss, and the accuracy beside those of numbers where the targets are classes.
+
+    outputs: the shape that the network puts out, without the batch axis.
+    """
+    whole = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
+    classes = whole and len(outputs) == 1 and outputs[0] != 1
+    return (*loss.metrics, "accuracy") if classes and loss.metrics == MAE_ALONE else loss.metrics
+
+
+def judge(
+    objective: Objective, params: Params, data: Source, batch_size: int, stats: FeatureStats | None = None
+) -> tuple[float, Tensor]:
+    """Return the mean loss as `evaluate` does, and the outputs for all examples that it does not ignore."""
+    scores: list[Tensor] = []
+    losses, _ = measure(objective, params, Measures(()), data, batch_size, stats, take=scores.append)
+    return objective.total(losses), on_device(torch.cat(scores), CPU)
+
+
+def predictions(
+    objective: Objective,
+    params: Params,
+    x: Tensor | Source,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+    source: Path | None = None,
+) -> Iterator[Any]:
+    """Yield the outputs for inputs, batch by batch, as people read them; see `interpret_outputs`."""
+    if isinstance(objective, Supervised):
+        for batch, y in outputs(objective.net, params, x, batch_size, stats):
+            yield interpret_outputs(objective, params, batch, y, source)
+        return
+    for images in read_images(x, batch_size, stats, device_of(params)):
+        yield objective.predict(params, images)
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Return the outputs of all batches as one tensor, or a list with an entry per input where their shapes differ."""
+    alike = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
+    return torch.cat(list(parts)).clone() if alike else [one for part in parts for one in part]
+
+
+def interpret_outputs(objective: Supervised, params: Params, x: Tensor, y: Any, source: Path | None = None) -> Tensor:
+    """Return outputs as the loss reads them, such as probabilities.
+
+    source: the file that the weights are from, if any. Raises PellucidError that names it and the layer for NaN.
+    """
+    scores = objective.loss.predict(y)
+    if not bool(torch.isfinite(scores).all()):
+        fault = diagnose_output(objective.net, params, x) or "an output is NaN or infinite"
+        raise PellucidError(f"{source or 'prediction'}: {fault}; look at the images, the preprocessing and the weights")
+    return scores

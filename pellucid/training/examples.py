@@ -1,0 +1,250 @@
+"""What a model learns from or is measured on: inputs and targets, from a data set or from arrays."""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import Dataset, named_labels
+from pellucid.data.loader import as_batch
+from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays, Batch, Source, Subset
+from pellucid.data.stream import Stream, is_stream
+from pellucid.errors import PellucidError
+from pellucid.text import note, shown
+from pellucid.training.arguments import whole
+
+
+def examples(
+    x: Any, y: Any = None, what: str = "x", classes: Sequence[str] | None = None, infer_classes: bool = False
+) -> Arrays:
+    """Return a Dataset, or arrays x and y (numpy, tensors or lists), in memory.
+
+    y may hold names of `classes`, whose numbers they get; infer_classes: see `named_labels`, for training alone.
+    Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
+    """
+    if is_batchwise(x):
+        raise PellucidError(f"{what} is {_kind(x)}, which is read batch by batch; give arrays or a Dataset here")
+    if isinstance(x, Arrays):
+        as_inputs(x.x, what)
+        if y is not None:
+            raise PellucidError(f"{what} is a Dataset, which has its own labels; leave y out")
+        return x
+    if y is None:
+        raise PellucidError(f"{what} has no targets; give a Dataset, or x and y")
+    inputs, named = as_inputs(x, what), named_labels(y, classes, f"the targets of {what}", infer_classes)
+    targets, names = named or (_tensor(y, f"the targets of {what}"), None)
+    if targets.is_floating_point():
+        targets = targets.to(torch.float32)
+    count = len(targets) if targets.dim() else 1
+    if len(inputs) != count or not targets.dim() or not count:
+        hint = f"; a single image needs the batch axis, {what}[None]" if count == 1 and inputs.dim() in (2, 3) else ""
+        raise PellucidError(
+            f"{what} has {len(inputs)} inputs and {count} targets; give a list of one target for each input{hint}"
+        )
+    return Arrays(inputs, targets, names, _checksum(inputs, targets))
+
+
+def as_inputs(x: Any, what: str = "x") -> Tensor:
+    """Return inputs (N, ...) as a tensor of uint8 or float32; PellucidError, which names the example, for NaN."""
+    tensor = x.x if isinstance(x, Arrays) else _tensor(x, what)
+    if not tensor.dim():
+        raise PellucidError(f"{what} is one number; give an array of inputs (N, ...)")
+    if tensor.dtype is torch.uint8:
+        return tensor
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise PellucidError(f"{what} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
+    inputs = tensor.to(torch.float32)
+    place = first_not_finite(inputs)
+    if place is not None:
+        kind = "NaN" if bool(torch.isnan(inputs[place]).any()) else "infinity"
+        raise PellucidError(f"{what}: example {place} holds {kind}; the data must be finite, clean them first")
+    return inputs
+
+
+def first_not_finite(x: Tensor) -> int | None:
+    """Return the place of the first example in x (N, ...) that holds NaN or infinity, or None."""
+    total = x.sum().item()  # faster than to ask for each value; finite only if they all are
+    if total - total == 0.0:
+        return None
+    wrong = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero()
+    return int(wrong[0]) if len(wrong) else None
+
+
+def split(whole: Source, fraction: float, seed: int) -> tuple[Source, Source]:
+    """Hold a part of the examples out, drawn with `seed`: (the rest, the part), both in their original order."""
+    if isinstance(whole, Stream):
+        raise PellucidError("validation: batches that are yielded cannot be split; give validation data of their own")
+    count = round(len(whole) * fraction)
+    if not 0 < fraction < 1 or not 0 < count < len(whole):
+        raise PellucidError(f"validation={fraction} of {len(whole)} examples leaves a part empty; give 0.1, say")
+    order = torch.randperm(len(whole), generator=generator(seed))
+    return subset(whole, order[count:].sort().values), subset(whole, order[:count].sort().values)
+
+
+def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
+    """Return the examples at `indices`, those of arrays as copies; without `checksum` arrays get none."""
+    if not isinstance(source, Arrays):
+        return Subset(source, indices)
+    x, y = source.x[indices], source.y[indices]
+    return Arrays(x, y, source.classes, _checksum(x, y) if checksum else "")
+
+
+def first_batch(source: Source) -> Batch:
+    """Return the first example of a source as a batch."""
+    return source.batch([0], generator(0))
+
+
+def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> Source:
+    """Return a source that was checked by `check(data, what)`, or where it is not in memory checks every batch.
+
+    The first example is checked now, and images for NaN too.
+    """
+    if isinstance(source, Arrays):
+        check(source, what)
+        return source
+
+    def checked(batch: Batch) -> None:
+        as_inputs(batch.images, what)
+        check(Arrays(*batch), what)
+
+    found = source.checked(checked) if isinstance(source, Stream) else Fitted(source, checked)
+    checked(first_batch(found))
+    return found
+
+
+def inputs_of(x: Any, check: Callable[[Tensor], None]) -> Tensor | Source:
+    """Return inputs (N, ...) or a Dataset's as a tensor, and what is read batch by batch as a source, both checked."""
+    if is_batchwise(x):
+        return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
+    inputs = as_inputs(x)
+    check(inputs)
+    return inputs
+
+
+def note_resume(data: Source) -> None:
+    """Write a note where a resumed training may see other batches than the interrupted one would have."""
+    if isinstance(data, Stream):
+        note("the batches are yielded, not numbered: resuming this run is exact only if the same ones come again")
+
+
+class Fitted:
+    """A source each of whose batches is checked."""
+
+    def __init__(self, source: Source, check: Callable[[Batch], None]) -> None:
+        self.source, self._check = source, check
+        self.classes = source.classes
+
+    @property
+    def checksum(self) -> str:
+        """The source's."""
+        return self.source.checksum
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.source)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return the source's batch; PellucidError where it does not fit."""
+        batch = as_batch(self.source.batch(indices, rng), len(indices), type(self.source).__name__)
+        self._check(batch)
+        return batch
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        return torch.as_tensor(np.asarray(values))
+    except (TypeError, ValueError) as error:
+        raise PellucidError(f"{what} is not an array of numbers: {' '.join(str(error).split())}") from error
+
+
+def _checksum(x: Tensor, y: Tensor) -> str:
+    digest = hashlib.sha256()
+    for array in (x, y):
+        digest.update(f"{array.dtype}{tuple(array.shape)}".encode())
+        digest.update(array.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def source_of(
+    x: Any,
+    y: Any = None,
+    what: str = "x",
+    classes: Sequence[str] | None = None,
+    infer_classes: bool = False,
+    steps: int | None = None,
+    alone: bool = False,
+) -> Source:
+    """Return a source, batches that are yielded (see `Stream`), or what `examples` takes, as a source.
+
+    steps: batches per epoch of what yields them; alone: these are images without targets. Raises PellucidError as
+    `examples` does, and for targets beside these.
+    """
+    steps = None if steps is None else whole(steps, "fit: steps_per_epoch", 1)
+    if steps is not None and not is_stream(x):
+        raise PellucidError("fit: steps_per_epoch is for a generator, a function or a DataLoader; leave it out")
+    if not is_stream(x) and not is_source(x):
+        return examples(x, y, what, classes, infer_classes)
+    if y is not None:
+        raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
+    if is_stream(x):
+        return Stream(x, steps, what, alone)
+    lacking = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
+    if lacking is not None:
+        raise PellucidError(f"{what}: {_kind(x)} has no {lacking!r}; a source has classes, checksum, __len__ and batch")
+    if not len(x):
+        raise PellucidError(f"{what}: {_kind(x)} holds no examples; give at least one")
+    found: Source = x
+    own = found.classes
+    if not isinstance(x, Arrays) and own is not None and classes is not None and tuple(own) != tuple(classes):
+        raise PellucidError(
+            f"{what} has the classes {shown(own)}, but the model has {shown(tuple(classes))}; "
+            "give data of the same classes in the same order"
+        )
+    return found
+
+
+def is_batchwise(x: Any) -> bool:
+    """Return whether x is read batch by batch: a source that is not in memory, or what yields batches."""
+    return not isinstance(x, Arrays) and (is_source(x) or is_stream(x))
+
+
+def is_source(x: Any) -> bool:
+    """Return whether x has the methods of a `Source`."""
+    return callable(getattr(x, "batch", None)) and hasattr(x, "__len__")
+
+
+def _kind(x: Any) -> str:
+    return f"a {type(x).__name__}"
+
+
+def train_and_held(
+    x: Any, y: Any, validation: Any, classes: Sequence[str] | None, seed: int, steps: int | None = None
+) -> tuple[Source, Source | None]:
+    """Return what `fit` trains on, and what it measures as validation, None without.
+
+    validation: a source, batches or data as (x, y), or the fraction of the examples to hold out, drawn from `seed`.
+    classes: the model's, None where the labels decide. steps: see `source_of`.
+    """
+    if isinstance(validation, float) and isinstance(x, Dataset):
+        parts = x.split(validation, seed)
+        return source_of(parts.train, y, steps=steps), parts.test
+    data = source_of(x, y, "x", classes, infer_classes=True, steps=steps)
+    if isinstance(validation, float):
+        return split(data, validation, seed)
+    if validation is None:
+        return data, None
+    pair = validation if isinstance(validation, tuple) else (validation,)
+    if not 1 <= len(pair) <= 2:
+        raise PellucidError(f"fit: validation takes (x, y), a source or a fraction, not {len(pair)} values")
+    held = source_of(*pair, what="validation", classes=classes or data.classes)
+    if isinstance(held, Stream) and held.once:
+        raise PellucidError("validation is a generator, which can be read only once; give a function that returns one")
+    return data, held

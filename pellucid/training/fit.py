@@ -1,0 +1,392 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import walk
+from pellucid.config import is_ours
+from pellucid.contract import try_network
+from pellucid.data.source import Batch, Source
+from pellucid.layers.base import Mode
+from pellucid.objective import Supervised, named_layers, seeded
+from pellucid.optim import Progress as Place
+from pellucid.optim.schedules import Constant
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import Row
+from pellucid.text import note
+from pellucid.training.allocator import memory_kept
+from pellucid.training.batches import Augmentation, batches, read, sample
+from pellucid.training.cached import behind
+from pellucid.training.callbacks.base import Callback, Training
+from pellucid.training.checkpoint import Checkpoint, repair_best, save_checkpoint
+from pellucid.training.device import on_device
+from pellucid.training.diagnose import (
+    diagnose,
+    learned_fault,
+    learned_is_finite,
+    loss_fault,
+    weights_fault,
+)
+from pellucid.training.draws import draws, may_draw
+from pellucid.training.evaluate import Measures, batch_within_memory, columns, loss_columns, measure
+from pellucid.training.layers import layer_rows
+from pellucid.training.learner import Learner
+from pellucid.training.notfinite import NotFinite
+from pellucid.training.own import callback_state, check_memory, check_optimizer
+from pellucid.training.step import NotFiniteError, Step, check_gradients, training_form
+from pellucid.training.stop import StopSignals
+from pellucid.training.stopped import StoppedError
+from pellucid.tree import flatten, map_tree
+
+TICK = 0.25  # seconds between two looks at everything that is not the step itself
+LOOKING_SHARE = 0.02  # of the time may go into looks at what is learned; with what they displace from caches, 0.03
+SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many times its own cost have passed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a training is told beside the model."""
+
+    data: Source
+    validation: Source | None
+    epochs: int
+    batch_size: int
+    augment: Augmentation | None
+    callbacks: Sequence[Callback]
+    folder: RunFolder | None
+    settings: Mapping[str, str]  # what a resumed training must share with the one that was begun
+    checkpoint_seconds: float
+
+
+class Loop:
+    """One training from its first or a resumed step to its end.
+
+    The loop around a step does little. Its loss is checked every time, before anything is learned from it. What is
+    learned, the weights and what the optimizer remembers, is checked as often as LOOKING_SHARE of the time allows:
+    after each step that takes a millisecond, after every sixth or so of the very fastest. A loss that is not finite
+    shows most faults of the weights one step later in any case; of those that it does not show, the error names the
+    steps between which they came. Callbacks and the clock wait for the next tick, a few times a second.
+    """
+
+    def __init__(self, whole: Learner, plan: Plan) -> None:
+        folder = plan.folder
+        self.begun = None if folder is None else Checkpoint.find(folder)
+        if self.begun is not None:
+            self.begun.check(plan.settings)
+            self.begun.restore_params(whole.params)
+        self.whole, self.plan = whole, plan
+        self.model, self.data, self.validation = whole, plan.data, plan.validation
+        begun_at = time.perf_counter()
+        finished = self.begun is not None and self.begun.done
+        if plan.augment is None and whole.frozen and not finished:
+            self.model, self.data, self.validation = behind(whole, plan.data, plan.validation)
+        model, data = self.model, self.data
+        self.loader = batches(model, data, plan.batch_size, plan.augment)
+        self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
+        if self.model is not whole:
+            self.training.seconds = time.perf_counter() - begun_at  # what the features took is the first epoch's
+        self.memory = model.schedule.begin()
+        self.signals = StopSignals()
+        self.rng = seeded(model.device)
+        own = not isinstance(model.objective, Supervised)
+        self.draws = own or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
+        self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
+        self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
+        self.gap, self.look_cost, self.clean = 1, math.inf, 0  # steps between two looks; seconds; the last good step
+        self.sample = sample(data, model.seed)
+
+    def run(self) -> Training:
+        """Train, and return where it ended."""
+        folder, training, begun = self.plan.folder, self.training, self.begun
+        self.step = Step.of(self.model, len(self.data))
+        if self.step.note:
+            note(self.step.note)
+        if folder is not None:
+            self._check_saves()
+        if begun is not None:
+            self.memory = begun.restore(training, self.step, self.plan.callbacks)
+            self.saved_step = training.step
+            if folder is not None:
+                begun.adopt(folder)
+            if begun.done:
+                self._repair_best()
+                return training
+        with torch.inference_mode(), memory_kept(), ExitStack() as stack:
+            for callback in self.plan.callbacks:
+                stack.callback(callback.on_close)
+            if folder is not None:
+                stack.enter_context(self.signals)
+                folder.error.unlink(missing_ok=True)  # of the attempt before
+            self.saved_at = time.perf_counter()
+            for callback in self.plan.callbacks:
+                callback.on_start(training)
+            self.clean = training.step
+            self._look()
+            self._dry_run()
+            while training.epoch < training.epochs and not training.stop:
+                self._epoch()
+            for callback in self.plan.callbacks:
+                callback.on_end(training)
+            self._save(done=True)
+            self._repair_best()
+            if self.signals.asked:  # in the last steps: whoever called has more to do, as the next of several trainings
+                raise self._stopped(f"after the last step, {training.step}")
+        return training
+
+    def _check_saves(self) -> None:
+        """Refuse what a checkpoint could not hold, before the first step."""
+        for optimizer in self.step.optimizers.values():
+            check_optimizer(optimizer, self.step.weights)
+        check_memory(self.model.schedule, self.memory)
+        for callback in self.plan.callbacks:
+            callback_state(callback)
+
+    @cached_property
+    def _evaluation_batch(self) -> int:
+        """How many inputs to evaluate at a time: at least a training batch, of which training keeps more."""
+        model = self.model
+        return max(self.plan.batch_size, batch_within_memory(model.objective, model.params, self.data, model.stats))
+
+    def _dry_run(self) -> None:
+        """Try an objective, layers, a loss and metrics of the user's own, so that their mistakes show first."""
+        model, objective = self.model, self.model.objective
+        batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device))
+        if not isinstance(objective, Supervised):
+            check_gradients(objective, self.step, objective.gradients(model.params, batch, Mode(rng=self.rng)))
+        elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
+            try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
+        if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
+            self._measure(self.data, self.sample)
+
+    def _measure(
+        self, data: Source, indices: Sequence[int] | None
+    ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
+        """Return the losses and the metrics' results, and which of these are better when lower."""
+        model, measures = self.model, Measures(self.model.metrics)
+        losses, found = measure(
+            model.objective, model.params, measures, data, self._evaluation_batch, model.stats, indices
+        )
+        return losses, found, measures.lower
+
+    def _epoch(self) -> None:
+        """Train from the next batch to the end of the epoch, and measure."""
+        training, step = self.training, self.step
+        schedule, base = self.model.schedule, self.model.optimizer.lr
+        lr, scheduled = base, type(schedule) is not Constant
+        per_epoch, steps = training.batches, training.batches * training.epochs
+        number, last = training.step, (training.epoch + 1) * per_epoch - 1
+        sums, counted, seen, count = training.losses, training.loss_count, training.seen, self.model.objective.counted
+        batch: Batch | None = None
+        looked, look, then = number, number + self.gap, time.perf_counter()
+        layers: Callable[[], list[Row]] = list
+        batches = self.loader.epoch(training.epoch, training.batch)
+        with closing(cast(Any, batches)):
+            for batch in self._moved(batches):
+                if scheduled:
+                    lr = base * schedule.factor(Place(number, steps, per_epoch), self.memory)
+                if number == last:
+                    layers = self._measured(batch, number)
+                if self.draws:
+                    draws(self.rng, self.model.seed, number)
+                try:
+                    losses = step(batch, lr, self.rng)
+                except NotFiniteError as error:
+                    raise self._explained(batch, number, lr, error) from None
+                number += 1
+                share = count(batch)
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value * share
+                counted += share
+                seen += len(batch.images)
+                if number >= look or self.signals.asked:
+                    now = time.perf_counter()
+                    training.seconds += now - then
+                    per_step, then = (now - then) / (number - looked), now
+                    training.step, training.batch = number, number - training.epoch * per_epoch
+                    training.lr, training.seen = lr, seen
+                    training.loss_count = counted
+                    self._look()
+                    self._read_losses(batch, lr)
+                    self.gap = self._next_gap(per_step)
+                    looked, look = number, number + self.gap
+                    self.look_cost = min(self.look_cost, time.perf_counter() - now)
+                    for callback in self.eager:
+                        callback.on_step(training)
+                    if now >= self.tick_at or self.signals.asked:
+                        self._tick()
+                        self.tick_at = now + TICK
+        training.seconds += time.perf_counter() - then
+        training.step, training.batch, training.lr = number, per_epoch, lr
+        training.loss_count, training.seen = counted, seen
+        self._look()
+        self._read_losses(batch, lr)
+        self._finish_epoch(layers())
+
+    def _tick(self) -> None:
+        """Do what is done a few times a second; the epoch's last batch leaves it to the end of the epoch."""
+        training = self.training
+        for callback in self.plan.callbacks:
+            callback.on_tick(training)
+        if training.batch < training.batches:
+            if self.signals.asked:
+                self._stop()
+            if time.perf_counter() - self.saved_at >= self.plan.checkpoint_seconds:
+                self._save()
+
+    def _moved(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+        """Return the batches on the model's device."""
+        device = self.model.device
+        return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
+
+    def _read_losses(self, batch: Batch | None, lr: float) -> None:
+        """Read the sums of losses that no step has waited for, on an accelerator; stop where one is not finite."""
+        sums = self.training.losses
+        for name, value in sums.items():
+            if isinstance(value, Tensor):
+                sums[name] = number = value.item()
+                if not math.isfinite(number):
+                    assert batch is not None  # the last step's
+                    raise self._explained(batch, self.training.step - 1, lr, NotFiniteError(name, number))
+
+    def _finish_epoch(self, layers: list[Row]) -> None:
+        """Measure, call the callbacks, and save."""
+        training, model, plan = self.training, self.model, self.plan
+        row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
+        row.update(loss_columns(model.objective, training.means, "train_"))
+        lower = set(row) - {"epoch", "step", "lr"}
+        for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
+            if data is not None and (model.metrics or role == "val"):
+                losses, found, downward = self._measure(data, indices)
+                if role == "val":
+                    named = loss_columns(model.objective, losses, "val_")
+                    lower |= set(named)
+                    row.update(named)
+                row.update(columns(found, role))
+                lower |= {f"{role}_{name}" for name in downward}
+        training.lower = frozenset(lower)
+        row["seconds"] = round(training.seconds, 6)
+        row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
+        training.history.rows.append(row)
+        training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
+        training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
+        training.losses, training.loss_count = {}, 0.0
+        if model.schedule.watches:
+            self.memory = model.schedule.observe(self.memory, row["val_loss"])
+        for callback in plan.callbacks:
+            callback.on_epoch_end(training, row)
+        if training.epoch < training.epochs and not training.stop:
+            if self.signals.asked:
+                self._stop()
+            if time.perf_counter() - self.saved_at >= SAVING_SHARE * self.save_cost:
+                self._save()
+
+    def _measured(self, batch: Batch, number: int) -> Callable[[], list[Row]]:
+        """Measure the gradients at the epoch's last batch; calling the result after the step adds the updates."""
+        before = map_tree(torch.clone, self.model.params)  # whose running statistics this extra pass may change
+        model = self.model
+        objective = training_form(model.objective, before, model.frozen)
+        return layer_rows(objective, before, batch, self._mode(number), model.params)
+
+    def _mode(self, number: int) -> Mode:
+        """Return the mode that the step after `number` others runs in, with dropout's draws at their beginning."""
+        return Mode(True, draws(self.rng, self.model.seed, number))
+
+    def _look(self) -> None:
+        """Look for NaN and infinity in what is learned."""
+        number = self.training.step
+        if not learned_is_finite(self.step):
+            fault = learned_fault(self.step)
+            assert fault is not None  # what is not finite is found
+            raise self._error(replace(fault, note=self._origin(number)), max(number, 1), _slower(self.training.lr))
+        self.clean = number
+
+    def _next_gap(self, per_step: float) -> int:
+        """Return after how many steps, of `per_step` seconds each, to look again."""
+        if self.eager or self.look_cost == math.inf:
+            return 1
+        wanted = math.ceil(self.look_cost / (LOOKING_SHARE * max(per_step, 1e-9)))
+        return max(1, min(wanted, 4 * self.gap))
+
+    def _origin(self, number: int) -> str:
+        """Say where a fault of what is learned comes from, when it is found after step `number`."""
+        first = self.clean + 1
+        if first > number:
+            return "which no update wrote"
+        several = f"the update of one of the steps {first} to {number}"
+        return f"from {several if first < number else f'the update of step {number}'}"
+
+    def _explained(self, batch: Batch, number: int, lr: float, error: NotFiniteError) -> StoppedError:
+        """Return the error that says where a step went wrong."""
+        weights = dict(zip(self.step.paths, self.step.weights, strict=True))
+        fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
+        if fault and fault.kind == "input":
+            note = f"{fault.note}, and the augmentation or the preprocessing made it of finite data".lstrip(", ")
+            return self._error(replace(fault, note=note), number + 1, "look at what these return")
+        if fault and fault == weights_fault(weights):
+            fault = replace(fault, note=self._origin(number))
+        fault = fault or loss_fault(error.name, torch.tensor(error.value))
+        assert fault is not None  # the loss ended the step because it is not finite
+        return self._error(fault, number + 1, _slower(lr))
+
+    def _error(self, fault: NotFinite, number: int, remedy: str) -> StoppedError:
+        """Return the error that ends the training; the run folder, if there is one, keeps it."""
+        epoch, batch = divmod(number - 1, self.training.batches)
+        kept = ""
+        if self.plan.folder is not None and self.saved_step >= 0:
+            kept = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
+        said = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
+        error = StoppedError(said, number, fault)
+        if self.plan.folder is not None:
+            error.write(self.plan.folder.error)
+        return error
+
+    def _stop(self) -> None:
+        """Answer Ctrl-C: save, and say how to go on."""
+        self._save()
+        raise self._stopped(f"in epoch {self.training.epoch + 1} after step {self.training.step}")
+
+    def _stopped(self, where: str) -> KeyboardInterrupt:
+        """Return what ends a training that was asked to stop, when all is saved."""
+        folder = self.plan.folder
+        assert folder is not None  # without one, nobody asks: Python's own KeyboardInterrupt ends the training
+        how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
+        return KeyboardInterrupt(f"stopped {where}; all is saved in {folder.path}, go on with {how}")
+
+    def _repair_best(self) -> None:
+        """See to it that a resumed run ends with good best weights, which an earlier process may have written."""
+        if self.plan.folder is not None and self.begun is not None:
+            repair_best(self.plan.folder.best, self.whole)
+
+    def _save(self, done: bool = False) -> None:
+        """Write the checkpoint, if there is a run folder."""
+        if self.plan.folder is None:
+            return
+        begun = time.perf_counter()
+        fault = weights_fault(flatten(self.whole.params))
+        if fault:
+            raise self._error(fault, self.training.step, _slower(self.training.lr))
+        save_checkpoint(
+            self.plan.folder,
+            self.whole.about(),
+            self.training,
+            self.step,
+            self.plan.callbacks,
+            self.memory,
+            self.plan.settings,
+            done,
+        )
+        self.saved_at = time.perf_counter()
+        self.saved_step, self.save_cost = self.training.step, self.saved_at - begun
+
+
+def _slower(lr: float) -> str:
+    """Return what most often helps."""
+    return f"lower the learning rate ({lr:g}) or look for very large values in the data"

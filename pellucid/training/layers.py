@@ -1,0 +1,53 @@
+"""Measurements of each layer at one step: the gradient's norm and the relative size of the update."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pellucid.data.source import Batch
+from pellucid.layers.base import Mode, Params
+from pellucid.objective import Objective, merged
+from pellucid.run.history import Row
+from pellucid.tree import flatten
+
+
+def layer_rows(
+    objective: Objective, before: Params, batch: Batch, mode: Mode, params: Params
+) -> Callable[[], list[Row]]:
+    """Measure the gradients at the weights `before`, a copy of `params`, whose running statistics change.
+
+    objective: in its form for training. Returns a function to call when `params` have made their step: it gives for
+    each learned tensor path, grad_norm = ‖g‖ and update_ratio = rms(Δw) / rms(w), None where that is no finite number.
+    Regularizers and clipping are no part of the gradient's norm; of several turns, each is measured at `before`.
+    """
+    swept = flatten(merged(objective.gradients(before, batch, mode))[1])
+    norms = {path: _norm(swept[path]) for path in flatten(before) if path in swept}
+
+    def after() -> list[Row]:
+        old, new = flatten(before), flatten(params)
+        return [
+            {
+                "path": path,
+                "grad_norm": _finite(norm),
+                "update_ratio": _ratio(_norm(new[path] - old[path]), _norm(old[path])),
+            }
+            for path, norm in norms.items()
+        ]
+
+    return after
+
+
+def _norm(x: Tensor) -> float:
+    """Return ‖x‖, summed in float64: squares of large gradients overflow float32."""
+    return torch.linalg.vector_norm(x, dtype=torch.float64).item()
+
+
+def _ratio(update: float, weight: float) -> float | None:
+    """Return the quotient of two norms, which is that of the root mean squares; None for weights of 0."""
+    return _finite(update / weight) if weight else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,351 @@
+"""The base of a model: a network with its weights, and how it learns."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from pellucid.calibration.confidence import Confidence
+from pellucid.calibration.familiarity import Familiarity, named_tensors
+from pellucid.calls import checked
+from pellucid.config import metric_to_config
+from pellucid.data import Arrays, Source
+from pellucid.data.augment.standardise import scaled
+from pellucid.data.dataset import check_channels_first
+from pellucid.data.stream import Stream
+from pellucid.errors import PellucidError
+from pellucid.fuse.inference import inference
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import Loss
+from pellucid.metrics import MetricLike
+from pellucid.models import replace_head
+from pellucid.network.ending import check_classes, check_ending, looks_across
+from pellucid.network.sizes import Shape, free_outputs, nominal
+from pellucid.objective import Objective, Supervised
+from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
+from pellucid.optim.schedules import Constant
+from pellucid.run.described import feature_stats, image_shape, rebuilt, widened
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import History
+from pellucid.run.weights import fill, read_weights, write_weights
+from pellucid.text import shown
+from pellucid.training.arguments import (
+    USUAL_LOSS,
+    class_names,
+    instance,
+    new_file,
+    objective_of,
+    optimizers,
+    regularizers,
+    several,
+    truth,
+    whole,
+)
+from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Progress
+from pellucid.training.device import CPU, device_name, on_device, usable_device
+from pellucid.training.evaluate import (
+    batch_within_memory,
+    check_metrics,
+    evaluate,
+    interpret_outputs,
+    joined,
+    predictions,
+    usual_metrics,
+)
+from pellucid.training.examples import (
+    as_inputs,
+    first_batch,
+    fitted,
+    inputs_of,
+    note_resume,
+    source_of,
+    train_and_held,
+)
+from pellucid.training.fit import Loop, Plan
+from pellucid.training.own import check_saves, in_files
+from pellucid.training.parameter_groups import Trainable
+from pellucid.training.precision import usable_precision
+from pellucid.training.settings import settings
+from pellucid.training.step import channels_last
+from pellucid.training.viewed import Viewed
+from pellucid.tree import flatten, map_tree
+
+
+class BaseModel(Trainable, Viewed):
+    """A model without the tools that look into it: its weights, training, prediction and files; see pellucid.Model."""
+
+    def __init__(
+        self,
+        net: Layer | Objective,
+        loss: str | Loss = USUAL_LOSS,
+        optimizer: str | Optimizer | Mapping[str, str | Optimizer] = "adam",
+        metrics: MetricLike | Sequence[MetricLike] | None = None,
+        *,
+        input_shape: Sequence[int | None] | None = None,
+        classes: int | Sequence[str] | None = None,
+        seed: int = 0,
+        regularizer: Regularizer | MaxNorm | Sequence[Regularizer | MaxNorm] | None = None,
+        schedule: Schedule | None = None,
+        clip: float | None = None,
+        precision: str = "float32",
+        preprocess: Mapping[str, Any] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self.objective = objective_of(net, loss)
+        self.optimizer, self.optimizers = optimizers(optimizer, self.objective)
+        usual = self.objective.loss.metrics if isinstance(self.objective, Supervised) else ()
+        self._usual = metrics is None  # whether the metrics are those of the loss
+        self.metrics = check_metrics(usual if metrics is None else metrics)
+        self.device = usable_device(device)
+        self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
+        self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
+        self.regularizers = regularizers(regularizer)
+        self.clip = clip
+        self.precision = precision
+        self.seed = whole(seed, "seed", 0)
+        self.classes = class_names(classes)
+        self.preprocess = dict(preprocess or {})
+        self.stats = feature_stats(self.preprocess)
+        self.frozen, self.rates = set(), {}
+        self.confidence: Confidence | None = None  # how far the probabilities can be believed, once it is measured
+        self.familiarity: Familiarity | None = None  # what its training data look like, once that is measured
+        self.params: Params = {}
+        self.input_shape: Shape = ()
+        self.source: Path | None = None  # the file that it was loaded from
+        self.output_shape: Any = ()
+        if isinstance(self.objective, Supervised):
+            check_ending(self.net, self.loss)
+        if input_shape is not None:
+            self.build(input_shape)
+
+    def __call__(self, x: Any) -> Any:
+        """Return the network's outputs as they are, logits for instance, for inputs (N, ...) in evaluation mode."""
+        inputs = as_inputs(x)
+        self._fit_shape(inputs, "x")
+        with torch.no_grad():
+            return self.net.forward(self.params, self._scaled(inputs), Mode(keep=False))[0]
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Draw the weights for inputs of this shape from the seed."""
+        self._build(input_shape, self.classes)
+
+    def replace_head(self, classes: int | Sequence[str]) -> None:
+        """Give the network's last layer an output for each of other classes, drawn from the seed; all else is kept.
+
+        classes: their names, or their number: then the names are those of the next data. See models.replace_head.
+        """
+        self._need_weights()
+        names, before = class_names(classes), self.weights
+        with torch.inference_mode(False):
+            rng = torch.Generator().manual_seed(self.seed)
+            net, params = replace_head(self.net, map_tree(Tensor.cpu, self.params), len(names or ()), rng)
+            with torch.device("meta"):  # shapes only
+                _, out = net.init(self.nominal_shape, torch.Generator())
+            out = free_outputs(self.input_shape, net.init, params, out)
+        self.frozen -= {path for path, tensor in flatten(params).items() if tensor is not before[path]}
+        self.objective = self.objective.with_nets({"": net})
+        self.classes = names if isinstance(classes, Sequence) else None
+        self._take(params, self.input_shape, out)
+
+    @checked
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        epochs: int,
+        batch_size: int = 32,
+        validation: Any = None,
+        augment: Callable[[Any, torch.Generator], Any] | None = None,
+        steps_per_epoch: int | None = None,
+        callbacks: Sequence[Callback] = (),
+        run: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        monitor: str = "auto",
+        checkpoint_seconds: float = 60.0,
+        manifest: Mapping[str, Any] | None = None,
+        verbose: bool = True,
+    ) -> History:
+        """Train on x and y, a Source such as a Dataset, or batches, and return what was measured after each epoch.
+
+        Batches (images, targets) come from a DataLoader, a function that returns an iterator for each epoch, or a
+        generator, with steps_per_epoch of them; see `Stream`. validation: data likewise, or the fraction of x to hold
+        out. augment(images, rng) or, with `joint = True`, augment(batch, rng): see pellucid.data.Augment. run: the run
+        folder to write, with `manifest` beside or instead of the usual in its manifest.json; one that holds a training
+        already is refused, or with `resume` taken up exactly where its last checkpoint stands (at the end of each
+        epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which column of the history chooses the run's best
+        weights, "" for none of them, so that the last are the best. verbose: progress on stderr: a live line on a
+        terminal and in a notebook, elsewhere a line per epoch.
+        Raises PellucidError for data that do not fit, a run folder that is in use or was begun with other
+        settings, and when NaN or infinity appears: it names the step, the layer and the tensor.
+        """
+        epochs, batch_size = whole(epochs, "fit: epochs", 1), whole(batch_size, "fit: batch_size", 1)
+        called = several(callbacks, Callback, "fit: callbacks")
+        for callback in called:
+            callback.check(validation is not None)
+        if augment is not None and (isinstance(augment, type) or not callable(augment)):
+            raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(augment)}")
+        if self.schedule.watches and validation is None:
+            name = type(self.schedule).__name__
+            raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
+        data, held = self._data(x, y, validation, steps_per_epoch)
+        self.check_learns()
+        self._forget_measured()
+        begun_with = settings(self, self.preprocess, data, held, epochs, batch_size, augment)
+        folder = None if run is None else RunFolder(run)
+        if folder is not None or any(callback.saves for callback in called):
+            check_saves(self, type(self))
+        bars: list[Callback] = [Progress()] if truth(verbose, "fit: verbose") else []
+        if folder is None:
+            plan = Plan(data, held, epochs, batch_size, augment, [*called, *bars], None, begun_with, 0.0)
+            return Loop(self, plan).run().history
+        with folder:
+            if folder.begun and not resume:
+                raise PellucidError(f"{folder.path} holds a training already; resume it, or choose another run folder")
+            note_resume(data)
+            checksums = {"train": data.checksum} | ({} if held is None else {"validation": held.checksum})
+            used = {"precision": usable_precision(self.precision, self.device)[0], "device": device_name(self.device)}
+            folder.write_manifest(self.seed, checksums, {**used, **(manifest or {})})
+            best = Checkpoint(folder.best, monitor if monitor != "auto" or held is not None else "")
+            kept = [*called, best, CSVLog(folder.metrics, folder.layers), *bars]
+            plan = Plan(data, held, epochs, batch_size, augment, kept, folder, begun_with, checkpoint_seconds)
+            return Loop(self, plan).run().history
+
+    @checked
+    def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:
+        """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss and each metric over data as `fit` takes."""
+        data = fitted(source_of(x, y, classes=self.classes), "x", self.fitting)
+        batch_size = self._batch(data, batch_size, "evaluate")
+        with torch.inference_mode():
+            found = evaluate(self.objective, self.params, self.metrics, data, batch_size, self.stats)
+        return {**found, "n": data.seen if isinstance(data, Stream) else len(data)}
+
+    @checked
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """Return the outputs for inputs (N, ...), or data as `fit` takes, on the CPU: probabilities, as the loss reads.
+
+        Of an Objective, what its `predict` returns: tensors, or lists with an entry per input, of all batches together.
+        """
+        inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"))
+        batch_size = self._batch(inputs, batch_size, "predict")
+        with torch.inference_mode():
+            found = predictions(self.objective, self.params, inputs, batch_size, self.stats, self.source)
+            parts = [on_device(part, CPU) for part in found]
+        return joined(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
+
+    def distance(self, x: Any) -> Tensor | None:
+        """Return how far inputs (N, ...), or a Dataset, are from the training data, (N,), if that was fitted."""
+        inputs, known = as_inputs(x), self.familiarity
+        self._fit_shape(inputs, "x")
+        return None if known is None else known.distance(self.net, self.params, inputs, self.stats)
+
+    def predictor(self) -> Callable[[Tensor], Tensor]:
+        """Return what `predict` does to inputs (N, ...), for calls with few of them, one after the other.
+
+        The network is folded and laid out once, so the weights must stay as they are meanwhile.
+        """
+        self._need_weights()
+        run = inference(self.net, self.params)
+
+        def predict(x: Tensor) -> Tensor:
+            self._fit_shape(x, "x")
+            with torch.inference_mode():
+                batch = self._scaled(x)
+                return interpret_outputs(self.supervised, self.params, batch, run(batch), self.source).cpu().clone()
+
+        return predict
+
+    def about(self) -> dict[str, Any]:
+        """Return what a weights file says about the model, as values of JSON."""
+        return {
+            **self.objective.about(self.custom),
+            "input_shape": list(self.input_shape),
+            "classes": None if self.classes is None else list(self.classes),
+            "metrics": [metric_to_config(metric, self.custom) for metric in self.metrics],
+            "preprocess": self.preprocess,
+            **({} if self.confidence is None else {"confidence": self.confidence.to_json()}),
+            **({"familiarity": self.familiarity.to_json()} if self.familiarity else {}),
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write network and weights as one safetensors file, which appears whole or not at all."""
+        self._need_weights()
+        write_weights(new_file(path), {**self.weights, **named_tensors(self.familiarity)}, self.about())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = (), device: str = "cpu") -> Self:
+        """Read what `save`, or the checkpoint of a run, wrote; device: as for Model.
+
+        custom: classes of your own, and functions that are metrics, that the file names, beside the registered ones;
+        what `register` takes otherwise, such as an optimizer, is only checked.
+        Raises PellucidError, naming the file, for everything that is not exactly that: see `read_weights`, and
+        tensors that are not those of the network.
+        """
+        custom = in_files(custom)
+        tensors, about = read_weights(path)
+        try:
+            model, wanted, shape, out = rebuilt(cls, about, tensors, custom)
+            model.device = usable_device(device)
+        except PellucidError as error:
+            raise PellucidError(f"{path}: {error}") from error
+        own = {name: widened(tensor) for name, tensor in tensors.items() if not name.startswith("[")}
+        measured = model.confidence, model.familiarity
+        model._take(fill(Path(path), wanted, own), shape, out)
+        model.confidence, model.familiarity = measured
+        model.source = Path(path)
+        return model
+
+    def _build(self, input_shape: Any, classes: Sequence[str] | None, what: str = "input_shape") -> None:
+        shape = image_shape(input_shape)
+        if shape[2:] != (1,) or any(map(looks_across, self.objective.nets.values())):  # else a sequence (C, L, 1)
+            check_channels_first(nominal(shape), what)
+        with torch.inference_mode(False):
+            params, out = self.objective.init(nominal(shape), torch.Generator().manual_seed(self.seed))
+            out = free_outputs(shape, self.objective.init, params, out)
+        if isinstance(self.objective, Supervised):
+            check_classes(out, classes)
+        self._take(params, shape, out)
+
+    def _take(self, params: Params, shape: Shape, out: Any) -> None:
+        with torch.inference_mode(False):
+            params = map_tree(lambda tensor: tensor.to(self.device), params)
+        channels_last(params)
+        self.params, self.input_shape, self.output_shape = params, shape, out
+        self._outputs = {shape: out}
+        self._forget_measured()
+
+    def _forget_measured(self) -> None:
+        """Drop what was measured of the weights as they were."""
+        self.confidence = self.familiarity = None
+
+    def _data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
+        data, held = train_and_held(x, y, validation, self.classes, self.seed, steps)
+        classes = data.classes if self.classes is None else self.classes
+        if self.built:
+            if isinstance(self.objective, Supervised):
+                check_classes(self.output_shape, classes)
+        else:
+            self._build(first_batch(data).images.shape[1:], classes, "x")
+        self.classes = classes
+        return fitted(data, "x", self.fitting), None if held is None else fitted(held, "validation", self.fitting)
+
+    def fitting(self, data: Arrays, what: str = "x") -> Arrays:
+        """Return the data, which errors call `what`; PellucidError where they do not fit the network."""
+        self._fit_shape(data.x, what)
+        shape = self.outputs_for(data.x.shape[1:])
+        self.objective.check(shape, data.y)
+        if self._usual and isinstance(self.objective, Supervised):
+            self.metrics = usual_metrics(self.objective.loss, shape, data.y)
+        return data
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """Return inputs as the network takes them, on its device."""
+        return scaled(on_device(x, self.device), self.stats)
+
+    def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
+        if size is not None:
+            return whole(size, f"{what}: batch_size", 1)
+        return batch_within_memory(self.objective, self.params, x, self.stats)

@@ -1,0 +1,187 @@
+"""What a model shows of itself: its layers, each with its parameters by name, and its tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.calls import Checked
+from pellucid.combine.base import Combinator, join
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Layer, Params
+from pellucid.losses import Loss
+from pellucid.network.inputs import check_inputs
+from pellucid.network.sizes import Shape, nominal
+from pellucid.network.summary import Summary, describe, shape_text, summary
+from pellucid.objective import Objective, Supervised, named_layers
+from pellucid.optim import Optimizer
+from pellucid.run.weights import parameter_count, weights_sha256
+from pellucid.text import aligned, plural
+from pellucid.tree import flatten
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerView:
+    """One layer of a model: `layer` as it was written, `params` its tensors by name, those that the model trains.
+
+    Of a combinator the names are paths, `conv1.weight`. params is empty while the model has no weights.
+    """
+
+    path: str
+    layer: Layer
+    params: dict[str, Tensor]
+
+    def __repr__(self) -> str:
+        """Return path, layer and shapes in one line."""
+        shapes = ", ".join(f"{name} {shape_text(tuple(tensor.shape))}" for name, tensor in self.params.items())
+        return f"<{self.path}: {_written(self.layer)}{f'; {shapes}' if shapes else ''}>"
+
+    def __str__(self) -> str:
+        """Return the parameters as a table."""
+        return f"{self.path}: {_written(self.layer)}\n{aligned(self._cells(), right=(2, 3, 4, 5))}"
+
+    def _repr_html_(self) -> str:
+        """Return that table for notebooks."""
+        from pellucid.report.page import table_html
+
+        return table_html(f"{self.path}: {_written(self.layer)}", self._cells(), right=(2, 3, 4, 5))
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("parameter", "shape", "mean", "std", "min", "max")]
+        for name, tensor in self.params.items():
+            values = tensor.detach().double()
+            numbers = (values.mean(), values.std(correction=0), values.min(), values.max())
+            rows.append((name, shape_text(tuple(tensor.shape)), *(f"{number.item():.4g}" for number in numbers)))
+        return rows
+
+
+class Viewed(metaclass=Checked):
+    """Networks with their weights, objective and optimizer, as people look at them."""
+
+    objective: Objective
+    optimizer: Optimizer
+    params: Params
+    seed: int
+    input_shape: Shape  # None for a free height or width
+    output_shape: Any
+    _outputs: dict[Shape, Any]  # shapes of outputs by those of inputs, as far as they were asked for
+
+    @property
+    def supervised(self) -> Supervised:
+        """The objective of a model of one network and one loss; PellucidError for another one."""
+        if not isinstance(self.objective, Supervised):
+            names = ", ".join(self.objective.nets)
+            raise PellucidError(
+                f"{type(self.objective).__name__} is an objective of its own (networks: {names}); this needs a model "
+                "of one network and one loss, Model(net, loss)"
+            )
+        return self.objective
+
+    @property
+    def net(self) -> Layer:
+        """The network of a model of one network and one loss."""
+        return self.supervised.net
+
+    @property
+    def loss(self) -> Loss:
+        """Its loss."""
+        return self.supervised.loss
+
+    @property
+    def nominal_shape(self) -> tuple[int, ...]:
+        """The shape of an input, with a side of NOMINAL pixels where any is possible."""
+        return nominal(self.input_shape)
+
+    def outputs_for(self, shape: Sequence[int]) -> Any:
+        """Return the shape of the outputs for inputs of `shape`; PellucidError where none of that size is possible."""
+        key = tuple(shape)
+        if key not in self._outputs:
+            with torch.device("meta"):
+                self._outputs[key] = self.objective.init(key, torch.Generator())[1]
+        return self._outputs[key]
+
+    @property
+    def built(self) -> bool:
+        """Whether there are weights."""
+        return bool(self.input_shape)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights by their paths, `block1.conv.weight`."""
+        return flatten(self.params)
+
+    @property
+    def layers(self) -> tuple[LayerView, ...]:
+        """The layers that are no combinators, in order: `model.layers[-1].params`."""
+        return leaves(self.objective.nets, self.weights)
+
+    def __getitem__(self, path: str) -> LayerView:
+        """Return the layer at a path, with its parameters by name: `model["features.conv1"].params["weight"]`."""
+        return view(self.objective.nets, self.weights, path)
+
+    def __repr__(self) -> str:
+        """Return what it is in one line."""
+        sizes = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
+        count = f"{parameter_count(self.params):,} parameters, " if self.built else ""
+        what = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
+        learning = f"{type(what).__name__}, {type(self.optimizer).__name__}"
+        return f"<Model: {plural(len(self.layers), 'layer')}, {count}{sizes}; {learning}>"
+
+    def __str__(self) -> str:
+        """Return that line and, with weights, the table of layers."""
+        return f"{self!r}\n{aligned(self._cells(), right=(3, 4, 5))}" if self.built else repr(self)
+
+    def _repr_html_(self) -> str:
+        """Return the table of layers for notebooks."""
+        from pellucid.report.page import table_html
+
+        return table_html(repr(self)[1:-1], self._cells(), right=(3, 4, 5))
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        if self.built and isinstance(self.objective, Supervised):
+            return self.summary().cells()
+        return [("path", "layer"), *((one.path, str(one)) for one in self.layers)]
+
+    def summary(self) -> Summary:
+        """Return the table of layers; str() gives it as text."""
+        self._need_weights()
+        return summary(self.net, self.params, self.nominal_shape, self.seed)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the weights."""
+        return weights_sha256(self.params)
+
+    def _fit_shape(self, x: Tensor, what: str) -> None:
+        self._need_weights()
+        check_inputs(x.shape, self.input_shape, what)
+
+    def _need_weights(self) -> None:
+        if not self.built:
+            raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
+
+
+def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) -> LayerView:
+    """Return the layer at `path`; PellucidError, naming the nearest, where there is none."""
+    layers = dict(named_layers(nets))
+    if not isinstance(path, str) or not path or path not in layers:
+        known = [one for one in layers if one]
+        hint = nearest(path, known) if isinstance(path, str) else ""
+        listed = ", ".join(known)[:300] or "none"
+        raise PellucidError(f"no layer {path!r:.80}{hint or f'; known: {listed}'}")
+    prefix = join(path, "")
+    own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+    return LayerView(path, layers[path], own)
+
+
+def leaves(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
+    """Return all layers that are no combinators, in order."""
+    layers = named_layers(nets)
+    return tuple(view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator))
+
+
+def _written(layer: Layer) -> str:
+    if not isinstance(layer, Combinator):
+        return describe(layer)
+    return f"{type(layer).__name__} of {', '.join(list(layer.layers)[:8])}{', ...' if len(layer.layers) > 8 else ''}"

@@ -1,0 +1,216 @@
+"""How far an input is from the training data: the distance by NumPy, the threshold by counting, the file as a whole."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.calibration.confidence import Confidence
+from pellucid.calibration.familiarity import AXES, familiarity_scores, fit_familiarity
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU, Sigmoid
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.run.weights import read_weights, write_weights
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def blobs(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return images (n, 1, 4, 4) of three classes, of which each lights one row."""
+    y = torch.arange(n) % 3
+    x = 0.1 * torch.rand((n, 1, 4, 4), generator=rng(seed))
+    x[torch.arange(n), 0, y] += 0.6
+    return x, y
+
+
+def conv_model() -> Model:
+    net = Sequential(
+        conv=Conv2d(5, 3, padding=1), relu=ReLU(), pool=AdaptiveAvgPool2d(1), flatten=Flatten(), scores=Dense(3)
+    )
+    return Model(net, input_shape=(1, 4, 4), classes=3)
+
+
+def fitted(model: Model, n: int = 400) -> Model:
+    x, y = blobs(n, 1)
+    model.familiarity = fit_familiarity(model.net, model.params, (x, y), blobs(n, 2)[0], model.stats)
+    return model
+
+
+def test_the_distance_is_mahalanobis_by_numpy() -> None:
+    """Of no more features than axes the covariance is whole, and NumPy inverts it."""
+    model = fitted(Model(mlp((16, 3)), input_shape=(1, 4, 4), classes=3))
+    assert model.familiarity is not None
+    assert [depth.path for depth in model.familiarity.depths] == ["head.scores"]
+    depth = model.familiarity.depths[0]
+    assert depth.axes.shape == (15, 16)
+    assert AXES == 16
+    x, y = (part.numpy() for part in blobs(400, 1))
+    x = x.reshape(len(x), -1).astype(np.float64)
+    x /= x.std(0)
+    means = np.stack([x[y == k].mean(0) for k in range(3)])
+    inverse = np.linalg.inv((x - means[y]).T @ (x - means[y]) / len(x))
+    other = torch.rand((20, 1, 4, 4), generator=rng(3))
+    z = other.numpy().reshape(20, -1).astype(np.float64) / blobs(400, 1)[0].numpy().reshape(400, -1).std(0)
+    gaps = z[:, None] - means
+    expected = np.sqrt(np.einsum("nkd,de,nke->nk", gaps, inverse, gaps).min(1))
+    found = model.distance(other)
+    assert found is not None
+    np.testing.assert_allclose(found.numpy() * depth.unit, expected, rtol=1e-4)
+
+
+def test_so_many_features_keep_a_few_axes() -> None:
+    model = Model(mlp((64, 3)), input_shape=(1, 8, 8), classes=3)
+    x, y = torch.rand((200, 1, 8, 8), generator=rng(0)), torch.arange(200) % 3
+    found = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
+    assert found is not None
+    depth = found.depths[0]
+    assert depth.axes.shape == (AXES, 64)
+    torch.testing.assert_close(depth.axes @ depth.axes.T, torch.eye(AXES), atol=1e-5, rtol=0)
+    scaled = x.flatten(1).double() / x.flatten(1).double().std(0, correction=0)
+    centred = scaled - torch.stack([scaled[y == k].mean(0) for k in range(3)])[y]
+    values = np.linalg.eigvalsh((centred.T @ centred / 200).numpy())
+    np.testing.assert_allclose(depth.variances[:-1].numpy(), values[-AXES:], rtol=1e-4)
+    assert float(depth.variances[-1]) == pytest.approx(values[:-AXES].mean(), rel=1e-4)
+
+
+def test_maps_count_by_their_mean_and_deviation() -> None:
+    model = fitted(conv_model())
+    assert model.familiarity is not None
+    assert [depth.path for depth in model.familiarity.depths] == ["conv", "scores"]
+    assert [depth.means.shape for depth in model.familiarity.depths] == [(3, 10), (3, 5)]
+
+
+@pytest.mark.parametrize("n", [20, 400])
+def test_one_in_a_hundred_or_one_at_most_of_the_held_out_is_beyond(n: int) -> None:
+    model = conv_model()
+    x, y = blobs(400, 1)
+    held = blobs(n, 2)[0]
+    found = fit_familiarity(model.net, model.params, (x, y), held)
+    assert found is not None
+    beyond = int((found.distance(model.net, model.params, held) > found.threshold).sum())
+    assert beyond == {20: 0, 400: 3}[n], "the fourth of 401 is the threshold, the largest of 21"
+    assert (found.alarms, found.held_out) == (beyond / n, n)
+
+
+def test_what_is_like_the_data_is_familiar_and_noise_is_not() -> None:
+    model = fitted(conv_model())
+    assert model.familiarity is not None
+    like, noise = model.distance(blobs(600, 5)[0]), model.distance(torch.rand((50, 1, 4, 4), generator=rng(6)))
+    assert like is not None
+    assert noise is not None
+    assert float((like > model.familiarity.threshold).double().mean()) < 0.04
+    assert float((noise > model.familiarity.threshold).double().mean()) > 0.9
+
+
+def test_features_that_overflow_are_infinitely_far() -> None:
+    """The variance of a map overflows float32, although the bounded outputs stay finite."""
+    net = Sequential(conv=Conv2d(3, 3), act=Sigmoid(), flatten=Flatten(), scores=Dense(3))
+    model = fitted(Model(net, input_shape=(1, 4, 4), classes=3))
+    x = torch.full((3, 1, 4, 4), 1e38)
+    assert model.distance(x).tolist() == [math.inf] * 3
+    assert torch.isfinite(model.predict(x[:1])).all()
+    assert [one.unfamiliar for one in familiarity_scores(model, x)] == [True] * 3
+
+
+def test_nothing_is_fitted_where_a_threshold_would_mean_nothing() -> None:
+    model, (x, y) = conv_model(), blobs(60, 1)
+    assert fit_familiarity(model.net, model.params, (x, y), x[:19]) is None
+    assert fit_familiarity(model.net, model.params, (x, y.float()), x) is None
+    assert model.distance(x) is None
+
+
+def test_it_stays_with_the_weights_and_goes_when_these_change(tmp_path) -> None:
+    model, path = fitted(conv_model()), tmp_path / "model.safetensors"
+    x, y = blobs(30, 7)
+    before = model.distance(x)
+    model.save(path)
+    loaded = Model.load(path)
+    after = loaded.distance(x)
+    assert before is not None
+    assert after is not None
+    assert torch.equal(before, after)
+    assert loaded.sha256() == model.sha256()
+    loaded.fit(x, y, epochs=1, batch_size=10, verbose=False)
+    assert loaded.distance(x) is None, "it was of other weights"
+
+
+def widen(tensors: dict[str, Tensor], depth: int) -> None:
+    """Double the features of a depth in all of its tensors, so that these still fit each other."""
+    for name in ("scale", "means", "axes"):
+        key = f"[familiarity].{depth}.{name}"
+        tensors[key] = torch.cat([tensors[key]] * 2, -1)
+
+
+WRONG = {
+    "must hold depths": lambda t, a: a.update(familiarity=3),
+    "path and unit": lambda t, a: a["familiarity"]["depths"].__setitem__(0, {"path": "conv"}),
+    "a unit must be a number above 0, not 0": lambda t, a: a["familiarity"]["depths"][0].update(unit=0),
+    "runs no Conv2d or Dense at relu": lambda t, a: a["familiarity"]["depths"][0].update(path="relu"),
+    "depths must name at least one": lambda t, a: a["familiarity"].update(depths=[]),
+    "threshold must be a number above 0, not -1": lambda t, a: a["familiarity"].update(threshold=-1.0),
+    "alarms must be a number from 0 to 1, not True": lambda t, a: a["familiarity"].update(alarms=True),
+    "alarms must be a number from 0 to 1, not -0.5": lambda t, a: a["familiarity"].update(alarms=-0.5),
+    "held_out must be a whole number of at least 1, not 0.5": lambda t, a: a["familiarity"].update(held_out=0.5),
+    "the tensors of conv are missing": lambda t, a: t.pop("[familiarity].0.means"),
+    "the tensors of scores are missing": lambda t, a: t["[familiarity].1.scale"].zero_(),
+    "fit each other and its 10 features": lambda t, a: widen(t, 0),
+    "fit each other and its 5 features": lambda t, a: widen(t, 1),
+    "the tensors of scores .* 5 features": lambda t, a: t.update({"[familiarity].1.axes": torch.tensor(1.0)}),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_file_that_says_something_else_is_refused(tmp_path, said: str) -> None:
+    path = tmp_path / "model.safetensors"
+    fitted(conv_model()).save(path)
+    tensors, about = read_weights(path)
+    WRONG[said](tensors, about)
+    write_weights(path, tensors, about)
+    with pytest.raises(PellucidError, match=said):
+        Model.load(path)
+
+
+CHANGES = {
+    "fit": lambda model: model.fit(*blobs(20, 5), epochs=1, verbose=False),
+    "replace_head": lambda model: model.replace_head(["a", "b"]),
+    "build": lambda model: model.build((1, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_was_measured_of_other_weights_is_dropped(name: str) -> None:
+    model = fitted(conv_model())
+    model.confidence = Confidence(2.0, 0.5)
+    assert model.familiarity is not None
+    CHANGES[name](model)
+    assert (model.confidence, model.familiarity) == (None, None)
+
+
+class Silent(Sequential):
+    """A combinator that runs in one piece, so that nobody sees what its children do."""
+
+    def forward(self, params, x, mode):
+        return super().forward(params, x, mode)
+
+    def backward(self, params, cache, dy):
+        return super().backward(params, cache, dy)
+
+
+def test_a_file_that_names_a_layer_that_never_runs_is_refused(tmp_path) -> None:
+    path = tmp_path / "model.safetensors"
+    net = Sequential(flatten=Flatten(), inner=Silent(hidden=Dense(16)), scores=Dense(3))
+    model = Model(net, input_shape=(1, 4, 4), classes=3)
+    model.custom = (Silent,)
+    fitted(model).save(path)
+    tensors, about = read_weights(path)
+    assert [depth["path"] for depth in about["familiarity"]["depths"]] == ["scores"]
+    about["familiarity"]["depths"][0]["path"] = "inner.hidden"
+    write_weights(path, tensors, about)
+    with pytest.raises(PellucidError, match=r"the network runs no Conv2d or Dense at inner\.hidden"):
+        Model.load(path, custom=[Silent])

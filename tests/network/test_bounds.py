@@ -1,0 +1,273 @@
+"""Networks that a short file can describe and no machine can run."""
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid import Model
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.errors import PellucidError
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    Identity,
+    Layer,
+    MaxPool2d,
+    Pad2d,
+    PadChannels,
+    ReLU,
+    Reshape,
+    Upsample,
+)
+from pellucid.network import bounds
+from pellucid.network.bounds import within_bounds
+from pellucid.run.weights import write_weights
+from pellucid.training.evaluate import batch_within_memory
+from tests.combine.samples import NETWORKS
+from tests.layers.samples import SAMPLES
+from tests.models.zoo import ZOO
+
+
+def nested(depth: int, around: "type[Layer] | object") -> Layer:
+    net: Layer = Identity()
+    for _ in range(depth):
+        net = around(net)  # type: ignore[operator]
+    return net
+
+
+def twice(net: Layer) -> Layer:
+    """Run a layer twice in a row, with the same weights."""
+    return Graph({"a": (net, "input"), "b": ("a", "a")}, ("b",))
+
+
+def both(net: Layer) -> Layer:
+    """Run a layer on two copies of its input, with the same weights."""
+    return Sequential(Fork(Identity(), Identity()), Shared(net), Add())
+
+
+def doubled(net: Layer) -> Layer:
+    """Put the output beside itself."""
+    return Sequential(net, Parallel((Identity(), Identity()), Concat()))
+
+
+MEMORY, WORK, RUNS, NUMBERS = "bytes of memory for one", "multiply-adds for one", "layers, each as", "numbers put out"
+TOO_LARGE = {
+    "the pad of the report": (Sequential(Pad2d(32768), Flatten()), (1, 1, 1), MEMORY),
+    "an image": (Flatten(), (3, 1 << 20, 1 << 20), MEMORY),
+    "upsampling": (Sequential(*[Upsample(2) for _ in range(15)]), (1, 1, 1), MEMORY),
+    "transposed convolutions": (Sequential(*[ConvTranspose2d(1, 4, stride=4) for _ in range(8)]), (1, 1, 1), MEMORY),
+    "a pooling that grows": (AdaptiveAvgPool2d((20_000, 20_000)), (1, 2, 2), MEMORY),
+    "channels": (PadChannels(0, 1 << 30), (1, 2, 2), MEMORY),
+    "channels of a convolution": (Conv2d(1 << 20, 1), (1, 64, 64), MEMORY),
+    "outputs of a dense layer": (Dense(1 << 30), (1,), MEMORY),
+    "doubling": (nested(40, doubled), (1, 2, 2), MEMORY),
+    "a padding that the stride hides": (Sequential(Pad2d(20_000), MaxPool2d(1, stride=40_000)), (1, 1, 1), MEMORY),
+    "repetitions": (nested(40, twice), (1, 2, 2), RUNS),
+    "sharing": (nested(38, both), (1, 2, 2), RUNS),
+    "many large outputs": (Sequential(*[ReLU() for _ in range(200)]), (1, 4096, 4096), NUMBERS),
+    "large windows": (Sequential(MaxPool2d(501, stride=1, padding=250)), (1, 1024, 1024), WORK),
+    "large averages": (Sequential(AvgPool2d(501, stride=1)), (1, 1024, 1024), WORK),
+    "large kernels": (Conv2d(1, 501, padding=250), (1, 1024, 1024), WORK),
+    "deep kernels": (Conv2d(1024, 33, padding=16), (1024, 64, 64), WORK),
+    "branches": (
+        Parallel(tuple(Upsample(64) for _ in range(40)), Concat()),
+        (3, 32, 32),
+        MEMORY,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_a_network_that_takes_too_much_is_refused_at_once(name):
+    net, shape, what = TOO_LARGE[name]
+    start = time.process_time()
+    with pytest.raises(PellucidError, match=what):
+        within_bounds(net, shape)
+    assert time.process_time() - start < 10
+
+
+def test_the_layer_is_named():
+    with pytest.raises(
+        PellucidError, match=r"^body\.pad: takes the network to 17,.* above 1,.*; make it smaller.* .*is \(1, 1"
+    ):
+        within_bounds(Sequential(act=ReLU(), body=Sequential(pad=Pad2d(32768))), (1, 1, 1))
+
+
+def test_a_short_file_of_a_huge_network_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "pad.safetensors"
+    layers = {"pad": {"type": "Pad2d", "padding": 32768}, "flat": {"type": "Flatten"}}
+    about = {
+        "network": {"type": "Sequential", "children": layers},
+        "loss": {"type": "SoftmaxCrossEntropy"},
+        "input_shape": [1, 1, 1],
+        "classes": None,
+    }
+    write_weights(path, {}, json.loads(json.dumps(about)))
+    assert path.stat().st_size < 600
+    with pytest.raises(PellucidError, match=r"pad\.safetensors: pad: takes the network to .* bytes of memory") as info:
+        Model.load(path)
+    assert "\n" not in str(info.value)
+
+
+def u_net(filters: int, depth: int) -> Layer:
+    """Ronneberger et al. 2015 with padding and batch normalization."""
+    convs = [part for _ in range(2) for part in (Conv2d(filters, 3, padding=1), BatchNorm(), ReLU())]
+    if not depth:
+        return Sequential(*convs)
+    below = Sequential(MaxPool2d(2), u_net(2 * filters, depth - 1), ConvTranspose2d(filters, 2, stride=2))
+    return Sequential(*convs, Parallel((Identity(), below), Concat()), *convs)
+
+
+REAL = [
+    *((str(each), each.build(), (3, each.side, each.side)) for each in ZOO),
+    ("resnet50 at 299", ZOO[0].__class__("resnet50", {}, 299, 0, (0, 0, 0), None).build(), (3, 299, 299)),
+    ("vgg19_bn at 299", ZOO[0].__class__("vgg19_bn", {}, 299, 0, (0, 0, 0), None).build(), (3, 299, 299)),
+    ("u-net at 512", Sequential(u_net(64, 4), Conv2d(21, 1)), (3, 512, 512)),
+]
+
+
+@pytest.mark.parametrize(("name", "net", "shape"), REAL, ids=[name for name, *_ in REAL])
+def test_real_networks_are_within_the_bounds_and_keep_their_shapes(name, net, shape):
+    params, out = within_bounds(net, shape)
+    with torch.device("meta"):
+        _, wanted = net.init(shape, torch.Generator())
+    assert out == wanted
+    assert all(tensor.is_meta for tensor in _leaves(params))
+
+
+@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+def test_every_layer_and_combinator_can_be_measured(sample):
+    _, out = within_bounds(sample.layer, sample.shape)
+    assert out == sample.layer.init(sample.shape, torch.Generator())[1]
+
+
+class Opaque(Layer):
+    """A layer of somebody else, whose forward pass needs values."""
+
+    def init(self, shape, rng):
+        return {}, (4, *shape)
+
+    def forward(self, params, x, mode):
+        return x.expand(4, *x.shape) * float(x.max()), None
+
+    def backward(self, params, cache, dy):
+        raise NotImplementedError
+
+
+def test_a_layer_of_somebody_else_counts_by_its_output():
+    assert within_bounds(Sequential(Opaque(), Reshape((2, -1))), (3, 2))[1] == (2, 12)
+    with pytest.raises(PellucidError, match=r"opaque13: takes the network to .* bytes of memory"):
+        within_bounds(Sequential(*[Opaque() for _ in range(20)]), (3, 2))
+
+
+class Block(Sequential):
+    """A combinator of somebody else, which runs by Sequential's `flow`."""
+
+
+@pytest.mark.parametrize("kind", [Sequential, Block])
+def test_what_is_inside_a_combinator_of_somebody_else_counts(kind):
+    net = Sequential(block=kind(pad=Pad2d(20_000), pool=AvgPool2d(4_000, 4_000)), flatten=Flatten(), scores=Dense(2))
+    with pytest.raises(PellucidError, match=r"^block\.pad: takes the network to .* bytes of memory"):
+        within_bounds(net, (1, 28, 28))
+
+
+class Scaled(Sequential):
+    """A combinator of somebody else with a weight of its own."""
+
+    def init(self, shape, rng):
+        params, out = super().init(shape, rng)
+        return {**params, "scale": torch.ones(out)}, out
+
+    def flow(self, params, x, mode, step):
+        y, cache = super().flow(params, x, mode, step)
+        return params["scale"] * y, cache
+
+
+def test_a_combinator_of_somebody_else_may_have_weights_of_its_own():
+    params, out = within_bounds(Sequential(block=Scaled(dense=Dense(4)), scores=Dense(2)), (3,))
+    assert out == (2,)
+    assert params["block"]["scale"].shape == (4,)
+
+
+@pytest.mark.parametrize(("side", "most"), [(1, 256), (1024, 127), (4096, 7)])
+def test_an_evaluation_takes_as_many_inputs_as_there_is_memory_for(side, most):
+    """The outputs take 8 side^2 + 4 bytes an input: just above 8 MiB, so that 127 fit into 1 GiB, and above 128 MiB."""
+    model = Model(
+        Sequential(Upsample(side), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1)
+    )
+    x = torch.ones(300, 1, 1, 1)
+    assert batch_within_memory(model.objective, model.params, x) == most
+    assert batch_within_memory(model.objective, model.params, x[:1]) == 1
+
+
+def test_a_large_network_is_evaluated_in_small_batches():
+    """256 inputs at once would take 32 GiB."""
+    model = Model(Sequential(Upsample(4096), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1))
+    x = torch.linspace(0, 1, 18).view(18, 1, 1, 1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    y = model.predict(x)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 << 20  # KiB
+    torch.testing.assert_close(y, x.flatten(1) * model.weights["dense1.weight"] + model.weights["dense1.bias"])
+
+
+def _leaves(params):
+    for value in params.values():
+        yield from _leaves(value) if isinstance(value, dict) else (value,)
+
+
+def dense_model(net: Layer | None = None) -> Model:
+    return Model(Sequential(front=net or Identity(), flatten=Flatten(), scores=Dense(3)), input_shape=(1, 4, 4))
+
+
+def fit(model: Model, run: Path | None) -> None:
+    x, y = torch.rand((12, 1, 4, 4), generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
+    model.fit(x, y, epochs=1, run=run, verbose=False)
+
+
+def test_a_training_whose_weights_could_not_be_loaded_is_refused_before_its_first_step(tmp_path: Path) -> None:
+    model = dense_model(nested(140, Sequential))
+    before = model.sha256()
+    with pytest.raises(PellucidError, match=r"could be saved, but not loaded again: .* more than 128 levels; make it"):
+        fit(model, tmp_path / "run")
+    assert model.sha256() == before
+    assert not (tmp_path / "run").exists()
+    fit(model, None)
+    assert model.sha256() != before
+
+
+def test_weights_of_another_kind_than_the_network_has_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    model = dense_model()
+    model.params["scores"]["weight"] = model.params["scores"]["weight"].double()
+    with pytest.raises(PellucidError, match=r"not loaded again: scores\.weight is float64 .*, not float32"):
+        fit(model, tmp_path / "run")
+
+
+def test_limits_can_be_raised_for_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST_VALUES", 15)
+    raise_them = "numbers put out for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
+    with pytest.raises(PellucidError, match=f"not loaded again: .*{raise_them}"):
+        fit(dense_model(ReLU()), tmp_path / "run")
+    monkeypatch.setenv("PELLUCID_LIMITS", "10")
+    fit(dense_model(ReLU()), tmp_path / "run")
+    Model.load(tmp_path / "run/weights/best.safetensors")
+    monkeypatch.delenv("PELLUCID_LIMITS")
+    with pytest.raises(PellucidError, match=raise_them):
+        Model.load(tmp_path / "run/weights/best.safetensors")
+
+
+@pytest.mark.parametrize("value", ["", "many", "0", "0.5", "-3", "nan", "inf"])
+def test_a_limit_that_is_no_factor_is_one_line(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PELLUCID_LIMITS", value)
+    with pytest.raises(PellucidError, match="PELLUCID_LIMITS must be a number of at least 1, not "):
+        within_bounds(Identity(), (1, 2, 2))

@@ -1,0 +1,109 @@
+"""The drawing of a network: every layer is in it once, nothing overlaps, and files are pictures."""
+
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.layers import Add, Concat, Conv2d, Dense, Flatten, Identity, Layer, MaxPool2d, ReLU
+from pellucid.models import googlenet, lenet, mobilenet_v2, resnet18, resnet20, vgg16
+from pellucid.network.drawing import draw_network
+from pellucid.report.figures.style import png
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
+    """Return (left, top, right, bottom) of everything that has an outline."""
+    found = [one for one in figure.axes[0].patches if isinstance(one, FancyBboxPatch) and one.get_linewidth() == 0.7]
+    return [(one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in found]
+
+
+NETWORKS: dict[str, tuple[Layer, Any]] = {
+    "resnet18": (resnet18(), (3, 224, 224)),
+    "googlenet": (googlenet(auxiliary=True), (3, 224, 224)),
+    "lenet": (lenet(), (1, 28, 28)),
+    "one layer": (Dense(3), (4,)),
+    "fork": (Sequential(conv=Conv2d(2, 3), fork=Fork(a=Flatten(), b=Sequential(Flatten(), Dense(2)))), (1, 9, 9)),
+    "shared": (Sequential(fork=Fork(a=Identity(), b=ReLU()), arm=Shared(Dense(4)), join=Concat()), (5,)),
+    "graph": (
+        Graph(
+            {"a": (Dense(3), "x"), "b": ("a", "x"), "c": (Add(), "a", "b"), "d": (ReLU(), "c"), "e": (Add(), "d", "y")},
+            ("e",),
+            ("x", "y"),
+        ),
+        ((3,), (3,)),
+    ),
+    "nested": (
+        Parallel({"same": Identity(), "deep": Sequential(Parallel((Conv2d(2, 1), ReLU()), Add()), ReLU())}, Add()),
+        (2, 4, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_boxes_lie_apart_or_inside_one_another_and_in_the_picture(name: str) -> None:
+    figure = draw_network(*NETWORKS[name])
+    found = boxes(figure)
+    width, height = figure.get_size_inches() * 72
+    assert found
+    for index, (left, top, right, bottom) in enumerate(found):
+        assert left >= 0
+        assert top >= 0
+        assert right <= width + 1e-6
+        assert bottom <= height + 1e-6
+        for x, y, u, v in found[:index]:
+            apart = u <= left or right <= x or v <= top or bottom <= y
+            inside = x <= left and y <= top and right <= u and bottom <= v
+            assert apart or inside
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_a_residual_network_says_what_its_blocks_do() -> None:
+    said = texts(draw_network(resnet18(), (3, 224, 224)))
+    for words in ("stem", "stage4", "conv  7 x 7 / 2, 64", "block1 to block2, 2 times", "+", "scores  1000"):
+        assert words in said
+    assert said.count("shortcut") == 1 + 2 * 3  # the two equal blocks of stage1 are drawn once
+    assert said.count("conv  1 x 1 / 2, 128") == 1
+    assert "512 x 7 x 7" in said
+
+
+def test_branches_have_their_names_and_auxiliaries_say_what_they_read() -> None:
+    said = texts(draw_network(googlenet(auxiliary=True), (3, 224, 224)))
+    assert [said.count(name) for name in ("branch1x1", "branch3x3", "branch5x5", "branch_pool", "concat")] == [9] * 5
+    assert {"reads inception4a", "reads inception4d"} <= set(said)
+
+
+def test_equal_blocks_on_maps_of_other_sizes_are_drawn_each() -> None:
+    said = texts(draw_network(vgg16(), (3, 224, 224)))
+    assert {"block4", "block5"} <= set(said)
+    assert said.count("conv1  3 x 3, 512") == 2
+
+
+def test_shortcuts_of_zeros_and_depthwise_convolutions_say_so() -> None:
+    assert texts(draw_network(resnet20(), (3, 32, 32))).count("16 channels of zeros") == 1
+    said = texts(draw_network(mobilenet_v2(), (3, 224, 224)))
+    assert "depthwise  3 x 3 / 2, 96 groups" in said
+    assert said[0] == "input  3 x 224 x 224"
+
+
+def test_columns_of_a_small_network_are_about_as_long_as_one_another() -> None:
+    figure = draw_network(lenet(), (1, 28, 28))
+    middle = figure.get_size_inches()[0] * 72 / 2
+    ends = {left > middle: bottom for left, _, _, bottom in sorted(boxes(figure), key=lambda one: one[3])}
+    bottoms = [ends[False], ends[True]]  # of the features, and of the head beside them
+    assert abs(bottoms[0] - bottoms[1]) < 0.2 * max(bottoms)
+
+
+def test_layers_without_weights_join_the_box_before_them() -> None:
+    net = Sequential(conv=Conv2d(4, 3), relu=ReLU(), pool=MaxPool2d(2), flatten=Flatten(), dense=Dense(2))
+    figure = draw_network(net, (1, 8, 8))
+    assert len(boxes(figure)) == 1 + 3
+    assert texts(figure) == [
+        "input  1 x 8 x 8", "conv  3 x 3, 4", "ReLU", "4 x 6 x 6", "pool  max 2 x 2 / 2", "Flatten", "36",
+        "dense  2", "2",
+    ]  # fmt: skip

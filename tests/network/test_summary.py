@@ -1,0 +1,138 @@
+"""The summary against counts made by hand and in the literature."""
+
+import json
+
+import torch
+
+from pellucid.combine import Fork, Graph, Sequential, Shared
+from pellucid.layers import (
+    Add,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    MaxPool2d,
+    ReLU,
+)
+from pellucid.network.summary import bytes_text, describe, summary
+
+
+def lenet() -> Sequential:
+    return Sequential(
+        conv1=Conv2d(6, 5, padding=2),
+        act1=ReLU(),
+        pool1=MaxPool2d(2),
+        conv2=Conv2d(16, 5),
+        act2=ReLU(),
+        pool2=MaxPool2d(2),
+        flat=Flatten(),
+        fc1=Dense(120),
+        act3=ReLU(),
+        fc2=Dense(84),
+        act4=ReLU(),
+        out=Dense(10),
+    )
+
+
+def test_lenet_counts_by_hand() -> None:
+    found = summary(lenet(), None, (1, 28, 28))
+    rows = {row.path: row for row in found.rows}
+    assert list(rows) == list(lenet().children)
+    # (1 25 + 1) 6, (6 25 + 1) 16, (400 + 1) 120, (120 + 1) 84, (84 + 1) 10: the 61,706 of LeNet-5 with full connections
+    assert [rows[name].parameters for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [156, 2416, 48120, 10164, 850]
+    assert found.parameters == 61_706
+    # 28² 6 25, 10² 16 150, 400 120, 120 84, 84 10
+    assert [rows[name].multiply_adds for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [
+        117_600,
+        240_000,
+        48_000,
+        10_080,
+        840,
+    ]
+    assert found.multiply_adds == 416_520
+    assert rows["pool1"].multiply_adds == 0
+    assert rows["conv1"].shape == (6, 28, 28)
+    assert rows["pool2"].shape == (16, 5, 5)
+    assert rows["flat"].shape == (400,)
+
+
+def test_memory_counts_each_storage_once() -> None:
+    rows = {row.path: row for row in summary(lenet(), None, (1, 28, 28)).rows}
+    assert rows["conv1"].memory == 6 * 28 * 28 * 4  # its cache, the input, is not its own
+    assert rows["pool1"].memory >= 6 * 14 * 14 * (4 + 8)  # the output in float32 and the switches in int64
+    assert rows["flat"].memory < 16  # a view
+    assert rows["out"].memory == 40
+
+
+def test_the_first_convolution_of_alexnet() -> None:
+    # Krizhevsky et al. 2012: 96 kernels of 11 x 11 x 3, stride 4, on 227 x 227: 34,848 weights, 55 x 55 outputs
+    row = summary(Sequential(conv1=Conv2d(96, 11, stride=4)), None, (3, 227, 227)).rows[0]
+    assert row.parameters == 34_848 + 96
+    assert row.shape == (96, 55, 55)
+    assert row.multiply_adds == 55 * 55 * 34_848
+    assert row.layer == "Conv2d(96, 11, stride=4)"
+
+
+def test_grouped_and_transposed_convolutions() -> None:
+    grouped = summary(Conv2d(8, 3, groups=4, bias=False), None, (4, 10, 10)).rows[0]
+    assert grouped.parameters == 8 * 1 * 9
+    assert grouped.multiply_adds == 8 * 8 * 8 * 9  # 8 x 8 outputs in 8 maps, 9 weights each
+    up = summary(ConvTranspose2d(5, 4, stride=2, padding=1), None, (2, 6, 6)).rows[0]
+    assert up.shape == (5, 12, 12)
+    assert up.multiply_adds == 6 * 6 * 2 * 5 * 16  # each of 6 x 6 x 2 inputs is spread over 5 windows of 4 x 4
+
+
+def test_running_statistics_are_not_learned() -> None:
+    row = summary(BatchNorm(), None, (7, 4, 4)).rows[0]
+    assert (row.parameters, row.buffers) == (14, 14)
+
+
+def test_several_inputs_outputs_and_uses() -> None:
+    net = Sequential(fork=Fork(a=Dense(3), b=Dense(3)), arm=Shared(Dense(4)), join=Concat())
+    rows = {row.path: row for row in summary(net, None, (5,)).rows}
+    arm = rows["arm.layer"]
+    assert (arm.uses, arm.parameters, arm.multiply_adds) == (2, 16, 24)
+    assert rows["join"].shape == (8,)
+    assert "Dense(4) (used 2 times)" in str(summary(net, None, (5,)))
+
+    graph = Graph({"sum": (Add(), "x", "y")}, ("sum",), ("x", "y"))
+    assert summary(graph, None, ((3,), (3,))).rows[0].shape == (3,)
+
+
+def test_given_parameters_stay_as_they_are() -> None:
+    net = Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(2))
+    params, _ = net.init((2, 3, 3), torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in params["norm"].items()}
+    summary(net, params, (2, 3, 3))
+    assert all(torch.equal(before[name], value) for name, value in params["norm"].items())
+
+
+def test_text_and_json() -> None:
+    found = summary(lenet(), None, (1, 28, 28))
+    lines = str(found).splitlines()
+    assert len(lines) == 1 + 12 + 1
+    assert lines[0].split() == ["path", "layer", "output", "parameters", "multiply-adds", "memory"]
+    assert lines[-1].split()[:3] == ["total", "61,706", "416,520"]
+    ends = {line.index(number) + len(number) for line, number in ((lines[1], " 156"), (lines[4], "2,416"))}
+    assert ends == {lines[0].index("parameters") + len("parameters")}
+    plain = json.loads(json.dumps(found.to_json()))
+    assert plain["parameters"] == 61_706
+    assert plain["layers"][0]["shape"] == [6, 28, 28]
+
+
+def test_layers_are_written_as_one_would_type_them() -> None:
+    assert describe(ReLU()) == "ReLU"
+    assert describe(Conv2d(6, 5, padding="same", bias=False)) == "Conv2d(6, 5, padding='same', bias=False)"
+
+
+def test_bytes_in_readable_units() -> None:
+    assert [bytes_text(n) for n in (0, 1023, 1024, 1536, 5 << 20, 3 << 30)] == [
+        "0 B",
+        "1,023 B",
+        "1.0 KiB",
+        "1.5 KiB",
+        "5.0 MiB",
+        "3.0 GiB",
+    ]

@@ -1,0 +1,206 @@
+"""Cases from files: what a run folder tells, and what a model alone does."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.data import load
+from pellucid.doctor import diagnose
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.optim import Adam
+from pellucid.recipe.doctor_case import case_of_model, case_of_run, splits_for
+from pellucid.recipe.job import resume, train
+from pellucid.training.stopped import StoppedError
+
+SHORT = {"train.epochs": 2, "data.limit": 400}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the digits, two epochs long, with a part for validation and shifted pictures."""
+    settings = {**SHORT, "data.validation": 0.2, "augment.shift": 0.2, "optimizer.lr": 0.004, "recipe.seed": 3}
+    return train("digits", out=tmp_path_factory.mktemp("runs"), progress=False, **settings).path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Two classes of digits, of another size, in folders."""
+    for name, shade in (("3", 40), ("8", 200)):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for k in range(6):
+            Image.new("L", (12, 12), shade + k).save(tmp_path / "pictures" / name / f"{k}.png")
+    return tmp_path / "pictures"
+
+
+def test_a_run_tells_all_of_its_training(run: Path) -> None:
+    it = case_of_run(run)
+    assert it.model.sha256() == json.loads((run / "results.json").read_text())["sha256"]
+    assert it.model.optimizer == Adam(0.004)
+    assert (it.epochs, it.batch_size, it.trainable, it.stopped, it.trained) == (2, 32, True, "", True)
+    assert it.validation is not None
+    whole = load("digits").train
+    parts = whole.subset(torch.arange(400)).split(0.2, 3)
+    assert torch.equal(it.train.x, parts.train.x)
+    assert torch.equal(it.validation.y, parts.test.y)
+    assert it.history is not None
+    assert len(it.history) == 2
+    assert it.history.layers
+    assert it.augment is not None
+    moved = it.augment(it.train.x[:4].clone(), torch.Generator().manual_seed(0))
+    assert not torch.equal(moved, it.train.x[:4])
+
+
+def test_it_begins_where_the_run_began(run: Path) -> None:
+    it = case_of_run(run)
+    fresh = Model(it.model.net, seed=3, input_shape=(1, 8, 8))
+    assert it.first.sha256() == fresh.sha256()
+    it.rehearse  # noqa: B018
+    begun = it.begin()
+    begun.weights["features.dense1.weight"].zero_()
+    assert it.begin().sha256() == fresh.sha256()
+
+
+def test_a_run_without_weights_is_told_to_be_so(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
+    found = diagnose(case_of_run(tmp_path), checks=[]).to_json()
+    assert not found["trained"]
+    assert "not trained yet" in found["notes"][0]
+    assert found["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
+    assert diagnose(case_of_run(run), checks=[]).to_json()["notes"] == []
+
+
+def test_a_run_that_was_interrupted_says_where_and_how_to_go_on(run: Path, tmp_path: Path) -> None:
+    cut = Path(shutil.copytree(run, tmp_path / "cut"))
+    (cut / "results.json").unlink()
+    assert case_of_run(cut).notes == ()  # it made all of its epochs and was not measured yet
+    rows = (cut / "metrics.csv").read_text().splitlines(keepends=True)
+    (cut / "metrics.csv").write_text("".join(rows[:2]))
+    (note,) = case_of_run(cut).notes
+    assert note.startswith("stopped after epoch 1 of 2,")
+    assert note.endswith(f"go on with `pellucid train --resume {cut}`")
+
+
+def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path: Path) -> None:
+    cut = Path(shutil.copytree(run, tmp_path / "cut"))
+    for name in ("results.json", "metrics.csv", "layers.csv"):
+        (cut / name).unlink()
+    it = case_of_run(cut)
+    assert it.steps_made == it.steps_planned == 22  # of the weights that stand there
+    assert it.go_on == f"pellucid train --resume {cut}"
+
+
+def test_the_folder_that_a_recipe_names_is_not_followed_but_told_with_the_option_that_names_it(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = {"data.name": "pictures", "data.size": 8, "data.mode": "L", "train.epochs": 1, "network.sizes": [64, 2]}
+    run = train("digits", out=tmp_path / "runs", progress=False, **settings).path
+    with pytest.raises(PellucidError, match=r"recipe.toml says .* trained on 'pictures', .* give it with --data"):
+        case_of_run(run)
+    assert case_of_run(run, "pictures").validation.checksum == case_of_run(run, str(pictures)).validation.checksum
+    assert len(case_of_run(run, str(pictures)).train) == len(load(str(pictures), size=(8, 8), mode="L").train)
+
+
+def test_a_run_that_ended_and_lost_its_weights_says_so(run: Path, tmp_path: Path) -> None:
+    lost = Path(shutil.copytree(run, tmp_path / "lost"))
+    shutil.rmtree(lost / "weights")
+    (note,) = case_of_run(lost).notes
+    assert note.startswith("the run ended, but its weights are missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("metrics.csv", "a,b\n1,2\n", "no column 'epoch' among a, b"),
+        ("metrics.csv", "epoch,lr\n1,0.5\n", "no column 'train_loss' among epoch, lr"),
+        ("metrics.csv", "epoch,train_loss\n1,0.5\n2,low\n", "train_loss is 'low' in line 3"),
+        ("metrics.csv", "epoch,train_loss\n,0.5\n", "epoch is None in line 2"),
+        ("layers.csv", "epoch,path\n1,dense\n", "no column 'update_ratio' among epoch, path"),
+    ],
+)
+def test_a_history_that_no_training_wrote_is_refused(
+    run: Path, tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    odd = Path(shutil.copytree(run, tmp_path / "odd"))
+    (odd / name).write_text(text)
+    with pytest.raises(PellucidError) as error:
+        case_of_run(odd)
+    assert f"{odd / name}: {said}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: Path) -> None:
+    settings = {**SHORT, "optimizer.name": "sgd", "optimizer.lr": 1e20}
+    with pytest.raises(PellucidError, match="training stopped in step") as stop:
+        train("digits", out=tmp_path, progress=False, **settings)
+    run = tmp_path / "digits-1"
+    it = case_of_run(run)
+    assert str(it.stopped) == str(stop.value)
+    assert isinstance(it.stopped, StoppedError)
+    assert isinstance(stop.value, StoppedError)
+    assert (it.stopped.step, it.stopped.fault) == (stop.value.step, stop.value.fault)
+    assert str(it.stopped.fault) in str(it.stopped)
+    told = json.loads((run / "error.json").read_text())
+    for odd in ("{", json.dumps({**told, "fault": "dense: weight holds NaN"}), "[]"):
+        (run / "error.json").write_text(odd)
+        with pytest.raises(PellucidError, match=r"error\.json cannot be read"):
+            case_of_run(run)
+    assert it.history is None
+    assert not it.trained
+
+
+def test_a_run_taken_up_again_has_not_stopped(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError):
+        train("digits", out=tmp_path, progress=False, **SHORT, **{"optimizer.name": "sgd", "optimizer.lr": 1e20})
+    run = tmp_path / "digits-1"
+    assert case_of_run(run).stopped
+    recipe = run / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("lr = 1e+20", "lr = 0.1"))
+    resume(run, progress=False)
+    assert case_of_run(run).stopped == ""
+    assert not (run / "error.json").exists()
+
+
+def test_other_data_can_be_asked_about(run: Path, pictures: Path) -> None:
+    it = case_of_run(run, str(pictures))
+    assert it.validation is not None
+    assert (len(it.train), len(it.validation)) == (8, 2)
+    assert set(it.train.y.tolist()) == {3, 8}
+    with pytest.raises(PellucidError, match="did you mean 'digits'"):
+        case_of_run(run, "digts")
+
+
+def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match=r"no recipe\.toml"):
+        case_of_run(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes().replace(b"64, 64, 10", b"64, 32, 10"))
+    (tmp_path / "weights/best.safetensors").write_bytes((run / "weights/best.safetensors").read_bytes())
+    with pytest.raises(PellucidError, match="does not hold the network of"):
+        case_of_run(tmp_path)
+
+
+def test_a_model_alone_tells_its_data_and_not_its_training(run: Path) -> None:
+    it = case_of_model(Model.load(run / "weights/best.safetensors"))
+    digits = load("digits")
+    assert it.validation is not None
+    assert (len(it.train), len(it.validation)) == (len(digits.train), len(digits.test))
+    assert (it.trainable, it.epochs, it.history) == (False, 0, None)
+
+
+def test_a_folder_of_other_pictures_is_numbered_as_the_model_does(run: Path, pictures: Path) -> None:
+    parts = splits_for(Model.load(run / "weights/best.safetensors"), str(pictures))
+    assert parts.train.x.shape[1:] == (1, 8, 8)
+    assert set(parts.train.y.tolist()) == {3, 8}
+
+
+def test_a_model_that_names_no_data_needs_some(run: Path) -> None:
+    it = Model(case_of_run(run).model.net, input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match="--data"):
+        splits_for(it)
+    assert len(splits_for(it, "digits").train) == 1438

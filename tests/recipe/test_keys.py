@@ -1,0 +1,70 @@
+"""The list of keys holds every key that a recipe takes, and what each name stands for."""
+
+import json
+
+import pytest
+
+from pellucid import assets
+from pellucid.losses import LOSSES
+from pellucid.models import MODELS
+from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
+from pellucid.recipe.keys import recipe_keys
+from pellucid.recipe.recipe import PLAIN, TABLES, load_recipe
+
+NAMED = {
+    "network": ("model", MODELS),
+    "loss": ("name", LOSSES),
+    "optimizer": ("name", OPTIMIZERS),
+    "schedule": ("name", SCHEDULES),
+    "regularizer": ("name", ["none", *REGULARIZERS]),
+}
+TABLE = {table.name: table for table in recipe_keys()}
+
+
+@pytest.mark.parametrize("name", assets.recipe_names())
+def test_every_key_of_every_recipe_is_there_with_its_default(name):
+    for table, values in load_recipe(name).tables().items():
+        found = {key.name: key for key in TABLE[table].keys}
+        if table in NAMED:
+            chosen = values[NAMED[table][0]]
+            found |= {key.name: key for choice in TABLE[table].choices if choice.name == chosen for key in choice.keys}
+        assert list(found) == list(values)
+        text = str(TABLE[table])
+        assert all(f"  {key}  " in text for key in values)
+
+
+def test_tables_and_names_are_complete():
+    assert tuple(TABLE) == TABLES
+    for table, (key, known) in NAMED.items():
+        assert TABLE[table].keys[0].name == key
+        assert [choice.name for choice in TABLE[table].choices] == list(known)
+        assert all(f'{key} = "{name}"' in str(TABLE[table]) for name in known)
+
+
+def test_defaults_are_those_of_a_recipe_that_sets_nothing(tmp_path):
+    (tmp_path / "mine.toml").write_text("[network]\nsizes = [64, 10]\n")
+    tables = load_recipe(tmp_path / "mine.toml").tables()
+    for table in PLAIN:
+        defaults = {key.name: key.default for key in TABLE[table].keys}
+        assert defaults == {**tables[table], **({"name": ""} if table == "recipe" else {})}
+    adam = next(choice for choice in TABLE["optimizer"].choices if choice.name == "adam")
+    assert {key.name: key.default for key in adam.keys} == {
+        "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "amsgrad": False,
+    }  # fmt: skip
+
+
+def test_types_and_meanings_are_told():
+    text = {name: str(table) for name, table in TABLE.items()}
+    assert "one of 'float32', 'bf16'" in text["train"]
+    assert "validation: this\n  fraction of the training images is held out" in text["data"]
+    assert "sizes        must be given  a list of whole numbers" in text["network"]
+    assert "Kingma and Ba 2015" in text["optimizer"]
+    assert '"constant"     the name of a schedule, or its table' in text["schedule"]
+    assert not any(name.startswith("[") for name in (table.about for table in TABLE.values()))
+
+
+def test_all_of_it_is_plain_json():
+    found = json.loads(json.dumps([table.to_json() for table in TABLE.values()]))
+    assert found[1]["keys"][0] == {"name": "name", "type": "text", "default": "digits", "required": False}
+    sizes = found[TABLES.index("network")]["choices"][0]["keys"][0]
+    assert sizes == {"name": "sizes", "type": "a list of whole numbers", "default": None, "required": True}

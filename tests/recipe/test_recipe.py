@@ -1,0 +1,222 @@
+"""Recipes are read strictly, written completely, and built."""
+
+import contextlib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid import assets
+from pellucid.data import Dataset
+from pellucid.errors import PellucidError
+from pellucid.losses import Quadratic
+from pellucid.optim import SCHEDULES, SGD, MaxNorm
+from pellucid.recipe.job import build_model
+from pellucid.recipe.recipe import TABLES, Recipe, load_recipe, parse_overrides
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", assets.recipe_names())
+def test_every_built_in_recipe_builds(name: str):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    for table in ("network", "loss", "optimizer", "schedule"):
+        assert recipe.build(table) is not None
+
+
+@pytest.mark.parametrize("name", assets.recipe_names())
+def test_the_complete_toml_gives_the_same_recipe(name: str, tmp_path: Path):
+    recipe = load_recipe(name)
+    again = load_recipe(written(tmp_path, recipe.to_toml()))
+    assert again == recipe
+    assert again.to_toml() == recipe.to_toml()
+
+
+def test_the_complete_toml_writes_every_key_of_every_table(tmp_path: Path):
+    tables = tomllib.loads(load_recipe(written(tmp_path, "[network]\nsizes = [64, 10]\n")).to_toml())
+    assert tuple(tables) == TABLES
+    assert tables["recipe"]["name"] == "mine"
+    adam = {"name": "adam", "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "amsgrad": False}
+    assert tables["optimizer"] == adam
+    assert tables["train"]["epochs"] == 10
+    assert tables["loss"]["class_weights"] == "none"
+
+
+def test_nielsens_first_network_is_what_his_chapter_1_says():
+    recipe = load_recipe("mnist-mlp")
+    assert recipe.network.arguments["sizes"] == (784, 30, 10)
+    assert recipe.network.arguments["init_weight"] == recipe.network.arguments["init_bias"] == "normal"
+    assert recipe.build("loss") == Quadratic()
+    assert recipe.build("optimizer") == SGD(recipe.optimizer.arguments["lr"])
+    assert (recipe.train.epochs, recipe.train.batch_size) == (30, 10)
+
+
+def test_overrides_change_values_and_keep_the_rest():
+    recipe = load_recipe("mnist-mlp", {"optimizer.lr": 0.25, "train.epochs": 1, "network.sizes": [784, 5, 10]})
+    assert recipe.build("optimizer") == SGD(0.25)
+    assert recipe.train.epochs == 1
+    assert recipe.network.arguments["sizes"] == (784, 5, 10)
+    assert recipe.network.arguments["output"] == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "metrics"),
+    [
+        ({}, ("accuracy",)),
+        ({"loss.name": "l1"}, ("mae",)),
+        ({"loss.name": "huber", "train.metrics": ["accuracy", "rmse"]}, ("accuracy", "rmse")),
+        ({"train.metrics": []}, ()),
+    ],
+)
+def test_metrics_are_those_of_the_loss_unless_the_recipe_names_some(overrides, metrics, tmp_path: Path):
+    recipe = load_recipe("digits", overrides)
+    again = load_recipe(written(tmp_path, recipe.to_toml()))
+    data = Dataset.from_arrays(np.zeros((10, 1, 8, 8), np.float32), np.arange(10))
+    assert build_model(recipe, data).metrics == build_model(again, data).metrics == metrics
+
+
+@pytest.mark.parametrize("name", assets.recipe_names())
+def test_every_built_in_recipe_measures_the_accuracy_or_the_mean_iou(name: str):
+    recipe = load_recipe(name)
+    wanted = "miou" if name.startswith("camvid") else "accuracy"
+    assert wanted in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
+
+
+def test_another_optimizer_does_not_inherit_the_rate_of_the_first():
+    assert load_recipe("mnist-mlp", {"optimizer.name": "adam"}).optimizer.arguments["lr"] == 0.001
+
+
+def test_units_are_limited_by_name():
+    recipe = load_recipe("digits", {"regularizer.name": "max_norm", "regularizer.limit": 3})
+    assert recipe.build("regularizer") == MaxNorm(3.0)
+
+
+def test_a_schedule_that_watches_is_fine_with_something_to_watch():
+    changes = {"schedule.name": "warmup", "schedule.steps": 3, "schedule.then": "reduce_on_plateau"}
+    assert load_recipe("digits", {**changes, "data.validation": 0.1}).build("schedule").watches
+
+
+def test_the_same_name_again_keeps_the_arguments():
+    assert load_recipe("mnist-mlp", {"optimizer.name": "sgd"}) == load_recipe("mnist-mlp")
+
+
+def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
+    by_name = load_recipe("digits", {"schedule.name": "warmup", "schedule.steps": 3, "schedule.then": "cosine"})
+    text = by_name.to_toml()
+    assert load_recipe(written(tmp_path, text)).build("schedule") == by_name.build("schedule")
+    assert type(by_name.build("schedule").then) is SCHEDULES["cosine"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[optimiser]\n", "unknown table [optimiser]; did you mean 'optimizer'?"),
+        ("[optimizer]\nlearning_rate = 1\n", "unknown key 'optimizer.learning_rate'"),
+        ("[train]\nepoch = 1\n", "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
+        ('[train]\nepochs = "ten"\n', "train.epochs takes a whole number, not 'ten'"),
+        ("[train]\nepochs = 0\n", "train.epochs must be from 1"),
+        ("[data]\nvalidation = 1.5\n", "data.validation must be from 0"),
+        ('[recipe]\nname = "../up"\n', "recipe.name must be"),
+        ("[recipe]\nseed = -1\n", "recipe.seed must be"),
+        ('[optimizer]\nname = "adan"\n', "no optimizer 'adan'; did you mean 'adam'?"),
+        ("[optimizer]\nname = 5\n", "no optimizer 5; known: "),
+        ("[optimizer]\nlr = -1.0\n", "[optimizer] Adam: lr must be"),
+        ("[loss]\nmargin = 1.0\n", "unknown key 'loss.margin'"),
+        ("[augment]\nrotate = -3\n", "augment.rotate is -3"),
+        ("[network]\n", "network.sizes is missing; give it a list of whole numbers"),
+        ("recipe = 3\n", "recipe must be a table"),
+        ("[network\n", "is not TOML"),
+        ("[schedule]\nname = 'reduce_on_plateau'\n", "reduce_on_plateau in [schedule] would choose by the test images"),
+        (
+            "[schedule]\nname = 'warmup'\nsteps = 3\nthen = 'reduce_on_plateau'\n",
+            "reduce_on_plateau in [schedule] would choose by the test images; hold some out by data.validation=0.1",
+        ),
+        (
+            "[schedule]\nname = 'warmup'\nsteps = 3\n[schedule.then]\nname = 'warmup'\nsteps = 3\n"
+            "then = 'reduce_on_plateau'\n",
+            "reduce_on_plateau in [schedule] would choose by the test images",
+        ),
+        ("[train]\nearly_stopping = 3\n", "train.early_stopping would choose by the test images"),
+        ("[schedule]\nname = 'warmup'\nsteps = 3\nthen = 5\n", "schedule.then takes the name of a schedule"),
+    ],
+)
+def test_mistakes_in_a_file_are_one_line_that_names_it(text: str, message: str, tmp_path: Path):
+    path = written(tmp_path, text if "[network]" in text else text + "[network]\nsizes = [64, 10]\n")
+    with pytest.raises(PellucidError) as error:
+        load_recipe(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_no_text_or_missing_are_refused_by_name(tmp_path: Path):
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(PellucidError, match=r"binary\.toml is not TOML"):
+        load_recipe(path)
+    with pytest.raises(PellucidError, match=r"none\.toml cannot be read"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(PellucidError, match=r"folder\.toml cannot be read"):
+        load_recipe(tmp_path / "folder.toml")
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("optimizer.lt", "did you mean 'optimizer.lr'?"),
+        ("lr", "unknown key 'lr'"),
+        ("train.epoch", "did you mean 'train.epochs'?"),
+        ("trian.epochs", "did you mean 'train.epochs'?"),
+        ("optimizer.learning_rate", "unknown key 'optimizer.learning_rate'; did you mean 'optimizer.lr'?"),
+        ("optimiser.learning_rate", "unknown key 'optimiser.learning_rate'; did you mean 'optimizer.lr'?"),
+        ("learning_rate", "did you mean 'optimizer.lr'?"),
+        ("n_epochs", "did you mean 'train.epochs'?"),
+        ("augmentation.rotation", "did you mean 'augment.rotate'?"),
+        ("optimizer", "did you mean 'optimizer.name'?"),
+        ("foo", "unknown key 'foo'; keys are TABLE.KEY with one of the tables recipe, data"),
+        ("optimizer", "unknown key 'optimizer'"),
+    ],
+)
+def test_an_unknown_override_names_the_nearest_key(key: str, hint: str):
+    with pytest.raises(PellucidError) as error:
+        load_recipe("digits", {key: 1})
+    assert hint in str(error.value)
+
+
+def test_settings_of_a_command_line_are_parsed():
+    assert parse_overrides(
+        ["optimizer.lr=0.5", "optimizer.name=adam", "network.sizes=[64, 10]", "recipe.about=a=b"]
+    ) == {
+        "optimizer.lr": 0.5,
+        "optimizer.name": "adam",
+        "network.sizes": [64, 10],
+        "recipe.about": "a=b",
+    }
+
+
+@pytest.mark.parametrize("settings", [["optimizer.lr"], ["=3"], ["a.b=1", "a.b=2"]])
+def test_words_that_are_no_settings_are_refused(settings: list[str]):
+    with pytest.raises(PellucidError):
+        parse_overrides(settings)
+
+
+values = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.integers(), max_size=3)
+)
+some_keys = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
+
+
+@given(st.dictionaries(st.sampled_from(some_keys) | st.text(max_size=12), values, max_size=3))
+def test_any_overrides_give_a_recipe_or_the_errors_of_users(overrides: dict[str, Any]):
+    with contextlib.suppress(PellucidError):
+        assert isinstance(load_recipe("digits", overrides), Recipe)

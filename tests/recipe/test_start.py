@@ -1,0 +1,126 @@
+"""[start] of a recipe: the features of a trained model, and whitened filters."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import load
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.models import mobilenet_v2
+from pellucid.recipe.job import build_model, train
+from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.start import trained_features
+from pellucid.tree import flatten
+from tests.recipe.pictures import folder
+
+SMALL = {
+    "data.size": 16, "network.model": "airbench", "network.classes": 3, "network.width": 4, "train.epochs": 1,
+    "train.batch_size": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def backbone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("backbone")
+    settings = {**SMALL, "data.standardize": True, "start.whiten": "features.stem.conv", "recipe.name": "backbone"}
+    return train("digits", out=out, progress=False, **{**settings, "data.name": str(data)}).path
+
+
+def recipe(data: Path, **more: object):
+    return load_recipe("digits", {**SMALL, "data.name": str(data), **more})
+
+
+def test_features_begin_as_they_were_and_scores_are_drawn(data: Path, backbone: Path) -> None:
+    images = load(str(data), size=(16, 16)).train
+    model = build_model(recipe(data, **{"start.weights": str(backbone)}), images)
+    trained = Model.load(backbone / "weights" / "best.safetensors")
+    drawn = build_model(recipe(data), images)
+    for path, tensor in model.weights.items():
+        origin = trained if path.startswith("features.") else drawn
+        assert torch.equal(tensor, origin.weights[path]), path
+    assert model.preprocess["mean"] == pytest.approx(trained.preprocess["mean"])
+    assert model.preprocess["std"] == pytest.approx(trained.preprocess["std"])
+
+
+def test_standardize_measures_anew(data: Path, backbone: Path) -> None:
+    images = load(str(data), size=(16, 16)).train
+    half = images.subset(range(len(images) // 2))
+    model = build_model(recipe(data, **{"start.weights": str(backbone), "data.standardize": True}), half)
+    pixels = half.x.double().numpy() / 255
+    np.testing.assert_allclose(model.preprocess["mean"], pixels.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(model.preprocess["std"], pixels.std((0, 2, 3)), rtol=1e-5)
+
+
+def test_frozen_features_stay_and_rates_count(data: Path, backbone: Path, tmp_path: Path) -> None:
+    settings = {"start.weights": str(backbone), "train.frozen": ["features.*"], "train.rates": ["head.*=0.5"]}
+    run = train(recipe(data, **settings), out=tmp_path, progress=False)
+    trained = Model.load(backbone / "weights" / "best.safetensors")
+    for path, tensor in flatten(trained.params["features"]).items():
+        assert torch.equal(run.model.weights[f"features.{path}"], tensor), path
+    built = build_model(run.recipe, load(str(data), size=(16, 16)).train)
+    assert not torch.equal(run.model.weights["head.scores.weight"], built.weights["head.scores.weight"])
+    assert set(built.rates.values()) == {0.5}
+    assert built.rates.keys() == {"head.scores.weight", "head.scores.bias"}
+
+
+def test_whitened_filters_are_those_of_the_training_images(backbone: Path, data: Path) -> None:
+    images = load(str(data), size=(16, 16)).train
+    model = Model.load(backbone / "weights" / "best.safetensors")
+    built = build_model(load_recipe(backbone / "recipe.toml"), images)
+    stem = built.weights["features.stem.conv.weight"]
+    y = torch.nn.functional.conv2d(built.stats.apply(images.x), stem[:12]).permute(1, 0, 2, 3).reshape(12, -1)
+    moments = (y @ y.T / y.shape[1]).numpy()
+    np.testing.assert_allclose(moments - np.diag(np.diag(moments)), 0, atol=0.02)
+    assert model.weights["features.stem.conv.weight"].shape == (24, 3, 2, 2)
+
+
+def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
+    net = mobilenet_v2(3, epsilon=1e-3, pad="same")
+    given = Path(__file__).parents[3] / "shared" / "data" / "weights" / "mobilenet_v2_imagenet_no_top.h5"
+    if not given.is_file():
+        pytest.skip("the published MobileNetV2 weights are not on this machine")
+    found = trained_features(str(given), net, (3, 32, 32))
+    with h5py.File(given) as file:
+        kernel = np.array(file["Conv1/Conv1/kernel:0"])  # (kH, kW, in, out)
+    stem = next(tensor for tensor in flatten(found.params).values() if tensor.shape == (32, 3, 3, 3))
+    np.testing.assert_array_equal(stem.numpy(), kernel.transpose(3, 2, 0, 1))
+    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    with pytest.raises(PellucidError, match=r"multiples of 32, not 100 x 96; set data\.size"):
+        trained_features(str(given), net, (3, 100, 96))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"start.weights": "nowhere"}, "no model 'nowhere'"),
+        ({"start.weights": "mnist-lenet"}, "the features of mnist-lenet are of another form"),
+        ({"start.weights": "cifar", "start.whiten": "features.stem.conv"}, "start.whiten must be left out"),
+        ({"start.weights": "vgg16"}, "pellucid weights get vgg16"),
+        ({"start.whiten": "features.stem.cnv"}, "features.stem.conv"),
+        ({"start.whiten": "features.stage1.conv2"}, "does not read the images"),
+        ({"train.frozen": ["nothing.*"]}, "nothing"),
+        ({"train.frozen": ["*"]}, "every parameter is frozen"),
+        ({"train.rates": ["head.*"]}, "pattern=factor"),
+        ({"train.rates": ["head.*=-1"]}, "pattern=factor"),
+        ({"train.rates": ["haed.*=0.1"]}, "haed"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(data: Path, tmp_path: Path, settings: dict[str, object], said: str) -> None:
+    with pytest.raises(PellucidError) as caught:
+        train(recipe(data, **settings), data=tmp_path, out=tmp_path / "runs", progress=False)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_features_of_another_width_are_refused(data: Path, backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match="another form"):
+        train(recipe(data, **{"start.weights": str(backbone), "network.width": 8}), out=tmp_path, progress=False)

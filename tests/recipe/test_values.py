@@ -1,0 +1,119 @@
+"""Values from TOML are checked against the types that constructors declare."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.errors import PellucidError
+from pellucid.recipe.values import check_table, coerce, parse_value, slots
+
+
+@dataclass(frozen=True)
+class Oven:
+    heat: float
+    racks: int = 2
+    modes: tuple[str, ...] = ("grill",)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "result"),
+    [
+        (3, int, 3),
+        (3, float, 3.0),
+        (True, bool, True),
+        ("mean", Literal["mean", "sum"], "mean"),
+        ([784, 30], Sequence[int], (784, 30)),
+        ([1, 2.5], tuple[float, ...], (1.0, 2.5)),
+        ([5, 5], int | tuple[int, int], (5, 5)),
+        (5, int | tuple[int, int], 5),
+        (3, float | int, 3),
+        ("none", float | None, None),
+        (0.5, float | None, 0.5),
+    ],
+)
+def test_fitting_values_become_what_the_constructor_wants(value: Any, kind: Any, result: Any):
+    found = coerce(value, kind, "here")
+    assert found == result
+    assert type(found) is type(result)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "wanted"),
+    [
+        ("much", float, "a number"),
+        (True, float, "a number"),
+        (float("nan"), float, "a number"),
+        (float("inf"), float, "a number"),
+        (10**400, float, "a number"),
+        (1.5, int, "a whole number"),
+        (True, int, "a whole number"),
+        (2**63, int, "a whole number"),
+        (1, bool, "true or false"),
+        (5, str, "text"),
+        ("\ud800", str, "text"),
+        ("median", Literal["mean", "sum"], "one of 'mean', 'sum'"),
+        ([784, "30"], Sequence[int], "a list of whole numbers"),
+        (784, tuple[int, ...], "a list of whole numbers"),
+        ([1, 2, 3], tuple[int, int], "a list of 2 values"),
+        ({}, int, "a whole number"),
+        ("nothing", float | None, "a number or 'none'"),
+    ],
+)
+def test_a_wrong_type_says_what_was_wanted_and_where(value: Any, kind: Any, wanted: str):
+    with pytest.raises(PellucidError) as error:
+        coerce(value, kind, "file.toml: optimizer.lr")
+    assert str(error.value).startswith(f"file.toml: optimizer.lr takes {wanted}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_gets_the_defaults_of_the_constructor():
+    assert check_table({"heat": 200}, slots(Oven), "file", "oven") == {"heat": 200.0, "racks": 2, "modes": ("grill",)}
+
+
+def test_functions_have_slots_too():
+    def bake(sizes: Sequence[int], name: str = "bread") -> None: ...
+
+    assert check_table({"sizes": [1]}, slots(bake), "file", "bake") == {"sizes": (1,), "name": "bread"}
+
+
+def test_an_unknown_key_names_the_nearest_and_a_missing_one_its_type():
+    with pytest.raises(PellucidError, match=r"file: unknown key 'oven.rack'; did you mean 'oven.racks'\?"):
+        check_table({"heat": 1, "rack": 3}, slots(Oven), "file", "oven")
+    with pytest.raises(PellucidError, match=r"file: oven.heat is missing; give it a number"):
+        check_table({}, slots(Oven), "file", "oven")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.5", 0.5),
+        ("1e-3", 1e-3),
+        ("30", 30),
+        ("true", True),
+        ("[784, 30, 10]", [784, 30, 10]),
+        ('"quoted"', "quoted"),
+        ("adam", "adam"),
+        ("my folder/pictures", "my folder/pictures"),
+        ("", ""),
+        ("1\nother = 2", "1\nother = 2"),
+        ("[" * 5000, "[" * 5000),
+    ],
+)
+def test_the_right_side_of_a_setting_is_toml_or_else_text(text: str, value: Any):
+    assert parse_value(text) == value
+
+
+@given(st.text(max_size=30))
+def test_every_text_parses_to_something(text: str):
+    parse_value(text)
+
+
+@given(st.sampled_from([int, float, bool, str, tuple[int, ...], int | None, Literal["a"]]), st.text(max_size=20))
+def test_coerce_returns_or_raises_no_other_error(kind: Any, text: str):
+    with contextlib.suppress(PellucidError):
+        coerce(parse_value(text), kind, "here")

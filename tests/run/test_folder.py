@@ -1,0 +1,129 @@
+"""Run folders: names, the lock, the manifest."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.run.folder import RunFolder, next_run, processor
+from pellucid.run.history import History
+from tests.training.small import digits, small_mlp
+
+
+def test_runs_are_numbered(tmp_path):
+    assert [next_run(tmp_path / "runs", "xor").name for _ in range(3)] == ["xor-1", "xor-2", "xor-3"]
+    assert next_run(tmp_path / "runs", "digits").name == "digits-1"
+
+
+def test_two_processes_never_get_the_same_number(tmp_path):
+    names = []
+    threads = [
+        threading.Thread(target=lambda: names.extend(next_run(tmp_path, "a").name for _ in range(20))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(names) == sorted(f"a-{k}" for k in range(1, 81))
+
+
+HOLD = """
+import sys
+from pellucid.run.folder import RunFolder
+with RunFolder(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(PellucidError, match=f"{tmp_path} is in use by process {holder.pid}"):
+        small_mlp().fit(digits(), epochs=1, batch_size=50, run=tmp_path, verbose=False)
+    assert os.listdir(tmp_path / "weights") == []
+    holder.kill()
+    holder.communicate()
+    history = small_mlp().fit(digits(), epochs=1, batch_size=50, run=tmp_path, verbose=False)
+    assert isinstance(history, History)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_place_without_locks_is_one_line(tmp_path, monkeypatch, number):
+    opened = len(os.listdir("/proc/self/fd"))
+
+    def refuse(handle, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(PellucidError, match=f"{tmp_path} cannot be locked .*; choose a place on a local disk"):
+        RunFolder(tmp_path).__enter__()
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_the_lock_is_given_back_also_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path):
+        raise ZeroDivisionError
+    with RunFolder(tmp_path) as folder, pytest.raises(PellucidError, match="in use"), RunFolder(tmp_path):
+        pass
+    assert folder.path == tmp_path
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    (tmp_path / "weights").mkdir()
+    for orphan in (tmp_path / ".metrics.csv.77.tmp", tmp_path / "weights" / ".last.safetensors.77.tmp"):
+        orphan.write_bytes(b"half")
+    with RunFolder(tmp_path):
+        assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_manifest_says_what_the_bits_depend_on(tmp_path):
+    (tmp_path / "recipe.toml").write_text("[recipe]\n")
+    model, data, held = small_mlp(seed=9), digits(), digits(300, 320)
+    model.fit(data, epochs=1, batch_size=50, validation=held, run=tmp_path, manifest={"recipe": "mine"}, verbose=False)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["torch"] == torch.__version__
+    assert manifest["threads"] == torch.get_num_threads()
+    assert manifest["seed"] == 9
+    assert manifest["data"] == {"train": data.checksum, "validation": held.checksum}
+    assert manifest["recipe_sha256"] == hashlib.sha256(b"[recipe]\n").hexdigest()
+    assert manifest["recipe"] == "mine"
+    assert manifest["precision"] == "float32"
+    assert manifest["cpu"] == processor()
+    assert manifest["cpu"].endswith(f"({torch.backends.cpu.get_cpu_capability()})")
+    assert {"pellucid", "python", "numpy", "platform", "device", "cpu", "started"} <= manifest.keys()
+    model.fit(data, epochs=1, batch_size=50, validation=held, run=tmp_path, resume=True, verbose=False)
+    resumed = json.loads((tmp_path / "manifest.json").read_text())
+    assert resumed.pop("resumed")[0]["torch"] == torch.__version__
+    assert resumed == manifest
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
+def test_a_damaged_manifest_is_one_line(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(PellucidError, match=r"manifest\.json"):
+        RunFolder(tmp_path).read_manifest()
+
+
+def test_a_run_folder_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PellucidError, match="cannot be written"), RunFolder(tmp_path / "file"):
+        pass
+    with pytest.raises(PellucidError, match="cannot be written"):
+        next_run(tmp_path / "file", "a")

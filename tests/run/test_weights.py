@@ -1,0 +1,257 @@
+"""Weights files: what is written comes back, and nothing that was changed gets through."""
+
+import hashlib
+import json
+import os
+import random
+import struct
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, Dense, Flatten
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.run import weights
+from pellucid.run.weights import read_weights, weights_sha256, write_weights
+
+ABOUT = {"network": {"type": "ReLU"}, "classes": ["a", "ü"], "n": 3}
+
+
+def tensors():
+    return {
+        "b.weight": torch.arange(6.0).reshape(2, 3),
+        "a": torch.tensor(7),
+        "c": torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        "d": torch.ones(3, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 4),
+    }
+
+
+def test_tensors_and_description_come_back(tmp_path):
+    write_weights(tmp_path / "w", tensors(), ABOUT)
+    found, about = read_weights(tmp_path / "w")
+    assert about == ABOUT
+    assert {name: (t.shape, t.dtype) for name, t in found.items()} == {
+        n: (t.shape, t.dtype) for n, t in tensors().items()
+    }
+    assert torch.equal(found["b.weight"], tensors()["b.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1, float("inf")], {"a": object()}])
+def test_a_description_that_is_no_json_is_one_line_and_leaves_the_file_as_it_was(tmp_path, value):
+    write_weights(tmp_path / "w", tensors(), ABOUT)
+    with pytest.raises(PellucidError, match="w cannot be written: "):
+        write_weights(tmp_path / "w", tensors(), {**ABOUT, "bad": value})
+    assert read_weights(tmp_path / "w")[1] == ABOUT
+
+
+def test_any_safetensors_reader_opens_the_file(tmp_path):
+    written = tensors()
+    write_weights(tmp_path / "w", written, ABOUT)
+    with safe_open(tmp_path / "w", "pt") as file:
+        assert file.metadata()["format"] == "pellucid/1"
+        assert torch.equal(file.get_tensor("c"), written["c"])
+
+
+def test_the_hash_of_weights_is_the_sha256_of_their_sorted_names_kinds_and_bytes():
+    digest = hashlib.sha256()
+    weight, bias = torch.tensor([[1.0, -2.0]]), torch.tensor([0.5])
+    for text in (b"dense.bias", b"float32 1"):
+        digest.update(struct.pack("<Q", len(text)) + text)
+    digest.update(struct.pack("<f", 0.5))
+    for text in (b"dense.weight", b"float32 1x2"):
+        digest.update(struct.pack("<Q", len(text)) + text)
+    digest.update(struct.pack("<ff", 1.0, -2.0))
+    assert weights_sha256({"dense": {"weight": weight, "bias": bias}}) == digest.hexdigest()
+
+
+def test_the_hash_does_not_depend_on_the_memory_format():
+    x = torch.randn(2, 3, 4, 5)
+    assert weights_sha256({"x": x}) == weights_sha256({"x": x.to(memory_format=torch.channels_last)})
+
+
+def model():
+    return Model(mlp((4, 3, 2)), input_shape=(4,), classes=["no", "yes"])
+
+
+def test_three_hundred_corrupt_files_are_refused_in_one_line_or_hold_the_same_weights(tmp_path):
+    whole = model()
+    path = tmp_path / "model.safetensors"
+    whole.save(path)
+    data = path.read_bytes()
+    header = int.from_bytes(data[:8], "little") + 8
+    rng = random.Random(1)
+    refused = []
+    for turn in range(300):
+        changed = bytearray(data)
+        kind = turn % 5
+        if kind == 0:  # one bit anywhere
+            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        elif kind == 1:  # one bit of the header
+            changed[rng.randrange(header)] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            del changed[rng.randrange(len(changed)) :]
+        elif kind == 3:  # a byte of the header is another printable one
+            changed[rng.randrange(8, header)] = rng.randrange(32, 127)
+        else:  # bytes inserted
+            place = rng.randrange(len(changed))
+            changed[place:place] = rng.randbytes(rng.randrange(1, 9))
+        path.write_bytes(changed)
+        try:
+            found = Model.load(path)
+        except PellucidError as error:
+            refused.append(str(error))
+        else:
+            assert found.sha256() == whole.sha256()
+            assert found.net == whole.net
+            assert found.classes == whole.classes
+    assert len(refused) > 290  # a changed character can be the one that stood there
+    assert all(len(said.splitlines()) == 1 and str(path) in said for said in refused)
+
+
+def rewritten(path, change):
+    """Write the file again with changed tensors or description, and a SHA-256 that agrees."""
+    found, about = read_weights(path)
+    change(found, about)
+    write_weights(path, found, about)
+
+
+CLAIMS = {
+    "is missing": lambda t, a: t.pop("features.dense1.bias"),
+    "is not in the network": lambda t, a: t.update(more=torch.zeros(1)),
+    "is float32 2x4, not float32 3x4": lambda t, a: t.update({"features.dense1.weight": torch.zeros(2, 4)}),
+    "is float64 3x4, not float32 3x4": lambda t, a: t.update({"features.dense1.weight": torch.zeros(3, 4).double()}),
+    "features.dense1.weight holds NaN": lambda t, a: t["features.dense1.weight"].fill_(float("nan")),
+    "no layer is called 'Danse'; did you mean 'Dense'": lambda t, a: a["network"]["children"]["features"]["children"][
+        "dense1"
+    ].update(type="Danse"),
+    "expected an object with its 'type'": lambda t, a: a.pop("network"),
+    "no loss is called 'Dense'": lambda t, a: a.update(loss={"type": "Dense", "units": 3}),
+    "input_shape must be": lambda t, a: a.update(input_shape=[4.5]),
+    "not None": lambda t, a: a.pop("input_shape"),
+    "classes must be": lambda t, a: a.update(classes=[1]),
+    "mean and std must be": lambda t, a: a.update(preprocess={"mean": [0.1]}),
+    "with std above 0": lambda t, a: a.update(preprocess={"mean": [], "std": []}),
+    "nothing here does 'crop'": lambda t, a: a.update(preprocess={"crop": 8}),
+    "data must be the name": lambda t, a: a.update(preprocess={"data": 5}),
+    "two are called 'a'": lambda t, a: a.update(classes=["a", "a"]),
+    "the data have 4 classes": lambda t, a: a.update(classes=list("abcd")),
+    "preprocess must be": lambda t, a: a.update(preprocess=[]),
+    "no metric is called 'f7'": lambda t, a: a.update(metrics=["f7"]),
+    "dense1: takes the network to 8,000,000,016 bytes": lambda t, a: a["network"]["children"]["features"]["children"][
+        "dense1"
+    ].update(units=2_000_000_000),
+}
+
+
+@pytest.mark.parametrize("said", CLAIMS)
+def test_files_with_a_right_hash_and_wrong_contents_are_refused(tmp_path, said):
+    path = tmp_path / "model.safetensors"
+    model().save(path)
+    rewritten(path, CLAIMS[said])
+    with pytest.raises(PellucidError) as caught:
+        Model.load(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_all_mismatches_are_listed_at_once(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model().save(path)
+    rewritten(
+        path, lambda t, a: (t.pop("features.dense1.bias"), t.pop("head.scores.bias"), t.update(odd=torch.zeros(1)))
+    )
+    with pytest.raises(
+        PellucidError, match=r"features\.dense1\.bias is missing; head\.scores\.bias is missing; odd is not"
+    ):
+        Model.load(path)
+
+
+def test_of_very_many_mismatches_the_first_are_listed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    model().save(path)
+    rewritten(path, lambda t, a: t.update({f"odd{k:03}": torch.zeros(1) for k in range(500)}))
+    with pytest.raises(PellucidError, match=r"odd000 is not .*; and 480 more; train it again$"):
+        Model.load(path)
+
+
+def test_truth_values_are_0_or_1(tmp_path):
+    write_weights(tmp_path / "w", {"a": torch.tensor([1, 7], dtype=torch.uint8).view(torch.bool)}, {})
+    with pytest.raises(PellucidError, match="truth values that are neither 0 nor 1"):
+        read_weights(tmp_path / "w")
+
+
+def test_a_network_beyond_all_memory_is_refused_before_anything_is_allocated(tmp_path):
+    path = tmp_path / "model.safetensors"
+    huge = Sequential(Conv2d(2**31 - 1, 2**20), Flatten(), Dense(2**31 - 1))
+    about = {**model().about(), "network": None, "input_shape": [2**20, 2**20, 2**20]}
+    from pellucid.config import to_config
+
+    write_weights(path, {}, {**about, "network": to_config(huge)})
+    with pytest.raises(PellucidError, match=r"no such network can exist|takes the network to .* bytes of memory"):
+        Model.load(path)
+
+
+def test_other_files_are_told_apart(tmp_path):
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(PellucidError, match="is missing"):
+        read_weights(path)
+    with pytest.raises(PellucidError, match="is not a file"):
+        read_weights(tmp_path)
+    for data in (b"", b"PK\x03\x04 a pickle in a zip", b"\x80\x02}q\x00.", struct.pack("<Q", 2**63) + b"{}"):
+        path.write_bytes(data)
+        with pytest.raises(PellucidError, match="damaged or no weights file"):
+            read_weights(path)
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(PellucidError, match="not one that pellucid wrote"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("head", [b"", struct.pack("<Q", 2) + b"{}"])
+def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_head_is_wrong(head, tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(head)
+    os.truncate(path, 15 << 30)  # takes no room on the disk
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("reads all of it"))
+    with pytest.raises(PellucidError, match=r"damaged or no weights file|not one that pellucid wrote"):
+        read_weights(path)
+
+
+def test_a_name_that_stands_twice_is_refused(tmp_path):
+    write_weights(tmp_path / "w", {"a": torch.zeros(1)}, {})
+    data = (tmp_path / "w").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    twice = json.dumps(header)[:-1] + ', "__metadata__": {"format": "pellucid/1"}}'
+    (tmp_path / "w").write_bytes(struct.pack("<Q", len(twice)) + twice.encode() + data[8 + size :])
+    with pytest.raises(PellucidError, match="stands twice"):
+        read_weights(tmp_path / "w")
+
+
+@pytest.mark.parametrize(("limit", "said"), [("HEADER_LIMIT", "its description takes"), ("FILE_LIMIT", "it takes")])
+def test_a_file_that_would_not_be_read_is_not_written(tmp_path, monkeypatch, limit, said):
+    write_weights(tmp_path / "w", tensors(), ABOUT)
+    before = (tmp_path / "w").read_bytes()
+    size = int.from_bytes(before[:8], "little") if limit == "HEADER_LIMIT" else len(before)
+    monkeypatch.setattr(weights, limit, size)
+    write_weights(tmp_path / "w", tensors(), ABOUT)
+    assert read_weights(tmp_path / "w")[1] == ABOUT
+    before = (tmp_path / "w").read_bytes()
+    monkeypatch.setattr(weights, limit, size - 8)  # headers are padded to multiples of 8
+    with pytest.raises(PellucidError, match=f"w cannot be written: {said} {size} bytes, above the limit"):
+        write_weights(tmp_path / "w", tensors(), ABOUT)
+    assert (tmp_path / "w").read_bytes() == before
+
+
+def test_a_description_that_is_nested_too_deeply_is_one_line(tmp_path):
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(PellucidError, match="w cannot be written: "):
+        write_weights(tmp_path / "w", tensors(), {"deep": deep})

@@ -1,0 +1,344 @@
+"""The report: one file, every section, nothing from outside, and nothing hidden."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.data.dataset import Dataset, float_images
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, Dense, Flatten, Mode, Params, Sigmoid
+from pellucid.metrics import class_scores
+from pellucid.network.summary import summary
+from pellucid.run.history import write_csv
+from pellucid.run_report import Mistakes, ReportData, gather, write_report
+from pellucid.run_report.gather import first_weights, worst
+from pellucid.run_report.page import duration
+from pellucid.run_report.scores import class_rows, common_confusions
+from tests.pages import without_script
+
+VOID = {"meta", "br", "img", "link"}
+SECTIONS = (
+    "curves", "confusion", "classes", "mistakes", "weights", "learning-rate", "gradients", "updates", "reproduce",
+    "network", "recipe", "manifest",
+)  # fmt: skip
+HISTORY = [
+    {"epoch": k, "lr": 0.1, "train_loss": 1 / k, "val_loss": 1.2 / k, "train_accuracy": 1 - 0.5 / k,
+     "val_accuracy": 1 - 0.6 / k, "seconds": 2.0, "images_per_second": 500.0 * k}
+    for k in (1, 2, 3)
+]  # fmt: skip
+LAYERS = [{"epoch": k, "path": "hidden.weight", "grad_norm": 0.1 / k, "update_ratio": 1e-3} for k in (1, 2, 3)]
+
+
+class Page(HTMLParser):
+    """Reads a page: whether its elements are closed in order, what its sections hold, what it refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sections: dict[str, list[str]] = {}
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._section = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.elements.append((tag, values))
+        if tag == "section":
+            self._section = values["id"] or ""
+            self.sections[self._section] = []
+        if self._section:
+            self.sections[self._section].append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "section":
+            self._section = ""
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def full() -> ReportData:
+    net = Sequential(flat=Flatten(), hidden=Dense(5), act=Sigmoid(), out=Dense(2))
+    return ReportData(
+        recipe="digits",
+        command="pellucid train digits seed=3",
+        about="Two classes",
+        metrics={
+            "accuracy": 0.975,
+            "loss": 0.1234,
+            "n": 40,
+            "seconds": 125.0,
+            "images_per_second": 1234.5,
+            "epochs": 3,
+        },
+        history=HISTORY,
+        layers=LAYERS,
+        classes=("cat", "dog"),
+        confusion=np.array([[20, 0], [1, 19]]),
+        mistakes=Mistakes(np.full((1, 1, 6, 6), 0.5, dtype=np.float32), ["dog"], ["cat"], [0.81], 1),
+        first_path="hidden.weight",
+        first_weights=np.random.default_rng(0).normal(size=(5, 1, 6, 6)).astype(np.float32),
+        summary=summary(net, None, (1, 6, 6)),
+        recipe_text='[recipe]\nname = "digits"\n',
+        manifest={"seed": 3, "torch": "2.13.0", "data": {"train": "ab" * 32}, "weights_sha256": "cd" * 32},
+    )
+
+
+def written(folder: Path, data: ReportData) -> tuple[str, Page]:
+    text = write_report(folder, data).read_text(encoding="utf-8")
+    return text, Page(without_script(text))
+
+
+def test_every_section_is_there_with_its_picture_or_table(tmp_path: Path) -> None:
+    _, page = written(tmp_path, full())
+    assert tuple(page.sections) == SECTIONS
+    for name in ("curves", "confusion", "mistakes", "weights", "learning-rate", "gradients", "updates"):
+        assert "svg" in page.sections[name]
+    for name in ("classes", "network", "manifest"):
+        assert "table" in page.sections[name]
+    for word in ("97.50 %", "0.1234", "2 min 5 s", "1,234", "pellucid train digits seed=3", "dog → cat (once)",
+                 "ab" * 32, "weights_sha256", 'name = "digits"', "hidden", "Dense(5)"):  # fmt: skip
+        assert word in page.text
+    assert "missing" not in {values.get("class") for _, values in page.elements}
+
+
+def test_nothing_is_fetched_from_anywhere(tmp_path: Path) -> None:
+    text, page = written(tmp_path, full())
+    for tag, values in page.elements:
+        assert tag not in {"script", "link", "iframe", "object", "base"}
+        for name in ("src", "href", "xlink:href", "action", "data"):
+            assert re.match(r"#|data:image/png;base64,", values.get(name) or "#"), (tag, values)
+    assert "://" not in text
+    assert "@import" not in text
+    assert all(inside.startswith("#") for inside in re.findall(r"url\(([^)]*)\)", text))
+
+
+def test_links_and_clips_lead_to_ids_that_exist_once(tmp_path: Path) -> None:
+    text, page = written(tmp_path, full())
+    ids = [values["id"] for _, values in page.elements if "id" in values]
+    assert len(ids) == len(set(ids))
+    wanted = {values["href"] for _, values in page.elements if (values.get("href") or "").startswith("#")}
+    wanted |= set(re.findall(r"url\((#[^)]*)\)", text))
+    assert {name[1:] for name in wanted if name} <= set(ids)
+
+
+def test_those_who_do_not_see_are_told(tmp_path: Path) -> None:
+    _, page = written(tmp_path, full())
+    pictures = [values for tag, values in page.elements if tag == "svg"]
+    assert len(pictures) == 8
+    assert all(values["role"] == "img" and values["aria-label"] for values in pictures)
+    assert any("dog read as cat" in (values["aria-label"] or "") for values in pictures)
+    assert all(values.get("scope") for tag, values in page.elements if tag == "th")
+    assert ("html", {"lang": "en"}) in page.elements
+    assert [tag for tag, _ in page.elements if tag in {"h1", "h2"}] == ["h1", *["h2"] * len(SECTIONS)]
+
+
+def test_text_cannot_become_markup(tmp_path: Path) -> None:
+    evil = '<script>alert("x")</script>&'
+    data = full()
+    hurt = ReportData(
+        **{
+            **vars(data), "recipe": evil, "command": evil, "about": evil, "classes": (evil, "dog"),
+            "recipe_text": evil, "manifest": {evil: evil}, "first_path": evil,
+            "mistakes": Mistakes(np.zeros((1, 1, 6, 6), dtype=np.float32), [evil], ["</svg>"], [0.5], 1),
+            "layers": [{"epoch": 1, "path": f"{evil}.weight", "grad_norm": 1.0, "update_ratio": 1.0}],
+        }
+    )  # fmt: skip
+    text, page = written(tmp_path, hurt)
+    assert "<script>alert" not in text
+    assert "script" not in {tag for tag, _ in page.elements}
+    assert evil in page.text
+
+
+def test_pictures_stand_beside_the_report(tmp_path: Path) -> None:
+    write_report(tmp_path, full())
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {f"{name}.png" for name in ("loss", "accuracy", "confusion", "mistakes", "first_weights",
+                                                "learning_rate", "gradients", "updates")}  # fmt: skip
+    for name in names:
+        with Image.open(tmp_path / "figures" / name) as image:
+            low, high = image.convert("L").getextrema()
+            assert low < 200 < high
+    assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    _, page = written(tmp_path, ReportData(recipe="bare", command="pellucid train bare"))
+    assert tuple(page.sections) == SECTIONS
+    assert "svg" not in {tag for tag, _ in page.elements}
+    for words in ("No final results were recorded", "there is no second curve", "No finite loss was recorded",
+                  "no classes to confuse", "No finite gradient was recorded", "No manifest was recorded"):  # fmt: skip
+        assert words in page.text
+
+
+def test_a_run_that_went_to_nan_says_so(tmp_path: Path) -> None:
+    data = full()
+    history = [{**HISTORY[0]}, {**HISTORY[1], "train_loss": None, "val_loss": math.nan, "lr": None}]
+    lost = ReportData(
+        **{
+            **vars(data), "history": history, "metrics": {"accuracy": 0.1, "loss": math.nan},
+            "first_weights": np.full((5, 1, 6, 6), np.nan, dtype=np.float32),
+            "layers": [{"epoch": 1, "path": "hidden.weight", "grad_norm": None, "update_ratio": math.nan}],
+        }
+    )  # fmt: skip
+    _, page = written(tmp_path, lost)
+    assert "test loss not finite" in page.text
+    assert "svg" in page.sections["curves"]
+    assert "svg" not in page.sections["gradients"]
+    assert "svg" not in page.sections["weights"]
+
+
+def test_other_metrics_are_told_beside_the_loss(tmp_path: Path) -> None:
+    found = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
+    _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": found}))
+    assert "test macro f1 0.25" in page.text
+    assert "test mae 2" in page.text
+
+
+def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("in the way")
+    with pytest.raises(PellucidError, match="figures cannot be made"):
+        write_report(tmp_path, full())
+
+
+def test_class_scores_against_hand_counts() -> None:
+    # of 5 called a, 4 are (80 %); of 6 that are a, 4 were found (66.7 %); F1 = 2 0.8 0.667 / 1.467 = 72.7 %
+    rows = class_rows(np.array([[4, 2, 0], [1, 3, 0], [0, 0, 0]]), ["a", "b", "c"])
+    assert rows[0] == ("a", "80.0 %", "66.7 %", "72.7 %", "6")
+    assert rows[1] == ("b", "60.0 %", "75.0 %", "66.7 %", "4")
+    assert rows[2] == ("c", "0.0 %", "0.0 %", "0.0 %", "0")
+    assert rows[3][-1] == "10"
+    assert common_confusions(np.array([[4, 2, 0], [1, 3, 0], [0, 0, 0]]), ["a", "b", "c"]) == [
+        "a → b (2 times)",
+        "b → a (once)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.42, "0.4 s"), (59.94, "59.9 s"), (200, "3 min 20 s"), (3599.7, "1 h 0 min"), (7500, "2 h 5 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+class TinyModel:
+    """A linear model over 4 x 4 images that answers by which half of the picture is brighter."""
+
+    net = Sequential(flat=Flatten(), out=Dense(2))
+    input_shape = nominal_shape = (1, 4, 4)
+
+    def __init__(self) -> None:
+        top = torch.cat([torch.ones(8), -torch.ones(8)])
+        self.params: Params = {"flat": {}, "out": {"weight": torch.stack([top, -top]), "bias": torch.zeros(2)}}
+
+    def predict(self, x: Any) -> Tensor:
+        return self.net.forward(self.params, float_images(x), Mode())[0].softmax(1)
+
+    def evaluate(self, x: Any, y: Any = None) -> dict[str, float]:
+        right = (self.predict(x).argmax(1) == y).float().mean()
+        return {"loss": 0.25, "accuracy": float(right), "n": len(y)}
+
+
+def halves() -> Dataset:
+    """Bright on top twice (the second one labelled wrongly), bright below once."""
+    x = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    x[0, 0, :2] = 255
+    x[1, 0, :2] = 128
+    x[2, 0, 2:] = 255
+    return Dataset.from_arrays(x, torch.tensor([0, 1, 1]), classes=("top", "bottom"))
+
+
+def run_folder(path: Path) -> Path:
+    write_csv(path / "metrics.csv", HISTORY)
+    write_csv(path / "layers.csv", LAYERS)
+    (path / "recipe.toml").write_text('[recipe]\nname = "halves"\nabout = "Which half is brighter"\n')
+    (path / "manifest.json").write_text(json.dumps({"seed": 7, "data": {"train": "12ab"}}))
+    return path
+
+
+def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
+    data = gather(run_folder(tmp_path), TinyModel(), halves())
+    assert (data.recipe, data.about) == ("halves", "Which half is brighter")
+    assert data.confusion is not None
+    assert data.confusion.tolist() == [[1, 0], [1, 1]]
+    assert data.mistakes is not None
+    assert (list(data.mistakes.true), list(data.mistakes.predicted), data.mistakes.total) == (["bottom"], ["top"], 1)
+    assert data.metrics["accuracy"] == pytest.approx(2 / 3)
+    assert gather(tmp_path, TinyModel(), halves(), metrics={"accuracy": 0.5}).metrics == {"accuracy": 0.5}
+    assert data.first_path == "out.weight"
+    assert data.first_weights is not None
+    assert data.first_weights.shape == (2, 1, 4, 4)
+    assert data.summary is not None
+    assert data.summary.parameters == 34
+    assert data.manifest["seed"] == 7
+    assert [row["epoch"] for row in data.history] == [1, 2, 3]
+    assert data.held == "test"  # this recipe holds no validation images out
+    _, page = written(tmp_path, data)
+    assert "66.67 %" in page.text
+    assert "the second curve is of the test images" in page.text
+    assert "bottom → top (once)" in page.text
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    test = Dataset.from_arrays(torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), classes=("a", "b"))
+    scores = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
+    found = worst(scores, test, most=2)
+    assert found is not None
+    assert list(found.probability) == pytest.approx([0.9, 0.7])
+    assert (list(found.true), list(found.predicted), found.total) == (["a", "b"], ["b", "a"], 3)
+    np.testing.assert_array_equal(found.images, test.x[[1, 3]].numpy())
+    rows = Dataset.from_arrays(torch.rand(4, 5), torch.tensor([0, 0, 1, 1]))
+    assert worst(scores, rows) is None
+
+
+def test_one_output_scores_the_second_of_two_classes() -> None:
+    both = class_scores(torch.tensor([[0.25], [0.75]]))
+    torch.testing.assert_close(both, torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
+    three = torch.rand(4, 3)
+    assert torch.equal(class_scores(three), three)
+
+
+def test_which_weights_are_pictures() -> None:
+    rng = torch.Generator().manual_seed(0)
+    conv = Sequential(conv=Conv2d(3, 5), flat=Flatten(), out=Dense(2))
+    params, _ = conv.init((1, 8, 8), rng)
+    path, weights = first_weights(conv, params, (1, 8, 8))
+    assert path == "conv.weight"
+    assert weights is not None
+    torch.testing.assert_close(weights, params["conv"]["weight"])
+    dense = Dense(3)
+    params, _ = dense.init((12,), rng)
+    path, weights = first_weights(dense, params, (3, 2, 2))
+    assert path == "weight"
+    assert weights is not None
+    assert weights.shape == (3, 3, 2, 2)
+    assert first_weights(dense, params, (1, 2, 2)) == ("", None)
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match=r"recipe\.toml cannot be read"):
+        gather(tmp_path, TinyModel(), halves())

@@ -1,0 +1,189 @@
+"""Arguments that make no sense are refused in one line, before anything is done."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pellucid
+from pellucid.combine import Sequential
+from pellucid.data import Augment
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.optim import SGD, Adam
+from pellucid.optim.regularizers import L2
+from pellucid.optim.schedules import Cosine
+from pellucid.training.callbacks import EarlyStopping, Progress
+from tests.training.small import digits, small_mlp
+
+NAN, INF = float("nan"), float("inf")
+
+METRICS = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
+KNOWN = "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1"
+
+
+def refused(call, *args, **options) -> str:
+    with pytest.raises(PellucidError) as caught:
+        call(*args, **options)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": 1.5}, "fit: epochs must be a whole number of at least 1, not 1.5"),
+        ({"epochs": "3"}, "fit: epochs must be a whole number of at least 1, not '3'"),
+        ({"epochs": 0}, "not 0"),
+        ({"epochs": True}, "not True"),
+        ({"epochs": None}, "not None"),
+        ({"epochs": np.zeros((3, 3))}, "fit: epochs must be a whole number"),
+        ({"batch_size": 2.5}, "fit: batch_size must be a whole number of at least 1, not 2.5"),
+        ({"batch_size": 0}, "not 0"),
+        ({"callbacks": [EarlyStopping]}, "fit: callbacks[0] is the class EarlyStopping; give an object of it"),
+        ({"callbacks": [Progress(), lambda: 1]}, "fit: callbacks[1] must be of the class Callback, not <function"),
+        ({"callbacks": Progress()}, "fit: callbacks takes a list, [Callback(...), ...], not <"),
+        ({"callbacks": Progress}, "fit: callbacks takes a list"),
+        ({"callbacks": None}, "fit: callbacks takes a list, [Callback(...), ...], not None"),
+        ({"callbacks": [EarlyStopping(3)]}, "EarlyStopping goes by validation data; give fit validation=0.1"),
+        ({"callbacks": [EarlyStopping(3, "val_loss")]}, "EarlyStopping goes by validation data"),
+        ({"augment": 3}, "fit: augment must be a function"),
+        ({"augment": Augment}, "fit: augment must be a function"),
+        ({"validation": (1, 2, 3)}, "fit: validation takes (x, y), a source or a fraction, not 3 values"),
+    ],
+)
+def test_fit(given, said):
+    model = small_mlp()
+    assert said in refused(model.fit, digits(), **{"epochs": 1, "batch_size": 10, "verbose": False, **given})
+    assert not model.built
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"optimizer": Adam}, "optimizer is the class Adam; give an object of it, such as Adam(...)"),
+        ({"optimizer": 0.1}, "optimizer must be of the class Optimizer, not 0.1"),
+        ({"optimizer": SoftmaxCrossEntropy()}, "optimizer must be of the class Optimizer, not SoftmaxCrossEntropy("),
+        ({"loss": SoftmaxCrossEntropy}, "loss is the class SoftmaxCrossEntropy"),
+        ({"loss": None}, "loss must be of the class Loss, not None"),
+        ({"schedule": Cosine}, "schedule is the class Cosine"),
+        ({"regularizer": L2}, "regularizer is the class L2"),
+        ({"regularizer": [L2(0.1), "l1"]}, "regularizer must be of the class Regularizer or MaxNorm, not 'l1'"),
+        ({"metrics": 3}, f"{METRICS}, not 3"),
+        (
+            {"metrics": [["accuracy"]]},
+            f"{METRICS}, not ['accuracy']",
+        ),
+        (
+            {"metrics": "acuracy"},
+            f"no metric 'acuracy'; known: {KNOWN}; did you mean 'accuracy'?",
+        ),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"seed": 1.5}, "seed must be a whole number of at least 0, not 1.5"),
+        ({"seed": 2**63}, "seed must be a whole number of at most"),
+        ({"classes": 0}, "classes must be a whole number of at least 1, not 0"),
+        ({"classes": "cat"}, "classes must be their number or a list of their names, not 'cat'"),
+        ({"classes": [0, 1]}, "classes must be their number or a list of their names, not [0, 1]"),
+    ],
+)
+def test_model(given, said):
+    assert said in refused(Model, mlp((64, 10)), **given)
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("f1", "did you mean 'macro_f1'?"),
+        ("top3", "give TopK(3) of pellucid.metrics"),
+        ("acc", "did you mean 'accuracy'"),
+    ],
+)
+def test_metrics_by_the_names_of_others(metric, said):
+    with pytest.raises(PellucidError, match=re.escape(said)):
+        Model(Sequential(Dense(2)), metrics=[metric])
+
+
+def test_patience_and_a_verbose_that_is_a_word():
+    model = Model(Sequential(Dense(2)))
+    with pytest.raises(PellucidError, match=r"fit: no argument 'patience'; give fit\(callbacks=\[EarlyStopping"):
+        model.fit(torch.rand(4, 3), [0, 1, 0, 1], epochs=1, patience=3)
+    with pytest.raises(PellucidError, match="fit: verbose must be True or False, not 'no'"):
+        model.fit(torch.rand(4, 3), [0, 1, 0, 1], epochs=1, verbose="no")
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("BatchNorm2d", "BatchNorm"), ("Linear", "Dense"), ("MaxPool", "MaxPool2d")]
+)
+def test_names_of_others_lead_to_ours(name, ours):
+    with pytest.raises(AttributeError, match=f"has no attribute '{name}'; did you mean '{ours}'"):
+        getattr(pellucid, name)
+
+
+def test_a_class_of_layers_is_no_network():
+    assert "the network is the class Dense; give an object of it" in refused(Model, Dense)
+
+
+def test_one_metric_may_stand_without_a_list_and_whole_numbers_may_be_numpys():
+    model = small_mlp(metrics="accuracy", seed=np.int64(3))
+    assert (model.metrics, model.seed) == (("accuracy",), 3)
+    history = model.fit(digits(), epochs=np.int64(2), batch_size=np.int32(100), verbose=False)
+    assert len(history) == 2
+
+
+def test_early_stopping_may_go_by_the_training_loss_if_it_is_told_to():
+    stopping = EarlyStopping(1, "train_loss", min_delta=1e9)
+    history = Model(mlp((64, 10)), optimizer=SGD(0.1)).fit(
+        digits(), epochs=9, batch_size=100, callbacks=[stopping], verbose=False
+    )
+    assert len(history) == 2
+    for patience in (0, 1.5, "3"):
+        assert "EarlyStopping: patience must be a whole number of at least 1" in refused(EarlyStopping, patience)
+
+
+def test_a_model_is_not_saved_as_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    model = small_mlp(input_shape=(1, 8, 8))
+    assert refused(model.save, ".").startswith(". is a folder; give a file in it, such as model.safetensors")
+    assert f"{tmp_path} is a folder; give a file in it, such as {tmp_path}/model.safetensors" in refused(
+        model.save, tmp_path
+    )
+    assert "must be a path, not 3" in refused(model.save, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_inputs_that_are_not_finite_are_refused_wherever_they_come_in(value):
+    model, data = small_mlp(input_shape=(1, 8, 8)), digits(0, 20)
+    x = data.x.clone()
+    x[7, 0, 3, 3] = value
+    said = f"x: example 7 holds {'NaN' if value != value else 'infinity'}; the data must be finite"  # noqa: PLR0124
+    assert said in refused(model.predict, x)
+    assert said in refused(model.predict, x.numpy().astype("float64"))
+    assert said in refused(model.evaluate, x, data.y)
+    assert said in refused(model.verify, x, data.y)
+    before = model.sha256()
+    assert said in refused(model.fit, x, data.y, epochs=1, batch_size=10, verbose=False)
+    options = {"epochs": 1, "batch_size": 10, "verbose": False, "validation": (x, data.y)}
+    assert "validation: example 7 holds" in refused(model.fit, data, **options)
+    assert model.sha256() == before
+
+
+def test_large_finite_numbers_are_no_infinity_though_their_sum_is():
+    x = torch.full((4, 1, 8, 8), 3e38)
+    assert small_mlp(input_shape=(1, 8, 8)).predict(torch.zeros_like(x)).shape == (4, 10)
+    assert "holds infinity" in refused(small_mlp(input_shape=(1, 8, 8)).predict, x * 10)
+    from pellucid.training.examples import first_not_finite
+
+    assert first_not_finite(x) is None
+
+
+@pytest.mark.parametrize("size", [0, 2.5, "8"])
+def test_batches_of_evaluation_have_whole_sizes(size):
+    model = small_mlp(input_shape=(1, 8, 8))
+    assert "predict: batch_size must be a whole number" in refused(model.predict, digits(), batch_size=size)
+    assert "evaluate: batch_size must be a whole number" in refused(model.evaluate, digits(), batch_size=size)

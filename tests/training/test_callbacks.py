@@ -1,0 +1,185 @@
+"""Early stopping, checkpoints, CSV and the progress bar."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.data import Dataset
+from pellucid.errors import PellucidError
+from pellucid.metrics import Metric
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.optim import Adam
+from pellucid.run.history import History, read_csv, write_csv
+from pellucid.run.weights import weights_sha256
+from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping, Training, better
+from tests.training.small import digits, small_mlp
+
+
+class KeepAll(Callback):
+    """Remembers the weights' hash after every epoch."""
+
+    def __init__(self):
+        self.hashes = []
+
+    def on_epoch_end(self, training, row):
+        self.hashes.append(weights_sha256(training.model.params))
+
+
+def overfit(callbacks, epochs=40):
+    """Twenty images, half of them with a wrong label: validation gets worse soon."""
+    few = digits(0, 20)
+    wrong = Dataset.from_arrays(few.x, torch.where(torch.arange(20) % 2 == 0, few.y, 9 - few.y), few.classes)
+    model = Model(mlp((64, 16, 10), activation="relu"), optimizer=Adam(0.01))
+    history = model.fit(
+        wrong, epochs=epochs, batch_size=5, validation=digits(300, 400), callbacks=callbacks, verbose=False
+    )
+    return model, history
+
+
+def test_early_stopping_ends_after_its_patience_with_the_best_weights():
+    keep, stopping = KeepAll(), EarlyStopping(4, monitor="val_loss")
+    model, history = overfit([keep, stopping])
+    losses = history["val_loss"]
+    best = losses.index(min(losses))
+    assert len(history) == best + 1 + 4 < 40
+    assert stopping.best == losses[best]
+    assert stopping.best_epoch == best + 1
+    assert model.sha256() == keep.hashes[best] != keep.hashes[-1]
+    assert model.evaluate(digits(300, 400))["loss"] == losses[best]
+
+
+def test_without_an_early_end_the_best_weights_come_back_too():
+    keep = KeepAll()
+    model, history = overfit([keep, EarlyStopping(100, monitor="val_loss")], epochs=25)
+    assert len(history) == 25
+    assert model.sha256() == keep.hashes[history["val_loss"].index(min(history["val_loss"]))]
+
+
+def test_small_improvements_do_not_count():
+    _, history = overfit([EarlyStopping(2, monitor="val_loss", min_delta=10.0)])
+    assert len(history) == 3
+
+
+def test_early_stopping_can_be_used_again():
+    stopping = EarlyStopping(2, monitor="val_loss")
+    assert len(overfit([stopping])[1]) == len(overfit([stopping])[1])
+
+
+def test_losses_should_fall_and_all_else_rise_unless_a_metric_says_otherwise():
+    where = Training(small_mlp(), 1, 1, 1, lower=frozenset({"val_loss", "val_mae"}))
+    for falling in ("val_loss", "val_mae"):
+        assert better(where, falling, 1.0, 2.0)
+        assert not better(where, falling, 2.0, 2.0)
+    assert better(where, "val_accuracy", 0.9, 0.8)
+    assert not better(where, "val_accuracy", 0.9, 0.89, 0.02)
+    assert better(where, "val_accuracy", 0.0, None)
+
+
+class Recorded(Metric):
+    """Gives one number after the other, epoch by epoch."""
+
+    values = iter(())
+
+    def update(self, outputs, targets):
+        pass
+
+    def compute(self):
+        return {"given": next(type(self).values)}
+
+
+@pytest.mark.parametrize(("lower", "best"), [(True, 2), (False, 3)])
+def test_the_best_epoch_goes_by_the_direction_of_the_metric(tmp_path, lower, best):
+    class Given(Recorded):
+        lower_is_better = lower
+        values = iter([9.0, 3.0, 3.0, 1.0, 1.0, 5.0, 5.0])  # the first of the rehearsal, then training and validation
+
+    stopping = EarlyStopping(5, "val_given")
+    model = small_mlp(metrics=[Given()])
+    model.fit(digits(0, 100), epochs=3, batch_size=50, validation=digits(100, 150), callbacks=[stopping], verbose=False)
+    assert stopping.best_epoch == best
+
+
+def test_a_monitored_column_that_is_not_finite_is_named():
+    def undefined(outputs, targets):
+        return float("nan")
+
+    model = small_mlp(metrics=[undefined])
+    keep = EarlyStopping(1, "val_undefined")
+    with pytest.raises(PellucidError, match="val_undefined is not finite after epoch 1; monitor another column"):
+        model.fit(digits(0, 100), epochs=2, batch_size=50, validation=0.2, callbacks=[keep], verbose=False)
+
+
+def test_a_column_that_does_not_exist_is_named():
+    with pytest.raises(PellucidError, match=r"no column 'val_los'; did you mean 'val_loss'"):
+        overfit([EarlyStopping(2, monitor="val_los")])
+    with pytest.raises(PellucidError, match="patience must be a whole number of at least 1, not 0"):
+        EarlyStopping(0)
+
+
+def test_a_checkpoint_holds_the_best_weights(tmp_path):
+    keep = KeepAll()
+    _, history = overfit([keep, Checkpoint(tmp_path / "best.safetensors", "val_loss")], epochs=20)
+    best = history["val_loss"].index(min(history["val_loss"]))
+    assert best < 19
+    assert Model.load(tmp_path / "best.safetensors").sha256() == keep.hashes[best]
+
+
+def test_a_checkpoint_without_a_monitor_holds_the_last_weights(tmp_path):
+    model, _ = overfit([Checkpoint(tmp_path / "last.safetensors", "")], epochs=5)
+    assert Model.load(tmp_path / "last.safetensors").sha256() == model.sha256()
+
+
+def test_the_best_weights_reach_the_disk_before_their_checkpoint_does(tmp_path, monkeypatch):
+    real, synced = os.fsync, []
+
+    def fsync(handle):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    small_mlp().fit(digits(), epochs=1, batch_size=50, validation=0.1, run=tmp_path, verbose=False)
+    files = [name.split(".")[1] for name in synced if name.endswith(".tmp")]
+    assert files == ["manifest", "best", "last"]
+
+
+def test_csv_has_a_row_for_each_epoch_as_it_ends(tmp_path):
+    lengths = []
+
+    class Count(Callback):
+        def on_epoch_end(self, training, row):
+            lengths.append(len(read_csv(tmp_path / "m.csv")))
+
+    (tmp_path / "m.csv").write_text("from an earlier training\n")
+    log = CSVLog(tmp_path / "m.csv", tmp_path / "layers.csv")
+    history = small_mlp().fit(digits(), epochs=3, batch_size=50, callbacks=[log, Count()], verbose=False)
+    assert lengths == [1, 2, 3]
+    assert read_csv(tmp_path / "m.csv") == history.rows  # floats come back to the last bit
+    assert read_csv(tmp_path / "layers.csv") == history.layers
+
+
+def test_a_history_is_read_back_from_a_folder(tmp_path):
+    history = small_mlp().fit(digits(), epochs=2, batch_size=50, run=tmp_path / "run", verbose=False)
+    assert History.read(tmp_path / "run") == history
+    assert history["epoch"] == [1, 2]
+    with pytest.raises(PellucidError, match=r"no column 'acc'; known: epoch, step"):
+        history["acc"]
+    with pytest.raises(PellucidError, match=r"metrics\.csv cannot be read"):
+        History.read(tmp_path)
+
+
+def test_numbers_come_back_as_they_were_and_paths_as_text(tmp_path):
+    row = {"epoch": 3, "big": 10**30, "low": -7, "rate": 1e-30, "path": "conv.1.weight", "none": None}
+    write_csv(tmp_path / "m.csv", [row])
+    assert read_csv(tmp_path / "m.csv") == [{**row, "big": 1e30}]
+    write_csv(tmp_path / "m.csv", [{"loss": float("nan"), "lr": float("inf"), "digits": "9" * 5000}])
+    assert read_csv(tmp_path / "m.csv") == [{"loss": None, "lr": None, "digits": None}]
+
+
+@pytest.mark.parametrize("data", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'"a\n', b"a\n\xff\n"])
+def test_a_damaged_csv_is_one_line(tmp_path, data):
+    (tmp_path / "m.csv").write_bytes(data)
+    with pytest.raises(PellucidError):
+        read_csv(tmp_path / "m.csv")

@@ -1,0 +1,232 @@
+"""Damaged, missing and misplaced files in a run folder: resuming works, or is refused in one line."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pellucid import files
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.run.folder import RunFolder
+from pellucid.run.weights import read_weights, write_weights
+from pellucid.training import checkpoint, fit
+from pellucid.training.callbacks import EarlyStopping
+from tests.training.small import StopAt, Stopped, small_conv, small_mlp
+from tests.training.test_resume import train
+
+
+def damage(file):
+    """Flip a bit, in a file of its own: another name of it stays whole."""
+    data = bytearray(file.read_bytes())
+    data[-5] ^= 4
+    file.unlink()
+    file.write_bytes(data)
+
+
+def stopped_run(path, step=27):
+    """A training that an error ended in its third epoch, with checkpoints after steps 10 and 20."""
+    with pytest.raises(Stopped):
+        train(small_conv(), path, extra=[StopAt(step)])
+    return RunFolder(path)
+
+
+@pytest.fixture
+def often(monkeypatch):
+    monkeypatch.setattr(fit, "SAVING_SHARE", 0)  # a checkpoint after every epoch, also of the fastest
+
+
+DAMAGES = {"changed": damage, "cut": lambda file: os.truncate(file, 100), "missing": Path.unlink}
+DAMAGES |= {"empty": lambda file: file.write_bytes(b""), "a pipe": lambda file: (file.unlink(), os.mkfifo(file))}
+
+
+@pytest.mark.parametrize("kind", ["changed", "missing", "a pipe"])
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, capsys, often, kind):
+    folder = stopped_run(tmp_path)
+    assert checkpoint.Checkpoint(folder.previous).progress["step"] == 10
+    DAMAGES[kind](folder.last)
+    whole, resumed = small_conv(), small_conv()
+    train(whole, None)
+    capsys.readouterr()
+    history = train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "last.safetensors is " in said
+    assert "going on from the checkpoint before it" in said
+    assert ("the damaged file is kept as last-1.safetensors" in said) == (kind != "missing")
+    assert resumed.sha256() == whole.sha256()
+    assert history["epoch"] == [1, 2, 3, 4]
+    assert checkpoint.Checkpoint(folder.previous).progress["step"] == 30
+
+
+def test_finding_the_checkpoint_before_changes_no_file_and_adopting_it_keeps_the_damaged_one(tmp_path, often):
+    folder = stopped_run(tmp_path)
+    damage(folder.last)
+    damaged, good = folder.last.read_bytes(), folder.previous.read_bytes()
+    found = checkpoint.Checkpoint.find(folder)
+    assert found is not None
+    assert found.progress["step"] == 10
+    assert (folder.last.read_bytes(), folder.previous.read_bytes()) == (damaged, good)
+    found.adopt(folder)
+    assert folder.last.read_bytes() == good
+    assert (folder.weights / "last-1.safetensors").read_bytes() == damaged
+    assert not folder.previous.exists()
+
+
+def weights_of(folder):
+    return {file.name: file.read_bytes() for file in folder.weights.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "options"),
+    [
+        ("was begun with another batch size", {"batch_size": 31}),
+        ("was begun with the callbacks", {"extra": [EarlyStopping(3)]}),
+    ],
+)
+def test_a_refused_resumption_leaves_damaged_and_good_checkpoints_as_they_are(tmp_path, often, refusal, options):
+    folder = stopped_run(tmp_path)
+    damage(folder.last)
+    before = weights_of(folder)
+    with pytest.raises(PellucidError, match=refusal):
+        train(small_conv(), tmp_path, resume=True, **options)
+    assert weights_of(folder) == before
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_weights_file_that_cannot_be_read_now_is_refused_and_stays(tmp_path, monkeypatch, often, name, number):
+    folder = stopped_run(tmp_path)
+    if name == "best":
+        train(small_conv(), tmp_path, resume=True)  # finished, so that resuming only looks at it
+    before, real = weights_of(folder), Path.open
+
+    def failing(self, *args, **options):
+        if self == getattr(folder, name):
+            raise OSError(number, os.strerror(number))
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(PellucidError, match=rf"{name}\.safetensors cannot be read .*{os.strerror(number)}"):
+        train(small_conv(), tmp_path, resume=True)
+    monkeypatch.undo()
+    assert weights_of(folder) == before
+    train(small_conv(), tmp_path, resume=True)
+
+
+def test_without_a_good_checkpoint_the_run_is_refused_and_stays(tmp_path, often):
+    folder = stopped_run(tmp_path)
+    damage(folder.last)
+    damage(folder.previous)
+    with pytest.raises(PellucidError, match=r"last\.safetensors is damaged .*previous\.safetensors is damaged"):
+        train(small_conv(), tmp_path, resume=True)
+    assert folder.last.exists()
+    assert folder.previous.exists()
+
+
+def test_beginning_again_is_said_and_keeps_what_was_measured(tmp_path, capsys, often):
+    folder = stopped_run(tmp_path)
+    earlier = {file.name: file.read_bytes() for file in (folder.metrics, folder.layers, folder.best)}
+    folder.last.unlink()
+    folder.previous.unlink()
+    capsys.readouterr()
+    whole, again = small_conv(), small_conv()
+    train(whole, None)
+    train(again, tmp_path, resume=True)
+    assert f"{folder.last} is missing: the training begins again at its first step" in capsys.readouterr().err
+    assert again.sha256() == whole.sha256()
+    for name, data in earlier.items():
+        stem, suffix = name.split(".")
+        (kept,) = tmp_path.rglob(f"{stem}-1.{suffix}")
+        assert kept.read_bytes() == data
+
+
+def test_a_training_that_begins_says_nothing(tmp_path, capsys):
+    train(small_mlp(), tmp_path, resume=True)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("validated", [True, False])
+def test_best_weights_of_a_finished_run_are_repaired_from_the_last(tmp_path, capsys, kind, validated):
+    held = {} if validated else {"validation": None}
+    train(small_mlp(), tmp_path, **held)
+    folder = RunFolder(tmp_path)
+    last = Model.load(folder.last).sha256()
+    DAMAGES[kind](folder.best)
+    train(small_mlp(), tmp_path, resume=True, **held)
+    said = capsys.readouterr().err
+    assert "best.safetensors is " in said
+    assert "written anew from the last weights" in said
+    assert Model.load(folder.best).sha256() == last
+
+
+def test_where_files_have_one_name_only_the_last_checkpoint_moves(tmp_path, monkeypatch, often):
+    def refuse(path, other):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", refuse)
+    folder = stopped_run(tmp_path)
+    steps = [checkpoint.Checkpoint(file).progress["step"] for file in (folder.previous, folder.last)]
+    assert steps == [10, 20]
+
+
+@pytest.mark.parametrize("name", [*checkpoint._COUNTS, *checkpoint._PARTS])
+def test_a_checkpoint_of_other_values_is_one_line(tmp_path, name):
+    train(small_mlp(), tmp_path)
+    last = RunFolder(tmp_path).last
+    tensors, about = read_weights(last)
+    write_weights(last, tensors, {**about, "progress": {**about["progress"], name: None}})
+    with pytest.raises(PellucidError, match=rf"last\.safetensors: its {name} is none that training writes"):
+        train(small_mlp(), tmp_path, resume=True)
+
+
+ODD = {
+    "resumed is a number": (
+        "manifest.json",
+        lambda file: file.write_text('{"resumed": 5}'),
+        '"resumed" must be a list',
+    ),
+    "manifest is a pipe": ("manifest.json", lambda file: (file.unlink(), os.mkfifo(file)), "not a regular file"),
+    "manifest is no UTF-8": ("manifest.json", lambda file: file.write_bytes(b'"\xff"'), "cannot be read"),
+    "lock is a pipe": ("lock", lambda file: (file.unlink(), os.mkfifo(file)), "lock is not a regular file"),
+    "lock is a folder": ("lock", lambda file: (file.unlink(), file.mkdir()), "cannot be written"),
+    "lock is a device": ("lock", lambda file: (file.unlink(), file.symlink_to("/dev/null")), "cannot be written"),
+    "last is a folder": ("weights/last.safetensors", lambda file: (file.unlink(), file.mkdir()), "is not a file"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_no_training_wrote_is_one_line(tmp_path, name):
+    train(small_mlp(), tmp_path, epochs=1)
+    file, change, said = ODD[name]
+    RunFolder(tmp_path).previous.unlink(missing_ok=True)
+    change(tmp_path / file)
+    with pytest.raises(PellucidError, match=said) as error:
+        train(small_mlp(), tmp_path, epochs=1, resume=True)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_lock_that_is_a_link_leaves_the_file_it_points_to_alone(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(PellucidError, match="cannot be written"), RunFolder(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", [Path.mkdir, lambda file: file.symlink_to("/etc/passwd"), os.mkfifo])
+@pytest.mark.parametrize("place", ["", "weights"])
+def test_nothing_named_like_a_temporary_file_is_in_the_way(tmp_path, kind, place):
+    train(small_mlp(), tmp_path, epochs=1)
+    for name in ("metrics.csv", "last.safetensors", "previous.safetensors", "manifest.json"):
+        kind(tmp_path / place / f".{name}.{os.getpid()}.tmp")
+    first, second = small_mlp(), small_mlp()
+    train(first, tmp_path, epochs=1, resume=True)
+    (tmp_path / "weights/last.safetensors").unlink()
+    RunFolder(tmp_path).previous.unlink(missing_ok=True)
+    train(second, tmp_path, epochs=1, resume=True)
+    assert second.sha256() == first.sha256()

@@ -1,0 +1,244 @@
+"""NaN and infinity: the step, the layer and the tensor are named, and the last good checkpoint stays."""
+
+import pytest
+import torch
+
+from pellucid.combine import Fork, Graph, Parallel, Sequential
+from pellucid.data import Batch
+from pellucid.errors import PellucidError
+from pellucid.layers import Add, Dense, Dropout, Flatten, Identity, Mode, ReLU, Sigmoid
+from pellucid.losses import Quadratic
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.optim import SGD, Adagrad, Adam, RMSprop
+from pellucid.training import fit
+from pellucid.training.callbacks import Callback
+from pellucid.training.diagnose import diagnose, diagnose_output
+from pellucid.training.examples import examples
+from pellucid.training.step import Step
+from tests.training.small import digits, small_conv
+
+INF, NAN = float("inf"), float("nan")
+
+
+class Plant(Callback):
+    """Writes a value into the first number of a weight, or into all of them, after a step."""
+
+    def __init__(self, path, step, value, whole=False):
+        self.path, self.step, self.value, self.whole = path, step, value, whole
+
+    def on_step(self, training):
+        if training.step == self.step:
+            self.model.weights[self.path].view(-1)[slice(None if self.whole else 1)] = self.value
+
+
+def deep(optimizer=None):
+    net = Sequential(
+        flatten=Flatten(),
+        first=Dense(12),
+        middle=Sequential(act=Sigmoid(), dense=Dense(11)),
+        act=ReLU(),
+        last=Dense(10),
+    )
+    return Model(net, optimizer=optimizer or SGD(0.1))
+
+
+def failing(model, x=None, y=None, planted=None, run=None):
+    data = digits()
+    if planted is not None:
+        planted.model = model
+    with pytest.raises(PellucidError) as caught:
+        model.fit(
+            data.x if x is None else x,
+            data.y if y is None else y,
+            epochs=3,
+            batch_size=10,
+            callbacks=[] if planted is None else [planted],
+            run=run,
+            verbose=False,
+        )
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
+def test_a_nan_in_the_input(optimizer):
+    x = digits().x.clone()
+    x[7, 0, 3, 3] = NAN
+    model = deep(optimizer)
+    assert failing(model, x) == "x: example 7 holds NaN; the data must be finite, clean them first"
+    assert not model.built
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
+def test_a_nan_that_the_augmentation_makes(optimizer):
+    def spoil(x, rng):
+        x = x.clone()
+        x[4, 0, 3, 3] = NAN
+        return x
+
+    model, data = deep(optimizer), digits()
+    with pytest.raises(PellucidError) as caught:
+        model.fit(data, epochs=1, batch_size=10, augment=spoil, verbose=False)
+    said = str(caught.value)
+    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): the input x holds NaN (1 of 640 values, ")
+    assert "first in example 4 of the batch, and the augmentation or the preprocessing made it" in said
+    assert "learning rate" not in said
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in model.weights.values())  # nothing was learned from it
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_a_planted_weight_stops_the_very_next_step(optimizer, value):
+    said = failing(deep(optimizer), planted=Plant("middle.dense.weight", 17, value))
+    assert "which no update wrote" in said
+    assert said.startswith("training stopped in step 18 (epoch 1, batch 18): middle.dense: weight holds ")
+    assert f"holds {'NaN' if value != value else 'infinity'} (1 of 132 values, shape (11, 12))" in said  # noqa: PLR0124
+
+
+def test_an_overflow_in_a_middle_layer():
+    said = failing(deep(), planted=Plant("middle.dense.weight", 3, 3e38, whole=True))  # finite, but its sums are not
+    assert "step 4 (epoch 1, batch 4): middle.dense (Dense): the output y holds infinity (110 of 110 values" in said
+
+
+def test_a_learning_rate_beyond_all_measure():
+    said = failing(deep(SGD(1e30)))
+    assert "step 2 " in said or "step 3 " in said
+    assert "lower the learning rate (1e+30)" in said
+    assert any(f"{layer}" in said for layer in ("first", "middle", "last"))
+
+
+def test_a_loss_that_overflows_is_named():
+    model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.0), metrics=())
+    said = failing(model, torch.ones(20, 1), torch.full((20, 1), 1e30))
+    assert "the loss: its value holds infinity" in said
+
+
+def test_a_gradient_that_overflows_on_the_way_back():
+    # Forward 1e-38 x 1e25 x 1e14 is 10; backward 10 / 2 x 1e14 x 1e25 is more than float32 can hold.
+    net = Sequential(low=Dense(1, bias=False), high=Dense(1, bias=False), top=Dense(1, bias=False))
+    model = Model(net, Quadratic(), SGD(0.0), metrics=(), input_shape=(1,))
+    for path, value in (("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
+        model.weights[path].fill_(value)
+    x, target = torch.ones(2, 1), torch.zeros(2, 1)
+    said = diagnose(model.objective, model.params, model.weights, Batch(x, target), Mode(True))
+    assert str(said).startswith("high (Dense): the gradient dx holds infinity (2 of 2 values")
+
+
+def test_layers_inside_every_combinator_have_their_paths():
+    wires = {"a": (Dense(3), "input"), "b": (Dense(3), "a")}
+    net = Sequential(
+        graph=Graph(wires, ("b",)),
+        block=Parallel({"skip": Identity(), "body": Dense(3)}, Add()),
+        heads=Fork(left=Dense(1), right=Dense(2)),
+    )
+    for path in ("graph.b", "block.body", "heads.right"):
+        params, _ = net.init((3,), torch.Generator().manual_seed(0))
+        node = params
+        for name in path.split("."):
+            node = node[name]
+        node["weight"].fill_(3e38)
+        found = diagnose_output(net, params, torch.ones(1, 3) * 10)
+        assert (found.kind, found.path, found.layer, found.tensor) == ("output", path, "Dense", "the output y")
+
+
+def test_the_last_good_checkpoint_is_named_and_still_good(tmp_path):
+    said = failing(deep(), planted=Plant("last.bias", 45, NAN), run=tmp_path / "run")
+    last = tmp_path / "run" / "weights" / "last.safetensors"
+    assert f"the last good checkpoint, of step 30, is {last}" in said
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in Model.load(last).weights.values())
+
+
+def test_running_statistics_that_overflow_are_never_saved(tmp_path):
+    model, data = small_conv(input_shape=(1, 8, 8)), digits()
+    planted = Plant("norm.running_var", 2, INF)
+    planted.model = model
+    with pytest.raises(PellucidError, match=r"norm: running_var holds infinity"):
+        model.fit(data, epochs=1, batch_size=100, callbacks=[planted], run=tmp_path, verbose=False)
+    assert not (tmp_path / "weights" / "last.safetensors").exists()
+
+
+def test_dropout_is_drawn_again_as_in_the_step_that_failed():
+    net = Sequential(drop=Dropout(0.5), dense=Dense(2, init_weight="zeros"))
+    model = Model(net, optimizer=SGD(0.1))
+    x = torch.ones(20, 4)
+    x[:, 0] = 3e38  # 1 / (1 - rate) doubles what is kept: infinity, and zero times infinity is NaN
+    said = failing(model, x, torch.zeros(20, dtype=torch.int64))
+    assert "step 1 (epoch 1, batch 1): drop (Dropout): the output y holds infinity" in said
+
+
+def test_a_mlp_is_fine_with_large_but_finite_numbers():
+    model = Model(mlp((64, 10)), optimizer=SGD(1e-30))
+    data = digits()
+    assert model.fit(data.x * 1e15, data.y, epochs=1, batch_size=100, verbose=False).last["train_loss"] > 0
+
+
+def test_an_infinity_that_the_loss_does_not_show_is_found_in_the_weights():
+    model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
+    planted = Plant("first.weight", 5, INF)  # sigmoid of infinity is 1
+    said = failing(model, torch.ones(60, 4), torch.arange(60) % 2, planted)
+    assert "step 6 (epoch 1, batch 6): first: weight holds infinity (1 of 12 values" in said
+    assert said.startswith("training stopped in step 6 (epoch 1, batch 6): first: weight holds infinity")
+    assert "from the update of step 6" in said
+
+
+def test_an_infinity_from_the_sweep_names_the_step_that_wrote_it_and_the_last_layer_it_hit():
+    # As above: the loss is finite, dx of `high` is not, and so neither is the update of `low`, nor that of `first`.
+    net = Sequential(first=Dense(1), low=Dense(1, bias=False), high=Dense(1, bias=False), top=Dense(1, bias=False))
+    model = Model(net, Quadratic(), SGD(1e-30), metrics=(), input_shape=(1,))
+    for path, value in (("first.weight", 1.0), ("low.weight", 1e-38), ("high.weight", 1e25), ("top.weight", 1e14)):
+        model.weights[path].fill_(value)
+    said = failing(model, torch.ones(20, 1), torch.zeros(20, 1))
+    assert said.startswith("training stopped in step 1 (epoch 1, batch 1): low: weight holds infinity (1 of 1 values")
+    assert ", from the update of step 1; " in said
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), RMSprop(), Adagrad()], ids=repr)
+def test_a_mean_square_that_overflows_and_would_freeze_its_weights_is_found(optimizer):
+    model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), optimizer, metrics=())
+    said = failing(model, torch.full((20, 1), 1e22), torch.ones(20, 1))  # dw = -1e22, and its square is infinite
+    assert "step 1 (epoch 1, batch 1): dense: the optimizer's square_" in said
+    assert "of weight holds infinity (1 of 1 values, shape (1, 1)), from the update of step 1" in said
+
+
+def test_clipping_by_a_norm_that_overflows_does_not_hide_it():
+    model = Model(Sequential(dense=Dense(1, init_weight="zeros")), Quadratic(), SGD(0.1), metrics=(), clip=1.0)
+    said = failing(model, torch.full((20, 1), 1e20), torch.ones(20, 1))
+    assert "step 1 (epoch 1, batch 1): dense: " in said
+    assert "holds NaN" in said
+
+
+def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypatch):
+    model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
+    real, at = Step.__call__, [0]
+
+    def creeping(self, *arguments):
+        value = real(self, *arguments)
+        at[0] += 1
+        if at[0] == 23:
+            self.weights[0][0, 0] = INF  # which the sigmoid, and so the loss, hides
+        return value
+
+    monkeypatch.setattr(Step, "__call__", creeping)
+    # Looks after steps 1, 11 and 21, and at the end of the epoch.
+    monkeypatch.setattr(fit.Loop, "_next_gap", lambda self, per_step: 10)
+    said = failing(model, torch.ones(300, 4), torch.arange(300) % 2)
+    assert said.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight holds infinity")
+    assert ", from the update of one of the steps 22 to 30; " in said
+
+
+def test_looking_takes_no_more_than_its_share_of_the_time():
+    loop = fit.Loop(deep(), fit.Plan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
+    assert loop._next_gap(per_step=1e-4) == 1  # what it costs is not known yet
+    loop.look_cost = 1.4e-5
+    assert loop._next_gap(per_step=1e-3) == 1  # 1.4 % of each step
+    assert loop._next_gap(per_step=1e-4) == 4  # at most four times as many as before
+    loop.gap = 4
+    assert loop._next_gap(per_step=1e-4) == 7  # 14 us of 700 us
+
+
+def test_weights_that_are_wrong_from_the_start_are_no_fault_of_an_update():
+    model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1), input_shape=(4,))
+    model.weights["first.weight"][0, 0] = INF
+    said = failing(model, torch.ones(60, 4), torch.arange(60) % 2)
+    assert "first: weight holds infinity (1 of 12 values, shape (3, 4)), which no update wrote" in said

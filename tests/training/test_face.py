@@ -1,0 +1,258 @@
+"""What users of Keras, fastai and PyTorch reach for: layers by path, calls, new heads, names of classes, tables."""
+
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.model import Model
+from pellucid.models import lenet
+from pellucid.run.history import History
+from tests.training.small import digits, small_mlp
+
+NAMES = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"]
+
+
+def listed(**options):
+    return Model(Sequential([Conv2d(4, 3), ReLU(), Flatten(), Dense(10)]), input_shape=(1, 8, 8), **options)
+
+
+def nested():
+    body = Sequential(conv1=Conv2d(4, 3), norm=BatchNorm(), relu=ReLU())
+    return Model(Sequential(features=body, flatten=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8))
+
+
+def test_a_network_from_a_list_trains_and_comes_back_from_its_file(tmp_path):
+    model = listed()
+    model.fit(digits(), epochs=1, verbose=False)
+    assert list(model.weights) == ["conv2d1.weight", "conv2d1.bias", "dense1.weight", "dense1.bias"]
+    model.save(tmp_path / "m.safetensors")
+    back = Model.load(tmp_path / "m.safetensors")
+    assert back.net == model.net
+    assert torch.equal(back.predict(digits()), model.predict(digits()))
+
+
+def test_the_default_batch_size_is_32():
+    first, second = listed(), listed()
+    first.fit(digits(), epochs=1, verbose=False)
+    second.fit(digits(), epochs=1, batch_size=32, verbose=False)
+    assert first.sha256() == second.sha256()
+    assert first.fit(digits(), epochs=1, verbose=False)["step"] == [10]  # 300 / 32, rounded up
+
+
+def test_layers_by_path_hold_the_weights_that_train():
+    model = nested()
+    found = model["features.conv1"]
+    assert found.layer == Conv2d(4, 3)
+    assert found.params["weight"] is model.weights["features.conv1.weight"]
+    inside = {path.removeprefix("features.") for path in model.weights if path.startswith("features.")}
+    assert set(model["features"].params) == inside
+    assert [one.path for one in model.layers] == [
+        "features.conv1", "features.norm", "features.relu", "flatten", "scores",
+    ]  # fmt: skip
+    assert model.layers[-1].layer == Dense(10)
+    for path, said in (
+        ("features.conv", "did you mean 'features.conv1'?"),
+        ("zzz", "known: features"),
+        (0, "no layer 0"),
+    ):
+        with pytest.raises(PellucidError, match=re.escape(said)):
+            model[path]
+    assert Model(nested().net)["scores"].params == {}  # no weights yet
+
+
+def test_a_layer_is_readable():
+    model = listed()
+    weight = model.weights["conv2d1.weight"]
+    assert repr(model["conv2d1"]) == "<conv2d1: Conv2d(4, 3); weight 4 x 1 x 3 x 3, bias 4>"
+    line = str(model["conv2d1"]).splitlines()[2].split()
+    assert line[:1] == ["weight"]
+    assert line[-4:] == [f"{one:.4g}" for one in (weight.double().mean(), weight.double().std(correction=0),
+                                                  weight.double().min(), weight.double().max())]  # fmt: skip
+    assert "<caption>conv2d1: Conv2d(4, 3)</caption>" in model["conv2d1"]._repr_html_()
+    assert repr(nested()["features"]).startswith(
+        "<features: Sequential of conv1, norm, relu; conv1.weight 4 x 1 x 3 x 3"
+    )
+
+
+def test_calling_a_model_gives_the_outputs_of_the_network():
+    model, x = listed(), digits().x
+    w = model.weights
+    y = F.relu(F.conv2d(x, w["conv2d1.weight"], w["conv2d1.bias"])).flatten(1)
+    expected = F.linear(y, w["dense1.weight"], w["dense1.bias"])
+    for given in (x, x.numpy(), digits()):
+        assert torch.allclose(model(given), expected, atol=1e-5)
+    assert torch.allclose(model(x).softmax(1), model.predict(x), atol=1e-6)
+    model = nested()
+    before = {path: tensor.clone() for path, tensor in model.weights.items()}
+    assert torch.equal(model(x[:4]), model(x)[:4])  # batch normalization as in evaluation
+    assert all(torch.equal(before[path], tensor) for path, tensor in model.weights.items())
+
+
+@pytest.mark.parametrize("net", [lenet(10), Sequential([Flatten(), Dense(16), ReLU(), Dense(10)])], ids=["zoo", "list"])
+def test_a_new_head_keeps_everything_else_and_learns_other_classes(net):
+    model = Model(net, input_shape=(1, 28, 28), classes=10)
+    model.freeze("*")
+    before = {path: tensor.clone() for path, tensor in model.weights.items()}
+    model.replace_head(["bird", "cat", "dog"])
+    changed = [path for path in before if model.weights[path].shape != before[path].shape]
+    assert len(changed) == 2  # a weight and a bias
+    assert all(torch.equal(model.weights[path], before[path]) for path in before if path not in changed)
+    assert (model.output_shape, model.classes) == ((3,), ("bird", "cat", "dog"))
+    assert model.frozen == set(before) - set(changed)
+    x = torch.rand(12, 1, 28, 28)
+    model.fit(x, ["cat", "dog", "bird"] * 4, epochs=1, verbose=False)
+    assert model.predict(x).shape == (12, 3)
+    model.replace_head(2)
+    assert model.classes is None
+    model.fit(x, ["yes", "no"] * 6, epochs=1, verbose=False)
+    assert model.classes == ("no", "yes")
+
+
+def test_a_network_without_a_known_last_layer_gets_no_new_head():
+    model = Model(Sequential([Flatten(), Dense(16), BatchNorm()]), input_shape=(1, 8, 8))
+    with pytest.raises(PellucidError, match="not made of 'features' and 'head'"):
+        model.replace_head(3)
+
+
+@pytest.mark.parametrize("kind", [list, np.array, lambda y: np.array(y, object)])
+def test_labels_may_be_names(kind):
+    data = digits()
+    names = [NAMES[k] for k in data.y.tolist()]
+    by_name, by_number = small_mlp(), small_mlp()
+    by_name.fit(data.x, kind(names), epochs=2, batch_size=10, validation=(data.x[:50], names[:50]), verbose=False)
+    by_number.fit(data.x, data.y, epochs=2, batch_size=10, verbose=False)
+    assert by_name.classes == tuple(NAMES)
+    assert by_name.sha256() == by_number.sha256()
+    assert by_name.evaluate(data.x, kind(names)) == by_number.evaluate(data.x, data.y)
+    few = by_name.evaluate(data.x[:3], kind(names[:3]))  # few of the classes keep their numbers
+    assert few == by_name.evaluate(data.x[:3], data.y[:3])
+    with pytest.raises(PellucidError, match=r"the targets of x holds the class 'foks', .*did you mean"):
+        by_name.evaluate(data.x[:2], ["fox", "foks"])
+
+
+@pytest.mark.parametrize("call", ["evaluate", "verify", "trace", "doctor"])
+def test_names_without_the_models_own_order_are_refused(call):
+    data, model = digits(), small_mlp()
+    model.fit(data.x, data.y, epochs=1, verbose=False)  # numbers, so that no name has one
+    assert model.classes is None
+    twos = data.x[data.y == 2][:4]
+    with pytest.raises(PellucidError, match=r"the targets of x are names .* 'cat', but the model has no class names"):
+        getattr(model, call)(twos, ["cat"] * 4)  # "cat" alone would become class 0
+    with pytest.raises(PellucidError, match="the targets of validation are names"):
+        model.fit(data.x, data.y, epochs=1, validation=(twos, ["cat"] * 4), verbose=False)
+    with pytest.raises(PellucidError, match="the targets of validation are names"):
+        model.doctor(data.x, data.y, validation=(twos, ["cat"] * 4))
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (np.zeros((5, 8, 8, 1), np.float32), "channels come last there; give x.transpose(0, 3, 1, 2) of an array"),
+        (np.zeros((1, 8, 8), np.float32), "x is one input of shape (1, 8, 8) without the batch axis; give x[None]"),
+        (np.zeros((8, 8), np.float32), "x is one input of shape (8, 8) without the batch axis; give x[None, None]"),
+        (
+            np.zeros((8, 8, 1), np.float32),
+            "x is one input of shape (8, 8, 1) without the batch axis; give x.tr",
+        ),
+        (np.zeros((5, 8, 8), np.float32), "add the axis of channels: x[:, None]"),
+        (
+            np.zeros((5, 1, 9, 9), np.float32),
+            "x holds inputs of shape (1, 9, 9), but the network takes (1, 8, 8)",
+        ),
+    ],
+)
+def test_inputs_of_another_shape_are_told_what_to_do(x, said):
+    model = listed()
+    for call in (model.predict, model, model.explain, lambda x: model.evaluate(x, [0] * len(x))):
+        with pytest.raises(PellucidError, match=re.escape(said)) as caught:
+            call(x)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
+def test_a_channels_last_array_is_refused_before_weights_are_drawn(shape):
+    x, net = np.zeros((6, *shape), np.float32), Sequential([Conv2d(4, 3), Flatten(), Dense(2)])
+    with pytest.raises(PellucidError, match=r"x: \(\d+, \d+, \d\) is channels last"):
+        Model(net).fit(x, [0, 1] * 3, epochs=1)
+    with pytest.raises(PellucidError, match=r"input_shape: \(\d+, \d+, \d\) is channels last"):
+        Model(net, input_shape=shape)
+    Model(net).fit(x.transpose(0, 3, 1, 2), [0, 1] * 3, epochs=1, verbose=False)
+
+
+def test_one_image_for_fit_is_told_the_batch_axis():
+    for y in ([3], 3):
+        with pytest.raises(PellucidError, match=r"8 inputs and 1 targets; .*needs the batch axis, x\[None\]"):
+            small_mlp().fit(np.zeros((8, 8), np.float32), y, epochs=1)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        Sequential([Conv2d(4, 3), Dense(10)]),
+        Sequential(features=Sequential(conv=Conv2d(4, 3), act=ReLU(), pool=MaxPool2d(2)), scores=Dense(10)),
+        Dense(10),
+    ],
+)
+def test_images_before_dense_are_told_to_be_flattened(net):
+    with pytest.raises(PellucidError, match=r"Dense takes rows of numbers, not images .*; put Flatten before it"):
+        Model(net, input_shape=(1, 8, 8))
+
+
+def test_a_model_is_one_line_a_table_and_html():
+    model = listed(classes=["<b>", *NAMES[1:]])
+    count = sum(tensor.numel() for tensor in model.weights.values())
+    assert repr(model) == f"<Model: 4 layers, {count:,} parameters, 1 x 8 x 8 -> 10; SoftmaxCrossEntropy, Adam>"
+    assert str(model) == f"{model!r}\n{model.summary()}"
+    assert "<td>Conv2d(4, 3)</td><td>4 x 6 x 6</td>" in model._repr_html_()
+    assert "<b>" not in model._repr_html_()
+    unbuilt = Model(Sequential([Dense(3)]))
+    assert repr(unbuilt) == "<Model: 1 layer, no weights yet; SoftmaxCrossEntropy, Adam>"
+    assert "Dense(3)" in unbuilt._repr_html_()
+    odd = Model(Sequential(**{"<script>": Dense(3)}), input_shape=(4,))
+    assert "<script>" not in odd._repr_html_()
+    assert "&lt;script&gt;" in odd._repr_html_()
+
+
+def test_a_history_is_one_line_a_table_and_html():
+    history = small_mlp().fit(digits(), epochs=3, validation=0.2, verbose=False)
+    last = history.last
+    told = ", ".join(
+        f"{name} {last[name]:.4g}" for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    )
+    assert repr(history) == f"<History: 3 epochs; {told}>"
+    head, *rows = str(history).splitlines()
+    assert head.split() == list(last)
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    assert history._repr_html_().count("<tr>") == 4
+    assert (repr(History()), str(History())) == ("<History: 0 epochs>", "<History: 0 epochs>")
+    odd = History([{"epoch": 1, "train_<i>": 0.5, "train_loss": None}])
+    assert "<i>" not in odd._repr_html_()
+    with pytest.raises(PellucidError, match="did you mean 'val_loss'"):
+        history["val_los"]
+
+
+def test_a_history_is_plotted():
+    history = small_mlp().fit(digits(), epochs=3, validation=0.2, verbose=False)
+    figure = history.plot()
+    assert isinstance(figure, Figure)
+    loss, accuracy = figure.axes
+    assert [line.get_label() for line in loss.lines] == ["training", "validation"]
+    assert list(loss.lines[1].get_ydata()) == history["val_loss"]
+    assert list(accuracy.lines[0].get_ydata()) == history["train_accuracy"]
+    file = BytesIO()
+    figure.savefig(file)
+    assert Image.open(file).size[0] > 500
+    assert Image.open(BytesIO(figure._repr_png_())).format == "PNG"
+    rows = [{"epoch": 1, "train_loss": 1.0, r"train_$\frac{$": None}]
+    History(rows).plot().savefig(BytesIO())  # names are never parsed as formulas
+    with pytest.raises(PellucidError, match="no finished epoch to plot"):
+        History().plot()

@@ -1,0 +1,258 @@
+"""The training loop against a plain loop in torch, and what it measures."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.data import Batch, Loader
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Flatten, LayerNorm, Mode
+from pellucid.losses import Quadratic
+from pellucid.model import Model
+from pellucid.models import mlp
+from pellucid.objective import Supervised
+from pellucid.optim import SGD, Adam, AdamW
+from pellucid.optim.regularizers import L2
+from pellucid.optim.schedules import InverseTime, OneCycle, ReduceOnPlateau, Warmup
+from pellucid.training.callbacks import Callback
+from pellucid.training.layers import layer_rows
+from tests.training.small import digits, flip, small_conv, small_mlp
+
+
+def torch_twin(model):
+    """The same 64-16-10 network with the same weights, in torch."""
+    twin = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 16), torch.nn.Sigmoid(), torch.nn.Linear(16, 10))
+    with torch.no_grad():
+        for parameter, tensor in zip(twin.parameters(), model.weights.values(), strict=True):
+            parameter.copy_(tensor)
+    return twin
+
+
+def train_in_torch(twin, optimizer, epochs, batch_size, rates=None, decay=0.0, clip=None):
+    """Train a twin on the same batches; return the mean loss of each epoch and, at each one's end, the gradients."""
+    data, means, gradients, step = digits(), [], [], 0
+    for epoch in range(epochs):
+        total = 0.0
+        for x, y in Loader(data, batch_size, 0).epoch(epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = rates(step) if rates else group["lr"]
+            optimizer.zero_grad()
+            loss = F.cross_entropy(twin(x), y)
+            loss.backward()
+            norms = [parameter.grad.norm().item() for parameter in twin.parameters()]
+            for parameter in twin.parameters():
+                if parameter.dim() == 2:
+                    parameter.grad += decay / len(data) * parameter.detach()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(twin.parameters(), clip)
+            optimizer.step()
+            total += loss.item() * len(y)
+            step += 1
+        means.append(total / len(data))
+        gradients.append(norms)
+    return means, gradients
+
+
+def assert_same(model, twin):
+    for (path, tensor), parameter in zip(model.weights.items(), twin.parameters(), strict=True):
+        assert torch.allclose(tensor, parameter, rtol=1e-4, atol=1e-5), path
+
+
+def test_sgd_trains_as_torch_does():
+    model = small_mlp(input_shape=(1, 8, 8))
+    twin = torch_twin(model)
+    means, gradients = train_in_torch(twin, torch.optim.SGD(twin.parameters(), 0.5), 3, 40)
+    history = model.fit(digits(), epochs=3, batch_size=40, verbose=False)
+    assert_same(model, twin)
+    assert history["train_loss"] == pytest.approx(means, rel=1e-4)
+    assert history["step"] == [8, 16, 24]  # 7 batches of 40 and one of 20
+    assert history["lr"] == [0.5] * 3
+    measured = [row["grad_norm"] for row in history.layers]
+    assert measured == pytest.approx([norm for epoch in gradients for norm in epoch], rel=1e-3)
+
+
+def test_adam_with_a_schedule_decay_and_clipping_trains_as_torch_does():
+    model = Model(
+        mlp((64, 16, 10)),
+        optimizer=Adam(0.01),
+        schedule=InverseTime(t0=10, t1=10, unit="steps"),
+        regularizer=L2(5.0),
+        clip=0.5,
+        input_shape=(1, 8, 8),
+    )
+    twin = torch_twin(model)
+    train_in_torch(
+        twin, torch.optim.Adam(twin.parameters(), 0.01), 2, 50, lambda step: 0.01 * 10 / (step + 10), 5.0, 0.5
+    )
+    history = model.fit(digits(), epochs=2, batch_size=50, verbose=False)
+    assert_same(model, twin)
+    assert history["lr"] == pytest.approx([0.01 * 10 / 15, 0.01 * 10 / 21])
+
+
+def test_update_ratios_are_the_size_of_the_last_steps_update_over_that_of_the_weights():
+    seen = []
+
+    class Watch(Callback):
+        def on_step(self, training):
+            seen.append({path: tensor.clone() for path, tensor in model.weights.items()})
+
+    model = small_mlp()
+    history = model.fit(digits(), epochs=1, batch_size=100, callbacks=[Watch()], verbose=False)
+    before, after = seen[-2], seen[-1]
+    for row in history.layers:
+        old, new = before[row["path"]], after[row["path"]]
+        rms = [((tensor) ** 2).mean().sqrt().item() for tensor in (new - old, old)]
+        assert row["update_ratio"] == pytest.approx(rms[0] / rms[1], rel=1e-4)
+    assert [row["path"] for row in history.layers] == list(model.weights)
+
+
+def test_measuring_gradients_changes_nothing_not_even_running_statistics():
+    from pellucid.training import fit
+
+    data = digits()
+    plain, measured = small_conv(input_shape=(1, 8, 8)), small_conv(input_shape=(1, 8, 8))
+    measured.fit(data, epochs=2, batch_size=50, verbose=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "layer_rows", lambda *arguments: list)
+        plain.fit(data, epochs=2, batch_size=50, verbose=False)
+    assert plain.sha256() == measured.sha256()
+
+
+def test_the_rows_have_what_is_measured_after_each_epoch():
+    model, held = small_mlp(), digits(300, 400)
+    history = model.fit(digits(), epochs=4, batch_size=10, validation=held, verbose=False)
+    columns = "epoch step lr train_loss train_accuracy val_loss val_accuracy seconds images_per_second"
+    assert list(history.last) == columns.split()
+    assert history["epoch"] == [1, 2, 3, 4]
+    found = model.evaluate(held)
+    assert (history.last["val_loss"], history.last["val_accuracy"]) == (found["loss"], found["accuracy"])
+    assert history.last["train_accuracy"] == model.evaluate(digits())["accuracy"]  # all 300: fewer than the sample
+    assert history["train_loss"][3] < history["train_loss"][0]
+    assert history.last["images_per_second"] == pytest.approx(300 / history.last["seconds"], rel=1e-3)
+
+
+def test_train_accuracy_is_measured_on_some_of_the_images_where_there_are_many():
+    model = small_mlp()
+    right = 500 * model.fit(digits(0, 1797), epochs=1, batch_size=10, verbose=False).last["train_accuracy"]
+    assert right == pytest.approx(round(right), abs=1e-3)  # a number of 500, not of 1,797
+    assert right / 500 == pytest.approx(model.evaluate(digits(0, 1797))["accuracy"], abs=0.05)
+
+
+def test_a_part_is_held_out_of_data_sets_by_class_and_of_arrays_at_random():
+    data = digits()
+    for x, y in ((data, None), (data.x, data.y)):
+        model = small_mlp()
+        history = model.fit(x, y, epochs=1, batch_size=10, validation=0.2, verbose=False)
+        assert history.last["step"] in (24, 25)  # 240 examples, by class some few more or less
+        assert "val_accuracy" in history.last
+    with pytest.raises(PellucidError, match=r"validation=0\.001 of 300 examples leaves a part empty"):
+        small_mlp().fit(data.x, data.y, epochs=1, batch_size=10, validation=0.001, verbose=False)
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_the_clock_does():
+    models = [small_conv(seed=4) for _ in range(2)] + [small_conv(seed=5)]
+    for model in models:
+        model.fit(digits(), epochs=2, batch_size=30, augment=flip, verbose=False)
+    assert models[0].sha256() == models[1].sha256() != models[2].sha256()
+
+
+def test_xor_is_learned_from_numbers():
+    x, y = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]]), torch.tensor([[0.0], [1], [1], [0]])
+    net = mlp((2, 3, 1), activation="tanh", output="tanh", init_weight="normal")
+    model = Model(net, Quadratic(), SGD(0.5), metrics="accuracy", seed=1)
+    history = model.fit(x, y, epochs=300, batch_size=1, verbose=False)
+    assert history.last["train_accuracy"] == 1.0
+    assert torch.allclose(model.predict(x), y, atol=0.2)
+
+
+def test_a_schedule_that_watches_is_told_the_validation_loss():
+    model = Model(mlp((64, 10)), optimizer=SGD(5.0), schedule=ReduceOnPlateau(drop=0.5, patience=0))
+    history = model.fit(digits(), epochs=8, batch_size=10, validation=digits(300, 350), verbose=False)
+    rates, losses, best = [5.0], history["val_loss"], float("inf")
+    for loss in losses[:-1]:
+        rates.append(rates[-1] if loss < best * (1 - 1e-4) else rates[-1] / 2)
+        best = min(best, loss)
+    assert history["lr"] == rates
+    assert rates[-1] < 5.0
+
+
+@pytest.mark.parametrize("schedule", [ReduceOnPlateau(), Warmup(3, ReduceOnPlateau())])
+def test_a_schedule_that_watches_needs_something_to_watch(schedule):
+    model = Model(mlp((64, 10)), schedule=schedule)
+    with pytest.raises(PellucidError, match="goes by the validation loss; give validation"):
+        model.fit(digits(), epochs=2, batch_size=10, verbose=False)
+    model.fit(digits(), epochs=1, batch_size=10, validation=0.1, verbose=False)
+
+
+def test_adamw_decays_what_layers_call_decayed():
+    net = Sequential(norm=LayerNorm(), flatten=Flatten(), dense=Dense(10))
+    models = [Model(net, optimizer=AdamW(0.01, weight_decay=decay), input_shape=(1, 8, 8)) for decay in (0.0, 50.0)]
+    for model in models:
+        model.fit(digits(), epochs=1, batch_size=300, verbose=False)
+    (plain, decayed), start = models, Model(net, input_shape=(1, 8, 8)).weights["dense.weight"]
+    for path, weight in plain.weights.items():  # one step: norm.weight (1, 8, 8) is no weight in that sense
+        expected = weight - 0.01 * 50 * start if path == "dense.weight" else weight
+        assert torch.allclose(decayed.weights[path], expected, atol=1e-6), path
+
+
+def test_gradients_too_large_for_float32_to_square_are_measured_and_saved(tmp_path):
+    x = torch.full((40, 3), 1e15) * torch.arange(1, 4)
+    model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(1e-36), metrics=(), seed=3)
+    data = (x, torch.zeros(40, 1))
+    history = model.fit(*data, epochs=2, batch_size=10, run=tmp_path, verbose=False)
+    norm = next(row["grad_norm"] for row in history.layers if row["path"] == "dense.weight")
+    start = Model(Sequential(dense=Dense(1)), input_shape=(3,), seed=3).weights
+    y = x[:1].double() @ start["dense.weight"].double().T  # all inputs are alike, and the weights hardly move
+    assert norm == pytest.approx((y.item() * x[0].double()).norm().item(), rel=1e-3)
+    assert norm > 1e30 / 10
+
+
+def test_measures_that_are_no_finite_numbers_are_missing_ones():
+    net, params = Sequential(dense=Dense(1)), {"dense": {"weight": torch.full((1, 1), 1e30), "bias": torch.zeros(1)}}
+    x, target = torch.full((1, 1), 1e8), torch.zeros(1, 1)
+    rows = layer_rows(Supervised(net, Quadratic()), params, Batch(x, target), Mode(True), params)()  # dw = 1e38 x 1e8
+    assert [(row["grad_norm"], row["update_ratio"]) for row in rows] == [(None, 0.0), (pytest.approx(1e38), None)]
+
+
+def test_callbacks_are_called_in_their_places():
+    calls = []
+
+    class Watch(Callback):
+        def on_start(self, training):
+            calls.append("start")
+
+        def on_step(self, training):
+            calls.append(training.step)
+
+        def on_epoch_end(self, training, row):
+            calls.append(f"epoch {row['epoch']}")
+            if row["epoch"] == 2:
+                training.stop = "enough"
+
+        def on_end(self, training):
+            calls.append("end")
+
+        def on_close(self):
+            calls.append("close")
+
+    small_mlp().fit(digits(), epochs=9, batch_size=100, callbacks=[Watch()], verbose=False)
+    assert calls == ["start", 1, 2, 3, "epoch 1", 4, 5, 6, "epoch 2", "end", "close"]
+
+
+def test_one_cycle_ends_where_it_should():
+    model = Model(mlp((64, 10)), optimizer=SGD(1.0), schedule=OneCycle())
+    history = model.fit(digits(), epochs=4, batch_size=100, verbose=False)
+    assert history.last["lr"] == pytest.approx(1 / 25 / 1e4)
+
+
+def test_fewer_epochs_than_one_are_refused():
+    with pytest.raises(PellucidError, match="epochs must be a whole number of at least 1, not 0"):
+        small_mlp().fit(digits(), epochs=0, batch_size=10)
+
+
+def test_a_processor_without_bfloat16_is_told_so(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    model = small_mlp(precision="bf16")
+    model.fit(digits(), epochs=1, batch_size=100, verbose=False)
+    assert "no bfloat16 instructions, so training stays in float32" in capsys.readouterr().err

@@ -1,0 +1,219 @@
+"""Freezing and rates by path: what learns, what stays, and at which pace, beside PyTorch's own way of doing it."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.data import Batch
+from pellucid.errors import PellucidError
+from pellucid.fuse.frozen import FrozenLayer, freeze
+from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU
+from pellucid.layers.base import Layer, Mode
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.optim import SGD, Adam, AdamW, Momentum, Optimizer
+from pellucid.optim.regularizers import L2
+from pellucid.training.step import Step
+from pellucid.tree import flatten, map_tree
+
+SHAPE = (3, 8, 8)
+
+
+def objective(net: Layer) -> Supervised:
+    return Supervised(net, SoftmaxCrossEntropy())
+
+
+def ours() -> Layer:
+    body = Sequential(conv2=Conv2d(4, 3, padding=1, bias=False), norm2=BatchNorm(), relu2=ReLU())
+    features = Sequential(
+        conv1=Conv2d(4, 3, padding=1, bias=False),
+        norm1=BatchNorm(),
+        relu1=ReLU(),
+        block=Parallel((Identity(), body), Add()),
+    )
+    return Sequential(features=features, head=Sequential(pool=AdaptiveAvgPool2d(1), flatten=Flatten(), scores=Dense(3)))
+
+
+class Theirs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.scores = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm1(self.conv1(x)))
+        x = x + F.relu(self.norm2(self.conv2(x)))
+        return self.scores(x.mean((2, 3)))
+
+
+def twins() -> tuple[dict, Theirs]:
+    params, _ = ours().init(SHAPE, torch.Generator().manual_seed(3))
+    params = map_tree(torch.Tensor.double, params)
+    theirs = Theirs().double()
+    flat = by_short_name(params)
+    with torch.no_grad():
+        for name, tensor in theirs.state_dict().items():
+            if not name.endswith("num_batches_tracked"):
+                tensor.copy_(flat[name])
+    return params, theirs
+
+
+def batches() -> list[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(5)
+    return [(torch.randn(6, *SHAPE, generator=draw).double(), torch.randint(3, (6,), generator=draw)) for _ in range(4)]
+
+
+def by_short_name(params: dict) -> dict[str, Tensor]:
+    return {".".join(path.split(".")[-2:]): tensor for path, tensor in flatten(params).items()}
+
+
+FACTORS = {"conv2.weight": 0.1, "norm2.weight": 0.1, "norm2.bias": 0.1, "scores.weight": 1.0, "scores.bias": 1.0}
+OPTIMIZERS = [
+    (SGD(0.1), lambda groups: torch.optim.SGD(groups, 0.1)),
+    (Momentum(0.1, 0.9), lambda groups: torch.optim.SGD(groups, 0.1, 0.9)),
+    (Adam(0.01), lambda groups: torch.optim.Adam(groups, 0.01)),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "make"), OPTIMIZERS, ids=["sgd", "momentum", "adam"])
+def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: Optimizer, make) -> None:
+    params, theirs = twins()
+    before = copy.deepcopy(params)
+    paths = list(flatten(params))
+    frozen = {path for path in paths if ".conv1." in path or path.endswith(("norm1.weight", "norm1.bias"))}
+    rates = {path: 0.1 for path in paths if "block" in path and not path.endswith(("mean", "var"))}
+    step = Step(objective(ours()), params, optimizer, examples=24, frozen=frozen, rates=rates)
+
+    theirs.train()
+    theirs.norm1.eval()
+    named = dict(theirs.named_parameters())
+    for name in ("conv1.weight", "norm1.weight", "norm1.bias"):
+        named[name].requires_grad_(False)
+    their_optimizer = make([{"params": [named[name]], "lr": factor * optimizer.lr} for name, factor in FACTORS.items()])
+    for x, target in batches():
+        value = step(Batch(x, target), optimizer.lr)
+        their_optimizer.zero_grad()
+        loss = F.cross_entropy(theirs(x), target)
+        loss.backward()
+        their_optimizer.step()
+        assert value["loss"] == pytest.approx(loss.item(), rel=1e-10)
+    mine, old = by_short_name(params), by_short_name(before)
+    for name, tensor in theirs.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(mine[name], tensor, rtol=1e-9, atol=1e-12)
+    for name in ("conv1.weight", "norm1.bias", "norm1.running_mean", "norm1.running_var"):
+        assert torch.equal(mine[name], old[name])
+    assert not torch.equal(mine["norm2.running_mean"], old["norm2.running_mean"])
+
+
+def test_decay_and_penalties_follow_the_rates() -> None:
+    params, theirs = twins()
+    rates = {path: 0.1 for path in flatten(params) if "features" in path}
+    step = Step(objective(ours()), params, AdamW(0.01, weight_decay=0.2), examples=1, rates=rates,
+        regularizers=(L2(0.05, decoupled=True),),
+    )  # fmt: skip
+    heavy = ("conv1.weight", "conv2.weight", "scores.weight")
+    groups = [
+        {
+            "params": [tensor],
+            "lr": 0.01 if name.startswith("scores") else 0.001,
+            "weight_decay": 0.2 if name in heavy else 0.0,
+        }
+        for name, tensor in theirs.named_parameters()
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    theirs.train()
+    for x, target in batches():
+        step(Batch(x, target), 0.01)
+        optimizer.zero_grad()
+        F.cross_entropy(theirs(x), target).backward()
+        with torch.no_grad():
+            for group, (name, tensor) in zip(groups, theirs.named_parameters(), strict=True):
+                tensor.mul_(1 - group["lr"] * 0.05 if name in heavy else 1.0)
+        optimizer.step()
+    mine = by_short_name(params)
+    for name, tensor in theirs.named_parameters():
+        torch.testing.assert_close(mine[name], tensor.data, rtol=1e-9, atol=1e-12)
+
+
+def test_a_frozen_beginning_keeps_nothing_and_has_no_backward_pass() -> None:
+    params, _ = twins()
+    frozen = {path for path in flatten(params) if path.startswith("features") and not path.endswith(("mean", "var"))}
+    net = freeze(ours(), params, frozen)
+    assert isinstance(net, Sequential)
+    assert isinstance(net.layers["features"], FrozenLayer)
+    step = Step(objective(ours()), params, Momentum(0.1), examples=6, frozen=frozen)
+    _, cache = step.objective.net.forward(step.params, step.inputs(batches()[0][0]), Mode(True))
+    assert cache["features"] == ()
+    assert step.paths == ["head.scores.weight", "head.scores.bias"]
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(ours(), optimizer=Momentum(0.1), input_shape=SHAPE, classes=3)
+
+
+def test_a_model_freezes_by_pattern_and_resumes_only_the_same(model: Model, tmp_path: Path) -> None:
+    x, y = batches()[0]
+    model.freeze("features.*")
+    model.unfreeze("features.block.*")
+    model.scale_rate("features.*", 0.1)
+    before = {path: tensor.clone() for path, tensor in model.weights.items()}
+    model.fit(x.float(), y, epochs=2, batch_size=3, run=tmp_path / "run", verbose=False)
+    same = {path for path, tensor in model.weights.items() if torch.equal(tensor, before[path])}
+    assert same == {path for path in before if path.startswith(("features.conv1", "features.norm1"))}
+    model.unfreeze()
+    assert model.frozen == set()
+    with pytest.raises(PellucidError, match="begun with another frozen parameters"):
+        model.fit(x.float(), y, epochs=2, batch_size=3, run=tmp_path / "run", resume=True, verbose=False)
+
+
+def test_what_the_optimizer_remembers_of_bands_is_taken_up_again() -> None:
+    rates = {path: 0.1 for path in flatten(twins()[0]) if "features" in path}
+
+    def step_of(params: dict) -> Step:
+        return Step(objective(ours()), params, Adam(0.01), examples=24, rates=rates)
+
+    through, _ = twins()
+    whole = step_of(through)
+    for x, target in batches():
+        whole(Batch(x, target), 0.01)
+    broken, _ = twins()
+    first = step_of(broken)
+    for x, target in batches()[:2]:
+        first(Batch(x, target), 0.01)
+    second = step_of(broken)
+    second.load_state_dict(first.state_dict())
+    for x, target in batches()[2:]:
+        second(Batch(x, target), 0.01)
+    assert all(torch.equal(one, flatten(broken)[path]) for path, one in flatten(through).items())
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda model: model.freeze("featuers.*"), "the nearest is 'features"),
+        (lambda model: model.freeze(["features.*"]), "a pattern of paths is a text such as 'features"),
+        (lambda model: model.freeze(None), "not None; give one each"),
+        (lambda model: model.scale_rate("features.*", 0), "factor must be a number above 0"),
+        (
+            lambda model: (model.freeze("*"), model.fit(*batches()[0], epochs=1, batch_size=3)),
+            "every parameter is frozen",
+        ),
+    ],
+)
+def test_mistakes_are_told(model: Model, call, said: str) -> None:
+    with pytest.raises(PellucidError, match=said):
+        call(model)
+
+
+def test_without_weights_there_is_nothing_to_freeze() -> None:
+    with pytest.raises(PellucidError, match="no weights yet"):
+        Model(ours()).freeze("features.*")

@@ -1,0 +1,267 @@
+"""A training step learns what PyTorch's autograd and torch.optim learn on the same network and batches."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.data import Batch
+from pellucid.errors import PellucidError
+from pellucid.layers import (
+    AdaptiveAvgPool2d,
+    Add,
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dense,
+    Flatten,
+    Identity,
+    LayerNorm,
+    MaxPool2d,
+    ReLU,
+)
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.objective import Supervised
+from pellucid.optim import SGD, Adam, MaxNorm, Momentum, Optimizer
+from pellucid.optim.regularizers import L1, L2, Regularizer
+from pellucid.training import precision
+from pellucid.training.step import Step, owned
+from pellucid.tree import flatten, map_tree
+
+EXAMPLES = 50
+LAM = 3.0
+
+
+def objective(net: Layer) -> Supervised:
+    return Supervised(net, SoftmaxCrossEntropy())
+
+
+def ours() -> Layer:
+    body = Sequential(
+        conv2=Conv2d(4, 3, padding=1, bias=False),
+        norm2=BatchNorm(),
+        act2=ReLU(),
+        conv3=Conv2d(4, 3, padding=1, bias=False),
+        norm3=BatchNorm(),
+    )
+    return Sequential(
+        conv1=Conv2d(4, 3),
+        act1=ReLU(),
+        pool=MaxPool2d(2),
+        block=Parallel({"skip": Identity(), "body": body}, Add()),
+        act=ReLU(),
+        mean=AdaptiveAvgPool2d(2),
+        flatten=Flatten(),
+        dense1=Dense(6),
+        act4=ReLU(),
+        dense2=Dense(3),
+    )
+
+
+ORDER = (  # of torch's parameters, by our names
+    "conv1.weight",
+    "conv1.bias",
+    "block.body.conv2.weight",
+    "block.body.norm2.weight",
+    "block.body.norm2.bias",
+    "block.body.conv3.weight",
+    "block.body.norm3.weight",
+    "block.body.norm3.bias",
+    "dense1.weight",
+    "dense1.bias",
+    "dense2.weight",
+    "dense2.bias",
+)
+
+
+class Theirs(nn.Module):
+    """The same network in torch.nn."""
+
+    def __init__(self, flat: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(2, 4, 3)
+        self.conv2, self.norm2 = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.conv3, self.norm3 = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.dense1, self.dense2 = nn.Linear(16, 6), nn.Linear(6, 3)
+        self.double()
+        with torch.no_grad():
+            for path, parameter in zip(ORDER, self.parameters(), strict=True):
+                parameter.copy_(flat[path])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.relu(x + self.norm3(self.conv3(F.relu(self.norm2(self.conv2(x))))))
+        return self.dense2(F.relu(self.dense1(F.adaptive_avg_pool2d(x, 2).flatten(1))))
+
+
+def drawn(dtype: torch.dtype = torch.float64) -> tuple[Layer, Params]:
+    net = ours()
+    params, _ = net.init((2, 10, 9), torch.Generator().manual_seed(0))
+    return net, map_tree(lambda leaf: leaf.to(dtype), params)
+
+
+def batches(count: int = 5) -> list[tuple[Tensor, Tensor]]:
+    rng = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(7, 2, 10, 9, generator=rng, dtype=torch.float64), torch.randint(0, 3, (7,), generator=rng))
+        for _ in range(count)
+    ]
+
+
+def decayed(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
+    """Group parameters so that only weights with two axes or more decay, by LAM / EXAMPLES."""
+    heavy = [one for one in parameters if one.dim() > 1]
+    light = [one for one in parameters if one.dim() == 1]
+    return [{"params": heavy, "weight_decay": LAM / EXAMPLES}, {"params": light}]
+
+
+def floats(cache: object) -> list[Tensor]:
+    """Return every floating tensor of a cache."""
+    if isinstance(cache, Tensor):
+        return [cache] if cache.is_floating_point() else []
+    parts = cache.values() if isinstance(cache, dict) else cache if isinstance(cache, tuple) else ()
+    return [leaf for part in parts for leaf in floats(part)]
+
+
+CASES: dict[str, tuple[Optimizer, tuple[Regularizer, ...], float | None, Callable[..., torch.optim.Optimizer]]] = {
+    "sgd, which learns in the sweep": (SGD(0.1), (), None, lambda p: torch.optim.SGD(p, 0.1)),
+    "sgd with L2": (SGD(0.1), (L2(LAM),), None, lambda p: torch.optim.SGD(decayed(p), 0.1)),
+    "sgd with decoupled L2": (
+        SGD(0.1),
+        (L2(LAM / EXAMPLES, decoupled=True),),
+        None,
+        lambda p: torch.optim.SGD(decayed(p), 0.1),
+    ),
+    "sgd, clipped": (SGD(0.1), (), 0.05, lambda p: torch.optim.SGD(p, 0.1)),
+    "momentum with L2": (Momentum(0.1, 0.9), (L2(LAM),), None, lambda p: torch.optim.SGD(decayed(p), 0.1, 0.9)),
+    "adam": (Adam(0.01), (), None, lambda p: torch.optim.Adam(p, 0.01)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_steps_equal_torch(case: str) -> None:
+    optimizer, regularizers, clip, peer = CASES[case]
+    net, params = drawn()
+    theirs = Theirs(flatten(params))
+    step = Step(
+        Supervised(net, SoftmaxCrossEntropy()),
+        params,
+        optimizer,
+        examples=EXAMPLES,
+        regularizers=regularizers,
+        clip=clip,
+    )
+    learner = peer(list(theirs.parameters()))
+    for x, target in batches():
+        learner.zero_grad()
+        loss = F.cross_entropy(theirs(x), target)
+        loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(theirs.parameters(), clip)
+        learner.step()
+        with torch.inference_mode():
+            value = step(Batch(x, target), optimizer.lr)
+        assert value["loss"] == pytest.approx(loss.item(), rel=1e-11)
+    for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
+        torch.testing.assert_close(flatten(params)[path].clone(), parameter.detach(), rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(
+        flatten(params)["block.body.norm2.running_var"].clone(), theirs.norm2.running_var, rtol=1e-10, atol=0
+    )
+
+
+def test_paths_are_all_that_is_learned() -> None:
+    net, params = drawn()
+    step = Step(objective(net), params, SGD(0.1), examples=EXAMPLES)
+    assert sorted(step.paths) == sorted(ORDER)
+    flat = flatten(params)
+    assert all(weight is flat[path] for path, weight in zip(step.paths, step.weights, strict=True))
+
+
+def test_l1_and_max_norm_act_between_and_after() -> None:
+    net, params = drawn()
+    biases = {path: leaf for path, leaf in flatten(params).items() if leaf.dim() == 1}
+    step = Step(
+        Supervised(net, SoftmaxCrossEntropy()),
+        params,
+        SGD(0.0),
+        examples=1,
+        regularizers=(L1(1.0, decoupled=True), MaxNorm(0.5)),
+    )
+    x, target = batches(1)[0]
+    step(Batch(x, target), 0.01)  # the gradient counts 0.01, the shrinking as much
+    for path, leaf in flatten(params).items():
+        if path.endswith("weight") and leaf.dim() > 1:
+            assert leaf.flatten(1).norm(dim=1).max() <= 0.5 + 1e-12
+    assert any(leaf.norm() > 0.5 for leaf in biases.values())  # which neither acts on
+
+
+def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
+    if precision.usable_precision("bf16")[0] != "bf16":
+        pytest.skip("this processor has no bfloat16 instructions")
+    net, params = drawn(torch.float32)
+    theirs = Theirs({path: leaf.double() for path, leaf in flatten(params).items()}).float()
+    step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
+    learner = torch.optim.SGD(theirs.parameters(), 0.05)
+    start = {path: leaf.clone() for path, leaf in flatten(params).items()}
+    for x, target in batches(3):
+        learner.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = F.cross_entropy(theirs(x.float()), target)
+        loss.backward()
+        learner.step()
+        value = step(Batch(x.float(), target), 0.05)
+        assert value["loss"] == pytest.approx(loss.item(), rel=0.02, abs=0.02)
+    for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
+        mine = flatten(params)[path]
+        assert mine.dtype is torch.float32
+        moved, wanted = mine - start[path], parameter.detach() - start[path]
+        assert (moved - wanted).norm() <= 0.1 * wanted.norm() + 1e-4, path
+
+
+def test_bf16_caches_take_half_the_memory() -> None:
+    if precision.usable_precision("bf16")[0] != "bf16":
+        pytest.skip("this processor has no bfloat16 instructions")
+
+    def held(kind: str) -> int:
+        net, params = drawn(torch.float32)
+        step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision=kind)
+        _, cache = step.objective.net.forward(step.params, step.inputs(torch.zeros(64, 2, 10, 9)), Mode(True))
+        storages = [leaf.untyped_storage() for leaf in floats(cache)]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+    assert held("bf16") < 0.51 * held("float32")
+
+
+def test_a_processor_without_bf16_is_told_and_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    net, params = drawn(torch.float32)
+    step = Step(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")
+    assert step.precision == "float32"
+    assert "bfloat16" in step.note
+
+
+def test_an_unknown_precision_is_named() -> None:
+    net, params = drawn()
+    with pytest.raises(PellucidError, match="did you mean 'bf16'"):
+        Step(objective(net), copy.deepcopy(params), SGD(0.1), examples=1, precision="bf61")
+
+
+def test_what_no_output_depends_on_stays_as_it_is() -> None:
+    nodes = {"used": (Dense(3), "input"), "dead": (Dense(4), "input")}
+    net = Graph(nodes, ("used",))
+    params, _ = net.init((5,), torch.Generator().manual_seed(0))
+    before = params["dead"]["weight"].clone()
+    step = Step(objective(net), params, Adam(0.01), examples=4)
+    for _ in range(3):
+        step(Batch(torch.randn(4, 5), torch.tensor([0, 1, 2, 0])), 0.01)
+    assert torch.equal(params["dead"]["weight"], before)
+
+
+def test_scales_of_normalization_are_not_regularized() -> None:
+    net = Sequential(conv=Conv2d(4, 3), norm=LayerNorm(), up=ConvTranspose2d(2, 3), flatten=Flatten(), dense=Dense(3))
+    assert owned({"": net}) == {"conv.weight", "up.weight", "dense.weight"}

@@ -26,16 +26,17 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS, TABLE = ROOT / "docs/results.json", ROOT / "docs/results.md"
 TARGETS = {
     "mnist-mlp": 0.950, "mnist-mlp-100": 0.978, "mnist-lenet": 0.990, "mnist-conv": 0.995, "digits": 0.960,
-    "cifar": 0.930, "cifar-resnet20": 0.9125, "signs-best": 0.990,
+    "cifar": 0.930, "cifar-resnet20": 0.9125, "signs-best": 0.990, "camvid-fcn8": 0.62, "camvid-unet": 0.40,
 }  # fmt: skip
+MEASURES = {"miou": "mean IoU", "accuracy": "accuracy"}  # of a result, the first that it has
 HEADING = """# Results
 
-Accuracy of single networks on held-out images that chose nothing: the last weights of each training, or those that
-a validation part of the training images chose. Written by `python -m benchmarks.results`; nothing is typed by hand.
+Single networks on held-out images that chose nothing: the last weights of each training, or those that a validation
+part of the training images chose. Written by `python -m benchmarks.results`; nothing is typed by hand.
 For `xor` the loss is what counts: half the squared error, a mean over its four patterns.
 
-| recipe | command | target | mean accuracy | min to max | sd | mean loss | seeds | time per run | measured |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---|
+| recipe | command | measure | target | mean | min to max | sd | mean loss | seeds | time per run | measured |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|
 """
 
 
@@ -53,7 +54,8 @@ def main() -> None:
         for seed in range(args.seeds):
             for found in train(name, args.set, seed, args.out):
                 record(found["recipe"], args.set, seed, found)
-                print(f"{found['recipe']} seed {seed}: accuracy {found['accuracy']:.4f} in {found['wall']:.0f} s")
+                what = measure(found)
+                print(f"{found['recipe']} seed {seed}: {what} {found[what]:.4f} in {found['wall']:.0f} s", flush=True)
     write_table()
 
 
@@ -77,12 +79,17 @@ def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> 
     """Add one result to docs/results.json; results of an older text of the recipe give way."""
     key = " ".join([name, *settings])
     recipe = hashlib.sha256(assets.recipe_file(name).read_bytes()).hexdigest()
-    keep = ("accuracy", "loss", "n", "epochs", "seconds", "sha256")
+    keep = (measure(found), "loss", "n", "epochs", "seconds", "sha256")
     with stored() as results:
         entry = results.get(key, {})
         seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}
         seeds[str(seed)] = {one: found[one] for one in keep} | {"wall": round(found["wall"], 1)} | measured_with()
         results[key] = {"recipe_sha256": recipe, "seeds": dict(sorted(seeds.items()))}
+
+
+def measure(result: Mapping[str, Any]) -> str:
+    """Return the key of the figure that a result is judged by."""
+    return next(key for key in MEASURES if key in result)
 
 
 @contextmanager
@@ -127,16 +134,18 @@ def row(training: str, entry: dict[str, Any]) -> str:
     """Return one row of the table."""
     name = training.split(maxsplit=1)[0]
     runs = list(entry["seeds"].values())
-    accuracies = [100 * one["accuracy"] for one in runs]
+    what = measure(runs[0])
+    figures = [100 * one[what] for one in runs]
     wall = statistics.mean(one["wall"] for one in runs)
-    spread = f"{statistics.stdev(accuracies):.2f}" if len(runs) > 1 else "-"
+    spread = f"{statistics.stdev(figures):.2f}" if len(runs) > 1 else "-"
     machines = [f"{one['date']}, {one['pellucid']}, torch {one['torch']}, {machine(one)}" for one in runs]
     cells = [
         name,
         f"`pellucid train {training} recipe.seed=N`, N = {', '.join(entry['seeds'])}",
+        MEASURES[what],
         f"{100 * TARGETS[name]:.1f} %" if name in TARGETS else "-",
-        f"{statistics.mean(accuracies):.2f} %",
-        f"{min(accuracies):.2f} to {max(accuracies):.2f} %",
+        f"{statistics.mean(figures):.2f} %",
+        f"{min(figures):.2f} to {max(figures):.2f} %",
         spread,
         f"{statistics.mean(one['loss'] for one in runs):.5f}",
         str(len(runs)),

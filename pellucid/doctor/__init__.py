@@ -9,9 +9,10 @@ from torch import Tensor
 
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
-from pellucid.doctor.diagnosis import Diagnosis, diagnose
+from pellucid.doctor.diagnosis import Diagnosis
+from pellucid.doctor.examination import diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.remade import remade
+from pellucid.doctor.rehearsal import reinitialized
 from pellucid.errors import PellucidError, nearest
 from pellucid.run.history import History
 from pellucid.training.arguments import whole
@@ -34,25 +35,24 @@ def case_of(
     begin: Callable[[], BaseModel] | None = None,
     stopped: PellucidError | str = "",
 ) -> Case:
-    """Return the case of a model with the data that it learns from, for `diagnose`; the model stays as it is.
+    """Return the case of a model with its training data, for `diagnose`; the model is not changed.
 
-    x, y: as `fit` takes them, and so are validation (a Dataset or a pair; without it what needs unseen examples is not
-    asked), batch_size, epochs and augment. history: what `fit` returned, if it did. begin: makes the model as it was
-    before its first step, if not from its seed. stopped: the error that ended the training, which tells more than its
-    words alone. Raises PellucidError for data that do not fit the model, and counts that are none.
+    x, y: as `fit` takes them, and so are validation (a Dataset or a pair; without it checks that need unseen examples
+    are left out), batch_size, epochs and augment. history: what `fit` returned, if it did. begin: makes the model as it
+    was before its first step, if not from its seed. stopped: the error that ended the training; the exception holds
+    more than its words. Raises PellucidError for data that do not fit the model, and for invalid counts.
     """
     whole(epochs, "epochs", 0)
     whole(batch_size, "batch_size", 1)
     train = examples(x, y, classes=model.classes)
-    held = None if validation is None else _held(validation, model.classes or train.classes)
+    held_out = None if validation is None else _validation(validation, model.classes or train.classes)
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
-    if held is not None:
-        model.fitting(held, "validation")
-    return Case(
-        model, train, held, begin or (lambda: remade(model)), batch_size, epochs, history, stopped, augment
-    )  # fmt: skip
+    if held_out is not None:
+        model.fitting(held_out, "validation")
+    begin = begin or (lambda: reinitialized(model))
+    return Case(model, train, held_out, begin, batch_size, epochs, history, stopped, augment)
 
 
 def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
@@ -64,7 +64,7 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
     return case_of(model, x, y, **options)
 
 
-def _held(validation: Any, classes: Sequence[str] | None) -> Arrays:
+def _validation(validation: Any, classes: Sequence[str] | None) -> Arrays:
     if isinstance(validation, int | float):
         raise PellucidError(
             f"validation is {validation!r}; the doctor takes the data themselves there, a Dataset or a pair (x, y), "

@@ -3,53 +3,53 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf, isfinite
 
 import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
 from pellucid.data.augment.standardise import scaled
-from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
-from pellucid.doctor.finding import UnansweredError
-from pellucid.doctor.measure.activity import Activity, activity
-from pellucid.doctor.measure.answers import Answers, answers
-from pellucid.doctor.measure.backward import Flow, flow
-from pellucid.doctor.measure.reached import loss_on
-from pellucid.doctor.measure.rehearsal import Rehearsal, Settings, rehearse
-from pellucid.doctor.measure.simple import Simple, simple
-from pellucid.doctor.remade import remade
+from pellucid.doctor.inputs import subsample
+from pellucid.doctor.passes import Activity, Gradients, activity, gradients, rms, trainable_layers
+from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, predictions
+from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, rehearse, reinitialized
+from pellucid.doctor.simple import Simple, simple
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
+from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.run.history import History
 from pellucid.training.batches import Augmentation
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-SAMPLE = 1_000  # examples that are looked at; of all of them only labels, statistics and duplicates are
+SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates are counted over all
 PROBE = 128  # examples of a pass forward and backward
 STEPS = 40  # of a rehearsal
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
 SHORT = 25  # steps at each of them
 LEVEL = 1.2  # times the lowest loss of a range test: the first batches alone make such a difference
-FARTHEST = 1e6  # how far rates are tried where these do not reach: mistakes of units (1e3) twice over
+MAX_FACTOR = 1e6  # of rates that are tried beyond FACTORS: mistakes of units (1e3) twice over
 # Seconds of the rehearsal, of each rate of the range test and of a trial: together they take two minutes at most.
 REHEARSING, RANGING, TRYING = 20.0, 2.5, 20.0
+LAST_EPOCHS = 4  # the last fourth of the epochs is compared, so that a single epoch's noise does not count
+FALLING = 0.98  # the loss at its end over that at its beginning; the noise of batches is less over whole epochs
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """A model with its data.
 
-    model: as it is now, trained or not; its weights are never changed. train, validation: what it learns from and what
-    it is measured on. begin: returns the model as it is before the first step, each time anew. history: what a training
-    measured, if there was one. stopped: the error that ended it, or its words. augment: what the training did to each
-    batch. epochs: how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning
-    rate and batch size are those of a training; a file of weights alone does not tell them, and then nothing is
-    rehearsed. notes: what a reader should know before the findings, a sentence each. steps: how many were made, where
-    the history does not tell. go_on: the command that goes on with a training that was cut short; "" of others.
-    What is measured is measured once, when a check first asks for it.
+    model: as it is now, trained or not; its weights are never changed. train, validation: its training and validation
+    data. begin: returns the model as it is before the first step, a new one at each call. history: of its training, if
+    there was one. stopped: the error that ended it, or its words. augment: the augmentation of its training. epochs:
+    how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning rate and batch
+    size are those of a training; a file of weights alone does not hold them, and then nothing is rehearsed. notes: what
+    a reader should know before the findings, a sentence each. steps: how many were made, where there is no history.
+    go_on: the command that resumes an interrupted training; "" for others.
+    Measurements are made once, when a check first needs them.
     """
 
     model: BaseModel
@@ -68,7 +68,7 @@ class Case:
 
     @cached_property
     def classifies(self) -> bool:
-        """Whether the targets are classes and the model's answers scores of them, (N, classes).
+        """Whether the targets are classes and the model's outputs scores of them, (N, classes).
 
         Integers can be numbers too: with one output they are classes only if there are two, 0 and 1.
         """
@@ -90,34 +90,41 @@ class Case:
 
     @cached_property
     def first(self) -> BaseModel:
-        """The model before its first step; of weights whose training is unknown, drawn anew by the seed."""
+        """The model before its first step; newly drawn by the seed where the training of the weights is unknown."""
         return self.begin()
 
     @cached_property
     def trained(self) -> bool:
-        """Whether the weights are other than they were before the first step."""
+        """Whether the weights differ from those before the first step."""
         now, then = flatten(self.model.params), flatten(self.first.params)
         return any(not torch.equal(value, then[path]) for path, value in now.items())
 
     @cached_property
-    def sample(self) -> Arrays:
-        """At most SAMPLE training examples, drawn by the seed."""
-        return some(self.train, SAMPLE, self.model.seed)
+    def weight_growth(self) -> float:
+        """The size of the trainable weights over their size before the first step."""
+        now, then = flatten(self.model.params), flatten(self.first.params)
+        paths = [path for _, path in trainable_layers(self.model)]
+        return sum(rms(now[path]) for path in paths) / (sum(rms(then[path]) for path in paths) or 1.0)
 
     @cached_property
-    def held(self) -> Arrays | None:
+    def sample(self) -> Arrays:
+        """At most SAMPLE training examples, drawn by the seed."""
+        return subsample(self.train, SAMPLE, self.model.seed)
+
+    @cached_property
+    def validation_sample(self) -> Arrays | None:
         """At most SAMPLE validation examples, drawn by the seed."""
-        return None if self.validation is None else some(self.validation, SAMPLE, self.model.seed)
+        return None if self.validation is None else subsample(self.validation, SAMPLE, self.model.seed)
 
     @cached_property
     def probe(self) -> Arrays:
         """The training examples of a pass forward and backward, at most PROBE."""
-        return some(self.train, PROBE, self.model.seed)
+        return subsample(self.train, PROBE, self.model.seed)
 
     @cached_property
     def watched(self) -> Arrays:
         """The training examples for which outputs of layers are measured, at most twice as many."""
-        return some(self.train, 2 * PROBE, self.model.seed)
+        return subsample(self.train, 2 * PROBE, self.model.seed)
 
     def class_name(self, label: int) -> str:
         """Return the name of a class, its number where it has none."""
@@ -125,12 +132,12 @@ class Case:
         return names[label] if names is not None and label < len(names) else str(label)
 
     def inputs(self, part: Arrays) -> Tensor:
-        """Return examples as the network reads them."""
+        """Return examples as the network receives them."""
         return scaled(part.x, self.model.stats)
 
     @cached_property
     def activity(self) -> dict[str, Activity]:
-        """What each layer of the model puts out for `watched` in evaluation mode, by path in forward order."""
+        """The outputs of each layer of the model for `watched` in evaluation mode, by path in forward order."""
         return activity(self.model, self.inputs(self.watched))
 
     @cached_property
@@ -138,54 +145,92 @@ class Case:
         """The same of the model before its first step, in training mode, for `probe`."""
         return activity(self.first, self.inputs(self.probe), train=True)
 
-    def by_chance(self, path: str, count: Callable[[Activity], int]) -> int:
-        """Return a count of a layer's units with weights drawn anew; 0 where these put out no finite numbers."""
-        seen = self._redrawn_activity.get(path)
-        return count(seen) if seen is not None and seen.finite else 0
+    def units_of(self, kinds: tuple[type[Layer], ...], units: int) -> list[Activity]:
+        """Return the finite outputs of the layers of these types with at least so many units, in forward order."""
+        found = (seen for seen in self.activity.values() if isinstance(seen.layer, kinds) and seen.units >= units)
+        return [seen for seen in found if seen.finite]
+
+    def beyond_chance(self, seen: Activity, count: Callable[[Activity], int], share: float) -> tuple[int, int] | None:
+        """Return a count of a layer's units and the same count with newly drawn weights; None where that explains it.
+
+        Few examples, or examples that look alike to a layer, have such units with any weights. So the first count must
+        be above the second by more than a share of all units.
+        """
+        now = count(seen)
+        if now <= share * seen.units:
+            return None
+        redrawn = self._redrawn_activity.get(seen.path)
+        chance = count(redrawn) if redrawn is not None and redrawn.finite else 0
+        return (now, chance) if now - chance > share * seen.units else None
 
     @cached_property
     def _redrawn_activity(self) -> dict[str, Activity]:
-        return activity(remade(self.model), self.inputs(self.watched))
+        return activity(reinitialized(self.model), self.inputs(self.watched))
 
     @cached_property
-    def flow(self) -> Flow:
+    def gradients(self) -> Gradients:
         """Gradients at the model's weights, over one batch."""
-        return flow(self.model, self.inputs(self.probe), self.probe.y)
+        return gradients(self.model, self.inputs(self.probe), self.probe.y)
 
     @cached_property
-    def first_flow(self) -> Flow:
+    def first_gradients(self) -> Gradients:
         """Gradients before the first step, over one batch."""
-        return flow(self.first, self.inputs(self.probe), self.probe.y)
+        return gradients(self.first, self.inputs(self.probe), self.probe.y)
 
     @cached_property
-    def seen(self) -> Answers:
-        """What the model says of the sample of what it learned from."""
-        return answers(self.model, self.sample)
+    def train_predictions(self) -> Predictions:
+        """The model's predictions for the sample of training examples."""
+        return predictions(self.model, self.sample)
 
     @cached_property
-    def unseen(self) -> Answers | None:
-        """What the model says of the sample of the validation data."""
-        return None if self.held is None else answers(self.model, self.held)
+    def validation_predictions(self) -> Predictions | None:
+        """The model's predictions for the sample of validation examples."""
+        return None if self.validation_sample is None else predictions(self.model, self.validation_sample)
 
     @cached_property
-    def rehearsal(self) -> Rehearsal:
-        """The first STEPS steps of the training, as it is set, or as many of them as REHEARSING allows."""
-        return self.rehearse(Settings(STEPS, seconds=REHEARSING))
+    def class_predictions(self) -> tuple[Predictions, Predictions | None] | None:
+        """A trained model's predictions of classes, for the samples of training and validation examples.
+
+        None where it is not trained, does not classify, or outputs NaN.
+        """
+        if not self.classifies or not self.trained:
+            return None
+        try:
+            train, validation = self.train_predictions, self.validation_predictions
+        except UnansweredError:
+            return None
+        return (train, validation) if train.y.dim() == 2 else None
 
     @cached_property
-    def rates(self) -> Sequence[tuple[float, Rehearsal]]:
-        """A range test: the first SHORT steps at each of FACTORS times the learning rate."""
-        return [(factor, self._whole(Settings(SHORT, factor, RANGING))) for factor in FACTORS]
+    def simple(self) -> Simple | None:
+        """A simple classifier of the training examples, where there are classes."""
+        return simple(self.train, self.model.seed) if self.classifies else None
 
-    def rehearse(self, settings: Settings) -> Rehearsal:
-        """Train the model from its beginning for a few steps, on a copy; UnansweredError if not `trainable`."""
-        if not self.trainable:
-            raise UnansweredError("a file of weights does not tell how they are trained; give the run folder")
-        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings, self.steps_planned)
+    @cached_property
+    def loss(self) -> float:
+        """The model's loss on the sample, in evaluation mode; infinite where its outputs are not finite."""
+        try:
+            return self.train_predictions.loss
+        except UnansweredError:
+            return inf
+
+    def column(self, name: str) -> list[float]:
+        """Return a column of the history, [] where there is none; what is missing or not finite counts as infinite."""
+        if self.history is None or not self.history.rows or name not in self.history.rows[0]:
+            return []
+        values = [row.get(name) for row in self.history.rows]
+        return [float(value) if isinstance(value, int | float) and isfinite(value) else inf for value in values]
+
+    @property
+    def loss_falls(self) -> bool:
+        """Whether the training loss still fell when the training ended, as it does where there is one epoch."""
+        losses = self.column("train_loss")
+        back = max(len(losses) // LAST_EPOCHS, 1)
+        return bool(losses) and (len(losses) <= back or losses[-1] < FALLING * losses[-1 - back])
 
     @property
     def steps_per_epoch(self) -> int:
-        """The steps in which each training example is seen once."""
+        """The steps in which each training example is used once."""
         return -(-len(self.train) // self.batch_size)
 
     @property
@@ -195,10 +240,21 @@ class Case:
 
     @property
     def steps_planned(self) -> int:
-        """The steps of the whole training, which its schedule goes by: by its epochs, else those made; 0 if unknown."""
+        """The steps of the whole training, which its schedule spans: by its epochs, else those made; 0 if unknown."""
         return self.epochs * self.steps_per_epoch or self.steps_made
 
-    def _whole(self, settings: Settings) -> Rehearsal:
+    def rehearse(self, settings: Settings) -> Rehearsal:
+        """Train the model from its beginning for a few steps, on a copy; UnansweredError if not `trainable`."""
+        if not self.trainable:
+            raise UnansweredError("a file of weights does not tell how they are trained; give the run folder")
+        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings, self.steps_planned)
+
+    @cached_property
+    def rehearsal(self) -> Rehearsal:
+        """The first STEPS steps of the training, as it is set, or as many of them as REHEARSING allows."""
+        return self.rehearse(Settings(STEPS, seconds=REHEARSING))
+
+    def _all_steps(self, settings: Settings) -> Rehearsal:
         """Rehearse all steps; UnansweredError where they take too long."""
         done = self.rehearse(settings)
         if done.late:
@@ -206,46 +262,39 @@ class Case:
         return done
 
     @cached_property
-    def simple(self) -> Simple | None:
-        """A simple classifier of the training examples, where there are classes."""
-        return simple(self.train, self.model.seed) if self.classifies else None
+    def range_test(self) -> Sequence[tuple[float, Rehearsal]]:
+        """The first SHORT steps at each of FACTORS times the learning rate."""
+        return [(factor, self._all_steps(Settings(SHORT, factor, RANGING))) for factor in FACTORS]
 
     @cached_property
-    def reached(self) -> float:
-        """The loss of the model on the sample, in evaluation mode; infinite where its outputs are not finite."""
-        try:
-            return self.seen.loss
-        except UnansweredError:
-            return float("inf")
-
-    @cached_property
-    def ends(self) -> dict[float, float]:
+    def range_losses(self) -> dict[float, float]:
         """The loss at the end of the range test by factor, beyond FACTORS where their last is as good as any."""
-        found = {factor: done.end for factor, done in self.rates}
+        found = {factor: done.end for factor, done in self.range_test}
         for by in (1 / 10, 10.0):
             factor = min(found) if by < 1 else max(found)
-            while FARTHEST > factor > 1 / FARTHEST:
-                if found[factor] > LEVEL * min(found.values()) and not (by < 1 and found[factor] == float("inf")):
+            while MAX_FACTOR > factor > 1 / MAX_FACTOR:
+                if found[factor] > LEVEL * min(found.values()) and not (by < 1 and found[factor] == inf):
                     break
                 factor *= by
-                found[factor] = self._whole(Settings(SHORT, factor, RANGING)).end
+                found[factor] = self._all_steps(Settings(SHORT, factor, RANGING)).end
         return found
 
-    def outcome(self, factor: float, steps: int) -> float:
+    @cached_property
+    def lower_range_losses(self) -> dict[float, float]:
+        """The same, and the loss at the optimizer's default rate where the range test ends above it."""
+        found, optimizer = dict(self.range_losses), self.model.optimizer
+        rate = default_rate(optimizer)
+        if 0 < rate < optimizer.lr * min(found):
+            found[rate / optimizer.lr] = self.rehearse(Settings(SHORT, rate / optimizer.lr)).end
+        return found
+
+    def loss_at(self, factor: float, steps: int) -> float:
         """Return the loss on the sample after so many steps from the beginning at a factor of the learning rate."""
-        if (factor, steps) not in self._outcomes:
-            done = self._whole(Settings(steps, factor, TRYING))
-            self._outcomes[factor, steps] = float("inf") if done.broke else loss_on(done.model, self.sample)
-        return self._outcomes[factor, steps]
+        if (factor, steps) not in self._losses_at:
+            done = self._all_steps(Settings(steps, factor, TRYING))
+            self._losses_at[factor, steps] = inf if done.broke else loss_on(done.model, self.sample)
+        return self._losses_at[factor, steps]
 
     @cached_property
-    def _outcomes(self) -> dict[tuple[float, int], float]:
+    def _losses_at(self) -> dict[tuple[float, int], float]:
         return {}
-
-
-def some(part: Arrays, most: int, seed: int) -> Arrays:
-    """Return at most `most` examples, drawn by the seed, in their order."""
-    if len(part) <= most:
-        return part
-    places = torch.randperm(len(part), generator=generator(seed))[:most].sort().values
-    return Arrays(part.x[places], part.y[places], part.classes, "")

@@ -1,29 +1,32 @@
-"""What the doctor says of a case."""
+"""A diagnosis, as a value, as text for a terminal and as HTML for notebooks.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+Findings of one kind are shown together, consequences below their cause.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any
 
-from pellucid.doctor.attempt import Attempt, Attempts
-from pellucid.doctor.case import Case
-from pellucid.doctor.checks import CHECKS
-from pellucid.doctor.establish import Verdict, establish
-from pellucid.doctor.finding import Check, Finding, UnansweredError
+from pellucid.doctor.finding import Finding, Number
+from pellucid.doctor.trials import Attempt
+from pellucid.text import aligned, plural
 
-POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # what a failing training shows
-BROKEN = {"collapsed-predictions", "nan-origin"}  # of which, proven, nothing else is the cause
-UNTRAINED = "the weights are those from before the first step, so all is examined as not trained yet"
+Table = list[tuple[str, ...]]
+UNKNOWN = "cause not established"  # shown for symptoms
+WIDTH = 100  # characters of a line and of a table
+INDENT = "    "  # of a consequence below its cause
 
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """The findings, causes first, then symptoms, then what follows from others, and the names of the checks made.
+    """The findings, causes first, then symptoms, then consequences, and the names of the checks made.
 
-    A cause was measured as the fault itself, or a trial without it has shown that it matters. symptoms: the places of
-    the findings whose cause is not established. follows: by their places, the findings that go away with another one,
-    with that one's name. attempts: for findings by their place, what their remedy did. left_out: the checks that have
+    A cause was measured as the fault itself, or a trial without it has shown that it matters. symptoms: the indices of
+    the findings whose cause is not established. follows: by their indices, the findings that go away with another one,
+    with that one's name. attempts: for findings by their index, what their remedy did. left_out: the checks that have
     no answer here, and why. notes: what to know before reading the findings, a sentence each. trained: whether the
-    weights are other than before the first step.
+    weights differ from those before the first step.
     """
 
     findings: tuple[Finding, ...]
@@ -48,15 +51,18 @@ class Diagnosis:
     @property
     def causes(self) -> tuple[str, ...]:
         """The names of the findings that are causes, each once."""
-        places = (place for place in range(len(self.findings)) if self.kind(place) == "cause")
-        return tuple(dict.fromkeys(self.findings[place].check for place in places))
+        return self._of_kind("cause")
 
-    def kind(self, place: int) -> str:
+    def _of_kind(self, kind: str) -> tuple[str, ...]:
+        found = (one.check for index, one in enumerate(self.findings) if self.kind(index) == kind)
+        return tuple(dict.fromkeys(found))
+
+    def kind(self, index: int) -> str:
         """Return what a finding is: "cause", "symptom" (of no established cause) or "consequence"."""
-        return "consequence" if place in self.follows else "symptom" if place in self.symptoms else "cause"
+        return "consequence" if index in self.follows else "symptom" if index in self.symptoms else "cause"
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as values of JSON; symptoms and what follows have no cause of their own, and no fix."""
+        """Return all of it as values of JSON; symptoms and consequences have no cause of their own, and no fix."""
         nothing = dict.fromkeys(("cause", "fix", "can_try"))
         return {
             "healthy": self.healthy,
@@ -65,144 +71,160 @@ class Diagnosis:
             "findings": [
                 {
                     **finding.to_json(),
-                    "kind": self.kind(place),
-                    **(nothing if self.kind(place) != "cause" else {}),
-                    "follows_from": self.follows.get(place),
-                    "tried": self.attempts[place].to_json() if place in self.attempts else None,
+                    "kind": self.kind(index),
+                    **(nothing if self.kind(index) != "cause" else {}),
+                    "follows_from": self.follows.get(index),
+                    "tried": self.attempts[index].to_json() if index in self.attempts else None,
                 }
-                for place, finding in enumerate(self.findings)
+                for index, finding in enumerate(self.findings)
             ],
             "checks": list(self.checks),
             "left_out": dict(self.left_out),
         }
 
     def __str__(self) -> str:
-        """Return the diagnosis as text."""
-        from pellucid.doctor.text import told
-
-        return told(self)
+        """Return the diagnosis as text: causes with their numbers, fix and consequences, then symptoms."""
+        blocks = [headline(self), *self.notes]  # not wrapped: commands in them are to be copied
+        for group in grouped(self):
+            blocks += _blocks(group, "")
+        note = footnote(self)
+        return "\n\n".join([*blocks, *(["\n".join(wrap(note, WIDTH, break_long_words=False))] if note else [])])
 
     def _repr_html_(self) -> str:
-        """Return the diagnosis for notebooks."""
-        from pellucid.doctor.html import page
+        """Return the diagnosis as HTML, without scripts, in the page's own colours."""
+        from pellucid.report.page import render
 
-        return page(self)
+        return render(
+            "doctor", headline=headline(self), notes=self.notes, groups=grouped(self), footnote=footnote(self),
+            outcome=outcome, unknown=UNKNOWN, width=WIDTH,
+        )  # fmt: skip
 
 
-def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
-    """Ask every check about a case, and try without each suspect whether a training that fails does better.
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Findings of one check that differ in path and numbers only, and the consequences of that check.
 
-    attempts: try the remedies of proven causes too. Checks that ask what has no answer here are left out;
-    UnansweredError for attempts without a known training.
+    attempts: what their remedies did, each once. kind: as `Diagnosis.kind`.
     """
-    if attempts and not case.trainable:
-        raise UnansweredError("a file of weights does not tell how they are trained; give the run folder to try a fix")
-    found: list[Finding] = []
-    asked: list[Check] = []
-    left_out: dict[str, str] = {}
-    for check in checks:
-        if why := check.cannot_ask(case):
-            left_out[check.name] = why
-            continue
-        try:
-            found += (replace(one, proven=one.proven or check.proven) for one in check.look(case))
-        except UnansweredError as error:
-            left_out[check.name] = str(error)
-            continue
-        asked.append(check)
-    because = _because(asked, found)
-    tries = Attempts(case)
-    open_to = [it for it in found if it.remedy is not None and not it.proven and it.check not in because]
-    broken = any(it.proven and it.check in BROKEN for it in found)
-    verdict = Verdict(False) if broken else establish(case, open_to, tries, bool(set(because) & POOR))
-    if verdict.untried:
-        left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
-    found = _established(found, asked, verdict)
-    because = _because(asked, found) | _gone(found, asked, verdict, tries)
-    ordered = sorted(found, key=lambda it: (it.check in because, not it.proven))  # stable
-    follows = {place: because[it.check] for place, it in enumerate(ordered) if it.check in because}
-    symptoms = frozenset(place for place, it in enumerate(ordered) if place not in follows and not it.proven)
-    known = {id(cause.finding): cause.attempt for cause in verdict.causes}
-    tried = {place: known[id(it)] for place, it in enumerate(ordered) if id(it) in known}
-    if attempts:
-        rest = [place for place in range(len(ordered)) if place not in {*follows, *tried}]
-        tried |= _tried(tries, {place: ordered[place] for place in rest})
-    notes = case.notes if case.trained else (UNTRAINED, *case.notes)
-    return Diagnosis(
-        tuple(ordered), tuple(check.name for check in asked), follows, tried, left_out, notes, case.trained, symptoms
-    )  # fmt: skip
+
+    findings: Sequence[Finding]
+    attempts: Sequence[Attempt]
+    consequences: "Sequence[Group]"
+    kind: str = "cause"
+
+    @property
+    def first(self) -> Finding:
+        """The finding whose words are shown for all."""
+        return self.findings[0]
+
+    def tables(self, width: int) -> list[Table]:
+        """Return the evidence, in one table if that is no wider than `width`, else in one for each finding.
+
+        The first row and column are names: a row is a finding, or a number where that is narrower or there is only one
+        finding.
+        """
+        names = [name.replace("_", " ") for name in self.first.evidence]
+        rows = [(one.path, *(shown(value) for value in one.evidence.values())) for one in self.findings]
+        table = [("where", *names), *rows]
+        turned = list(zip(*table, strict=True))
+        if len(rows) == 1 or _width(turned) <= min(width, _width(table)):
+            return [turned]
+        if _width(table) <= width:
+            return [table]
+        return [list(zip(table[0], row, strict=True)) for row in rows]
 
 
-def _established(found: Sequence[Finding], asked: Sequence[Check], verdict: Verdict) -> list[Finding]:
-    """Return the causes that trials established, before the other findings, of which they replace those of their name.
+def grouped(diagnosis: Diagnosis) -> list[Group]:
+    """Return the causes and the symptoms in their order, each with its consequences."""
 
-    What rests on a trial of its own is a cause where the training does not fail, so that no other trial was made.
-    """
-    own = set() if verdict.failed else {check.name for check in asked if check.own_trial}
-    causes = [cause.finding for cause in verdict.causes]
-    names = {it.check for it in causes}
-    rest = [replace(it, proven=it.proven or it.check in own) for it in found if it.check not in names]
-    return [*causes, *([] if verdict.other is None else [verdict.other]), *rest]
+    def below(cause: str | None) -> list[Group]:
+        kinds: dict[tuple[object, ...], list[int]] = {}
+        for index, it in enumerate(diagnosis.findings):
+            if diagnosis.follows.get(index) == cause:
+                kind = diagnosis.kind(index)
+                words = (it.cause, it.fix) if kind == "cause" else ()  # of others they are not shown
+                kinds.setdefault((it.check, kind, *words, *it.evidence), []).append(index)
+        last = {diagnosis.findings[indices[0]].check: key for key, indices in kinds.items()}  # has the consequences
+        groups: list[Group] = []
+        for key, indices in kinds.items():
+            findings = [diagnosis.findings[index] for index in indices]
+            tried = dict.fromkeys(diagnosis.attempts[index] for index in indices if index in diagnosis.attempts)
+            check = findings[0].check
+            follows = below(check) if last[check] == key else []
+            groups.append(Group(findings, list(tried), follows, diagnosis.kind(indices[0])))
+        return groups
 
-
-def _gone(
-    found: Sequence[Finding], asked: Sequence[Check], verdict: Verdict, tries: Attempts
-) -> dict[str, str]:  # fmt: skip
-    """Return which symptoms go away with which cause: they are there after the trial as set, and not without it."""
-    gone: dict[str, str] = {}
-    checks = {check.name: check for check in asked}
-    if verdict.other is not None and verdict.other.proven and verdict.as_set is not None:
-        symptoms = (it.check for it in found if not it.proven and it.check in checks)
-        return {
-            name: verdict.other.check
-            for name in symptoms
-            if checks[name].own_trial or not _finds(checks[name], verdict.as_set)
-        }
-    for cause in verdict.causes:
-        for name in dict.fromkeys(it.check for it in found if not it.proven):
-            check, mended = checks.get(name), cause.attempt.mended
-            if name in gone or check is None or mended is None or verdict.as_set is None:
-                continue
-            if check.own_trial:
-                if cause.mends:  # at the rate as it is set, the training does well without the cause
-                    gone[name] = cause.finding.check
-            elif (tries.whole or _finds(check, verdict.as_set)) and not _finds(check, mended):
-                gone[name] = cause.finding.check
-    return gone
+    return below(None)
 
 
-def _finds(check: Check, case: Case) -> bool:
-    try:
-        return not check.cannot_ask(case) and bool(check.look(case))
-    except UnansweredError:
-        return False
+def headline(diagnosis: Diagnosis) -> str:
+    """Return one line: what was found, by how many checks."""
+    checks = plural(len(diagnosis.checks), "check")
+    if not diagnosis.findings:
+        return f"nothing wrong was found by {checks}"
+    counts = {kind: len(diagnosis._of_kind(kind)) for kind in ("cause", "symptom", "consequence")}
+    known = [plural(number, kind) for kind, number in counts.items() if number]
+    listed = f"{', '.join(known[:-1])} and {known[-1]}" if len(known) > 1 else known[0]
+    return f"{listed}, found by {checks}"
 
 
-def _because(asked: Sequence[Check], found: Sequence[Finding]) -> dict[str, str]:
-    """Return, of checks that found something, which proven one explains which: the first that does, never in a circle.
-
-    What is proven itself follows from something else too: labels that are shuffled give copies with other labels.
-    """
-    names = {it.check for it in found}
-    because: dict[str, str] = {}
-    for check in asked:
-        if not any(it.proven for it in found if it.check == check.name):
-            continue
-        above = [check.name]
-        while above[-1] in because:
-            above.append(because[above[-1]])
-        because |= {
-            name: check.name for name in check.explains if name in names and name not in because and name not in above
-        }
-    return because
+def footnote(diagnosis: Diagnosis) -> str:
+    """Return which checks were not made, and why; "" where all were."""
+    why: dict[str, list[str]] = {}
+    for name, reason in diagnosis.left_out.items():
+        why.setdefault(reason, []).append(name)
+    return "; ".join(f"not asked: {', '.join(names)} ({reason})" for reason, names in why.items())
 
 
-def _tried(try_out: Attempts, causes: Mapping[int, Finding]) -> dict[int, Attempt]:
-    """Try the remedies; one that several findings of a check share is tried once."""
-    done: dict[tuple[str, str], Attempt] = {}
-    tried: dict[int, Attempt] = {}
-    for place, finding in causes.items():
-        if finding.remedy is not None:
-            key = (finding.check, finding.remedy.does)
-            tried[place] = done[key] = done.get(key) or try_out(finding.remedy)
-    return tried
+def outcome(tried: Attempt) -> str:
+    """Return in a line what a remedy did."""
+    loss = _change("loss", *(None if value is None else f"{value:.3g}" for value in tried.loss))
+    accuracy = ""
+    if any(value is not None for value in tried.accuracy):
+        accuracy = ", " + _change("accuracy", *(None if it is None else f"{100 * it:.1f} %" for it in tried.accuracy))
+    part = "validation data" if tried.measured_on == "validation" else "training data"
+    return f"{tried.does}: {loss}{accuracy} ({part}, after {_steps(tried)})"
+
+
+def shown(value: Number) -> str:
+    """Return one number of the evidence: whole ones in full, others with three digits."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
+    return text.replace("-", "\u2212") if not isinstance(value, str) else text
+
+
+def _width(table: Table) -> int:
+    """Return the characters of a table's line, with two between columns."""
+    return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
+
+
+def _steps(tried: Attempt) -> str:
+    """Return how many steps were made, of how many that the training has."""
+    made = plural(tried.steps, "step")
+    if tried.steps == tried.planned:
+        return f"all {made} of the training"
+    return f"{tried.steps:,} of {plural(tried.planned, 'step')}" if tried.planned else f"{made} from the beginning"
+
+
+def _change(name: str, before: str | None, after: str | None) -> str:
+    return f"{name} {'broke off' if before is None else before} → {'broke off' if after is None else after}"
+
+
+def _blocks(group: Group, indent: str, because: str = "") -> list[str]:
+    """Return a paragraph of text for the group, and those of its consequences."""
+    it, inner = group.first, f"{indent}  "
+    head = f"{indent}{it.check}{f', which goes away with {because}' if because else ''}"
+    head += f", a symptom: {UNKNOWN}" if group.kind == "symptom" else ""
+    tables = group.tables(WIDTH - len(inner))
+    numbers = [line for table in tables for line in aligned(table, right=range(1, len(table[0]))).splitlines()]
+    words = [("cause", it.cause), ("fix", it.fix)] if group.kind == "cause" else []
+    words += [("tried", outcome(one)) for one in group.attempts]
+    lines = [head, *(f"{inner}{line}" for line in numbers)]
+    for name, text in words:
+        margin = f"{inner}{name:<5}  "
+        lines += wrap(
+            text, WIDTH, initial_indent=margin, subsequent_indent=" " * len(margin), break_long_words=False
+        )  # fmt: skip
+    below = [block for one in group.consequences for block in _blocks(one, indent + INDENT, it.check)]
+    return ["\n".join(lines), *below]

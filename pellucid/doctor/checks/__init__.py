@@ -1,4 +1,4 @@
-"""The questions of the doctor, one per file; causes come before what follows from them."""
+"""The checks of the doctor, one per file; causes come before what follows from them."""
 
 from pellucid.doctor.checks import (
     batch_norm,
@@ -41,46 +41,19 @@ from pellucid.doctor.checks import (
 )
 from pellucid.doctor.finding import Check
 
-CHECKS: tuple[Check, ...] = (
-    # the data
-    constant_inputs.CHECK,
-    tiny_deviation.CHECK,
-    shortcut_exposure.CHECK,
-    preprocessing_mismatch.CHECK,
-    duplicated_inputs.CHECK,
-    shortcut_pixels.CHECK,
-    leakage.CHECK,
-    shuffled_labels.CHECK,
-    shifted_labels.CHECK,
-    confused_labels.CHECK,
-    label_noise.CHECK,
-    unnormalised_inputs.CHECK,
-    class_imbalance.CHECK,
-    mask_classes.CHECK,
-    # the network
-    wrong_output.CHECK,
-    softmax_twice.CHECK,
-    mixed_examples.CHECK,
-    wrong_gradient.CHECK,
-    cut_gradient.CHECK,
-    symmetric_init.CHECK,
-    dropout_at_inference.CHECK,
-    # the training
-    exploding_gradients.CHECK,
-    learning_rate_too_high.CHECK,
-    learning_rate_too_low.CHECK,
-    nan_origin.CHECK,
-    batch_norm.CHECK,
-    saturated_units.CHECK,
-    dead_units.CHECK,
-    vanishing_gradients.CHECK,
-    update_ratio.CHECK,
-    discriminator.CHECK,
-    # what came of it
-    collapsed_predictions.CHECK,
-    duplicate_maps.CHECK,
-    useless_maps.CHECK,
-    underfitting.CHECK,
-    overfitting.CHECK,
-    miscalibration.CHECK,
-)
+DATA = (
+    constant_inputs, tiny_deviation, shortcut_exposure, preprocessing_mismatch, duplicated_inputs, shortcut_pixels,
+    leakage, shuffled_labels, shifted_labels, confused_labels, label_noise, unnormalised_inputs, class_imbalance,
+    mask_classes,
+)  # fmt: skip
+NETWORK = (
+    wrong_output, softmax_twice, mixed_examples, wrong_gradient, cut_gradient, symmetric_init, dropout_at_inference,
+)  # fmt: skip
+TRAINING = (
+    exploding_gradients, learning_rate_too_high, learning_rate_too_low, nan_origin, batch_norm, saturated_units,
+    dead_units, vanishing_gradients, update_ratio, discriminator,
+)  # fmt: skip
+RESULT = (
+    collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
+)  # fmt: skip
+CHECKS: tuple[Check, ...] = tuple(it.CHECK for it in (*DATA, *NETWORK, *TRAINING, *RESULT))

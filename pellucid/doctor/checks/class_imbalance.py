@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number
+from pellucid.doctor.finding import Check, Evidence, Finding
 
 RATIO = 10.0  # from which on networks lose accuracy (Buda, Maki, Mazurowski 2018)
 LEVEL = 1e-3  # probability that a class would be missing, or as small, by chance
@@ -17,47 +17,36 @@ def look(case: Case) -> list[Finding]:
     y = case.train.y
     if not case.classifies or int(y.min()) < 0:
         return []
-    held = None if case.validation is None else case.validation.y
-    count = int(y.max()) + 1 if held is None else max(int(y.max()), int(held.max())) + 1
-    named = case.train.classes or case.model.classes
+    every = y if case.validation is None else torch.cat([y, case.validation.y])
+    count, named = int(every.max()) + 1, case.train.classes or case.model.classes
     if named is not None:
         count = max(count, len(named))
-    sole = _sole(case, y if held is None else torch.cat([y, held]), count)
+    sole = _sole(case, every, count)
     if sole or count < 2:
         return sole
     train = y.bincount(minlength=count)
-    found = _gone(case, train, held) if held is not None else []
-    never = train == 0 if held is None else (train == 0) & (held.bincount(minlength=count) == 0)
+    found = [] if case.validation is None else _gone(case, train, case.validation.y.bincount(minlength=count))
+    never = every.bincount(minlength=count) == 0
     if int(never.sum()) and named is not None and _by_chance(0, len(y), count) < LEVEL:
-        found.append(
-            Finding(
-                NAME,
-                "train",
-                {"classes": count, "without_examples": int(never.sum()), "the_first_of_them": _name(case, never)},
-                "the list of classes has some that no example belongs to",
-                "add examples of these classes, or take them out of the list and out of the network's outputs",
-            )
-        )
+        evidence: Evidence = {"classes": count, "without_examples": int(never.sum())}
+        evidence["the_first_of_them"] = _name(case, never)
+        cause = "the list of classes has some that no example belongs to"
+        fix = "add examples of these classes, or take them out of the list and out of the network's outputs"
+        found.append(Finding(NAME, "train", evidence, cause, fix))
     there = train[train > 0]
     least, most = int(there.min()), int(there.max())
     if most >= RATIO * least and _by_chance(least, len(y), len(there)) < LEVEL:
-        rare = _name(case, train == least)
-        found.append(
-            Finding(
-                NAME,
-                "train",
-                {
-                    "classes": len(there),
-                    "examples": len(y),
-                    "of_the_largest_class": most,
-                    "of_the_smallest_class": least,
-                    "the_smallest_class": rare,
-                    "ratio": most / least,
-                },
-                "some classes were collected far more rarely, and the loss gains little by getting them right",
-                "collect more of the rare classes, or draw from them more often; judge by each class's accuracy",
-            )
-        )
+        evidence = {
+            "classes": len(there),
+            "examples": len(y),
+            "of_the_largest_class": most,
+            "of_the_smallest_class": least,
+            "the_smallest_class": _name(case, train == least),
+            "ratio": most / least,
+        }
+        cause = "some classes were collected far more rarely, and the loss gains little by getting them right"
+        fix = "collect more of the rare classes, or draw from them more often; judge by each class's accuracy"
+        found.append(Finding(NAME, "train", evidence, cause, fix))
     return found
 
 
@@ -68,7 +57,7 @@ def _sole(case: Case, y: Tensor, count: int) -> list[Finding]:
     if int(y.min()) != int(y.max()) or classes ** (1.0 - len(case.train)) > LEVEL:
         return []
     only = _name(case, y.bincount() > 0)
-    evidence: dict[str, Number] = {
+    evidence: Evidence = {
         "examples": len(case.train),
         "different_labels": 1,
         "the_only_label": only,
@@ -86,30 +75,23 @@ def _by_chance(least: int, n: int, classes: int) -> float:
     return classes * sum(exp(k * log(mean) - mean - lgamma(k + 1)) for k in range(least + 1))
 
 
-def _gone(case: Case, train: Tensor, held: Tensor) -> list[Finding]:
-    """Compare the parts: a class that one has and the other lacks, where that is no chance."""
+def _gone(case: Case, train: Tensor, validation: Tensor) -> list[Finding]:
+    """Compare the counts of both parts: a class that one has and the other lacks, where that is no chance."""
     found: list[Finding] = []
-    parts = (("train", train), ("validation", held.bincount(minlength=len(train))))
+    parts = (("train", train), ("validation", validation))
     for (path, here), (other, there) in (parts, parts[::-1]):
-        share = there.double() / int(there.sum())
-        expected = share * int(here.sum())
+        expected = there.double() / int(there.sum()) * int(here.sum())
         lacking = (here == 0) & (expected > -log(LEVEL))  # the probability of none is exp(-expected)
-        if not int(lacking.sum()):
-            continue
-        found.append(
-            Finding(
-                NAME,
-                path,
-                {
-                    "classes_missing": int(lacking.sum()),
-                    "the_first_of_them": _name(case, lacking),
-                    f"examples_of_them_in_{other}": int(there[lacking].sum()),
-                    "expected_here": float(expected[lacking].sum()),
-                },
-                "the parts were cut from data in the order of their classes, or files of a class were left out",
-                "shuffle before splitting, or split each class by itself, so that both parts have every class",
-            )
-        )
+        if int(lacking.sum()):
+            evidence: Evidence = {
+                "classes_missing": int(lacking.sum()),
+                "the_first_of_them": _name(case, lacking),
+                f"examples_of_them_in_{other}": int(there[lacking].sum()),
+                "expected_here": float(expected[lacking].sum()),
+            }
+            cause = "the parts were cut from data in the order of their classes, or files of a class were left out"
+            fix = "shuffle before splitting, or split each class by itself, so that both parts have every class"
+            found.append(Finding(NAME, path, evidence, cause, fix))
     return found
 
 

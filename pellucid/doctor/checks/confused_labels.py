@@ -1,16 +1,16 @@
 """Classes of which a part of the training examples has one and the same other label, as no validation example has."""
 
 import torch
-from torch import Tensor
 
-from pellucid.doctor.case import Case, some
-from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.simple import simple
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.inputs import subsample
+from pellucid.doctor.simple import confusion, simple
 
-ENOUGH = 200  # examples of each part
-MEMBERS = 12  # examples of a class in each part
-CLASSES = 3  # with two classes, labels can only be exchanged, which is label noise
-MOST = 4_000  # training examples
+MIN_EXAMPLES = 200  # of each part
+MIN_MEMBERS = 12  # examples of a class in each part
+MIN_CLASSES = 3  # with two classes, labels can only be exchanged, which is label noise
+MAX_EXAMPLES = 4_000  # of training
 MORE = 0.12  # of a class's examples, beyond those taken for the other one in validation
 CLEAR = 4.0  # standard deviations, of some hundred pairs
 ALIKE = 0.1  # of the examples of the typical class, by which the parts may differ else
@@ -26,17 +26,18 @@ def look(case: Case) -> list[Finding]:
     if train is None or case.validation is None:
         return []
     judge = simple(case.validation, case.model.seed, train.classes)
-    if judge is None or len(judge.classes) < CLASSES:
+    if judge is None or len(judge.classes) < MIN_CLASSES:
         return []
-    part = some(case.train, MOST, case.model.seed)
+    part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
     count = 1 + int(torch.maximum(part.y.max(), judge.y.max()))
-    there, here = _confusion(judge.y, judge.held_out, count), _confusion(part.y, judge.told(part.x), count)
+    there = confusion(judge.y, judge.held_out, count).double()
+    here = confusion(part.y, judge.predict(part.x), count).double()
     n, m = here.sum(1, keepdim=True), there.sum(1, keepdim=True)
     usual, found = there / m.clamp_min(1), here / n.clamp_min(1)
     pooled = ((here + there) / (n + m).clamp_min(1)).clamp(1 / count**2, 1)
     spread = (pooled * (1 - pooled) * (1 / n.clamp_min(1) + 1 / m.clamp_min(1))).sqrt()
     beyond = found - usual
-    enough = (n >= MEMBERS) & (m >= MEMBERS)
+    enough = (n >= MIN_MEMBERS) & (m >= MIN_MEMBERS)
     odd = (beyond > torch.maximum(torch.tensor(MORE), CLEAR * spread)) & enough & ~torch.eye(count, dtype=torch.bool)
     if not bool(odd.any()) or int(odd.sum(1).max()) > 1:
         return []
@@ -45,7 +46,7 @@ def look(case: Case) -> list[Finding]:
         return []  # the parts differ in more than labels
     pairs = sorted(odd.nonzero().tolist(), key=lambda pair: -float(beyond[pair[0], pair[1]]))
     named = [f"{case.class_name(b)} labelled {case.class_name(a)}" for a, b in pairs]
-    evidence: dict[str, Number] = {
+    evidence: Evidence = {
         "classes": int(enough.sum()),
         "classes_with_another_one's_examples": len(pairs),
         "which": ", ".join(named[:SHOWN]),
@@ -53,21 +54,14 @@ def look(case: Case) -> list[Finding]:
         "share_taken_for_it_in_validation": float(usual[odd].mean()),
         "training_examples": len(part),
     }
-    several = len(pairs) >= max(CLASSES, int(enough.sum()) / 2)
-    cause = (
-        "a part of the training labels numbers the classes otherwise, as when two data sets are merged" if several else
-        "a part of a class was given another one's label in training, as by someone who takes the one for the other"
-    )  # fmt: skip
-    fix = (
-        "map the labels of each source to one list of classes before merging" if several else
-        "look at the examples of the classes named, and label them by one written rule"
-    )  # fmt: skip
+    if len(pairs) >= max(MIN_CLASSES, int(enough.sum()) / 2):
+        cause = "a part of the training labels numbers the classes otherwise, as when two data sets are merged"
+        fix = "map the labels of each source to one list of classes before merging"
+    else:
+        cause = "a part of a class was given another one's label in training, as by someone who takes the one for the "
+        cause += "other"
+        fix = "look at the examples of the classes named, and label them by one written rule"
     return [Finding(NAME, "train", evidence, cause, fix)]
-
-
-def _confusion(y: Tensor, told: Tensor, count: int) -> Tensor:
-    """Return how often each label (rows) is taken for each class, (count, count)."""
-    return (y * count + told).bincount(minlength=count**2).reshape(count, count).double()
 
 
 NAME = "confused-labels"
@@ -76,7 +70,7 @@ CHECK = Check(
     "A part of some classes' training examples has one and the same other label.",
     look,
     explains=("label-noise", "miscalibration"),
-    examples=ENOUGH,
-    unseen=ENOUGH,
+    examples=MIN_EXAMPLES,
+    unseen=MIN_EXAMPLES,
     proven=True,
 )

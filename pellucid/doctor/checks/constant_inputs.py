@@ -1,4 +1,4 @@
-"""Inputs in which nothing varies: blank examples, dead channels, or places that are the same in all of them."""
+"""Inputs in which nothing varies: blank examples, dead channels, or values that are the same in all of them."""
 
 from math import prod
 
@@ -6,55 +6,53 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.changed import only
-from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.measure.spread import Spread, spread
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.inputs import is_image, ranges
+from pellucid.doctor.remedies import with_examples
 
-BLANK = 0.05  # of the examples; a few come with every large collection of pictures
-SAME = 0.45  # of the values of an input. The border of MNIST is a third of it in 100 pictures, less in more
-ENOUGH = 100  # examples before that is asked
-LEAST = 8  # values of an input: with fewer, equal ones are no surprise
+BLANK = 0.05  # of the examples; a few come with every large collection of images
+SAME = 0.45  # of the values of an input. The border of MNIST is a third of it in 100 images, less in more
+MIN_EXAMPLES = 100  # from which on the values of an input are compared
+MIN_VALUES = 8  # of an input: with fewer, equal ones are no surprise
 
 
 def look(case: Case) -> list[Finding]:
-    """Look at every example of both parts."""
-    found: list[Finding] = []
-    for path, x in (("train", case.train.x), ("validation", None if case.validation is None else case.validation.x)):
-        if x is None or len(x) < 2 or prod(x.shape[1:]) < LEAST:
-            continue
-        here = _one(path, x, spread(x))
-        found += [] if here is None else [here]
-    return found
+    """Measure every example of both parts."""
+    parts = [("train", case.train), *([] if case.validation is None else [("validation", case.validation)])]
+    found = [_one(path, part.x) for path, part in parts if len(part) >= 2 and prod(part.x.shape[1:]) >= MIN_VALUES]
+    return [one for one in found if one is not None]
 
 
-def _one(path: str, x: Tensor, seen: Spread) -> Finding | None:
-    n, values = len(x), seen.low.numel()
-    fixed = seen.low == seen.high
+def _one(path: str, x: Tensor) -> Finding | None:
+    seen = ranges(x)
+    n, values, fixed = len(x), seen.low.numel(), seen.low == seen.high
     still, empty = int(fixed.sum()), int(seen.blank.sum())
-    channels = x.shape[1] if x.dim() == 4 and x.shape[2] * x.shape[3] > 1 else 1
+    channels = x.shape[1] if is_image(x) else 1
     dead = int(fixed.flatten(1).all(1).sum()) if channels > 1 else 0
+    evidence: Evidence = {"examples": n}
+    fix, remedy = "look at some inputs as the network gets them, and mend what reads or converts them", None
     if still == values:
-        evidence = {"examples": n, "values_of_an_input": values, "that_never_vary": still}
+        evidence |= {"values_of_an_input": values, "that_never_vary": still}
         cause = "all inputs are the same: the pictures were not loaded, or one value was written over them"
-        return Finding(NAME, path, evidence, cause, FIX)
-    if empty / n > BLANK:
-        evidence = {"examples": n, "blank_examples": empty, "share": empty / n}
+    elif empty / n > BLANK:
+        evidence |= {"blank_examples": empty, "share": empty / n}
         cause = "pictures were not loaded, or were masked, cropped or scaled until nothing was left"
         fix = "find the blank examples and load them again, or leave them out"
         full = torch.nonzero(~seen.blank).flatten()
-        remedy = Remedy("training without the blank examples", lambda case: only(case, full))
-        return Finding(NAME, path, evidence, cause, fix, remedy if path == "train" and len(full) else None)
-    if dead:
-        evidence = {"examples": n, "channels": channels, "that_never_vary": dead}
-        return Finding(NAME, path, evidence, "a channel was lost when the pictures were read or converted", FIX)
-    if n >= ENOUGH and still / values > SAME:
-        evidence = {"examples": n, "values_of_an_input": values, "that_never_vary": still, "share": still / values}
+        if path == "train" and len(full):
+            remedy = Remedy("training without the blank examples", lambda case: with_examples(case, full))
+    elif dead:
+        evidence |= {"channels": channels, "that_never_vary": dead}
+        cause = "a channel was lost when the pictures were read or converted"
+    elif n >= MIN_EXAMPLES and still / values > SAME:
+        evidence |= {"values_of_an_input": values, "that_never_vary": still, "share": still / values}
         cause = "a mask, a crop or an overwritten region left the same values in every input"
-        return Finding(NAME, path, evidence, cause, "look at some inputs, and mend the crop or cut off what is empty")
-    return None
+        fix = "look at some inputs, and mend the crop or cut off what is empty"
+    else:
+        return None
+    return Finding(NAME, path, evidence, cause, fix, remedy)
 
 
-FIX = "look at some inputs as the network gets them, and mend what reads or converts them"
 NAME = "constant-inputs"
 CHECK = Check(
     NAME,

@@ -1,4 +1,4 @@
-"""A layer of the user's own that hands no gradient back, so that what stands before it never learns."""
+"""A user-defined layer that returns no gradient, so that the layers before it never learn."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator, replace_layer, walk
+from pellucid.combine.base import Combinator, replace_layer
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.measure.backward import rms
-from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.measure.own import own
-from pellucid.doctor.measure.room import room
-from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.passes import is_user_defined, leaves, max_batch, rms, trainable_layers, watch_leaves
+from pellucid.doctor.remedies import rebuilt
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.sweep import backward, forward
 from pellucid.tree import map_tree
@@ -34,65 +31,58 @@ class StraightThrough(Layer):
         return self.layer.forward(params, x, mode)
 
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Hand the gradient on as it is."""
+        """Return the gradient unchanged."""
         return dy, {}
 
 
 def look(case: Case) -> list[Finding]:
-    """Run a batch forward and backward before the first step, and look where a gradient that came in does not go on."""
+    """Run a batch forward and backward before the first step, and look for layers with a dy but no dx."""
     net, model = case.model.net, case.first
-    kinds = {path: layer for path, layer in walk(net) if not isinstance(layer, Combinator) and own(layer)}
+    kinds = {path: layer for path, layer in leaves(net) if is_user_defined(layer)}
     if not kinds:
         return []
     cut: dict[str, tuple[float, bool]] = {}
     reached: set[str] = set()
     varies: set[str] = set()
 
-    def seen(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if path in kinds and isinstance(y, Tensor) and bool((y != y[:1]).any()):
-            varies.add(path)  # what is the same for all examples is a dead layer
+    def see(path: str, layer: Layer, y: Tensor) -> None:
+        if path in kinds and bool((y != y[:1]).any()):
+            varies.add(path)  # outputs that are the same for all examples are those of dead units
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if not isinstance(layer, Combinator) and isinstance(dy, Tensor):
-            if rms(dy) > 0:
-                reached.add(path)
-            if path in varies and rms(dy) > 0 and isinstance(dx, Tensor) and rms(dx) == 0:
+        if not isinstance(layer, Combinator) and isinstance(dy, Tensor) and rms(dy) > 0:
+            reached.add(path)
+            if path in varies and isinstance(dx, Tensor) and rms(dx) == 0:
                 cut[path] = rms(dy), dx.shape == dy.shape and not dparams
 
     x, y = case.inputs(case.probe), case.probe.y
-    most = room(model, x)
+    count = max_batch(model, x)
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params)
         mode = Mode(True, torch.Generator().manual_seed(model.seed))
-        said, cache = forward(model.net, params, x[:most], mode, seen)
-        backward(model.net, params, cache, model.loss(said, y[:most])[1], watch=watch)
-    lost = [path for path, _ in learners(model) if path not in reached]
+        outputs, cache = forward(model.net, params, x[:count], mode, watch_leaves(see))
+        backward(model.net, params, cache, model.loss(outputs, y[:count])[1], watch=watch)
+    lost = [path for path, _ in trainable_layers(model) if path not in reached]
     if not cut or not lost:
         return []
-    path = next(iter(cut))  # the last of the network, from which on nothing comes back
+    path = next(iter(cut))  # the last of the network, before which there is no gradient
     size, same = cut[path]
     kind = type(kinds[path]).__name__
-    evidence = {"layer": kind, "gradient_that_it_gets": size, "gradient_that_it_returns": 0.0}
+    evidence: Evidence = {"layer": kind, "gradient_that_it_gets": size, "gradient_that_it_returns": 0.0}
     evidence |= {"layers_that_never_learn": len(lost), "for_example": lost[0]}
-    return [
-        Finding(
-            NAME,
-            path,
-            evidence,
-            f"{kind} has a derivative of zero everywhere, as rounding, thresholds and argmax do, so that no gradient "
-            "reaches the layers before it",
-            "take a smooth function in its place, or let its backward pass return the gradient as it came "
-            "(straight-through)",
-            Remedy("its gradient handed on as it is", lambda case: _through(case, tuple(cut))) if same else None,
-        )
-    ]
+    cause = f"{kind} has a derivative of zero everywhere, as rounding, thresholds and argmax do, so that no gradient "
+    cause += "reaches the layers before it"
+    fix = "take a smooth function in its place, or let its backward pass return the gradient as it came "
+    fix += "(straight-through)"
 
+    def through(case: Case) -> Case:
+        net = case.model.net
+        for path in cut:
+            net = replace_layer(net, path, StraightThrough)
+        return rebuilt(case, keep=True, net=net)
 
-def _through(case: Case, paths: tuple[str, ...]) -> Case:
-    net = case.model.net
-    for path in paths:
-        net = replace_layer(net, path, StraightThrough)
-    return rebuilt(case, keep=True, net=net)
+    remedy = Remedy("its gradient handed on as it is", through) if same else None
+    return [Finding(NAME, path, evidence, cause, fix, remedy)]
 
 
 NAME = "cut-gradient"
@@ -100,7 +90,9 @@ CHECK = Check(
     NAME,
     "A layer hands no gradient back, so that the layers before it never learn.",
     look,
-    explains=("vanishing-gradients", "update-ratio", "learning-rate-too-low", "learning-rate-too-high", "dead-units",
-              "useless-maps", "collapsed-predictions", "underfitting", "overfitting", "miscalibration"),
+    explains=(
+        "vanishing-gradients", "update-ratio", "learning-rate-too-low", "learning-rate-too-high", "dead-units",
+        "useless-maps", "collapsed-predictions", "underfitting", "overfitting", "miscalibration",
+    ),
     proven=True,
 )  # fmt: skip

@@ -1,17 +1,13 @@
-"""A layer that draws random numbers in evaluation, so that the same input gets other answers each time."""
-
-from typing import Any
+"""A layer that draws random numbers in evaluation, so that the same input gets other outputs each time."""
 
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator
 from pellucid.data.augment.standardise import scaled
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.backward import rms
-from pellucid.doctor.measure.room import room
-from pellucid.layers.base import Cache, Layer, Mode
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.passes import max_batch, rms, watch_leaves
+from pellucid.layers.base import Layer, Mode
 from pellucid.sweep import forward
 
 INPUTS = 32
@@ -19,34 +15,30 @@ ROUNDING = 1e-4  # of the outputs' size: sums in another order differ by less
 
 
 def look(case: Case) -> list[Finding]:
-    """Ask twice, and find the first layer whose outputs differ though its inputs were the same."""
-    with torch.random.fork_rng(devices=[]):  # whatever draws must not change what is drawn later
+    """Run a batch twice, and find the first layer whose outputs differ though its inputs were the same."""
+    with torch.random.fork_rng(devices=[]):  # these draws must not change later ones
         return _differing(case)
 
 
 def _differing(case: Case) -> list[Finding]:
-    pictures = case.sample.x[:INPUTS]
-    inputs = scaled(pictures, case.model.stats)
-    inputs = inputs[: room(case.model, inputs)]
+    images = case.sample.x[:INPUTS]
+    inputs = scaled(images, case.model.stats)
+    inputs = inputs[: max_batch(case.model, inputs)]
     first: list[Tensor] = []
     found: list[Finding] = []
 
-    def keep(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
-            first.append(y.clone())
-
-    def compare(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if found or isinstance(layer, Combinator) or not isinstance(y, Tensor):
+    def compare(path: str, layer: Layer, y: Tensor) -> None:
+        if found:
             return
         one = first.pop(0)
         size, apart = rms(one), rms(one - y)
         if not apart > ROUNDING * size:
             return
-        said, again = case.model.predict(pictures), case.model.predict(pictures)
-        evidence: dict[str, Number] = {
+        predicted, again = case.model.predict(images), case.model.predict(images)
+        evidence: Evidence = {
             "layer": type(layer).__name__,
             "difference_of_two_calls_of_the_layer": apart / size,
-            "difference_of_two_answers": float((said - again).abs().max()),
+            "difference_of_two_answers": float((predicted - again).abs().max()),
             "inputs": len(inputs),
         }
         cause = "the layer draws at random in evaluation as it does in training"
@@ -54,8 +46,8 @@ def _differing(case: Case) -> list[Finding]:
         found.append(Finding(NAME, path, evidence, cause, fix))
 
     with torch.inference_mode():
-        for watch in (keep, compare):
-            forward(case.model.net, case.model.params, inputs, Mode(keep=False), watch)
+        for see in (lambda path, layer, y: first.append(y.clone()), compare):
+            forward(case.model.net, case.model.params, inputs, Mode(keep=False), watch_leaves(see))
     return found
 
 

@@ -2,39 +2,37 @@
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
-from pellucid.doctor.measure.alike import alike
-from pellucid.doctor.measure.learners import finals, learners
+from pellucid.doctor.passes import correlated_units, output_layers, trainable_layers
+from pellucid.layers.base import Layer
 
-LIKE = 0.99  # correlation: one unit then tells 98 % of how the other varies
-MANY = 0.25  # of a layer's units that could go; single pairs occur by chance
-LEAST = 4  # units of a layer that can be too many
+LIKE = 0.99  # correlation: one unit then explains 98 % of how the other varies
+SHARE = 0.25  # of a layer's units that could be removed; single pairs occur by chance
+MIN_UNITS = 4  # of a layer that can have too many
 
 
 def look(case: Case) -> list[Finding]:
     """Correlate the outputs of each layer with weights, before its activation, unit by unit.
 
-    Where a layer reads few numbers, or such that go together, even random weights give copies; so only those count that
-    are there beyond what weights drawn anew give. Answers may be alike: classes may be.
+    Outputs of the network may be alike: classes may be.
     """
     found: list[Finding] = []
-    answers = finals(case.model, case.inputs(case.watched))
-    for path, _ in learners(case.model):
-        seen = case.activity.get(path)
-        if seen is None or path in answers or seen.units < LEAST or not seen.finite:
+    outputs = output_layers(case.model, case.inputs(case.watched))
+    layers = {seen.path: seen for seen in case.units_of((Layer,), MIN_UNITS)}
+    for path, _ in trainable_layers(case.model):
+        seen = layers.get(path)
+        if seen is None or path in outputs:
             continue
-        pairs = alike(seen, LIKE)
-        if len(pairs) <= MANY * seen.units:
+        counts = case.beyond_chance(seen, lambda seen: len(correlated_units(seen, LIKE)), SHARE)
+        if counts is None:
             continue
-        chance = case.by_chance(path, lambda seen: len(alike(seen, LIKE)))
-        if len(pairs) - chance <= MANY * seen.units:
-            continue
+        unit, earlier = correlated_units(seen, LIKE)[0]
         evidence = {
-            "copies": len(pairs),
+            "copies": counts[0],
             "units": seen.units,
-            "share": len(pairs) / seen.units,
-            "copies_with_newly_drawn_weights": chance,
+            "share": counts[0] / seen.units,
+            "copies_with_newly_drawn_weights": counts[1],
             "correlation_at_least": LIKE,
-            "first_pair": f"{pairs[0][1]} and {pairs[0][0]}",
+            "first_pair": f"{earlier} and {unit}",
             "examples": len(seen.y),
         }
         found.append(Finding(NAME, path, evidence))
@@ -42,8 +40,4 @@ def look(case: Case) -> list[Finding]:
 
 
 NAME = "duplicate-maps"
-CHECK = Check(
-    NAME,
-    "Units or feature maps of a layer are copies of one another.",
-    look,
-)
+CHECK = Check(NAME, "Units or feature maps of a layer are copies of one another.", look)

@@ -6,46 +6,42 @@ import torch
 
 from pellucid.data.quality import exact_duplicates
 from pellucid.doctor.case import Case
-from pellucid.doctor.changed import only
-from pellucid.doctor.finding import Check, Finding, Number, Remedy
-from pellucid.doctor.measure.copies import digests
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.inputs import digests
+from pellucid.doctor.remedies import with_examples
 
 MANY = 0.1  # of the examples; collections from the web have up to 3 % (Barz, Denzler 2020, of CIFAR-10, near ones too)
 AGAINST = 0.01  # of the examples: copies of others with another label, which nothing can tell apart
-LEAST = 16  # values of an input: with fewer, equal ones are no surprise
+MIN_VALUES = 16  # of an input: with fewer, equal ones are no surprise
 
 
 def look(case: Case) -> list[Finding]:
     """Compare all training examples bit by bit."""
     part = case.train
     n = len(part)
-    if n < 2 or prod(part.x.shape[1:]) < LEAST:
+    if n < 2 or prod(part.x.shape[1:]) < MIN_VALUES:
         return []
     pairs = exact_duplicates(digests(part.x))
     against = [pair for pair in pairs if not torch.equal(part.y[pair.first], part.y[pair.second])]
-    evidence: dict[str, Number] = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
+    evidence: Evidence = {"examples": n, "copies": len(pairs), "share": len(pairs) / n}
     many = len(pairs) >= 2 and len(pairs) / n > MANY
     remedy = None
     if many:
-        common = max(_sizes(pairs_first=[pair.first for pair in pairs]))
-        evidence |= {"different_inputs": n - len(pairs), "copies_of_the_commonest": common}
-        extra = torch.ones(n, dtype=torch.bool)
-        extra[[pair.second for pair in pairs]] = False
-        remedy = Remedy("training with each input once", lambda case: only(case, extra))
+        evidence["different_inputs"] = n - len(pairs)
+        evidence["copies_of_the_commonest"] = int(torch.tensor([pair.first for pair in pairs]).bincount().max())
+        kept = torch.ones(n, dtype=torch.bool)
+        kept[[pair.second for pair in pairs]] = False
+        remedy = Remedy("training with each input once", lambda case: with_examples(case, kept))
     if len(against) >= 2 and len(against) / n > AGAINST:
         evidence["copies_with_another_label"] = len(against)
         cause = "the same inputs are labelled in different ways, so that no network can be right on all of them"
         fix = "find out which label is right, and keep each input once"
-        return [Finding(NAME, "train", evidence, cause, fix, remedy)]
-    if many:
+    elif many:
         cause = "files were read more than once, or examples were copied to have more of them"
         fix = "keep each input once; to weigh rare classes, draw from them more often or augment them"
-        return [Finding(NAME, "train", evidence, cause, fix, remedy)]
-    return []
-
-
-def _sizes(pairs_first: list[int]) -> list[int]:
-    return torch.tensor(pairs_first).bincount().tolist()
+    else:
+        return []
+    return [Finding(NAME, "train", evidence, cause, fix, remedy)]
 
 
 NAME = "duplicated-inputs"

@@ -1,47 +1,41 @@
-"""Gradients, or sums, that grow from layer to layer."""
+"""Gradients, or outputs, that grow from layer to layer."""
 
-from math import isfinite
+from math import isfinite, prod
 
 import torch
 from torch import Tensor
 
 from pellucid.doctor.case import SHORT, Case
-from pellucid.doctor.changed import as_he, with_layers
-from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.measure.backward import rms
-from pellucid.doctor.measure.depth import depth
-from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.measure.rehearsal import Settings
-from pellucid.doctor.measure.usual import lower_ends
-from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.passes import gradient_decay, rms, trainable_layers
+from pellucid.doctor.rehearsal import Settings
+from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 
-# Well drawn weights hand on the norm of the gradient backward and the size of the outputs forward, whole (He et al.
+# Well drawn weights propagate the norm of the gradient backward and the size of the outputs forward, whole (He et al.
 # 2015, section 2.2), so both should be about 1.
-MUCH_BACK = 100.0  # early over late: the mirror image of gradients that vanish
-MUCH_FORWARD = 20.0  # sums of the last layer over inputs
-SLOW = 1 / 100  # of the learning rate: where that is enough, nothing further is asked
+MAX_BACKWARD = 100.0  # early over late: the mirror image of gradients that vanish
+MAX_FORWARD = 20.0  # outputs of the last layer over inputs
+SLOW = 1 / 100  # of the learning rate: where that is enough, nothing further is tried
 ROSE = 10.0  # the loss over that of the first step
 
 
 def look(case: Case) -> list[Finding]:
     """Compare early with late layers before the first step, and try the first steps at a hundredth of the rate."""
-    back = depth(case.first, case.first_flow, case.first_activity)
+    back = gradient_decay(case.first, case.first_gradients, case.first_activity)
     gains = _gains(case, case.inputs(case.probe))
-    total = 1.0
-    for gain in gains.values():
-        total *= gain
-    evidence: dict[str, float | int | str] = {"loss_before_the_first_step": case.first_flow.loss}
+    total = prod(gains.values())
+    evidence: Evidence = {"loss_before_the_first_step": case.first_gradients.loss}
     if gains:
         evidence["outputs_over_inputs"] = total
     if back is not None:
-        evidence |= {"early_over_late_gradient": back.share, "early_layer": back.early_path}
-    if (gains and not total < MUCH_FORWARD) or (back is not None and back.share > MUCH_BACK):
-        path = max(gains, key=lambda path: gains[path]) if gains else learners(case.first)[0][0]
+        evidence |= {"early_over_late_gradient": back.ratio, "early_layer": back.early_path}
+    if (gains and not total < MAX_FORWARD) or (back is not None and back.ratio > MAX_BACKWARD):
+        path = max(gains, key=lambda path: gains[path]) if gains else trainable_layers(case.first)[0][0]
         if gains:
             evidence["growth_in_this_layer"] = gains[path]
         cause = "the first weights are so large that every layer makes what passes through it larger"
         fix = "draw weights with deviation sqrt(2 / inputs) (He 2015), put in batch normalization, or clip gradients"
-        return [Finding(NAME, path, evidence, cause, fix, Remedy("weights drawn anew as He 2015", _he))]
+        return [Finding(NAME, path, evidence, cause, fix, DRAWN_AS_HE)]
     if not case.trainable or not _bursts(case.rehearsal.losses):
         return []
     slow = case.rehearse(Settings(SHORT, SLOW))
@@ -55,12 +49,12 @@ def look(case: Case) -> list[Finding]:
 
 
 def _gains(case: Case, x: Tensor) -> dict[str, float]:
-    """Return the size of each learning layer's outputs over that of the one's before it, of the first over the inputs.
+    """Return the size of each learning layer's outputs over that of the one before it, of the first over the inputs.
 
-    Empty where something is 0 or not finite: then nothing can be said of growth.
+    Empty where something is 0 or not finite: then growth is undefined.
     """
     size, found = rms(x), dict[str, float]()
-    for path, _ in learners(case.first):
+    for path, _ in trainable_layers(case.first):
         if path not in case.first_activity:
             continue
         new = rms(case.first_activity[path].y)
@@ -71,23 +65,15 @@ def _gains(case: Case, x: Tensor) -> dict[str, float]:
 
 
 def _bursts(losses: tuple[float, ...]) -> bool:
-    """Tell whether the loss rose far; NaN without a rise before it is for another check."""
+    """Return whether the loss rose far; NaN without a rise before it is for another check."""
     return bool(losses) and max(losses) > ROSE * max(losses[0], torch.finfo(torch.float32).eps)
 
 
 def _works(case: Case) -> bool:
-    """Tell whether a lower rate is all that is needed: the loss does not rise by itself, and falls at one of them."""
+    """Return whether a lower rate is all that is needed: the loss does not rise by itself, and falls at one of them."""
     still = case.rehearse(Settings(SHORT, 0.0))
-    return not _bursts(still.losses) and min(lower_ends(case).values()) < still.end
-
-
-def _he(case: Case) -> Case:
-    return with_layers(case, as_he)
+    return not _bursts(still.losses) and min(case.lower_range_losses.values()) < still.end
 
 
 NAME = "exploding-gradients"
-CHECK = Check(
-    NAME,
-    "Gradients or outputs grow from layer to layer, or burst at any learning rate.",
-    look,
-)
+CHECK = Check(NAME, "Gradients or outputs grow from layer to layer, or burst at any learning rate.", look)

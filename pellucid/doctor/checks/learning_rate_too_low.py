@@ -3,80 +3,71 @@
 from math import inf
 
 from pellucid.doctor.case import SHORT, Case
-from pellucid.doctor.finding import Check, Finding, Number, Remedy
-from pellucid.doctor.measure.falling import falling
-from pellucid.doctor.measure.rehearsal import USUAL
-from pellucid.doctor.measure.usual import usual
-from pellucid.doctor.mending import with_rate
-from pellucid.doctor.trial import EARLY, clearly_better, steps_of_a_trial
+from pellucid.doctor.checks.learning_rate_too_high import EARLY, clearly_better, trial_steps
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.rehearsal import DEFAULT_EPOCHS, default_rate
+from pellucid.doctor.remedies import with_rate
 from pellucid.optim import Progress
 
-LEAST = 0.25  # of the optimizer's usual rate: of Adam's 0.001, 0.0003 is common too
+MIN_RATE = 0.25  # of the optimizer's default rate: of Adam's 0.001, 0.0003 is common too
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare what the training reached, or could at the pace of its first steps, with higher rates."""
-    ends = case.ends
-    best = min((factor for factor in ends if factor > 1), key=lambda factor: ends[factor])
-    if case.stopped or ends[1.0] <= EARLY * ends[best] or _needs_epochs(case):
+    """Compare the loss of the training, or the one expected at the pace of its first steps, with higher rates."""
+    losses = case.range_losses
+    best = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
+    if case.stopped or losses[1.0] <= EARLY * losses[best] or _needs_epochs(case):
         return []
-    steps = steps_of_a_trial(case)
+    steps = trial_steps(case)
     if case.trained:
-        here, name = case.reached, "loss_after_training"
+        here, name = case.loss, "loss_after_training"
     else:
-        here, name = _at_this_pace(case, ends), "loss_at_the_pace_of_the_first_steps"
-    found = None if here == inf else clearly_better(case, here, best, ends[best])
+        here, name = _at_this_pace(case, losses), "loss_at_the_pace_of_the_first_steps"
+    found = None if here == inf else clearly_better(case, here, best, losses[best])
     if found is None:
         return []
-    best, there = found
-    if best <= 1.0 or (case.trained and here > case.outcome(1.0, steps)):
+    factor, there = found
+    if factor <= 1.0 or (case.trained and here > case.loss_at(1.0, steps)):
         return []  # it was there and was lost, which no higher rate mends
     rate = case.model.optimizer.lr
-    evidence: dict[str, Number] = {
+    evidence: Evidence = {
         "learning_rate": rate,
         name: here,
         "steps_of_the_training": case.steps_made or case.steps_planned,
-        "higher_rate": rate * best,
+        "higher_rate": rate * factor,
         "loss_at_the_higher_rate": there,
         "steps": steps,
-        "range_test_loss_at_this_rate": ends[1.0],
-        "range_test_loss_at_the_higher_rate": ends[best],
+        "range_test_loss_at_this_rate": losses[1.0],
+        "range_test_loss_at_the_higher_rate": losses[factor],
         "range_test_steps": SHORT,
     }
-    return [
-        Finding(
-            NAME,
-            "training",
-            evidence,
-            "each step is so small that all of them together do not lead to where the loss is low",
-            f"raise the learning rate to about {rate * best:.2g}, or train for many more epochs",
-            Remedy(f"{best:.3g} times the learning rate", lambda case: with_rate(case, best)),
-        )
-    ]
+    cause = "each step is so small that all of them together do not lead to where the loss is low"
+    fix = f"raise the learning rate to about {rate * factor:.2g}, or train for many more epochs"
+    remedy = Remedy(f"{factor:.3g} times the learning rate", lambda case: with_rate(case, factor))
+    return [Finding(NAME, "training", evidence, cause, fix, remedy)]
 
 
 def _needs_epochs(case: Case) -> bool:
-    """Whether the rate is a usual one by which the loss still falls: too few epochs are told by a poor fit."""
+    """Return whether the rate is a usual one with which the loss still falls: then the epochs are too few."""
     highest = max(_factors(case)) * case.model.optimizer.lr
-    return highest >= LEAST * usual(case.model.optimizer) and (not case.history or falling(case.history))
+    return highest >= MIN_RATE * default_rate(case.model.optimizer) and (not case.history or case.loss_falls)
 
 
-def _at_this_pace(case: Case, ends: dict[float, float]) -> float:
+def _at_this_pace(case: Case, losses: dict[float, float]) -> float:
     """Return the loss after all steps if none gained less than the first ones by its rate: lower than it will be.
 
-    The lowest rate of the range test, which learns next to nothing, tells the loss of the same batches before.
+    The lowest rate of the range test, which learns next to nothing, has the loss of the same batches before.
     """
-    gained = max(ends[min(ends)] - ends[1.0], 0.0)
+    gained = max(losses[min(losses)] - losses[1.0], 0.0)
     rates = _factors(case)
     first = sum(rates[:SHORT])
-    return ends[1.0] - gained * sum(rates[SHORT:]) / first if first > 0 else -inf
+    return losses[1.0] - gained * sum(rates[SHORT:]) / first if first > 0 else -inf
 
 
 def _factors(case: Case) -> list[float]:
     """Return what the schedule multiplies the rate by in each step that was or is to be made."""
-    epoch = case.steps_per_epoch
-    planned = max(case.steps_planned or USUAL * epoch, SHORT)
-    schedule = case.model.schedule
+    epoch, schedule = case.steps_per_epoch, case.model.schedule
+    planned = max(case.steps_planned or DEFAULT_EPOCHS * epoch, SHORT)
     memory = schedule.begin()
     steps = max(case.steps_made or planned, SHORT)
     return [schedule.factor(Progress(step, planned, epoch), memory) for step in range(steps)]

@@ -4,32 +4,34 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number, UnansweredError
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.predictions import UnansweredError
 
 FEW = 1e-3  # of the known pixels: a class with less may well be predicted nowhere
 
 
 def look(case: Case) -> list[Finding]:
-    """Count the pixels of each class in the masks, and in a sample of the model's answers."""
+    """Count the pixels of each class in the masks, and in a sample of the model's predictions."""
     outputs, y = case.model.output_shape, case.train.y
     if y.dim() != 3 or y.is_floating_point() or len(outputs) != 3 or outputs[0] < 2:
         return []
     count = int(outputs[0])
     ignored = getattr(case.model.loss, "ignore", None)
-    found, there = [], _counts(y, count, ignored)
-    if int((there == 0).sum()) and len(y) > 1:
+    found: list[Finding] = []
+    lacking = _counts(y, count, ignored) == 0
+    if int(lacking.sum()) and len(y) > 1:
         cause = "no pixel of the masks is of these classes, so that nothing is learned of them"
         fix = "look at how the masks are read: shifted numbers, a class taken for the ignored one, or images left out"
-        found.append(Finding(NAME, "train", _evidence(case, there == 0, count), cause, fix, proven=True))
+        found.append(Finding(NAME, "train", _evidence(case, lacking, count), cause, fix, proven=True))
     if not case.trained:
         return found
     try:
-        seen = case.seen
+        seen = case.train_predictions
     except UnansweredError:
         return found
     kept = torch.ones_like(seen.part.y, dtype=torch.bool) if ignored is None else seen.part.y != ignored
-    true, said = _counts(seen.part.y, count, ignored), seen.classes[kept].bincount(minlength=count)
-    never = (said == 0) & (true > FEW * true.sum())
+    true, predicted = _counts(seen.part.y, count, ignored), seen.classes[kept].bincount(minlength=count)
+    never = (predicted == 0) & (true > FEW * true.sum())
     if int(never.sum()):
         evidence = _evidence(case, never, count)
         evidence["share_of_the_pixels"] = float(true[never].sum() / true.sum())
@@ -44,9 +46,9 @@ def _counts(y: Tensor, count: int, ignored: int | None) -> Tensor:
     return known[(known >= 0) & (known < count)].bincount(minlength=count)
 
 
-def _evidence(case: Case, which: Tensor, count: int) -> dict[str, Number]:
-    places = which.nonzero().flatten().tolist()
-    return {"classes": count, "missing": len(places), "the_first_of_them": case.class_name(places[0])}
+def _evidence(case: Case, which: Tensor, count: int) -> Evidence:
+    classes = which.nonzero().flatten().tolist()
+    return {"classes": count, "missing": len(classes), "the_first_of_them": case.class_name(classes[0])}
 
 
 NAME = "mask-classes"

@@ -1,15 +1,14 @@
 """A layer that mixes the examples of a batch, so that each output depends on the other inputs."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator
-from pellucid.doctor.case import Case, some
-from pellucid.doctor.finding import Check, Finding, UnansweredError
-from pellucid.doctor.measure.backward import rms
-from pellucid.layers.base import Cache, Layer, Mode
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.inputs import subsample
+from pellucid.doctor.passes import rms, watch_leaves
+from pellucid.doctor.predictions import UnansweredError
+from pellucid.layers.base import Layer, Mode
 from pellucid.sweep import forward
 
 BATCH = 8  # examples
@@ -18,22 +17,22 @@ ROUNDING = 1e-3  # of the outputs' size: kernels for other sizes sum in another 
 
 def look(case: Case) -> list[Finding]:
     """Run a batch, and the first half of it alone, in evaluation mode; the first layer that differs is to blame."""
-    x = case.inputs(some(case.train, BATCH, case.model.seed)).float()
+    x = case.inputs(subsample(case.train, BATCH, case.model.seed)).float()
     half = len(x) // 2
     if not half:
         return []
     try:
         with torch.random.fork_rng(devices=[]):
             whole, part, again = (_outputs(case, one) for one in (x, x[:half], x[:half]))
-    except RuntimeError as error:  # a layer of the user's own that takes whole batches only
+    except RuntimeError as error:  # a user-defined layer that takes whole batches only
         raise UnansweredError(f"the network does not take batches of {half} examples: {error}") from error
     for (path, layer, y), (_, _, alone), (_, _, twice) in zip(whole, part, again, strict=False):
         if y.shape[1:] != alone.shape[1:] or len(y) != len(x) or rms(alone - twice) > 0:
             return []  # no batch axis to go by, or it draws at random
-        apart = rms(y[:half] - alone)
-        if apart > ROUNDING * rms(alone):
-            evidence = {"layer": type(layer).__name__, "difference": apart, "size_of_the_outputs": rms(alone)}
-            cause = f"{type(layer).__name__} mixes the examples of a batch: its outputs for one depend on the others"
+        apart, size, kind = rms(y[:half] - alone), rms(alone), type(layer).__name__
+        if apart > ROUNDING * size:
+            evidence: Evidence = {"layer": kind, "difference": apart, "size_of_the_outputs": size}
+            cause = f"{kind} mixes the examples of a batch: its outputs for one depend on the others"
             fix = (
                 "let the layer treat each example by itself: look at the axis that it normalizes or sums over (0 is "
                 "the batch), and move axes by transpose or movedim where they are exchanged, not by view or reshape"
@@ -43,13 +42,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
-    """Return what each layer that is no combinator puts out, in order."""
+    """Return the outputs of each layer that is no combinator, in order."""
     found: list[tuple[str, Layer, Tensor]] = []
-
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
-            found.append((path, layer, y.clone()))
-
+    watch = watch_leaves(lambda path, layer, y: found.append((path, layer, y.clone())))
     with torch.inference_mode():
         forward(case.model.net, case.model.params, x, Mode(keep=False), watch)
     return found
@@ -60,8 +55,10 @@ CHECK = Check(
     NAME,
     "A layer mixes the examples of a batch, so that an answer depends on the others in the batch.",
     look,
-    explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
-              "learning-rate-too-high", "learning-rate-too-low", "dead-units", "useless-maps", "update-ratio",
-              "vanishing-gradients", "exploding-gradients"),
+    explains=(
+        "batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
+        "learning-rate-too-high", "learning-rate-too-low", "dead-units", "useless-maps", "update-ratio",
+        "vanishing-gradients", "exploding-gradients",
+    ),
     proven=True,
 )  # fmt: skip

@@ -1,14 +1,21 @@
 """Where NaN or infinity first appears."""
 
+from dataclasses import replace
+
 import torch
 
 from pellucid.combine import join
+from pellucid.combine.base import buffer_paths
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.own import own
-from pellucid.doctor.measure.room import parts
-from pellucid.doctor.origin import origin
-from pellucid.training.diagnose import diagnose_output, weights_fault
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.passes import in_batches, is_user_defined
+from pellucid.doctor.rehearsal import Settings
+from pellucid.layers.base import Mode
+from pellucid.objective import seeded
+from pellucid.training.batches import batches
+from pellucid.training.device import on_device
+from pellucid.training.diagnose import diagnose, diagnose_output, weights_fault
+from pellucid.training.draws import draws
 from pellucid.training.notfinite import NotFinite
 from pellucid.training.stopped import StoppedError
 from pellucid.tree import flatten
@@ -17,27 +24,54 @@ HUGE = 1e16  # targets whose squares, summed over a batch, are near the largest 
 
 
 def look(case: Case) -> list[Finding]:
-    """Look at the first weights, at the step in which the training stopped or a rehearsal breaks, at the answers."""
+    """Examine the first weights, the step in which the training stopped or a rehearsal breaks, and the outputs."""
     fault = weights_fault(flatten(case.first.params))
     if fault:
         return [_found(case, fault, 0)]
     if isinstance(case.stopped, StoppedError):
         return [_found(case, case.stopped.fault, case.stopped.step)]
     if case.trainable and case.rehearsal.broke and not case.rehearsal.stopped:
-        came = origin(case)
-        return [_found(case, came.fault, came.step)]
+        step, fault = _origin(case)
+        return [_found(case, fault, step)]
     with torch.inference_mode():
-        for part in parts(case.model, case.inputs(case.sample)):
-            fault = diagnose_output(case.model.net, case.model.params, part)
+        for batch in in_batches(case.model, case.inputs(case.sample)):
+            fault = diagnose_output(case.model.net, case.model.params, batch)
             if fault:
                 return [_found(case, fault, None)]
     return []
 
 
+def _origin(case: Case) -> tuple[int, NotFinite]:
+    """Return the step in which the rehearsal breaks, from 1, and the tensor; step 0 is before the first one.
+
+    The rehearsal is repeated until just before that step, then each tensor of the step is examined. Where the weights
+    are not finite by then, one step earlier: the gradient, or else the update, has made them so.
+    """
+    done = len(case.rehearsal.losses)
+    wrong = None
+    for steps in range(done, max(done - 2, -1), -1):
+        model = case.rehearse(Settings(steps)).model
+        learned = {path: value for path, value in flatten(model.params).items() if path not in buffer_paths(model.net)}
+        fault = weights_fault(learned)
+        if fault:
+            wrong = fault
+            continue
+        loader = batches(case.model, case.train, min(case.batch_size, len(case.train)), case.augment)
+        batch = next(iter(loader.epoch(*divmod(steps, len(loader)))))
+        mode = Mode(True, draws(seeded(model.device), model.seed, steps))
+        with torch.inference_mode():
+            fault = diagnose(model.objective, model.params, learned, on_device(batch, model.device), mode)
+        if fault:
+            return steps + 1, fault
+        if wrong:
+            return steps + 1, replace(wrong, note="from an update whose gradients are finite")
+    return done + (not wrong), wrong or NotFinite("loss", "", "", "its value", "NaN or infinity", 1, ())
+
+
 def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
     """Return the finding of a tensor, in the step in which it is lost; where that is proof, with its cause."""
     path = fault.path
-    evidence: dict[str, Number] = {"found": fault.held}
+    evidence: Evidence = {"found": fault.held}
     if step is not None:
         evidence["step"] = step
     if fault.kind == "input":
@@ -57,12 +91,12 @@ def _found(case: Case, fault: NotFinite, step: int | None) -> Finding:
     return Finding(NAME, path or "training", evidence, cause, fix, proven=True)
 
 
-def _of_loss(case: Case, evidence: dict[str, Number]) -> Finding:
+def _of_loss(case: Case, evidence: Evidence) -> Finding:
     """Return the finding of a loss that is not finite: those that compare numbers take no logarithm."""
     if not case.compares:
         cause = "the loss takes a logarithm of 0, or its inputs are too large"
         fix = "take a loss that contains the softmax or sigmoid, or add a small number in the logarithm"
-        return Finding(NAME, "loss", evidence, cause, fix, proven=own(case.model.loss))
+        return Finding(NAME, "loss", evidence, cause, fix, proven=is_user_defined(case.model.loss))
     if float(case.train.y.double().abs().max()) > HUGE:
         cause, fix = "the targets are very large", "standardise them: take off their mean and divide by their deviation"
         return Finding(NAME, "loss", evidence, cause, fix, proven=True)

@@ -9,14 +9,12 @@ from torch import Tensor
 
 from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
-from pellucid.doctor.case import Case, some
+from pellucid.doctor.case import Case
 from pellucid.doctor.checks.unnormalised_inputs import LARGE, SMALL
-from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.activity import activity
-from pellucid.doctor.measure.answered import answered
-from pellucid.doctor.measure.changes import OF_SCALE, changes, traits
-from pellucid.doctor.measure.normed import normed
-from pellucid.doctor.measure.simple import hits
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.inputs import SCALE_CHANGES, changes, subsample, traits
+from pellucid.doctor.passes import activity, normalized_moments
+from pellucid.doctor.simple import hits
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm
 from pellucid.metrics import classes_of
@@ -28,13 +26,13 @@ CLEAR = 4.0  # standard deviations
 GAIN = 0.2
 # Of the examples, beyond chance, that a judge must recognise: more than GAIN, or what is gained could be a guess.
 KNOWN = 0.3
-ENOUGH, ASKED = 20, 256  # examples
-MEMBERS = 10  # training examples of a class, whose mean is then known well enough
+MIN_EXAMPLES, MAX_EXAMPLES = 20, 256
+MIN_MEMBERS = 10  # training examples of a class, whose mean is then known well enough
 # Times the deviation that the model standardises by: other data are off by 2 or 3, bytes for shares by 255.
 SCALE = 10.0
-ROUNDING = 0.02  # beyond 0 and 1, for pictures that were resized or compressed
-# What batch normalization puts out, where 0 and 1 are usual: a mean beyond OFF, as for FAR, or a deviation beyond WIDE
-# or below 1 / WIDE, a factor of 10 in variance.
+ROUNDING = 0.02  # beyond 0 and 1, for images that were resized or compressed
+# Outputs of batch normalization, where 0 and 1 are usual: a mean beyond OFF, as for FAR, or a deviation beyond WIDE or
+# below 1 / WIDE, a factor of 10 in variance.
 OFF, WIDE = 1.0, 3.0
 # And with inputs as those it learned from: a mean off by less than a medium effect (0.5, Cohen 1988), and a deviation
 # less than halfway to WIDE (sqrt(3) = 1.7), so that what fits is told clearly from what does not.
@@ -43,20 +41,22 @@ FITS, FAIR = 0.3, 1.6
 
 def look(case: Case) -> list[Finding]:
     """Compare validation inputs with training inputs, and both with what the model learned from."""
-    held = case.held if case.held is not None and len(case.held) >= ENOUGH else None
-    found = None if held is None else _by_traits(case, held)
+    held_out = case.validation_sample
+    if held_out is not None and len(held_out) < MIN_EXAMPLES:
+        held_out = None
+    found = None if held_out is None else _by_traits(case, held_out)
     found = found or _by_range(case) or _by_recognition(case, case.sample, "train") or _by_norm(case)
-    if found is None and held is not None:
-        found = _by_recognition(case, held, "validation")
+    if found is None and held_out is not None:
+        found = _by_recognition(case, held_out, "validation")
     return [] if found is None else [found]
 
 
-def _by_traits(case: Case, held: Arrays) -> Finding | None:
+def _by_traits(case: Case, held_out: Arrays) -> Finding | None:
     """Compare means over examples, in deviations between examples; classes that are rarer there do not count."""
-    usual = _usual(case, held)
+    usual = _usual(case, held_out)
     if usual is None:
         return None
-    x, like = float_images(held.x)[usual.asked], float_images(case.sample.x)
+    x, like = float_images(held_out.x)[usual.indices], float_images(case.sample.x)
     away = usual.distance(x)
     limit = FAR + CLEAR / sqrt(len(x))
     if away <= limit:
@@ -68,7 +68,7 @@ def _by_traits(case: Case, held: Arrays) -> Finding | None:
     if not name and last < near[""]:
         name = "standardised otherwise"
         near[name] = last
-    evidence: dict[str, Number] = {
+    evidence: Evidence = {
         "distance_of_means_in_standard_deviations": away,
         "largest_usual_distance": limit,
         "mean_train": float(like.mean()),
@@ -83,12 +83,12 @@ def _by_traits(case: Case, held: Arrays) -> Finding | None:
 
 @dataclass(frozen=True, eq=False)
 class _Usual:
-    """What is usual in training. asked: which validation examples, n of them, can be compared.
+    """Traits of training inputs. indices: of the validation examples, n of them, that can be compared.
 
     means: of the traits in the class of each, or of all (n, F); spread: their deviation between examples (F,).
     """
 
-    asked: Tensor
+    indices: Tensor
     means: Tensor
     spread: Tensor
 
@@ -97,23 +97,23 @@ class _Usual:
         return float(((traits(x).double() - self.means).mean(0) / self.spread).abs().max())
 
 
-def _usual(case: Case, held: Arrays) -> _Usual | None:
+def _usual(case: Case, held_out: Arrays) -> _Usual | None:
     sample = case.sample
     ours = traits(sample.x).double()
     # What varies less than the values of one input do by 5 % is no measure.
     spread = ours.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
     if not case.classifies or int(sample.y.min()) < 0:
-        return _Usual(torch.arange(len(held)), ours.mean(0)[None], spread)
+        return _Usual(torch.arange(len(held_out)), ours.mean(0)[None], spread)
     counts = sample.y.bincount()
-    asked = torch.isin(held.y, (counts >= MEMBERS).nonzero().flatten()).nonzero().flatten()
-    if len(asked) < ENOUGH:
+    indices = torch.isin(held_out.y, (counts >= MIN_MEMBERS).nonzero().flatten()).nonzero().flatten()
+    if len(indices) < MIN_EXAMPLES:
         return None
     sums = torch.zeros(len(counts), ours.shape[1], dtype=torch.float64).index_add_(0, sample.y, ours)
-    return _Usual(asked, (sums / counts.clamp_min(1)[:, None])[held.y[asked]], spread)
+    return _Usual(indices, (sums / counts.clamp_min(1)[:, None])[held_out.y[indices]], spread)
 
 
 def _by_range(case: Case) -> Finding | None:
-    """Ask whether inputs are of the range and scale that the model's own mean and deviation are made for."""
+    """Compare the range and scale of inputs with those that the model's own mean and deviation are made for."""
     x, stats = float_images(case.sample.x), case.model.stats
     if stats is None or x.dim() != 4:
         return None
@@ -123,7 +123,7 @@ def _by_range(case: Case) -> Finding | None:
         other = stats.apply(x * factor)
         less, fair = float(other.mean()), float(other.std())
         if not 1 / SCALE < std < SCALE and abs(less) < OFF and 1 / WIDE < fair < WIDE:
-            evidence: dict[str, Number] = {
+            evidence: Evidence = {
                 "mean_after_standardising": mean,
                 "standard_deviation_after_standardising": std,
                 "mean_if_undone": less,
@@ -144,35 +144,32 @@ def _by_range(case: Case) -> Finding | None:
 
 
 def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
-    """Ask who recognises the classes whether it recognises more of them when a change is undone."""
+    """Compare how many classes a judge recognises as the inputs are and when a change is undone."""
     judge = _judge(case, path)
-    if judge is None or len(part) < ENOUGH:
+    if judge is None or len(part) < MIN_EXAMPLES:
         return None
-    name, asks = judge
-    part = some(part, ASKED, case.model.seed)
+    name, predict = judge
+    part = subsample(part, MAX_EXAMPLES, case.model.seed)
     x = float_images(part.x)
-    as_is = asks(x) == part.y
+    as_is = predict(x) == part.y
     if float(as_is.float().mean()) > 1 - GAIN:
         return None
-    best: tuple[float, str, Tensor] | None = None
     size = float(case.inputs(part).square().mean().sqrt())
-    for change, undo in changes(x, float_images(case.sample.x), case.model.stats).items():
-        if change in OF_SCALE and SMALL <= size <= LARGE:
-            continue  # larger inputs may only outweigh a bias
-        right = asks(undo(x)) == part.y
-        gain = float(right.float().mean() - as_is.float().mean())
-        if best is None or gain > best[0]:
-            best = (gain, change, right)
-    if best is None:
+    options = changes(x, float_images(case.sample.x), case.model.stats)
+    if SMALL <= size <= LARGE:  # larger inputs may only outweigh a bias
+        options = {change: undo for change, undo in options.items() if change not in SCALE_CHANGES}
+    if not options:
         return None
-    gain, change, right = best
+    rights = {change: predict(undo(x)) == part.y for change, undo in options.items()}
+    change = max(rights, key=lambda change: int(rights[change].sum()))
+    right = rights[change]
     won, lost = int((right & ~as_is).sum()), int((as_is & ~right).sum())
+    gain = float(right.float().mean() - as_is.float().mean())
     if gain < GAIN or (won - lost) < CLEAR * sqrt(won + lost):  # McNemar's test
         return None
-    counts = hits(part.y, part.y)
-    if float(right.float().mean()) < counts.chance + KNOWN:
+    if float(right.float().mean()) < hits(part.y, part.y).chance + KNOWN:
         return None
-    evidence: dict[str, Number] = {
+    evidence: Evidence = {
         "judged_by": name,
         "examples": len(part),
         "share_recognised": float(as_is.float().mean()),
@@ -182,18 +179,18 @@ def _by_recognition(case: Case, part: Arrays, path: str) -> Finding | None:
 
 
 def _judge(case: Case, path: str) -> tuple[str, Callable[[Tensor], Tensor]] | None:
-    """Return who recognises training examples: the model if it learned to, else, for validation, something simple."""
+    """Return what recognises training examples: the model if it learned to, else, for validation, something simple."""
     if not case.classifies:
         return None
-    both = answered(case)
-    if both is not None:
-        counts = hits(both[0].classes, both[0].part.y)
+    if case.class_predictions is not None:
+        seen = case.class_predictions[0]
+        counts = hits(seen.classes, seen.part.y)
         if path == "train" or counts.share > counts.chance + KNOWN:
             return "the model", lambda x: _classes(case, x)
     simple = case.simple
     if path == "train" or simple is None or simple.own.share < simple.own.chance + KNOWN:
         return None
-    return "a simple classifier", simple.told
+    return "a simple classifier", simple.predict
 
 
 def _classes(case: Case, x: Tensor) -> Tensor:
@@ -204,10 +201,10 @@ def _classes(case: Case, x: Tensor) -> Tensor:
 
 
 def _by_norm(case: Case) -> Finding | None:
-    """Compare what the first batch normalization gets with what it remembers of its training."""
+    """Compare the inputs of the first batch normalization with its running statistics."""
     if not case.trained:
         return None
-    part = some(case.train, ASKED, case.model.seed)
+    part = subsample(case.train, MAX_EXAMPLES, case.model.seed)
     path, off, wide = _normed(case, part.x)
     if not path or (off <= OFF and 1 / WIDE <= wide <= WIDE):
         return None
@@ -215,7 +212,7 @@ def _by_norm(case: Case) -> Finding | None:
     for name, undo in changes(x, x, case.model.stats).items():
         _, less, fair = _normed(case, undo(x))
         if less < FITS and 1 / FAIR < fair < FAIR:
-            evidence: dict[str, Number] = {
+            evidence: Evidence = {
                 "mean_off_by_remembered_standard_deviations": off,
                 "standard_deviation_over_the_remembered_one": wide,
                 "mean_if_undone": less,
@@ -227,25 +224,20 @@ def _by_norm(case: Case) -> Finding | None:
 
 def _normed(case: Case, x: Tensor) -> tuple[str, float, float]:
     """Return the path of the first batch normalization, and medians over channels of |mean| and deviation there."""
-    inputs = case.inputs(Arrays(x, x, None, ""))
-    for path, seen in activity(case.model, inputs).items():
+    for path, seen in activity(case.model, case.inputs(Arrays(x, x))).items():
         if isinstance(seen.layer, BatchNorm):
-            mean, std = normed(case.model, seen)
+            mean, std = normalized_moments(case.model, seen)
             if not len(mean) or not seen.finite:
                 break
             return path, float(mean.abs().median()), float(std.median())
     return "", 0.0, 1.0
 
 
-def _finding(path: str, evidence: dict[str, Number], change: str) -> Finding:
+def _finding(path: str, evidence: Evidence, change: str) -> Finding:
     whose = "these inputs are" if path != "validation" else "validation inputs are"
-    return Finding(
-        NAME,
-        path,
-        evidence,
-        f"{whose} {change}, against those that were learned from" if change else f"{whose} prepared in another way",
-        "prepare inputs by one function in training, validation and use: same scale, mean, channel order and position",
-    )
+    cause = f"{whose} {change}, against those that were learned from" if change else f"{whose} prepared in another way"
+    fix = "prepare inputs by one function in training, validation and use: same scale, mean, channel order and position"
+    return Finding(NAME, path, evidence, cause, fix)
 
 
 NAME = "preprocessing-mismatch"

@@ -7,26 +7,26 @@ import torch
 from torch import Tensor
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number, Remedy
-from pellucid.doctor.measure.answered import answered
-from pellucid.doctor.measure.answers import Answers
-from pellucid.doctor.measure.simple import drawn, hits
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.predictions import Predictions
+from pellucid.doctor.remedies import with_validation
+from pellucid.doctor.simple import balanced, confusion, hits
 
 MOVED = 0.5  # of a class's validation examples get one and the same other label
 LEFT = 0.25  # and no more than these get their own
 RIGHT = 0.5  # of its training examples are recognised, and MOVED / 4 at most are taken for the other
-ENOUGH = 8  # validation examples of a class
+MIN_MEMBERS = 8  # validation examples of a class
 CLEAR = 5.0  # standard deviations above chance, of a model that is right on labels moved by one
 ALL = 2 / 3  # of the classes, that must be off by the same number where some fell off the end
 
 
 @dataclass(frozen=True, eq=False)
 class _Judge:
-    """Who looked, and its confusion of labels (rows) with guesses, in the parts: (K, K) counts."""
+    """A classifier, and its confusion of labels (rows) with predictions, in the parts: (K, K) counts."""
 
     name: str
     train: Tensor
-    held: Tensor
+    validation: Tensor
 
 
 def look(case: Case) -> list[Finding]:
@@ -40,23 +40,21 @@ def look(case: Case) -> list[Finding]:
         moved = _moved(judge)
         if len(moved) >= 2 and (kind := _kind(moved, judge)):
             return [_finding(judge, moved, kind)]
-    both = answered(case)
-    return [] if both is None else _all_moved(both[0])
+    return [] if case.class_predictions is None else _all_moved(case.class_predictions[0])
 
 
-def _all_moved(seen: Answers) -> list[Finding]:
-    """Compare the answers with the labels of the training examples as they are, and moved by one either way."""
+def _all_moved(seen: Predictions) -> list[Finding]:
+    """Compare the predictions with the labels of the training examples as they are, and moved by one either way."""
     count, y = max(seen.y.shape[1], 2), seen.part.y  # a single output tells two classes apart
     own = hits(seen.classes, y)
     by = {move: hits(seen.classes, (y - move) % count) for move in (1, -1)}
     move = max(by, key=lambda one: by[one].right)
     if own.share > LEFT or by[move].share < RIGHT or by[move].above < CLEAR:
         return []
-    meant = (y - move) % count
     p = seen.y if seen.y.shape[1] > 1 else torch.cat([1 - seen.y, seen.y], 1)
-    if float(p.gather(1, meant[:, None]).mean()) < RIGHT:
-        return []  # it is sure of nothing, as a network that has hardly learned: whatever it answers is chance
-    evidence: dict[str, Number] = {
+    if float(p.gather(1, ((y - move) % count)[:, None]).mean()) < RIGHT:
+        return []  # it is sure of nothing, as a network that has hardly learned: its predictions are chance
+    evidence: Evidence = {
         "labels_are": f"off by {move}",
         "right_on_train": own.share,
         "right_if_they_are_moved_back": by[move].share,
@@ -70,26 +68,26 @@ def _all_moved(seen: Answers) -> list[Finding]:
 def _judges(case: Case) -> Iterator[_Judge]:
     if case.validation is None:
         return
-    both = answered(case)
-    if both is not None and both[1] is not None:
-        yield _judge("the model", *((seen.part.y, seen.classes) for seen in (both[0], both[1])))
-    train, held = case.simple, case.validation
-    if train is not None and len(places := drawn(held.y, case.model.seed, train.classes)):
-        yield _judge("a simple classifier", (train.y, train.held_out), (held.y[places], train.told(held.x[places])))
+    train, validation = case.class_predictions or (None, None)
+    if train is not None and validation is not None:
+        yield _judge("the model", (train.part.y, train.classes), (validation.part.y, validation.classes))
+    simple, part = case.simple, case.validation
+    if simple is not None and len(indices := balanced(part.y, case.model.seed, simple.classes)):
+        guesses = simple.predict(part.x[indices])
+        yield _judge("a simple classifier", (simple.y, simple.held_out), (part.y[indices], guesses))
 
 
 def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:
     count = 1 + max(int(values.max()) for pair in parts for values in pair)
-    train, held = ((y * count + told).bincount(minlength=count**2).reshape(count, count) for y, told in parts)
-    return _Judge(name, train, held)
+    return _Judge(name, *(confusion(y, guesses, count) for y, guesses in parts))
 
 
 def _moved(judge: _Judge) -> dict[int, int]:
     """Return the classes whose validation examples are something else, and what."""
     moved: dict[int, int] = {}
-    for label, row in enumerate(judge.held.double()):
+    for label, row in enumerate(judge.validation.double()):
         n, usual = float(row.sum()), judge.train[label].double()
-        if n < ENOUGH:
+        if n < MIN_MEMBERS:
             continue
         other = int(row.argmax())
         shares = usual / usual.sum().clamp_min(1)
@@ -100,11 +98,11 @@ def _moved(judge: _Judge) -> dict[int, int]:
 
 
 def _kind(moved: dict[int, int], judge: _Judge) -> str:
-    """Return what the change of labels is, or nothing where it is no permutation."""
+    """Return what the change of labels is, "" where it is no permutation."""
     if len(set(moved.values())) < len(moved):
         return ""
-    count = len(judge.held)
-    asked = int((judge.held.sum(1) >= ENOUGH).sum())
+    count = len(judge.validation)
+    asked = int((judge.validation.sum(1) >= MIN_MEMBERS).sum())
     by = {(label - other) % count for label, other in moved.items()}
     circle = set(moved) == set(moved.values())
     if circle and len(moved) == 2:
@@ -116,36 +114,29 @@ def _kind(moved: dict[int, int], judge: _Judge) -> str:
 
 
 def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
-    total, classes = int(judge.held.sum()), torch.arange(len(judge.held))
+    classes = torch.arange(len(judge.validation))
     meant = torch.tensor([moved.get(label, label) for label in classes.tolist()])
-    evidence: dict[str, Number] = {
+    total = int(judge.validation.sum())
+    evidence: Evidence = {
         "judged_by": judge.name,
         "labels_are": kind,
         "classes_that_moved": len(moved),
         "which": ", ".join(f"{label} -> {other}" for label, other in moved.items()),
         "right_on_train": float(judge.train.diagonal().sum()) / int(judge.train.sum()),
-        "right_on_validation": float(judge.held.diagonal().sum()) / total,
-        "right_if_they_are_moved_back": float(judge.held[classes, meant].sum()) / total,
+        "right_on_validation": float(judge.validation.diagonal().sum()) / total,
+        "right_if_they_are_moved_back": float(judge.validation[classes, meant].sum()) / total,
     }
     causes = {
         "swapped": "two classes changed places between the parts, as when their folders or files were exchanged",
         "permuted": "the parts number their classes in different orders, as when folders were listed unsorted",
     }
+    cause = causes.get(kind, "one part counts its classes from another number, 1 instead of 0 say")
+    fix = "give both parts one list of classes, and take each label's number from it"
 
     def back(case: Case) -> Case:
-        held = case.validation
-        if held is None:
-            return case
-        return replace(case, validation=replace(held, y=meant.to(held.y.device)[held.y]))
+        return with_validation(case, lambda part: replace(part, y=meant.to(part.y.device)[part.y]))
 
-    return Finding(
-        NAME,
-        "validation",
-        evidence,
-        causes.get(kind, "one part counts its classes from another number, 1 instead of 0 say"),
-        "give both parts one list of classes, and take each label's number from it",
-        Remedy("validation labels moved back", back),
-    )
+    return Finding(NAME, "validation", evidence, cause, fix, Remedy("validation labels moved back", back))
 
 
 NAME = "shifted-labels"
@@ -154,6 +145,6 @@ CHECK = Check(
     "Labels of one part are off by one, swapped or permuted against the other, or off by one against the model.",
     look,
     explains=("confused-labels", "overfitting", "underfitting", "miscalibration", "class-imbalance"),
-    examples=ENOUGH,
+    examples=MIN_MEMBERS,
     proven=True,
 )

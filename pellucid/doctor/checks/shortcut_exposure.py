@@ -1,4 +1,4 @@
-"""Labels that the brightness, contrast or colour of whole pictures gives away."""
+"""Labels that the brightness, contrast or colour of whole images gives away."""
 
 from dataclasses import replace
 
@@ -7,41 +7,40 @@ from torch import Tensor
 
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.answered import answered
-from pellucid.doctor.measure.changes import traits
-from pellucid.doctor.measure.simple import simple
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.inputs import traits
+from pellucid.doctor.simple import simple
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
-ENOUGH = 200  # examples
-TOLD = 0.65  # of what lies between chance and every label, told by mean and deviation of the channels alone
-FOLLOWS = 0.5  # of the answers, that become the class whose brightness a picture gets
-SIDE = 8  # pixels
+MIN_EXAMPLES = 200
+EXPLAINED = 0.65  # of what lies between chance and every label, predicted by mean and deviation of the channels alone
+FOLLOWS = 0.5  # of the predictions, that become the class whose brightness an image gets
+MIN_SIDE = 8  # pixels
 
 
 def look(case: Case) -> list[Finding]:
-    """Guess labels from mean and deviation of the channels; then give pictures those of another class."""
-    part = case.sample
-    if not case.classifies or part.x.dim() != 4 or min(part.x.shape[2:]) < SIDE or int(part.y.min()) < 0:
+    """Guess labels from mean and deviation of the channels; then give images those of another class."""
+    part, y = case.sample, case.sample.y
+    if not case.classifies or part.x.dim() != 4 or min(part.x.shape[2:]) < MIN_SIDE or int(y.min()) < 0:
         return []
     guess = simple(replace(part, x=traits(part.x)), case.model.seed)
-    both = answered(case)
-    if guess is None or both is None or guess.own.share < guess.own.chance + TOLD * (1 - guess.own.chance):
+    both = case.class_predictions
+    if guess is None or both is None or guess.own.share < guess.own.chance + EXPLAINED * (1 - guess.own.chance):
         return []
-    y = part.y
     donors = torch.randperm(len(y), generator=torch.Generator().manual_seed(case.model.seed))
     pairs = (y != y[donors]) & (both[0].classes == y)
     if not bool(pairs.any()):
         return []
+    x = float_images(part.x)
     try:
-        said = classes_of(case.model.predict(_exposed(float_images(part.x), float_images(part.x)[donors])))
+        predicted = classes_of(case.model.predict(_exposed(x, x[donors])))
     except PellucidError:
         return []
-    follows = float((said == y[donors])[pairs].float().mean())
+    follows = float((predicted == y[donors])[pairs].float().mean())
     if follows < FOLLOWS:
         return []
-    evidence: dict[str, Number] = {
+    evidence: Evidence = {
         "labels_told_by_mean_and_deviation_alone": guess.own.share,
         "right_by_chance": guess.own.chance,
         "examples": guess.own.n,
@@ -54,10 +53,11 @@ def look(case: Case) -> list[Finding]:
 
 
 def _exposed(x: Tensor, like: Tensor) -> Tensor:
-    """Return the pictures with mean and deviation of the channels as others have them."""
-    mean, std = (getattr(x, name)((2, 3), keepdim=True) for name in ("mean", "std"))
-    wanted, spread = (getattr(like, name)((2, 3), keepdim=True) for name in ("mean", "std"))
-    return (x - mean) / std.clamp_min(1e-6) * spread + wanted
+    """Return the images with mean and deviation of the channels as others have them."""
+    (mean, std), (like_mean, like_std) = (
+        (part.mean((2, 3), keepdim=True), part.std((2, 3), keepdim=True)) for part in (x, like)
+    )
+    return (x - mean) / std.clamp_min(1e-6) * like_std + like_mean
 
 
 NAME = "shortcut-exposure"
@@ -66,7 +66,7 @@ CHECK = Check(
     "Brightness, contrast or colour of the whole pictures give the labels away.",
     look,
     explains=("overfitting", "miscalibration", "preprocessing-mismatch"),
-    examples=ENOUGH,
+    examples=MIN_EXAMPLES,
     trained=True,
     proven=True,
 )

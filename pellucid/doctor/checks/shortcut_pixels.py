@@ -6,16 +6,15 @@ from torch.nn import functional as F
 
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.answered import answered
+from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
-ENOUGH = 200  # examples
-SHARE, MOST = 1 / 50, 10  # of the values of a picture, and how many at most
-TOLD = 0.95  # of the other half's labels, by these pixels alone
-FEW = 3  # classes, which a pixel of a normal picture may tell apart: these have to be told by values that
-EXACT = 0.995  # say nearly all, while the pixels around them do not:
+MIN_EXAMPLES = 200
+SHARE, MOST = 1 / 50, 10  # of the values of an image, and how many at most
+EXPLAINED = 0.95  # of the other half's labels, by these pixels alone
+FEW = 3  # classes, which a pixel of a normal image may tell apart: these have to be predicted by values that
+EXACT = 0.995  # predict nearly all, while the pixels around them do not:
 AROUND = 0.9
 BINS = 16
 CANDIDATES = 128  # pixels, of which the best are chosen one by one
@@ -24,27 +23,24 @@ CANDIDATES = 128  # pixels, of which the best are chosen one by one
 def look(case: Case) -> list[Finding]:
     """Guess the labels of one half of a sample from single pixels by the other half (naive Bayes)."""
     part = case.sample
-    if not case.classifies or part.x.dim() != 4 or len(part) < ENOUGH or int(part.y.min()) < 0:
+    if not case.classifies or part.x.dim() != 4 or len(part) < MIN_EXAMPLES or int(part.y.min()) < 0:
         return []
     x, classes = float_images(part.x).flatten(1), len(part.y.unique())
-    most = min(max(int(SHARE * x.shape[1]), 1), MOST)
-    places, told = _greedy(x, part.y, most)
-    if classes < 2 or told < (EXACT if classes <= FEW else TOLD):
+    pixels, share = _greedy(x, part.y, min(max(int(SHARE * x.shape[1]), 1), MOST))
+    if classes < 2 or share < (EXACT if classes <= FEW else EXPLAINED):
         return []
     _, height, width = part.x.shape[1:]
-    at = [(int(place) % (height * width) // width, int(place) % width) for place in places]
-    if classes <= FEW and (len(places) > 1 or _around(x, part.y, places[0], width) > AROUND):
+    if classes <= FEW and (len(pixels) > 1 or _around(x, part.y, pixels[0], width) > AROUND):
         return []
-    evidence: dict[str, Number] = {
-        "pixels": len(places),
-        "rows_and_columns": ", ".join(f"{row}:{column}" for row, column in at),
-        "labels_told_by_these_alone": told,
+    evidence: Evidence = {
+        "pixels": len(pixels),
+        "rows_and_columns": ", ".join(f"{at % (height * width) // width}:{at % width}" for at in pixels),
+        "labels_told_by_these_alone": share,
         "examples": len(part),
     }
-    evidence |= _without(case, places)
     cause = "a few pixels tell the label: a mark, a border or a number that was written into the pictures"
     fix = "crop or blank these pixels in all pictures, find out what writes them, and train again"
-    return [Finding(NAME, "train", evidence, cause, fix)]
+    return [Finding(NAME, "train", evidence | _without(case, pixels), cause, fix)]
 
 
 def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
@@ -59,49 +55,48 @@ def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _greedy(x: Tensor, y: Tensor, most: int) -> tuple[list[int], float]:
-    """Return the places of the few values that together tell most labels, and the share of these."""
+    """Return the indices of the few values that together predict most labels, and the share of these."""
     n = len(x) // 2
     varies = (x.amax(0) > x.amin(0)).nonzero().flatten()
-    spread = torch.stack([(x[:n, varies] - x[:n, varies].mean(0)).square().mean(0)] * 1)[0]
-    centres = torch.stack([x[:n][y[:n] == label][:, varies].mean(0) for label in y[:n].unique()])
+    half, labels = x[:n, varies], y[:n]
+    spread = half.var(0, correction=0)
+    centres = torch.stack([half[labels == label].mean(0) for label in labels.unique()])
     ranked = varies[(centres.var(0, correction=0) / spread.clamp_min(1e-12)).argsort(descending=True)[:CANDIDATES]]
     if not len(ranked):
         return [], 0.0
-    told = _likelihoods(x[:, ranked], y)  # (P, n, K)
-    prior = torch.log(F.one_hot(y[:n], told.shape[2]).float().sum(0) + 1e-6)
-    total, chosen, best = prior.expand(told.shape[1:]), [], 0.0
+    values = _likelihoods(x[:, ranked], y)  # (P, n, K)
+    prior = torch.log(F.one_hot(labels, values.shape[2]).float().sum(0) + 1e-6)
+    total, chosen, best = prior.expand(values.shape[1:]), list[int](), 0.0
     for _ in range(most):
-        right = ((total + told).argmax(2) == y[n:]).float().mean(1)
-        place = int(right.argmax())
-        if float(right[place]) <= best:
+        right = ((total + values).argmax(2) == y[n:]).float().mean(1)
+        index = int(right.argmax())
+        if float(right[index]) <= best:
             break
-        best, total = float(right[place]), total + told[place]
-        chosen.append(int(ranked[place]))
+        best, total = float(right[index]), total + values[index]
+        chosen.append(int(ranked[index]))
     return chosen, best
 
 
-def _around(x: Tensor, y: Tensor, place: int, width: int) -> float:
-    """Return the share of labels that the best of the four values around one tells."""
-    around = [at for at in (place - width, place - 1, place + 1, place + width) if 0 <= at < x.shape[1]]
+def _around(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
+    """Return the share of labels that the best of the four values around one predicts."""
+    around = [at for at in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= at < x.shape[1]]
     return _greedy(x[:, around], y, 1)[1]
 
 
-def _without(case: Case, places: list[int]) -> dict[str, Number]:
-    """Return how often the trained model is right as it is, and with these values from other examples."""
-    both = answered(case)
-    if both is None:
+def _without(case: Case, pixels: list[int]) -> Evidence:
+    """Return the trained model's accuracy as it is, and with these values from other examples."""
+    if case.class_predictions is None:
         return {}
-    part = both[0].part
-    x = float_images(part.x).clone()
+    seen = case.class_predictions[0]
+    x = float_images(seen.part.x).clone()
     flat = x.view(len(x), -1)
-    flat[:, places] = flat[:, places].roll(len(x) // 2, 0)[
-        torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    ]
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    flat[:, pixels] = flat[:, pixels].roll(len(x) // 2, 0)[order]
     try:
-        right = float((classes_of(case.model.predict(x)) == part.y).float().mean())
+        right = float((classes_of(case.model.predict(x)) == seen.part.y).float().mean())
     except PellucidError:
         return {}
-    return {"accuracy": both[0].accuracy, "accuracy_with_these_pixels_from_other_examples": right}
+    return {"accuracy": seen.accuracy, "accuracy_with_these_pixels_from_other_examples": right}
 
 
 NAME = "shortcut-pixels"
@@ -110,6 +105,6 @@ CHECK = Check(
     "A few pixels of the pictures give the labels away.",
     look,
     explains=("overfitting", "miscalibration", "shuffled-labels"),
-    examples=ENOUGH,
+    examples=MIN_EXAMPLES,
     proven=True,
 )

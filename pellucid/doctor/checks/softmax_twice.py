@@ -1,4 +1,4 @@
-"""A loss that contains the softmax, behind a network that has made probabilities already."""
+"""A loss that contains the softmax, behind a network that outputs probabilities already."""
 
 import torch
 
@@ -7,11 +7,11 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.training.evaluate import outputs
 
 SUM = 1e-3  # that a row of probabilities may miss 1 by
-SAME = 1e-4  # of the loss: by so little the loss changes that does not see what is added to all outputs of an example
+SAME = 1e-4  # of the loss: a softmax ignores what is added to all outputs of an example, up to this change of the loss
 
 
 def look(case: Case) -> list[Finding]:
-    """Look at the outputs and at what the loss makes of them, whatever layers and losses they come from."""
+    """Compare the loss of the outputs with that of shifted ones, for layers and losses of any kind."""
     model, part = case.model, case.probe
     if not case.classifies or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         return []
@@ -23,22 +23,18 @@ def look(case: Case) -> list[Finding]:
         before, after = (float(model.loss(one, part.y)[0]) for one in (y, y + 1 + torch.arange(len(y))[:, None] % 3))
     if not abs(after - before) <= SAME * abs(before):
         return []
+    sure = torch.eye(y.shape[1])[0]  # the probabilities of an example whose class gets all
     evidence = {
         "smallest_output": float(y.min()),
         "largest_output": float(y.max()),
         "smallest_sum_of_a_row": float(sums.min()),
         "largest_sum_of_a_row": float(sums.max()),
         "loss": before,
-        "lowest_loss_that_probabilities_can_reach": _floor(y.shape[1]),
+        "lowest_loss_that_probabilities_can_reach": float(-sure.log_softmax(0)[0]),
     }
     cause = "the network puts out probabilities, and the loss makes probabilities of them once more"
     fix = "end the network in plain scores, without a softmax of its own"
     return [Finding(NAME, "training", evidence, cause, fix)]
-
-
-def _floor(classes: int) -> float:
-    """Return -ln softmax of 1 against zeros: the loss of an example whose class gets all of the probability."""
-    return float(-torch.tensor([1.0, *[0.0] * (classes - 1)]).log_softmax(0)[0])
 
 
 NAME = "softmax-twice"

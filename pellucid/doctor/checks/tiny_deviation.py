@@ -1,6 +1,5 @@
-"""Inputs of which single values are huge, because they were divided by a deviation of almost 0."""
+"""Inputs of which single values are huge, because they were divided by a standard deviation of almost 0."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -8,19 +7,19 @@ import torch
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.remedies import with_parts
 
 HUGE = 100.0  # times the deviation of the typical value: no value that varied in training lies so far out
 RARE = 0.02  # of the training examples, at most, in which such a value differs from its median
-ENOUGH = 50  # examples of each part
+MIN_EXAMPLES = 50  # of each part
 
 
 def look(case: Case) -> list[Finding]:
     """Look for values that (nearly) never vary in training and are huge where they do."""
-    held = case.held
-    if held is None or not case.train.x.is_floating_point():
+    held_out = case.validation_sample
+    if held_out is None or not case.train.x.is_floating_point():
         return []
-    x, other = (part.x.flatten(1).double() for part in (case.sample, held))
+    x, other = (part.x.flatten(1).double() for part in (case.sample, held_out))
     middle, spread = x.median(0).values, x.std(0, correction=0)
     scale = float(spread[spread > 0].median()) if bool((spread > 0).any()) else 0.0
     far = torch.maximum((x - middle).abs().amax(0), (other - middle).abs().amax(0))
@@ -43,13 +42,8 @@ def look(case: Case) -> list[Finding]:
     }
     cause = "values that are (nearly) always the same in training were divided by their deviation, which is almost 0"
     fix = "divide by one deviation for all pixels or for each channel, or by no less than a tenth of the typical one"
-    remedy = Remedy("such values as they mostly are", lambda case: _both(case, mended))
+    remedy = Remedy("such values as they mostly are", lambda case: with_parts(case, mended))
     return [Finding(NAME, "validation", evidence, cause, fix, remedy)]
-
-
-def _both(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
-    held = None if case.validation is None else change(case.validation)
-    return rebuilt(replace(case, train=change(case.train), validation=held))
 
 
 NAME = "tiny-deviation"
@@ -58,7 +52,7 @@ CHECK = Check(
     "Single values of the inputs are huge, because they were divided by a deviation of almost 0.",
     look,
     explains=("preprocessing-mismatch", "unnormalised-inputs", "overfitting", "miscalibration", "underfitting"),
-    examples=ENOUGH,
-    unseen=ENOUGH,
+    examples=MIN_EXAMPLES,
+    unseen=MIN_EXAMPLES,
     proven=True,
 )

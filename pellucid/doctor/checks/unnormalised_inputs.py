@@ -4,10 +4,10 @@ from math import isfinite
 
 from pellucid.data.augment.standardise import FeatureStats, scaled
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Remedy, UnansweredError
-from pellucid.doctor.measure.answers import answers
-from pellucid.doctor.measure.sizes import sizes
-from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.finding import Check, Finding, Remedy
+from pellucid.doctor.inputs import is_image, sizes
+from pellucid.doctor.predictions import UnansweredError, predictions
+from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import LocalResponseNorm
 from pellucid.network.ending import shapes
 from pellucid.rules.kinds import NORMS
@@ -17,7 +17,7 @@ from pellucid.run.described import scaling
 LARGE, SMALL = 3.0, 1 / 30
 UNEVEN = 10.0  # between channels: the gradient at one's weights is then 100 times that at the other's in curvature
 FAR = 10.0  # deviations that the mean is off from 0, for inputs that are above 1 besides
-BEYOND = 100.0  # times what the first weights put out, or 1: that far steps of usual size take ages to go
+BEYOND = 100.0  # times the network's first outputs, or 1: that far steps of usual size take ages to go
 CHUNK = 64  # examples measured at a time
 # Norms that bring inputs of whatever size to the same one, as a local response norm does not.
 SCALING = tuple(kind for kind in NORMS if kind is not LocalResponseNorm)
@@ -29,15 +29,15 @@ def look(case: Case) -> list[Finding]:
 
 
 def _targets(case: Case) -> list[Finding]:
-    """Compare the targets with what the first weights put out; of a network that was trained, they do not count."""
+    """Compare the targets with the first outputs of the network; if it was trained, they do not count."""
     if not case.compares or case.classifies or case.trained:
         return []
     try:
-        said = answers(case.first, case.probe).y.double()
+        first = predictions(case.first, case.probe).y.double()
     except UnansweredError:
         return []
     targets = case.sample.y.double()
-    spread, usual = float(targets.std(correction=0)), float(said.square().mean().sqrt())
+    spread, usual = float(targets.std(correction=0)), float(first.square().mean().sqrt())
     if spread <= BEYOND * max(usual, 1.0):
         return []
     evidence = {
@@ -59,7 +59,7 @@ def _inputs(case: Case) -> list[Finding]:
         return []  # it scales them itself
     x = case.sample.x
     seen = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK))
-    mean, std, size = seen.mean, seen.std, seen.whole
+    mean, std, size = seen.mean, seen.std, seen.rms
     if not isfinite(size) or std == 0:
         return []
     kept = seen.channels[seen.high > seen.low]
@@ -70,49 +70,38 @@ def _inputs(case: Case) -> list[Finding]:
         "largest": float(seen.high.max()),
         "root_mean_square": size,
     }
-    images = x.dim() == 4 and x.shape[2] * x.shape[3] > 1
-    remedy = Remedy("inputs of mean 0 and deviation 1", _standard) if x.dim() == 4 else None
+    images, several = is_image(x), len(kept) > 1
     if size > LARGE:
         what = "inputs are many times larger than weights are made for, so that units saturate or steps overshoot"
     elif size < SMALL:
         what = "inputs are so small that the first layer hardly tells them apart; they may have been scaled twice"
     elif abs(mean) > max(FAR * std, 1.0):
         what = "inputs vary little around a value far from 0, so that the first layer sees that value only"
-    elif images and len(kept) > 1 and float(kept.max() / kept.min()) > UNEVEN:
+    elif images and several and float(kept.max() / kept.min()) > UNEVEN:
         evidence |= {"largest_channel": float(kept.max()), "smallest_channel": float(kept.min())}
         what = "channels are of very different size, so that the small ones learn far more slowly"
-    elif not images and len(kept) > 1 and float(kept.max()) > LARGE * UNEVEN * float(kept.median()):
+    elif not images and several and float(kept.max()) > LARGE * UNEVEN * float(kept.median()):
         evidence |= {"largest_feature": float(kept.max()), "median_feature": float(kept.median())}
         what = "features are of very different size, so that the small ones learn far more slowly"
     else:
         return []
-    return [Finding(NAME, "train", evidence, what, FIX, remedy)]
+    fix = "divide bytes by 255 once, and take off the mean and divide by the deviation of the training inputs"
+    remedy = Remedy("inputs of mean 0 and deviation 1", _standard) if x.dim() == 4 else None
+    return [Finding(NAME, "train", evidence, what, fix, remedy)]
 
 
 def _standard(case: Case) -> Case:
     return rebuilt(case, preprocess={**case.model.preprocess, **scaling(FeatureStats.fit(case.train.x))})
 
 
-FIX = "divide bytes by 255 once, and take off the mean and divide by the deviation of the training inputs"
 NAME = "unnormalised-inputs"
 CHECK = Check(
     NAME,
     "What reaches the network, or what it is to put out, is far from mean 0 and deviation 1.",
     look,
     explains=(
-        "saturated-units",
-        "dead-units",
-        "vanishing-gradients",
-        "exploding-gradients",
-        "update-ratio",
-        "learning-rate-too-high",
-        "learning-rate-too-low",
-        "nan-origin",
-        "underfitting",
-        "collapsed-predictions",
-        "useless-maps",
-        "duplicate-maps",
-        "overfitting",
-        "miscalibration",
+        "saturated-units", "dead-units", "vanishing-gradients", "exploding-gradients", "update-ratio",
+        "learning-rate-too-high", "learning-rate-too-low", "nan-origin", "underfitting", "collapsed-predictions",
+        "useless-maps", "duplicate-maps", "overfitting", "miscalibration",
     ),
-)
+)  # fmt: skip

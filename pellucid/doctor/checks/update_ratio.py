@@ -3,9 +3,9 @@
 from statistics import median
 
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Number
-from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.finding import Check, Evidence, Finding
+from pellucid.doctor.passes import trainable_layers
+from pellucid.doctor.remedies import rebuilt
 from pellucid.tree import flatten
 
 # About 1e-3 is healthy (Karpathy, CS231n, "Ratio of weights:updates"); first steps with momentum reach 5e-2.
@@ -18,7 +18,7 @@ SMALL = 0.1  # of 1 / sqrt(inputs): weights that begin smaller, or at 0, must mo
 
 def look(case: Case) -> list[Finding]:
     """Compare updates with weights in the first steps, and over the epochs; biases and scales do not matter."""
-    weights = _weights(case)
+    weights = _inputs_per_output(case)
     early = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in weights and ratio}
     found: list[Finding] = []
     for path, ratio in early.items():
@@ -26,29 +26,26 @@ def look(case: Case) -> list[Finding]:
         late = [value for value in late if value is not None]
         others = median([value for other, value in early.items() if other != path] or [ratio])
         slow = LOW if ratio * APART > others else ASIDE
-        evidence: dict[str, Number] = {
-            "update_over_weight_in_the_first_steps": ratio,
-            "the_same_of_other_weights": others,
-        }
+        evidence: Evidence = {"update_over_weight_in_the_first_steps": ratio, "the_same_of_other_weights": others}
         if late:
             evidence["median_update_over_weight_in_all_epochs"] = median(late)
         usual = median(late) if late else ratio
-        high = ratio > HIGH and usual > HIGH and not _accounted(case, path)
+        high = ratio > HIGH and usual > HIGH and not _accounted(case, path, weights[path])
         if high or (ratio < slow and usual < slow):
             found.append(Finding(NAME, path, evidence))
     return found
 
 
-def _weights(case: Case) -> dict[str, int]:
+def _inputs_per_output(case: Case) -> dict[str, int]:
     """Return how many inputs each output has, by the path of the weight."""
     flat, seen = flatten(case.first.params), case.first_activity
-    return {weight: flat[weight].numel() // seen[path].units for path, weight in learners(case.first) if path in seen}
+    paths = trainable_layers(case.first)
+    return {weight: flat[weight].numel() // seen[path].units for path, weight in paths if path in seen}
 
 
-def _accounted(case: Case, path: str) -> bool:
-    """Whether a large ratio is no fault of the updates: weights that begin near 0, or that a regularizer shrinks."""
-    weight = flatten(case.first.params)[path]
-    if float(weight.square().mean().sqrt()) < SMALL / _weights(case)[path] ** 0.5:
+def _accounted(case: Case, path: str, inputs: int) -> bool:
+    """Return whether a large ratio is no fault: weights that begin near 0, or that a regularizer shrinks."""
+    if float(flatten(case.first.params)[path].square().mean().sqrt()) < SMALL / inputs**0.5:
         return True
     if not case.model.regularizers:
         return False
@@ -57,8 +54,4 @@ def _accounted(case: Case, path: str) -> bool:
 
 
 NAME = "update-ratio"
-CHECK = Check(
-    NAME,
-    "Updates of weights are far too large or too small beside the weights themselves.",
-    look,
-)
+CHECK = Check(NAME, "Updates of weights are far too large or too small beside the weights themselves.", look)

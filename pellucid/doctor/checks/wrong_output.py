@@ -1,4 +1,4 @@
-"""Networks that end in what does not suit their loss, or cannot reach their targets."""
+"""Networks that end in a layer that does not suit their loss, or cannot reach their targets."""
 
 from math import inf
 
@@ -8,26 +8,14 @@ from torch import Tensor
 from pellucid.combine import Graph, join, walk
 from pellucid.combine.base import replace_layer
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.mending import rebuilt
-from pellucid.layers import (
-    ELU,
-    GELU,
-    Dropout,
-    Identity,
-    LeakyReLU,
-    LogSoftmax,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
+from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
+from pellucid.doctor.remedies import rebuilt
+from pellucid.layers import ELU, GELU, Dropout, Identity, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, Softmax, Tanh
 from pellucid.layers.base import Layer
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.network.ending import ends, shapes
 
-# The lowest and the highest value that a layer puts out.
+# The lowest and the highest output of a layer.
 RANGES: dict[type[Layer], tuple[float, float]] = {
     Sigmoid: (0.0, 1.0),
     Softmax: (0.0, 1.0),
@@ -39,96 +27,71 @@ RANGES: dict[type[Layer], tuple[float, float]] = {
     LogSoftmax: (-inf, 0.0),
     LeakyReLU: (-inf, inf),
 }
-# Any of these before a loss that makes probabilities itself takes from the values that it should get freely.
-BENDING = (Sigmoid, Tanh, ReLU, ReLU6, GELU, ELU, LeakyReLU, Softmax)
-# A softmax of log-probabilities is what they are the logarithms of; a sigmoid of them never comes above 1/2.
-BENDING_OF_SIGMOIDS = (*BENDING, LogSoftmax)
+# Any of these before a loss that contains a softmax or sigmoid limits the scores that it should get freely. A softmax
+# of log-probabilities returns the probabilities; a sigmoid of them never comes above 1/2.
+BENDING = tuple(kind for kind in RANGES if kind is not LogSoftmax)
 OWN_PROBABILITIES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 OUTSIDE = 0.01  # of all targets; fewer are outliers
 ROUNDING = 1e-3  # of the targets' spread
 
 
 def look(case: Case) -> list[Finding]:
-    """Look at the layers that the outputs come from, the loss and the targets; other ends than these are left alone."""
-    net = case.model.net
-    dropped = [path for path, last in ends(net, _idle).items() if isinstance(last, Dropout)]
-    found = [
-        Finding(
-            NAME,
-            path,
-            {"last_layer": "Dropout", "loss": type(case.model.loss).__name__},
-            "dropout stands behind the last layer that learns, and puts out zeros in the place of answers",
-            "drop that layer; dropout belongs between layers",
-            _dropping(net, path),
-        )
-        for path in dropped
-    ]
+    """Examine the layers that the outputs come from, the loss and the targets; other ends are left alone."""
+    net, found = case.model.net, list[Finding]()
+    for path, last in ends(net, _idle).items():
+        if isinstance(last, Dropout):
+            evidence: Evidence = {"last_layer": "Dropout", "loss": type(case.model.loss).__name__}
+            cause = "dropout stands behind the last layer that learns, and puts out zeros in the place of answers"
+            fix = "drop that layer; dropout belongs between layers"
+            found.append(Finding(NAME, path, evidence, cause, fix, _without(net, path)))
     for path, last in (ends(net, lambda layer: shapes(layer) or isinstance(layer, Dropout)) or {"": net}).items():
-        found += _ill_suited(case, path, last)
+        if (finding := _ill_suited(case, path, last)) is not None:
+            found.append(finding)
     return found
 
 
 def _idle(layer: Layer) -> bool:
-    """Whether a layer hands every value on as it is."""
+    """Return whether a layer returns every value unchanged."""
     return shapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
 
 
-def _ill_suited(case: Case, path: str, last: Layer) -> list[Finding]:
+def _ill_suited(case: Case, path: str, last: Layer) -> Finding | None:
     """Compare one end of the network with the loss and the targets."""
     loss, kind = case.model.loss, type(last).__name__
-    one = case.model.output_shape[:1] == (1,)
-    bending = BENDING_OF_SIGMOIDS if isinstance(loss, BinaryCrossEntropy) else BENDING
-    if one and (isinstance(last, Softmax) or isinstance(loss, SoftmaxCrossEntropy)):
-        return [
-            Finding(
-                NAME,
-                path or "training",
-                {"last_layer": kind, "loss": type(loss).__name__, "outputs": 1},
-                "a softmax over a single output is always 1, so that nothing can be learned",
-                "give the network one output for each class, or take one output with binary cross-entropy",
-            )
-        ]
-    if isinstance(loss, OWN_PROBABILITIES) and isinstance(last, bending):
+    evidence: Evidence = {"last_layer": kind, "loss": type(loss).__name__}
+    if case.model.output_shape[:1] == (1,) and (isinstance(last, Softmax) or isinstance(loss, SoftmaxCrossEntropy)):
+        cause = "a softmax over a single output is always 1, so that nothing can be learned"
+        fix = "give the network one output for each class, or take one output with binary cross-entropy"
+        return Finding(NAME, path or "training", evidence | {"outputs": 1}, cause, fix)
+    bends = isinstance(last, BENDING) or (isinstance(last, LogSoftmax) and isinstance(loss, BinaryCrossEntropy))
+    if isinstance(loss, OWN_PROBABILITIES) and bends:
         low, high = RANGES[type(last)]
-        return [
-            Finding(
-                NAME,
-                path,
-                {"last_layer": kind, "loss": type(loss).__name__, "lowest_output": low, "highest_output": high},
-                f"{kind} limits or bends the outputs that {type(loss).__name__} makes probabilities of",
-                "end the network in the layer before it",
-                _dropping(case.model.net, path),
-            )
-        ]
-    return _unreachable(case, path, last) if case.compares and type(last) in RANGES else []
+        evidence |= {"lowest_output": low, "highest_output": high}
+        cause = f"{kind} limits or bends the outputs that {type(loss).__name__} makes probabilities of"
+        return Finding(
+            NAME, path, evidence, cause, "end the network in the layer before it", _without(case.model.net, path)
+        )
+    return _unreachable(case, path, last, evidence) if case.compares and type(last) in RANGES else None
 
 
-def _unreachable(case: Case, path: str, last: Layer) -> list[Finding]:
-    """Compare the targets with what the last layer can put out."""
+def _unreachable(case: Case, path: str, last: Layer, evidence: Evidence) -> Finding | None:
+    """Compare the targets with the range of the last layer."""
     low, high = RANGES[type(last)]
     targets = _numbers(case)
     margin = ROUNDING * (float(targets.std(correction=0)) + 1e-6)
     outside = float(((targets < low - margin) | (targets > high + margin)).double().mean())
     if outside <= OUTSIDE:
-        return []
-    return [
-        Finding(
-            NAME,
-            path,
-            {
-                "last_layer": type(last).__name__,
-                "loss": type(case.model.loss).__name__,
-                "lowest_output": low,
-                "highest_output": high,
-                "lowest_target": float(targets.min()),
-                "highest_target": float(targets.max()),
-                "share_of_targets_outside": outside,
-            },
-            f"{type(last).__name__} cannot put out numbers as the targets are",
-            "end the network without an activation, or scale the targets into its range",
-            _dropping(case.model.net, path),
-        )
-    ]
+        return None
+    evidence |= {
+        "lowest_output": low,
+        "highest_output": high,
+        "lowest_target": float(targets.min()),
+        "highest_target": float(targets.max()),
+        "share_of_targets_outside": outside,
+    }
+    cause = f"{type(last).__name__} cannot put out numbers as the targets are"
+    fix = "end the network without an activation, or scale the targets into its range"
+    return Finding(NAME, path, evidence, cause, fix, _without(case.model.net, path))
 
 
 def _numbers(case: Case) -> Tensor:
@@ -138,8 +101,8 @@ def _numbers(case: Case) -> Tensor:
     return torch.tensor([0.0, 1.0]) if classes and y.shape[1:] == outputs[1:] else y.float()
 
 
-def _dropping(net: Layer, path: str) -> Remedy | None:
-    """Return what takes a layer out; nothing can where a graph runs it in other places besides."""
+def _without(net: Layer, path: str) -> Remedy | None:
+    """Return the removal of a layer; None where a graph runs it in other places besides."""
     repeated = {
         join(at, node[0])
         for at, graph in walk(net)

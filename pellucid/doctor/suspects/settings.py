@@ -1,7 +1,7 @@
 """Settings of a training that may be the cause of its failure, each with the same training without it."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -11,29 +11,24 @@ from pellucid.combine.base import replace_layer, walk
 from pellucid.data import Augment
 from pellucid.data.dataset import float_images
 from pellucid.doctor.case import SHORT, Case
-from pellucid.doctor.changed import with_layers
-from pellucid.doctor.finding import UnansweredError
-from pellucid.doctor.measure.answers import answers
-from pellucid.doctor.measure.backward import rms
-from pellucid.doctor.measure.learners import learners
-from pellucid.doctor.measure.own import own
-from pellucid.doctor.measure.usual import usual
-from pellucid.doctor.mending import begun, rebuilt, with_rate
-from pellucid.doctor.suspects.suspect import Suspect, suspect
+from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.passes import is_user_defined
+from pellucid.doctor.predictions import UnansweredError, predictions
+from pellucid.doctor.rehearsal import default_rate
+from pellucid.doctor.remedies import begun, rebuilt, with_layers, with_rate
 from pellucid.layers import BatchNorm, Dropout, Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.network.ending import ends
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
-from pellucid.tree import flatten
 
-USUAL_BATCH = 32
+DEFAULT_BATCH = 32
 TINY = 8  # examples of a batch, whose statistics are noise
 LARGE = 1 / 20  # of the examples in one batch, or more
 LONGER = 4.0  # times the training
 UNMIRRORED: dict[str, Any] = {"flip": False, "vertical_flip": False}
-KNOWN, HALF = 0.3, 0.6  # above chance, of a classifier that is asked; what is left of that for mirrored pictures
+KNOWN, HALF = 0.3, 0.6  # above chance, of a classifier's accuracy; the share of that left for mirrored images
 MORE = 0.15  # of these than of plain ones: a random change that the model learned leaves plain ones as well known
 LEARNED = 0.7  # of augmented training inputs, at least, that a model is right on which fails on plain ones
 ALONG = 0.5  # correlation of weights with counts, which should be negative
@@ -46,21 +41,13 @@ DROPPED = 0.1  # of the highest rate: below it a schedule has ended
 def regularizers(case: Case) -> Iterator[Suspect]:
     """Yield each regularizer."""
     rest = case.model.regularizers
-    for place, one in enumerate(rest):
-        others = (*rest[:place], *rest[place + 1 :])
+    for index, one in enumerate(rest):
         yield suspect(
             "regularization-too-strong", "the regularizer holds the weights so small that they cannot fit the data",
             "make it weaker by powers of ten", f"without {type(one).__name__}",
-            partial(rebuilt, regularizer=others),
-            odd=_shrunk(case), regularizer=str(one),
+            partial(rebuilt, regularizer=(*rest[:index], *rest[index + 1 :])),
+            odd=case.trained and case.weight_growth < SHRUNK, regularizer=str(one),
         )  # fmt: skip
-
-
-def _shrunk(case: Case) -> bool:
-    """Whether the weights are clearly smaller than they were before the first step."""
-    now, then = flatten(case.model.params), flatten(case.first.params)
-    paths = [path for _, path in learners(case.model)]
-    return case.trained and sum(rms(now[path]) for path in paths) < SHRUNK * sum(rms(then[path]) for path in paths)
 
 
 def dropout(case: Case) -> Iterator[Suspect]:
@@ -68,30 +55,22 @@ def dropout(case: Case) -> Iterator[Suspect]:
     if case.dropout:
         yield suspect(
             "dropout-too-strong", "dropout removes so many values that the rest does not tell what the input was",
-            "take a dropout rate of 0.2 to 0.5, or none", "no dropout", _without_dropout,
+            "take a dropout rate of 0.2 to 0.5, or none", "no dropout",
+            lambda case: with_layers(
+                case, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer, keep=True
+            ),
             odd=case.dropout > SPARSE, rate=case.dropout,
         )  # fmt: skip
 
 
-def _without_dropout(case: Case) -> Case:
-    def change(layer: Layer) -> Layer:
-        return replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer
-
-    return with_layers(case, change, keep=True)
-
-
 def frozen(case: Case) -> Iterator[Suspect]:
-    """Yield what is frozen."""
+    """Yield the frozen tensors."""
     if case.model.frozen:
         yield suspect(
             "frozen-too-much", "what is frozen would have to learn: its values do not suit these data",
-            "unfreeze it, from the last layers on", "everything learns", _thawed,
-            frozen_tensors=len(case.model.frozen),
+            "unfreeze it, from the last layers on", "everything learns",
+            lambda case: begun(case, lambda model: model.frozen.clear()), frozen_tensors=len(case.model.frozen),
         )  # fmt: skip
-
-
-def _thawed(case: Case) -> Case:
-    return begun(case, lambda model: model.frozen.clear())
 
 
 def rates(case: Case) -> Iterator[Suspect]:
@@ -107,7 +86,7 @@ def rates(case: Case) -> Iterator[Suspect]:
 
 
 def augment(case: Case) -> Iterator[Suspect]:
-    """Yield the augmentation, as a preparation that evaluation lacks where the model learned only that; mirroring."""
+    """Yield flipping, and the augmentation, as preprocessing that evaluation lacks if the model learned only that."""
     used = case.augment
     if used is None:
         return
@@ -116,46 +95,40 @@ def augment(case: Case) -> Iterator[Suspect]:
             "augmentation-destroys", "mirrored inputs show another class, or none: left and right, or up and down, "
             "matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(used, **UNMIRRORED)),
-            odd=_mirrored_differ(case), flip=used.flip, vertical_flip=used.vertical_flip,
+            odd=_mirrored_differ(case, used), flip=used.flip, vertical_flip=used.vertical_flip,
         )  # fmt: skip
-    learned = case.trained and case.classifies and case.reached < float("inf")
-    learned = learned and _on_augmented(case) > max(LEARNED, case.seen.accuracy + MORE)
+    learned = case.trained and case.classifies and case.loss < float("inf")
+    learned = learned and _accuracy_on_augmented(case) > max(LEARNED, case.train_predictions.accuracy + MORE)
     yield suspect(
         "preprocessing-mismatch" if learned else "augmentation-destroys",
         "the model learned inputs as the augmentation makes them, which evaluation does not do" if learned else
         "the augmentation changes the training inputs so much that they do not show what evaluation asks for",
         "prepare inputs by one function in training, validation and use" if learned else
         "look at some augmented inputs, and make the changes smaller or leave those out that change the class",
-        "no augmentation", lambda case: replace(rebuilt(case), augment=None), augmentation=_kind(used),
+        "no augmentation", lambda case: replace(rebuilt(case), augment=None),
+        augmentation=getattr(used, "__name__", type(used).__name__),
     )  # fmt: skip
 
 
-def _mirrored_differ(case: Case) -> bool:
-    """Whether a simple classifier, which never saw mirrored pictures, does not know them."""
+def _mirrored_differ(case: Case, used: Augment) -> bool:
+    """Return whether a simple classifier, which never saw mirrored images, does not recognise them."""
     if case.simple is None or case.train.x.dim() != 4:
         return False
-    places, own = case.simple.places, case.simple.own
-    used = case.augment
-    axes = [axis for axis, name in ((3, "flip"), (2, "vertical_flip")) if getattr(used, name)]
-    x, y = case.train.x[places], case.simple.y
-    known = min(float((case.simple.told(x.flip(axis)) == y).float().mean()) for axis in axes)
+    own, x, y = case.simple.own, case.train.x[case.simple.indices], case.simple.y
+    axes = [axis for axis, on in ((3, used.flip), (2, used.vertical_flip)) if on]
+    known = min(float((case.simple.predict(x.flip(axis)) == y).float().mean()) for axis in axes)
     return own.share > own.chance + KNOWN and known < own.chance + HALF * (own.share - own.chance)
 
 
-def _on_augmented(case: Case) -> float:
-    """Return the accuracy on training examples as the augmentation makes them."""
+def _accuracy_on_augmented(case: Case) -> float:
     part, augment = case.sample, case.augment
     if augment is None:
         return 0.0
     x = augment(float_images(part.x).clone(), torch.Generator().manual_seed(case.model.seed))
     try:
-        return answers(case.model, replace(part, x=x)).accuracy
+        return predictions(case.model, replace(part, x=x)).accuracy
     except UnansweredError:
         return 0.0
-
-
-def _kind(augment: object) -> str:
-    return getattr(augment, "__name__", type(augment).__name__)
 
 
 def clip(case: Case) -> Iterator[Suspect]:
@@ -190,7 +163,7 @@ def loss_options(case: Case) -> Iterator[Suspect]:
 
 
 def _by_frequency(case: Case, weights: Any) -> bool:
-    """Whether commoner classes weigh more."""
+    """Return whether commoner classes weigh more."""
     counts = case.train.y.flatten()
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
     both = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
@@ -209,11 +182,11 @@ def precision(case: Case) -> Iterator[Suspect]:
 def optimizer(case: Case) -> Iterator[Suspect]:
     """Yield constants of the optimizer that are not its defaults."""
     optimizer = case.model.optimizer
-    defaults = {
+    odd = {
         one.name: one.default for one in fields(optimizer)
-        if one.name != "lr" and isinstance(one.default, int | float) and one.default is not MISSING
+        if one.name != "lr" and isinstance(one.default, int | float)
+        and getattr(optimizer, one.name) != one.default
     }  # fmt: skip
-    odd = {name: value for name, value in defaults.items() if getattr(optimizer, name) != value}
     if odd:
         high = any(getattr(optimizer, name) > odd[name] for name in ("momentum", "beta1") if name in odd)
         yield suspect(
@@ -231,12 +204,11 @@ def schedule(case: Case) -> Iterator[Suspect]:
     schedule = case.model.schedule
     if isinstance(schedule, Constant):
         return
-    epoch = case.steps_per_epoch
     steps = max(case.steps_planned, SHORT)
     memory = schedule.begin()
-    factors = torch.tensor([schedule.factor(Progress(step, steps, epoch), memory) for step in range(steps)])
-    most = float(factors.max())
-    gone = float((factors < DROPPED * most).double().mean())
+    places = [Progress(step, steps, case.steps_per_epoch) for step in range(steps)]
+    factors = torch.tensor([schedule.factor(place, memory) for place in places])
+    gone = float((factors < DROPPED * float(factors.max())).double().mean())
     rising = int(factors.argmax()) / steps
     early = rising < 1 - rising
     yield suspect(
@@ -244,8 +216,7 @@ def schedule(case: Case) -> Iterator[Suspect]:
         "the schedule brings the learning rate down before the network has learned" if early else
         "the learning rate rises for so long that little of the training is left",
         "let the rate fall later and less" if early else "warm up over a few percent of the steps",
-        "a constant learning rate", partial(rebuilt, schedule=Constant()),
-            odd=gone > GONE, schedule=str(schedule),
+        "a constant learning rate", partial(rebuilt, schedule=Constant()), odd=gone > GONE, schedule=str(schedule),
         share_of_steps_below_a_tenth_of_the_highest_rate=gone, share_of_steps_before_the_highest_rate=rising,
     )  # fmt: skip
 
@@ -253,13 +224,13 @@ def schedule(case: Case) -> Iterator[Suspect]:
 def tiny_batches(case: Case) -> Iterator[Suspect]:
     """Yield batch normalization over a few examples."""
     norms = any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
-    if case.batch_size < TINY and norms and len(case.train) > USUAL_BATCH:
+    if case.batch_size < TINY and norms and len(case.train) > DEFAULT_BATCH:
         yield suspect(
             "batch-norm-tiny-batches",
             "batch normalization takes mean and variance from so few examples that they are noise, and evaluation "
             "uses others",
-            "take batches of 16 or more, or group or layer normalization", f"batches of {USUAL_BATCH}",
-            lambda case: replace(rebuilt(case), batch_size=USUAL_BATCH), odd=True, batch_size=case.batch_size,
+            "take batches of 16 or more, or group or layer normalization", f"batches of {DEFAULT_BATCH}",
+            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), odd=True, batch_size=case.batch_size,
         )  # fmt: skip
 
 
@@ -270,13 +241,12 @@ def loss(case: Case) -> Iterator[Suspect]:
         return
     yield suspect(
         "wrong-loss", "this loss does not lead to the right classes here", "take softmax_cross_entropy on plain scores",
-        "softmax cross-entropy", _cross_entropy,
-        odd=own(loss), loss=type(loss).__name__,
+        "softmax cross-entropy", _cross_entropy, odd=is_user_defined(loss), loss=type(loss).__name__,
     )  # fmt: skip
 
 
 def _cross_entropy(case: Case) -> Case:
-    net = case.model.net
+    net: Layer = case.model.net
     for path, last in ends(net).items():
         if isinstance(last, Softmax | LogSoftmax | Sigmoid) and path:
             net = replace_layer(net, path, lambda layer: Identity())
@@ -285,10 +255,10 @@ def _cross_entropy(case: Case) -> Case:
 
 def rate(case: Case) -> Iterator[Suspect]:
     """Yield the learning rate, to be lowered and raised."""
-    rate, known = case.model.optimizer.lr, usual(case.model.optimizer)
+    rate, usual = case.model.optimizer.lr, default_rate(case.model.optimizer)
     factors = {0.1, 10.0}
-    if 0 < known < float("inf") and rate > 0 and not 1 / 30 < known / rate < 30:
-        factors.add(known / rate)
+    if 0 < usual < float("inf") and rate > 0 and not 1 / 30 < usual / rate < 30:
+        factors.add(usual / rate)
     for factor in sorted(factors):
         lower = factor < 1
         yield suspect(
@@ -301,13 +271,13 @@ def rate(case: Case) -> Iterator[Suspect]:
 
 
 def large_batches(case: Case) -> Iterator[Suspect]:
-    """Yield batches that are a good part of all examples."""
+    """Yield batches that are a large share of all examples."""
     size, n = min(case.batch_size, len(case.train)), len(case.train)
-    if size > USUAL_BATCH and size >= LARGE * n:
+    if size > DEFAULT_BATCH and size >= LARGE * n:
         yield suspect(
             "batch-too-large", "batches are so large that an epoch has few steps",
-            f"take batches of {USUAL_BATCH}, or more epochs", f"batches of {USUAL_BATCH}, as many epochs",
-            lambda case: replace(rebuilt(case), batch_size=USUAL_BATCH), size / USUAL_BATCH,
+            f"take batches of {DEFAULT_BATCH}, or more epochs", f"batches of {DEFAULT_BATCH}, as many epochs",
+            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), size / DEFAULT_BATCH,
             batch_size=case.batch_size, steps_of_an_epoch=case.steps_per_epoch,
         )  # fmt: skip
 

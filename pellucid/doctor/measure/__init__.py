@@ -1,1 +1,0 @@
-"""What checks look at, measured once for all of them."""

@@ -1,0 +1,295 @@
+"""Passes through a network that leave the model unchanged: outputs and gradients of its layers."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Combinator, join, walk
+from pellucid.data.seeds import generator
+from pellucid.layers import BatchNorm
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.sweep import ForwardWatch, backward, forward, run
+from pellucid.training.model import BaseModel
+from pellucid.tree import flatten, map_tree
+
+MAX_PASS_BYTES = 1 << 30  # of all layers' outputs together: 9 images of VGG16 at 224 x 224
+MIN_BATCH = 2  # examples: one alone has no variance
+MAX_ACTIVITY_BYTES = 512 << 20  # of the outputs that `activity` keeps, of all layers together
+MAX_CORRELATED = 20_000  # outputs of a unit, evenly spread, are enough to find copies
+MIN_SCALE = 1e-3  # a channel that batch normalization scales by less carries nothing
+EARLY = 4  # the early layers are the first fourth of those that learn, the late ones the last fourth
+
+
+def rms(x: Tensor) -> float:
+    """Return the root mean square of all values, summed in float64."""
+    return torch.linalg.vector_norm(x, dtype=torch.float64).item() / max(x.numel(), 1) ** 0.5
+
+
+def is_user_defined(part: object) -> bool:
+    """Return whether a layer or loss is none of the library's."""
+    return not type(part).__module__.startswith("pellucid.")
+
+
+def leaves(net: Layer) -> Iterator[tuple[str, Layer]]:
+    """Yield (path, layer) of every layer that is no combinator, in order."""
+    return ((path, layer) for path, layer in walk(net) if not isinstance(layer, Combinator))
+
+
+def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
+    """Return (path of the layer, path of its weight) of every layer with a weight that is not frozen, in order."""
+    pairs = ((path, join(path, "weight")) for path, layer in leaves(model.net) if "weight" in layer.decayed)
+    return [(path, weight) for path, weight in pairs if weight not in model.frozen]
+
+
+def watch_leaves(see: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
+    """Return a watch of `forward` that calls see(path, layer, y) for layers, no combinators, that output a tensor."""
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if not isinstance(layer, Combinator) and isinstance(y, Tensor):
+            see(path, layer, y)
+
+    return watch
+
+
+def output_layers(model: BaseModel, x: Tensor) -> set[str]:
+    """Return the paths of the layers whose outputs are the network's, and of the last layer that learns."""
+    producer: dict[int, str] = {}
+    kept: list[Any] = []  # so that no id is used twice
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if not isinstance(layer, Combinator):
+            kept.append(y)
+            producer[id(y)] = path
+
+    with torch.inference_mode():
+        y, _ = forward(model.net, model.params, x[:2], Mode(), watch)
+    outputs = y if isinstance(y, tuple) else (y,)
+    found = {producer[id(one)] for one in outputs if id(one) in producer}
+    return found | {path for path, _ in trainable_layers(model)[-1:]}
+
+
+def max_batch(model: BaseModel, x: Tensor) -> int:
+    """Return how many of the inputs x (N, ...) fit into one pass of MAX_PASS_BYTES, at least MIN_BATCH.
+
+    Measured by one example in evaluation mode.
+    """
+    numbers: list[int] = []
+    with torch.inference_mode():
+        watch = watch_leaves(lambda path, layer, y: numbers.append(y.numel()))
+        forward(model.net, model.params, x[:1], Mode(keep=False), watch)
+    return max(MAX_PASS_BYTES // max(4 * sum(numbers), 1), MIN_BATCH)
+
+
+def in_batches(model: BaseModel, x: Tensor) -> tuple[Tensor, ...]:
+    """Return the inputs in as few batches of about the same size as fit into memory."""
+    return torch.tensor_split(x, max(-(-len(x) // max_batch(model, x)), 1))
+
+
+def _run_in_batches(model: BaseModel, x: Tensor, compute: Callable[[Tensor], Any]) -> Any:
+    """Return the outputs of `compute` for all batches, joined; several outputs are those of the first batch."""
+    with torch.inference_mode():
+        outputs = [compute(batch) for batch in in_batches(model, x)]
+        return torch.cat(outputs) if isinstance(outputs[0], Tensor) else outputs[0]
+
+
+def with_batch_statistics(model: BaseModel, x: Tensor) -> Any:
+    """Return the outputs for inputs (N, ...) in evaluation, but with every BatchNorm in training mode."""
+
+    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        return layer.forward(params, x, Mode(isinstance(layer, BatchNorm), keep=False))
+
+    params = map_tree(torch.clone, model.params)
+    return _run_in_batches(model, x, lambda batch: run(model.net, params, batch, Mode(keep=False), leaf)[0])
+
+
+def with_constant_units(model: BaseModel, x: Tensor, at: str, units: Tensor, value: Tensor) -> Any:
+    """Return the outputs in evaluation mode where `units` (K,) of the layer at a path output `value` (K,)."""
+
+    def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        y, cache = layer.forward(params, x, mode)
+        if path == at:
+            y = y.clone()
+            y[:, units] = value.reshape(-1, *[1] * (y.dim() - 2))
+        return y, cache
+
+    return _run_in_batches(model, x, lambda batch: run(model.net, model.params, batch, Mode(keep=False), leaf)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """The outputs of one layer over N examples, U units: features of (N, U), maps of (N, U, H, W).
+
+    y: (N, U, positions), with one position for features; of maps that take too much memory at some positions only,
+    drawn for each example. size: the numbers that the layer outputs for one example.
+    """
+
+    path: str
+    layer: Layer
+    y: Tensor
+    size: int
+
+    @property
+    def units(self) -> int:
+        """The number of units."""
+        return self.y.shape[1]
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of each unit, (U,)."""
+        return self.y.mean((0, 2))
+
+    @property
+    def std(self) -> Tensor:
+        """The standard deviation of each unit over examples and positions, (U,)."""
+        return self.y.std((0, 2), correction=0)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all outputs are finite."""
+        return bool(torch.isfinite(self.y).all())
+
+
+def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 0) -> dict[str, Activity]:
+    """Run inputs (N, ...) forward and return the outputs of each layer that is no combinator, by path, in order.
+
+    Outputs that are no (N, U, ...) tensors are left out; of a layer that is used more than once the last use counts.
+    train: in training mode, on a copy of the weights; inputs that do not fit into memory are several batches then.
+    max_bytes: of the outputs together, MAX_ACTIVITY_BYTES by default.
+    """
+    found: dict[str, list[Tensor]] = {}
+    layers: dict[str, tuple[Layer, int]] = {}
+    batch: dict[str, Tensor] = {}
+    positions = generator(model.seed)
+    share = (max_bytes or MAX_ACTIVITY_BYTES) // (4 * len(x) * max(len(list(leaves(model.net))), 1))
+
+    def see(path: str, layer: Layer, y: Tensor) -> None:
+        if y.dim() >= 2:
+            batch.pop(path, None)
+            batch[path] = _thinned(y.reshape(*y.shape[:2], -1), share, positions)
+            layers[path] = layer, y[0].numel()
+
+    with torch.inference_mode():
+        params = map_tree(torch.clone, model.params) if train else model.params
+        rng = torch.Generator().manual_seed(model.seed)
+        for part in in_batches(model, x):
+            batch.clear()
+            forward(model.net, params, part, Mode(train, rng, keep=False), watch_leaves(see))
+            for path, y in batch.items():
+                found.setdefault(path, []).append(y)
+        return {path: Activity(path, layers[path][0], torch.cat(ys), layers[path][1]) for path, ys in found.items()}
+
+
+def _thinned(y: Tensor, share: int, rng: torch.Generator) -> Tensor:
+    """Return outputs (N, U, positions), of at most `share` numbers for each example, as a copy."""
+    n, units, positions = y.shape
+    kept = max(share // max(units, 1), 1)
+    if positions <= kept:
+        return y.clone()
+    drawn = torch.rand(n, 1, positions, generator=rng).topk(kept).indices.sort().values
+    return y.gather(2, drawn.expand(n, units, kept))
+
+
+def normalized_moments(model: BaseModel, seen: Activity) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation (K,) of a BatchNorm's outputs before its own scale and shift.
+
+    Of each channel that is not scaled by almost 0.
+    """
+    values = flatten(model.params)
+    weight, bias = values[join(seen.path, "weight")], values[join(seen.path, "bias")]
+    used = weight.abs() > MIN_SCALE
+    return ((seen.mean - bias) / weight)[used], (seen.std / weight.abs())[used]
+
+
+def correlated_units(seen: Activity, threshold: float) -> list[tuple[int, int]]:
+    """Return (unit, an earlier one) for units whose outputs correlate with an earlier one's by the threshold or more.
+
+    The earlier one is itself like none before it, so that without the units named first no pair is left. Units that do
+    not vary are like no other.
+    """
+    y = seen.y.transpose(0, 1).flatten(1)  # (U, N positions)
+    y = y[:, :: max(y.shape[1] // MAX_CORRELATED, 1)].double()
+    y = y - y.mean(1, keepdim=True)
+    size = y.norm(dim=1)
+    varies = size > 1e-6 * size.max()
+    y = torch.where(varies[:, None], y / size.clamp(min=torch.finfo(y.dtype).tiny)[:, None], 0.0)
+    correlations = (y @ y.t()).tolist()
+    kept: list[int] = []
+    found: list[tuple[int, int]] = []
+    for unit in varies.nonzero()[:, 0].tolist():
+        twin = next((other for other in kept if correlations[unit][other] >= threshold), None)
+        if twin is None:
+            kept.append(unit)
+        else:
+            found.append((unit, twin))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """One pass forward and backward in training mode.
+
+    loss: of the batch. dy: root mean square of the gradient with respect to each layer's output, by path, the last
+    layer first. weights: the gradients with respect to learned tensors, by path.
+    """
+
+    loss: float
+    dy: Mapping[str, float]
+    weights: Mapping[str, Tensor]
+
+
+def gradients(model: BaseModel, x: Tensor, target: Tensor) -> Gradients:
+    """Run a batch, or as much of it as fits into memory, forward and backward."""
+    dys: dict[str, float] = {}
+
+    def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if not isinstance(layer, Combinator) and isinstance(dy, Tensor):
+            dys[path] = rms(dy)
+
+    count = max_batch(model, x)
+    x, target = x[:count], target[:count]
+    with torch.inference_mode():
+        params = map_tree(torch.clone, model.params)
+        y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)))
+        value, dy = model.loss(y, target)
+        _, dparams = backward(model.net, params, cache, dy, watch=watch)
+    return Gradients(value.item(), dys, flatten(dparams))
+
+
+@dataclass(frozen=True)
+class GradientDecay:
+    """Norms of the gradient with respect to layers' outputs, the largest among the early and among the late ones.
+
+    He et al. 2015, section 2.2: well drawn weights propagate this norm from layer to layer unchanged, for layers of any
+    size.
+    """
+
+    early_path: str
+    early: float
+    late_path: str
+    late: float
+
+    @property
+    def ratio(self) -> float:
+        """The early norm over the late one."""
+        return self.early / self.late
+
+
+def gradient_decay(model: BaseModel, found: Gradients, outputs: Mapping[str, Activity]) -> GradientDecay | None:
+    """Compare early with late layers; None where fewer than two layers learn or the gradient is 0 or not finite.
+
+    outputs: of the same network, for their sizes.
+    """
+    norms = [
+        (found.dy[path] * sqrt(outputs[path].size), path)
+        for path, _ in trainable_layers(model)
+        if path in found.dy and path in outputs
+    ]
+    if len(norms) < 2 or not all(isfinite(norm) for norm, _ in norms):
+        return None
+    few = max(len(norms) // EARLY, 1)
+    early, late = (max(part, key=lambda pair: pair[0]) for part in (norms[:few], norms[-few:]))
+    return GradientDecay(early[1], early[0], late[1], late[0]) if late[0] > 0 else None

@@ -1,0 +1,163 @@
+"""Models as they were before their first step, and a few steps of a training on one of these."""
+
+import time
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import MISSING, dataclass, fields
+from math import inf, isfinite
+from statistics import median_high
+from typing import Any
+
+import torch
+
+from pellucid.combine.base import buffer_paths
+from pellucid.data.source import Arrays
+from pellucid.doctor.passes import rms
+from pellucid.errors import PellucidError
+from pellucid.objective import seeded
+from pellucid.optim import Optimizer, Progress
+from pellucid.training.batches import Augmentation, batches
+from pellucid.training.device import on_device
+from pellucid.training.draws import draws
+from pellucid.training.model import BaseModel
+from pellucid.training.step import NotFiniteError, Step
+from pellucid.tree import flatten, map_tree
+
+MEASURED = 8  # every so many steps the size of the update is measured
+DEFAULT_EPOCHS = 30  # that a schedule spans where the number of epochs is unknown
+SETTINGS = (
+    "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "precision", "preprocess",
+    "input_shape",
+)  # fmt: skip
+
+
+def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
+    """Return a model of the same settings, but for `changes` (arguments of BaseModel), with newly drawn weights.
+
+    Frozen tensors keep their values: these are their values before the first step too. In another network that is so
+    for tensors with the same path and shape.
+    """
+    settings = {name: getattr(model, name) for name in SETTINGS} | {"regularizer": model.regularizers}
+    new = BaseModel(**(settings | changes))
+    old, own = flatten(model.params), flatten(new.params)
+    same = {path for path, value in own.items() if path in old and value.shape == old[path].shape}
+    new.frozen, new.rates = model.frozen & same, {path: rate for path, rate in model.rates.items() if path in same}
+    for path in _fixed(model) & same:
+        own[path].copy_(old[path])
+    return new
+
+
+def _fixed(model: BaseModel) -> set[str]:
+    """Return the paths of all tensors that training does not change: frozen ones, and buffers of frozen layers."""
+    found = set(model.frozen)
+    buffers = buffer_paths(model.net)
+    learned = [path for path in flatten(model.params) if path not in buffers]
+    for path in buffers:
+        beside = {other for other in learned if other.rpartition(".")[0] == path.rpartition(".")[0]}
+        if beside and beside <= model.frozen:
+            found.add(path)
+    return found
+
+
+def copied(model: BaseModel) -> BaseModel:
+    """Return the model with a copy of its weights, which may change."""
+    new = copy(model)
+    new.params = map_tree(torch.clone, model.params)
+    return new
+
+
+def default_rate(optimizer: Optimizer) -> float:
+    """Return the optimizer's default learning rate, the one its source gives; infinite where there is none."""
+    default = next(field.default for field in fields(optimizer) if field.name == "lr")
+    return inf if default is MISSING else float(default)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """steps: how many, fewer where they would take more than `seconds`. factor: of the learning rate.
+
+    whole: whether these steps run through the whole schedule, however many steps the training has.
+    """
+
+    steps: int
+    factor: float = 1.0
+    seconds: float = inf
+    whole: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Rehearsal:
+    """The result of a few steps.
+
+    losses: of each step before its update; shorter than asked for where a loss was not finite or a step raised an error
+    (`broke`), and where the time was over (`late`). stopped: the error of the step that raised one, "" for others.
+    ratios: the median over steps of rms(update) / rms(weights), by the path of what is learned; None for weights of 0.
+    model: the trained model.
+    """
+
+    losses: tuple[float, ...]
+    broke: bool
+    ratios: Mapping[str, float | None]
+    model: BaseModel
+    stopped: str = ""
+    late: bool = False
+
+    @property
+    def end(self) -> float:
+        """The mean loss of the last quarter of the steps; infinite where it broke."""
+        last = self.losses[-max(len(self.losses) // 4, 1) :]
+        return inf if self.broke or not last else sum(last) / len(last)
+
+
+def rehearse(
+    model: BaseModel,
+    data: Arrays,
+    batch_size: int,
+    augment: Augmentation | None,
+    settings: Settings,
+    planned: int = 0,
+) -> Rehearsal:
+    """Train `model`, which changes, for a few steps at its learning rate times a factor.
+
+    planned: the steps of the whole training, for its schedule; 0 where they are unknown.
+    """
+    step = Step.of(model, len(data))
+    loader = batches(model, data, min(batch_size, len(data)), augment)
+    planned = planned or DEFAULT_EPOCHS * len(loader)
+    pace = max(planned / settings.steps, 1.0) if settings.whole and settings.steps else 1.0
+    rng = seeded(model.device)
+    losses: list[float] = []
+    ratios: dict[str, list[float]] = {path: [] for path in step.paths}
+    memory, epoch, over = model.schedule.begin(), 0, False
+    begun = time.perf_counter()
+
+    def result(broke: bool, stopped: str = "", late: bool = False) -> Rehearsal:
+        medians = {path: median_high(values) if values else None for path, values in ratios.items()}
+        return Rehearsal(tuple(losses), broke, medians, model, stopped, late)
+
+    with torch.inference_mode():
+        while len(losses) < settings.steps and not over:
+            for batch in loader.epoch(epoch):
+                number = len(losses)
+                at = min(int(number * pace), planned - 1)  # past the end, the last rate stays
+                place = Progress(at, planned, len(loader))
+                lr = model.optimizer.lr * settings.factor * model.schedule.factor(place, memory)
+                before = [weight.clone() for weight in step.weights] if number % MEASURED == 0 else []
+                try:
+                    loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, number))["loss"])
+                except NotFiniteError:
+                    return result(True)
+                except PellucidError as error:  # a batch to learn nothing from, such as one value per channel
+                    return result(True, str(error))
+                if not isfinite(loss):
+                    return result(True)
+                losses.append(loss)
+                for path, old, new in zip(step.paths, before, step.weights, strict=False):
+                    if size := rms(old):
+                        ratios[path].append(rms(new - old) / size)
+                over = time.perf_counter() - begun > settings.seconds
+                if len(losses) == settings.steps or over:
+                    break
+            epoch += 1
+    broke = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
+    return result(broke, late=len(losses) < settings.steps)

@@ -1,0 +1,149 @@
+"""Cases with one thing changed, of which remedies are made, and the case of a small reference network."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.combine.base import map_layers
+from pellucid.data.source import Arrays
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Remedy
+from pellucid.doctor.inputs import select
+from pellucid.doctor.rehearsal import reinitialized
+from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
+from pellucid.optim import Adam
+from pellucid.optim.schedules import Cosine
+from pellucid.training.model import BaseModel
+from pellucid.tree import flatten
+
+# The small network:
+MIN_SIDE = 8  # pixels, from which on there is something to convolve
+MAX_SIDE = 64  # pixels to which strides reduce a side
+RATE, BATCH = 2e-3, 32
+TINY = 1e-12
+
+
+def rebuilt(case: Case, keep: bool = False, **changes: Any) -> Case:
+    """Return the case of a model with other arguments (`Model`'s own: net, optimizer, regularizer, preprocess, ...).
+
+    It begins with the same weights unless the network is another one; then they are newly drawn.
+    keep: whether another network takes over the weights of the same path and shape. The model of the new case is the
+    one before its first step.
+    """
+
+    def begin() -> BaseModel:
+        old = case.begin()
+        new = reinitialized(old, **changes)
+        if keep or "net" not in changes:
+            known = flatten(old.params)
+            for path, value in flatten(new.params).items():
+                if path in known and known[path].shape == value.shape:
+                    value.copy_(known[path])
+        return new
+
+    epochs = case.epochs or (0 if case.history is None else len(case.history))
+    return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="", steps=0)
+
+
+def begun(case: Case, alter: Callable[[BaseModel], object]) -> Case:
+    """Return the case whose model is altered before its first step."""
+    new = rebuilt(case)
+
+    def begin() -> BaseModel:
+        model = new.begin()
+        model.frozen, model.rates = set(model.frozen), dict(model.rates)
+        alter(model)
+        return model
+
+    return replace(new, model=begin(), begin=begin)
+
+
+def with_rate(case: Case, factor: float) -> Case:
+    """Return the case with the learning rate times `factor`."""
+    optimizer = case.model.optimizer
+    return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))
+
+
+def with_layers(case: Case, change: Callable[[Layer], Layer], keep: bool = False) -> Case:
+    """Return the case of the network with `change` of each of its layers, and weights newly drawn, or kept."""
+    return rebuilt(case, keep, net=map_layers(case.model.net, change))
+
+
+def as_he(layer: Layer) -> Layer:
+    """Return a layer that draws its weights as He 2015 and begins with biases of 0; layers without weights stay."""
+    if isinstance(layer, Dense | Conv2d | ConvTranspose2d):
+        return replace(layer, init_weight="he", init_bias="zeros")
+    return layer
+
+
+DRAWN_AS_HE = Remedy("weights drawn anew as He 2015", lambda case: with_layers(case, as_he))
+
+
+def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
+    """Return the case of a training with both parts of its data changed."""
+    validation = None if case.validation is None else change(case.validation)
+    return rebuilt(replace(case, train=change(case.train), validation=validation))
+
+
+def with_validation(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
+    """Return the case with its validation data changed, if it has any."""
+    return case if case.validation is None else replace(case, validation=change(case.validation))
+
+
+def with_examples(case: Case, kept: Tensor) -> Case:
+    """Return the case of a training with some of its examples; kept: their indices, or a mask (N,)."""
+    return rebuilt(replace(case, train=select(case.train, kept)))
+
+
+def standardised(case: Case) -> Case:
+    """Return the case with targets of mean 0 and deviation 1 in training, and by the same numbers in validation."""
+    y = case.train.y.double()
+    mean, std = y.mean(0, keepdim=True), y.std(0, correction=0, keepdim=True).clamp_min(TINY)
+    train, validation = (
+        part and replace(part, y=((part.y - mean) / std).float()) for part in (case.train, case.validation)
+    )  # fmt: skip
+    return replace(case, train=train, validation=validation)
+
+
+def small_network(case: Case) -> Case:
+    """Return the case of a small network with the same examples: what can be learned from them without much care.
+
+    Inputs are normalized, the optimizer is Adam with a rate that falls to 0; targets that are numbers are standardised.
+    """
+    if not case.classifies:
+        case = standardised(case)
+    shape = tuple(case.train.x.shape[1:])
+    loss: Any = SoftmaxCrossEntropy() if case.classifies else Quadratic()
+    net = Sequential(*_body(shape), Dense(_outputs(case)))
+
+    def begin() -> BaseModel:
+        return BaseModel(
+            net, loss, Adam(RATE), metrics=(), schedule=Cosine(), seed=case.model.seed, input_shape=shape
+        )  # fmt: skip
+
+    batch = min(BATCH, len(case.train))
+    return replace(
+        case, model=begin(), begin=begin, batch_size=batch, epochs=0, history=None, stopped="", augment=None, steps=0,
+        trainable=True,
+    )  # fmt: skip
+
+
+def _outputs(case: Case) -> int:
+    if not case.classifies:
+        return max(case.train.y[0].numel(), 1)
+    return max(int(case.train.y.max()) + 1, *(out for out in case.model.output_shape[:1] if isinstance(out, int)), 2)
+
+
+def _body(shape: tuple[int, ...]) -> list[Layer]:
+    if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
+        return [Flatten(), BatchNorm(), Dense(64), ReLU(), Dense(64), ReLU()]
+    stride = max(min(shape[1:]) // MAX_SIDE, 1)
+    layers: list[Layer] = [BatchNorm()]
+    for filters, step in ((16, stride), (32, 1)):
+        layers += [Conv2d(filters, 3, stride=step, padding=1), BatchNorm(), ReLU(), MaxPool2d(2)]
+    return [*layers, Flatten()]

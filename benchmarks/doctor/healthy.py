@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.data import Augment, Dataset
 from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of
-from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.passes import trainable_layers
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.model import Model
@@ -59,7 +59,7 @@ class Transferred(Setting):
         five = train.subset((train.y < 5).nonzero().flatten())
         other.fit(five, epochs=self.epochs, batch_size=self.batch_size, verbose=False)
         model = self.build(train)
-        head = {f"{learners(model)[-1][0]}.{name}" for name in ("weight", "bias")}
+        head = {f"{trainable_layers(model)[-1][0]}.{name}" for name in ("weight", "bias")}
         for path in model.weights.keys() - head:
             model.weights[path].copy_(other.weights[path])
         model.freeze("*")

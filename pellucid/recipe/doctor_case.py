@@ -8,7 +8,7 @@ from shlex import quote
 
 from pellucid.data import Augment, Splits
 from pellucid.doctor.case import Case
-from pellucid.doctor.remade import copied, remade
+from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
@@ -139,7 +139,7 @@ def case_of_model(model: Model, data: str | None = None, history: History | None
     parts = splits_for(model, data)
     train, held = examples(parts.train), examples(parts.test)
     return Case(
-        model, model.fitting(train), model.fitting(held, "validation"), lambda: remade(model), history=history,
+        model, model.fitting(train), model.fitting(held, "validation"), lambda: reinitialized(model), history=history,
         trainable=False,
     )  # fmt: skip
 

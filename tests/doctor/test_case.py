@@ -9,26 +9,30 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
-from pellucid.doctor.attempt import attempter
-from pellucid.doctor.case import FACTORS, SAMPLE, SHORT, STEPS, some
-from pellucid.doctor.finding import Remedy, UnansweredError
-from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.case import FACTORS, SAMPLE, SHORT, STEPS
+from pellucid.doctor.finding import Remedy
+from pellucid.doctor.inputs import subsample
+from pellucid.doctor.predictions import UnansweredError
+from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.trials import Attempts
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
 from pellucid.losses import Quadratic
+from pellucid.optim import SGD
 from pellucid.optim.schedules import Cosine, Warmup
+from pellucid.run.history import History
 from pellucid.training.examples import examples
 from tests.doctor.examined import case, conv_net, corners, model
 
 
 def test_the_sample_is_drawn_by_the_seed_and_kept_in_order() -> None:
     whole = examples(torch.arange(5_000.0)[:, None], torch.zeros(5_000, dtype=torch.int64))
-    one, again, other = some(whole, SAMPLE, 1), some(whole, SAMPLE, 1), some(whole, SAMPLE, 2)
+    one, again, other = subsample(whole, SAMPLE, 1), subsample(whole, SAMPLE, 1), subsample(whole, SAMPLE, 2)
     assert len(one) == SAMPLE
     assert torch.equal(one.x, again.x)
     assert not torch.equal(one.x, other.x)
     assert torch.equal(one.x, one.x.unique()[:, None])
-    assert some(whole, 10_000, 1) is whole
+    assert subsample(whole, 10_000, 1) is whole
 
 
 def test_trained_or_not() -> None:
@@ -54,7 +58,7 @@ def test_inputs_are_scaled_as_the_model_scales_them() -> None:
 
 
 def test_the_range_test_goes_over_all_factors() -> None:
-    rates = case().rates
+    rates = case().range_test
     assert [factor for factor, _ in rates] == list(FACTORS)
     assert all(len(done.losses) == SHORT or done.broke for _, done in rates)
 
@@ -65,7 +69,16 @@ def test_measuring_changes_nothing_and_is_the_same_twice(net) -> None:
     before, drawn = it.model.sha256(), torch.get_rng_state()
     x, y = it.train.x.clone(), it.train.y.clone()
     measured = [
-        (one.activity, one.first_activity, one.flow, one.first_flow, one.seen, one.unseen, one.rehearsal, one.rates)
+        (
+            one.activity,
+            one.first_activity,
+            one.gradients,
+            one.train_predictions,
+            one.rehearsal,
+            one.range_test,
+            one.first_gradients,
+            one.validation_predictions,
+        )
         for one in (it, other)
     ]
     assert it.model.sha256() == before
@@ -73,12 +86,12 @@ def test_measuring_changes_nothing_and_is_the_same_twice(net) -> None:
     assert torch.equal(drawn, torch.get_rng_state())
     assert torch.equal(x, it.train.x)
     assert torch.equal(y, it.train.y)
-    (seen, first, flow, _, answers, _, rehearsal, rates), (seen2, first2, flow2, _, answers2, _, rehearsal2, rates2) = (
+    (seen, first, found, answers, rehearsal, rates, *_), (seen2, first2, found2, answers2, rehearsal2, rates2, *_) = (
         measured
     )
     assert all(torch.equal(seen[path].y, seen2[path].y) for path in seen)
     assert all(torch.equal(first[path].y, first2[path].y) for path in first)
-    assert (flow.loss, flow.dy) == (flow2.loss, flow2.dy)
+    assert (found.loss, found.dy) == (found2.loss, found2.dy)
     assert torch.equal(answers.y, answers2.y)
     assert len(rehearsal.losses) == STEPS
     assert (rehearsal.losses, rehearsal.ratios) == (rehearsal2.losses, rehearsal2.ratios)
@@ -119,13 +132,13 @@ def test_a_training_whose_steps_are_slow_is_not_waited_for() -> None:
         patch.setattr("pellucid.doctor.case.RANGING", 0.05)
         patch.setattr("pellucid.doctor.case.TRYING", 0.05)
         with pytest.raises(UnansweredError, match=r"25 steps take longer than 0\.05 s"):
-            _ = it.rates
+            _ = it.range_test
         with pytest.raises(UnansweredError, match="100 steps"):
-            it.outcome(1.0, 100)
+            it.loss_at(1.0, 100)
         left_out = diagnose(it).left_out
         assert {"learning-rate-too-high", "learning-rate-too-low"} <= set(left_out)
-        patch.setattr("pellucid.doctor.attempt.PATIENCE", 0.05)
-        assert 1 <= attempter(it)(Remedy("nothing", lambda it: it)).steps < 25
+        patch.setattr("pellucid.doctor.trials.PATIENCE", 0.05)
+        assert 1 <= Attempts(it)(Remedy("nothing", lambda it: it)).steps < 25
 
 
 def test_a_pretrained_part_begins_as_it_is() -> None:
@@ -150,7 +163,7 @@ def test_without_a_known_training_nothing_is_rehearsed() -> None:
     it = replace(case(), trainable=False)
     with pytest.raises(UnansweredError, match="give the run folder"):
         _ = it.rehearsal
-    assert it.flow.loss > 0
+    assert it.gradients.loss > 0
 
 
 def test_data_that_do_not_fit_are_refused() -> None:
@@ -178,3 +191,34 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: s
         model().doctor(*corners(), **options)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("losses", "still"),
+    [
+        ([], False),
+        ([2.0], True),
+        ([2.0, 1.0], True),
+        ([2.0, 2.0], False),
+        ([4.0, 1.0, 1.0, 1.0, 1.0], False),
+        ([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.99, 0.97], True),  # over the last fourth, not the last epoch alone
+        ([4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.99], False),
+        ([1.0, 2.0], False),
+    ],
+)
+def test_whether_the_loss_falls_is_seen_in_the_last_fourth_of_the_epochs(losses: list[float], still: bool) -> None:
+    rows = [{"epoch": k + 1, "train_loss": loss} for k, loss in enumerate(losses)]
+    assert replace(case(), history=History(rows)).loss_falls == still
+
+
+def test_without_a_history_no_loss_falls() -> None:
+    assert not case().loss_falls
+
+
+def test_the_default_rate_is_tried_only_where_the_range_test_ends_above_it() -> None:
+    it = case(optimizer=SGD(0.5))
+    assert it.lower_range_losses == it.range_losses
+    far = case(optimizer=SGD(1e30))
+    (more,) = far.lower_range_losses.keys() - far.range_losses.keys()
+    assert more == pytest.approx(1e-31)
+    assert far.lower_range_losses[more] < min(far.range_losses.values())

@@ -10,7 +10,7 @@ from pellucid.doctor.suspects import settings
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.optim import Adam
-from tests.doctor.test_establish import digits, net, taught
+from tests.doctor.test_trials import digits, net, taught
 
 DATA = load("digits")
 

@@ -1,174 +1,163 @@
-"""How findings become a diagnosis: causes first, consequences named, remedies tried."""
+"""A diagnosis as groups, text and HTML."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import replace
-from pkgutil import iter_modules
-from typing import Any
+from html.parser import HTMLParser
 
-import pytest
-
-from pellucid.doctor import Check, Finding, Remedy, case_of, checks, diagnose
-from pellucid.doctor.checks import CHECKS
-from pellucid.doctor.finding import UnansweredError
-from pellucid.doctor.mending import rebuilt, with_rate
-from pellucid.optim import SGD
-from pellucid.optim.schedules import Cosine, Warmup
-from tests.doctor.examined import case, conv_net, corners, model
+from pellucid.doctor.diagnosis import footnote, grouped, headline, outcome, shown
+from pellucid.doctor.trials import Attempt
+from tests.doctor.told import healthy, ill
 
 
-def says(
-    name: str, *paths: str, explains: Sequence[str] = (), remedy: Remedy | None = None, proven: bool = False
-) -> Check:
-    """A check that always finds the same, as a proof where it explains something."""
-    found = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
-    return Check(name, f"{name}.", lambda case: found, tuple(explains), proven=proven or bool(explains))
+def test_the_tree() -> None:
+    rate, copies = grouped(ill())
+    assert (rate.first.check, copies.first.check) == ("learning-rate", "duplicates")
+    (dead,) = rate.consequences
+    assert [one.path for one in dead.findings] == ["block.relu1", "relu2"]
+    rows = [("where", "dead", "share"), ("block.relu1", "20", "0.667"), ("relu2", "3", "1")]
+    assert dead.tables(100) == [rows]
+    assert dead.tables(23) == [[(a, b) for a, b in zip(rows[0], row, strict=True)] for row in rows[1:]]
+    (turned,) = rate.tables(100)
+    assert turned == [("where", "training"), ("loss at it", "2.31"), ("best factor", "0.1"), ("steps", "1,250")]
+    assert [one.first.check for one in dead.consequences] == ["useless-maps"]
+    assert not copies.consequences
 
 
-def test_nothing_found_is_healthy() -> None:
-    found = diagnose(case(), checks=[says("a"), says("b")])
-    assert found.healthy
-    assert (found.names, found.checks) == ((), ("a", "b"))
+def test_other_words_or_numbers_make_another_group_and_consequences_come_below_the_last() -> None:
+    it = ill()
+    more = replace(it.findings[0], cause="another one")
+    findings, follows = (it.findings[0], more, *it.findings[1:]), {k + 1: name for k, name in it.follows.items()}
+    (one, two, _) = grouped(replace(it, findings=findings, follows=follows))
+    assert (len(one.consequences), len(two.consequences)) == (0, 1)
+    moved = replace(it.findings[3], evidence={"dead": 3})
+    (rate, _) = grouped(replace(it, findings=(*it.findings[:3], moved, it.findings[4])))
+    assert [len(group.consequences) for group in rate.consequences] == [0, 1]
 
 
-def test_causes_come_before_what_they_explain() -> None:
-    table = [
-        says("symptom", "relu"),
-        says("other", "train"),
-        says("cause", "training", explains=("symptom", "absent")),
-    ]
-    found = diagnose(case(), checks=table)
-    assert found.names == ("cause", "other", "symptom")
-    assert (found.causes, found.symptoms, found.follows) == (("cause",), {1}, {2: "cause"})
+def test_the_words_of_consequences_which_are_not_said_make_no_groups() -> None:
+    it = ill()
+    moved = replace(it.findings[3], cause="another one")
+    (rate, _) = grouped(replace(it, findings=(*it.findings[:3], moved, it.findings[4])))
+    assert [len(group.findings) for group in rate.consequences] == [2]
 
 
-def test_a_check_that_finds_nothing_explains_nothing() -> None:
-    found = diagnose(case(), checks=[says("cause", explains=("symptom",)), says("symptom", "relu")])
-    assert (found.names, found.follows) == (("symptom",), {})
+def test_headlines_count_checks_not_layers() -> None:
+    assert headline(ill()) == "2 causes and 2 consequences, found by 12 checks"
+    assert headline(healthy()) == "nothing wrong was found by 12 checks"
+    assert footnote(ill()) == ""
+    assert footnote(healthy()) == "not asked: learning-rate, update-ratio (nobody knows how)"
 
 
-def test_of_two_causes_the_first_check_is_named() -> None:
-    table = [says("a", "train", explains=("c",)), says("b", "train", explains=("c",)), says("c", "relu")]
-    assert diagnose(case(), checks=table).follows == {2: "a"}
+def test_outcomes() -> None:
+    assert outcome(ill().attempts[0]) == (
+        "a tenth of the learning rate: loss broke off → 0.25, accuracy broke off → 87.5 % "
+        "(validation data, after 150 steps from the beginning)"
+    )
+    long = replace(ill().attempts[0], planned=1250)
+    assert outcome(long).endswith("(validation data, after 150 of 1,250 steps)")
+    assert outcome(replace(long, planned=150)).endswith("(validation data, after all 150 steps of the training)")
+    plain = Attempt("x", 1, (1.0, 0.5), (None, None), "train")
+    assert outcome(plain) == "x: loss 1 → 0.5 (training data, after 1 step from the beginning)"
 
 
-def test_checks_that_explain_each_other_leave_one_cause() -> None:
-    table = [says("a", "x", explains=("b",)), says("b", "x", explains=("c", "a")), says("c", "x", explains=("a", "b"))]
-    found = diagnose(case(), checks=table)
-    assert found.names == ("a", "b", "c")
-    assert found.follows == {1: "a", 2: "b"}
+def test_numbers() -> None:
+    found = [shown(it) for it in (1250, -3, 0.66666, -0.5, 1e-9, "a-b", float("inf"), True)]
+    assert found == ["1,250", "\u22123", "0.667", "\u22120.5", "1e\u221209", "a-b", "inf", "yes"]
 
 
-def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:
-    applied: list[str] = []
+SAID = """\
+2 causes and 2 consequences, found by 12 checks
 
-    def remedy(name: str) -> Remedy:
-        return Remedy(name, lambda it: applied.append(name) or with_rate(it, 0.1))
+learning-rate
+  where        training
+  loss at it       2.31
+  best factor       0.1
+  steps           1,250
+  cause  the steps are <large>
+  fix    go slower & start lower
+  tried  a tenth of the learning rate: loss broke off → 0.25, accuracy broke off → 87.5 %
+         (validation data, after 150 steps from the beginning)
 
-    table = [
-        says("cause", "relu1", "relu2", explains=("symptom",), remedy=remedy("slower")),
-        says("symptom", "dense", remedy=remedy("never")),
-        says("helpless", "train", proven=True),
-    ]
-    assert diagnose(case(), checks=table).attempts == {}
-    found = diagnose(case(), attempts=True, checks=table)
-    assert applied == ["slower"]
-    assert set(found.attempts) == {0, 1}
-    assert found.attempts[0] is found.attempts[1]
+    dead-units, which goes away with learning-rate
+      where        dead  share
+      block.relu1    20  0.667
+      relu2           3      1
 
+        useless-maps, which goes away with dead-units
+          where  conv
+          maps      2
 
-def test_checks_that_need_an_unknown_training_are_left_out() -> None:
-    rehearses = Check("rehearses", "It trains.", lambda it: [] * len(it.rehearsal.losses))
-    found = diagnose(replace(case(), trainable=False), checks=[rehearses, says("a", "train")])
-    assert found.checks == ("a",)
-    assert "give the run folder" in found.left_out["rehearses"]
-    assert diagnose(case(), checks=[rehearses]).left_out == {}
-    with pytest.raises(UnansweredError):
-        diagnose(replace(case(), trainable=False), attempts=True, checks=[])
-
-
-def test_json_holds_all_of_it() -> None:
-    remedy = Remedy("slower", lambda it: with_rate(it, 0.1))
-    table = [says("cause", "relu", explains=("symptom",), remedy=remedy), says("symptom", "dense", remedy=remedy)]
-    cause, symptom = json.loads(json.dumps(diagnose(case(), True, table).to_json()))["findings"]
-    assert (cause["check"], cause["path"], cause["evidence"]) == ("cause", "relu", {"number": 0.5})
-    assert (cause["follows_from"], cause["can_try"]) == (None, "slower")
-    assert cause["tried"]["loss"]["after"] > 0
-    assert (symptom["follows_from"], symptom["tried"]) == ("cause", None)
-    assert (cause["cause"], cause["fix"]) == ("cause is so", "mend cause")
-    assert (symptom["cause"], symptom["fix"], symptom["can_try"]) == (None, None, None)  # the parent's are what counts
+duplicates
+  where        train
+  copies          −3
+  why     same-bytes
+  cause  a file came twice
+  fix    remove it"""  # noqa: RUF001
 
 
-def test_a_model_that_was_not_trained_is_told_to_be_so() -> None:
-    found = diagnose(case(), checks=[says("a", "train")])
-    assert "not trained yet" in str(found).split("\n")[2]
-    assert (found.to_json()["trained"], len(found.to_json()["notes"])) == (False, 1)
-    found = diagnose(replace(case(epochs=1), notes=("it was cut",)), checks=[])
-    assert (found.to_json()["trained"], found.to_json()["notes"]) == (True, ["it was cut"])
+def test_the_whole() -> None:
+    assert str(ill()) == SAID
 
 
-def test_every_check_is_in_the_table_with_a_name_of_its_own_and_explains_others() -> None:
-    names = [check.name for check in CHECKS]
-    files = [one.name for one in iter_modules(checks.__path__)]
-    assert sorted(names) == sorted(name.replace("_", "-") for name in files)
-    assert len(set(names)) == len(names)
-    for check in CHECKS:
-        assert set(check.explains) <= set(names) - {check.name}
+def test_a_healthy_model_gets_one_line() -> None:
+    line, empty, note = str(healthy()).split("\n")
+    assert (line, empty) == ("nothing wrong was found by 12 checks", "")
+    assert note == "not asked: learning-rate, update-ratio (nobody knows how)"
 
 
-def test_a_model_asks_for_itself() -> None:
-    x, y = corners()
-    it = model()
-    it.fit(x, y, epochs=8, batch_size=16, verbose=False)
-    options = {"validation": corners(40, seed=1), "batch_size": 16}
-    assert it.doctor(x, y, **options).to_json() == diagnose(case_of(it, x, y, **options)).to_json()
+def test_notes_stand_above_the_findings() -> None:
+    lines = str(replace(ill(), notes=("nothing was trained", "go on"))).split("\n")
+    assert lines[:7] == [SAID.splitlines()[0], "", "nothing was trained", "", "go on", "", "learning-rate"]
 
 
-def test_a_rate_that_a_schedule_makes_good_is_quiet() -> None:
-    options = {"optimizer": SGD(15.0), "epochs": 50}  # 30 times the usual rate, 200 steps
-    warm = {**options, "schedule": Warmup(100, Cosine())}
-    assert case(**warm).model.evaluate(*corners())["loss"] < 1e-3
-    begun = [replace(rebuilt(case(**one)), epochs=50) for one in ({**options, "epochs": 0}, {**warm, "epochs": 0})]
-    assert [diagnose(it).names for it in begun] == [("learning-rate-too-high",), ()]
-    assert diagnose(case(**warm)).healthy
+class Reader(HTMLParser):
+    """Keep the text, with the tags that are open around it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.said: list[tuple[int, str]] = []  # how many sections are around it
+        self.feed(text)
+        assert not self.open, "every tag is closed"
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open and data.strip():
+            self.said.append((self.open.count("section"), data))
 
 
-def test_a_frozen_part_is_examined_as_it_was_loaded() -> None:
-    x, y = corners()
-    it = model(conv_net())
-    it.fit(x, y, epochs=8, batch_size=16, verbose=False)
-    it.freeze("conv1.*", "norm.*", "block.*")
-    it.weights["scores.weight"].copy_(model(conv_net()).weights["scores.weight"])
-    it.weights["scores.bias"].zero_()
-    assert it.doctor(x, y, batch_size=16, epochs=8).healthy  # a head that is still to be trained
+def test_all_is_said_in_its_place() -> None:
+    said = Reader(ill()._repr_html_()).said
+    assert (0, "2 causes and 2 consequences, found by 12 checks") in said
+    assert [text for depth, text in said if depth == 1 and text in ("learning-rate", "duplicates")]
+    assert {(2, "dead-units"), (2, "block.relu1"), (2, "0.667"), (3, "useless-maps")} <= {*said}
+    assert {(1, "the steps are <large>"), (1, "\u22123")} <= {*said}
+    assert any(depth == 1 and text.startswith("a tenth of the learning rate: loss") for depth, text in said)
 
 
-@pytest.mark.parametrize("options", [{"epochs": 8}, {"optimizer": SGD(1e4)}])
-def test_without_room_for_all_examples_the_same_is_found(
-    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = diagnose(case(conv_net(), **options)).names
-    assert names
-    monkeypatch.setattr("pellucid.doctor.measure.room.MOST", 4 * 1_000 * 12)
-    monkeypatch.setattr("pellucid.doctor.measure.activity.MOST", 4 * 64 * 11 * 24)
-    assert diagnose(case(conv_net(), **options)).names == names
+def test_what_comes_from_outside_cannot_be_markup() -> None:
+    assert "<large>" not in replace(ill(), notes=("so <large>",))._repr_html_()
+    assert "<script" not in ill()._repr_html_()
+    assert "go slower &amp; start lower" in ill()._repr_html_()
 
 
-def test_checks_that_cannot_ask_are_left_out_with_their_reason() -> None:
-    found = diagnose(case_of(model(), *corners(1)))
-    assert found.healthy or "underfitting" not in found.names
-    assert found.left_out["underfitting"] == "needs 50 training examples"
-    assert found.left_out["duplicated-inputs"] == "needs 2 training examples"
-    assert found.left_out["overfitting"] == "needs validation data"
-    assert set(found.checks) | set(found.left_out) == {check.name for check in CHECKS}
-    assert not set(found.checks) & set(found.left_out)
-    few = diagnose(case_of(model(), *corners(60), validation=corners(3))).left_out
-    assert few["miscalibration"] == "needs 200 validation examples"
-    assert few["underfitting"] == "needs a trained model"
+def test_health_is_one_line_of_html() -> None:
+    texts = [text for _, text in Reader(healthy()._repr_html_()).said]
+    assert texts[0] == "nothing wrong was found by 12 checks"
+    assert len(texts) == 2  # and what was not asked
 
 
-def test_none_is_left_out_where_all_can_ask() -> None:
-    it = model()
-    x, y = corners(400)
-    it.fit(x, y, epochs=1, batch_size=16, verbose=False)
-    assert diagnose(case_of(it, x, y, validation=(x, y), batch_size=16)).left_out == {}
+def test_of_a_consequence_neither_cause_nor_fix_is_said() -> None:
+    said = [text for _, text in Reader(ill()._repr_html_()).said]
+    assert (said.count("cause"), said.count("fix")) == (2, 2)
+    assert any("goes away with learning-rate" in text for text in said)
+    assert not {"their bias fell", "see above"} & {*said}
+
+
+def test_notes_stand_above_the_findings_in_html() -> None:
+    said = [text for _, text in Reader(replace(ill(), notes=("nothing was trained",))._repr_html_()).said]
+    assert said.index("nothing was trained") < said.index("learning-rate")

@@ -9,13 +9,13 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import data, network, own, settings
+from pellucid.doctor.suspects import parts, settings
 from pellucid.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam, Momentum
 from tests.doctor.own_parts import Dropped, Matrix, Rounded, SoftmaxOver, Squared, Weighted
-from tests.doctor.test_establish import digits, taught
+from tests.doctor.test_trials import digits, taught
 
 
 def with_layer(*layers: Any, width: int = 32) -> Sequential:
@@ -67,7 +67,7 @@ def test_dead_units_do_not_cut_a_gradient() -> None:
 @pytest.mark.parametrize("scaled", [False, True])
 def test_dropout_that_is_not_scaled(scaled: bool) -> None:
     case = taught(with_layer(Dropped(0.8, scaled), width=64), epochs=3)
-    found = list(own.modes(case))
+    found = list(parts.modes(case))
     assert [one.finding.check for one in found] == ["mode-mismatch"] * (not scaled)
     if found:
         assert found[0].finding.evidence["outputs_differ_by"] == pytest.approx(0.8, abs=0.05)
@@ -75,20 +75,20 @@ def test_dropout_that_is_not_scaled(scaled: bool) -> None:
 
 def test_a_loss_that_compares_all_pairs_is_the_cause() -> None:
     assert diagnose(numbers(Squared(broadcast=True))).causes == ("loss-mixes-examples",)
-    assert list(own.coupled_loss(numbers(Squared(broadcast=False), epochs=1))) == []
+    assert list(parts.coupled_loss(numbers(Squared(broadcast=False), epochs=1))) == []
 
 
 def test_a_weighted_mean_mixes_no_examples() -> None:
-    assert list(own.coupled_loss(taught(loss=Weighted(), epochs=1))) == []
+    assert list(parts.coupled_loss(taught(loss=Weighted(), epochs=1))) == []
 
 
 @pytest.mark.parametrize(("layer", "odd"), [(Matrix(32, 0.0, 1.0), 1), (Matrix(32, -3.0, 6.0), 1), (Matrix(32), 0)])
 def test_first_weights_of_an_own_layer(layer: Matrix, odd: int) -> None:
     case = taught(Sequential(Flatten(), layer, ReLU(), Dense(10)), epochs=1)
-    found = list(network.initialization(case))
+    found = list(parts.initialization(case))
     assert [one.finding.check for one in found] == ["bad-initialization"] * odd
     for one in found:
-        assert list(network.initialization(one.apply(case))) == []
+        assert list(parts.initialization(one.apply(case))) == []
 
 
 def test_own_weights_that_are_all_positive_are_the_cause() -> None:
@@ -101,7 +101,7 @@ def test_targets_far_from_zero_are_the_cause() -> None:
 
 
 def test_targets_near_zero_are_no_suspect() -> None:
-    assert list(data.targets(numbers("quadratic", epochs=1))) == []
+    assert list(parts.targets(numbers("quadratic", epochs=1))) == []
 
 
 def test_class_weights_by_frequency_are_odd_and_by_rarity_are_not() -> None:
@@ -121,11 +121,11 @@ def test_pictures_that_are_reduced_at_once() -> None:
         Conv2d(4, 5, stride=4, padding=2), ReLU(), MaxPool2d(4), Conv2d(8, 1), ReLU(), Flatten(), Dense(4)
     )  # fmt: skip
     usual = Sequential(Conv2d(4, 3, stride=2), ReLU(), Conv2d(8, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(4))
-    (found,) = network.reduced(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
+    (found,) = parts.reduced(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
     assert found.finding.evidence["places_after_the_first_layers"] == 1
     finer = found.apply(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
-    assert list(network.reduced(finer)) == []
-    assert list(network.reduced(case_of(Model(usual, input_shape=(1, 28, 28)), x, y))) == []
+    assert list(parts.reduced(finer)) == []
+    assert list(parts.reduced(case_of(Model(usual, input_shape=(1, 28, 28)), x, y))) == []
 
 
 def test_a_scale_that_other_weights_were_learned_from() -> None:
@@ -140,7 +140,7 @@ def test_a_scale_that_other_weights_were_learned_from() -> None:
 
     large = 255 * float_images(x)
     case = case_of(begin(), large, y, validation=held, begin=begin)
-    names = [one.remedy.does for one in data.pretrained_scale(case)]
+    names = [one.remedy.does for one in parts.pretrained_scale(case)]
     assert names == ["inputs standardised", "inputs divided by 255"]
     fresh = Model(with_layer(), optimizer=Adam(0.01), input_shape=(1, 8, 8))
-    assert list(data.pretrained_scale(case_of(fresh, large, y))) == []
+    assert list(parts.pretrained_scale(case_of(fresh, large, y))) == []

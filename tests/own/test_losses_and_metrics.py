@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics as oracle
 
 from pellucid import Callback, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential, Sigmoid
-from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.predictions import predictions
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
 from pellucid.metrics import METRICS
 from pellucid.training.examples import examples
@@ -75,7 +75,7 @@ def test_one_output_is_split_at_the_middle_of_what_it_is(loss, ends):
     said = (0.4 * x[:, 0] + 0.4 >= 0).long()
     assert found["accuracy"] == pytest.approx(oracle.accuracy_score(y, said))
     assert found["macro_f1"] == pytest.approx(oracle.f1_score(y, said, average="macro"))
-    assert answers(it, it.fitting(examples(x, y))).accuracy == pytest.approx(oracle.accuracy_score(y, said))
+    assert predictions(it, it.fitting(examples(x, y))).accuracy == pytest.approx(oracle.accuracy_score(y, said))
 
 
 def test_a_loss_of_numbers_on_classes_has_the_accuracy_too():
@@ -93,7 +93,7 @@ def test_ignored_examples_count_in_no_accuracy():
     it = model(SoftmaxCrossEntropy(ignore=3), input_shape=(1, 8, 8))
     kept = digits().y != 3
     wanted = oracle.accuracy_score(digits().y[kept], it.predict(digits().x[kept]).argmax(1))
-    assert answers(it, it.fitting(examples(digits()))).accuracy == pytest.approx(wanted)
+    assert predictions(it, it.fitting(examples(digits()))).accuracy == pytest.approx(wanted)
     assert it.evaluate(digits())["accuracy"] == pytest.approx(wanted)
 
 

@@ -14,7 +14,7 @@ from benchmarks.doctor.settings import Setting
 from pellucid.combine import Sequential
 from pellucid.data import Dataset
 from pellucid.doctor import Case, case_of
-from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.passes import trainable_layers
 from pellucid.layers import (
     BatchNorm,
     Conv2d,
@@ -61,7 +61,7 @@ def layer_rate(place: int, factor: float) -> Make:
     """Train one layer, by its place among those with weights, at a learning rate times `factor`."""
 
     def alter(model: Model) -> None:
-        path, _ = learners(model)[place]
+        path, _ = trainable_layers(model)[place]
         model.scale_rate(f"{path}.*", factor)
 
     return begun(alter)

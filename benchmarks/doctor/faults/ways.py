@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import map_layers
 from pellucid.data import Dataset
 from pellucid.doctor import Case
-from pellucid.doctor.measure.learners import learners
+from pellucid.doctor.passes import trainable_layers
 from pellucid.layers.base import Layer
 from pellucid.model import Model
 
@@ -82,4 +82,4 @@ def parts(net: Layer) -> list[Layer]:
 
 def learned(model: Model, name: str = "weight") -> list[Tensor]:
     """Return what the layers that learn hold under a name, from the first to the last."""
-    return [model.weights[f"{path}.{name}"] for path, _ in learners(model)]
+    return [model.weights[f"{path}.{name}"] for path, _ in trainable_layers(model)]

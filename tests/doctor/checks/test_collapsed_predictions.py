@@ -22,7 +22,7 @@ def test_a_model_that_has_learned_is_left_alone() -> None:
 
 def test_a_model_before_its_first_step_is_not_asked() -> None:
     it = case()
-    assert it.seen.accuracy < 0.9
+    assert it.train_predictions.accuracy < 0.9
     assert CHECK.look(it) == []
 
 

@@ -28,7 +28,7 @@ def test_a_win_after_five_epochs_is_found() -> None:
 def test_accuracy_tells_too() -> None:
     found = win([0.4] * 30, [4.0] * 30, [0.6] * 10 + [0.995] * 20)
     assert found is not None
-    assert found.since == 11
+    assert found["certain_since_epoch"] == 11
     assert win([0.4] * 30, [4.0] * 30, [0.9] * 30) is None
 
 

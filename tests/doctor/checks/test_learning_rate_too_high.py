@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from pellucid.doctor.checks.learning_rate_too_high import CHECK
-from pellucid.doctor.measure.answers import answers
-from pellucid.doctor.measure.rehearsal import Settings
-from pellucid.doctor.mending import rebuilt
+from pellucid.doctor.predictions import predictions
+from pellucid.doctor.rehearsal import Settings
+from pellucid.doctor.remedies import rebuilt
 from pellucid.optim import SGD, Adam
 from tests.doctor.examined import case
 
@@ -17,7 +17,7 @@ def test_a_rate_that_ends_above_the_first_loss_is_found() -> None:
     (found,) = CHECK.look(it)
     assert (found.check, found.path) == ("learning-rate-too-high", "training")
     assert found.evidence["learning_rate"] == 60.0
-    assert found.evidence["loss_after_training"] == answers(it.model, it.train).loss
+    assert found.evidence["loss_after_training"] == predictions(it.model, it.train).loss
     assert found.evidence["lower_rate"] < 60
     trial = it.rehearse(Settings(25, found.evidence["lower_rate"] / 60))
     assert found.evidence["range_test_loss_at_the_lower_rate"] == trial.end

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pellucid.doctor.checks.learning_rate_too_low import CHECK
-from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.predictions import predictions
 from pellucid.optim import SGD, Adam
 from pellucid.optim.schedules import Warmup
 from pellucid.run.history import History
@@ -14,7 +14,7 @@ def test_a_rate_that_leaves_the_loss_where_it_was_is_found() -> None:
     it = case(epochs=20, optimizer=SGD(1e-4))
     (found,) = CHECK.look(it)
     assert (found.check, found.path) == ("learning-rate-too-low", "training")
-    assert found.evidence["loss_after_training"] == answers(it.model, it.train).loss
+    assert found.evidence["loss_after_training"] == predictions(it.model, it.train).loss
     assert found.evidence["steps_of_the_training"] == 20 * 4  # 64 examples in batches of 16
     assert found.evidence["higher_rate"] > 1e-3
 
@@ -57,7 +57,7 @@ def test_a_training_that_works_is_quiet() -> None:
 def test_a_usual_rate_whose_loss_still_falls_needs_epochs_and_no_other_rate() -> None:
     it = case(epochs=5, optimizer=Adam(0.001))
     assert it.history is not None
-    assert it.reached > 1.5 * it.outcome(30.0, 10)  # a higher rate would be faster
+    assert it.loss > 1.5 * it.loss_at(30.0, 10)  # a higher rate would be faster
     assert not CHECK.look(it)
     assert not CHECK.look(replace(it, history=None))
     assert not CHECK.look(replace(case(optimizer=Adam(0.001)), epochs=5))

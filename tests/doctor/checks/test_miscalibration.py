@@ -69,14 +69,14 @@ def with_history(it: Case, *losses: float) -> Case:
 
 def test_a_training_that_is_merely_short_is_not_held_back() -> None:
     it = drawn(0.2)
-    loss = it.seen.loss
+    loss = it.train_predictions.loss
     assert not CHECK.look(with_history(it, 3 * loss, 2 * loss, 1.1 * loss))
     assert CHECK.look(with_history(it, 1.1 * loss, 1.1 * loss, 1.1 * loss))
 
 
 def test_outputs_that_shrank_after_training_are_told_from_those_of_a_short_one() -> None:
     it = drawn(0.2)
-    (found,) = CHECK.look(with_history(it, it.seen.loss, it.seen.loss / 2))
+    (found,) = CHECK.look(with_history(it, it.train_predictions.loss, it.train_predictions.loss / 2))
     assert "after that" in found.cause
 
 

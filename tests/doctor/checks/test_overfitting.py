@@ -94,7 +94,7 @@ def test_what_is_not_known_by_heart_is_no_overfitting() -> None:
     wrong[:25] = 1 - wrong[:25]  # 15 of 40 are right, which is far above none
     none = (it.train.x, it.model.predict(it.train.x).argmin(1))
     poor = case_of(it.model, it.train.x, wrong, validation=none)
-    assert poor.seen.accuracy == pytest.approx(15 / 40)
-    assert poor.unseen is not None
-    assert poor.unseen.accuracy == 0
+    assert poor.train_predictions.accuracy == pytest.approx(15 / 40)
+    assert poor.validation_predictions is not None
+    assert poor.validation_predictions.accuracy == 0
     assert not CHECK.look(poor)

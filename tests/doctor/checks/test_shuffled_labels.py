@@ -9,7 +9,7 @@ from pellucid.combine import Sequential
 from pellucid.data.source import Arrays
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.shuffled_labels import CHECK
-from pellucid.doctor.measure.simple import hits, simple
+from pellucid.doctor.simple import hits, simple
 from pellucid.layers import Dense
 from tests.doctor.examined import corners, model
 

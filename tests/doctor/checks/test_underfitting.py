@@ -7,7 +7,7 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks.underfitting import CHECK
-from pellucid.doctor.measure.reference import linear_error
+from pellucid.doctor.inputs import linear_error
 from pellucid.layers import Dense, Flatten, ReLU, Tanh
 from pellucid.layers.base import Layer
 from pellucid.model import Model
@@ -98,7 +98,7 @@ def regression(x: torch.Tensor, y: torch.Tensor, epochs: int) -> Case:
 
 def test_a_small_part_of_the_variance_is_no_underfitting_whatever_linear_regression_leaves() -> None:
     it = regression(*straight(), epochs=40)
-    error, variance = it.seen.loss, float(it.train.y.var())
+    error, variance = it.train_predictions.loss, float(it.train.y.var())
     assert 100 * linear_error(it.train.x, it.train.y) < error < 0.01 * variance
     assert CHECK.look(it) == []
 

@@ -1,12 +1,11 @@
-"""What a model says, against PyTorch's functions."""
+"""Predictions of a model, against PyTorch's functions."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pellucid.combine import Sequential
-from pellucid.doctor.finding import UnansweredError
-from pellucid.doctor.measure.answers import answers
+from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.layers import Dense, Flatten
 from pellucid.training.examples import examples
 from tests.doctor.examined import corners, model
@@ -14,7 +13,7 @@ from tests.doctor.examined import corners, model
 
 def test_probabilities_loss_and_accuracy() -> None:
     it, (x, y) = model(), corners()
-    found = answers(it, examples(x, y))
+    found = predictions(it, examples(x, y))
     p = it.weights
     hidden = F.relu(F.linear(x.flatten(1), p["dense1.weight"], p["dense1.bias"]))
     scores = F.linear(hidden, p["dense2.weight"], p["dense2.bias"])
@@ -26,7 +25,7 @@ def test_probabilities_loss_and_accuracy() -> None:
 def test_one_output_tells_two_classes_apart() -> None:
     it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss="binary_cross_entropy")
     x, y = corners(classes=2)
-    found = answers(it, examples(x, y))
+    found = predictions(it, examples(x, y))
     scores = F.linear(x.flatten(1), it.weights["out.weight"], it.weights["out.bias"])
     assert found.classes.tolist() == (scores[:, 0] > 0).long().tolist()
 
@@ -35,4 +34,4 @@ def test_a_model_that_is_not_finite_has_no_answers() -> None:
     it = model()
     it.weights["dense1.weight"][0, 0] = float("nan")
     with pytest.raises(UnansweredError, match="dense1: weight holds NaN"):
-        answers(it, examples(*corners()))
+        predictions(it, examples(*corners()))

@@ -1,4 +1,4 @@
-"""Causes are what a trial without them establishes; all else is a symptom."""
+"""Remedies, tried in short trainings, and the causes that trials establish."""
 
 import json
 from dataclasses import replace
@@ -10,13 +10,17 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load
 from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor.finding import Remedy
+from pellucid.doctor.remedies import with_rate
+from pellucid.doctor.trials import Attempts
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
-from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import SGD, Adam, Momentum
 from pellucid.optim.regularizers import L1, L2
-from pellucid.optim.schedules import Step, Warmup
+from pellucid.optim.schedules import Cosine, Step, Warmup
+from tests.doctor.examined import case, corners, model
 
 
 def net(units: int = 32, *more: Layer) -> Sequential:
@@ -154,3 +158,64 @@ def test_a_second_cause_is_found_without_the_first() -> None:
     found = diagnose(taught(**both))
     assert len(found.causes) <= 2
     assert set(found.causes) <= {"regularization-too-strong", "clipping-too-tight"}
+
+
+TENFOLD = Remedy("ten times the learning rate", lambda it: with_rate(it, 10))
+
+
+def test_the_outcomes_are_those_of_the_trainings() -> None:
+    it = case(optimizer=SGD(0.01))
+    found = Attempts(it, 12)(TENFOLD)
+    assert (found.does, found.steps, found.measured_on) == (TENFOLD.does, 12, "validation")
+    for place, lr in enumerate((0.01, 0.1)):
+        x, y = corners()
+        trained = model(optimizer=SGD(lr))
+        trained.fit(x, y, epochs=3, batch_size=16, verbose=False)  # 12 steps
+        measured = trained.evaluate(*corners(40, seed=1))
+        assert found.loss[place] == pytest.approx(measured["loss"], rel=1e-5)
+        assert found.accuracy[place] == pytest.approx(measured["accuracy"])
+    assert found.loss[1] < found.loss[0]
+
+
+def test_both_go_by_the_schedule() -> None:
+    plan = {"optimizer": SGD(0.01), "schedule": Warmup(6, Cosine())}
+    found = Attempts(replace(case(**plan), epochs=3), 12)(TENFOLD)
+    for place, lr in enumerate((0.01, 0.1)):
+        trained = model(**{**plan, "optimizer": SGD(lr)})
+        trained.fit(*corners(), epochs=3, batch_size=16, verbose=False)  # 12 steps
+        assert found.loss[place] == pytest.approx(trained.evaluate(*corners(40, seed=1))["loss"], rel=1e-5)
+
+
+def test_it_is_no_longer_than_the_training() -> None:
+    found = Attempts(replace(case(optimizer=SGD(0.01)), epochs=3))(TENFOLD)
+    assert (found.steps, found.planned) == (12, 12)
+    assert found.to_json()["steps_of_the_training"] == 12
+    unknown = Attempts(case(), 12)(TENFOLD)
+    assert (unknown.steps, unknown.to_json()["steps_of_the_training"]) == (12, None)
+
+
+def test_a_training_that_breaks_has_no_numbers() -> None:
+    found = Attempts(case(optimizer=SGD(1e30)), 5)(Remedy("a small rate", lambda it: with_rate(it, 1e-31)))
+    assert (found.loss[0], found.accuracy[0]) == (None, None)
+    assert found.loss[1] is not None
+    assert found.to_json()["loss"]["before"] is None
+
+
+def test_without_validation_data_it_is_measured_on_what_was_learned() -> None:
+    assert Attempts(replace(case(), validation=None), 2)(TENFOLD).measured_on == "train"
+
+
+def test_targets_that_are_no_classes_have_no_accuracy() -> None:
+    x, y = corners()
+    it = case_of(model(loss=Quadratic(), metrics=()), x, torch.nn.functional.one_hot(y, 4).float())
+    assert Attempts(it, 2)(TENFOLD).accuracy == (None, None)
+
+
+def test_what_several_remedies_start_from_is_trained_once() -> None:
+    begun = []
+    it = replace(case(), begin=lambda: begun.append(1) or model())
+    try_out = Attempts(it, steps=2)
+    assert not begun
+    one, two = try_out(Remedy("nothing", lambda it: it)), try_out(Remedy("nothing again", lambda it: it))
+    assert len(begun) == 3  # once as it is set, once for each remedy
+    assert one.loss == two.loss == (one.loss[0], one.loss[0])

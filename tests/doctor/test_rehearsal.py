@@ -1,17 +1,23 @@
-"""A few steps of a training, against PyTorch's own optimizer."""
+"""A few steps of a training, against PyTorch's own optimizer, and models made again."""
+
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.doctor.measure.rehearsal import Settings, rehearse
+from pellucid.doctor.rehearsal import Settings, copied, default_rate, rehearse, reinitialized
+from pellucid.doctor.remedies import rebuilt, with_rate
 from pellucid.layers import BatchNorm, Dense, Dropout, Flatten, ReLU
 from pellucid.model import Model
-from pellucid.optim import SGD, Adam
+from pellucid.optim import SGD, Adam, Optimizer
+from pellucid.optim.base import State
+from pellucid.optim.regularizers import L2
 from pellucid.optim.schedules import Cosine, OneCycle, Warmup
 from pellucid.training.examples import examples
-from tests.doctor.examined import corners, model
+from tests.doctor.examined import case, conv_net, corners, dense_net, model
 
 DATA = examples(*corners())
 WHOLE = len(DATA)  # as one batch, so that no order matters
@@ -101,3 +107,74 @@ def test_frozen_weights_stay_and_augmentation_is_applied() -> None:
     done = rehearse(it, DATA, 16, lambda x, rng: torch.zeros_like(x), Settings(3))
     assert torch.equal(before, done.model.weights["dense1.weight"])
     assert done.losses[0] == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-5)  # nothing to see, no bias yet
+
+
+OPTIONS = {
+    "optimizer": Adam(0.02), "regularizer": L2(1e-3), "schedule": OneCycle(), "clip": 1.0, "seed": 7,
+    "classes": ("a", "b", "c", "d"), "preprocess": {"mean": [0.1], "std": [0.5]},
+}  # fmt: skip
+
+
+def test_remade_is_the_model_before_its_first_step() -> None:
+    it = model(**OPTIONS)
+    it.freeze("dense1.bias")
+    it.scale_rate("dense2.*", 0.5)
+    begun = it.sha256()
+    it.weights["dense1.weight"].zero_()
+    new = reinitialized(it)
+    assert new.sha256() == begun
+    for name in ("optimizer", "regularizers", "schedule", "clip", "classes", "preprocess", "frozen", "rates", "seed"):
+        assert getattr(new, name) == getattr(it, name)
+
+
+def test_changes_are_taken() -> None:
+    new = reinitialized(model(**OPTIONS), optimizer=SGD(0.3), net=conv_net())
+    assert new.optimizer == SGD(0.3)
+    assert "conv1.weight" in new.weights
+
+
+def test_a_copy_has_weights_of_its_own() -> None:
+    it = model()
+    new = copied(it)
+    new.weights["dense1.weight"].zero_()
+    assert it.weights["dense1.weight"].abs().sum() > 0
+    assert new.net is it.net
+
+
+def test_another_rate_begins_with_the_same_weights() -> None:
+    it = case(epochs=2)
+    new = with_rate(it, 0.1)
+    assert new.model.optimizer.lr == it.model.optimizer.lr * 0.1
+    assert new.model.sha256() == it.first.sha256() != it.model.sha256()
+    assert new.begin().sha256() == it.first.sha256()
+    assert (new.history, new.stopped) == (None, "")
+    assert (new.batch_size, new.train) == (it.batch_size, it.train)
+
+
+def test_other_weights_at_the_beginning_are_kept() -> None:
+    begun = model()
+    begun.weights["dense1.weight"].fill_(0.5)
+    it = replace(case(), begin=lambda: copied(begun))
+    assert bool((rebuilt(it, clip=1.0).model.weights["dense1.weight"] == 0.5).all())
+
+
+def test_another_network_draws_its_own() -> None:
+    new = rebuilt(case(), net=dense_net()).model
+    assert torch.equal(new.weights["dense1.weight"], model().weights["dense1.weight"])
+
+
+@dataclass(frozen=True)
+class Own(Optimizer):
+    """One without a default."""
+
+    def init(self, params: list[Tensor]) -> State:
+        return {}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        pass
+
+
+def test_the_default_rate_does_not_depend_on_the_rate() -> None:
+    assert default_rate(Adam(5.0)) == 0.001  # Kingma and Ba 2015, algorithm 1
+    assert default_rate(SGD(5.0)) == 0.1
+    assert default_rate(Own(5.0)) == float("inf")

@@ -53,14 +53,13 @@ class Finding:
 class Check:
     """One question to a case.
 
-    name: as in reports, `dead-units`. about: one sentence, what is wrong where it finds something. look: returns what
-    it finds. explains: the names of checks whose findings follow from this one's where these are proven. examples,
-    unseen: the training and validation examples it needs at least. trained: whether it needs a trained model. proven:
-    whether all of its findings are, see there. own_trial: whether they rest on a trial of their own.
+    name: as in reports, `dead-units`. look: returns what it finds. explains: the names of checks whose findings follow
+    from this one's where these are proven. examples, unseen: the training and validation examples it needs at least.
+    trained: whether it needs a trained model. proven: whether all of its findings are, see there. own_trial: whether
+    they rest on a trial of their own.
     """
 
     name: str
-    about: str
     look: Callable[[Case], Sequence[Finding]]
     explains: tuple[str, ...] = ()
     examples: int = 0

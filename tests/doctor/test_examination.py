@@ -22,7 +22,7 @@ def says(
 ) -> Check:
     """A check that always finds the same, as a proof where it explains something."""
     found = [Finding(name, path, {"number": 0.5}, f"{name} is so", f"mend {name}", remedy) for path in paths]
-    return Check(name, f"{name}.", lambda case: found, tuple(explains), proven=proven or bool(explains))
+    return Check(name, lambda case: found, tuple(explains), proven=proven or bool(explains))
 
 
 def test_nothing_found_is_healthy() -> None:
@@ -78,7 +78,7 @@ def test_only_remedies_of_causes_are_tried_and_shared_ones_once() -> None:
 
 
 def test_checks_that_need_an_unknown_training_are_left_out() -> None:
-    rehearses = Check("rehearses", "It trains.", lambda it: [] * len(it.rehearsal.losses))
+    rehearses = Check("rehearses", lambda it: [] * len(it.rehearsal.losses))
     found = diagnose(replace(case(), trainable=False), checks=[rehearses, says("a", "train")])
     assert found.checks == ("a",)
     assert "give the run folder" in found.left_out["rehearses"]

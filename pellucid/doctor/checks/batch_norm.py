@@ -171,9 +171,4 @@ def _thawed(case: Case) -> Case:
 
 
 NAME = "batch-norm"
-CHECK = Check(
-    NAME,
-    "Batch normalization gets too few values, or evaluates by statistics that are not those of the data.",
-    look,
-    explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"),
-)
+CHECK = Check(NAME, look, explains=("overfitting", "underfitting", "miscalibration", "collapsed-predictions"))

@@ -100,10 +100,4 @@ def _name(case: Case, which: Tensor) -> str:
 
 
 NAME = "class-imbalance"
-CHECK = Check(
-    NAME,
-    "Some classes have far fewer examples than others, or none.",
-    look,
-    explains=("collapsed-predictions", "overfitting", "miscalibration"),
-    proven=True,
-)
+CHECK = Check(NAME, look, explains=("collapsed-predictions", "overfitting", "miscalibration"), proven=True)

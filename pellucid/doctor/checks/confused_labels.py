@@ -66,11 +66,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "confused-labels"
 CHECK = Check(
-    NAME,
-    "A part of some classes' training examples has one and the same other label.",
-    look,
+    NAME, look, examples=MIN_EXAMPLES, unseen=MIN_EXAMPLES, proven=True,
     explains=("label-noise", "miscalibration"),
-    examples=MIN_EXAMPLES,
-    unseen=MIN_EXAMPLES,
-    proven=True,
-)
+)  # fmt: skip

@@ -55,15 +55,9 @@ def _one(path: str, x: Tensor) -> Finding | None:
 
 NAME = "constant-inputs"
 CHECK = Check(
-    NAME,
-    "Inputs are blank, or most of what is in them never varies.",
-    look,
-    explains=(
-        "duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
-        "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "shifted-labels",
-        "vanishing-gradients", "dead-units", "useless-maps", "duplicate-maps", "update-ratio",
-        "learning-rate-too-low", "overfitting", "miscalibration",
-    ),
-    examples=2,
-    proven=True,
+    NAME, look, examples=2, proven=True,
+    explains=("duplicated-inputs", "shuffled-labels", "label-noise", "shortcut-pixels", "preprocessing-mismatch",
+              "unnormalised-inputs", "leakage", "collapsed-predictions", "underfitting", "shifted-labels",
+              "vanishing-gradients", "dead-units", "useless-maps", "duplicate-maps", "update-ratio",
+              "learning-rate-too-low", "overfitting", "miscalibration"),
 )  # fmt: skip

@@ -87,12 +87,8 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "cut-gradient"
 CHECK = Check(
-    NAME,
-    "A layer hands no gradient back, so that the layers before it never learn.",
-    look,
-    explains=(
-        "vanishing-gradients", "update-ratio", "learning-rate-too-low", "learning-rate-too-high", "dead-units",
-        "useless-maps", "collapsed-predictions", "underfitting", "overfitting", "miscalibration",
-    ),
-    proven=True,
+    NAME, look, proven=True,
+    explains=("vanishing-gradients", "update-ratio", "learning-rate-too-low", "learning-rate-too-high",
+              "dead-units", "useless-maps", "collapsed-predictions", "underfitting", "overfitting",
+              "miscalibration"),
 )  # fmt: skip

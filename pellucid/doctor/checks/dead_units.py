@@ -40,4 +40,4 @@ def _dead(seen: Activity) -> int:
 
 
 NAME = "dead-units"
-CHECK = Check(NAME, "Units put out 0 for every example, so no gradient reaches their weights.", look)
+CHECK = Check(NAME, look)

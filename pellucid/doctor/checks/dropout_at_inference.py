@@ -52,10 +52,4 @@ def _differing(case: Case) -> list[Finding]:
 
 
 NAME = "dropout-at-inference"
-CHECK = Check(
-    NAME,
-    "A layer draws at random in evaluation, so that the same input gets other answers each time.",
-    look,
-    explains=("miscalibration", "overfitting", "underfitting"),
-    proven=True,
-)
+CHECK = Check(NAME, look, explains=("miscalibration", "overfitting", "underfitting"), proven=True)

@@ -40,4 +40,4 @@ def look(case: Case) -> list[Finding]:
 
 
 NAME = "duplicate-maps"
-CHECK = Check(NAME, "Units or feature maps of a layer are copies of one another.", look)
+CHECK = Check(NAME, look)

@@ -46,10 +46,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "duplicated-inputs"
 CHECK = Check(
-    NAME,
-    "Many training examples are copies of one another, or copies with another label.",
-    look,
+    NAME, look, examples=2, proven=True,
     explains=("shuffled-labels", "label-noise", "overfitting", "underfitting", "miscalibration"),
-    examples=2,
-    proven=True,
-)
+)  # fmt: skip

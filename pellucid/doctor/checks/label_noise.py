@@ -100,11 +100,4 @@ def _by_network(case: Case) -> _Judged:
 
 
 NAME = "label-noise"
-CHECK = Check(
-    NAME,
-    "Single training labels are wrong.",
-    look,
-    explains=("overfitting", "miscalibration"),
-    examples=MIN_EXAMPLES,
-    proven=True,
-)
+CHECK = Check(NAME, look, explains=("overfitting", "miscalibration"), examples=MIN_EXAMPLES, proven=True)

@@ -79,12 +79,7 @@ def clearly_better(case: Case, here: float, factor: float, end: float) -> tuple[
 
 NAME = "learning-rate-too-high"
 CHECK = Check(
-    NAME,
-    "The learning rate is so high that the training does worse than a few steps at a lower one.",
-    look,
-    explains=(
-        "nan-origin", "dead-units", "saturated-units", "vanishing-gradients", "update-ratio",
-        "collapsed-predictions", "underfitting", "batch-norm", "miscalibration", "useless-maps",
-    ),
-    own_trial=True,
+    NAME, look, own_trial=True,
+    explains=("nan-origin", "dead-units", "saturated-units", "vanishing-gradients", "update-ratio",
+              "collapsed-predictions", "underfitting", "batch-norm", "miscalibration", "useless-maps"),
 )  # fmt: skip

@@ -75,9 +75,6 @@ def _factors(case: Case) -> list[float]:
 
 NAME = "learning-rate-too-low"
 CHECK = Check(
-    NAME,
-    "The learning rate is so low that the training does not get there in the steps that it has.",
-    look,
+    NAME, look, own_trial=True,
     explains=("update-ratio", "underfitting", "miscalibration", "collapsed-predictions"),
-    own_trial=True,
-)
+)  # fmt: skip

@@ -52,4 +52,4 @@ def _evidence(case: Case, which: Tensor, count: int) -> Evidence:
 
 
 NAME = "mask-classes"
-CHECK = Check(NAME, "A class has no pixel in the masks, or is predicted nowhere.", look)
+CHECK = Check(NAME, look)

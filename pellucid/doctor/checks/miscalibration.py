@@ -96,6 +96,4 @@ def _held_back(case: Case) -> tuple[str, str]:
 
 
 NAME = "miscalibration"
-CHECK = Check(
-    NAME, "Probabilities are far surer, or far less sure, than they are right.", look, unseen=MIN_EXAMPLES, trained=True
-)
+CHECK = Check(NAME, look, unseen=MIN_EXAMPLES, trained=True)

@@ -52,13 +52,8 @@ def _outputs(case: Case, x: Tensor) -> list[tuple[str, Layer, Tensor]]:
 
 NAME = "mixed-examples"
 CHECK = Check(
-    NAME,
-    "A layer mixes the examples of a batch, so that an answer depends on the others in the batch.",
-    look,
-    explains=(
-        "batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
-        "learning-rate-too-high", "learning-rate-too-low", "dead-units", "useless-maps", "update-ratio",
-        "vanishing-gradients", "exploding-gradients",
-    ),
-    proven=True,
+    NAME, look, proven=True,
+    explains=("batch-norm", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
+              "learning-rate-too-high", "learning-rate-too-low", "dead-units", "useless-maps", "update-ratio",
+              "vanishing-gradients", "exploding-gradients"),
 )  # fmt: skip

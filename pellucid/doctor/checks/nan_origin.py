@@ -104,4 +104,4 @@ def _of_loss(case: Case, evidence: Evidence) -> Finding:
 
 
 NAME = "nan-origin"
-CHECK = Check(NAME, "NaN or infinity appears, and everything that is computed from it is lost.", look)
+CHECK = Check(NAME, look)

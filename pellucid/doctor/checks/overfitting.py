@@ -84,6 +84,4 @@ def _variance(share: float, n: int) -> float:
 
 
 NAME = "overfitting"
-CHECK = Check(
-    NAME, "The model is far better on what it learned from than on anything else.", look, unseen=1, trained=True
-)
+CHECK = Check(NAME, look, unseen=1, trained=True)

@@ -242,12 +242,7 @@ def _finding(path: str, evidence: Evidence, change: str) -> Finding:
 
 NAME = "preprocessing-mismatch"
 CHECK = Check(
-    NAME,
-    "Inputs are prepared otherwise than those that the model learned from.",
-    look,
-    explains=(
-        "confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration",
-        "collapsed-predictions", "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps",
-    ),
-    proven=True,
+    NAME, look, proven=True,
+    explains=("confused-labels", "unnormalised-inputs", "overfitting", "underfitting", "miscalibration",
+              "collapsed-predictions", "batch-norm", "dead-units", "saturated-units", "useless-maps", "duplicate-maps"),
 )  # fmt: skip

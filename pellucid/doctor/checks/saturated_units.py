@@ -61,6 +61,4 @@ def _stuck(seen: Activity) -> Tensor:
 
 
 NAME = "saturated-units"
-CHECK = Check(
-    NAME, "Sigmoid or tanh units are pinned at the ends of their range, where almost no gradient passes.", look
-)
+CHECK = Check(NAME, look)

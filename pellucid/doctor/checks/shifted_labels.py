@@ -141,10 +141,6 @@ def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
 
 NAME = "shifted-labels"
 CHECK = Check(
-    NAME,
-    "Labels of one part are off by one, swapped or permuted against the other, or off by one against the model.",
-    look,
+    NAME, look, examples=MIN_MEMBERS, proven=True,
     explains=("confused-labels", "overfitting", "underfitting", "miscalibration", "class-imbalance"),
-    examples=MIN_MEMBERS,
-    proven=True,
-)
+)  # fmt: skip

@@ -101,10 +101,6 @@ def _without(case: Case, pixels: list[int]) -> Evidence:
 
 NAME = "shortcut-pixels"
 CHECK = Check(
-    NAME,
-    "A few pixels of the pictures give the labels away.",
-    look,
+    NAME, look, examples=MIN_EXAMPLES, proven=True,
     explains=("overfitting", "miscalibration", "shuffled-labels"),
-    examples=MIN_EXAMPLES,
-    proven=True,
-)
+)  # fmt: skip

@@ -132,13 +132,7 @@ def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:
 
 NAME = "shuffled-labels"
 CHECK = Check(
-    NAME,
-    "Labels have nothing to do with the inputs.",
-    look,
-    explains=(
-        "confused-labels", "label-noise", "overfitting", "underfitting", "miscalibration", "collapsed-predictions",
-        "learning-rate-too-low", "update-ratio", "useless-maps",
-    ),
-    examples=MIN_EXAMPLES,
-    proven=True,
+    NAME, look, examples=MIN_EXAMPLES, proven=True,
+    explains=("confused-labels", "label-noise", "overfitting", "underfitting", "miscalibration",
+              "collapsed-predictions", "learning-rate-too-low", "update-ratio", "useless-maps"),
 )  # fmt: skip

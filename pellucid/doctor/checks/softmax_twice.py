@@ -39,12 +39,7 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "softmax-twice"
 CHECK = Check(
-    NAME,
-    "The loss applies a softmax to outputs that are probabilities already.",
-    look,
-    explains=(
-        "vanishing-gradients", "learning-rate-too-low", "underfitting", "miscalibration", "collapsed-predictions",
-        "update-ratio",
-    ),
-    proven=True,
+    NAME, look, proven=True,
+    explains=("vanishing-gradients", "learning-rate-too-low", "underfitting", "miscalibration", "collapsed-predictions",
+              "update-ratio"),
 )  # fmt: skip

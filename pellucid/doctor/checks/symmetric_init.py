@@ -63,11 +63,7 @@ def _twins(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 NAME = "symmetric-init"
 CHECK = Check(
-    NAME,
-    "Units of a layer begin with the same weights and stay the same, so that the layer is as good as one unit.",
-    look,
-    explains=(
-        "duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients", "collapsed-predictions", "underfitting",
-    ),
-    proven=True,
+    NAME, look, proven=True,
+    explains=("duplicate-maps", "useless-maps", "dead-units", "vanishing-gradients", "collapsed-predictions",
+              "underfitting"),
 )  # fmt: skip

@@ -48,11 +48,6 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "tiny-deviation"
 CHECK = Check(
-    NAME,
-    "Single values of the inputs are huge, because they were divided by a deviation of almost 0.",
-    look,
+    NAME, look, examples=MIN_EXAMPLES, unseen=MIN_EXAMPLES, proven=True,
     explains=("preprocessing-mismatch", "unnormalised-inputs", "overfitting", "miscalibration", "underfitting"),
-    examples=MIN_EXAMPLES,
-    unseen=MIN_EXAMPLES,
-    proven=True,
-)
+)  # fmt: skip

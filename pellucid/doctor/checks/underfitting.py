@@ -83,10 +83,4 @@ def _numbers(case: Case) -> Evidence | None:
 
 
 NAME = "underfitting"
-CHECK = Check(
-    NAME,
-    "The model does worse on its training examples than a simple method does on new ones.",
-    look,
-    examples=MIN_EXAMPLES,
-    trained=True,
-)
+CHECK = Check(NAME, look, examples=MIN_EXAMPLES, trained=True)

@@ -96,12 +96,8 @@ def _standard(case: Case) -> Case:
 
 NAME = "unnormalised-inputs"
 CHECK = Check(
-    NAME,
-    "What reaches the network, or what it is to put out, is far from mean 0 and deviation 1.",
-    look,
-    explains=(
-        "saturated-units", "dead-units", "vanishing-gradients", "exploding-gradients", "update-ratio",
-        "learning-rate-too-high", "learning-rate-too-low", "nan-origin", "underfitting", "collapsed-predictions",
-        "useless-maps", "duplicate-maps", "overfitting", "miscalibration",
-    ),
+    NAME, look,
+    explains=("saturated-units", "dead-units", "vanishing-gradients", "exploding-gradients", "update-ratio",
+              "learning-rate-too-high", "learning-rate-too-low", "nan-origin", "underfitting", "collapsed-predictions",
+              "useless-maps", "duplicate-maps", "overfitting", "miscalibration"),
 )  # fmt: skip

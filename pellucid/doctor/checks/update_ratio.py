@@ -54,4 +54,4 @@ def _accounted(case: Case, path: str, inputs: int) -> bool:
 
 
 NAME = "update-ratio"
-CHECK = Check(NAME, "Updates of weights are far too large or too small beside the weights themselves.", look)
+CHECK = Check(NAME, look)

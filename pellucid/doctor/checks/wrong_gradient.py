@@ -40,13 +40,8 @@ def look(case: Case) -> list[Finding]:
 
 NAME = "wrong-gradient"
 CHECK = Check(
-    NAME,
-    "A layer or loss that is none of the library's returns a wrong gradient.",
-    look,
-    explains=(
-        "cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin",
-        "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions", "useless-maps",
-        "underfitting", "miscalibration",
-    ),
-    proven=True,
+    NAME, look, proven=True,
+    explains=("cut-gradient", "exploding-gradients", "learning-rate-too-high", "learning-rate-too-low", "nan-origin",
+              "saturated-units", "dead-units", "vanishing-gradients", "update-ratio", "collapsed-predictions",
+              "useless-maps", "underfitting", "miscalibration"),
 )  # fmt: skip

@@ -121,12 +121,7 @@ def _without(net: Layer, path: str) -> Remedy | None:
 
 NAME = "wrong-output"
 CHECK = Check(
-    NAME,
-    "The network ends in an activation that does not suit its loss, or cannot reach its targets.",
-    look,
-    explains=(
-        "underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
-        "learning-rate-too-low", "learning-rate-too-high", "miscalibration", "update-ratio",
-    ),
-    proven=True,
+    NAME, look, proven=True,
+    explains=("underfitting", "dead-units", "saturated-units", "vanishing-gradients", "collapsed-predictions",
+              "learning-rate-too-low", "learning-rate-too-high", "miscalibration", "update-ratio"),
 )  # fmt: skip

@@ -127,10 +127,7 @@ def changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, Ch
 
     x, like: (N, ...), floats. stats: the model's own standardisation. Only images can be flipped or rotated.
     """
-    found: dict[str, Change] = {
-        "not divided by 255": lambda x: x / 255,
-        "divided by 255 once more": lambda x: x * 255,
-    }
+    found: dict[str, Change] = {"not divided by 255": lambda x: x / 255, "divided by 255 once more": lambda x: x * 255}
     if x.dim() != 4:
         return found
     channels, height, width = x.shape[1:]

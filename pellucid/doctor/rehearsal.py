@@ -110,12 +110,7 @@ class Rehearsal:
 
 
 def rehearse(
-    model: BaseModel,
-    data: Arrays,
-    batch_size: int,
-    augment: Augmentation | None,
-    settings: Settings,
-    planned: int = 0,
+    model: BaseModel, data: Arrays, batch_size: int, augment: Augmentation | None, settings: Settings, planned: int = 0
 ) -> Rehearsal:
     """Train `model`, which changes, for a few steps at its learning rate times a factor.
 

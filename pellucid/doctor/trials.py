@@ -164,7 +164,6 @@ class Verdict:
     other: Finding | None = None
     as_set: Case | None = None
     untried: tuple[str, ...] = ()
-    reference: float = 0.0
 
 
 def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> Verdict:
@@ -198,7 +197,7 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     if not fails(attempts.score):
         # As it is set, the training does well: the fault is not in its settings.
         other = _other_weights(case, attempts, now) if is_trained else None
-        return Verdict(is_trained, other=other, as_set=attempts.as_set, reference=reference)
+        return Verdict(is_trained, other=other, as_set=attempts.as_set)
     causes: list[Cause] = []
     untried: list[str] = []
     current, remaining = attempts, suspects(case, more)
@@ -216,7 +215,7 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
             break
         remaining = [one for one in remaining if one is not suspect and not one.general]
         current = Attempts(suspect.apply(case))
-    return Verdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)), reference)
+    return Verdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
 
 
 def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Verdict:
@@ -241,9 +240,9 @@ def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> Ve
             known = {**_measured(one.finding, attempt, reference).evidence, "mean_gain": fmean(gains)}
             causes.append((fmean(gains), Cause(replace(one.finding, evidence=known, proven=True), attempt, True)))
     if not causes:
-        return Verdict(False, reference=reference)
+        return Verdict(False)
     _, best = max(causes, key=lambda pair: pair[0])
-    return Verdict(True, (best,), None, orders[0].as_set, (), reference)
+    return Verdict(True, (best,), None, orders[0].as_set)
 
 
 def _clear(gains: Sequence[float]) -> float:

@@ -34,21 +34,26 @@ def look(case: Case) -> list[Finding]:
     usual_inputs = (one.remedy.apply(case) for one in unnormalised_inputs.CHECK.look(case) if one.remedy is not None)
     if any(mended.loss_at(1.0, steps) <= WORSE * there for mended in usual_inputs):
         return []  # the rate is fine for inputs of usual size
-    rate = case.model.optimizer.lr
-    evidence: Evidence = {
-        "learning_rate": rate,
-        "loss_after_training" if done else "loss_at_this_rate": here,
-        "lower_rate": rate * factor,
-        "loss_at_the_lower_rate": there,
-        "steps": steps,
-        "range_test_loss_at_this_rate": losses[1.0],
-        "range_test_loss_at_the_lower_rate": losses[factor],
-        "range_test_steps": SHORT,
-    }
+    known: Evidence = {"loss_after_training" if done else "loss_at_this_rate": here}
+    evidence = rate_evidence(case, known, "lower", factor, there)
     cause = "each step goes too far: it passes the minimum that it aims at, and the loss jumps or grows"
-    fix = f"lower the learning rate to about {rate * factor:.2g}"
+    fix = f"lower the learning rate to about {evidence['lower_rate']:.2g}"
     remedy = Remedy(f"{factor:.2g} times the learning rate", lambda case: with_rate(case, factor))
     return [Finding(NAME, "training", evidence, cause, fix, remedy)]
+
+
+def rate_evidence(case: Case, known: Evidence, other: str, factor: float, there: float) -> Evidence:
+    """Return the losses at this and at another learning rate, `other` than it: lower or higher."""
+    return {
+        "learning_rate": case.model.optimizer.lr,
+        **known,
+        f"{other}_rate": case.model.optimizer.lr * factor,
+        f"loss_at_the_{other}_rate": there,
+        "steps": trial_steps(case),
+        "range_test_loss_at_this_rate": case.range_losses[1.0],
+        f"range_test_loss_at_the_{other}_rate": case.lower_range_losses[factor],
+        "range_test_steps": SHORT,
+    }
 
 
 def trial_steps(case: Case) -> int:

@@ -3,7 +3,7 @@
 from math import inf
 
 from pellucid.doctor.case import SHORT, Case
-from pellucid.doctor.checks.learning_rate_too_high import EARLY, clearly_better, trial_steps
+from pellucid.doctor.checks.learning_rate_too_high import EARLY, clearly_better, rate_evidence, trial_steps
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.rehearsal import DEFAULT_EPOCHS, default_rate
 from pellucid.doctor.remedies import with_rate
@@ -18,7 +18,6 @@ def look(case: Case) -> list[Finding]:
     best = min((factor for factor in losses if factor > 1), key=lambda factor: losses[factor])
     if case.stopped or losses[1.0] <= EARLY * losses[best] or _needs_epochs(case):
         return []
-    steps = trial_steps(case)
     if case.trained:
         here, name = case.loss, "loss_after_training"
     else:
@@ -27,22 +26,12 @@ def look(case: Case) -> list[Finding]:
     if found is None:
         return []
     factor, there = found
-    if factor <= 1.0 or (case.trained and here > case.loss_at(1.0, steps)):
+    if factor <= 1.0 or (case.trained and here > case.loss_at(1.0, trial_steps(case))):
         return []  # it was there and was lost, which no higher rate mends
-    rate = case.model.optimizer.lr
-    evidence: Evidence = {
-        "learning_rate": rate,
-        name: here,
-        "steps_of_the_training": case.steps_made or case.steps_planned,
-        "higher_rate": rate * factor,
-        "loss_at_the_higher_rate": there,
-        "steps": steps,
-        "range_test_loss_at_this_rate": losses[1.0],
-        "range_test_loss_at_the_higher_rate": losses[factor],
-        "range_test_steps": SHORT,
-    }
+    known: Evidence = {name: here, "steps_of_the_training": case.steps_made or case.steps_planned}
+    evidence = rate_evidence(case, known, "higher", factor, there)
     cause = "each step is so small that all of them together do not lead to where the loss is low"
-    fix = f"raise the learning rate to about {rate * factor:.2g}, or train for many more epochs"
+    fix = f"raise the learning rate to about {evidence['higher_rate']:.2g}, or train for many more epochs"
     remedy = Remedy(f"{factor:.3g} times the learning rate", lambda case: with_rate(case, factor))
     return [Finding(NAME, "training", evidence, cause, fix, remedy)]
 

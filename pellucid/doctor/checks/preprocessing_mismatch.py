@@ -1,7 +1,6 @@
 """Inputs that were prepared otherwise than those that the model learned from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import sqrt
 
 import torch
@@ -56,12 +55,13 @@ def _by_traits(case: Case, held_out: Arrays) -> Finding | None:
     usual = _usual(case, held_out)
     if usual is None:
         return None
-    x, like = float_images(held_out.x)[usual.indices], float_images(case.sample.x)
-    away = usual.distance(x)
+    indices, distance = usual
+    x, like = float_images(held_out.x)[indices], float_images(case.sample.x)
+    away = distance(x)
     limit = FAR + CLEAR / sqrt(len(x))
     if away <= limit:
         return None
-    near = {name: usual.distance(change(x)) for name, change in changes(x, like, case.model.stats).items()}
+    near = {name: distance(change(x)) for name, change in changes(x, like, case.model.stats).items()}
     near[""] = min(away / 2, FAR)
     last = near.pop("standardised otherwise", away)  # it fits whatever is wrong with scale and mean
     name = min(near, key=lambda name: near[name])
@@ -81,35 +81,26 @@ def _by_traits(case: Case, held_out: Arrays) -> Finding | None:
     return _finding("validation", evidence, name)
 
 
-@dataclass(frozen=True, eq=False)
-class _Usual:
-    """Traits of training inputs. indices: of the validation examples, n of them, that can be compared.
+def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], float]] | None:
+    """Return the indices of the validation examples that can be compared, n of them, and a distance.
 
-    means: of the traits in the class of each, or of all (n, F); spread: their deviation between examples (F,).
+    It returns by how many deviations between examples the traits of n inputs are off on average, at most, from those of
+    training examples, of the same class where there are classes. None for too few examples.
     """
-
-    indices: Tensor
-    means: Tensor
-    spread: Tensor
-
-    def distance(self, x: Tensor) -> float:
-        """Return by how many deviations the traits of x (n, ...) are off on average, at most."""
-        return float(((traits(x).double() - self.means).mean(0) / self.spread).abs().max())
-
-
-def _usual(case: Case, held_out: Arrays) -> _Usual | None:
     sample = case.sample
     ours = traits(sample.x).double()
     # What varies less than the values of one input do by 5 % is no measure.
     spread = ours.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
     if not case.classifies or int(sample.y.min()) < 0:
-        return _Usual(torch.arange(len(held_out)), ours.mean(0)[None], spread)
-    counts = sample.y.bincount()
-    indices = torch.isin(held_out.y, (counts >= MIN_MEMBERS).nonzero().flatten()).nonzero().flatten()
+        indices, means = torch.arange(len(held_out)), ours.mean(0)[None]
+    else:
+        counts = sample.y.bincount()
+        indices = torch.isin(held_out.y, (counts >= MIN_MEMBERS).nonzero().flatten()).nonzero().flatten()
+        sums = torch.zeros(len(counts), ours.shape[1], dtype=torch.float64).index_add_(0, sample.y, ours)
+        means = (sums / counts.clamp_min(1)[:, None])[held_out.y[indices]]
     if len(indices) < MIN_EXAMPLES:
         return None
-    sums = torch.zeros(len(counts), ours.shape[1], dtype=torch.float64).index_add_(0, sample.y, ours)
-    return _Usual(indices, (sums / counts.clamp_min(1)[:, None])[held_out.y[indices]], spread)
+    return indices, lambda x: float(((traits(x).double() - means).mean(0) / spread).abs().max())
 
 
 def _by_range(case: Case) -> Finding | None:

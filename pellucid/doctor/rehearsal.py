@@ -37,8 +37,8 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
     Frozen tensors keep their values: these are their values before the first step too. In another network that is so
     for tensors with the same path and shape.
     """
-    settings = {name: getattr(model, name) for name in SETTINGS} | {"regularizer": model.regularizers}
-    new = BaseModel(**(settings | changes))
+    settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
+    new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
     old, own = flatten(model.params), flatten(new.params)
     same = {path for path, value in own.items() if path in old and value.shape == old[path].shape}
     new.frozen, new.rates = model.frozen & same, {path: rate for path, rate in model.rates.items() if path in same}

@@ -24,7 +24,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     if attempts and not case.trainable:
         raise UnansweredError("a file of weights does not tell how they are trained; give the run folder to try a fix")
     found: list[Finding] = []
-    asked: list[Check] = []
+    made: list[Check] = []
     left_out: dict[str, str] = {}
     for check in checks:
         if why := check.cannot_ask(case):
@@ -35,15 +35,15 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         except UnansweredError as error:
             left_out[check.name] = str(error)
             continue
-        asked.append(check)
-    because = _explained(asked, found)
+        made.append(check)
+    because = _explained(made, found)
     tries = Attempts(case)
     open_to = [it for it in found if it.remedy is not None and not it.proven and it.check not in because]
     broken = any(it.proven and it.check in BROKEN for it in found)
     verdict = Verdict(False) if broken else establish(case, open_to, tries, bool(set(because) & POOR))
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it took all the time")
-    found = _established(found, asked, verdict)
-    because = _explained(asked, found) | _gone(found, asked, verdict, tries)
+    found = _established(found, made, verdict)
+    because = _explained(made, found) | _gone(found, made, verdict, tries)
     ordered = sorted(found, key=lambda it: (it.check in because, not it.proven))  # stable
     follows = {index: because[it.check] for index, it in enumerate(ordered) if it.check in because}
     symptoms = frozenset(index for index, it in enumerate(ordered) if index not in follows and not it.proven)
@@ -52,16 +52,16 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     if attempts:
         tried |= _tried(tries, {k: it for k, it in enumerate(ordered) if k not in follows and k not in tried})
     notes = case.notes if case.trained else (UNTRAINED, *case.notes)
-    names = tuple(check.name for check in asked)
+    names = tuple(check.name for check in made)
     return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms)
 
 
-def _established(found: Sequence[Finding], asked: Sequence[Check], verdict: Verdict) -> list[Finding]:
+def _established(found: Sequence[Finding], made: Sequence[Check], verdict: Verdict) -> list[Finding]:
     """Return the causes that trials established, before the other findings, of which they replace those of their name.
 
     What rests on a trial of its own is a cause where the training does not fail, so that no other trial was made.
     """
-    own = set() if verdict.failed else {check.name for check in asked if check.own_trial}
+    own = set() if verdict.failed else {check.name for check in made if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
     names = {it.check for it in causes}
     rest = [replace(it, proven=it.proven or it.check in own) for it in found if it.check not in names]
@@ -69,12 +69,12 @@ def _established(found: Sequence[Finding], asked: Sequence[Check], verdict: Verd
 
 
 def _gone(
-    found: Sequence[Finding], asked: Sequence[Check], verdict: Verdict, tries: Attempts
+    found: Sequence[Finding], made: Sequence[Check], verdict: Verdict, tries: Attempts
 ) -> dict[str, str]:  # fmt: skip
     """Return which symptoms go away with which cause: they are there after the trial as set, and not without it."""
     if verdict.as_set is None:
         return {}
-    as_set, checks = verdict.as_set, {check.name: check for check in asked}
+    as_set, checks = verdict.as_set, {check.name: check for check in made}
     symptoms = [checks[name] for name in dict.fromkeys(it.check for it in found if not it.proven) if name in checks]
     if verdict.other is not None and verdict.other.proven:
         other = verdict.other.check
@@ -100,14 +100,14 @@ def _finds(check: Check, case: Case) -> bool:
         return False
 
 
-def _explained(asked: Sequence[Check], found: Sequence[Finding]) -> dict[str, str]:
+def _explained(made: Sequence[Check], found: Sequence[Finding]) -> dict[str, str]:
     """Return, of checks that found something, which proven one explains which: the first that does, never in a circle.
 
     What is proven itself follows from something else too: labels that are shuffled give copies with other labels.
     """
     names = {it.check for it in found}
     because: dict[str, str] = {}
-    for check in asked:
+    for check in made:
         if not any(it.proven for it in found if it.check == check.name):
             continue
         above = [check.name]

@@ -21,7 +21,7 @@ SCALE_CHANGES = (
     "not divided by 255", "divided by 255 once more", "standardised otherwise", "standardised twice",
     "standardised not at all",
 )  # fmt: skip
-MAX_ASKED, MAX_NEIGHBOURS = 500, 10_000  # images whose nearest neighbours are searched for, and among how many
+MAX_SAMPLED, MAX_NEIGHBOURS = 500, 10_000  # images whose nearest neighbours are searched for, and among how many
 SHIFT = 1  # pixels by which an image may be moved
 RANK, FAR_RANK = 5, 30  # of the neighbours that the nearest one is compared with
 RIDGE = 0.1  # of the mean squared length of an example; enough where there are more values than examples
@@ -168,7 +168,7 @@ def digests(x: Tensor) -> list[bytes]:
 
 
 def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return for at most MAX_ASKED images of x (N, C, H, W) how much nearer the nearest is than the RANK-th nearest.
+    """Return for at most MAX_SAMPLED images of x (N, C, H, W) how much nearer the nearest is than the RANK-th nearest.
 
     Returns (indices in x, indices in among of the nearest, quotients of the distances: 1 for no nearer, 0 for a copy,
     and the same by the FAR_RANK-th nearest, for images with many copies).
@@ -176,23 +176,23 @@ def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[
     an image is no neighbour of itself.
     """
     rng = generator(seed)
-    asked = torch.randperm(len(x), generator=rng)[:MAX_ASKED].sort().values
+    sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values
     others = torch.randperm(len(among), generator=rng)
     if len(others) > MAX_NEIGHBOURS:
         others = others[:MAX_NEIGHBOURS].sort().values
     known = _plain(among[others])
     height, width = x.shape[2:]
-    padded = F.pad(float_images(x[asked]), (SHIFT,) * 4, mode="replicate")
-    distance = torch.full((len(asked), len(others)), float("inf"))
+    padded = F.pad(float_images(x[sampled]), (SHIFT,) * 4, mode="replicate")
+    distance = torch.full((len(sampled), len(others)), float("inf"))
     for top in range(2 * SHIFT + 1):
         for left in range(2 * SHIFT + 1):
             view = _plain(padded[:, :, top : top + height, left : left + width])
             distance = torch.minimum(distance, torch.cdist(view, known))
     if same:
-        distance[asked[:, None] == others] = float("inf")
+        distance[sampled[:, None] == others] = float("inf")
     nearest = distance.topk(min(FAR_RANK, len(others)), largest=False)
     first, ranked = nearest.values[:, 0], nearest.values.clamp_min(1e-12)
-    return asked, others[nearest.indices[:, 0]], first / ranked[:, RANK - 1], first / ranked[:, -1]
+    return sampled, others[nearest.indices[:, 0]], first / ranked[:, RANK - 1], first / ranked[:, -1]
 
 
 def _plain(x: Tensor) -> Tensor:

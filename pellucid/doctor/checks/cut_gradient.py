@@ -81,7 +81,7 @@ def look(case: Case) -> list[Finding]:
             net = replace_layer(net, path, StraightThrough)
         return rebuilt(case, keep=True, net=net)
 
-    remedy = Remedy("its gradient handed on as it is", through) if same else None
+    remedy = Remedy("its gradient passed on unchanged", through) if same else None
     return [Finding(NAME, path, evidence, cause, fix, remedy)]
 
 

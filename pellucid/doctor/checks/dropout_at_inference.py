@@ -42,7 +42,7 @@ def _differing(case: Case) -> list[Finding]:
             "inputs": len(inputs),
         }
         cause = "the layer draws at random in evaluation as it does in training"
-        fix = "let the layer hand its input on unchanged unless `mode.train`"
+        fix = "let the layer return its input unchanged unless `mode.train`"
         found.append(Finding(NAME, path, evidence, cause, fix))
 
     with torch.inference_mode():

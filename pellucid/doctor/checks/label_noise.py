@@ -88,13 +88,13 @@ def _by_network(case: Case) -> _Judged:
     order = torch.randperm(len(part), generator=torch.Generator().manual_seed(case.model.seed))[:MAX_EXAMPLES]
     halves = order[::2], order[1::2]
     scores: list[Tensor] = []
-    for known, asked in (halves, halves[::-1]):
+    for known, other in (halves, halves[::-1]):
         half = replace(case, train=select(part, known), validation=None)
         try:
             done = small_network(half).rehearse(Settings(STEPS, seconds=SECONDS, whole=True))
         except PellucidError:
             return _Judged(1, order[:0])
-        scores.append(torch.zeros(len(asked), 1) if done.broke else predictions(done.model, select(part, asked)).y)
+        scores.append(torch.zeros(len(other), 1) if done.broke else predictions(done.model, select(part, other)).y)
     every = torch.cat(halves[::-1])
     return _judged(every, torch.cat(scores), part.y[every])
 

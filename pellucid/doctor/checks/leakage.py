@@ -64,8 +64,8 @@ def _near(case: Case, validation: Arrays) -> list[Finding]:
     if min(len(ours), len(theirs)) < MIN_EXAMPLES:
         return []
     _, _, usual, _ = closeness(x[ours], x[ours], seed, same=True)
-    asked, nearest, quotient, lone = closeness(validation.x[theirs], x[ours], seed)
-    asked, nearest = theirs[asked], ours[nearest]
+    sampled, nearest, quotient, lone = closeness(validation.x[theirs], x[ours], seed)
+    sampled, nearest = theirs[sampled], ours[nearest]
     limit = usual.quantile(RARE)
     close = quotient < limit
     n, count = len(close), int(close.sum())
@@ -82,7 +82,7 @@ def _near(case: Case, validation: Arrays) -> list[Finding]:
         "share_that_is_far_nearer_to_one_than_to_most": scenes,
         "nearest_distance_over_that_of_a_farther_one_below": float(limit),
         "which_neighbour_is_the_farther_one": RANK,
-        "for_example_validation": int(asked[best]),
+        "for_example_validation": int(sampled[best]),
         "and_train": int(nearest[best]),
     }
     cause = "changed copies (augmented, compressed, frames of one scene) were made before the data were split"

@@ -102,12 +102,12 @@ def _kind(moved: dict[int, int], judge: _Judge) -> str:
     if len(set(moved.values())) < len(moved):
         return ""
     count = len(judge.validation)
-    asked = int((judge.validation.sum(1) >= MIN_MEMBERS).sum())
+    large = int((judge.validation.sum(1) >= MIN_MEMBERS).sum())
     by = {(label - other) % count for label, other in moved.items()}
     circle = set(moved) == set(moved.values())
     if circle and len(moved) == 2:
         return "swapped"
-    if len(by) == 1 and len(moved) >= ALL * asked:
+    if len(by) == 1 and len(moved) >= ALL * large:
         shift = by.pop()
         return f"off by {shift if shift <= count // 2 else shift - count}"
     return "permuted" if circle else ""

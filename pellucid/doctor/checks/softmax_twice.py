@@ -32,7 +32,7 @@ def look(case: Case) -> list[Finding]:
         "loss": before,
         "lowest_loss_that_probabilities_can_reach": float(-sure.log_softmax(0)[0]),
     }
-    cause = "the network puts out probabilities, and the loss makes probabilities of them once more"
+    cause = "the network outputs probabilities, and the loss makes probabilities of them once more"
     fix = "end the network in plain scores, without a softmax of its own"
     return [Finding(NAME, "training", evidence, cause, fix)]
 

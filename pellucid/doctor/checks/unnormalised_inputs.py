@@ -45,9 +45,7 @@ def _targets(case: Case) -> list[Finding]:
         "standard_deviation_of_the_targets": spread,
         "root_mean_square_of_the_first_outputs": usual,
     }
-    cause = (
-        "targets are many times larger than what the network puts out at first, so that steps explode or hardly count"
-    )
+    cause = "targets are many times larger than the network's first outputs, so that steps explode or hardly count"
     fix = "take off the targets' mean and divide by their deviation, and undo that on what the network predicts"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
@@ -74,9 +72,9 @@ def _inputs(case: Case) -> list[Finding]:
     if size > LARGE:
         what = "inputs are many times larger than weights are made for, so that units saturate or steps overshoot"
     elif size < SMALL:
-        what = "inputs are so small that the first layer hardly tells them apart; they may have been scaled twice"
+        what = "inputs are so small that they hardly differ to the first layer; they may have been scaled twice"
     elif abs(mean) > max(FAR * std, 1.0):
-        what = "inputs vary little around a value far from 0, so that the first layer sees that value only"
+        what = "inputs vary little around a value far from 0, so that little but that value reaches the first layer"
     elif images and several and float(kept.max() / kept.min()) > UNEVEN:
         evidence |= {"largest_channel": float(kept.max()), "smallest_channel": float(kept.min())}
         what = "channels are of very different size, so that the small ones learn far more slowly"

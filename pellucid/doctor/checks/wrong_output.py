@@ -41,7 +41,7 @@ def look(case: Case) -> list[Finding]:
     for path, last in ends(net, _idle).items():
         if isinstance(last, Dropout):
             evidence: Evidence = {"last_layer": "Dropout", "loss": type(case.model.loss).__name__}
-            cause = "dropout stands behind the last layer that learns, and puts out zeros in the place of answers"
+            cause = "dropout stands behind the last layer that learns, and outputs zeros in the place of answers"
             fix = "drop that layer; dropout belongs between layers"
             found.append(Finding(NAME, path, evidence, cause, fix, _without(net, path)))
     for path, last in (ends(net, lambda layer: shapes(layer) or isinstance(layer, Dropout)) or {"": net}).items():
@@ -89,7 +89,7 @@ def _unreachable(case: Case, path: str, last: Layer, evidence: Evidence) -> Find
         "highest_target": float(targets.max()),
         "share_of_targets_outside": outside,
     }
-    cause = f"{type(last).__name__} cannot put out numbers as the targets are"
+    cause = f"{type(last).__name__} cannot output numbers such as the targets"
     fix = "end the network without an activation, or scale the targets into its range"
     return Finding(NAME, path, evidence, cause, fix, _without(case.model.net, path))
 

@@ -316,8 +316,8 @@ def reduced(case: Case) -> Iterator[Suspect]:
     coarse = [path for path, it in layers.items() if _stride(it.layer) > (1 if isinstance(it.layer, Conv2d) else 2)]
     if coarse and (first <= shape[1] * shape[2] / EARLY or (positions[-1] <= 1 and len(convs) <= SHALLOW)):
         yield suspect(
-            "reduced-too-early", "strides and pooling leave so few places of the pictures that what is to be told "
-            "apart is lost", "take smaller strides and windows of pooling, above all in the first layers",
+            "reduced-too-early", "strides and pooling leave so few places of the pictures that the "
+            "differences between classes are lost", "take smaller strides and windows of pooling, above all in the first layers",
             "strides of 1, pooling by 2", lambda case: _changed(case, coarse, _finer, keep=True), odd=True,
             places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first,
             places_at_the_end=positions[-1],
@@ -343,7 +343,7 @@ def size(case: Case) -> Iterator[Suspect]:
     narrow = {path: units for path in _inner(case) if (units := _units(known[path])) < NARROW}
     if narrow:
         yield suspect(
-            "network-too-small", "a layer is too narrow for what the network is to tell apart",
+            "network-too-small", "a layer is too narrow for what the network is to learn",
             "give it more units", f"{WIDE} units in each layer of fewer than {NARROW}",
             lambda case: _changed(case, list(narrow), _wider), units_of_the_narrowest_layer=min(narrow.values()),
         )  # fmt: skip
@@ -362,7 +362,7 @@ def depth(case: Case) -> Iterator[Suspect]:
     inner, norms = _inner(case), any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
     if len(inner) >= DEEP and not norms and not any(initialization(case)):
         yield suspect(
-            "network-too-deep", "so many layers in a row hand on too little of what comes in, and of the gradient",
+            "network-too-deep", "so many layers in a row pass on too little of the input, and of the gradient",
             "take fewer layers, batch normalization between them, or residual blocks",
             "batch normalization behind each inner layer",
             lambda case: _changed(case, inner, lambda layer: Sequential(layer, BatchNorm())), layers=len(inner) + 1,

@@ -54,7 +54,7 @@ def dropout(case: Case) -> Iterator[Suspect]:
     """Yield dropout."""
     if case.dropout:
         yield suspect(
-            "dropout-too-strong", "dropout removes so many values that the rest does not tell what the input was",
+            "dropout-too-strong", "dropout removes so many values that the rest does not determine the output",
             "take a dropout rate of 0.2 to 0.5, or none", "no dropout",
             lambda case: with_layers(
                 case, lambda layer: replace(layer, rate=0.0) if isinstance(layer, Dropout) else layer, keep=True

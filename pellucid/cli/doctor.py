@@ -51,15 +51,15 @@ def handle(args: argparse.Namespace) -> int:
         emit({"model": args.model, **found.to_json()})
         return 0
     say_text(f"{printable(args.model)}: {found}")
-    causes = [place for place in range(len(found.findings)) if found.kind(place) == "cause"]
-    left = any(found.findings[place].remedy is not None for place in causes if place not in found.attempts)
-    if not args.attempts and case.trainable and left:
+    causes = (index for index in range(len(found.findings)) if found.kind(index) == "cause")
+    untried = any(found.findings[index].remedy is not None for index in causes if index not in found.attempts)
+    if not args.attempts and case.trainable and untried:
         say("", "--try tries the fixes in short trainings")
     return 0
 
 
 def _case(name: str, data: str | None) -> "Case":
-    """Return the case of what MODEL names: with its training where it is a run folder with a recipe."""
+    """Return the case of MODEL: with its training where it is a run folder with a recipe."""
     from pellucid import assets
     from pellucid.cli.models import open_model
     from pellucid.recipe.doctor_case import case_of_model, case_of_run, read_history

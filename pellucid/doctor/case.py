@@ -48,7 +48,7 @@ class Case:
     how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning rate and batch
     size are those of a training; a file of weights alone does not hold them, and then nothing is rehearsed. notes: what
     a reader should know before the findings, a sentence each. steps: how many were made, where there is no history.
-    go_on: the command that resumes an interrupted training; "" for others.
+    resume_command: the command that resumes an interrupted training; "" for others.
     Measurements are made once, when a check first needs them.
     """
 
@@ -64,7 +64,7 @@ class Case:
     trainable: bool = True
     notes: tuple[str, ...] = ()
     steps: int = 0
-    go_on: str = ""
+    resume_command: str = ""
 
     @cached_property
     def classifies(self) -> bool:

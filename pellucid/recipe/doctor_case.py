@@ -1,4 +1,4 @@
-"""Cases from files: a run folder with all that its recipe tells, or a model with the data that it names."""
+"""Cases from files: a run folder with its recipe, or a model with the data that it names."""
 
 import os
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ def case_of_run(
     path: str | os.PathLike[str],
     data: str | None = None,
     material: Material | None = None,
-    again: str = "pellucid train --resume",
+    resume: str = "pellucid train --resume",
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
 
-    The model is built by the recipe, then gets the run's best weights, or the last, or stays as it is before the first
+    The model is built by the recipe, then gets the run's best weights, or the last, or the weights before the first
     step where there are none. data: another data set or image folder to examine it with, or the root of the data
-    sets. material: what the run trained on, where the recipe's [data] alone does not tell. again: what goes on with a
-    run that did not end.
+    sets. material: the run's data, where the recipe's [data] alone does not determine it. resume: the command that
+    resumes a run that did not end.
     Raises PellucidError for a folder without a recipe, for data that are missing, for weights of another network, and
     for a metrics.csv that no training wrote.
     """
@@ -53,9 +53,9 @@ def case_of_run(
     fresh = build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess, folder)
     model = copied(fresh)
     if loaded is not None:
-        _take(model, loaded, f"{weights} does not hold the network of {folder.recipe}")
+        _copy_weights(model, loaded, f"{weights} does not hold the network of {folder.recipe}")
     history = read_history(folder.path)
-    go_on = _go_on(folder, history, recipe.train.epochs, again)
+    command = _resume_command(folder, history, recipe.train.epochs, resume)
     return Case(
         model,
         model.fitting(examples(material.train)),
@@ -66,24 +66,24 @@ def case_of_run(
         history,
         StoppedError.read(folder.error) if folder.error.is_file() else "",
         None if recipe.augment == Augment() else recipe.augment,
-        notes=_notes(folder, history, recipe.train.epochs, go_on),
+        notes=_notes(folder, history, recipe.train.epochs, command),
         steps=_steps(folder) if history is None else 0,
-        go_on=go_on,
+        resume_command=command,
     )
 
 
-def _go_on(folder: RunFolder, history: History | None, epochs: int, again: str) -> str:
-    """Return the command that goes on with a run that was interrupted; "" of one that ended, early or by an error."""
+def _resume_command(folder: RunFolder, history: History | None, epochs: int, resume: str) -> str:
+    """Return the command that resumes an interrupted run; "" for one that ended, early or by an error."""
     ended = (folder.path / "results.json").is_file() or folder.error.is_file() or _done(history) >= epochs
-    return "" if ended else f"{again} {quote(str(folder.path))}"
+    return "" if ended else f"{resume} {quote(str(folder.path))}"
 
 
-def _notes(folder: RunFolder, history: History | None, epochs: int, go_on: str) -> tuple[str, ...]:
-    """Say where a run was interrupted, and how it goes on, or that it ended and its weights are gone."""
-    if go_on:
+def _notes(folder: RunFolder, history: History | None, epochs: int, command: str) -> tuple[str, ...]:
+    """Return where a run was interrupted, and how it is resumed, or that it ended and its weights are missing."""
+    if command:
         done = _done(history)
         where = f"after epoch {done}" if done else "before the end of epoch 1"
-        return (f"stopped {where} of {epochs}, unless it still runs; go on with `{go_on}`",)
+        return (f"stopped {where} of {epochs}, unless it still runs; go on with `{command}`",)
     if (folder.path / "results.json").is_file() and not (folder.best.is_file() or folder.last.is_file()):
         return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
     return ()
@@ -94,7 +94,7 @@ def _done(history: History | None) -> int:
 
 
 def _steps(folder: RunFolder) -> int:
-    """Return the steps that the last checkpoint was written after, 0 where there is none that tells."""
+    """Return the number of steps before the last checkpoint, 0 where it is unknown."""
     if not folder.last.is_file():
         return 0
     _, about = read_weights(folder.last)
@@ -104,7 +104,7 @@ def _steps(folder: RunFolder) -> int:
 
 
 def read_history(folder: Path) -> History | None:
-    """Return what a training measured, None before its first epoch; PellucidError for files that it did not write."""
+    """Return the history of a run, None before its first epoch; PellucidError for files that no training wrote."""
     if not (folder / "metrics.csv").is_file():
         return None
     history = History.read(folder)
@@ -115,7 +115,7 @@ def read_history(folder: Path) -> History | None:
 
 
 def _check_columns(path: Path, rows: Sequence[Row], needed: Sequence[str]) -> None:
-    for place, row in enumerate(rows, 1):
+    for number, row in enumerate(rows, 1):
         missing = [name for name in needed if name not in row]
         if missing:
             raise PellucidError(
@@ -126,26 +126,26 @@ def _check_columns(path: Path, rows: Sequence[Row], needed: Sequence[str]) -> No
         odd += [] if isinstance(row["epoch"], int) else ["epoch"]
         if odd:
             raise PellucidError(
-                f"{path}: {odd[0]} is {row[odd[0]]!r} in line {place + 1}, no number of a training; remove the file, "
+                f"{path}: {odd[0]} is {row[odd[0]]!r} in line {number + 1}, no number of a training; remove the file, "
                 "or put the training's own back"
             )
 
 
 def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:
-    """Return the case of a model of which nothing but its file is known: how it was trained stays open.
+    """Return the case of a model of which nothing but its file is known: its training is unknown.
 
     data: see `splits_for`. history: of its training, where a folder beside the weights has one.
     """
     parts = splits_for(model, data)
-    train, held = examples(parts.train), examples(parts.test)
+    train, test = examples(parts.train), examples(parts.test)
     return Case(
-        model, model.fitting(train), model.fitting(held, "validation"), lambda: reinitialized(model), history=history,
+        model, model.fitting(train), model.fitting(test, "validation"), lambda: reinitialized(model), history=history,
         trainable=False,
     )  # fmt: skip
 
 
 def splits_for(model: Model, data: str | None = None) -> Splits:
-    """Load what a model learned from and was measured on: its own data, other data by name or folder, or of a root.
+    """Load the training and test data of a model: its own data, other data by name or folder, or of a root.
 
     Raises PellucidError for a model that names no data, for data that are missing, and for classes that it lacks.
     """
@@ -174,12 +174,14 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
     found = load_material(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
     if loaded is None:
         return found
-    held = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
-    return Material(taken_by(shape, loaded.classes, found.train), held, taken_by(shape, loaded.classes, found.test))
+    validation = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)
+    return Material(
+        taken_by(shape, loaded.classes, found.train), validation, taken_by(shape, loaded.classes, found.test)
+    )
 
 
-def _take(model: BaseModel, loaded: Model, otherwise: str) -> None:
-    """Give a model the weights of another one."""
+def _copy_weights(model: BaseModel, loaded: Model, otherwise: str) -> None:
+    """Copy the weights of another model."""
     own, found = flatten(model.params), flatten(loaded.params)
     if {path: value.shape for path, value in own.items()} != {path: value.shape for path, value in found.items()}:
         raise PellucidError(f"{otherwise}; give a run folder as `pellucid train` wrote it")

@@ -91,7 +91,7 @@ def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path:
         (cut / name).unlink()
     it = case_of_run(cut)
     assert it.steps_made == it.steps_planned == 22  # of the weights that stand there
-    assert it.go_on == f"pellucid train --resume {cut}"
+    assert it.resume_command == f"pellucid train --resume {cut}"
 
 
 def test_the_folder_that_a_recipe_names_is_not_followed_but_told_with_the_option_that_names_it(

@@ -27,7 +27,7 @@ def look(case: Case) -> list[Finding]:
     if evidence is None:
         return []
     epochs = len(case.column("train_loss"))
-    interrupted = not epochs and bool(case.go_on)
+    interrupted = not epochs and bool(case.resume_command)
     if interrupted:
         evidence |= {"epochs": 0, "steps": case.steps_made, "steps_of_the_training": case.steps_planned}
     elif epochs or case.epochs:
@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
     if case.model.regularizers:
         evidence["weights_over_first_weights"] = case.weight_growth
     if interrupted:
-        cause, fix = "the training was cut short before its first epoch was done", f"go on with `{case.go_on}`"
+        cause, fix = "the training was cut short before its first epoch was done", f"go on with `{case.resume_command}`"
         return [Finding(NAME, "train", evidence, cause, fix, proven=True)]
     return [Finding(NAME, "train", evidence)]
 

@@ -317,7 +317,8 @@ def reduced(case: Case) -> Iterator[Suspect]:
     if coarse and (first <= shape[1] * shape[2] / EARLY or (positions[-1] <= 1 and len(convs) <= SHALLOW)):
         yield suspect(
             "reduced-too-early", "strides and pooling leave so few places of the pictures that the "
-            "differences between classes are lost", "take smaller strides and windows of pooling, above all in the first layers",
+            "differences between classes are lost",
+            "take smaller strides and windows of pooling, above all in the first layers",
             "strides of 1, pooling by 2", lambda case: _changed(case, coarse, _finer, keep=True), odd=True,
             places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first,
             places_at_the_end=positions[-1],

@@ -115,7 +115,7 @@ def test_targets_that_are_all_the_same_are_no_matter_of_capacity() -> None:
 
 def test_a_training_cut_short_is_to_be_gone_on_with() -> None:
     it = regression(*straight(), epochs=1)
-    it = replace(it, history=None, epochs=3, steps=7, go_on="pellucid train --resume runs/a-1")
+    it = replace(it, history=None, epochs=3, steps=7, resume_command="pellucid train --resume runs/a-1")
     (found,) = CHECK.look(it)
     assert found.proven
     assert "cut short" in found.cause

@@ -69,9 +69,8 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
-    from pellucid.explain.examine import examine
+    from pellucid.explain.examine import examine, folder_for, write_examination
     from pellucid.explain.methods import METHODS
-    from pellucid.explain.write import folder_for, write_examination
     from pellucid.tasks.classes import class_names
     from pellucid.tasks.pictures import read_picture
 
@@ -113,8 +112,8 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.errors import PellucidError
-    from pellucid.explain.evolution import epoch_weights
-    from pellucid.explain.page import look, write_page
+    from pellucid.explain.look_page import look, write_page
+    from pellucid.explain.top_patches import epoch_weights
     from pellucid.files import make_folder
     from pellucid.tasks.pictures import held_out
 

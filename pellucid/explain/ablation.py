@@ -11,15 +11,15 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.repeated import at_least
 from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
-from pellucid.explain.top_patches import BATCH, Prepare
-from pellucid.layers import ConvTranspose2d, Flatten
+from pellucid.explain.top_patches import BATCH, Prepare, map_means, one_tensor
+from pellucid.layers import ConvTranspose2d, Dense, Flatten
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.metrics import accuracy, classes_of
 from pellucid.rules.kinds import WEIGHTED
-from pellucid.sweep import forward, run
+from pellucid.sweep import run
+from pellucid.training.arguments import whole
 
 Edit = Callable[[Any], Any]  # a layer's output, to the value that replaces it
 FILLS = ("zero", "mean")
@@ -27,19 +27,19 @@ FILLS = ("zero", "mean")
 
 @dataclass(frozen=True)
 class Removal:
-    """What is ablated: some `maps` of the output of the layer at `path`, None for all of them."""
+    """An ablation: some `maps` of the output of the layer at `path`, None for all of them."""
 
     path: str
     maps: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
-        """Write it as targets are written: "conv2[3, 5]"."""
+        """Return the path with the maps: "conv2[3, 5]"."""
         return self.path if self.maps is None else f"{self.path}[{', '.join(map(str, self.maps))}]"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table of ablations: what was removed, how many learned numbers that were, and the accuracy."""
+    """A row of a table of ablations: the removals, the number of parameters removed, and the accuracy."""
 
     removed: tuple[Removal, ...]
     parameters: int
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What was removed, in words."""
+        """The removals in words."""
         return ", ".join(map(str, self.removed)) or "nothing"
 
 
@@ -66,11 +66,11 @@ def ablation_table(
 
     rows: by default each layer with weights but the last, all such dense layers, and all such convolutions but the
     first. by: "zero", or "mean" for a map's mean over images and positions, which keeps the inputs of later layers in
-    their usual range. The network is not retrained, so that a layer that changes its input's shape counts as removed
-    when nothing of the input comes through it; Zeiler and Fergus 2014, table 3, retrain.
+    their usual range. The network is not retrained; a layer that changes its input's shape counts as removed when its
+    output does not depend on its input. Zeiler and Fergus 2014, table 3, retrain.
     Raises PellucidError for unknown paths and maps.
     """
-    at_least("ablation_table", 1, batch=batch)
+    whole(batch, "ablation_table: batch", 1)
     if by not in FILLS:
         raise PellucidError(f"ablation: by must be one of {', '.join(FILLS)}, not {by!r}")
     chosen = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
@@ -79,41 +79,41 @@ def ablation_table(
     found: list[Row] = []
     for row in [(), *chosen]:
         edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
-        said = [classes_of(ablated(net, params, prepare(some), edits)).cpu() for some in images.split(batch)]
-        right = accuracy(labels.cpu(), torch.cat(said))
+        predicted = [classes_of(ablated(net, params, prepare(some), edits)).cpu() for some in images.split(batch)]
+        right = accuracy(labels.cpu(), torch.cat(predicted))
         found.append(Row(row, sum(_parameters(net, params, one) for one in row), right))
     return found
 
 
 @torch.no_grad()
 def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str, by: Tensor | float = 0.0) -> Tensor:
-    """Return (N, K): by how much the target's score falls when one map of the layer at `path` is ablated.
+    """Return (N, K): the fall of the target's score when one map of the layer at `path` is ablated.
 
     by: the value that replaces it, a number or one for each map (K,). target: see `aim`; one within the network must
     come after the layer. Source: Zeiler and Fergus 2014, section 5.1, for one map at a time.
     """
-    meant = aim(net, fixed(net, params, x, target), len(x))
+    aimed = aim(net, fixed(net, params, x, target), len(x))
     sizes: list[int] = []
 
     def note(y: Any) -> Tensor:
-        y = _one(path, y)
+        y = one_tensor(path, y)
         sizes.append(y.shape[1])
         return y
 
-    y = ablated(meant.net, params, x, {path: note})
-    mask = meant.mask(y)
+    y = ablated(aimed.net, params, x, {path: note})
+    mask = aimed.mask(y)
     fill = torch.as_tensor(by, dtype=x.dtype, device=x.device).expand(sizes[0])
-    whole = (y * mask).flatten(1).sum(1)
+    score = (y * mask).flatten(1).sum(1)
     falls: list[Tensor] = []
     for k in range(sizes[0]):
-        without = ablated(meant.net, params, x, {path: _edit(Removal(path, (k,)), fill)})
-        at = meant.mask(without) if meant.classes is None else mask
-        falls.append(whole - (without * at).flatten(1).sum(1))
+        without = ablated(aimed.net, params, x, {path: _edit(Removal(path, (k,)), fill)})
+        at = aimed.mask(without) if aimed.classes is None else mask
+        falls.append(score - (without * at).flatten(1).sum(1))
     return torch.stack(falls, 1)
 
 
 def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> Any:
-    """Run `net` on x in evaluation mode with the outputs of some layers, by path, edited; it stays as it is.
+    """Run `net` on x in evaluation mode with the outputs of some layers, by path, edited; the network stays unchanged.
 
     A layer that runs several times is edited each time. Raises PellucidError for a path that leads nowhere.
     """
@@ -125,17 +125,16 @@ def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> An
 
 
 def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
-    """Return the removals that a table is made of unless others are asked for; see `ablation_table`."""
-    weighted = [(path, layer) for path, layer in walk(net) if isinstance(layer, WEIGHTED)][:-1]
-    rows = [(Removal(path),) for path, _ in weighted]
-    dense = tuple(Removal(path) for path, layer in weighted if type(layer).__name__ == "Dense")
-    maps = tuple(Removal(path) for path, layer in weighted if type(layer).__name__ != "Dense")[1:]
-    return [*rows, *(row for row in (dense, maps) if len(row) > 1)]
+    """Return the default removals of a table; see `ablation_table`."""
+    weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in walk(net) if isinstance(layer, WEIGHTED)]
+    dense = tuple(one for one, is_dense in weighted[:-1] if is_dense)
+    maps = tuple(one for one, is_dense in weighted[:-1] if not is_dense)[1:]
+    return [*((one,) for one, _ in weighted[:-1]), *(row for row in (dense, maps) if len(row) > 1)]
 
 
 def _edit(removal: Removal, fill: Tensor | None) -> Edit:
     def edit(y: Any) -> Tensor:
-        y = _one(removal.path, y)
+        y = one_tensor(removal.path, y)
         which = list(range(y.shape[1])) if removal.maps is None else list(removal.maps)
         if not all(0 <= one < y.shape[1] for one in which):
             raise PellucidError(f"{removal}: the layer has maps 0 to {y.shape[1] - 1}")
@@ -147,35 +146,10 @@ def _edit(removal: Removal, fill: Tensor | None) -> Edit:
     return edit
 
 
-def map_means(
-    net: Layer, params: Params, images: Tensor, paths: set[str], prepare: Prepare, batch: int = BATCH
-) -> dict[str, Tensor]:
-    """Return the mean of each map (K,) of each layer over all images and places."""
-    sums: dict[str, Tensor] = {}
-    counts = dict.fromkeys(paths, 0)
-
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
-        if path in paths:
-            y = _one(path, y)
-            over = (0, *range(2, y.dim()))
-            sums[path] = sums.get(path, 0) + y.double().sum(over)
-            counts[path] += y.numel() // y.shape[1]
-
-    for some in images.split(batch):
-        forward(net, params, prepare(some), Mode(keep=False), watch)
-    return {path: total / counts[path] for path, total in sums.items()}
-
-
-def _one(path: str, y: Any) -> Tensor:
-    if not isinstance(y, Tensor):
-        raise PellucidError(f"the layer {path!r} puts out {len(y)} tensors; name one inside it")
-    return y
-
-
 def _parameters(net: Layer, params: Params, removal: Removal) -> int:
-    """Return how many learned numbers make what is removed and nothing else; all maps of a layer have as many.
+    """Return the number of parameters that compute only what is removed; each map of a layer has as many.
 
-    Of a Sequential's maps, those from its last layer with weights on count; of maps that branches make together, none.
+    Of a Sequential's maps, those of its last layer with weights and after it count; of maps of merged branches, none.
     """
     layer, inside = dict(walk(net))[removal.path], params
     for name in filter(None, removal.path.split(".")):

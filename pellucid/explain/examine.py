@@ -1,40 +1,52 @@
-"""One image explained by several methods, each with its checks."""
+"""One image explained by several methods, each with its tests, and the files that show them."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, count
+from pathlib import Path
 from statistics import fmean
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError, nearest
 from pellucid.explain.checks import completeness, conservation, deletion, distance, insertion, randomisation
-from pellucid.explain.methods import METHODS, explain
-from pellucid.explain.occlusion import Fill
+from pellucid.explain.methods import MAGNITUDES, METHODS, explain
+from pellucid.explain.occlusion import Fill, occlude
 from pellucid.explain.sweeps import fixed, scores
-from pellucid.explain.target import Target, aim
-from pellucid.explain.verdicts import ORDERS, Verdict, adds_up, against_random, needs_weights
+from pellucid.explain.target import aim
+from pellucid.explain.verdicts import ORDERS, RULES, Verdict, adds_up, against_random, needs_weights
+from pellucid.files import make_folder, write_atomically
+from pellucid.report.figures.heat import heat, overview, places
+from pellucid.report.page import render
+from pellucid.report.write import write_picture
+from pellucid.training.device import on_device
 from pellucid.training.model import BaseModel
 
 GREY = 0.5  # of the range black..white
 SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
-PLACES = 4  # depths at which weights are randomised
-AT_ONCE = 10  # random orders that are measured together
+DEPTHS = 4  # at which weights are randomised
+BATCH = 10  # random orders that are measured together
+OVERVIEW, BY_CLASS = "all", "occlusion-classes"
 Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
 
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """What one method says of one image, (C, H, W) or (1, H, W), and the results of its checks.
+    """The map of one method for one image, (C, H, W) or (1, H, W), and the results of its tests.
 
     sum: of the map's values; wanted: the sum that the method guarantees, None for methods without one. likeness:
     the rank correlation of the magnitudes with those of a network whose layers have lost their weights, by the path
-    of the lowest such layer, from the top: far below 1 if the explanation is of the network. deletion, insertion: the
-    mean score while pixels go and come in the order of the map, the most important first: low and high, against
-    `Examination.random`. None where a map is the same everywhere. verdicts: what each of these tests says, by its name.
+    of the lowest such layer, from the top: far below 1 if the explanation depends on the network. deletion, insertion:
+    the mean score while pixels are removed and added in the order of the map, the most important first: low and high,
+    against `Examination.random`. None where a map is the same everywhere. verdicts: of each of these tests, by name.
     """
 
     method: str
@@ -51,10 +63,15 @@ class Examined:
         """|sum - wanted| / |wanted|."""
         return None if self.wanted is None else _gap(self.sum, self.wanted)
 
+    @property
+    def plane(self) -> Any:
+        """The sum over the channels, (H, W), as a NumPy array."""
+        return self.map.sum(0).cpu().numpy()
+
 
 @dataclass(frozen=True, eq=False)
 class Examination:
-    """All that was found for one image: `skipped` holds the reason for each method that does not apply.
+    """All results for one image: `skipped` holds the reason for each method that does not apply.
 
     score: what is explained. random: the mean areas (deletion, insertion) of pixels in random orders. distances:
     1 less the rank correlation of each two methods, None where one is the same everywhere.
@@ -69,21 +86,22 @@ class Examination:
 
 
 def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: int | str | None = None) -> Examination:
-    """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and check each of them.
+    """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and test each of them.
 
     target: a class, None for the predicted class, or a path such as "features.conv2[3]"; see `aim`. Curves measure
-    the loss's predictions, as a rule probabilities. Occlusion hides by grey. Of several methods those that
+    the loss's predictions, as a rule probabilities. Occlusion fills with grey. Of several methods those that
     do not fit the network or the target are skipped; of one the reason is raised, as PellucidError.
     """
     for method in methods:
         if method not in METHODS:
             raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
     batch = inputs(model, x[None])
-    chosen = target if isinstance(target, str) else int(_class(model, batch, target))
+    best: Any = fixed(model.net, model.params, batch, target)
+    chosen = target if isinstance(target, str) else int(best)
+    orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
+    random = _areas(model, batch, chosen, orders)
     found: list[Examined] = []
     skipped: dict[str, str] = {}
-    score = float(scores(model.net, model.params, batch, chosen))
-    random = _areas(model, batch, chosen, _random_orders(batch))
     for method in methods:
         try:
             found.append(_examined(model, batch, method, chosen, random))
@@ -91,24 +109,24 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: int | s
             if len(methods) == 1:
                 raise
             skipped[method] = str(error)
-    means = (fmean(random[0]), fmean(random[1]))
-    distances = [[_distance(one, other) for other in found] for one in found]
-    return Examination(chosen, score, found, skipped, means, distances)
+    return Examination(
+        chosen,
+        float(scores(model.net, model.params, batch, chosen)),
+        found,
+        skipped,
+        (fmean(random[0]), fmean(random[1])),
+        [[_distance(one, other) for other in found] for one in found],
+    )
 
 
 def inputs(model: BaseModel, x: Tensor) -> Tensor:
-    """Return images (N, C, H, W) scaled as the network's inputs."""
-    return scaled(x, model.stats)
+    """Return images (N, C, H, W) scaled as the network's inputs, on its device."""
+    return scaled(on_device(x, model.device), model.stats)
 
 
 def grey(model: BaseModel) -> Fill:
     """Return a middle grey, scaled as the network's inputs: a number, or (C, 1, 1)."""
     return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
-
-
-def _class(model: BaseModel, batch: Tensor, target: int | None) -> Any:
-    best: Target = fixed(model.net, model.params, batch, None) if target is None else target
-    return best
 
 
 def _examined(model: BaseModel, batch: Tensor, method: str, target: int | str, random: Areas) -> Examined:
@@ -117,38 +135,28 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: int | str, r
     map_ = run(params=model.params)
     if not bool(map_.isfinite().all()):
         raise PellucidError(f"{method} finds numbers that are not finite; look for NaN in the model's weights")
-    sums = SUMS.get(method)
-    wanted = None if sums is None else float(sums(model.net, model.params, batch, target, map_).wanted)
     below = aim(model.net, target, len(batch)).net  # a unit inside does not depend on the layers above it
-    lost = randomisation(below, model.params, lambda params: run(params=params), most=PLACES)
+    lost = randomisation(below, model.params, lambda params: run(params=params), most=DEPTHS)
     likeness = {one.path: _number(one.likeness) for one in lost}
-    (gone,), (come,) = _areas(model, batch, target, map_)
-    verdicts = {
-        "deletion": against_random(gone, random[0], low_is_good=True),
-        "insertion": against_random(come, random[1], low_is_good=False),
-        "weights": needs_weights(likeness),
-    }
-    total = float(map_.sum())
-    if wanted is not None:
-        verdicts = {"sum": adds_up(total, wanted, _gap(total, wanted)), **verdicts}
-    return Examined(method, map_[0], total, wanted, likeness, gone, come, verdicts)
+    (removed,), (added,) = _areas(model, batch, target, map_)
+    total, wanted, verdicts = float(map_.sum()), None, dict[str, Verdict]()
+    if method in SUMS:
+        wanted = float(SUMS[method](model.net, model.params, batch, target, map_).wanted)
+        verdicts["sum"] = adds_up(total, wanted, _gap(total, wanted))
+    verdicts["deletion"] = against_random(removed, random[0], low_is_good=True)
+    verdicts["insertion"] = against_random(added, random[1], low_is_good=False)
+    verdicts["weights"] = needs_weights(likeness)
+    return Examined(method, map_[0], total, wanted, likeness, removed, added, verdicts)
 
 
 def _areas(model: BaseModel, batch: Tensor, target: int | str, maps: Tensor) -> Areas:
     """Return the areas under the deletion and the insertion curve of one image, for each of several maps."""
-    read = model.loss.predict
-    gone: list[float] = []
-    come: list[float] = []
-    for part in maps.split(AT_ONCE):
+    areas: Areas = [], []
+    for part in maps.split(BATCH):
         x = batch.expand(len(part), *batch.shape[1:])
-        gone += deletion(model.net, model.params, x, target, part, read=read).area.tolist()
-        come += insertion(model.net, model.params, x, target, part, read=read).area.tolist()
-    return gone, come
-
-
-def _random_orders(batch: Tensor) -> Tensor:
-    """Return maps (ORDERS, 1, H, W) that order the pixels at random, always the same ones."""
-    return torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0))
+        for curve, found in zip((deletion, insertion), areas, strict=True):
+            found += curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist()
+    return areas
 
 
 def _gap(found: float, wanted: float) -> float:
@@ -157,10 +165,113 @@ def _gap(found: float, wanted: float) -> float:
 
 
 def _distance(one: Examined, other: Examined) -> float | None:
-    """Return how far apart two maps are: of a map to itself exactly 0, None where one is the same everywhere."""
+    """Return the distance of two maps: of a map to itself exactly 0, None where one is the same everywhere."""
     found = _number(distance(one.map[None], other.map[None]))
     return 0.0 if found is not None and one is other else found
 
 
 def _number(value: Tensor) -> float | None:
     return None if bool(value.isnan()) else float(value)
+
+
+def write_examination(
+    folder: Path, model: BaseModel, x: Tensor, examined: Examination, classes: Sequence[str]
+) -> list[Path]:
+    """Write METHOD.png and METHOD.npz for each method, all.png of several, occlusion by class, and index.html.
+
+    x: the image (C, H, W) of values 0..1 that was examined. Channels are added up in pictures, and separate in the
+    .npz. Returns the files in the order of writing. Raises PellucidError where they cannot be written.
+    """
+    make_folder(folder)
+    named = classes[examined.target] if isinstance(examined.target, int) else examined.target
+    written: list[Path] = []
+    maps: dict[str, tuple[Figure, tuple[str, ...]]] = {}
+    for one in examined.found:
+        lines, signed = notes(one, examined), one.method not in MAGNITUDES
+        maps[one.method] = heat(x, one.plane, one.method, (), signed), lines
+        drawn = heat(x, one.plane, one.method, lines, signed)
+        written += write_picture(folder, one.method, drawn, _numbers(one, x, examined))
+        if one.method == "occlusion" and isinstance(examined.target, int):
+            written += _write_by_class(folder, model, x, examined.target, classes)
+    if len(examined.found) > 1:
+        title = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
+        planes = {one.method: one.plane for one in examined.found}
+        distances = [[math.nan if value is None else value for value in row] for row in examined.distances]
+        numbers = {"distance": distances, **{one.method: one.map.cpu() for one in examined.found}}
+        written += write_picture(folder, OVERVIEW, overview(x, planes, title, MAGNITUDES), numbers)
+    index = folder / "index.html"
+    write_atomically(index, _page(named, examined, maps).encode("utf-8"), durable=False)
+    return [*written, index]
+
+
+def _page(named: str, examined: Examination, maps: Mapping[str, tuple[Figure, tuple[str, ...]]]) -> str:
+    """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
+    tests = list(dict.fromkeys(test for one in examined.found for test in one.verdicts))
+    rows = [
+        (one.method, *(one.verdicts[test].text if test in one.verdicts else "" for test in tests))
+        for one in examined.found
+    ]
+    head = ("method", *tests)
+    return render("examination", named=named, score=examined.score, rules=RULES, head=head, rows=rows, maps=maps)
+
+
+def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:
+    """Return the folder, or FOLDER-2, -3 ...: the first that holds no examination of another image, target or model."""
+    own = {"image": x.cpu(), "target": str(examined.target), "score": examined.score}
+    folders = chain([folder], (folder.with_name(f"{folder.name}-{number}") for number in count(2)))
+    return next(
+        place for place in folders if all(_same(file, own) for file in place.glob("*.npz") if file.stem in METHODS)
+    )
+
+
+def _same(file: Path, own: dict[str, Any]) -> bool:
+    """Whether a method's file is of this image, target and score, but for the score's rounding; False if unreadable."""
+    try:
+        with np.load(file) as kept:
+            alike = np.array_equal(kept["image"], own["image"]) and str(kept["target"]) == own["target"]
+            return alike and math.isclose(float(kept["score"]), own["score"], rel_tol=1e-4)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return False
+
+
+def notes(one: Examined, examined: Examination) -> tuple[str, ...]:
+    """Return the test results of one method in words, a line each."""
+    likeness = ", ".join(f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in one.likeness.items())
+    sums = []
+    if one.wanted is not None:
+        sums = [f"adds up to {one.sum:.4g}, should be {one.wanted:.4g}: off by {100 * (one.gap or 0):.2g} %"]
+    return (
+        *sums,
+        f"deletion {one.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "
+        f"insertion {one.insertion:.3f} (random {examined.random[1]:.3f}; higher is better)",
+        f"likeness with the weights lost from the top down to: {likeness or 'none to lose'}",
+        *(f"{test}: {verdict.text}" for test, verdict in one.verdicts.items()),
+    )
+
+
+def _numbers(one: Examined, x: Tensor, examined: Examination) -> dict[str, Any]:
+    return {
+        "map": one.map.cpu(),
+        "image": x.cpu(),
+        "target": str(examined.target),
+        "score": examined.score,
+        "sum": one.sum,
+        "wanted": math.nan if one.wanted is None else one.wanted,
+        "deletion": one.deletion,
+        "insertion": one.insertion,
+        "lost_down_to": list(one.likeness) or [""],
+        "likeness": [math.nan if value is None else value for value in one.likeness.values()] or [math.nan],
+        "verdicts": [f"{test}: {verdict.text}" for test, verdict in one.verdicts.items()],
+    }
+
+
+def _write_by_class(
+    folder: Path, model: BaseModel, x: Tensor, target: int, classes: Sequence[str]
+) -> tuple[Path, Path]:
+    """Write the target's probability, and the predicted class, for each position of the occluded square."""
+    hidden = occlude(model.net, model.params, inputs(model, x[None]), target, fill=grey(model), read=model.loss.predict)
+    assert hidden.predicted is not None
+    probability, predicted = hidden.score[0].cpu(), hidden.predicted[0].cpu()
+    figure = places(probability, predicted, classes, f"p({classes[target]}) with grey there")
+    numbers = {"probability": probability, "predicted": predicted, "corners": hidden.corners}
+    return write_picture(folder, BY_CLASS, figure, numbers)

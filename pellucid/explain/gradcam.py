@@ -1,12 +1,93 @@
-"""Grad-CAM: feature maps weighted by the gradient of a class's score."""
+"""Class activation mapping: Grad-CAM, Grad-CAM++ and Guided Grad-CAM."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from pellucid.explain.maps import Maps, maps, shown
+from pellucid.combine.base import Combinator, walk
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
-from pellucid.layers.base import Layer, Params
+from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.rules import Entrance, guided_backprop
+
+POOLS = (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, LpPool2d)
+
+
+class Maps(NamedTuple):
+    """A layer's output, (N, C, H, W), the gradient of the target's score with respect to it, and the forward pass."""
+
+    a: Tensor
+    da: Tensor
+    run: ForwardPass
+
+
+class _Arrived(Exception):  # noqa: N818 - no error: earlier layers are not needed
+    """Raised to end the backward pass at the layer."""
+
+    def __init__(self, dy: Tensor) -> None:
+        super().__init__()
+        self.dy = dy
+
+
+def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> Maps:
+    """Return the maps of the layer at path `layer`; None for the last one with maps that is no pooling.
+
+    Raises PellucidError for a path without maps, one that the target does not depend on, and one that runs twice.
+    """
+    outputs: dict[str, list[Any]] = {}
+    if layer is not None and layer not in (paths := [path for path, _ in walk(net)]):
+        raise PellucidError(f"no layer {layer!r}{nearest(layer, paths)}")
+
+    def watch(path: str, one: Layer, x: Any, y: Any, cache: Cache) -> None:
+        if path == layer or (layer is None and _has_maps(one, y)):
+            outputs.setdefault(path, []).append(y)
+
+    run = forward_to(net, params, x, target, watch)
+    if not outputs and layer is None:
+        raise PellucidError("the network has no feature maps, which class activation mapping needs; choose saliency")
+    path = layer if layer is not None else list(outputs)[-1]
+    found = outputs.get(path, [])
+    if len(found) > 1:
+        raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; name another")
+    if found and not (isinstance(found[0], Tensor) and found[0].dim() == 4):
+        raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); name another")
+    return Maps(found[0], _arriving(run, path), run) if found else _no_part(path)
+
+
+def shown(mapped: Tensor, x: Any, upsample: bool) -> Tensor:
+    """Return maps (N, 1, h, w), resized bilinearly to the images x if `upsample`."""
+    if not upsample:
+        return mapped
+    image = x[0] if isinstance(x, tuple) else x
+    return F.interpolate(mapped, image.shape[2:], mode="bilinear")
+
+
+def _has_maps(layer: Layer, y: Any) -> bool:
+    if isinstance(layer, (Combinator, *POOLS)) or not isinstance(y, Tensor):
+        return False
+    return y.dim() == 4 and y.shape[2] * y.shape[3] > 1
+
+
+def _arriving(run: ForwardPass, path: str) -> Tensor:
+    """Return the gradient with respect to the output of the layer at `path`; the backward pass ends there."""
+
+    def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if at == path:
+            raise _Arrived(dy)
+
+    try:
+        run.back(watch=watch, last=False)
+    except _Arrived as arrived:
+        return arrived.dy
+    return _no_part(path)
+
+
+def _no_part(path: str) -> Any:
+    raise PellucidError(f"the target's score does not depend on the layer {path!r}; name another")
 
 
 def gradcam(
@@ -18,16 +99,49 @@ def gradcam(
     signed: bool = False,
     upsample: bool = True,
 ) -> Tensor:
-    """Return max(Σ_k w_k A_k, 0), (N, 1, H, W): maps A, each weighed by its mean gradient w_k = mean ∂ score / ∂ A_k.
+    """Return max(Σ_k w_k A_k, 0), (N, 1, H, W): maps A, each weighted by its mean gradient w_k = mean ∂ score / ∂ A_k.
 
     layer: the path of the maps, by default the last ones before pooling. signed: without the rectification. upsample:
     to the size of x, bilinear; else in that of the maps. target: see `aim`. Raises PellucidError for a layer without
     maps or one that runs twice. Source: Selvaraju et al. 2017, equations 1 and 2.
     """
-    weighed = weighed_maps(maps(net, params, x, target, layer))
-    return shown(weighed if signed else weighed.clamp_min(0), x, upsample)
+    weighted = weighted_maps(maps(net, params, x, target, layer))
+    return shown(weighted if signed else weighted.clamp_min(0), x, upsample)
 
 
-def weighed_maps(found: Maps) -> Tensor:
+def weighted_maps(found: Maps) -> Tensor:
     """Return Σ_k w_k A_k, (N, 1, h, w)."""
     return (found.da.mean((2, 3), keepdim=True) * found.a).sum(1, keepdim=True)
+
+
+def gradcam_plus_plus(
+    net: Layer,
+    params: Params,
+    x: Any,
+    target: Target = None,
+    layer: str | None = None,
+    upsample: bool = True,
+) -> Tensor:
+    """Return max(Σ_k w_k A_k, 0), (N, 1, H, W), with w_k = Σ_ij α_kij max(g_kij, 0), g = ∂ score / ∂ A.
+
+    α = g² / (2 g² + g³ Σ_ab A_kab), and 0 where g is: from the second and third derivatives of exp(score) in a
+    piecewise linear network. Its factor exp(score), one for each image, is left out. layer, upsample: see
+    `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
+    Source: Chattopadhyay et al. 2018, equations 5, 10 and 19.
+    """
+    a, da, _ = maps(net, params, x, target, layer)
+    below = 2 * da**2 + da**3 * a.sum((2, 3), keepdim=True)
+    alpha = torch.where(below == 0, 0, da**2 / below)
+    weights = (alpha * da.clamp_min(0)).sum((2, 3), keepdim=True)  # (N, C, 1, 1)
+    return shown((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample)
+
+
+def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None) -> Tensor:
+    """Return guided backpropagation times Grad-CAM, in x's shape.
+
+    layer: see `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
+    Source: Selvaraju et al. 2017, section 3.2.
+    """
+    found = maps(net, params, x, target, layer)
+    where = shown(weighted_maps(found).clamp_min(0), x, upsample=True)
+    return found.run.back(guided_backprop()(Entrance(x))) * where

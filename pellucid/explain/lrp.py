@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation: the score shared out, layer by layer, among the input values."""
+"""Layer-wise relevance propagation: the score distributed, layer by layer, among the input values."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Table, fold
 
-APART = ("guided_backprop", "deconvnet")  # tables of rules as well, but for gradients, which begin with 1
+GRADIENT_RULES = ("guided_backprop", "deconvnet")  # composites too, but for gradients
 
 
 def lrp(
@@ -24,16 +24,15 @@ def lrp(
 ) -> Tensor:
     """Return the relevance of each input value for the target's score, in x's shape.
 
-    It adds up to the score, less what biases and stabilizers take. composite: a name in COMPOSITES, whose `options`
-    come along (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a function from what
-    is known of the input's way to rules. folded: make batch normalization part of the layers before it. target: see
-    `aim`. Raises PellucidError for a composite or an option that does not exist.
+    It adds up to the score, less the shares of biases and stabilizers. composite: a name in COMPOSITES, with its
+    `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a function from an
+    Entrance to rules. folded: fold batch normalization into the layers before it. target: see `aim`. Raises PellucidError for a composite or an option that does not exist.
     Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
     """
     if isinstance(composite, str):
-        if composite in APART:
+        if composite in GRADIENT_RULES:
             raise PellucidError(
-                f"lrp: {composite!r} shares out no score; it is a method of its own, explain.{composite}"
+                f"lrp: {composite!r} distributes no relevance; it is a method of its own, explain.{composite}"
             )
         if composite not in COMPOSITES:
             known = ", ".join(COMPOSITES)
@@ -43,7 +42,9 @@ def lrp(
         except TypeError as error:
             raise PellucidError(f"lrp: {composite}: {str(error).split(') ', 1)[-1]}") from error
     elif options:
-        raise PellucidError(f"lrp: {', '.join(options)} belong to composites by name; give them to your own directly")
+        raise PellucidError(
+            f"lrp: {', '.join(options)} are options of composites by name; give them to your own directly"
+        )
     elif isinstance(composite, Table):
         composite.check(net)
         table = composite

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.checks.curves import blurred
-from pellucid.explain.repeated import at_least
+from pellucid.explain.checks import blurred
 from pellucid.explain.sweeps import forward_to
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params, Shape
+from pellucid.training.arguments import whole
+from pellucid.training.device import device_of
 
 
 @dataclass(frozen=True, eq=False)
 class Maximum:
-    """A picture (1, C, H, W) as the network reads it, and the target's score before, and after each step."""
+    """A network input (1, C, H, W), and the target's score before, and after each step."""
 
     x: Tensor
     scores: tuple[float, ...]
@@ -42,44 +43,44 @@ def maximize(
     """Maximize the target's score by gradient ascent from grey noise of `shape` (C, H, W).
 
     target: see `aim`; a class, "features.conv2[3]" for a map where it is strongest, "features.conv2[3, 4, 4]" for one
-    unit of it, "features.conv2[3, :, :]" for all of it. What comes before a rectifier is easier to climb than what
-    comes after it. start: grey as the network reads it, to which Gaussian `noise` of this deviation is added. rate: how
-    far each step goes on the average (the gradient is scaled so that the root of the mean of its squares is 1). low,
-    high: what a picture may hold, as numbers or tensors that broadcast to shape; None for anything.
-    Against noise that no picture has: jitter, by how many pixels at most the picture is moved for each step; blur, the
-    deviation in pixels of a Gaussian after each step; decay, the part of each step's result that is lost, towards
-    `start`; variation, the weight of the sum of squared differences between neighbours, beside the scaled gradient.
+    unit of it, "features.conv2[3, :, :]" for all of it. The output before a rectifier has a gradient everywhere, the one
+    after it has not. start: grey as the network's input, to which Gaussian `noise` of this standard deviation is added.
+    rate: the mean change of each step (the gradient is scaled to a root mean square of 1). low, high: the range of the
+    picture, as numbers or tensors that broadcast to shape; None for no limit.
+    Against high-frequency noise: jitter, the largest random shift in pixels of each step; blur, the standard deviation
+    in pixels of a Gaussian after each step; decay, the fraction by which each step returns to `start`; variation, the
+    weight of the sum of squared differences between neighbours, beside the scaled gradient.
     Raises PellucidError for invalid options.
     Source: Erhan et al. 2009, section 3; blur and decay: Yosinski et al. 2015, section 3; variation: Mahendran and
     Vedaldi 2015, equation 4 with beta 2; jitter: Mordvintsev et al. 2015.
     """
-    at_least("maximize", 1, steps=steps)
-    at_least("maximize", 0, jitter=jitter)
+    steps, jitter = whole(steps, "maximize: steps", 1), whole(jitter, "maximize: jitter", 0)
     for name, value in {"rate": rate, "noise": noise, "blur": blur, "decay": decay, "variation": variation}.items():
         if not 0 <= value < float("inf"):
             raise PellucidError(f"maximize: {name} must be a number of at least 0, not {value!r}")
     if len(shape) != 3:
-        raise PellucidError(f"maximize: it paints pictures (C, H, W), not inputs of shape {tuple(shape)}")
+        raise PellucidError(f"maximize: shape must be that of a picture (C, H, W), not {tuple(shape)}")
     if target is None:
-        raise PellucidError("maximize: name a class or a unit; a picture that is not there yet has no best class")
+        raise PellucidError("maximize: target must be a class or a unit; noise has no best class")
     rng = torch.Generator().manual_seed(seed)
     grey = torch.as_tensor(start, dtype=torch.float32).expand(1, *shape)
+    device = device_of(params)
     x = _within(grey + noise * torch.randn(1, *shape, generator=rng), low, high)
     found: list[float] = []
     for _ in range(steps):
         down, across = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
-        run = forward_to(net, params, x.roll((down, across), (2, 3)), target)
+        run = forward_to(net, params, x.roll((down, across), (2, 3)).to(device), target)
         if not jitter:
             found.append(float((run.y * run.mask).sum()))
         else:
-            found.append(_score(net, params, x, target))
-        dx = run.back().roll((-down, -across), (2, 3))
+            found.append(_score(net, params, x.to(device), target))
+        dx = run.back().cpu().roll((-down, -across), (2, 3))
         size = dx.square().mean().sqrt()
         dx = dx / size if size > 0 else dx
         x = x + rate * (dx - variation * variation_gradient(x))
         x = grey + (1 - decay) * (x - grey)
         x = _within(blurred(x, blur) if blur else x, low, high)
-    return Maximum(x, (*found, _score(net, params, x, target)))
+    return Maximum(x, (*found, _score(net, params, x.to(device), target)))
 
 
 def variation_gradient(x: Tensor) -> Tensor:

@@ -8,17 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.deconvnet import deconvnet
-from pellucid.explain.gradcam import gradcam
-from pellucid.explain.gradcam_plus_plus import gradcam_plus_plus
-from pellucid.explain.guided_backprop import guided_backprop
-from pellucid.explain.guided_gradcam import guided_gradcam
-from pellucid.explain.input_x_gradient import input_x_gradient
-from pellucid.explain.integrated_gradients import integrated_gradients
+from pellucid.explain.averaged import integrated_gradients, smoothgrad
+from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
+from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
 from pellucid.explain.lrp import lrp
 from pellucid.explain.occlusion import occlusion
-from pellucid.explain.saliency import saliency
-from pellucid.explain.smoothgrad import smoothgrad
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 
@@ -36,7 +30,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "occlusion": occlusion,
 }
 
-MAGNITUDES = frozenset({"saliency", "gradcam", "gradcam_plus_plus"})  # methods without numbers below 0, as a rule
+MAGNITUDES = frozenset({"saliency", "gradcam", "gradcam_plus_plus"})  # methods whose maps are not below 0 by default
 
 
 def explain(
@@ -44,9 +38,9 @@ def explain(
 ) -> Tensor:
     """Return the explanation of a batch x by a method of METHODS: a tensor of x's shape, or maps (N, 1, H, W).
 
-    x is what the network reads, standardised where it was trained so. target: a class, one for each example, None for
+    x: the network's input, standardised if it was trained so. target: a class, one for each example, None for
     each one's best, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
-    Raises PellucidError for a method or an option that does not exist, and for what does not fit the network.
+    Raises PellucidError for a method or an option that does not exist or does not fit the network.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")

@@ -23,11 +23,16 @@ from pellucid.layers import (
 from pellucid.layers.base import Layer, Mode, Params, pair
 from pellucid.rules.kinds import ACTIVATIONS
 
-PLACEWISE = (*ACTIVATIONS, BatchNorm, Dropout, Identity, LocalResponseNorm)  # in evaluation; softmax over channels only
-WORTH = 0.85  # of a map's area: where the square reaches more of it, the whole map is computed
-Size = int | tuple[int, int]
-STILL = Mode(keep=False)
-LAST = torch.channels_last  # rectangles are copied faster so, and convolutions of odd sizes run faster on the CPU
+POINTWISE = (
+    *ACTIVATIONS,
+    BatchNorm,
+    Dropout,
+    Identity,
+    LocalResponseNorm,
+)  # in evaluation mode; softmax over channels only
+MAX_PART = 0.85  # of a map's area; where more of it depends on the square, the whole map is computed
+EVALUATION = Mode(keep=False)
+LAST = torch.channels_last  # faster copies of rectangles, and faster convolutions of odd sizes on the CPU
 
 
 class Part(NamedTuple):
@@ -41,21 +46,21 @@ class Part(NamedTuple):
 class Near:
     """A network on variants of one image (C, H, W), each with a square of `filled` (C, H, W) in it.
 
-    The result is that of whole passes, up to rounding: convolutions, poolings and what acts place by place at the
-    beginning of a Sequential are computed only where the square reaches, and the rest as ever. What the layers make of
-    the image itself is computed once. Source: the incremental inference of Nakandala, Kumar and Papakonstantinou 2019,
+    The result is that of whole passes, up to rounding: convolutions, poolings and pointwise layers at the beginning of
+    a Sequential are computed only where they depend on the square, all later layers in full. The outputs for the image
+    itself are computed once. Source: the incremental inference of Nakandala, Kumar and Papakonstantinou 2019,
     section 4.
     """
 
     def __init__(self, net: Layer, params: Params, image: Tensor, filled: Tensor) -> None:
         self.filled = filled
         self.layers = list(_flat(net, params))
-        self._bases = [image[None].contiguous(memory_format=LAST)]  # what goes into each layer of the image itself
+        self._bases = [image[None].contiguous(memory_format=LAST)]  # the input of each layer for the image itself
 
     def run(self, places: Tensor, side: int, batch: int) -> Tensor:
         """Return the outputs for P squares (P, 4), top, left, bottom, right; none is larger than `side`.
 
-        Layers of maps see `batch` squares at once, and what comes after the last of them, dense layers as a rule, all.
+        Layers of maps run on `batch` squares at once, the layers of vectors after them on all.
         """
         y = torch.cat([self._maps(some, side) for some in places.split(batch)])
         for layer, own in self.layers[self._vectors() :]:
@@ -68,13 +73,13 @@ class Near:
         return next((k for k, x in enumerate(reads) if isinstance(x, Tensor) and x.dim() == 2), len(self.layers))
 
     def _maps(self, places: Tensor, side: int) -> Tensor:
-        """Return for each square what the first layer that reads vectors is given, or the outputs."""
+        """Return for each square the input of the first layer that reads vectors, or the outputs."""
         base = self._bases[0]
         part = _square(base[0], self.filled, places, side)
         done = 0
-        while done < len(self.layers) and _worth(part.values, base):
+        while done < len(self.layers) and _is_small(part.values, base):
             layer, own = self.layers[done]
-            if _placewise(layer):
+            if _pointwise(layer):
                 part = part._replace(values=_run(layer, own, part.values))
             elif (window := _window(layer, base)) is not None:
                 part = _step(layer, own, base, part, window)
@@ -93,52 +98,50 @@ class Near:
         return self._bases[index]
 
 
-def _placewise(layer: Layer) -> bool:
-    """Say whether each place of the layer's output follows the same place of its input alone."""
-    return type(layer) in PLACEWISE and (not isinstance(layer, Softmax | LogSoftmax) or layer.axis == 1)
+def _pointwise(layer: Layer) -> bool:
+    """Return whether each position of the layer's output depends on the same position of its input alone."""
+    return type(layer) in POINTWISE and (not isinstance(layer, Softmax | LogSoftmax) or layer.axis == 1)
 
 
 class Window(NamedTuple):
-    """How a layer looks at a map, each pair in the order (height, width), and what stands beyond the map."""
+    """A layer's sliding window, each pair in the order (height, width), and the value of its padding."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
     dilation: tuple[int, int]
-    beyond: float
+    padding_value: float
 
 
 def _window(layer: Layer, x: Tensor) -> Window | None:
-    """Return how a layer looks at x; None for one that does not slide a window, or not over all that it could."""
+    """Return the window of a layer on x; None for other layers, and for rounding modes that are not supported here."""
     if x.dim() != 4:
         return None
     if type(layer) is Conv2d and not isinstance(layer.padding, str):
-        return _sliding(layer.kernel, layer.stride, layer.padding, layer.dilation, 0.0)
-    if type(layer) is MaxPool2d and not layer.ceil_mode:
-        return _sliding(layer.kernel, layer.step, layer.padding, layer.dilation, -torch.inf)
-    if type(layer) is AvgPool2d and not layer.ceil_mode and pair(layer.padding) == (0, 0):
-        return _sliding(layer.kernel, layer.step, layer.padding, layer.dilation, 0.0)
-    return None
-
-
-def _sliding(kernel: Size, stride: Size, padding: Size, dilation: Size, beyond: float) -> Window:
-    return Window(pair(kernel), pair(stride), pair(padding), pair(dilation), beyond)
+        stride, value = layer.stride, 0.0
+    elif type(layer) is MaxPool2d and not layer.ceil_mode:
+        stride, value = layer.step, -torch.inf
+    elif type(layer) is AvgPool2d and not layer.ceil_mode and pair(layer.padding) == (0, 0):
+        stride, value = layer.step, 0.0
+    else:
+        return None
+    return Window(pair(layer.kernel), pair(stride), pair(layer.padding), pair(layer.dilation), value)
 
 
 def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) -> Part:
-    """Return the rectangle of the layer's output that the rectangle of its input reaches."""
+    """Return the rectangle of the layer's output that depends on the rectangle of its input."""
     starts, needed = [], []
     for axis, first in enumerate((part.rows, part.columns)):
         k, s, p, d = window.kernel[axis], window.stride[axis], window.padding[axis], window.dilation[axis]
         span = d * (k - 1) + 1
         out = (base.shape[2 + axis] + 2 * p - span) // s + 1
-        low = (-((span - 1 - p - first) // s)).clamp(0, out - 1)  # the first window that ends behind `first`
+        low = (-((span - 1 - p - first) // s)).clamp(0, out - 1)  # the first window that ends after `first`
         high = ((first + part.values.shape[2 + axis] - 1 + p) // s).clamp(0, out - 1)
         size = max(1, int((high - low).max()) + 1)  # 0 where the square lies between windows
         starts.append(low.clamp_max(out - size))
         needed.append((size - 1) * s + span)
     p, s = window.padding, window.stride
-    padded = F.pad(base, (p[1], p[1], p[0], p[0]), value=window.beyond)
+    padded = F.pad(base, (p[1], p[1], p[0], p[0]), value=window.padding_value)
     # In the coordinates of the padded map.
     shifted = Part(part.values, part.rows + p[0], part.columns + p[1])
     x = _mixed(padded, shifted, starts[0] * s[0], starts[1] * s[1], needed[0], needed[1])
@@ -146,13 +149,13 @@ def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) 
 
 
 def _mixed(base: Tensor, part: Part, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
-    """Return (P, C, high, wide) from `rows` and `columns` on: of the part where it lies, and of the base elsewhere."""
+    """Return (P, C, high, wide) from `rows` and `columns` on: the part where there is one, the base elsewhere."""
     shape = (len(rows), base.shape[1], high, wide)
     x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=LAST)
     places = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
     for out, own, (row, column, down, along) in zip(x, part.values, places, strict=True):
         out.copy_(base[0, :, row : row + high, column : column + wide])
-        # What of the part lies within: its first `down` rows stand before `row` where that is below 0.
+        # The part inside the rectangle: its first -down rows are above it where `down` is below 0.
         inner = own[:, max(-down, 0) : high - down, max(-along, 0) : wide - along]
         top, left = max(down, 0), max(along, 0)
         out[:, top : top + inner.shape[1], left : left + inner.shape[2]] = inner
@@ -177,12 +180,12 @@ def _paste(base: Tensor, part: Part) -> Tensor:
     return _mixed(base, part, zero, zero, base.shape[2], base.shape[3])
 
 
-def _worth(values: Tensor, base: Tensor) -> bool:
-    return base.dim() == 4 and values[0, 0].numel() <= WORTH * base[0, 0].numel()
+def _is_small(values: Tensor, base: Tensor) -> bool:
+    return base.dim() == 4 and values[0, 0].numel() <= MAX_PART * base[0, 0].numel()
 
 
 def _run(layer: Layer, params: Params, x: Tensor) -> Tensor:
-    return layer.forward(params, x, STILL)[0]
+    return layer.forward(params, x, EVALUATION)[0]
 
 
 def _flat(net: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:

@@ -1,33 +1,32 @@
-"""Occlusion: what becomes of a score when a grey square hides one part of the image after another."""
+"""Occlusion: the change of a score when a grey square hides one part of the image after another."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.explain.near import Near
-from pellucid.explain.repeated import at_least
 from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
 from pellucid.training.allocator import memory_kept
+from pellucid.training.arguments import whole
 
-VECTORS = 32  # times as many squares at once in layers that read vectors: they are little, and large weights read once
+VECTORS = 32  # times as many squares at once in layers of vectors, which are small beside the weights
 Fill = float | Tensor
-Read = Callable[[Tensor], Tensor]  # the network's output (N, K), to what is measured: probabilities, for instance
+Read = Callable[[Tensor], Tensor]  # the network's output (N, K), to what is measured: probabilities, for example
 
 
-@dataclass(frozen=True, eq=False)
-class Occluded:
-    """What the network says with the square at each of h x w places.
+class Occluded(NamedTuple):
+    """The network's outputs with the square at each of h x w positions.
 
     score: (N, h, w), the target's score with the square there; whole: (N,), without a square. predicted: (N, h, w)
     int64, the class with the largest output with the square there; None for targets inside the network. corners: (h, w,
-    4), the square's top, left, bottom and right in pixels, the last two excluded; at the edges it is cut off.
+    4), the square's top, left, bottom and right in pixels, the last two excluded; at the edges it is clipped.
     """
 
     score: Tensor
@@ -36,7 +35,7 @@ class Occluded:
     corners: Tensor
 
     def effect(self, height: int, width: int) -> Tensor:
-        """Return (N, 1, H, W): by how much the score falls, the mean over the squares that hide a pixel."""
+        """Return (N, 1, H, W): the fall of the score, the mean over the squares that hide a pixel."""
         falls = (self.whole[:, None, None] - self.score).flatten(1)  # (N, h w)
         total = falls.new_zeros(len(falls), height, width)
         count = falls.new_zeros(height, width)
@@ -56,7 +55,7 @@ def occlusion(
     fill: Fill = 0.0,
     batch: int = 16,
 ) -> Tensor:
-    """Return by how much the target's score falls when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
+    """Return the fall of the target's score when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
 
     The options are those of `occlude`. Source: Zeiler and Fergus 2014, section 4.2.
     """
@@ -75,33 +74,34 @@ def occlude(
     batch: int = 16,
     read: Read | None = None,
 ) -> Occluded:
-    """Hide each part of the images x (N, C, H, W) in turn with a square, and run the network on what is left.
+    """Hide each part of the images x (N, C, H, W) in turn with a square, and run the network on the rest.
 
-    square: its side in pixels, by default a quarter of the shorter side. stride: how far it moves, by default a quarter
-    of its side; where the last step would leave pixels that no square hides, a last one is cut off by the edge. fill: a
-    number, or a tensor that broadcasts to x; 0 is the mean grey of standardised images. batch: how many squares run at
-    once; the first layers of a Sequential compute only what a square reaches (see `Near`). read: what to make of
-    the network's outputs, the probabilities of a loss for instance, before the score is taken. target: see
-    `aim`; None is the best class of x itself, "features.conv5[12, :, :]" the total activation of a map.
-    Raises PellucidError for a square that does not fit, and for what is no image.
+    square: its side in pixels, by default a quarter of the shorter side. stride: its step, by default a quarter of its
+    side; where the last step would leave pixels that no square hides, a last one is clipped by the edge. fill: a
+    number, or a tensor that broadcasts to x; 0 is the mean grey of standardised images. batch: the number of squares
+    that run at once; the first layers of a Sequential compute only what depends on a square (see `Near`). read: applied
+    to the network's outputs before the score is taken, such as the probabilities of a loss. target: see `aim`; None is
+    the best class of x itself, "features.conv5[12, :, :]" the total activation of a map.
+    Raises PellucidError for a square that does not fit, and for inputs that are no images.
     Source: Zeiler and Fergus 2014, section 4.2 and figure 7.
     """
     if not isinstance(x, Tensor) or x.dim() != 4:
         raise PellucidError("occlusion hides squares of images (N, C, H, W); the network reads something else")
     side = max(1, min(x.shape[2:]) // 4) if square is None else square
     step = max(1, side // 4) if stride is None else stride
-    at_least("occlusion", 1, square=side, stride=step, batch=batch)
+    for name, value in {"square": side, "stride": step, "batch": batch}.items():
+        whole(value, f"occlusion: {name}", 1)
     if side > min(x.shape[2:]):
         raise PellucidError(f"occlusion: a square of {side} exceeds the image of {tuple(x.shape[2:])}; shrink it")
     if step > side:
         raise PellucidError(f"occlusion: a stride of {step} leaves pixels that no square of {side} hides; lower it")
-    meant = aim(net, fixed(net, params, x, target), len(x))
-    of_classes = meant.index is None
-    y = _run(meant.net, params, x, read if of_classes else None)
-    mask = meant.mask(y)
+    aimed = aim(net, fixed(net, params, x, target), len(x))
+    of_classes = aimed.index is None
+    y = _run(aimed.net, params, x, read if of_classes else None)
+    mask = aimed.mask(y)
     corners = _corners(x.shape[2], x.shape[3], side, step)
     filled = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
-    runs = [Near(meant.net, params, *both) for both in zip(x, filled, strict=True)]
+    runs = [Near(aimed.net, params, *both) for both in zip(x, filled, strict=True)]
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
     with memory_kept():
@@ -109,8 +109,8 @@ def occlude(
             for n in range(len(x)):
                 found = runs[n].run(places, side, batch)
                 found = read(found) if read is not None and of_classes else found
-                # The unit of a map is looked for again under each square; a class stays what it is.
-                at = mask[n].expand(found.shape) if of_classes else meant.mask(found)
+                # The strongest unit of a map may change under each square; a class does not.
+                at = mask[n].expand(found.shape) if of_classes else aimed.mask(found)
                 scores[n].append((found * at).flatten(1).sum(1))
                 if of_classes:
                     classes[n].append(found.argmax(1))

@@ -46,10 +46,10 @@ Reach = Callable[[Any, Params, Any, Any], Any]  # (layer, params, cache, marks o
 def receptive_fields(run: ForwardPass) -> Tensor:
     """Return the rectangle of pixels that each example's target depends on: (N, 4), top, left, bottom, right.
 
-    The last two are excluded; what would lie beyond the image is cut off. A mark is sent back from the target through
-    every window that a layer looks through, for any weights: each layer hands on where it was, as if all
-    weights were 1 and maxima were means. Normalization over a whole image sees all of it; of `LocalContrastNorm` the
-    window counts, not the mean deviation. Raises PellucidError for a layer of which this is not known.
+    The last two are excluded; the rectangle is clipped at the image's edges. A mark is propagated back from the target
+    through every window, for any weights: each layer marks all inputs of its marked outputs, as if all weights were 1
+    and maxima were means. Normalization over a whole image depends on all of it; of `LocalContrastNorm` the window
+    counts, not the mean deviation. Raises PellucidError for a layer without a rule here.
     """
     marks = run.back(rules, last=False)  # (N, C, H, W)
     found: list[list[int]] = []
@@ -62,7 +62,7 @@ def receptive_fields(run: ForwardPass) -> Tensor:
 
 
 def rules(path: str, layer: Layer) -> Rule:
-    """Return the rule that sends marks back through a layer."""
+    """Return the rule that propagates marks back through a layer."""
     reach = next((reach for kinds, reach in REACHES if type(layer) in kinds), None)
     if reach is None:
         raise PellucidError(f"{path}: which inputs an output of a {type(layer).__name__} depends on is not known")
@@ -74,7 +74,7 @@ def rules(path: str, layer: Layer) -> Rule:
 
 
 def _marked(dx: Any) -> Any:
-    """Return 1 where there is a mark, so that long sums do not overflow."""
+    """Return 1 where there is a mark, so that sums over many layers do not overflow."""
     return tuple(map(_marked, dx)) if isinstance(dx, tuple) else (dx != 0).to(dx.dtype)
 
 
@@ -83,7 +83,7 @@ def _own(layer: Layer, params: Params, cache: Cache, dy: Any) -> Any:
 
 
 def _pass(layer: Layer, params: Params, cache: Cache, dy: Tensor) -> Tensor:
-    """Each output reads its own position; the channel does not change the position, so mark all channels."""
+    """Each output depends on its own position; mark all channels there."""
     return dy.sum(1, keepdim=True).expand(dy.shape)
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from pellucid.combine.base import Combinator, buffer_paths, replace_layer
+from pellucid.combine.base import buffer_paths, replace_layer, walk
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
-from pellucid.explain.repeated import at_least
 from pellucid.layers import Conv2d, Dense, Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.optim import Adam
 from pellucid.run.history import Row
+from pellucid.training.arguments import whole
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.model import BaseModel
 from pellucid.tree import map_tree
@@ -33,7 +33,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Retrained:
-    """One line of the table; `accuracy` is None where the network cannot be built, and `why` is the reason."""
+    """A row of the table; `accuracy` is None where the network cannot be built, and `why` is the reason."""
 
     variant: Variant
     parameters: int = 0
@@ -53,7 +53,7 @@ class Retraining:
 
 
 class _Keep(Callback):
-    """Remembers the weights after each epoch."""
+    """Keep the weights after each epoch."""
 
     def __init__(self) -> None:
         self.found: dict[int, Params] = {}
@@ -75,12 +75,12 @@ def retrained(
 ) -> Retraining:
     """Train variants of a model's network from scratch, with the same settings, and return their accuracy on `test`.
 
-    variants: beside the whole network, by default those of `default_variants`. All learn for so many epochs by Adam
-    in batches of 64 from the weights that the model's seed draws, so that they compare with each other, not with the
-    model. A removed layer becomes an Identity; where what follows cannot read its input then, the row says so. Raises
-    PellucidError for paths that lead nowhere. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
+    variants: beside the whole network, by default those of `default_variants`. All are trained for so many epochs with
+    Adam in batches of 64 from the weights that the model's seed draws, so they compare with each other, not with the
+    model. A removed layer becomes an Identity; where the next layer cannot take its input, the row gives the reason.
+    Raises PellucidError for paths that lead nowhere. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
-    at_least("retrained", 1, epochs=epochs)
+    whole(epochs, "retrained: epochs", 1)
     keep, rows = _Keep(), list[Retrained]()
     for variant in (Variant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed(model.net, variant)
@@ -88,7 +88,7 @@ def retrained(
         try:
             other = BaseModel(
                 net, model.loss, Adam(RATE), input_shape=model.input_shape, classes=model.classes, seed=model.seed,
-                preprocess=model.preprocess,
+                preprocess=model.preprocess, device=str(model.device),
             )  # fmt: skip
             history = other.fit(train, epochs=epochs, batch_size=BATCH, callbacks=callbacks, verbose=verbose)
         except PellucidError as error:  # it cannot be built, or not be trained
@@ -102,22 +102,23 @@ def retrained(
 
 
 def default_variants(net: Layer) -> list[Variant]:
-    """Return the variants of a table: without what `default_rows` removes, and with half and twice as many maps.
+    """Return the variants of a table: with the removals of `default_rows`, and with half and twice as many maps.
 
-    Of the layers that are halved or doubled, the last with weights is none; it has the classes.
+    The last layer with weights, whose outputs are the classes, keeps its size.
     """
+    layers = dict(walk(net))
     removals = [tuple(one.path for one in row) for row in default_rows(net)]
     found = [Variant(", ".join(paths), paths, 0.0) for paths in removals]
     single = [paths[0] for paths in removals if len(paths) == 1]
     for kind, name in ((Conv2d, "convolutions"), (Dense, "dense layers")):
-        paths = tuple(path for path in single if isinstance(_at(net, path), kind))
+        paths = tuple(path for path in single if isinstance(layers[path], kind))
         if paths:
             found += [Variant(f"half of the {name}", paths, 0.5), Variant(f"twice the {name}", paths, 2.0)]
     return found
 
 
 def changed(net: Layer, variant: Variant) -> Layer:
-    """Return the network with the variant's layers removed, or with so many times their outputs."""
+    """Return the network with the variant's layers removed, or with their outputs scaled in number."""
     for path in variant.paths:
         net = replace_layer(net, path, lambda layer: _scaled(layer, variant.factor))
     return net
@@ -130,11 +131,4 @@ def _scaled(layer: Layer, factor: float) -> Layer:
         return replace(layer, filters=max(1, round(layer.filters * factor)))
     if isinstance(layer, Dense):
         return replace(layer, units=max(1, round(layer.units * factor)))
-    raise PellucidError(f"a {type(layer).__name__} has no size to change; name a Conv2d or a Dense layer")
-
-
-def _at(net: Layer, path: str) -> Layer:
-    for name in path.split("."):
-        assert isinstance(net, Combinator)
-        net = net.layers[name]
-    return net
+    raise PellucidError(f"the size of a {type(layer).__name__} cannot be changed; name a Conv2d or a Dense layer")

@@ -12,22 +12,22 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
-# (outputs, mask: 1 where they are explained, else 0) -> dy, with which the backward pass begins
+# (outputs, mask: 1 where they are explained, else 0) -> the dy at the start of the backward pass
 Seed = Callable[[Tensor, Tensor], Tensor]
 
 
 def ones(y: Tensor, mask: Tensor) -> Tensor:
-    """Begin with 1 where the output is explained: gradients."""
+    """Start with 1 where the output is explained: gradients."""
     return mask
 
 
 def values(y: Tensor, mask: Tensor) -> Tensor:
-    """Begin with the explained outputs themselves: relevance, which is distributed among the inputs."""
+    """Start with the explained outputs themselves: relevance, which is distributed among the inputs."""
     return y * mask
 
 
 def gradients(path: str, layer: Layer) -> Rule:
-    """Use every layer's own dx, without the gradients of its parameters."""
+    """Return the rule of every layer's own dx, without the gradients of its parameters."""
     return own
 
 
@@ -53,17 +53,17 @@ class ForwardPass:
 @torch.no_grad()
 def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: ForwardWatch | None = None) -> ForwardPass:
     """Run `net` on x in evaluation mode, up to the target; raises PellucidError for a target that does not fit."""
-    meant = aim(net, target, examples(x))
-    y, cache = forward(meant.net, params, x, Mode(), watch)
-    return ForwardPass(meant.net, params, y, meant.mask(y), cache)
+    aimed = aim(net, target, examples(x))
+    y, cache = forward(aimed.net, params, x, Mode(), watch)
+    return ForwardPass(aimed.net, params, y, aimed.mask(y), cache)
 
 
 @torch.no_grad()
 def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
     """Return the score (N,) of the target: the sum of relevance where all of it is conserved."""
-    meant = aim(net, target, examples(x))
-    y, _ = forward(meant.net, params, x, Mode(keep=False))
-    return (y * meant.mask(y)).flatten(1).sum(1)
+    aimed = aim(net, target, examples(x))
+    y, _ = forward(aimed.net, params, x, Mode(keep=False))
+    return (y * aimed.mask(y)).flatten(1).sum(1)
 
 
 @torch.no_grad()
@@ -76,7 +76,7 @@ def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
 
 
 def swept(net: Layer, params: Params, x: Any, target: Target, composite: Composite, seed: Seed = ones) -> Tensor:
-    """Return what reaches x from the target by the rules of a composite."""
+    """Return the gradient or relevance of x by the rules of a composite."""
     entrance, outputs = Entrance(x), Outputs()
 
     def watch(*passed: Any) -> None:
@@ -87,5 +87,5 @@ def swept(net: Layer, params: Params, x: Any, target: Target, composite: Composi
 
 
 def examples(x: Any) -> int:
-    """Return how many examples a batch holds."""
+    """Return the number of examples of a batch."""
     return examples(x[0]) if isinstance(x, tuple) else len(x)

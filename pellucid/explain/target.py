@@ -1,16 +1,90 @@
 """Targets of explanations: the score of a class, or a unit or feature map anywhere in a network."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.errors import PellucidError
-from pellucid.explain.upto import upto
+from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
+from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer
+
+
+def upto(net: Layer, path: str) -> Layer:
+    """Return the part of `net` that ends with the layer or node at `path`; params and paths stay those of the whole.
+
+    A Shared layer outputs a tuple, one value for each use; a node of a Graph that runs another's layer again is named
+    by its own name. Raises PellucidError for a path that leads nowhere.
+    """
+    return _cut(net, path.split(".") if path else [], path)
+
+
+def _cut(layer: Layer, names: list[str], path: str) -> Layer:
+    if not names:
+        return layer
+    if not isinstance(layer, Combinator):
+        raise PellucidError(f"no layer {path!r}: a {type(layer).__name__} has no part {names[0]!r}")
+    known = layer.nodes if isinstance(layer, Graph) else layer.layers
+    if names[0] not in known:
+        raise PellucidError(f"no layer {path!r}: {names[0]!r} is none of {', '.join(known)}{nearest(names[0], known)}")
+    if type(layer) not in CUTS:
+        raise PellucidError(
+            f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; name one outside of it"
+        )
+    return CUTS[type(layer)](layer, names[0], names[1:], path)
+
+
+def _sequential(layer: Sequential, name: str, rest: list[str], path: str) -> Layer:
+    kept: dict[str, Layer] = {}
+    for child, its in layer.children.items():
+        if child == name:
+            break
+        kept[child] = its
+    return Sequential(**kept, **{name: _cut(layer.children[name], rest, path)})
+
+
+def _parallel(layer: Parallel, name: str, rest: list[str], path: str) -> Layer:
+    if name == "merge":
+        return Parallel(layer.branches, _cut(layer.merge, rest, path))
+    return Sequential(**{name: _cut(layer.branches[name], rest, path)})
+
+
+def _fork(layer: Fork, name: str, rest: list[str], path: str) -> Layer:
+    return Sequential(**{name: _cut(layer.heads[name], rest, path)})
+
+
+def _shared(layer: Shared, name: str, rest: list[str], path: str) -> Layer:
+    return Shared(_cut(layer.layer, rest, path))
+
+
+def _graph(graph: Graph, name: str, rest: list[str], path: str) -> Layer:
+    if rest and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
+        raise PellucidError(f"{path!r} is in a layer that runs more than once; name one of its nodes as a whole")
+    needed, pending = set[str](), [name]
+    while pending:
+        one = pending.pop()
+        if one in needed or one in graph.inputs:
+            continue
+        needed.add(one)
+        layer, *sources = graph.nodes[one]
+        pending += [*sources, *([layer] if isinstance(layer, str) else [])]
+    nodes = {one: node for one, node in graph.nodes.items() if one in needed}
+    if rest:
+        nodes[name] = (_cut(graph.nodes[name][0], rest, path), *graph.nodes[name][1:])
+    return Graph(nodes, (name,), graph.inputs)
+
+
+CUTS: dict[type[Layer], Callable[[Any, str, list[str], str], Layer]] = {
+    Sequential: _sequential,
+    Parallel: _parallel,
+    Fork: _fork,
+    Shared: _shared,
+    Graph: _graph,
+}
+
 
 Target = int | Sequence[int] | Tensor | str | None
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -19,11 +93,11 @@ PLACE = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")
 
 @dataclass(frozen=True, eq=False)
 class Aim:
-    """The part of a network that a target needs, and which of its outputs are meant.
+    """The part of a network that a target needs, and the outputs that it selects.
 
-    `index` holds the numbers and ranges after the batch axis; `classes` one class for each example, or one for all;
-    with neither, the class with the largest score is meant. Of scores for each pixel (N, C, H, W), a class means its
-    scores at the pixels where it is the largest.
+    `index` holds the indices and slices after the batch axis; `classes` one class for each example, or one for all;
+    with neither, the class with the largest score is the target. Of scores for each pixel (N, C, H, W), a class selects
+    its scores at the pixels where it is the largest.
     """
 
     net: Layer
@@ -49,24 +123,24 @@ class Aim:
                 "'head.conv[3]' for where map 3 is strongest, 'head.conv[3, :, :]' for all of it, or "
                 "'head.conv[3, 10:20, 30:50]' for a region"
             )
-        classes = y.argmax(1) if self.classes is None else _known(self.classes, y)
+        classes = y.argmax(1) if self.classes is None else _checked(self.classes, y)
         return torch.zeros_like(y).scatter_(1, classes[:, None], 1.0)
 
     @staticmethod
     def _region(y: Tensor, classes: Tensor) -> Tensor:
-        places = _known(classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
+        places = _checked(classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
         region = (y.argmax(1, keepdim=True) == places).to(y.dtype)
         empty = (~region.flatten(1).any(1)).nonzero()
         if len(empty):
             raise PellucidError(
-                f"target: no pixel of image {int(empty[0])} is given class {int(places[empty[0], 0, 0, 0])}; name its "
+                f"target: no pixel of image {int(empty[0])} is predicted as class {int(places[empty[0], 0, 0, 0])}; name its "
                 "scores by a path, such as 'head.conv[3, :, :]'"
             )
         return torch.zeros_like(y).scatter_(1, places, region)
 
 
 def aim(net: Layer, target: Target, examples: int) -> Aim:
-    """Return what a target means for `net` on a batch of `examples`.
+    """Return the part of `net` and the outputs that a target names, on a batch of `examples`.
 
     target: a class, or one for each example; None for each example's best class; or a path with an index:
     "head.scores[3]" is unit 3, "features.conv5[12, 4, 7]" one unit of map 12, "features.conv5[12]" the unit of map 12
@@ -84,11 +158,11 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
                 "as its number"
             )
         return Aim(upto(net, found["path"]), tuple(_number(part, target) for part in found["index"].split(",")))
-    return Aim(net, classes=classes_meant(target, examples))
+    return Aim(net, classes=target_classes(target, examples))
 
 
-def classes_meant(target: Any, examples: int) -> Tensor:
-    """Return the classes, one for all `examples` or one for each; raises PellucidError for what is none."""
+def target_classes(target: Any, examples: int) -> Tensor:
+    """Return the classes, one for all `examples` or one for each; raises PellucidError for other values."""
     try:
         classes = torch.as_tensor(target)
     except (TypeError, ValueError, RuntimeError):
@@ -100,8 +174,8 @@ def classes_meant(target: Any, examples: int) -> Tensor:
     return classes.reshape(-1).long()
 
 
-def _known(classes: Tensor, y: Tensor) -> Tensor:
-    """Return a class for each example; PellucidError for one that `y` has no score for."""
+def _checked(classes: Tensor, y: Tensor) -> Tensor:
+    """Return a class for each example; PellucidError for one without a score in `y`."""
     classes = classes.to(y.device).expand(len(y))
     if bool((classes < 0).any() or (classes >= y.shape[1]).any()):
         raise PellucidError(
@@ -140,9 +214,7 @@ def _at(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
 
 
 def _written(index: tuple[int | slice, ...]) -> str:
-    parts = (f"{_end(at.start)}:{_end(at.stop)}" if isinstance(at, slice) else str(at) for at in index)
-    return f"[{', '.join(parts)}]"
-
-
-def _end(value: int | None) -> str:
-    return "" if value is None else str(value)
+    ends = [
+        ("" if end is None else end for end in (at.start, at.stop)) if isinstance(at, slice) else [at] for at in index
+    ]
+    return f"[{', '.join(':'.join(map(str, pair)) for pair in ends)}]"

@@ -1,7 +1,9 @@
 """Top patches: the images of a data set that activate a feature map most, cropped to the receptive field."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,24 +12,27 @@ from pellucid import rules
 from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.receptive_field import receptive_fields
-from pellucid.explain.repeated import at_least
 from pellucid.explain.sweeps import forward_to, values
-from pellucid.explain.upto import upto
+from pellucid.explain.target import upto
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
 from pellucid.sweep import forward
+from pellucid.training.arguments import whole
+from pellucid.training.callbacks import kept_epochs
+from pellucid.training.model import BaseModel
 
-Prepare = Callable[[Tensor], Tensor]  # images as they are stored, to what the network reads
+Prepare = Callable[[Tensor], Tensor]  # images as they are stored, to the network's inputs
 BATCH = 256
+MAPS = 6
 
 
 @dataclass(frozen=True, eq=False)
 class TopPatches:
     """The largest activations of one map, at most one per image, largest first.
 
-    images: (k,) int64, which images of the data set. value: (k,), the activation. corners: (k, 4), the receptive field
-    of the unit that answered, cut off at the image's edges: top, left, bottom, right in pixels, the last two excluded.
-    deconvolution: (k, C, H, W), the DeconvNet's reconstruction in the whole image.
+    images: (k,) int64, indices in the data set. value: (k,), the activation. corners: (k, 4), the receptive field of the
+    unit, clipped at the image's edges: top, left, bottom, right in pixels, the last two excluded. deconvolution:
+    (k, C, H, W), the DeconvNet's reconstruction in the whole image. All are on the CPU.
     """
 
     path: str
@@ -51,11 +56,11 @@ def top_patches(
 ) -> list[TopPatches]:
     """Return for each of the maps of the layer at `path` the `count` images (N, C, H, W) with its largest activation.
 
-    maps: which, None for all. prepare: what is done to images before the network reads them, `batch` at a time; uint8
-    becomes 0..1 without it. Units of a dense layer are maps of one place. Raises PellucidError for a path that leads
-    nowhere and maps that do not exist. Source: Zeiler and Fergus 2014, section 4 and figure 2.
+    maps: their indices, None for all. prepare: the preprocessing of images, `batch` at a time, by default of uint8 to
+    0..1. Units of a dense layer are maps of one position. Raises PellucidError for a path that leads nowhere and maps
+    that do not exist. Source: Zeiler and Fergus 2014, section 4 and figure 2.
     """
-    at_least("top_patches", 1, count=count, batch=batch)
+    count, batch = whole(count, "top_patches: count", 1), whole(batch, "top_patches: batch", 1)
     strongest = activations(net, params, images, path, prepare, batch)  # (N, K)
     chosen = range(strongest.shape[1]) if maps is None else maps
     for one in chosen:
@@ -63,13 +68,13 @@ def top_patches(
             raise PellucidError(f"{path} has maps 0 to {strongest.shape[1] - 1}, no map {one}")
     found: list[TopPatches] = []
     for one in chosen:
-        # topk leaves open which of equals it takes; the first images come first here.
-        order = strongest[:, one].argsort(dim=0, descending=True, stable=True)[:count].cpu()
+        # Of equal activations, the first images come first; topk leaves the order of equals open.
+        order = strongest[:, one].argsort(dim=0, descending=True, stable=True)[:count]
         x = prepare(images[order])
         entrance = Entrance(x)
         run = forward_to(net, params, x, f"{path}[{one}]", entrance)
         corners = receptive_fields(run)
-        picture = run.back(rules.deconvnet()(entrance), values)
+        picture = run.back(rules.deconvnet()(entrance), values).cpu()
         found.append(TopPatches(path, one, order, strongest[order, one], corners, picture))
     return found
 
@@ -78,14 +83,95 @@ def top_patches(
 def activations(
     net: Layer, params: Params, images: Tensor, path: str, prepare: Prepare = float_images, batch: int = BATCH
 ) -> Tensor:
-    """Return (N, K): for each image the largest activation of each map of the layer at `path`."""
+    """Return (N, K): for each image the largest activation of each map of the layer at `path`, on the CPU."""
     part = upto(net, path)
     if not len(images):
-        raise PellucidError("there are no images to look through; give some")
+        raise PellucidError("top_patches: there are no images; give some")
     found: list[Tensor] = []
     for some in images.split(batch):
         y, _ = forward(part, params, prepare(some), Mode(keep=False))
         if not isinstance(y, Tensor) or y.dim() not in (2, 4):
-            raise PellucidError(f"the layer {path!r} puts out neither maps (N, C, H, W) nor units (N, K); name another")
-        found.append(y.flatten(2).amax(2) if y.dim() == 4 else y)
+            raise PellucidError(f"the layer {path!r} outputs neither maps (N, C, H, W) nor units (N, K); name another")
+        found.append((y.flatten(2).amax(2) if y.dim() == 4 else y).cpu())
     return torch.cat(found)
+
+
+@torch.no_grad()
+def map_means(
+    net: Layer, params: Params, images: Tensor, paths: set[str], prepare: Prepare, batch: int = BATCH
+) -> dict[str, Tensor]:
+    """Return the mean of each map (K,) of each layer over all images and positions, on the CPU."""
+    sums: dict[str, Tensor] = {}
+    counts = dict.fromkeys(paths, 0)
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
+        if path in paths:
+            y = one_tensor(path, y).cpu()
+            sums[path] = sums.get(path, 0) + y.double().sum((0, *range(2, y.dim())))
+            counts[path] += y.numel() // y.shape[1]
+
+    for some in images.split(batch):
+        forward(net, params, prepare(some), Mode(keep=False), watch)
+    return {path: total / counts[path] for path, total in sums.items()}
+
+
+def one_tensor(path: str, y: Any) -> Tensor:
+    """Return the output of the layer at `path`; PellucidError for several tensors."""
+    if not isinstance(y, Tensor):
+        raise PellucidError(f"the layer {path!r} outputs {len(y)} tensors; name one inside it")
+    return y
+
+
+@dataclass(frozen=True, eq=False)
+class Evolution:
+    """One layer over E epochs, whose numbers are `epochs`.
+
+    means: (E, K), each map's mean activation over all images and positions. maps: those with the largest at the end.
+    strongest: of each of them, for each epoch, the strongest activation over all images, with its deconvolution.
+    """
+
+    path: str
+    epochs: tuple[int, ...]
+    means: Tensor
+    maps: tuple[int, ...]
+    strongest: list[list[TopPatches]]
+
+    @property
+    def key(self) -> str:
+        """The path in names of files."""
+        return self.path.replace(".", "-")
+
+
+@torch.no_grad()
+def evolution(
+    net: Layer, weights: Mapping[int, Params], images: Tensor, paths: Sequence[str], prepare: Prepare, maps: int = MAPS
+) -> list[Evolution]:
+    """Return the evolution of the layers at `paths` over the weights of several epochs, on images (N, C, H, W).
+
+    A strongest image that changes from one epoch to the next shows in the picture as a jump, as in the paper.
+    Source: Zeiler and Fergus 2014, section 4.1 and figure 4.
+    """
+    if not weights:
+        raise PellucidError("there are no weights of epochs; train with train.keep=[1,2,5], and give the run folder")
+    means = {epoch: map_means(net, params, images, set(paths), prepare) for epoch, params in weights.items()}
+    found: list[Evolution] = []
+    for path in paths:
+        table = torch.stack([means[epoch][path] for epoch in weights])  # (E, K)
+        chosen = tuple(sorted(table[-1].argsort(descending=True, stable=True)[:maps].tolist()))
+        tops = [top_patches(net, params, images, path, chosen, 1, prepare) for params in weights.values()]
+        found.append(Evolution(path, tuple(weights), table, chosen, [list(row) for row in zip(*tops, strict=True)]))
+    return found
+
+
+def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
+    """Return the weights that a run kept of its epochs (`train.keep`), by epoch; none for other than a run folder.
+
+    Raises PellucidError for those of another network.
+    """
+    found: dict[int, Params] = {}
+    for epoch, path in kept_epochs(run / "weights").items():
+        other = BaseModel.load(path, device=str(model.device))
+        if other.net != model.net:
+            raise PellucidError(f"{path} holds another network than the model; remove it")
+        found[epoch] = other.params
+    return found

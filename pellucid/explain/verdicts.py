@@ -1,13 +1,13 @@
-"""What the tests of an explanation come to, each by one rule.
+"""Verdicts of the tests of an explanation, each by one rule.
 
 - Deletion and insertion: the area under the curve is compared with those of ORDERS random orders of the same image's
-  pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). With all of them on one side, an explanation that
-  knows nothing would come out so with probability 1 / (ORDERS + 1), 5 %: the significance level. What lies among them
-  is no better than random order on this picture.
-- Sums: a map that promises to add up does so within MAX_GAP, which Sundararajan, Taly and Yan 2017, section 5, ask of
-  integrated gradients.
+  pixels (a Monte Carlo test: Barnard 1963; Besag and Diggle 1977). A random map is better than all of them with
+  probability 1 / (ORDERS + 1), 5 %: the significance level. An area among theirs is no better than random order on this
+  picture.
+- Sums: a map with a guaranteed sum adds up within MAX_GAP, the tolerance of Sundararajan, Taly and Yan 2017, section
+  5, for integrated gradients.
 - Weights: with all weights shuffled, the map must change (Adebayo et al. 2018). A rank correlation with the map before
-  above MAX_LIKENESS says that more than half of the variance of the pixels' ranks does not come from the weights.
+  above MAX_LIKENESS means that more than half of the variance of the pixels' ranks does not depend on the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ BETTER, NO_BETTER, WORSE = "better than random order", "no better than random or
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one test says of one explanation of one picture.
+    """The result of one test of one explanation of one picture.
 
-    passed: whether the explanation stands the test, None where the test says nothing. p: the probability that a
+    passed: whether the explanation passes the test, None where the test is not conclusive. p: the probability that a
     random map does as well, where it is known.
     """
 
@@ -54,14 +54,14 @@ def against_random(area: float, random: Sequence[float], low_is_good: bool) -> V
 
 
 def adds_up(found: float, wanted: float, gap: float) -> Verdict:
-    """Judge what a map adds up to."""
+    """Compare the sum of a map with the expected sum."""
     if gap <= MAX_GAP:
         return Verdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
     return Verdict(False, f"does not add up: {found:.4g}, not {wanted:.4g}")
 
 
 def needs_weights(likeness: Mapping[str, float | None]) -> Verdict:
-    """Judge the likeness to the map of a network whose weights are all shuffled, the last of `likeness`."""
+    """Test the likeness to the map of a network whose weights are all shuffled, the last of `likeness`."""
     last = list(likeness.values())[-1] if likeness else None
     if last is None:
         return Verdict(None, "nothing to compare without weights")

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.recipe.toml import toml_value
-from pellucid.report.figures.confusion import confusion_matrix
-from pellucid.report.figures.race import OF_RUNS, accuracy_by_time, overlaid
+from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.figures.compared import OF_RUNS, accuracy_by_time, overlaid
 from pellucid.report.page import render
 from pellucid.run.history import History
-from pellucid.run_report.gather import read_recipe
-from pellucid.run_report.page import flat, headline
-from pellucid.run_report.scores import class_rows
-from pellucid.run_report.write import CONFUSION
+from pellucid.run_report.data import read_recipe
+from pellucid.run_report.page import CONFUSION, class_rows, flat, headline
 from pellucid.text import shown
 
 ABSENT = "-"  # where a run does not have a key

@@ -1,21 +1,37 @@
-"""What a report shows, as plain values."""
+"""The contents of a run's report."""
 
+import os
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pellucid.network.summary import Summary
+from pellucid.combine.base import walk
+from pellucid.data.dataset import Dataset, float_images
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Params, Shape
+from pellucid.layers.conv2d import Conv2d
+from pellucid.layers.dense import Dense
+from pellucid.metrics import MeanIoU, class_scores, classes_of, confusion_matrix
+from pellucid.model import Model
+from pellucid.network.summary import Summary, summary
+from pellucid.run.folder import RunFolder
+from pellucid.run.history import History
+from pellucid.tree import flatten
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Misread images, the most confident first.
+    """Misclassified images, the most confident first.
 
-    images: (n, 1 or 3, H, W), values 0..1. true, predicted: names of classes. probability: what the network gave
-    the predicted class. total: how many images were misread in all.
+    images: (n, 1 or 3, H, W), values 0..1. true, predicted: names of classes. probability: that of the predicted
+    class. total: the number of all misclassified images.
     """
 
     images: NDArray[np.float32]
@@ -41,11 +57,11 @@ class Masks:
 
 @dataclass(frozen=True)
 class ReportData:
-    """One run. What is missing or empty is said to be so in the report, never left out in silence.
+    """One run. The report names what is missing or empty.
 
     metrics: accuracy, loss and n of the held-out images, and any of seconds, images_per_second, epochs.
-    history: rows with epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy. held: what val_loss and
-    val_accuracy were measured on, "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio.
+    history: rows with epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy. held: the data of val_loss and
+    val_accuracy, "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio.
     confusion: (K, K) counts, true by predicted. first_weights: (filters, C, H, W). recipe_text: the complete TOML.
     manifest: versions, seed, checksums, the hash of the weights; may be nested.
     """
@@ -66,3 +82,125 @@ class ReportData:
     summary: Summary | None = None
     recipe_text: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+WORST = 24
+WORST_MASKS = 6
+
+
+def gather(
+    run: str | os.PathLike[str],
+    model: Model,
+    test: Dataset,
+    command: str = "",
+    metrics: Mapping[str, Any] | None = None,
+    held: str = "test",
+) -> ReportData:
+    """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and evaluate the model on `test`.
+
+    command: reproduces the run (by default, training by the run's own recipe.toml). metrics: the results on `test`
+    where they are known already. held: the data of the curves of held-out images, "test" or "validation". Raises PellucidError when a file is missing or damaged.
+    """
+    folder = RunFolder(run)
+    text, tables = read_recipe(folder.path / "recipe.toml")
+    about = tables.get("recipe", {})
+    history = History.read(folder.path)
+    shape = tuple(model.nominal_shape or test.x.shape[1:])
+    x = test.x.reshape(len(test), *shape)
+    found = dict(metrics if metrics is not None else model.evaluate(x, test.y))
+    masks = test.y.dim() == 3
+    scores = torch.empty(0) if masks else class_scores(model.predict(x).cpu())
+    named = scores.ndim == 2 and scores.shape[1] == len(test.classes) > 1
+    confusion = confusion_matrix(test.y, classes_of(scores), len(test.classes)).numpy() if named else None
+    worst_masks = None
+    if masks:
+        confusion, worst_masks = compare_masks(model, test)
+    path, weights = first_weights(model.net, model.params, tuple(test.x.shape[1:]))
+    return ReportData(
+        recipe=str(about.get("name") or folder.path.name),
+        command=command or "pellucid train recipe.toml",
+        about=str(about.get("about", "")),
+        metrics=found,
+        history=history.rows,
+        held=held,
+        layers=history.layers,
+        classes=test.classes,
+        confusion=confusion,
+        mistakes=worst(scores, test) if named else None,
+        masks=worst_masks,
+        first_path=path,
+        first_weights=None if weights is None else weights.numpy(),
+        summary=summary(model.net, model.params, shape),
+        recipe_text=text,
+        manifest=folder.read_manifest(),
+    )
+
+
+def compare_masks(model: Model, test: Dataset, most: int = WORST_MASKS) -> tuple[NDArray[np.int64], Masks]:
+    """Return the number of pixels of each class (row) predicted as each (column), and the `most` worst pictures."""
+    ignored = getattr(model.loss, "ignore", None)
+    all_, masks, scores = MeanIoU(ignored), list[Tensor](), list[float]()
+    for x, y in zip(test.x.split(1), test.y.split(1), strict=True):
+        found, one = model.predict(x), MeanIoU(ignored)
+        all_.update(found, y)
+        masks.append(found.argmax(1)[0].to(torch.uint8))
+        one.update(found, y)
+        known = one.matrix is not None and int(one.matrix.sum()) > 0
+        scores.append(one.compute()["miou"] if known else 1.0)
+    order = sorted(range(len(test)), key=lambda k: scores[k])[:most]
+    images = (float_images(test.x[order]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    files = getattr(test, "files", ())
+    drawn = Masks(
+        images.expand(-1, -1, -1, 3).numpy(),
+        test.y[order].numpy(),
+        torch.stack([masks[k] for k in order]).numpy(),
+        [scores[k] for k in order],
+        [files[k] for k in order] if files else (),
+    )
+    assert all_.matrix is not None
+    return all_.matrix.numpy(), drawn
+
+
+def worst(scores: Tensor, test: Dataset, most: int = WORST) -> Mistakes | None:
+    """Return the `most` misclassified images of the largest probabilities; None for data that are no pictures."""
+    channels, height, width = test.x.shape[1:]
+    if channels not in (1, 3) or min(height, width) < 2:
+        return None
+    largest, predicted = scores.max(1)  # (N,)
+    wrong = torch.nonzero(predicted != test.y).flatten()
+    chosen = wrong[torch.argsort(largest[wrong], descending=True, stable=True)[:most]]
+    return Mistakes(
+        float_images(test.x[chosen]).numpy(),
+        [test.classes[int(k)] for k in test.y[chosen]],
+        [test.classes[int(k)] for k in predicted[chosen]],
+        largest[chosen].tolist(),
+        len(wrong),
+    )
+
+
+def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor | None]:
+    """Return the path and the weights of the first layer as pictures (filters, C, H, W), or ("", None).
+
+    A dense layer on whole images has a weight for each value; the filters of a convolution are pictures themselves.
+    """
+    flat = flatten(params)
+    for path, layer in walk(net):
+        key = f"{path}.weight".lstrip(".")
+        if isinstance(layer, Conv2d):
+            return key, flat[key].detach().float().cpu()
+        if isinstance(layer, Dense):
+            weight = flat[key].detach().float().cpu()  # (units, n_in)
+            channels, height, width = image
+            fits = weight.shape[1] == channels * height * width
+            return (key, weight.reshape(-1, channels, height, width)) if fits else ("", None)
+    return "", None
+
+
+def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return a recipe.toml as its text and its tables; PellucidError where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"{path} cannot be read ({error}); give a run folder that training wrote") from error
+    return text, {name: table for name, table in tables.items() if isinstance(table, dict)}

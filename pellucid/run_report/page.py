@@ -1,21 +1,69 @@
-"""The page of a run."""
+"""The page of a run, its figures and its tables."""
 
+import json
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from pellucid.metrics import METRICS
+from pellucid.files import write_atomically
+from pellucid.metrics import METRICS, f1, macro, precision, recall
+from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
+from pellucid.report.figures.pictures import first_weights, worst_masks, worst_mistakes
 from pellucid.report.page import render
+from pellucid.report.write import write_page
 from pellucid.run_report.data import ReportData
-from pellucid.run_report.scores import class_rows, confusions_text
 
 ACCURACY = "test accuracy"
-Figures = Mapping[str, Figure | None]
+CONFUSION = "confusion.json"
+MAX_COUNT = 100_000  # larger counts, of pixels, are written as shares
 
 
-def page(data: ReportData, figures: Figures) -> str:
+def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return (class, precision, recall, F1, n) as text for each class, and their unweighted mean as the last row.
+
+    confusion: (K, K) counts, true by predicted. Ratios without cases are 0, as in `pellucid.metrics`.
+    """
+    counts = torch.from_numpy(confusion)
+    columns = [measure(counts) for measure in (precision, recall, f1)]
+    true = counts.sum(1)
+    rows = [
+        (name, *(_share(float(column[k])) for column in columns), f"{int(true[k]):,}") for k, name in enumerate(classes)
+    ]
+    return [*rows, ("mean", *(_share(macro(column)) for column in columns), f"{int(true.sum()):,}")]
+
+
+def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most: int = 5) -> list[str]:
+    """Return the most frequent mistakes as text, such as "4 → 9 (12 times)"."""
+    wrong = np.array(confusion, dtype=np.int64)
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    counts = [(divmod(place, len(classes)), int(wrong.flat[place])) for place in order.tolist()]
+    return [
+        f"{classes[true]} → {classes[predicted]} ({'once' if n == 1 else f'{n:,} times'})"
+        for (true, predicted), n in counts
+        if n
+    ]
+
+
+def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
+    """Return the most frequent mistakes as a sentence."""
+    often = common_confusions(confusion, classes)
+    return f"Most frequent: {', '.join(often)}." if often else "No image was misclassified."
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def page(data: ReportData, figures: Mapping[str, Figure | None]) -> str:
     """Return the whole HTML document."""
     counts, wrong = data.confusion, data.mistakes
     pairs = () if wrong is None else zip(wrong.true, wrong.predicted, strict=True)
@@ -34,19 +82,13 @@ def page(data: ReportData, figures: Figures) -> str:
 
 
 def headline(found: Mapping[str, Any], parameters: int | None = None) -> list[tuple[str, str]]:
-    """Return the main results of a run as names and text; what was measured but is not finite says so."""
-    shown = {
-        f"test {name.replace('_', ' ')}": found[name] for name in ("loss", *METRICS) if found.get(name) is not None
-    }
-    texts = {
-        name: "not finite"
-        if not _known(shown, name)
-        else f"{100 * value:.2f} %"
-        if name == ACCURACY
-        else f"{value:.4g}"
-        for name, value in sorted(shown.items(), key=lambda pair: pair[0] != ACCURACY)
-        if isinstance(value, int | float)
-    }
+    """Return the main results of a run as names and text, "not finite" for NaN and infinity."""
+    texts: dict[str, str] = {}
+    measured = {f"test {name.replace('_', ' ')}": found.get(name) for name in ("accuracy", "loss", *METRICS)}
+    for name, value in measured.items():
+        if isinstance(value, int | float):
+            text = f"{100 * value:.2f} %" if name == ACCURACY else f"{value:.4g}"
+            texts[name] = text if math.isfinite(value) else "not finite"
     for key, name in (("n", "test images"), ("epochs", "epochs"), ("images_per_second", "images per second")):
         if _known(found, key):
             texts[name] = f"{found[key]:,.0f}"
@@ -86,3 +128,38 @@ def _ends(data: ReportData, what: str) -> str:
         if values:
             words.append(f"{name} from {values[0]:.4g} to {values[-1]:.4g}")
     return f"{what.capitalize()} by epoch: {', '.join(words) or 'nothing recorded'}"
+
+
+def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
+    """Write report.html, figures/*.png and confusion.json into the folder `run`; return the path of report.html.
+
+    Each file appears whole or not at all. Raises PellucidError where they cannot be written.
+    """
+    figures = draw(data)
+    path = write_page(Path(run) / "report.html", page(data, figures), figures)
+    if data.confusion is not None:
+        counts = {"classes": list(data.classes), "counts": data.confusion.tolist()}  # true by predicted
+        write_atomically(Path(run) / CONFUSION, (json.dumps(counts) + "\n").encode(), durable=False)
+    return path
+
+
+def draw(data: ReportData) -> dict[str, Figure | None]:
+    """Return the report's pictures by name, None where there is nothing to draw."""
+    wrong, masks, counts = data.mistakes, data.masks, data.confusion
+    figures: dict[str, Figure | None] = dict.fromkeys(("confusion", "masks", "mistakes", "first_weights"))
+    if counts is not None:
+        figures["confusion"] = confusion_matrix(counts, data.classes, bool(counts.max() >= MAX_COUNT))
+    if masks is not None:
+        figures["masks"] = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, data.classes)
+    if wrong is not None:
+        figures["mistakes"] = worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
+    if data.first_weights is not None:
+        figures["first_weights"] = first_weights(data.first_weights)
+    return {
+        "loss": loss_curves(data.history, data.held),
+        "accuracy": accuracy_curves(data.history, data.held),
+        **figures,
+        "learning_rate": learning_rate(data.history),
+        "gradients": gradient_norms(data.layers),
+        "updates": update_ratios(data.layers),
+    }

@@ -1,28 +1,74 @@
-"""Trace: every number of one forward and one backward pass, and what it does to the loss."""
+"""Trace: every number of one forward and one backward pass, and its effect on the loss."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError, nearest
+from pellucid.optim import Optimizer
+from pellucid.trace.explain import explain
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
-from pellucid.trace.nudge import Nudge
-from pellucid.trace.record import Named, Trace
-from pellucid.trace.settings import Settings, check_dtype, prepared
-from pellucid.trace.step import Stepped
+from pellucid.trace.nudge import Nudge, nudge
+from pellucid.trace.overview import overview, trace_html, trace_text
+from pellucid.trace.passes import Settings, prepared
+from pellucid.trace.record import Named, Record
+from pellucid.trace.step import Stepped, step
 from pellucid.training.arguments import whole
 from pellucid.training.examples import examples
-
-if TYPE_CHECKING:
-    from pellucid.training.model import BaseModel
-
+from pellucid.training.model import BaseModel
 
 OPTIONS = ("train", "seed", "dtype", "n")
 
 
+class Trace(Record):
+    """Every named tensor of one forward and one backward pass, and what each number does to the loss.
+
+    For the call of a layer at `conv1` there are conv1.x, conv1.y, conv1.cache.FIELD, conv1.dy and conv1.dx (x.0, x.1
+    ... for several inputs), conv1.weight and conv1.dweight. A layer that runs several times has conv1:1.y, conv1:2.y
+    ... and conv1:1.dweight beside their sum conv1.dweight. The network's own are x, y, dy, dx, target; the loss is
+    `loss`, in pieces loss.probabilities and so on; with regularizers, loss.regularizer is their part and `cost` the
+    sum. A call that nothing reads on the way to the loss has no dy and dx.
+    """
+
+    def explain(self, what: str, top: int | None = 6, expand: int = 1) -> Explanation:
+        """Explain ∂C/∂what, link by link to the loss, as products that add up to it.
+
+        what: one number, "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]", "x[0, 0, 14, 14]"; a whole tensor stands for
+        its number with the largest gradient. top: how many products of each sum are listed, None for all; the rest is
+        given as one sum. expand: of how many of them, the largest first, the delta is explained in turn.
+        The sum of the products, added without rounding, and the gradient differ by at most
+        `bound` = (products + 8) ε Σ|product|, ε that of the dtype: the largest rounding error of any order of
+        additions. A gradient that is a single product of two numbers is equal to the last bit.
+        """
+        return explain(self, what, top, expand)
+
+    def nudge(self, what: str, h: float = 1e-3) -> Nudge:
+        """Add h to one number (a parameter, an activation, a pixel): the predicted and the actual change of the loss."""
+        return nudge(self, what, h)
+
+    def step(self, optimizer: str | Optimizer | None = None, lr: float | None = None) -> Stepped:
+        """Take one step of an optimizer (the model's, unless given; a name for its defaults) on copies."""
+        return step(self, optimizer, lr)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the loss, its pieces, each call in numbers, and the names of all tensors, as plain values."""
+        return overview(self)
+
+    def __str__(self) -> str:
+        """Return the passes as a table for a terminal."""
+        return trace_text(self)
+
+    def __repr__(self) -> str:
+        """Return the counts and the loss in one line."""
+        return f"<Trace of {len(self.calls)} layers, {len(self.tensors)} tensors, loss {self.loss:.6g}>"
+
+    def _repr_html_(self) -> str:
+        return trace_html(self)
+
+
 def trace(
-    model: "BaseModel",
+    model: BaseModel,
     x: Any,
     target: Any,
     *,
@@ -32,17 +78,21 @@ def trace(
     n: int | None = None,
     **others: Any,
 ) -> Trace:
-    """Run one batch forward and backward through a model, and keep every tensor by its name.
+    """Run one batch forward and backward through a model, on its device, and keep every tensor by its name.
 
-    x, target: inputs (N, ...) as `predict` takes them, and what the loss compares with. train: in training mode,
-    dropout drawing from `seed` (the model's, unless given); the model itself stays as it is. dtype:
-    float64, so that every explanation is exact to the last bits; torch.float32 gives the numbers of training. n: by
-    how many examples the regularizers' part is divided, the batch's unless given.
-    Raises PellucidError for a model without weights, for data that do not fit it, and for `others`.
+    x, target: inputs (N, ...) as `predict` takes them, and the targets of the loss. train: in training mode, dropout
+    drawing from `seed` (the model's, unless given); the model itself stays unchanged. dtype: float64, so that every
+    explanation is exact to the last bits; torch.float32 gives the numbers of training. n: the number of examples that
+    the regularizers' part is divided by, the batch's unless given.
+    Raises PellucidError for a model without weights, for data that do not fit it, for a dtype that the device lacks,
+    and for `others`.
     """
     for name in others:
         raise PellucidError(f"trace has no option {name!r}{nearest(name, OPTIONS)}; known: {', '.join(OPTIONS)}")
-    check_dtype(dtype)
+    if dtype not in (torch.float32, torch.float64):
+        raise PellucidError(f"trace: dtype must be torch.float64 or torch.float32, not {dtype}")
+    if model.device.type == "mps" and dtype == torch.float64:
+        raise PellucidError("trace: mps has no float64; give dtype=torch.float32")
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     data = examples(x, target, classes=model.classes)
@@ -63,6 +113,7 @@ def trace(
             frozen=frozenset(model.frozen),
             rates=model.rates,
             classes=tuple(model.classes or ()),
+            device=model.device,
         )
     )
 

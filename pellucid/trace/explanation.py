@@ -1,7 +1,23 @@
-"""A derivative as the sum of the products that it is, link by link to the loss: plain values."""
+"""A derivative as a sum of products, link by link to the loss: the values, and how they are written."""
 
+import math
+import re
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
+
+from pellucid.text import aligned
+from pellucid.trace.text import DIGITS, MINUS, SIGN, TIMES, bar, brief
+
+INDENT = "     "
+WIDTH = 100
+MOST_DIGITS = 17  # distinguish any two float64 numbers
+LATEX_TERMS = 3  # products of one sum
+SYMBOLS = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
+SYMBOLS |= {"\\": r"$\backslash$", "~": r"$\sim$", "λ": r"$\lambda$", "Σ": r"$\Sigma$"}
+SYMBOLS |= {"∂": r"$\partial$", "Φ": r"$\Phi$", "φ": r"$\varphi$", "²": r"$^2$", "x̂": r"$\hat{x}$", "±": r"$\pm$"}
+SYMBOLS |= {"ᵢ": r"$_i$", "ₒ": r"$_o$", "^": r"$\wedge$"}
+SYMBOL = re.compile("|".join(map(re.escape, SYMBOLS)))  # x̂ is two characters
 
 
 @dataclass(frozen=True)
@@ -167,17 +183,134 @@ class Explanation:
 
     def latex(self) -> str:
         """Return the chain as LaTeX, an `aligned` environment of one line for each link."""
-        from pellucid.trace.latex import latex
-
-        return latex(self)
+        lines = [f"  {_derivative(link.name, link.of)} &= {_sum(link)}" for link in self.links]
+        return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
     def __str__(self) -> str:
-        """Return the chain as text for a terminal."""
-        from pellucid.trace.text import explanation_text
-
-        return explanation_text(self)
+        """Return the number, how it came about, and each link to the loss, as text for a terminal."""
+        head = [
+            f"∂{self.links[0].of}/∂{self.name} = {brief(self.gradient)}",
+            f"{self.name} is {brief(self.value)}; the loss C is {brief(self.loss)}",
+        ]
+        made = [] if self.made is None else ["", *_made_text(self.made)]
+        links = [line for number, link in enumerate(self.links, start=1) for line in ("", *_link_text(number, link))]
+        return "\n".join([*head, *made, *links, "", verdict(self)])
 
     def _repr_html_(self) -> str:
-        from pellucid.trace.html import explanation_html
+        from pellucid.report.page import render
 
-        return explanation_html(self)
+        return render(
+            "explanation", it=self, verdict=verdict(self), brief=brief, bar=bar, added=added, sign=SIGN, times=TIMES
+        )
+
+
+def verdict(it: Explanation) -> str:
+    """Return how exactly the products add up to the gradients, in words."""
+    gaps = [abs(link.total - link.gradient) for link in it.links]
+    if not all(map(math.isfinite, gaps)):
+        return "some of these numbers are NaN or infinite, so their sums cannot be compared"
+    gap = max(gaps)
+    if not it.exact:
+        return f"the products do NOT add up to the gradients: they are off by {brief(gap, 2)}"
+    if gap == 0:
+        return f"every sum of products equals the backward pass's gradient to the last bit ({it.dtype})"
+    last = f"to its last bits: within {brief(gap, 1)} ({it.dtype})"
+    return f"every sum of products equals the backward pass's gradient {last}"
+
+
+def added(factor: Factor) -> str:
+    """Return the numbers that add up to a factor, "0.9 − 1", with as many digits as six of the sum need."""
+    largest = max(abs(one.value) for one in factor.parts)
+    quotient = largest / abs(factor.value) if factor.value else 0.0
+    lost = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN has no digits
+    digits = min(DIGITS + max(math.ceil(lost), 0), MOST_DIGITS)
+    first, *others = factor.parts
+    return brief(first.value, digits) + "".join(
+        f" {MINUS if one.value <= 0 else '+'} {brief(abs(one.value), digits)}" for one in others
+    )
+
+
+def _indented(table: list[tuple[str, str, str]]) -> list[str]:
+    return [f"{INDENT}  {line}" for line in aligned(table, right=(0,)).splitlines()] if table else []
+
+
+def _link_text(number: int, link: Link) -> list[str]:
+    """Return a link: its rule, in words, then one product a line."""
+    head = f"{number:>2}   ∂{link.of}/∂{link.name} = {brief(link.gradient)}"
+    about = link.words if link.where == "the network" else f"{link.where}, {link.title}: {link.words}"
+    words = wrap(about, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
+    table = [_product_text(term) for term in link.terms]
+    if link.count > len(link.terms):
+        table.append((brief(link.rest), f"{link.count - len(link.terms)} more", ""))
+    if link.count > 1:
+        table.append((brief(link.total), "sum", ""))
+    lines = _indented(table)
+    if link.count > 1:
+        lines.insert(-1, f"{INDENT}  {'─' * max(len(row[0]) for row in table)}")
+    sums = [factor for factor in (link.terms[0].factors if link.terms else ()) if factor.parts]
+    return [head, *words, *lines, *(f"{INDENT}  where {factor.name} = {added(factor)}" for factor in sums)]
+
+
+def _product_text(term: Term) -> tuple[str, str, str]:
+    """Return (product, its factors as numbers, as names)."""
+    numbers = SIGN.join(brief(factor.value) for factor in term.factors)
+    names = SIGN.join(f"({factor.name})" if factor.parts else factor.name for factor in term.factors)
+    follows = f"   → {term.next + 1}" if term.next is not None else ""
+    return brief(term.value), f"= {numbers}" if len(term.factors) > 1 else "", f"{names}{follows}"
+
+
+def _made_text(made: Made) -> list[str]:
+    """Return the inputs that an activation was made of."""
+    words = made.words if made.count or made.linear else "it depends on none of its inputs here"
+    table = []
+    for part in made.parts:
+        if made.linear:
+            table.append((brief(part.product), f"= {brief(part.value)} {TIMES} {brief(part.slope)}", part.name))
+        else:
+            table.append((brief(part.slope), "slope of", f"{part.name} = {brief(part.value)}"))
+    if made.count > len(made.parts):
+        table.append((brief(made.rest) if made.linear else "", f"{made.count - len(made.parts)} more", ""))
+    if made.linear and made.constant:
+        table.append((brief(made.constant), "bias" if made.count else "constant", ""))
+    if made.linear and len(table) > 1:
+        table.append((brief(made.value), "sum", ""))
+    return [f"made by {made.where}, {made.title}: {words}", *_indented(table)]
+
+
+def _sum(link: Link) -> str:
+    """Return the right-hand side of a link in LaTeX."""
+    shown = link.terms[:LATEX_TERMS]
+    products = [
+        r" \cdot ".join(rf"\underbrace{{{_bracketed(one.value)}}}_{{{_factor(one)}}}" for one in term.factors)
+        for term in shown
+    ]
+    if hidden := link.count - len(shown):
+        rest = link.total - sum(term.value for term in shown)
+        products.append(rf"\underbrace{{{_bracketed(rest)}}}_{{\text{{{hidden} more}}}}")
+    return f"{' + '.join(products)} = {_number(link.gradient)}" if products else "0"
+
+
+def _factor(factor: Factor) -> str:
+    if factor.name.startswith("∂C/∂"):
+        return rf"\partial C / \partial {_text(factor.name[4:])}"
+    return _text(factor.name)
+
+
+def _derivative(name: str, of: str) -> str:
+    return rf"\frac{{\partial {of}}}{{\partial {_text(name)}}}"
+
+
+def _text(name: str) -> str:
+    return rf"\text{{{SYMBOL.sub(lambda found: SYMBOLS[found[0]], name)}}}"
+
+
+def _bracketed(value: float) -> str:
+    return f"({_number(value)})" if value < 0 else _number(value)
+
+
+def _number(value: float) -> str:
+    """Return a number with six digits, powers of ten written out."""
+    if not math.isfinite(value):
+        return r"\text{nan}" if math.isnan(value) else r"-\infty" if value < 0 else r"\infty"
+    digits, _, power = f"{value:.6g}".partition("e")
+    return rf"{digits} \cdot 10^{{{int(power)}}}" if power else digits

@@ -1,7 +1,7 @@
-"""Change one number, and see whether the loss does what its derivative says."""
+"""Change one number, and compare the change of the loss with what its derivative predicts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -10,14 +10,18 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.probe import like, tensors
-from pellucid.trace.record import Trace
-from pellucid.trace.resolve import Number, resolve
+from pellucid.text import aligned
+from pellucid.trace.passes import Change
+from pellucid.trace.record import Number, Record, resolve
+from pellucid.trace.text import TIMES, bar, brief
 from pellucid.tree import flatten, nest
+
+NONLINEAR = "what the tangent does not show: bends and kinks"
 
 
 @dataclass(frozen=True)
 class Nudge:
-    """One number, moved by h: what the derivative predicts and what the loss did.
+    """One number, changed by h: the predicted and the actual change of the loss.
 
     before, after: the loss, the regularizers' part included. Both passes run in the trace's dtype, with the same
     random numbers.
@@ -42,35 +46,40 @@ class Nudge:
 
     @property
     def curvature(self) -> float:
-        """What the tangent misses, as a second derivative: 2 (actual - predicted) / h²; NaN where h² is 0."""
+        """The second derivative from the difference: 2 (actual - predicted) / h²; NaN where h² is 0."""
         return 2 * (self.actual - self.predicted) / self.h**2 if self.h**2 else math.nan
 
     @property
     def rounded(self) -> bool:
-        """Whether the change is too small for the loss to show: predicted below its last bit in float64, and unseen."""
+        """Whether the predicted change is below the last bit of the loss in float64, and the actual one as small."""
         last = math.ulp(self.before)
         return 0 < abs(self.predicted) < last < math.inf and abs(self.actual) <= 8 * last
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        about = {"name": self.name, "value": self.value, "h": self.h, "gradient": self.gradient}
-        found = {"before": self.before, "after": self.after, "predicted": self.predicted, "actual": self.actual}
-        return {**about, **found, "curvature": self.curvature}
+        found = {"predicted": self.predicted, "actual": self.actual, "curvature": self.curvature}
+        return {**asdict(self), **found}
 
     def __str__(self) -> str:
         """Return the comparison as text for a terminal."""
-        from pellucid.trace.text import nudge_text
-
-        return nudge_text(self)
+        why = "the loss's rounding: h moves it by less than its last bit" if self.rounded else NONLINEAR
+        product = f"∂C/∂{self.name} {TIMES} h = {brief(self.gradient)} {TIMES} {brief(self.h)}"
+        table = [
+            ("predicted", brief(self.predicted), product),
+            ("actual", brief(self.actual), f"the loss went from {brief(self.before)} to {brief(self.after)}"),
+            ("missed", brief(self.actual - self.predicted), why),
+        ]
+        head = f"{self.name}: {brief(self.value)} → {brief(self.value + self.h)}  (h = {brief(self.h)})"
+        return f"{head}\n{aligned(table, right=(1,))}"
 
     def _repr_html_(self) -> str:
-        from pellucid.trace.html import nudge_html
+        from pellucid.report.page import render
 
-        return nudge_html(self)
+        return render("nudge", it=self, brief=brief, bar=bar)
 
 
-def nudge(trace: Trace, what: str, h: float) -> Nudge:
-    """Run the network again with one number moved; see Trace.nudge."""
+def nudge(trace: Record, what: str, h: float) -> Nudge:
+    """Run the network again with one number changed; see Trace.nudge."""
     if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
         raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
     number = resolve(trace, what)
@@ -97,7 +106,7 @@ def nudge(trace: Trace, what: str, h: float) -> Nudge:
 
 
 def _check_moves(number: Number, h: float) -> None:
-    """Require an h that changes the number in its dtype."""
+    """Raise PellucidError unless h changes the number in its dtype."""
     tensor = number.target.tensor
     value = tensor.flatten()[number.place]
     if math.isfinite(number.number) and bool(value + h == value):
@@ -114,10 +123,10 @@ def _moved(tensor: Tensor, place: int, h: float) -> Tensor:
     return copy
 
 
-def _change(number: Number, h: float) -> Any:
-    """Return what moves the number where it flows by."""
+def _change(number: Number, h: float) -> Change:
+    """Return the function that changes the number where a call returns or receives it."""
     value, call = number.target.value, number.target.call
     where = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
     assert where[0] is not None
-    wanted = (where[0].place, *where[1:])
-    return lambda place, kind, part, x: _moved(x, number.place, h) if (place, kind, part) == wanted else x
+    at = (where[0].place, *where[1:])
+    return lambda place, kind, part, x: _moved(x, number.place, h) if (place, kind, part) == at else x

@@ -1,24 +1,47 @@
-"""A trace in short: one row for each call, and the loss with its pieces for one example."""
+"""A trace in short: a row for each call with small pictures, and the loss of one example, as values, text and HTML."""
 
-from typing import Any
+import base64
+import io
+import math
+from typing import Any, NamedTuple
 
+import torch
+from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.combine.base import join
-from pellucid.trace.record import Trace
-from pellucid.trace.spread import spread
+from pellucid.text import aligned
+from pellucid.trace.record import Record
+from pellucid.trace.text import bar, brief
 
 SHOWN = 10  # outputs of an example
+COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of an output
+MAPS, FEW_MAPS, MANY_LAYERS = 16, 8, 40  # maps per layer in HTML, fewer where there are many layers
+MAX_SIDE = 32  # pixels along a side of one map; larger ones are averaged
+ABOVE, BELOW = (234, 88, 12), (37, 99, 235)  # distinguishable for colour-blind readers
+WIDTH, HEIGHT = 250, 96  # approximate pixels of a picture on the page
+LEVELS = 31  # of each colour; number LEVELS of the palette is 0
+PALETTE = bytes(value for level in range(-LEVELS, LEVELS + 1) for value in (ABOVE if level > 0 else BELOW))
+ALPHAS = bytes(round(255 * math.sqrt(abs(level) / LEVELS)) for level in range(-LEVELS, LEVELS + 1))
 
 
-def overview(trace: Trace) -> dict[str, Any]:
+class Picture(NamedTuple):
+    """An image for a page: its data as a URL, and its size there in pixels."""
+
+    src: str
+    width: int
+    height: int
+
+
+def overview(trace: Record) -> dict[str, Any]:
     """Return the loss, its pieces, each call in numbers, and the names of all tensors, as plain values."""
     regularizer = {"regularizer": trace.regularizer, "cost": trace.cost} if trace.penalties else {}
     return {
         "loss": trace.loss,
         **regularizer,
         "training": trace.settings.train,
-        "dtype": str(trace.dtype).removeprefix("torch."),
+        "dtype": trace.dtype_name,
         "examples": [outputs(trace, row) for row in range(len(trace.passes.ys[0].tensor))],
         "calls": rows(trace),
         "tensors": [
@@ -28,53 +51,137 @@ def overview(trace: Trace) -> dict[str, Any]:
     }
 
 
-def rows(trace: Trace) -> list[dict[str, Any]]:
-    """Return each call's layer, shapes, and how large what goes forward and what comes back is."""
-    found: list[dict[str, Any]] = []
-    for call in trace.calls:
-        gradients = {f"d{name}": spread(gradient) for name, gradient in call.dparams.items()}
-        found.append(
-            {
-                "name": call.name,
-                "path": call.path,
-                "layer": call.title,
-                "inputs": [trace.name_of(value) for value in call.inputs],
-                "shape": list(call.y.shape),
-                "y": spread(call.y),
-                "dy": None if call.dys is None else spread(call.dys[0]),
-                "gradients": gradients,
-                "parameters": {
-                    join(call.path, name): list(value.shape)
-                    for name, value in call.params.items()
-                    if name in call.dparams
-                },
-            }
-        )
-    return found
+def rows(trace: Record) -> list[dict[str, Any]]:
+    """Return each call's layer, its shapes, and statistics of its output and gradients."""
+    return [
+        {
+            "name": call.name,
+            "path": call.path,
+            "layer": call.title,
+            "inputs": [trace.name_of(value) for value in call.inputs],
+            "shape": list(call.y.shape),
+            "y": statistics(call.y),
+            "dy": None if call.dys is None else statistics(call.dys[0]),
+            "gradients": {f"d{name}": statistics(gradient) for name, gradient in call.dparams.items()},
+            "parameters": {join(call.path, name): list(call.params[name].shape) for name in call.dparams},
+        }
+        for call in trace.calls
+    ]
 
 
-def outputs(trace: Trace, row: int) -> list[dict[str, Any]]:
-    """Return the outputs of one example: name, y, probability, target and dy, the largest |dy| first, ten at most."""
-    y, dy = trace.passes.ys[0].tensor, trace.output_delta(0)
-    named = trace.pieces[0].named
-    columns: dict[str, Tensor] = {
-        "y": y,
-        "probability": named.get("probabilities", y),
-        "target": named.get("targets", y),
+def statistics(tensor: Tensor) -> dict[str, float]:
+    """Return mean, root mean square, smallest, largest, and the share that is 0; zeros for an empty tensor."""
+    x = tensor.double() if tensor.numel() else torch.zeros(1)
+    return {
+        "mean": float(x.mean()),
+        "rms": float(x.square().mean().sqrt()),
+        "least": float(x.min()),
+        "most": float(x.max()),
+        "zero": float((x == 0).double().mean()) if tensor.numel() else 0.0,
     }
-    if "probabilities" not in named:
-        del columns["probability"]
-    if "targets" not in named:
-        del columns["target"]
-    columns["dy"] = dy
-    flat = {name: tensor[row].flatten() for name, tensor in columns.items()}
+
+
+def outputs(trace: Record, row: int) -> list[dict[str, Any]]:
+    """Return the outputs of one example: name, y, probability, target and dy, the largest |dy| first, ten at most."""
+    y, named = trace.passes.ys[0].tensor, trace.pieces[0].named
+    columns = {"y": y, "probability": named.get("probabilities"), "target": named.get("targets")}
+    columns["dy"] = trace.output_delta(0)
+    flat = {name: tensor[row].flatten() for name, tensor in columns.items() if tensor is not None}
     order = flat["dy"].abs().argsort(descending=True, stable=True)[:SHOWN]
     classes = trace.settings.classes if y.dim() == 2 and len(trace.settings.classes) == y.shape[1] else ()
     return [
         {
-            "output": int(k),
-            **({"class": classes[int(k)]} if classes else {}),
+            "output": k,
+            **({"class": classes[k]} if classes else {}),
             **{name: float(values[k]) for name, values in flat.items()},
         }
-        for k in order
+        for k in order.tolist()
     ]
+
+
+def trace_text(trace: Record) -> str:
+    """Return a table of all calls, and the outputs of the first example, for a terminal."""
+    table = [("call", "layer", "y", "mean", "largest", "zero", "rms of dy", "rms of gradients")]
+    for row in rows(trace):
+        y, dy = row["y"], row["dy"]
+        grads = "  ".join(f"{name} {brief(found['rms'], 2)}" for name, found in row["gradients"].items())
+        table.append(
+            (
+                row["name"] or "network", row["layer"], "x".join(map(str, row["shape"])), brief(y["mean"], 3),
+                brief(max(y["most"], y["least"], key=abs), 3), f"{100 * y['zero']:.0f} %",
+                "-" if dy is None else brief(dy["rms"], 2), grads,
+            )
+        )  # fmt: skip
+    found = outputs(trace, 0)
+    head = tuple(name for name in dict.fromkeys(("output", *COLUMNS)) if name in found[0])
+    cells = [tuple(brief(one[k]) if isinstance(one[k], float) else str(one[k]) for k in head) for one in found]
+    about, loss, tensors = heading(trace)
+    return (
+        f"{about}: {loss}; {tensors}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n"
+        f"outputs of the first example, the largest |dy| first\n{aligned([head, *cells], right=range(len(head)))}"
+    )
+
+
+def trace_html(trace: Record) -> str:
+    """Return each call with its maps forward and backward, and the outputs of the first example, as HTML."""
+    from pellucid.report.page import render
+
+    most = MAPS if len(trace.calls) <= MANY_LAYERS else FEW_MAPS
+    maps = [
+        (picture(call.y[0], most), None if call.dys is None else picture(call.dys[0][0], most)) for call in trace.calls
+    ]
+    found = outputs(trace, 0)
+    return render(
+        "trace",
+        heading=heading(trace),
+        input=picture(trace.passes.xs[0].tensor[0], MAPS),
+        calls=list(zip(rows(trace), maps, strict=True)),
+        outputs=found[:5],
+        keys=[name for name in COLUMNS if name in found[0] and not (name == "output" and "class" in found[0])],
+        reach=max(abs(one["dy"]) for one in found),
+        most=most,
+        brief=brief,
+        bar=bar,
+    )
+
+
+def heading(trace: Record) -> tuple[str, str, str]:
+    """Return in words: the kind of pass, its loss, and the number of tensors."""
+    examples = len(trace.passes.ys[0].tensor)
+    what = f"{examples} examples" if examples > 1 else "one example"
+    regularized = f" + {brief(trace.regularizer)} by regularizers" if trace.penalties else ""
+    mode = "training" if trace.settings.train else "evaluation"
+    return f"{what} in {mode}", f"loss {brief(trace.loss)}{regularized}", f"{len(trace.tensors)} tensors by name"
+
+
+def picture(tensor: Tensor, most: int) -> Picture | None:
+    """Return one example (C, H, W) or (n,) as an image of at most `most` maps, None where there is nothing to draw.
+
+    Above 0 is orange, below 0 blue, 0 transparent.
+    """
+    grid = _grid(tensor.double(), most)
+    reach = float(grid.abs().max()) if grid.numel() else 0.0
+    if not grid.numel() or not math.isfinite(reach):
+        return None
+    levels = (grid / (reach or 1.0) * LEVELS).round().add(LEVELS).to(torch.uint8)
+    image = Image.fromarray(levels.numpy())
+    image.putpalette(PALETTE)
+    file = io.BytesIO()
+    image.save(file, "PNG", transparency=ALPHAS)
+    data = base64.b64encode(file.getvalue()).decode()
+    scale = max(1.0, min(12, WIDTH / grid.shape[1], HEIGHT / grid.shape[0]))
+    return Picture(f"data:image/png;base64,{data}", round(grid.shape[1] * scale), round(grid.shape[0] * scale))
+
+
+def _grid(one: Tensor, most: int) -> Tensor:
+    """Arrange maps in rows of eight, one pixel apart; a vector in rows of 64."""
+    if one.dim() != 3:
+        flat = one.flatten()[: 64 * 8]
+        width = min(64, max(1, len(flat)))
+        return F.pad(flat, (0, -len(flat) % width)).view(-1, width)
+    height, width = min(MAX_SIDE, one.shape[1]), min(MAX_SIDE, one.shape[2])
+    maps = F.pad(F.adaptive_avg_pool2d(one[:most], (height, width)), (0, 1, 0, 1))  # (C, H + 1, W + 1)
+    across = min(8, len(maps))
+    full = F.pad(maps, (0, 0, 0, 0, 0, -len(maps) % across))
+    rows = full.view(-1, across, *maps.shape[1:]).permute(0, 2, 1, 3)  # (rows, H + 1, across, W + 1)
+    return rows.reshape(-1, across * maps.shape[2])[:-1, :-1]

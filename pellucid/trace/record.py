@@ -1,27 +1,21 @@
-"""Trace: every named tensor of one forward and one backward pass."""
+"""Record: every named tensor of one forward and one backward pass, and the numbers that have a gradient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import join
+from pellucid.combine.base import buffer_paths, join
+from pellucid.errors import PellucidError
 from pellucid.layers.checks import check_floating
-from pellucid.optim import Optimizer
 from pellucid.probe import tensors
-from pellucid.trace.calls import Call, Passes, Value
-from pellucid.trace.deltas.base import Pieces
-from pellucid.trace.deltas.table import dissect
-from pellucid.trace.names import label, place_of, split, unknown
-from pellucid.trace.settings import Settings
+from pellucid.trace.deltas import Pieces, dissect
+from pellucid.trace.passes import Call, Passes, Settings, Value
+from pellucid.trace.text import label, place_of, split, unknown
+from pellucid.training.device import CPU, on_device
 from pellucid.tree import flatten
-
-if TYPE_CHECKING:
-    from pellucid.trace.explanation import Explanation
-    from pellucid.trace.nudge import Nudge
-    from pellucid.trace.step import Stepped
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,33 +31,32 @@ class Named:
     tensor: Tensor
 
 
-class Trace:
-    """Every named tensor of one forward and one backward pass, and what each number does to the loss.
-
-    For the call of a layer at `conv1` there are conv1.x, conv1.y, conv1.cache.FIELD, conv1.dy and conv1.dx (x.0, x.1
-    ... for several inputs), conv1.weight and conv1.dweight. A layer that runs several times has conv1:1.y, conv1:2.y
-    ... and conv1:1.dweight beside their sum conv1.dweight. The network's own are x, y, dy, dx, target; the loss is
-    `loss`, in pieces loss.probabilities and so on; with regularizers, loss.regularizer is their part and `cost` the
-    sum. A call that nothing reads on the way to the loss has no dy and dx.
-    """
+class Record:
+    """Every named tensor of one forward and one backward pass, on the CPU; see Trace for the names."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         check_floating(settings.x)
         self.passes: Passes = settings.run()
+        value, dy = settings.loss_of(self.passes.y)
         with torch.no_grad():
-            value, self.dy = settings.loss(self.passes.y, settings.target)
-            self.dx, self.dparams = self.passes.backward(self.dy)
-            self.pieces: list[Pieces] = dissect(settings.loss, self.passes.y, settings.target, value, self.dy)
-        self.loss, self.regularizer = settings.cost(self.passes)
+            gradients = self.passes.backward(dy)
+            self.passes.to_cpu()
+            self.dy, (self.dx, self.dparams) = on_device((dy, gradients), CPU)
+            self.pieces: list[Pieces] = dissect(settings.loss, self.passes.y, settings.target, value.cpu(), self.dy)
+        self.loss = float(value)
         self.gradients: dict[str, Tensor] = flatten(self.dparams)
-        self.penalties = self._penalties()
-        self.values: dict[int, Value] = {
-            id(value.tensor): value
-            for value in [*self.passes.xs, *(made for call in self.passes.calls for made in call.outputs)]
-        }
+        self.penalties: dict[str, Tensor] = {}  # gradients of the regularizers' part by path
+        self.regularizer = 0.0
+        if settings.penalties:
+            weights = settings.decayed()
+            grads = [torch.zeros_like(weight) for weight in weights]
+            for penalty in settings.penalties:
+                penalty.add_gradient(weights, grads, settings.examples)
+                self.regularizer += float(penalty.cost(weights, settings.examples))
+            self.penalties = dict(zip(settings.decayed_paths, grads, strict=True))
         self.tensors: dict[str, Named] = {}
-        self._collect(value)
+        self._collect(value.cpu())
 
     @property
     def cost(self) -> float:
@@ -72,8 +65,13 @@ class Trace:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the passes were computed in."""
+        """The dtype of the passes."""
         return self.passes.ys[0].tensor.dtype
+
+    @property
+    def dtype_name(self) -> str:
+        """The dtype without "torch."."""
+        return str(self.dtype).removeprefix("torch.")
 
     @property
     def calls(self) -> list[Call]:
@@ -99,89 +97,32 @@ class Trace:
     def named(self, name: str) -> Named:
         """Return a tensor with its kind; PellucidError, with the nearest name, where there is none."""
         if name not in self.tensors:
-            raise unknown("trace", name, self.tensors)
+            raise unknown(name, self.tensors)
         return self.tensors[name]
 
-    def explain(self, what: str, top: int | None = 6, expand: int = 1) -> "Explanation":
-        """Explain ∂C/∂what, link by link to the loss, as products that add up to it.
-
-        what: one number, "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]", "x[0, 0, 14, 14]"; a whole tensor stands for
-        its number of the largest gradient. top: how many products of each sum are told one by one, None for all; the
-        rest is given as one sum. expand: of how many of them, the largest first, the delta is explained in turn.
-        The sum of the products, added without rounding, and the gradient differ by at most
-        `bound` = (products + 8) ε Σ|product|, ε that of the dtype: what any order of additions may cost. A gradient
-        that is a single product of two numbers is equal to the last bit.
-        """
-        from pellucid.trace.explain import explain
-
-        return explain(self, what, top, expand)
-
-    def nudge(self, what: str, h: float = 1e-3) -> "Nudge":
-        """Add h to one number (a parameter, an activation, a pixel) and see the predicted and the actual change."""
-        from pellucid.trace.nudge import nudge
-
-        return nudge(self, what, h)
-
-    def step(self, optimizer: str | Optimizer | None = None, lr: float | None = None) -> "Stepped":
-        """Take one step of an optimizer (the model's, unless given; a name for its defaults) on copies."""
-        from pellucid.trace.step import step
-
-        return step(self, optimizer, lr)
-
     def name_of(self, value: Value) -> str:
-        """Return what a value is called: the output of the call that made it, or the network's input."""
+        """Return the name of a value: the output of the call that made it, or the network's input."""
         if value.maker is None:
             return f"x.{value.part}" if len(self.passes.xs) > 1 else "x"
         several = f".{value.part}" if len(value.maker.outputs) > 1 else ""
         return join(value.maker.name, f"y{several}")
 
     def label_of(self, value: Value, place: int) -> str:
-        """Return what one number of a value is called."""
+        """Return the name of one number of a value."""
         return label(self.name_of(value), place, value.tensor.shape)
 
     def gradient_of(self, value: Value) -> Tensor | None:
-        """Return the loss's gradient by a value, None where the loss does not depend on it."""
+        """Return the gradient of the loss with respect to a value, None where the loss does not depend on it."""
         if value.maker is None:
             return tensors(self.dx)[value.part]
         return None if value.maker.dys is None else value.maker.dys[value.part]
 
     def output_delta(self, output: int) -> Tensor:
-        """Return what the loss hands to one output of the network."""
+        """Return the gradient of the loss with respect to one output of the network."""
         return tensors(self.dy)[output]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the loss, its pieces, and what is called how, as plain values."""
-        from pellucid.trace.overview import overview
-
-        return overview(self)
-
-    def __str__(self) -> str:
-        """Return the passes as a table for a terminal."""
-        from pellucid.trace.text import trace_text
-
-        return trace_text(self)
-
-    def __repr__(self) -> str:
-        """Return what there is in one line."""
-        return f"<Trace of {len(self.calls)} layers, {len(self.tensors)} tensors, loss {self.loss:.6g}>"
-
-    def _repr_html_(self) -> str:
-        from pellucid.trace.html import trace_html
-
-        return trace_html(self)
-
-    def _penalties(self) -> dict[str, Tensor]:
-        """Return the gradient of the regularizers' part by the path of each weight."""
-        paths, weights = self.settings.decayed_paths, self.settings.decayed()
-        if not self.settings.penalties:
-            return {}
-        grads = [torch.zeros_like(weight) for weight in weights]
-        for penalty in self.settings.penalties:
-            penalty.add_gradient(weights, grads, self.settings.examples)
-        return dict(zip(paths, grads, strict=True))
-
     def _put(self, name: str, kind: str, path: str, tensor: Any) -> None:
-        """Take a tensor, or the tensors of a tuple by number; None is none."""
+        """Add a tensor, or the tensors of a tuple by number, unless it is None or its name is there already."""
         parts: Sequence[Tensor | None] = tensors(tensor)
         for part, one in enumerate(parts):
             called = f"{name}.{part}" if isinstance(tensor, tuple) else name
@@ -233,5 +174,114 @@ class Trace:
 
 
 def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:
-    """Return a tuple of several parts, one alone as it is unless it came in a tuple."""
+    """Return a tuple of several parts; one part alone, unless it came in a tuple."""
     return tuple(parts) if several or len(parts) > 1 else parts[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A tensor with respect to which the loss has a gradient.
+
+    Either a value, or one argument of a call (an input "x.0", or its own use of a parameter), or, without both, the
+    parameter at the path `what`. gradient is None where the loss does not depend on it.
+    """
+
+    name: str
+    tensor: Tensor
+    gradient: Tensor | None
+    value: Value | None = None
+    call: Call | None = None
+    what: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """One number of a target."""
+
+    target: Target
+    place: int
+
+    @property
+    def label(self) -> str:
+        """Its name with the index."""
+        return label(self.target.name, self.place, self.target.tensor.shape)
+
+    @property
+    def number(self) -> float:
+        """The number itself."""
+        return float(self.target.tensor.flatten()[self.place])
+
+    @property
+    def gradient(self) -> float:
+        """The derivative of the loss with respect to it."""
+        gradient = self.target.gradient
+        return 0.0 if gradient is None else float(gradient.flatten()[self.place])
+
+
+def resolve(trace: Record, text: str) -> Number:
+    """Return the entry that a text names; for a whole tensor, the entry with the largest gradient."""
+    name, index = split(text)
+    known = targets(trace)
+    if name not in known:
+        if name not in trace:
+            raise unknown(name, known)
+        if name in buffer_paths(trace.settings.net):
+            raise PellucidError(f"trace: {name} is a running statistic, which no step learns; it has no gradient")
+        raise PellucidError(
+            f"trace: {name} is worked out on the way; name a parameter, an input or an output, such as "
+            f"{next(iter(known))!r}"
+        )
+    target = known[name]
+    if not target.tensor.is_floating_point():
+        raise PellucidError(f"trace: {name} holds indices, not numbers; it has no gradient")
+    if index is not None:
+        return Number(target, place_of(name, index, target.tensor.shape))
+    if not target.tensor.numel():
+        raise PellucidError(f"trace: {name} is empty")
+    largest = 0 if target.gradient is None else int(target.gradient.abs().argmax())
+    return Number(target, largest)
+
+
+def targets(trace: Record) -> dict[str, Target]:
+    """Return the tensors that can be explained, by name; the name of a gradient means the tensor itself."""
+    found: dict[str, Target] = {}
+    params = flatten(trace.settings.params)
+    buffers = buffer_paths(trace.settings.net)
+    passes = trace.passes
+
+    def put(names: list[str], target: Target) -> None:
+        for name in names:
+            found.setdefault(name, target)
+
+    def put_value(value: Value, *names: str) -> None:
+        called = trace.name_of(value)
+        put([called, *names], Target(called, value.tensor, trace.gradient_of(value), value))
+
+    for value in passes.xs:
+        called = trace.name_of(value)
+        put_value(value, f"d{called}")
+    for call in trace.calls:
+        for part, value in enumerate(call.inputs):
+            end = f".{part}" if call.several else ""
+            name, gradient = join(call.name, f"x{end}"), None if call.dxs is None else call.dxs[part]
+            put([name, join(call.name, f"dx{end}")], Target(name, value.tensor, gradient, call=call, what=f"x.{part}"))
+        for name, tensor in call.params.items():
+            path = join(call.path, name)
+            if path in buffers:
+                continue
+            target = Target(path, params[path], trace.gradients.get(path), what=path)
+            put([path, join(call.path, f"d{name}")], target)
+            if call.name != call.path and name in call.dparams:
+                own = join(call.name, name)
+                use = Target(own, tensor, call.dparams[name], call=call, what=name)
+                put([own, join(call.name, f"d{name}")], use)
+        for part, value in enumerate(call.outputs):
+            end = f".{part}" if len(call.outputs) > 1 else ""
+            put_value(value, join(call.name, f"dy{end}"))
+    for part, value in enumerate(passes.ys):
+        end = f".{part}" if isinstance(passes.y, tuple) else ""
+        put_value(value, f"y{end}", f"dy{end}")
+    for frame in passes.frames:
+        if frame.value is not None:
+            put_value(frame.value, join(frame.name, "y"), join(frame.name, "dy"))
+    return found

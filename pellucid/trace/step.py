@@ -12,7 +12,8 @@ from pellucid.layers import Conv2d, Dense
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, clip_by_norm
 from pellucid.optim.regularizers import in_order
 from pellucid.text import aligned
-from pellucid.trace.record import Trace
+from pellucid.trace.record import Record
+from pellucid.trace.text import brief, signed
 from pellucid.training.arguments import named
 from pellucid.training.parameter_groups import parameter_groups, penalize, update
 from pellucid.training.step import owned
@@ -48,9 +49,7 @@ class Stepped:
         return {"optimizer": repr(self.optimizer), "lr": self.lr, **found, "changes": moved}
 
     def __str__(self) -> str:
-        """Return the losses and how far each weight went."""
-        from pellucid.trace.text import brief, signed
-
+        """Return the losses and the length of each weight's change."""
         rows = [("weight", "‖change‖", "‖weight‖", "ratio")]
         for path, change in self.changes.items():
             length, size = float(change.norm()), float(self.weights[path].norm())
@@ -61,8 +60,8 @@ class Stepped:
         return f"{head}{tail}\n\n{aligned(rows, right=(1, 2, 3))}"
 
 
-def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> Stepped:
-    """Do what a training step does between sweep and next batch, with the first step's state; see Trace.step."""
+def step(trace: Record, optimizer: str | Optimizer | None, lr: float | None) -> Stepped:
+    """Update copies of the weights as the first training step does; see Trace.step."""
     settings = trace.settings
     optimizer = settings.optimizer if optimizer is None else optimizer
     if optimizer is None:
@@ -74,17 +73,10 @@ def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> S
     flat = flatten(settings.params)
     paths = settings.learned
     weights = {path: flat[path].clone() for path in paths}
-    grads = [
-        trace.gradients[path].clone(memory_format=torch.contiguous_format)
-        if path in trace.gradients
-        else torch.zeros_like(weights[path])
-        for path in paths
-    ]
+    zeros = {path: torch.zeros_like(weight, memory_format=torch.contiguous_format) for path, weight in weights.items()}
+    grads = [zeros[path] + trace.gradients.get(path, 0) for path in paths]
     kept = list(weights.values())
-    steep = [
-        grad + trace.penalties[path] if path in trace.penalties else grad.clone()
-        for path, grad in zip(paths, grads, strict=True)
-    ]
+    steep = [grad + trace.penalties.get(path, 0) for path, grad in zip(paths, grads, strict=True)]
     groups = parameter_groups(paths, kept, settings.decayed_paths, settings.rates)
     regularizers = in_order(settings.regularizers)
     penalize(groups, regularizers, grads, settings.examples)
@@ -97,8 +89,7 @@ def step(trace: Trace, optimizer: str | Optimizer | None, lr: float | None) -> S
         if isinstance(one, MaxNorm):
             one.after_update([weights[path] for path in paths if path in units])
     changes = {path: weights[path] - flat[path] for path in paths}
-    after = nest(settings.params, {**flat, **weights})
+    params = nest(settings.params, {**flat, **weights})
+    after = sum(settings.cost(settings.run(params), params))
     predicted = sum(float((one * changes[path]).sum()) for path, one in zip(paths, steep, strict=True))
-    return Stepped(
-        optimizer, rate, weights, changes, trace.cost, sum(settings.cost(settings.run(after), after)), predicted
-    )
+    return Stepped(optimizer, rate, weights, changes, trace.cost, after, predicted)

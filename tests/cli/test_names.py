@@ -18,7 +18,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
-from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.style import curve_axes, png, svg
 from pellucid.report.page import document, table_html
 from pellucid.text import aligned, note, printable

@@ -7,8 +7,8 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.evolution import epoch_weights, evolution
-from pellucid.explain.pictures.growth import growth, means
+from pellucid.explain.look_page import growth, means
+from pellucid.explain.top_patches import epoch_weights, evolution
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU
 from pellucid.model import Model
 from pellucid.training.callbacks import Snapshots

@@ -98,7 +98,7 @@ def test_a_target_inside_is_explained_by_maps_before_it() -> None:
     ("name", "layer", "told"),
     [
         ("vgg", "relu3", "no layer 'relu3'; did you mean 'relu"),
-        ("vgg", "scores", "'scores' puts out no feature maps"),
+        ("vgg", "scores", "'scores' outputs no feature maps"),
         ("recurrent", "step", "'step' runs more than once"),
         ("siamese", "shared.layer.conv", "runs more than once"),
     ],
@@ -111,7 +111,7 @@ def test_layers_without_maps_of_their_own_are_told(name: str, layer: str, told: 
 
 def test_maps_behind_the_target_have_no_part_in_it() -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match="'relu2' has no part"):
+    with pytest.raises(PellucidError, match="does not depend on the layer 'relu2'"):
         gradcam(net, params, x, "conv1[0]", "relu2")
 
 

@@ -191,7 +191,7 @@ def mistakes() -> list[tuple[dict[str, Any], str]]:
         ({"composite": None}, "composite must be a name"),
         ({"composite": "epsilon", "epsilon": "x"}, "Epsilon: epsilon must be a number of at least 0, not 'x'"),
         ({"composite": "epsilon_plus", "stabilizer": -1.0}, "stabilizer must be a number of at least 0, not -1.0"),
-        ({"composite": composite(), "epsilon": 1.0}, "epsilon belong to composites by name"),
+        ({"composite": composite(), "epsilon": 1.0}, "epsilon are options of composites by name"),
     ]
 
 

@@ -7,7 +7,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain import scores
 from pellucid.explain.maximization import maximize, variation_gradient
-from pellucid.explain.upto import upto
+from pellucid.explain.target import upto
 from pellucid.layers import Conv2d, Dense, Flatten, Mode
 from pellucid.model import Model
 from pellucid.run.find import weights_file

@@ -88,7 +88,7 @@ def test_a_head_of_several_is_named_by_its_path() -> None:
         (True, "must be a class"),
         ("conv2", "names no unit; write a path and an index"),
         ("conv3[1]", "'conv3' is none of conv1, .*did you mean 'conv"),
-        ("conv1.deep[1]", "nothing called 'deep' in a Conv2d"),
+        ("conv1.deep[1]", "a Conv2d has no part 'deep'"),
         ("conv2[9]", r"no index \[9\] in outputs of shape \(4, 3, 3\)"),
         ("conv2[1, 2]", r"no index \[1, 2\]"),
         ("conv2[-5]", r"no index \[-5\] in outputs of shape \(4, 3, 3\)"),

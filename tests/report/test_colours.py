@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import Colormap
 
-from pellucid.report.figures.colours import DIVERGING, SEQUENTIAL, scale
+from pellucid.report.figures.heat import DIVERGING, SEQUENTIAL, scale
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.confusion import confusion_matrix
-from pellucid.report.figures.curves import accuracy_curves, learning_rate, loss_curves
-from pellucid.report.figures.layers import gradient_norms, update_ratios
+from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
 from pellucid.report.figures.style import png, spread, svg
 

@@ -10,11 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.byclass import precision_and_recall
-from pellucid.report.figures.confusion import confusion_matrix
-from pellucid.report.figures.race import accuracy_by_time
-from pellucid.report.figures.ranking import Dot, ranking
-from pellucid.report.figures.reliability import reliability_diagram
+from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
+from pellucid.report.figures.compared import Dot, accuracy_by_time, ranking
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, png
 
 

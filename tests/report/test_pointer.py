@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.figures.compared import Dot, accuracy_by_time, overlaid, ranking
 from pellucid.report.figures.curves import accuracy_curves, loss_curves
-from pellucid.report.figures.race import accuracy_by_time, overlaid
-from pellucid.report.figures.ranking import Dot, ranking
 from pellucid.report.figures.style import Plot, svg
 from pellucid.report.page import render
 from pellucid.run_report import ReportData, write_report

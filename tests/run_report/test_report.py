@@ -21,9 +21,8 @@ from pellucid.metrics import class_scores
 from pellucid.network.summary import summary
 from pellucid.run.history import write_csv
 from pellucid.run_report import Mistakes, ReportData, gather, write_report
-from pellucid.run_report.gather import first_weights, worst
-from pellucid.run_report.page import duration
-from pellucid.run_report.scores import class_rows, common_confusions
+from pellucid.run_report.data import first_weights, worst
+from pellucid.run_report.page import class_rows, common_confusions, duration
 from tests.pages import without_script
 
 VOID = {"meta", "br", "img", "link"}

@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.layers.base import Mode
 from pellucid.losses.base import Loss
 from pellucid.trace import Settings, Trace
-from pellucid.trace.resolve import Number, targets
+from pellucid.trace.record import Number, targets
 from tests.oracle import SEED, Sample, autograd, cast, leaves, tree_map
 
 

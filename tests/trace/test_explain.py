@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pellucid.layers import LAYERS
-from pellucid.trace.columns.fallback import fallback
-from pellucid.trace.columns.table import EXPLAINERS
+from pellucid.trace.columns import EXPLAINERS
+from pellucid.trace.columns.base import fallback
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, difference

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pellucid.layers import Identity
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.trace import Settings, Trace
-from pellucid.trace.deltas.table import PIECES
+from pellucid.trace.deltas import PIECES
 from tests.losses.cases import CASES, CLASSES, WEIGHTS, classes, outputs
 from tests.trace.oracle import Dot, assert_adds_up, exact
 

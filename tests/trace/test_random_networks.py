@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pellucid.layers import Layer
 from pellucid.trace import Trace
-from pellucid.trace.resolve import Number
+from pellucid.trace.record import Number
 from tests.combine.random_networks import networks
 from tests.combine.test_random_networks import inputs
 from tests.oracle import Sample, difference, ours

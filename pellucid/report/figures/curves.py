@@ -1,4 +1,4 @@
-"""Loss, accuracy and learning rate over the epochs."""
+"""Curves over the epochs: loss, metrics, learning rate, and each layer's gradients and updates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +11,11 @@ from pellucid.report.figures.style import (
     BLUE,
     GREEN,
     ORANGE,
+    PALE,
     End,
     Plot,
     curve_axes,
+    depth_colours,
     finite,
     label_ends,
     logarithmic,
@@ -21,13 +23,14 @@ from pellucid.report.figures.style import (
 )
 
 Rows = Sequence[Mapping[str, Any]]
+GUIDE = 1e-3  # an update of a thousandth of the weight per step is the usual rule of thumb
+LABELS = 12
 
 
 def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
     """Draw train_loss and val_loss by epoch; where they span more than two decades the axis is logarithmic.
 
-    `held` says what val_loss was measured on. Its best value gets a ring on validation images only: on test images
-    nothing may be chosen by it.
+    held: the data of val_loss. Its best value gets a ring on validation data only: test data choose nothing.
     """
     figure, plot = curve_axes("epoch", "loss")
     ends = [
@@ -135,3 +138,52 @@ def draw(
 def _all(rows: Rows, keys: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float64]]":
     values = np.array([finite(row.get(key)) for row in rows for key in keys])
     return values[np.isfinite(values)]
+
+
+def gradient_norms(layers: Rows) -> Figure | None:
+    """Draw grad_norm of every weight by epoch, coloured from the first layer to the last."""
+    return _by_path(layers, "grad_norm", "gradient norm")
+
+
+def update_ratios(layers: Rows) -> Figure | None:
+    """Draw update_ratio of every weight by epoch, with a guide at one thousandth."""
+    return _by_path(layers, "update_ratio", "update / weight (rms)", GUIDE)
+
+
+def _by_path(layers: Rows, key: str, ylabel: str, guide: float | None = None) -> Figure | None:
+    paths = list(dict.fromkeys(str(row["path"]) for row in layers))
+    weights = [path for path in paths if path.rsplit(".", 1)[-1] == "weight"]
+    paths = weights or paths  # without biases, unless there is nothing else
+    series = {
+        path: [(finite(r.get("epoch")), finite(r.get(key))) for r in layers if r["path"] == path] for path in paths
+    }
+    series = {path: points for path, points in series.items() if any(y > 0 for _, y in points)}
+    if not series:
+        return None
+    figure, plot = curve_axes("epoch", ylabel)
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    count, labels = len(series), min(len(series), LABELS)
+    labelled = {round(k * (count - 1) / max(labels - 1, 1)) for k in range(labels)}  # evenly spaced
+    ends = []
+    for k, ((path, points), colour) in enumerate(zip(series.items(), depth_colours(count), strict=True)):
+        xs, ys = zip(*((x, y if y > 0 else float("nan")) for x, y in points), strict=True)
+        (line,) = plot.plot(xs, ys, color=colour, linewidth=1.4, marker="o" if len(xs) < 15 else None, markersize=2.5)
+        figure.lines_by_name.append((path.removesuffix(".weight"), line))
+        if k in labelled:
+            x, y = [(x, y) for x, y in points if y > 0][-1]
+            ends.append(End(x, y, _shorten(path), colour))
+    if guide is not None:
+        plot.axhline(guide, color=PALE, linewidth=1, linestyle=(0, (4, 3)))
+    logarithmic(plot)
+    if guide is not None:
+        ends.append(End(plot.get_xlim()[1], guide, "1e-3, a common guide", PALE))
+    label_ends(plot, ends)
+    return figure
+
+
+def _shorten(path: str, most: int = 26) -> str:
+    path = path.removesuffix(".weight")
+    if len(path) <= most:
+        return path
+    tail = path[-most + 1 :]
+    return f"…{tail[tail.find('.') + 1 :]}"

@@ -1,34 +1,78 @@
-"""An explanation as a picture: the image, the map with its colour bar, and both in one."""
+"""Explanations as figures: maps over images, several methods, and occlusion by position."""
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.colours import scale
-from pellucid.report.figures.style import INK, SMALL, TEXT, picture_axes
+from pellucid.report.figures.style import INK, SMALL, TEXT, panels, picture_axes, pixels, show
 
+LEVELS = 129  # of a diverging map, on either side of zero and at it
+ENDS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))  # CIELAB: dark blue, near white, dark orange
+# Rows: X, Y, Z of the linear red, green and blue of sRGB (IEC 61966-2-1), and the white D65.
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+WHITE = XYZ.sum(1)
 SIDE = 2.6  # inches of a picture
 GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: between pictures, for the bar, for headings, a line of text
-FAINTEST, STRONGEST = 0.25, 0.85  # how much of the overlay is the map: where it is 0, and where it is strongest
+FAINTEST, STRONGEST = 0.25, 0.85  # opacity of the map in the overlay, where it is 0 and where it is strongest
+NAMED = 8  # classes in a legend
+
+
+def lab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return colours (..., 3) of CIELAB as sRGB, clipped to 0..1."""
+    lightness, a, b = np.moveaxis(lab, -1, 0)
+    middle = (lightness + 16) / 116
+    cubes = np.stack([middle + a / 500, middle, middle - b / 200], -1)
+    xyz = np.where(cubes > 6 / 29, cubes**3, 3 * (6 / 29) ** 2 * (cubes - 4 / 29)) * WHITE
+    linear = np.clip(xyz @ np.linalg.inv(XYZ).T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def _diverging() -> Colormap:
+    below, zero, above = (np.array(end) for end in ENDS)
+    rising = np.linspace(0, 1, LEVELS)[:, None]
+    lab = np.concatenate([below + (zero - below) * rising, (zero + (above - zero) * rising)[1:]])
+    return ListedColormap(lab_to_srgb(lab).tolist(), "blue_white_orange")
+
+
+DIVERGING = _diverging()  # straight lines through CIELAB, of equal length and lightness
+SEQUENTIAL: Colormap = colormaps["viridis"]
+
+
+def scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
+    """Return the colour scale of numbers: 0 in the middle where they are `signed`, else the least first.
+
+    Numbers that are all the same get a scale of positive length.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if signed:
+        reach = float(np.abs(numbers).max()) or 1.0
+        return Normalize(-reach, reach), DIVERGING
+    low, high = min(float(numbers.min()), 0.0), float(numbers.max())  # a magnitude begins at 0
+    return Normalize(low, high if high > low else low + 1.0), SEQUENTIAL
 
 
 def heat(image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), signed: bool | None = None) -> Figure:
     """Draw an image (1 or 3, H, W) of values 0..1, a map (H, W) of any numbers, and the map laid over the image.
 
     signed: whether 0 lies in the middle of the colours; by default where the map holds numbers below 0. notes: lines
-    to write below, the checks of the explanation for instance. Raises PellucidError for shapes that are no such things
-    and for numbers that are not finite.
+    to write below, such as the tests of the explanation. Raises PellucidError for other shapes and for numbers that are
+    not finite.
     """
-    picture, numbers = _picture(image), np.asarray(map_, dtype=np.float64)
+    shape, numbers = tuple(np.shape(image)), np.asarray(map_, dtype=np.float64)
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise PellucidError(f"an image to draw has the shape (1 or 3, H, W), not {shape}")
     if numbers.ndim != 2 or not numbers.size or not np.isfinite(numbers).all():
         raise PellucidError(f"a map to draw holds finite numbers (H, W), not {numbers.shape} with NaN or infinity")
-    signed = bool((numbers < 0).any()) if signed is None else signed
-    norm, colours = scale(numbers, signed)
+    picture = pixels(image)
+    norm, colours = scale(numbers, bool((numbers < 0).any()) if signed is None else signed)
     height = SIDE * numbers.shape[0] / numbers.shape[1]
     below = LINE * len(notes) + (0.1 if notes else 0.0)
     size = (3 * SIDE + 4 * GAP + BAR, TOP + height + GAP + below)
@@ -46,7 +90,7 @@ def heat(image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), si
 
 
 def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:
-    """Return the map over the grey image (H, W, 3), the stronger the less of the image is left.
+    """Return the map over the grey image (H, W, 3), the more opaque the stronger it is.
 
     A map of another size than the image is stretched by repeating its numbers.
     """
@@ -59,13 +103,8 @@ def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:
     return (1 - part) * grey + part * colours(norm(spread))[..., :3]
 
 
-def show(plot: Axes, picture: Any) -> None:
-    """Draw a grey (H, W) or colour (H, W, 3) picture of values 0..1, each pixel as it is."""
-    plot.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="none")
-
-
 def bar(figure: Figure, shown: ScalarMappable, place: tuple[float, float, float, float]) -> None:
-    """Draw the colour bar of what is shown at (left, bottom, width, height) inches, with the numbers at its ends."""
+    """Draw the colour bar of `shown` at (left, bottom, width, height) inches, with the numbers at its ends."""
     wide, high = figure.get_size_inches()
     left, bottom, width, height = place
     tall = min(height, 2.2)
@@ -77,10 +116,50 @@ def bar(figure: Figure, shown: ScalarMappable, place: tuple[float, float, float,
     at.spines["outline"].set_linewidth(0.4)
 
 
-def _picture(image: Any) -> Any:
-    """Return an image (1 or 3, H, W) as matplotlib wants it, cut to 0..1."""
-    values = np.asarray(image, dtype=np.float64)
-    if values.ndim != 3 or values.shape[0] not in (1, 3):
-        raise PellucidError(f"an image to draw has the shape (1 or 3, H, W), not {values.shape}")
-    clipped = np.clip(values, 0, 1)
-    return clipped[0] if len(clipped) == 1 else np.moveaxis(clipped, 0, -1)
+def overview(image: Any, maps: Mapping[str, Any], title: str, magnitudes: Collection[str]) -> Figure:
+    """Draw an image (1 or 3, H, W) and the maps (H, W) of several methods, each on its own scale.
+
+    All but those of `magnitudes` have 0 in the middle of their colours; the single pictures have colour bars.
+    """
+    picture = pixels(image)
+    side, gap = 1.55, 0.12
+    height = side * picture.shape[0] / picture.shape[1]
+    figure, plots = panels(len(maps) + 1, 4, side, height, gap, name=0.22, top=0.4)
+    show(plots[0], picture)
+    plots[0].set_title("image", fontsize=SMALL, color=INK, pad=3)
+    for plot, (name, numbers) in zip(plots[1:], maps.items(), strict=True):
+        norm, colours = scale(numbers, name not in magnitudes)
+        plot.imshow(np.asarray(numbers, dtype=np.float64), norm=norm, cmap=colours, interpolation="none")
+        plot.set_title(f"{name} ±" if colours is DIVERGING else name, fontsize=SMALL, color=INK, pad=3)
+    wide, high = figure.get_size_inches()
+    figure.text(gap / wide, 1 - 0.08 / high, title, fontsize=TEXT, color=INK, va="top")
+    return figure
+
+
+def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "score") -> Figure:
+    """Draw scores (h, w) and predicted classes (h, w) side by side, a cell for each position of the square.
+
+    The legend names the most frequent classes; the rest, if any, is grey.
+    Source: Zeiler and Fergus 2014, figure 7 d, e.
+    """
+    numbers, labels = np.asarray(score, dtype=np.float64), np.asarray(predicted)
+    height = SIDE * numbers.shape[0] / numbers.shape[1]
+    figure = Figure((2 * SIDE + 3 * GAP + BAR + 1.2, TOP + height + GAP))
+    plots = [picture_axes(figure, left, GAP, SIDE, height) for left in (GAP, 2 * GAP + SIDE + BAR)]
+    norm, _ = scale(numbers, signed=False)
+    shown = plots[0].imshow(numbers, norm=norm, cmap=SEQUENTIAL, interpolation="none")
+    bar(figure, shown, (SIDE + GAP + 0.06, GAP, 0.1, height))
+    known, counts = np.unique(labels, return_counts=True)
+    frequent = sorted(known[np.argsort(-counts, kind="stable")][:NAMED].tolist())
+    colours = [SEQUENTIAL(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
+    rank = {one: k for k, one in enumerate(frequent)}
+    index = np.vectorize(lambda one: rank.get(one, len(frequent)), otypes=[int])(labels)
+    plots[1].imshow(index, cmap=ListedColormap(colours), vmin=-0.5, vmax=len(frequent) + 0.5, interpolation="none")
+    names = [classes[one] for one in frequent] + (["others"] if len(frequent) < len(known) else [])
+    plots[1].legend(
+        handles=[Patch(color=colours[k], label=name) for k, name in enumerate(names)], loc="upper left",
+        bbox_to_anchor=(1.01, 1.02), fontsize=SMALL, frameon=False, labelcolor=INK,
+    )  # fmt: skip
+    for plot, words in zip(plots, (title, "predicted class"), strict=True):
+        plot.set_title(words, fontsize=TEXT, color=INK, pad=4)
+    return figure

@@ -1,4 +1,4 @@
-"""Pictures in rows: the worst mistakes, and the first layer's weights."""
+"""Figures of many small pictures: feature maps, filters, mistakes and masks."""
 
 import math
 from collections.abc import Sequence
@@ -7,32 +7,101 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.sheet import sheet
-from pellucid.report.figures.style import INK, ORANGE, SMALL, picture_axes
+from pellucid.report.figures.heat import bar, scale
+from pellucid.report.figures.style import INK, ORANGE, SMALL, TEXT, WIDE, cut, panels
 
-WIDE = 7.6  # inches
+GAP, BAR, TOP, NAME = 0.06, 0.8, 0.32, 0.16  # inches of a sheet
+OPAQUE = 0.55  # opacity of the colours over a picture
+GOLDEN = 0.61803398875  # step of the hue between classes, so that the colours of a few classes differ
+
+
+def sheet(
+    maps: Any,
+    title: str = "",
+    names: Sequence[str] = (),
+    signed: bool | None = None,
+    each: bool = False,
+    most: int = 64,
+    columns: int | None = None,
+    largest: float = 1.3,
+) -> Figure:
+    """Draw the first `most` of maps (n, H, W) in rows, with one colour bar.
+
+    names: one for each, written above it. signed: whether 0 lies in the middle of the colours, by default where any
+    number is below 0. each: give each map its own scale, from its least to its largest number, so that the bar runs
+    from 0 to 1, or from -1. largest: the most inches for one map.
+    Raises PellucidError where there is nothing to draw, or numbers that are not finite.
+    """
+    numbers = np.asarray(maps, dtype=np.float64)
+    if numbers.ndim != 3 or not numbers.size or not np.isfinite(numbers).all():
+        raise PellucidError(f"a sheet shows finite numbers (maps, H, W), not {numbers.shape} with NaN or infinity")
+    shown = numbers[:most]
+    across = columns or min(len(shown), max(1, math.ceil(math.sqrt(2 * len(shown)))))
+    side = min(largest, (WIDE - BAR - GAP * (across + 1)) / across)
+    height = side * shown.shape[1] / shown.shape[2]
+    heading = f"{title}, {most} of {len(numbers)}" if len(numbers) > most else title
+    used = across * (side + GAP) + GAP
+    right = max(BAR, 0.085 * len(heading) + 2 * GAP - used) + (across - min(len(shown), across)) * (side + GAP)
+    figure, plots = panels(len(shown), across, side, height, GAP, NAME if names else 0.0, top=TOP, right=right)
+    signed = bool((shown < 0).any()) if signed is None else signed
+    last = None
+    for k, (plot, one) in enumerate(zip(plots, shown, strict=True)):
+        norm, colours = scale(_unit(one, signed) if each else shown, signed)
+        last = plot.imshow(_unit(one, signed) if each else one, norm=norm, cmap=colours, interpolation="none")
+        if names:
+            plot.set_title(names[k], fontsize=SMALL - 1.5, color=INK, pad=2)
+    assert last is not None
+    wide, high = figure.get_size_inches()
+    bar(figure, last, (used + 0.04, GAP, 0.1, high - TOP - GAP))
+    figure.text(GAP / wide, 1 - 0.06 / high, heading, fontsize=TEXT, color=INK, va="top")
+    return figure
+
+
+def filters(weight: Any, title: str = "", most: int = 16) -> Figure:
+    """Draw the first `most` filters (filters, C, h, w): a row for each, with one column for each of its C planes."""
+    numbers = np.asarray(weight, dtype=np.float64)
+    if numbers.ndim != 4:
+        raise PellucidError(f"filters have the shape (filters, C, h, w), not {numbers.shape}")
+    planes = numbers.shape[1]
+    if planes == 1:
+        return sheet(numbers[:, 0], title, signed=True, most=64, largest=0.7)
+    across = min(planes, 16)
+    shown = numbers[:most, :across].reshape(-1, *numbers.shape[2:])
+    parts = "" if across == planes else f", {across} of {planes} planes each"
+    count = "" if most >= len(numbers) else f", {most} of {len(numbers)} filters"
+    return sheet(shown, f"{title}{count}{parts}", signed=True, most=len(shown), columns=across, largest=0.4)
+
+
+def _unit(one: Any, signed: bool) -> Any:
+    """Return a map scaled to -1..1 about 0, or to 0..1."""
+    if signed:
+        return one / (np.abs(one).max() or 1.0)
+    low, high = one.min(), one.max()
+    return (one - low) / ((high - low) or 1.0)
 
 
 def worst_mistakes(
     images: Any, true: Sequence[str], predicted: Sequence[str], probability: Sequence[float]
 ) -> Figure | None:
-    """Draw misread images, each with its true class, the class it was taken for, and how sure the network was.
+    """Draw misclassified images, each with its true class, its predicted class and the probability.
 
-    images: (n, C, H, W) with C of 1 or 3, values 0..1; the three sequences have n entries. What lies outside 0..1
-    is no probability and is written as a plain number.
+    images: (n, C, H, W) with C of 1 or 3, values 0..1; the three sequences have n entries. A number outside 0..1 is a
+    score, which is written without per cent.
     """
     pictures = np.asarray(images, dtype=np.float64)
     if len(pictures) == 0:
         return None
-    _check(pictures, "worst_mistakes")
+    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
+        raise PellucidError(f"worst_mistakes: images have shape {pictures.shape}; give (n, 1 or 3, H, W)")
     wordy = max(map(len, [*true, *predicted])) > 3
-    figure, plots = _grid(len(pictures), columns=6 if wordy else 8, below=0.6 if wordy else 0.42)
-    for plot, picture, right, said, sure in zip(plots, pictures, true, predicted, probability, strict=True):
+    figure, plots = _squares(len(pictures), columns=6 if wordy else 8, below=0.6 if wordy else 0.42)
+    for plot, picture, right, wrong, sure in zip(plots, pictures, true, predicted, probability, strict=True):
         _show(plot, np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
-        lines = [_cut(right), f"→ {_cut(said)}"] if wordy else [f"{right} → {said}"]
-        lines.append(_surety(sure))
+        lines = [cut(right, 15), f"→ {cut(wrong, 15)}"] if wordy else [f"{right} → {wrong}"]
+        lines.append(_percent(sure))
         for down, line in enumerate(lines):
             plot.annotate(
                 line, (0.5, 0), xycoords="axes fraction", xytext=(0, -3 - 12 * down), textcoords="offset points",
@@ -47,56 +116,79 @@ def first_weights(weights: Any, most: int = 64) -> Figure | None:
     weights: (n, C, H, W). With C = 3 each filter is shown as a colour picture of its own scale, grey being zero;
     with other C the first channel is shown. Filters of a single number make no picture: None.
     """
-    filters = np.asarray(weights, dtype=np.float64)
-    if filters.ndim != 4:
-        raise PellucidError(f"first_weights: weights have shape {filters.shape}; give (filters, C, H, W)")
-    if filters.shape[0] == 0 or filters.shape[2] * filters.shape[3] < 4 or not np.isfinite(filters).all():
+    numbers = np.asarray(weights, dtype=np.float64)
+    if numbers.ndim != 4:
+        raise PellucidError(f"first_weights: weights have shape {numbers.shape}; give (filters, C, H, W)")
+    if numbers.shape[0] == 0 or numbers.shape[2] * numbers.shape[3] < 4 or not np.isfinite(numbers).all():
         return None
-    shown = filters[:most]
+    shown = numbers[:most]
     columns = 12 if len(shown) > 40 else 10 if len(shown) > 16 else 8
-    if filters.shape[1] == 3:
-        figure, plots = _grid(len(shown), columns, below=0)
-        for plot, one in zip(plots, shown, strict=True):
-            reach = float(np.abs(one).max()) or 1.0
-            _show(plot, 0.5 + 0.5 * one / reach)
-        return figure
-    return sheet(shown[:, 0], signed=True, columns=min(columns, len(shown)))
+    if numbers.shape[1] != 3:
+        return sheet(shown[:, 0], signed=True, columns=min(columns, len(shown)))
+    figure, plots = _squares(len(shown), columns, below=0)
+    for plot, one in zip(plots, shown, strict=True):
+        _show(plot, 0.5 + 0.5 * one / (float(np.abs(one).max()) or 1.0))
+    return figure
 
 
-def _grid(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]]:
+def palette(classes: int) -> NDArray[np.uint8]:
+    """Return a colour for each class, (classes, 3): hues a golden section apart, three brightnesses in turn."""
+    number = np.arange(classes)
+    hue, value = number * GOLDEN % 1, np.array([1.0, 0.75, 0.5])[number % 3]
+    wheel = (hue[:, None] * 6 + np.array([0.0, 4.0, 2.0])) % 6  # (classes, 3)
+    full = np.clip(np.abs(wheel - 3) - 1, 0, 1)
+    return ((0.2 + 0.8 * full) * value[:, None] * 255).round().astype(np.uint8)
+
+
+def mask_overlay(image: Any, mask: Any, classes: int) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) uint8 under the colours of its classes (H, W); other classes show the picture."""
+    mask = np.asarray(mask).astype(np.int64)
+    colours = palette(classes)[np.minimum(mask, classes - 1)]
+    mixed = image * (1 - OPAQUE) + colours * OPAQUE
+    return np.where((mask < classes)[..., None], mixed, image).round().astype(np.uint8)
+
+
+def worst_masks(
+    images: Any, true: Any, predicted: Any, scores: Sequence[float], classes: Sequence[str]
+) -> Figure | None:
+    """Draw pictures beside their true and predicted classes, with a legend.
+
+    images: (n, H, W, 3) uint8; true, predicted: (n, H, W); scores: each picture's mean IoU. None without pictures.
+    """
+    if not len(images):
+        return None
+    height, width = images[0].shape[:2]
+    side, legend = WIDE / 3 - 0.06, 0.24 * -(-len(classes) // 6) + 0.1
+    figure, plots = panels(3 * len(images), 3, side, side * height / width, 0.06, name=0.22, left=0.03, foot=legend)
+    shown: list[tuple[Any, str]] = []
+    for image, mask, found, score in zip(images, true, predicted, scores, strict=True):
+        masks = (mask_overlay(image, one, len(classes)) for one in (mask, found))
+        shown += zip((image, *masks), ("picture", "true", f"predicted: {score:.2f}"), strict=True)
+    for plot, (picture, words) in zip(plots, shown, strict=True):
+        plot.imshow(picture, interpolation="nearest")
+        plot.set_axis_off()
+        plot.set_title(words, fontsize=SMALL, color=INK, pad=3)
+    for k, (name, colour) in enumerate(zip(classes, palette(len(classes)) / 255, strict=True)):
+        y = (legend - 0.16 - 0.24 * (k // 6)) / figure.get_figheight()
+        figure.text((k % 6) / 6 + 0.02, y, f"■ {name:.16}", color=tuple(colour), fontsize=SMALL)
+    return figure
+
+
+def _squares(count: int, columns: int, below: float) -> tuple[Figure, list[Axes]]:
     """Return `count` square plots in rows, with `below` inches under each."""
     gap = 0.07
     side = (WIDE - gap * (columns + 1)) / columns
-    used = min(count, columns)
-    rows = math.ceil(count / columns)
-    width = gap + used * (side + gap)
-    height = gap + rows * (side + below + gap)
-    figure = Figure((width, height))
-    plots = []
-    for k in range(count):
-        row, column = divmod(k, columns)
-        left, top = gap + column * (side + gap), gap + row * (side + below + gap)
-        plots.append(picture_axes(figure, left, height - top - side, side, side))
-    return figure, plots
+    return panels(count, columns, side, side, gap, below=below, top=gap)
 
 
 def _show(plot: Axes, picture: Any, **colours: Any) -> None:
     channels, height, width = picture.shape
     image = picture[0] if channels == 1 else np.moveaxis(picture, 0, -1)  # (H, W) or (H, W, 3)
-    # small pictures stay raw: each of their numbers is one crisp square at any size
+    # Small pictures are not interpolated: each number is one crisp square at any size.
     plot.imshow(image, interpolation="none" if max(height, width) <= 64 else "antialiased", **colours)
 
 
-def _surety(score: float) -> str:
+def _percent(score: float) -> str:
     if not math.isfinite(score):
         return "no number"
     return f"{100 * score:.0f} %" if 0 <= score <= 1 else f"{score:.2f}"
-
-
-def _cut(name: str, most: int = 15) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
-def _check(pictures: Any, where: str) -> None:
-    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3):
-        raise PellucidError(f"{where}: images have shape {pictures.shape}; give (n, 1 or 3, H, W)")

@@ -27,6 +27,7 @@ BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"
 INK = "#2b2f36"  # text and axes; in a page it becomes the page's own text colour
 PALE = "#808691"  # grid and guide lines
 DEPTH = LinearSegmentedColormap.from_list("depth", ["#2f7fd0", "#a05ab8", "#d5602a"])  # first layer to last
+WIDE = 7.6  # inches of a wide figure
 DOTS_PER_INCH = 110
 SMALL, TEXT = 8.5, 9.5  # points
 
@@ -92,13 +93,17 @@ def axes(width: float, height: float, margins: tuple[float, float, float, float]
     plot = figure.add_axes(
         (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     )
-    plot.set_facecolor("none")
-    for side in ("top", "right"):
-        plot.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        plot.spines[side].set_color(PALE)
-    plot.tick_params(colors=INK, labelsize=SMALL, color=PALE, length=3)
+    plain(plot)
     return figure, plot
+
+
+def plain(plot: Axes) -> None:
+    """Give a plot a transparent background and pale axes on the left and below."""
+    plot.set_facecolor("none")
+    for side, spine in plot.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(PALE)
+    plot.tick_params(colors=INK, labelsize=SMALL, color=PALE, length=3)
 
 
 def picture_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -113,20 +118,61 @@ def picture_axes(figure: Figure, left: float, bottom: float, width: float, heigh
     return plot
 
 
-def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
-    """Return a wide plot with a light grid and room on the right for labels."""
-    figure, plot = axes(7.6, 3.1, (0.75, 0.55, 1.95, 0.2))
+def panels(
+    count: int, columns: int, width: float, height: float, gap: float,
+    name: float = 0.0, below: float = 0.0, top: float = 0.0, left: float | None = None, right: float = 0.0,
+    foot: float = 0.0,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
+    """Return a figure with `count` plots for pictures in rows of at most `columns`; all sizes in inches.
+
+    name, below: room above and below each picture; top, left, right, foot: at the edges of the figure.
+    """
+    left, cell = gap if left is None else left, name + height + below + gap
+    rows, across = math.ceil(count / columns), min(count, columns)
+    size = (left + across * (width + gap) + right, top + rows * cell + foot)
+    figure, plots = Figure(size), list[Axes]()
+    for k in range(count):
+        row, column = divmod(k, columns)
+        bottom = size[1] - top - row * cell - name - height
+        plots.append(picture_axes(figure, left + column * (width + gap), bottom, width, height))
+    return figure, plots
+
+
+def pixels(image: Any) -> Any:
+    """Return an image (1 or 3, H, W) as matplotlib takes it, (H, W) or (H, W, 3), clipped to 0..1."""
+    clipped = np.clip(np.asarray(image, dtype=np.float64), 0, 1)
+    return clipped[0] if len(clipped) == 1 else np.moveaxis(clipped, 0, -1)
+
+
+def show(plot: Axes, picture: Any) -> None:
+    """Draw a grey (H, W) or colour (H, W, 3) picture of values 0..1, each pixel as it is."""
+    plot.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="none")
+
+
+def cut(name: str, most: int = 16) -> str:
+    """Return a name, cut to at most so many characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def light_grid(plot: Axes) -> None:
+    """Draw a light grid behind the data."""
     plot.grid(True, color=PALE, alpha=0.25, linewidth=0.6)
     plot.set_axisbelow(True)
+
+
+def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
+    """Return a wide plot with a light grid and room on the right for labels."""
+    figure, plot = axes(WIDE, 3.1, (0.75, 0.55, 1.95, 0.2))
+    light_grid(plot)
     plot.set_xlabel(xlabel, color=INK, fontsize=TEXT)
     plot.set_ylabel(ylabel, color=INK, fontsize=TEXT)
     return figure, plot
 
 
 def label_ends(plot: Axes, ends: Sequence[End]) -> None:
-    """Write each curve's name to the right of the plot at the height of its end, or next to it where two would collide.
+    """Write each curve's name to the right of the plot at the height of its end, or next to it where two would overlap.
 
-    Call it when the limits of both axes are final. A label that had to move is tied to its curve by a line.
+    Call it when the limits of both axes are final. A line connects each label with its curve.
     """
     if not ends:
         return
@@ -158,20 +204,20 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
 
 
 def spread(wanted: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
-    """Return ascending centres near the ascending `wanted` for things `tall` that may not overlap.
+    """Return ascending centres near the ascending `wanted` for labels of heights `tall` that may not overlap.
 
-    They stay within low..high where they fit at all.
+    They are within low..high if the labels fit there.
     """
-    places: list[float] = []
+    centres: list[float] = []
     floor = low
     for place, size in zip(wanted, tall, strict=True):
-        places.append(max(place, floor + size / 2))
-        floor = places[-1] + size / 2
+        centres.append(max(place, floor + size / 2))
+        floor = centres[-1] + size / 2
     ceiling = max(high, low + sum(tall))
-    for k in reversed(range(len(places))):
-        places[k] = min(places[k], ceiling - tall[k] / 2)
-        ceiling = places[k] - tall[k] / 2
-    return places
+    for k in reversed(range(len(centres))):
+        centres[k] = min(centres[k], ceiling - tall[k] / 2)
+        ceiling = centres[k] - tall[k] / 2
+    return centres
 
 
 def logarithmic(plot: Axes) -> None:
@@ -192,7 +238,7 @@ def depth_colours(count: int) -> list[str]:
 
 
 def finite(value: Any) -> float:
-    """Return a number from a row of a table; what is missing or is no number becomes NaN, which is not drawn."""
+    """Return a number from a row of a table; missing and infinite values become NaN, which is not drawn."""
     if value is None or value == "":
         return math.nan
     number = float(value)
@@ -205,10 +251,10 @@ def short(value: float) -> str:
 
 
 def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any], **options: Any) -> bytes:
-    """Return the picture as a file of the canvas's kind: what every picture of ours is drawn by.
+    """Return the picture as a file of the canvas's kind; all pictures are drawn by this function.
 
-    Every text in it is taken as it is: names are data, so "$" begins no formula, TeX reads none of them, and what is
-    not printable is escaped. settings: more of matplotlib's rcParams; options: of savefig.
+    Texts are data: "$" begins no formula, TeX is off, and characters that are not printable are escaped. settings:
+    further rcParams of matplotlib; options: of savefig.
     """
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
@@ -216,7 +262,7 @@ def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any
     for axis in figure.findobj(Axis):
         assert isinstance(axis, Axis)
         formatter = axis.get_major_formatter()
-        if isinstance(formatter, FuncFormatter):  # the names beside ticks, which are written anew when they are drawn
+        if isinstance(formatter, FuncFormatter):  # names beside ticks, which are formatted when they are drawn
             formatter.func = partial(_tick_label, formatter.func)
     buffer = io.BytesIO()
     canvas(figure)
@@ -254,13 +300,13 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def _width(size: re.Match[str]) -> str:
-    """Let a picture grow and shrink with its column, as far as its letters can be read and are not too large."""
+    """Return the style by which a picture scales with its column, within limits that keep its text readable."""
     points = float(size[1])
     return f' style="min-width:{0.68 * points:.0f}pt;max-width:{1.3 * points:.0f}pt"'
 
 
 def file_of(figure: Figure, suffix: str) -> bytes:
-    """Return the picture as a file that stands alone: SVG for the suffix ".svg", else PNG."""
+    """Return the picture as a file of its own: SVG for the suffix ".svg", else PNG."""
     if suffix != ".svg":
         return png(figure)
     settings = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # the same bytes each time

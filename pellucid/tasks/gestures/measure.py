@@ -24,7 +24,7 @@ from pellucid.metrics import (
 )
 from pellucid.model import Model
 from pellucid.run_report import Mistakes
-from pellucid.run_report.gather import worst
+from pellucid.run_report.data import worst
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 SHOWN = 60  # misread images, at most

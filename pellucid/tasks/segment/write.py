@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.files import write_atomically
-from pellucid.report.figures.masks import overlay, palette
+from pellucid.report.figures.pictures import mask_overlay, palette
 from pellucid.tasks.segment.predict import Segmentation
 
 
@@ -19,7 +19,7 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentati
     """
     indexed = Image.fromarray(found.mask.numpy())
     indexed.putpalette(palette(len(found.classes)).flatten().tolist())
-    shown = overlay(image.permute(1, 2, 0).numpy(), found.mask, len(found.classes))
+    shown = mask_overlay(image.permute(1, 2, 0).numpy(), found.mask, len(found.classes))
     height, width = found.mask.shape
     numbers = {"height": height, "width": width, "areas": found.areas(), "classes": list(found.classes)}
     files = {"overlay": f"{stem}-overlay.png", "mask": f"{stem}.png", "areas": f"{stem}.json"}

@@ -1,1 +1,70 @@
-"""Columns of Jacobians: what one number moves, one file for each family of layers."""
+"""Columns of Jacobians: how each layer's outputs depend on one number."""
+
+from pellucid import layers
+from pellucid.layers.base import Layer
+from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, relu, relu6, sigmoid, tanh
+from pellucid.trace.columns.base import Explainer
+from pellucid.trace.columns.linear import convolution, dense
+from pellucid.trace.columns.moves import add, concat, crop, linear_map, lp_pool2d, max_pool2d, max_unpool2d, multiply
+from pellucid.trace.columns.norms import local_contrast_norm, local_response_norm, norm, softmax
+
+MEAN = "it is part of the mean of each window over it: the delta times its share"
+MOVED = "it is only moved: the delta passes unchanged"
+
+EXPLAINERS: dict[type[Layer], Explainer] = {
+    layers.Dense: dense,
+    layers.Conv2d: convolution,
+    layers.ConvTranspose2d: convolution,
+    layers.BatchNorm: norm,
+    layers.InstanceNorm2d: norm,
+    layers.GroupNorm: norm,
+    layers.LayerNorm: norm,
+    layers.LocalResponseNorm: local_response_norm,
+    layers.LocalContrastNorm: local_contrast_norm,
+    layers.Sigmoid: sigmoid,
+    layers.Tanh: tanh,
+    layers.ReLU: relu,
+    layers.ReLU6: relu6,
+    layers.LeakyReLU: leaky_relu,
+    layers.ELU: elu,
+    layers.GELU: gelu,
+    layers.Dropout: dropout,
+    layers.Softmax: softmax,
+    layers.LogSoftmax: softmax,
+    layers.MaxPool2d: max_pool2d,
+    layers.MaxUnpool2d: max_unpool2d,
+    layers.LpPool2d: lp_pool2d,
+    layers.AvgPool2d: linear_map(MEAN),
+    layers.AdaptiveAvgPool2d: linear_map(MEAN),
+    layers.Flatten: linear_map(MOVED),
+    layers.Reshape: linear_map(MOVED),
+    layers.Identity: linear_map("it passes unchanged, and so does the delta"),
+    layers.Pad2d: linear_map("it is moved, and repeated in the padding: those deltas add up"),
+    layers.PadChannels: linear_map(MOVED),
+    layers.Upsample: linear_map("it is part of each pixel of the resized image: the delta times its share"),
+    layers.Add: add,
+    layers.Concat: concat,
+    layers.Crop: crop,
+    layers.Multiply: multiply,
+}
+
+# Layers whose output is a weighted sum of their input; the backward pass of a one-hot delta returns the weights.
+WEIGHTED_SUMS: dict[type[Layer], str] = {
+    layers.Dense: "the weighted sum of its inputs and the bias",
+    layers.Conv2d: "the window's values, each times the filter's weight, and the bias",
+    layers.ConvTranspose2d: "the values whose kernels reach this position, each times its weight, and the bias",
+    layers.AvgPool2d: "the mean of its window",
+    layers.AdaptiveAvgPool2d: "the mean of its window",
+    layers.MaxPool2d: "the largest value of its window",
+    layers.MaxUnpool2d: "the value whose maximum stood here, 0 if there was none",
+    layers.Flatten: "the same value in another shape",
+    layers.Reshape: "the same value in another shape",
+    layers.Identity: "the same value",
+    layers.Pad2d: "the pixel that the padding repeats here, or the padding value",
+    layers.PadChannels: "the same value, or a zero of padding",
+    layers.Upsample: "the weighted sum of the pixels near it",
+    layers.Dropout: "the value, scaled if it was kept, 0 if it was dropped",
+    layers.Add: "the sum of its inputs",
+    layers.Crop: "the same value, of the first input",
+    layers.Concat: "the same value among those of the other inputs",
+}

@@ -1,21 +1,23 @@
-"""Activations, value by value: the slope of each at the number that came in, and what passes unchanged."""
+"""Columns of activations and dropout: the slope at each input."""
 
 import math
 from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
-from pellucid.trace.calls import Call
 from pellucid.trace.columns.base import Column, Explainer, Factors, at, one, worked
+from pellucid.trace.passes import Call
 
-Slope = Callable[[Call, Tensor], tuple[tuple[Factors, ...], str, str]]  # (factors, words, the slope as LaTeX)
+Slope = tuple[tuple[Factors, ...], str, str]  # factors, words, and the slope as LaTeX
 
 
-def elementwise(slope: Slope) -> Explainer:
+def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
     """Return the explainer of a layer whose every output depends on one input."""
 
+    @wraps(slope)
     def explain(call: Call, what: str, place: int) -> Column:
         factors, words, latex = slope(call, one(place))
         return Column(one(place), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
@@ -23,57 +25,64 @@ def elementwise(slope: Slope) -> Explainer:
     return explain
 
 
-def sigmoid(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+@elementwise
+def sigmoid(call: Call, where: Tensor) -> Slope:
     """σ'(x) = y (1 - y): Nielsen 2015, chapter 1."""
     y = at(call.y, where)
     rest = worked(1 - y, "1 - y", "slope", _number(1.0), worked(-y, "-y", "activation"))
-    steep = "flat here: the unit is saturated" if float(y * (1 - y)) < 0.01 else "not yet flat here"
+    steep = "nearly 0 here: the unit is saturated" if float(y * (1 - y)) < 0.01 else "not saturated here"
     return (worked(y, "y", "slope"), rest), f"the sigmoid's slope is y (1 - y), {steep}", r"y\,(1 - y)"
 
 
-def tanh(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+@elementwise
+def tanh(call: Call, where: Tensor) -> Slope:
     """tanh'(x) = 1 - y²."""
     y = at(call.y, where)
     slope = worked(1 - y * y, "1 - y²", "slope", _number(1.0), worked(-y * y, "-y²", "activation"))
     return (slope,), "the slope of tanh is 1 - y²", r"(1 - y^2)"
 
 
-def relu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+@elementwise
+def relu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else 0."""
     passes = at(call.y, where) > 0
-    words = "the unit is on, and the delta passes as it is" if bool(passes) else "the unit is off: nothing passes"
+    words = "the unit is on: the delta passes unchanged" if bool(passes) else "the unit is off: the gradient is 0"
     return (worked(passes.double(), "[y > 0]", "slope"),), words, r"[y > 0]"
 
 
-def relu6(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+@elementwise
+def relu6(call: Call, where: Tensor) -> Slope:
     """1 where 0 < y < 6, else 0."""
     y = at(call.y, where)
     passes = (y > 0) & (y < 6)
-    words = "between floor and ceiling the delta passes as it is" if bool(passes) else "cut off: nothing passes"
+    words = "between 0 and 6 the delta passes unchanged" if bool(passes) else "clipped: the gradient is 0"
     return (worked(passes.double(), "[0 < y < 6]", "slope"),), words, r"[0 < y < 6]"
 
 
-def leaky_relu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+@elementwise
+def leaky_relu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else the leak."""
     assert isinstance(call.layer, LeakyReLU)
     on = at(call.y, where) > 0
     slope = torch.where(on, 1.0, _rounded(call, call.layer.slope))
-    words = "the unit is on, and the delta passes as it is" if bool(on) else "the unit is off and leaks"
+    words = "the unit is on: the delta passes unchanged" if bool(on) else "the unit is off: the delta times the leak"
     return (worked(slope, "1" if bool(on) else "leak", "slope"),), words, r"1 \text{ or the leak}"
 
 
-def elu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+@elementwise
+def elu(call: Call, where: Tensor) -> Slope:
     """1 where y > 0, else alpha exp(x) = y + alpha."""
     assert isinstance(call.layer, ELU)
     y = at(call.y, where)
     if bool(y > 0):
-        return (_number(1.0, "slope"),), "the unit is on, and the delta passes as it is", "1"
+        return (_number(1.0, "slope"),), "the unit is on: the delta passes unchanged", "1"
     alpha = torch.full_like(y, call.layer.alpha)
     slope = worked(y + alpha, "y + alpha", "slope", worked(y, "y", "activation"), worked(alpha, "alpha", "number"))
     return (slope,), "below 0 the slope is alpha exp(x) = y + alpha", r"(y + \alpha)"
 
 
-def gelu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
+@elementwise
+def gelu(call: Call, where: Tensor) -> Slope:
     """Φ(x) + x φ(x)."""
     assert isinstance(call.layer, GELU)
     x = call.x.flatten()[where]  # in the pass's own dtype: where tanh is flat, 1 - t² keeps few of its digits
@@ -89,13 +98,14 @@ def gelu(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
     return (slope,), "the slope is Φ(x) + x φ(x), Φ the normal distribution", r"(\Phi(x) + x\,\varphi(x))"
 
 
-def dropout(call: Call, where: Tensor) -> tuple[tuple[Factors, ...], str, str]:
-    """The mask, and what the survivors were scaled by."""
+@elementwise
+def dropout(call: Call, where: Tensor) -> Slope:
+    """The mask, times the scale of the values that are kept."""
     assert isinstance(call.layer, Dropout)
     kept = call.cache.mask.expand(call.x.shape)
     passes = at(kept, where)
     scale = call.cache.scale.double().expand(1)
-    words = f"it was kept, and scaled by {float(scale):g}" if bool(passes) else "it was dropped: nothing passes"
+    words = f"it was kept, and scaled by {float(scale):g}" if bool(passes) else "it was dropped: the gradient is 0"
     return (worked(passes, "mask", "slope"), worked(scale, "scale", "slope")), words, r"m / (1 - \text{rate})"
 
 
@@ -104,5 +114,5 @@ def _number(value: float, role: str = "number") -> Factors:
 
 
 def _rounded(call: Call, value: float) -> Tensor:
-    """Return a hyperparameter as the pass computes with it."""
+    """Return a hyperparameter rounded to the dtype of the pass."""
     return torch.tensor([value], dtype=call.y.dtype).double()

@@ -1,22 +1,26 @@
-"""What one number of a call moves: its column of the Jacobian, with every entry as a product of named factors."""
+"""What one number of a call changes: its column of the Jacobian, with every entry as a product of named factors."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.trace.calls import Call
+from pellucid.probe import tensors
+from pellucid.trace.passes import Call
+from pellucid.tree import flatten
 
 
 @dataclass(frozen=True)
 class Factors:
     """One factor of every entry: k numbers in float64.
 
-    symbol: what to call them all. source: the tensor of the call that they are read from ("x.0", "weight"), at the
-    flat places `places`; None where they are worked out. parts: further factors that add up to these.
+    symbol: a name for all of them. source: the tensor of the call that they are read from ("x.0", "weight"), at the
+    flat indices `places`; None for computed numbers. parts: further factors that add up to these.
     """
 
     values: Tensor
@@ -26,12 +30,19 @@ class Factors:
     places: Tensor | None = None
     parts: "tuple[Factors, ...]" = ()
 
+    @property
+    def magnitudes(self) -> Tensor:
+        """Their magnitudes before their parts cancelled each other."""
+        if not self.parts:
+            return self.values.abs()
+        return torch.stack([part.values.abs() for part in self.parts]).sum(0)
+
 
 @dataclass(frozen=True)
 class Column:
-    """∂y[o]/∂u for every output o that the number u moves: the product of `factors`, 1 without any.
+    """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 without any.
 
-    outputs: flat places in output number `output`, (k,). words and formula say the layer's rule for ∂C/∂u.
+    outputs: flat indices in output number `output`, (k,). words, formula: the layer's rule for ∂C/∂u.
     """
 
     outputs: Tensor
@@ -41,7 +52,7 @@ class Column:
     output: int = 0
 
 
-# (call, "x.0" or a parameter's name, flat place in that tensor) -> its column
+# (call, "x.0" or a parameter's name, flat index in that tensor) -> its column
 Explainer = Callable[[Call, str, int], Column]
 
 
@@ -51,7 +62,7 @@ def part_of(what: str) -> int | None:
 
 
 def exact_sum(products: list[float]) -> float:
-    """Return the sum, rounded once; where there is none, as of inf and -inf, what floating point says."""
+    """Return the sum, rounded once; the floating-point sum where there is no exact one, as of inf and -inf."""
     try:
         return math.fsum(products)
     except (OverflowError, ValueError):
@@ -66,26 +77,17 @@ def read(call: Call, what: str, places: Tensor, symbol: str, role: str) -> Facto
 
 
 def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
-    """Return numbers that were worked out; where there are parts, their exact sums."""
+    """Return computed numbers as factors; parts: factors that add up to them."""
     return Factors(values.double(), symbol, role, parts=parts)
 
 
 def at(tensor: Tensor, places: Tensor) -> Tensor:
-    """Return the numbers at flat places, in float64."""
+    """Return the numbers at flat indices, in float64."""
     return tensor.flatten()[places].double()
 
 
-def index_of(place: int, shape: Shape) -> tuple[int, ...]:
-    """Return the place along each axis."""
-    found = []
-    for size in reversed(shape):
-        place, rest = divmod(place, size)
-        found.append(rest)
-    return tuple(reversed(found))
-
-
 def places(shape: Shape, *axes: Tensor | int) -> Tensor:
-    """Return the flat places of all combinations of indices along the axes of `shape`, last axis fastest."""
+    """Return the flat indices of all combinations of indices along the axes of `shape`, last axis fastest."""
     flat = torch.zeros((), dtype=torch.int64)
     for size, axis in zip(shape, axes, strict=True):
         index = torch.as_tensor(axis, dtype=torch.int64)
@@ -94,16 +96,60 @@ def places(shape: Shape, *axes: Tensor | int) -> Tensor:
 
 
 def one(place: int) -> Tensor:
-    """Return one place."""
+    """Return one flat index as a tensor."""
     return torch.tensor([place])
 
 
-def map_bias(call: Call, place: int) -> Column:
-    """Return what the bias of a map moves, (N, maps, H, W)."""
-    batch, _, rows, columns = call.y.shape
+MAX_PASSES = 20_000  # backward passes for one number
+
+
+def fallback(call: Call, what: str, place: int) -> Column:
+    """Return the column of any layer: bisect for the outputs that depend on the number, then take one-hot deltas.
+
+    A layer's backward is linear in dy: where the gradient of random deltas over a group of outputs is 0, none of them
+    depends on the number. Raises PellucidError for a layer of several outputs or of too many that depend on it.
+    """
+    if len(call.outputs) != 1:
+        raise PellucidError(
+            f"{call.name or 'the network'}: {call.title} has several outputs; explain one of its inputs"
+        )
+    count = call.y.numel()
+    draw = torch.rand(count, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
+    passes = 0
+
+    def slope_for(dy: Tensor) -> float:
+        nonlocal passes
+        passes += 1
+        if passes > MAX_PASSES:
+            raise PellucidError(
+                f"{call.name or 'the network'}: more than {MAX_PASSES} outputs may depend on {what}; explain a smaller layer"
+            )
+        return float(slopes(call, dy.view(call.y.shape))[what].flatten()[place])
+
+    found: list[tuple[int, float]] = []
+    groups = [(0, count)]
+    while groups:
+        low, high = groups.pop()
+        dy = torch.zeros(count, dtype=call.y.dtype)
+        dy[low:high] = draw[low:high].to(call.y.dtype) if high - low > 1 else 1.0
+        slope = slope_for(dy)
+        if slope != 0 and high - low == 1:
+            found.append((low, slope))
+        elif slope != 0:
+            middle = (low + high) // 2
+            groups += [(low, middle), (middle, high)]
+    found.sort()
+    values = torch.tensor([slope for _, slope in found], dtype=torch.float64)
     return Column(
-        places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns)),
-        (),
-        f"a bias moves every position of its map one to one: the deltas of map {place}, summed over positions",
-        r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}",
+        torch.tensor([output for output, _ in found], dtype=torch.int64),
+        (worked(values, "∂y/∂x" if part_of(what) is not None else f"∂y/∂{what}", "slope"),),
+        f"the backward pass of {call.title} itself gives the slope of each of {len(found)} outputs",
+        r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
     )
+
+
+def slopes(call: Call, dy: Any) -> dict[str, Tensor]:
+    """Return the gradients that the layer's backward gives for `dy`: "x.0", "x.1" ... and parameters by name."""
+    dx, dparams = call.layer.backward(call.tree, call.cache, dy)
+    parts = {f"x.{part}": one for part, one in enumerate(tensors(dx)) if one is not None}
+    return {**parts, **flatten(dparams)}

@@ -1,26 +1,116 @@
-"""Layers that only lay out, repeat or average: their own forward pass of a lone 1 shows where it goes."""
+"""Columns of dense layers and convolutions."""
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from pellucid.layers.base import Mode
-from pellucid.trace.calls import Call
-from pellucid.trace.columns.base import Column, Explainer, worked
+from pellucid.layers import Conv2d, ConvTranspose2d
+from pellucid.layers.base import pair
+from pellucid.trace.columns.base import Column, places, read
+from pellucid.trace.passes import Call
+from pellucid.trace.text import index_of
 
-FORMULA = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, k_{oi}"
+
+def dense(call: Call, what: str, place: int) -> Column:
+    """y[n, u] = Σ_j w[u, j] x[n, j] + b[u]: Nielsen 2015, BP2 for an input, BP4 for a weight, BP3 for a bias."""
+    n_in, units = call.x.shape[-1], call.y.shape[-1]
+    rows = torch.arange(call.x.numel() // n_in)
+    over = ", summed over the examples" if len(rows) > 1 else ""
+    if what == "weight":
+        unit, j = divmod(place, n_in)
+        return Column(
+            rows * units + unit,
+            (read(call, "x.0", rows * n_in + j, "x", "activation"),),
+            f"a weight multiplies an activation: the delta of unit {unit} times input {j}{over} (BP4)",
+            r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}",
+        )
+    if what == "bias":
+        return Column(
+            rows * units + place,
+            (),
+            f"a bias is added to its unit: the delta of unit {place}{over} (BP3)",
+            r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}",
+        )
+    row, j = divmod(place, n_in)
+    unit = torch.arange(units)
+    return Column(
+        row * units + unit,
+        (read(call, "weight", unit * n_in + j, "w", "weight"),),
+        f"input {j} feeds all {units} units: each one's delta times the weight to it (BP2)",
+        r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}",
+    )
 
 
-def linear(words: str) -> Explainer:
-    """Return the explainer of a layer without parameters that is linear in its one input, but for a constant."""
+def convolution(call: Call, what: str, place: int) -> Column:
+    """Conv2d and ConvTranspose2d: each weight w[f, c, a, b] connects window f, p, q with pixel c, ps + ad, qs + bd.
 
-    def explain(call: Call, what: str, place: int) -> Column:
-        zeros = torch.zeros_like(call.x, memory_format=torch.contiguous_format)
-        still = call.layer.forward(call.params, zeros, Mode())[0].flatten()
-        alone = zeros.clone()
-        alone.view(-1)[place] = 1
-        moved = call.layer.forward(call.params, alone, Mode())[0].flatten() - still
-        where = moved.nonzero().flatten()
-        share = moved[where].double()
-        factors = () if bool((share == 1).all()) else (worked(share, "share", "share"),)
-        return Column(where, factors, words if len(where) else "no output reads it", FORMULA)
+    A convolution reads the pixels and outputs the windows; a transposed one reads the windows and outputs the pixels.
+    """
+    layer = call.layer
+    assert isinstance(layer, Conv2d | ConvTranspose2d)
+    if what == "bias":
+        batch, _, rows, columns = call.y.shape
+        return Column(
+            places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns)),
+            (),
+            f"a bias is added to every position of its map: the deltas of map {place}, summed over positions",
+            r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}",
+        )
+    transposed, kernel = isinstance(layer, ConvTranspose2d), call.params["weight"].shape
+    image, windows = (call.y, call.x) if transposed else (call.x, call.y)
+    beneath = _pixels(layer, image, windows, kernel)  # (taps, windows)
+    taps, count, size = *beneath.shape, image.shape[2] * image.shape[3]
+    (batch, maps), channels, per_group = windows.shape[:2], image.shape[1], kernel[1]
+    maps_per_group = maps // layer.groups
+    if what == "weight":
+        f, c, tap = index_of(place, (*kernel[:2], taps))
+        window = (beneath[tap] >= 0).nonzero().flatten()
+        channel, every = f // maps_per_group * per_group + c, torch.arange(batch)
+        at_windows = places((batch, maps, count), every, f, window)
+        at_pixels = places((batch, channels, size), every, channel, beneath[tap][window])
+        out, into, source = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
+        return Column(
+            into,
+            (read(call, "x.0", at_windows if transposed else at_pixels, "x", "activation"),),
+            f"this weight of map {out} is used at {len(window)} positions: at each, the delta of map {out} times the "
+            f"value of channel {source} that the weight multiplies",
+            r"\frac{\partial C}{\partial w_{fcab}} = \sum_{n,p,q} \delta_{nfpq}\, x_{n,c,\,ps+ad-t,\,qs+bd-l}"
+            if not transposed
+            else r"\frac{\partial C}{\partial w_{cfab}} = \sum_{n,p,q} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, x_{ncpq}",
+        )
+    if transposed:
+        n, f, window = index_of(place, (batch, maps, count))
+        tap = (beneath[:, window] >= 0).nonzero().flatten()
+        c = torch.arange(per_group)[:, None]
+        outputs = (n * channels + f // maps_per_group * per_group + c) * size + beneath[tap, window]
+        words = "each output under this value's kernel, in each map: the delta of that output times the weight there"
+        formula = r"\frac{\partial C}{\partial x_{ncpq}} = \sum_{f,a,b} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, w_{cfab}"
+    else:
+        n, channel, pixel = index_of(place, (batch, channels, size))
+        tap, window = (beneath == pixel).nonzero(as_tuple=True)
+        f, c = channel // per_group * maps_per_group + torch.arange(maps_per_group)[:, None], channel % per_group
+        outputs = (n * maps + f) * count + window
+        words = "each window over this value, in each map: the delta of the window's output times the weight there"
+        formula = (
+            r"\frac{\partial C}{\partial x_{nchw}} = \sum_{f,a,b} "
+            r"\delta_{nf,\frac{h+t-ad}{s},\frac{w+l-bd}{s}}\, w_{fcab}"
+        )
+    weights = ((f * per_group + c) * taps + tap).flatten()
+    words = words if len(weights) else "no output depends on this value: its gradient is 0"
+    return Column(outputs.flatten(), (read(call, "weight", weights, "w", "weight"),), words, formula)
 
-    return explain
+
+def _pixels(layer: Conv2d | ConvTranspose2d, image: Tensor, windows: Tensor, kernel: torch.Size) -> Tensor:
+    """Return the flat index of the pixel beneath each tap of each window, -1 in the padding: (taps, windows)."""
+    height, width = image.shape[2:]
+    if isinstance(layer, Conv2d):
+        edges = layer.edges()
+    else:
+        rows, columns = pair(layer.padding)
+        edges = (columns, columns, rows, rows)
+    numbers = F.pad(torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width), edges)
+    stride, dilation = pair(layer.stride), pair(layer.dilation)
+    across = (numbers.shape[3] - dilation[1] * (kernel[3] - 1) - 1) // stride[1] + 1
+    found = F.unfold(numbers, tuple(kernel[2:]), dilation, 0, stride)[0].long() - 1
+    # output_padding of a transposed convolution may add windows that it does not have
+    return found.unflatten(1, (-1, across))[:, : windows.shape[2], : windows.shape[3]].flatten(1)

@@ -1,4 +1,4 @@
-"""Normalizations: y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² of a set of m values, or of the past."""
+"""Columns of normalizations and softmax: y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε)."""
 
 import math
 from dataclasses import dataclass
@@ -6,10 +6,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.layers import BatchNorm, GroupNorm, InstanceNorm2d
+from pellucid.layers import (
+    BatchNorm,
+    GroupNorm,
+    InstanceNorm2d,
+    LocalContrastNorm,
+    LocalResponseNorm,
+    LogSoftmax,
+    Softmax,
+)
 from pellucid.layers.batchnorm import RunningCache
-from pellucid.trace.calls import Call
-from pellucid.trace.columns.base import Column, Factors, at, one, part_of, read, worked
+from pellucid.trace.columns.base import Column, Factors, at, one, part_of, places, read, worked
+from pellucid.trace.passes import Call
+from pellucid.trace.text import index_of
 
 
 @dataclass(frozen=True)
@@ -117,3 +126,88 @@ def _sets(call: Call) -> Sets:
         return Sets(owner, channel, mean, invstd, False, name)
     scale = torch.arange(x.numel()) % math.prod(call.params["weight"].shape)
     return Sets(owner, scale, mean, invstd, False, "example")
+
+
+def local_response_norm(call: Call, what: str, place: int) -> Column:
+    """∂y_o/∂x_i = [i = o] d_o^-β - 2 α β / size x_i x_o d_o^(-β - 1)."""
+    layer = call.layer
+    assert isinstance(layer, LocalResponseNorm)
+    n, c, h, w = index_of(place, call.x.shape)
+    before = layer.size // 2
+    after = layer.size - 1 - before
+    near = torch.arange(max(0, c - after), min(call.x.shape[1], c + before + 1))
+    where = places(call.x.shape, n, near, h, w)
+    x, d = at(call.x, where), at(call.cache.divisor, where)
+    own = call.x.flatten()[place].double()
+    power = d**-layer.beta
+    direct = torch.where(where == place, power, 0)
+    blame = -2 * layer.alpha * layer.beta / layer.size * own * x * power / d
+    parts = (
+        worked(direct, "[i = o] / d^beta", "itself"),
+        worked(blame, "-2 alpha beta/size xᵢ xₒ / d^(beta+1)", "through d"),
+    )
+    return Column(
+        where,
+        (worked(direct + blame, "slope", "slope", *parts),),
+        "it moves its own output, and dampens those of the neighbouring channels",
+        r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o \left([i=o]\, d_o^{-\beta}"
+        r" - \tfrac{2\alpha\beta}{\text{size}}\, x_i x_o\, d_o^{-\beta-1}\right)",
+    )
+
+
+def local_contrast_norm(call: Call, what: str, place: int) -> Column:
+    """Follow a small step of the input through v = x - Σ w x, σ = sqrt(Σ w v²), d = max(c, σ, ε), y = v / d."""
+    layer = call.layer
+    assert isinstance(layer, LocalContrastNorm)
+    n = index_of(place, call.x.shape)[0]
+    size = call.x[0].numel()
+    v, sigma = (kept[n : n + 1].double() for kept in call.cache)
+    mass = layer._mass(v)
+    average = sigma.mean((2, 3), keepdim=True)
+    d = layer._divisor(sigma, average)
+    step = torch.zeros_like(v)
+    step.view(-1)[place - n * size] = 1
+    dv = step - layer._window(step.sum(1, keepdim=True)) / mass
+    spread = layer._window((v * dv).sum(1, keepdim=True)) / mass
+    dsigma = torch.where(sigma > 0, spread / sigma, 0)
+    dd = torch.where(sigma >= average, dsigma, dsigma.mean((2, 3), keepdim=True).expand_as(dsigma))
+    dd = torch.where(d > layer.epsilon, dd, 0)
+    through_v, through_d = (dv / d).flatten(), (-v * dd / (d * d)).flatten()
+    moved = ((through_v != 0) | (through_d != 0)).nonzero().flatten()
+    parts = worked(through_v[moved], "∂v/d", "itself"), worked(through_d[moved], "-v ∂d/d²", "through d")
+    return Column(
+        moved + n * size,
+        (worked((through_v + through_d)[moved], "slope", "slope", *parts),),
+        "it moves the local mean and the local contrast around it, and with them all values near",
+        r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o"
+        r" \left(\frac{\partial v_o/\partial x_i}{d_o} - \frac{v_o\, \partial d_o/\partial x_i}{d_o^2}\right)",
+    )
+
+
+def softmax(call: Call, what: str, place: int) -> Column:
+    """∂y_o/∂x_i = y_o ([i = o] - y_i), and for the logarithm [i = o] - exp(y_i)."""
+    layer = call.layer
+    assert isinstance(layer, Softmax | LogSoftmax)
+    index: list[torch.Tensor | int] = list(index_of(place, call.y.shape))
+    index[layer.axis] = torch.arange(call.y.shape[layer.axis])
+    where = places(call.y.shape, *index)
+    y = at(call.y, where)
+    itself = (where == place).double()
+    own = y[itself.bool()].expand(len(y))
+    if isinstance(layer, LogSoftmax):
+        own = own.exp()
+    parts = worked(itself, "[i = o]", "itself"), worked(-own, "-aᵢ", "probability")
+    share = worked(itself - own, "[i = o] - aᵢ", "share", *parts)
+    if isinstance(layer, LogSoftmax):
+        return Column(
+            where,
+            (share,),
+            "a score raises its own log-probability and lowers all of them by its probability",
+            r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)",
+        )
+    return Column(
+        where,
+        (worked(y, "yₒ", "probability"), share),
+        "a score raises its own probability at the cost of the others",
+        r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, y_o\, ([i = o] - y_i)",
+    )

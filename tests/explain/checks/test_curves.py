@@ -6,8 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.checks import deletion, insertion
-from pellucid.explain.checks.curves import blurred
+from pellucid.explain.checks import blurred, deletion, insertion
 from pellucid.layers import Dense, Flatten
 from tests.oracle import assert_close, normal
 

@@ -5,8 +5,7 @@ import torch
 from scipy.stats import rankdata, spearmanr
 
 from pellucid.errors import PellucidError
-from pellucid.explain.checks import distance, rank_correlation
-from pellucid.explain.checks.ranks import ranks
+from pellucid.explain.checks import distance, rank_correlation, ranks
 from tests.oracle import assert_close, normal
 
 

@@ -4,8 +4,7 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.explain import integrated_gradients, lrp
-from pellucid.explain.checks import completeness, conservation
-from pellucid.explain.checks.sums import Sum
+from pellucid.explain.checks import Sum, completeness, conservation
 from pellucid.layers import Conv2d, Dense, Flatten, ReLU
 from tests.explain.networks import made
 from tests.oracle import assert_close, normal, randomized

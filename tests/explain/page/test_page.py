@@ -11,8 +11,8 @@ import torch
 from pellucid.combine import Graph, Sequential
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.explain.page import look, write_page
-from pellucid.explain.page.gather import after
+from pellucid.explain.look import after
+from pellucid.explain.look_page import look, write_page
 from pellucid.explain.retrained import retrained
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model

@@ -9,15 +9,22 @@ from PIL import Image
 
 from pellucid.errors import PellucidError
 from pellucid.explain import TopPatches
+from pellucid.explain.look_page import patch_sheet, tiles
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
-from pellucid.explain.pictures.files import write_picture
-from pellucid.explain.pictures.patches import patch_sheet, tiles
 from pellucid.files import make_folder
-from pellucid.report.figures.colours import DIVERGING, SEQUENTIAL, scale
-from pellucid.report.figures.heat import FAINTEST, STRONGEST, heat, overlay
-from pellucid.report.figures.overview import overview
-from pellucid.report.figures.places import places
-from pellucid.report.figures.sheet import filters, sheet
+from pellucid.report.figures.heat import (
+    DIVERGING,
+    FAINTEST,
+    SEQUENTIAL,
+    STRONGEST,
+    heat,
+    overlay,
+    overview,
+    places,
+    scale,
+)
+from pellucid.report.figures.pictures import filters, sheet
+from pellucid.report.write import write_picture
 from tests.explain.networks import made
 
 SIGNED = np.array([[-1.0, 0.0], [0.5, 2.0]])

@@ -5,10 +5,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from pellucid.report.figures.race import COLOURS
+from pellucid.report.figures.compared import COLOURS
 from pellucid.report.page import render
-from pellucid.run_report.page import duration
-from pellucid.run_report.scores import class_rows, confusions_text
+from pellucid.run_report.page import class_rows, confusions_text, duration
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row, best_row
 from pellucid.tasks.gestures.report.pictures import RANKED
 from pellucid.tasks.gestures.report.tables import HEAD, PICTURES, cells, differences, finding, percent, setting

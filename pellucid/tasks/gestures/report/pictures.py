@@ -2,13 +2,10 @@
 
 from matplotlib.figure import Figure
 
-from pellucid.report.figures.byclass import precision_and_recall
-from pellucid.report.figures.confusion import confusion_matrix
+from pellucid.report.figures.classes import confusion_matrix, precision_and_recall, reliability_diagram
+from pellucid.report.figures.compared import COLOURS, Dot, accuracy_by_time, ranking
 from pellucid.report.figures.curves import accuracy_curves, loss_curves
 from pellucid.report.figures.pictures import worst_mistakes
-from pellucid.report.figures.race import COLOURS, accuracy_by_time
-from pellucid.report.figures.ranking import Dot, ranking
-from pellucid.report.figures.reliability import reliability_diagram
 from pellucid.run_report.page import duration
 from pellucid.tasks.gestures.comparison import NUMBERS, Comparison, Row
 from pellucid.tasks.gestures.report.tables import percent

@@ -1,13 +1,13 @@
-"""Several trainings in one plot."""
+"""Several trainings in one figure: curves, and one number of each."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from pellucid.report.figures.curves import draw
-from pellucid.report.figures.style import INK, SMALL, End, curve_axes, finite, label_ends
+from pellucid.report.figures.style import BLUE, INK, SMALL, TEXT, End, axes, curve_axes, finite, label_ends, light_grid
 
 Rows = Sequence[Mapping[str, Any]]
 # Colours that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
@@ -39,8 +39,8 @@ def accuracy_by_time(
 ) -> Figure | None:
     """Draw val_accuracy of several histories over the seconds that their epochs took, on a logarithmic axis.
 
-    The dots behind the last epoch lead to the name. Epochs without both numbers are left out; None where
-    nothing is left.
+    A dotted line leads from the last epoch to the name. Epochs without both numbers are left out; None where none is
+    left.
     """
     figure, plot = curve_axes("seconds of training", f"{held} accuracy (%)")
     last: list[tuple[float, float, str, str]] = []
@@ -60,12 +60,65 @@ def accuracy_by_time(
         return None
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    plot.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # plain numbers too, where there is room
+    plot.xaxis.set_minor_formatter(
+        LogFormatter(minor_thresholds=(1, 0.4))
+    )  # numbers at minor ticks too, where there is room
     plot.tick_params(which="minor", colors=INK, labelsize=SMALL)
     plot.set_ylim(top=100.8)
     right = plot.get_xlim()[1]
     plot.set_xlim(right=right)
-    for x, y, _, colour in last:  # on to the label, which no line has to cross the others for
+    for x, y, _, colour in last:  # to the label, so that no line crosses the others
         plot.plot([x, right], [y, y], color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
     label_ends(plot, [End(right, y, f"{name}\n{y:.1f} %", colour) for _, y, name, colour in last])
+    return figure
+
+
+class Dot(NamedTuple):
+    """A training: its name, its number, the smallest and largest over several seeds, and the number as text."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    text: str
+
+
+def ranking(title: str, dots: Sequence[Dot], colours: Sequence[str] = (), logarithmic: bool = False) -> Figure | None:
+    """Draw one row for each training: a dot at its number, a line over the seeds, and the number on the right.
+
+    colours: of the rows, by default one colour. Numbers that are not finite are not drawn; None where none is.
+    """
+    known = [dot for dot in dots if finite(dot.value) == dot.value and (dot.value > 0 or not logarithmic)]
+    if not known:
+        return None
+    wide = 0.2 + 0.073 * max(len(dot.name) for dot in dots)
+    figure, plot = axes(wide + 3.1, 0.62 + 0.3 * len(dots), (wide, 0.3, 0.95, 0.32))
+    if logarithmic:
+        plot.set_xscale("log")
+    for row, dot in enumerate(dots):
+        if dot not in known:
+            continue
+        colour = colours[row] if colours else BLUE
+        plot.plot([dot.low, dot.high], [row, row], color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round")
+        plot.plot([dot.value], [row], marker="o", markersize=7, color=colour)
+        plot.annotate(
+            dot.text, (1, row), xycoords=("axes fraction", "data"), xytext=(8, 0), textcoords="offset points",
+            va="center", color=INK, fontsize=TEXT,
+        )  # fmt: skip
+    plot.set_yticks(range(len(dots)), [dot.name for dot in dots], fontsize=SMALL)
+    plot.tick_params(axis="y", length=0)
+    plot.set_ylim(len(dots) - 0.5, -0.5)
+    low, high = min(dot.low for dot in known), max(dot.high for dot in known)
+    if logarithmic:
+        plot.set_xlim(low / 1.5, high * 1.5)
+        plot.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 20 * low else (1.0, 2.0, 5.0)))
+        plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        plot.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        plot.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+        plot.set_xlim(low - room, high + room)
+    light_grid(plot)
+    plot.spines["left"].set_visible(False)
+    figure.text(0.01, 1 - 0.06 / figure.get_figheight(), title, color=INK, fontsize=TEXT + 0.5, va="top", weight="bold")
     return figure

@@ -1,7 +1,8 @@
-"""Compute what the page of a network shows, as plain values."""
+"""The contents of a network's page, after Zeiler and Fergus, as plain values."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,18 +12,19 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import Row, ablation_table
-from pellucid.explain.evolution import Evolution, evolution
 from pellucid.explain.examine import GREY, grey, inputs
+from pellucid.explain.gradients import deconvnet
 from pellucid.explain.maximization import Maximum, maximize
 from pellucid.explain.occlusion import Occluded, occlude
 from pellucid.explain.retrained import Retraining
-from pellucid.explain.top_patches import TopPatches, activations, top_patches
-from pellucid.explain.upto import upto
+from pellucid.explain.target import upto
+from pellucid.explain.top_patches import Evolution, TopPatches, activations, evolution, top_patches
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.metrics import classes_of
 from pellucid.rules.kinds import ACTIVATIONS, WEIGHTED
 from pellucid.sweep import forward
+from pellucid.training.device import CPU, on_device
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
@@ -32,10 +34,10 @@ CLIMB = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 @dataclass(frozen=True, eq=False)
 class LayerLook:
-    """One convolution: its path, the path of the activation that shows its maps (see `after`), and what they answer to.
+    """One convolution: its path, the path of the activation that shows its maps (see `after`), and their patches.
 
-    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: how many maps no
-    image of the data set moves above 0. outputs: (maps, h, w) for the first of the images that are shown.
+    weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: the number of
+    maps that are above 0 for no image. outputs: (maps, h, w) for the first of the images that are shown.
     """
 
     path: str
@@ -46,6 +48,11 @@ class LayerLook:
     silent: int
     maps: int
     outputs: Tensor
+
+    @property
+    def key(self) -> str:
+        """The path in names of files."""
+        return self.path.replace(".", "-")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +70,7 @@ class Hidden:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """All that the page shows of one model on n images; anew: whether `grown` is of a network that was retrained."""
+    """The contents of the page of one model on n images; anew: whether `grown` is of a network that was retrained."""
 
     name: str
     data: str
@@ -89,12 +96,11 @@ def look(
     epochs: Mapping[int, Params] | None = None,
     again: Retraining | None = None,
 ) -> Look:
-    """Look into a model by `most` images at most, evenly chosen from data whose classes are numbered as the model's.
+    """Analyse a model on `most` images at most, evenly chosen from data whose classes are numbered as the model's.
 
-    maps: of how many maps of each layer to show the patches, those that answer most strongly. epochs: weights of the
-    network by epoch, to show how its maps came to be; without them, those that `again`, which has the table of networks
-    retrained, kept of the whole network. Raises PellucidError for a network without convolutions and one that puts
-    out no classes.
+    maps: the number of maps of each layer whose patches are shown, those with the largest activations. epochs: weights
+    of the network by epoch, to show the evolution of its maps; without them, those that `again`, the table of retrained
+    networks, kept of the whole network. Raises PellucidError for a network without convolutions or without classes.
     """
     chosen = data.evenly(most)
     stored, labels = chosen.x, chosen.y
@@ -103,24 +109,26 @@ def look(
     if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
         raise PellucidError(f"{name} is no network of convolutions that ends in classes; the page is made for those")
     weights = epochs or (again.weights if again is not None else {})
-    first = _one_of_each(labels)[:SHOWN]
-    layers = [_layer(model, images, path, maps, int(first[0])) for path in convolutions]
-    said = classes_of(model.predict(stored))
-    table, by_mean = (ablation_table(model.net, model.params, stored, labels, by=by, prepare=_ready(model)) for by in
-                      ("zero", "mean"))  # fmt: skip
+    first = sorted(int((labels == one).nonzero()[0]) for one in labels.unique())[:SHOWN]  # of each class
+    layers = [_layer(model, images, path, maps, first[0]) for path in convolutions]
+    outputs, ready = [layer.output for layer in layers], partial(inputs, model)
+    predicted = classes_of(model.predict(stored))
+    table, by_mean = (
+        ablation_table(model.net, model.params, stored, labels, by=by, prepare=ready) for by in ("zero", "mean")
+    )
     return Look(
         name,
         data.name,
         images,
         tuple(data.classes),
-        float((said == labels).double().mean()),
+        float((predicted == labels).double().mean()),
         layers,
         [_hidden(model, images[n], data.classes, layers[-1]) for n in first],
         table,
         by_mean,
         [(data.classes[k], _best(model, k)) for k in range(min(10, len(data.classes)))],
         again,
-        evolution(model.net, weights, images, [layer.output for layer in layers], _ready(model)) if weights else [],
+        evolution(model.net, weights, images, outputs, ready) if weights else [],
         not epochs,
     )
 
@@ -130,7 +138,7 @@ def after(net: Layer, path: str) -> str:
 
     It stands before the next layer with weights, the next merge and the end of the branch.
     """
-    for later, layer in _behind(net, path):
+    for later, layer in _readers(net, path):
         if isinstance(layer, ACTIVATIONS):
             return later
         if isinstance(layer, (*WEIGHTED, Combinator)):
@@ -138,8 +146,8 @@ def after(net: Layer, path: str) -> str:
     return path
 
 
-def _behind(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
-    """Yield what reads the output of the layer at `path` and nothing else, one after the other, in its branch."""
+def _readers(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
+    """Yield the layers that read only the output of the layer at `path`, one after the other, in its branch."""
     above, _, name = path.rpartition(".")
     holder = dict(walk(net))[above]
     if isinstance(holder, Sequential):
@@ -147,7 +155,7 @@ def _behind(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
         for later in names[names.index(name) + 1 :]:
             yield from _inner(join(above, later), holder.children[later])
         if above:
-            yield from _behind(net, above)
+            yield from _readers(net, above)
     elif isinstance(holder, Graph):
         repeated = {node[0] for node in holder.nodes.values() if isinstance(node[0], str)}
         while name not in repeated and name not in holder.outputs:
@@ -168,51 +176,37 @@ def _inner(path: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
 
 
 def _layer(model: BaseModel, images: Tensor, path: str, maps: int, example: int) -> LayerLook:
-    output = after(model.net, path)
-    prepare = _ready(model)
-    strongest = activations(model.net, model.params, images, output, prepare).amax(0)  # (K,)
+    output, ready = after(model.net, path), partial(inputs, model)
+    strongest = activations(model.net, model.params, images, output, ready).amax(0)  # (K,)
     order = strongest.argsort(descending=True, stable=True)
     chosen = sorted(int(one) for one in order[:maps] if strongest[one] > 0)
-    top = top_patches(model.net, model.params, images, output, chosen, NINE, prepare)
+    top = top_patches(model.net, model.params, images, output, chosen, NINE, ready)
     sizes = torch.cat([one.corners[:, 2:] - one.corners[:, :2] for one in top]).amax(0) if top else torch.zeros(2)
-    y, _ = forward(upto(model.net, output), model.params, prepare(images[example : example + 1]), Mode(keep=False))
+    y, _ = forward(upto(model.net, output), model.params, ready(images[example : example + 1]), Mode(keep=False))
     weight = flatten(model.params)[f"{path}.weight".lstrip(".")]
-    field = int(sizes[0]), int(sizes[1])
-    return LayerLook(path, output, weight, field, top, int((strongest <= 0).sum()), len(strongest), y[0])
+    field, silent = (int(sizes[0]), int(sizes[1])), int((strongest <= 0).sum())
+    return LayerLook(path, output, weight.cpu(), field, top, silent, len(strongest), y[0].cpu())
 
 
 def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: LayerLook) -> Hidden:
-    from pellucid.explain.deconvnet import deconvnet
-
     x = inputs(model, image[None])
     target = int(classes_of(model.predict(image[None]))[0])
     side = max(1, min(image.shape[1:]) // 3)
-    options = {"square": side, "stride": max(1, side // 8), "fill": grey(model)}
-    seen = occlude(model.net, model.params, x, target, read=model.loss.predict, **options)
+    hide = partial(occlude, model.net, model.params, x, square=side, stride=max(1, side // 8), fill=grey(model))
+    by_class = hide(target, read=model.loss.predict)
     y, _ = forward(upto(model.net, last.output), model.params, x, Mode(keep=False))
-    best = int(y[0].flatten(1).sum(1).argmax())
-    total = occlude(model.net, model.params, x, f"{last.output}[{best}, :, :]", **options)
-    back = deconvnet(model.net, model.params, x, f"{last.output}[{best}]")[0]
-    return Hidden(image, classes[target], target, seen, f"{last.output}[{best}]", total, back)
+    best = f"{last.output}[{int(y[0].flatten(1).sum(1).argmax())}"
+    total = hide(f"{best}, :, :]")
+    back = deconvnet(model.net, model.params, x, f"{best}]")[0].cpu()
+    return Hidden(image, classes[target], target, on_device(by_class, CPU), f"{best}]", on_device(total, CPU), back)
 
 
 def _best(model: BaseModel, target: int) -> Maximum:
     start = torch.as_tensor(grey(model)).float()
-    low, high = (inputs(model, torch.full((1, *model.nominal_shape), value)) for value in (0.0, 1.0))
+    low, high = (inputs(model, torch.full((1, *model.nominal_shape), value)).cpu() for value in (0.0, 1.0))
     noise = 0.1 * float((high - low).mean())
     found = maximize(
         model.net, model.params, target, model.nominal_shape, start=start, noise=noise, low=low, high=high,
         rate=noise, **CLIMB,
     )  # fmt: skip
-    seen = GREY + (found.x - start) / (high - low)  # back to 0..1
-    return Maximum(seen, found.scores)
-
-
-def _one_of_each(labels: Tensor) -> list[int]:
-    """Return the first image of each class, in order of the images."""
-    firsts = [int((labels == one).nonzero()[0]) for one in labels.unique()]
-    return sorted(firsts)
-
-
-def _ready(model: BaseModel) -> Callable[[Tensor], Tensor]:
-    return lambda images: inputs(model, images)
+    return Maximum(GREY + (found.x - start) / (high - low), found.scores)  # back to 0..1

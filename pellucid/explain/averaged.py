@@ -1,0 +1,156 @@
+"""Gradients averaged over variants of each input: SmoothGrad and integrated gradients."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.explain.sweeps import fixed, forward_to
+from pellucid.explain.target import Target, target_classes
+from pellucid.layers.base import Layer, Params
+from pellucid.training.arguments import whole
+
+
+def repeated(x: Tensor, count: int) -> Tensor:
+    """Return each example `count` times in a row: (N, ...) becomes (N count, ...)."""
+    return x.repeat_interleave(count, 0)
+
+
+def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
+    """Return ∂ score / ∂ x of (N count, ...) variants, `count` per example in a row, with its target."""
+    if not isinstance(target, str) and target is not None:
+        classes = target_classes(target, len(variants) // count)
+        target = repeated(classes, count) if classes.numel() > 1 else classes
+    return forward_to(net, params, variants, target).back()
+
+
+def variants_at_once(where: str, batch: int, x: Tensor) -> int:
+    """Return the number of variants of each example that run at once, `batch` in all; PellucidError for no examples."""
+    if not len(x):
+        raise PellucidError(f"{where}: the batch holds no examples; give at least one")
+    return max(1, batch // len(x))
+
+
+KINDS = ("mean", "square", "variance")
+
+
+def smoothgrad(
+    net: Layer,
+    params: Params,
+    x: Tensor,
+    target: Target = None,
+    samples: int = 50,
+    noise: float = 0.15,
+    kind: str = "mean",
+    seed: int = 0,
+    batch: int = 32,
+) -> Tensor:
+    """Return the mean of ∂ score / ∂ x over `samples` copies of x with Gaussian noise, in x's shape.
+
+    noise: its standard deviation, as a fraction of the range of values of each image. kind: "square" for the mean of
+    the squares (Hooker et al. 2019), "variance" for their variance (Adebayo et al. 2018, VarGrad). batch: the number of
+    images that run at once. target: see `aim`; None is the best class of x itself.
+    Raises PellucidError for invalid options. Source: Smilkov et al. 2017, section 3.
+    """
+    if kind not in KINDS:
+        raise PellucidError(f"smoothgrad: kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    samples, batch = whole(samples, "smoothgrad: samples", 1), whole(batch, "smoothgrad: batch", 1)
+    if not 0 <= noise < float("inf"):
+        raise PellucidError(f"smoothgrad: noise must be a number of at least 0, not {noise!r}")
+    together = variants_at_once("smoothgrad", batch, x)
+    rng = torch.Generator(x.device).manual_seed(seed)
+    target = fixed(net, params, x, target)
+    flat = x.flatten(1)
+    deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *(1,) * (x.dim() - 1))  # (N, 1, ...)
+    mean, square = torch.zeros_like(x), torch.zeros_like(x)
+    left = samples
+    while left:
+        count = min(left, together)
+        drawn = torch.randn((len(x) * count, *x.shape[1:]), generator=rng, device=x.device)  # the same in every dtype
+        noisy = repeated(x, count) + drawn.to(x.dtype) * repeated(deviation, count)
+        found = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
+        mean += found.sum(1) / samples
+        square += (found * found).sum(1) / samples
+        left -= count
+    return {"mean": mean, "square": square, "variance": square - mean * mean}[kind]
+
+
+Quadrature = tuple["np.ndarray", "np.ndarray"]  # positions in [0, 1] and their weights, which sum to 1
+
+
+def _gauss_legendre(steps: int) -> Quadrature:
+    places, weights = np.polynomial.legendre.leggauss(steps)  # on [-1, 1]
+    return (1 + places) / 2, weights / 2
+
+
+def _trapezoid(steps: int) -> Quadrature:
+    weights = np.full(steps, 1 / (steps - 1))
+    weights[[0, -1]] /= 2
+    return np.linspace(0, 1, steps), weights
+
+
+def _riemann(shift: float) -> Callable[[int], Quadrature]:
+    return lambda steps: ((np.arange(steps) + shift) / steps, np.full(steps, 1 / steps))
+
+
+QUADRATURES: dict[str, Callable[[int], Quadrature]] = {
+    "gauss_legendre": _gauss_legendre,
+    "left": _riemann(0.0),
+    "middle": _riemann(0.5),
+    "right": _riemann(1.0),
+    "trapezoid": _trapezoid,
+}
+
+
+def integrated_gradients(
+    net: Layer,
+    params: Params,
+    x: Tensor,
+    target: Target = None,
+    baseline: float | Tensor = 0.0,
+    steps: int = 50,
+    quadrature: str = "gauss_legendre",
+    batch: int = 32,
+) -> Tensor:
+    """Return (x - baseline) times the mean of ∂ score / ∂ x on the path from the baseline to x, in x's shape.
+
+    With enough `steps` it adds up to the score of x less that of the baseline. baseline: a number, or a tensor that
+    broadcasts to x. quadrature: the integration rule, one of QUADRATURES. batch: the number of images that run at once.
+    target: see `aim`; None is the best class of x itself.
+    Raises PellucidError for invalid options. Source: Sundararajan, Taly and Yan 2017, equations 1 and 3.
+    """
+    if quadrature not in QUADRATURES:
+        known = ", ".join(QUADRATURES)
+        raise PellucidError(
+            f"integrated_gradients: quadrature must be one of {known}, not {quadrature!r}"
+            f"{nearest(quadrature, QUADRATURES)}"
+        )
+    steps = whole(steps, "integrated_gradients: steps", 2 if quadrature == "trapezoid" else 1)
+    batch = whole(batch, "integrated_gradients: batch", 1)
+    count = variants_at_once("integrated_gradients", batch, x)
+    start = _start(baseline, x)
+    places, weights = (torch.from_numpy(part).to(x) for part in QUADRATURES[quadrature](steps))
+    target = fixed(net, params, x, target)
+    mean = torch.zeros_like(x)
+    for place, weight in zip(places.split(count), weights.split(count), strict=True):
+        along = [part.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for part in (place, weight)]  # (N count, 1, ...)
+        between = torch.lerp(repeated(start, len(place)), repeated(x, len(place)), along[0])
+        found = batch_gradients(net, params, between, target, len(place)) * along[1]
+        mean += found.unflatten(0, (len(x), len(place))).sum(1)
+    return mean * (x - start)
+
+
+def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
+    """Return the baseline in the shape of x."""
+    try:
+        start = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
+    except (RuntimeError, TypeError, ValueError) as error:
+        found = f"one of shape {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
+        raise PellucidError(
+            f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {found}"
+        ) from error
+    if not bool(start.isfinite().all()):
+        raise PellucidError("integrated_gradients: baseline must be of finite numbers; it holds NaN or infinity")
+    return start

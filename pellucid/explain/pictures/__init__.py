@@ -1,1 +1,0 @@
-"""Pictures of what an explanation found, and numbers in files."""

@@ -1,0 +1,291 @@
+"""Losses as products: the gradient of each loss with respect to one output, as named factors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid import losses
+from pellucid.losses.base import Loss, positions, shares
+from pellucid.losses.targets import by_class, numbers, pick
+from pellucid.probe import tensors
+from pellucid.trace.explanation import Factor
+
+FOCAL = r"\frac{\partial C}{\partial y_c} = w p f'(p) (t_c - a_c), f(p) = -(1 - p)^\gamma \ln p"
+DICE = r"\frac{\partial C}{\partial y_c} = p_c (d_c - \sum_k p_k d_k), d = \frac{\partial C}{\partial p}"
+SOFTMAX = r"\frac{\partial C}{\partial y} = \frac{a - t}{n}"
+WEIGHTED_SOFTMAX = r"\frac{\partial C}{\partial y_c} = a_c \sum_k w_k t_k - w_c t_c"
+BINARY = r"\frac{\partial C}{\partial y} = \frac{w}{n}\left(a\,(p t + 1 - t) - p t\right)"
+HINGE = r"\frac{\partial C}{\partial y_j} = \frac{[y_j > y_t - m]}{n},\quad"
+HINGE += r"\frac{\partial C}{\partial y_t} = -\sum_j \frac{\partial C}{\partial y_j}"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A loss in pieces for one output of the network: named tensors, and the cost of each output.
+
+    named: tensors to look up by name (probabilities, log_likelihood ...). cost: numbers that add up to the loss.
+    factors: (flat index in y) -> the factors whose product is ∂C/∂y there. words, formula: the rule.
+    """
+
+    named: dict[str, Tensor]
+    cost: Tensor
+    factors: Callable[[int], tuple[Factor, ...]] = field(repr=False)
+    words: str
+    formula: str
+
+
+def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[Pieces]:
+    """Return the loss in pieces, for each of the network's outputs."""
+    outputs, deltas = tensors(y), tensors(dy)
+    if isinstance(loss, losses.AuxiliaryCrossEntropy):
+        return [_scaled(loss.each(), loss.weight if part else 1.0, one, target) for part, one in enumerate(outputs)]
+    explain = PIECES.get(type(loss))
+    if explain is not None and len(outputs) == 1:
+        return [explain(loss, outputs[0], target)]
+    return [_unknown(loss, part, value, one) for part, one in enumerate(deltas)]
+
+
+def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> Pieces:
+    """Return probabilities, targets, log_likelihood (ln a at the class of each example) and each position's cost.
+
+    wanted: the weight of -ln a of each class, averaging and class weights included: C = -Σ wanted ln a.
+    """
+    log_a = y.log_softmax(1)
+    a, (t, wanted) = log_a.exp(), _targets(loss, y, target)
+    if target.is_floating_point():
+        likelihood = (t * log_a).sum(1)
+    else:
+        likelihood = log_a.gather(1, _classes(loss, target).unsqueeze(1)).squeeze(1)
+    total = wanted.sum(1, keepdim=True).expand_as(wanted)  # the weight of each position
+    simple = loss.class_weights is None and not target.is_floating_point()  # then the targets sum to 1, or to 0
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        if not simple:
+            first = plain("a Σ w t", number(a, place) * number(total, place), "probability")
+            return (difference("a Σ w t - w t", first, plain("w t", number(wanted, place), "target")),)
+        weight = number(total, place)
+        if weight == 1:
+            return (_error("a", "probability", a, t, place),)
+        whole = weight > 0 and abs(1 / weight - round(1 / weight)) < 1e-6
+        name = f"1/{round(1 / weight)}" if whole else "share"
+        return _error("a", "probability", a, t, place), plain(name, weight)
+
+    words = "softmax and cross-entropy together: the predicted probability a minus the target t" + (
+        ", times the weight of the example" if bool((total != 1).any()) else ""
+    )
+    named = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": wanted}
+    return Pieces(named, -(wanted * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
+
+
+def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> Pieces:
+    """Return each position's likelihood and weight; y holds log-probabilities already."""
+    picks = pick(loss, y, target, loss.class_weights, loss.ignore)
+    shares_ = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
+    wanted = torch.zeros_like(y).scatter_(1, picks.classes, shares_)
+    named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": wanted}
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        return (plain("-w" if number(wanted, place) else "0", -number(wanted, place), "error"),)
+
+    words = "only the true class has a gradient: minus its share of the mean"
+    return Pieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
+
+
+def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> Pieces:
+    """Return probabilities, and each position's cost."""
+    it = loss.pieces(y, target)
+    a, t = it.log_a.exp(), torch.zeros_like(y).scatter_(1, it.classes, 1)
+    slope = it.slope.expand_as(y)
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        error = difference("t - a", plain("t", number(t, place), "target"), plain("a", number(a, place), "probability"))
+        return plain("w p f'(p)", number(slope, place)), error
+
+    words = "the target minus the probability a, times how much the cost falls as the probability p of the class rises"
+    return Pieces({"probabilities": a, "targets": t}, it.cost, factors, words, FOCAL)
+
+
+def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> Pieces:
+    """Return probabilities, and each class's cost."""
+    it = loss.pieces(y, target)
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        return plain("p", number(it.p, place), "probability"), plain("dp - Σ p dp", number(it.slope, place), "error")
+
+    words = "the probability p, times how much more the cost rises with p than with the other classes' mean"
+    return Pieces({"probabilities": it.p}, it.cost.flatten(), factors, words, DICE)
+
+
+def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> Pieces:
+    """Return the terms: classes within the margin have positive gradients, the true class minus their sum."""
+    n = shares(loss.reduction, y)
+    index, _, weight = pick(loss, y, target, loss.class_weights)  # (N, 1)
+    short = (y - y.gather(1, index) + loss.margin).clamp_min(0).scatter(1, index, 0)  # (N, C)
+    push = torch.where(short > 0, torch.ones_like(short) if loss.power == 1 else 2 * short, 0)
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        row, column = divmod(place, y.shape[1])
+        weights = () if loss.class_weights is None else (plain("class weight", number(weight, row), "weight"),)
+        if column != int(index[row]):
+            name = "[too close]" if loss.power == 1 else "2 (margin - y_t + y_j)"
+            return (plain(name, number(push, place), "error"), *weights, *share(n))
+        parts = tuple(
+            Factor(f"-push of class {other}", -float(push[row, other]), "error")
+            for other in range(y.shape[1])
+            if other != column and float(push[row, other])
+        )
+        return (Factor("-Σ of the pushes", -float(push[row].double().sum()), "error", parts), *weights, *share(n))
+
+    cost = (short if loss.power == 1 else short * short) * weight / n
+    words = "the margin loss: every class within the margin of the true one is pushed away, the true one by them all"
+    return Pieces({"shortfall": short}, cost, factors, words, HINGE)
+
+
+def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> Pieces:
+    """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6."""
+    t, n = numbers(loss, y, target), shares(loss.reduction, y)
+    words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
+    return _compared(
+        y, t, n, (y - t) ** 2 / (2 * n), lambda place: _error("y", "output", y, t, place), words,
+        r"\frac{\partial C}{\partial a} = \frac{a - t}{n}",
+    )  # fmt: skip
+
+
+def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> Pieces:
+    """∂C/∂y = sign(y - t) / n."""
+    t, n = numbers(loss, y, target), shares(loss.reduction, y)
+    sign = (y - t).sign()
+    return _compared(
+        y, t, n, (y - t).abs() / n, lambda place: plain("sign(y - t)", number(sign, place), "error"),
+        "the absolute error: only on which side of the target the output lies",
+        r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - t)}{n}",
+    )  # fmt: skip
+
+
+def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> Pieces:
+    """∂C/∂y = d / n with d = y - t clamped to ±delta."""
+    t, n, delta = numbers(loss, y, target), shares(loss.reduction, y), loss.delta
+    cut = (y - t).clamp(-delta, delta)
+
+    def error(place: int) -> Factor:
+        inside = abs(number(y - t, place)) <= delta
+        return _error("y", "output", y, t, place) if inside else plain("±delta", number(cut, place), "error")
+
+    return _compared(
+        y, t, n, cut * ((y - t) - cut / 2) / n, error,
+        f"the Huber loss: the output minus the target, at most {delta:g}",
+        r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}",
+    )  # fmt: skip
+
+
+def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Tensor) -> Pieces:
+    """∂C/∂y = (a - t) / n with a = sigmoid(y): Nielsen 2015, equation 67; with weights w (a (p t + 1 - t) - p t)."""
+    t, n, a = numbers(loss, y, target), shares(loss.reduction, y), y.sigmoid()
+    positive = loss.pos_weight
+    p = by_class(loss, positive, y, "pos_weight") if isinstance(positive, tuple) else torch.tensor(positive).to(y)
+    w = torch.ones_like(y) if loss.class_weights is None else by_class(loss, loss.class_weights, y).expand_as(y)
+    yes, no = t * p, 1 - t
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        error = _error("a", "probability", a, t, place)
+        if positive != 1:
+            both = number(a, place) * (number(yes, place) + number(no, place))
+            second = plain("p t", number(yes, place), "target")
+            error = difference("a (p t + 1 - t) - p t", plain("a (p t + 1 - t)", both, "probability"), second)
+        weights = () if loss.class_weights is None else (plain("class weight", number(w, place), "weight"),)
+        return (error, *weights, *share(n))
+
+    cost = w * (yes * F.softplus(-y, threshold=50) + no * F.softplus(y, threshold=50)) / n
+    words = "sigmoid and cross-entropy together: the probability a of yes minus the target t"
+    words += f", over n = {n}" if n > 1 else ""
+    return Pieces({"probabilities": a, "targets": t}, cost, factors, words, SOFTMAX if positive == 1 else BINARY)
+
+
+# Explains a loss of this type: (loss, y, target) -> its pieces
+PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
+    losses.SoftmaxCrossEntropy: softmax_cross_entropy,
+    losses.NegativeLogLikelihood: nll,
+    losses.Quadratic: quadratic,
+    losses.L1: absolute,
+    losses.Huber: huber,
+    losses.BinaryCrossEntropy: binary_cross_entropy,
+    losses.Hinge: hinge,
+    losses.Focal: focal,
+    losses.Dice: dice,
+}
+
+
+def number(tensor: Tensor, place: int) -> float:
+    """Return one number of a tensor by its flat index."""
+    return float(tensor.flatten()[place])
+
+
+def plain(name: str, value: float, role: str = "share") -> Factor:
+    """Return a factor without parts."""
+    return Factor(name, value, role)
+
+
+def difference(name: str, first: Factor, second: Factor) -> Factor:
+    """Return first - second as one factor of two parts."""
+    subtracted = Factor(f"-{second.name}", -second.value, second.role)
+    return Factor(name, first.value - second.value, "error", (first, subtracted))
+
+
+def share(n: int) -> tuple[Factor, ...]:
+    """Return the factor 1 / n, none where n is 1."""
+    return () if n == 1 else (plain(f"1/{n}", 1 / n),)
+
+
+def _error(name: str, role: str, y: Tensor, t: Tensor, place: int) -> Factor:
+    return difference(f"{name} - t", plain(name, number(y, place), role), plain("t", number(t, place), "target"))
+
+
+def _compared(
+    y: Tensor, t: Tensor, n: int, cost: Tensor, error: Callable[[int], Factor], words: str, formula: str
+) -> Pieces:
+    """Return the pieces of a loss that compares numbers: its error over n."""
+    return Pieces({"targets": t, "error": y - t}, cost, lambda place: (error(place), *share(n)), words, formula)
+
+
+def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> Pieces:
+    pieces = softmax_cross_entropy(loss, y, target)
+    if weight == 1:
+        return pieces
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        return (*pieces.factors(place), plain("weight of this output", weight, "weight"))
+
+    words = f"{pieces.words}, times the weight {weight:g} of an auxiliary output"
+    return Pieces(pieces.named, weight * pieces.cost, factors, words, pieces.formula)
+
+
+def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> Pieces:
+    def factors(place: int) -> tuple[Factor, ...]:
+        return (plain("its gradient", number(dy, place), "error"),)
+
+    words = f"{type(loss).__name__} computes this derivative itself"
+    cost = value.reshape(1) if part == 0 else value.new_zeros(1)
+    return Pieces({}, cost, factors, words, r"\frac{\partial C}{\partial y}")
+
+
+def _targets(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return t, smoothed and (N, C, ...), and the weight of -ln a of each class."""
+    e, classes = loss.label_smoothing, y.shape[1]
+    if target.is_floating_point():
+        t, keep, total = target.to(y.dtype), 1.0, positions(loss.reduction, y)
+    else:
+        picks = pick(loss, y, target, loss.class_weights, loss.ignore)
+        t, keep, total = numbers(loss, y, _classes(loss, target)) * picks.keep, picks.keep, picks.total(loss.reduction)
+    t = t * (1 - e) + e / classes * keep if e else t
+    weights = 1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)
+    return t, t * weights / total
+
+
+def _classes(loss: losses.SoftmaxCrossEntropy, target: Tensor) -> Tensor:
+    """Return the classes, 0 where they are ignored."""
+    target = target.long()
+    return target if loss.ignore is None else target.masked_fill(target == loss.ignore, 0)

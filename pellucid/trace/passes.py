@@ -1,0 +1,281 @@
+"""One forward and one backward pass, recorded call by call."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import Combinator, buffer_paths, join, walk
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.losses.base import Loss
+from pellucid.objective import seeded
+from pellucid.optim import MaxNorm, Optimizer, Regularizer
+from pellucid.probe import like, tensors
+from pellucid.training.device import CPU, on_device
+from pellucid.tree import flatten, map_tree
+
+# Replaces a tensor during the pass: (index of the call in forward order, "x" or "y", part, tensor) -> tensor
+Change = Callable[[int, str, int, Tensor], Tensor]
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor between calls: part number `part` of the output of `maker`, None for an input of the network."""
+
+    tensor: Tensor
+    maker: "Call | None"
+    part: int
+    readers: list[tuple["Call", int]] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)  # numbers of the network's outputs that it is
+
+
+@dataclass(eq=False)
+class Call:
+    """One run of one layer that is no combinator: its inputs and outputs, and their gradients.
+
+    `name` is the layer's path, or path:1, path:2 ... where the layer runs several times; `place` counts all calls in
+    forward order. dys and dxs are None where no output of the network depends on the call.
+    """
+
+    place: int
+    path: str
+    layer: Layer
+    tree: Params  # as the layer takes them
+    inputs: list[Value]
+    several: bool  # whether the layer takes a tuple
+    outputs: list[Value] = field(default_factory=list)
+    cache: Cache = None
+    name: str = ""
+    dys: list[Tensor] | None = None
+    dxs: list[Tensor | None] | None = None
+    dparams: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.params = flatten(self.tree)
+
+    @property
+    def x(self) -> Tensor:
+        """The only input, or the first."""
+        return self.inputs[0].tensor
+
+    @property
+    def y(self) -> Tensor:
+        """The only output, or the first."""
+        return self.outputs[0].tensor
+
+    @property
+    def title(self) -> str:
+        """The layer and its options: `Dense(10)`."""
+        return title(self.layer)
+
+
+@dataclass(eq=False)
+class Frame:
+    """One run of a combinator: its input and output, and their gradients; `value` is the output if it is a tensor."""
+
+    path: str
+    x: Any
+    y: Any = None
+    value: Value | None = None
+    name: str = ""
+    dy: Any = None
+    dx: Any = None
+
+
+@dataclass(eq=False)
+class Passes:
+    """All calls and combinators of one forward pass; `backward` adds the gradients."""
+
+    net: Layer
+    params: Params
+    xs: list[Value]
+    calls: list[Call]
+    frames: list[Frame]
+    y: Any
+    cache: Cache
+    frame_of: dict[int, Frame]
+    ys: list[Value]
+
+    def backward(self, dy: Any) -> tuple[Any, Params]:
+        """Propagate `dy` back through the network, each call by its layer's own backward, once."""
+
+        def visit(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
+            if isinstance(cache, Call):
+                dx, dparams = layer.backward(params, cache.cache, dy)
+                cache.dys, cache.dxs, cache.dparams = tensors(dy), [*tensors(dx)], flatten(dparams)
+                return dx, dparams
+            assert isinstance(layer, Combinator)
+            frame = self.frame_of[id(cache)]
+            frame.dx, dparams = layer.sweep(params, cache, dy, lambda name, *rest: visit(*rest))
+            frame.dy = dy
+            return frame.dx, dparams
+
+        return visit(self.net, self.params, self.cache, dy)
+
+    def to_cpu(self) -> None:
+        """Move everything that was recorded to the CPU, where it is shown and explained."""
+        for value in [*self.xs, *(made for call in self.calls for made in call.outputs)]:
+            value.tensor = value.tensor.cpu()
+        for call in self.calls:
+            call.tree, call.cache, call.dparams = on_device((call.tree, call.cache, call.dparams), CPU)
+            call.params = flatten(call.tree)
+            call.dys, call.dxs = on_device((call.dys, call.dxs), CPU)
+        for frame in self.frames:
+            frame.x, frame.y, frame.dy, frame.dx = on_device((frame.x, frame.y, frame.dy, frame.dx), CPU)
+        self.y = on_device(self.y, CPU)
+
+
+def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | None = None) -> Passes:
+    """Run the network and record every call; `change` may replace the tensors that a call receives or returns.
+
+    Raises PellucidError for a combinator that makes values of its own.
+    """
+    known: dict[int, Value] = {}
+    calls: list[Call] = []
+    frames: list[Frame] = []
+    frame_of: dict[int, Frame] = {}
+
+    def new_value(tensor: Tensor, maker: Call | None, part: int) -> Value:
+        """Give a tensor an identity of its own: Identity returns its input tensor itself."""
+        value = Value(tensor.view_as(tensor), maker, part)
+        known[id(value.tensor)] = value
+        return value
+
+    def find(path: str, tensor: Tensor) -> Value:
+        if id(tensor) not in known:
+            raise PellucidError(f"trace: {path or 'the network'} reads a value that no layer made; make it by a layer")
+        return known[id(tensor)]
+
+    def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        if isinstance(layer, Combinator):
+            frame = Frame(path, x)
+            frame.y, cache = layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
+            frame.value = known.get(id(frame.y))
+            frames.append(frame)
+            frame_of[id(cache)] = frame
+            return frame.y, cache
+        place, parts = len(calls), tensors(x)
+        call = Call(place, path, layer, params, [find(path, one) for one in parts], isinstance(x, tuple))
+        calls.append(call)
+        for part, value in enumerate(call.inputs):
+            value.readers.append((call, part))
+        if change is not None:
+            x = like(x, [change(place, "x", part, one) for part, one in enumerate(parts)])
+        y, call.cache = layer.forward(params, x, mode)
+        made = tensors(y)
+        if change is not None:
+            made = [change(place, "y", part, one) for part, one in enumerate(made)]
+        call.outputs = [new_value(one, call, part) for part, one in enumerate(made)]
+        return like(y, [value.tensor for value in call.outputs]), call
+
+    xs = [new_value(one, None, part) for part, one in enumerate(tensors(x))]
+    y, cache = visit("", net, params, like(x, [value.tensor for value in xs]), mode)
+    ys = [find("", one) for one in tensors(y)]
+    for part, value in enumerate(ys):
+        value.outputs.append(part)
+    for runs in (calls, frames):
+        totals, seen = Counter(run.path for run in runs), Counter[str]()
+        for run in runs:
+            seen[run.path] += 1
+            run.name = f"{run.path}:{seen[run.path]}" if totals[run.path] > 1 else run.path
+    return Passes(net, params, xs, calls, frames, y, cache, frame_of, ys)
+
+
+def title(value: Any) -> str:
+    """Return a layer or a loss with those of its options that are not the defaults: `Conv2d(6, 5)`."""
+    if isinstance(value, Combinator):
+        return type(value).__name__
+    options = []
+    for one in fields(value):
+        given = getattr(value, one.name)
+        if one.default is MISSING:
+            options.append(repr(given))
+        elif given != one.default and not one.name.startswith("init_"):
+            options.append(f"{one.name}={given!r}")
+    return f"{type(value).__name__}({', '.join(options)})"
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Everything that decides a pass; `run` gives the same each time.
+
+    params, x and target are in the pass's dtype, on the CPU; the pass runs on `device`. examples: the n of the
+    regularizers. frozen: paths that a step leaves unchanged; rates: factors of the learning rate by path. classes:
+    names of the network's outputs.
+    """
+
+    net: Layer
+    params: Params
+    x: Any
+    target: Tensor
+    loss: Loss
+    train: bool = False
+    seed: int = 0
+    regularizers: tuple[Regularizer | MaxNorm, ...] = ()
+    examples: int = 1
+    optimizer: Optimizer | None = None
+    clip: float | None = None
+    frozen: frozenset[str] = frozenset()
+    rates: Mapping[str, float] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    device: torch.device = CPU
+
+    def run(self, params: Params | None = None, x: Any = None, change: Change | None = None) -> Passes:
+        """Run forward, with other parameters, another input, or changes during the pass.
+
+        Running statistics that training mode updates are copies.
+        """
+        params = on_device(self.params if params is None else params, self.device)
+        params = map_tree(torch.clone, params) if self.train else params
+        x = on_device(self.x if x is None else x, self.device)
+        with torch.no_grad():
+            return forward(self.net, params, x, Mode(self.train, seeded(self.device, self.seed)), change)
+
+    def loss_of(self, y: Any) -> tuple[Tensor, Any]:
+        """Return the loss of a pass's outputs and its gradient with respect to them."""
+        with torch.no_grad():
+            return self.loss(y, on_device(self.target, self.device))
+
+    def cost(self, passes: Passes, params: Params | None = None) -> tuple[float, float]:
+        """Return the loss of a pass, and the regularizers' part of the cost."""
+        penalty = sum(penalty.cost(self.decayed(params), self.examples) for penalty in self.penalties)
+        return float(self.loss_of(passes.y)[0]), float(penalty)
+
+    @property
+    def penalties(self) -> list[Regularizer]:
+        """The regularizers that are part of the cost."""
+        if not self.decayed_paths:
+            return []
+        return [penalty for penalty in self.regularizers if isinstance(penalty, Regularizer) and not penalty.decoupled]
+
+    @property
+    def decayed_paths(self) -> list[str]:
+        """The paths of the weights that regularizers act on."""
+        held = {join(path, name) for path, layer in walk(self.net) for name in layer.decayed}
+        return [path for path in flatten(self.params) if path in held]
+
+    def decayed(self, params: Params | None = None) -> list[Tensor]:
+        """Return the weights that regularizers act on."""
+        flat = flatten(self.params if params is None else params)
+        return [flat[path] for path in self.decayed_paths]
+
+    @property
+    def learned(self) -> list[str]:
+        """The paths of the parameters that a step changes."""
+        kept = buffer_paths(self.net) | self.frozen
+        return [path for path in flatten(self.params) if path not in kept]
+
+
+def prepared(x: Any, dtype: torch.dtype) -> Any:
+    """Return a plain copy on the CPU: floating-point tensors in `dtype`, others unchanged."""
+    if isinstance(x, tuple):
+        return tuple(prepared(one, dtype) for one in x)
+    if isinstance(x, dict):
+        return {name: prepared(one, dtype) for name, one in x.items()}
+    copy = x.detach().cpu()
+    copy = copy.to(dtype) if copy.is_floating_point() else copy
+    return copy.clone(memory_format=torch.contiguous_format)

@@ -74,6 +74,8 @@ def verify(
     """
     if samples < 2:
         raise PellucidError(f"verify: samples is {samples}; compare at least 2 entries of each tensor")
+    if target.device.type == "mps":
+        raise PellucidError("verify: gradients are compared in float64, which mps lacks; give device='cpu'")
     with torch.inference_mode(False), torch.enable_grad():
         mode = mode or Mode()
         table = _Work(lambda nudge: Probe(net, params, x, target, loss, mode, seed, nudge), samples, seed).table()

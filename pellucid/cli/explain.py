@@ -1,4 +1,4 @@
-"""`pellucid explain`: which parts of a picture an answer, or a unit inside the network, comes from."""
+"""`pellucid explain`: the parts of a picture that a prediction, or a unit inside the network, depends on."""
 
 import argparse
 from pathlib import Path
@@ -36,7 +36,7 @@ def parser() -> Parser:
     it.add_argument(
         "--target",
         metavar="CLASS|PATH",
-        help="the class to explain (default: what the model sees), or a unit: 'features.conv2[3]' is map 3 where it "
+        help="the class to explain (default: the predicted class), or a unit: 'features.conv2[3]' is map 3 where it "
         "is strongest, 'features.conv2[3, :, :]' all of it",
     )
     it.add_argument(
@@ -48,20 +48,19 @@ def parser() -> Parser:
     it.add_argument(
         "--page",
         metavar="DIR",
-        help="in place of one IMAGE, look into the whole network: write a page with the patches that its maps answer "
-        "to, their deconvolutions, filters, occlusion, ablation, and how the maps of a run with train.keep came to be",
+        help="instead of one IMAGE, analyse the whole network: write a page with the strongest patches of its maps, "
+        "their deconvolutions, filters, occlusion, ablation, and the maps of a run with train.keep by epoch",
     )
     it.add_argument(
         "--retrain",
         metavar="EPOCHS",
         type=int,
         default=0,
-        help="with --page, also train the network anew, whole, without layers, and with larger and smaller ones, on at "
-        f"most {RETRAINED:,} images, for so many epochs",
+        help="with --page, also train the whole network from scratch, and variants without layers and with larger and "
+        f"smaller ones, on at most {RETRAINED:,} images, for so many epochs",
     )
-    return it.data_option(
-        "with --page, a data set, an image folder, or the folder that holds the data sets"
-    ).json_flag()
+    it.data_option("with --page, a data set, an image folder, or the folder that holds the data sets")
+    return it.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -77,10 +76,10 @@ def handle(args: argparse.Namespace) -> int:
     if args.page is not None:
         return _page(args)
     if args.image is None or args.data is not None or args.retrain:
-        raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) to look into the whole network")
+        raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) for the whole network")
     if args.out == "":
-        raise PellucidError("--out is empty; name a folder, or leave it away")
-    model = open_model(args.model)
+        raise PellucidError("--out is empty; name a folder, or leave it out")
+    model = open_model(args.model, args.device)
     classes = class_names(model)
     x = read_picture(model, args.image)
     methods = list(METHODS) if args.method == ALL else [args.method]
@@ -91,7 +90,7 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         emit(_json(args, label, found, written))
         return 0
-    why = "" if args.target else ", which is what it sees"
+    why = "" if args.target else " (predicted)"
     say(f"{args.model} on {args.image}: {label}{why}, score {found.score:.4g}", "")
     say_text(_table(found))
     for method, reason in found.skipped.items():
@@ -118,9 +117,9 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.tasks.pictures import held_out
 
     if args.image is not None or args.target is not None or args.out is not None or args.method != ALL:
-        raise PellucidError("--page looks into the whole network; leave IMAGE, --method, --target and --out away")
+        raise PellucidError("--page is for the whole network; give it without IMAGE, --method, --target and --out")
     make_folder(Path(args.page))
-    model = open_model(args.model)
+    model = open_model(args.model, args.device)
     data = held_out(model, args.data)
     again = _retrained(model, data, args) if args.retrain else None
     found = look(model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), again=again)
@@ -150,7 +149,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
     own, root = data_name(model), args.data
     if not own or (root is not None and not is_root(own, root)):
-        raise PellucidError("--retrain trains on the model's own data set; leave --data away, or give its root")
+        raise PellucidError("--retrain trains on the model's own data set; leave --data out, or give its root")
     check_followed(own, model.source)
     train = taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, own), root).train)
     return retrained(model, train.evenly(RETRAINED), test, args.retrain, verbose=not args.json)

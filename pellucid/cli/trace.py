@@ -1,4 +1,4 @@
-"""`pellucid trace`: every number of one forward and backward pass, and why the loss changes with one of them."""
+"""`pellucid trace`: every number of one forward and backward pass, and one derivative of the loss explained."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pellucid.model import Model
 
-MOST = 1000  # products
+MAX_PRODUCTS = 1000
 
 
 def parser() -> Parser:
@@ -22,16 +22,18 @@ def parser() -> Parser:
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
-    it.add_argument("--target", metavar="CLASS", help="the class that the loss asks for (default: what the model sees)")
+    it.add_argument("--target", metavar="CLASS", help="the class in the loss (default: the predicted class)")
     it.add_argument(
         "--weight",
         metavar="PATH",
         help="the number to explain, 'dense2.weight[3, 17]', 'relu1.y[0, 3, 2, 2]', 'x[0, 0, 14, 14]'; of a whole "
-        "tensor its number of the largest gradient",
+        "tensor the number with the largest gradient",
     )
-    it.add_argument("--nudge", metavar="H", type=float, help="add H to that number, and see what the loss does")
+    it.add_argument(
+        "--nudge", metavar="H", type=float, help="add H to that number, and compare the change of the loss"
+    )
     it.add_argument("--top", metavar="N", type=int, default=6, help="products of each sum to show (default: 6)")
-    return it.html_option().json_flag()
+    return it.device_option().html_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -46,19 +48,20 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.trace import trace
 
     if args.nudge is not None and args.weight is None:
-        raise PellucidError("--nudge moves the number that --weight names; give both")
-    if not 1 <= args.top <= MOST:
-        raise PellucidError(f"--top is {args.top}; give 1 to {MOST}")
+        raise PellucidError("--nudge changes the number that --weight names; give both")
+    if not 1 <= args.top <= MAX_PRODUCTS:
+        raise PellucidError(f"--top is {args.top}; give 1 to {MAX_PRODUCTS}")
     place = html_place(args)
-    model = open_model(args.model)
+    model = open_model(args.model, args.device)
     x = read_picture(model, args.image)[None]
     label, number = _target(model, x, args.target)
-    traced = trace(model, x, torch.tensor([number]))
-    told = [] if args.weight is None else [traced.explain(args.weight, args.top)]
-    moved = [] if args.nudge is None or args.weight is None else [traced.nudge(args.weight, args.nudge)]
+    dtype = torch.float32 if model.device.type == "mps" else torch.float64
+    traced = trace(model, x, torch.tensor([number]), dtype=dtype)
+    explained = None if args.weight is None else traced.explain(args.weight, args.top)
+    nudged = None if args.nudge is None else traced.nudge(args.weight, args.nudge)
+    shown = [part for part in (explained or traced, nudged) if part is not None]
     if place is not None:
-        body = "\n".join(part._repr_html_() for part in [*(told or [traced]), *moved])
-        write_html(place, body, f"{args.model}, {args.image}")
+        write_html(place, "\n".join(part._repr_html_() for part in shown), f"{args.model}, {args.image}")
     if args.json:
         emit(
             {
@@ -66,21 +69,20 @@ def handle(args: argparse.Namespace) -> int:
                 "image": args.image,
                 "target": label,
                 "trace": traced.to_json(),
-                "explanation": told[0].to_json() if told else None,
-                "nudge": moved[0].to_json() if moved else None,
+                "explanation": None if explained is None else explained.to_json(),
+                "nudge": None if nudged is None else nudged.to_json(),
             }
         )
         return 0
-    why = "" if args.target else ", which is what it sees"
-    say(f"{args.model} on {args.image}, asked for {label}{why}", "")
-    say_text("\n\n".join(str(one) for one in [*(told or [traced]), *moved]))
-    if not told:
-        say("", "explain one number with --weight 'NAME[i, j]', move it with --nudge H; all names are in --json")
+    say(f"{args.model} on {args.image}, class {label}{'' if args.target else ' (predicted)'}", "")
+    say_text("\n\n".join(map(str, shown)))
+    if explained is None:
+        say("", "explain one number with --weight 'NAME[i, j]', change it with --nudge H; --json lists all names")
     return 0
 
 
 def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
-    """Return the class to ask for, by name or by number, and its number; the predicted class by default."""
+    """Return the name and the index of the class in the loss; the predicted class by default."""
     from pellucid.cli.target import class_number
     from pellucid.metrics import class_scores
     from pellucid.tasks.classes import class_names

@@ -15,7 +15,7 @@ def parser() -> Parser:
     it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe")
     it.add_argument("--batch", type=int, default=4, metavar="N", help="images drawn at random (default: 4)")
     it.add_argument("--samples", type=int, default=8, metavar="N", help="entries of each tensor to move (default: 8)")
-    return it.data_option().json_flag()
+    return it.data_option().device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -26,12 +26,14 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.out import emit, say_text
     from pellucid.errors import PellucidError
     from pellucid.losses import AuxiliaryCrossEntropy
+    from pellucid.training.device import on_device, usable_device
     from pellucid.verify import verify
 
     if not 1 <= args.batch <= LARGEST_BATCH:
         raise PellucidError(f"--batch is {args.batch}; give 1 to {LARGEST_BATCH} images")
     if not 2 <= args.samples <= 1000:
         raise PellucidError(f"--samples is {args.samples}; give 2 to 1000 entries")
+    device = usable_device(args.device or "cpu")
     it = open_net(args.what, args.settings, args.data)
     draw = torch.Generator().manual_seed(0)
     x = torch.rand(args.batch, *it.input_shape, generator=draw)
@@ -42,7 +44,8 @@ def handle(args: argparse.Namespace) -> int:
     if not outputs or not isinstance(outputs[0], int):
         raise PellucidError(f"{args.what} has several outputs, {outputs}, and no loss for them all; see Model.verify")
     target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=draw)
-    table = verify(it.net, it.params, x, target, it.loss, samples=args.samples, training=it.training)
+    params, x, target = on_device((it.params, x, target), device)
+    table = verify(it.net, params, x, target, it.loss, samples=args.samples, training=it.training)
     if args.json:
         emit({"what": args.what, **table.to_json()})
     else:

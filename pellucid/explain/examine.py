@@ -155,7 +155,7 @@ def _areas(model: BaseModel, batch: Tensor, target: int | str, maps: Tensor) -> 
     for part in maps.split(BATCH):
         x = batch.expand(len(part), *batch.shape[1:])
         for curve, found in zip((deletion, insertion), areas, strict=True):
-            found += curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist()
+            found.extend(curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist())
     return areas
 
 

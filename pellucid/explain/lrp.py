@@ -26,7 +26,8 @@ def lrp(
 
     It adds up to the score, less the shares of biases and stabilizers. composite: a name in COMPOSITES, with its
     `options` (`epsilon`, `gamma`, `low`, `high` ...); a table of rules made by `composite`; or a function from an
-    Entrance to rules. folded: fold batch normalization into the layers before it. target: see `aim`. Raises PellucidError for a composite or an option that does not exist.
+    Entrance to rules. folded: fold batch normalization into the layers before it. target: see `aim`.
+    Raises PellucidError for a composite or an option that does not exist.
     Source: Bach et al. 2015, section 2.3; composites: Montavon et al. 2019, section 10.3.
     """
     if isinstance(composite, str):

@@ -43,8 +43,9 @@ def maximize(
     """Maximize the target's score by gradient ascent from grey noise of `shape` (C, H, W).
 
     target: see `aim`; a class, "features.conv2[3]" for a map where it is strongest, "features.conv2[3, 4, 4]" for one
-    unit of it, "features.conv2[3, :, :]" for all of it. The output before a rectifier has a gradient everywhere, the one
-    after it has not. start: grey as the network's input, to which Gaussian `noise` of this standard deviation is added.
+    unit of it, "features.conv2[3, :, :]" for all of it. The output before a rectifier has a gradient
+    everywhere, the one after it has not. start: grey as the network's input, to which Gaussian `noise` of this standard
+    deviation is added.
     rate: the mean change of each step (the gradient is scaled to a root mean square of 1). low, high: the range of the
     picture, as numbers or tensors that broadcast to shape; None for no limit.
     Against high-frequency noise: jitter, the largest random shift in pixels of each step; blur, the standard deviation

@@ -133,8 +133,8 @@ class Aim:
         empty = (~region.flatten(1).any(1)).nonzero()
         if len(empty):
             raise PellucidError(
-                f"target: no pixel of image {int(empty[0])} is predicted as class {int(places[empty[0], 0, 0, 0])}; name its "
-                "scores by a path, such as 'head.conv[3, :, :]'"
+                f"target: no pixel of image {int(empty[0])} is predicted as class {int(places[empty[0], 0, 0, 0])}; "
+                "name its scores by a path, such as 'head.conv[3, :, :]'"
             )
         return torch.zeros_like(y).scatter_(1, places, region)
 

@@ -30,8 +30,8 @@ MAPS = 6
 class TopPatches:
     """The largest activations of one map, at most one per image, largest first.
 
-    images: (k,) int64, indices in the data set. value: (k,), the activation. corners: (k, 4), the receptive field of the
-    unit, clipped at the image's edges: top, left, bottom, right in pixels, the last two excluded. deconvolution:
+    images: (k,) int64, indices in the data set. value: (k,), the activation. corners: (k, 4), the receptive field of
+    the unit, clipped at the image's edges: top, left, bottom, right in pixels, the last two excluded. deconvolution:
     (k, C, H, W), the DeconvNet's reconstruction in the whole image. All are on the CPU.
     """
 

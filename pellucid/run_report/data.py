@@ -99,7 +99,8 @@ def gather(
     """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and evaluate the model on `test`.
 
     command: reproduces the run (by default, training by the run's own recipe.toml). metrics: the results on `test`
-    where they are known already. held: the data of the curves of held-out images, "test" or "validation". Raises PellucidError when a file is missing or damaged.
+    where they are known already. held: the data of the curves of held-out images, "test" or "validation".
+    Raises PellucidError when a file is missing or damaged.
     """
     folder = RunFolder(run)
     text, tables = read_recipe(folder.path / "recipe.toml")

@@ -54,8 +54,10 @@ class Call:
     dxs: list[Tensor | None] | None = None
     dparams: dict[str, Tensor] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.params = flatten(self.tree)
+    @property
+    def params(self) -> dict[str, Tensor]:
+        """The parameters by path within the layer."""
+        return flatten(self.tree)
 
     @property
     def x(self) -> Tensor:
@@ -122,7 +124,6 @@ class Passes:
             value.tensor = value.tensor.cpu()
         for call in self.calls:
             call.tree, call.cache, call.dparams = on_device((call.tree, call.cache, call.dparams), CPU)
-            call.params = flatten(call.tree)
             call.dys, call.dxs = on_device((call.dys, call.dxs), CPU)
         for frame in self.frames:
             frame.x, frame.y, frame.dy, frame.dx = on_device((frame.x, frame.y, frame.dy, frame.dx), CPU)

@@ -16,7 +16,7 @@ def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path
     out = tmp_path / "new" / "folder"
     said = say("explain", "mnist-lenet", str(seven), "--method", "all", "--out", str(out))
     assert said.code == 0, said.err
-    assert ": 7, which is what it sees" in said.out
+    assert ": 7 (predicted)" in said.out
     names = {path.name for path in out.iterdir()}
     pictures = {f"{name}.{kind}" for name in (*METHODS, "all", "occlusion-classes") for kind in ("png", "npz")}
     assert names == pictures | {"index.html"}
@@ -110,7 +110,7 @@ def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
 
 
 def test_a_page_takes_no_picture(say: Say, seven: Path) -> None:
-    assert "leave IMAGE" in say("explain", "mnist-lenet", str(seven), "--page", "page").complaint
+    assert "without IMAGE" in say("explain", "mnist-lenet", str(seven), "--page", "page").complaint
     assert "give an IMAGE" in say("explain", "mnist-lenet").complaint
     assert "give an IMAGE" in say("explain", "mnist-lenet", str(seven), "--data", "mnist").complaint
 

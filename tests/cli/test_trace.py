@@ -10,7 +10,7 @@ from tests.cli.conftest import Say
 def test_it_shows_the_layers(say: Say, seven: Path) -> None:
     said = say("trace", "mnist-lenet", str(seven))
     assert said.code == 0
-    assert "asked for 7, which is what it sees" in said.out
+    assert "class 7 (predicted)" in said.out
     assert "Conv2d(16, 5)" in said.out
 
 
@@ -21,7 +21,7 @@ def test_it_explains_and_moves_a_weight(say: Say, seven: Path, tmp_path: Path) -
     assert said.code == 0
     assert "∂C/∂head.scores.weight[3, 17]" in said.out
     assert "predicted" in said.out
-    assert "asked for 3\n" in said.out
+    assert "class 3\n" in said.out
     assert "head.scores.weight[3, 17]" in page.read_text("utf-8")
 
 

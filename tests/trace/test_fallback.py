@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense
 from pellucid.layers.base import Layer, Mode, Params
-from pellucid.trace.columns import fallback
+from pellucid.trace.columns import base
 from tests.oracle import Sample
 from tests.trace.oracle import assert_adds_up, numbers, traced
 
@@ -57,7 +57,7 @@ def test_it_is_exact_and_its_slopes_are_right() -> None:
 
 
 def test_too_many_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback, "MOST", 5)
+    monkeypatch.setattr(base, "MAX_PASSES", 5)
     it = traced(Sample(Sequential(Prefixes()), (30,)))
     with pytest.raises(PellucidError, match="explain a smaller layer"):
         it.explain("x[0, 0]")

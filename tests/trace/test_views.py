@@ -15,8 +15,7 @@ from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.optim.regularizers import L2
 from pellucid.trace import Trace, trace
-from pellucid.trace.explanation import Explanation, Factor, Link, Term
-from pellucid.trace.text import added
+from pellucid.trace.explanation import Explanation, Factor, Link, Term, added
 
 
 class Balanced(HTMLParser):

@@ -122,7 +122,8 @@ def fallback(call: Call, what: str, place: int) -> Column:
         passes += 1
         if passes > MAX_PASSES:
             raise PellucidError(
-                f"{call.name or 'the network'}: more than {MAX_PASSES} outputs may depend on {what}; explain a smaller layer"
+                f"{call.name or 'the network'}: more than {MAX_PASSES} outputs may depend on {what}; explain a smaller "
+                "layer"
             )
         return float(slopes(call, dy.view(call.y.shape))[what].flatten()[place])
 

@@ -1,4 +1,4 @@
-"""The page of a whole network: on a small network with everything, and on a shipped one."""
+"""The page of a network: its contents, pictures and numbers."""
 
 import re
 from html.parser import HTMLParser
@@ -11,8 +11,9 @@ import torch
 from pellucid.combine import Graph, Sequential
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
-from pellucid.explain.look import after
-from pellucid.explain.look_page import look, write_page
+from pellucid.explain import TopPatches
+from pellucid.explain.look import after, look
+from pellucid.explain.look_page import patch_sheet, tiles, write_page
 from pellucid.explain.retrained import retrained
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
@@ -115,3 +116,19 @@ def test_a_network_without_convolutions_has_no_such_page() -> None:
     data = Dataset.from_arrays(torch.zeros(3, 1, 4, 4), torch.arange(3), ("a", "b", "c"), "nothing")
     with pytest.raises(PellucidError, match="no network of convolutions"):
         look(model, data, "flat")
+
+
+def test_patches_lie_where_the_image_was_cut_off() -> None:
+    images = torch.zeros(2, 1, 4, 4)
+    images[1] = 1
+    corners = torch.tensor([[0, 0, 3, 3], [0, 2, 2, 4]])  # the second is cut off above, and on the right
+    down = torch.zeros(2, 1, 4, 4)
+    down[0, 0, 1, 1] = -2
+    one = TopPatches("conv", 5, torch.tensor([0, 1]), torch.tensor([3.0, 2.0]), corners, down)
+    left, right = tiles(one, images)
+    assert left.shape == right.shape == (11, 11)
+    assert left[1, 1] == 0
+    assert left[0, 0] == 0.5
+    assert right[:3, :3].tolist() == [[0] * 3] * 3
+    assert right[:3, 4:7].tolist() == [[0.5] * 3, [1, 1, 0.5], [1, 1, 0.5]]
+    assert patch_sheet([one], images).axes[0].get_title(loc="left") == "5: 3"

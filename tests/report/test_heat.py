@@ -1,4 +1,4 @@
-"""Pictures that show the numbers they are made of, and files that hold them."""
+"""Explanations as figures, and the files that hold them."""
 
 from pathlib import Path
 
@@ -8,8 +8,6 @@ import torch
 from PIL import Image
 
 from pellucid.errors import PellucidError
-from pellucid.explain import TopPatches
-from pellucid.explain.look_page import patch_sheet, tiles
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.files import make_folder
 from pellucid.report.figures.heat import (
@@ -82,22 +80,6 @@ def test_a_sheet_shows_each_map_on_one_scale_or_on_its_own() -> None:
     assert np.allclose(np.asarray(shown.get_array()), [[0, 1 / 3], [2 / 3, 1]])
     assert sheet(maps, "maps", most=2).texts[-1].get_text() == "maps, 2 of 3"
     assert len(filters(np.ones((4, 3, 2, 2))).axes) == 12 + 1
-
-
-def test_patches_lie_where_the_image_was_cut_off() -> None:
-    images = torch.zeros(2, 1, 4, 4)
-    images[1] = 1
-    corners = torch.tensor([[0, 0, 3, 3], [0, 2, 2, 4]])  # the second is cut off above, and on the right
-    down = torch.zeros(2, 1, 4, 4)
-    down[0, 0, 1, 1] = -2
-    one = TopPatches("conv", 5, torch.tensor([0, 1]), torch.tensor([3.0, 2.0]), corners, down)
-    left, right = tiles(one, images)
-    assert left.shape == right.shape == (11, 11)
-    assert left[1, 1] == 0
-    assert left[0, 0] == 0.5
-    assert right[:3, :3].tolist() == [[0] * 3] * 3
-    assert right[:3, 4:7].tolist() == [[0.5] * 3, [1, 1, 0.5], [1, 1, 0.5]]
-    assert patch_sheet([one], images).axes[0].get_title(loc="left") == "5: 3"
 
 
 def test_places_name_the_classes_that_are_seen() -> None:

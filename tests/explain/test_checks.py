@@ -1,0 +1,192 @@
+"""The tests of explanations, against known sums, SciPy's ranks and networks made by hand."""
+
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata, spearmanr
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.explain import integrated_gradients, lrp, occlusion, saliency
+from pellucid.explain.checks import (
+    Sum,
+    blurred,
+    cascade,
+    completeness,
+    conservation,
+    deletion,
+    distance,
+    insertion,
+    planted,
+    randomisation,
+    rank_correlation,
+    ranks,
+)
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
+from pellucid.tree import flatten
+from tests.explain.networks import made
+from tests.oracle import assert_close, normal, randomized
+
+NET = Sequential(flat=Flatten(), scores=Dense(2, bias=False))
+WEIGHT = torch.tensor([[4.0, 3.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+PARAMS = {"flat": {}, "scores": {"weight": WEIGHT}}
+X = torch.ones(1, 1, 2, 2)
+BEST = WEIGHT[:1].view(1, 1, 2, 2)
+
+
+def test_a_linear_score_falls_by_the_weights_in_order() -> None:
+    curve = deletion(NET, PARAMS, X, 0, BEST, steps=4)
+    assert curve.parts.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert curve.scores.tolist() == [[10, 6, 3, 1, 0]]
+    assert float(curve.area) == (5 + 6 + 3 + 1 + 0) / 4
+    assert deletion(NET, PARAMS, X, 0, -BEST, steps=4).scores.tolist() == [[10, 9, 7, 4, 0]]
+
+
+def test_and_rises_by_them() -> None:
+    curve = insertion(NET, PARAMS, X, 0, BEST, start=torch.zeros(1, 1, 1, 1), steps=2)
+    assert curve.scores.tolist() == [[0, 7, 10]]
+
+
+def test_probabilities_are_read_of_the_outputs() -> None:
+    curve = deletion(NET, PARAMS, X, 0, BEST, steps=1, read=lambda y: y.softmax(1))
+    assert_close(curve.scores, torch.tensor([[10.0, 0.0]]).sigmoid(), 1e-6)
+
+
+def test_the_blur_is_scipys() -> None:
+    x = normal((2, 3, 9, 7), torch.Generator().manual_seed(0))
+    expected = gaussian_filter(x.numpy(), (0, 0, 0.8, 0.8), mode="nearest", radius=(0, 0, 2, 2))
+    assert_close(blurred(x, 0.8), torch.from_numpy(expected), 1e-12)
+
+
+def test_a_map_of_another_size_is_told() -> None:
+    with pytest.raises(PellucidError, match="does not order the pixels"):
+        deletion(NET, PARAMS, X, 0, torch.ones(1, 1, 3, 3))
+
+
+def test_the_parts_of_a_map_are_counted() -> None:
+    map_ = torch.tensor([[[[1.0, -5.0], [2.0, 1.0]]], [[[1.0, 0.0], [0.0, 3.0]]]])
+    mask = torch.tensor([[[True, True], [False, False]], [[False, False], [False, True]]])
+    found = planted(map_, mask)
+    assert found.inside.tolist() == [0.25, 0.75]
+    assert found.area.tolist() == [0.5, 0.25]
+    assert found.hit.tolist() == [False, True]
+
+
+def test_nothing_positive_is_nowhere() -> None:
+    assert planted(-torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2)).inside.tolist() == [0]
+
+
+def test_a_network_that_looks_for_a_bar_is_explained_by_the_bar() -> None:
+    net = Sequential(conv=Conv2d(1, 3, padding=1), relu=ReLU(), mean=AdaptiveAvgPool2d(1), flat=Flatten(), out=Dense(1))
+    params = net.init((1, 12, 12), torch.Generator().manual_seed(0))[0]
+    params["conv"] = {"weight": torch.tensor([[[[-1.0, 2, -1]] * 3]]).view(1, 1, 3, 3), "bias": torch.tensor([-3.0])}
+    params["out"] = {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}
+    x, mask = torch.zeros(1, 1, 12, 12), torch.zeros(1, 12, 12, dtype=torch.bool)
+    x[0, 0, 4:9, 7], mask[0, 4:9, 7] = 1, True
+    found = planted(occlusion(net, params, x, 0, square=1, stride=1), mask)
+    assert found.inside.item() == 1
+    assert found.hit.all()
+
+
+def test_a_mask_of_another_size_is_told() -> None:
+    with pytest.raises(PellucidError, match="needs a mask"):
+        planted(torch.ones(1, 1, 2, 2), torch.ones(1, 3, 3))
+
+
+def test_layers_lose_their_weights_from_the_top() -> None:
+    net, params, _ = made("resnet")
+    before = {name: tensor.clone() for name, tensor in flatten(params).items()}
+    steps = list(cascade(net, params))
+    paths = [path for path, _ in steps]
+    assert paths[0] == "scores"
+    assert paths[-2:] == ["norm", "stem"]
+    assert len(paths) == 1 + 2 + 2 * 4
+    lost: set[str] = set()
+    for path, shuffled in steps:
+        lost.add(path)
+        for name, tensor in flatten(shuffled).items():
+            layer, _, leaf = name.rpartition(".")
+            changed = not torch.equal(tensor, before[name])
+            assert not changed or layer in lost, name
+            assert changed or layer not in lost or leaf != "weight", name
+            assert not (changed and leaf.startswith("running"))
+            assert torch.equal(tensor.flatten().sort().values, before[name].flatten().sort().values)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in flatten(params).items()), "the network itself"
+
+
+def test_saliency_changes_and_the_image_itself_does_not() -> None:
+    net, params, x = made("vgg")
+    found = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
+    assert [one.path for one in found] == ["scores", "conv2", "conv1"]
+    assert float(found[-1].likeness.max()) < 0.8
+
+    def edges(weights: dict[str, Tensor]) -> Tensor:
+        return x
+
+    assert all(float(one.likeness.min()) > 1 - 1e-12 for one in randomisation(net, params, edges))
+
+
+def test_equal_values_share_a_rank_as_in_scipy() -> None:
+    values = torch.tensor([3.0, -1.0, 3.0, 0.0, 3.0, 0.0])
+    assert ranks(values).tolist() == (rankdata(values.numpy()) - 1).tolist()
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_correlation_is_scipys(ties: bool) -> None:
+    rng = torch.Generator().manual_seed(0)
+    a, b = normal((3, 5, 4), rng), normal((3, 5, 4), rng)
+    if ties:
+        a, b = a.round(), b.round()
+    for n, found in enumerate(rank_correlation(a, b).tolist()):
+        assert found == pytest.approx(spearmanr(a[n].flatten().numpy(), b[n].flatten().numpy()).statistic, abs=1e-12)
+
+
+def test_the_distance_of_an_order_to_itself_is_0_and_to_its_reverse_2() -> None:
+    a = normal((2, 3, 4, 4), torch.Generator().manual_seed(1))
+    assert_close(distance(a, 7 * a), torch.zeros(2, dtype=torch.float64), 1e-12)
+    assert bool((distance(a, a) >= 0).all()), "a rounding leads no further than 0"
+    assert_close(distance(a, -a), torch.full((2,), 2.0, dtype=torch.float64), 1e-12)
+
+
+def test_a_map_without_an_order_has_no_correlation() -> None:
+    assert rank_correlation(torch.ones(1, 4), torch.arange(4.0)[None]).isnan().all()
+
+
+def test_maps_of_different_sizes_are_told() -> None:
+    with pytest.raises(PellucidError, match="cannot be compared"):
+        rank_correlation(torch.ones(1, 4), torch.ones(1, 5))
+    with pytest.raises(PellucidError, match="no picture"):
+        distance(torch.ones(1, 4), torch.ones(1, 4))
+
+
+def test_relevance_is_conserved_where_there_are_no_biases() -> None:
+    rng = torch.Generator().manual_seed(0)
+    net = Sequential(conv=Conv2d(3, 3, bias=False), relu=ReLU(), flat=Flatten(), scores=Dense(3, bias=False))
+    params = randomized(net.init((2, 6, 6), rng)[0], rng)
+    x = normal((2, 2, 6, 6), rng)
+    relevance = lrp(net, params, x, 1, "epsilon", epsilon=1e-12)
+    found = conservation(net, params, x, 1, relevance)
+    assert float(found.gap.max()) < 1e-6
+    assert_close(conservation(net, params, x, 1, 2 * relevance).gap, torch.ones(2, dtype=torch.float64), 1e-6)
+
+
+def test_integrated_gradients_are_complete_and_half_of_them_are_not() -> None:
+    net, params, x = made("vgg")
+    attribution = integrated_gradients(net, params, x, None, baseline=0.25, steps=400)
+    assert float(completeness(net, params, x, None, attribution, 0.25).gap.max()) < 0.01
+    half = completeness(net, params, x, None, attribution / 2, 0.25)
+    assert_close(half.gap, torch.full((2,), 0.5, dtype=torch.float64), 0.02)
+
+
+def test_nothing_from_nothing_has_no_gap() -> None:
+    net, params, x = made("vgg")
+    assert completeness(net, params, x, 0, torch.zeros_like(x), x).gap.tolist() == [0, 0]
+    assert completeness(net, params, x, 0, torch.ones_like(x), x).gap.isinf().all()
+
+
+def test_sums_that_are_not_numbers_are_not_perfect() -> None:
+    nan, inf = torch.nan, torch.inf
+    gap = Sum(torch.tensor([nan, 1, nan, inf, 2]), torch.tensor([1, nan, 0, inf, 2])).gap
+    assert gap[:4].isnan().all()
+    assert gap[4] == 0

@@ -1,1 +1,1 @@
-"""Pages and figures of reports: values in, HTML and matplotlib figures out; nothing here knows a model."""
+"""Pages and figures of reports: HTML and matplotlib figures from plain values."""

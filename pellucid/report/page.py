@@ -1,4 +1,4 @@
-"""HTML from values, by the templates beside this file, all of which escape what they are given."""
+"""HTML from values, by the templates beside this file, which escape all strings."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: Any) -> str:
-    """Return what a template makes of `values`; a name that it lacks is a jinja2.UndefinedError.
+    """Return a template filled in with `values`; a missing name is a jinja2.UndefinedError.
 
     Strings are escaped for HTML, with what is not printable as in `pellucid.text.printable`.
     """
@@ -28,7 +28,7 @@ def table_html(caption: str, rows: Sequence[Sequence[str]], right: Collection[in
 
 
 def document(fragment: str, title: str) -> str:
-    """Return a page of what a notebook shows; `fragment` is HTML that `render` returned."""
+    """Return a page with the HTML that a notebook shows; `fragment` comes from `render`."""
     return render("document", body=Markup(fragment), title=title)
 
 
@@ -51,7 +51,7 @@ def _printable(value: Any) -> Any:
 
 
 def _svg(figure: "Figure", name: str, alt: str) -> Markup:
-    """Return a figure as an <svg> element, with words for those who do not see it."""
+    """Return a figure as an <svg> element with an alternative text."""
     from pellucid.report.figures.style import svg
 
     label = Markup('<svg role="img" aria-label="{}"').format(printable(alt, "\n\t"))

@@ -28,7 +28,7 @@ def write_page(path: Path, html: str, figures: Mapping[str, Figure | None]) -> P
 def write_picture(folder: Path, name: str, figure: Figure, numbers: Mapping[str, Any]) -> tuple[Path, Path]:
     """Write NAME.png, and NAME.npz with the numbers that it shows; return both.
 
-    The arrays of the .npz are as large and as exact as they were given; none needs more than `numpy.load`.
+    The arrays of the .npz keep their shape and dtype; `numpy.load` reads them.
     """
     drawn, kept = folder / f"{name}.png", folder / f"{name}.npz"
     write_atomically(drawn, png(figure), durable=False)
@@ -43,7 +43,7 @@ def packed(numbers: Mapping[str, Any]) -> bytes:
         if array.dtype == object:
             raise PellucidError(f"{name!r} is no array of numbers; give tensors, numbers or text")
     buffer = io.BytesIO()
-    with ZipFile(buffer, "w", ZIP_DEFLATED) as file:  # as np.savez_compressed does, to which "file" is no name
+    with ZipFile(buffer, "w", ZIP_DEFLATED) as file:  # as np.savez_compressed, which cannot store an array named "file"
         for name, array in arrays.items():
             member = f"{printable(name).replace('/', '_')}.npy"
             with file.open(member, "w", force_zip64=True) as place:

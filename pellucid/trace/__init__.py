@@ -44,7 +44,7 @@ class Trace(Record):
         return explain(self, what, top, expand)
 
     def nudge(self, what: str, h: float = 1e-3) -> Nudge:
-        """Add h to a parameter, an activation or a pixel, and compare the predicted and the actual change of the loss."""
+        """Add h to a parameter, an activation or a pixel: the predicted and the actual change of the loss."""
         return nudge(self, what, h)
 
     def step(self, optimizer: str | Optimizer | None = None, lr: float | None = None) -> Stepped:

@@ -1,4 +1,4 @@
-"""Boxes, frames and lines that stand below or beside one another: the layout of a drawn network.
+"""Boxes, frames and lines, stacked or side by side: the layout of a drawn network.
 
 Sizes are in points; y grows downwards.
 """
@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from pellucid.report.figures.style import INK, PALE
 
-GAP = 9.0  # between what follows one another, and around what a frame holds
+GAP = 9.0  # between stacked pieces, and inside a frame
 APART = 14.0  # between branches
 BIG, SMALL = 7.5, 6.5  # of letters
 WIDE = 0.6  # of a letter, as a fraction of its height
@@ -21,7 +21,7 @@ Draw = Callable[[Axes, float, float], None]  # (plot, left, top)
 
 @dataclass(frozen=True)
 class Piece:
-    """Something of a size; `port` is how far from its left the line enters at the top and leaves at the bottom."""
+    """A part of the drawing; `port` is the distance from its left at which the line enters and leaves."""
 
     width: float
     height: float
@@ -30,7 +30,7 @@ class Piece:
 
 
 def box(title: str, lines: Sequence[str], colour: str) -> Piece:
-    """Return a coloured box with a line of text for people who look, and smaller ones for those who read."""
+    """Return a coloured box with a title and smaller lines of text."""
     width = max(text_width(title, BIG), *(text_width(line, SMALL) for line in lines), 40.0) + 8
     height = 7 + 10.0 + 8.5 * len(lines)
 
@@ -45,7 +45,7 @@ def box(title: str, lines: Sequence[str], colour: str) -> Piece:
 
 
 def word(text: str, colour: str = INK) -> Piece:
-    """Return a short text in a round box: how branches merge."""
+    """Return a short text in a round box, for merges."""
     width = text_width(text, BIG) + 10
 
     def draw(plot: Axes, left: float, top: float) -> None:
@@ -70,12 +70,12 @@ def labelled(label: str, piece: Piece) -> Piece:
 
 
 def nothing() -> Piece:
-    """Return a line that only passes."""
+    """Return a line without a box."""
     return Piece(10, 0, 5, lambda plot, left, top: None)
 
 
 def stack(pieces: Sequence[Piece], tied: Sequence[bool] | None = None) -> Piece:
-    """Return pieces below one another, each tied by a line to the next; `tied` says which to the one before."""
+    """Return pieces below one another, each connected to the one before; `tied`: whether each is, by default all."""
     if not pieces:
         return nothing()
     port = max(piece.port for piece in pieces)
@@ -93,7 +93,7 @@ def stack(pieces: Sequence[Piece], tied: Sequence[bool] | None = None) -> Piece:
 
 
 def beside(branches: Sequence[Piece], merge: Piece | None) -> Piece:
-    """Return branches side by side under a line that forks, and above one that leads into the merge."""
+    """Return branches side by side, below a line that forks and above one that leads into the merge."""
     inner = sum(piece.width for piece in branches) + APART * (len(branches) - 1)
     tall = max(piece.height for piece in branches)
     room = GAP + (0 if merge is None else GAP / 2 + merge.height)
@@ -133,13 +133,13 @@ def frame(label: str, note: str, piece: Piece) -> Piece:
         piece.draw(plot, middle - piece.port, top + top_room)
         line(plot, [(middle, top + height - GAP), (middle, top + height)])
 
-    # The line through the frame's middle is that of what it holds, so what it holds may have to move.
+    # The line passes through the middle of the frame, and so through the port of its piece.
     width = max(width, 2 * (GAP + max(piece.port, piece.width - piece.port)))
     return Piece(width, top_room + piece.height + GAP, width / 2, draw)
 
 
 def text_width(text: str, size: float) -> float:
-    """Return about how wide a text is."""
+    """Return the approximate width of a text."""
     return WIDE * size * len(text)
 
 

@@ -23,7 +23,6 @@ def sheet(
     title: str = "",
     names: Sequence[str] = (),
     signed: bool | None = None,
-    each: bool = False,
     most: int = 64,
     columns: int | None = None,
     largest: float = 1.3,
@@ -31,8 +30,7 @@ def sheet(
     """Draw the first `most` of maps (n, H, W) in rows, with one colour bar.
 
     names: one for each, written above it. signed: whether 0 lies in the middle of the colours, by default where any
-    number is below 0. each: give each map its own scale, from its least to its largest number, so that the bar runs
-    from 0 to 1, or from -1. largest: the most inches for one map.
+    number is below 0. largest: the most inches for one map.
     Raises PellucidError where there is nothing to draw, or numbers that are not finite.
     """
     numbers = np.asarray(maps, dtype=np.float64)
@@ -47,15 +45,14 @@ def sheet(
     right = max(BAR, 0.085 * len(heading) + 2 * GAP - used) + (across - min(len(shown), across)) * (side + GAP)
     figure, plots = panels(len(shown), across, side, height, GAP, NAME if names else 0.0, top=TOP, right=right)
     signed = bool((shown < 0).any()) if signed is None else signed
-    last = None
-    for k, (plot, one) in enumerate(zip(plots, shown, strict=True)):
-        norm, colours = scale(_unit(one, signed) if each else shown, signed)
-        last = plot.imshow(_unit(one, signed) if each else one, norm=norm, cmap=colours, interpolation="none")
-        if names:
-            plot.set_title(names[k], fontsize=SMALL - 1.5, color=INK, pad=2)
-    assert last is not None
+    norm, colours = scale(shown, signed)
+    drawn = [
+        plot.imshow(one, norm=norm, cmap=colours, interpolation="none") for plot, one in zip(plots, shown, strict=True)
+    ]
+    for plot, name in zip(plots, names, strict=False):
+        plot.set_title(name, fontsize=SMALL - 1.5, color=INK, pad=2)
     wide, high = figure.get_size_inches()
-    bar(figure, last, (used + 0.04, GAP, 0.1, high - TOP - GAP))
+    bar(figure, drawn[0], (used + 0.04, GAP, 0.1, high - TOP - GAP))
     figure.text(GAP / wide, 1 - 0.06 / high, heading, fontsize=TEXT, color=INK, va="top")
     return figure
 
@@ -73,14 +70,6 @@ def filters(weight: Any, title: str = "", most: int = 16) -> Figure:
     parts = "" if across == planes else f", {across} of {planes} planes each"
     count = "" if most >= len(numbers) else f", {most} of {len(numbers)} filters"
     return sheet(shown, f"{title}{count}{parts}", signed=True, most=len(shown), columns=across, largest=0.4)
-
-
-def _unit(one: Any, signed: bool) -> Any:
-    """Return a map scaled to -1..1 about 0, or to 0..1."""
-    if signed:
-        return one / (np.abs(one).max() or 1.0)
-    low, high = one.min(), one.max()
-    return (one - low) / ((high - low) or 1.0)
 
 
 def worst_mistakes(

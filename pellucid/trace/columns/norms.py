@@ -23,7 +23,7 @@ from pellucid.trace.text import index_of
 
 @dataclass(frozen=True)
 class Sets:
-    """How a normalization divides its input: which set each value is in, and which parameter scales it.
+    """The sets of values that a normalization treats together, and the parameter that scales each value.
 
     owner, scale: flat, one number for each value of x. mean, invstd: one for each set, as the pass computed them.
     """
@@ -32,17 +32,17 @@ class Sets:
     scale: Tensor
     mean: Tensor
     invstd: Tensor
-    past: bool  # whether mean and invstd are running statistics, which x does not move
-    name: str  # what a set is called
+    past: bool  # whether mean and invstd are running statistics, which do not depend on x
+    name: str  # of a set
 
     def normal(self, call: Call, where: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return x, μ and 1 / sqrt(σ² + ε) at flat places."""
+        """Return x, μ and 1 / sqrt(σ² + ε) at flat indices."""
         owner = self.owner[where]
         return at(call.x, where), self.mean[owner], self.invstd[owner]
 
 
 def norm(call: Call, what: str, place: int) -> Column:
-    """Ioffe and Szegedy 2015, section 3; a value also moves the mean and the variance of all beside it."""
+    """Ioffe and Szegedy 2015, section 3; the mean and the variance of a set depend on all its values."""
     sets = _sets(call)
     if part_of(what) is None:
         where = (sets.scale == place).nonzero().flatten()
@@ -50,7 +50,7 @@ def norm(call: Call, what: str, place: int) -> Column:
             return Column(
                 where,
                 (),
-                "a shift moves every value of its channel one to one: the sum of their deltas",
+                "a shift is added to every value of its channel: the sum of their deltas",
                 r"\frac{\partial C}{\partial b_c} = \sum_i \delta_i",
             )
         x, mean, invstd = sets.normal(call, where)
@@ -71,7 +71,7 @@ def _past(call: Call, sets: Sets, place: int) -> Column:
     return Column(
         where,
         (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale")),
-        "the statistics are those of the past, so that this value is only scaled: delta times w / deviation",
+        "running statistics do not depend on this value, which is only scaled: delta times w / deviation",
         r"\frac{\partial C}{\partial x} = \delta\, \frac{w}{\sigma}",
     )
 
@@ -94,7 +94,7 @@ def _together(call: Call, sets: Sets, place: int) -> Column:
     return Column(
         where,
         (*_weights(call, sets, where), worked(invstd, "1 / deviation", "scale"), share),
-        f"this value moves itself, and through the mean and the spread all {m} values of its {sets.name}",
+        f"this value changes itself, and through the mean and the spread all {m} values of its {sets.name}",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \frac{w_o}{\sigma}"
         r"\left([i = o] - \frac1m - \frac{\hat x_i \hat x_o}{m}\right)",
     )
@@ -109,7 +109,7 @@ def _weights(call: Call, sets: Sets, where: Tensor) -> tuple[Factors, ...]:
 
 
 def _sets(call: Call) -> Sets:
-    """Say how the layer divides its input."""
+    """Return the sets of the layer's input."""
     x, layer = call.x, call.layer
     channel = torch.arange(x.shape[1]).view(1, -1, *(1,) * (x.dim() - 2)).expand(x.shape).flatten()
     if isinstance(layer, BatchNorm):
@@ -149,14 +149,14 @@ def local_response_norm(call: Call, what: str, place: int) -> Column:
     return Column(
         where,
         (worked(direct + blame, "slope", "slope", *parts),),
-        "it moves its own output, and dampens those of the neighbouring channels",
+        "it changes its own output, and lowers those of the neighbouring channels",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o \left([i=o]\, d_o^{-\beta}"
         r" - \tfrac{2\alpha\beta}{\text{size}}\, x_i x_o\, d_o^{-\beta-1}\right)",
     )
 
 
 def local_contrast_norm(call: Call, what: str, place: int) -> Column:
-    """Follow a small step of the input through v = x - Σ w x, σ = sqrt(Σ w v²), d = max(c, σ, ε), y = v / d."""
+    """Derivatives along one input of v = x - Σ w x, σ = sqrt(Σ w v²), d = max(c, σ, ε), y = v / d."""
     layer = call.layer
     assert isinstance(layer, LocalContrastNorm)
     n = index_of(place, call.x.shape)[0]
@@ -178,7 +178,7 @@ def local_contrast_norm(call: Call, what: str, place: int) -> Column:
     return Column(
         moved + n * size,
         (worked((through_v + through_d)[moved], "slope", "slope", *parts),),
-        "it moves the local mean and the local contrast around it, and with them all values near",
+        "it changes the local mean and contrast around it, and with them all values near",
         r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o"
         r" \left(\frac{\partial v_o/\partial x_i}{d_o} - \frac{v_o\, \partial d_o/\partial x_i}{d_o^2}\right)",
     )
@@ -202,7 +202,7 @@ def softmax(call: Call, what: str, place: int) -> Column:
         return Column(
             where,
             (share,),
-            "a score raises its own log-probability and lowers all of them by its probability",
+            "a score raises its own log-probability, and lowers all log-probabilities by its probability",
             r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, ([i = o] - a_i)",
         )
     return Column(

@@ -5,6 +5,7 @@ import torch
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.data import Batch
+from pellucid.explain import METHODS, explain
 from pellucid.layers import (
     BatchNorm,
     Concat,
@@ -19,10 +20,12 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Mode
 from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.models import lenet
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L1, L2
+from pellucid.trace import Settings
 from pellucid.training.device import on_device
 from pellucid.training.step import Step
 from pellucid.tree import flatten
@@ -127,3 +130,35 @@ def test_a_training_step(case, device, monkeypatch):
         for _ in range(2):
             losses = step(batch, 0.1, seeded(device))
     check(device, losses, flatten(params), [tensor for _, _, tensor in step.memory()] or losses)
+
+
+@devices
+@pytest.mark.parametrize("method", METHODS)
+def test_explanations(method, device):
+    net, shape = conv(), (1, 12, 12)
+    params, _ = net.init(shape, torch.Generator().manual_seed(0))
+    x = torch.ones(2, *shape, device=device)
+    check(device, explain(net, on_device(params, device), x, method, "dense[1]"))
+
+
+@devices
+def test_the_passes_of_a_trace(device):
+    net, shape = conv(), (1, 12, 12)
+    params, _ = net.init(shape, torch.Generator().manual_seed(0))
+    target = torch.zeros(2, dtype=torch.int64)
+    settings = Settings(net, params, torch.ones(2, *shape), target, SoftmaxCrossEntropy(), train=True, device=device)
+    passes = settings.run()
+    value, dy = settings.loss_of(passes.y)
+    dx, dparams = passes.backward(dy)
+    check(device, value, dx, dparams, [(call.y, call.cache, call.dys, call.params) for call in passes.calls])
+
+
+@pytest.mark.skipif(len(DEVICES) == 1, reason="this machine has no GPU")
+def test_a_trace_of_a_gpu_is_explained_on_the_cpu():
+    model = Model(conv(), input_shape=(1, 12, 12), classes=3, device=DEVICES[-1])
+    dtype = torch.float32 if DEVICES[-1] == "mps" else torch.float64
+    it = model.trace(torch.rand(2, 1, 12, 12), torch.tensor([0, 2]), dtype=dtype, train=True)
+    check(torch.device("cpu"), [one.tensor for one in it.tensors.values()])
+    assert it.explain("dense.weight").links[0].count == 2
+    assert it.nudge("dense.bias", 1e-2).actual != 0
+    assert it.step(SGD(0.1)).after != it.loss

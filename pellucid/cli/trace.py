@@ -29,9 +29,7 @@ def parser() -> Parser:
         help="the number to explain, 'dense2.weight[3, 17]', 'relu1.y[0, 3, 2, 2]', 'x[0, 0, 14, 14]'; of a whole "
         "tensor the number with the largest gradient",
     )
-    it.add_argument(
-        "--nudge", metavar="H", type=float, help="add H to that number, and compare the change of the loss"
-    )
+    it.add_argument("--nudge", metavar="H", type=float, help="add H to that number, and compare the change of the loss")
     it.add_argument("--top", metavar="N", type=int, default=6, help="products of each sum to show (default: 6)")
     return it.device_option().html_option().json_flag()
 

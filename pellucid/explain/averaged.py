@@ -10,6 +10,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.explain.sweeps import fixed, forward_to
 from pellucid.explain.target import Target, target_classes
 from pellucid.layers.base import Layer, Params
+from pellucid.objective import seeded
 from pellucid.training.arguments import whole
 
 
@@ -60,7 +61,7 @@ def smoothgrad(
     if not 0 <= noise < float("inf"):
         raise PellucidError(f"smoothgrad: noise must be a number of at least 0, not {noise!r}")
     together = variants_at_once("smoothgrad", batch, x)
-    rng = torch.Generator(x.device).manual_seed(seed)
+    rng = seeded(x.device, seed)
     target = fixed(net, params, x, target)
     flat = x.flatten(1)
     deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *(1,) * (x.dim() - 1))  # (N, 1, ...)
@@ -68,7 +69,9 @@ def smoothgrad(
     left = samples
     while left:
         count = min(left, together)
-        drawn = torch.randn((len(x) * count, *x.shape[1:]), generator=rng, device=x.device)  # the same in every dtype
+        drawn = torch.randn((len(x) * count, *x.shape[1:]), generator=rng, device=rng.device).to(
+            x.device
+        )  # the same in every dtype
         noisy = repeated(x, count) + drawn.to(x.dtype) * repeated(deviation, count)
         found = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
         mean += found.sum(1) / samples
@@ -145,12 +148,13 @@ def integrated_gradients(
 def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
     """Return the baseline in the shape of x."""
     try:
-        start = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).expand(x.shape)
+        given = torch.as_tensor(baseline)
+        start = given.to(x).expand(x.shape)
     except (RuntimeError, TypeError, ValueError) as error:
         found = f"one of shape {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(
             f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {found}"
         ) from error
-    if not bool(start.isfinite().all()):
+    if not bool(given.isfinite().all()):
         raise PellucidError("integrated_gradients: baseline must be of finite numbers; it holds NaN or infinity")
     return start

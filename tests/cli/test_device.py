@@ -1,0 +1,32 @@
+"""`--device`: commands that compute with a model refuse a device that this machine lacks."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli.conftest import Say
+
+COMMANDS = {
+    "evaluate": ("mnist-lenet",),
+    "predict": ("mnist-lenet", "IMAGE"),
+    "trace": ("mnist-lenet", "IMAGE"),
+    "explain": ("mnist-lenet", "IMAGE"),
+    "explain --page": ("mnist-lenet", "--page", "page"),
+    "verify": ("mnist-lenet",),
+    "train": ("digits",),
+}
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="this machine has mps")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_device_that_is_not_there(say: Say, seven: Path, command: str) -> None:
+    words = [str(seven) if word == "IMAGE" else word for word in COMMANDS[command]]
+    said = say(command.split(maxsplit=1)[0], *words, "--device", "mps")
+    assert "this machine has no mps devices" in said.complaint
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_device_that_is_none(say: Say, seven: Path, command: str) -> None:
+    words = [str(seven) if word == "IMAGE" else word for word in COMMANDS[command]]
+    assert "did you mean 'cuda'" in say(command.split(maxsplit=1)[0], *words, "--device", "cude").complaint

@@ -69,10 +69,9 @@ def smoothgrad(
     left = samples
     while left:
         count = min(left, together)
-        drawn = torch.randn((len(x) * count, *x.shape[1:]), generator=rng, device=rng.device).to(
-            x.device
-        )  # the same in every dtype
-        noisy = repeated(x, count) + drawn.to(x.dtype) * repeated(deviation, count)
+        shape = (len(x) * count, *x.shape[1:])
+        drawn = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
+        noisy = repeated(x, count) + drawn * repeated(deviation, count)
         found = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
         mean += found.sum(1) / samples
         square += (found * found).sum(1) / samples

@@ -16,7 +16,6 @@ from pellucid.trace.passes import Call, Value, title
 from pellucid.trace.record import Number, Record, resolve
 from pellucid.trace.text import label
 from pellucid.training.arguments import whole
-from pellucid.tree import flatten
 
 SLACK = 8  # roundings within one product: of its factors, and of a layer's intermediate results
 PENALTIES = {L2: "λ/n w", L1: "λ/n sign(w)"}
@@ -168,7 +167,7 @@ class Chain:
     def sum_over_uses(self, key: Key) -> Link:
         """Return the link of a parameter that is used several times, or regularized: the parts add up."""
         path, trace = key.what, self.trace
-        weight = flatten(trace.settings.params)[path]
+        weight = trace.params[path]
         name, users = label(path, key.place, weight.shape), self.users(path)
         sources: list[tuple[Factor, Key | None]] = []
         for call in users:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,46 @@ class Named:
     tensor: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A tensor with respect to which the loss has a gradient.
+
+    Either a value, or one argument of a call (an input "x.0", or its own use of a parameter), or, without both, the
+    parameter at the path `what`. gradient is None where the loss does not depend on it.
+    """
+
+    name: str
+    tensor: Tensor
+    gradient: Tensor | None
+    value: Value | None = None
+    call: Call | None = None
+    what: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Number:
+    """One number of a target."""
+
+    target: Target
+    place: int
+
+    @property
+    def label(self) -> str:
+        """Its name with the index."""
+        return label(self.target.name, self.place, self.target.tensor.shape)
+
+    @property
+    def number(self) -> float:
+        """The number itself."""
+        return float(self.target.tensor.flatten()[self.place])
+
+    @property
+    def gradient(self) -> float:
+        """The derivative of the loss with respect to it."""
+        gradient = self.target.gradient
+        return 0.0 if gradient is None else float(gradient.flatten()[self.place])
+
+
 class Record:
     """Every named tensor of one forward and one backward pass, on the CPU; see Trace for the names."""
 
@@ -55,7 +96,9 @@ class Record:
                 penalty.add_gradient(weights, grads, settings.examples)
                 self.regularizer += float(penalty.cost(weights, settings.examples))
             self.penalties = dict(zip(settings.decayed_paths, grads, strict=True))
+        self.params, self.buffers = flatten(settings.params), buffer_paths(settings.net)
         self.tensors: dict[str, Named] = {}
+        self.targets: dict[str, Target] = {}  # tensors that can be explained, also by the names of their gradients
         self._collect(value.cpu())
 
     @property
@@ -129,27 +172,30 @@ class Record:
             if one is not None:
                 self.tensors.setdefault(called, Named(called, kind, path, one))
 
+    def _put_target(self, target: Target, *names: str) -> None:
+        """Add a target by its own name and by others, such as that of its gradient."""
+        for name in (target.name, *names):
+            self.targets.setdefault(name, target)
+
+    def _put_value(self, value: Value, *names: str) -> None:
+        self._put_target(Target(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
+
     def _collect(self, value: Tensor) -> None:
-        passes, params = self.passes, flatten(self.settings.params)
+        passes = self.passes
         self._put("x", "x", "", self.settings.x)
-        shown: set[str] = set()
+        for source in passes.xs:
+            self._put_value(source, f"d{self.name_of(source)}")
         for call in passes.calls:
-            self._put(join(call.name, "x"), "x", call.path, _several([v.tensor for v in call.inputs], call.several))
-            if call.path not in shown:
-                self._collect_params(call, params)
-            shown.add(call.path)
-            for name, gradient in call.dparams.items():
-                self._put(join(call.name, f"d{name}"), "dparams", call.path, gradient)
-            for name in getattr(call.cache, "_fields", ()):
-                self._put(join(call.name, f"cache.{name}"), f"cache.{name}", call.path, getattr(call.cache, name))
-            self._put(join(call.name, "y"), "y", call.path, _several([v.tensor for v in call.outputs]))
-            if call.dys is not None and call.dxs is not None:
-                self._put(join(call.name, "dy"), "dy", call.path, _several(call.dys))
-                self._put(join(call.name, "dx"), "dx", call.path, _several(call.dxs, call.several))
+            self._collect_call(call)
+        for part, output in enumerate(passes.ys):
+            end = f".{part}" if isinstance(passes.y, tuple) else ""
+            self._put_value(output, f"y{end}", f"dy{end}")
         for frame in passes.frames:
             for kind, tensor in (("x", frame.x), ("y", frame.y), ("dy", frame.dy), ("dx", frame.dx)):
                 if tensor is not None:
                     self._put(join(frame.name, kind), kind, frame.path, tensor)
+            if frame.value is not None:
+                self._put_value(frame.value, join(frame.name, "y"), join(frame.name, "dy"))
         self._put("y", "y", "", passes.y)
         self._put("target", "loss", "", self.settings.target)
         for part, pieces in enumerate(self.pieces):
@@ -163,14 +209,35 @@ class Record:
         self._put("dy", "dy", "", self.dy)
         self._put("dx", "dx", "", self.dx)
 
-    def _collect_params(self, call: Call, params: dict[str, Tensor]) -> None:
-        for name in call.params:
-            path = join(call.path, name)
-            self._put(path, "params", call.path, params[path])
-            if path in self.gradients:
-                self._put(join(call.path, f"d{name}"), "dparams", call.path, self.gradients[path])
-            if path in self.penalties:
-                self._put(join(call.path, f"d{name}.regularizer"), "regularizer", call.path, self.penalties[path])
+    def _collect_call(self, call: Call) -> None:
+        name_of, path_of = partial(join, call.name), partial(join, call.path)
+        self._put(name_of("x"), "x", call.path, _several([v.tensor for v in call.inputs], call.several))
+        for part, value in enumerate(call.inputs):
+            end = f".{part}" if call.several else ""
+            gradient = None if call.dxs is None else call.dxs[part]
+            target = Target(name_of(f"x{end}"), value.tensor, gradient, call=call, what=f"x.{part}")
+            self._put_target(target, name_of(f"dx{end}"))
+        for name, tensor in call.params.items():
+            path = path_of(name)
+            weight = self.params[path]
+            self._put(path, "params", call.path, weight)
+            self._put(path_of(f"d{name}"), "dparams", call.path, self.gradients.get(path))
+            self._put(path_of(f"d{name}.regularizer"), "regularizer", call.path, self.penalties.get(path))
+            if path not in self.buffers:
+                self._put_target(Target(path, weight, self.gradients.get(path), what=path), path_of(f"d{name}"))
+            if call.name != call.path and name in call.dparams:
+                use = Target(name_of(name), tensor, call.dparams[name], call=call, what=name)
+                self._put_target(use, name_of(f"d{name}"))
+        for name, gradient in call.dparams.items():
+            self._put(name_of(f"d{name}"), "dparams", call.path, gradient)
+        for name in getattr(call.cache, "_fields", ()):
+            self._put(name_of(f"cache.{name}"), f"cache.{name}", call.path, getattr(call.cache, name))
+        self._put(name_of("y"), "y", call.path, _several([v.tensor for v in call.outputs]))
+        for part, value in enumerate(call.outputs):
+            self._put_value(value, name_of(f"dy.{part}" if len(call.outputs) > 1 else "dy"))
+        if call.dys is not None and call.dxs is not None:
+            self._put(name_of("dy"), "dy", call.path, _several(call.dys))
+            self._put(name_of("dx"), "dx", call.path, _several(call.dxs, call.several))
 
 
 def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:
@@ -178,54 +245,14 @@ def _several(parts: Sequence[Tensor | None], several: bool = False) -> Any:
     return tuple(parts) if several or len(parts) > 1 else parts[0]
 
 
-@dataclass(frozen=True, eq=False)
-class Target:
-    """A tensor with respect to which the loss has a gradient.
-
-    Either a value, or one argument of a call (an input "x.0", or its own use of a parameter), or, without both, the
-    parameter at the path `what`. gradient is None where the loss does not depend on it.
-    """
-
-    name: str
-    tensor: Tensor
-    gradient: Tensor | None
-    value: Value | None = None
-    call: Call | None = None
-    what: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Number:
-    """One number of a target."""
-
-    target: Target
-    place: int
-
-    @property
-    def label(self) -> str:
-        """Its name with the index."""
-        return label(self.target.name, self.place, self.target.tensor.shape)
-
-    @property
-    def number(self) -> float:
-        """The number itself."""
-        return float(self.target.tensor.flatten()[self.place])
-
-    @property
-    def gradient(self) -> float:
-        """The derivative of the loss with respect to it."""
-        gradient = self.target.gradient
-        return 0.0 if gradient is None else float(gradient.flatten()[self.place])
-
-
 def resolve(trace: Record, text: str) -> Number:
     """Return the entry that a text names; for a whole tensor, the entry with the largest gradient."""
     name, index = split(text)
-    known = targets(trace)
+    known = trace.targets
     if name not in known:
         if name not in trace:
             raise unknown(name, known)
-        if name in buffer_paths(trace.settings.net):
+        if name in trace.buffers:
             raise PellucidError(f"trace: {name} is a running statistic, which no step learns; it has no gradient")
         raise PellucidError(
             f"trace: {name} is worked out on the way; name a parameter, an input or an output, such as "
@@ -240,48 +267,3 @@ def resolve(trace: Record, text: str) -> Number:
         raise PellucidError(f"trace: {name} is empty")
     largest = 0 if target.gradient is None else int(target.gradient.abs().argmax())
     return Number(target, largest)
-
-
-def targets(trace: Record) -> dict[str, Target]:
-    """Return the tensors that can be explained, by name; the name of a gradient means the tensor itself."""
-    found: dict[str, Target] = {}
-    params = flatten(trace.settings.params)
-    buffers = buffer_paths(trace.settings.net)
-    passes = trace.passes
-
-    def put(names: list[str], target: Target) -> None:
-        for name in names:
-            found.setdefault(name, target)
-
-    def put_value(value: Value, *names: str) -> None:
-        called = trace.name_of(value)
-        put([called, *names], Target(called, value.tensor, trace.gradient_of(value), value))
-
-    for value in passes.xs:
-        called = trace.name_of(value)
-        put_value(value, f"d{called}")
-    for call in trace.calls:
-        for part, value in enumerate(call.inputs):
-            end = f".{part}" if call.several else ""
-            name, gradient = join(call.name, f"x{end}"), None if call.dxs is None else call.dxs[part]
-            put([name, join(call.name, f"dx{end}")], Target(name, value.tensor, gradient, call=call, what=f"x.{part}"))
-        for name, tensor in call.params.items():
-            path = join(call.path, name)
-            if path in buffers:
-                continue
-            target = Target(path, params[path], trace.gradients.get(path), what=path)
-            put([path, join(call.path, f"d{name}")], target)
-            if call.name != call.path and name in call.dparams:
-                own = join(call.name, name)
-                use = Target(own, tensor, call.dparams[name], call=call, what=name)
-                put([own, join(call.name, f"d{name}")], use)
-        for part, value in enumerate(call.outputs):
-            end = f".{part}" if len(call.outputs) > 1 else ""
-            put_value(value, join(call.name, f"dy{end}"))
-    for part, value in enumerate(passes.ys):
-        end = f".{part}" if isinstance(passes.y, tuple) else ""
-        put_value(value, f"y{end}", f"dy{end}")
-    for frame in passes.frames:
-        if frame.value is not None:
-            put_value(frame.value, join(frame.name, "y"), join(frame.name, "dy"))
-    return found

@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.layers.base import Mode
 from pellucid.losses.base import Loss
 from pellucid.trace import Settings, Trace
-from pellucid.trace.record import Number, targets
+from pellucid.trace.record import Number
 from tests.oracle import SEED, Sample, autograd, cast, leaves, tree_map
 
 
@@ -51,7 +51,7 @@ def numbers(trace: Trace, each: int, seed: int = 0) -> list[Number]:
     """Draw some numbers of every tensor that can be explained."""
     draw = random.Random(seed)
     found = []
-    for target in {id(one): one for one in targets(trace).values()}.values():
+    for target in {id(one): one for one in trace.targets.values()}.values():
         if target.tensor.is_floating_point() and target.tensor.numel():
             places = {draw.randrange(target.tensor.numel()) for _ in range(each)}
             found += [Number(target, place) for place in sorted(places)]

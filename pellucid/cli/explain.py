@@ -64,7 +64,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write the pictures, and print what was written with the checks beside it."""
+    """Write the pictures, and print the tests and the files."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
@@ -100,7 +100,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _place(args: argparse.Namespace) -> Path:
-    """Return the folder of a picture by its file's name and that of the folder it lies in: often its class."""
+    """Return the folder for a picture, named by its file and by the folder of that file, often its class."""
     image = Path(args.image)
     parent = image.parent.name and image.parent.resolve().name  # of "../0.png" no dots; of "0.png" none
     return Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
@@ -111,7 +111,8 @@ def _page(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.errors import PellucidError
-    from pellucid.explain.look_page import look, write_page
+    from pellucid.explain.look import look
+    from pellucid.explain.look_page import write_page
     from pellucid.explain.top_patches import epoch_weights
     from pellucid.files import make_folder
     from pellucid.tasks.pictures import held_out
@@ -184,9 +185,9 @@ def _table(found: "Examination") -> str:
     last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
     paths = ", ".join(found.found[0].likeness) if found.found else ""
     words = (
-        "deletion, insertion: the mean score while pixels go (low is good) and come (high is good), the most important "
-        f"first\nlikeness: to the map of a network that has lost its weights from the top down to {paths}; "
-        f"near 1 means that the map shows the picture, not the network\n{RULES}"
+        "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), the "
+        f"most important first\nlikeness: to the map of a network with shuffled weights from the top down to {paths}; "
+        f"near 1 means that the map depends on the picture, not on the network\n{RULES}"
     )
     tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]
     verdicts = aligned([("method", "test", "verdict"), *tests])

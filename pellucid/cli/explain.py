@@ -185,8 +185,8 @@ def _table(found: "Examination") -> str:
     last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
     paths = ", ".join(found.found[0].likeness) if found.found else ""
     words = (
-        "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), the "
-        f"most important first\nlikeness: to the map of a network with shuffled weights from the top down to {paths}; "
+        "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
+        f"the most important first\nlikeness: to the map of a network with shuffled weights from the top down to {paths}; "
         f"near 1 means that the map depends on the picture, not on the network\n{RULES}"
     )
     tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]

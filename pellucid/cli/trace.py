@@ -56,7 +56,7 @@ def handle(args: argparse.Namespace) -> int:
     dtype = torch.float32 if model.device.type == "mps" else torch.float64
     traced = trace(model, x, torch.tensor([number]), dtype=dtype)
     explained = None if args.weight is None else traced.explain(args.weight, args.top)
-    nudged = None if args.nudge is None else traced.nudge(args.weight, args.nudge)
+    nudged = None if args.nudge is None or args.weight is None else traced.nudge(args.weight, args.nudge)
     shown = [part for part in (explained or traced, nudged) if part is not None]
     if place is not None:
         write_html(place, "\n".join(part._repr_html_() for part in shown), f"{args.model}, {args.image}")

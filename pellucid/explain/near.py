@@ -118,14 +118,14 @@ def _window(layer: Layer, x: Tensor) -> Window | None:
     if x.dim() != 4:
         return None
     if type(layer) is Conv2d and not isinstance(layer.padding, str):
-        stride, value = layer.stride, 0.0
+        stride, padding, value = layer.stride, layer.padding, 0.0
     elif type(layer) is MaxPool2d and not layer.ceil_mode:
-        stride, value = layer.step, -torch.inf
+        stride, padding, value = layer.step, layer.padding, -torch.inf
     elif type(layer) is AvgPool2d and not layer.ceil_mode and pair(layer.padding) == (0, 0):
-        stride, value = layer.step, 0.0
+        stride, padding, value = layer.step, 0, 0.0
     else:
         return None
-    return Window(pair(layer.kernel), pair(stride), pair(layer.padding), pair(layer.dilation), value)
+    return Window(pair(layer.kernel), pair(stride), pair(padding), pair(layer.dilation), value)
 
 
 def _step(layer: Any, params: Params, base: Tensor, part: Part, window: Window) -> Part:

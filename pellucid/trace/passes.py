@@ -230,11 +230,11 @@ class Settings:
 
         Running statistics that training mode updates are copies.
         """
-        params = on_device(self.params if params is None else params, self.device)
-        params = map_tree(torch.clone, params) if self.train else params
+        held: Params = on_device(self.params if params is None else params, self.device)
+        held = map_tree(torch.clone, held) if self.train else held
         x = on_device(self.x if x is None else x, self.device)
         with torch.no_grad():
-            return forward(self.net, params, x, Mode(self.train, seeded(self.device, self.seed)), change)
+            return forward(self.net, held, x, Mode(self.train, seeded(self.device, self.seed)), change)
 
     def loss_of(self, y: Any) -> tuple[Tensor, Any]:
         """Return the loss of a pass's outputs and its gradient with respect to them."""

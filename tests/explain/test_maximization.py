@@ -81,7 +81,7 @@ def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None
 @pytest.mark.parametrize(
     ("target", "options", "told"),
     [
-        (None, {}, "name a class or a unit"),
+        (None, {}, "target must be a class or a unit"),
         (0, {"steps": 0}, "steps must be a whole number of at least 1"),
         (0, {"blur": -1.0}, "blur must be a number of at least 0"),
         (5, {}, "classes from 0 to 1"),
@@ -95,5 +95,5 @@ def test_what_means_nothing_is_told(target: int | None, options: dict, told: str
 def test_a_network_of_vectors_has_no_picture() -> None:
     net = Sequential(scores=Dense(2))
     params, _ = net.init((4,), torch.Generator().manual_seed(0))
-    with pytest.raises(PellucidError, match=r"pictures \(C, H, W\), not inputs of shape \(4,\)"):
+    with pytest.raises(PellucidError, match=r"that of a picture \(C, H, W\), not \(4,\)"):
         maximize(net, params, 0, (4,))

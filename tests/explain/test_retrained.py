@@ -89,5 +89,5 @@ def test_a_network_that_cannot_be_trained_is_told_in_its_row() -> None:
 def test_what_does_not_exist_is_told() -> None:
     with pytest.raises(PellucidError, match=r"no layer 'block\.conv9'; did you mean 'conv2'"):
         changed(NET, Variant("?", ("block.conv9",), 0.0))
-    with pytest.raises(PellucidError, match="ReLU has no size"):
+    with pytest.raises(PellucidError, match="size of a ReLU cannot be changed"):
         changed(NET, Variant("?", ("relu1",), 2.0))

@@ -186,8 +186,8 @@ def _table(found: "Examination") -> str:
     paths = ", ".join(found.found[0].likeness) if found.found else ""
     words = (
         "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
-        f"the most important first\nlikeness: to the map of a network with shuffled weights from the top down to {paths}; "
-        f"near 1 means that the map depends on the picture, not on the network\n{RULES}"
+        "the most important first\nlikeness: to the map of a network with weights shuffled from the top down to "
+        f"{paths}; near 1 means that the map depends on the picture, not on the network\n{RULES}"
     )
     tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]
     verdicts = aligned([("method", "test", "verdict"), *tests])

@@ -147,8 +147,8 @@ def integrated_gradients(
 def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
     """Return the baseline in the shape of x."""
     try:
-        given = torch.as_tensor(baseline)
-        start = given.to(x).expand(x.shape)
+        given = torch.as_tensor(baseline, dtype=x.dtype)
+        start = given.to(x.device).expand(x.shape)
     except (RuntimeError, TypeError, ValueError) as error:
         found = f"one of shape {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(

@@ -1,5 +1,6 @@
 """Keras' HDF5 files: Keras Applications, `model.save("x.h5")` and Keras 3's `.weights.h5`."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -10,7 +11,6 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.weights.fault import Fault, quoted, refusing
 from pellucid.weights.hdf5text import text_attribute
-from pellucid.weights.keras3 import is_counted, name_of
 
 if TYPE_CHECKING:
     import h5py
@@ -21,6 +21,18 @@ _NOT_THE_MODEL = ("optimizer", "optimizer_weights")  # in the root: what trainin
 _HARD_LINK = 0  # HDF5's number of a name for an object of the same file
 _RESAVE = "load it in Keras and save its weights again"
 _KINDS = {"f": (2, 4, 8), "i": (1, 2, 4, 8), "u": (1, 2, 4, 8)}  # NumPy's letters of number types, sizes in bytes
+
+# Keras 3's `.weights.h5` numbers the variables of a layer, and counts layers by their kind. What the variables of each
+# kind are called, in the order of their numbers:
+_VARIABLES = {
+    "conv2d": ("kernel", "bias"),
+    "depthwise_conv2d": ("kernel", "bias"),
+    "dense": ("kernel", "bias"),
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+}
+# Norms without gamma or without beta, by how many variables they have. The file does not tell which of both is left.
+_NORMS = {3: ("gamma_or_beta", "moving_mean", "moving_variance"), 2: ("moving_mean", "moving_variance")}
+_COUNTED = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -43,15 +55,33 @@ def read(path: Path) -> dict[str, Tensor]:
             raise Fault("has no group of weights", _RESAVE)
         datasets: dict[str, h5py.Dataset] = {}
         for place, group, dataset in _walk(root, size, raw):
-            name = place
-            if is_counted(place):
-                name = name_of(place, text_attribute(raw, _address(group), "name"), len(group))
+            counted = _COUNTED.fullmatch(place) is not None
+            name = name_of(place, text_attribute(raw, _address(group), "name"), len(group)) if counted else place
             if name in datasets:
                 raise Fault(f"holds two tensors called {quoted(name)}", "give the layers of the model different names")
             datasets[name] = dataset
         if not datasets:
             raise Fault("holds no weights", "give a file of Keras weights")
         return {name: _tensor(dataset) for name, dataset in datasets.items()}
+
+
+def name_of(path: str, layer: str | None, count: int) -> str:
+    """Return what Keras' other files call a tensor: "Conv1/Conv1/kernel" for "layers/conv2d/vars/0".
+
+    `layer` is the name that the file gives to its group, `count` how many tensors that has. Without a word for the
+    layer, as from the first versions of Keras 3, and of numbers that the layer's kind does not have, the path stays.
+    The first tensor of a norm of three is "gamma_or_beta": a network whose norms do not scale, as those of
+    Inception-v3, reads it as its beta, and every other one misses its gamma.
+    """
+    found = _COUNTED.fullmatch(path)
+    assert found is not None
+    if not layer or not layer.isprintable():
+        return path
+    names = _VARIABLES[found[1]]
+    if names[0] == "gamma" and count != len(names):
+        names = _NORMS.get(count, ())
+    number = int(found[2])
+    return f"{layer}/{layer}/{names[number]}" if number < len(names) else path
 
 
 def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:

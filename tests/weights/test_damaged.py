@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.weights import open_weights, require_match
 from pellucid.weights.fault import Fault
 from pellucid.weights.opcodes import interpret
-from pellucid.weights.statedict import views_of
+from pellucid.weights.torchfile import views_of
 from tests.weights.damage import damaged
 from tests.weights.samples import KINDS, ORDINARY, write
 

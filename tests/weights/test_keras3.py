@@ -12,7 +12,7 @@ import torch
 
 from pellucid.models import MODELS, mobilenet_v2
 from pellucid.weights import MismatchError, open_weights
-from pellucid.weights.keras3 import name_of
+from pellucid.weights.kerasfile import name_of
 from pellucid.weights.names import load_weights, source_of
 from pellucid.weights.names.naming import settle, translate
 

@@ -10,7 +10,9 @@ from pellucid.layers import Dense, Flatten
 from pellucid.models import MODELS, convnet, lenet, resnet18, squeezenet1_1
 from pellucid.tree import flatten
 from pellucid.weights import MismatchError
-from pellucid.weights.names import KNOWN, load_weights
+from pellucid.weights.catalogue import CATALOGUE
+from pellucid.weights.names import load_weights
+from pellucid.weights.names.families import NAMINGS
 from tests.weights import published_names as published
 from tests.weights.published_names import Shapes
 
@@ -140,11 +142,30 @@ def test_an_unknown_part_is_told(squeezenet):
         load_weights(net, init(net), squeezenet[0], "feature")
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", CATALOGUE)
 def test_each_published_file_has_its_network_and_its_images(name):
-    known = KNOWN[name]
-    MODELS[known.model](**known.options)
-    assert known.inputs.size == (299 if known.model == "inception_v3" else 224)
-    assert (known.part == "features") == name.endswith("notop")
-    assert (known.inputs.resize is None) == ("keras" in name)
-    assert (known.inputs.order == "BGR") == (known.model.startswith(("vgg", "resnet")) and "keras" in name)
+    model, _, form = name.partition("-")
+    library = "Keras" if form.startswith("keras") else "torchvision"
+    (naming,) = (one for one in NAMINGS if model in one.models and one.library.startswith(library))
+    MODELS[model](**naming.options)
+    assert naming.inputs is not None
+    assert (naming.inputs.order == "BGR") == (model.startswith(("vgg", "resnet")) and "keras" in name)
+
+
+@pytest.mark.parametrize(
+    ("library", "model", "expected"),
+    [
+        # (1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0 - 0.406) / 0.225
+        ("torchvision", "resnet50", (2.2489, -2.0357, -1.8044)),
+        ("Keras", "densenet121", (2.2489, -2.0357, -1.8044)),
+        ("Keras", "mobilenet_v2", (1.0, -1.0, -1.0)),
+        ("torchvision", "inception_v3", (1.0, -1.0, -1.0)),
+        # red, green, blue: 255 - 123.68, 0 - 116.779, 0 - 103.939
+        ("Keras", "vgg16", (131.32, -116.779, -103.939)),
+    ],
+)
+def test_the_numbers_of_a_red_pixel(library, model, expected):
+    inputs = next(one.inputs for one in NAMINGS if model in one.models and one.library.startswith(library))
+    assert inputs is not None
+    scaled = [(value - mean) / std for value, mean, std in zip((1, 0, 0), inputs.mean, inputs.std, strict=True)]
+    assert scaled == pytest.approx(expected, abs=1e-4)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.weights.described import Storage, View
 from pellucid.weights.fault import Fault
-from pellucid.weights.opcodes import interpret
+from pellucid.weights.opcodes import Storage, View, interpret
 from tests.weights.conftest import Refused
 
 

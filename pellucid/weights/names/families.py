@@ -1,42 +1,286 @@
-"""Who publishes weights of which network, and how they name them."""
+"""Who publishes weights of which network, how they name its layers, and how they scale its images."""
 
-from pellucid.weights import inputs
-from pellucid.weights.names import alexnet, densenet, googlenet, inception, mobilenet, resnet, squeezenet, vgg
-from pellucid.weights.names.dialect import KERAS, ONNX, TORCH
-from pellucid.weights.names.naming import Naming
+import re
+from collections.abc import Collection, Iterator
+
+from pellucid.combine.base import Combinator, walk
+from pellucid.layers import Conv2d
+from pellucid.models import MODELS, features, head, inception_v3, squeezenet1_1
+from pellucid.models.mobilenet import STAGES
+from pellucid.weights.names.naming import KERAS, ONNX, TORCH, Input, Naming, any_of, of_kind, rules, table
+
+_KINDS = {"conv": "conv", "bn": "norm", "convolution": "conv", "normalization": "norm"}
+
+
+def _numbered(model: str) -> dict[str, str]:
+    """Return our paths by torchvision's and timm's names of AlexNet and VGG, which count all layers.
+
+    "features.0", "classifier.6"; the head counts from behind `flatten`. timm: "pre_logits.fc1", "head.fc".
+    """
+    net = MODELS[model]()
+    maps = [path for path, layer in walk(features(net)) if not isinstance(layer, Combinator)]
+    rest = [path for path, layer in walk(head(net)) if not isinstance(layer, Combinator)]
+    rest = rest[rest.index("flatten") + 1 :]
+    return {
+        **{f"features.{index}": f"features.{path}" for index, path in enumerate(maps)},
+        **{f"classifier.{index}": f"head.{path}" for index, path in enumerate(rest)},
+        "pre_logits.fc1": "head.dense1",
+        "pre_logits.fc2": "head.dense2",
+        "head.fc": "head.scores",
+    }
+
+
+# Rules by the names of others' layers; Caffe's and Caffe2's names are those of ONNX's model zoo.
+NUMBERED = table(_numbered)
+ALEXNET_ONNX = rules(
+    (r"conv([1-5])", r"features.conv\1"), (r"fc6", "head.dense1"), (r"fc7", "head.dense2"), (r"fc8", "head.scores")
+)
+VGG_KERAS = rules(
+    (r"block(\d)_conv(\d)", r"features.block\1.conv\2"), (r"fc([12])", r"head.dense\1"), (r"predictions", "head.scores")
+)
+
+_BRANCHES_TORCH = {
+    "1": "branch1x1.conv", "2.0": "branch3x3.reduce", "2.1": "branch3x3.conv", "3.0": "branch5x5.reduce",
+    "3.1": "branch5x5.conv", "4.1": "branch_pool.conv",
+}  # fmt: skip
+_BRANCHES_ONNX = {
+    "1x1": "branch1x1.conv", "3x3_reduce": "branch3x3.reduce", "3x3": "branch3x3.conv",
+    "5x5_reduce": "branch5x5.reduce", "5x5": "branch5x5.conv", "pool_proj": "branch_pool.conv",
+}  # fmt: skip
+GOOGLENET_TORCH = rules(  # "conv1.bn", "inception3a.branch2.0.conv", "aux1.fc1"
+    (
+        rf"(inception\d[a-e])\.branch({any_of(_BRANCHES_TORCH)})\.(conv|bn)",
+        lambda block, branch, kind: f"features.{block}.{of_kind(_BRANCHES_TORCH[branch], kind)}",
+    ),
+    (r"(conv[1-3])\.(conv|bn)", lambda name, kind: f"features.{of_kind(name, kind)}"),
+    (r"aux([12])\.conv\.(conv|bn)", lambda index, kind: f"head.auxiliary{index}.{_KINDS[kind]}"),
+    (r"aux([12])\.fc1", r"head.auxiliary\1.dense"),
+    (r"aux([12])\.fc2", r"head.auxiliary\1.scores"),
+    (r"fc", "head.scores"),
+)
+GOOGLENET_ONNX = rules(  # "inception_3a/3x3_reduce"
+    (
+        rf"inception_(\d[a-e])/({any_of(_BRANCHES_ONNX)})",
+        lambda block, branch: f"features.inception{block}.{_BRANCHES_ONNX[branch]}",
+    ),
+    (r"conv1/7x7_s2", "features.conv1"),
+    (r"conv2/3x3_reduce", "features.conv2"),
+    (r"conv2/3x3", "features.conv3"),
+    (r"loss3/classifier", "head.scores"),
+)
+
+_STEM = {"1a_3x3": "conv1", "2a_3x3": "conv2", "2b_3x3": "conv3", "3b_1x1": "conv4", "4a_3x3": "conv5"}
+_ENDS = {"a": "ends.wide.conv", "b": "ends.tall.conv"}
+
+
+def _mixed(block: str, branch: str, number: str | None, end: str | None, kind: str) -> str:
+    name = _ENDS[end] if end else "conv" if branch == "branch_pool" else f"conv{number or 1}"
+    return f"features.mixed{block}.{branch.replace('dbl', 'double')}.{of_kind(name, kind)}"
+
+
+def _inception_keras(model: str, layers: Collection[str]) -> dict[str, str]:
+    """Return our paths by Keras' names: "conv2d_94", "batch_normalization_94", "predictions".
+
+    All convolutions and norms are counted in the order in which Keras' function makes them, which is that of our
+    network. The first one's number depends on the file: 1 in the published one, none or more than that elsewhere.
+    """
+    convolutions = [f"features.{path}" for path, layer in walk(features(inception_v3())) if isinstance(layer, Conv2d)]
+    known = {"predictions": "head.scores"}
+    for kind, name in (("conv", "conv2d"), ("bn", "batch_normalization")):
+        counted = re.compile(rf"{name}(_\d{{1,9}})?")
+        numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if counted.fullmatch(layer)}
+        first = min(numbers, default=0)
+        known |= {
+            layer: of_kind(convolutions[number - first], kind)
+            for number, layer in numbers.items()
+            if number - first < len(convolutions)
+        }
+    return {layer: path for layer, path in known.items() if layer in layers}
+
+
+INCEPTION_TORCH = rules(  # "Mixed_7b.branch3x3_2a.conv", "Conv2d_1a_3x3.bn"
+    (r"Mixed_([5-7][a-e])\.(branch(?:_pool|\dx\d(?:dbl|x\d)?))(?:_(\d)([ab])?)?\.(conv|bn)", _mixed),
+    (rf"Conv2d_({any_of(_STEM)})\.(conv|bn)", lambda place, kind: f"features.{of_kind(_STEM[place], kind)}"),
+    (
+        r"AuxLogits\.conv([01])\.(conv|bn)",
+        lambda index, kind: f"head.auxiliary.{of_kind(f'conv{int(index) + 1}', kind)}",
+    ),
+    (r"AuxLogits\.fc", "head.auxiliary.scores"),
+    (r"fc", "head.scores"),
+)
+
+
+def _residual(stage: int, block: int, kind: str, number: int | None = None) -> str:
+    """Return the path of a convolution or norm in a block: number `number` of the body, None for the shortcut's."""
+    inner = f"shortcut.{_KINDS[kind]}" if number is None else f"body.{_KINDS[kind]}{number}"
+    return f"features.stage{stage}.block{block}.residual.{inner}"
+
+
+RESNET_TORCH = rules(  # "layer1.0.bn2", "layer2.0.downsample.0"
+    (r"layer(\d)\.(\d{1,3})\.(conv|bn)(\d)", lambda s, b, kind, n: _residual(int(s), int(b) + 1, kind, int(n))),
+    (r"layer(\d)\.(\d{1,3})\.downsample\.0", lambda s, b: _residual(int(s), int(b) + 1, "conv")),
+    (r"layer(\d)\.(\d{1,3})\.downsample\.1", lambda s, b: _residual(int(s), int(b) + 1, "bn")),
+    (r"(conv|bn)1", lambda kind: f"features.stem.{_KINDS[kind]}"),
+    (r"fc", "head.scores"),
+)
+RESNET_KERAS = rules(  # "conv2_block1_1_conv", "conv2_block1_0_bn" (the shortcut's)
+    (
+        r"conv([2-5])_block(\d{1,3})_([0-3])_(conv|bn)",
+        lambda s, b, n, kind: _residual(int(s) - 1, int(b), kind, int(n) or None),
+    ),
+    (r"conv1_(conv|bn)", lambda kind: f"features.stem.{_KINDS[kind]}"),
+    (r"probs|predictions", "head.scores"),
+)
+_STAGE = r"resnet\.encoder\.stages\.(\d)\.layers\.(\d{1,3})"
+RESNET_TRANSFORMERS = rules(  # "resnet.encoder.stages.0.layers.1.layer.0.convolution"
+    (
+        _STAGE + r"\.layer\.(\d)\.(convolution|normalization)",
+        lambda s, b, n, kind: _residual(int(s) + 1, int(b) + 1, kind, int(n) + 1),
+    ),
+    (_STAGE + r"\.shortcut\.(convolution|normalization)", lambda s, b, kind: _residual(int(s) + 1, int(b) + 1, kind)),
+    (r"resnet\.embedder\.embedder\.(convolution|normalization)", lambda kind: f"features.stem.{_KINDS[kind]}"),
+    (r"classifier\.1", "head.scores"),
+)
+RESNET_ONNX = rules(  # "res_conv1_bn", "res2_0_branch2a", "res2_0_branch1_bn"
+    (
+        r"res([2-5])_(\d{1,3})_branch(?:1|2([abc]))(_bn)?",
+        lambda s, b, letter, norm: _residual(
+            int(s) - 1, int(b) + 1, "bn" if norm else "conv", "abc".index(letter) + 1 if letter else None
+        ),
+    ),
+    (r"conv1", "features.stem.conv"),
+    (r"res_conv1_bn", "features.stem.norm"),
+    (r"pred", "head.scores"),
+)
+
+_ADDED = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}
+DENSENET_TORCH = rules(  # the file that torchvision publishes is older than its code and says "denselayer1.norm.1"
+    (
+        r"features\.denseblock(\d)\.denselayer(\d{1,3})\.(norm|conv)\.?([12])",
+        r"features.block\1.layer\2.added.\3\4",
+    ),
+    (r"features\.transition(\d)\.(norm|conv)", r"features.transition\1.\2"),
+    (r"(?:features\.)?(norm|conv)0", r"features.stem.\1"),
+    (r"(?:features\.)?norm5", "features.norm"),
+    (r"classifier", "head.scores"),
+)
+DENSENET_KERAS = rules(  # "conv1/conv" or "conv1_conv", "conv2_block1_0_bn", "pool2_conv"
+    (
+        rf"conv([2-5])_block(\d{{1,3}})_({any_of(_ADDED)})",
+        lambda block, layer, inner: f"features.block{int(block) - 1}.layer{layer}.added.{_ADDED[inner]}",
+    ),
+    (r"pool([2-4])_(conv|bn)", lambda index, kind: f"features.transition{int(index) - 1}.{_KINDS[kind]}"),
+    (r"conv1[/_](conv|bn)", lambda kind: f"features.stem.{_KINDS[kind]}"),
+    (r"bn", "features.norm"),
+    (r"fc1000|predictions", "head.scores"),
+)
+
+# MobileNetV2's 17 blocks in a row, with the convolutions of each: the first block does not expand.
+_BLOCKS = [f"stage{stage}.block{block}" for stage, row in enumerate(STAGES, 1) for block in range(1, row[2] + 1)]
+_PLACES = [(stage - 1, block) for stage, row in enumerate(STAGES, 1) for block in range(row[2])]  # timm's
+
+
+def _parts() -> Iterator[tuple[int, int, str, str]]:
+    """Yield each convolution of the blocks: the block's index, its own index in it, its name, and its path."""
+    for index, block in enumerate(_BLOCKS):
+        names = ("expand", "depthwise", "project")[1 if index == 0 else 0 :]
+        for place, name in enumerate(names):
+            yield index, place, name, f"features.{block}.body.{name}"
+
+
+def _mobilenet_torch() -> dict[str, str]:
+    """Return our paths by torchvision's names: "features.0.0", "features.2.conv.1.0", "classifier.1".
+
+    A block is a row of (convolution, norm, ReLU6) for all but its last convolution, which stands in the row itself.
+    """
+    last = len(_BLOCKS) + 1
+    found = {"features.0.0": "features.stem.conv", "features.0.1": "features.stem.norm", "classifier.1": "head.scores"}
+    found |= {f"features.{last}.0": "features.last.conv", f"features.{last}.1": "features.last.norm"}
+    for index, place, name, path in _parts():
+        row = f"features.{index + 1}.conv"
+        ends = (place, place + 1) if name == "project" else (f"{place}.0", f"{place}.1")
+        found |= {f"{row}.{ends[0]}": path, f"{row}.{ends[1]}": f"{path}_norm"}
+    return found
+
+
+def _mobilenet_timm() -> dict[str, str]:
+    """Return our paths by timm's names: "conv_stem", "blocks.0.0.conv_dw", "blocks.1.0.bn3", "conv_head"."""
+    found = {"conv_stem": "features.stem.conv", "bn1": "features.stem.norm", "classifier": "head.scores"}
+    found |= {"conv_head": "features.last.conv", "bn2": "features.last.norm"}
+    for index, place, name, path in _parts():
+        (stage, block), wide = _PLACES[index], index > 0
+        kind = {"expand": "pw", "depthwise": "dw", "project": "pwl" if wide else "pw"}[name]
+        row = f"blocks.{stage}.{block}"
+        found |= {f"{row}.conv_{kind}": path, f"{row}.bn{place + 1}": f"{path}_norm"}
+    return found
+
+
+def _mobilenet_block(index: str | None, name: str, norm: str | None) -> str | None:
+    number = int(index or 0)
+    suffix = "_norm" if norm else ""
+    return f"features.{_BLOCKS[number]}.body.{name}{suffix}" if number < len(_BLOCKS) else None
+
+
+MOBILENET_TORCH, MOBILENET_TIMM = table(lambda model: _mobilenet_torch()), table(lambda model: _mobilenet_timm())
+MOBILENET_KERAS = rules(  # "expanded_conv_project_BN", "block_1_expand"
+    (r"(?:expanded_conv|block_(\d{1,3}))_(expand|depthwise|project)(_BN)?", _mobilenet_block),
+    (r"Conv1", "features.stem.conv"),
+    (r"bn_Conv1", "features.stem.norm"),
+    (r"Conv_1", "features.last.conv"),
+    (r"Conv_1_bn", "features.last.norm"),
+    (r"Logits|predictions", "head.scores"),
+)
+
+_FIRE = {"squeeze": "squeeze", "expand1x1": "expand.expand1x1", "expand3x3": "expand.expand3x3"}
+
+
+def _squeezenet_torch() -> dict[str, str]:
+    """Return our paths by torchvision's names: "features.3.squeeze", "classifier.1"; all layers of a row count."""
+    row = [path for path, _ in walk(features(squeezenet1_1())) if path and "." not in path]
+    found = {f"features.{index}": f"features.{path}" for index, path in enumerate(row)}
+    inside = {f"{name}.{part}": f"{path}.{own}" for name, path in found.items() for part, own in _FIRE.items()}
+    return {**found, **inside, "classifier.1": "head.scores"}
+
+
+SQUEEZENET_TORCH = table(lambda model: _squeezenet_torch())
+SQUEEZENET_ONNX = rules(  # "fire2/squeeze1x1"
+    (rf"(fire\d)/({any_of(_FIRE)})(?:1x1)?", lambda fire, part: f"features.{fire}.{_FIRE[part]}"),
+    (r"conv1", "features.conv1"),
+    (r"conv10", "head.scores"),
+)
+
+
+_IMAGENET = Input((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = Input((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # to -1..1, as in TensorFlow
+_CAFFE = Input((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255), "BGR")
+
 
 _VGG = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
 _RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
-_BY_TORCHVISION, _BY_TIMM, _BY_KERAS = "torchvision", "timm", "Keras Applications"
-_BY_BOTH = "torchvision or timm"  # whose names are the same
-_BY_ONNX, _BY_TRANSFORMERS = "ONNX's model zoo", "Hugging Face transformers"
+_KERAS_RESNETS = {"epsilon": 1.001e-5, "stride_first": True}
+_TORCHVISION, _TIMM, _KERAS = "torchvision", "timm", "Keras Applications"
+_BOTH = "torchvision or timm"  # whose names are the same
+_ONNX, _TRANSFORMERS = "ONNX's model zoo", "Hugging Face transformers"
 
 NAMINGS = (
-    Naming(_BY_TORCHVISION, ("alexnet",), TORCH, vgg.TORCHVISION, inputs.TORCHVISION, maps=256),
-    Naming(_BY_ONNX, ("alexnet",), ONNX, alexnet.ONNX, None, {"original": True}, maps=256),
-    Naming(_BY_BOTH, _VGG, TORCH, vgg.TORCHVISION, inputs.TORCHVISION, maps=512),
-    Naming(_BY_KERAS, ("vgg16", "vgg19"), KERAS, vgg.KERAS, inputs.KERAS_CAFFE, maps=512),
-    Naming(_BY_TORCHVISION, ("googlenet",), TORCH, googlenet.TORCHVISION, inputs.TORCHVISION_GOOGLENET),
-    Naming(_BY_ONNX, ("googlenet",), ONNX, googlenet.ONNX, None, {"original": True}),
-    Naming(_BY_BOTH, ("inception_v3",), TORCH, inception.TORCHVISION, inputs.TORCHVISION_INCEPTION),
-    Naming(
-        _BY_KERAS, ("inception_v3",), KERAS, inception.keras, inputs.KERAS_TF_299, {"count_include_pad": False},
-        unscaled=True,
-    ),
-    Naming(_BY_BOTH, _RESNETS, TORCH, resnet.TORCHVISION, inputs.TORCHVISION),
-    Naming(_BY_TRANSFORMERS, _RESNETS, TORCH, resnet.TRANSFORMERS, inputs.TORCHVISION),
-    Naming(
-        _BY_KERAS, ("resnet50", "resnet101"), KERAS, resnet.KERAS, inputs.KERAS_CAFFE,
-        {"epsilon": 1.001e-5, "stride_first": True},
-    ),
-    Naming(_BY_ONNX, ("resnet50",), ONNX, resnet.ONNX, None),
-    Naming(_BY_BOTH, ("densenet121",), TORCH, densenet.TORCHVISION, inputs.TORCHVISION),
-    Naming(_BY_KERAS, ("densenet121",), KERAS, densenet.KERAS, inputs.KERAS_TORCH, {"epsilon": 1.001e-5}),
-    Naming(_BY_TORCHVISION, ("mobilenet_v2",), TORCH, mobilenet.TORCHVISION, inputs.TORCHVISION),
-    Naming(_BY_TIMM, ("mobilenet_v2",), TORCH, mobilenet.TIMM, inputs.TORCHVISION),
-    Naming(
-        _BY_KERAS, ("mobilenet_v2",), KERAS, mobilenet.KERAS, inputs.KERAS_TF, {"epsilon": 1e-3, "pad": "same"}
-    ),
-    Naming(_BY_TORCHVISION, ("squeezenet1_1",), TORCH, squeezenet.TORCHVISION, inputs.TORCHVISION),
-    Naming(_BY_ONNX, ("squeezenet1_1",), ONNX, squeezenet.ONNX, None),
-)  # fmt: skip
+    Naming(_TORCHVISION, ("alexnet",), TORCH, NUMBERED, _IMAGENET, maps=256),
+    Naming(_ONNX, ("alexnet",), ONNX, ALEXNET_ONNX, None, {"original": True}, maps=256),
+    Naming(_BOTH, _VGG, TORCH, NUMBERED, _IMAGENET, maps=512),
+    Naming(_KERAS, ("vgg16", "vgg19"), KERAS, VGG_KERAS, _CAFFE, maps=512),
+    # Trained in TensorFlow: torchvision's own functions turn images scaled as ImageNet's to -1..1 at their start.
+    Naming(_TORCHVISION, ("googlenet",), TORCH, GOOGLENET_TORCH, _HALF),
+    Naming(_ONNX, ("googlenet",), ONNX, GOOGLENET_ONNX, None, {"original": True}),
+    Naming(_BOTH, ("inception_v3",), TORCH, INCEPTION_TORCH, _HALF),
+    Naming(_KERAS, ("inception_v3",), KERAS, _inception_keras, _HALF, {"count_include_pad": False}, unscaled=True),
+    Naming(_BOTH, _RESNETS, TORCH, RESNET_TORCH, _IMAGENET),
+    Naming(_TRANSFORMERS, _RESNETS, TORCH, RESNET_TRANSFORMERS, _IMAGENET),
+    Naming(_KERAS, ("resnet50", "resnet101"), KERAS, RESNET_KERAS, _CAFFE, _KERAS_RESNETS),
+    Naming(_ONNX, ("resnet50",), ONNX, RESNET_ONNX, None),
+    Naming(_BOTH, ("densenet121",), TORCH, DENSENET_TORCH, _IMAGENET),
+    Naming(_KERAS, ("densenet121",), KERAS, DENSENET_KERAS, _IMAGENET, {"epsilon": 1.001e-5}),
+    Naming(_TORCHVISION, ("mobilenet_v2",), TORCH, MOBILENET_TORCH, _IMAGENET),
+    Naming(_TIMM, ("mobilenet_v2",), TORCH, MOBILENET_TIMM, _IMAGENET),
+    Naming(_KERAS, ("mobilenet_v2",), KERAS, MOBILENET_KERAS, _HALF, {"epsilon": 1e-3, "pad": "same"}),
+    Naming(_TORCHVISION, ("squeezenet1_1",), TORCH, SQUEEZENET_TORCH, _IMAGENET),
+    Naming(_ONNX, ("squeezenet1_1",), ONNX, SQUEEZENET_ONNX, None),
+)

@@ -1,42 +1,130 @@
-"""One library's names for one family of networks, and how a file's tensors get ours by them."""
+"""How libraries name the tensors of a network, and how a file's tensors get our names and layouts."""
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from math import isqrt
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pellucid.models.parts import beside
-from pellucid.weights.inputs import Input
-from pellucid.weights.names.dialect import Dialect
+
+DENSE_OVER_MAPS = "head.dense1"  # reads flattened maps, whose channels lie last in Keras and first here
+
+# Returns the layer's name in the file and the tensor's name in ours, which is "" for what is no weight; None for a
+# name of another form.
+Split = Callable[[str], tuple[str, str] | None]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """`split` takes a name apart; `layout(path, tensor, maps)` gives a weight our order of axes.
+
+    `path` is our layer's, `maps` how many maps the layer DENSE_OVER_MAPS reads, 0 where the network has none such.
+    """
+
+    split: Split
+    layout: Callable[[str, Tensor, int], Tensor]
+
+
+_KERAS = {
+    "kernel": "weight", "W": "weight", "bias": "bias", "b": "bias", "gamma": "weight", "beta": "bias",
+    "moving_mean": "running_mean", "moving_variance": "running_var",
+}  # fmt: skip
+# "kernel:0", "depthwise_kernel:0", "block1_conv1_W_1:0": the first versions put the layer before, a number behind.
+_KERAS_LEAF = re.compile(rf"(?:.*_)?({'|'.join(_KERAS)})(?:_\d+)?(?::0)?")
+
+
+def _split_keras(name: str) -> tuple[str, str] | None:
+    """Take "LAYER/LAYER/kernel:0" apart, where a layer's name may hold "/" itself; also of a model in a model."""
+    *groups, last = name.split("/")
+    leaf = _KERAS_LEAF.fullmatch(last)
+    if leaf is None or not groups:
+        return None
+    half = len(groups) // 2
+    if groups[:half] == groups[half:]:
+        groups = groups[half:]
+    elif len(groups) > 1:
+        groups = groups[1:]  # the inner model's name
+    return "/".join(groups), _KERAS[leaf[1]]
+
+
+def _layout_keras(path: str, tensor: Tensor, maps: int) -> Tensor:
+    """Return (H, W, in, out) as (out, in, H, W), (H, W, in, 1) of each channel alone as (in, 1, H, W), and (in, out)
+    as (out, in), where `in` may count over (H, W, C) and then does so over (C, H, W).
+    """
+    if tensor.ndim == 4:
+        return tensor.permute(2, 3, 0, 1) if path.endswith("depthwise") else tensor.permute(3, 2, 0, 1)
+    if tensor.ndim != 2:
+        return tensor
+    rows, units = tensor.shape
+    side = isqrt(rows // maps) if maps and path == DENSE_OVER_MAPS else 0
+    if side and side * side * maps == rows:
+        return tensor.reshape(side, side, maps, units).permute(3, 2, 0, 1).reshape(units, rows)
+    return tensor.T
+
+
+_TORCH_LEAVES = ("weight", "bias", "running_mean", "running_var")
+
+
+def _split_torch(name: str) -> tuple[str, str] | None:
+    """Take "LAYER.weight" apart; "module." before it comes from training on several devices."""
+    layer, _, leaf = name.removeprefix("module.").rpartition(".")
+    if leaf == "num_batches_tracked":
+        return layer, ""
+    return (layer, leaf) if leaf in _TORCH_LEAVES and layer else None
+
+
+def _layout_torch(path: str, tensor: Tensor, maps: int) -> Tensor:
+    """Return it as it is, but a convolution in the place of a Dense (timm's VGG) as the matrix that it is."""
+    dense = path.rpartition(".")[2] in ("dense1", "dense2", "dense", "scores")
+    return tensor.flatten(1) if dense and maps and tensor.ndim == 4 else tensor
+
+
+_ONNX = {
+    "w": "weight", "b": "bias", "bn_s": "weight", "bn_b": "bias", "bn_rm": "running_mean", "bn_riv": "running_var",
+}  # fmt: skip
+_ONNX_NAME = re.compile(r"(?:gpu_0/)?(.+?)_(w|b|bn_s|bn_b|bn_rm|bn_riv)_0")
+
+
+def _split_onnx(name: str) -> tuple[str, str] | None:
+    """Take Caffe2's "LAYER_w_0" and "LAYER_bn_s_0" apart; the name of a norm keeps its "_bn"."""
+    found = _ONNX_NAME.fullmatch(name)
+    if found is None:
+        return None
+    return found[1] + ("_bn" if found[2].startswith("bn") else ""), _ONNX[found[2]]
+
+
+def _layout_onnx(path: str, tensor: Tensor, maps: int) -> Tensor:
+    """Return it as it is, but (1, 1, out, in) of Caffe's first versions as (out, in)."""
+    return tensor.squeeze((0, 1)) if tensor.ndim == 4 and tensor.shape[:2] == (1, 1) else tensor
+
+
+KERAS = Dialect(_split_keras, _layout_keras)
+TORCH = Dialect(_split_torch, _layout_torch)
+ONNX = Dialect(_split_onnx, _layout_onnx)
+
 
 # (our name of the network, the names of a file's layers) -> our path of each layer that is known
 Paths = Callable[[str, Collection[str]], dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How the files of `library` name the tensors of `models`.
+def rules(*rows: tuple[str, str | Callable[..., str | None]]) -> Paths:
+    """Return the paths that follow from each layer's name alone, by the first pattern that matches the whole name.
 
-    `options` are those that our functions need so that the network computes what the weights were trained for;
-    `inputs` is what it was trained on, None where that is not published. `maps` is how many maps the first dense
-    layer of a head reads, 0 where the head has only one. The norms of an `unscaled` network have no weight.
+    A row is (pattern, path), where the path is a template for the pattern's groups, or a function of them.
     """
+    compiled = [(re.compile(pattern), path) for pattern, path in rows]
 
-    library: str
-    models: tuple[str, ...]
-    dialect: Dialect
-    paths: Paths
-    inputs: Input | None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    maps: int = 0
-    unscaled: bool = False
+    def path_of(layer: str) -> str | None:
+        for pattern, path in compiled:
+            if found := pattern.fullmatch(layer):
+                return found.expand(path) if isinstance(path, str) else path(*found.groups())
+        return None
 
-
-def each(path: Callable[[str], str | None]) -> Paths:
-    """Return the paths that follow from each name alone, whichever network of the family it is."""
-    return lambda model, layers: {layer: ours for layer in layers if (ours := path(layer)) is not None}
+    return lambda model, layers: {layer: ours for layer in layers if (ours := path_of(layer)) is not None}
 
 
 def table(paths: Callable[[str], Mapping[str, str]]) -> Paths:
@@ -47,6 +135,42 @@ def table(paths: Callable[[str], Mapping[str, str]]) -> Paths:
         return {layer: held[layer] for layer in layers if layer in held}
 
     return known
+
+
+def any_of(names: Iterable[str]) -> str:
+    """Return the pattern that matches each of the names."""
+    return "|".join(map(re.escape, names))
+
+
+@dataclass(frozen=True)
+class Input:
+    """The images that published weights were trained on: (image - mean) / std, with channels in `order`.
+
+    mean, std: of each channel of an image in 0..1, in RGB.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    order: Literal["RGB", "BGR"] = "RGB"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the files of `library` name the tensors of `models`.
+
+    options: those that our functions need so that the network computes what the weights were trained for. inputs: what
+    it was trained on, None where that is not published. maps: how many maps the first dense layer of a head reads, 0
+    where the head has only one dense layer. unscaled: whether the norms have no weight.
+    """
+
+    library: str
+    models: tuple[str, ...]
+    dialect: Dialect
+    paths: Paths
+    inputs: Input | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    maps: int = 0
+    unscaled: bool = False
 
 
 def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

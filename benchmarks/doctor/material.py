@@ -5,8 +5,7 @@ from functools import cache
 import torch
 
 from pellucid.data import Dataset, data_root, float_images, load, load_splits
-from pellucid.data.augment.affine import affine_map
-from pellucid.data.augment.resample import resample
+from pellucid.data.augment.resample import affine_map, resample
 from pellucid.data.source import Arrays
 from pellucid.training.examples import examples
 

@@ -60,7 +60,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _get(args: argparse.Namespace) -> int:
     from pellucid.cli.out import emit, say
-    from pellucid.data.download import get
+    from pellucid.data.catalogue import get
 
     progress = Progress()
     files = get(args.name, args.data, progress if sys.stderr.isatty() and not args.json else None)
@@ -76,8 +76,7 @@ def _get(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     """Look at every file of one data set, or of all that are there."""
     from pellucid.cli.out import emit, say
-    from pellucid.data.catalogue import CATALOGUE
-    from pellucid.data.download import check
+    from pellucid.data.catalogue import CATALOGUE, check
 
     names = [args.name] if args.name is not None else list(CATALOGUE)
     rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]

@@ -1,16 +1,14 @@
 """Data sets, files, downloads, augmentation and the loader."""
 
 from pellucid.data.augment import Augment, FeatureStats
-from pellucid.data.catalogue import CATALOGUE, Entry, data_root, load
-from pellucid.data.collate import collate
+from pellucid.data.catalogue import CATALOGUE, Entry, check, data_root, get, load
 from pellucid.data.dataset import Dataset, Splits, float_images
-from pellucid.data.download import check, fetch, get
-from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder
-from pellucid.data.folder import load_folder, load_splits
+from pellucid.data.fetch import fetch
+from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder, collate
+from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_splits
 from pellucid.data.idx import read_idx, write_idx
 from pellucid.data.images import load_image
 from pellucid.data.loader import Loader
-from pellucid.data.masks import MaskDataset, load_masks
 from pellucid.data.objects import Objects
 from pellucid.data.source import Arrays, Batch, Source, Subset
 

@@ -1,7 +1,8 @@
-"""The data sets that Pellucid knows by name, where their files live, and how they are loaded."""
+"""The data sets that are known by name: where their files are, and how they are loaded, downloaded and checked."""
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset, Splits, make_dataset
-from pellucid.data.folder import OnError, load_splits
+from pellucid.data.fetch import fetch
+from pellucid.data.folder import load_masks, load_splits
 from pellucid.data.idx import read_idx
-from pellucid.data.images import Mode
-from pellucid.data.masks import load_masks
+from pellucid.data.images import Mode, OnError
+from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError, nearest
+
+FileProgress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all
 
 
 @dataclass(frozen=True)
@@ -77,26 +81,14 @@ CATALOGUE: dict[str, Entry] = {
             classes=_DIGITS,
             sources=_sources(
                 _MNIST,
-                (
-                    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                    9_912_422,
-                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-                ),
-                (
-                    "d53e105ee54ea40749a09fcbcd1e9432",
-                    28_881,
-                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-                ),
-                (
-                    "9fb629c4189551a2d022fa330f9573f3",
-                    1_648_877,
-                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-                ),
-                (
-                    "ec29112dd5afa0611ce80d1b7f02629c",
-                    4_542,
-                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-                ),
+                ("f68b3c2dcbeaaa9fbdd348bbdeb94873", 9_912_422,
+                 "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+                ("d53e105ee54ea40749a09fcbcd1e9432", 28_881,
+                 "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+                ("9fb629c4189551a2d022fa330f9573f3", 1_648_877,
+                 "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+                ("ec29112dd5afa0611ce80d1b7f02629c", 4_542,
+                 "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
             ),
         ),
         Entry(
@@ -193,7 +185,7 @@ def load(
     if entry.kind == "images":
         path = data_root(root) / entry.place
         if not path.exists():
-            raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
+            raise PellucidError(f"{entry.name} is missing; {_by_hand(entry, path)}")
         parts = load_splits(path, size, mode, on_error)
         return Splits(replace(parts.train, name=entry.name), replace(parts.test, name=entry.name))
     if size is not None:
@@ -203,34 +195,80 @@ def load(
     return _digits(entry) if entry.kind == "bundled" else _idx(entry, data_root(root) / entry.place)
 
 
-def by_hand(entry: Entry, path: Path) -> str:
+def get(
+    name: str, root: str | os.PathLike[str] | None = None, progress: FileProgress | None = None
+) -> list[tuple[str, str]]:
+    """Download the files of a data set that are missing or wrong, and return their (path, status).
+
+    status: "kept" for a file that was there and right, "downloaded", or "bundled". root: see `data_root`.
+    Raises PellucidError for an unknown name, for a data set without a download site, and as `fetch` does.
+    """
+    entry = find(name)
+    if entry.kind == "bundled":
+        return [(entry.name, "bundled")]
+    place = data_root(root) / entry.place
+    if not entry.sources:
+        raise PellucidError(f"{entry.name} cannot be downloaded: {_by_hand(entry, place)}")
+    done: list[tuple[str, str]] = []
+    for source in entry.sources:
+        path = place / source.file
+        if _file_status(entry, source, path) == "ok":
+            done.append((str(path), "kept"))
+            continue
+
+        def report(have: int, total: int | None, file: str = source.file) -> None:
+            if progress is not None:
+                progress(file, have, total)
+
+        fetch(source.url, path, f"md5:{source.md5}", limit=source.size, progress=report)
+        done.append((str(path), "downloaded"))
+    return done
+
+
+def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[str, str]]:
+    """Return (path, status) of every file of a data set: "ok", "missing", or what is wrong with it.
+
+    Files of idx sets are compared with their published checksums; of an image set every file is read, and
+    in a zip its CRC checked: the status is then of the whole ("ok: 1737 files") or of the first bad file.
+    Raises PellucidError for an unknown name.
+    """
+    entry = find(name)
+    if entry.kind == "bundled":
+        return [(entry.name, "ok")]
+    place = data_root(root) / entry.place
+    if entry.kind in ("images", "masks"):
+        return [(str(place), _tree_status(place))]
+    return [(str(place / source.file), _file_status(entry, source, place / source.file)) for source in entry.sources]
+
+
+def _by_hand(entry: Entry, path: Path) -> str:
     """Return the end of an error that tells how the file or folder at `path` comes there."""
     if not entry.sources:
         return f"it has no download site in this form: put it at {path} by hand ({entry.about})"
     return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"
 
 
-def verified(entry: Entry, source: Source, path: Path) -> Tensor:
+def _verified(entry: Entry, source: Source, path: Path) -> Tensor:
     """Read one idx file of the catalogue; PellucidError unless it is whole and the published one."""
     if not path.exists():
-        raise PellucidError(f"{entry.name} is missing {path}; {by_hand(entry, path)} (from {source.url})")
+        raise PellucidError(f"{entry.name} is missing {path}; {_by_hand(entry, path)} (from {source.url})")
     if not source.sha256 and path.is_file():
         with path.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != source.md5:
-                raise PellucidError(f"{path} has the wrong checksum; remove it and {by_hand(entry, path)}")
+                raise PellucidError(f"{path} has the wrong checksum; remove it and {_by_hand(entry, path)}")
     return read_idx(path, sha256=source.sha256)
 
 
 def _masks(entry: Entry, folder: Path) -> Splits:
     """Return train/ and val/, whose masks hold the number of classes where a pixel has none."""
     if not folder.exists():
-        raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
+        raise PellucidError(f"{entry.name} is missing; {_by_hand(entry, folder)}")
     train, test = (load_masks(folder, part, entry.classes, len(entry.classes)) for part in ("train", "val"))
     return Splits(replace(train, name=entry.name), replace(test, name=entry.name))
 
 
 def _idx(entry: Entry, folder: Path) -> Splits:
-    x, y, x_test, y_test = (verified(entry, source, folder / source.file) for source in entry.sources)
+    x, y, x_test, y_test = (_verified(entry, source, folder / source.file) for source in entry.sources)
     return Splits(train=_images(entry, folder, x, y), test=_images(entry, folder, x_test, y_test))
 
 
@@ -247,3 +285,25 @@ def _digits(entry: Entry) -> Splits:
     x = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16  # whole numbers 0..16 in the file
     y = torch.tensor(labels, dtype=torch.int64)
     return make_dataset(entry.name, x, y, entry.classes).split(0.2, seed=0)
+
+
+def _file_status(entry: Entry, source: Source, path: Path) -> str:
+    if not path.exists():
+        return "missing"
+    try:
+        _verified(entry, source, path)
+    except PellucidError as error:
+        return str(error)
+    return "ok"
+
+
+def _tree_status(place: Path) -> str:
+    if not place.exists():
+        return "missing"
+    try:
+        with open_tree(place) as tree:
+            for name in tree.names:
+                tree.read(name)
+            return f"ok: {len(tree.names)} files"
+    except PellucidError as error:
+        return str(error)

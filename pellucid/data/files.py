@@ -4,8 +4,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
-from pellucid.data.collate import collate
 from pellucid.data.images import (
     Mode,
     OnError,
@@ -21,17 +19,48 @@ from pellucid.data.images import (
     check_on_error,
     decode,
     decode_mask,
+    in_threads,
     resized,
     strict_warnings,
 )
-from pellucid.data.layout import TRAIN, class_of, files_of, part_classes, parts_of, root_of
 from pellucid.data.source import Batch
-from pellucid.data.tree import Tree, tree_at
+from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
 
 ANNOTATIONS = "annot"  # what the name of a folder of masks adds to that of its images
-_WORKERS = 2  # Pillow decodes without holding the interpreter's lock
-_AHEAD = 512  # files submitted to the workers at a time, so that an interrupt stops them soon
+
+
+def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
+    """Return one batch of examples (image, target).
+
+    Images (C, H, W) of different sizes are padded with zeros, masks (H, W) with the class `ignored`, on the right and
+    at the bottom, so that coordinates stay. Numbers become one tensor (N,), tensors of one shape are stacked, and
+    anything else, such as boxes, stays a list. Raises PellucidError for masks to pad without `ignored`.
+    """
+    images, targets = [image for image, _ in examples], [target for _, target in examples]
+    batch = _padded(images)
+    if all(isinstance(target, int | float) for target in targets):
+        return Batch(batch, torch.tensor(targets))
+    if not all(isinstance(target, Tensor) for target in targets):
+        return Batch(batch, targets)
+    if len({target.shape for target in targets}) == 1:
+        return Batch(batch, torch.stack(targets))
+    if all(target.shape == image.shape[-2:] for image, target in examples):
+        if ignored is None:
+            raise PellucidError("masks of different sizes are padded; give the class `ignored` that the loss ignores")
+        return Batch(batch, _padded(targets, ignored))
+    return Batch(batch, targets)
+
+
+def _padded(images: Sequence[Tensor], value: float = 0) -> Tensor:
+    """Stack images or masks (..., H, W), padded with `value` to the largest height and width among them."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+    if all(image.shape[-2:] == (height, width) for image in images):
+        return torch.stack(list(images))
+    padded = images[0].new_full((len(images), *images[0].shape[:-2], height, width), value)
+    for row, image in zip(padded, images, strict=True):
+        row[..., : image.shape[-2], : image.shape[-1]] = image
+    return padded
 
 
 class ImageFiles(metaclass=Checked):
@@ -207,12 +236,10 @@ def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     kept: list[str] = []
     skipped: list[str] = []
-    with strict_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
-        todo = iter(range(len(files)))
-        while some := list(islice(todo, _AHEAD)):
-            for k, error in zip(some, pool.map(fault, some), strict=True):
-                name = files.names[k]
-                kept.append(name) if error is None else skipped.append(files.tree.where(name))
+    with strict_warnings(), closing(in_threads(fault, range(len(files)))) as found:
+        for k, error in found:
+            name = files.names[k]
+            kept.append(name) if error is None else skipped.append(files.tree.where(name))
     if not kept:
         raise PellucidError(f"{files.tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
     return tuple(kept), tuple(skipped)

@@ -1,24 +1,35 @@
-"""Image folders: one subfolder per class, in a folder or inside a zip, whole or in train and test parts."""
+"""Image folders and zips loaded into memory: one subfolder per class, or a mask for each image."""
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pellucid.calls import checked
-from pellucid.data.dataset import Dataset, Splits, make_dataset
-from pellucid.data.images import Mode, OnError, check_format, check_on_error, decode, strict_warnings
-from pellucid.data.layout import HELD_OUT, TRAIN, class_of, classes_of, files_of, part_classes, parts_of, root_of
-from pellucid.data.tree import Tree, open_tree
+from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
+from pellucid.data.files import MaskFolder
+from pellucid.data.images import Mode, OnError, check_format, check_on_error, decode, in_threads, strict_warnings
+from pellucid.data.seeds import mix
+from pellucid.data.tree import (
+    HELD_OUT,
+    TRAIN,
+    Tree,
+    class_of,
+    classes_of,
+    files_of,
+    open_tree,
+    part_classes,
+    parts_of,
+    root_of,
+)
 from pellucid.errors import PellucidError
+from pellucid.text import plural
 
 MEMORY_LIMIT = 16 << 30  # bytes of decoded images
 TEST_FRACTION = 0.2  # of each class, held out of a folder without parts
-_WORKERS = 2  # Pillow decodes without holding the interpreter's lock
-_AHEAD = 512  # files per round, so that a fault stops the work soon
 
 
 @checked
@@ -36,7 +47,8 @@ def load_folder(
     them in `skipped`.
     Raises PellucidError, naming the file, for an unreadable image, and for a tree without classes.
     """
-    size = _check(size, mode, on_error)
+    check_on_error(on_error)
+    size = check_format(size, mode)
     with open_tree(path) as tree:
         root = root_of(tree)
         parts = parts_of(tree, root)
@@ -58,7 +70,8 @@ def load_splits(
     CLASS/IMAGE tree is split likewise. Raises PellucidError as `load_folder`, and for a class that only the
     test part knows.
     """
-    size = _check(size, mode, on_error)
+    check_on_error(on_error)
+    size = check_format(size, mode)
     with open_tree(path) as tree:
         root = root_of(tree)
         parts = parts_of(tree, root)
@@ -78,9 +91,67 @@ def load_splits(
     return Splits(train, test)
 
 
-def _check(size: int | tuple[int, int] | None, mode: str, on_error: str) -> tuple[int, int] | None:
-    check_on_error(on_error)
-    return check_format(size, mode)
+@dataclass(frozen=True, eq=False, repr=False)
+class MaskDataset(Dataset):
+    """Images with the class of each pixel.
+
+    x: (N, C, H, W), y: (N, H, W), both uint8; y holds indices into `classes`, and `ignored` where there is none.
+    files: the name of each image.
+    """
+
+    ignored: int | None = None
+    files: tuple[str, ...] = ()
+
+    def _cells(self) -> list[tuple[str, str]]:
+        counts = torch.bincount(self.y.flatten(), minlength=256)[: len(self.classes)].tolist()
+        return [("class", "pixels"), *((name[:60], f"{n:,}") for name, n in zip(self.classes, counts, strict=True))]
+
+    def subset(self, indices: Sequence[int] | Tensor) -> "MaskDataset":
+        """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
+        i = self._within(indices)
+        x, y = self.x.index_select(0, i), self.y.index_select(0, i)
+        files = tuple(self.files[k] for k in i.tolist())
+        return MaskDataset(x, y, self.classes, arrays_checksum(x, y), self.name, self.skipped, self.ignored, files)
+
+    def split(self, fraction: float, seed: int = 0) -> Splits:
+        """Hold out `fraction` of the images, drawn with the seed, as the test part; both keep the original order."""
+        held = round(len(self) * fraction)
+        if not 0 < held < len(self):
+            raise PellucidError(f"split of {self.name}: {fraction} of {plural(len(self), 'image')} leaves a part empty")
+        order = sorted(range(len(self)), key=lambda i: mix(seed, i))
+        return Splits(train=self.subset(sorted(order[held:])), test=self.subset(sorted(order[:held])))
+
+
+@checked
+def load_masks(
+    path: str | os.PathLike[str],
+    part: str = "train",
+    classes: Sequence[str] | None = None,
+    ignored: int | None = None,
+) -> MaskDataset:
+    """Load PART/NAME.jpg and PARTannot/NAME.png, from a folder or a .zip, as `MaskFolder` reads them.
+
+    classes: their names, by default "0", "1", ... to the largest class but `ignored`. Raises PellucidError as
+    `MaskFolder`, and where images differ in size.
+    """
+    source = MaskFolder(path, part, classes=classes, ignored=ignored)
+    images: list[Tensor] = []
+    masks: list[Tensor] = []
+    with strict_warnings():
+        for k, name in enumerate(source.names):
+            image, mask = source.example(k)
+            if images and image.shape != images[0].shape:
+                raise PellucidError(
+                    f"{source.tree.where(name)} is {image.shape[1]}x{image.shape[2]} but {source.names[0]} is "
+                    f"{images[0].shape[1]}x{images[0].shape[2]}; resize them, or train on a MaskFolder"
+                )
+            images.append(image)
+            masks.append(mask.to(torch.uint8))
+    x, y = torch.stack(images), torch.stack(masks)
+    if classes is None:
+        known = y if ignored is None else y[y != ignored]
+        classes = [str(k) for k in range(int(known.max()) + 1)] if known.numel() else []
+    return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), (), ignored, source.names)
 
 
 def _load(
@@ -106,23 +177,21 @@ def _pictures(
     x = torch.empty(0)
     kept: list[str] = []
     skipped: list[str] = []
-    with strict_warnings(), ThreadPoolExecutor(_WORKERS) as pool:
-        todo = iter(names)
-        while some := list(islice(todo, _AHEAD)):
-            for name, image in zip(some, pool.map(picture, some), strict=True):
-                if isinstance(image, PellucidError):
-                    if on_error == "raise":
-                        raise image
-                    skipped.append(tree.where(name))
-                    continue
-                if not kept:
-                    x = _room(tree, len(names), image)
-                if image.shape != x.shape[1:]:
-                    raise PellucidError(
-                        f"{tree.where(name)} is {_hw(image)} but {tree.where(kept[0])} is {_hw(x)}; give a size"
-                    )
-                x[len(kept)] = image
-                kept.append(name)
+    with strict_warnings(), closing(in_threads(picture, names)) as found:
+        for name, image in found:
+            if isinstance(image, PellucidError):
+                if on_error == "raise":
+                    raise image
+                skipped.append(tree.where(name))
+                continue
+            if not kept:
+                x = _room(tree, len(names), image)
+            if image.shape != x.shape[1:]:
+                raise PellucidError(
+                    f"{tree.where(name)} is {_hw(image)} but {tree.where(kept[0])} is {_hw(x)}; give a size"
+                )
+            x[len(kept)] = image
+            kept.append(name)
     if not kept:
         raise PellucidError(
             f"{tree.path}: none of its {len(names)} images can be read, {skipped[0]} first; replace them"

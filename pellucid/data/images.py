@@ -7,9 +7,10 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -31,10 +32,14 @@ from torch import Tensor
 from pellucid.calls import checked
 from pellucid.errors import PellucidError
 
+K = TypeVar("K")
+T = TypeVar("T")
 Mode = Literal["RGB", "L"]
 OnError = Literal["raise", "skip"]
 FILE_LIMIT = 200 << 20  # bytes
 PIXEL_LIMIT = 64_000_000
+WORKERS = 2  # Pillow decodes without holding the interpreter's lock
+AHEAD = 256  # files submitted to the workers at a time, so that an interrupt stops them soon
 FAINT = 10  # of 255: pictures whose values differ by no more show nothing
 
 # The readers are called by name, not through Image.open, which would try formats nobody listed and would
@@ -116,6 +121,14 @@ def strict_warnings() -> Iterator[None]:
         log.removeHandler(handler)
 
 
+def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Iterator[tuple[K, T]]:
+    """Yield each item with what `work` returns for it, in order, computed ahead in threads; close it to stop them."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for start in range(0, len(items), AHEAD):
+            some = items[start : start + AHEAD]
+            yield from zip(some, pool.map(work, some), strict=True)
+
+
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: Mode) -> Tensor:
     """Do the work of `load_image`, from any thread; inside `strict_warnings`, which makes Pillow's warnings errors."""
 
@@ -126,7 +139,7 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
         return flat
 
     data = source if isinstance(source, bytes) else read_file(Path(source))
-    return _channels_first(_decoded(data, name, picture))
+    return channels_first(_decoded(data, name, picture))
 
 
 def decode_mask(data: bytes, name: str) -> Tensor:
@@ -145,12 +158,16 @@ def resized(x: Tensor, size: tuple[int, int], smooth: bool = True) -> Tensor:
     if x.shape[1:] == size:
         return x
     how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return channels_first(np.array(to_pillow(x).resize((size[1], size[0]), how)))
+
+
+def to_pillow(x: Tensor) -> Image.Image:
+    """Return a uint8 image (C, H, W) of 1 or 3 channels as Pillow's."""
     array = x.permute(1, 2, 0).numpy()
-    picture = Image.fromarray(array[..., 0] if len(x) == 1 else array)
-    return _channels_first(np.array(picture.resize((size[1], size[0]), how)))
+    return Image.fromarray(array[..., 0] if len(x) == 1 else array)
 
 
-def _channels_first(array: Any) -> Tensor:
+def channels_first(array: Any) -> Tensor:
     """Return an array (H, W) or (H, W, C) as a tensor (C, H, W)."""
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from pellucid.data import CATALOGUE, Dataset, load_image
 from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.folder import TEST_FRACTION
-from pellucid.data.layout import HELD_OUT, TRAIN, class_of, root_of
-from pellucid.data.tree import Tree, open_tree
+from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.model import Model
 from pellucid.recipe.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by

@@ -8,8 +8,7 @@ import torch
 from scipy import ndimage
 
 from pellucid.data.augment import affine, rotate, shear, shift, zoom
-from pellucid.data.augment.affine import affine_map
-from pellucid.data.augment.resample import resample
+from pellucid.data.augment.resample import affine_map, resample
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 

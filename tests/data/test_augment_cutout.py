@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pellucid.data import Augment
-from pellucid.data.augment.cutout import cutout
+from pellucid.data.augment.colour import cutout
 from pellucid.errors import PellucidError
 
 

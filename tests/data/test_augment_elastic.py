@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from pellucid.data.augment import elastic
-from pellucid.data.augment.elastic import random_field, smooth
+from pellucid.data.augment.resample import random_field, smooth
 from pellucid.data.seeds import generator
 
 

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.data import Arrays, Augment, Loader, Objects
-from pellucid.data.augment.crop import Window
-from pellucid.data.augment.flip import Flip
 from pellucid.data.augment.targets import move_objects, tight_boxes
+from pellucid.data.augment.windows import Flip, Window
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.data import Augment, Objects
-from pellucid.data.augment.mosaic import random_mosaic
 from pellucid.data.augment.targets import move_objects, tight_boxes
+from pellucid.data.augment.windows import random_mosaic
 from pellucid.data.seeds import generator
 from pellucid.data.source import Batch
 

@@ -7,12 +7,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pellucid.data.augment.affine import affine_map, random_affine
-from pellucid.data.augment.crop import Window, random_window
-from pellucid.data.augment.elastic import random_field
-from pellucid.data.augment.flip import Flip, random_flip
 from pellucid.data.augment.move import Move
-from pellucid.data.augment.resample import Resampling
+from pellucid.data.augment.resample import Resampling, affine_map, random_affine, random_field
+from pellucid.data.augment.windows import Flip, Window, random_flip, random_window
 from pellucid.data.seeds import generator
 
 H, W = 40, 52

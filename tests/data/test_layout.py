@@ -5,8 +5,7 @@ import zipfile
 
 import pytest
 
-from pellucid.data.layout import class_of, classes_of, files_of, parts_of, root_of
-from pellucid.data.tree import open_tree
+from pellucid.data.tree import class_of, classes_of, files_of, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError
 
 

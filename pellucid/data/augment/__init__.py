@@ -3,14 +3,12 @@
 A change of geometry is a `Move`, drawn once and then applied to images, masks, boxes and key-points.
 """
 
-from pellucid.data.augment.affine import affine, rotate, shear, shift, zoom
 from pellucid.data.augment.colour import brightness, contrast, hue, saturation
-from pellucid.data.augment.crop import random_crop, resized_crop
-from pellucid.data.augment.elastic import elastic
-from pellucid.data.augment.flip import horizontal_flip, vertical_flip
 from pellucid.data.augment.move import Fill
 from pellucid.data.augment.pipeline import Augment
+from pellucid.data.augment.resample import affine, elastic, rotate, shear, shift, zoom
 from pellucid.data.augment.standardise import FeatureStats
+from pellucid.data.augment.windows import horizontal_flip, random_crop, resized_crop, vertical_flip
 
 __all__ = [
     "Augment",

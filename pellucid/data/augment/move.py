@@ -1,9 +1,10 @@
-"""What a change of geometry is, drawn for every image of a batch and then applied to all kinds of targets."""
+"""A change of geometry: drawn for every image of a batch, then applied to the images and to targets of all kinds."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Literal, Self, get_args
 
+import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
@@ -42,3 +43,13 @@ class Move(ABC):
         """Return the move of image n alone, for a batch of one."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value[n : n + 1] for name, value in values.items() if isinstance(value, Tensor)})
+
+
+def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator, like: Tensor) -> Tensor:
+    """Return float32 numbers, uniform in [low, high), drawn on the device of `rng`, on that of `like`."""
+    return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low).to(like.device)
+
+
+def coins(n: int, p: float, rng: torch.Generator, like: Tensor) -> Tensor:
+    """Return booleans (n, 1, 1, 1), each True with probability p."""
+    return (torch.rand((n, 1, 1, 1), generator=rng, device=rng.device) < p).to(like.device)

@@ -8,16 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.calls import Checked
-from pellucid.data.augment.affine import random_affine
-from pellucid.data.augment.colour import brightness, contrast, hue, saturation
-from pellucid.data.augment.crop import random_window
-from pellucid.data.augment.cutout import cutout
-from pellucid.data.augment.elastic import random_field
-from pellucid.data.augment.flip import random_flip
-from pellucid.data.augment.mosaic import Mosaic, random_mosaic
+from pellucid.data.augment.colour import brightness, contrast, cutout, hue, saturation
 from pellucid.data.augment.move import Fill, Move, check_fill
-from pellucid.data.augment.resample import Resampling
+from pellucid.data.augment.resample import Resampling, random_affine, random_field
 from pellucid.data.augment.targets import Pairs, move_objects
+from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_window
 from pellucid.data.objects import Objects
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pellucid.data.augment.flip import Flip
-from pellucid.data.augment.mosaic import Mosaic, inside
 from pellucid.data.augment.move import Move
 from pellucid.data.augment.resample import Resampling
+from pellucid.data.augment.windows import Flip, Mosaic, inside
 from pellucid.data.objects import Objects, concatenate
 from pellucid.errors import PellucidError
 

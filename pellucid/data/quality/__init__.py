@@ -1,9 +1,7 @@
 """What is wrong with a collection of pictures: copies, near copies, and blur."""
 
-from pellucid.data.quality.blur import blurry, sharpness
-from pellucid.data.quality.duplicates import Pair, exact_duplicates, near_duplicates
-from pellucid.data.quality.groups import Groups
-from pellucid.data.quality.survey import Corrupt, Survey, survey
+from pellucid.data.quality.duplicates import Groups, Pair, exact_duplicates, near_duplicates
+from pellucid.data.quality.survey import Corrupt, Survey, blurry, sharpness, survey
 
 __all__ = [
     "Corrupt",

@@ -12,9 +12,8 @@ import torch
 from pellucid.data.dataset import make_dataset
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import Mode
-from pellucid.data.layout import HELD_OUT, TRAIN, class_of, classes_of, files_of, parts_of, root_of
 from pellucid.data.quality import Groups, Pair, Survey, blurry, exact_duplicates, near_duplicates, survey
-from pellucid.data.tree import Tree, open_tree
+from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, classes_of, files_of, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError
 from pellucid.tasks.gestures.collection import Blurry, Collection, Copies, Part
 from pellucid.tasks.gestures.findings import warnings

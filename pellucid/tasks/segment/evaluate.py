@@ -6,8 +6,7 @@ from typing import Any
 from pellucid.data import CATALOGUE, MaskFolder, data_root
 from pellucid.data.files import ANNOTATIONS
 from pellucid.data.images import strict_warnings
-from pellucid.data.layout import HELD_OUT, TRAIN, root_of
-from pellucid.data.tree import open_tree
+from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, root_of
 from pellucid.errors import PellucidError
 from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.data.quality.align import alike
+from pellucid.data.quality.duplicates import alike
 from tests.data.quality.photos import photo, small
 
 NONE = (-1.0, -1.0, -1.0)  # give nothing up

@@ -1,0 +1,188 @@
+"""Flips, crops and mosaics: pixels are moved whole, without interpolation, except by `resized_crop`."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.data.augment.move import Fill, Move, check_fill, coins, uniform
+from pellucid.data.augment.resample import resample
+from pellucid.errors import PellucidError
+
+_MARGIN = 0.2  # of height and width: the smallest part of a mosaic that an image gets
+
+
+@dataclass(frozen=True, eq=False)
+class Flip(Move):
+    """Mirror images along one axis. chosen: (N, 1, 1, 1) bool; axis: 3 exchanges left and right, 2 top and bottom."""
+
+    chosen: Tensor
+    axis: int
+
+    def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
+        """Return x with the chosen images mirrored; nothing is left to fill."""
+        return torch.where(self.chosen, x.flip(self.axis), x)
+
+    def points(self, at: Tensor) -> Tensor:
+        """Return width - x, or height - y, for the points of the chosen images."""
+        coordinate = torch.arange(2, device=at.device) == 3 - self.axis
+        return torch.where(self.chosen[:, 0] & coordinate, self.size[self.axis - 2] - at, at)
+
+
+def random_flip(x: Tensor, axis: int, rng: torch.Generator, p: float = 0.5) -> Flip:
+    """Draw which images of x (N, C, H, W) are mirrored along `axis`, each with probability p."""
+    return Flip((x.shape[2], x.shape[3]), coins(len(x), p, rng, x), axis)
+
+
+def horizontal_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
+    """Exchange left and right in each picture of x (N, C, H, W) with probability p."""
+    return random_flip(x, 3, rng, p).apply(x, "constant", 0)
+
+
+def vertical_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
+    """Exchange top and bottom in each picture of x (N, C, H, W) with probability p."""
+    return random_flip(x, 2, rng, p).apply(x, "constant", 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Window(Move):
+    """Cut a window out of every image. start: (N, 2), its first row and column, which may lie outside."""
+
+    start: Tensor
+
+    def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
+        """Return the windows (N, C, H', W') of x; no pixel is interpolated."""
+        check_fill(fill)
+        n, channels, h, w = x.shape
+        rows, columns = self.size
+        i = self.start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, H'), may lie outside
+        j = self.start[:, 1, None] + torch.arange(columns, device=x.device)  # (N, W')
+        place = _inside(i, h, fill)[:, :, None] * w + _inside(j, w, fill)[:, None, :]  # (N, H', W')
+        y = x.flatten(2).gather(2, place.flatten(1)[:, None].expand(-1, channels, -1)).view(n, channels, rows, columns)
+        if fill == "constant":
+            seen = ((i >= 0) & (i < h))[:, None, :, None] & ((j >= 0) & (j < w))[:, None, None, :]
+            y = torch.where(seen, y, value)
+        return y
+
+    def points(self, at: Tensor) -> Tensor:
+        """Return the points counted from the windows' corners."""
+        return at - self.start.flip(1)[:, None].to(at.dtype)
+
+
+def _inside(i: Tensor, n: int, fill: Fill) -> Tensor:
+    """Map indices to 0..n-1: clamped, mirrored about the edges, or modulo n."""
+    if fill == "wrap":
+        return i % n
+    if fill == "reflect":
+        i = i % (2 * n)
+        return torch.minimum(i, 2 * n - 1 - i)
+    return i.clamp(0, n - 1)
+
+
+def random_window(x: Tensor, padding: int, rng: torch.Generator, size: tuple[int, int] | None = None) -> Window:
+    """Draw a window of `size` (by default H, W) in each picture of x, padded by `padding` pixels; see `random_crop`."""
+    n, _, h, w = x.shape
+    rows, columns = size or (h, w)
+    spare = torch.tensor([h + 2 * padding - rows, w + 2 * padding - columns])
+    if int(spare.min()) < 0:
+        raise PellucidError(f"crop of {rows}x{columns} is larger than {h}x{w} padded by {padding}; make it smaller")
+    start = (uniform((n, 2), 0.0, 1.0, rng, spare) * (spare + 1)).long().clamp_(max=spare) - padding
+    return Window((rows, columns), start.to(x.device))
+
+
+def random_crop(
+    x: Tensor,
+    padding: int,
+    rng: torch.Generator,
+    fill: Fill = "constant",
+    value: float = 0.0,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Pad each picture of x (N, C, H, W) by `padding` pixels and cut a window of `size` (by default H, W) from it.
+
+    Every whole-pixel place is equally likely. fill, value: see `resample`. Raises PellucidError when the
+    window is larger than the padded picture.
+    """
+    return random_window(x, padding, rng, size).apply(x, fill, value)
+
+
+def resized_crop(
+    x: Tensor,
+    size: tuple[int, int],
+    rng: torch.Generator,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """Cut a random window out of each picture of x (N, C, H, W) and resize it to `size`, bilinearly.
+
+    scale: its part of the area, uniform; ratio: width over height, log-uniform; where such a window does
+    not fit, its longer side is cut to the picture's. Source: Szegedy et al. 2015, "Going deeper with
+    convolutions", section 6.
+    """
+    n, _, h, w = x.shape
+    u = uniform((n, 4), 0.0, 1.0, rng, x)
+    area = h * w * (scale[0] + (scale[1] - scale[0]) * u[:, 0])
+    aspect = torch.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * u[:, 1])
+    box = torch.stack((torch.sqrt(area * aspect), torch.sqrt(area / aspect)), dim=1)  # (N, 2): width, height
+    whole = torch.tensor([w, h], dtype=x.dtype, device=x.device)
+    box = torch.minimum(box, whole)
+    offset = (u[:, 2:] - 0.5) * (whole - box)  # of the window's centre from the picture's
+    matrix = torch.diag_embed(box / torch.tensor([size[1], size[0]], dtype=x.dtype, device=x.device))
+    return resample(x, matrix, offset, fill="nearest", size=size)
+
+
+@dataclass(frozen=True, eq=False)
+class Mosaic:
+    """Images whose quarters are windows of four images.
+
+    sources: (N, 4), the images of the batch that they come from. windows: four, one for each quarter of N images, as
+    large as the image. regions: (N, 4, 4), where the quarters lie, as boxes.
+    """
+
+    sources: Tensor
+    windows: tuple[Window, ...]
+    regions: Tensor
+
+    def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
+        """Return the mosaics of x (N, C, H, W); the quarters cover all, so that nothing is left to fill."""
+        y = torch.empty_like(x)
+        for k, window in enumerate(self.windows):
+            images, starts, regions = self.sources[:, k].tolist(), window.start.tolist(), self.regions[:, k].tolist()
+            for n, (image, (top, left), (x0, y0, x1, y1)) in enumerate(zip(images, starts, regions, strict=True)):
+                y[n, :, y0:y1, x0:x1] = x[image, :, top + y0 : top + y1, left + x0 : left + x1]
+        return y
+
+
+def inside(regions: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which pixels of an image of `size` have their centre in a box: (N, 4) to (N, H, W) bool."""
+    x0, y0, x1, y1 = regions[:, :, None].unbind(1)  # (N, 1) each
+    rows = torch.arange(size[0], device=regions.device) + 0.5
+    columns = torch.arange(size[1], device=regions.device) + 0.5
+    return ((rows >= y0) & (rows < y1))[:, :, None] & ((columns >= x0) & (columns < x1))[:, None]
+
+
+def random_mosaic(x: Tensor, p: float, rng: torch.Generator) -> Mosaic:
+    """Draw which images of x (N, C, H, W) become mosaics, each with probability p, and of which images.
+
+    The upper left quarter is a window of the image itself, the others of any images of the batch. Where the quarters
+    meet, and where the windows are cut, are uniform at whole pixels, with a fifth of height and width at least for
+    each quarter. Source: Bochkovskiy, Wang, Liao 2020, "YOLOv4", section 3.3.
+    """
+    n, _, h, w = x.shape
+    u = uniform((n, 14), 0.0, 1.0, rng, x)
+    whole = torch.tensor([h, w], device=x.device)
+    cut = ((_MARGIN + (1 - 2 * _MARGIN) * u[:, 1:3]) * whole).round().long()  # (N, 2): row, column
+    cut = torch.where(u[:, :1] < p, cut, whole)
+    others = (u[:, 3:6] * n).long().clamp_(max=n - 1)
+    sources = torch.cat((torch.arange(n, device=x.device)[:, None], others), 1)
+    windows: list[Window] = []
+    regions: list[Tensor] = []
+    for k in range(4):
+        after = torch.tensor([k >= 2, k % 2 == 1], device=x.device)  # below, to the right
+        first, end = torch.where(after, cut, 0), torch.where(after, whole, cut)
+        spare = whole - (end - first)
+        start = torch.minimum((u[:, 6 + 2 * k : 8 + 2 * k] * (spare + 1)).long(), spare)
+        windows.append(Window((h, w), start - first))
+        regions.append(torch.cat((first.flip(1), end.flip(1)), 1))
+    return Mosaic(sources, tuple(windows), torch.stack(regions, 1))

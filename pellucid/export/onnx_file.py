@@ -11,9 +11,8 @@ from torch import Tensor
 
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
-from pellucid.export.extras import optional
 from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
-from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto
+from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto, optional
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.trace import Step, Trace, trace
 from pellucid.files import write_atomically

@@ -1,26 +1,30 @@
 """ONNX files as networks."""
 
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.combine import Graph
+from pellucid.combine import Graph, join
+from pellucid.config import from_config
 from pellucid.errors import PellucidError
-from pellucid.export.extras import optional
-from pellucid.export.onnx_marks import group, is_marked, marked_layer
-from pellucid.export.onnx_proto import node_of, read_proto
+from pellucid.export.onnx_nodes import WRITERS, write
+from pellucid.export.onnx_proto import MARK, node_of, node_proto, optional, read_proto
 from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
+from pellucid.export.trace import Step, Value
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.network.bounds import within_bounds
 from pellucid.run.weights import fill
 from pellucid.weights.fault import Fault, quoted, refusing
 
 OTHER = "pellucid imports the operators that it exports"
+LARGEST = 1 << 13  # of a side of an image, or channels: what is rewritten takes a square of it
+CLOSE = 1e-5  # constants that another machine computed differ in their last digits
 
 
 def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
@@ -73,18 +77,18 @@ class _Network:
     def read(self, onnx: Any, protos: Any) -> None:
         """Read all nodes; Fault that lists every operator that no function reads."""
         protos = [each for each in protos if each.op_type != "Constant" or each.domain]
-        ops = [node_of(onnx, each).op for each in protos if not is_marked(each)]
+        ops = [node_of(onnx, each).op for each in protos if not _mark(each)]
         unknown = sorted({op for op in ops if op not in READERS})
         if unknown:
             raise Fault(f"uses operators that no layer does: {quoted(', '.join(unknown), 400)}", OTHER)
         start = 0
         while start < len(protos):
-            end = group(protos, start) if is_marked(protos[start]) else start + 1
+            end = _group(protos, start) if _mark(protos[start]) else start + 1
             last = protos[end - 1]
             try:
                 found = (
-                    marked_layer(onnx, protos[start:end], self.constants, self.shapes)
-                    if is_marked(last)
+                    _marked_layer(onnx, protos[start:end], self.constants, self.shapes)
+                    if _mark(last)
                     else self._one(onnx, last)
                 )
                 self._add(last, found)
@@ -142,3 +146,47 @@ def _input_shape(value: Any) -> Shape:
     if not sizes or any(size < 1 for size in sizes[1:]):
         raise Fault(f"does not say the sizes of its input {quoted(value.name)} behind the batch", "export it with them")
     return sizes[1:]
+
+
+def _group(nodes: Sequence[Any], start: int) -> int:
+    """Return the end of the run of nodes that share the mark and layer name of the node at `start`."""
+    mark, layer = _mark(nodes[start]), nodes[start].name.rpartition("/")[0]
+    end = start
+    while end < len(nodes) and _mark(nodes[end]) == mark and nodes[end].name.rpartition("/")[0] == layer:
+        end += 1
+    closed = end < len(nodes) and _mark(nodes[end]) == mark and nodes[end].name == layer
+    return end + closed
+
+
+def _marked_layer(
+    onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]
+) -> Found:
+    """Return the layer that the nodes' mark names; Unreadable unless its export is exactly these nodes."""
+    told = json.loads(_mark(nodes[0]))
+    layer, path, inputs = from_config(told["layer"]), told["path"], tuple(told["inputs"])
+    if type(layer) not in WRITERS or not all(name in shapes for name in inputs):
+        raise Unreadable("bears a mark that tells no layer and its inputs")
+    given = tuple(Value(name, shapes[name]) for name in inputs)
+    shape = tuple(value.shape for value in given)
+    wanted, out = _init(layer, shape[0] if len(shape) == 1 else shape)
+    if any(size > LARGEST for each in (*shape, tuple(out)) for size in each):
+        raise Unreadable(f"stands over more than {LARGEST} rows, columns or channels")
+    params = {name: constants[join(path, name)] for name in wanted}
+    last = nodes[-1]
+    step = Step(last.name, path, layer, params, given, Value(last.output[0], tuple(out)))
+    again = write(step)
+    if [node_proto(onnx, node) for node in again.marked()] != list(nodes) or not all(
+        name in constants and _close(tensor, constants[name]) for name, tensor in again.constants.items()
+    ):
+        raise Unreadable("bears the mark of a layer that pellucid writes as other nodes")
+    return Found(layer, inputs, params, tuple(join(path, name) for name in params))
+
+
+def _mark(node: Any) -> str:
+    return next((each.value for each in node.metadata_props if each.key == MARK), "")
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.allclose(one, other, CLOSE, CLOSE) if one.is_floating_point() else torch.equal(one, other)

@@ -1,11 +1,13 @@
 """ONNX's files: the versions that are written and read, and their nodes and tensors as plain values."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import Node
 from pellucid.weights import onnxfile
 from pellucid.weights.fault import Fault, quoted
@@ -16,6 +18,18 @@ IR_VERSION = 10  # the first in which nodes take marks
 LIMIT = (2 << 30) - 1  # bytes: of a Protocol Buffers file
 MOST_NODES = 10_000
 MARK = "pellucid.layer"
+
+
+def optional(name: str) -> Any:
+    """Return the module; PellucidError that says how to install it where it is missing."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.split(".", 1)[0]:
+            raise
+        raise PellucidError(
+            f"ONNX needs the package {error.name}, which is missing; pip install pellucid[export]"
+        ) from error
 
 
 def node_proto(onnx: Any, node: Node) -> Any:

@@ -104,7 +104,7 @@ def survey(
 
 
 def _look(picture: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, Tensor, float, bytes]:
-    """Return what a Survey keeps of an image (C, H, W): resized, small and grey, its sharpness, and the file's digest."""
+    """Return an image (C, H, W) resized, small and grey, its sharpness, and the SHA-256 of its file."""
     grey = channels_first(np.array(to_pillow(picture).convert("L")))  # (1, H, W)
     height, width = grey.shape[1:]
     scale = WORKING / max(height, width)

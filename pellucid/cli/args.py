@@ -1,6 +1,7 @@
 """Arguments of commands: argparse, whose complaints become PellucidErrors with the nearest known name."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -36,8 +37,8 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def html_option(self) -> "Parser":
-        """Add `--html`, for `pellucid.cli.html`."""
-        self.add_argument("--html", metavar="FILE", help="write the same as a page")
+        """Add `--html`, for `pellucid.cli.files`."""
+        self.add_argument("--html", metavar="FILE", help="also write an HTML page")
         return self
 
     def data_option(self, what: str = "the folder that holds the data sets") -> "Parser":
@@ -57,6 +58,17 @@ class Parser(argparse.ArgumentParser):
         options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         hint = nearest(word.split("=", 1)[0], options)
         return f"{self.prog} has no option {word.split('=', 1)[0]!r}{hint or f'; see {self.prog} --help'}"
+
+
+def sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:
+    """Return the size of each axis in a text such as "180x240"; PellucidError for any other text."""
+    sides = text.split("x")
+    if len(sides) != len(axes) or not all(re.fullmatch("0*[1-9][0-9]{0,4}", side) for side in sides):
+        raise PellucidError(
+            f"{option} {text!r} is no size; write {', '.join(axes[:-1])} and {axes[-1]} as in "
+            f"{'x'.join(('3', '180', '240')[-len(axes) :])}"
+        )
+    return tuple(map(int, sides))
 
 
 class Actions:

@@ -21,9 +21,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the page, and print the results and differences."""
-    from pellucid.cli.call import again
-    from pellucid.cli.html import check_place
-    from pellucid.cli.out import emit, say, say_text
+    from pellucid.cli.files import check_place
+    from pellucid.cli.out import again, emit, say, say_text
     from pellucid.files import write_atomically
     from pellucid.recipe.compare import compare_runs, comparison_page
     from pellucid.text import aligned

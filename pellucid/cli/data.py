@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from pellucid.cli.args import Parser, check_action
-from pellucid.cli.downloads import Progress
+from pellucid.cli.progress import Downloading
 from pellucid.errors import PellucidError
 
 ACTIONS = ("list", "get", "check")
@@ -33,8 +33,9 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit, say
+    from pellucid.cli.out import emit, say, say_text
     from pellucid.data.catalogue import CATALOGUE, data_root
+    from pellucid.text import aligned
 
     root = data_root(args.data)
     rows = [
@@ -50,11 +51,10 @@ def _list(args: argparse.Namespace) -> int:
     if args.json:
         emit({"root": str(root), "data": rows})
         return 0
-    width = max(len(str(row["name"])) for row in rows)
     say(f"data root: {root}")
-    for row in rows:
-        state = "here" if row["present"] else ("get  " if row["download"] else "by hand")
-        say(f"{row['name']:<{width}}  {state:<7}  {row['title']}: {row['about']}")
+    states = ("here" if row["present"] else "get" if row["download"] else "by hand" for row in rows)
+    table = [(row["name"], state, f"{row['title']}: {row['about']}") for row, state in zip(rows, states, strict=True)]
+    say_text(aligned(table))
     return 0
 
 
@@ -62,7 +62,7 @@ def _get(args: argparse.Namespace) -> int:
     from pellucid.cli.out import emit, say
     from pellucid.data.catalogue import get
 
-    progress = Progress()
+    progress = Downloading()
     files = get(args.name, args.data, progress if sys.stderr.isatty() and not args.json else None)
     progress.end()
     if args.json:

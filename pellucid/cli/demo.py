@@ -14,9 +14,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, print the held-out accuracy and the report's path, and say what to try next."""
-    from pellucid.cli.call import command
-    from pellucid.cli.out import say
-    from pellucid.cli.results import show
+    from pellucid.cli.out import command, say
+    from pellucid.cli.train import show
     from pellucid.recipe.job import train_recipe
     from pellucid.recipe.recipe import load_recipe
 

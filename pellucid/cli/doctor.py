@@ -32,7 +32,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
-    from pellucid.cli.html import html_place, write_html
+    from pellucid.cli.files import html_place, write_html
     from pellucid.cli.out import emit, say, say_text
     from pellucid.doctor import diagnose
     from pellucid.errors import PellucidError

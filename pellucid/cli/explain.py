@@ -158,7 +158,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
 
 def _target(model: "Model", asked: str | None) -> int | str | None:
     """Return the class to explain by its number, or the path of a unit; None for the predicted class."""
-    from pellucid.cli.target import class_number
+    from pellucid.cli.models import class_number
     from pellucid.tasks.classes import class_names
 
     if asked is None or "[" in asked:

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pellucid.cli.args import Parser
+from pellucid.cli.args import Parser, sizes
+from pellucid.cli.files import check_place
 from pellucid.cli.models import MODEL_HELP
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import note
@@ -45,7 +46,7 @@ def handle(args: argparse.Namespace) -> int:
     for file in files:
         if file.exists() and file.samefile(source):
             raise PellucidError(f"{file} is the model itself; give another --out")
-    size = None if args.size is None else _size(args.size)
+    size = None if args.size is None else sizes(args.size, "--size", "height", "width")
     if size is not None and args.to != "onnx":
         raise PellucidError("--size is for ONNX files: a PyTorch module takes any size that the network does")
     try:
@@ -67,23 +68,10 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _size(text: str) -> tuple[int, int]:
-    """Return (height, width) of "180x240"."""
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isascii() and side.isdigit() and 0 < int(side) <= 10_000 for side in sides):
-        raise PellucidError(f"--size {text!r} is no size; write height and width as in 180x240")
-    return int(sides[0]), int(sides[1])
-
-
 def _path(args: argparse.Namespace) -> Path:
     """Return the file to write: `--out`, else the model's name in the current folder."""
     suffix = SUFFIXES[args.to]
     if args.out is None:
         name = Path(args.model).resolve().name.removesuffix(".safetensors")
         return Path((name.replace("-", "_") if args.to == "torch" else name) + suffix)
-    path = Path(args.out)
-    if path.is_dir() or path.suffix != suffix:
-        raise PellucidError(f"--out {args.out} does not end in {suffix}; give the file to write")
-    if not path.parent.is_dir():
-        raise PellucidError(f"--out {args.out} is in a folder that does not exist; make it first")
-    return path
+    return check_place(args.out, "--out", (suffix,))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from pellucid import assets
+from pellucid.cli.args import sizes
 from pellucid.cli.models import open_model
 from pellucid.combine.base import buffer_paths
 from pellucid.errors import PellucidError, nearest
@@ -117,16 +118,13 @@ def _of_model(what: str, kinds: str, more: Iterable[str]) -> Net:
 
 def _shape(text: str) -> Shape:
     """Return (channels, height, width) of "3x224x224"."""
-    sizes = text.split("x")
-    if not all(size.isascii() and size.isdigit() and int(size) > 0 for size in sizes) or len(sizes) != 3:
-        raise PellucidError(f"--input {text!r} is no shape; write channels, height and width as in 3x224x224")
-    shape = tuple(map(int, sizes))
+    shape = sizes(text, "--input", "channels", "height", "width")
     if math.prod(shape) > LARGEST:
         raise PellucidError(f"--input {text} has more than {LARGEST:,} values; give a smaller image")
     return shape
 
 
 def _is_recipe(what: str, settings: list[str]) -> bool:
-    """Tell a recipe: a TOML file, or a built-in name unless a pretrained model has it and no settings are given."""
+    """Return whether `what` is a recipe: a TOML file, or a built-in name, but with settings if a model has it too."""
     named = what in assets.recipe_names() and (bool(settings) or what not in assets.pretrained_names())
     return named or Path(what).suffix == ".toml"

@@ -18,8 +18,9 @@ def handle(args: argparse.Namespace) -> int:
     import tomllib
 
     from pellucid import assets
-    from pellucid.cli.out import emit, say, say_text
+    from pellucid.cli.out import emit, say_text
     from pellucid.errors import PellucidError
+    from pellucid.text import aligned
 
     if args.keys:
         from pellucid.recipe.keys import recipe_keys
@@ -43,7 +44,5 @@ def handle(args: argparse.Namespace) -> int:
     if args.json:
         emit({"recipes": [{"name": name, "about": about} for name, about in abouts.items()]})
         return 0
-    width = max(map(len, abouts), default=0)
-    for name, about in abouts.items():
-        say(f"{name:<{width}}  {about}")
+    say_text(aligned([*abouts.items()]))
     return 0

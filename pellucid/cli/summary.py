@@ -1,11 +1,9 @@
 """`pellucid summary`: the layers, shapes and sizes of a network, and a drawing of it."""
 
 import argparse
-from pathlib import Path
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
-from pellucid.errors import PellucidError
 
 DRAWN = (".png", ".svg")
 
@@ -22,11 +20,12 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the table, and write the drawing."""
+    from pellucid.cli.files import check_place
     from pellucid.cli.nets import open_outline
     from pellucid.cli.out import emit, say, say_text
     from pellucid.network.summary import summary
 
-    drawing = None if args.draw is None else _drawing(args.draw)
+    drawing = None if args.draw is None else check_place(args.draw, "--draw", DRAWN)
     it = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(it.net, it.params, it.input_shape)
     if drawing is not None:
@@ -43,13 +42,3 @@ def handle(args: argparse.Namespace) -> int:
     if drawing is not None:
         say(f"wrote {drawing}")
     return 0
-
-
-def _drawing(name: str) -> Path:
-    """Return the file to draw into."""
-    path = Path(name)
-    if path.suffix not in DRAWN or path.is_dir():
-        raise PellucidError(f"--draw {name} does not end in {' or '.join(DRAWN)}; give the file to write")
-    if not path.parent.is_dir():
-        raise PellucidError(f"--draw {name} is in a folder that does not exist; make it first")
-    return path

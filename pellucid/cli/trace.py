@@ -38,7 +38,7 @@ def handle(args: argparse.Namespace) -> int:
     """Print the trace, or the explanation of one number and what a nudge does."""
     import torch
 
-    from pellucid.cli.html import html_place, write_html
+    from pellucid.cli.files import html_place, write_html
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
@@ -81,7 +81,7 @@ def handle(args: argparse.Namespace) -> int:
 
 def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
     """Return the name and the index of the class in the loss; the predicted class by default."""
-    from pellucid.cli.target import class_number
+    from pellucid.cli.models import class_number
     from pellucid.metrics import class_scores
     from pellucid.tasks.classes import class_names
 

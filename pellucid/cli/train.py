@@ -1,9 +1,14 @@
 """`pellucid train`: train by a recipe."""
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
 from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.recipe.job import Run
 
 
 def parser() -> Parser:
@@ -18,7 +23,6 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the result on the test images and where everything is."""
-    from pellucid.cli.results import show
     from pellucid.recipe.job import resume_runs, train_recipe
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 
@@ -39,3 +43,26 @@ def handle(args: argparse.Namespace) -> int:
     runs = train_recipe(load_recipe(args.recipe, overrides), overrides, data=args.data, out=args.out)
     show(runs, args.json)
     return 0
+
+
+def show(runs: Sequence["Run"], as_json: bool) -> None:
+    """Print the result of each run; as JSON one object, with the comparison run, if there is one, under "then"."""
+    from pellucid.cli.out import emit, percent, say
+    from pellucid.text import plural
+
+    if as_json:
+        first, *rest = [as_object(run) for run in runs]
+        emit({**first, "then": rest[0]} if rest else first)
+        return
+    for run in runs:
+        found = run.metrics
+        accuracy = f"accuracy {percent(found['accuracy'])}, " if "accuracy" in found else ""
+        say(f"{run.recipe.name}: {accuracy}loss {found['loss']:.4f} on {found['n']:,} held-out images")
+        say(f"  {plural(found['epochs'], 'epoch')} in {found['seconds']:.1f} s ({found['weights']} weights)")
+        say(f"  run     {run.path}")
+        say(f"  report  {run.report}")
+
+
+def as_object(run: "Run") -> dict[str, Any]:
+    """Return what is printed of a run as plain values."""
+    return {"recipe": run.recipe.name, "run": str(run.path), "report": str(run.report), **run.metrics}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid import assets
 from pellucid.cli.args import Parser, check_action
-from pellucid.cli.downloads import Progress
+from pellucid.cli.progress import Downloading
 from pellucid.errors import PellucidError
 
 ACTIONS = ("list", "get", "show")
@@ -81,7 +81,7 @@ def _get(args: argparse.Namespace) -> int:
     from pellucid.data.catalogue import data_root
     from pellucid.weights.catalogue import get
 
-    progress = Progress()
+    progress = Downloading()
     watched = partial(progress, args.name) if sys.stderr.isatty() and not args.json else None
     path, status = get(args.name, data_root(args.data) / "weights", watched)
     progress.end()

@@ -3,6 +3,7 @@
 import argparse
 
 from pellucid.cli.args import Actions
+from pellucid.text import note
 
 ACTIONS = {
     "train": "learn the classes of a folder, and look for what is wrong with its pictures",
@@ -19,3 +20,9 @@ def parser() -> Actions:
 def handle(args: argparse.Namespace) -> int:
     """Do what the action does."""
     return args.handle(args)
+
+
+def warn_uncalibrated(uncalibrated: bool) -> None:
+    """Print a note that no answer is "unsure" unless confidence was fitted."""
+    if uncalibrated:
+        note("the model holds no fitted confidence, so that no answer is unsure")

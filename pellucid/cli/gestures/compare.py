@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from pellucid.cli.args import Parser
-from pellucid.cli.gestures.reading import Reading
+from pellucid.cli.progress import Reading
 
 BACKBONE = "cifar"
 
@@ -35,8 +35,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Train, and print the table and where the page is."""
-    from pellucid.cli.call import again
-    from pellucid.cli.out import emit, say, say_text
+    from pellucid.cli.out import again, emit, say, say_text
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare
     from pellucid.tasks.gestures.report import PAGE

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pellucid.calibration.familiarity import score_suffix, score_to_json
-from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
+from pellucid.cli.gestures import warn_uncalibrated
 from pellucid.cli.models import open_model
 from pellucid.cli.out import emit, percent, plain, say
 from pellucid.errors import PellucidError
@@ -53,16 +53,8 @@ def over_frames(args: argparse.Namespace) -> int:
     if args.json:
         source = f"camera {args.camera}" if camera else args.video
         confidence = None if model.confidence is None else model.confidence.to_json()
-        emit(
-            {
-                "model": args.model,
-                "confidence": confidence,
-                "source": source,
-                **tally.to_json(),
-                "stopped": stopped,
-                "out": args.out,
-            }
-        )
+        about = {"model": args.model, "confidence": confidence, "source": source}
+        emit({**about, **tally.to_json(), "stopped": stopped, "out": args.out})
     else:
         _print(tally, camera)
         warn_uncalibrated(model.confidence is None)
@@ -116,13 +108,8 @@ def _to_csv(file: IO[str]) -> Callable[[Seen], None]:
 
 def _to_jsonl(file: IO[str]) -> Callable[[Seen], None]:
     def write(seen: Seen) -> None:
-        file.write(
-            json.dumps(
-                plain(_row(seen) | {"probabilities": seen.probabilities, **score_to_json(seen.familiarity)}),
-                allow_nan=False,
-            )
-            + "\n"
-        )
+        row = _row(seen) | {"probabilities": seen.probabilities, **score_to_json(seen.familiarity)}
+        file.write(json.dumps(plain(row), allow_nan=False) + "\n")
         file.flush()
 
     return write

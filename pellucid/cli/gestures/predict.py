@@ -53,7 +53,7 @@ def handle(args: argparse.Namespace) -> int:
 def _pictures(args: argparse.Namespace) -> int:
     """Print the answer to each picture that can be read, and on stderr what is wrong with the others."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.cli.gestures.uncalibrated import warn_uncalibrated
+    from pellucid.cli.gestures import warn_uncalibrated
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.gestures.predict import predict

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.cli.args import Parser
-from pellucid.cli.gestures.reading import Reading
+from pellucid.cli.progress import Reading
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print what was found in the folder, train, and print the result and the commands that use it."""
-    from pellucid.cli.call import again
-    from pellucid.cli.out import say
+    from pellucid.cli.out import again, say
     from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.gestures.findings import lines
     from pellucid.tasks.gestures.learn import RECIPE, begun, check, go_on, learn, read_for, recipe_for, settings_for
@@ -104,22 +103,16 @@ def _check_out(out: str) -> None:
     place = Path(out).absolute()
     there = next(one for one in (place, *place.parents) if one.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise PellucidError(
-            f"--out {out} cannot be written ({there} is {_state(there.is_dir())}); choose another place"
-        )
-
-
-def _state(folder: bool) -> str:
-    return "not writable" if folder else "a file"
+        state = "not writable" if there.is_dir() else "a file"
+        raise PellucidError(f"--out {out} cannot be written ({there} is {state}); choose another place")
 
 
 def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     """Print the result, what the confidence does to the held-out pictures, and the next command."""
     import shlex
 
-    from pellucid.cli.call import command
-    from pellucid.cli.out import emit, percent, say
-    from pellucid.cli.results import as_object, show
+    from pellucid.cli.out import command, emit, percent, say
+    from pellucid.cli.train import as_object, show
     from pellucid.tasks.gestures.findings import to_json
     from pellucid.tasks.gestures.learn import answered
 

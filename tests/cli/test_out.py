@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.cli.call import command
+from pellucid.cli.out import command
 from tests.cli.conftest import Say
 
 

@@ -1,0 +1,38 @@
+"""Files that options name to be written, and the HTML page of `--html`: what a command prints, as notebooks show it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+
+def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
+    """Return the file that an option names; PellucidError, before any work, where it could not be written."""
+    from pellucid.errors import PellucidError
+
+    place = Path(file)
+    if suffixes and place.suffix not in suffixes:
+        raise PellucidError(f"{option} {file} does not end in {' or '.join(suffixes)}; give the file to write")
+    try:
+        if not place.parent.is_dir():
+            raise PellucidError(f"{option} {file} is in a folder that does not exist; make it first")
+        if place.is_dir():
+            raise PellucidError(f"{option}: {file!r} is a folder; name a file in it")
+        with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"):
+            pass  # as `write_atomically` will
+    except OSError as error:
+        raise PellucidError(f"{option}: {file!r} cannot be written ({error.strerror}); check the place") from error
+    return place
+
+
+def html_place(args: argparse.Namespace) -> Path | None:
+    """Return the file of `--html`, None without the option; PellucidError where it could not be written."""
+    return None if args.html is None else check_place(args.html, "--html")
+
+
+def write_html(place: Path, body: str, title: str) -> None:
+    """Write the page; PellucidError where the place cannot be written."""
+    from pellucid.files import write_atomically
+    from pellucid.report.page import document
+
+    write_atomically(place, document(body, title).encode())

@@ -1,0 +1,41 @@
+"""Lines on stderr that show progress and are rewritten as it changes."""
+
+import sys
+
+
+class Downloading:
+    """The percentage of a file that has arrived, or its megabytes where the size is unknown."""
+
+    def __init__(self) -> None:
+        self._shown: tuple[str, int] | None = None
+
+    def __call__(self, file: str, done: int, total: int | None) -> None:
+        """Show that `done` of `total` bytes have arrived; the total may be unknown."""
+        part = 100 * done // total if total else done >> 20
+        if self._shown != (file, part):
+            self._shown = (file, part)
+            sys.stderr.write(f"\r{file}: {part} {'%' if total else 'MB'} ")
+
+    def end(self) -> None:
+        """End the line, if there is one."""
+        if self._shown is not None:
+            sys.stderr.write("\r\n")
+
+
+class Reading:
+    """The number of files that were read; the line is removed at the end. Nothing is written unless `watched`."""
+
+    def __init__(self, watched: bool) -> None:
+        self._watched, self._shown = watched and sys.stderr.isatty(), False
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` files are read, or pairs of them compared."""
+        if self._watched:
+            self._shown = True
+            sys.stderr.write(f"\r\x1b[K{what} {done:,} of {total:,} ")
+
+    def end(self) -> None:
+        """End the line, if there is one."""
+        if self._shown:
+            self._shown = False
+            sys.stderr.write("\r\x1b[K")

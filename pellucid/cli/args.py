@@ -1,4 +1,4 @@
-"""Arguments of commands: argparse, whose complaints become PellucidErrors with the nearest known name."""
+"""Arguments of commands: argparse, whose errors become PellucidErrors with the nearest known name."""
 
 import argparse
 import re
@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=f"pellucid {command}", description=about, allow_abbrev=False, **kwargs)
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
-        """Parse the words after the command's name; None when they asked for help, which is then printed."""
+        """Parse the words after the command's name; None for `--help`, which is then printed."""
         end = list(words).index("--") if "--" in words else len(words)
         if any(word in ("--help", "-h") for word in words[:end]):
             say_text(self.format_help().rstrip())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
-NAMED = 10  # files, for people
+NAMED = 10  # files in text output
 
 
 def parser() -> Parser:

@@ -21,7 +21,9 @@ def parser() -> Parser:
     it = Parser("export", ABOUT)
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("--to", metavar="FORMAT", required=True, help="onnx or torch")
-    it.add_argument("--out", metavar="FILE", help="what to write (default: the model's name with .onnx or .py, here)")
+    it.add_argument(
+        "--out", metavar="FILE", help="the file to write (default: the model's name with .onnx or .py, here)"
+    )
     it.add_argument(
         "--size",
         metavar="HxW",

@@ -42,7 +42,7 @@ def run() -> NoReturn:
     if "--debug" not in sys.argv:
         import warnings
 
-        warnings.simplefilter("ignore")  # a library's advice to programmers is no message for people
+        warnings.simplefilter("ignore")  # warnings of libraries are for programmers
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold anything
     code = main(sys.argv[1:])
@@ -55,14 +55,14 @@ def run() -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command line and return its exit code; of a failure nothing is seen but one line on stderr."""
+    """Run one command line and return its exit code; a failure prints one line on stderr."""
     words, debug = _take_debug(list(argv))
     try:
         return _dispatch(_take_custom(words))
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         silence_stdout()
         return DONE
-    except (Exception, KeyboardInterrupt) as error:  # the last place that can turn a fault into a line
+    except (Exception, KeyboardInterrupt) as error:  # any other place may have raised
         message, code = _explain(error, debug)
         return _fail(message, code, debug)
 
@@ -121,7 +121,7 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
 def _take_custom(words: list[str]) -> list[str]:
     """Take each `--custom FILE.py` out of the options, run that file, and return the other words.
 
-    A model's file never names code: whoever types the command does, and what the file registers can then be loaded.
+    A model's file never names code; the user does, and what the file registers can then be loaded.
     """
     end = words.index("--") if "--" in words else len(words)
     rest: list[str] = []
@@ -139,7 +139,7 @@ def _take_custom(words: list[str]) -> list[str]:
 
 
 def _run_file(path: Path) -> None:
-    """Run a file of the user's as a module; what it registers stays."""
+    """Run a user's file as a module; what it registers stays registered."""
     if not path.is_file():
         raise PellucidError(f"--custom: no file {str(path)!r}; give the file that registers your own parts")
     spec = spec_from_file_location(f"custom.{path.stem}", path)
@@ -158,7 +158,7 @@ def _run_file(path: Path) -> None:
 
 
 def _explain(error: BaseException, debug: bool) -> tuple[str, int]:
-    """Return what to say of an error, and the exit code."""
+    """Return the message and the exit code for an error."""
     if isinstance(error, PellucidError):
         return str(error), YOURS
     if isinstance(error, KeyboardInterrupt):
@@ -189,7 +189,7 @@ def _describe(error: OSError) -> str:
 
 
 def _is_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is what an error came from: a module that it stops while it is imported says otherwise."""
+    """Return whether Ctrl-C caused an error: an import that it stops raises another one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

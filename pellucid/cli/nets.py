@@ -1,4 +1,4 @@
-"""A network to look at: a trained model's, what a recipe would start with, or one of the zoo."""
+"""The network of a trained model, of a recipe before training, or of the zoo."""
 
 import math
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from pellucid.training.arguments import regularizers
 from pellucid.training.verified import training_of
 from pellucid.verify_forms import Training
 
-# The images that networks are for, where they are not ImageNet's of 224 x 224.
+# Input shapes of networks that are not for ImageNet's 224 x 224.
 IMAGES: dict[str, Shape] = {
     **dict.fromkeys(("lenet", "convnet"), (1, 28, 28)),
     **dict.fromkeys(("airbench", "airbench96", "resnet20", "resnet32", "resnet56"), (3, 32, 32)),
@@ -57,9 +57,9 @@ def open_net(what: str, settings: list[str], data: str | None) -> Net:
 
 
 def open_outline(what: str, settings: list[str], data: str | None, image: str | None) -> Net:
-    """Return the same, or a network of the zoo, with parameters that are shapes alone unless a file holds them.
+    """Return the same, or a network of the zoo, with parameters on the device "meta" unless a file holds them.
 
-    image: "CxHxW", what a network of the zoo gets in place of the images that it is for.
+    image: "CxHxW", the input of a network of the zoo (default: the images that it is for).
     """
     known = _is_recipe(what, settings) or what in assets.pretrained_names() or Path(what).exists()
     if what in MODELS and not known:

@@ -59,7 +59,7 @@ def silence_stdout() -> None:
 
 
 def percent(fraction: float) -> str:
-    """Return a fraction as people read it: "97.96 %"."""
+    """Return a fraction as text: "97.96 %"."""
     return f"{100 * fraction:.2f} %"
 
 
@@ -70,7 +70,7 @@ def again(words: Sequence[str], options: Mapping[str, Any], settings: Sequence[s
 
 
 def command() -> str:
-    """Return what starts pellucid here: its name where the shell finds it, else its path, or `python -m pellucid`."""
+    """Return the command of this program: its name where the shell finds it, else its path, or `python -m pellucid`."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
         return f"{shlex.quote(sys.orig_argv[0])} -m {NAME}"

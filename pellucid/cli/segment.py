@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
-SHOWN = 4  # classes, for people
+SHOWN = 4  # classes in text output
 
 
 def parser() -> Parser:

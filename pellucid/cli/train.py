@@ -22,7 +22,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, and print the result on the test images and where everything is."""
+    """Train, and print the results on the test images and the paths."""
     from pellucid.recipe.job import resume_runs, train_recipe
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 

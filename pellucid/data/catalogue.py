@@ -23,7 +23,7 @@ FileProgress = Callable[[str, int, int | None], None]  # file, bytes so far, byt
 
 @dataclass(frozen=True)
 class Source:
-    """One published file: its address and MD5, its size in bytes, and the SHA-256 of what is inside the gzip."""
+    """One published file: its address and MD5, its size in bytes, and the SHA-256 of the uncompressed file."""
 
     file: str
     url: str
@@ -34,7 +34,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set: `kind` tells where it comes from, `place` is its file or folder below the data root."""
+    """One data set. kind: where its files come from. place: its file or folder below the data root."""
 
     name: str
     title: str
@@ -242,14 +242,14 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
 
 
 def _by_hand(entry: Entry, path: Path) -> str:
-    """Return the end of an error that tells how the file or folder at `path` comes there."""
+    """Return the end of an error: how to obtain the file or folder at `path`."""
     if not entry.sources:
         return f"it has no download site in this form: put it at {path} by hand ({entry.about})"
     return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"
 
 
 def _verified(entry: Entry, source: Source, path: Path) -> Tensor:
-    """Read one idx file of the catalogue; PellucidError unless it is whole and the published one."""
+    """Read one idx file of the catalogue; PellucidError unless its checksum is the published one."""
     if not path.exists():
         raise PellucidError(f"{entry.name} is missing {path}; {_by_hand(entry, path)} (from {source.url})")
     if not source.sha256 and path.is_file():

@@ -1,4 +1,4 @@
-"""Download one file: it is resumed after a cut, checked, and appears under its name only when it is right."""
+"""Download one file: resumed after a lost connection, checked, and renamed to its final name only if it is right."""
 
 import hashlib
 import http.client
@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 from pellucid.errors import PellucidError
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server tells
-_PIECE = 1 << 16
+_CHUNK = 1 << 16
 _ATTEMPTS = 3
-_SLOWEST = 1024  # bytes a second
+_MIN_RATE = 1024  # bytes a second
 _DIGEST = re.compile(r"(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})")
-_ETAG = re.compile(r'"[!#-~]{0,1000}"')  # a strong one (RFC 9110, section 8.8.3): a weak one does not promise the bytes
+_ETAG = re.compile(r'"[!#-~]{0,1000}"')  # strong (RFC 9110, 8.8.3): a weak one does not identify the bytes
 
 
 class _CutError(Exception):
@@ -39,10 +39,10 @@ def fetch(
 ) -> None:
     """Download `url` to `path`.
 
-    checksum: "md5:HEX" or "sha256:HEX" of the file. limit: the most bytes to accept. timeout: seconds that
+    checksum: "md5:HEX" or "sha256:HEX" of the file. limit: the maximum size in bytes. timeout: seconds that
     the server may be silent, and in which it must send 1,024 bytes for each of them. Redirects lead to http and https
     only. Bytes are collected in `path`.part; a cut connection is resumed from there, by
-    an HTTP range, at once and by later calls; a server that does not know ranges, or that has a new version
+    an HTTP range, at once and by later calls; a server that does not support ranges, or that has a new version
     of the file (its ETag is kept in `path`.part.etag), is read from the start. A wrong checksum deletes the
     part. Raises PellucidError, which says where the file may be put by hand.
     """
@@ -51,7 +51,7 @@ def fetch(
     if not _DIGEST.fullmatch(checksum):
         raise PellucidError(f"checksum {checksum!r} of {url} is not md5:HEX or sha256:HEX; correct it")
     part, etag = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.etag")
-    hand = f"run it again to go on, or put the file at {path} by hand"
+    advice = f"run it again to go on, or put the file at {path} by hand"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -61,18 +61,18 @@ def fetch(
             raise PellucidError(f"{file} is not a file; remove it")
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            _collect(url, part, etag, limit, progress, timeout)
+            _complete(url, part, etag, limit, progress, timeout)
             break
         except _CutError as cut:
             if attempt == _ATTEMPTS:
-                raise PellucidError(f"{url}: {cut}; {hand}") from cut
+                raise PellucidError(f"{url}: {cut}; {advice}") from cut
         except urllib.error.HTTPError as error:
             error.close()
-            raise PellucidError(f"{url} answers {error.code} {error.reason}; {hand}") from error
+            raise PellucidError(f"{url} answers {error.code} {error.reason}; {advice}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             reason = " ".join(str(cause).split()) or type(error).__name__
-            raise PellucidError(f"{url} cannot be downloaded ({reason}); {hand}") from error
+            raise PellucidError(f"{url} cannot be downloaded ({reason}); {advice}") from error
     kind, _, wanted = checksum.partition(":")
     try:
         with part.open("rb") as file:
@@ -83,92 +83,92 @@ def fetch(
             return
         part.unlink()
     except OSError as error:
-        raise PellucidError(f"{path} cannot be written ({error.strerror}); {hand}") from error
-    raise PellucidError(f"{url} has the wrong checksum ({kind} {found}, not {wanted}), so it was deleted; {hand}")
+        raise PellucidError(f"{path} cannot be written ({error.strerror}); {advice}") from error
+    raise PellucidError(f"{url} has the wrong checksum ({kind} {found}, not {wanted}), so it was deleted; {advice}")
 
 
-def _collect(url: str, part: Path, etag: Path, limit: int, progress: Progress | None, timeout: float) -> None:
-    """Bring `part` to the length of the file at `url`."""
-    have = part.stat().st_size if part.exists() else 0
+def _complete(url: str, part: Path, etag: Path, limit: int, progress: Progress | None, timeout: float) -> None:
+    """Append to `part` until it has the length of the file at `url`."""
+    done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "pellucid", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-        if known := _known(etag):
+    if done:
+        request.add_header("Range", f"bytes={done}-")
+        if known := _read_etag(etag):
             request.add_header("If-Range", known)
     try:
         answer = urllib.request.build_opener(_Redirects, _Http, _Https).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        # 416: nothing lies behind our last byte, so the part is whole; or it is no part of this file at all.
+        # 416: there is nothing after our last byte, so the part is complete, or it belongs to another file.
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         error.close()
-        if error.headers.get("Content-Range", "") == f"bytes */{have}":
+        if error.headers.get("Content-Range", "") == f"bytes */{done}":
             return
         part.unlink()
         raise _CutError("the part on disk does not belong to it") from error
     with answer:
-        if not (answer.status == http.client.PARTIAL_CONTENT and _start(answer.headers) == have):
-            have = 0
-        _note(etag, answer.headers.get("ETag", ""))
+        if not (answer.status == http.client.PARTIAL_CONTENT and _range_start(answer.headers) == done):
+            done = 0
+        _save_etag(etag, answer.headers.get("ETag", ""))
         length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        total = done + int(length) if length else None
         if (total or 0) > limit:
             raise PellucidError(f"{url} has {total} bytes, more than the {limit} expected; nothing was downloaded")
-        with part.open("ab" if have else "wb") as file:
-            for data in _pieces(answer, have):
-                have += len(data)
-                if have > limit:
+        with part.open("ab" if done else "wb") as file:
+            for data in _chunks(answer, done):
+                done += len(data)
+                if done > limit:
                     part.unlink()
                     raise PellucidError(f"{url} sends more than the {limit} bytes expected; it was deleted")
                 file.write(data)
                 if progress is not None:
-                    progress(have, total)
-        if total is not None and have < total:
-            raise _CutError(f"the connection was cut at {have} of {total} bytes")
+                    progress(done, total)
+        if total is not None and done < total:
+            raise _CutError(f"the connection was cut at {done} of {total} bytes")
 
 
-def _pieces(answer: http.client.HTTPResponse, have: int) -> Iterator[bytes]:
+def _chunks(answer: http.client.HTTPResponse, done: int) -> Iterator[bytes]:
     try:
-        while data := answer.read1(_PIECE):
+        while data := answer.read1(_CHUNK):
             yield data
     except (OSError, http.client.HTTPException) as error:
         why = str(error) if isinstance(error, _SlowError) else f"the connection was cut ({type(error).__name__})"
-        raise _CutError(f"{why} after byte {have}") from error
+        raise _CutError(f"{why} after byte {done}") from error
 
 
 class _SlowError(OSError):
     """The transfer rate is below the minimum."""
 
 
-class _Watched(http.client.HTTPResponse):
-    """An answer that is given up when it drips: the timeout of a socket begins anew with each byte.
+class _TimedResponse(http.client.HTTPResponse):
+    """A response that is aborted when it is too slow: the timeout of a socket restarts with each byte.
 
-    Its beginning must arrive within the socket's timeout, and then _SLOWEST bytes a second in each such stretch.
+    The headers must arrive within the socket's timeout, then _MIN_RATE bytes a second in each interval of that length.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        self._arrived, self._late, self._done = 0.0, False, threading.Event()
-        threading.Thread(target=self._watch, args=(sock, sock.gettimeout()), daemon=True).start()
+        self._received, self._late, self._done = 0.0, False, threading.Event()
+        threading.Thread(target=self._check_rate, args=(sock, sock.gettimeout()), daemon=True).start()
 
-    def _watch(self, sock: socket.socket, seconds: float) -> None:
+    def _check_rate(self, sock: socket.socket, seconds: float) -> None:
         while not self._done.wait(seconds):
-            if self._arrived < _SLOWEST * seconds:
+            if self._received < _MIN_RATE * seconds:
                 self._late = True
-                with suppress(OSError):  # it ended by itself meanwhile
+                with suppress(OSError):  # closed meanwhile
                     sock.shutdown(socket.SHUT_RDWR)
                 return
-            self._arrived = 0.0
+            self._received = 0.0
 
     def begin(self) -> None:
-        with self._in_time():
+        with self._timed():
             super().begin()
-        self._arrived = math.inf  # the body has the next stretch
+        self._received = math.inf  # the body starts with the next interval
 
     def read1(self, n: int = -1) -> bytes:
-        with self._in_time():
+        with self._timed():
             data = super().read1(n)
-        self._arrived += len(data)
+        self._received += len(data)
         return data
 
     def close(self) -> None:
@@ -176,8 +176,8 @@ class _Watched(http.client.HTTPResponse):
         super().close()
 
     @contextmanager
-    def _in_time(self) -> Iterator[None]:
-        late = _SlowError(f"the server sends fewer than {_SLOWEST} bytes a second")
+    def _timed(self) -> Iterator[None]:
+        late = _SlowError(f"the server sends fewer than {_MIN_RATE} bytes a second")
         try:
             yield
         except (OSError, http.client.HTTPException, ValueError):
@@ -189,11 +189,11 @@ class _Watched(http.client.HTTPResponse):
 
 
 class _Connection(http.client.HTTPConnection):
-    response_class = _Watched
+    response_class = _TimedResponse
 
 
 class _TlsConnection(http.client.HTTPSConnection):
-    response_class = _Watched
+    response_class = _TimedResponse
 
 
 class _Http(urllib.request.HTTPHandler):
@@ -207,7 +207,7 @@ class _Https(urllib.request.HTTPSHandler):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects to web addresses alone: the general handler also goes to ftp."""
+    """Redirects to http and https only: the default handler also follows ftp."""
 
     def redirect_request(  # its signature is urllib's
         self,
@@ -227,19 +227,19 @@ def _require_http(url: str) -> None:
         raise PellucidError(f"{url!a:.200} is not an http address; give one that starts with https://")
 
 
-def _start(headers: http.client.HTTPMessage) -> int:
+def _range_start(headers: http.client.HTTPMessage) -> int:
     match = re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))
     return int(match[1]) if match else -1
 
 
-def _known(etag: Path) -> str:
-    """Return the ETag that `_note` kept, "" where there is none or the file holds something else."""
+def _read_etag(etag: Path) -> str:
+    """Return the ETag that `_save_etag` saved, "" where there is none or the file is damaged."""
     value = etag.read_bytes()[:1100].decode("latin-1") if etag.exists() else ""
     return value if _ETAG.fullmatch(value) else ""
 
 
-def _note(etag: Path, value: str) -> None:
-    """Keep a strong ETag for the next call."""
+def _save_etag(etag: Path, value: str) -> None:
+    """Save a strong ETag for the next call."""
     if _ETAG.fullmatch(value):
         etag.write_text(value)
     else:

@@ -27,7 +27,7 @@ from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
 
-ANNOTATIONS = "annot"  # what the name of a folder of masks adds to that of its images
+ANNOTATIONS = "annot"  # suffix of a folder of masks
 
 
 def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) -> Batch:
@@ -64,9 +64,9 @@ def _padded(images: Sequence[Tensor], value: float = 0) -> Tensor:
 
 
 class ImageFiles(metaclass=Checked):
-    """A source whose images are files in a folder or a zip; a subclass states in `example` what an example is.
+    """A source whose images are files in a folder or a zip; a subclass implements `example`.
 
-    tree, names: the images; others: more files that examples are read from. size, mode: see `load_folder`; without a
+    tree, names: the images; others: further files that examples are read from. size, mode: see `load_folder`; without a
     size, images of different sizes are padded, see `collate`. classes: names, None where targets are no classes.
     ignored: the class that pads masks.
     """

@@ -158,12 +158,12 @@ def _load(
     tree: Tree, root: str, classes: tuple[str, ...], size: tuple[int, int] | None, mode: Mode, on_error: OnError
 ) -> Dataset:
     label = {name: k for k, name in enumerate(classes)}
-    x, kept, skipped = _pictures(tree, files_of(tree, root), size, mode, on_error)
+    x, kept, skipped = _decoded(tree, files_of(tree, root), size, mode, on_error)
     y = torch.tensor([label[class_of(n, root)] for n in kept], dtype=torch.int64)
     return make_dataset(tree.where(root).rstrip("/:"), x, y, classes, skipped)
 
 
-def _pictures(
+def _decoded(
     tree: Tree, names: Sequence[str], size: tuple[int, int] | None, mode: Mode, on_error: OnError
 ) -> tuple[Tensor, list[str], tuple[str, ...]]:
     """Decode all files in order: (N, C, H, W), the names in it, and the names left out."""
@@ -185,7 +185,7 @@ def _pictures(
                 skipped.append(tree.where(name))
                 continue
             if not kept:
-                x = _room(tree, len(names), image)
+                x = _allocated(tree, len(names), image)
             if image.shape != x.shape[1:]:
                 raise PellucidError(
                     f"{tree.where(name)} is {_hw(image)} but {tree.where(kept[0])} is {_hw(x)}; give a size"
@@ -199,7 +199,7 @@ def _pictures(
     return x[: len(kept)].contiguous(), kept, tuple(skipped)
 
 
-def _room(tree: Tree, n: int, image: Tensor) -> Tensor:
+def _allocated(tree: Tree, n: int, image: Tensor) -> Tensor:
     if n * image.numel() > MEMORY_LIMIT:
         raise PellucidError(f"{tree.path}: {n} images of {_hw(image)} do not fit into memory; give a smaller size")
     return torch.empty((n, *image.shape), dtype=torch.uint8)

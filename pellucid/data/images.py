@@ -42,8 +42,8 @@ WORKERS = 2  # Pillow decodes without holding the interpreter's lock
 AHEAD = 256  # files submitted to the workers at a time, so that an interrupt stops them soon
 FAINT = 10  # of 255: pictures whose values differ by no more show nothing
 
-# The readers are called by name, not through Image.open, which would try formats nobody listed and would
-# print a warning about large images before we could refuse them.
+# Called by name, not through Image.open, which would try other formats too and would warn about large images before
+# they can be refused.
 _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
     (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
@@ -57,7 +57,7 @@ _READERS: tuple[tuple[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] 
 )
 FORMATS = "PNG, JPEG, BMP, GIF, WEBP, PPM or uncompressed TIFF"
 
-# What Pillow's readers raise on damaged files, warnings included (they are errors here).
+# Exceptions of Pillow's readers for damaged files, with warnings, which are errors here.
 DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError,
     AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, zlib.error,
@@ -108,7 +108,7 @@ def check_on_error(on_error: str) -> str:
 def strict_warnings() -> Iterator[None]:
     """Turn Pillow's warnings about damaged files into errors; not to be entered from several threads.
 
-    What it logs besides raising does not reach the terminal, unless logging is set up to show it.
+    Pillow's log messages reach the terminal only where logging is configured.
     """
     log, handler = logging.getLogger("PIL"), logging.NullHandler()
     log.addHandler(handler)
@@ -187,7 +187,7 @@ def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Image.Image])
                     f"{name} declares {width}x{height} pixels, above the limit of {PIXEL_LIMIT}; make it smaller"
                 )
             if any(tile[0] == "libtiff" for tile in image.tile):
-                # That library prints its complaints, and passes over some damage without an error.
+                # That library prints its errors, and ignores some damage.
                 raise PellucidError(f"{name} is a compressed TIFF, which is not read; save it as PNG")
             if image.format == "PNG":
                 _check_png(data)

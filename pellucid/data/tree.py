@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError
 
 TRAIN = "train"
 HELD_OUT = ("test", "val", "valid", "validation")
-_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_DESKTOP_FILES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 SAMPLE = 4096  # bytes
 _DEFLATE_RATIO = 1032  # deflate expands no further; bzip2 and lzma can, and are refused above it
 
@@ -27,7 +27,7 @@ _DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib
 
 
 class Tree(Protocol):
-    """Files by their paths relative to a root; hidden files and the litter of desktops are not listed."""
+    """Files by their paths relative to a root; hidden files and those that desktops create are not listed."""
 
     path: Path
     names: tuple[str, ...]  # sorted, with "/" between the parts
@@ -42,7 +42,7 @@ class Tree(Protocol):
         ...
 
     def where(self, name: str) -> str:
-        """Return how errors call that file."""
+        """Return the name of that file for error messages."""
         ...
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class Tree(Protocol):
 
 @contextmanager
 def open_tree(path: str | os.PathLike[str]) -> Iterator[Tree]:
-    """Open a folder or a .zip for a while, see `tree_at`."""
+    """Open a folder or a .zip, and close it at the end; see `tree_at`."""
     with closing(tree_at(path)) as tree:
         yield tree
 
@@ -122,7 +122,7 @@ class FolderTree:
 
 def _walk(folder: Path, files: list[Path], folders: list[Path]) -> None:
     """Add a folder and all below it; OSError where a part cannot be listed, which a glob would leave out."""
-    if not _wanted(folder.name):
+    if not _is_listed(folder.name):
         return
 
     def fail(error: OSError) -> None:
@@ -147,8 +147,8 @@ class ZipTree:
                 self._zip = stack.enter_context(zipfile.ZipFile(path))
                 members = self._zip.infolist()
                 for info in members:
-                    _require_inside(path, info)
-                self._members = {i.filename: i for i in members if not i.is_dir() and _wanted(i.filename)}
+                    _check_inside(path, info)
+                self._members = {i.filename: i for i in members if not i.is_dir() and _is_listed(i.filename)}
                 if len({i.filename for i in members}) != len(members):
                     raise PellucidError(f"{path} holds two files of the same name; make the zip again")
                 stack.pop_all()
@@ -186,8 +186,8 @@ class ZipTree:
         self._zip.close()
 
 
-def _require_inside(path: Path, info: zipfile.ZipInfo) -> None:
-    """Raise PellucidError for a member that is a link, or whose name is no plain path below the zip's root."""
+def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
+    """Raise PellucidError for a member that is a link, or whose name is not a plain path inside the zip."""
     parts = info.filename.removesuffix("/").split("/")
     if "\\" in info.filename or _DRIVE.match(info.filename) or not {"", ".", ".."}.isdisjoint(parts):
         why = "whose name is no path inside it"
@@ -199,8 +199,8 @@ def _require_inside(path: Path, info: zipfile.ZipInfo) -> None:
 
 
 def _listed(names: Iterable[str]) -> tuple[str, ...]:
-    """Return what is wanted of some names, sorted."""
-    return tuple(sorted(name for name in names if _wanted(name)))
+    """Return the names that are not hidden, sorted."""
+    return tuple(sorted(name for name in names if _is_listed(name)))
 
 
 def _without_files(folders: Iterable[str], files: Iterable[str]) -> tuple[str, ...]:
@@ -209,8 +209,8 @@ def _without_files(folders: Iterable[str], files: Iterable[str]) -> tuple[str, .
     return _listed(folder for folder in folders if folder not in filled)
 
 
-def _wanted(name: str) -> bool:
-    return not any(part.startswith(".") or part in _LITTER for part in PurePosixPath(name).parts)
+def _is_listed(name: str) -> bool:
+    return not any(part.startswith(".") or part in _DESKTOP_FILES for part in PurePosixPath(name).parts)
 
 
 def root_of(tree: Tree) -> str:

@@ -1,4 +1,4 @@
-"""Networks in other people's formats, and back."""
+"""Networks as ONNX and PyTorch files, and ONNX files as networks."""
 
 from pellucid.export.onnx_file import onnx_bytes, to_onnx
 from pellucid.export.onnx_import import from_onnx

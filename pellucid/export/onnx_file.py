@@ -26,12 +26,12 @@ BATCH_AXIS = "N"
 def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Parity:
     """Write a model as an ONNX file, which appears only if onnxruntime gives the model's own outputs.
 
-    The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", what the
-    network says before any softmax that the loss contains; standardising by the model's mean and std comes first.
+    The file takes "input", float32 images from 0 to 1 (N, *input_shape) for any N, and returns "output", the
+    network's output before any softmax that the loss contains; standardising by the model's mean and std comes first.
     size: (H, W) of the file's images, where a fully convolutional network takes others than the model's own; the file
     then takes these alone. Tensors have the paths of our parameters; the classes and the preprocessing stand in the
     metadata.
-    Raises PellucidError for a model without weights and for layers that ONNX cannot say, and ParityError.
+    Raises PellucidError for a model without weights and for layers that ONNX cannot express, and ParityError.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
@@ -45,7 +45,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
 
 
 def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of images of another size; PellucidError where the network with these weights takes none."""
+    """Return the shape of images of another size; PellucidError where the weights do not fit it."""
     if len(model.input_shape) != 3:
         raise PellucidError(f"size: the model takes {model.input_shape}, no images; leave it out")
     shape = (model.nominal_shape[0], *size)
@@ -67,7 +67,7 @@ def onnx_bytes(
     stats: FeatureStats | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> tuple[bytes, Parity]:
-    """Return a network as the bytes of an ONNX file, and how far onnxruntime is from the network's own outputs.
+    """Return a network as the bytes of an ONNX file, and the difference of onnxruntime's outputs from the network's.
 
     shape: of one input without the batch axis, or a tuple of shapes. stats: of the channels, for images only.
     Raises as `to_onnx` does.
@@ -126,7 +126,7 @@ def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mappi
 
 
 def _nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
-    """Return all nodes with the final names of what goes in and out, and the tensors that they read."""
+    """Return all nodes, with the final names of inputs and outputs, and the tensors that they read."""
     missing = unwritable(traced.steps)
     if missing:
         raise PellucidError(
@@ -152,15 +152,15 @@ def _nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[
 
 
 def _renamed(step: Step, names: Mapping[str, str]) -> Step:
-    """Return the step with other names for what goes in and out, where there are any."""
+    """Return the step with its inputs and output renamed."""
     values = [replace(value, name=names.get(value.name, value.name)) for value in (*step.inputs, step.output)]
     return replace(step, inputs=tuple(values[:-1]), output=values[-1])
 
 
 def _output_names(traced: Trace) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what the values that come out are called, and the copies that are needed, by name, with their source.
+    """Return the names of the outputs' values, and the source of each output that is a copy.
 
-    An input that comes out, and a value that comes out twice, are copied.
+    An output that is an input, and the second output of one value, are copies.
     """
     names: dict[str, str] = {}
     copies: dict[str, str] = {}
@@ -179,11 +179,11 @@ def _output(number: int, traced: Trace) -> str:
 
 
 def _run(data: bytes, traced: Trace, xs: Sequence[Tensor]) -> list[Tensor]:
-    """Return what onnxruntime says of the inputs."""
+    """Return onnxruntime's outputs."""
     runtime = optional("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # what goes wrong is raised
+    options.log_severity_level = 4  # errors are raised
     session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     given = {value.name: x.numpy() for value, x in zip(traced.inputs, xs, strict=True)}
     return [torch.from_numpy(y) for y in session.run(None, given)]

@@ -23,7 +23,7 @@ from pellucid.run.weights import fill
 from pellucid.weights.fault import Fault, quoted, refusing
 
 OTHER = "pellucid imports the operators that it exports"
-LARGEST = 1 << 13  # of a side of an image, or channels: what is rewritten takes a square of it
+LARGEST = 1 << 13  # of height, width and channels: the constants of a new export may have its square
 CLOSE = 1e-5  # constants that another machine computed differ in their last digits
 
 
@@ -31,9 +31,9 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
     """Return the network of an ONNX file, one node of a Graph for each of its layers, and its weights in float32.
 
     Read are the operators that `to_onnx` writes, of operator sets 13 to 21, on inputs whose sizes are known but for
-    the batch. Nodes keep their names, with "_" for what a name cannot hold.
-    Raises PellucidError, naming the file, for one that is damaged, keeps its weights elsewhere, or does what no layer
-    of ours does; all unknown operators are listed at once.
+    the batch. Nodes keep their names, with "_" in place of other characters.
+    Raises PellucidError, naming the file, for one that is damaged, keeps its weights elsewhere, or computes what no
+    layer of ours does; all unknown operators are listed at once.
     """
     path = Path(path)
     onnx = optional("onnx")
@@ -51,7 +51,7 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
 
 
 class _Network:
-    """The network as it grows, node by node."""
+    """The network under construction, node by node."""
 
     def __init__(self, graph: Any, constants: Mapping[str, Tensor]) -> None:
         self.constants = constants
@@ -125,7 +125,7 @@ class _Network:
         self.shapes[proto.output[0]], self.names[proto.output[0]] = tuple(out), name
 
     def _free(self, name: str) -> str:
-        """Return a name for a node that no other has."""
+        """Return an unused name for a node."""
         word = re.sub(r"[^A-Za-z0-9]+", "_", name[:200]).strip("_") or "node"
         free, number = word, 1
         while free in self.nodes or free in self.names.values():
@@ -161,16 +161,19 @@ def _group(nodes: Sequence[Any], start: int) -> int:
 def _marked_layer(
     onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]
 ) -> Found:
-    """Return the layer that the nodes' mark names; Unreadable unless its export is exactly these nodes."""
+    """Return the layer that the nodes' mark names; Unreadable unless exporting it gives these nodes.
+
+    A layer that is exported as several nodes has its configuration as a mark on each of them.
+    """
     told = json.loads(_mark(nodes[0]))
     layer, path, inputs = from_config(told["layer"]), told["path"], tuple(told["inputs"])
     if type(layer) not in WRITERS or not all(name in shapes for name in inputs):
-        raise Unreadable("bears a mark that tells no layer and its inputs")
+        raise Unreadable("has a mark without a layer and its inputs")
     given = tuple(Value(name, shapes[name]) for name in inputs)
     shape = tuple(value.shape for value in given)
     wanted, out = _init(layer, shape[0] if len(shape) == 1 else shape)
     if any(size > LARGEST for each in (*shape, tuple(out)) for size in each):
-        raise Unreadable(f"stands over more than {LARGEST} rows, columns or channels")
+        raise Unreadable(f"has more than {LARGEST} rows, columns or channels")
     params = {name: constants[join(path, name)] for name in wanted}
     last = nodes[-1]
     step = Step(last.name, path, layer, params, given, Value(last.output[0], tuple(out)))
@@ -178,7 +181,7 @@ def _marked_layer(
     if [node_proto(onnx, node) for node in again.marked()] != list(nodes) or not all(
         name in constants and _close(tensor, constants[name]) for name, tensor in again.constants.items()
     ):
-        raise Unreadable("bears the mark of a layer that pellucid writes as other nodes")
+        raise Unreadable("has the mark of a layer that pellucid writes as other nodes")
     return Found(layer, inputs, params, tuple(join(path, name) for name in params))
 
 

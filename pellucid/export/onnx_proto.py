@@ -14,14 +14,14 @@ from pellucid.weights.fault import Fault, quoted
 
 OPSET = 21  # the first whose GroupNormalization scales each channel
 OLDEST = 13  # the first whose Softmax and Dropout are today's
-IR_VERSION = 10  # the first in which nodes take marks
+IR_VERSION = 10  # the first in which nodes have metadata
 LIMIT = (2 << 30) - 1  # bytes: of a Protocol Buffers file
 MOST_NODES = 10_000
 MARK = "pellucid.layer"
 
 
 def optional(name: str) -> Any:
-    """Return the module; PellucidError that says how to install it where it is missing."""
+    """Import a package that only exports need; PellucidError, with how to install it, where it is missing."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -33,7 +33,7 @@ def optional(name: str) -> Any:
 
 
 def node_proto(onnx: Any, node: Node) -> Any:
-    """Return a node as the onnx package has it."""
+    """Return a node of the onnx package."""
     proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, name=node.name, **node.attributes)
     if node.mark:
         proto.metadata_props.add(key=MARK, value=node.mark)
@@ -57,7 +57,7 @@ def node_of(onnx: Any, proto: Any) -> Node:
 def read_proto(onnx: Any, path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Return the checked model of a file, and its constants by name.
 
-    Raises Fault for what no network of ours can be made of, and what the onnx package raises for a damaged file.
+    Raises Fault for what cannot be imported, and what the onnx package raises for a damaged file.
     """
     model = onnxfile.load(path)
     _check(model)

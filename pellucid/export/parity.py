@@ -1,4 +1,4 @@
-"""Whether a file says what the network says: both on the same random batch."""
+"""Compare the outputs of an exported file with the network's, on the same random batch."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SEED = 0
 
 
 class ParityError(PellucidError):
-    """A file that does not give the network's own outputs, and is not left behind."""
+    """An exported file has other outputs than the network, and is not written."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Parity:
 
 
 def batch(traced: Trace, images: int = BATCH) -> tuple[Tensor, ...]:
-    """Return random inputs as pictures are, from 0 to 1; switches are places, each once."""
+    """Return random inputs from 0 to 1, as images are; switches are indices, each once."""
     rng = torch.Generator().manual_seed(SEED)
 
     def draw(value: Value) -> Tensor:
@@ -55,7 +55,7 @@ def batch(traced: Trace, images: int = BATCH) -> tuple[Tensor, ...]:
 
 
 def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStats | None) -> list[Tensor]:
-    """Return what the network itself says of the inputs, its outputs in one row."""
+    """Return the network's outputs as one list."""
     given = [x if stats is None else stats.apply(x) for x in xs]
     with torch.inference_mode():
         y, _ = forward(net, params, tuple(given) if len(given) > 1 else given[0], Mode(keep=False))
@@ -64,10 +64,12 @@ def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStat
 
 def compare(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
     """Return the largest difference of all outputs, each relative to its own largest number."""
-    return Parity(max((_apart(own, other) for own, other in zip(ours, theirs, strict=True)), default=0.0), len(ours[0]))
+    return Parity(
+        max((_difference(own, other) for own, other in zip(ours, theirs, strict=True)), default=0.0), len(ours[0])
+    )
 
 
-def _apart(own: Tensor, other: Tensor) -> float:
+def _difference(own: Tensor, other: Tensor) -> float:
     if own.shape != other.shape:
         sizes = f"{tuple(other.shape)}, not {tuple(own.shape)}"
         raise ParityError(f"an output would be of shape {sizes}, and the file is not written")

@@ -81,8 +81,8 @@ def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
     """Write a model as FILE.py and FILE_weights.safetensors, which appear only if they give the model's own outputs.
 
     `load()` of the file returns the module with its weights, whose names are the paths of our parameters; the module
-    takes float32 images from 0 to 1 and returns what the network says before any softmax that the loss contains.
-    Raises PellucidError for a model without weights and for layers of other people, and ParityError.
+    takes float32 images from 0 to 1 and returns the network's output before any softmax that the loss contains.
+    Raises PellucidError for a model without weights and for user-defined layers, and ParityError.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
@@ -98,7 +98,7 @@ def to_torch(model: Model, path: str | os.PathLike[str]) -> Parity:
 
 
 def weights_path(path: Path) -> Path:
-    """Return the place of the weights that belong to an exported file."""
+    """Return the file of the weights that belong to an exported file."""
     return path.with_name(f"{path.stem}_weights.safetensors")
 
 
@@ -110,7 +110,7 @@ def torch_files(
     stats: FeatureStats | None = None,
     classes: Sequence[str] | None = None,
 ) -> tuple[str, bytes, Parity]:
-    """Return the text of STEM.py, the bytes of its weights file, and how far the module is from the network.
+    """Return the text of STEM.py, the bytes of its weights file, and the difference of its outputs from the network's.
 
     shape: of one input without the batch axis, or a tuple of shapes. stats: of the channels, for images only.
     Raises as `to_torch` does.
@@ -152,7 +152,7 @@ def source(
 
 
 def _run(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Tensor]:
-    """Return what the module says of the inputs, in a process of its own, as whoever uses it will."""
+    """Return the module's outputs, computed in another process, as by its users."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         file, given, found = here / f"{stem}.py", here / "[given]", here / "[found]"
@@ -162,7 +162,7 @@ def _run(stem: str, text: str, weights: bytes, xs: Sequence[Tensor]) -> list[Ten
         words = [sys.executable, "-c", CHECK, str(file), str(given), str(found), str(torch.get_num_threads())]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            said = (done.stderr.strip().splitlines() or ["no error message"])[-1]
             raise ParityError(f"the PyTorch file does not run, and is not written: {said}; this is a fault in pellucid")
         ys = safetensors.torch.load_file(found)
     return [ys[str(place)] for place in range(len(ys))]
@@ -249,7 +249,7 @@ def _table(entries: Mapping[str, str], depth: int) -> str:
 
 
 def _names(layer: Combinator) -> dict[str, str]:
-    """Return what the children are called as modules: their names, but for those that PyTorch's modules need."""
+    """Return the names of the children as modules: their own, except for attributes of PyTorch's modules."""
     known: Iterable[str] = (*layer.nodes, *layer.inputs) if isinstance(layer, Graph) else layer.layers
     fixed = isinstance(layer, Parallel | Shared)  # of which merge and layer are the modules' own
     names: dict[str, str] = {}

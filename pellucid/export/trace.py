@@ -1,4 +1,4 @@
-"""A network as the plain list of its layers' runs, every value by its name: what other formats are written from."""
+"""A network as the list of its layers' runs, every value by its name, from which other formats are written."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from pellucid.layers import MaxUnpool2d
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.sweep import run
 
-RESERVED = re.compile(r"(input|output)\d*|preprocess")  # what a file calls its own values
+RESERVED = re.compile(r"(input|output)\d*|preprocess")  # names of a file's own values
 
 
 @dataclass(frozen=True)
 class Value:
-    """What flows between two layers: its name, and its shape without the batch axis."""
+    """A value between two layers: its name, and its shape without the batch axis."""
 
     name: str
     shape: Shape
@@ -27,7 +27,7 @@ class Value:
 class Step:
     """One run of a layer that is no combinator.
 
-    `path` is where the layer stands in the network; `name` is the same, or path:2 where the layer runs again.
+    path: of the layer in the network. name: the same, or path:2 where the layer runs again.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """All runs in their order, and which values go in and come out; an output may be an input, or stand twice."""
+    """All runs in order, with the inputs and outputs; an output may be an input, or occur twice."""
 
     inputs: tuple[Value, ...]
     steps: tuple[Step, ...]
@@ -56,7 +56,7 @@ class Trace:
 def trace(net: Layer, params: Params, shape: Any) -> Trace:
     """Follow one input of `shape` (no batch axis; a tuple of shapes for several inputs) through the network.
 
-    Nothing is computed: the layers tell their outputs' shapes. Raises PellucidError where an input does not fit.
+    Nothing is computed but shapes. Raises PellucidError where an input does not fit.
     """
     several = len(shape) > 0 and isinstance(shape[0], tuple)
     names = [f"input{number}" for number in range(1, len(shape) + 1)] if several else ["input"]

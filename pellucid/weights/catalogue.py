@@ -1,4 +1,4 @@
-"""The official files of pretrained weights: their addresses and checksums, and how they come here."""
+"""The published files of pretrained weights: their addresses and checksums, and their download."""
 
 import hashlib
 import os
@@ -16,9 +16,9 @@ _FULL = {"md5": 32, "sha256": 64}  # hexadecimal digits
 class Published:
     """One file.
 
-    name: the model's, with what tells its files apart. checksum: "sha256:HEX" or "md5:HEX"; of SHA-256 maybe only
-    the first eight digits, which PyTorch's files carry in their names; "" where none is published. megabytes: an
-    upper bound of the size.
+    name: the model's name, with a suffix where it has several files. checksum: "sha256:HEX" or "md5:HEX"; of SHA-256
+    maybe only the first eight digits, which are in the names of PyTorch's files; "" where none is published.
+    megabytes: an upper bound of the size.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Published:
 
 
 def _torch(name: str, title: str, file: str, megabytes: int, digits: str = "") -> Published:
-    """Return a file of torchvision; `digits` are those of the SHA-256 that the file's name does not tell."""
+    """Return a file of torchvision; digits: those of the SHA-256 that are not in the file's name."""
     first = file.removesuffix(".pth").rsplit("-", 1)[1]
     about = f"{title}, ImageNet; torchvision, BSD-3-Clause"
     return Published(name, about, f"https://download.pytorch.org/models/{file}", f"sha256:{first}{digits}", megabytes)
@@ -132,11 +132,11 @@ def find(name: str) -> Published:
 
 
 def get(name: str, folder: str | os.PathLike[str], progress: Progress | None = None) -> tuple[Path, str]:
-    """Bring a published file to `folder`, and return its path there and "kept" or "downloaded".
+    """Download a published file to `folder`, and return its path there and "kept" or "downloaded".
 
-    A file that is there is kept when its checksum agrees as far as it is published. A cut download is resumed.
-    Raises PellucidError for an unknown name, for a file that cannot be had (the line says where to put it by hand),
-    and for one whose whole checksum is not published, which must be fetched by hand.
+    An existing file is kept when its checksum agrees as far as it is published. A partial download is resumed.
+    Raises PellucidError for an unknown name, for a file that cannot be downloaded (the error says where to put it by
+    hand), and for one whose whole checksum is not published, which must be fetched by hand.
     """
     from pellucid.data.fetch import fetch
 

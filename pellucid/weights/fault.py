@@ -1,4 +1,4 @@
-"""What is wrong with a file, said without the file's name; and the one line that is made of it."""
+"""Reasons to refuse a file, and the one-line error made of them."""
 
 import errno
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 AGAIN = "download or export it again"
 
 
-class Fault(Exception):  # noqa: N818 - it is what is wrong, which becomes an error with the file's name
+class Fault(Exception):  # noqa: N818 - it becomes an error with the file's name
     """A reason to refuse a file: `why` continues the file's name, `advice` says what to do."""
 
     def __init__(self, why: str, advice: str = AGAIN) -> None:
@@ -21,7 +21,7 @@ class Fault(Exception):  # noqa: N818 - it is what is wrong, which becomes an er
 def refusing(path: Path, kind: str, damage: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn a Fault, an OSError and the exceptions in `damage` into a PellucidError of one line.
 
-    kind: what the file was taken for, as "is a damaged {kind}".
+    kind: the format of the file, as in "is a damaged {kind}".
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Short texts beside the arrays of an HDF5 file, read from its bytes.
+"""Short text attributes of an HDF5 file, read from its bytes.
 
-The HDF5 library takes as much memory for a text as the file says it is long, before it looks whether it is there: a
-few changed bytes make it take 4 GB. So the few texts that matter are looked up here, by the format's specification
+The HDF5 library allocates the length that the file declares for a text before it checks that the text is there: a few
+changed bytes make it allocate 4 GB. The texts that are needed are therefore read here, by the format's specification
 (HDF5 File Format Specification, version 3.0, sections III.E, IV.A.1.a, IV.A.2.d, IV.A.2.m and IV.A.2.q).
 """
 
@@ -20,7 +20,7 @@ def text_attribute(file: BinaryIO, address: int, name: str) -> str | None:
     """Return the text that the object whose header stands at `address` has by this name, None where it has none.
 
     Only headers of version 1 are read, which h5py writes unless told otherwise, and single texts of at most LONGEST
-    bytes; of all else the answer is None.
+    bytes; for anything else the result is None.
     """
     for kind, body in _messages(file, address):
         if kind == _ATTRIBUTE:
@@ -81,7 +81,7 @@ def _from_heap(file: BinaryIO, length: int, address: int, number: int) -> bytes:
         index, size = struct.unpack_from("<H6xQ", heap, at)
         if index == number:
             return heap[at + 16 : at + 16 + length] if size == length <= LONGEST else b""
-        if index == 0:  # what is free, to the end
+        if index == 0:  # free space, to the end
             break
         at += 16 + -(-size // 8) * 8
     return b""

@@ -106,7 +106,7 @@ def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "
             if isinstance(child, h5py.Group):
                 inner.append((f"{path}/", child))
                 continue
-            _require_plain(path, child, size, raw)
+            _check_plain(path, child, size, raw)
             total += child.nbytes
             if total > size:
                 raise Fault(f"promises more than its {size} bytes")
@@ -125,7 +125,7 @@ def _child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
     return child
 
 
-def _require_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -> None:
+def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -> None:
     """Raise Fault unless the dataset is an array of numbers whose bytes stand in this file as they are."""
     import h5py
 

@@ -1,4 +1,4 @@
-"""Compare the tensors that a network wants with those that a file holds: every difference at once, by path."""
+"""Compare the tensors of a network with those of a file: all differences at once, by path."""
 
 import os
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.weights.fault import quoted
 
-_NAMED = 5  # as many differences as one line can tell
+_NAMED = 5  # differences in the message
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One difference: what stands at `path` in the network and in the file, as "float32 64x3x7x7"; None: nothing."""
+    """One difference: the tensor at `path` in the network and in the file, as "float32 64x3x7x7"; None without one."""
 
     path: str
     wanted: str | None
     found: str | None
 
     def __str__(self) -> str:
-        """Return the difference as people read it."""
+        """Return the difference as text."""
         name = quoted(self.path, 200)
         if self.found is None:
             return f"{name} is missing"
@@ -46,7 +46,7 @@ class MismatchError(PellucidError):
 def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[Mismatch]:
     """Return every missing, surplus, misshapen and mistyped tensor, in this order.
 
-    expected: tells paths, shapes and dtypes only, so its tensors may be on the device "meta".
+    expected: only paths, shapes and dtypes are read, so its tensors may be on the device "meta".
     """
     missing = [Mismatch(path, kind(tensor), None) for path, tensor in expected.items() if path not in found]
     surplus = [Mismatch(path, None, kind(tensor)) for path, tensor in found.items() if path not in expected]

@@ -46,8 +46,8 @@ class View:
 
 
 @dataclass(frozen=True)
-class Maker:
-    """A known name that a stream may apply to arguments."""
+class Constructor:
+    """A known function that a stream may call."""
 
     make: Callable[[tuple[Any, ...]], Any]
 
@@ -98,13 +98,13 @@ _DTYPES = {
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
     "Bool": torch.bool,
 }  # fmt: skip
-NAMES: dict[str, torch.dtype | Maker] = {
+NAMES: dict[str, torch.dtype | Constructor] = {
     **{f"{module} {name}Storage": dtype for module in ("torch", "torch.cuda") for name, dtype in _DTYPES.items()},
-    "collections OrderedDict": Maker(_ordered),
-    "torch._utils _rebuild_tensor": Maker(_view),
-    "torch._utils _rebuild_tensor_v2": Maker(_view),
-    "torch._utils _rebuild_parameter": Maker(_parameter),
-    "torch Size": Maker(_size),
+    "collections OrderedDict": Constructor(_ordered),
+    "torch._utils _rebuild_tensor": Constructor(_view),
+    "torch._utils _rebuild_tensor_v2": Constructor(_view),
+    "torch._utils _rebuild_parameter": Constructor(_parameter),
+    "torch Size": Constructor(_size),
 }
 
 
@@ -112,7 +112,7 @@ def set_item(target: Any, key: Any, value: Any) -> None:
     """Store an item in a dict that a stream builds; Fault when it is no dict, or the key no text or number."""
     if type(target) is not dict:
         raise Fault("stores an item in something else than a dict")
-    # Other keys are refused: hashing tuples inside tuples can take for ever.
+    # Hashing tuples inside tuples can take exponential time.
     if type(key) is not str and not (type(key) is int and abs(key) < 1 << 40):
         raise Fault("has a dict whose key is neither a text nor a number")
     target[key] = value
@@ -242,18 +242,18 @@ class _Machine:
 
     def reduce(self) -> None:
         args, maker = self.pop(), self.pop()
-        if type(maker) is not Maker or type(args) is not tuple:
+        if type(maker) is not Constructor or type(args) is not tuple:
             raise Fault("applies something that is not a function of tensors", _DANGER)
         self.spend(sum(len(arg) for arg in args if type(arg) is list))  # which one instruction may recall again
         self.push(maker.make(args))
 
     def build(self) -> None:
-        # State of an ordered dict: PyTorch hangs the versions of modules on it, which nobody needs.
+        # State of an ordered dict: the versions of PyTorch's modules, which are not needed.
         if type(self.pop()) is not dict or type(self.top()) is not dict:
             raise Fault("sets the state of something else than a dict", _DANGER)
 
     def skip_frame(self) -> None:
-        self.take(8)  # how far one may read ahead
+        self.take(8)  # length of the frame
 
     def persistent(self) -> None:
         given = self.pop()

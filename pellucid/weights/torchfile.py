@@ -29,7 +29,7 @@ _DAMAGE = (
     OverflowError,
 )  # fmt: skip
 
-# Where trainers put the weights among the rest of a checkpoint; the first that is there is taken.
+# Keys of the weights in checkpoints of various trainers; the first that is present is used.
 _WRAPPERS = (
     "state_dict", "model_state_dict", "model", "module", "net", "network", "params", "weights", "state_dict_ema",
 )  # fmt: skip
@@ -39,14 +39,14 @@ _ALONE = "save the state dict of the model alone"
 
 
 def read_zip(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a zip archive of PyTorch; PellucidError unless each byte is as the archive promises.
+    """Return the tensors of a zip archive of PyTorch; PellucidError unless all checksums agree.
 
-    The members must be stored as they are, as PyTorch does: nothing is unpacked, so nothing can swell.
+    The members must be stored uncompressed, as PyTorch writes them, so that nothing can expand.
     """
     size = path.stat().st_size
     with (
         refusing(path, "PyTorch file", _DAMAGE),
-        _Sips(path.open("rb", buffering=0)) as file,
+        _LimitedReader(path.open("rb", buffering=0)) as file,
         zipfile.ZipFile(file) as archive,
     ):
         file.most = _OBJECTS
@@ -66,12 +66,12 @@ def read_zip(path: Path) -> dict[str, Tensor]:
                 held = "missing" if member is None else f"{member.file_size} bytes long"
                 raise Fault(f"needs storage {quoted(key)} of {wanted} bytes, which is {held}")
             with archive.open(member) as numbers:
-                data[key] = _fill(numbers, wanted)
+                data[key] = _read_exactly(numbers, wanted)
         return _assemble(views, data)
 
 
 def read_old(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file written by a PyTorch before 1.6; PellucidError when anything is amiss in it.
+    """Return the tensors of a file written by a PyTorch before 1.6; PellucidError where it is damaged.
 
     The file is five object streams (a magic number, the version, the machine, the objects, the storages' keys) and
     then, for each key, the count of its numbers and the numbers.
@@ -95,11 +95,11 @@ def read_old(path: Path) -> dict[str, Tensor]:
         file.seek(keys.end)
         data: dict[str, Tensor] = {}
         for key in keys.value:
-            nbytes = _announced(file, key, objects.storages, size)
+            nbytes = _storage_bytes(file, key, objects.storages, size)
             if key in needed:
-                data[key] = _fill(file, nbytes)
+                data[key] = _read_exactly(file, nbytes)
             else:
-                file.seek(nbytes, io.SEEK_CUR)  # an optimizer's, say
+                file.seek(nbytes, io.SEEK_CUR)  # such as an optimizer's
         if file.tell() != size or len(set(keys.value)) != len(keys.value) or len(data) != len(needed):
             raise Fault("does not hold each of its storages once, up to its end")
         return _assemble(views, data)
@@ -109,7 +109,7 @@ def views_of(root: Any, size: int) -> dict[str, View]:
     """Return the named tensors of a checkpoint: `root` itself, or the dict that it holds as "state_dict" or the like.
 
     Plain values beside tensors, such as an epoch's number, are left out. size: of the file, in bytes.
-    Raises Fault when there are none, or something else among them, or more bytes than the file can mean.
+    Raises Fault when there are none, or something else among them, or more bytes than the file can hold.
     """
     if type(root) is View:
         raise Fault("holds one tensor without a name", _ALONE)
@@ -159,19 +159,19 @@ def _unwrapped(root: Any) -> dict[Any, Any]:
     raise Fault(f"holds a {type(table).__name__}, no dict of tensors", _ALONE)
 
 
-class _Sips(io.BufferedReader):
-    """A file that refuses to be read in pieces above `most`: at first, an archive's directory of absurd length."""
+class _LimitedReader(io.BufferedReader):
+    """A file that refuses reads of more than `most` bytes, at first those of the largest archive directory."""
 
     most = _DIRECTORY
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes; Fault when too many are wanted at once."""
+        """Return the next bytes; Fault for more than `most`."""
         if size is not None and size > self.most:
             raise Fault(f"has a directory of {size} bytes")
         return super().read(size)
 
 
-def _announced(file: IO[bytes], key: str, storages: Mapping[str, Storage], size: int) -> int:
+def _storage_bytes(file: IO[bytes], key: str, storages: Mapping[str, Storage], size: int) -> int:
     """Read the count in front of a storage's numbers, and return their size in bytes."""
     count = int.from_bytes(file.read(8), "little", signed=True)
     storage = storages.get(key)
@@ -203,7 +203,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 
 def _prefix(members: dict[str, zipfile.ZipInfo]) -> str:
-    """Return the folder, with its slash, that all members of PyTorch's archive stand in."""
+    """Return the folder, with its slash, that holds all members of PyTorch's archive."""
     objects = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(objects) == 1:
         prefix = objects[0].removesuffix("data.pkl")
@@ -223,7 +223,7 @@ def _bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> byt
     return archive.read(member)
 
 
-def _fill(file: IO[bytes], nbytes: int) -> Tensor:
+def _read_exactly(file: IO[bytes], nbytes: int) -> Tensor:
     """Return the next `nbytes` bytes (uint8); reading to a member's end also checks its CRC."""
     raw = torch.empty(nbytes, dtype=torch.uint8)
     into = raw.numpy().data

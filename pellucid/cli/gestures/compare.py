@@ -21,7 +21,7 @@ def parser() -> Parser:
         "--backbone",
         metavar="NAME|FILE",
         default=BACKBONE,
-        help="what four of them begin with: a pretrained model, a run folder or a weights file (default: cifar)",
+        help="what four of them start from: a pretrained model, a run folder or a weights file (default: cifar)",
     )
     it.add_argument(
         "--data",
@@ -29,12 +29,12 @@ def parser() -> Parser:
         help="another data set, an image folder or zip, or the folder that holds the data sets (default: signs)",
     )
     it.add_argument("--seeds", metavar="N", type=int, default=1, help="train each so many times (default: 1)")
-    it.add_argument("--out", metavar="DIR", help="where everything goes (default: runs/compare-BACKBONE)")
+    it.add_argument("--out", metavar="DIR", help="the folder to write into (default: runs/compare-BACKBONE)")
     return it.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, and print the table and where the page is."""
+    """Train, and print the table and the page's path."""
     from pellucid.cli.out import again, emit, say, say_text
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare

@@ -1,4 +1,4 @@
-"""`pellucid gestures predict --video|--camera`: a line for each change of the answer, and what it came to."""
+"""`pellucid gestures predict --video|--camera`: a line for each change of the answer, and a summary."""
 
 import argparse
 import csv
@@ -28,7 +28,7 @@ ENDINGS = (".csv", ".jsonl")
 
 
 def over_frames(args: argparse.Namespace) -> int:
-    """Answer to frames until they end or until Ctrl-C, the usual end of a camera and no failure."""
+    """Classify frames until they end or until Ctrl-C, which is the usual end of a camera."""
     smoothing = Smoothing() if args.smoothing is None else Smoothing(args.smoothing)
     every = 1 if args.every is None else args.every
     if args.out is not None and Path(args.out).suffix not in ENDINGS:
@@ -64,7 +64,7 @@ def over_frames(args: argparse.Namespace) -> int:
 
 
 def _print(tally: Tally, camera: bool) -> None:
-    """Print what it came to."""
+    """Print the summary."""
     rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
     say(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
     for answer, count in [*tally.answers.most_common(), (UNSURE, tally.unsure)]:
@@ -73,7 +73,7 @@ def _print(tally: Tally, camera: bool) -> None:
 
 
 def _line(seen: Seen) -> str:
-    """Return a change of the answer as people read it: when, what, and how sure."""
+    """Return a change of the answer as text: time, answer and confidence."""
     place = f"frame {seen.number:,}"
     if seen.seconds is not None:
         minutes, seconds = divmod(round(seen.seconds, 1), 60)
@@ -85,7 +85,7 @@ def _line(seen: Seen) -> str:
 
 @contextmanager
 def _rows(path: str | None) -> Iterator[Callable[[Seen], None]]:
-    """Open the file for rows; each is in it as soon as it is written, whatever happens next."""
+    """Open the file for rows; each is flushed at once."""
     if path is None:
         yield lambda seen: None
         return

@@ -25,9 +25,9 @@ def parser() -> Parser:
         "--smoothing",
         metavar="X",
         type=float,
-        help="what a frame weighs after one more, 0 (off) to below 1 (default: 0.8)",
+        help="weight of earlier frames, from 0 (off) to below 1 (default: 0.8)",
     )
-    it.add_argument("--every", metavar="N", type=int, help="look at every N-th frame only (default: 1)")
+    it.add_argument("--every", metavar="N", type=int, help="use only every N-th frame (default: 1)")
     it.add_argument("--out", metavar="FILE", help="write a row for each frame, to FILE.csv or FILE.jsonl")
     return it.json_flag()
 

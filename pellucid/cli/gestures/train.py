@@ -21,7 +21,7 @@ def parser() -> Parser:
     it = Parser(
         "gestures train",
         "Learn the classes of FOLDER (CLASS/IMAGE, or train/CLASS/IMAGE with val/ or test/ beside it; a folder or a "
-        "zip), after a look for corrupt, doubled and blurry pictures.",
+        "zip), after a check for corrupt, duplicate and blurry pictures.",
     )
     it.add_argument("folder", nargs="?", metavar="FOLDER", help="one folder of pictures for each class")
     it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe signs-best")
@@ -29,9 +29,9 @@ def parser() -> Parser:
         "--backbone",
         metavar="NAME|FILE",
         default="",
-        help="what training begins with: a pretrained model, a run folder or a weights file (default: cifar)",
+        help="what training starts from: a pretrained model, a run folder or a weights file (default: cifar)",
     )
-    it.add_argument("--epochs", metavar="N", type=int, help="how often each picture is seen (default: 30 or more)")
+    it.add_argument("--epochs", metavar="N", type=int, help="passes over the pictures (default: 30 or more)")
     it.add_argument("--size", metavar="N", type=int, help="pixels a side that pictures are resized to (default: 64)")
     it.add_argument("--seed", metavar="N", type=int, help="of everything drawn at random (default: 0)")
     it.add_argument("--out", metavar="DIR", default="runs", help="where the run folder goes (default: runs)")
@@ -71,7 +71,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, object]:
-    """Return the user's changes to the recipe; PellucidError where the words do not fit together."""
+    """Return the user's changes to the recipe; PellucidError for arguments that exclude each other."""
     from pellucid.recipe.recipe import parse_overrides
 
     options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", LEAST, LARGEST),
@@ -79,7 +79,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     if args.resume is not None:
         given = [args.folder, *args.settings, *(getattr(args, name) for _, name, _, _ in options), args.backbone]
         if any(one not in (None, "") for one in given):
-            raise PellucidError("--resume goes on by the run's own recipe; leave out everything else but --json")
+            raise PellucidError("--resume uses the run's recipe; leave out everything else but --json")
         return {}
     if args.folder is None:
         raise PellucidError("pellucid gestures train needs a FOLDER with one folder of pictures for each class")
@@ -99,7 +99,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _check_out(out: str) -> None:
-    """Raise PellucidError unless runs can be written there: to be known before thousands of pictures are read."""
+    """Raise PellucidError unless runs can be written there: before thousands of pictures are read."""
     place = Path(out).absolute()
     there = next(one for one in (place, *place.parents) if one.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -108,7 +108,7 @@ def _check_out(out: str) -> None:
 
 
 def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
-    """Print the result, what the confidence does to the held-out pictures, and the next command."""
+    """Print the result, the share of held-out pictures with an answer, and the next command."""
     import shlex
 
     from pellucid.cli.out import command, emit, percent, say

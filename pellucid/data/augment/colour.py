@@ -54,7 +54,7 @@ def with_hue(x: Tensor, turn: Tensor) -> Tensor:
     red, green, blue = x.unbind(dim=1)  # (N, H, W) each
     value, low = x.amax(dim=1), x.amin(dim=1)
     chroma = value - low
-    span = torch.where(chroma == 0, 1.0, chroma)  # grey has no hue; any will do
+    span = torch.where(chroma == 0, 1.0, chroma)  # grey has no hue
     h = torch.where(
         value == red,
         (green - blue) / span,
@@ -70,7 +70,7 @@ def with_hue(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def grey(x: Tensor) -> Tensor:
-    """Return the luma (N, 1, H, W) of RGB pictures; pictures with one channel are their own.
+    """Return the luma (N, 1, H, W) of RGB pictures; pictures with one channel are returned unchanged.
 
     Raises PellucidError for any other number of channels.
     """

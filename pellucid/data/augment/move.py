@@ -23,7 +23,7 @@ def check_fill(fill: str) -> None:
 class Move(ABC):
     """A change of geometry with its own parameters for each of N images; fields that are tensors are (N, ...).
 
-    size: (H', W') of the images that come out.
+    size: (H', W') of the outputs.
     """
 
     size: tuple[int, int]
@@ -37,7 +37,7 @@ class Move(ABC):
 
     @abstractmethod
     def points(self, at: Tensor) -> Tensor:
-        """Return where points of the images go. at: (N, k, 2), x and y as in `Objects`, where pixel i is [i, i + 1)."""
+        """Return the new positions of points. at: (N, k, 2), x and y as in `Objects`, where pixel i is [i, i + 1)."""
 
     def of(self, n: int) -> Self:
         """Return the move of image n alone, for a batch of one."""

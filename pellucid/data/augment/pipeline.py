@@ -1,4 +1,4 @@
-"""A declared augmentation: what a recipe's [augment] table becomes."""
+"""Augmentation by its settings, as in a recipe's table [augment]."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -35,8 +35,8 @@ _RANGES = {
     "fill_value": (-1000, 1000),
     "ignore": (-1000, 1000),
 }
-MOST_PIXELS = 8000
-FOLDS = 2.5  # times sigma^2: above this alpha, two places of a distorted image often show the same place
+MAX_PIXELS = 8000
+MAX_ELASTIC = 2.5  # times sigma^2: above this alpha a distortion often folds the image
 _TARGETS = (
     "give classes (N,), integer masks (N, H, W), float images (N, C, H, W), or a list with the Objects of each image"
 )
@@ -46,21 +46,21 @@ _TARGETS = (
 class Augment(metaclass=Checked):
     """Random changes of a batch, in this order; 0 and False leave a step out.
 
-    flip, vertical_flip: mirrored with probability 1/2. crop_padding: padded by so many pixels and cut back.
+    flip, vertical_flip: mirrored with probability 1/2. crop_padding: pixels to pad by, before a crop of the same size.
     rotate, shear: degrees; shift, zoom: fractions; scale: the least and the largest factor; crop_size: (height, width)
     of a window drawn on the scaled picture, or that a smaller picture is drawn in; elastic_alpha, elastic_sigma:
-    pixels; these seven are one resampling. mosaic: the probability that four images of the batch are put into one.
-    brightness, contrast, saturation: factors 1 +- so much; hue: parts of the colour circle. cutout: a square of so many
-    pixels is covered.
+    pixels; these seven are one resampling. mosaic: the probability that an image becomes a mosaic of four.
+    brightness, contrast, saturation: largest change of the factor 1; hue: in parts of the colour circle. cutout: the
+    covered square's side in pixels.
 
-    fill, fill_value: what lies outside the picture, see `resample`; ignore: the class that masks have there.
+    fill, fill_value: the values outside of the image, see `resample`; ignore: the class of masks there.
     min_area: an object with a smaller share of its box in the image is dropped. swaps: pairs of key-points, left and
     right, that a mirror image exchanges; () for key-points without sides.
 
     `augment(images, rng)` changes images (N, C, H, W) float32. `augment(batch, rng)` changes a Batch: its images to the
     same bits, and its targets by the same geometry: integer masks (N, H, W), float images (N, C, H, W), or a list with
     the Objects of each image; classes (N,) and numbers (N, K) stay. All numbers come from the given generator: the same
-    seed gives the same batch. Raises PellucidError for a value that makes no sense, and for targets that do not fit
+    seed gives the same batch. Raises PellucidError for an invalid value, and for targets that do not fit
     their images.
     """
 
@@ -90,7 +90,7 @@ class Augment(metaclass=Checked):
     swaps: Pairs | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
+        """Refuse invalid values."""
         check_fill(self.fill)
         for field in fields(self):
             value, kind = getattr(self, field.name), type(field.default)
@@ -111,9 +111,9 @@ class Augment(metaclass=Checked):
                 f"augment.scale is {shown(self.scale)}; give the least and the largest factor, from 0.01 to 100"
             )
         size = self.crop_size
-        if not _numbers(size, (int,), 2) or (size != (0, 0) and not 0 < min(size) <= max(size) <= MOST_PIXELS):
+        if not _numbers(size, (int,), 2) or (size != (0, 0) and not 0 < min(size) <= max(size) <= MAX_PIXELS):
             raise PellucidError(
-                f"augment.crop_size is {shown(size)}; give (height, width) from 1 to {MOST_PIXELS} pixels, or (0, 0)"
+                f"augment.crop_size is {shown(size)}; give (height, width) from 1 to {MAX_PIXELS} pixels, or (0, 0)"
             )
         if self.swaps is None:
             return
@@ -132,7 +132,7 @@ class Augment(metaclass=Checked):
     def __call__(self, batch: Batch, rng: torch.Generator) -> Batch: ...
 
     def __call__(self, batch: Tensor | Batch, rng: torch.Generator) -> Tensor | Batch:
-        """Return the changed images or batch; what is given is left as it is."""
+        """Return the augmented images or batch; the arguments are not modified."""
         x = batch if isinstance(batch, Tensor) else batch.images
         moves: list[Move | Mosaic] = []
         for draw in self._geometry():
@@ -152,7 +152,7 @@ class Augment(metaclass=Checked):
         return x if isinstance(batch, Tensor) else Batch(x, self._moved(batch, moves))
 
     def _geometry(self) -> Iterator[Callable[[Tensor, torch.Generator], Move | Mosaic]]:
-        """Yield what draws each step that moves pixels."""
+        """Yield the function that draws each geometric step."""
         if self.flip:
             yield lambda x, rng: random_flip(x, 3, rng)
         if self.vertical_flip:
@@ -210,7 +210,7 @@ class Augment(metaclass=Checked):
         return moved[:, 0] if masks else moved
 
     def _check_objects(self, objects: Sequence[Objects]) -> None:
-        most = FOLDS * self.elastic_sigma**2
+        most = MAX_ELASTIC * self.elastic_sigma**2
         if self.elastic_alpha > most:
             raise PellucidError(
                 f"augment.elastic_alpha is {self.elastic_alpha:g}, which with elastic_sigma {self.elastic_sigma:g} "

@@ -21,7 +21,7 @@ class Flip(Move):
     axis: int
 
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
-        """Return x with the chosen images mirrored; nothing is left to fill."""
+        """Return x with the chosen images mirrored; `fill` is not used."""
         return torch.where(self.chosen, x.flip(self.axis), x)
 
     def points(self, at: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class Mosaic:
     regions: Tensor
 
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
-        """Return the mosaics of x (N, C, H, W); the quarters cover all, so that nothing is left to fill."""
+        """Return the mosaics of x (N, C, H, W); the quarters cover the image, so that `fill` is not used."""
         y = torch.empty_like(x)
         for k, window in enumerate(self.windows):
             images, starts, regions = self.sources[:, k].tolist(), window.start.tolist(), self.regions[:, k].tolist()

@@ -1,4 +1,4 @@
-"""What is wrong with a collection of pictures: copies, near copies, and blur."""
+"""The quality of a collection of images: duplicates, near duplicates and blur."""
 
 from pellucid.data.quality.duplicates import Groups, Pair, exact_duplicates, near_duplicates
 from pellucid.data.quality.survey import Corrupt, Survey, blurry, sharpness, survey

@@ -1,4 +1,4 @@
-"""Pictures that are there more than once: the same bytes, or the same photo saved, scaled or cropped again."""
+"""Duplicate images: the same bytes, or the same photo saved, scaled or cropped again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from pellucid.data.quality.hashing import GRID, close_pairs, perceptual_hash
 from pellucid.errors import PellucidError
 
 SIDE = 64  # pixels of the small grey pictures
-BITS = 12  # in which the hashes of near duplicates differ at most: cut by 3 % at each edge, 99 of 100 do
-SAME = 0.985  # correlation as they lie, at 32 pixels, that needs no aligning
-LIKELY = 0.5  # and that of pairs worth aligning
-WANTED = (0.9, 0.94, 0.97)  # correlations at 16, 32 and 64 pixels when aligned
-PLAIN = 2.0  # standard deviation, in grey levels, of pictures that show nothing: all would be alike
-TRIES = 16  # alignments of a picture, the likeliest first; of photos of one kind, such as hands, it takes about 4
+BITS = 12  # maximum difference of the hashes of near duplicates: holds for 99 of 100 cut by 3 % at each edge
+SAME_CORRELATION = 0.985  # correlation at 32 pixels above which pairs are not aligned
+LIKELY_CORRELATION = 0.5  # correlation at 32 pixels below which pairs are not aligned
+MIN_CORRELATIONS = (0.9, 0.94, 0.97)  # correlations at 16, 32 and 64 pixels when aligned
+MIN_DEVIATION = 2.0  # in grey levels: images below show nothing, and would all be alike
+MAX_ALIGNMENTS = 16  # of one image, likeliest first; photos of one kind, such as hands, need about 4
 CHUNK = 512  # pairs at a time
 
 # Of the alignment of two pictures.
 LEVELS = (16, 32, 64)  # pixels a side, from coarse to fine
 STEPS = 4  # at each level
-REACH = 0.25  # largest change of any entry of the affine map, in half pictures: what moves further has lost its way
-OVERLAP = 0.7  # of the picture that must be covered by the other
-LEAST_GAIN = 0.2
+MAX_CHANGE = 0.25  # of any entry of the affine map, in half images: beyond it the fit has diverged
+MIN_OVERLAP = 0.7  # part of the image that the other must cover
+MIN_GAIN = 0.2
 DAMPING = 1e-3  # relative: keeps the equations solvable where a picture is plain in one direction
 
 
 class Groups:
-    """The groups that joining pairs of n things, 0 to n - 1, makes of them: a union-find structure.
+    """Groups of n items, numbered from 0, that are joined in pairs: a union-find structure.
 
     Source: Tarjan, van Leeuwen 1984, "Worst-Case Analysis of Set Union Algorithms"; here with halving of paths.
     """
@@ -38,17 +38,17 @@ class Groups:
         self._above = list(range(n))
 
     def first(self, i: int) -> int:
-        """Return the smallest of the group that `i` is in."""
+        """Return the smallest item of the group of `i`."""
         while self._above[i] != i:
             self._above[i] = i = self._above[self._above[i]]
         return i
 
     def joined(self, i: int, j: int) -> bool:
-        """Tell whether two things are in one group."""
+        """Return whether two items are in one group."""
         return self.first(i) == self.first(j)
 
     def join(self, i: int, j: int) -> bool:
-        """Make one group of two; False when they were one before."""
+        """Merge the groups of two items; False where they were one group already."""
         low, high = sorted((self.first(i), self.first(j)))
         self._above[high] = low
         return low != high
@@ -56,7 +56,7 @@ class Groups:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures by their places, first < second, and their correlation when laid on each other."""
+    """Two images by their indices, first < second, and their correlation when aligned."""
 
     first: int
     second: int
@@ -76,49 +76,49 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     grey: (N, 64, 64), 0..255. Candidates have perceptual hashes that are close (see `close_pairs`); each is verified
     by aligning the two (see `alike`). Found are copies that were scaled, compressed, brightened, shifted, turned by
     a few degrees or cut by up to 5 % at an edge, and frames of one scene; a mirrored copy is another picture here.
-    Pictures that show nothing are left out. Of a group of k that belong together k - 1 pairs are returned, which
-    connect them. A pair is not aligned any more when both have been aligned TRIES times: so n TRIES alignments are the
-    most there are, also of many frames on one background, all of which are a little alike.
-    progress: is told how many pairs of how many are done.
+    Images that show nothing are left out. Of a group of k, k - 1 pairs are returned that connect them. A pair is not
+    aligned when both have been aligned MAX_ALIGNMENTS times, which bounds the work where many are a little alike, such
+    as frames on one background.
+    progress: called with the number of pairs done, and of all.
     """
     if grey.dim() != 3 or tuple(grey.shape[1:]) != (SIDE, SIDE):
         raise PellucidError(f"near_duplicates: pictures have shape {tuple(grey.shape)}; give (N, {SIDE}, {SIDE})")
     if not len(grey):
         return []
     smaller = torch.cat([F.adaptive_avg_pool2d(some.float()[:, None], GRID)[:, 0] for some in grey.split(CHUNK)])
-    shown = torch.nonzero(smaller.flatten(1).std(1, correction=0) > PLAIN).flatten()
+    shown = torch.nonzero(smaller.flatten(1).std(1, correction=0) > MIN_DEVIATION).flatten()
     pairs = shown[torch.from_numpy(close_pairs(perceptual_hash(smaller[shown]), BITS))]  # (P, 2)
     flat = smaller.flatten(1)  # (N, 1024)
     flat = F.normalize(flat - flat.mean(1, keepdim=True))
-    tell = progress or (lambda done, total: None)
+    report = progress or (lambda done, total: None)
     values: list[Tensor] = []
     for some in pairs.split(CHUNK):
         values.append((flat[some[:, 0]] * flat[some[:, 1]]).sum(1))
-        tell(CHUNK * (len(values) - 1) + len(some), len(pairs))
+        report(CHUNK * (len(values) - 1) + len(some), len(pairs))
     likeness, order = torch.cat([torch.empty(0), *values]).sort(descending=True, stable=True)
     pairs = pairs[order]
     group = Groups(len(grey))
-    sure = int((likeness >= SAME).sum())
+    sure = int((likeness >= SAME_CORRELATION).sum())
     found = [
         Pair(i, j, value)
         for (i, j), value in zip(pairs[:sure].tolist(), likeness[:sure].tolist(), strict=True)
         if group.join(i, j)
     ]
-    likely = pairs[sure : int((likeness >= LIKELY).sum())]
+    likely = pairs[sure : int((likeness >= LIKELY_CORRELATION).sum())]
     tries, done = [0] * len(grey), 0
     for some in likely.split(CHUNK):
         chosen: list[tuple[int, int]] = []
         for i, j in some.tolist():
-            if min(tries[i], tries[j]) < TRIES and not group.joined(i, j):
+            if min(tries[i], tries[j]) < MAX_ALIGNMENTS and not group.joined(i, j):
                 tries[i], tries[j] = tries[i] + 1, tries[j] + 1
                 chosen.append((i, j))
         apart = torch.tensor(chosen, dtype=torch.int64).reshape(-1, 2)
-        similar = alike(grey[apart[:, 0]], grey[apart[:, 1]], WANTED)
+        similar = alike(grey[apart[:, 0]], grey[apart[:, 1]], MIN_CORRELATIONS)
         for (i, j), value in zip(chosen, similar.tolist(), strict=True):
             if value and group.join(i, j):
                 found.append(Pair(i, j, value))
         done += len(some)
-        tell(done, len(likely))
+        report(done, len(likely))
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
@@ -165,10 +165,10 @@ def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
         normal = weighted @ slopes
         normal = normal + torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * DAMPING + DAMPING)
         found = torch.linalg.solve(normal, weighted @ fixed.flatten(1)[..., None])[..., 0]  # (P, 8)
-        step = found[:, :6] / found[:, 6:7].clamp_min(LEAST_GAIN)  # the slopes of gain moving are gain times theirs
-        maps = maps + step.reshape(-1, 2, 3).clamp(-REACH / 2, REACH / 2)
-        lost = (maps - same).abs().amax((1, 2)) > REACH
-        maps = torch.where(lost[:, None, None], same, maps)
+        step = found[:, :6] / found[:, 6:7].clamp_min(MIN_GAIN)  # the slopes of gain moving are gain times theirs
+        maps = maps + step.reshape(-1, 2, 3).clamp(-MAX_CHANGE / 2, MAX_CHANGE / 2)
+        diverged = (maps - same).abs().amax((1, 2)) > MAX_CHANGE
+        maps = torch.where(diverged[:, None, None], same, maps)
     return maps
 
 
@@ -176,7 +176,7 @@ def _correlation(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
     warped, inside = _warp(moving, maps)
     a, b = (_centred(values, inside) for values in (fixed.flatten(1), warped[:, 0]))
     value = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-6)
-    return torch.where(inside.mean(1) >= OVERLAP, value, 0.0)
+    return torch.where(inside.mean(1) >= MIN_OVERLAP, value, 0.0)
 
 
 def _centred(values: Tensor, inside: Tensor) -> Tensor:

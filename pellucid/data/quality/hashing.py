@@ -1,4 +1,4 @@
-"""Perceptual hashes of 64 bits, and which of many are close, without comparing all with all."""
+"""Perceptual hashes of 64 bits, and a search for close ones that does not compare all pairs."""
 
 import math
 from itertools import combinations
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 Hashes = NDArray[np.uint64]
 
-GRID = 32  # pixels a side that the hash is computed from
-LOW = 8  # frequencies a side that it keeps
+GRID = 32  # pixels per side of the image that is hashed
+LOW = 8  # frequencies per side that are kept
 BANDS, BAND = 4, 16  # bits
-FLIPS = 2  # bits in which at least one band must agree but for
-CROWD = 200  # finds after which a picture looks for no more
-PLACES = 32  # looked at in one search
+FLIPS = 2  # maximum number of differing bits in at least one band
+MAX_MATCHES = 200  # of one hash, after which it is not searched for any more
+NEIGHBOURS = 32  # examined in one search
 
 _SUMS = [(np.uint64(1 << k), np.uint64(((1 << 64) - 1) // ((1 << (1 << k)) + 1))) for k in range(6)]
 
@@ -42,21 +42,21 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
     All pairs of at most 11 bits are found, more of them mostly: some quarter of the bits then differs in at most
     FLIPS = 2, and so it is found by search in a sorted list, once for each such change (Norouzi, Punjani, Fleet 2012,
     "Fast Search in Hamming Space with Multi-Index Hashing"): O(n log n) where hashes are spread. Where hundreds are
-    alike, each looks at the PLACES nearest in each list, and no further after CROWD finds: n CROWD pairs, not n^2.
+    alike, each is compared with the NEIGHBOURS nearest in each list, until it has MAX_MATCHES: not n^2 pairs.
     """
     found: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     n = len(hashes)
     count = np.zeros(n, np.int64)
     for flips in range(FLIPS + 1):
         for band in range(BANDS):
-            turned = _turn(hashes, band)  # with this band's bits uppermost
-            order = np.argsort(turned, kind="stable")
-            ranked = turned[order]
+            rotated = _rotated(hashes, band)  # with this band's bits uppermost
+            order = np.argsort(rotated, kind="stable")
+            ranked = rotated[order]
             for bits in combinations(range(BAND), flips):
-                asking = np.nonzero(count < CROWD)[0]
+                active = np.nonzero(count < MAX_MATCHES)[0]
                 change = np.uint64(sum(1 << (64 - BAND + bit) for bit in bits))
-                i, j = _near(turned[asking] ^ change, ranked, order)
-                i = asking[i]
+                i, j = _matches(rotated[active] ^ change, ranked, order)
+                i = active[i]
                 good = (i != j) & (differing_bits(hashes[i], hashes[j]) <= distance)
                 keys = np.unique(np.minimum(i, j)[good] * n + np.maximum(i, j)[good])
                 count += np.bincount(keys // n, minlength=n) + np.bincount(keys % n, minlength=n)
@@ -66,29 +66,29 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
 
 
 def differing_bits(a: Hashes, b: Hashes) -> NDArray[np.int64]:
-    """Return in how many bits each hash of `a` differs from that of `b`."""
+    """Return the number of bits in which each hash of `a` differs from that of `b`."""
     x = a ^ b
     for shift, mask in _SUMS:  # sums of 1 bit become sums of 2, 4, 8 ... 64 bits
         x = (x & mask) + ((x >> shift) & mask)
     return x.astype(np.int64)
 
 
-def _turn(hashes: Hashes, band: int) -> Hashes:
+def _rotated(hashes: Hashes, band: int) -> Hashes:
     left = np.uint64(BAND * band)
     return hashes if not band else (hashes << left) | (hashes >> (np.uint64(64) - left))
 
 
-def _near(wanted: Hashes, ranked: Hashes, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which of `wanted` meet which of the sorted hashes in all of their upper BAND bits.
+def _matches(wanted: Hashes, ranked: Hashes, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of `wanted` and sorted hashes with the same upper BAND bits.
 
-    Where more than PLACES do, those nearest in the order.
+    At most the NEIGHBOURS nearest in the order, for each of `wanted`.
     """
     lowest = np.uint64((1 << (64 - BAND)) - 1)
     first = np.searchsorted(ranked, wanted & ~lowest, "left")
     last = np.searchsorted(ranked, wanted | lowest, "right")
     here = np.searchsorted(ranked, wanted, "left")
-    first = np.maximum(first, np.minimum(here - PLACES // 2, last - PLACES))
-    length = np.minimum(last - first, PLACES)
+    first = np.maximum(first, np.minimum(here - NEIGHBOURS // 2, last - NEIGHBOURS))
+    length = np.minimum(last - first, NEIGHBOURS)
     i = np.repeat(np.arange(len(wanted)), length)
     within = np.arange(len(i)) - np.repeat(np.cumsum(length) - length, length)
     return i, order[np.repeat(first, length) + within]

@@ -1,4 +1,4 @@
-"""One pass over many picture files: what a network gets of each, and what the checks of quality need."""
+"""One pass over many image files: the network's inputs, and the values for the checks of quality."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ from pellucid.errors import PellucidError
 
 # Of blur.
 WORKING = 256  # pixels of the longer side: finer blur is lost when a network's input is made of the picture
-BLURRED = 0.35  # blurred whatever the others are: a Gaussian of 1.5 pixels brings sharp photos to 0.33
-SHARP = 0.9  # and never blurry above this: 1 pixel brings them to 0.66
+BLURRED = 0.35  # always blurred below: a Gaussian of 1.5 pixels brings sharp photos to 0.33
+SHARP = 0.9  # never blurred above: 1 pixel brings them to 0.66
 OUTLYING = 3.0  # robust standard deviations below the median
-SPREAD = 0.1  # the least standard deviation of ln sharpness: without it, equal pictures would all be outliers
+SPREAD = 0.1  # minimum standard deviation of ln sharpness: without it, equal images would all be outliers
 FAINT = 1.0  # variance of the gradients, in squared grey levels, below which a picture shows nothing
 ROUNDING = 1 / 12  # variance of rounding to whole grey levels: all there is in the Laplacian of very soft pictures
 CONSISTENT = 1.4826  # times the median of deviations is the standard deviation of a normal distribution
@@ -31,7 +31,7 @@ _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[
 
 @dataclass(frozen=True)
 class Corrupt:
-    """A file that could not be read, and why not."""
+    """A file that could not be read, and the reason."""
 
     file: str
     reason: str
@@ -39,9 +39,9 @@ class Corrupt:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What is known of the N files that could be read, in the order they were named in.
+    """The N files that could be read, in the order of the call.
 
-    x: (N, C, H, W) uint8, as a network gets them; small: (N, 64, 64) uint8 grey and sharpness: (N,), of the picture in
+    x: (N, C, H, W) uint8, the network's inputs; small: (N, 64, 64) uint8 grey and sharpness: (N,), of the picture in
     its own size; digests: of the files' bytes.
     """
 
@@ -62,8 +62,8 @@ def survey(
 ) -> Survey:
     """Read the named files of a tree, each once, resized to `size` (H, W); those that cannot be read are listed.
 
-    progress: is told now and then how many files of how many are done. Raises PellucidError where the pictures do not
-    fit into memory, and when none can be read.
+    progress: called from time to time with the number of files done, and of all. Raises PellucidError where the
+    pictures do not fit into memory, and when none can be read.
     """
     n, shape = len(names), (1 if mode == "L" else 3, *size)
     if n * shape[0] * size[0] * size[1] > MEMORY_LIMIT:
@@ -134,7 +134,7 @@ def sharpness(grey: Tensor) -> float:
 
 
 def blurry(values: Tensor) -> Tensor:
-    """Return (N,) booleans: which of a collection's sharpness values (N,) tell of blur.
+    """Return (N,) booleans: which images are blurred, by the sharpness (N,) of a collection.
 
     Those below BLURRED; and those below SHARP that are also outliers of the collection: more than OUTLYING robust
     standard deviations (1.4826 times the median of absolute deviations) of ln sharpness below the median.

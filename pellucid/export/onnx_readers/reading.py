@@ -1,4 +1,4 @@
-"""What a reader sees of one node: its attributes, the constants that it reads, and the shape that comes in."""
+"""One ONNX node for its reader: attributes, constants and input shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from pellucid.export.onnx_nodes import Node
 from pellucid.layers.base import Layer, Shape
 
 
-class Unreadable(Exception):  # noqa: N818 - it is why, which becomes an error with the file's name
-    """Why no layer of ours does what a node does."""
+class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's name
+    """The reason why no layer of ours does what a node does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Found:
 
 
 class Reading:
-    """One node as it is read. Every attribute must be taken, so that none is passed over in silence."""
+    """One node while it is read. Every attribute must be read, so that none is ignored."""
 
     def __init__(self, node: Node, constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> None:
         self.node = node

@@ -20,7 +20,7 @@ from pellucid.weights.names.families import NAMINGS
 from pellucid.weights.names.naming import Naming, settle, translate
 from pellucid.weights.opening import open_weights
 
-# Hyperparameters of layers that do not change what given weights compute: of `features`, widths and how to begin.
+# Hyperparameters that do not change what given weights compute: widths and initialization.
 _FREE = ("filters", "units", "groups", "init_weight", "init_bias", "momentum", "rate")
 
 Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's kind and settings, by path
@@ -28,25 +28,25 @@ Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's kind and setting
 
 @dataclass(frozen=True)
 class Source:
-    """Where a file's weights come from: the network's name in ours, and the library that names its tensors so."""
+    """The origin of a file's weights: our name of the network, and the library whose tensor names it has."""
 
     model: str
     naming: Naming
 
     def __str__(self) -> str:
-        """Return both for people."""
+        """Return both as text."""
         return f"{self.model} of {self.naming.library}"
 
 
 def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part: str | None = None) -> Params:
-    """Return `params` with the tensors of a published file in the place of its own; `params` stay as they are.
+    """Return `params` with its tensors replaced by those of a published file; `params` is not modified.
 
-    The file is read by open_weights, its names and layouts become ours, and everything is checked before anything is
-    taken. part: "features" to take only that part, as from a file without the top layer, and keep the rest of
+    The file is read by open_weights, names and layouts are converted, and all tensors are checked before any is
+    used. part: "features" to take only that part, as from a file without the top layer, and keep the rest of
     `params`, whatever else the file holds. Auxiliary classifiers of a file are left out where the network has none.
-    Numbers of 16 bits become float32, which loses nothing. Raises MismatchError with all differences by path;
+    Numbers of 16 bits become float32. Raises MismatchError with all differences by path;
     PellucidError for a file that cannot be read, for names that no library gives to this network, for a network that
-    the weights were not trained for, and for values that no training leaves: NaN, infinity, a negative variance.
+    the weights were not trained for, and for invalid values: NaN, infinity, a negative variance.
     """
     return take_weights(net, params, open_weights(path), path, part)
 
@@ -59,7 +59,7 @@ def take_weights(
     known, unknown = translate(source.naming, source.model, tensors)
     if part is None:
         wanted, held = params, flatten(params)
-        known |= unknown  # surplus, as the check will tell
+        known |= unknown  # surplus, reported by the check
     elif part in params:
         wanted, held = {part: params[part]}, flatten({part: params[part]})
         known = {name: tensor for name, tensor in known.items() if name.startswith(f"{part}.")}
@@ -126,7 +126,7 @@ def _reference(source: Source) -> Form:
 
 
 def form(net: Layer) -> Form:
-    """Return what must agree between two networks for which the same weights mean the same."""
+    """Return what two networks must share so that the same weights compute the same."""
     return {
         path: (type(layer).__name__, _settings(layer))
         for path, layer in walk(features(net))

@@ -13,16 +13,16 @@ from pellucid.models.parts import beside
 
 DENSE_OVER_MAPS = "head.dense1"  # reads flattened maps, whose channels lie last in Keras and first here
 
-# Returns the layer's name in the file and the tensor's name in ours, which is "" for what is no weight; None for a
-# name of another form.
+# From a tensor's name in a file: the layer's name there and our tensor's name, "" for what is no weight; None for names
+# of another form.
 Split = Callable[[str], tuple[str, str] | None]
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """`split` takes a name apart; `layout(path, tensor, maps)` gives a weight our order of axes.
+    """The tensor names and axis orders of one library: `split(name)`, `layout(path, tensor, maps)` with our axes.
 
-    `path` is our layer's, `maps` how many maps the layer DENSE_OVER_MAPS reads, 0 where the network has none such.
+    path: our layer's. maps: number of maps that the layer DENSE_OVER_MAPS reads, 0 in networks without it.
     """
 
     split: Split
@@ -38,7 +38,7 @@ _KERAS_LEAF = re.compile(rf"(?:.*_)?({'|'.join(_KERAS)})(?:_\d+)?(?::0)?")
 
 
 def _split_keras(name: str) -> tuple[str, str] | None:
-    """Take "LAYER/LAYER/kernel:0" apart, where a layer's name may hold "/" itself; also of a model in a model."""
+    """Split "LAYER/LAYER/kernel:0", where a layer's name may contain "/"; also of a model in a model."""
     *groups, last = name.split("/")
     leaf = _KERAS_LEAF.fullmatch(last)
     if leaf is None or not groups:
@@ -70,7 +70,7 @@ _TORCH_LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
 def _split_torch(name: str) -> tuple[str, str] | None:
-    """Take "LAYER.weight" apart; "module." before it comes from training on several devices."""
+    """Split "LAYER.weight"; the prefix "module." comes from training on several devices."""
     layer, _, leaf = name.removeprefix("module.").rpartition(".")
     if leaf == "num_batches_tracked":
         return layer, ""
@@ -78,7 +78,7 @@ def _split_torch(name: str) -> tuple[str, str] | None:
 
 
 def _layout_torch(path: str, tensor: Tensor, maps: int) -> Tensor:
-    """Return it as it is, but a convolution in the place of a Dense (timm's VGG) as the matrix that it is."""
+    """Return the tensor; a convolution in place of a Dense (timm's VGG) as a matrix."""
     dense = path.rpartition(".")[2] in ("dense1", "dense2", "dense", "scores")
     return tensor.flatten(1) if dense and maps and tensor.ndim == 4 else tensor
 
@@ -90,7 +90,7 @@ _ONNX_NAME = re.compile(r"(?:gpu_0/)?(.+?)_(w|b|bn_s|bn_b|bn_rm|bn_riv)_0")
 
 
 def _split_onnx(name: str) -> tuple[str, str] | None:
-    """Take Caffe2's "LAYER_w_0" and "LAYER_bn_s_0" apart; the name of a norm keeps its "_bn"."""
+    """Split Caffe2's "LAYER_w_0" and "LAYER_bn_s_0"; the name of a norm keeps its "_bn"."""
     found = _ONNX_NAME.fullmatch(name)
     if found is None:
         return None
@@ -98,7 +98,7 @@ def _split_onnx(name: str) -> tuple[str, str] | None:
 
 
 def _layout_onnx(path: str, tensor: Tensor, maps: int) -> Tensor:
-    """Return it as it is, but (1, 1, out, in) of Caffe's first versions as (out, in)."""
+    """Return the tensor; (1, 1, out, in) of Caffe's first versions as (out, in)."""
     return tensor.squeeze((0, 1)) if tensor.ndim == 4 and tensor.shape[:2] == (1, 1) else tensor
 
 
@@ -176,8 +176,8 @@ class Naming:
 def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the tensors that `naming` knows, by our paths and in our layout, and those it does not, by their names.
 
-    What is no weight, as `num_batches_tracked`, is in neither. Layouts are views: what is a gradient or a statistic
-    can be translated as well.
+    `num_batches_tracked` and the like are in neither. Layouts are views, so that gradients and statistics can be
+    translated as well.
     """
     parts = {name: naming.dialect.split(name) for name in tensors}
     paths = naming.paths(model, {part[0] for part in parts.values() if part is not None})
@@ -201,11 +201,11 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
 
 
 def settle(naming: Naming, expected: Collection[str], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors with what another form of the same network holds made ours, where `expected` says so.
+    """Convert tensors of another form of the same network into ours, where `expected` lacks them.
 
-    A bias before a batch norm, where ours has none: y = ((x + b) - μ) = x - (μ - b), so the running mean takes it.
-    Norms that do not scale: their weight is 1. Auxiliary classifiers, which serve training only, are left out
-    where the network has none.
+    A bias before a batch norm, where ours has none, is subtracted from the running mean: (x + b) - μ = x - (μ - b).
+    Norms that do not scale get a weight of 1. Auxiliary classifiers, which are for training only, are left out where
+    the network has none.
     """
     result = dict(found)
     for path, bias in found.items():

@@ -5,37 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pellucid import layers
 from pellucid.combine import Sequential
 from pellucid.export.onnx_readers import shapes
 from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable, edges, even, one, plain
-from pellucid.layers import (
-    ELU,
-    GELU,
-    AdaptiveAvgPool2d,
-    Add,
-    AvgPool2d,
-    BatchNorm,
-    Conv2d,
-    ConvTranspose2d,
-    Dense,
-    Dropout,
-    GroupNorm,
-    Identity,
-    InstanceNorm2d,
-    LayerNorm,
-    LeakyReLU,
-    LocalResponseNorm,
-    LogSoftmax,
-    LpPool2d,
-    MaxPool2d,
-    Multiply,
-    Pad2d,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    Softmax,
-    Tanh,
-)
 from pellucid.layers.base import Layer
 
 
@@ -48,7 +21,7 @@ def gemm(it: Reading) -> Found:
         raise Unreadable("multiplies something else than rows by a matrix")
     if not turned:
         it.names[0] += ".T"
-    return it.found(Dense(len(weight), bias=it.given(2)), weight=weight, **_bias(it))
+    return it.found(layers.Dense(len(weight), bias=it.given(2)), weight=weight, **_bias(it))
 
 
 def conv(it: Reading) -> Found:
@@ -60,13 +33,15 @@ def conv(it: Reading) -> Found:
     left, right, top, bottom = put = edges(it.take("pads", [0, 0, 0, 0]))
     settings = {"dilation": one(dilation), "groups": it.take("group", 1), "bias": bool(bias)}
     if (left, top) == (right, bottom):
-        even = Conv2d(filters, one(kernel), stride=one(stride), padding=one((top, left)), **settings)
+        even = layers.Conv2d(filters, one(kernel), stride=one(stride), padding=one((top, left)), **settings)
         return it.found(even, weight=weight, **bias)
     if stride == (1, 1):
-        same = Conv2d(filters, one(kernel), stride=1, padding="same", **settings)
+        same = layers.Conv2d(filters, one(kernel), stride=1, padding="same", **settings)
         if same.edges() == put:
             return it.found(same, weight=weight, **bias)
-    layer = Sequential(pad=Pad2d(put), conv=Conv2d(filters, one(kernel), stride=one(stride), padding=0, **settings))
+    layer = Sequential(
+        pad=layers.Pad2d(put), conv=layers.Conv2d(filters, one(kernel), stride=one(stride), padding=0, **settings)
+    )
     return it.found(layer, **{f"conv.{name}": tensor for name, tensor in {"weight": weight, **bias}.items()})
 
 
@@ -78,7 +53,7 @@ def conv_transpose(it: Reading) -> Found:
     if (left, top) != (right, bottom):
         raise Unreadable("has uneven pads")
     groups = it.take("group", 1)
-    layer = ConvTranspose2d(
+    layer = layers.ConvTranspose2d(
         weight.shape[1] * groups,
         one((weight.shape[2], weight.shape[3])),
         stride=one(it.pair("strides", 1)),
@@ -109,15 +84,17 @@ def pool(it: Reading) -> Found:
     kernel, stride, dilation = _window(it)
     padding, ceil_mode = even(it.take("pads", [0, 0, 0, 0])), bool(it.take("ceil_mode", 0))
     if it.node.op == "MaxPool":
-        return it.found(MaxPool2d(kernel, stride, padding, dilation, ceil_mode))
-    return it.found(AvgPool2d(kernel, stride, padding, ceil_mode, bool(it.take("count_include_pad", 0)), dilation))
+        return it.found(layers.MaxPool2d(kernel, stride, padding, dilation, ceil_mode))
+    return it.found(
+        layers.AvgPool2d(kernel, stride, padding, ceil_mode, bool(it.take("count_include_pad", 0)), dilation)
+    )
 
 
 def lp_pool(it: Reading) -> Found:
     """Read LpPool as LpPool2d."""
     it.only(auto_pad="NOTSET", pads=[0, 0, 0, 0])
     kernel, stride, dilation = _window(it)
-    return it.found(LpPool2d(kernel, float(it.take("p", 2)), stride, bool(it.take("ceil_mode", 0)), dilation))
+    return it.found(layers.LpPool2d(kernel, float(it.take("p", 2)), stride, bool(it.take("ceil_mode", 0)), dilation))
 
 
 def _window(it: Reading) -> tuple[int | tuple[int, int], ...]:
@@ -131,7 +108,7 @@ def clip(it: Reading) -> Found:
     limits = it.number(1, float("-inf")), it.number(2, float("inf"))
     if limits != (0.0, 6.0):
         raise Unreadable(f"clips to {limits}, not to (0.0, 6.0)")
-    return it.found(ReLU6())
+    return it.found(layers.ReLU6())
 
 
 def dropout(it: Reading) -> Found:
@@ -139,17 +116,17 @@ def dropout(it: Reading) -> Found:
     it.take("seed", 0)
     if it.given(2) and bool(it.constant(2, torch.bool).any()):
         raise Unreadable("is told to train")
-    return it.found(Dropout(it.number(1, 0.5)))
+    return it.found(layers.Dropout(it.number(1, 0.5)))
 
 
 def add(it: Reading) -> Found:
     """Read Add, with a constant for each channel as BatchNorm."""
-    return it.merged(Add()) if it.flowing == it.node.inputs else _by_channel(it, lambda c: {"bias": c})
+    return it.merged(layers.Add()) if it.flowing == it.node.inputs else _by_channel(it, lambda c: {"bias": c})
 
 
 def multiply(it: Reading) -> Found:
     """Read Mul, with a constant for each channel as BatchNorm."""
-    return it.merged(Multiply()) if it.flowing == it.node.inputs else _by_channel(it, lambda c: {"weight": c})
+    return it.merged(layers.Multiply()) if it.flowing == it.node.inputs else _by_channel(it, lambda c: {"weight": c})
 
 
 def _by_channel(it: Reading, part: Callable[[Tensor], dict[str, Tensor]]) -> Found:
@@ -161,7 +138,7 @@ def _by_channel(it: Reading, part: Callable[[Tensor], dict[str, Tensor]]) -> Fou
         raise Unreadable(f"takes a constant of shape {tuple(given.shape)}, not one number for each channel")
     zeros, ones = torch.zeros(channels), torch.ones(channels)
     params = {"weight": ones, "bias": zeros, "running_mean": zeros, "running_var": ones}
-    return it.found(BatchNorm(epsilon=0.0), **params | part(given.reshape(-1).expand(channels).contiguous()))
+    return it.found(layers.BatchNorm(epsilon=0.0), **params | part(given.reshape(-1).expand(channels).contiguous()))
 
 
 def _axis(it: Reading) -> int:
@@ -178,13 +155,13 @@ def batch_normalization(it: Reading) -> Found:
     momentum = round(1 - plain(it.take("momentum", 0.9)), 7)
     names = ("weight", "bias", "running_mean", "running_var")
     params = {name: it.param(place) for place, name in enumerate(names, start=1)}
-    return it.found(BatchNorm(momentum, _epsilon(it)), **params)
+    return it.found(layers.BatchNorm(momentum, _epsilon(it)), **params)
 
 
 def group_normalization(it: Reading) -> Found:
     """Read GroupNormalization that scales each channel, as it does from version 21 on."""
     it.only(stash_type=1)
-    return _scaled(it, GroupNorm(it.take("num_groups", 0), _epsilon(it)))
+    return _scaled(it, layers.GroupNorm(it.take("num_groups", 0), _epsilon(it)))
 
 
 def layer_normalization(it: Reading) -> Found:
@@ -195,7 +172,7 @@ def layer_normalization(it: Reading) -> Found:
     if not 1 <= axis < axes:
         raise Unreadable("normalizes the batch")
     shape = it.shape[axis - 1 :]
-    return _scaled(it, LayerNorm(None if axis == 1 else shape, _epsilon(it)))
+    return _scaled(it, layers.LayerNorm(None if axis == 1 else shape, _epsilon(it)))
 
 
 def lrn(it: Reading) -> Found:
@@ -204,7 +181,7 @@ def lrn(it: Reading) -> Found:
     if size % 2 == 0:
         raise Unreadable(f"has size={size}, which is even")
     alpha, beta, k = (plain(it.take(name, value)) for name, value in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
-    return it.found(LocalResponseNorm(size, alpha, beta, k))
+    return it.found(layers.LocalResponseNorm(size, alpha, beta, k))
 
 
 def _scaled(it: Reading, layer: Layer) -> Found:
@@ -222,23 +199,23 @@ READERS: dict[str, Callable[[Reading], Found]] = {
     "MaxPool": pool,
     "AveragePool": pool,
     "LpPool": lp_pool,
-    "GlobalAveragePool": lambda it: it.found(AdaptiveAvgPool2d(1)),
+    "GlobalAveragePool": lambda it: it.found(layers.AdaptiveAvgPool2d(1)),
     "Flatten": shapes.flatten,
     "Reshape": shapes.reshape,
     "Pad": shapes.pad,
     "Slice": shapes.cut,
     "Resize": shapes.resize,
     "Concat": shapes.concat,
-    "Sigmoid": lambda it: it.found(Sigmoid()),
-    "Tanh": lambda it: it.found(Tanh()),
-    "Relu": lambda it: it.found(ReLU()),
-    "Identity": lambda it: it.found(Identity()),
-    "LeakyRelu": lambda it: it.found(LeakyReLU(plain(it.take("alpha", 0.01)))),
+    "Sigmoid": lambda it: it.found(layers.Sigmoid()),
+    "Tanh": lambda it: it.found(layers.Tanh()),
+    "Relu": lambda it: it.found(layers.ReLU()),
+    "Identity": lambda it: it.found(layers.Identity()),
+    "LeakyRelu": lambda it: it.found(layers.LeakyReLU(plain(it.take("alpha", 0.01)))),
     "Clip": clip,
-    "Elu": lambda it: it.found(ELU(plain(it.take("alpha", 1.0)))),
-    "Gelu": lambda it: it.found(GELU(it.take("approximate", "none"))),
-    "Softmax": lambda it: it.found(Softmax(_axis(it))),
-    "LogSoftmax": lambda it: it.found(LogSoftmax(_axis(it))),
+    "Elu": lambda it: it.found(layers.ELU(plain(it.take("alpha", 1.0)))),
+    "Gelu": lambda it: it.found(layers.GELU(it.take("approximate", "none"))),
+    "Softmax": lambda it: it.found(layers.Softmax(_axis(it))),
+    "LogSoftmax": lambda it: it.found(layers.LogSoftmax(_axis(it))),
     "Dropout": dropout,
     "Add": add,
     "Sum": add,
@@ -246,7 +223,7 @@ READERS: dict[str, Callable[[Reading], Found]] = {
     "Sub": lambda it: _by_channel(it, lambda c: {"running_mean": c}),
     "Div": lambda it: _by_channel(it, lambda c: {"weight": 1 / c}),
     "BatchNormalization": batch_normalization,
-    "InstanceNormalization": lambda it: _scaled(it, InstanceNorm2d(_epsilon(it), affine=True)),
+    "InstanceNormalization": lambda it: _scaled(it, layers.InstanceNorm2d(_epsilon(it), affine=True)),
     "GroupNormalization": group_normalization,
     "LayerNormalization": layer_normalization,
     "LRN": lrn,

@@ -6,10 +6,10 @@ import re
 import stat
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
 from pellucid.data.images import FILE_LIMIT, read_file
 from pellucid.errors import PellucidError
@@ -26,28 +26,32 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _DAMAGE = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
 
 
-class Tree(Protocol):
-    """Files by their paths relative to a root; hidden files and those that desktops create are not listed."""
+class Tree(ABC):
+    """Files by their paths relative to a root; hidden files and those that desktops create are not listed.
 
-    path: Path
-    names: tuple[str, ...]  # sorted, with "/" between the parts
-    empty: tuple[str, ...]  # folders without any of these files below them, sorted likewise
+    names: sorted, with "/" between the parts. empty: folders without any of these files below them, sorted likewise.
+    """
 
+    def __init__(self, path: Path, files: Iterable[str], folders: Iterable[str]) -> None:
+        self.path, self.names = path, _listed(files)
+        filled = {str(parent) for name in self.names for parent in PurePosixPath(name).parents}
+        self.empty = _listed(folder for folder in folders if folder not in filled)
+
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """Return the bytes of one file; PellucidError when they cannot be read or are too many."""
-        ...
 
+    @abstractmethod
     def fingerprint(self, name: str) -> str:
         """Return a text that changes with the file's content, without reading all of a large file."""
-        ...
 
+    @abstractmethod
     def where(self, name: str) -> str:
         """Return the name of that file for error messages."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
-        """Free what the tree holds open."""
-        ...
+        """Close what the tree holds open."""
 
 
 @contextmanager
@@ -67,15 +71,10 @@ def tree_at(path: str | os.PathLike[str]) -> Tree:
     raise PellucidError(f"{path} is missing; give a folder of images or a .zip of one")
 
 
-class FolderTree:
+class FolderTree(Tree):
     """The files below a folder; links to folders are followed at the first level only."""
 
-    path: Path
-    names: tuple[str, ...]
-    empty: tuple[str, ...]
-
     def __init__(self, path: Path) -> None:
-        self.path = path
         files: list[Path] = []
         folders: list[Path] = []
         try:
@@ -86,8 +85,8 @@ class FolderTree:
                     files.append(top)
         except OSError as error:
             raise PellucidError(f"{path} cannot be listed ({error}); check its permissions") from error
-        self.names = _listed(file.relative_to(path).as_posix() for file in files)
-        self.empty = _without_files((folder.relative_to(path).as_posix() for folder in folders), self.names)
+        below = [[one.relative_to(path).as_posix() for one in some] for some in (files, folders)]
+        super().__init__(path, *below)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one file."""
@@ -133,15 +132,10 @@ def _walk(folder: Path, files: list[Path], folders: list[Path]) -> None:
         files += [Path(parent, name) for name in names]
 
 
-class ZipTree:
+class ZipTree(Tree):
     """The members of a zip file, read in place: nothing is extracted."""
 
-    path: Path
-    names: tuple[str, ...]
-    empty: tuple[str, ...]
-
     def __init__(self, path: Path) -> None:
-        self.path = path
         try:
             with ExitStack() as stack:
                 self._zip = stack.enter_context(zipfile.ZipFile(path))
@@ -154,8 +148,7 @@ class ZipTree:
                 stack.pop_all()
         except _DAMAGE as error:
             raise PellucidError(f"{path} is not a readable zip file ({error}); make it again") from error
-        self.names = _listed(self._members)
-        self.empty = _without_files((i.filename.rstrip("/") for i in members if i.is_dir()), self.names)
+        super().__init__(path, self._members, (i.filename.rstrip("/") for i in members if i.is_dir()))
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one member, at most `FILE_LIMIT`, with its CRC checked."""
@@ -201,12 +194,6 @@ def _check_inside(path: Path, info: zipfile.ZipInfo) -> None:
 def _listed(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names that are not hidden, sorted."""
     return tuple(sorted(name for name in names if _is_listed(name)))
-
-
-def _without_files(folders: Iterable[str], files: Iterable[str]) -> tuple[str, ...]:
-    """Return the folders that none of the files is below, sorted."""
-    filled = {str(parent) for file in files for parent in PurePosixPath(file).parents}
-    return _listed(folder for folder in folders if folder not in filled)
 
 
 def _is_listed(name: str) -> bool:

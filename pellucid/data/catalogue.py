@@ -22,7 +22,7 @@ FileProgress = Callable[[str, int, int | None], None]  # file, bytes so far, byt
 
 
 @dataclass(frozen=True)
-class Source:
+class PublishedFile:
     """One published file: its address and MD5, its size in bytes, and the SHA-256 of the uncompressed file."""
 
     file: str
@@ -42,7 +42,7 @@ class Entry:
     about: str  # sizes, source and licence
     place: str = ""
     classes: tuple[str, ...] = ()
-    sources: tuple[Source, ...] = ()
+    sources: tuple[PublishedFile, ...] = ()
 
 
 _DIGITS = tuple("0123456789")
@@ -58,8 +58,8 @@ _IDX_FILES = (
 )
 
 
-def _sources(site: str, *sums: tuple[str, int, str]) -> tuple[Source, ...]:
-    return tuple(Source(file, site + file, *each) for file, each in zip(_IDX_FILES, sums, strict=True))
+def _sources(site: str, *sums: tuple[str, int, str]) -> tuple[PublishedFile, ...]:
+    return tuple(PublishedFile(file, site + file, *each) for file, each in zip(_IDX_FILES, sums, strict=True))
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -248,7 +248,7 @@ def _by_hand(entry: Entry, path: Path) -> str:
     return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"
 
 
-def _verified(entry: Entry, source: Source, path: Path) -> Tensor:
+def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
     """Read one idx file of the catalogue; PellucidError unless its checksum is the published one."""
     if not path.exists():
         raise PellucidError(f"{entry.name} is missing {path}; {_by_hand(entry, path)} (from {source.url})")
@@ -287,7 +287,7 @@ def _digits(entry: Entry) -> Splits:
     return make_dataset(entry.name, x, y, entry.classes).split(0.2, seed=0)
 
 
-def _file_status(entry: Entry, source: Source, path: Path) -> str:
+def _file_status(entry: Entry, source: PublishedFile, path: Path) -> str:
     if not path.exists():
         return "missing"
     try:

@@ -19,7 +19,7 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Do what `args.action` says."""
+    """Run the action."""
     check_action("data", args.action, ACTIONS)
     if args.action == "list":
         if args.name is not None:

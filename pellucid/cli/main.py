@@ -197,5 +197,5 @@ def _is_interrupted(error: BaseException | None) -> bool:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     signs = ("can't allocate memory", "out of memory", "not enough memory")  # of PyTorch's RuntimeErrors
-    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
-    return told or isinstance(error, MemoryError)
+    raised = isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+    return raised or isinstance(error, MemoryError)

@@ -200,7 +200,7 @@ def get(
 ) -> list[tuple[str, str]]:
     """Download the files of a data set that are missing or wrong, and return their (path, status).
 
-    status: "kept" for a file that was there and right, "downloaded", or "bundled". root: see `data_root`.
+    status: "kept" for an existing correct file, "downloaded", or "bundled". root: see `data_root`.
     Raises PellucidError for an unknown name, for a data set without a download site, and as `fetch` does.
     """
     entry = find(name)

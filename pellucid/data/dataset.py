@@ -80,7 +80,7 @@ class Dataset(Arrays):
             x = x[:, None]
         elif x.ndim == 2:
             x = x[:, :, None, None]
-        if x.dtype == torch.uint8 or x.shape[3] > 1:  # numbers (C, L, 1) may be sequences: the network tells
+        if x.dtype == torch.uint8 or x.shape[3] > 1:  # floats (C, L, 1) may be sequences
             check_channels_first(x.shape[1:], "x")
         if x.is_floating_point():
             x = x.to(torch.float32)

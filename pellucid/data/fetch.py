@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pellucid.errors import PellucidError
 
-Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server tells
+Progress = Callable[[int, int | None], None]  # bytes so far, total bytes, if the server sends them
 _CHUNK = 1 << 16
 _ATTEMPTS = 3
 _MIN_RATE = 1024  # bytes a second
@@ -51,7 +51,7 @@ def fetch(
     if not _DIGEST.fullmatch(checksum):
         raise PellucidError(f"checksum {checksum!r} of {url} is not md5:HEX or sha256:HEX; correct it")
     part, etag = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.etag")
-    advice = f"run it again to go on, or put the file at {path} by hand"
+    advice = f"run it again to resume, or put the file at {path} by hand"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -13,18 +13,7 @@ from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import MaskFolder
 from pellucid.data.images import Mode, OnError, check_format, check_on_error, decode, in_threads, strict_warnings
 from pellucid.data.seeds import mix
-from pellucid.data.tree import (
-    HELD_OUT,
-    TRAIN,
-    Tree,
-    class_of,
-    classes_of,
-    files_of,
-    open_tree,
-    part_classes,
-    parts_of,
-    root_of,
-)
+from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
 from pellucid.errors import PellucidError
 from pellucid.text import plural
 
@@ -41,8 +30,8 @@ def load_folder(
 ) -> Dataset:
     """Load CLASS/IMAGE files, from a folder or a .zip, as one data set in sorted order.
 
-    Every file below a class folder is taken for an image, at any depth; files beside the class folders,
-    hidden files and the litter of desktops are left out. size: (H, W) to resize to, or one number for
+    Every file below a class folder is read as an image, at any depth; files beside the class folders,
+    hidden files and those that desktops create are left out. size: (H, W) to resize to, or one number for
     squares; without it all images must have one size. on_error="skip" leaves out unreadable images and lists
     them in `skipped`.
     Raises PellucidError, naming the file, for an unreadable image, and for a tree without classes.
@@ -51,10 +40,9 @@ def load_folder(
     size = check_format(size, mode)
     with open_tree(path) as tree:
         root = root_of(tree)
-        parts = parts_of(tree, root)
-        if TRAIN in parts:
+        if TRAIN in parts_of(tree, root):
             raise PellucidError(f"{path} has a folder {TRAIN!r} beside its classes; load it with load_splits")
-        return _load(tree, root, classes_of(tree, root), size, mode, on_error)
+        return _load(tree, root, "", size, mode, on_error)
 
 
 @checked
@@ -68,7 +56,7 @@ def load_splits(
 
     With train/CLASS/IMAGE the test part is test/, else val/, else a fifth of each class of train/; a plain
     CLASS/IMAGE tree is split likewise. Raises PellucidError as `load_folder`, and for a class that only the
-    test part knows.
+    test part has.
     """
     check_on_error(on_error)
     size = check_format(size, mode)
@@ -76,14 +64,12 @@ def load_splits(
         root = root_of(tree)
         parts = parts_of(tree, root)
         if TRAIN not in parts:
-            return _load(tree, root, classes_of(tree, root), size, mode, on_error).split(TEST_FRACTION)
-        below, classes = part_classes(tree, root, TRAIN)
-        train = _load(tree, below, classes, size, mode, on_error)
+            return _load(tree, root, "", size, mode, on_error).split(TEST_FRACTION)
+        train = _load(tree, root, TRAIN, size, mode, on_error)
         held_out = next((part for part in HELD_OUT if part in parts), None)  # the first that exists
         if held_out is None:
             return train.split(TEST_FRACTION)
-        below, _ = part_classes(tree, root, held_out)
-        test = _load(tree, below, classes, size, mode, on_error)
+        test = _load(tree, root, held_out, size, mode, on_error)
     if train.x.shape[1:] != test.x.shape[1:]:
         raise PellucidError(
             f"{path}: training images are {_hw(train.x)} but test images are {_hw(test.x)}; give a size"
@@ -154,13 +140,13 @@ def load_masks(
     return MaskDataset(x, y, tuple(classes), arrays_checksum(x, y), str(path), (), ignored, source.names)
 
 
-def _load(
-    tree: Tree, root: str, classes: tuple[str, ...], size: tuple[int, int] | None, mode: Mode, on_error: OnError
-) -> Dataset:
+def _load(tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: Mode, on_error: OnError) -> Dataset:
+    """Load a part of a tree, "" for all of it; its classes are those of the training part."""
+    below, classes = part_classes(tree, root, part)
     label = {name: k for k, name in enumerate(classes)}
-    x, kept, skipped = _decoded(tree, files_of(tree, root), size, mode, on_error)
-    y = torch.tensor([label[class_of(n, root)] for n in kept], dtype=torch.int64)
-    return make_dataset(tree.where(root).rstrip("/:"), x, y, classes, skipped)
+    x, kept, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
+    y = torch.tensor([label[class_of(n, below)] for n in kept], dtype=torch.int64)
+    return make_dataset(tree.where(below).rstrip("/:"), x, y, classes, skipped)
 
 
 def _decoded(

@@ -28,11 +28,11 @@ _CODES = {
 _LIMIT = 4 << 30  # bytes of values
 _DEFLATE_RATIO = 1032  # no deflate stream expands further than this
 _DIMENSIONS = 8
-_PIECE = 1 << 20  # bytes read at a time, so that memory grows only with what is really there
+_PIECE = 1 << 20  # bytes read at a time, so that memory grows with the bytes that exist, not with those declared
 
 
 def read_idx(path: str | os.PathLike[str], sha256: str = "") -> Tensor:
-    """Read an idx file (gzipped or not, told by its content) into a tensor of its own shape and type.
+    """Read an idx file (gzipped or not, recognized by its content) into a tensor of its own shape and type.
 
     The size that the header declares is checked against the file before anything is allocated, and no more
     than that is ever decompressed. sha256: when given, of the uncompressed file, compared before returning.

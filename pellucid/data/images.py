@@ -74,7 +74,7 @@ def load_image(
 ) -> Tensor:
     """Read a picture into a uint8 tensor (3, H, W) for mode "RGB" or (1, H, W) for "L".
 
-    source: a file or its bytes; name: what errors call it. size: (H, W) to resize to, or one number for a square.
+    source: a file or its bytes; name: its name in errors. size: (H, W) to resize to, or one number for a square.
     The EXIF orientation is applied, transparency lies on white (on black, where nothing shows on white), 16-bit
     grey keeps its upper 8 bits, and of an animation the first frame is taken. Raises PellucidError, naming the
     file, for anything that is not a whole picture in one of the known formats with at most 64 million pixels.

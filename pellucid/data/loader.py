@@ -124,7 +124,7 @@ class Loader:
                 yield queue.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-            # The workers' setting is also the default of threads yet to come: give them this thread's.
+            # The workers' number of threads is also the default of later threads: restore this thread's.
             torch.set_num_threads(torch.get_num_threads())
 
 

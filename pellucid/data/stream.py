@@ -25,13 +25,13 @@ class Stream:
     """Batches (images, targets) in the order in which they are yielded: a source that is only read forwards.
 
     given: a DataLoader; a function that returns an iterator for each epoch, and gets the epoch's number from 0 if it
-    takes an argument; or a generator, which goes on from epoch to epoch. steps: batches per epoch, by default the
-    length of a DataLoader; without it, up to the last. what: how errors call it. alone: batches are images without
+    takes an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the
+    length of a DataLoader; without it, up to the last. what: its name in errors. alone: batches are images without
     targets, or their targets are left out.
 
     The first batch is read ahead: `batch` returns examples of it, and `len` counts `steps` batches of its size. A
-    resumed training reads up to its place again, which is exact only if the same batches come again; nothing checks it.
-    Raises PellucidError for batches that are none.
+    resumed training reads up to its place again, which is exact only if the batches are the same; this is not checked.
+    Raises PellucidError for anything but batches.
     """
 
     classes: tuple[str, ...] | None = None

@@ -35,11 +35,11 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-    told = {"preprocess": json.dumps(model.preprocess)}
+    metadata = {"preprocess": json.dumps(model.preprocess)}
     if model.classes is not None:
-        told["classes"] = json.dumps(list(model.classes))
+        metadata["classes"] = json.dumps(list(model.classes))
     shape = model.nominal_shape if size is None else _resized(model, size)
-    data, parity = onnx_bytes(model.net, model.params, shape, model.stats, told)
+    data, parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
     write_atomically(path, data)
     return parity
 

@@ -165,8 +165,8 @@ def _marked_layer(
 
     A layer that is exported as several nodes has its configuration as a mark on each of them.
     """
-    told = json.loads(_mark(nodes[0]))
-    layer, path, inputs = from_config(told["layer"]), told["path"], tuple(told["inputs"])
+    mark = json.loads(_mark(nodes[0]))
+    layer, path, inputs = from_config(mark["layer"]), mark["path"], tuple(mark["inputs"])
     if type(layer) not in WRITERS or not all(name in shapes for name in inputs):
         raise Unreadable("has a mark without a layer and its inputs")
     given = tuple(Value(name, shapes[name]) for name in inputs)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pellucid.errors import PellucidError, nearest
 
-Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server tells
+Progress = Callable[[int, int | None], None]  # bytes so far, total bytes, if the server sends them
 _FULL = {"md5": 32, "sha256": 64}  # hexadecimal digits
 
 

@@ -19,7 +19,7 @@ _FIXED, _VARIABLE = 3, 9  # classes of types: text of a given length, and one of
 def text_attribute(file: BinaryIO, address: int, name: str) -> str | None:
     """Return the text that the object whose header stands at `address` has by this name, None where it has none.
 
-    Only headers of version 1 are read, which h5py writes unless told otherwise, and single texts of at most LONGEST
+    Only headers of version 1 are read, which h5py writes by default, and single texts of at most LONGEST
     bytes; for anything else the result is None.
     """
     for kind, body in _messages(file, address):

@@ -30,7 +30,7 @@ _VARIABLES = {
     "dense": ("kernel", "bias"),
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
 }
-# Norms without gamma or without beta, by how many variables they have. The file does not tell which of both is left.
+# Norms without gamma or without beta, by their number of variables. The file does not contain which of both remains.
 _NORMS = {3: ("gamma_or_beta", "moving_mean", "moving_variance"), 2: ("moving_mean", "moving_variance")}
 _COUNTED = re.compile(rf"(?:.*/)?({'|'.join(_VARIABLES)})(?:_\d+)?/vars/(\d)")
 
@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a Keras file by their paths in it, such as "Conv1/Conv1/kernel:0".
 
     Of a whole model's file they are those under "model_weights". Of Keras 3's `.weights.h5`, which count their layers
-    by kind, the names are those that the other files have, see `name_of`. Shapes are Keras' own: kernels are
+    by kind, the names are those of the other files, see `name_of`. Shapes are Keras' own: kernels are
     (H, W, in, out). Raises PellucidError without the h5py library, and for all that Keras does not write: links to
     other files, filters, chunks, references, and bytes that are not in the file.
     """
@@ -68,8 +68,9 @@ def read(path: Path) -> dict[str, Tensor]:
 def name_of(path: str, layer: str | None, count: int) -> str:
     """Return what Keras' other files call a tensor: "Conv1/Conv1/kernel" for "layers/conv2d/vars/0".
 
-    `layer` is the name that the file gives to its group, `count` how many tensors that has. Without a word for the
-    layer, as from the first versions of Keras 3, and of numbers that the layer's kind does not have, the path stays.
+    `layer` is the name that the file gives to its group, `count` how many tensors that has. Without a
+    name of the layer, as in files of the first versions of Keras 3, and for numbers that its kind lacks, the path is
+    returned.
     The first tensor of a norm of three is "gamma_or_beta": a network whose norms do not scale, as those of
     Inception-v3, reads it as its beta, and every other one misses its gamma.
     """
@@ -85,7 +86,7 @@ def name_of(path: str, layer: str | None, count: int) -> str:
 
 
 def _walk(root: "h5py.Group", size: int, raw: BinaryIO) -> Iterator[tuple[str, "h5py.Group", "h5py.Dataset"]]:
-    """Yield each dataset with its path and its group, once it is known to be plain and inside the file."""
+    """Yield each dataset with its path and its group, after checking that it is plain and inside the file."""
     import h5py
 
     seen: set[int] = set()

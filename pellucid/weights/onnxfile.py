@@ -1,4 +1,4 @@
-"""ONNX models, read by the onnx package after a look at their size: it takes up to 100 times a file's in memory."""
+"""ONNX models, read by the onnx package after a check of their size: it needs up to 100 times that in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +47,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def load(path: Path) -> Any:
-    """Return the model of a file as the onnx package has it; Fault for what is absurd or keeps weights elsewhere."""
+    """Return the onnx package's model of a file; Fault for excessive sizes and for weights in other files."""
     try:
         import onnx
     except ImportError as error:
@@ -93,7 +93,7 @@ def tensor_of(proto: Any) -> Tensor:
 
 
 def _values(data: memoryview) -> int:
-    """Return how many bytes of a file are values of initializers that stand in it as they are in memory."""
+    """Return the number of bytes of a file that are raw values of initializers."""
     left = iter(range(_FIELDS))
     graphs = list(_fields(data, 0, len(data), left, (_GRAPH,)))
     if len(graphs) != 1:
@@ -108,7 +108,7 @@ def _values(data: memoryview) -> int:
 def _fields(
     data: memoryview, at: int, end: int, left: Iterator[int], wanted: tuple[int, ...]
 ) -> Iterator[tuple[int, int]]:
-    """Yield the places of the wanted fields among those that stand between two places; the others are skipped."""
+    """Yield the start and end of each wanted field between two positions."""
     while at < end:
         if next(left, None) is None:
             raise Fault(f"has more than {_FIELDS} fields", "save its weights as safetensors")
@@ -130,7 +130,7 @@ def _fields(
 
 
 def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
-    """Return the whole number at a place, seven bits a byte, and the place behind it."""
+    """Return the integer at a position, seven bits per byte, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:

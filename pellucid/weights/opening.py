@@ -15,7 +15,7 @@ _HEAD = 512  # bytes: beyond the mark of a tar archive, which stands at 257
 
 @dataclass(frozen=True)
 class Format:
-    """One format: its name, whether the first bytes of a file say that it is this one, and its reader."""
+    """One format: its name, a test of the first bytes of a file, and its reader."""
 
     name: str
     begins: Callable[[bytes], bool]
@@ -44,7 +44,7 @@ _FOREIGN = (
 def open_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Return the tensors of a weights file by their names in the file, on the CPU, each in memory of its own.
 
-    Raises PellucidError of one line for a file that is missing, damaged, foreign, hostile or absurd: nothing in a
+    Raises PellucidError of one line for a file that is missing, damaged, hostile or of another format: nothing in a
     file can name code to run, and memory stays within a few times the file's size.
     """
     path = Path(path)

@@ -18,7 +18,7 @@ def parser() -> Actions:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Do what the action does."""
+    """Run the action."""
     return args.handle(args)
 
 

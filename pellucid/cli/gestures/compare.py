@@ -50,7 +50,7 @@ def handle(args: argparse.Namespace) -> int:
     }
     reading = Reading(not args.json)
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         reading.end()
         if not args.json:
             say(line)
@@ -63,7 +63,7 @@ def handle(args: argparse.Namespace) -> int:
         overrides=parse_overrides(args.settings),
         command=again(["gestures", "compare"], options, args.settings),
         progress=not args.json,
-        tell=tell,
+        tell=report,
         reading=reading,
     )
     if args.json:

@@ -27,7 +27,7 @@ def resample(
 
     p and q are pixel positions (column, row), c the centres of the output and input pictures.
     x: (N, C, H, W); matrix: (N, 2, 2); offset: (N, 2); displacement: (N, 2, H', W') or None; size: (H', W'),
-    by default that of x. Outside the picture, fill "constant" sees `value` (blended at the border), "nearest"
+    by default that of x. Outside the picture, fill "constant" gives `value` (blended at the border), "nearest"
     the border pixel, "reflect" the mirror image (d c b a | a b c d | d c b a), "wrap" the picture again.
     Bilinear interpolation of floats, the nearest pixel of integers and bool; grid_sample's coordinates reach from -1 to
     1 between the outer edges.
@@ -129,9 +129,9 @@ def random_affine(
 ) -> Resampling:
     """Draw an `affine_map` for every picture of x (N, C, H, W).
 
-    The first numbers drawn do not depend on what is in use. rotate, shift, shear, zoom: see `affine`. scale: the least
-    and the largest factor, uniform between them. size: (H', W') of a window drawn on the scaled picture, or that a
-    smaller picture is drawn in, at whole pixels; by default that of x. Without scale and size there is no window.
+    The first numbers drawn do not depend on which changes are in use. rotate, shift, shear, zoom: see `affine`. scale:
+    the least and the largest factor, uniform between them. size: (H', W') of a window drawn on the scaled picture, or
+    that a smaller picture is drawn in, at whole pixels; by default that of x. Without scale and size there is no window.
     """
     n, _, h, w = x.shape
     u = uniform((n, 5), -1.0, 1.0, rng, x)
@@ -190,8 +190,8 @@ def zoom(x: Tensor, fraction: float, rng: torch.Generator, fill: Fill = "constan
 def smooth(field: Tensor, sigma: float) -> Tensor:
     """Convolve the last two axes of `field` with a Gaussian of `sigma` pixels, zero outside.
 
-    As two matrix products, with the Gaussian in a band along the diagonal: the quickest way on a CPU for
-    the sizes of pictures that networks see.
+    As two matrix products, with the Gaussian in a band along the diagonal: the fastest way on a CPU for
+    the usual sizes of images.
     """
     h, w = field.shape[-2:]
     return _band(h, sigma, field) @ (field @ _band(w, sigma, field))

@@ -101,7 +101,7 @@ def random_crop(
 ) -> Tensor:
     """Pad each picture of x (N, C, H, W) by `padding` pixels and cut a window of `size` (by default H, W) from it.
 
-    Every whole-pixel place is equally likely. fill, value: see `resample`. Raises PellucidError when the
+    Every position is equally likely. fill, value: see `resample`. Raises PellucidError when the
     window is larger than the padded picture.
     """
     return random_window(x, padding, rng, size).apply(x, fill, value)

@@ -122,24 +122,24 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
-def alike(a: Tensor, b: Tensor, wanted: tuple[float, ...]) -> Tensor:
-    """Return the correlation (P,) of each picture a[p] with b[p] when that is moved to fit; 0 for those given up.
+def alike(a: Tensor, b: Tensor, minimums: tuple[float, ...]) -> Tensor:
+    """Return the correlation (P,) of each picture a[p] with b[p] after b[p] is aligned with it; 0 for rejected pairs.
 
     a, b: (P, 64, 64) grey. An affine map of six numbers, a gain and an offset are fitted by least squares at three
-    sizes, STEPS steps each; a pair whose correlation at a size is below that size's `wanted` is given up there.
+    sizes, STEPS steps each; a pair whose correlation at a size is below that of `minimums` is rejected there.
     Source: Lucas, Kanade 1981, "An Iterative Image Registration Technique"; Baker, Matthews 2004, section 3.1.
     """
     found = torch.zeros(len(a))
     left = torch.arange(len(a))
     a, b = a.float()[:, None], b.float()[:, None]  # (P, 1, 64, 64)
     maps = torch.eye(2, 3).repeat(len(a), 1, 1)
-    for side, least in zip(LEVELS, wanted, strict=True):
+    for side, minimum in zip(LEVELS, minimums, strict=True):
         if not len(left):
             break
         fixed, moving = F.adaptive_avg_pool2d(a[left], side), F.adaptive_avg_pool2d(b[left], side)
         maps = _fit(fixed, moving, maps)
         value = _correlation(fixed, moving, maps)
-        good = value >= least
+        good = value >= minimum
         left, maps, value = left[good], maps[good], value[good]
         if side == LEVELS[-1]:
             found[left] = value
@@ -165,7 +165,9 @@ def _fit(fixed: Tensor, moving: Tensor, maps: Tensor) -> Tensor:
         normal = weighted @ slopes
         normal = normal + torch.diag_embed(normal.diagonal(dim1=1, dim2=2) * DAMPING + DAMPING)
         found = torch.linalg.solve(normal, weighted @ fixed.flatten(1)[..., None])[..., 0]  # (P, 8)
-        step = found[:, :6] / found[:, 6:7].clamp_min(MIN_GAIN)  # the slopes of gain moving are gain times theirs
+        step = found[:, :6] / found[:, 6:7].clamp_min(
+            MIN_GAIN
+        )  # the slopes of gain * moving are gain times those of moving
         maps = maps + step.reshape(-1, 2, 3).clamp(-MAX_CHANGE / 2, MAX_CHANGE / 2)
         diverged = (maps - same).abs().amax((1, 2)) > MAX_CHANGE
         maps = torch.where(diverged[:, None, None], same, maps)

@@ -24,7 +24,7 @@ _SUMS = [(np.uint64(1 << k), np.uint64(((1 << 64) - 1) // ((1 << (1 << k)) + 1))
 def perceptual_hash(grey: Tensor) -> Hashes:
     """Return (N,) hashes of pictures (N, S, S), S a multiple of 32: similar pictures differ in few bits.
 
-    Bit k tells whether the k-th of the 63 lowest cosine frequencies is above their median; the mean is left out, so
+    Bit k is set where the k-th of the 63 lowest cosine frequencies is above their median; the mean is left out, so
     that brightness and contrast do not count. Source: Zauner 2010, "Implementation and Benchmarking of Perceptual
     Image Hash Functions", section 3.2.1.
     """
@@ -78,17 +78,17 @@ def _rotated(hashes: Hashes, band: int) -> Hashes:
     return hashes if not band else (hashes << left) | (hashes >> (np.uint64(64) - left))
 
 
-def _matches(wanted: Hashes, ranked: Hashes, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of `wanted` and sorted hashes with the same upper BAND bits.
+def _matches(searched: Hashes, ranked: Hashes, order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of `searched` and sorted hashes with the same upper BAND bits.
 
-    At most the NEIGHBOURS nearest in the order, for each of `wanted`.
+    At most the NEIGHBOURS nearest in the order, for each of `searched`.
     """
     lowest = np.uint64((1 << (64 - BAND)) - 1)
-    first = np.searchsorted(ranked, wanted & ~lowest, "left")
-    last = np.searchsorted(ranked, wanted | lowest, "right")
-    here = np.searchsorted(ranked, wanted, "left")
+    first = np.searchsorted(ranked, searched & ~lowest, "left")
+    last = np.searchsorted(ranked, searched | lowest, "right")
+    here = np.searchsorted(ranked, searched, "left")
     first = np.maximum(first, np.minimum(here - NEIGHBOURS // 2, last - NEIGHBOURS))
     length = np.minimum(last - first, NEIGHBOURS)
-    i = np.repeat(np.arange(len(wanted)), length)
+    i = np.repeat(np.arange(len(searched)), length)
     within = np.arange(len(i)) - np.repeat(np.cumsum(length) - length, length)
     return i, order[np.repeat(first, length) + within]

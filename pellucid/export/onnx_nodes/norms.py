@@ -35,7 +35,7 @@ def layer_norm(layer: LayerNorm, n: Nodes) -> None:
 
 
 def local_response_norm(layer: LocalResponseNorm, n: Nodes) -> None:
-    """Write LRN, which knows odd sizes only; else the sums over neighbouring channels as a 1 x 1 convolution."""
+    """Write LRN, which has odd sizes only; else the sums over neighbouring channels as a 1 x 1 convolution."""
     if layer.size % 2:
         n.last(
             "LRN",

@@ -69,7 +69,7 @@ def _pads(layer: MaxPool2d | AvgPool2d | LpPool2d, padding: tuple[int, int], n: 
 
 
 def lp_pool2d(layer: LpPool2d, n: Nodes) -> None:
-    """Write LpPool, which knows whole p only: other powers are taken before and after LpPool sums them."""
+    """Write LpPool, which has integer p only: other powers are taken before and after LpPool sums them."""
     pads, ceil_mode = _pads(layer, (0, 0), n)
     window = {**_window(layer), "pads": pads, "ceil_mode": ceil_mode}
     n.strange = any(pads)

@@ -1,4 +1,4 @@
-"""Upsampling in ONNX: Resize where it says what ours does, else the weights of every row and column."""
+"""Upsampling in ONNX: Resize where it does the same as ours, else the weights of every row and column."""
 
 from dataclasses import replace
 
@@ -51,14 +51,14 @@ def by_matrices(down: Layer, across: Layer, n: Nodes) -> None:
 
 
 def _by_ratio(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> bool:
-    """Return whether the sizes alone say where a pixel stands, as they do unless rounded from a scale."""
+    """Return whether the sizes alone give the scale, as they do unless they were rounded."""
     if layer.align_corners or layer.scale is None:
         return True
     return all(scale * old == new for scale, old, new in zip(_scales(layer), before, after, strict=True))
 
 
 def _axes(layer: Upsample, after: tuple[int, ...]) -> tuple[Upsample, Upsample]:
-    """Return what the layer does to the rows alone, and to the columns alone."""
+    """Return the layers for the rows alone, and for the columns alone."""
     if layer.scale is None:
         return replace(layer, size=(after[0], 1)), replace(layer, size=(1, after[1]))
     high, wide = _scales(layer)
@@ -71,7 +71,7 @@ def _scales(layer: Upsample) -> tuple[float, float]:
 
 
 def _read(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Return which row, and which column, each of the new ones is a copy of, by asking the layer."""
+    """Return which row, and which column, each of the new ones is a copy of, as computed by the layer."""
     down, across = _axes(layer, after)
     rows, _ = down.forward({}, torch.arange(before[0]).float().view(1, 1, -1, 1), Mode())
     columns, _ = across.forward({}, torch.arange(before[1]).float().view(1, 1, 1, -1), Mode())

@@ -87,7 +87,7 @@ def concat(it: Reading) -> Found:
 
 
 def _size(it: Reading, axes: list[int] | None) -> tuple[int, int]:
-    """Return the height and width that come out, where the sizes alone say what Resize does."""
+    """Return the output's height and width, where Resize is determined by the sizes alone."""
     images = it.shape
     if len(images) != 3 or axes not in (None, [2, 3]):
         raise Unreadable("resizes something else than height and width")

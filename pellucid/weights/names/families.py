@@ -154,7 +154,7 @@ RESNET_ONNX = rules(  # "res_conv1_bn", "res2_0_branch2a", "res2_0_branch1_bn"
 )
 
 _ADDED = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}
-DENSENET_TORCH = rules(  # the file that torchvision publishes is older than its code and says "denselayer1.norm.1"
+DENSENET_TORCH = rules(  # "denselayer1.norm1", in the older published file "denselayer1.norm.1"
     (
         r"features\.denseblock(\d)\.denselayer(\d{1,3})\.(norm|conv)\.?([12])",
         r"features.block\1.layer\2.added.\3\4",

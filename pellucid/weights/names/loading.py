@@ -54,7 +54,7 @@ def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part:
 def take_weights(
     net: Layer, params: Params, tensors: Mapping[str, Tensor], path: str | os.PathLike[str], part: str | None = None
 ) -> Params:
-    """Do as `load_weights` does with what open_weights has read; `path` is the file's, for messages."""
+    """Do as `load_weights` with tensors that open_weights has read; path: the file's, for messages."""
     source = source_of(net, tensors, path)
     known, unknown = translate(source.naming, source.model, tensors)
     if part is None:
@@ -88,7 +88,7 @@ def _check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> No
 
 
 def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
-    """Return where tensors of these names come from; `path` is the file's, for messages.
+    """Return the origin of tensors of these names; path: the file's, for messages.
 
     Raises PellucidError where no library gives such names to this network, or where the network was made with other
     options than the weights need.

@@ -48,9 +48,12 @@ def handle(args: argparse.Namespace) -> int:
     for file in files:
         if file.exists() and file.samefile(source):
             raise PellucidError(f"{file} is the model itself; give another --out")
-    size = None if args.size is None else sizes(args.size, "--size", "height", "width")
-    if size is not None and args.to != "onnx":
-        raise PellucidError("--size is for ONNX files: a PyTorch module takes any size that the network does")
+    size = None
+    if args.size is not None:
+        if args.to != "onnx":
+            raise PellucidError("--size is for ONNX files: a PyTorch module takes any size that the network does")
+        height, width = sizes(args.size, "--size", "height", "width")
+        size = height, width
     try:
         model = Model.load(source)
         parity = to_onnx(model, path, size) if args.to == "onnx" else to_torch(model, path)

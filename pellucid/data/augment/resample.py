@@ -131,7 +131,8 @@ def random_affine(
 
     The first numbers drawn do not depend on which changes are in use. rotate, shift, shear, zoom: see `affine`. scale:
     the least and the largest factor, uniform between them. size: (H', W') of a window drawn on the scaled picture, or
-    that a smaller picture is drawn in, at whole pixels; by default that of x. Without scale and size there is no window.
+    that a smaller picture is drawn in, at whole pixels; by default that of x. Without scale and size no window is
+    drawn.
     """
     n, _, h, w = x.shape
     u = uniform((n, 5), -1.0, 1.0, rng, x)

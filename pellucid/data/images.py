@@ -123,10 +123,13 @@ def strict_warnings() -> Iterator[None]:
 
 def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Iterator[tuple[K, T]]:
     """Yield each item with what `work` returns for it, in order, computed ahead in threads; close it to stop them."""
-    with ThreadPoolExecutor(WORKERS) as pool:
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
         for start in range(0, len(items), AHEAD):
             some = items[start : start + AHEAD]
             yield from zip(some, pool.map(work, some), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: Mode) -> Tensor:

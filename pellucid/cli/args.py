@@ -92,18 +92,9 @@ class Actions:
     def usage(self) -> str:
         """Return the text of `--help`."""
         width = max(map(len, self.actions))
-        lines = [f"  {name:<{width}}  {about}" for name, about in self.actions.items()]
-        return "\n".join(
-            [
-                f"usage: pellucid {self.command} ACTION ...",
-                "",
-                self.about,
-                "",
-                *lines,
-                "",
-                f"pellucid {self.command} ACTION --help explains one action.",
-            ]
-        )
+        rows = "\n".join(f"  {name:<{width}}  {about}" for name, about in self.actions.items())
+        last = f"pellucid {self.command} ACTION --help explains one action."
+        return f"usage: pellucid {self.command} ACTION ...\n\n{self.about}\n\n{rows}\n\n{last}"
 
 
 def check_action(command: str, action: str, known: Sequence[str]) -> None:

@@ -67,23 +67,22 @@ def main(argv: Sequence[str]) -> int:
         return _fail(message, code, debug)
 
 
+USAGE = """\
+usage: pellucid COMMAND ...
+
+Neural networks for vision that you can see through.
+
+{rows}
+
+pellucid COMMAND --help explains one command; --version prints the version;
+--custom FILE.py runs a file of yours first, which registers your own layers, losses and metrics;
+--debug shows where an error came from. Start with: pellucid demo"""
+
+
 def usage() -> str:
     """Return the text of `pellucid --help`."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: pellucid COMMAND ...",
-            "",
-            "Neural networks for vision that you can see through.",
-            "",
-            *lines,
-            "",
-            "pellucid COMMAND --help explains one command; --version prints the version;",
-            "--custom FILE.py runs a file of yours first, which registers your own layers, losses and metrics;",
-            "--debug shows where an error came from. Start with: pellucid demo",
-        ]
-    )
+    return USAGE.format(rows="\n".join(f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()))
 
 
 def _dispatch(words: list[str]) -> int:

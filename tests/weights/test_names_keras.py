@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pellucid.weights.names.dialect import KERAS
 from torch import Tensor
 
 from pellucid.data import data_root
@@ -17,7 +16,7 @@ from pellucid.layers import Mode
 from pellucid.models import MODELS, features, mobilenet_v2
 from pellucid.weights import open_weights
 from pellucid.weights.names import load_weights, source_of
-from pellucid.weights.names.naming import settle, translate
+from pellucid.weights.names.naming import KERAS, settle, translate
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -121,7 +121,7 @@ def strict_warnings() -> Iterator[None]:
         log.removeHandler(handler)
 
 
-def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Iterator[tuple[K, T]]:
+def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Generator[tuple[K, T], None, None]:
     """Yield each item with what `work` returns for it, in order, computed ahead in threads; close it to stop them."""
     pool = ThreadPoolExecutor(WORKERS)
     try:

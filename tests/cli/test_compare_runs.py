@@ -112,4 +112,7 @@ def test_mistakes_are_one_line(run_folder: Path, say: Say, tmp_path: Path) -> No
     assert "two or more run folders" in say("compare-runs", run).complaint
     assert "same run folder twice" in say("compare-runs", run, f"{run}/").complaint
     assert "holds no metrics.csv" in say("compare-runs", run, str(tmp_path)).complaint
-    assert "--out: the folder of" in say("compare-runs", run, run, "--out", "no/page.html").complaint
+    assert (
+        "--out no/page.html is in a folder that does not exist"
+        in say("compare-runs", run, run, "--out", "no/page.html").complaint
+    )

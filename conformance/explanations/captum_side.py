@@ -15,9 +15,9 @@ from conformance.explanations.joined import DENSENET, JOINED
 from conformance.explanations.networks import FAMILIES, MOBILENET, SHAPE, Family, Pair, pair
 from pellucid import explain
 from pellucid.explain.sweeps import swept
-from pellucid.layers import Add, BatchNorm, ReLU
+from pellucid.layers import BatchNorm, ReLU
+from pellucid.layers.base import Trait
 from pellucid.rules import Deconv, Epsilon, Gamma, Guided, Norm, Pass, Rules, Table, ZPlus, composite
-from pellucid.rules.kinds import ACTIVATIONS, AVERAGES, WEIGHTED
 
 SINGLE = 1e-5  # Captum takes the steps of its integrals in float32
 DOUBLE = 1e-9
@@ -219,10 +219,10 @@ def _hiding() -> list[Method]:
 def epsilon_table(rule: Any = Epsilon(STABILIZER)) -> Table:  # noqa: B008 - a frozen value
     """Return the table by which Captum goes: `rule` for layers with weights, epsilon for all others that sum."""
     return composite(
-        (WEIGHTED, rule),
+        (Trait.WEIGHTED, rule),
         (BatchNorm, Epsilon(STABILIZER)),
-        ((Add, *AVERAGES), Norm(STABILIZER)),
-        (ACTIVATIONS, Pass()),
+        (Trait.SUM, Norm(STABILIZER)),
+        (Trait.ACTIVATION, Pass()),
     )
 
 

@@ -15,9 +15,8 @@ from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.explain.top_patches import BATCH, Prepare, map_means, one_tensor
 from pellucid.layers import ConvTranspose2d, Dense, Flatten
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.metrics import accuracy, classes_of
-from pellucid.rules.kinds import WEIGHTED
 from pellucid.sweep import run
 from pellucid.training.arguments import whole
 
@@ -126,7 +125,8 @@ def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> An
 
 def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
     """Return the default removals of a table; see `ablation_table`."""
-    weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in walk(net) if isinstance(layer, WEIGHTED)]
+    learning = [(path, layer) for path, layer in walk(net) if Trait.WEIGHTED in layer.traits]
+    weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in learning]
     dense = tuple(one for one, is_dense in weighted[:-1] if is_dense)
     maps = tuple(one for one, is_dense in weighted[:-1] if not is_dense)[1:]
     return [*((one,) for one, _ in weighted[:-1]), *(row for row in (dense, maps) if len(row) > 1)]
@@ -167,7 +167,7 @@ def _of_one_map(layer: Layer, params: Params) -> int:
         found = 0
         for name, child in reversed(layer.children.items()):
             found += _of_one_map(child, params[name])
-            if isinstance(child, (*WEIGHTED, Combinator, Flatten)):
+            if Trait.WEIGHTED in child.traits or isinstance(child, Combinator | Flatten):
                 break
         return found
     if isinstance(layer, Combinator):

@@ -20,9 +20,8 @@ from pellucid.explain.retrained import Retraining
 from pellucid.explain.target import upto
 from pellucid.explain.top_patches import Evolution, TopPatches, activations, evolution, top_patches
 from pellucid.layers import Conv2d
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.metrics import classes_of
-from pellucid.rules.kinds import ACTIVATIONS, WEIGHTED
 from pellucid.sweep import forward
 from pellucid.training.device import CPU, on_device
 from pellucid.training.model import BaseModel
@@ -139,9 +138,9 @@ def after(net: Layer, path: str) -> str:
     It stands before the next layer with weights, the next merge and the end of the branch.
     """
     for later, layer in _readers(net, path):
-        if isinstance(layer, ACTIVATIONS):
+        if Trait.ACTIVATION in layer.traits:
             return later
-        if isinstance(layer, (*WEIGHTED, Combinator)):
+        if Trait.WEIGHTED in layer.traits or isinstance(layer, Combinator):
             return path
     return path
 

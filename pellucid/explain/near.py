@@ -13,23 +13,13 @@ from pellucid.layers import (
     AvgPool2d,
     BatchNorm,
     Conv2d,
-    Dropout,
-    Identity,
     LocalResponseNorm,
     LogSoftmax,
     MaxPool2d,
     Softmax,
 )
-from pellucid.layers.base import Layer, Mode, Params, pair
-from pellucid.rules.kinds import ACTIVATIONS
+from pellucid.layers.base import Layer, Mode, Params, Trait, pair, states
 
-POINTWISE = (
-    *ACTIVATIONS,
-    BatchNorm,
-    Dropout,
-    Identity,
-    LocalResponseNorm,
-)  # in evaluation mode; softmax over channels only
 MAX_PART = 0.85  # of a map's area; where more of it depends on the square, the whole map is computed
 EVALUATION = Mode(keep=False)
 LAST = torch.channels_last  # faster copies of rectangles, and faster convolutions of odd sizes on the CPU
@@ -100,7 +90,9 @@ class Near:
 
 def _pointwise(layer: Layer) -> bool:
     """Return whether each position of the layer's output depends on the same position of its input alone."""
-    return type(layer) in POINTWISE and (not isinstance(layer, Softmax | LogSoftmax) or layer.axis == 1)
+    if isinstance(layer, Softmax | LogSoftmax):
+        return states(layer, Softmax, LogSoftmax) and layer.axis == 1
+    return states(layer, Trait.ELEMENTWISE, BatchNorm, LocalResponseNorm)  # in evaluation mode
 
 
 class Window(NamedTuple):

@@ -11,12 +11,7 @@ from pellucid.explain.sweeps import ForwardPass
 from pellucid.layers import (
     AvgPool2d,
     BatchNorm,
-    Concat,
-    Crop,
-    Dropout,
-    Flatten,
     GroupNorm,
-    Identity,
     InstanceNorm2d,
     LayerNorm,
     LocalContrastNorm,
@@ -26,16 +21,12 @@ from pellucid.layers import (
     MaxPool2d,
     MaxUnpool2d,
     Multiply,
-    Pad2d,
-    PadChannels,
-    Reshape,
     Softmax,
 )
 from pellucid.layers.avgpool2d import AvgPool2dCache
-from pellucid.layers.base import Cache, Layer, Params
+from pellucid.layers.base import Cache, Layer, Params, Trait, states
 from pellucid.layers.multiply import MultiplyCache
 from pellucid.rules import own
-from pellucid.rules.kinds import ACTIVATIONS, SUMS, WEIGHTED, Kinds
 from pellucid.sweep import Rule
 from pellucid.tree import map_tree
 
@@ -63,7 +54,7 @@ def receptive_fields(run: ForwardPass) -> Tensor:
 
 def rules(path: str, layer: Layer) -> Rule:
     """Return the rule that propagates marks back through a layer."""
-    reach = next((reach for kinds, reach in REACHES if type(layer) in kinds), None)
+    reach = next((reach for kinds, reach in REACHES if states(layer, *kinds)), None)
     if reach is None:
         raise PellucidError(f"{path}: which inputs an output of a {type(layer).__name__} depends on is not known")
 
@@ -114,13 +105,13 @@ def _product(layer: Multiply, params: Params, cache: Any, dy: Tensor) -> Any:
     return layer.pull(params, MultiplyCache(tuple(map(torch.ones_like, cache.xs))), dy)
 
 
-REACHES: tuple[tuple[Kinds, Reach], ...] = (
-    (WEIGHTED, _by_ones),
+REACHES: tuple[tuple[tuple[type[Layer] | Trait, ...], Reach], ...] = (
+    ((Trait.WEIGHTED,), _by_ones),
     ((MaxPool2d, LpPool2d), _windows),
     ((LocalContrastNorm,), _contrast),
     ((GroupNorm, InstanceNorm2d, LayerNorm), _whole),
     ((Multiply,), _product),
     ((Softmax, LogSoftmax), _along),
-    ((*ACTIVATIONS, BatchNorm, Dropout, LocalResponseNorm), _pass),
-    ((*SUMS, Concat, Crop, Flatten, Reshape, Identity, Pad2d, PadChannels, MaxUnpool2d), _own),
+    ((Trait.LINEAR, MaxUnpool2d), _own),
+    ((Trait.ELEMENTWISE, BatchNorm, LocalResponseNorm), _pass),
 )

@@ -1,13 +1,13 @@
 """Average pooling to a given size."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import image_shape, positive
 
 
@@ -24,6 +24,8 @@ class AdaptiveAvgPool2d(Layer):
     x is (N, C, H, W), y is (N, C, *size); output row i is the mean of the rows from floor(i H / H') to
     ceil((i + 1) H / H'). Size 1 is global average pooling (Lin, Chen and Yan 2013, section 3.2).
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE | Trait.NEW_OUTPUT
 
     size: int | tuple[int, int] = 1
 

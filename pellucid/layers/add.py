@@ -1,12 +1,12 @@
 """The merge of a residual block."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import same_shapes
 
 
@@ -22,6 +22,8 @@ class Add(Layer):
 
     Source: He et al. 2016, equation 1.
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.MERGE
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the inputs' common shape."""

@@ -1,13 +1,13 @@
 """Average pooling."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs, window_reach
 from pellucid.layers.windows import Windows, wide_type
 
@@ -27,6 +27,8 @@ class AvgPool2d(Layer):
     is False; what a rounded-up window has beyond the padding never counts. Source: LeCun et al. 1989; dilation: Yu
     and Koltun 2016, equation 2.
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
 
     kernel: int | tuple[int, int]
     stride: int | tuple[int, int] | None = None

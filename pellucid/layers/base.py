@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from enum import Flag, auto
 from typing import Any, ClassVar
 
 import torch
@@ -28,15 +29,43 @@ class Mode:
     keep: bool = True
 
 
+class Trait(Flag):
+    """What may be done with a layer: rules, traces, drawings, exports and fusing read these instead of types.
+
+    A subclass inherits the traits of its class. `states` compares with what a class itself states, for uses that hold
+    only if forward and backward compute exactly what the class says.
+    """
+
+    NONE = 0
+    ELEMENTWISE = auto()  # each output depends on the input at the same position alone
+    ACTIVATION = auto()  # a nonlinearity: relevance passes through it unchanged
+    RECTIFIER = auto()  # max(x, 0), up to a slope below 0 or a ceiling
+    SMOOTH_RECTIFIER = auto()  # near to max(x, 0), and equal to it far from 0
+    LINEAR = auto()  # an output is a weighted sum of inputs, plus a constant
+    WEIGHTED = auto()  # the weights are learned: `weight`, and perhaps `bias`
+    CONVOLUTION = auto()  # the same weights at each position of an image
+    SUM = auto()  # an output is a sum of shares, one from each input
+    RESHAPE = auto()  # the values of each example are returned unchanged, in the same order
+    RESAMPLE = auto()  # an image of another size, without learned values: pooling and resizing
+    MERGE = auto()  # takes a tuple of inputs
+    NORM = auto()  # subtracts a mean or divides by a deviation or norm
+    CONTRAST_NORM = auto()  # a norm across maps at one place, without learned values
+    LEARNS = auto()  # has learned values
+    NEW_OUTPUT = auto()  # the output is new memory that the cache does not hold
+    NEW_DX = auto()  # dx is new memory, each number once
+    VIEW_DX = auto()  # dx is a view of dy
+
+
 @dataclass(frozen=True)
 class Layer(metaclass=Checked):
     """One step of a network: a frozen value that holds hyperparameters only, stored as given.
 
-    `buffers` names the entries of its params that are running statistics: updated in place by a forward pass in
-    training mode, and absent from dparams. `decayed` names those that regularizers act on: weights that multiply
-    inputs, no biases and no scales.
+    `traits` says what may be done with it. `buffers` names the entries of its params that are running statistics:
+    updated in place by a forward pass in training mode, and absent from dparams. `decayed` names those that
+    regularizers act on: weights that multiply inputs, no biases and no scales.
     """
 
+    traits: ClassVar[Trait] = Trait.NONE
     buffers: ClassVar[tuple[str, ...]] = ()
     decayed: ClassVar[tuple[str, ...]] = ()
 
@@ -63,12 +92,28 @@ class Layer(metaclass=Checked):
         return self.backward(params, cache, dy)[0]
 
     def onnx(self, nodes: Any) -> None:
-        """Write a user-defined layer as nodes of ONNX, by the builder `pellucid.export.Nodes`.
+        """Write the layer as nodes of ONNX, by the builder `pellucid.export.Nodes`.
 
-        `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's. Pellucid's own
-        layers are written by the exporter; without this method a layer has no form in ONNX.
+        `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's. Layers that take
+        more than a node or two are written by `pellucid.export.onnx_nodes`; without either, a layer has no form in
+        ONNX.
         """
         raise PellucidError(f"{type(self).__name__} does not say how it is written in ONNX; give it a method onnx")
+
+    def torch_code(self) -> str:
+        """Return the PyTorch expression for a module that computes the same: "nn.ReLU()".
+
+        Layers whose module depends on the input's shape are written by `pellucid.export.torch_code`; without either, a
+        layer has no form in PyTorch.
+        """
+        raise PellucidError(f"{type(self).__name__} has no form in PyTorch; give it a method torch_code")
+
+
+def states(layer: Layer, *kinds: type[Layer] | Trait) -> bool:
+    """Return whether the layer is of exactly one of these types, or its own class states one of these traits."""
+    kind = type(layer)
+    stated = vars(kind).get("traits", Trait.NONE)
+    return any(one in stated if isinstance(one, Trait) else one is kind for one in kinds)
 
 
 def pair(value: int | tuple[int, int]) -> tuple[int, int]:

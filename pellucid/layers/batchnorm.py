@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import within
 
 
@@ -37,6 +37,7 @@ class BatchNorm(Layer):
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
 
+    traits: ClassVar[Trait] = Trait.NORM | Trait.LEARNS | Trait.NEW_OUTPUT | Trait.NEW_DX
     buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
 
     momentum: float = 0.1

@@ -3,13 +3,13 @@
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import check_axis, whole
 
 
@@ -26,6 +26,8 @@ class Concat(Layer):
     `axis` counts the batch axis as 0: 1 is the channels. All other axes must agree.
     Source: Szegedy et al. 2015, figure 2.
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.MERGE
 
     axis: int = 1
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import flag, image_shape, not_negative, positive, whole, window_output
 from pellucid.layers.initializers import check_initializer, draw
 
@@ -31,6 +31,9 @@ class Conv2d(Layer):
     Source: LeCun et al. 1989; the arithmetic is Dumoulin and Visin 2016, relationship 6.
     """
 
+    traits: ClassVar[Trait] = (
+        Trait.LINEAR | Trait.WEIGHTED | Trait.CONVOLUTION | Trait.LEARNS | Trait.NEW_OUTPUT | Trait.NEW_DX
+    )
     decayed: ClassVar[tuple[str, ...]] = ("weight",)
 
     filters: int

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import flag, image_shape, not_negative, positive, whole, window_output
 from pellucid.layers.initializers import check_initializer, draw
 
@@ -29,6 +29,7 @@ class ConvTranspose2d(Layer):
     Source: Zeiler et al. 2010; the arithmetic is Dumoulin and Visin 2016, relationship 14.
     """
 
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.WEIGHTED | Trait.CONVOLUTION | Trait.LEARNS
     decayed: ClassVar[tuple[str, ...]] = ("weight",)
 
     filters: int

@@ -3,14 +3,14 @@
 # pyright: reportUnnecessaryIsInstance=false
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, like
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like
 
 
 class CropCache(NamedTuple):
@@ -27,6 +27,8 @@ class Crop(Layer):
     (N, C, H', W'). Nothing but the reference's size is read, so that its gradient is zero.
     Source: Long, Shelhamer and Darrell 2015, section 4.1 (the crop layers of their public networks).
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.MERGE
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape."""

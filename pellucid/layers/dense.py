@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import flag, whole
 from pellucid.layers.initializers import check_initializer, draw
 
@@ -26,6 +26,7 @@ class Dense(Layer):
     Source: Rumelhart, Hinton and Williams 1986; the backward pass is Nielsen 2015, equations BP2 to BP4.
     """
 
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.WEIGHTED | Trait.LEARNS | Trait.NEW_OUTPUT | Trait.NEW_DX
     decayed: ClassVar[tuple[str, ...]] = ("weight",)
 
     units: int

@@ -1,13 +1,13 @@
 """Dropout."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import within
 
 
@@ -27,6 +27,8 @@ class Dropout(Layer):
     Source: Srivastava et al. 2014, section 4, scaled in training as in section 10; whole channels: Tompson et al.
     2015, section 3.2.
     """
+
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE
 
     rate: float = 0.5
     channels: bool = False

@@ -1,13 +1,13 @@
 """The exponential linear unit."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import within
 
 
@@ -24,6 +24,8 @@ class ELU(Layer):
     At x = 0 the gradient is `alpha`, which is at least 0. Source: Clevert, Unterthiner and Hochreiter 2016,
     equation 15.
     """
+
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION | Trait.SMOOTH_RECTIFIER
 
     alpha: float = 1.0
 
@@ -43,3 +45,11 @@ class ELU(Layer):
     def backward(self, params: Params, cache: ELUCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy where y > 0, else dy (y + alpha), since alpha exp(x) = y + alpha."""
         return torch.where(cache.y > 0, dy, dy * (cache.y + self.alpha)), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Elu."""
+        nodes.last("Elu", nodes.x, alpha=float(self.alpha))
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return f"nn.ELU({self.alpha!r})"

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class FlattenCache(NamedTuple):
@@ -19,6 +19,8 @@ class FlattenCache(NamedTuple):
 @dataclass(frozen=True)
 class Flatten(Layer):
     """Lay all axes but the batch in one row: (N, C, H, W) becomes (N, C H W), channels first."""
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW_DX
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the one remaining axis."""

@@ -4,13 +4,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import choice
 
 
@@ -27,6 +27,8 @@ class GELU(Layer):
     `approximate="tanh"` takes Φ(x) ≈ (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) / 2.
     Source: Hendrycks and Gimpel 2016, section 2.
     """
+
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION | Trait.SMOOTH_RECTIFIER
 
     approximate: str = "none"
 
@@ -54,3 +56,11 @@ class GELU(Layer):
             phi = cast(Tensor, torch.special.ndtr(x))
             density = torch.exp(-x * x / 2) / math.sqrt(2 * math.pi)
         return dy * (phi + x * density), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Gelu."""
+        nodes.last("Gelu", nodes.x, approximate=self.approximate)
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return f'nn.GELU(approximate="{self.approximate}")'

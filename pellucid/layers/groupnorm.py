@@ -4,13 +4,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, memory_format
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
 from pellucid.layers.checks import whole, within
 
 
@@ -30,6 +30,8 @@ class GroupNorm(Layer):
     x and y are (N, C) or (N, C, H, W), `weight` and `bias` are (C,); they stay float32 under a bfloat16 x.
     Source: Wu and He 2018, equations 1 to 3 and 7.
     """
+
+    traits: ClassVar[Trait] = Trait.NORM | Trait.LEARNS
 
     groups: int
     epsilon: float = 1e-5

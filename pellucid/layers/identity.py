@@ -1,12 +1,12 @@
 """The layer that changes nothing."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class IdentityCache(NamedTuple):
@@ -20,6 +20,8 @@ class Identity(Layer):
     It is the skip branch of a residual block (He et al. 2016, equation 1).
     """
 
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.LINEAR | Trait.RESHAPE
+
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
         return {}, shape
@@ -31,3 +33,11 @@ class Identity(Layer):
     def backward(self, params: Params, cache: IdentityCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dy itself."""
         return dy, {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Identity."""
+        nodes.last("Identity", nodes.x)
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return "nn.Identity()"

@@ -1,12 +1,13 @@
 """Instance normalization."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import image_shape, within
 from pellucid.layers.groupnorm import GroupNormCache, group_norm, group_norm_backward
 
@@ -18,6 +19,8 @@ class InstanceNorm2d(Layer):
     x and y are (N, C, H, W); μ and σ² are over H and W, as in GroupNorm with a group for each channel. With
     `affine`, `weight` and `bias` are (C,). Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4.
     """
+
+    traits: ClassVar[Trait] = Trait.NORM | Trait.LEARNS
 
     epsilon: float = 1e-5
     affine: bool = False

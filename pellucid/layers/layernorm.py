@@ -4,13 +4,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import whole, within
 
 
@@ -30,6 +30,8 @@ class LayerNorm(Layer):
     `weight` and `bias` are of that shape and stay float32 under a bfloat16 x.
     Source: Ba, Kiros and Hinton 2016, equation 3.
     """
+
+    traits: ClassVar[Trait] = Trait.NORM | Trait.LEARNS
 
     shape: tuple[int, ...] | None = None
     epsilon: float = 1e-5

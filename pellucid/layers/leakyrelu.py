@@ -1,13 +1,13 @@
 """The rectified linear unit that leaks."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import within
 
 
@@ -23,6 +23,8 @@ class LeakyReLU(Layer):
 
     At x = 0 the gradient is `slope`, which is at least 0. Source: Maas, Hannun and Ng 2013, equation 2.
     """
+
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION | Trait.RECTIFIER
 
     slope: float = 0.01
 
@@ -42,3 +44,11 @@ class LeakyReLU(Layer):
     def backward(self, params: Params, cache: LeakyReLUCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy where y > 0, else slope dy."""
         return torch.where(cache.y > 0, dy, self.slope * dy), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write LeakyRelu."""
+        nodes.last("LeakyRelu", nodes.x, alpha=float(self.slope))
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return f"nn.LeakyReLU({self.slope!r})"

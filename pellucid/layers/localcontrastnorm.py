@@ -1,14 +1,14 @@
 """Local contrast normalization."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import image_shape, whole, within
 
 
@@ -28,6 +28,8 @@ class LocalContrastNorm(Layer):
     standard deviation size / 4, that sum to 1; near an edge, over the part of the window inside the image.
     Source: Jarrett et al. 2009, section 2.
     """
+
+    traits: ClassVar[Trait] = Trait.NORM | Trait.CONTRAST_NORM
 
     size: int = 9
     epsilon: float = 1e-4

@@ -1,13 +1,13 @@
 """Normalization by the neighbouring channels."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import image_shape, whole, within
 
 
@@ -25,6 +25,8 @@ class LocalResponseNorm(Layer):
     x and y are (N, C, H, W); the sum runs over `size` channels, from c - floor(size / 2) on, at the same pixel.
     Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3 (which writes alpha for alpha / size).
     """
+
+    traits: ClassVar[Trait] = Trait.NORM | Trait.CONTRAST_NORM
 
     size: int
     alpha: float = 1e-4

@@ -1,12 +1,12 @@
 """The logarithm of the softmax."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import check_axis, whole
 
 
@@ -23,6 +23,8 @@ class LogSoftmax(Layer):
     `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
     Source: Bridle 1990.
     """
+
+    traits: ClassVar[Trait] = Trait.ACTIVATION
 
     axis: int = 1
 
@@ -43,3 +45,11 @@ class LogSoftmax(Layer):
     def backward(self, params: Params, cache: LogSoftmaxCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx_i = dy_i - exp(y_i) Σ_j dy_j."""
         return dy - torch.exp(cache.y) * dy.sum(self.axis, keepdim=True), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write LogSoftmax."""
+        nodes.last("LogSoftmax", nodes.x, axis=self.axis)
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return f"nn.LogSoftmax({self.axis})"

@@ -1,13 +1,13 @@
 """Power-average pooling."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import image_shape, positive, window_outputs, within
 from pellucid.layers.windows import Windows, wide_type
 
@@ -28,6 +28,8 @@ class LpPool2d(Layer):
     Where a whole window is 0, which has no gradient, the gradient is 0. Source: Sermanet, Chintala and LeCun 2012,
     section 2.2; dilation: Yu and Koltun 2016, equation 2.
     """
+
+    traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE
 
     kernel: int | tuple[int, int]
     p: float = 2.0

@@ -1,13 +1,13 @@
 """Max pooling."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape, like, memory_format, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, memory_format, pair
 from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs, window_reach
 
 
@@ -27,6 +27,8 @@ class MaxPool2d(Layer):
     order wins, and takes the gradient. Source: Ranzato et al. 2007; the switches are those of Zeiler and
     Fergus 2014, section 2.1.
     """
+
+    traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.NEW_OUTPUT | Trait.NEW_DX
 
     kernel: int | tuple[int, int]
     stride: int | tuple[int, int] | None = None

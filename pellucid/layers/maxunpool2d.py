@@ -1,13 +1,13 @@
 """The reversal of max pooling."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
 from pellucid.layers.checks import image_shape, pool_padding, positive, same_shapes, window_output
 
 
@@ -27,6 +27,8 @@ class MaxUnpool2d(Layer):
     overlapping windows give, hold equal values; one of them stands in y. The switches have no gradient (None).
     Source: Zeiler and Fergus 2014, section 2.1.
     """
+
+    traits: ClassVar[Trait] = Trait.RESAMPLE
 
     kernel: int | tuple[int, int]
     stride: int | tuple[int, int] | None = None

@@ -4,13 +4,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class MultiplyCache(NamedTuple):
@@ -27,6 +27,8 @@ class Multiply(Layer):
     (N, C, H, W), and is handed the sum over its pixels. Apart from that, all shapes must agree.
     Source: the gates of Hochreiter and Schmidhuber 1997, section 4; of channels: Hu, Shen and Sun 2018, equation 4.
     """
+
+    traits: ClassVar[Trait] = Trait.MERGE
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape that the inputs have together."""

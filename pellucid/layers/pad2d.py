@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, memory_format
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
 from pellucid.layers.checks import choice, image_shape
 
 KINDS = {
@@ -37,6 +37,8 @@ class Pad2d(Layer):
     the image; "replicate" repeats the edge pixel; "circular" continues with what is left at the opposite edge, and
     goes round at most once.
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR
 
     padding: int | tuple[int, int, int, int]
     kind: str = "zero"

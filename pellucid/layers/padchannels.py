@@ -1,14 +1,14 @@
 """Channels of zeros around an image's channels."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import image_shape
 
 
@@ -25,6 +25,8 @@ class PadChannels(Layer):
     x is (N, C, H, W), y is (N, before + C + after, H, W).
     Source: He, Zhang, Ren and Sun 2016, section 3.3, option A.
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR
 
     before: int
     after: int

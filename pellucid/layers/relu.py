@@ -1,12 +1,12 @@
 """The rectified linear unit."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class ReLUCache(NamedTuple):
@@ -21,6 +21,8 @@ class ReLU(Layer):
 
     At x = 0 the gradient is 0. Source: Nair and Hinton 2010.
     """
+
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION | Trait.RECTIFIER
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
@@ -38,3 +40,11 @@ class ReLU(Layer):
     def pull(self, params: Params, cache: ReLUCache, dy: Tensor) -> Tensor:
         """Compute dx by PyTorch's kernel, which reads and writes large images once."""
         return torch.ops.aten.threshold_backward(dy, cache.y, 0)
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Relu."""
+        nodes.last("Relu", nodes.x)
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return "nn.ReLU()"

@@ -1,13 +1,13 @@
 """The rectified linear unit with a ceiling."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class ReLU6Cache(NamedTuple):
@@ -23,6 +23,8 @@ class ReLU6(Layer):
     At x = 0 and at x = 6 the gradient is 0. Source: Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10.
     """
 
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION | Trait.RECTIFIER
+
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
         return {}, shape
@@ -35,3 +37,11 @@ class ReLU6(Layer):
     def backward(self, params: Params, cache: ReLU6Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy where 0 < y < 6, else 0."""
         return dy * ((cache.y > 0) & (cache.y < 6)), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Clip."""
+        nodes.last("Clip", nodes.x, nodes.number("min", 0.0), nodes.number("max", 6.0))
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return "nn.ReLU6()"

@@ -4,13 +4,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import whole
 
 
@@ -26,6 +26,8 @@ class Reshape(Layer):
 
     One size of the shape may be -1: what the others leave.
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE
 
     shape: tuple[int, ...]
 

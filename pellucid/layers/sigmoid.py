@@ -1,12 +1,12 @@
 """The logistic activation."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class SigmoidCache(NamedTuple):
@@ -22,6 +22,8 @@ class Sigmoid(Layer):
     Source: Nielsen 2015, equation 3.
     """
 
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION
+
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
         return {}, shape
@@ -34,3 +36,11 @@ class Sigmoid(Layer):
     def backward(self, params: Params, cache: SigmoidCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy y (1 - y)."""
         return dy * cache.y * (1 - cache.y), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Sigmoid."""
+        nodes.last("Sigmoid", nodes.x)
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return "nn.Sigmoid()"

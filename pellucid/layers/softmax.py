@@ -1,12 +1,12 @@
 """The softmax."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 from pellucid.layers.checks import check_axis, whole
 
 
@@ -23,6 +23,8 @@ class Softmax(Layer):
     `axis` counts the batch axis as 0: 1 is the classes of (N, C), and the channels of (N, C, H, W).
     Source: Bridle 1990; Nielsen 2015, equation 78.
     """
+
+    traits: ClassVar[Trait] = Trait.ACTIVATION
 
     axis: int = 1
 
@@ -44,3 +46,11 @@ class Softmax(Layer):
         """Compute dx_i = y_i (dy_i - Σ_j y_j dy_j)."""
         y = cache.y
         return y * (dy - (y * dy).sum(self.axis, keepdim=True)), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Softmax."""
+        nodes.last("Softmax", nodes.x, axis=self.axis)
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return f"nn.Softmax({self.axis})"

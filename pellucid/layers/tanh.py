@@ -1,12 +1,12 @@
 """The hyperbolic tangent."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class TanhCache(NamedTuple):
@@ -22,6 +22,8 @@ class Tanh(Layer):
     Source: LeCun et al. 1998, Efficient BackProp, section 4.4.
     """
 
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION
+
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
         return {}, shape
@@ -34,3 +36,11 @@ class Tanh(Layer):
     def backward(self, params: Params, cache: TanhCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy (1 - y²)."""
         return dy * (1 - cache.y * cache.y), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Tanh."""
+        nodes.last("Tanh", nodes.x)
+
+    def torch_code(self) -> str:
+        """Return the module's expression."""
+        return "nn.Tanh()"

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Mode, Params, Shape, memory_format, pair
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format, pair
 from pellucid.layers.checks import choice, image_shape, positive
 
 KINDS = {  # forward, backward
@@ -49,6 +49,8 @@ class Upsample(Layer):
     its own scale and size; all this is as in PyTorch on the CPU. Sources: Keys 1981, equation 4; Schumacher, General
     Filtered Image Rescaling, in Graphics Gems III, 1992.
     """
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.SUM | Trait.RESAMPLE
 
     scale: float | tuple[float, float] | None = None
     size: int | tuple[int, int] | None = None

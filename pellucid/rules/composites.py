@@ -2,31 +2,13 @@
 
 from collections.abc import Callable
 
+from pellucid.layers.base import Trait
 from pellucid.layers.dense import Dense
 from pellucid.layers.multiply import Multiply
-from pellucid.rules.alpha_beta import AlphaBeta
-from pellucid.rules.deconv import Deconv
 from pellucid.rules.entrance import Entrance, at_entrance
-from pellucid.rules.epsilon import Epsilon
-from pellucid.rules.flat import Flat
-from pellucid.rules.gamma import Gamma
-from pellucid.rules.guided import Guided
-from pellucid.rules.kinds import (
-    ACTIVATIONS,
-    CONTRAST_NORMS,
-    CONVOLUTIONS,
-    NORMS,
-    RECTIFIERS,
-    SMOOTH_RECTIFIERS,
-    SUMS,
-    WEIGHTED,
-)
-from pellucid.rules.norm import Norm
-from pellucid.rules.passing import Pass
-from pellucid.rules.share import Share
+from pellucid.rules.relevance import AlphaBeta, Bound, Epsilon, Flat, Gamma, ZBox, ZPlus
+from pellucid.rules.simple import Deconv, Guided, Norm, Pass, Share
 from pellucid.rules.table import Table, composite
-from pellucid.rules.z_box import Bound, ZBox
-from pellucid.rules.z_plus import ZPlus
 from pellucid.sweep import Rule, Rules
 
 Composite = Callable[[Entrance], Rules]  # what is known of the input's way through the network, to its rules
@@ -40,10 +22,10 @@ def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table
     `fold` has made it part of a layer before.
     """
     return composite(
-        ((*ACTIVATIONS, *NORMS), Pass()),
-        (SUMS, Norm(stabilizer)),
+        ((Trait.ACTIVATION, Trait.NORM), Pass()),
+        (Trait.SUM, Norm(stabilizer)),
         (Multiply, Share()),
-        (CONVOLUTIONS, convolution),
+        (Trait.CONVOLUTION, convolution),
         (Dense, dense),
     )
 
@@ -89,12 +71,12 @@ def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
     Positive biases stand in the denominators and take their share, as in Zennit; Zhang et al. 2016, from whom the
     method is, have the inputs' contributions alone there.
     """
-    return lambda entrance: composite((SUMS, Norm(stabilizer)), (WEIGHTED, ZPlus(stabilizer)))
+    return lambda entrance: composite((Trait.SUM, Norm(stabilizer)), (Trait.WEIGHTED, ZPlus(stabilizer)))
 
 
 def guided_backprop() -> Composite:
     """Return Guided for rectifiers, and every other layer's gradient (Springenberg et al. 2015)."""
-    return lambda entrance: composite((RECTIFIERS, Guided()))
+    return lambda entrance: composite((Trait.RECTIFIER, Guided()))
 
 
 def deconvnet() -> Composite:
@@ -104,7 +86,9 @@ def deconvnet() -> Composite:
     transposed, and contrast normalization is skipped in the backward pass. The paper has ReLU alone; GELU and ELU,
     whose maps too are hardly ever negative, count as rectifiers.
     """
-    return lambda entrance: composite(((*RECTIFIERS, *SMOOTH_RECTIFIERS), Deconv()), (CONTRAST_NORMS, Pass()))
+    return lambda entrance: composite(
+        ((Trait.RECTIFIER, Trait.SMOOTH_RECTIFIER), Deconv()), (Trait.CONTRAST_NORM, Pass())
+    )
 
 
 COMPOSITES: dict[str, Callable[..., Composite]] = {  # of relevance, which begins with the score

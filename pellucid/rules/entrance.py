@@ -6,8 +6,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from pellucid.combine.base import Combinator
-from pellucid.layers.base import Cache, Layer, Params
-from pellucid.rules.kinds import WEIGHTED
+from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.rules.outputs import OutputRule, apply_rule
 from pellucid.sweep import Rule, Rules
 
@@ -30,7 +29,7 @@ class Entrance:
         """Take note of one layer's pass."""
         if isinstance(layer, Combinator) or not all(any(one is early for early in self._early) for one in _tensors(x)):
             return
-        if isinstance(layer, WEIGHTED):
+        if Trait.WEIGHTED in layer.traits:
             self.paths.add(path)
             self._caches.append(cache)
         else:
@@ -61,7 +60,7 @@ def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
 
     def choose(path: str, layer: Layer) -> Rule:
         usual = rules(path, layer)
-        return AtEntrance(entrance, rule, usual) if isinstance(layer, WEIGHTED) else usual
+        return AtEntrance(entrance, rule, usual) if Trait.WEIGHTED in layer.traits else usual
 
     return choose
 

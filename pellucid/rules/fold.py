@@ -14,7 +14,6 @@ from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.layers.identity import Identity
-from pellucid.rules.kinds import WEIGHTED
 
 Folded = tuple[Layer, Params]
 
@@ -77,7 +76,7 @@ def _last_weighted(layer: Layer, params: Params, norm: BatchNorm, learned: Param
         if merged is None:
             return None
         return layer.rebuild({**layer.children, name: merged[0]}), {**params, name: merged[1]}
-    return _merged(layer, params, norm, learned) if type(layer) in WEIGHTED else None
+    return _merged(layer, params, norm, learned) if type(layer) in (Dense, Conv2d, ConvTranspose2d) else None
 
 
 def _merged(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> Folded:

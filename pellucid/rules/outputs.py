@@ -5,8 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.layers.base import Cache, Layer, Params
-from pellucid.rules.kinds import WEIGHTED
+from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.sweep import Rule, Rules
 
 
@@ -31,7 +30,7 @@ class Outputs:
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Keep one layer's output."""
-        if isinstance(layer, WEIGHTED):
+        if Trait.WEIGHTED in layer.traits:
             self._kept[id(cache)] = cache, y
 
     def inform(self, rules: Rules) -> Rules:

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from pellucid.combine.base import walk
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers.base import Layer
-from pellucid.rules.own import own
+from pellucid.layers.base import Layer, Trait
+from pellucid.rules.simple import own
 from pellucid.sweep import Rule
 
-# What a row fits: a type of layer, a pattern of paths ("features.*.conv1"), a predicate, or any of several of these
-Which = type[Layer] | str | Callable[[str, Layer], bool] | tuple[Any, ...]
+# Which layers a row is for: a type, a trait, a pattern of paths ("features.*.conv1"), a predicate, or any of several
+Which = type[Layer] | Trait | str | Callable[[str, Layer], bool] | tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ def fits(which: Which, path: str, layer: Layer) -> bool:
         return any(fits(one, path, layer) for one in cast("tuple[Which, ...]", which))
     if isinstance(which, str):
         return fnmatchcase(path, which)
+    if isinstance(which, Trait):
+        return which in layer.traits
     if isinstance(which, type):
         return isinstance(layer, which)
     return which(path, layer)

@@ -1,5 +1,6 @@
 """A layer run again on another input with other parameters: what the rules of layer-wise relevance are made of."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -8,15 +9,18 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.maxpool2d import MaxPool2d
-from pellucid.rules.kinds import ACTIVATIONS, NORMS
-
-# They choose, bend and divide; a MaxPool2d's cache has an x that is one number in memory.
-NO_SUMS = (*ACTIVATIONS, *NORMS, MaxPool2d)
 
 Part = Callable[[Params], Params]
+
+
+def at_least_zero(rule: object, **values: Any) -> None:
+    """Raise PellucidError unless these are finite numbers of at least 0."""
+    for name, value in values.items():
+        if type(value) not in (int, float) or not 0 <= value < math.inf:
+            raise PellucidError(f"{type(rule).__name__}: {name} must be a number of at least 0, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
     Raises PellucidError for a layer whose cache does not hold its input: such layers do not multiply and add.
     """
     names = getattr(cache, "_fields", ())
-    sums = type(layer) is BatchNorm or not isinstance(layer, NO_SUMS)  # of its subclasses the scale is not known
+    bends = layer.traits & (Trait.ACTIVATION | Trait.NORM) or isinstance(layer, MaxPool2d)  # whose cached x is no input
+    sums = type(layer) is BatchNorm or not bends  # of a subclass of BatchNorm the scale is not known
     if names[:1] in (("x",), ("xs",)) and sums:
         return cache[0]
     raise PellucidError(

@@ -9,8 +9,8 @@ from pellucid.doctor.inputs import is_image, sizes
 from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import LocalResponseNorm
+from pellucid.layers.base import Trait
 from pellucid.network.ending import shapes
-from pellucid.rules.kinds import NORMS
 from pellucid.run.described import scaling
 
 # Weights are drawn for inputs of mean square 1 (Glorot 2010, He 2015). Images from 0 to 1 have a root of 0.1 to 0.9.
@@ -19,8 +19,6 @@ UNEVEN = 10.0  # between channels: the gradient at one's weights is then 100 tim
 FAR = 10.0  # deviations that the mean is off from 0, for inputs that are above 1 besides
 BEYOND = 100.0  # times the network's first outputs, or 1: that far steps of usual size take ages to go
 CHUNK = 64  # examples measured at a time
-# Norms that bring inputs of whatever size to the same one, as a local response norm does not.
-SCALING = tuple(kind for kind in NORMS if kind is not LocalResponseNorm)
 
 
 def look(case: Case) -> list[Finding]:
@@ -53,8 +51,8 @@ def _targets(case: Case) -> list[Finding]:
 def _inputs(case: Case) -> list[Finding]:
     """Measure a sample of the inputs over all and by channel."""
     first = next((seen.layer for seen in case.activity.values() if not shapes(seen.layer)), None)
-    if isinstance(first, SCALING):
-        return []  # it scales them itself
+    if first is not None and Trait.NORM in first.traits and not isinstance(first, LocalResponseNorm):
+        return []  # it brings inputs of any size to the same one
     x = case.sample.x
     seen = sizes(scaled(part, case.model.stats) for part in x.split(CHUNK))
     mean, std, size = seen.mean, seen.std, seen.rms

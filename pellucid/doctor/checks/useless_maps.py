@@ -6,7 +6,7 @@ from torch import Tensor
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity, output_layers, rms, with_constant_units
-from pellucid.rules.kinds import ACTIVATIONS
+from pellucid.layers.base import Layer, Trait
 
 LITTLE = 0.01  # standard deviation over that of the layer's liveliest unit: it carries 1 / 10,000 of the variance
 SHARE = 0.4  # of a layer's units, as for dead ones
@@ -19,9 +19,9 @@ def look(case: Case) -> list[Finding]:
     found: list[Finding] = []
     x = case.inputs(case.watched)
     outputs = output_layers(case.model, x)
-    for seen in case.units_of(ACTIVATIONS, MIN_UNITS):
+    for seen in case.units_of((Layer,), MIN_UNITS):
         spread, still = seen.std, _still(seen)
-        if seen.path in outputs or not bool(spread.any()):
+        if Trait.ACTIVATION not in seen.layer.traits or seen.path in outputs or not bool(spread.any()):
             continue
         counts = case.beyond_chance(seen, lambda seen: len(_still(seen)), SHARE)
         if counts is None or _changed(case, x, seen, still) != 0:

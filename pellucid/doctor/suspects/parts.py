@@ -21,7 +21,6 @@ from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
-from pellucid.rules.kinds import ACTIVATIONS
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
@@ -294,7 +293,9 @@ def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer],
 def linear(case: Case) -> Iterator[Suspect]:
     """Yield a network without activations."""
     inner = _inner(case)
-    if inner and not any(isinstance(layer, ACTIVATIONS) or is_user_defined(layer) for _, layer in walk(case.model.net)):
+    if inner and not any(
+        Trait.ACTIVATION in layer.traits or is_user_defined(layer) for _, layer in walk(case.model.net)
+    ):
         yield suspect(
             "no-activation", "no activation stands between the layers, so that all of them are one linear map",
             "put a ReLU behind each layer but the last", "ReLU behind each inner layer",

@@ -1,0 +1,267 @@
+"""The rules of layer-wise relevance propagation: how a layer with weights shares relevance among its inputs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.rules.outputs import OutputRule
+from pellucid.rules.term import (
+    at_least_zero,
+    contributions,
+    halves,
+    linear,
+    negative,
+    one_input,
+    positive,
+    shares,
+    stabilized,
+    term,
+    total,
+    weighted_input,
+)
+
+Bound = float | tuple[float, ...]  # of a box: one number, or one for each channel
+SLACK = 1e-5  # of the box: how far rounding may carry an input over its edge
+
+
+@dataclass(frozen=True)
+class Zero(OutputRule):
+    """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
+
+    An output that is exactly 0 passes no relevance on. What the bias contributed is lost; without `bias`, z is the
+    sum of the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
+    """
+
+    bias: bool = True
+
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
+    ) -> tuple[Any, Params]:
+        """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
+        run = contributions(self, layer, params, cache, self.bias, y)
+        return run.share(torch.where(run.y == 0, 0, dy / run.y)), {}
+
+
+@dataclass(frozen=True)
+class Epsilon(OutputRule):
+    """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / (z_j + ε sign z_j), with z_j = Σ_i x_i w_ij + b_j.
+
+    What the bias contributed is lost, and what ε takes away; without `bias`, z is the sum of the inputs' contributions
+    only, and nothing but ε's part is lost. Source: Bach et al. 2015, equation 58.
+    """
+
+    epsilon: float = 1e-6
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an epsilon below 0."""
+        at_least_zero(self, epsilon=self.epsilon)
+
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
+    ) -> tuple[Any, Params]:
+        """Return the relevance of each input; raises PellucidError for a layer that does not keep its input."""
+        run = contributions(self, layer, params, cache, self.bias, y)
+        return run.share(dy / stabilized(run.y, self.epsilon)), {}
+
+
+@dataclass(frozen=True)
+class Gamma(OutputRule):
+    """Share relevance by contributions of which those that agree with the output's sign weigh more.
+
+    With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)
+    R_j over the outputs with z_j > 0, and the same with c⁻ and b⁻ over those with z_j < 0; c⁺ is what is positive of c.
+    Where inputs are positive, as between ReLUs, w + γ w⁺ stands for w. Not `by_sign`, it does so for every output: the
+    rule as first published, for positive inputs only. Without `bias`, b is left out of the sums.
+    Source: Montavon et al. 2019, section 10.2.1; by sign: Andéol et al. 2021.
+    """
+
+    gamma: float = 0.25
+    stabilizer: float = 1e-6
+    bias: bool = True
+    by_sign: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a gamma or a stabilizer below 0."""
+        at_least_zero(self, gamma=self.gamma, stabilizer=self.stabilizer)
+
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
+    ) -> tuple[Tensor, Params]:
+        """Return the relevance of the input; raises PellucidError for a layer without weights."""
+        x, summed = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
+        if not self.by_sign:
+            run = term(layer, self._up(summed), x)
+            return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+        z = layer.forward(params, x, Mode())[0] if y is None else y
+        dx = torch.zeros_like(x)
+        for side, upper, lower in ((z, self._up, self._down), (-z, self._down, self._up)):
+            arriving = torch.ops.aten.threshold_backward(dy, side, 0)  # dy where side > 0, else 0
+            if bool(arriving.any()):  # between ReLUs, nothing arrives where z < 0
+                runs = halves(layer, summed, x, upper, lower)
+                dx = dx + shares(runs, arriving / stabilized(total(runs), self.stabilizer))
+        return dx, {}
+
+    def _up(self, params: Params) -> Params:
+        return self._grown(params, positive(params))
+
+    def _down(self, params: Params) -> Params:
+        return self._grown(params, negative(params))
+
+    def _grown(self, params: Params, part: Params) -> Params:
+        """Return params with γ times their `part` added."""
+        return {
+            name: value + self.gamma * part[name] if name in ("weight", "bias") else value
+            for name, value in params.items()
+        }
+
+
+@dataclass(frozen=True)
+class ZPlus:
+    """Share relevance among positive contributions only: R_i = Σ_j c⁺_ij / (Σ_i c⁺_ij + b⁺_j) R_j, c_ij = x_i w_ij.
+
+    Without `bias`, b⁺ is left out. It is alpha-beta with alpha 1 and beta 0. Source: Montavon et al. 2017 (deep Taylor
+    decomposition), with x⁻ w⁻ for inputs of any sign.
+    """
+
+    stabilizer: float = 1e-6
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the relevance of the input; raises PellucidError for a layer without weights."""
+        x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
+        runs = halves(layer, params, x, positive, negative)
+        return shares(runs, dy / stabilized(total(runs), self.stabilizer)), {}
+
+
+@dataclass(frozen=True)
+class AlphaBeta:
+    """Weigh positive and negative contributions apart: R_i = Σ_j (α c⁺_ij / z⁺_j - β c⁻_ij / z⁻_j) R_j.
+
+    Here c_ij = x_i w_ij, z⁺_j = Σ_i c⁺_ij + b⁺_j, z⁻ likewise, without b if not `bias`; alpha - beta = 1 keeps the sum.
+    Source: Bach et al. 2015, equation 60.
+    """
+
+    alpha: float = 2.0
+    beta: float = 1.0
+    stabilizer: float = 1e-6
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for weights that do not keep the sum of relevance, and for a stabilizer below 0."""
+        at_least_zero(self, alpha=self.alpha, beta=self.beta, stabilizer=self.stabilizer)
+        if abs(self.alpha - self.beta - 1) > 1e-9:
+            raise PellucidError(
+                f"AlphaBeta: alpha - beta must be 1 to keep the sum of relevance, not {self.alpha} - {self.beta}"
+            )
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the relevance of the input; raises PellucidError for a layer without weights."""
+        x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
+        runs = halves(layer, params, x, positive, negative)
+        dx = self.alpha * shares(runs, dy / stabilized(total(runs), self.stabilizer))
+        if self.beta:
+            runs = halves(layer, params, x, negative, positive)
+            dx = dx - self.beta * shares(runs, dy / stabilized(total(runs), self.stabilizer))
+        return dx, {}
+
+
+@dataclass(frozen=True)
+class WSquare:
+    """Share relevance by squared weights, independent of the input: R_i = Σ_j w²_ij / Σ_i w²_ij R_j.
+
+    With `bias`, b²_j stands in the denominator too. For the layer that reads the input. Source: Montavon et al. 2017
+    (deep Taylor decomposition).
+    """
+
+    stabilizer: float = 1e-6
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the relevance of the input; raises PellucidError for a layer without weights."""
+        x = weighted_input(self, layer, params, cache)
+        params = linear(layer, params, self.bias)
+        squared = {name: value**2 if name in ("weight", "bias") else value for name, value in params.items()}
+        run = term(layer, squared, torch.ones_like(x))
+        return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Share relevance in equal parts among all inputs that an output reads: R_i = Σ_j R_j / n_j.
+
+    It is the w-square rule with weights of 1. For the layer that reads the input, to smooth it.
+    Source: Lapuschkin et al. 2019.
+    """
+
+    stabilizer: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the relevance of the input; raises PellucidError for a layer without weights."""
+        x = (
+            one_input(self, layer, cache)
+            if isinstance(layer, AvgPool2d | AdaptiveAvgPool2d)
+            else weighted_input(self, layer, params, cache)
+        )
+        params = linear(layer, params, bias=False)
+        ones = {name: torch.ones_like(value) if name == "weight" else value for name, value in params.items()}
+        run = term(layer, ones, torch.ones_like(x))
+        return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+
+
+@dataclass(frozen=True)
+class ZBox:
+    """Share relevance among pixels known to lie in a box: R_i = Σ_j q_ij / Σ_i q_ij R_j.
+
+    Here q_ij = x_i w_ij - l w⁺_ij - h w⁻_ij, which is never negative; the bias has no part. `low` l and `high` h are
+    the least and the largest value that the layer's input can have: a number each, or one for each channel; of images
+    standardised by mean and deviation they are (0 - mean) / std and (1 - mean) / std.
+    For the layer that reads the pixels. Source: Montavon et al. 2017 (deep Taylor decomposition).
+    """
+
+    low: Bound
+    high: Bound
+    stabilizer: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        at_least_zero(self, stabilizer=self.stabilizer)
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the relevance of the input; raises PellucidError where it lies outside the box."""
+        x, params = weighted_input(self, layer, params, cache), linear(layer, params, bias=False)
+        low, high = self._filled(self.low, x), self._filled(self.high, x)
+        slack = SLACK * (high - low)
+        if bool((x < low - slack).any() or (x > high + slack).any()):
+            raise PellucidError(
+                f"ZBox: the input goes from {float(x.min()):.4g} to {float(x.max()):.4g}, not from {self.low} to "
+                f"{self.high}; give the bounds of what the layer reads, after any standardising"
+            )
+        runs = term(layer, params, x), term(layer, positive(params), low), term(layer, negative(params), high)
+        s = dy / stabilized(runs[0].y - runs[1].y - runs[2].y, self.stabilizer)
+        return runs[0].share(s) - runs[1].share(s) - runs[2].share(s), {}
+
+    def _filled(self, bound: Bound, x: Tensor) -> Tensor:
+        """Return the bound in the shape of x, (N, C, ...)."""
+        if not isinstance(bound, tuple):
+            return torch.full_like(x, bound)
+        if x.dim() < 2 or len(bound) != x.shape[1]:
+            raise PellucidError(f"ZBox: {len(bound)} bounds for inputs of shape {tuple(x.shape)}; give one per channel")
+        return x.new_tensor(bound).view(-1, *(1,) * (x.dim() - 2)).expand(x.shape).clone()

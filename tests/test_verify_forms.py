@@ -14,15 +14,11 @@ from pellucid import Model, verify_forms
 from pellucid.combine import Parallel, Sequential
 from pellucid.fuse import dense_block
 from pellucid.fuse.activations import FusedActivation
-from pellucid.fuse.conv2d import FusedConv2d
-from pellucid.fuse.dense import FusedDense
-from pellucid.fuse.frozen import FrozenLayer
-from pellucid.fuse.frozen_norm import FrozenNorm
-from pellucid.fuse.inference.affine import Affine
-from pellucid.fuse.inference.conv2d import Convolution
-from pellucid.fuse.maxpool2d import FusedMaxPool2d
+from pellucid.fuse.combinators import FusedResidual
+from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
+from pellucid.fuse.inference.runs import Affine, Convolution
+from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedMaxPool2d
 from pellucid.fuse.recompute import NormActConv
-from pellucid.fuse.residual import FusedResidual
 from pellucid.layers import (
     Add,
     BatchNorm,

@@ -11,11 +11,11 @@ ROOTS = {"layers": ("backward",), "losses": ("__call__", "compute"), "combine": 
 ROOTS["fuse"] = ROOTS["combine"]
 ROOTS["fuse/inference"] = ("__call__",)  # what predicts has no backward pass: its outputs
 # What is no method: the one recursion over a network, and what norms are folded into once.
-FUNCTIONS = {
-    "sweep.py": "backward",
-    "fuse/inference/conv2d.py": "convolution",
-    "fuse/inference/affine.py": "scale_and_shift",
-}
+FUNCTIONS = (
+    ("sweep.py", "backward"),
+    ("fuse/inference/runs.py", "convolution"),
+    ("fuse/inference/runs.py", "scale_and_shift"),
+)
 REFUSING = ("window_reach",)  # functions that only refuse, beside those that have "check" in their names
 Code = ast.FunctionDef | ast.Assign
 
@@ -133,7 +133,7 @@ def sites(package: Path) -> list[Site]:
         for path in sorted((package / folder).glob("*.py")):
             for kind, methods in search.module(f"{folder}/{path.name}").classes.items():
                 search.follow(f"{folder}/{path.name}", kind, [root for root in roots if root in methods], kind)
-    for file, name in FUNCTIONS.items():
+    for file, name in FUNCTIONS:
         if (package / file).exists():
             search.follow(file, "", [name], name)
     return [Site(place[0], code, frozenset(owners)) for place, (code, owners) in sorted(search.found.items())]

@@ -13,6 +13,7 @@ from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto, optional
+from pellucid.export.onnx_readers import READERS
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.trace import Step, Trace, trace
 from pellucid.files import write_atomically
@@ -145,7 +146,7 @@ def _nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[
     final = names if stats is None else {"input": "preprocess", **names}
     for step in traced.steps:
         written = write(_renamed(step, final))
-        nodes += written.marked()
+        nodes += written.marked(READERS)
         constants |= written.constants
     nodes += [Node("Identity", to, (final.get(source, source),), (to,)) for to, source in copies.items()]
     return nodes, constants

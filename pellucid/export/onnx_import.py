@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Graph, join
-from pellucid.config import from_config
+from pellucid.config import from_config, is_ours
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_nodes import WRITERS, write
+from pellucid.export.onnx_nodes import is_writable, write
 from pellucid.export.onnx_proto import MARK, node_of, node_proto, optional, read_proto
 from pellucid.export.onnx_readers import READERS, Found, Reading, Unreadable
 from pellucid.export.trace import Step, Value
@@ -167,7 +167,7 @@ def _marked_layer(
     """
     mark = json.loads(_mark(nodes[0]))
     layer, path, inputs = from_config(mark["layer"]), mark["path"], tuple(mark["inputs"])
-    if type(layer) not in WRITERS or not all(name in shapes for name in inputs):
+    if not (is_ours(layer) and is_writable(type(layer))) or not all(name in shapes for name in inputs):
         raise Unreadable("has a mark without a layer and its inputs")
     given = tuple(Value(name, shapes[name]) for name in inputs)
     shape = tuple(value.shape for value in given)
@@ -178,7 +178,7 @@ def _marked_layer(
     last = nodes[-1]
     step = Step(last.name, path, layer, params, given, Value(last.output[0], tuple(out)))
     again = write(step)
-    if [node_proto(onnx, node) for node in again.marked()] != list(nodes) or not all(
+    if [node_proto(onnx, node) for node in again.marked(READERS)] != list(nodes) or not all(
         name in constants and _close(tensor, constants[name]) for name, tensor in again.constants.items()
     ):
         raise Unreadable("has the mark of a layer that pellucid writes as other nodes")

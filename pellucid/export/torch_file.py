@@ -20,7 +20,7 @@ from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export.parity import Parity, ParityError, batch, compare, outputs
 from pellucid.export.torch_code import modules
-from pellucid.export.torch_code.layers import CODERS, literal
+from pellucid.export.torch_code.layers import is_writable, literal, module_code
 from pellucid.export.trace import Step, Trace, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
@@ -181,7 +181,7 @@ def _code_of(net: Layer, params: Params, traced: Trace) -> Code:
     steps: dict[str, Step] = {}
     for step in traced.steps:
         steps.setdefault(step.path, step)
-    layers = [step.layer for step in traced.steps if type(step.layer) not in CODERS]
+    layers = [step.layer for step in traced.steps if not is_writable(type(step.layer))]
     layers += [one for _, one in walk(net) if isinstance(one, Combinator) and type(one) not in COMBINED]
     missing = dict.fromkeys(type(layer).__name__ for layer in layers)
     if missing:
@@ -197,7 +197,7 @@ def _helpers(text: str) -> list[str]:
 
 def _code(layer: Layer, params: Params, path: str, steps: Mapping[str, Step], depth: int) -> Code:
     if not isinstance(layer, Combinator):
-        return Code(CODERS[type(layer)](layer, steps[path]), dict(params))
+        return Code(module_code(layer, steps[path]), dict(params))
     names = _names(layer)
     inner = {
         name: _code(child, params[name], join(path, name), steps, depth + 1) for name, child in layer.layers.items()

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.combine.base import Combinator, buffer_paths, join
+from pellucid.fuse.context import Form, NoCache
+from pellucid.fuse.recompute import normalized
 from pellucid.layers.base import Cache, Layer, Mode, Params, Shape
+from pellucid.layers.batchnorm import BatchNorm, RunningCache
 from pellucid.tree import flatten
 
 
 @dataclass(frozen=True)
-class FrozenLayer(Layer):
+class FrozenLayer(Form):
     """Replace a layer whose learned values stay as they are.
 
     It runs as in evaluation, so that batch normalization uses its running statistics and leaves them alone, and
@@ -20,10 +24,6 @@ class FrozenLayer(Layer):
     """
 
     layer: Layer
-
-    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the layer."""
-        return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the layer in evaluation mode."""
@@ -57,3 +57,29 @@ def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
     return layer.rebuild(
         {name: _freeze(child, params.get(name, {}), join(path, name), frozen) for name, child in layer.layers.items()}
     )
+
+
+@dataclass(frozen=True)
+class FrozenNorm(Layer):
+    """Replace a BatchNorm by its running statistics, with which dx does not depend on x.
+
+    `over_x` and `over_dy` say whose memory the results may take.
+    """
+
+    norm: BatchNorm
+    over_x: bool
+    over_dy: bool
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Any]:
+        """Initialise the layer."""
+        return self.norm.init(shape, rng)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NoCache]:
+        """Compute y = x (w / σ) + (b - μ w / σ), over x where that is allowed."""
+        return normalized(self.norm, params, RunningCache(x), x if self.over_x else None), NoCache()
+
+    def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy (w / σ), over dy where that is allowed."""
+        scale = params["weight"] * torch.rsqrt(params["running_var"] + self.norm.epsilon)
+        scale = scale.view(-1, *(1,) * (dy.dim() - 2)).to(dy.dtype)
+        return dy.mul_(scale) if self.over_dy else dy * scale, {}

@@ -1,37 +1,22 @@
-"""Whose memory layers may write over."""
+"""Whose memory layers may write over, and the order in which a row of layers has least to do."""
+
+from collections.abc import Mapping
 
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.frozen import FrozenLayer
-from pellucid.fuse.order import reordered
 from pellucid.layers import LAYERS
-from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
-from pellucid.layers.base import Layer
-from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.base import Layer, Trait, pair, states
 from pellucid.layers.conv2d import Conv2d
-from pellucid.layers.convtranspose2d import ConvTranspose2d
-from pellucid.layers.dense import Dense
-from pellucid.layers.flatten import Flatten
-from pellucid.layers.groupnorm import GroupNorm
-from pellucid.layers.instancenorm2d import InstanceNorm2d
-from pellucid.layers.layernorm import LayerNorm
 from pellucid.layers.maxpool2d import MaxPool2d
-
-# What goes back is new memory, each number once; what goes forward is too, and the layer's cache does not hold it.
-NEW_MEMORY = (Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d)
-# Only what goes forward is: what goes back may be one number, seen as many.
-NEW_OUTPUT = (*NEW_MEMORY, AdaptiveAvgPool2d)
-# Layers of ours with learned values of their own.
-PARAMETRIC = (Dense, Conv2d, ConvTranspose2d, BatchNorm, InstanceNorm2d, GroupNorm, LayerNorm)
-# What goes back is a view of what arrived.
-VIEWS = (Flatten,)
+from pellucid.layers.relu import ReLU
 
 
 def owns_parameters(layer: Layer) -> bool:
-    """Return whether `layer` may have learned values: a combinator, one of PARAMETRIC, and every layer of a user's."""
-    return type(layer) not in LAYERS or type(layer) in PARAMETRIC
+    """Return whether `layer` may have learned values: a combinator, one of ours that learns, or any of a user's."""
+    return type(layer) not in LAYERS or Trait.LEARNS in layer.traits
 
 
 def new_output(layer: Layer) -> bool:
@@ -42,7 +27,7 @@ def new_output(layer: Layer) -> bool:
         return type(layer.merge) is Add
     if type(layer) is FrozenLayer:
         return new_output(layer.layer)
-    return type(layer) in NEW_OUTPUT
+    return states(layer, Trait.NEW_OUTPUT)
 
 
 def new_dx(layer: Layer) -> bool:
@@ -53,4 +38,26 @@ def new_dx(layer: Layer) -> bool:
         return len(layer.branches) > 1
     if type(layer) is FrozenLayer:
         return new_dx(layer.layer)
-    return type(layer) in NEW_MEMORY
+    return states(layer, Trait.NEW_DX)
+
+
+def reordered(children: Mapping[str, Layer]) -> dict[str, Layer]:
+    """Swap each ReLU with the MaxPool2d behind it, and each convolution of single pixels with the AvgPool2d.
+
+    Both orders give the same y and the same gradients. ReLU does not decrease, so the maximum passes it unharmed, and
+    where it is not positive no gradient passes in either order; the mean over a window of pixels commutes with a sum
+    over channels. Pooled first, the other layer has fewer numbers to visit and to keep.
+    """
+    names = list(children)
+    for index in range(len(names) - 1):
+        first, second = children[names[index]], children[names[index + 1]]
+        if (type(first) is ReLU and type(second) is MaxPool2d) or _commute(first, second):
+            names[index], names[index + 1] = names[index + 1], names[index]
+    return {name: children[name] for name in names}
+
+
+def _commute(conv: Layer, pool: Layer) -> bool:
+    if not (type(conv) is Conv2d and type(pool) is AvgPool2d):
+        return False
+    single = pair(conv.kernel) == pair(conv.stride) == (1, 1) and conv.edges() == (0, 0, 0, 0)
+    return single and pair(pool.padding) == (0, 0) and not pool.ceil_mode  # else a bias would be averaged with zeros

@@ -7,25 +7,17 @@ from pellucid.combine.base import is_wiring
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation
-from pellucid.fuse.context import FROZEN, FusionContext
-from pellucid.fuse.conv2d import FusedConv2d
-from pellucid.fuse.dense import FusedDense
+from pellucid.fuse.combinators import FusedResidual, FusedSequential
+from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, dense_layer
-from pellucid.fuse.entrance import EntranceLayer
-from pellucid.fuse.frozen import FrozenLayer
-from pellucid.fuse.frozen_norm import FrozenNorm
-from pellucid.fuse.frozen_start import FrozenStart
-from pellucid.fuse.maxpool2d import FusedMaxPool2d
-from pellucid.fuse.memory import VIEWS, new_dx, new_output, owns_parameters
-from pellucid.fuse.order import reordered
-from pellucid.fuse.padchannels import FusedPadChannels
-from pellucid.fuse.rate import Rate
+from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
+from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedMaxPool2d, FusedPadChannels
+from pellucid.fuse.memory import new_dx, new_output, owns_parameters, reordered
 from pellucid.fuse.recompute import NormActConv
-from pellucid.fuse.residual import FusedResidual
-from pellucid.fuse.sequential import FusedSequential
+from pellucid.fuse.start import EntranceLayer, FrozenStart
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
-from pellucid.layers.base import Layer, pair
+from pellucid.layers.base import Layer, Trait, pair, states
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
@@ -90,7 +82,7 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
     owns = {}  # whether each child is the only reader of the dy that arrives at it
     for name, child in reversed(children.items()):
         owns[name] = own_dy
-        own_dy = new_dx(child) or (own_dy and type(child) in VIEWS)
+        own_dy = new_dx(child) or (own_dy and states(child, Trait.VIEW))
     groups: dict[str, NormActConv | DenseBlock] = {
         **_recomputed(children, context),
         **_dense_blocks(children, owns, context),

@@ -53,7 +53,7 @@ class Trait(Flag):
     LEARNS = auto()  # has learned values
     NEW_OUTPUT = auto()  # the output is new memory that the cache does not hold
     NEW_DX = auto()  # dx is new memory, each number once
-    VIEW_DX = auto()  # dx is a view of dy
+    VIEW = auto()  # the output is a view of the input, dx one of dy
 
 
 @dataclass(frozen=True)

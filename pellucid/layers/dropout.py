@@ -1,7 +1,7 @@
 """Dropout."""
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,3 +59,7 @@ class Dropout(Layer):
     def backward(self, params: Params, cache: DropoutCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx = dy m / (1 - rate)."""
         return dy * cache.mask * cache.scale, {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Dropout, which returns its input outside training mode."""
+        nodes.last("Dropout", nodes.x, nodes.number("ratio", self.rate))

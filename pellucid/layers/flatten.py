@@ -20,7 +20,7 @@ class FlattenCache(NamedTuple):
 class Flatten(Layer):
     """Lay all axes but the batch in one row: (N, C, H, W) becomes (N, C H W), channels first."""
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW_DX
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the one remaining axis."""

@@ -63,4 +63,4 @@ class GELU(Layer):
 
     def torch_code(self) -> str:
         """Return the module's expression."""
-        return f'nn.GELU(approximate="{self.approximate}")'
+        return "nn.GELU()" if self.approximate == "none" else f'nn.GELU(approximate="{self.approximate}")'

@@ -27,7 +27,7 @@ class Reshape(Layer):
     One size of the shape may be -1: what the others leave.
     """
 
-    traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW
 
     shape: tuple[int, ...]
 

@@ -26,9 +26,8 @@ from pellucid.layers import (
     MaxPool2d,
     Multiply,
     PadChannels,
-    Upsample,
 )
-from pellucid.layers.base import Layer, Mode, pair
+from pellucid.layers.base import Layer, Mode, Trait, pair
 from pellucid.network.summary import describe, shape_text
 from pellucid.report.figures.boxes import (
     APART,
@@ -53,15 +52,7 @@ ASPECT = 1.5  # width to height that the columns are chosen for
 EMPTY = 2.0  # how bad a page that is empty below its columns is, beside one of e times the aspect, which is 1
 FRAMED = 2  # how deep below the network's parts a combinator has a frame of its own
 # Layers that begin a box of their own, and its colour; those between join the box before them.
-COLOURS: dict[type[Layer], str] = {
-    Conv2d: BLUE,
-    ConvTranspose2d: BLUE,
-    Dense: ORANGE,
-    MaxPool2d: GREEN,
-    AvgPool2d: GREEN,
-    AdaptiveAvgPool2d: GREEN,
-    Upsample: GREEN,
-}
+COLOURS = {Trait.CONVOLUTION: BLUE, Trait.WEIGHTED: ORANGE, Trait.RESAMPLE: GREEN}
 MERGES: dict[type[Layer], str] = {Add: "+", Concat: "concat", Crop: "crop", Multiply: "x"}
 
 
@@ -231,7 +222,7 @@ def _rows(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: int) 
         names = [name for name, _ in group]
         if not isinstance(equal, Combinator):
             for name in names:
-                if type(equal) in COLOURS and pending:
+                if _colour(equal) and pending:
                     yield _box(pending, shapes[join(path, pending[-1][0])])
                     pending = []
                 pending.append((name, equal))
@@ -252,11 +243,15 @@ def _rows(children: Mapping[str, Layer], path: str, shapes: Shapes, depth: int) 
 def _box(layers: list[tuple[str, Layer]], out: Any) -> Piece:
     """Return one box for a layer and those that go with it; `out` is the last one's shape."""
     shape = shape_text(out)
-    main = next((item for item in layers if type(item[1]) in COLOURS), None)
+    main, colour = next(((item, colour) for item in layers if (colour := _colour(item[1]))), (None, PALE))
     if main is None:
-        return box(", ".join(_words(layer) for _, layer in layers), [shape], PALE)
+        return box(", ".join(_words(layer) for _, layer in layers), [shape], colour)
     rest = ", ".join(_words(layer) for name, layer in layers if name != main[0])
-    return box(f"{main[0]}  {_words(main[1])}", [rest, shape] if rest else [shape], COLOURS[type(main[1])])
+    return box(f"{main[0]}  {_words(main[1])}", [rest, shape] if rest else [shape], colour)
+
+
+def _colour(layer: Layer) -> str | None:
+    return next((colour for trait, colour in COLOURS.items() if trait in layer.traits), None)
 
 
 def _words(layer: Layer) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.errors import PellucidError
-from pellucid.layers import Add, Concat, Crop, Flatten, Identity, LogSoftmax, Multiply, Reshape, Sigmoid, Softmax
-from pellucid.layers.base import Layer, pair
+from pellucid.layers import LogSoftmax, Sigmoid, Softmax
+from pellucid.layers.base import Layer, Trait, pair
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy
 
 # Losses that contain the activation that a network might end with.
@@ -14,8 +14,6 @@ CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
     BinaryCrossEntropy: (Sigmoid,),
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
-SHAPING = (Flatten, Identity, Reshape)  # return every value unchanged
-MERGING = (Add, Concat, Crop, Multiply)  # of several inputs, so that the range of the output is unknown
 LISTED = 5  # classes, in an error
 
 
@@ -28,7 +26,8 @@ def check_ending(net: Layer, loss: Loss) -> None:
         where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
         if isinstance(last, CONTAINED.get(type(loss), ())):
             raise PellucidError(f"{where}: {kind} stands before {name}, which contains it; drop that layer")
-        if isinstance(loss, NegativeLogLikelihood) and not isinstance(last, (LogSoftmax, Combinator, *MERGING)):
+        known = Trait.MERGE not in last.traits  # the range of the output
+        if isinstance(loss, NegativeLogLikelihood) and known and not isinstance(last, LogSoftmax | Combinator):
             raise PellucidError(
                 f"{where}: {kind} stands before {name}, which takes log-probabilities; end the network with LogSoftmax "
                 "(an mlp with output='log_softmax'), or take the loss softmax_cross_entropy, which contains it"
@@ -43,7 +42,7 @@ def looks_across(net: Layer) -> bool:
 
 def shapes(layer: Layer) -> bool:
     """Return whether a layer only changes the shape of what it gets."""
-    return isinstance(layer, SHAPING)
+    return Trait.RESHAPE in layer.traits
 
 
 def ends(net: Layer, passed: Callable[[Layer], bool] = shapes, path: str = "") -> dict[str, Layer]:

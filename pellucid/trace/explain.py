@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pellucid.combine.base import join
 from pellucid.optim.regularizers import L1, L2
-from pellucid.trace.columns import EXPLAINERS, WEIGHTED_SUMS
-from pellucid.trace.columns.base import Factors, at, exact_sum, fallback, part_of, slopes
+from pellucid.trace.columns import explainer, weighted_sum
+from pellucid.trace.columns.base import Factors, at, exact_sum, part_of, slopes
 from pellucid.trace.explanation import Explanation, Factor, Link, Made, Part, Term
 from pellucid.trace.passes import Call, Value, title
 from pellucid.trace.record import Number, Record, resolve
@@ -111,7 +111,7 @@ class Chain:
             name = self.trace.label_of(call.inputs[part], key.place)
         if call.dys is None or gradient is None:
             return self.nothing(name)
-        column = EXPLAINERS.get(type(call.layer), fallback)(call, key.what, key.place)
+        column = explainer(call.layer, key.what)(call, key.what, key.place)
         made = call.outputs[column.output]
         deltas = at(call.dys[column.output], column.outputs)
         products, sizes = deltas.clone(), deltas.abs()
@@ -255,14 +255,15 @@ def made_of(trace: Record, value: Value, place: int, top: int | None) -> Made:
         names = (label(trace.name_of(source), k, source.tensor.shape) for k in where.tolist())
         columns = at(source.tensor, where).tolist(), at(slope, where).tolist()
         parts += [Part(*one) for one in zip(names, *columns, strict=True)]
-    linear = type(call.layer) in WEIGHTED_SUMS
+    sum_words = weighted_sum(call.layer)
+    linear = sum_words is not None
     parts.sort(key=lambda part: -abs(part.product if linear else part.slope))
     kept = len(parts) if top is None else min(top, len(parts))
     made, constant = float(value.tensor.flatten()[place]), 0.0
     if linear:
         bias = row.get("bias")
         constant = made if not parts else 0.0 if bias is None else float((bias * call.params["bias"]).sum())
-    words = WEIGHTED_SUMS.get(type(call.layer), "the slope with respect to each of its inputs")
+    words = sum_words or "the slope with respect to each of its inputs"
     return Made(
         call.name or "the network", call.title, words, made, tuple(parts[:kept]), len(parts),
         exact_sum([part.product for part in parts[kept:]]) if linear else 0.0, linear, constant,

@@ -13,7 +13,7 @@ from PIL import Image
 from pellucid.assets import pretrained_file
 from pellucid.cli.out import plain
 from pellucid.combine import Fork, Sequential
-from pellucid.fuse.dense import FusedDense
+from pellucid.fuse.leaves import FusedDense
 from pellucid.layers import Conv2d, Dense, Flatten
 from pellucid.model import Model
 from tests.cli.conftest import Say

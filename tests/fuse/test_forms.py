@@ -6,13 +6,9 @@ from torch import Tensor
 
 from pellucid.combine import Combinator, Sequential
 from pellucid.fuse.activations import FusedActivation
-from pellucid.fuse.context import FROZEN, FusionContext
-from pellucid.fuse.conv2d import FusedConv2d
-from pellucid.fuse.dense import FusedDense
-from pellucid.fuse.maxpool2d import FusedMaxPool2d
-from pellucid.fuse.padchannels import FusedPadChannels
+from pellucid.fuse.context import FROZEN, FusionContext, Rate
+from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedMaxPool2d, FusedPadChannels
 from pellucid.fuse.plan import fuse
-from pellucid.fuse.rate import Rate
 from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, PadChannels, Params, ReLU, ReLU6, Sigmoid, Tanh
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, ours

@@ -8,11 +8,10 @@ import torch
 from pellucid.combine import Parallel, Sequential
 from pellucid.fuse import freeze, fuse
 from pellucid.fuse.activations import FusedActivation
-from pellucid.fuse.conv2d import FusedConv2d
-from pellucid.fuse.frozen import FrozenLayer
-from pellucid.fuse.frozen_norm import FrozenNorm
-from pellucid.fuse.frozen_start import FrozenStart
+from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.inference import inference
+from pellucid.fuse.leaves import FusedConv2d
+from pellucid.fuse.start import FrozenStart
 from pellucid.layers import (
     Add,
     AvgPool2d,
@@ -155,7 +154,7 @@ def test_what_is_ready_is_used_as_long_as_the_values_are_the_same(monkeypatch: p
         made.append(params)
         return inference(net, params)
 
-    monkeypatch.setattr("pellucid.fuse.frozen_start.inference", counted)
+    monkeypatch.setattr("pellucid.fuse.start.inference", counted)
     params, x = Sample(START, (2, 8, 7)).inputs()
     start = FrozenStart(START)
     for one in (params, params, {**params}, params):  # another dict of the same tensors is no change

@@ -12,14 +12,12 @@ from pellucid.combine.base import Combinator, buffer_paths
 from pellucid.errors import PellucidError
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.activations import FusedActivation
-from pellucid.fuse.conv2d import FusedConv2d
-from pellucid.fuse.dense import FusedDense
+from pellucid.fuse.combinators import FusedResidual
 from pellucid.fuse.dense_block import DenseBlock
-from pellucid.fuse.entrance import EntranceLayer
-from pellucid.fuse.maxpool2d import FusedMaxPool2d
+from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedMaxPool2d
 from pellucid.fuse.memory import NEW_MEMORY, NEW_OUTPUT
 from pellucid.fuse.recompute import NormActConv
-from pellucid.fuse.residual import FusedResidual
+from pellucid.fuse.start import EntranceLayer
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     Add,

@@ -10,12 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential
 from pellucid.fuse.inference import inference
-from pellucid.fuse.inference.activations import OVER, Over
-from pellucid.fuse.inference.affine import Affine
-from pellucid.fuse.inference.branches import Residual, Sum
-from pellucid.fuse.inference.conv2d import Convolution
-from pellucid.fuse.inference.dense_block import Block
-from pellucid.fuse.inference.run import AsWritten
+from pellucid.fuse.inference.runs import OVER, Affine, AsWritten, Block, Convolution, Over, Residual, Sum
 from pellucid.layers import (
     ELU,
     GELU,

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.fuse.maxpool2d import FusedMaxPool2d
+from pellucid.fuse.leaves import FusedMaxPool2d
 from pellucid.layers import MaxPool2d, Mode, Params
 from tests.layers.samples import whole_numbers
 

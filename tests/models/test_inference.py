@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pellucid.fuse.inference import inference
-from pellucid.fuse.inference.affine import Affine
+from pellucid.fuse.inference.runs import Affine
 from tests.fuse.test_inference import TOLERANCE, check, parts
 from tests.models.test_gradients import CASES, small
 

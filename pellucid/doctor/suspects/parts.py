@@ -19,7 +19,7 @@ from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import as_he, begun, rebuilt, standardised, with_layers, with_parts
 from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.losses import Loss
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel

@@ -1,6 +1,6 @@
 """Our layers as nodes of ONNX: one function for each."""
 
 from pellucid.export.onnx_nodes.node import Node, Nodes
-from pellucid.export.onnx_nodes.table import WRITERS, custom_layers, unwritable, write
+from pellucid.export.onnx_nodes.table import WRITERS, custom_layers, is_writable, unwritable, write
 
-__all__ = ["WRITERS", "Node", "Nodes", "custom_layers", "unwritable", "write"]
+__all__ = ["WRITERS", "Node", "Nodes", "custom_layers", "is_writable", "unwritable", "write"]

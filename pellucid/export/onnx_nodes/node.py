@@ -1,7 +1,7 @@
 """ONNX's nodes as plain values, and how the nodes of one layer are put together."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -84,9 +84,12 @@ class Nodes:
         """Write the node whose output is the layer's."""
         self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))
 
-    def marked(self) -> list[Node]:
-        """Return the nodes; several, or a strange one, of a layer of ours with a mark by which a reader finds it."""
-        if not self.ours or (len(self.written) == 1 and not self.strange):
+    def marked(self, readable: Collection[str]) -> list[Node]:
+        """Return the nodes; of a layer of ours with a mark by which a reader finds it, unless the node says it all.
+
+        readable: the operators that a reader knows.
+        """
+        if not self.ours or (len(self.written) == 1 and not self.strange and self.written[0].op in readable):
             return self.written
         inputs = [value.name for value in self.step.inputs]
         mark = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})

@@ -1,11 +1,12 @@
-"""The function that writes each type of layer as ONNX nodes."""
+"""The functions that write layers as ONNX nodes; the layers that are missing here write themselves."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from pellucid import layers
+from pellucid.config import is_ours
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_nodes import activations, linear, merges, norms, pooling, resizing, shapes
+from pellucid.export.onnx_nodes import linear, merges, norms, pooling, resizing, shapes
 from pellucid.export.onnx_nodes.node import Nodes
 from pellucid.export.trace import Step
 from pellucid.layers.base import Layer
@@ -24,17 +25,6 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.Pad2d: shapes.pad2d,
     layers.PadChannels: shapes.pad_channels,
     layers.Upsample: resizing.upsample,
-    layers.Sigmoid: activations.sigmoid,
-    layers.Tanh: activations.tanh,
-    layers.ReLU: activations.relu,
-    layers.LeakyReLU: activations.leaky_relu,
-    layers.ReLU6: activations.relu6,
-    layers.ELU: activations.elu,
-    layers.GELU: activations.gelu,
-    layers.Softmax: activations.softmax,
-    layers.LogSoftmax: activations.log_softmax,
-    layers.Identity: activations.identity,
-    layers.Dropout: activations.dropout,
     layers.BatchNorm: norms.batch_norm,
     layers.InstanceNorm2d: norms.instance_norm2d,
     layers.GroupNorm: norms.group_norm,
@@ -53,7 +43,7 @@ def write(step: Step) -> Nodes:
 
     Raises PellucidError, naming the layer, where that leaves the layer's output unwritten.
     """
-    nodes = Nodes(step, ours=type(step.layer) in WRITERS)
+    nodes = Nodes(step, ours=is_ours(step.layer))
     WRITERS.get(type(step.layer), type(step.layer).onnx)(step.layer, nodes)
     made = [output for node in nodes.written for output in node.outputs]
     if made.count(step.output.name) != 1:
@@ -66,13 +56,15 @@ def write(step: Step) -> Nodes:
 
 def unwritable(steps: Iterable[Step]) -> list[str]:
     """Return the names of the steps' layers that neither a function nor the layer itself writes, each once."""
-    return list(dict.fromkeys(type(step.layer).__name__ for step in steps if _has_no_onnx_export(type(step.layer))))
+    kinds = dict.fromkeys(type(step.layer) for step in steps)
+    return [kind.__name__ for kind in kinds if not is_writable(kind)]
 
 
 def custom_layers(steps: Iterable[Step]) -> list[str]:
-    """Return the names of the steps' layers that write themselves, each once."""
-    return list(dict.fromkeys(type(step.layer).__name__ for step in steps if type(step.layer) not in WRITERS))
+    """Return the names of the steps' layers that are user-defined, each once."""
+    return list(dict.fromkeys(type(step.layer).__name__ for step in steps if not is_ours(step.layer)))
 
 
-def _has_no_onnx_export(kind: type[Layer]) -> bool:
-    return kind not in WRITERS and kind.onnx is Layer.onnx
+def is_writable(kind: type[Layer]) -> bool:
+    """Return whether a function or the layer itself writes layers of this type."""
+    return kind in WRITERS or kind.onnx is not Layer.onnx

@@ -1,4 +1,4 @@
-"""Our layers as Python expressions that make modules: one function for each."""
+"""Layers as Python expressions that make modules; the layers that are missing in CODERS say their own."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -170,16 +170,6 @@ CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
     layers.Pad2d: pad2d,
     layers.PadChannels: lambda layer, step: call("nn.ZeroPad3d", (0, 0, 0, 0, layer.before, layer.after)),
     layers.Upsample: upsample,
-    layers.Sigmoid: plain("nn.Sigmoid"),
-    layers.Tanh: plain("nn.Tanh"),
-    layers.ReLU: plain("nn.ReLU"),
-    layers.LeakyReLU: lambda layer, step: call("nn.LeakyReLU", layer.slope),
-    layers.ReLU6: plain("nn.ReLU6"),
-    layers.ELU: lambda layer, step: call("nn.ELU", layer.alpha),
-    layers.GELU: lambda layer, step: call("nn.GELU", approximate=layer.approximate, defaults={"approximate": "none"}),
-    layers.Softmax: lambda layer, step: call("nn.Softmax", layer.axis),
-    layers.LogSoftmax: lambda layer, step: call("nn.LogSoftmax", layer.axis),
-    layers.Identity: plain("nn.Identity"),
     layers.Dropout: dropout,
     layers.BatchNorm: batch_norm,
     layers.InstanceNorm2d: instance_norm2d,
@@ -194,3 +184,13 @@ CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
     layers.Concat: lambda layer, step: call("Concat", layer.axis),
     layers.Multiply: plain("Multiply"),
 }
+
+
+def is_writable(kind: type[Layer]) -> bool:
+    """Return whether layers of this type have a form in PyTorch."""
+    return kind in CODERS or kind.torch_code is not Layer.torch_code
+
+
+def module_code(layer: Layer, step: Step) -> str:
+    """Return the expression that makes the layer's module."""
+    return CODERS[type(layer)](layer, step) if type(layer) in CODERS else layer.torch_code()

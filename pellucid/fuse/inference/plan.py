@@ -1,7 +1,9 @@
 """From a network and its parameters to a function that computes its outputs in evaluation mode."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -10,17 +12,27 @@ from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.dense_block import dense_layer
-from pellucid.fuse.inference.activations import OVER, Over
-from pellucid.fuse.inference.affine import Affine, scale_and_shift
-from pellucid.fuse.inference.branches import Residual, Sum, Wired
-from pellucid.fuse.inference.conv2d import INSIDE, Convolution, convolution
-from pellucid.fuse.inference.dense_block import Block, Grown
-from pellucid.fuse.inference.graph import rows_joined
-from pellucid.fuse.inference.run import AsWritten, ChannelsLast, Row, Run
-from pellucid.fuse.memory import NEW_OUTPUT, VIEWS
-from pellucid.fuse.order import reordered
+from pellucid.fuse.inference.runs import (
+    INSIDE,
+    OVER,
+    Affine,
+    AsWritten,
+    Block,
+    ChannelsLast,
+    Convolution,
+    Grown,
+    Over,
+    Residual,
+    Row,
+    Run,
+    Sum,
+    Wired,
+    convolution,
+    scale_and_shift,
+)
+from pellucid.fuse.memory import reordered
 from pellucid.layers.add import Add
-from pellucid.layers.base import Layer, Params
+from pellucid.layers.base import Layer, Params, Trait, states
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dropout import Dropout
@@ -78,7 +90,7 @@ def _runs(items: Sequence[Item]) -> tuple[list[Run], bool]:
     while rest:
         run, taken = _next(rest, fresh)
         layer = rest[0].layer
-        fresh = isinstance(run, FRESH) or type(layer) in NEW_OUTPUT or (fresh and type(layer) in VIEWS)
+        fresh = isinstance(run, FRESH) or states(layer, Trait.NEW_OUTPUT) or (fresh and states(layer, Trait.VIEW))
         runs.append(run)
         del rest[:taken]
     return runs, fresh
@@ -102,7 +114,7 @@ def _next(rest: Sequence[Item], fresh: bool) -> tuple[Run, int]:
 
 def _one(layer: Layer, params: Params, fresh: bool) -> Run:
     if type(layer) is Graph:
-        layer, params = rows_joined(layer, params)
+        layer, params = _rows_joined(layer, params)
     if is_wiring(layer):
         return Wired(layer, params, {name: _run(child, params[name]) for name, child in layer.layers.items()})
     return Over(layer) if type(layer) in OVER and fresh else AsWritten(layer, params)
@@ -163,3 +175,31 @@ def _block(rest: Sequence[Item]) -> Iterator[Grown]:
 def _cast(parts: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Tensor]:
     scale, shift = (part.to(like["weight"].dtype) for part in parts)
     return scale, shift
+
+
+def _rows_joined(graph: Graph, params: Params) -> tuple[Graph, Params]:
+    """Return the same graph and its parameters with one node for nodes of which each is all that reads the one before.
+
+    The joined node bears the name of the last of them. Nodes whose layer runs more than once stay by themselves.
+    """
+    readers = Counter(source for _, *sources in graph.nodes.values() for source in sources)
+    readers.update(graph.outputs)
+    repeated = {node[0] for node in graph.nodes.values() if isinstance(node[0], str)}
+    apart = repeated | {name for name, node in graph.nodes.items() if isinstance(node[0], str)}
+    rows: dict[str, list[str]] = {}  # by the name of the last
+    for name, (_, *sources) in graph.nodes.items():
+        before = sources[0]
+        begins = name in apart or len(sources) > 1 or before not in rows or before in apart or readers[before] > 1
+        rows[name] = [name] if begins else [*rows.pop(before), name]
+    nodes: dict[str, tuple[Any, ...]] = {}
+    joined: Params = {}
+    for name, row in rows.items():
+        layer, *_ = graph.nodes[name]
+        sources = graph.nodes[row[0]][1:]
+        if len(row) > 1:
+            layer = Sequential(**{part: graph.nodes[part][0] for part in row})
+            joined[name] = {part: params[part] for part in row}
+        elif name in params:
+            joined[name] = params[name]
+        nodes[name] = (layer, *sources)
+    return Graph(nodes, graph.outputs, graph.inputs), joined

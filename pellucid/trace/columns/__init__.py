@@ -1,9 +1,9 @@
-"""Columns of Jacobians: how each layer's outputs depend on one number."""
+"""Columns of Jacobians: how each layer's outputs depend on one number, by its type, else by its traits."""
 
 from pellucid import layers
-from pellucid.layers.base import Layer
-from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, relu, relu6, sigmoid, tanh
-from pellucid.trace.columns.base import Explainer
+from pellucid.layers.base import Layer, Trait, states
+from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, own_slope, relu, relu6, sigmoid, tanh
+from pellucid.trace.columns.base import Explainer, fallback, part_of
 from pellucid.trace.columns.linear import convolution, dense
 from pellucid.trace.columns.moves import add, concat, crop, linear_map, lp_pool2d, max_pool2d, max_unpool2d, multiply
 from pellucid.trace.columns.norms import local_contrast_norm, local_response_norm, norm, softmax
@@ -36,8 +36,6 @@ EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.LpPool2d: lp_pool2d,
     layers.AvgPool2d: linear_map(MEAN),
     layers.AdaptiveAvgPool2d: linear_map(MEAN),
-    layers.Flatten: linear_map(MOVED),
-    layers.Reshape: linear_map(MOVED),
     layers.Identity: linear_map("it passes unchanged, and so does the delta"),
     layers.Pad2d: linear_map("it is moved, and repeated in the padding: those deltas add up"),
     layers.PadChannels: linear_map(MOVED),
@@ -57,8 +55,6 @@ WEIGHTED_SUMS: dict[type[Layer], str] = {
     layers.AdaptiveAvgPool2d: "the mean of its window",
     layers.MaxPool2d: "the largest value of its window",
     layers.MaxUnpool2d: "the value whose maximum stood here, 0 if there was none",
-    layers.Flatten: "the same value in another shape",
-    layers.Reshape: "the same value in another shape",
     layers.Identity: "the same value",
     layers.Pad2d: "the pixel that the padding repeats here, or the padding value",
     layers.PadChannels: "the same value, or a zero of padding",
@@ -68,3 +64,23 @@ WEIGHTED_SUMS: dict[type[Layer], str] = {
     layers.Crop: "the same value, of the first input",
     layers.Concat: "the same value among those of the other inputs",
 }
+
+
+def explainer(layer: Layer, what: str = "x.0") -> Explainer:
+    """Return the explainer of a layer for its inputs, or for a parameter."""
+    if type(layer) in EXPLAINERS:
+        return EXPLAINERS[type(layer)]
+    if part_of(what) is not None and states(layer, Trait.ELEMENTWISE):
+        return own_slope
+    if states(layer, Trait.RESHAPE):
+        return linear_map(MOVED)
+    return fallback
+
+
+def weighted_sum(layer: Layer) -> str | None:
+    """Return what an output of a layer is, in words, if it is a weighted sum of inputs and a constant."""
+    if type(layer) in WEIGHTED_SUMS:
+        return WEIGHTED_SUMS[type(layer)]
+    if states(layer, Trait.RESHAPE):
+        return "the same value in another shape"
+    return "the weighted sum of its inputs" if states(layer, Trait.LINEAR) else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers import ELU, GELU, Dropout, LeakyReLU
-from pellucid.trace.columns.base import Column, Explainer, Factors, at, one, worked
+from pellucid.trace.columns.base import Column, Explainer, Factors, at, one, slopes, worked
 from pellucid.trace.passes import Call
 
 Slope = tuple[tuple[Factors, ...], str, str]  # factors, words, and the slope as LaTeX
@@ -23,6 +23,13 @@ def elementwise(slope: Callable[[Call, Tensor], Slope]) -> Explainer:
         return Column(one(place), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
 
     return explain
+
+
+@elementwise
+def own_slope(call: Call, where: Tensor) -> Slope:
+    """The slope that the layer's own backward pass gives."""
+    slope = slopes(call, torch.ones_like(call.y))["x.0"]
+    return (worked(at(slope, where), "∂y/∂x", "slope"),), f"the slope of {call.title} here", r"\frac{dy}{dx}"
 
 
 @elementwise

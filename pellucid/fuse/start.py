@@ -1,17 +1,31 @@
-"""The frozen layers that a network begins with: nothing goes back through them."""
+"""The layers before the first one that learns: the gradient with respect to the data is not needed."""
 
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from pellucid.fuse.context import Form, NoCache
 from pellucid.fuse.inference.plan import inference
-from pellucid.fuse.inference.run import Run
-from pellucid.fuse.nocache import NoCache
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.fuse.inference.runs import Run
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.tree import leaves
+
+
+@dataclass(frozen=True)
+class EntranceLayer(Form):
+    """Replace a layer that learns nothing before the first one that learns: it needs no backward pass."""
+
+    layer: Layer
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
+        """Run the layer and keep nothing."""
+        return self.layer.forward(params, x, Mode(mode.train, mode.rng, keep=False))[0], NoCache()
+
+    def backward(self, params: Params, cache: NoCache, dy: Any) -> tuple[None, Params]:
+        """Return no gradient."""
+        return None, {}
 
 
 @dataclass
@@ -24,7 +38,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class FrozenStart(Layer):
+class FrozenStart(Form):
     """Replace frozen layers before the first one that learns: they run as in prediction, and keep nothing.
 
     What prediction needs is made of the parameters at the first pass, and used until one of them is another tensor or
@@ -34,10 +48,6 @@ class FrozenStart(Layer):
 
     layer: Layer
     ready: Ready = field(default_factory=Ready, repr=False, compare=False)
-
-    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the layers."""
-        return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
         """Run the layers."""

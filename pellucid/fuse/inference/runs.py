@@ -1,0 +1,248 @@
+"""What a network is made of where no backward pass follows: functions from inputs to outputs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.combine.base import Combinator
+from pellucid.fuse.activations import KERNELS
+from pellucid.fuse.leaves import spread
+from pellucid.layers import ELU, GELU, LeakyReLU, ReLU, ReLU6
+from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
+from pellucid.layers.batchnorm import BatchNorm
+from pellucid.layers.conv2d import Conv2d
+
+aten = torch.ops.aten
+mkldnn = torch.ops.mkldnn
+
+Run = Callable[[Any], Any]
+Kernel = Callable[[Any, Tensor], Tensor]
+MODE = Mode(keep=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Run one after the other."""
+
+    runs: tuple[Run, ...]
+
+    def __call__(self, x: Any) -> Any:
+        """Return the last one's output."""
+        for run in self.runs:
+            x = run(x)
+        return x
+
+
+@dataclass(frozen=True)
+class ChannelsLast:
+    """Run on images that lie channels-last in memory, the order that CPU convolutions are fastest in."""
+
+    run: Run
+
+    def __call__(self, x: Any) -> Any:
+        """Return the outputs."""
+        images = isinstance(x, Tensor) and x.dim() == 4
+        return self.run(x.contiguous(memory_format=torch.channels_last) if images else x)
+
+
+@dataclass(frozen=True)
+class AsWritten:
+    """Run a layer by its own `forward`."""
+
+    layer: Layer
+    params: Params
+
+    def __call__(self, x: Any) -> Any:
+        """Return its output."""
+        return self.layer.forward(self.params, x, MODE)[0]
+
+
+def _bare(kernel: Callable[[Tensor], Tensor]) -> Kernel:
+    return lambda layer, x: kernel(x)
+
+
+OVER: dict[type[Layer], Kernel] = {
+    **{kind: _bare(kernels.over) for kind, kernels in KERNELS.items()},
+    LeakyReLU: lambda layer, x: F.leaky_relu_(x, layer.slope),
+    ELU: lambda layer, x: F.elu_(x, layer.alpha),
+    GELU: lambda layer, x: aten.gelu_(x, approximate=layer.approximate),
+}
+
+
+@dataclass(frozen=True)
+class Over:
+    """Run an activation over an input that no other layer reads."""
+
+    layer: Layer
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x, which now holds y."""
+        return OVER[type(self.layer)](self.layer, x)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return x in the precision to fold in: float64, but float32 on Apple GPUs, which have nothing wider."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
+def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
+    """Return w / σ and b - μ w / σ, (C,) each, widened."""
+    weight, bias, mean, var = (widened(params[name]) for name in ("weight", "bias", "running_mean", "running_var"))
+    scale = weight / torch.sqrt(var + norm.epsilon)
+    return scale, bias - mean * scale
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Compute y = act(x scale + shift), per channel; `over`: into x's memory, which no other layer reads."""
+
+    scale: Tensor  # (C,)
+    shift: Tensor  # (C,)
+    act: Layer | None
+    over: bool
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return y."""
+        shape = (-1, *(1,) * (x.dim() - 2))
+        scale, shift = self.scale.view(shape), self.shift.view(shape)
+        if x.dtype is not scale.dtype:  # half precision, in which a mean far from 0 would drown the rest
+            y = torch.addcmul(shift, x.to(scale.dtype), scale).to(x.dtype)
+        else:
+            y = torch.addcmul(shift, x, scale, out=x if self.over else None)
+        return y if self.act is None else OVER[type(self.act)](self.act, y)
+
+
+# What oneDNN's convolution applies to each number before it leaves the processor: the name, and its arguments.
+INSIDE: dict[type[Layer], tuple[str, list[int]]] = {ReLU: ("relu", []), ReLU6: ("hardtanh", [0, 6])}
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Compute y = act(w ⋆ x + b), or act(w ⋆ x + b + other).
+
+    `packable`: sum and activation cost no pass over memory of their own, and the weight is kept as oneDNN wants it for
+    images of the first size that comes, so that it need not be laid out again for each batch. (Asked without a size,
+    oneDNN may take a layout that is ten times slower; images of other sizes get the weight as it is.)
+    """
+
+    layer: Conv2d
+    weight: Tensor
+    bias: Tensor | None
+    act: Layer | None
+    packable: bool
+    packed: dict[torch.Size, Tensor] = field(default_factory=dict, compare=False, repr=False)
+
+    def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
+        """Return y."""
+        left, right, top, bottom = self.layer.edges()
+        if (left, top) != (right, bottom):
+            x = F.pad(x, (0, right - left, 0, bottom - top))
+        stride, dilation = pair(self.layer.stride), spread(self.layer)
+        if self.packable:
+            name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
+            place = (top, left), stride, dilation, self.layer.groups
+            if not self.packed:
+                self.packed[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *place, x.shape)
+            weight = self.packed.get(x.shape[1:], self.weight)
+            if other is None:
+                return mkldnn._convolution_pointwise(x, weight, self.bias, *place, name, scalars, "")
+            unary = None if self.act is None else name
+            return mkldnn._convolution_pointwise(x, other, weight, self.bias, *place, "add", 1.0, unary, scalars, "")
+        y = torch.conv2d(x, self.weight, self.bias, stride, (top, left), dilation, self.layer.groups)
+        if other is not None:
+            y += other
+        return y if self.act is None else OVER[type(self.act)](self.act, y)
+
+
+def convolution(
+    layer: Conv2d, params: Params, scale: Tensor | None, shift: Tensor | None, act: Layer | None
+) -> Convolution:
+    """Return the Convolution whose output is multiplied by `scale` and moved by `shift`, (filters,) each."""
+    weight, bias = params["weight"], params.get("bias")
+    if scale is not None and shift is not None:
+        moved = shift if bias is None else shift + widened(bias) * scale
+        bias = moved.to(weight.dtype)
+        weight = (widened(weight) * scale[:, None, None, None]).to(weight.dtype)
+    packable = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
+    if packable:
+        weight = weight.clone(memory_format=torch.channels_last)
+    return Convolution(layer, weight, bias, act, packable)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Run two branches and compute act(their sum); the convolution at the end of one adds the other's output."""
+
+    other: Run
+    body: Run
+    last: Convolution  # which holds the activation
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the block's output."""
+        other = self.other(x)
+        return self.last(self.body(x), other)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Run branches and compute act(their sum) in the memory of the first one's output, which no other layer reads."""
+
+    first: Run
+    others: tuple[Run, ...]
+    act: Layer | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the sum."""
+        y = self.first(x)
+        for other in self.others:
+            y += other(x)
+        return y if self.act is None else OVER[type(self.act)](self.act, y)
+
+
+@dataclass(frozen=True)
+class Wired:
+    """Run a combinator, its children being these."""
+
+    layer: Combinator
+    params: Params
+    children: Mapping[str, Run]
+
+    def __call__(self, x: Any) -> Any:
+        """Return its output."""
+
+        def step(name: str, child: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
+            return self.children[name](x), None
+
+        return self.layer.flow(self.params, x, MODE, step)[0]
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One layer: its norm and activation, what is behind them, and how many maps that has."""
+
+    read: Affine
+    body: Run
+    growth: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """Replace Parallels of an Identity and such a layer, concatenated, in a row."""
+
+    rows: tuple[Grown, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return x's maps and all that were added."""
+        channels, *size = x.shape[1:]
+        total = channels + sum(row.growth for row in self.rows)
+        form = memory_format(x)
+        maps = torch.empty(len(x), total, *size, dtype=x.dtype, device=x.device, memory_format=form)
+        maps[:, :channels] = x
+        for row in self.rows:
+            maps[:, channels : channels + row.growth] = row.body(row.read(maps[:, :channels]))
+            channels += row.growth
+        return maps

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from pellucid import combine, layers
 from pellucid.layers import Layer, Mode
+from tests.layers.elementwise import ELEMENTWISE
 
 
 def conv2d(layer: layers.Conv2d, params: Any, x: Tensor, mode: Mode) -> Tensor:
@@ -204,6 +205,10 @@ def crop(layer: layers.Crop, params: Any, x: tuple[Tensor, Tensor], mode: Mode) 
     return x[0].narrow(2, 0, x[1].shape[2]).narrow(3, 0, x[1].shape[3]) + 0 * x[1].sum()
 
 
+def elementwise(function: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Any, Tensor, Mode], Tensor]:
+    return lambda layer, params, x, mode: function(layer, x)
+
+
 REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.Dense: lambda layer, params, x, mode: F.linear(x, params["weight"], params.get("bias")),
     layers.Conv2d: conv2d,
@@ -218,16 +223,9 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.Pad2d: pad2d,
     layers.PadChannels: pad_channels,
     layers.Upsample: upsample,
-    layers.Sigmoid: lambda layer, params, x, mode: F.sigmoid(x),
-    layers.Tanh: lambda layer, params, x, mode: F.tanh(x),
-    layers.ReLU: lambda layer, params, x, mode: F.relu(x),
-    layers.LeakyReLU: lambda layer, params, x, mode: F.leaky_relu(x, layer.slope),
-    layers.ReLU6: lambda layer, params, x, mode: F.relu6(x),
-    layers.ELU: lambda layer, params, x, mode: F.elu(x, layer.alpha),
-    layers.GELU: lambda layer, params, x, mode: F.gelu(x, approximate=layer.approximate),
+    **{kind: elementwise(one.reference) for kind, one in ELEMENTWISE.items()},
     layers.Softmax: lambda layer, params, x, mode: F.softmax(x, layer.axis),
     layers.LogSoftmax: lambda layer, params, x, mode: F.log_softmax(x, layer.axis),
-    layers.Identity: lambda layer, params, x, mode: x,
     layers.Dropout: dropout,
     layers.BatchNorm: batch_norm,
     layers.InstanceNorm2d: instance_norm,

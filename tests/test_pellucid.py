@@ -30,6 +30,14 @@ def test_every_layer_loss_and_optimizer_is_public():
     assert all(getattr(pellucid, name).__name__ == name for name in names)
 
 
+def test_every_name_of_the_layers_is_public():
+    from pellucid import layers
+
+    assert set(layers.__all__) <= set(pellucid.__all__)
+    assert len(set(pellucid.__all__)) == len(pellucid.__all__)
+    assert all(getattr(pellucid, name) is getattr(layers, name) for name in layers.__all__)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'Modell'"):
         _ = pellucid.Modell  # type: ignore[attr-defined]

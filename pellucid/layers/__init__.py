@@ -1,9 +1,12 @@
-"""Layers: one per file, each with its forward and its backward pass."""
+"""Layers: one per file, each with its forward and its backward pass.
+
+A new layer is imported and named in `__all__`: LAYERS, and the names that `pellucid` itself has, follow.
+"""
 
 from pellucid.layers.adaptiveavgpool2d import AdaptiveAvgPool2d
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
-from pellucid.layers.base import Cache, Layer, Mode, Params, Shape
+from pellucid.layers.base import Cache, Layer, Mode, Params, Shape, Trait
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.concat import Concat
 from pellucid.layers.conv2d import Conv2d
@@ -36,43 +39,6 @@ from pellucid.layers.sigmoid import Sigmoid
 from pellucid.layers.softmax import Softmax
 from pellucid.layers.tanh import Tanh
 from pellucid.layers.upsample import Upsample
-
-LAYERS: tuple[type[Layer], ...] = (
-    Dense,
-    Conv2d,
-    ConvTranspose2d,
-    MaxPool2d,
-    AvgPool2d,
-    LpPool2d,
-    AdaptiveAvgPool2d,
-    MaxUnpool2d,
-    Flatten,
-    Reshape,
-    Pad2d,
-    PadChannels,
-    Crop,
-    Upsample,
-    Sigmoid,
-    Tanh,
-    ReLU,
-    LeakyReLU,
-    ReLU6,
-    ELU,
-    GELU,
-    Softmax,
-    LogSoftmax,
-    Identity,
-    Dropout,
-    BatchNorm,
-    InstanceNorm2d,
-    GroupNorm,
-    LayerNorm,
-    LocalResponseNorm,
-    LocalContrastNorm,
-    Add,
-    Concat,
-    Multiply,
-)
 
 __all__ = [
     "ELU",
@@ -115,5 +81,11 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "Trait",
     "Upsample",
 ]
+
+_parts = [globals()[name] for name in __all__ if name != "LAYERS"]
+LAYERS: tuple[type[Layer], ...] = tuple(
+    part for part in _parts if isinstance(part, type) and issubclass(part, Layer) and part is not Layer
+)

@@ -11,6 +11,7 @@ from pellucid import layers
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.errors import PellucidError
 from pellucid.layers import Layer
+from tests.layers.elementwise import ELEMENTWISE
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Shape = tuple[int, ...]
@@ -71,16 +72,9 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
         st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), align_corners=maybe),
         st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), antialias=st.just(True)),
     ),
-    layers.Sigmoid: st.builds(layers.Sigmoid),
-    layers.Tanh: st.builds(layers.Tanh),
-    layers.ReLU: st.builds(layers.ReLU),
-    layers.LeakyReLU: st.builds(layers.LeakyReLU, st.sampled_from([0.0, 0.01, 0.3])),
-    layers.ReLU6: st.builds(layers.ReLU6),
-    layers.ELU: st.builds(layers.ELU, st.sampled_from([0.5, 1.0])),
-    layers.GELU: st.builds(layers.GELU, st.sampled_from(["none", "tanh"])),
+    **{kind: st.sampled_from(one.options) for kind, one in ELEMENTWISE.items()},
     layers.Softmax: st.builds(layers.Softmax, st.integers(1, 3)),
     layers.LogSoftmax: st.builds(layers.LogSoftmax, st.integers(1, 3)),
-    layers.Identity: st.builds(layers.Identity),
     layers.Dropout: st.builds(layers.Dropout, st.sampled_from([0.0, 0.3])),
     layers.BatchNorm: st.builds(layers.BatchNorm, epsilon=st.just(0.1)),
     layers.InstanceNorm2d: st.builds(layers.InstanceNorm2d, epsilon=st.just(0.1), affine=maybe),

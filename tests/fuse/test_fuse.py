@@ -15,7 +15,6 @@ from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.combinators import FusedResidual
 from pellucid.fuse.dense_block import DenseBlock
 from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedMaxPool2d
-from pellucid.fuse.memory import NEW_MEMORY, NEW_OUTPUT
 from pellucid.fuse.recompute import NormActConv
 from pellucid.fuse.start import EntranceLayer
 from pellucid.layers import (
@@ -161,44 +160,6 @@ def test_networks_of_which_parts_are_frozen_learn_the_same_fused(net: Layer, dat
     for path, leaf in leaves(before).items():
         if path.rpartition(".")[0] in still:
             assert torch.equal(leaves(params)[path], leaf), path
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape"),
-    [
-        (Dense(3), (4,)),
-        (Dense(30), (4,)),
-        (Conv2d(3, 1), (2, 5, 5)),
-        (BatchNorm(), (2, 5, 5)),
-        (BatchNorm(), (4,)),
-        (MaxPool2d(2), (2, 5, 5)),
-        (AvgPool2d(1), (2, 5, 5)),
-        (AdaptiveAvgPool2d(1), (2, 5, 5)),
-        (AdaptiveAvgPool2d(5), (2, 5, 5)),
-    ],
-    ids=repr,
-)
-@pytest.mark.parametrize("train", [False, True])
-def test_memory_that_is_called_new_is_new(layer: Layer, shape: tuple[int, ...], train: bool) -> None:
-    sample = Sample(layer, shape)
-    params, x = sample.inputs(20)
-    y, cache = layer.forward(params, x, Mode(train=train))
-    dy = torch.randn_like(y)
-    dx, _ = layer.backward(params, cache, dy)
-
-    def shares(one: torch.Tensor, other: torch.Tensor) -> bool:
-        return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
-
-    assert isinstance(layer, NEW_OUTPUT)
-    assert not any(shares(y, held) for held in (x, *leaves(cache).values(), *leaves(params).values()))
-    assert torch._debug_has_internal_overlap(y) == 0
-    if isinstance(layer, NEW_MEMORY):
-        assert not any(shares(dx, held) for held in (x, y, dy, *leaves(cache).values(), *leaves(params).values()))
-        assert torch._debug_has_internal_overlap(dx) == 0
-
-
-def test_every_kind_of_new_memory_is_tried() -> None:
-    assert set(NEW_OUTPUT) == {Dense, Conv2d, BatchNorm, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d}
 
 
 @pytest.mark.parametrize("rows", [3, 40])

@@ -7,8 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers import (
-    ELU,
-    GELU,
     AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
@@ -21,10 +19,8 @@ from pellucid.layers import (
     Dropout,
     Flatten,
     GroupNorm,
-    Identity,
     InstanceNorm2d,
     LayerNorm,
-    LeakyReLU,
     LocalContrastNorm,
     LocalResponseNorm,
     LogSoftmax,
@@ -34,14 +30,11 @@ from pellucid.layers import (
     Multiply,
     Pad2d,
     PadChannels,
-    ReLU,
-    ReLU6,
     Reshape,
-    Sigmoid,
     Softmax,
-    Tanh,
     Upsample,
 )
+from tests.layers.elementwise import ELEMENTWISE
 from tests.oracle import Sample, normal
 
 
@@ -50,14 +43,16 @@ def whole_numbers(shape: Any, rng: torch.Generator) -> Tensor:
     return torch.randint(-1, 2, shape, generator=rng).double()
 
 
-def around_six(shape: Any, rng: torch.Generator) -> Tensor:
-    """Draw numbers below 0, between 0 and 6, and above 6."""
-    return 5 * normal(shape, rng) + 3
+def around(kinks: tuple[float, ...]) -> Any:
+    """Return what draws numbers below, between and above the kinks."""
+    low, high = (min(kinks), max(kinks)) if kinks else (0.0, 0.0)
+    return lambda shape, rng: (1 + high - low) * normal(shape, rng) + (low + high) / 2
 
 
-def corners(shape: Any, rng: torch.Generator) -> Tensor:
-    """Draw from -3, 0, 3, 6 and 9."""
-    return 3 * torch.randint(-1, 4, shape, generator=rng).double()
+def on(kinks: tuple[float, ...]) -> Any:
+    """Return what draws the kinks, and numbers one below and one above them."""
+    values = torch.tensor([kink + step for kink in kinks for step in (-1, 0, 1)], dtype=torch.float64)
+    return lambda shape, rng: values[torch.randint(len(values), shape, generator=rng)]
 
 
 def pooled_by(kernel: Any, stride: Any, padding: Any, before: tuple[int, int]) -> Any:
@@ -224,19 +219,17 @@ SHAPES = [
 
 ACTIVATIONS = [
     *(
-        Sample(layer, shape)
-        for layer in (Sigmoid(), Tanh(), ReLU(), LeakyReLU(), ELU(), GELU(), GELU("tanh"), Identity())
-        for shape in ((5,), (2, 3, 4))
+        Sample(layer, shape, make=around(one.kinks))
+        for one in ELEMENTWISE.values()
+        for layer in one.options
+        for shape in ((7,), (2, 3, 4))
     ),
-    Sample(LeakyReLU(0.3), (7,)),
-    Sample(LeakyReLU(0.0), (7,)),
-    Sample(ELU(alpha=0.4), (7,)),
-    Sample(ReLU6(), (9,), make=around_six),
-    Sample(ReLU6(), (2, 3, 4), make=around_six),
-    Sample(ReLU(), (2, 4, 5), make=whole_numbers, smooth=False),
-    Sample(LeakyReLU(0.2), (2, 4, 5), make=whole_numbers, smooth=False),
-    Sample(ELU(0.7), (2, 4, 5), make=whole_numbers, smooth=False),
-    Sample(ReLU6(), (2, 4, 5), make=corners, smooth=False),
+    *(
+        Sample(layer, (2, 4, 5), make=on(one.kinks), smooth=False)
+        for one in ELEMENTWISE.values()
+        if one.kinks
+        for layer in one.options
+    ),
     Sample(Softmax(), (5,)),
     Sample(Softmax(), (3, 2, 4)),
     Sample(Softmax(axis=3), (3, 2, 4)),

@@ -5,6 +5,7 @@ import torch
 
 from pellucid import layers
 from pellucid.layers import Layer, Mode
+from tests.layers.elementwise import ELEMENTWISE
 
 
 @pytest.mark.parametrize(
@@ -27,14 +28,7 @@ from pellucid.layers import Layer, Mode
         layers.Upsample(1.5, kind="nearest-exact"),
         layers.Upsample(2, kind="bilinear"),
         layers.Upsample(0.5, kind="bilinear", antialias=True),
-        layers.Sigmoid(),
-        layers.Tanh(),
-        layers.ReLU(),
-        layers.LeakyReLU(),
-        layers.ReLU6(),
-        layers.ELU(),
-        layers.GELU(),
-        layers.Identity(),
+        *(layer for one in ELEMENTWISE.values() for layer in one.options),
         layers.Dropout(),
         layers.BatchNorm(),
         layers.GroupNorm(2),

@@ -1,0 +1,34 @@
+"""Elementwise layers without parameters: an object for each option, and the same function in PyTorch.
+
+An activation needs one entry here; its samples, its reference and its place in random networks follow from it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers import ELU, GELU, Identity, Layer, LeakyReLU, ReLU, ReLU6, Sigmoid, Tanh
+
+
+class Elementwise(NamedTuple):
+    """`kinks`: where the slope jumps, so that the samples have inputs on both sides and exactly there."""
+
+    options: tuple[Layer, ...]
+    reference: Callable[[Any, Tensor], Tensor]
+    kinks: tuple[float, ...] = ()
+
+
+ELEMENTWISE: dict[type[Layer], Elementwise] = {
+    Sigmoid: Elementwise((Sigmoid(),), lambda layer, x: F.sigmoid(x)),
+    Tanh: Elementwise((Tanh(),), lambda layer, x: F.tanh(x)),
+    ReLU: Elementwise((ReLU(),), lambda layer, x: F.relu(x), kinks=(0,)),
+    LeakyReLU: Elementwise(
+        (LeakyReLU(), LeakyReLU(0.3), LeakyReLU(0.0)), lambda layer, x: F.leaky_relu(x, layer.slope), kinks=(0,)
+    ),
+    ReLU6: Elementwise((ReLU6(),), lambda layer, x: F.relu6(x), kinks=(0, 6)),
+    ELU: Elementwise((ELU(), ELU(alpha=0.4)), lambda layer, x: F.elu(x, layer.alpha), kinks=(0,)),
+    GELU: Elementwise((GELU(), GELU("tanh")), lambda layer, x: F.gelu(x, approximate=layer.approximate)),
+    Identity: Elementwise((Identity(),), lambda layer, x: x),
+}

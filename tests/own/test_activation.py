@@ -1,0 +1,163 @@
+"""An activation of the user's own: one class, registered by one call, goes through everything that ours go."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import pellucid
+from pellucid import Conv2d, Dense, Flatten, Layer, Model, PellucidError, Sequential
+from pellucid.config import REGISTERED
+from pellucid.explain import lrp
+from pellucid.explain.receptive_field import receptive_fields
+from pellucid.explain.sweeps import forward_to
+from pellucid.export import from_onnx, to_onnx, to_torch
+from pellucid.fuse.inference import inference
+from pellucid.layers.base import Trait
+from pellucid.network.drawing import draw_network
+from tests.training.small import digits
+
+
+class SoftplusCache(NamedTuple):
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class Softplus(Layer):
+    """y = ln(1 + exp(beta x)) / beta. Source: Dugas et al. 2001."""
+
+    traits = Trait.ELEMENTWISE | Trait.ACTIVATION | Trait.SMOOTH_RECTIFIER
+
+    beta: float = 1.0
+
+    def init(self, shape, rng):
+        return {}, shape
+
+    def forward(self, params, x, mode):
+        return (self.beta * x).exp().log1p() / self.beta, SoftplusCache(x)
+
+    def backward(self, params, cache, dy):
+        return dy / (1 + (-self.beta * cache.x).exp()), {}
+
+    def onnx(self, nodes):
+        scaled = nodes.inner("Mul", nodes.x, nodes.number("beta", self.beta))
+        nodes.last("Div", nodes.inner("Softplus", scaled), nodes.number("beta", self.beta))
+
+    def torch_code(self):
+        return f"nn.Softplus({self.beta})"
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
+    pellucid.register(Softplus)
+
+
+def network():
+    return Sequential(
+        conv=Conv2d(4, 3, stride=2), act1=Softplus(2.0), flat=Flatten(), dense=Dense(8), act2=Softplus(), out=Dense(10)
+    )
+
+
+@pytest.fixture(scope="module")
+def model():
+    it = Model(network(), optimizer="adam", seed=1)
+    losses = it.fit(digits(), epochs=4, batch_size=30, verbose=False)["train_loss"]
+    assert losses[-1] < 0.9 * losses[0]
+    return it
+
+
+def reference(weights, x):
+    """The network in PyTorch's own functions: the logits, and the outputs of the last activation."""
+    maps = F.softplus(F.conv2d(x, weights["conv.weight"], weights["conv.bias"], stride=2), 2.0)
+    hidden = F.softplus(F.linear(maps.flatten(1), weights["dense.weight"], weights["dense.bias"]))
+    return F.linear(hidden, weights["out.weight"], weights["out.bias"]), hidden
+
+
+def double(model):
+    return {path: weight.double() for path, weight in model.weights.items()}
+
+
+def test_it_trains_saves_loads_and_verifies(model, tmp_path):
+    model.save(tmp_path / "own.safetensors")
+    same = Model.load(tmp_path / "own.safetensors")
+    assert same.net == network()
+    test = digits(300, 320)
+    logits, _ = reference(model.weights, test.x)
+    assert same.evaluate(test)["loss"] == pytest.approx(F.cross_entropy(logits, test.y).item(), rel=1e-5)
+    assert model.verify(test.x[:4], test.y[:4]).ok
+
+
+def test_its_form_that_predicts_computes_the_same(model):
+    x = digits(300, 310).x
+    found = inference(model.net, model.params)(x.clone())
+    torch.testing.assert_close(found, reference(model.weights, x)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_trace_takes_its_derivative_apart(model):
+    test = digits(300, 303)
+    trace = model.trace(test.x, test.y, dtype=torch.float64)
+    weights = {path: one.requires_grad_() for path, one in double(model).items()}
+    logits, _ = reference(weights, test.x.double())
+    (slope,) = torch.autograd.grad(F.cross_entropy(logits, test.y), weights["dense.bias"])
+    told = trace.explain("dense.bias[3]", expand=2)
+    assert told.gradient == pytest.approx(slope[3].item(), rel=1e-9)
+    link = trace.explain("dense.y[0, 3]").links[0]  # one output of the activation follows this number
+    assert link.where == "act2"
+    (term,) = link.terms
+    assert term.factors[1].name == "∂y/∂x"
+    assert term.factors[1].value == pytest.approx(1 / (1 + math.exp(-trace["dense.y"][0, 3].item())), rel=1e-12)
+
+
+def test_its_files_say_what_pytorch_says(model, tmp_path):
+    x = digits(300, 310).x
+    logits, _ = reference(model.weights, x)
+    to_onnx(model, tmp_path / "own.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), logits)
+    with pytest.raises(PellucidError, match="Softplus"):
+        from_onnx(tmp_path / "own.onnx")
+    assert to_torch(model, tmp_path / "own.py").difference < 1e-5
+    assert '"act1": nn.Softplus(2.0),' in (tmp_path / "own.py").read_text(encoding="utf-8")
+
+
+def test_a_drawing_puts_it_into_the_box_of_the_layer_before():
+    figure = draw_network(network(), (1, 8, 8))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert sum("Softplus(beta=2.0)" in text for text in texts) == 1
+    assert not any(text.startswith("act1") for text in texts)
+
+
+def test_relevance_passes_through_it(model):
+    x = digits(300, 302).x.double()
+    weights = double(model)
+    logits, hidden = reference(weights, x)
+    target = logits.argmax(1)
+    params = {name: {key: value.double() for key, value in part.items()} for name, part in model.params.items()}
+    found = lrp(model.net, params, x, target, composite="epsilon", epsilon=1e-9)
+
+    # by matrices: R_i = x_i Σ_j w_ij R_j / z_j for each layer with weights, and unchanged through activations
+    def shared(weight, below, z, relevance):
+        return below * ((relevance / z) @ weight)
+
+    score = torch.zeros_like(logits).scatter(1, target[:, None], logits.gather(1, target[:, None]))
+    after = F.conv2d(x, weights["conv.weight"], weights["conv.bias"], stride=2)
+    maps = F.softplus(after, 2.0).flatten(1)
+    z = F.linear(maps, weights["dense.weight"], weights["dense.bias"])
+    relevance = shared(weights["out.weight"], hidden, logits, score)
+    relevance = shared(weights["dense.weight"], maps, z, relevance).view(after.shape)
+    back = F.conv_transpose2d(relevance / after, weights["conv.weight"], stride=2)
+    expected = x * F.pad(back, (0, 8 - back.shape[3], 0, 8 - back.shape[2]))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_receptive_fields_go_through_it():
+    net = Sequential(conv=Conv2d(2, 3, padding=1), act=Softplus(), conv2=Conv2d(1, 3, padding=1))
+    params, _ = net.init((1, 9, 9), torch.Generator().manual_seed(0))
+    run = forward_to(net, params, torch.randn(1, 1, 9, 9), "conv2[0, 4, 4]")
+    assert receptive_fields(run).tolist() == [[2, 2, 7, 7]]

@@ -116,7 +116,7 @@ __all__ = [
     "train",
 ]
 if not TYPE_CHECKING:  # the names in pellucid.layers, read from its source: importing it would import PyTorch
-    _source = __spec__.loader.get_data(__file__.replace("__init__", "layers/__init__")).decode()
+    _source = __spec__.loader.get_data(__file__.removesuffix("__init__.py") + "layers/__init__.py").decode()
     __all__.extend(re.findall(r'^    "(\w+)",$', _source, re.MULTILINE))
 
 # Where the public names live. A module is imported when a name of it is first used: `import pellucid` costs nothing.

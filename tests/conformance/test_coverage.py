@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from conformance.case import Case, SkipCase
-from conformance.coverage import UNTOUCHED, Check, coverage, public, touched
+from conformance.coverage import UNTOUCHED, VALUE_BY_VALUE, Check, coverage, public, touched
 from conformance.parts import PARTS, cases
 from pellucid import combine, metrics, rules
 from pellucid.combine import Combinator, Sequential
-from pellucid.layers import LAYERS, LocalContrastNorm, ReLU
+from pellucid.layers import LAYERS, Dense, LocalContrastNorm, ReLU
 from pellucid.losses import LOSSES
 from pellucid.optim import OPTIMIZERS, SGD
+from tests.layers.elementwise import ELEMENTWISE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,11 +73,20 @@ def test_every_kind_of_public_part_is_asked_about() -> None:
 
 def test_a_part_that_nothing_checks_is_an_open_entry() -> None:
     everything = {part for part, _ in public()} - UNTOUCHED.keys()
-    hole = [entry for entry in coverage(everything - {ReLU}) if not entry.checked_by]
-    assert [(entry.name, entry.kind, entry.file) for entry in hole] == [("ReLU", "layer", "pellucid/layers/relu.py")]
+    hole = [entry for entry in coverage(everything - {Dense}) if not entry.checked_by]
+    assert [(entry.name, entry.kind, entry.file) for entry in hole] == [("Dense", "layer", "pellucid/layers/dense.py")]
     assert hole[0].to_json() == {
-        "name": "ReLU", "kind": "layer", "file": "pellucid/layers/relu.py", "checked_by": "",
+        "name": "Dense", "kind": "layer", "file": "pellucid/layers/dense.py", "checked_by": "",
     }  # fmt: skip
+
+
+def test_an_activation_that_no_suite_has_is_checked_by_its_reference() -> None:
+    everything = {part for part, _ in public()} - UNTOUCHED.keys()
+    (entry,) = [entry for entry in coverage(everything - {ReLU}) if entry.name == "ReLU"]
+    assert entry.checked_by == str(VALUE_BY_VALUE)
+    path = ROOT / VALUE_BY_VALUE.file
+    assert f"def {VALUE_BY_VALUE.name}(" in path.read_text(encoding="utf-8")
+    assert ReLU in ELEMENTWISE
 
 
 def test_a_table_entry_that_a_suite_reaches_by_now_is_open_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses.base import Loss
 from pellucid.optim import Optimizer, Progress
-from pellucid.optim.schedules.base import Plan
+from pellucid.optim.schedules import Plan
 
 
 class One(NamedTuple):

@@ -34,6 +34,7 @@ def softmax2d(module: Any, x: Tensor) -> Twin:
     return Twin(Softmax(1), of_images(x))
 
 
+VALUE_BY_VALUE = Trait.ELEMENTWISE | Trait.ACTIVATION
 OTHER_NAMES = (LeakyReLU,)  # layers whose options are called otherwise in PyTorch
 MODULES = (
     layer("nn.Linear", Dense, linear),

@@ -1,11 +1,11 @@
-"""Stochastic gradient descent."""
+"""Gradient descent, plain and with momentum."""
 
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.base import Optimizer, State, check_range
+from pellucid.optim.base import Optimizer, State, check_range, tensors_of, zeros
 
 
 @dataclass(frozen=True)
@@ -25,3 +25,59 @@ class SGD(Optimizer):
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""
         foreach.add_(params, grads, alpha=-lr)
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """v ← momentum v + g, w ← w - lr v.
+
+    The learning rate multiplies the velocity, not the gradient, so that a schedule acts at once (as torch.optim.SGD).
+    Source: Polyak 1964; Nielsen 2015, equations 107 and 108, with v there -lr v here.
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a learning rate below 0 or a momentum outside [0, 1)."""
+        check_range(self, lr=self.lr)
+        check_range(self, high=1.0, momentum=self.momentum)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return a velocity of 0 for each parameter."""
+        return {"velocity": zeros(params)}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step."""
+        velocity = tensors_of(state, "velocity")
+        foreach.mul_(velocity, self.momentum)
+        foreach.add_(velocity, grads)
+        foreach.add_(params, velocity, alpha=-lr)
+
+
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """v ← momentum v + g, w ← w - lr (g + momentum v): the gradient counts as if taken one step of momentum ahead.
+
+    Source: Nesterov 1983; Sutskever et al. 2013, On the importance of initialization and momentum, section 2.
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a learning rate below 0 or a momentum outside [0, 1)."""
+        check_range(self, lr=self.lr)
+        check_range(self, high=1.0, momentum=self.momentum)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return a velocity of 0 for each parameter."""
+        return {"velocity": zeros(params)}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step."""
+        velocity = tensors_of(state, "velocity")
+        foreach.mul_(velocity, self.momentum)
+        foreach.add_(velocity, grads)
+        foreach.add_(params, grads, alpha=-lr)
+        foreach.add_(params, velocity, alpha=-lr * self.momentum)

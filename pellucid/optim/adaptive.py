@@ -1,0 +1,196 @@
+"""Optimizers that scale each parameter's step by the size of its gradients so far."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.optim import foreach
+from pellucid.optim.base import Optimizer, State, check_range, check_state, count, tensors_of, zeros
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """s ← s + g², w ← w - lr g / (√s + epsilon), with s = `initial` before the first step.
+
+    Source: Duchi, Hazan and Singer 2011, figure 1 (diagonal).
+    """
+
+    lr: float = 0.01
+    epsilon: float = 1e-10
+    initial: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a learning rate or initial sum below 0, or an epsilon not above 0."""
+        check_range(self, lr=self.lr, initial=self.initial)
+        check_range(self, open_low=True, epsilon=self.epsilon)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return the initial sum of squares for each parameter."""
+        return {"square_sum": [torch.full_like(param, self.initial) for param in params]}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step."""
+        square_sum = tensors_of(state, "square_sum")
+        foreach.addcmul_(square_sum, grads, grads)
+        size = foreach.sqrt(square_sum)
+        foreach.add_(size, self.epsilon)
+        foreach.addcdiv_(params, grads, size, value=-lr)
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """s ← rho s + (1 - rho) g², v ← momentum v + g / (√s + epsilon), w ← w - lr v.
+
+    Where `centered`, m ← rho m + (1 - rho) g and the variance s - m² stands in the place of s.
+    Source: Tieleman and Hinton 2012, lecture 6.5; momentum as in torch.optim.RMSprop, whose alpha is rho;
+    centered: Graves 2013, Generating sequences with recurrent neural networks, equations 38 to 41.
+    """
+
+    lr: float = 0.01
+    rho: float = 0.99
+    epsilon: float = 1e-8
+    momentum: float = 0.0
+    centered: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a learning rate below 0, rho or momentum outside [0, 1), epsilon not above 0."""
+        check_range(self, lr=self.lr)
+        check_range(self, high=1.0, rho=self.rho, momentum=self.momentum)
+        check_range(self, open_low=True, epsilon=self.epsilon)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return a mean square of 0 for each parameter, a velocity where there is momentum, a mean where centered."""
+        return {name: zeros(params) for name in self._names()}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step."""
+        check_state(self, state, self._names())
+        square_mean = tensors_of(state, "square_mean")
+        foreach.mul_(square_mean, self.rho)
+        foreach.addcmul_(square_mean, grads, grads, value=1 - self.rho)
+        if self.centered:
+            mean = tensors_of(state, "mean")
+            foreach.lerp_(mean, grads, 1 - self.rho)
+            square_mean = foreach.addcmul(square_mean, mean, mean, value=-1)
+            foreach.clamp_min_(square_mean, 0.0)  # rounding may leave the variance of a constant below 0
+        size = foreach.sqrt(square_mean)
+        foreach.add_(size, self.epsilon)
+        if self.momentum == 0:
+            foreach.addcdiv_(params, grads, size, value=-lr)
+            return
+        velocity = tensors_of(state, "velocity")
+        foreach.mul_(velocity, self.momentum)
+        foreach.addcdiv_(velocity, grads, size)
+        foreach.add_(params, velocity, alpha=-lr)
+
+    def _names(self) -> tuple[str, ...]:
+        velocity, mean = ("velocity",) if self.momentum != 0 else (), ("mean",) if self.centered else ()
+        return ("square_mean", *velocity, *mean)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """m ← b1 m + (1 - b1) g, s ← b2 s + (1 - b2) g², w ← w - lr m̂ / (√ŝ + epsilon).
+
+    In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) undo the start at 0. With `amsgrad`, the largest s so far
+    stands in the place of s, so that no step grows because gradients fade.
+    Source: Kingma and Ba 2015, algorithm 1; Reddi, Kale and Kumar 2018, On the convergence of Adam and beyond,
+    algorithm 2, with ŝ as in torch.optim.Adam.
+    """
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    amsgrad: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a learning rate below 0, betas outside [0, 1), epsilon not above 0."""
+        check_range(self, lr=self.lr)
+        check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
+        check_range(self, open_low=True, epsilon=self.epsilon)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
+        return adam_state(params, self.amsgrad)
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take one step."""
+        check_state(self, state, state_names(self.amsgrad))
+        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon, self.amsgrad)
+
+
+def state_names(amsgrad: bool) -> tuple[str, ...]:
+    """Return what a state of Adam holds, and one of AdamW."""
+    return ("mean", "square_mean", "step", "square_max") if amsgrad else ("mean", "square_mean", "step")
+
+
+def adam_state(params: list[Tensor], amsgrad: bool) -> State:
+    """Return what Adam remembers before the first step, which AdamW does too."""
+    state: State = {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
+    if amsgrad:
+        state["square_max"] = zeros(params)
+    return state
+
+
+def adam_step(
+    params: list[Tensor],
+    grads: list[Tensor],
+    state: State,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    amsgrad: bool,
+) -> None:
+    """Take one step of Adam, which AdamW takes too, or of AMSGrad."""
+    step = count(state)
+    mean, square_mean = tensors_of(state, "mean"), tensors_of(state, "square_mean")
+    foreach.lerp_(mean, grads, 1 - beta1)
+    foreach.mul_(square_mean, beta2)
+    foreach.addcmul_(square_mean, grads, grads, value=1 - beta2)
+    if amsgrad:
+        square_mean, recent = tensors_of(state, "square_max"), square_mean
+        foreach.maximum_(square_mean, recent)
+    size = foreach.sqrt(square_mean)
+    foreach.div_(size, math.sqrt(1 - beta2**step))
+    foreach.add_(size, epsilon)
+    foreach.addcdiv_(params, mean, size, value=-lr / (1 - beta1**step))
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """w ← (1 - lr weight_decay) w, then a step of Adam: `decay` of the weights, then `update` of all parameters.
+
+    Weights decay, biases and the scales of normalisation do not. `amsgrad` as in Adam.
+    Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
+    """
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    amsgrad: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for numbers below 0, betas outside [0, 1), epsilon not above 0."""
+        check_range(self, lr=self.lr, weight_decay=self.weight_decay)
+        check_range(self, high=1.0, beta1=self.beta1, beta2=self.beta2)
+        check_range(self, open_low=True, epsilon=self.epsilon)
+
+    def init(self, params: list[Tensor]) -> State:
+        """Return a mean and a mean square of 0 for each parameter, and the number of steps."""
+        return adam_state(params, self.amsgrad)
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        """Take the step of Adam."""
+        check_state(self, state, state_names(self.amsgrad))
+        adam_step(params, grads, state, lr, self.beta1, self.beta2, self.epsilon, self.amsgrad)
+
+    def decay(self, weights: list[Tensor], lr: float) -> None:
+        """Multiply each weight by 1 - lr weight_decay."""
+        if weights:
+            foreach.mul_(weights, 1 - lr * self.weight_decay)

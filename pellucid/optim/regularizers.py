@@ -1,0 +1,199 @@
+"""Regularizers: penalties on large weights, and a limit on the norm of a unit's weights."""
+# PyTorch does not say the types of some of its functions.
+# pyright: reportUnknownMemberType=false
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from pellucid.calls import Checked
+from pellucid.optim import foreach
+from pellucid.optim.base import check_range
+
+
+@dataclass(frozen=True)
+class Regularizer(metaclass=Checked):
+    """A penalty on large weights, coupled (a term of the cost) or `decoupled` (a shrinking of the weights).
+
+    The cost term is divided by n, the number of training examples, and its gradient goes through the optimizer;
+    decoupled, each step shrinks the weights in proportion to the learning rate, for any optimizer.
+    The layers of a network say which weights these are (`Layer.decayed`). All lists of weights and gradients are in
+    the same order, and not empty. Several act as `add_penalties` and `shrink_weights` say.
+    """
+
+    decoupled: bool = field(default=False, kw_only=True)
+
+    @abstractmethod
+    def cost(self, weights: list[Tensor], n: int) -> Tensor:
+        """Return the cost term as a 0-d tensor; where decoupled, it is no part of what training makes small."""
+
+    @abstractmethod
+    def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+        """Add the cost term's gradient to `grads`, in place."""
+
+    @abstractmethod
+    def shrink(self, weights: list[Tensor], lr: float) -> None:
+        """Shrink the weights, in place, by what a decoupled step of learning rate `lr` takes."""
+
+
+def in_order(given: Iterable[object]) -> list[Regularizer]:
+    """Return the regularizers among `given` in the order they act in, whatever the order they are given in.
+
+    A soft threshold and a decay do not commute.
+    """
+    return sorted((one for one in given if isinstance(one, Regularizer)), key=repr)
+
+
+def add_penalties(regularizers: Iterable[Regularizer], weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+    """Add the gradients of all cost terms to `grads`, in place: what a step does first, before it clips.
+
+    What is decoupled is left to `shrink_weights`. `regularizers` are as `in_order` returns them.
+    """
+    for one in regularizers:
+        if not one.decoupled:
+            one.add_gradient(weights, grads, n)
+
+
+def shrink_weights(regularizers: Iterable[Regularizer], weights: list[Tensor], lr: float) -> None:
+    """Shrink the weights, in place, by all that is decoupled: what a step of learning rate `lr` does last, to update.
+
+    `regularizers` are as `in_order` returns them.
+    """
+    for one in regularizers:
+        if one.decoupled:
+            one.shrink(weights, lr)
+
+
+def squares(weights: list[Tensor]) -> Tensor:
+    """Return Σ w² over all weights."""
+    return torch.stack(foreach.norm(weights)).square().sum()
+
+
+def absolutes(weights: list[Tensor]) -> Tensor:
+    """Return Σ |w| over all weights."""
+    return torch.stack(foreach.norm(weights, 1)).sum()
+
+
+def soft_threshold(weights: list[Tensor], reach: float) -> None:
+    """Bring each weight nearer to 0 by `reach`, in place, at most until it is 0."""
+    taken = foreach.clamp_min(weights, -reach)
+    foreach.clamp_max_(taken, reach)
+    foreach.sub_(weights, taken)
+
+
+@dataclass(frozen=True)
+class L1(Regularizer):
+    """L1 regularization: the cost lam/n Σ |w|, with the gradient lam/n sign(w), 0 at 0.
+
+    Decoupled, each step brings |w| nearer to 0 by lr lam, at most until it is 0.
+    Source: Nielsen 2015, equations 95 to 97; decoupled: Tibshirani 1996's soft threshold.
+    """
+
+    lam: float
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a lam below 0."""
+        check_range(self, lam=self.lam)
+
+    def cost(self, weights: list[Tensor], n: int) -> Tensor:
+        """Return lam/n Σ |w|."""
+        return absolutes(weights) * (self.lam / n)
+
+    def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+        """Add lam/n sign(w)."""
+        foreach.add_(grads, foreach.sign(weights), alpha=self.lam / n)
+
+    def shrink(self, weights: list[Tensor], lr: float) -> None:
+        """Bring each weight nearer to 0 by lr lam."""
+        soft_threshold(weights, lr * self.lam)
+
+
+@dataclass(frozen=True)
+class L2(Regularizer):
+    """L2 regularization: the cost lam/2n Σ w², with the gradient lam/n w; decoupled, weight decay w ← (1 - lr lam) w.
+
+    Source: Nielsen 2015, equation 87; decoupled: Loshchilov and Hutter 2019, equation 1.
+    """
+
+    lam: float
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a lam below 0."""
+        check_range(self, lam=self.lam)
+
+    def cost(self, weights: list[Tensor], n: int) -> Tensor:
+        """Return lam/2n Σ w²."""
+        return squares(weights) * (self.lam / (2 * n))
+
+    def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+        """Add lam/n w."""
+        foreach.add_(grads, weights, alpha=self.lam / n)
+
+    def shrink(self, weights: list[Tensor], lr: float) -> None:
+        """Multiply each weight by 1 - lr lam."""
+        foreach.mul_(weights, 1 - lr * self.lam)
+
+
+@dataclass(frozen=True)
+class ElasticNet(Regularizer):
+    """L1 and L2 regularization: the cost l1/n Σ |w| + l2/2n Σ w².
+
+    Decoupled, the soft threshold of l1, then the decay of l2.
+    Source: Zou and Hastie 2005, equation 3.
+    """
+
+    l1: float
+    l2: float
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for numbers below 0."""
+        check_range(self, l1=self.l1, l2=self.l2)
+
+    def cost(self, weights: list[Tensor], n: int) -> Tensor:
+        """Return l1/n Σ |w| + l2/2n Σ w²."""
+        return absolutes(weights) * (self.l1 / n) + squares(weights) * (self.l2 / (2 * n))
+
+    def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+        """Add l1/n sign(w) + l2/n w."""
+        foreach.add_(grads, foreach.sign(weights), alpha=self.l1 / n)
+        foreach.add_(grads, weights, alpha=self.l2 / n)
+
+    def shrink(self, weights: list[Tensor], lr: float) -> None:
+        """Bring each weight nearer to 0 by lr l1, then multiply it by 1 - lr l2."""
+        soft_threshold(weights, lr * self.l1)
+        foreach.mul_(weights, 1 - lr * self.l2)
+
+
+@dataclass(frozen=True)
+class MaxNorm(metaclass=Checked):
+    """A limit on the norm of each unit's incoming weights: after each update, longer ones are scaled back to `limit`.
+
+    A unit is one index of the weight's first axis: an output of Dense, a filter of Conv2d. No other layer's weights
+    are limited: those of ConvTranspose2d have a unit along the second axis, in groups.
+    Source: Srivastava et al. 2014, Dropout, section 5.1.
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a limit that is not above 0."""
+        check_range(self, open_low=True, limit=self.limit)
+
+    def after_update(self, weights: list[Tensor]) -> None:
+        """Scale back, in place, the units that are too long."""
+        for weight in weights:
+            axes = tuple(range(1, weight.dim()))
+            length = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
+            weight.mul_((self.limit / length).clamp(max=1.0))  # a unit of length 0 gives infinity, hence 1
+
+
+REGULARIZERS: dict[str, type[Regularizer] | type[MaxNorm]] = {
+    "l1": L1,
+    "l2": L2,
+    "elastic_net": ElasticNet,
+    "max_norm": MaxNorm,
+}

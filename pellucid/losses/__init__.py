@@ -1,4 +1,4 @@
-"""Losses: one per file, each with its value and its gradient."""
+"""Losses: each with its value and its gradient."""
 
 from pellucid.losses.auxiliary import AuxiliaryCrossEntropy
 from pellucid.losses.base import Loss
@@ -6,10 +6,8 @@ from pellucid.losses.binary_cross_entropy import BinaryCrossEntropy
 from pellucid.losses.dice import Dice
 from pellucid.losses.focal import Focal
 from pellucid.losses.hinge import Hinge
-from pellucid.losses.huber import Huber
-from pellucid.losses.l1 import L1
 from pellucid.losses.nll import NegativeLogLikelihood
-from pellucid.losses.quadratic import Quadratic
+from pellucid.losses.regression import L1, Huber, Quadratic
 from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 
 LOSSES: dict[str, type[Loss]] = {

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.losses.base import Reduction, check_reduction, is_number
-from pellucid.losses.class_loss import ClassLoss
-from pellucid.losses.targets import check_weights, pick
+from pellucid.losses.targets import ClassLoss, check_weights, pick
 
 
 class Pieces(NamedTuple):

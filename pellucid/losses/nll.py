@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.losses.base import Reduction, check_reduction
-from pellucid.losses.class_loss import ClassLoss
-from pellucid.losses.targets import check_weights, pick
+from pellucid.losses.targets import ClassLoss, check_weights, pick
 
 
 @dataclass(frozen=True)

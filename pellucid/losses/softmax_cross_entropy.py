@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Reduction, check_reduction, fraction, is_number, positions
-from pellucid.losses.class_loss import ClassLoss
-from pellucid.losses.targets import MANY, by_class, check_weights, one_hot, pick, wrong_weights
+from pellucid.losses.targets import MANY, ClassLoss, by_class, check_weights, one_hot, pick, wrong_weights
 
 
 @dataclass(frozen=True)

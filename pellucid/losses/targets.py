@@ -1,4 +1,4 @@
-"""Targets: class indices to one-hot rows, weights by class, and the checks that losses share."""
+"""Targets: class indices to one-hot rows, weights by class, and what losses of classes share."""
 # Arguments come from callers who may not check types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
-from pellucid.losses.base import is_number, out_of_range, shares
+from pellucid.losses.base import Loss, Reduction, is_number, out_of_range, shares
 
 MANY = 1024  # above as many classes an identity matrix is too big to keep
 
@@ -194,3 +194,25 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
 def wrong_weights(loss: object, given: int, classes: int, name: str = "class_weights") -> PellucidError:
     """Say that there are too many or too few weights."""
     return PellucidError(f"{type(loss).__name__}: {given} {name} for {classes} classes; give one for each class")
+
+
+class ClassLoss(Loss):
+    """A loss of integer classes (N, ...), with weights by class, a class to ignore and a reduction as its fields."""
+
+    class_weights: tuple[float, ...] | None
+    ignore: int | None
+    reduction: Reduction
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Require classes that exist."""
+        check_classes(self, outputs, targets, self.class_weights, self.ignore)
+
+    def counted(self, target: Tensor) -> float:
+        """Return the examples, or for a mean the sum of their weights."""
+        if self.reduction != "mean":
+            return super().counted(target)
+        return counted(target, self.class_weights, self.ignore)
+
+    def kept(self, target: Tensor) -> Tensor | None:
+        """Return the examples (n,) of other classes than `ignore`; None for all, and for several positions each."""
+        return kept(target, self.ignore)

@@ -1,0 +1,92 @@
+"""Losses of numbers: the quadratic, the absolute and the Huber loss."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from pellucid.layers.base import Shape
+from pellucid.losses.base import Loss, Reduction, check_positive, check_reduction, fraction, shares
+from pellucid.losses.targets import check_numbers, numbers
+
+
+class RegressionLoss(Loss):
+    """A loss of y (N, ...) and targets of the same shape, or integer classes (N, ...) for y (N, C, ...).
+
+    `reduction` "mean" takes the mean over outputs and batch, "batch" sums over the outputs and takes the mean over the
+    batch, "sum" neither.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("mae",)
+
+    reduction: Reduction
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown reduction."""
+        check_reduction(self, self.reduction)
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Require finite numbers in the network's output shape, or classes."""
+        check_numbers(self, outputs, targets)
+
+    def predict(self, y: Tensor) -> Tensor:
+        """Return y: the output is the prediction."""
+        return y
+
+
+@dataclass(frozen=True)
+class Quadratic(RegressionLoss):
+    """Half the squared distance: C = 1/2n Σ ‖a - y‖², dC/da = (a - y) / n, where n counts the examples.
+
+    Shapes and `reduction` are those of RegressionLoss. Source: Nielsen 2015, equation 6.
+    """
+
+    reduction: Reduction = "batch"
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        n = shares(self.reduction, y)
+        delta = y - numbers(self, y, target)  # (N, ...)
+        flat = delta.flatten()
+        return flat.dot(flat) * fraction(0.5, n, y.dtype), delta * fraction(1.0, n, y.dtype)
+
+
+@dataclass(frozen=True)
+class L1(RegressionLoss):
+    """The absolute error: C = 1/n Σ |y - target|, dy = sign(y - target) / n, which is 0 where they are equal.
+
+    Shapes and `reduction` are those of RegressionLoss.
+    Source: Laplace's least absolute deviations, as in Goodfellow, Bengio and Courville 2016, section 6.2.1.2.
+    """
+
+    reduction: Reduction = "mean"
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        delta = y - numbers(self, y, target)  # (N, ...)
+        return delta.abs().sum() * share, delta.sign() * share
+
+
+@dataclass(frozen=True)
+class Huber(RegressionLoss):
+    """Quadratic up to `delta`, linear beyond: d²/2 where |d| <= delta, else delta (|d| - delta/2), d = y - target.
+
+    Its gradient is d, cut off at ±delta, over n. Shapes and `reduction` are those of RegressionLoss.
+    Source: Huber 1964, Robust estimation of a location parameter.
+    """
+
+    delta: float = 1.0
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown reduction or a delta that is not above 0."""
+        check_positive(self, delta=self.delta)
+        super().__post_init__()
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        d = y - numbers(self, y, target)  # (N, ...)
+        slope = d.clamp(-self.delta, self.delta)
+        return (slope * (d - slope / 2)).sum() * share, slope * share  # slope (d - slope/2) is both branches at once

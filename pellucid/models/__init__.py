@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench, airbench96
-from pellucid.models.alexnet import alexnet
-from pellucid.models.cifar_resnet import resnet20, resnet32, resnet56
+from pellucid.models.alexnet import alexnet, zfnet
 from pellucid.models.convnet import convnet
 from pellucid.models.densenet import densenet121
 from pellucid.models.fcn import fcn8, fcn16, fcn32
@@ -14,12 +13,11 @@ from pellucid.models.inception import inception_v3
 from pellucid.models.lenet import lenet
 from pellucid.models.mlp import mlp
 from pellucid.models.mobilenet import mobilenet_v2
-from pellucid.models.resnet import resnet18, resnet34, resnet50, resnet101
+from pellucid.models.resnet import resnet18, resnet20, resnet32, resnet34, resnet50, resnet56, resnet101
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features, head, match, replace_head
 from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
-from pellucid.models.zfnet import zfnet
 
 # What recipes and the command line call `network.model`.
 MODELS: dict[str, Callable[..., Layer]] = {

@@ -100,7 +100,7 @@ def resnet20(classes: int = 10, width: int = 16) -> Sequential:
     width: the filters of the first of three stages, of which the second has twice and the third four times as many.
     Source: He, Zhang, Ren and Sun 2016, section 4.2 and table 6 (0.27 M), shortcuts without parameters (option A).
     """
-    return _small(3, classes, width)
+    return _cifar_resnet(3, classes, width)
 
 
 def resnet32(classes: int = 10, width: int = 16) -> Sequential:
@@ -109,7 +109,7 @@ def resnet32(classes: int = 10, width: int = 16) -> Sequential:
     width: see resnet20.
     Source: He, Zhang, Ren and Sun 2016, section 4.2 and table 6 (0.46 M), shortcuts without parameters (option A).
     """
-    return _small(5, classes, width)
+    return _cifar_resnet(5, classes, width)
 
 
 def resnet56(classes: int = 10, width: int = 16) -> Sequential:
@@ -118,10 +118,10 @@ def resnet56(classes: int = 10, width: int = 16) -> Sequential:
     width: see resnet20.
     Source: He, Zhang, Ren and Sun 2016, section 4.2 and table 6 (0.85 M), shortcuts without parameters (option A).
     """
-    return _small(9, classes, width)
+    return _cifar_resnet(9, classes, width)
 
 
-def _small(depth: int, classes: int, width: int) -> Sequential:
+def _cifar_resnet(depth: int, classes: int, width: int) -> Sequential:
     features: dict[str, Layer] = {"stem": Sequential(**conv_norm_relu("conv", width, 3, padding=1))}
     for index in (1, 2, 3):
         blocks: dict[str, Layer] = {}

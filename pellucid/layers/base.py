@@ -100,11 +100,11 @@ class Layer(metaclass=Checked):
         """
         raise PellucidError(f"{type(self).__name__} does not say how it is written in ONNX; give it a method onnx")
 
-    def torch_code(self) -> str:
-        """Return the PyTorch expression for a module that computes the same: "nn.ReLU()".
+    def torch_code(self, shape: Shape) -> str:
+        """Return the PyTorch expression for a module that computes the same on inputs of `shape`: "nn.ReLU()".
 
-        Layers whose module depends on the input's shape are written by `pellucid.export.torch_code`; without either, a
-        layer has no form in PyTorch.
+        Layers whose module has many options are written by `pellucid.export.torch_code`; without either, a layer has
+        no form in PyTorch.
         """
         raise PellucidError(f"{type(self).__name__} has no form in PyTorch; give it a method torch_code")
 

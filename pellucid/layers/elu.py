@@ -50,6 +50,6 @@ class ELU(Layer):
         """Write Elu."""
         nodes.last("Elu", nodes.x, alpha=float(self.alpha))
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return f"nn.ELU({self.alpha!r})"

@@ -61,6 +61,6 @@ class GELU(Layer):
         """Write Gelu."""
         nodes.last("Gelu", nodes.x, approximate=self.approximate)
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return "nn.GELU()" if self.approximate == "none" else f'nn.GELU(approximate="{self.approximate}")'

@@ -38,6 +38,6 @@ class Identity(Layer):
         """Write Identity."""
         nodes.last("Identity", nodes.x)
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return "nn.Identity()"

@@ -49,6 +49,6 @@ class LeakyReLU(Layer):
         """Write LeakyRelu."""
         nodes.last("LeakyRelu", nodes.x, alpha=float(self.slope))
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return f"nn.LeakyReLU({self.slope!r})"

@@ -50,6 +50,6 @@ class LogSoftmax(Layer):
         """Write LogSoftmax."""
         nodes.last("LogSoftmax", nodes.x, axis=self.axis)
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return f"nn.LogSoftmax({self.axis})"

@@ -45,6 +45,6 @@ class ReLU(Layer):
         """Write Relu."""
         nodes.last("Relu", nodes.x)
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return "nn.ReLU()"

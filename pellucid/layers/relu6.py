@@ -42,6 +42,6 @@ class ReLU6(Layer):
         """Write Clip."""
         nodes.last("Clip", nodes.x, nodes.number("min", 0.0), nodes.number("max", 6.0))
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return "nn.ReLU6()"

@@ -41,6 +41,6 @@ class Sigmoid(Layer):
         """Write Sigmoid."""
         nodes.last("Sigmoid", nodes.x)
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return "nn.Sigmoid()"

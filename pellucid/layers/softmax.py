@@ -51,6 +51,6 @@ class Softmax(Layer):
         """Write Softmax."""
         nodes.last("Softmax", nodes.x, axis=self.axis)
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return f"nn.Softmax({self.axis})"

@@ -41,6 +41,6 @@ class Tanh(Layer):
         """Write Tanh."""
         nodes.last("Tanh", nodes.x)
 
-    def torch_code(self) -> str:
+    def torch_code(self, shape: Shape) -> str:
         """Return the module's expression."""
         return "nn.Tanh()"

@@ -11,7 +11,7 @@ from pellucid import layers
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.errors import PellucidError
 from pellucid.layers import Layer
-from tests.layers.elementwise import ELEMENTWISE
+from tests.layers.samples import SAMPLES
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Shape = tuple[int, ...]
@@ -58,7 +58,6 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
         layers.LpPool2d, sides, st.sampled_from([2.0, 3.0]), st.integers(1, 3), maybe, st.integers(1, 2)
     ),
     layers.AdaptiveAvgPool2d: st.builds(layers.AdaptiveAvgPool2d, sides),
-    layers.Flatten: st.builds(layers.Flatten),
     layers.Pad2d: st.builds(
         layers.Pad2d,
         st.tuples(*[st.integers(-1, 2)] * 4),
@@ -72,7 +71,6 @@ LEAVES: dict[type[Layer], st.SearchStrategy[Layer]] = {
         st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), align_corners=maybe),
         st.builds(layers.Upsample, size=sides, kind=st.sampled_from(["bilinear", "bicubic"]), antialias=st.just(True)),
     ),
-    **{kind: st.sampled_from(one.options) for kind, one in ELEMENTWISE.items()},
     layers.Softmax: st.builds(layers.Softmax, st.integers(1, 3)),
     layers.LogSoftmax: st.builds(layers.LogSoftmax, st.integers(1, 3)),
     layers.Dropout: st.builds(layers.Dropout, st.sampled_from([0.0, 0.3])),
@@ -92,6 +90,11 @@ MERGES: dict[type[Layer], st.SearchStrategy[Layer]] = {
     layers.Multiply: st.builds(layers.Multiply),
 }
 BUILT_IN_PLACE = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shape, the other where switches are
+# Layers without a strategy of their own are drawn from their samples.
+LEAVES |= {
+    kind: st.sampled_from([sample.layer for sample in SAMPLES if type(sample.layer) is kind])
+    for kind in set(layers.LAYERS) - LEAVES.keys() - MERGES.keys() - BUILT_IN_PLACE
+}
 
 
 def out_shape(layer: Layer, shape: Any) -> Any:

@@ -134,10 +134,10 @@ def test_children_may_have_any_name(make) -> None:
 
 
 def test_what_would_differ_or_does_not_run_is_not_written(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(ReLU, "torch_code", lambda layer: "nn.Sigmoid()")
+    monkeypatch.setattr(ReLU, "torch_code", lambda layer, shape: "nn.Sigmoid()")
     with pytest.raises(ParityError, match="the PyTorch file would differ from the network by"):
         to_torch(small_model(), tmp_path / "net.py")
-    monkeypatch.setattr(ReLU, "torch_code", lambda layer: "nn.Rectified()")
+    monkeypatch.setattr(ReLU, "torch_code", lambda layer, shape: "nn.Rectified()")
     with pytest.raises(ParityError, match=r"does not run, and is not written: AttributeError: .*Rectified"):
         to_torch(small_model(), tmp_path / "net.py")
     assert not list(tmp_path.iterdir())

@@ -48,7 +48,7 @@ class Softplus(Layer):
         scaled = nodes.inner("Mul", nodes.x, nodes.number("beta", self.beta))
         nodes.last("Div", nodes.inner("Softplus", scaled), nodes.number("beta", self.beta))
 
-    def torch_code(self):
+    def torch_code(self, shape):
         return f"nn.Softplus({self.beta})"
 
 

@@ -193,4 +193,4 @@ def is_writable(kind: type[Layer]) -> bool:
 
 def module_code(layer: Layer, step: Step) -> str:
     """Return the expression that makes the layer's module."""
-    return CODERS[type(layer)](layer, step) if type(layer) in CODERS else layer.torch_code()
+    return CODERS[type(layer)](layer, step) if type(layer) in CODERS else layer.torch_code(step.inputs[0].shape)

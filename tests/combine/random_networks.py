@@ -93,7 +93,8 @@ BUILT_IN_PLACE = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shap
 # Layers without a strategy of their own are drawn from their samples.
 LEAVES |= {
     kind: st.sampled_from([sample.layer for sample in SAMPLES if type(sample.layer) is kind])
-    for kind in set(layers.LAYERS) - LEAVES.keys() - MERGES.keys() - BUILT_IN_PLACE
+    for kind in layers.LAYERS
+    if kind not in {*LEAVES, *MERGES, *BUILT_IN_PLACE}
 }
 
 

@@ -22,7 +22,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class FusionContext:
-    """Whether layers learn at all, and the rate by which they do so in the sweep; without one they return gradients."""
+    """Whether layers learn, and their learning rate in the sweep; without a rate they return gradients."""
 
     rate: Rate | None = None
     learns: bool = True

@@ -200,7 +200,7 @@ def move(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int)
 
 
 def dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
-    """Return a layer of a row as one of a dense block, or None if it is none; `fuse` makes its parts."""
+    """Return a layer of a row as one of a dense block, None if it is not; `fuse` makes its parts."""
     if not (type(layer) is Parallel and layer.merge == Concat() and len(layer.branches) == 2):
         return None
     (before, identity), (body, inside) = layer.branches.items()

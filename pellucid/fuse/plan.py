@@ -38,7 +38,7 @@ def fuse(net: Layer, rate: Rate | None = None) -> Layer:
 
 
 def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
-    """Fuse `layer`; `own_dy`: no other layer reads the dy that arrives; `need_dx`: somebody reads the dx it returns."""
+    """Fuse `layer`; `own_dy`: no other layer reads the dy that arrives; `need_dx`: the dx it returns is used."""
     if type(layer) is FrozenLayer:
         return FrozenLayer(_fuse(layer.layer, own_dy, True, FROZEN)) if need_dx else FrozenStart(layer.layer)
     if type(layer) is Sequential:

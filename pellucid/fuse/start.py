@@ -30,7 +30,7 @@ class EntranceLayer(Form):
 
 @dataclass
 class Ready:
-    """What was made of which tensors, and how often each had been written to by then."""
+    """The function for prediction, the tensors it was made from, and their version counters at that time."""
 
     run: Run | None = None
     tensors: list[Tensor] = field(default_factory=list)
@@ -39,11 +39,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class FrozenStart(Form):
-    """Replace frozen layers before the first one that learns: they run as in prediction, and keep nothing.
+    """Replace frozen layers before the first one that learns: they run as in prediction, and cache nothing.
 
-    What prediction needs is made of the parameters at the first pass, and used until one of them is another tensor or
-    has been written to. PyTorch does not count writes to tensors made in inference mode, of which it is made at every
-    pass, nor those through `.data` and `.numpy()`, which go unseen.
+    The function for prediction is made at the first pass, and reused until a parameter is replaced or written to.
+    PyTorch does not count writes to tensors made in inference mode, for which the function is made at every pass, nor
+    writes through `.data` and `.numpy()`, which go unnoticed.
     """
 
     layer: Layer

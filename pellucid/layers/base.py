@@ -124,12 +124,12 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 def like(x: Tensor) -> Tensor:
     """Return zeros of x's shape, dtype and device that take the memory of one number.
 
-    Caches hold only tensors; where a backward pass needs no more than the input's shape, this stands for it.
+    Caches hold only tensors; where a backward pass needs the input's shape alone, they hold this in its place.
     """
     return x.new_zeros(()).expand(x.shape)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Return how the images x lie in memory: channels last, or else contiguous."""
+    """Return the memory format of the images x: channels last, or contiguous."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format

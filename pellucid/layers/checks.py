@@ -11,7 +11,7 @@ from pellucid.layers.base import pair
 
 
 def positive(layer: object, **values: Any) -> None:
-    """Require whole numbers (or pairs of them) of at least 1."""
+    """Raise PellucidError unless these are whole numbers (or pairs of them) of at least 1."""
     _at_least(layer, 1, values)
 
 

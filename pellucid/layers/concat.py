@@ -1,4 +1,4 @@
-"""The merge of an Inception block and of a U-Net level."""
+"""The concatenation of several inputs, as in Inception blocks and U-Nets."""
 # Arguments come from callers who may not check types.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
@@ -21,7 +21,7 @@ class ConcatCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Concat(Layer):
-    """Lay tensors behind one another along an axis; each input receives its part of dy.
+    """Concatenate tensors along an axis; each input receives its part of dy.
 
     `axis` counts the batch axis as 0: 1 is the channels. All other axes must agree.
     Source: Szegedy et al. 2015, figure 2.

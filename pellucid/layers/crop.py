@@ -1,4 +1,4 @@
-"""An image cut to the size of another one."""
+"""An image cropped to the size of another one."""
 # Arguments come from callers who may not check types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -21,10 +21,10 @@ class CropCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Crop(Layer):
-    """Cut the rows and columns off the first input that the second does not have, at the bottom and on the right.
+    """Crop the first input to the height and width of the second, from the top left corner.
 
     The input is a tuple (x, reference), x (N, C, H, W), reference (N, C', H', W') with H' <= H and W' <= W; y is
-    (N, C, H', W'). Nothing but the reference's size is read, so that its gradient is zero.
+    (N, C, H', W'). Only the size of the reference is used, so that its gradient is zero.
     Source: Long, Shelhamer and Darrell 2015, section 4.1 (the crop layers of their public networks).
     """
 

@@ -75,5 +75,5 @@ class Dense(Layer):
 
 
 def rows(x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x as (rows, n_in) and dy as (rows, units), whatever axes stand before the last one."""
+    """Return x as (rows, n_in) and dy as (rows, units), with all axes before the last one flattened."""
     return (x, dy) if dy.dim() == 2 else (x.flatten(0, -2), dy.flatten(0, -2))

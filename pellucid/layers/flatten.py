@@ -1,4 +1,4 @@
-"""From images to vectors."""
+"""Images flattened to vectors."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class FlattenCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """Lay all axes but the batch in one row: (N, C, H, W) becomes (N, C H W), channels first."""
+    """Flatten all axes but the batch: (N, C, H, W) becomes (N, C H W), channels first."""
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.RESHAPE | Trait.VIEW
 

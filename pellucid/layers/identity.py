@@ -1,4 +1,4 @@
-"""The layer that changes nothing."""
+"""The identity."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -10,7 +10,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
 
 
 class IdentityCache(NamedTuple):
-    """Cache of Identity: nothing."""
+    """Empty cache of Identity."""
 
 
 @dataclass(frozen=True)

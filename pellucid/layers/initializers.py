@@ -53,7 +53,7 @@ def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) ->
 
 
 def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return windows the first of which hand the input channels on unchanged; the others are drawn as by `he`.
+    """Return windows of which the first copy the input channels; the others are drawn as by `he`.
 
     shape: (filters, channels, kH, kW), or a matrix (units, features), whose rows are windows of one pixel.
     Source: Zagoruyko and Komodakis 2017, "DiracNets", section 3.

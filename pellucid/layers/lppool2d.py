@@ -54,7 +54,7 @@ class LpPool2d(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LpPool2dCache]:
         """Compute y = (Σ |x|^p)^(1/p) over each window of x."""
-        powers = x.to(wide_type(x.dtype)).abs() ** self.p  # of which half precision would hold few
+        powers = x.to(wide_type(x.dtype)).abs() ** self.p  # half precision has too small a range for them
         if pair(self.dilation) == (1, 1):
             sums = F.avg_pool2d(powers, self.kernel, self.step, 0, self.ceil_mode, divisor_override=1)
         else:

@@ -12,7 +12,7 @@ from pellucid.layers.checks import image_shape, pool_padding, positive, window_o
 
 
 class MaxPool2dCache(NamedTuple):
-    """Cache of MaxPool2d: where each maximum stood, and of its input no more than the shape."""
+    """Cache of MaxPool2d: the index of each maximum, and the shape of the input."""
 
     switches: Tensor  # (N, C, H', W') int64: row W + column in the input's plane
     x: Tensor  # (N, C, H, W), one number in memory

@@ -20,7 +20,7 @@ class MaxUnpool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class MaxUnpool2d(Layer):
-    """Put each value back where the maximum stood, and 0 elsewhere.
+    """Put each value at the position of its maximum, and 0 elsewhere.
 
     It takes a tuple (x, switches) of one shape (N, C, H, W); the switches are those in MaxPool2d's cache. y is
     (N, C, H', W'), H' = s (H - 1) - 2 p + k, or `size` = (H', W') where pooling had rounded. Equal switches, which

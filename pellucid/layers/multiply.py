@@ -1,4 +1,4 @@
-"""The merge of a gate."""
+"""The product of several inputs, such as a gate and what it scales."""
 # Arguments come from callers who may not check types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -24,7 +24,7 @@ class Multiply(Layer):
     """Multiply tensors value by value: y = x1 x2 ...
 
     An axis of size 1 is repeated to the size that the others have there: a gate (N, C, 1, 1) scales the channels of
-    (N, C, H, W), and is handed the sum over its pixels. Apart from that, all shapes must agree.
+    (N, C, H, W), and receives the sum over its pixels as gradient. Apart from that, all shapes must agree.
     Source: the gates of Hochreiter and Schmidhuber 1997, section 4; of channels: Hu, Shen and Sun 2018, equation 4.
     """
 

@@ -1,4 +1,4 @@
-"""Rows and columns around an image."""
+"""Padding around an image."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Channels of zeros around an image's channels."""
+"""Padding with channels of zeros."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -20,7 +20,7 @@ class PadChannelsCache(NamedTuple):
 
 @dataclass(frozen=True)
 class PadChannels(Layer):
-    """Put channels of zeros before and after those of an image: a shortcut to more channels that learns nothing.
+    """Add channels of zeros before and after those of an image: a shortcut to more channels without parameters.
 
     x is (N, C, H, W), y is (N, before + C + after, H, W).
     Source: He, Zhang, Ren and Sun 2016, section 3.3, option A.

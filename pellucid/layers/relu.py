@@ -17,7 +17,7 @@ class ReLUCache(NamedTuple):
 
 @dataclass(frozen=True)
 class ReLU(Layer):
-    """Keep what is positive: y = max(x, 0), for any shape.
+    """Keep positive values: y = max(x, 0), for any shape.
 
     At x = 0 the gradient is 0. Source: Nair and Hinton 2010.
     """

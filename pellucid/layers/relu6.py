@@ -18,7 +18,7 @@ class ReLU6Cache(NamedTuple):
 
 @dataclass(frozen=True)
 class ReLU6(Layer):
-    """Keep what lies between 0 and 6: y = min(max(x, 0), 6), for any shape.
+    """Clip to the range from 0 to 6: y = min(max(x, 0), 6), for any shape.
 
     At x = 0 and at x = 6 the gradient is 0. Source: Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10.
     """

@@ -1,4 +1,4 @@
-"""Another shape for the same values."""
+"""The same values in another shape."""
 # Arguments come from callers who may not check types.
 # pyright: reportUnnecessaryIsInstance=false
 
@@ -32,7 +32,7 @@ class Reshape(Layer):
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a shape that is none."""
+        """Raise PellucidError for an invalid shape."""
         if not isinstance(self.shape, tuple):
             raise PellucidError(f"Reshape: shape must be a tuple without the batch axis, not {self.shape!r}")
         if self.shape.count(-1) > 1:

@@ -1,4 +1,4 @@
-"""Larger or smaller images from given ones."""
+"""Resizing of images."""
 
 import math
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ class Upsample(Layer):
         return kernel(_wide(x).mT, (wide, high), align, *reversed(scales)).mT.to(x.dtype)
 
     def _settings(self, x: Tensor, out: tuple[int, int]) -> tuple[Any, ...]:
-        """Return the kernels' last arguments: whether corners meet, and the scales unless the sizes tell them.
+        """Return the kernels' last arguments: align_corners, and the scales where the sizes do not imply them.
 
         Of an axis to copy they get no scale: with `antialias` the forward kernel ignores it, the backward kernel not.
         """

@@ -1,4 +1,4 @@
-"""Windows with holes: the sums over them, for which PyTorch has no pooling kernel, and the way back."""
+"""Dilated windows: sums over them, for which PyTorch has no pooling kernel, and their gradients."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from pellucid.layers.base import memory_format
 
 @dataclass(frozen=True)
 class Windows:
-    """Where windows stand over an image of `size`, each pair in the order (height, width).
+    """The positions of windows over an image of `size`, each pair in the order (height, width).
 
-    Pixel i of window o lies over row s o + d i - p of the image; beyond the image all is 0. What has been added up
-    comes in at least float32, so that no step between it and a layer's result rounds or overflows.
+    Pixel i of window o lies over row s o + d i - p of the image; values beyond the image are 0. Sums are
+    in float32 at least, so that no step between them and a layer's result rounds or overflows.
     """
 
     size: tuple[int, int]

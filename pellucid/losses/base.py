@@ -91,7 +91,7 @@ def check_positive(loss: Loss, **values: float) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Tell whole numbers and fractions from all else, yes and no included."""
+    """Return whether a value is an int or a float, and no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -51,7 +51,7 @@ class Hinge(Loss):
     def check(self, outputs: Shape, targets: Tensor) -> None:
         """Require classes that exist, and at least two of them."""
         if len(outputs) != 1 or outputs[0] < 2:
-            raise PellucidError(f"Hinge: the network must put out a score for each class, not {tuple(outputs)}")
+            raise PellucidError(f"Hinge: the network must output a score for each class, not {tuple(outputs)}")
         check_classes(self, outputs, targets, self.class_weights, None)
 
     def predict(self, y: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss, Reduction, is_number, out_of_range, shares
 
-MANY = 1024  # above as many classes an identity matrix is too big to keep
+MANY = 1024  # more classes than this make an identity matrix too large to keep
 
 
 class Picks(NamedTuple):
@@ -130,7 +130,7 @@ def kept(target: Tensor, ignore: int | None) -> Tensor | None:
 
 
 def is_numbers(target: Tensor) -> bool:
-    """Tell numbers from class indices."""
+    """Return whether a target holds numbers, not class indices."""
     return target.is_floating_point() or target.is_complex() or target.dtype is torch.bool
 
 
@@ -145,7 +145,7 @@ def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[f
     if targets.shape != shape and not fits_without_classes(shape, targets):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit "
-            f"a network that puts out {tuple(outputs)}; give one number for each output, or integer classes"
+            f"a network that outputs {tuple(outputs)}; give one number for each output, or integer classes"
         )
     if targets.shape != shape and outputs[0] > 1:
         check_range(loss, targets, outputs[0], None)
@@ -166,7 +166,7 @@ def check_classes(
     if not outputs or targets.shape[1:] != outputs[1:] or is_numbers(targets):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit "
-            f"a network that puts out {tuple(outputs)}; give one integer class for each position"
+            f"a network that outputs {tuple(outputs)}; give one integer class for each position"
         )
     if weights is not None and len(weights) != outputs[0]:
         raise wrong_weights(loss, len(weights), outputs[0])
@@ -192,7 +192,7 @@ def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
 
 
 def wrong_weights(loss: object, given: int, classes: int, name: str = "class_weights") -> PellucidError:
-    """Say that there are too many or too few weights."""
+    """Return the error for too many or too few weights."""
     return PellucidError(f"{type(loss).__name__}: {given} {name} for {classes} classes; give one for each class")
 
 

@@ -1,4 +1,4 @@
-"""The contract of every metric: fed batch by batch, asked at the end."""
+"""The interface of metrics: updated batch by batch, computed at the end."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Metric(metaclass=Checked):
 
     Each evaluation updates a fresh copy (`copy.deepcopy`) of the object that the model holds, so nothing needs to be
     reset. A metric with arguments is a dataclass: the fields of its constructor are saved with the model, its state
-    is in fields with `init=False`. `lower_is_better` tells in which direction its results improve.
+    is in fields with `init=False`. `lower_is_better` says whether smaller results are better.
     """
 
     lower_is_better: ClassVar[bool] = False
@@ -78,7 +78,7 @@ def function_name(function: Callable[..., Any]) -> str:
 
 
 def fresh(metric: Metric | Callable[[Any, Any], Any]) -> Metric:
-    """Return a metric that has seen nothing yet."""
+    """Return a metric in its initial state."""
     return deepcopy(metric) if isinstance(metric, Metric) else Function(metric)
 
 
@@ -88,7 +88,7 @@ def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
 
 
 def share(part: float, whole: float, metric: Metric) -> float:
-    """Return part / whole; PellucidError where nothing has been measured."""
+    """Return part / whole; PellucidError for a whole of 0."""
     if not whole:
         raise PellucidError(f"{type(metric).__name__}: no examples were measured; call update first")
     return part / whole

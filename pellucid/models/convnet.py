@@ -32,7 +32,7 @@ def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequent
 
 def _block(filters: int, **pool: Layer) -> Sequential:
     return Sequential(
-        conv1=Conv2d(filters, 3, padding=1, bias=False),  # the normalization's bias stands for its own
+        conv1=Conv2d(filters, 3, padding=1, bias=False),  # the normalization has one
         norm1=BatchNorm(),
         relu1=ReLU(),
         conv2=Conv2d(filters, 3, padding=1, bias=False),

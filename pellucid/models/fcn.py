@@ -121,7 +121,7 @@ def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> La
 def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
     """Return learned windows, one for each class, that begin as bilinear interpolation: n pixels become n times `by`.
 
-    centred: each pixel stands in the middle of the `by` x `by` pixels that it becomes, else on the first of them.
+    centred: each pixel stands in the middle of the `by` x `by` pixels that it becomes, or on the first of them.
     """
     kernel, padding, extra = (2 * by, by // 2, 0) if centred else (2 * by - 1, by - 1, by - 1)
     return ConvTranspose2d(

@@ -1,4 +1,4 @@
-"""What the networks of several families are made of."""
+"""Parts that networks of several families share."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ def conv_norm(
     groups: int = 1,
     epsilon: float = 1e-5,
 ) -> dict[str, Layer]:
-    """Return a convolution and its batch normalization, whose bias stands for the convolution's own.
+    """Return a convolution and its batch normalization, whose bias replaces the convolution's.
 
     `conv2` gives conv2 and norm2, `reduce` gives reduce and reduce_norm.
     """

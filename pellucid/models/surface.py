@@ -1,4 +1,4 @@
-"""What all networks of the zoo have in common: features, a head, and scores for the classes."""
+"""The interface of all networks of the zoo: features, a head, and scores for the classes."""
 
 import dataclasses
 import difflib

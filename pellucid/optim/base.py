@@ -12,7 +12,7 @@ from torch import Tensor
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 
-# What an optimizer remembers from step to step: tensors in the order of the parameters ("velocity": [...]),
+# The state of an optimizer between steps: tensors in the order of the parameters ("velocity": [...]),
 # and whole numbers ("step": 3). `pack` gives every tensor a name for a weights file.
 State = dict[str, list[Tensor] | int]
 
@@ -28,7 +28,7 @@ class Optimizer(metaclass=Checked):
 
     @abstractmethod
     def init(self, params: list[Tensor]) -> State:
-        """Return what the optimizer remembers before the first step."""
+        """Return the state before the first step."""
 
     @abstractmethod
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
@@ -40,7 +40,7 @@ class Optimizer(metaclass=Checked):
     def decay(self, weights: list[Tensor], lr: float) -> None:
         """Shrink, in place and before `update`, those parameters that layers call `decayed`: weight decay.
 
-        An optimizer sees tensors only, and no shape tells a weight from the scale of a normalisation.
+        An optimizer receives tensors only, and a shape does not distinguish a weight from the scale of a normalization.
         """
 
 

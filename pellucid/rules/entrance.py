@@ -1,4 +1,4 @@
-"""Which layers read a network's input, found by the way that values take in a forward pass."""
+"""The layers with weights that read a network's input, found in a forward pass."""
 
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,12 +12,12 @@ from pellucid.sweep import Rule, Rules
 
 
 class Entrance:
-    """A watch for `sweep.forward` that tells apart the uses of layers with weights that nothing with weights precedes.
+    """A watch for `sweep.forward` that finds the uses of layers with weights that no layer with weights precedes.
 
-    `Entrance(x)`, given as `watch` of the forward pass of x, then knows a use by its cache: `cache in entrance`. One
-    layer may be used twice, once on the input and once on what it made of it; the first use only is an entrance.
-    What has no weights, such as padding, pooling and normalization, still counts as the input; the sum of the input and
-    of something else does not. `paths` name the layers.
+    After a forward pass of x with `Entrance(x)` as `watch`, `cache in entrance` says whether the use with this cache is
+    one of them: of a layer that is used twice, on the input and on its own output, the first use only is. Outputs of
+    layers without weights, such as padding, pooling and normalization, still count as the input; the sum of the input
+    and another value does not. `paths` are the layers' paths.
     """
 
     def __init__(self, x: Any) -> None:

@@ -1,4 +1,4 @@
-"""Outputs of layers in the forward pass, for rules in the backward pass."""
+"""Outputs of layers in the forward pass, kept for rules in the backward pass."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -10,7 +10,7 @@ from pellucid.sweep import Rule, Rules
 
 
 class OutputRule(ABC):
-    """A rule that divides by the output of a layer with weights, and need not run it again where it is told."""
+    """A rule that divides by the output of a layer with weights, which it computes again unless given."""
 
     @abstractmethod
     def __call__(

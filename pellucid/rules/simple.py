@@ -30,7 +30,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Norm:
-    """Share what arrives among the inputs in proportion to their part of the output: R_i = Σ_j x_i a_ij / y_j R_j.
+    """Share relevance among the inputs in proportion to their part of the output: R_i = Σ_j x_i a_ij / y_j R_j.
 
     a_ij is how input i weighs in output j, so that of y = x1 + x2 the first takes x1 / y of R. The `stabilizer` moves
     y away from 0. For Add, Concat, averages and resizing.
@@ -50,7 +50,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Share:
-    """Give each of the n inputs of a product an n-th of what arrives: R_i = R / n.
+    """Give each of the n inputs of a product an n-th of the relevance: R_i = R / n.
 
     An input that was repeated along an axis takes the sum over it. It is the Shapley value of a product against
     inputs of zero. Source: Achtibat et al. 2024 (AttnLRP).
@@ -76,7 +76,7 @@ class Deconv:
 
 @dataclass(frozen=True)
 class Guided:
-    """Let pass what both the gradient and a DeconvNet let pass: the layer's own dx of max(dy, 0).
+    """Combine the gradient and the DeconvNet: the layer's own dx of max(dy, 0).
 
     Source: Springenberg et al. 2015, section 3.4 and figure 1.
     """

@@ -1,4 +1,4 @@
-"""A layer run again on another input with other parameters: what the rules of layer-wise relevance are made of."""
+"""Runs of a layer on another input with other parameters, of which the relevance rules consist."""
 
 import math
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Term:
     y: Tensor
 
     def share(self, s: Tensor) -> Any:
-        """Return x times what `s`, which arrives for each output, comes to at each input: c_i = x_i Σ_j w_ij s_j."""
+        """Return x times the gradient for an output gradient of s: c_i = x_i Σ_j w_ij s_j."""
         back = self.layer.pull(self.params, self.cache, s)
         x: Any = self.x
         if isinstance(x, tuple):
@@ -63,7 +63,7 @@ def contributions(
 
 
 def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
-    """Return what went into the layer, a tensor or a tuple of them.
+    """Return the input of the layer, a tensor or a tuple of them.
 
     Raises PellucidError for a layer whose cache does not hold its input: such layers do not multiply and add.
     """
@@ -79,7 +79,7 @@ def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
 
 
 def one_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
-    """Return the one tensor that went into the layer; raises PellucidError as `inputs` does, and for several."""
+    """Return the layer's input, a single tensor; raises PellucidError as `inputs` does, and for several."""
     x = inputs(rule, layer, cache)
     if isinstance(x, tuple):
         raise PellucidError(
@@ -89,7 +89,7 @@ def one_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
 
 
 def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> Tensor:
-    """Return the one tensor that went into a layer with weights; raises PellucidError for other layers."""
+    """Return the input of a layer with weights; raises PellucidError for other layers."""
     x = one_input(rule, layer, cache)
     if "weight" not in params:
         raise PellucidError(
@@ -112,7 +112,7 @@ def linear(layer: Layer, params: Params, bias: bool = True) -> Params:
 
 
 def without_bias(params: Params) -> Params:
-    """Return params that add nothing."""
+    """Return params with a bias of 0."""
     return {name: torch.zeros_like(value) if name == "bias" else value for name, value in params.items()}
 
 
@@ -122,12 +122,12 @@ def clamped(params: Params, low: float | None = None, high: float | None = None)
 
 
 def positive(params: Params) -> Params:
-    """Return params of which only what is above 0 is left."""
+    """Return params with negative values set to 0."""
     return clamped(params, low=0.0)
 
 
 def negative(params: Params) -> Params:
-    """Return params of which only what is below 0 is left."""
+    """Return params with positive values set to 0."""
     return clamped(params, high=0.0)
 
 

@@ -138,7 +138,7 @@ def _act(layer: Layer | None, kinds: tuple[type[Layer], ...]) -> Layer | None:
 def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int] | None:
     """Return a sum of branches with the activation behind it, and how many layers these are.
 
-    None for another merge, and where each branch outputs somebody else's memory.
+    None for another merge, and where the output of each branch is memory that another layer reads.
     """
     if type(layer.merge) is not Add:
         return None

@@ -1,4 +1,4 @@
-"""What a network is made of where no backward pass follows: functions from inputs to outputs."""
+"""The functions that compute a network's outputs where no backward pass follows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -16,7 +16,6 @@ FUNCTIONS = (
     ("fuse/inference/runs.py", "convolution"),
     ("fuse/inference/runs.py", "scale_and_shift"),
 )
-REFUSING = ("window_reach",)  # functions that only refuse, beside those that have "check" in their names
 Code = ast.FunctionDef | ast.Assign
 
 
@@ -118,7 +117,7 @@ def is_aside(node: ast.AST) -> bool:
         case ast.Expr(value=ast.Constant()):
             return True
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))):
-            return name in REFUSING or "check" in name
+            return "check" in name  # functions that only refuse
         case ast.If(body=[ast.Raise()], orelse=[]):
             return True
         case ast.If(body=[ast.Expr() as one], orelse=[]):

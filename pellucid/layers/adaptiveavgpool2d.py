@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import image_shape, positive
+from pellucid.layers.checks import check_image_shape, check_positive
 
 
 class AdaptiveAvgPool2dCache(NamedTuple):
@@ -31,11 +31,11 @@ class AdaptiveAvgPool2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        positive(self, size=self.size)
+        check_positive(self, size=self.size)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the pooled shape."""
-        return {}, (image_shape(self, shape)[0], *pair(self.size))
+        return {}, (check_image_shape(self, shape)[0], *pair(self.size))
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, AdaptiveAvgPool2dCache]:
         """Compute y = the mean over each window of x."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import same_shapes
+from pellucid.layers.checks import check_same_shapes
 
 
 class AddCache(NamedTuple):
@@ -27,7 +27,7 @@ class Add(Layer):
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the inputs' common shape."""
-        return {}, same_shapes(self, shape)
+        return {}, check_same_shapes(self, shape)
 
     def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, AddCache]:
         """Compute y = x1 + x2 + ..."""

@@ -8,7 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs, window_reach
+from pellucid.layers.checks import (
+    check_image_shape,
+    check_pool_padding,
+    check_positive,
+    check_window_reach,
+    window_outputs,
+)
 from pellucid.layers.windows import Windows, wide_type
 
 
@@ -39,8 +45,8 @@ class AvgPool2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
-        pool_padding(self, self.padding, self.kernel)
+        check_positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
+        check_pool_padding(self, self.padding, self.kernel)
 
     @property
     def step(self) -> int | tuple[int, int]:
@@ -49,7 +55,7 @@ class AvgPool2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the pooled shape."""
-        channels, height, width = image_shape(self, shape)
+        channels, height, width = check_image_shape(self, shape)
         return {}, (channels, *self._windows(height, width).outs)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, AvgPool2dCache]:
@@ -82,7 +88,7 @@ class AvgPool2d(Layer):
         padding, dilation = pair(self.padding), pair(self.dilation)
         outs = window_outputs(self, size, kernel, stride, padding, dilation, self.ceil_mode)
         if not self.count_include_pad:  # a window without values has no mean
-            window_reach(self, size, kernel, stride, padding, dilation)
+            check_window_reach(self, size, kernel, stride, padding, dilation)
         return Windows(size, outs, kernel, stride, padding, dilation)
 
     def _counts(self, windows: Windows, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import within
+from pellucid.layers.checks import check_within
 
 
 class BatchCache(NamedTuple):
@@ -45,7 +45,7 @@ class BatchNorm(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        within(self, 0.0, 1.0, momentum=self.momentum, epsilon=self.epsilon)
+        check_within(self, 0.0, 1.0, momentum=self.momentum, epsilon=self.epsilon)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return `weight` of ones and `bias` of zeros, and the buffers of a channel that needs no change."""

@@ -10,25 +10,25 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import pair
 
 
-def positive(layer: object, **values: Any) -> None:
+def check_positive(layer: object, **values: Any) -> None:
     """Raise PellucidError unless these are whole numbers (or pairs of them) of at least 1."""
     _at_least(layer, 1, values)
 
 
-def not_negative(layer: object, **values: Any) -> None:
-    """Require whole numbers (or pairs of them) of at least 0."""
+def check_not_negative(layer: object, **values: Any) -> None:
+    """Raise PellucidError unless these are whole numbers (or pairs of them) of at least 0."""
     _at_least(layer, 0, values)
 
 
-def whole(layer: object, **values: Any) -> None:
-    """Require single whole numbers of at least 1."""
+def check_whole(layer: object, **values: Any) -> None:
+    """Raise PellucidError unless these are single whole numbers of at least 1."""
     for name, value in values.items():
         if type(value) is not int or value < 1:
             raise PellucidError(f"{type(layer).__name__}: {name} must be a whole number of at least 1, not {value!r}")
 
 
-def flag(layer: object, **values: Any) -> None:
-    """Require True or False: `Dense(784, 30)` of another library would be a bias of 30."""
+def check_flag(layer: object, **values: Any) -> None:
+    """Raise PellucidError unless these are True or False: the 30 of `Dense(784, 30)` would be the bias."""
     for name, value in values.items():
         if type(value) is not bool:
             raise PellucidError(
@@ -36,8 +36,8 @@ def flag(layer: object, **values: Any) -> None:
             )
 
 
-def choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
-    """Require one of the `allowed` words."""
+def check_choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
+    """Raise PellucidError unless these are among the `allowed` words."""
     for name, value in values.items():
         if value not in allowed:
             known = ", ".join(allowed)
@@ -46,16 +46,16 @@ def choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
             )
 
 
-def within(layer: object, low: float, high: float, **values: Any) -> None:
-    """Require finite numbers from `low` to `high`."""
+def check_within(layer: object, low: float, high: float, **values: Any) -> None:
+    """Raise PellucidError unless these are finite numbers from `low` to `high`."""
     for name, value in values.items():
         if type(value) not in (int, float) or not low <= value <= high or math.isinf(value):
             top = "" if math.isinf(high) else f" to {high}"
             raise PellucidError(f"{type(layer).__name__}: {name} must be a number from {low}{top}, not {value!r}")
 
 
-def image_shape(layer: object, shape: Any) -> tuple[int, int, int]:
-    """Require an input shape (channels, height, width)."""
+def check_image_shape(layer: object, shape: Any) -> tuple[int, int, int]:
+    """Return `shape`; PellucidError unless it is (channels, height, width)."""
     if len(shape) != 3 or not all(isinstance(size, int) for size in shape):
         raise PellucidError(
             f"{type(layer).__name__} takes images of shape (channels, height, width), not {tuple(shape)}; "
@@ -81,14 +81,14 @@ def window_outputs(
     outs: list[int] = []
     for axis, length, k, s, p, d in zip(("height", "width"), size, kernel, stride, padding, dilation, strict=True):
         room = length + 2 * p - d * (k - 1) - 1
-        out = window_output(layer, axis, room // s + 1)
+        out = check_window_output(layer, axis, room // s + 1)
         if ceil_mode and room % s and out * s < length + p:
             out += 1
         outs.append(out)
     return outs[0], outs[1]
 
 
-def window_reach(
+def check_window_reach(
     layer: object,
     size: tuple[int, ...],
     kernel: tuple[int, int],
@@ -96,7 +96,7 @@ def window_reach(
     padding: tuple[int, int],
     dilation: tuple[int, int],
 ) -> None:
-    """Require that no window straddles (height, width) with nothing but padding under its pixels.
+    """Raise PellucidError if a window over (height, width) has nothing but padding under its pixels.
 
     Only a window that starts in the padding can, and only over an image shorter than the dilation.
     """
@@ -110,8 +110,8 @@ def window_reach(
             )
 
 
-def window_output(layer: object, axis: str, size: int) -> int:
-    """Require that a sliding window leaves at least one output position."""
+def check_window_output(layer: object, axis: str, size: int) -> int:
+    """Return `size`, the number of window positions along an axis; PellucidError unless there is at least one."""
     if size < 1:
         raise PellucidError(
             f"{type(layer).__name__}: the input is smaller than the window along its {axis}; "
@@ -132,16 +132,16 @@ def _at_least(layer: object, least: int, values: dict[str, Any]) -> None:
             )
 
 
-def same_shapes(layer: object, shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Require two or more inputs of one shape, and return it."""
+def check_same_shapes(layer: object, shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """Return the shape that two or more inputs share; PellucidError for others."""
     if len(shapes) < 2 or any(shape != shapes[0] for shape in shapes):
         raise PellucidError(f"{type(layer).__name__} takes two or more inputs of one shape, not {shapes}")
     return shapes[0]
 
 
-def pool_padding(layer: object, padding: int | tuple[int, int], kernel: int | tuple[int, int]) -> None:
-    """Require padding of at most half the window, so that every window covers some of the input."""
-    not_negative(layer, padding=padding)
+def check_pool_padding(layer: object, padding: int | tuple[int, int], kernel: int | tuple[int, int]) -> None:
+    """Raise PellucidError for padding of more than half the window, so that every window covers some of the input."""
+    check_not_negative(layer, padding=padding)
     for p, k in zip(pair(padding), pair(kernel), strict=True):
         if 2 * p > k:
             raise PellucidError(
@@ -151,7 +151,7 @@ def pool_padding(layer: object, padding: int | tuple[int, int], kernel: int | tu
 
 
 def check_axis(layer: object, axis: int, shape: Any) -> None:
-    """Require that a tensor of `shape` (without the batch axis, which is axis 0) has the axis."""
+    """Raise PellucidError unless a tensor of `shape` (without the batch axis, which is axis 0) has the axis."""
     if axis > len(shape):
         raise PellucidError(
             f"{type(layer).__name__}: inputs of shape (N, {', '.join(map(str, shape))}) have no axis {axis}"
@@ -162,10 +162,10 @@ FLOATING = frozenset((torch.float32, torch.float64, torch.bfloat16))
 
 
 def check_floating(x: Any) -> None:
-    """Require numbers that a network computes with: float32, float64, bfloat16, and float16 away from the CPU.
+    """Raise PellucidError unless x is float32, float64 or bfloat16, or float16 on another device than the CPU.
 
     A network's input is checked once, by `sweep.forward`; in a tuple, int64 means switches after the first.
-    Layers do not check again: some would compute on whole numbers without complaint, and their gradients be wrong.
+    Layers do not check again: some would compute on whole numbers without an error, and their gradients be wrong.
     """
     if isinstance(x, tuple):
         first, *others = cast("tuple[Any, ...]", x)

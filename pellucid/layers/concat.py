@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_axis, whole
+from pellucid.layers.checks import check_axis, check_whole
 
 
 class ConcatCache(NamedTuple):
@@ -33,7 +33,7 @@ class Concat(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, axis=self.axis)
+        check_whole(self, axis=self.axis)
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape with the sizes along the axis summed."""

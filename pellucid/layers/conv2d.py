@@ -9,7 +9,14 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import flag, image_shape, not_negative, positive, whole, window_output
+from pellucid.layers.checks import (
+    check_flag,
+    check_image_shape,
+    check_not_negative,
+    check_positive,
+    check_whole,
+    check_window_output,
+)
 from pellucid.layers.initializers import check_initializer, draw
 
 FEW = 4  # channels: to so few, PyTorch's kernel for dx takes two to six times as long as to sum windows (on the CPU)
@@ -49,14 +56,14 @@ class Conv2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, filters=self.filters, groups=self.groups)
-        flag(self, bias=self.bias)
-        positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+        check_whole(self, filters=self.filters, groups=self.groups)
+        check_flag(self, bias=self.bias)
+        check_positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
         if self.padding == "same":
             if pair(self.stride) != (1, 1):
                 raise PellucidError("Conv2d: padding='same' needs stride 1; give the padding as a number")
         else:
-            not_negative(self, padding=self.padding)
+            check_not_negative(self, padding=self.padding)
         if self.filters % self.groups:
             raise PellucidError(f"Conv2d: filters={self.filters} is not a multiple of groups={self.groups}")
         check_initializer("Conv2d", self.init_weight)
@@ -72,14 +79,14 @@ class Conv2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Draw `weight` and `bias`."""
-        channels, *size = image_shape(self, shape)
+        channels, *size = check_image_shape(self, shape)
         if channels % self.groups:
             raise PellucidError(f"Conv2d: {channels} input channels are not a multiple of groups={self.groups}")
         left, right, top, bottom = self.edges()
         padded = size[0] + top + bottom, size[1] + left + right
         spans = [d * (k - 1) + 1 for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
         out = [
-            window_output(self, axis, (total - span) // step + 1)
+            check_window_output(self, axis, (total - span) // step + 1)
             for axis, total, span, step in zip(("height", "width"), padded, spans, pair(self.stride), strict=True)
         ]
         window = pair(self.kernel)

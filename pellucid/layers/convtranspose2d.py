@@ -9,7 +9,14 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import flag, image_shape, not_negative, positive, whole, window_output
+from pellucid.layers.checks import (
+    check_flag,
+    check_image_shape,
+    check_not_negative,
+    check_positive,
+    check_whole,
+    check_window_output,
+)
 from pellucid.layers.initializers import check_initializer, draw
 
 
@@ -46,10 +53,10 @@ class ConvTranspose2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, filters=self.filters, groups=self.groups)
-        flag(self, bias=self.bias)
-        positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
-        not_negative(self, padding=self.padding, output_padding=self.output_padding)
+        check_whole(self, filters=self.filters, groups=self.groups)
+        check_flag(self, bias=self.bias)
+        check_positive(self, kernel=self.kernel, stride=self.stride, dilation=self.dilation)
+        check_not_negative(self, padding=self.padding, output_padding=self.output_padding)
         for extra, s, d in zip(pair(self.output_padding), pair(self.stride), pair(self.dilation), strict=True):
             if extra >= max(s, d):
                 raise PellucidError(
@@ -63,7 +70,7 @@ class ConvTranspose2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Draw `weight` and `bias`."""
-        channels, *size = image_shape(self, shape)
+        channels, *size = check_image_shape(self, shape)
         if channels % self.groups:
             raise PellucidError(
                 f"ConvTranspose2d: {channels} input channels are not a multiple of groups={self.groups}"
@@ -73,7 +80,7 @@ class ConvTranspose2d(Layer):
         frames = zip(size, spans, stride, pair(self.padding), pair(self.output_padding), strict=True)
         out = [s * (length - 1) + span - 2 * p + extra for length, span, s, p, extra in frames]
         for axis, length in zip(("height", "width"), out, strict=True):
-            window_output(self, axis, length)
+            check_window_output(self, axis, length)
         area = kernel[0] * kernel[1]
         # of the stamps' area, only every stride-th place meets a given output pixel
         fan_in = max(1, channels // self.groups * area // (stride[0] * stride[1]))

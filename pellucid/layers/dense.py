@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import flag, whole
+from pellucid.layers.checks import check_flag, check_whole
 from pellucid.layers.initializers import check_initializer, draw
 
 
@@ -36,8 +36,8 @@ class Dense(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, units=self.units)
-        flag(self, bias=self.bias)
+        check_whole(self, units=self.units)
+        check_flag(self, bias=self.bias)
         check_initializer("Dense", self.init_weight)
         check_initializer("Dense", self.init_bias)
 

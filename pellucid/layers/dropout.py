@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import within
+from pellucid.layers.checks import check_within
 
 
 class DropoutCache(NamedTuple):
@@ -35,7 +35,7 @@ class Dropout(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        within(self, 0.0, 1.0, rate=self.rate)
+        check_within(self, 0.0, 1.0, rate=self.rate)
         if self.rate == 1:
             raise PellucidError("Dropout: rate=1 leaves nothing; use a rate below 1")
 

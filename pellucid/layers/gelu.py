@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import choice
+from pellucid.layers.checks import check_choice
 
 
 class GELUCache(NamedTuple):
@@ -34,7 +34,7 @@ class GELU(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        choice(self, ("none", "tanh"), approximate=self.approximate)
+        check_choice(self, ("none", "tanh"), approximate=self.approximate)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
-from pellucid.layers.checks import whole, within
+from pellucid.layers.checks import check_whole, check_within
 
 
 class GroupNormCache(NamedTuple):
@@ -38,8 +38,8 @@ class GroupNorm(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, groups=self.groups)
-        within(self, 0.0, 1.0, epsilon=self.epsilon)
+        check_whole(self, groups=self.groups)
+        check_within(self, 0.0, 1.0, epsilon=self.epsilon)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return `weight` of ones and `bias` of zeros."""

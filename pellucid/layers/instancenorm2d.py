@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import image_shape, within
+from pellucid.layers.checks import check_image_shape, check_within
 from pellucid.layers.groupnorm import GroupNormCache, group_norm, group_norm_backward
 
 
@@ -27,11 +27,11 @@ class InstanceNorm2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        within(self, 0.0, 1.0, epsilon=self.epsilon)
+        check_within(self, 0.0, 1.0, epsilon=self.epsilon)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return, if `affine`, `weight` of ones and `bias` of zeros."""
-        channels, height, width = image_shape(self, shape)
+        channels, height, width = check_image_shape(self, shape)
         if height * width == 1:
             raise PellucidError("InstanceNorm2d: an image of one pixel has no variance; put it where images are larger")
         return {"weight": torch.ones(channels), "bias": torch.zeros(channels)} if self.affine else {}, shape

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import whole, within
+from pellucid.layers.checks import check_whole, check_within
 
 
 class LayerNormCache(NamedTuple):
@@ -38,11 +38,11 @@ class LayerNorm(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        within(self, 0.0, 1.0, epsilon=self.epsilon)
+        check_within(self, 0.0, 1.0, epsilon=self.epsilon)
         if self.shape is not None and not isinstance(self.shape, tuple):
             raise PellucidError(f"LayerNorm: shape must be a tuple, not {self.shape!r}")
         for size in self.shape or ():
-            whole(self, shape=size)
+            check_whole(self, shape=size)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return `weight` of ones and `bias` of zeros."""

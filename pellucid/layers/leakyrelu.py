@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import within
+from pellucid.layers.checks import check_within
 
 
 class LeakyReLUCache(NamedTuple):
@@ -30,7 +30,7 @@ class LeakyReLU(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        within(self, 0.0, float("inf"), slope=self.slope)
+        check_within(self, 0.0, float("inf"), slope=self.slope)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""

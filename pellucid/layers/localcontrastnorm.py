@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import image_shape, whole, within
+from pellucid.layers.checks import check_image_shape, check_whole, check_within
 
 
 class LocalContrastNormCache(NamedTuple):
@@ -36,8 +36,8 @@ class LocalContrastNorm(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, size=self.size)
-        within(self, 0.0, float("inf"), epsilon=self.epsilon)
+        check_whole(self, size=self.size)
+        check_within(self, 0.0, float("inf"), epsilon=self.epsilon)
         if self.size % 2 == 0 or self.epsilon == 0:
             raise PellucidError(
                 f"LocalContrastNorm needs an odd size and an epsilon above 0, not {self.size} and {self.epsilon}"
@@ -45,7 +45,7 @@ class LocalContrastNorm(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
-        return {}, image_shape(self, shape)
+        return {}, check_image_shape(self, shape)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalContrastNormCache]:
         """Compute v = x - Σ w x, then y = v / max(c, σ, epsilon)."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import image_shape, whole, within
+from pellucid.layers.checks import check_image_shape, check_whole, check_within
 
 
 class LocalResponseNormCache(NamedTuple):
@@ -35,12 +35,12 @@ class LocalResponseNorm(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, size=self.size)
-        within(self, 0.0, float("inf"), alpha=self.alpha, beta=self.beta, k=self.k)
+        check_whole(self, size=self.size)
+        check_within(self, 0.0, float("inf"), alpha=self.alpha, beta=self.beta, k=self.k)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
-        return {}, image_shape(self, shape)
+        return {}, check_image_shape(self, shape)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LocalResponseNormCache]:
         """Compute y = x / d^beta."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import image_shape, positive, window_outputs, within
+from pellucid.layers.checks import check_image_shape, check_positive, check_within, window_outputs
 from pellucid.layers.windows import Windows, wide_type
 
 
@@ -39,8 +39,8 @@ class LpPool2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
-        within(self, 1.0, float("inf"), p=self.p)
+        check_positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
+        check_within(self, 1.0, float("inf"), p=self.p)
 
     @property
     def step(self) -> int | tuple[int, int]:
@@ -49,7 +49,7 @@ class LpPool2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the pooled shape."""
-        channels, height, width = image_shape(self, shape)
+        channels, height, width = check_image_shape(self, shape)
         return {}, (channels, *self._windows(height, width).outs)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LpPool2dCache]:

@@ -8,7 +8,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, memory_format, pair
-from pellucid.layers.checks import image_shape, pool_padding, positive, window_outputs, window_reach
+from pellucid.layers.checks import (
+    check_image_shape,
+    check_pool_padding,
+    check_positive,
+    check_window_reach,
+    window_outputs,
+)
 
 
 class MaxPool2dCache(NamedTuple):
@@ -38,8 +44,8 @@ class MaxPool2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
-        pool_padding(self, self.padding, self.kernel)
+        check_positive(self, kernel=self.kernel, stride=self.step, dilation=self.dilation)
+        check_pool_padding(self, self.padding, self.kernel)
 
     @property
     def step(self) -> int | tuple[int, int]:
@@ -48,7 +54,7 @@ class MaxPool2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the pooled shape."""
-        channels, height, width = image_shape(self, shape)
+        channels, height, width = check_image_shape(self, shape)
         outs = window_outputs(
             self,
             (height, width),
@@ -91,4 +97,6 @@ class MaxPool2d(Layer):
 
     def _check_reach(self, height: int, width: int) -> None:
         """Require a maximum in every window; without one, PyTorch's kernels write to a switch that points nowhere."""
-        window_reach(self, (height, width), pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation))
+        check_window_reach(
+            self, (height, width), pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation)
+        )

@@ -8,7 +8,13 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, pair
-from pellucid.layers.checks import image_shape, pool_padding, positive, same_shapes, window_output
+from pellucid.layers.checks import (
+    check_image_shape,
+    check_pool_padding,
+    check_positive,
+    check_same_shapes,
+    check_window_output,
+)
 
 
 class MaxUnpool2dCache(NamedTuple):
@@ -37,12 +43,12 @@ class MaxUnpool2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        positive(self, kernel=self.kernel, stride=self.step)
-        pool_padding(self, self.padding, self.kernel)
+        check_positive(self, kernel=self.kernel, stride=self.step)
+        check_pool_padding(self, self.padding, self.kernel)
         if isinstance(self.size, int):
             raise PellucidError(f"MaxUnpool2d: size must be a pair (height, width), not {self.size!r}")
         if self.size is not None:
-            positive(self, size=self.size)
+            check_positive(self, size=self.size)
 
     @property
     def step(self) -> int | tuple[int, int]:
@@ -53,10 +59,10 @@ class MaxUnpool2d(Layer):
         """Return no parameters and the shape before pooling."""
         if len(shape) != 2:
             raise PellucidError(f"MaxUnpool2d takes a tuple (x, switches) of one shape, not {shape}")
-        channels, *size = image_shape(self, same_shapes(self, shape))
+        channels, *size = check_image_shape(self, check_same_shapes(self, shape))
         outs = self._output(*size)
         for axis, length in zip(("height", "width"), outs, strict=True):
-            window_output(self, axis, length)
+            check_window_output(self, axis, length)
         return {}, (channels, *outs)
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, MaxUnpool2dCache]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format
-from pellucid.layers.checks import choice, image_shape
+from pellucid.layers.checks import check_choice, check_image_shape
 
 KINDS = {
     "zero": "constant",
@@ -46,7 +46,7 @@ class Pad2d(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        choice(self, tuple(KINDS), kind=self.kind)
+        check_choice(self, tuple(KINDS), kind=self.kind)
         if isinstance(self.padding, tuple) and len(self.padding) != 4:
             raise PellucidError(f"Pad2d: padding must be (left, right, top, bottom) or one number, not {self.padding}")
         if not all(type(size) is int for size in self.edges()):
@@ -64,7 +64,7 @@ class Pad2d(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the shape with what is put and taken."""
-        channels, height, width = image_shape(self, shape)
+        channels, height, width = check_image_shape(self, shape)
         left, right, top, bottom = self.edges()
         out = height + top + bottom, width + left + right
         kept = height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0)

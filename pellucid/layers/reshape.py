@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import whole
+from pellucid.layers.checks import check_whole
 
 
 class ReshapeCache(NamedTuple):
@@ -39,7 +39,7 @@ class Reshape(Layer):
             raise PellucidError(f"Reshape: one size can be -1, not several as in shape={self.shape}")
         for size in self.shape:
             if type(size) is not int or size != -1:
-                whole(self, shape=size)
+                check_whole(self, shape=size)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape, which must hold as many values as the old."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.layers.checks import check_axis, whole
+from pellucid.layers.checks import check_axis, check_whole
 
 
 class SoftmaxCache(NamedTuple):
@@ -30,7 +30,7 @@ class Softmax(Layer):
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
-        whole(self, axis=self.axis)
+        check_whole(self, axis=self.axis)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, memory_format, pair
-from pellucid.layers.checks import choice, image_shape, positive
+from pellucid.layers.checks import check_choice, check_image_shape, check_positive
 
 KINDS = {  # forward, backward
     "nearest": (torch.ops.aten.upsample_nearest2d, torch.ops.aten.upsample_nearest2d_backward),
@@ -63,10 +63,10 @@ class Upsample(Layer):
         if (self.scale is None) == (self.size is None):
             raise PellucidError(f"Upsample takes either scale or size, not scale={self.scale}, size={self.size}")
         if self.size is not None:
-            positive(self, size=self.size)
+            check_positive(self, size=self.size)
         elif not all(type(s) in (int, float) and 0 < s < math.inf for s in self._scales()) or len(self._scales()) != 2:
             raise PellucidError(f"Upsample: scale must be a number above 0, or a pair of them, not {self.scale!r}")
-        choice(self, tuple(KINDS), kind=self.kind)
+        check_choice(self, tuple(KINDS), kind=self.kind)
         if self.align_corners and self.kind not in WITH_CORNERS:
             raise PellucidError(
                 "Upsample: align_corners means something for kind='bilinear' and kind='bicubic' only; leave it out"
@@ -80,7 +80,7 @@ class Upsample(Layer):
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the new shape."""
-        channels, height, width = image_shape(self, shape)
+        channels, height, width = check_image_shape(self, shape)
         out = self._output(height, width)
         if min(out) < 1:
             raise PellucidError(

@@ -1,4 +1,4 @@
-"""Metrics of classification: how often, and where, predictions are right.
+"""Metrics of classification: functions of all predictions at once.
 
 Targets and predictions are integer classes (n,); scores are (n, classes). Numbers by class are float64 (classes,).
 """
@@ -69,7 +69,7 @@ def macro(by_class: Tensor) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often predictions are right, by how sure they are, in bins of equal width from 0 to 1.
+    """The accuracy of predictions by confidence, in bins of equal width from 0 to 1.
 
     Each (bins,): `count` int64, `confidence` and `accuracy` the means in each bin, float64, 0 where it is empty.
     """
@@ -104,15 +104,16 @@ class Bins:
                 f"reliability: probabilities of shape {tuple(probabilities.shape)} and {bins} bins; give (n, classes) "
                 "with two classes at least, and one bin at least"
             )
-        sure, said = probabilities.detach().double().cpu().max(1)  # (n,)
+        confidence, predicted = probabilities.detach().double().cpu().max(1)  # (n,)
         target = target.cpu()
-        _check(target, said)
-        if not bool(((sure >= 0) & (sure <= 1 + 1e-6)).all()):  # false for NaN
+        _check(target, predicted)
+        if not bool(((confidence >= 0) & (confidence <= 1 + 1e-6)).all()):  # false for NaN
             raise PellucidError("reliability: the largest scores are not from 0 to 1; give probabilities")
         edges = torch.arange(1, bins, dtype=torch.float64) / bins
-        place = torch.bucketize(sure, edges)  # (n,)
-        sums = (torch.bincount(place, weights=each, minlength=bins) for each in (sure, (said == target).double()))
-        return cls(torch.bincount(place, minlength=bins), *sums)
+        index = torch.bucketize(confidence, edges)  # (n,)
+        right = (predicted == target).double()
+        sums = (torch.bincount(index, weights=each, minlength=bins) for each in (confidence, right))
+        return cls(torch.bincount(index, minlength=bins), *sums)
 
     def __add__(self, other: "Bins") -> "Bins":
         """Return the bins of both batches."""
@@ -134,7 +135,7 @@ def reliability(target: Tensor, probabilities: Tensor, bins: int = 15) -> Reliab
 
 
 def calibration_error(target: Tensor, probabilities: Tensor, bins: int = 15) -> float:
-    """Return the expected calibration error: how far, on average, sureness and the share of right answers differ."""
+    """Return the expected calibration error: the mean difference of confidence and accuracy."""
     return reliability(target, probabilities, bins).error
 
 

@@ -72,16 +72,17 @@ class BoundaryF1(Metric):
         """Compare the outlines of a batch."""
         predicted, kept = read_masks(self, outputs, targets, self.ignore)
         reach = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
-        for said, true, inside in zip(predicted, targets.long(), kept, strict=True):
-            ours, theirs = _boundaries(said, inside, outputs.shape[1]), _boundaries(true, inside, outputs.shape[1])
-            drawn, there = ours.sum((1, 2)), theirs.sum((1, 2))  # (C,)
-            some = drawn + there > 0
-            if not bool(some.any()):
+        classes = outputs.shape[1]
+        for mask, truth, inside in zip(predicted, targets.long(), kept, strict=True):
+            edges, true_edges = _boundaries(mask, inside, classes), _boundaries(truth, inside, classes)
+            n_edges, n_true = edges.sum((1, 2)), true_edges.sum((1, 2))  # (C,)
+            occurring = n_edges + n_true > 0
+            if not bool(occurring.any()):
                 continue
-            right, found = (ours & _spread(theirs, reach)).sum((1, 2)), (theirs & _spread(ours, reach)).sum((1, 2))
-            precision, recall = right / drawn.clamp_min(1), found / there.clamp_min(1)
+            precision = (edges & _spread(true_edges, reach)).sum((1, 2)) / n_edges.clamp_min(1)
+            recall = (true_edges & _spread(edges, reach)).sum((1, 2)) / n_true.clamp_min(1)
             f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-12)
-            self.total += float(f1[some].mean())
+            self.total += float(f1[occurring].mean())
             self.images += 1
 
     def compute(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pellucid.layers import Add, BatchNorm, Conv2d, ConvTranspose2d, Crop, Dropo
 from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench96
 from pellucid.models.mobilenet import mobilenet_v2
-from pellucid.models.parts import LOGITS
+from pellucid.models.parts import LOGITS, chain
 from pellucid.models.surface import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
@@ -134,11 +134,11 @@ def _features(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str
     """Return the chain of nodes, those to read from coarse to fine, the stride of the last, and `centred`."""
     if backbone == "mobilenet_v2":
         stages = _expanded(features(mobilenet_v2(epsilon=epsilon)))
-        return _chain(stages), ("last", "stage6_expand", "stage4_expand"), 32, False
+        return chain(stages, "input"), ("last", "stage6_expand", "stage4_expand"), 32, False
     if backbone == "airbench96":
         layers = {"pad": Pad2d((0, 1, 0, 1), kind="replicate"), **_rounded_up(features(airbench96()))}
-        return _chain(layers), ("stage3", "stage2", "stage1"), 8, True
-    return _chain(_rounded_up(features(VGG[backbone]()))), ("block5", "block4", "block3"), 32, True
+        return chain(layers, "input"), ("stage3", "stage2", "stage1"), 8, True
+    return chain(_rounded_up(features(VGG[backbone]())), "input"), ("block5", "block4", "block3"), 32, True
 
 
 def _expanded(net: Layer) -> dict[str, Layer]:
@@ -168,7 +168,3 @@ def _rounded_up(net: Layer) -> dict[str, Layer]:
         name: map_layers(stage, lambda one: replace(one, ceil_mode=True) if isinstance(one, MaxPool2d) else one)
         for name, stage in net.children.items()
     }
-
-
-def _chain(layers: Mapping[str, Layer]) -> dict[str, tuple[Layer, str]]:
-    return {name: (layer, source) for (name, layer), source in zip(layers.items(), ("input", *layers), strict=False)}

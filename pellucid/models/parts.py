@@ -89,8 +89,8 @@ def network_with_auxiliaries(
     weights file serves both.
     """
     taps = tuple(dict.fromkeys(tap for tap, _ in auxiliaries.values()))
-    inner = _chain(features, "input")
-    outer = _chain(head, "maps")
+    inner = chain(features, "input")
+    outer = chain(head, "maps")
     outer |= {name: (classifier, tap) for name, (tap, classifier) in auxiliaries.items()}
     return Sequential(
         features=Graph(inner, (list(inner)[-1], *taps)),
@@ -98,6 +98,7 @@ def network_with_auxiliaries(
     )
 
 
-def _chain(layers: Mapping[str, Layer], first: str) -> dict[str, tuple[Layer, str]]:
+def chain(layers: Mapping[str, Layer], first: str) -> dict[str, tuple[Layer, str]]:
+    """Return layers as nodes of a Graph of which each reads the one before; the first reads `first`."""
     sources = (first, *layers)
     return {name: (layer, source) for (name, layer), source in zip(layers.items(), sources, strict=False)}

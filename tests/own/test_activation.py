@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import pellucid
-from pellucid import Conv2d, Dense, Flatten, Layer, Model, PellucidError, Sequential
+from pellucid import Adam, Conv2d, Dense, Flatten, Layer, Model, PellucidError, Sequential
 from pellucid.config import REGISTERED
 from pellucid.explain import lrp
 from pellucid.explain.receptive_field import receptive_fields
@@ -66,8 +66,8 @@ def network():
 
 @pytest.fixture(scope="module")
 def model():
-    it = Model(network(), optimizer="adam", seed=1)
-    losses = it.fit(digits(), epochs=4, batch_size=30, verbose=False)["train_loss"]
+    it = Model(network(), optimizer=Adam(0.01), seed=1)
+    losses = it.fit(digits(), epochs=6, batch_size=30, verbose=False)["train_loss"]
     assert losses[-1] < 0.9 * losses[0]
     return it
 

@@ -22,8 +22,7 @@ from pellucid.calibration.familiarity import fit_familiarity, held_half, named_t
 from pellucid.cli.models import weights_file
 from pellucid.model import Model
 from pellucid.network.summary import summary
-from pellucid.recipe.fitting import table_for
-from pellucid.recipe.material import load_splits
+from pellucid.recipe.material import load_splits, table_for
 from pellucid.run.weights import write_weights
 from pellucid.tasks.confidence import fit_confidence
 from pellucid.tasks.pictures import held_out

@@ -3,7 +3,7 @@
 Every peer has a process of its own. They run in turn, a burst that does not count (while it waited, the machine may
 have put its memory aside) and one that does; each ratio is taken within a round, so that the machine's drift cancels.
 PyTorch gets its best memory format and thread count, found by a short trial; so does Pellucid's thread count. While
-they train, all run with the allocator setting that `fit` uses (pellucid/training/allocator.py).
+they train, all run with the allocator setting that `fit` uses (pellucid/training/process.py).
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.jobs import JOBS, Job
 from benchmarks.table import conditions, write_table
-from pellucid.training.precision import usable_precision
+from pellucid.training.device import usable_precision
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 ROUNDS = 9

@@ -38,7 +38,7 @@ it was before the first step, with all that allocators, threads and compilers ke
 the peer's: below 1, Pellucid needs less.
 "PyTorch, in place" is the same network with in-place ReLU and residual sums, which is how torchvision writes it;
 "PyTorch, compiled" is the first of them under `torch.compile`, channels-last; "onnxruntime" runs the ONNX file that
-Pellucid exports. In training every peer has the allocator setting that `fit` uses (pellucid/training/allocator.py:
+Pellucid exports. In training every peer has the allocator setting that `fit` uses (pellucid/training/process.py:
 freed memory stays in the process), which any user of PyTorch can have; in inference none has.
 Where a target is missed, docs/profile.md shows the kernels.
 """

@@ -22,8 +22,7 @@ from pellucid import __version__, assets
 from pellucid.calibration.familiarity import farthest
 from pellucid.data.dataset import float_images
 from pellucid.model import Model
-from pellucid.recipe.fitting import data_name, table_for
-from pellucid.recipe.material import load_splits
+from pellucid.recipe.material import data_name, load_splits, table_for
 from pellucid.tasks.pictures import read_views
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "unfamiliar.md"

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.jobs import JOBS, Job
-from pellucid.training.allocator import memory_kept
+from pellucid.training.process import memory_kept
 
 KEPT = ExitStack()
 

@@ -17,7 +17,7 @@ def test_every_public_name_exists(name: str):
 
 def test_names_that_two_modules_share_are_the_common_ones():
     assert pellucid.L1.__module__ == "pellucid.losses.regression"
-    assert pellucid.Checkpoint.__module__ == "pellucid.training.callbacks.checkpoint"
+    assert pellucid.Checkpoint.__module__ == "pellucid.training.callbacks"
 
 
 def test_every_layer_loss_and_optimizer_is_public():

@@ -70,8 +70,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.errors import PellucidError
     from pellucid.explain.examine import examine, folder_for, write_examination
     from pellucid.explain.methods import METHODS
-    from pellucid.tasks.classes import class_names
-    from pellucid.tasks.pictures import read_picture
+    from pellucid.tasks.pictures import class_names, read_picture
 
     if args.page is not None:
         return _page(args)
@@ -143,8 +142,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     """Train variants of the model's network on some of its own training images, evenly chosen."""
     from pellucid.errors import PellucidError
     from pellucid.explain.retrained import retrained
-    from pellucid.recipe.fitting import check_followed, data_name, is_root, table_for, taken_by
-    from pellucid.recipe.material import load_splits
+    from pellucid.recipe.material import check_followed, data_name, is_root, load_splits, table_for, taken_by
 
     if args.retrain < 0:
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
@@ -159,7 +157,7 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
 def _target(model: "Model", asked: str | None) -> int | str | None:
     """Return the class to explain by its number, or the path of a unit; None for the predicted class."""
     from pellucid.cli.models import class_number
-    from pellucid.tasks.classes import class_names
+    from pellucid.tasks.pictures import class_names
 
     if asked is None or "[" in asked:
         return asked

@@ -1,9 +1,9 @@
-"""What MODEL and `--target` mean on the command line; the words and the file are `pellucid.run.find`'s."""
+"""What MODEL and `--target` mean on the command line; the words and the file are `pellucid.run.folder`'s."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pellucid.run.find import MODEL_HELP, weights_file
+from pellucid.run.folder import MODEL_HELP, weights_file
 
 if TYPE_CHECKING:
     from pellucid.model import Model

@@ -19,8 +19,7 @@ from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
 from pellucid.recipe.job import check_network
 from pellucid.recipe.material import input_shape
-from pellucid.recipe.parts import build_part, read_part
-from pellucid.recipe.recipe import load_recipe, parse_overrides
+from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, read_part
 from pellucid.training.arguments import regularizers
 from pellucid.training.verified import training_of
 from pellucid.verify_forms import Training

@@ -22,8 +22,8 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
     from pellucid.errors import PellucidError
-    from pellucid.tasks.classes import class_names
     from pellucid.tasks.classify import Prediction, predict
+    from pellucid.tasks.pictures import class_names
     from pellucid.text import note
 
     model = open_model(args.model, args.device)

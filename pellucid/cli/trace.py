@@ -83,7 +83,7 @@ def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
     """Return the name and the index of the class in the loss; the predicted class by default."""
     from pellucid.cli.models import class_number
     from pellucid.metrics import class_scores
-    from pellucid.tasks.classes import class_names
+    from pellucid.tasks.pictures import class_names
 
     classes = class_names(model)
     number = int(class_scores(model.predict(x))[0].argmax()) if asked is None else class_number(asked, classes)

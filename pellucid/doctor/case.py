@@ -21,7 +21,7 @@ from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.run.history import History
-from pellucid.training.batches import Augmentation
+from pellucid.training.examples import Augmentation
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 

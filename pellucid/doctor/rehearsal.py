@@ -16,9 +16,9 @@ from pellucid.doctor.passes import rms
 from pellucid.errors import PellucidError
 from pellucid.objective import seeded
 from pellucid.optim import Optimizer, Progress
-from pellucid.training.batches import Augmentation, batches
 from pellucid.training.device import on_device
-from pellucid.training.draws import draws
+from pellucid.training.examples import Augmentation, batches
+from pellucid.training.layers import draws
 from pellucid.training.model import BaseModel
 from pellucid.training.step import NotFiniteError, Step
 from pellucid.tree import flatten, map_tree

@@ -13,8 +13,8 @@ from pellucid.explain.sweeps import fixed
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
-from pellucid.training.allocator import memory_kept
 from pellucid.training.arguments import whole
+from pellucid.training.process import memory_kept
 
 VECTORS = 32  # times as many squares at once in layers of vectors, which are small beside the weights
 Fill = float | Tensor

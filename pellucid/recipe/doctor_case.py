@@ -11,16 +11,26 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.recipe.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
 from pellucid.recipe.job import build_model
-from pellucid.recipe.material import SHAPES, Material, load_material, load_splits
+from pellucid.recipe.material import (
+    SHAPES,
+    Material,
+    check_exists,
+    check_followed,
+    data_name,
+    is_root,
+    load_material,
+    load_splits,
+    table_for,
+    taken_by,
+)
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, Row
 from pellucid.run.weights import read_weights
+from pellucid.training.diagnose import StoppedError
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
-from pellucid.training.stopped import StoppedError
 from pellucid.tree import flatten
 
 

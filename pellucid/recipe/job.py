@@ -21,11 +21,9 @@ from pellucid.model import Model
 from pellucid.network.ending import check_classes
 from pellucid.recipe.material import Material, load_material
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.recipe.start import source_checksum, take, trained_features
-from pellucid.recipe.whiten import whiten
-from pellucid.run.described import scaling
+from pellucid.recipe.start import source_checksum, take, trained_features, whiten
+from pellucid.run.described import as_begun, scaling
 from pellucid.run.folder import RunFolder, next_run
-from pellucid.run.former import as_begun
 from pellucid.run.history import History
 from pellucid.run.weights import parameter_count
 from pellucid.run_report import gather, write_report

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.optim import Schedule
-from pellucid.recipe.parts import KINDS, NOTHING
-from pellucid.recipe.recipe import PLAIN, TABLES
-from pellucid.recipe.toml import toml_value
-from pellucid.recipe.values import Slot, name_of, slots
+from pellucid.recipe.recipe import KINDS, NOTHING, PLAIN, TABLES
+from pellucid.recipe.values import Slot, name_of, slots, toml_value
 from pellucid.text import aligned
 
 

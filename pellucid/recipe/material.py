@@ -1,13 +1,16 @@
-"""What a recipe's [data] table defines: images to train on, to validate with and to test on."""
+"""The images of a recipe's [data] table, and data in the form that a trained model takes."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
-from pellucid.data import CATALOGUE, Dataset, Splits, load
-from pellucid.errors import PellucidError
+from pellucid.data import CATALOGUE, Dataset, Splits, data_root, load
+from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
+from pellucid.model import Model
 from pellucid.recipe.tables import Data
 
 XOR = "xor"
@@ -74,3 +77,79 @@ def exclusive_or() -> Splits:
     points = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     four = Dataset.from_arrays(points, torch.tensor([0, 1, 1, 0]), ("0", "1"), XOR)
     return Splits(four, four)
+
+
+def data_name(model: Model) -> str:
+    """Return the name of the data that a model was trained on; "" when its file does not tell."""
+    name = model.preprocess.get("data", "")
+    return name if isinstance(name, str) else ""
+
+
+def check_followed(name: str, file: Path | None) -> None:
+    """Raise PellucidError where `file` names its data by a path that leads out of its own run folder.
+
+    file: a weights file or a recipe that came from anywhere; None for what was made in this process, whose paths are
+    the user's own. The run folder is RUN of RUN/recipe.toml, and of RUN/weights/FILE beside RUN/manifest.json. What is
+    trained by a recipe follows the recipe's paths: the user asked for just that.
+    """
+    if file is None or not name or name in CATALOGUE or name in SHAPES:
+        return
+    run = _run_folder(file.resolve())
+    if run is None or not Path(name).resolve().is_relative_to(run):
+        raise PellucidError(
+            f"{file} says that the model was trained on {name!a:.200}, outside its run folder, and a path from a file "
+            "is not followed there; if you trust it, give it with --data"
+        )
+
+
+def _run_folder(file: Path) -> Path | None:
+    """Return the run folder that a weights file or a recipe belongs to; None where it lies in none."""
+    if file.name == "recipe.toml":
+        return file.parent
+    run = file.parent.parent
+    return run if file.parent.name == "weights" and (run / "manifest.json").is_file() else None
+
+
+def check_exists(name: str) -> None:
+    """Raise PellucidError, with the nearest name, for what is neither a known data set nor a file or folder."""
+    if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
+        hint = nearest(name, [*CATALOGUE, *SHAPES])
+        raise PellucidError(f"no data set or folder {name!r}{hint}; `pellucid data list` shows the names")
+
+
+def is_root(name: str, folder: str) -> bool:
+    """Return whether `folder` is the one that holds the data set `name` of the catalogue."""
+    place = CATALOGUE[name].place if name in CATALOGUE else ""
+    return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
+
+
+def table_for(shape: Sequence[int], name: str) -> Data:
+    """Return the [data] table that loads images as a network of inputs of this shape takes them."""
+    if name in SHAPES:
+        return Data(name)
+    return Data(name, size=shape[-1], mode="L" if shape[0] == 1 else "RGB")
+
+
+def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
+    """Return a data set for a network of inputs of this shape, its classes numbered as the model does.
+
+    Raises PellucidError where its images are of another shape, and where the model lacks one of its classes.
+    """
+    own = tuple(data.x.shape[1:])
+    if own != tuple(shape):
+        given, wanted = (" x ".join(map(str, one)) for one in (own, shape))
+        raise PellucidError(f"{data.name} holds images of {given}, but the model takes {wanted}; give other data")
+    return numbered_as(classes, data)
+
+
+def numbered_as(classes: Sequence[str] | None, data: Dataset) -> Dataset:
+    """Number the classes of a data set as a model does; as they are where that names none."""
+    wanted = tuple(classes or data.classes)
+    if wanted == data.classes:
+        return data
+    for name in data.classes:
+        if name not in wanted:
+            hint = nearest(name, wanted) or f"; it knows {', '.join(wanted):.80}, so give data of these classes"
+            raise PellucidError(f"{data.name} has the class {name!r}, which the model lacks{hint}")
+    order = torch.tensor([wanted.index(name) for name in data.classes])
+    return replace(Dataset.from_arrays(data.x, order[data.y], wanted, data.name), skipped=data.skipped)

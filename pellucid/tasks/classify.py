@@ -21,9 +21,8 @@ from pellucid.metrics import (
     recall,
 )
 from pellucid.model import Model
-from pellucid.tasks.classes import believed, class_names
 from pellucid.tasks.confidence import fit_confidence, selective
-from pellucid.tasks.pictures import held_out, read_views
+from pellucid.tasks.pictures import believed, class_names, held_out, read_views
 from pellucid.training.evaluate import batch_within_memory, boundary, judge
 from pellucid.training.examples import examples
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.calibration.confidence import Confidence
-from pellucid.calibration.temperature import check_targets, fit_temperature
+from pellucid.calibration.confidence import Confidence, check_targets, fit_temperature
 from pellucid.metrics import accuracy
 from pellucid.tasks.splitting import hold_out
 

@@ -1,4 +1,4 @@
-"""Image files as a network's inputs, laid out as its training data."""
+"""A classifier's inputs and outputs: image files laid out as its training data, and its classes with probabilities."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,12 +13,44 @@ from pellucid.data.dataset import float_images, make_dataset
 from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_of
 from pellucid.errors import PellucidError, nearest
+from pellucid.metrics import class_scores
 from pellucid.model import Model
-from pellucid.recipe.fitting import check_exists, check_followed, data_name, is_root, table_for, taken_by
-from pellucid.recipe.material import SHAPES, load_splits
-from pellucid.tasks.classes import class_names
+from pellucid.recipe.material import (
+    SHAPES,
+    check_exists,
+    check_followed,
+    data_name,
+    is_root,
+    load_splits,
+    table_for,
+    taken_by,
+)
 from pellucid.tasks.digits import FORMS, lay_out_both
 from pellucid.text import note
+
+
+def class_names(model: Model) -> tuple[str, ...]:
+    """Return the name of each class that a model distinguishes; PellucidError where it does not."""
+    outputs = model.output_shape
+    if outputs and isinstance(outputs[0], tuple):
+        outputs = model.loss.judged(outputs)  # the others serve training only
+    if len(outputs) != 1 or not isinstance(outputs[0], int):
+        raise PellucidError(f"the model puts out {outputs} for an image, no classes; give a classifier")
+    count = max(2, outputs[0])  # one output separates two classes
+    classes = tuple(model.classes or map(str, range(count)))
+    if len(classes) != count:
+        raise PellucidError(
+            f"the model puts out {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
+            "train it again with one output for each class"
+        )
+    return classes
+
+
+def believed(model: Model, scores: Tensor) -> Tensor:
+    """Return what `model.predict` gave as one probability for each class (N, C), calibrated where that was fitted."""
+    scores = class_scores(scores)
+    return scores if model.confidence is None else model.confidence.calibrate(scores)
+
 
 HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, where they are listed
 

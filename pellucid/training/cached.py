@@ -13,8 +13,8 @@ from pellucid.fuse.frozen import learned_paths
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import Supervised
-from pellucid.training.draws import may_draw
 from pellucid.training.evaluate import outputs
+from pellucid.training.layers import may_draw
 from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 

@@ -1,22 +1,27 @@
-"""Checkpoints: a weights file that also holds all that an exact resumption needs."""
+"""Checkpoints: a weights file that also holds everything an exact resumption needs."""
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pellucid.data import Source
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.files import keep_as, set_aside
 from pellucid.layers.base import Params
+from pellucid.metrics import Metric, MetricLike, function_name
+from pellucid.objective import Objective, Supervised
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
 from pellucid.text import note
-from pellucid.training.callbacks.base import Callback, Training, tensors_of
+from pellucid.training.callbacks import Callback, Training, tensors_of
+from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.own import callback_state, check_memory
 from pellucid.training.step import Step
@@ -211,3 +216,44 @@ def _remembering(callbacks: Sequence[Callback]) -> dict[str, Callback]:
     """
     kept = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
     return {f"{place}-{type(callback).__name__}": callback for place, callback in enumerate(kept)}
+
+
+def settings(
+    model: Learner, preprocess: object, data: Source, held: Source | None, epochs: int, batch_size: int, augment: object
+) -> dict[str, str]:
+    """Return the hash of each setting of a training, by name."""
+    values = {
+        "data": data.checksum,
+        "validation data": "" if held is None else held.checksum,
+        **_objective(model.objective),
+        "optimizer": model.optimizers or model.optimizer,
+        "schedule": model.schedule,
+        "regularizer": model.regularizers,
+        "augmentation": augment if is_dataclass(augment) else getattr(augment, "__qualname__", type(augment)),
+        "preprocessing": preprocess,
+        "number of epochs": epochs,
+        "batch size": batch_size,
+        "clipping": model.clip,
+        "precision": usable_precision(model.precision, model.device)[0],
+        "seed": model.seed,
+        "metrics": tuple(map(_metric, model.metrics)),
+        "frozen parameters": sorted(model.frozen),
+        "rates by path": sorted(model.rates.items()),
+    }
+    if model.device.type != "cpu":
+        values["device"] = model.device.type
+    return {name: digest(value) for name, value in values.items()}
+
+
+def _objective(objective: Objective) -> dict[str, object]:
+    """Return what a training makes small; what decides the bits of a Supervised one has two names."""
+    if isinstance(objective, Supervised):
+        return {"network": objective.net, "loss": objective.loss}
+    return {"objective": objective}
+
+
+def _metric(metric: MetricLike) -> Any:
+    """Return what tells a metric from others, the same in every process."""
+    if isinstance(metric, str):
+        return metric
+    return (type(metric).__qualname__, vars(metric)) if isinstance(metric, Metric) else function_name(metric)

@@ -22,10 +22,9 @@ from pellucid.metrics import METRICS, Accuracy, Confusion, Metric, MetricLike, f
 from pellucid.network.ending import ends
 from pellucid.objective import MANY, Objective, Supervised
 from pellucid.text import shown
-from pellucid.training.batches import read, read_images
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose, diagnose_output
-from pellucid.training.examples import first_batch
+from pellucid.training.examples import first_batch, read, read_images
 from pellucid.tree import flatten
 
 BATCH = 256  # inputs at a time, at most

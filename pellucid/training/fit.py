@@ -22,28 +22,26 @@ from pellucid.optim.schedules import Constant
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.text import note
-from pellucid.training.allocator import memory_kept
-from pellucid.training.batches import Augmentation, batches, read, sample
 from pellucid.training.cached import behind
-from pellucid.training.callbacks.base import Callback, Training
+from pellucid.training.callbacks import Callback, Training
 from pellucid.training.checkpoint import Checkpoint, repair_best, save_checkpoint
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import (
+    NotFinite,
+    StoppedError,
     diagnose,
     learned_fault,
     learned_is_finite,
     loss_fault,
     weights_fault,
 )
-from pellucid.training.draws import draws, may_draw
 from pellucid.training.evaluate import Measures, batch_within_memory, columns, loss_columns, measure
-from pellucid.training.layers import layer_rows
+from pellucid.training.examples import Augmentation, batches, read, sample
+from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
-from pellucid.training.notfinite import NotFinite
 from pellucid.training.own import callback_state, check_memory, check_optimizer
+from pellucid.training.process import StopSignals, memory_kept
 from pellucid.training.step import NotFiniteError, Step, check_gradients, training_form
-from pellucid.training.stop import StopSignals
-from pellucid.training.stopped import StoppedError
 from pellucid.tree import flatten, map_tree
 
 TICK = 0.25  # seconds between two looks at everything that is not the step itself

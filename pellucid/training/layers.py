@@ -1,4 +1,4 @@
-"""Measurements of each layer at one step: the gradient's norm and the relative size of the update."""
+"""Layers in a training step: their random draws, gradient norms and relative update sizes."""
 
 import math
 from collections.abc import Callable
@@ -6,11 +6,26 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pellucid.config import is_ours
+from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
-from pellucid.layers.base import Mode, Params
+from pellucid.layers import Dropout
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.objective import Objective, merged
 from pellucid.run.history import Row
 from pellucid.tree import flatten
+
+DROPOUT = 0xD0  # the stream of seeds that dropout draws from
+
+
+def draws(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
+    """Set `rng` to where the step after `step` others begins to draw, and return it."""
+    return rng.manual_seed(mix(seed, DROPOUT, step))
+
+
+def may_draw(layer: Layer) -> bool:
+    """Return whether a layer draws in training mode, as one that is not Pellucid's own may."""
+    return isinstance(layer, Dropout) or not is_ours(layer)
 
 
 def layer_rows(

@@ -23,7 +23,7 @@ from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
 from pellucid.models import replace_head
 from pellucid.network.ending import check_classes, check_ending, looks_across
-from pellucid.network.sizes import Shape, free_outputs, nominal
+from pellucid.network.inputs import Shape, free_outputs, nominal
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
@@ -45,7 +45,8 @@ from pellucid.training.arguments import (
     whole,
 )
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Progress
-from pellucid.training.device import CPU, device_name, on_device, usable_device
+from pellucid.training.checkpoint import settings
+from pellucid.training.device import CPU, device_name, on_device, usable_device, usable_precision
 from pellucid.training.evaluate import (
     batch_within_memory,
     check_metrics,
@@ -67,8 +68,6 @@ from pellucid.training.examples import (
 from pellucid.training.fit import Loop, Plan
 from pellucid.training.own import check_saves, in_files
 from pellucid.training.parameter_groups import Trainable
-from pellucid.training.precision import usable_precision
-from pellucid.training.settings import settings
 from pellucid.training.step import channels_last
 from pellucid.training.viewed import Viewed
 from pellucid.tree import flatten, map_tree

@@ -16,7 +16,7 @@ from pellucid.optim.base import State
 from pellucid.run.described import rebuilt
 from pellucid.run.weights import check_size
 from pellucid.text import shown
-from pellucid.training.callbacks.base import Callback
+from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 from pellucid.weights.match import match

@@ -18,9 +18,9 @@ from pellucid.objective import Gradients, Objective, Supervised, all_buffers, be
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, pack, unpack
 from pellucid.optim.regularizers import L2, in_order
 from pellucid.text import shown
+from pellucid.training.device import HalfCopy, to_float32, usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
-from pellucid.training.precision import HalfCopy, to_float32, usable_precision
 from pellucid.tree import flatten, leaves
 
 Read = dict[str, Any]  # losses by name: numbers, on an accelerator 0-d tensors that nobody has waited for

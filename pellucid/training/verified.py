@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pellucid.objective import Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
+from pellucid.training.device import usable_precision
 from pellucid.training.learner import Learner
-from pellucid.training.precision import usable_precision
 from pellucid.training.step import learns_in_sweep
 from pellucid.verify import verify
 from pellucid.verify_forms import Training

@@ -12,8 +12,7 @@ from pellucid.combine.base import Combinator, join
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
-from pellucid.network.inputs import check_inputs
-from pellucid.network.sizes import Shape, nominal
+from pellucid.network.inputs import Shape, check_inputs, nominal
 from pellucid.network.summary import Summary, describe, shape_text, summary
 from pellucid.objective import Objective, Supervised, named_layers
 from pellucid.optim import Optimizer

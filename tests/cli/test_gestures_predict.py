@@ -10,8 +10,8 @@ import pytest
 
 from pellucid.cli.gestures import frames as command
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures import opencv
-from pellucid.tasks.gestures.frame import Frame
+from pellucid.tasks.gestures import frames
+from pellucid.tasks.gestures.frames import Frame
 from tests.cli.conftest import Say
 from tests.tasks.gestures.colours import BLUE, GREEN, GREY, PURE, RED, animation, colour_model, picture, tensor
 
@@ -192,7 +192,7 @@ def test_without_opencv_a_camera_is_one_line(say: Say, model: str, tmp_path: Pat
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr(opencv, "import_module", missing)
+    monkeypatch.setattr(frames, "import_module", missing)
     words = ("gestures", "predict", model, "--camera", "0", "--out", "a.csv")
     assert 'pip install "pellucid[camera]"' in say(*words).complaint
     assert not (tmp_path / "a.csv").exists()

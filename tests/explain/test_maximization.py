@@ -10,7 +10,7 @@ from pellucid.explain.maximization import maximize, variation_gradient
 from pellucid.explain.target import upto
 from pellucid.layers import Conv2d, Dense, Flatten, Mode
 from pellucid.model import Model
-from pellucid.run.find import weights_file
+from pellucid.run.folder import weights_file
 from pellucid.tasks.pictures import held_out
 from tests.oracle import assert_close, normal
 

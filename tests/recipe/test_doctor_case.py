@@ -15,7 +15,7 @@ from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.recipe.doctor_case import case_of_model, case_of_run, splits_for
 from pellucid.recipe.job import resume, train
-from pellucid.training.stopped import StoppedError
+from pellucid.training.diagnose import StoppedError
 
 SHORT = {"train.epochs": 2, "data.limit": 400}
 

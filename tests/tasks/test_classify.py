@@ -19,9 +19,9 @@ from pellucid.models import convnet, mlp
 from pellucid.recipe.job import train
 from pellucid.run.weights import read_weights, write_weights
 from pellucid.tasks import pictures
-from pellucid.tasks.classes import class_names
 from pellucid.tasks.classify import evaluate, predict
 from pellucid.tasks.confidence import fit_confidence
+from pellucid.tasks.pictures import class_names
 
 
 def a_seven(path: Path, ink: int, ground: int | None) -> Path:

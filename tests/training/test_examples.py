@@ -1,12 +1,16 @@
-"""Inputs and targets from whatever the user has."""
+"""Inputs and targets from arrays, sources that are not in memory, and batches that are yielded."""
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
-from pellucid.data import Dataset
+from pellucid.data import Batch, Dataset
 from pellucid.errors import PellucidError
 from pellucid.training.examples import as_inputs, examples, split
+from tests.training.small import digits, flip, small_conv
 
 
 def test_a_data_set_is_taken_as_it_is():
@@ -59,3 +63,190 @@ def test_a_split_is_a_partition_in_order_that_the_seed_decides():
 def test_a_split_that_leaves_a_part_empty_is_refused(fraction):
     with pytest.raises(PellucidError, match="leaves a part empty"):
         split(examples([[0.0]] * 20, [0] * 20), fraction, 0)
+
+
+DATA = digits()
+X, Y = DATA.x, DATA.y
+FIT = {"epochs": 2, "batch_size": 20, "verbose": False}
+
+
+class Rows:
+    """A source written from docs/your-own-parts.md alone."""
+
+    classes = None
+
+    def __init__(self, x=X, y=Y):
+        self.x, self.y, self.checksum = x, y, f"rows {len(x)}"
+
+    def __len__(self):
+        return len(self.x)
+
+    def batch(self, indices, rng):
+        return Batch(self.x[indices], self.y[indices])
+
+
+def columns(history):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in history.rows]
+
+
+@pytest.mark.parametrize("augment", [None, flip])
+def test_a_source_trains_as_the_same_data_in_memory(augment):
+    here, there = small_conv(), small_conv()
+    first = here.fit(DATA, validation=digits(300, 350), augment=augment, **FIT)
+    held = digits(300, 350)
+    second = there.fit(Rows(), validation=Rows(held.x, held.y), augment=augment, **FIT)
+    assert columns(first) == columns(second)
+    assert here.sha256() == there.sha256()
+    assert here.evaluate(held) == there.evaluate(Rows(held.x, held.y))
+    assert torch.equal(here.predict(held), there.predict(Rows(held.x, held.y)))
+
+
+def test_a_fraction_of_a_source_is_held_out():
+    history = small_conv().fit(Rows(), validation=0.2, **FIT)
+    assert history["val_loss"][-1] == small_conv().fit(X, Y, validation=0.2, **FIT)["val_loss"][-1]
+
+
+def batches(epoch, size=20, count=None):
+    """The batches of an epoch, in an order of its own."""
+    order = np.random.default_rng(epoch).permutation(len(X))
+    for take in itertools.islice(np.split(order, range(size, len(X), size)), count):
+        yield X[take], Y[take]
+
+
+def endless():
+    for epoch in itertools.count():
+        yield from batches(epoch)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (batches, 15),
+        (lambda: batches(0), 15),
+        (endless(), 15),
+        (DataLoader(TensorDataset(X, Y), 20, generator=torch.Generator().manual_seed(0), shuffle=True), None),
+    ],
+    ids=["function of the epoch", "function", "generator", "DataLoader"],
+)
+def test_yielded_batches_train_in_their_order(given):
+    seen = []
+    x, steps = given
+
+    def watch(images, rng):
+        seen.append(images.clone())
+        return images
+
+    history = small_conv().fit(x, steps_per_epoch=steps, augment=watch, **FIT)
+    assert (len(seen), history.rows[-1]["step"]) == (30, 30)
+    if not isinstance(x, DataLoader):
+        epochs = (0, 0) if steps and getattr(x, "__name__", "") == "<lambda>" else (0, 1)
+        wanted = [images for epoch in epochs for images, _ in batches(epoch)]
+        assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
+    else:  # every example once
+        rows = torch.cat(seen[:15]).flatten(1).tolist()
+        assert sorted(rows) == sorted(X.flatten(1).tolist())
+
+
+def test_yielded_batches_are_evaluated_and_predicted_to_their_end():
+    model = small_conv()
+    model.fit(DATA, **FIT)
+    loader = DataLoader(TensorDataset(X, Y), 32)  # 300 = 9 x 32 + 12
+    wanted = model.evaluate(DATA)
+    for given in (loader, lambda: iter(loader), iter(loader)):
+        found = model.evaluate(given)
+        assert (found["n"], found["accuracy"]) == (300, wanted["accuracy"])
+        assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-6)
+    probabilities = model.predict(DATA)
+    for given in (loader, (x for x, _ in loader), ([x] for x, _ in loader)):
+        torch.testing.assert_close(model.predict(given), probabilities)
+
+
+def test_a_function_may_validate_but_a_generator_may_not():
+    history = small_conv().fit(DATA, validation=lambda: batches(0), **FIT)
+    assert history["val_loss"] == pytest.approx(small_conv().fit(DATA, validation=DATA, **FIT)["val_loss"], rel=1e-6)
+    with pytest.raises(PellucidError, match="validation is a generator, which can be read only once"):
+        small_conv().fit(DATA, validation=batches(0), **FIT)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "words"),
+    [
+        (endless(), {}, "give steps_per_epoch"),
+        (batches(0), {"steps_per_epoch": 15}, "x ended in epoch 2 after 0 of 15 batches"),
+        (lambda: batches(0), {"steps_per_epoch": 16}, "x ended in epoch 1 after 15 of 16 batches"),
+        (lambda: 3, {"steps_per_epoch": 1}, "x returned 3; return an iterator of batches"),
+        (iter([]), {"steps_per_epoch": 1}, "x yields no batch"),
+        (iter([X[:5]]), {"steps_per_epoch": 1}, "yield batches"),
+        (iter([(X[:5], Y[:4])]), {"steps_per_epoch": 1}, "5 images and 4 targets"),
+        (iter([(X[:5].float() + torch.nan, Y[:5])]), {"steps_per_epoch": 1}, "example 0 holds NaN"),
+        (iter([(X[:5].long(), Y[:5])]), {"steps_per_epoch": 1}, "images of torch.int64"),
+        (iter([(X[:5], Y[:5]), (X[:5, :, 1:], Y[:5])]), {"steps_per_epoch": 2}, r"inputs of shape \(1, 7, 8\)"),
+        (iter([(X[:5], Y[:5]), (X[:5], Y[:5] + 7)]), {"steps_per_epoch": 2}, "classes"),
+        (endless(), {"steps_per_epoch": 15, "y": Y}, "leave y out"),
+        (endless(), {"steps_per_epoch": 15, "validation": 0.5}, "cannot be split"),
+        (endless(), {"steps_per_epoch": 0}, "steps_per_epoch must be a whole number of at least 1"),
+        (DATA, {"steps_per_epoch": 3}, "steps_per_epoch is for a generator"),
+        (Rows(X, Y + 7), {}, "classes"),
+        (Rows(X[:0], Y[:0]), {}, "holds no examples"),
+        (Rows(), {"y": Y}, "leave y out"),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(x, options, words):
+    with pytest.raises(PellucidError, match=words):
+        small_conv().fit(x, **{**FIT, "epochs": 2, **options})
+
+
+def test_a_source_without_a_checksum_says_so():
+    class Bare:
+        classes = None
+
+        def __len__(self):
+            return 3
+
+        def batch(self, indices, rng):
+            return Batch(X[indices], Y[indices])
+
+    with pytest.raises(PellucidError, match="a Bare has no 'checksum'"):
+        small_conv().fit(Bare(), **FIT)
+
+
+def test_other_classes_than_the_models_are_refused():
+    model = small_conv()
+    model.fit(DATA, **FIT)
+    other = Rows()
+    other.classes = tuple("abcdefghij")
+    with pytest.raises(PellucidError, match="but the model has"):
+        model.evaluate(other)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def interrupted_then_resumed(run, make, steps=None, at=19):
+    """Train until batch `at`, then resume with a source made anew."""
+    drawn = []
+
+    def halting(images, rng):
+        drawn.append(1)
+        if len(drawn) == at + 1:
+            raise StoppedError
+        return flip(images, rng)
+
+    halting.__qualname__ = flip.__qualname__  # the same setting
+    options = {**FIT, "steps_per_epoch": steps, "run": run, "checkpoint_seconds": 0.0, "resume": True}
+    with pytest.raises(StoppedError):
+        small_conv().fit(make(), augment=halting, **options)
+    model = small_conv()
+    model.fit(make(), augment=flip, **options)
+    return model.sha256()
+
+
+@pytest.mark.parametrize(
+    ("make", "steps"), [(Rows, None), (lambda: batches, 15), (endless, 15)], ids=["source", "function", "generator"]
+)
+def test_resuming_is_exact_where_the_same_batches_come_again(tmp_path, capsys, make, steps):
+    calm = small_conv()
+    calm.fit(make(), augment=flip, steps_per_epoch=steps, **FIT)
+    assert interrupted_then_resumed(tmp_path / "run", make, steps) == calm.sha256()
+    assert ("only if the same ones come again" in capsys.readouterr().err) is (steps is not None)

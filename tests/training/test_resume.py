@@ -16,7 +16,7 @@ from pellucid.optim.schedules import Constant, Cosine, InverseTime, OneCycle, Re
 from pellucid.run import weights
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import read_csv
-from pellucid.training import checkpoint, fit, precision
+from pellucid.training import checkpoint, device, fit
 from pellucid.training.callbacks import Callback, EarlyStopping
 from tests.training import killed
 from tests.training.small import StopAt, Stopped, digits, flip, small_conv, small_mlp
@@ -168,11 +168,11 @@ def test_every_schedule_goes_on_from_within_an_epoch(tmp_path, monkeypatch, sche
 
 
 def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(precision.torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(device.torch.cpu, "get_capabilities", dict)
     train(small_mlp(precision="bf16"), tmp_path)
     assert RunFolder(tmp_path).read_manifest()["precision"] == "float32"
     train(small_mlp(), tmp_path, resume=True)
-    monkeypatch.setattr(precision.torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(device.torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     with pytest.raises(PellucidError, match="was begun with another precision"):
         train(small_mlp(precision="bf16"), tmp_path, resume=True)
 

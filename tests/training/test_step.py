@@ -29,7 +29,7 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, MaxNorm, Momentum, Optimizer
 from pellucid.optim.regularizers import L1, L2, Regularizer
-from pellucid.training import precision
+from pellucid.training import device
 from pellucid.training.step import Step, owned
 from pellucid.tree import flatten, map_tree
 
@@ -201,7 +201,7 @@ def test_l1_and_max_norm_act_between_and_after() -> None:
 
 
 def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
-    if precision.usable_precision("bf16")[0] != "bf16":
+    if device.usable_precision("bf16")[0] != "bf16":
         pytest.skip("this processor has no bfloat16 instructions")
     net, params = drawn(torch.float32)
     theirs = Theirs({path: leaf.double() for path, leaf in flatten(params).items()}).float()
@@ -224,7 +224,7 @@ def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
 
 
 def test_bf16_caches_take_half_the_memory() -> None:
-    if precision.usable_precision("bf16")[0] != "bf16":
+    if device.usable_precision("bf16")[0] != "bf16":
         pytest.skip("this processor has no bfloat16 instructions")
 
     def held(kind: str) -> int:

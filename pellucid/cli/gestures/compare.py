@@ -38,8 +38,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.out import again, emit, say, say_text
     from pellucid.recipe.recipe import parse_overrides
     from pellucid.tasks.gestures.compare import compare
-    from pellucid.tasks.gestures.report import PAGE
-    from pellucid.tasks.gestures.report.tables import table_text, to_json
+    from pellucid.tasks.gestures.report import PAGE, table_text, to_json
 
     out = Path(args.out or Path("runs") / f"compare-{_named(Path(args.backbone))}")
     options = {

@@ -14,12 +14,9 @@ from pellucid.cli.gestures import warn_uncalibrated
 from pellucid.cli.models import open_model
 from pellucid.cli.out import emit, percent, plain, say
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.frames import video_frames
-from pellucid.tasks.gestures.opencv import camera_frames
+from pellucid.tasks.gestures.frames import camera_frames, video_frames
 from pellucid.tasks.gestures.predict import UNSURE, threshold_of
-from pellucid.tasks.gestures.smooth import Smoothing
-from pellucid.tasks.gestures.tally import Tally
-from pellucid.tasks.gestures.watch import Seen, watch
+from pellucid.tasks.gestures.watch import Seen, Smoothing, Tally, watch
 from pellucid.text import plural, printable
 from pellucid.training.arguments import new_file
 

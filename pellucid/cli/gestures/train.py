@@ -113,7 +113,7 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
 
     from pellucid.cli.out import command, emit, percent, say
     from pellucid.cli.train import as_object, show
-    from pellucid.tasks.gestures.findings import to_json
+    from pellucid.tasks.gestures.findings import findings_to_json
     from pellucid.tasks.gestures.learn import answered
 
     confidence = run.model.confidence
@@ -125,7 +125,13 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
             "accuracy": None if kept is None else kept.answered_accuracy,
             "measured": how,
         }
-        emit({**as_object(run), "confidence": {**confidence.to_json(), **shares}, "collection": to_json(collection)})
+        emit(
+            {
+                **as_object(run),
+                "confidence": {**confidence.to_json(), **shares},
+                "collection": findings_to_json(collection),
+            }
+        )
         return
     show([run], as_json=False)
     if kept is None:

@@ -1,6 +1,6 @@
 """Probabilities that are far higher, or far lower, than the share of correct predictions."""
 
-from pellucid.calibration.temperature import fit_temperature, likelihood
+from pellucid.calibration.confidence import fit_temperature, likelihood
 from pellucid.combine.base import walk
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding

@@ -12,12 +12,10 @@ from pellucid.doctor.passes import in_batches, is_user_defined
 from pellucid.doctor.rehearsal import Settings
 from pellucid.layers.base import Mode
 from pellucid.objective import seeded
-from pellucid.training.batches import batches
 from pellucid.training.device import on_device
-from pellucid.training.diagnose import diagnose, diagnose_output, weights_fault
-from pellucid.training.draws import draws
-from pellucid.training.notfinite import NotFinite
-from pellucid.training.stopped import StoppedError
+from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output, weights_fault
+from pellucid.training.examples import batches
+from pellucid.training.layers import draws
 from pellucid.tree import flatten
 
 HUGE = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38

@@ -1,4 +1,4 @@
-"""Which network a backbone's weights belong to, as the settings of a recipe."""
+"""Settings of a recipe that follow from its network and the backbone that it begins with."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 
+from pellucid.combine.base import walk
 from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer
 from pellucid.model import Model
 from pellucid.models import MODELS, features
+from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.start import source_file
 from pellucid.run.weights import is_ours
 from pellucid.tree import flatten
@@ -67,3 +70,29 @@ def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
             if wanted <= set(found) and (best is None or len(wanted) > best[0]):
                 best = (len(wanted), model, naming.options)
     return None if best is None else best[1:]
+
+
+LAST = 3  # one part of so many of the backbone counts as its last blocks
+
+
+def adapted(recipe: Recipe) -> dict[str, Any]:
+    """Return the overrides that let a recipe of the comparison fit the network that it now has.
+
+    Where some of the features learn and some do not, it is the last third of their parts that does, by frozen norms;
+    where filters of the first convolution are whitened and the network has no such convolution, they are drawn.
+    """
+    backbone = features(recipe.build("network"))
+    layers = dict(walk(backbone))
+    found: dict[str, Any] = {}
+    if recipe.start.whiten and not isinstance(layers.get(recipe.start.whiten.removeprefix("features.")), Conv2d):
+        found["start.whiten"] = ""
+    if any(pattern.startswith("features.") and pattern != "features.*" for pattern in recipe.train.frozen):
+        parts = [path for path, layer in layers.items() if path and "." not in path and _learns(layer)]
+        kept = [f"features.{name}.*" for name in parts[: len(parts) - max(1, len(parts) // LAST)]]
+        norms = ["features.*norm*"] if any("norm" in path and _learns(layer) for path, layer in layers.items()) else []
+        found["train.frozen"] = kept + norms
+    return found
+
+
+def _learns(layer: Layer) -> bool:
+    return any(one.decayed or one.buffers for _, one in walk(layer))

@@ -1,5 +1,6 @@
-"""A person's own pictures in class folders: read, split, and looked through for what is wrong with them."""
+"""The user's own pictures in class folders, as they were read and split, and weights of uneven classes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,25 @@ import torch
 
 from pellucid.data import Dataset
 from pellucid.data.quality import Corrupt
+from pellucid.errors import PellucidError
 from pellucid.recipe.material import Material
 from pellucid.tasks.pictures import HELD, short_digest
+
+
+def class_weights(counts: Sequence[int]) -> tuple[float, ...]:
+    """Return n / (classes * count) for each class: the mean over all pictures is 1, and each class weighs alike.
+
+    counts: pictures of each class. Raises PellucidError for a class without any.
+    Source: King, Zeng 2001, "Logistic Regression in Rare Events Data", section 4; the "balanced" of scikit-learn.
+    """
+    if not counts or min(counts) < 1:
+        raise PellucidError(f"class_weights: the classes have {list(counts)} pictures; each needs one at least")
+    return tuple(sum(counts) / (len(counts) * count) for count in counts)
+
+
+def imbalance(counts: Sequence[int]) -> float:
+    """Return how many times as many pictures the largest class has as the smallest; infinity where that has none."""
+    return max(counts) / min(counts) if min(counts) else float("inf")
 
 
 @dataclass(frozen=True)

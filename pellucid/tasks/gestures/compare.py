@@ -10,17 +10,14 @@ from pellucid.data import CATALOGUE, data_root
 from pellucid.errors import PellucidError
 from pellucid.recipe.job import build_model
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.tasks.gestures.adapted import adapted
-from pellucid.tasks.gestures.backbone import backbone_settings
-from pellucid.tasks.gestures.comparison import Comparison, Row, Trial
+from pellucid.tasks.gestures.backbone import adapted, backbone_settings
+from pellucid.tasks.gestures.comparison import VARIANTS, Comparison, Row, Trial, Variant
 from pellucid.tasks.gestures.findings import lines
 from pellucid.tasks.gestures.learn import enough_epochs, told_by
-from pellucid.tasks.gestures.material import Pictures, pictures_for
 from pellucid.tasks.gestures.measure import REPEATS
 from pellucid.tasks.gestures.reading import Told
 from pellucid.tasks.gestures.report import write_comparison
-from pellucid.tasks.gestures.trial import measure_run, same_pictures, take_up_or_train
-from pellucid.tasks.gestures.variants import VARIANTS, Variant
+from pellucid.tasks.gestures.trial import Pictures, measure_run, pictures_for, same_pictures, take_up_or_train
 from pellucid.text import plural
 from pellucid.training.arguments import whole
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from pellucid.tasks.gestures.balance import imbalance
-from pellucid.tasks.gestures.collection import Collection
+from pellucid.tasks.gestures.collection import Collection, imbalance
 from pellucid.text import aligned, plural
 
 FEW = 10  # pictures of a class to learn from, below which it is guesswork
@@ -74,7 +73,7 @@ def lines(collection: Collection) -> list[str]:
     return found + [f"warning: {text}" for text in collection.warnings]
 
 
-def to_json(collection: Collection) -> dict[str, Any]:
+def findings_to_json(collection: Collection) -> dict[str, Any]:
     """Return all findings as JSON values, of each kind at most LISTED, with their numbers."""
     parts = collection.parts()
     return {

@@ -17,9 +17,8 @@ from pellucid.recipe.start import trained_features
 from pellucid.run.folder import RunFolder
 from pellucid.tasks.confidence import Selective, crossed, fit_confidence, selective
 from pellucid.tasks.gestures.backbone import backbone_settings
-from pellucid.tasks.gestures.balance import class_weights, imbalance
-from pellucid.tasks.gestures.collection import Collection
-from pellucid.tasks.gestures.findings import UNEVEN, to_json
+from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
+from pellucid.tasks.gestures.findings import UNEVEN, findings_to_json
 from pellucid.tasks.gestures.reading import Told, read_collection
 
 RECIPE = "signs-best"
@@ -129,7 +128,9 @@ def learn(
     """
     path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
     again = command or shlex.join(["pellucid", "gestures", "train", collection.path])
-    write_atomically(path / FOUND, (json.dumps({"command": again, **to_json(collection)}, indent=1) + "\n").encode())
+    write_atomically(
+        path / FOUND, (json.dumps({"command": again, **findings_to_json(collection)}, indent=1) + "\n").encode()
+    )
     return go_on(collection, path, progress, model)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.calibration.temperature import likelihood
+from pellucid.calibration.confidence import likelihood
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.metrics import (

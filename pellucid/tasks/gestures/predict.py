@@ -10,8 +10,7 @@ from torch import Tensor
 from pellucid.calibration.familiarity import FamiliarityScore, familiarity_scores
 from pellucid.errors import PellucidError
 from pellucid.model import Model
-from pellucid.tasks.classes import believed, class_names
-from pellucid.tasks.pictures import read_picture
+from pellucid.tasks.pictures import believed, class_names, read_picture
 
 UNSURE = "unsure"  # what people read; in values it is None, since a class may be called so
 BATCH = 64  # pictures in memory at a time

@@ -16,7 +16,7 @@ from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.losses import Loss
 from pellucid.model import Model
 from pellucid.optim import SGD
-from pellucid.training.stopped import StoppedError
+from pellucid.training.diagnose import StoppedError
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()

@@ -20,12 +20,11 @@ from pellucid.data import load_splits
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.models import airbench
-from pellucid.tasks.gestures.balance import class_weights
+from pellucid.tasks.gestures.collection import class_weights
 from pellucid.tasks.gestures.compare import _data, compare
-from pellucid.tasks.gestures.comparison import Comparison
+from pellucid.tasks.gestures.comparison import VARIANTS, Comparison, Variant
 from pellucid.tasks.gestures.learn import STEPS
 from pellucid.tasks.gestures.reading import read_collection
-from pellucid.tasks.gestures.variants import VARIANTS, Variant
 from pellucid.tasks.pictures import held_out
 from tests.data.quality.photos import file_of, photo
 from tests.pages import without_script

@@ -6,7 +6,7 @@ import pytest
 from PIL import ImageFilter
 
 from pellucid.cli.out import plain
-from pellucid.tasks.gestures.findings import lines, to_json
+from pellucid.tasks.gestures.findings import findings_to_json, lines
 from pellucid.tasks.gestures.reading import read_collection
 from tests.data.quality.photos import file_of, photo
 
@@ -42,8 +42,8 @@ def test_lines_tell_all_there_is(found):
 
 
 def test_json_holds_every_file(found):
-    value = json.loads(json.dumps(to_json(found)))
-    assert value == plain(to_json(found))
+    value = json.loads(json.dumps(findings_to_json(found)))
+    assert value == plain(findings_to_json(found))
     assert (value["corrupt"], value["duplicate_groups"], value["duplicate_images"], value["blurry"]) == (2, 2, 4, 1)
     assert value["images"] == {"train": 20, "test": 6}
     assert [row["class"] for row in value["classes"]] == ["a", "b"]
@@ -62,4 +62,4 @@ def test_long_lists_are_cut_with_their_number(tree):
     text = lines(found)
     assert text.count("  and 3 more files") == 1
     assert sum("is empty" in line for line in text) == 5
-    assert len(to_json(found)["corrupt_files"]) == 8
+    assert len(findings_to_json(found)["corrupt_files"]) == 8

@@ -1,20 +1,24 @@
-"""Frames come in order from a GIF, a folder or a video file, and damage is told by name."""
+"""Frames come in order from a GIF, a folder, a video file or a camera, whose newest frame counts; damage is named."""
 
 import io
+import threading
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from pellucid.data import load_image
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures import opencv
-from pellucid.tasks.gestures.frame import Frame, as_file
-from pellucid.tasks.gestures.frames import video_frames
+from pellucid.tasks.gestures import frames
+from pellucid.tasks.gestures.frames import Frame, Frames, Newest, as_file, camera_frames, video_frames
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
 with_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")
@@ -131,11 +135,11 @@ def test_without_opencv_one_line_says_what_to_install(tmp_path: Path, monkeypatc
     def missing(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(opencv, "import_module", missing)
+    monkeypatch.setattr(frames, "import_module", missing)
     (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     calls: list[Callable[[], object]] = [
         lambda: video_frames(tmp_path / "a.mp4"),
-        lambda: opencv.camera_frames(0),
+        lambda: frames.camera_frames(0),
     ]
     for call in calls:
         with pytest.raises(PellucidError, match=r'need OpenCV: pip install "pellucid\[camera\]"'):
@@ -145,7 +149,7 @@ def test_without_opencv_one_line_says_what_to_install(tmp_path: Path, monkeypatc
 
 def film(path: Path, colours: list[tuple[int, int, int]], code: str) -> Path:
     """Write a video of ten frames a second."""
-    cv2 = opencv.import_opencv()
+    cv2 = frames.import_opencv()
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 10, (40, 30))
     assert writer.isOpened()
     for colour in colours:
@@ -190,9 +194,166 @@ def test_what_is_no_video_is_told_and_opencv_stays_silent(tmp_path: Path, capfd:
 @with_opencv
 def test_a_camera_that_is_not_there_is_told():
     with pytest.raises(PellucidError, match="camera 63 cannot be opened"):
-        next(opencv.camera_frames(63))
+        next(frames.camera_frames(63))
 
 
 def test_cameras_are_numbered_from_zero():
     with pytest.raises(PellucidError, match="numbered from 0"):
-        opencv.camera_frames(-1)
+        frames.camera_frames(-1)
+
+
+def numbered(number: int) -> Tensor:
+    return torch.full((3, 1, 1), number, dtype=torch.uint8)
+
+
+class Shutter:
+    """A camera whose frames come when the test says so; it ends with the last."""
+
+    def __init__(self, last: int) -> None:
+        self.last, self.released = last, 0
+        self.asked = threading.Semaphore(0)  # how often the thread has come back for one more
+        self.given = threading.Semaphore(0)
+        self.number = -1
+
+    def read(self) -> Tensor | None:
+        self.asked.release()
+        self.given.acquire()
+        self.number += 1
+        return numbered(self.number) if self.number <= self.last else None
+
+    def release(self) -> None:
+        self.released += 1
+
+    def give(self, count: int) -> None:
+        """Let `count` frames through, and wait until the thread has put each one down."""
+        for _ in range(count):
+            self.asked.acquire()
+            self.given.release()
+        assert self.asked.acquire(timeout=5)
+        self.asked.release()
+
+
+def test_the_newest_of_several_frames_is_taken():
+    shutter = Shutter(last=5)
+    with Newest(shutter.read, shutter.release) as newest:
+        shutter.give(1)
+        first = newest.take(5)
+        shutter.give(4)
+        second = newest.take(5)
+        shutter.give(1)
+        third = newest.take(5)
+        shutter.given.release()  # the end
+        assert newest.take(5) is None
+    assert [None if it is None else it[0] for it in (first, second, third)] == [0, 4, 5]
+    assert second is not None
+    assert torch.equal(second[2], numbered(4))
+    assert shutter.released == 1
+
+
+def test_a_camera_that_hangs_is_not_waited_for_longer_than_patience():
+    shutter = Shutter(last=5)
+    with Newest(shutter.read, shutter.release) as newest:
+        assert newest.take(0.01) is None
+        shutter.given.release()
+
+
+def test_a_fault_in_the_thread_reaches_whoever_waits():
+    def broken() -> Tensor | None:
+        raise PellucidError("camera 0 fails")
+
+    with Newest(broken) as newest, pytest.raises(PellucidError, match="camera 0 fails"):
+        newest.take(5)
+
+
+class Fake:
+    """What `cv2` offers for a camera, with frames of 2x2 whose blue is their number, five milliseconds apart."""
+
+    error = RuntimeError
+
+    def __init__(self, frames: int, opened: bool = True) -> None:
+        self.left, self.number, self.opened, self.released = frames, 0, opened, False
+
+    def VideoCapture(self, index: int) -> "Fake":  # noqa: N802 (OpenCV's name)
+        return self
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self.opened
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(0.005)
+        if not self.left:
+            return False, None
+        self.left -= 1
+        array = np.zeros((2, 2, 3), np.uint8)
+        array[..., 0] = self.number
+        self.number += 1
+        return True, array
+
+    def release(self) -> None:
+        self.released = True
+
+
+def use(fake: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "import_module", lambda name: fake)
+
+
+def look_at(frames: Frames, seen: list[Frame], pause: float) -> None:
+    """Be as slow as a network."""
+    for frame in frames:
+        seen.append(frame)
+        time.sleep(pause)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_each_frame_of_a_camera_is_either_given_or_counted_as_dropped(every: int, monkeypatch: pytest.MonkeyPatch):
+    fake = Fake(frames=40)
+    use(fake, monkeypatch)
+    frames = camera_frames(0, every)
+    seen: list[Frame] = []
+    with pytest.raises(PellucidError, match="gives no more frames"):  # the only end that a camera has of itself
+        look_at(frames, seen, pause=0.02 * every)
+    assert fake.released
+    for before, after in pairwise(seen):
+        assert after.number == before.number + every * (after.dropped + 1)
+        assert after.seconds is not None
+        assert before.seconds is not None
+        assert after.seconds > before.seconds
+    assert sum(frame.dropped for frame in seen) > 0
+    assert all(frame.number % every == 0 for frame in seen)
+    assert all(frame.picture[:, 0, 0].tolist() == [0, 0, frame.number] for frame in seen)
+
+
+def test_closing_lets_the_camera_go(monkeypatch: pytest.MonkeyPatch):
+    fake = Fake(frames=1000)
+    use(fake, monkeypatch)
+    frames = camera_frames(0)
+    next(frames)
+    frames.close()
+    assert fake.released
+
+
+def test_a_camera_that_does_not_open_is_told(monkeypatch: pytest.MonkeyPatch):
+    fake = Fake(frames=0, opened=False)
+    use(fake, monkeypatch)
+    with pytest.raises(PellucidError, match="camera 2 cannot be opened; check that it is plugged in"):
+        next(camera_frames(2))
+    assert fake.released
+
+
+def test_a_camera_of_other_pictures_is_told(monkeypatch: pytest.MonkeyPatch):
+    grey = SimpleNamespace(
+        isOpened=lambda: True, read=lambda: (True, np.zeros((2, 2), np.uint16)), release=lambda: None
+    )
+    use(SimpleNamespace(VideoCapture=lambda index: grey, error=RuntimeError), monkeypatch)
+    with pytest.raises(PellucidError, match=r"camera 0 gives frames \(2, 2\) uint16"):
+        next(camera_frames(0))
+
+
+def test_an_error_of_opencvs_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
+    def fail() -> None:
+        raise RuntimeError("OpenCV(5)\nassertion failed")
+
+    camera = SimpleNamespace(isOpened=lambda: True, read=fail, release=lambda: None)
+    use(SimpleNamespace(VideoCapture=lambda index: camera, error=RuntimeError), monkeypatch)
+    with pytest.raises(PellucidError, match=r"camera 0 fails \(OpenCV\(5\) assertion failed\)"):
+        next(camera_frames(0))

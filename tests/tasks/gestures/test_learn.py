@@ -19,7 +19,7 @@ from pellucid.model import Model
 from pellucid.models import airbench96
 from pellucid.recipe.job import Run
 from pellucid.recipe.recipe import load_recipe
-from pellucid.tasks.gestures.balance import class_weights
+from pellucid.tasks.gestures.collection import class_weights
 from pellucid.tasks.gestures.learn import answered, begun, check, go_on, learn, read_for, recipe_for, settings_for
 from pellucid.tasks.gestures.reading import read_collection
 from pellucid.tasks.pictures import held_out

@@ -1,0 +1,148 @@
+"""Masks for pictures of any size: predicted, written as files, and measured."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pellucid.data import CATALOGUE, MaskFolder, data_root
+from pellucid.data.augment.standardise import scaled
+from pellucid.data.files import ANNOTATIONS
+from pellucid.data.images import strict_warnings
+from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, root_of
+from pellucid.errors import LayerError, PellucidError
+from pellucid.files import write_atomically
+from pellucid.fuse.inference import inference
+from pellucid.metrics import BoundaryF1, MeanIoU
+from pellucid.model import Model
+from pellucid.recipe.material import check_followed, data_name, is_root
+from pellucid.report.figures.pictures import mask_overlay, palette
+from pellucid.tasks.segment.crf import dense_crf, kernels_for
+from pellucid.training.evaluate import interpret_outputs
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The class of each pixel, (H, W) uint8, the probability of each class, (C, H, W), and the names of the classes."""
+
+    mask: Tensor
+    probabilities: Tensor
+    classes: tuple[str, ...]
+
+    def areas(self) -> dict[str, float]:
+        """Return the share of the picture that each class covers."""
+        counts = torch.bincount(self.mask.flatten().long(), minlength=len(self.classes))
+        return {name: count / self.mask.numel() for name, count in zip(self.classes, counts.tolist(), strict=True)}
+
+
+def is_segmenter(model: Model) -> bool:
+    """Tell whether a model puts out a number for each class at each pixel of a picture."""
+    return len(model.output_shape) == 3 and len(model.input_shape) == 3
+
+
+class Segmenter:
+    """A model that is laid out once and then applied to pictures of any size; its weights must stay as they are.
+
+    crf: refine each mask by `dense_crf`. Raises PellucidError for a model of other outputs or without class names.
+    """
+
+    def __init__(self, model: Model, crf: bool = False) -> None:
+        if not is_segmenter(model):
+            raise PellucidError(
+                f"the model puts out {model.output_shape}, not a class for each pixel; give one for segmentation, such "
+                "as a run of camvid-fcn8"
+            )
+        self.classes = tuple(model.classes or map(str, range(model.output_shape[0])))
+        self.model, self.crf = model, crf
+        self._run = inference(model.net, model.params)
+
+    def __call__(self, image: Tensor) -> Segmentation:
+        """Return the class of each pixel. image: (3, H, W), uint8; PellucidError for one that is too small."""
+        model = self.model
+        if image.shape[0] != model.input_shape[0] or image.dtype != torch.uint8:
+            raise PellucidError(f"the model takes {model.input_shape[0]} channels in uint8, not {tuple(image.shape)}")
+        try:
+            model.outputs_for(image.shape)
+        except LayerError as error:
+            raise PellucidError(f"the model takes no pictures of {image.shape[1]}x{image.shape[2]}: {error}") from error
+        with torch.inference_mode():
+            x = scaled(image[None], model.stats)
+            found = interpret_outputs(model.supervised, model.params, x, self._run(x))[0]  # (C, H, W)
+            if self.crf:
+                found = dense_crf(found, image, kernels_for(image))
+            return Segmentation(found.argmax(0).to(torch.uint8), found, self.classes)
+
+
+def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentation) -> dict[str, str]:
+    """Write STEM-overlay.png, STEM.png with the class of each pixel, and STEM.json; return their paths by kind.
+
+    The index PNG has the classes as values and their colours as its palette. Each file appears whole or not at all.
+    """
+    indexed = Image.fromarray(found.mask.numpy())
+    indexed.putpalette(palette(len(found.classes)).flatten().tolist())
+    shown = mask_overlay(image.permute(1, 2, 0).numpy(), found.mask, len(found.classes))
+    height, width = found.mask.shape
+    numbers = {"height": height, "width": width, "areas": found.areas(), "classes": list(found.classes)}
+    files = {"overlay": f"{stem}-overlay.png", "mask": f"{stem}.png", "areas": f"{stem}.json"}
+    made = (_png(Image.fromarray(shown)), _png(indexed), json.dumps(numbers, indent=2).encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in zip(files.values(), made, strict=True):
+        write_atomically(folder / name, data)
+    return {kind: str(folder / name) for kind, name in files.items()}
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[str, Any]:
+    """Measure a model on pictures of any size with masks; see `mask_folder` for which.
+
+    Returns miou, pixel_accuracy, boundary_f1, n, the name of the data, and for each class its name and iou, None where
+    it neither occurs nor was predicted. Pixels that the loss ignores do not count.
+    """
+    segmenter = Segmenter(model, crf)
+    ignored = getattr(model.loss, "ignore", None)
+    source = mask_folder(model, data, ignored)
+    overlap, outlines = MeanIoU(ignored), BoundaryF1(ignored)
+    with strict_warnings():
+        for k in range(len(source)):
+            image, mask = source.example(k)
+            found = segmenter(image).probabilities
+            for metric in (overlap, outlines):
+                metric.update(found[None], mask[None])
+    measured = {**overlap.compute(), **outlines.compute()}
+    by_class = measured.pop("class_iou")
+    rows = [{"class": name, "iou": value} for name, value in zip(segmenter.classes, by_class, strict=True)]
+    return {**measured, "n": len(source), "data": source.tree.where("").rstrip("/:"), "classes": rows}
+
+
+def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
+    """Return the pictures of NAME/ with the masks of NAMEannot/ in a folder or zip; None: in the model's own data.
+
+    Of several such pairs it is test, else val, else the first but train. data may also be the folder that holds the
+    data set that the model was trained on. Raises PellucidError where there is none.
+    """
+    own = data_name(model)
+    if data is None or is_root(own, data):
+        check_followed(own, model.source)
+        path = data_root(data) / CATALOGUE[own].place if own in CATALOGUE else Path(own)
+        if not own or not path.exists():
+            raise PellucidError(f"the data of the model ({own or 'unknown'}) are not there; name a folder with --data")
+    else:
+        path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    with open_tree(path) as tree:
+        top = root_of(tree)
+        folders = {name.removeprefix(top).split("/", 1)[0] for name in tree.names if "/" in name.removeprefix(top)}
+    parts = [name for name in sorted(folders) if name + ANNOTATIONS in folders]
+    if not parts:
+        raise PellucidError(f"{path} has no folder NAME beside one NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
+    part = next(iter([*(one for one in HELD_OUT if one in parts), *(one for one in parts if one != TRAIN), TRAIN]))
+    return MaskFolder(path, part, classes=model.classes, ignored=ignored)

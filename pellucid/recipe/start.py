@@ -18,6 +18,7 @@ from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
 from pellucid.models import features
 from pellucid.models.fcn import backbone_of, plain_path
+from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import is_ours
 from pellucid.tree import flatten, nest
@@ -96,7 +97,11 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
         raise PellucidError(f"start.weights: {name}: {error}") from error
     with torch.device("meta"):  # shapes only
         wanted, _ = features(net).init(shape, torch.Generator())
-    if own != theirs or match(flatten(wanted), flatten(other.params["features"])):
+    params = other.params["features"]
+    renamed = own != theirs and _same_order(net, other.net)  # by a later version than the file's
+    if renamed:
+        params = nest(wanted, dict(zip(flatten(wanted), flatten(params).values(), strict=True)))
+    if (own != theirs and not renamed) or match(flatten(wanted), flatten(params)):
         raise PellucidError(
             f"start.weights: the features of {name} are of another form than this network's; give [network] the "
             "model and the settings that it was trained with"
@@ -108,7 +113,13 @@ def _own(name: str, path: Path, net: Layer, shape: Shape) -> Trained:
     stats = other.stats
     scaling = () if stats is None else (stats.mean.flatten().tolist(), stats.std.flatten().tolist())
     mean, std = map(tuple, scaling or ((), ()))
-    return Trained(other.params["features"], mean, std)
+    return Trained(params, mean, std)
+
+
+def _same_order(net: Layer, other: Layer) -> bool:
+    """Return whether two networks have the same features under different names."""
+    alike = list(form(net).values()) == list(form(other).values())
+    return alike and unnamed(features(net), type) == unnamed(features(other), type)
 
 
 def _published(path: Path, net: Layer, shape: Shape) -> Trained:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity
-from pellucid.combine.sequential import Sequential
+from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.data import FeatureStats
 from pellucid.errors import DamagedFileError, PellucidError
@@ -124,11 +124,10 @@ def mapping(value: Any) -> dict[str, Any]:
 
 
 def as_begun(net: Layer, folder: RunFolder) -> Layer:
-    """Return the network of a recipe under the names of its run's own weights: the run was begun with these.
+    """Return the network of a recipe with the layer names of its run's own weights, which an older version gave.
 
-    Both must hold the same layers in the same order, `flatten, dense1, ...` for instance instead of `features.flatten,
-    features.dense1, ...`; else, and where no weights can be read, it is `net`, and whoever loads the weights reports
-    what is wrong. Raises PellucidError for a file that describes no network.
+    Both must hold the same layers in the same order, see `unnamed`; otherwise, and where no weights can be read, it is
+    `net`, and loading the weights reports what is wrong. Raises PellucidError for a file that describes no network.
     """
     for file in (folder.last, folder.previous, folder.best):
         if file.is_file():
@@ -137,11 +136,30 @@ def as_begun(net: Layer, folder: RunFolder) -> Layer:
             except DamagedFileError:
                 continue
             begun = from_config(about.get("network"))
-            return begun if _in_order(begun) == _in_order(net) else net
+            return begun if unnamed(begun) == unnamed(net) else net
     return net
 
 
-def _in_order(net: Layer) -> list[Layer]:
-    if type(net) is Sequential:
-        return [layer for child in net.layers.values() for layer in _in_order(child)]
-    return [net]
+def unnamed(net: Layer, leaf: Callable[[Layer], Any] = lambda layer: layer) -> list[Any]:
+    """Return a network as lists without the names of its layers: equal for the same layers, wired the same way.
+
+    The layers of nested Sequentials form one list. leaf: what represents a layer that is not a combinator. The names
+    of a user-defined combinator's layers count.
+    """
+    kind = type(net)
+    match net:
+        case Sequential() if kind is Sequential:
+            return [part for child in net.children.values() for part in unnamed(child, leaf)]
+        case Parallel() | Fork() | Shared() if kind in (Parallel, Fork, Shared):
+            return [(kind, [unnamed(child, leaf) for child in net.layers.values()])]
+        case Graph() if kind is Graph:
+            place = {name: k for k, name in enumerate((*net.inputs, *net.nodes))}
+            nodes = [
+                (place[layer] if isinstance(layer, str) else unnamed(layer, leaf), [place[name] for name in sources])
+                for layer, *sources in net.nodes.values()
+            ]
+            return [(kind, len(net.inputs), nodes, [place[name] for name in net.outputs])]
+        case Combinator():
+            return [net]
+        case _:
+            return [leaf(net)]

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from pellucid.combine import Parallel, Sequential
 from pellucid.data import load
 from pellucid.errors import PellucidError
+from pellucid.layers import Add, Conv2d, Flatten, ReLU
 from pellucid.model import Model
 from pellucid.models import mobilenet_v2
 from pellucid.recipe.job import build_model, train
@@ -50,6 +52,25 @@ def test_features_begin_as_they_were_and_scores_are_drawn(data: Path, backbone: 
         assert torch.equal(tensor, origin.weights[path]), path
     assert model.preprocess["mean"] == pytest.approx(trained.preprocess["mean"])
     assert model.preprocess["std"] == pytest.approx(trained.preprocess["std"])
+
+
+def two_twigs(left: str, right: str, filters: int = 4, relu_first: bool = False) -> Sequential:
+    twigs = Parallel({left: Conv2d(filters, 3, padding=1), right: Conv2d(filters, 1)}, Add())
+    parts = {"relu": ReLU(), "twigs": twigs} if relu_first else {"twigs": twigs, "relu": ReLU()}
+    return Sequential(features=Sequential(**parts), head=Sequential(flat=Flatten()))
+
+
+def test_features_of_a_version_with_other_names_of_layers(tmp_path: Path) -> None:
+    file, shape = tmp_path / "old.safetensors", (3, 8, 8)
+    old = Model(two_twigs("old", "older"), input_shape=shape)
+    old.save(file)
+    found = flatten(trained_features(str(file), two_twigs("left", "right"), shape).params)
+    assert list(found) == [f"twigs.{path}" for path in ("left.weight", "left.bias", "right.weight", "right.bias")]
+    for tensor, own in zip(found.values(), old.weights.values(), strict=True):
+        assert torch.equal(tensor, own)
+    for other in (two_twigs("left", "right", 5), two_twigs("left", "right", relu_first=True)):
+        with pytest.raises(PellucidError, match="of another form than this network's"):
+            trained_features(str(file), other, shape)
 
 
 def test_standardize_measures_anew(data: Path, backbone: Path) -> None:

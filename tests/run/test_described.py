@@ -2,12 +2,13 @@
 
 import pytest
 
-from pellucid.combine import Sequential
+from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.errors import PellucidError
-from pellucid.layers import Dense, Flatten, ReLU
+from pellucid.layers import Add, Concat, Dense, Flatten, ReLU, Tanh
 from pellucid.recipe.doctor_case import case_of_run
 from pellucid.recipe.job import resume, train
 from pellucid.recipe.recipe import Recipe
+from pellucid.run.described import unnamed
 from pellucid.training import fit
 from pellucid.training.step import Step
 from tests.training.small import Stopped
@@ -15,9 +16,15 @@ from tests.training.small import Stopped
 SETTINGS = {"train.epochs": 2, "train.checkpoint_seconds": 1e-9}
 
 
-def begin(out, units=64, steps=None):
+def replaced(patch, net):
+    """Let recipes build this network."""
+    build = Recipe.build
+    patch.setattr(Recipe, "build", lambda self, table: net if table == "network" else build(self, table))
+
+
+def begin(out, units=64, steps=None, net=None):
     """Train `digits` on the network as it was, for some steps or all."""
-    build, step, taken = Recipe.build, Step.__call__, []
+    step, taken = Step.__call__, []
 
     def count(self, *args):
         taken.append(1)
@@ -25,11 +32,11 @@ def begin(out, units=64, steps=None):
             raise Stopped
         return step(self, *args)
 
-    net = Sequential(
+    net = net or Sequential(
         flatten=Flatten(), dense1=Dense(units, init_weight="he"), relu1=ReLU(), dense2=Dense(10, init_weight="he")
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Recipe, "build", lambda self, table: net if table == "network" else build(self, table))
+        replaced(patch, net)
         patch.setattr(Step, "__call__", count)
         return train("digits", out=out, progress=False, **SETTINGS)
 
@@ -42,6 +49,40 @@ def test_an_interrupted_run_goes_on_exactly(tmp_path, monkeypatch):
     run = resume(tmp_path / "broken/digits-1", progress=False)
     assert run.metrics["sha256"] == whole.metrics["sha256"]
     assert "dense1.weight" in run.model.weights
+
+
+def wired(left="left", right="right", a="a", b="b", heads=("one", "two"), swapped=False):
+    """A network of every combinator, whose layers may have other names and whose graph may be wired otherwise."""
+    twigs = Parallel({left: Dense(16, init_weight="he"), right: Sequential(x=Dense(16), y=ReLU())}, Add())
+    nodes = {a: (Dense(16), "input"), b: (ReLU(), a), f"{b}2": (a, b), "joined": (Concat(), b, f"{b}2")}
+    if swapped:
+        nodes["joined"] = (Concat(), f"{b}2", b)
+    both = Sequential(fork=Fork(**{name: Dense(10) for name in heads}), shared=Shared(Tanh()), sum=Add())
+    return Sequential(flat=Flatten(), twigs=twigs, graph=Graph(nodes, ("joined",)), both=both)
+
+
+def test_names_inside_every_combinator_do_not_count_and_all_else_does():
+    old, renamed = wired(), wired("short", "long", "c", "d", ("x", "y"))
+    assert old != renamed
+    assert unnamed(old) == unnamed(renamed)
+    assert unnamed(old) != unnamed(wired(swapped=True))
+    assert unnamed(Parallel((Dense(3), ReLU()), Add())) != unnamed(Parallel((Dense(3), ReLU()), Concat()))
+    assert unnamed(Parallel((Dense(3), ReLU()), Add())) != unnamed(Parallel((ReLU(), Dense(3)), Add()))
+    assert unnamed(Shared(ReLU())) != unnamed(ReLU())
+
+
+def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exactly(tmp_path, monkeypatch):
+    monkeypatch.setattr(fit, "TICK", 0.0)
+    whole = begin(tmp_path / "whole", net=wired())
+    with pytest.raises(Stopped):
+        begin(tmp_path / "broken", steps=60, net=wired())
+    replaced(monkeypatch, wired("short", "long", "c", "d", ("x", "y")))
+    run = resume(tmp_path / "broken/digits-1", progress=False)
+    assert run.metrics["sha256"] == whole.metrics["sha256"]
+    assert "twigs.left.weight" in run.model.weights
+    replaced(monkeypatch, wired(swapped=True))
+    with pytest.raises(PellucidError, match="was begun with another network"):
+        resume(tmp_path / "whole/digits-1", progress=False)
 
 
 def test_the_doctor_takes_a_finished_one(tmp_path):

@@ -3,7 +3,8 @@
 Pellucid's own parts are tested; a part of the user's own is tried once before it trains.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -57,18 +58,7 @@ def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) 
 
     def forward_of(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         inputs.setdefault(path, set()).add(form(x))
-        if path not in own:
-            return layer.forward(params, x, mode)
-        what = f"{named(path, layer)}: forward"
-        answer = attempt(what, layer.forward, params, x, mode)
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise PellucidError(f"{what} must return (y, cache), not {form(answer)}")
-        y = answer[0]
-        if not isinstance(y, Tensor | tuple):
-            raise PellucidError(f"{what} must return a tensor as y, not {form(y)}")
-        if not isinstance(y, tuple) and not isinstance(x, tuple):
-            _check_output(what, path, layer, x, y)
-        return answer
+        return checked_forward(path, layer, params, x, mode)
 
     def rules(path: str, layer: Layer) -> Callable[..., tuple[Any, Params]]:
         def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
@@ -91,6 +81,37 @@ def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) 
     _, dparams = backward(net, params, cache, dy, rules)
     if any(isinstance(layer, Combinator) and path in own for path, layer in walk(net)):
         _check_combinators(net, params, dparams, reached)
+
+
+def checked_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+    """Return a layer's output and cache; PellucidError, naming it, for mistakes of one that is not ours."""
+    if is_ours(layer):
+        return layer.forward(params, x, mode)
+    what = f"{named(path, layer)}: forward"
+    answer = attempt(what, layer.forward, params, x, mode)
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise PellucidError(f"{what} must return (y, cache), not {form(answer)}")
+    y = answer[0]
+    if not isinstance(y, Tensor | tuple):
+        raise PellucidError(f"{what} must return a tensor as y, not {form(y)}")
+    if not isinstance(y, tuple) and not isinstance(x, tuple):
+        _check_output(what, path, layer, x, y)
+    return answer
+
+
+@contextmanager
+def naming_layers(net: Layer, params: Params, x: Any) -> Iterator[None]:
+    """Raise PellucidError, naming the layer, where a forward pass of x fails inside one that is not ours.
+
+    The pass is repeated in evaluation mode to find the layer; an error that does not come again is raised as it is.
+    """
+    try:
+        yield
+    except (PellucidError, MemoryError):
+        raise
+    except Exception:
+        run(net, params, x, Mode(keep=False), checked_forward)
+        raise
 
 
 def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:

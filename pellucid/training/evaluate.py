@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.config import is_ours
-from pellucid.contract import attempt, form
+from pellucid.contract import attempt, form, naming_layers
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.source import Batch, Source
@@ -112,9 +113,16 @@ def batch_within_memory(
         nonlocal numbers
         numbers += y.numel() if isinstance(y, Tensor) else 0
 
-    with torch.inference_mode():
-        objective.watched(count).predict(params, scaled(on_device(x, device_of(params)), stats))
+    images = scaled(on_device(x, device_of(params)), stats)
+    with torch.inference_mode(), _naming(objective, params, images):
+        objective.watched(count).predict(params, images)
     return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
+
+
+def _naming(objective: Objective, params: Params, images: Any) -> AbstractContextManager[None]:
+    """Name the layer whose forward pass fails; the networks of a user-defined Objective run by its own code."""
+    supervised = isinstance(objective, Supervised)
+    return naming_layers(objective.net, params, images) if supervised else nullcontext()
 
 
 def outputs(
@@ -123,7 +131,9 @@ def outputs(
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
     run = inference(net, params) if len(x) >= MANY else AsWritten(net, params)
     for images in read_images(x, batch_size, stats, device_of(params)):
-        yield images, run(images)
+        with naming_layers(net, params, images):
+            y = run(images)
+        yield images, y
 
 
 def measure(
@@ -149,7 +159,8 @@ def measure(
     count = len(data if indices is None else indices)
     evaluate, sums, counted, seen = objective.evaluator(params, count), dict[str, float](), 0.0, 0
     for batch in read(data, indices, batch_size, stats, device_of(params)):
-        said, known, losses = evaluate(batch)
+        with _naming(objective, params, batch.images):
+            said, known, losses = evaluate(batch)
         share = objective.counted(batch)
         for name, value in losses.items():
             number = float(value)

@@ -12,6 +12,7 @@ from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
 from pellucid.calls import checked
 from pellucid.config import metric_to_config
+from pellucid.contract import naming_layers
 from pellucid.data import Arrays, Source
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.dataset import check_channels_first
@@ -124,8 +125,9 @@ class BaseModel(Trainable, Viewed):
         """Return the network's outputs as they are, logits for instance, for inputs (N, ...) in evaluation mode."""
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
-        with torch.no_grad():
-            return self.net.forward(self.params, self._scaled(inputs), Mode(keep=False))[0]
+        images = self._scaled(inputs)
+        with torch.no_grad(), naming_layers(self.net, self.params, images):
+            return self.net.forward(self.params, images, Mode(keep=False))[0]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Draw the weights for inputs of this shape from the seed."""
@@ -253,7 +255,9 @@ class BaseModel(Trainable, Viewed):
             self._fit_shape(x, "x")
             with torch.inference_mode():
                 batch = self._scaled(x)
-                return interpret_outputs(self.supervised, self.params, batch, run(batch), self.source).cpu().clone()
+                with naming_layers(self.net, self.params, batch):
+                    y = run(batch)
+                return interpret_outputs(self.supervised, self.params, batch, y, self.source).cpu().clone()
 
         return predict
 

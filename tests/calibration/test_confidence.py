@@ -1,4 +1,4 @@
-"""Calibrated probabilities are the softmax of the logits over a temperature, and the fitted temperature is the likeliest."""
+"""Calibrated probabilities are the softmax of the logits over a temperature, fitted by maximum likelihood."""
 
 import json
 import math

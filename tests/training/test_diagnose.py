@@ -1,4 +1,4 @@
-"""NaN and infinity: the step, the layer and the tensor are named, as values and as sentences, and the last good checkpoint stays."""
+"""NaN and infinity: step, layer and tensor are named, as values and as sentences; the last good checkpoint stays."""
 
 import json
 

@@ -2,6 +2,7 @@
 
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pellucid.version import __version__ as __version__
@@ -151,7 +152,12 @@ def __getattr__(name: str) -> Any:
                 return found
     from pellucid.errors import nearest
 
-    raise AttributeError(f"module 'pellucid' has no attribute {name!r}{nearest(name, __all__)}")
+    hint = nearest(name, __all__)
+    # `from pellucid import NAME` would replace the text of an AttributeError by its own. It calls this function through
+    # importlib's _handle_fromlist, and then imports the submodule of that name, if there is one.
+    if hint and sys._getframe(1).f_code.co_name == "_handle_fromlist" and find_spec(f"{__name__}.{name}") is None:
+        raise ImportError(f"cannot import name {name!r} from 'pellucid'{hint}", name=__name__, path=__file__)
+    raise AttributeError(f"module 'pellucid' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

@@ -201,8 +201,8 @@ def fit_familiarity(
     section 2.2). At most MAX_IMAGES of either part are used, evenly chosen. None where there are fewer than
     MIN_HELD_OUT inputs, targets that are no classes, or no layer whose features can be modelled.
     """
-    x, y = _evenly(train[0]), _evenly(train[1])
-    held = _evenly(held)
+    x, y = (part[evenly(len(part))] for part in train)
+    held = held[evenly(len(held))]
     if len(held) < MIN_HELD_OUT or len(x) < MIN_HELD_OUT or y.is_floating_point() or y.dim() != 1:
         return None
     paths = [path for path, layer in walk(net) if isinstance(layer, Conv2d | Dense)]
@@ -278,10 +278,10 @@ def _quantile(distances: Tensor) -> Tensor:
     return distances.sort(descending=True).values[rank - 1]
 
 
-def _evenly(values: Tensor) -> Tensor:
-    """Return at most MAX_IMAGES of the rows, evenly chosen, as data may lie class after class."""
-    count = min(MAX_IMAGES, len(values))
-    return values[torch.arange(count) * len(values) // max(count, 1)]
+def evenly(n: int) -> Tensor:
+    """Return the indices of at most MAX_IMAGES of n rows, evenly chosen, as data may lie class after class."""
+    count = min(MAX_IMAGES, n)
+    return torch.arange(count) * n // max(count, 1)
 
 
 def _is_number(value: Any) -> bool:

@@ -45,6 +45,7 @@ class Entry:
     sources: tuple[PublishedFile, ...] = ()
 
 
+MASK_PARTS = ("train", "val")  # folders of images with masks, to train and to test on
 _DIGITS = tuple("0123456789")
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # mirror of the retired yann.lecun.com
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -185,7 +186,7 @@ def load(
     if entry.kind == "images":
         path = data_root(root) / entry.place
         if not path.exists():
-            raise PellucidError(f"{entry.name} is missing; {_by_hand(entry, path)}")
+            raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
         parts = load_splits(path, size, mode, on_error)
         return Splits(replace(parts.train, name=entry.name), replace(parts.test, name=entry.name))
     if size is not None:
@@ -208,7 +209,7 @@ def get(
         return [(entry.name, "bundled")]
     place = data_root(root) / entry.place
     if not entry.sources:
-        raise PellucidError(f"{entry.name} cannot be downloaded: {_by_hand(entry, place)}")
+        raise PellucidError(f"{entry.name} cannot be downloaded: {by_hand(entry, place)}")
     done: list[tuple[str, str]] = []
     for source in entry.sources:
         path = place / source.file
@@ -241,7 +242,7 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
     return [(str(place / source.file), _file_status(entry, source, place / source.file)) for source in entry.sources]
 
 
-def _by_hand(entry: Entry, path: Path) -> str:
+def by_hand(entry: Entry, path: Path) -> str:
     """Return the end of an error: how to obtain the file or folder at `path`."""
     if not entry.sources:
         return f"it has no download site in this form: put it at {path} by hand ({entry.about})"
@@ -251,19 +252,19 @@ def _by_hand(entry: Entry, path: Path) -> str:
 def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
     """Read one idx file of the catalogue; PellucidError unless its checksum is the published one."""
     if not path.exists():
-        raise PellucidError(f"{entry.name} is missing {path}; {_by_hand(entry, path)} (from {source.url})")
+        raise PellucidError(f"{entry.name} is missing {path}; {by_hand(entry, path)} (from {source.url})")
     if not source.sha256 and path.is_file():
         with path.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != source.md5:
-                raise PellucidError(f"{path} has the wrong checksum; remove it and {_by_hand(entry, path)}")
+                raise PellucidError(f"{path} has the wrong checksum; remove it and {by_hand(entry, path)}")
     return read_idx(path, sha256=source.sha256)
 
 
 def _masks(entry: Entry, folder: Path) -> Splits:
     """Return train/ and val/, whose masks hold the number of classes where a pixel has none."""
     if not folder.exists():
-        raise PellucidError(f"{entry.name} is missing; {_by_hand(entry, folder)}")
-    train, test = (load_masks(folder, part, entry.classes, len(entry.classes)) for part in ("train", "val"))
+        raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
+    train, test = (load_masks(folder, part, entry.classes, len(entry.classes)) for part in MASK_PARTS)
     return Splits(replace(train, name=entry.name), replace(test, name=entry.name))
 
 

@@ -111,25 +111,10 @@ class Dataset(Arrays):
     def split(self, fraction: float, seed: int = 0) -> "Splits":
         """Hold out `fraction` of every class as the test part; the same seed always gives the same split.
 
-        Inside a class the examples are ordered by `mix(seed, index)`; the first round(fraction * n) go to
-        the test part, but at least one to each side where the class has two. Both parts keep the original
-        order. Raises PellucidError unless 0 < fraction < 1 and both parts get examples.
+        See `split_by_class`. Both parts keep the original order.
         """
-        if not 0 < fraction < 1:
-            raise PellucidError(f"split of {self.name}: fraction is {fraction}; give a number between 0 and 1")
-        held: list[int] = []
-        for label in range(len(self.classes)):
-            members: list[int] = torch.nonzero(self.y == label).flatten().tolist()
-            members.sort(key=lambda i: mix(seed, i))
-            n = int(len(members) * fraction + 0.5)
-            held += members[: min(max(n, 1), len(members) - 1)] if len(members) > 1 else []
-        if not held:
-            raise PellucidError(f"{self.name} cannot be split: no class has two examples")
-        test = torch.zeros(len(self), dtype=torch.bool)
-        test[held] = True
-        return Splits(
-            train=self.subset(torch.nonzero(~test).flatten()), test=self.subset(torch.nonzero(test).flatten())
-        )
+        rest, held = split_by_class(self.y, fraction, seed, self.name)
+        return Splits(train=self.subset(rest), test=self.subset(held))
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +123,28 @@ class Splits:
 
     train: Dataset
     test: Dataset
+
+
+def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Return the indices of the examples that are kept and of those that are held out, both sorted.
+
+    Inside a class the examples are ordered by `mix(seed, index)`; the first round(fraction * n) are held out, but at
+    least one goes to each side where the class has two. Raises PellucidError, which calls the data `name`, unless
+    0 < fraction < 1 and both parts get examples.
+    """
+    if not 0 < fraction < 1:
+        raise PellucidError(f"split of {name}: fraction is {fraction}; give a number between 0 and 1")
+    chosen: list[int] = []
+    for label in range(int(labels.max()) + 1):
+        members: list[int] = torch.nonzero(labels == label).flatten().tolist()
+        members.sort(key=lambda i: mix(seed, i))
+        n = int(len(members) * fraction + 0.5)
+        chosen += members[: min(max(n, 1), len(members) - 1)] if len(members) > 1 else []
+    if not chosen:
+        raise PellucidError(f"{name} cannot be split: no class has two examples")
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    held[chosen] = True
+    return torch.nonzero(~held).flatten(), torch.nonzero(held).flatten()
 
 
 def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skipped: tuple[str, ...] = ()) -> Dataset:

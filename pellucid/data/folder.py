@@ -101,11 +101,17 @@ class MaskDataset(Dataset):
 
     def split(self, fraction: float, seed: int = 0) -> Splits:
         """Hold out `fraction` of the images, drawn with the seed, as the test part; both keep the original order."""
-        held = round(len(self) * fraction)
-        if not 0 < held < len(self):
-            raise PellucidError(f"split of {self.name}: {fraction} of {plural(len(self), 'image')} leaves a part empty")
-        order = sorted(range(len(self)), key=lambda i: mix(seed, i))
-        return Splits(train=self.subset(sorted(order[held:])), test=self.subset(sorted(order[:held])))
+        rest, held = split_images(len(self), fraction, seed, self.name)
+        return Splits(train=self.subset(rest), test=self.subset(held))
+
+
+def split_images(count: int, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Return the indices of the images that are kept and of those that are held out, drawn with the seed, sorted."""
+    held = round(count * fraction)
+    if not 0 < held < count:
+        raise PellucidError(f"split of {name}: {fraction} of {plural(count, 'image')} leaves a part empty")
+    order = torch.tensor(sorted(range(count), key=lambda i: mix(seed, i)))
+    return order[held:].sort().values, order[:held].sort().values
 
 
 @checked

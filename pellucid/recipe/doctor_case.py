@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from pellucid.data import Augment, Splits
+from pellucid.data import Augment, Dataset, Splits
 from pellucid.doctor.case import Case
 from pellucid.doctor.rehearsal import copied, reinitialized
 from pellucid.errors import PellucidError
@@ -19,7 +19,7 @@ from pellucid.recipe.material import (
     check_followed,
     data_name,
     is_root,
-    load_material,
+    load_arrays,
     load_splits,
     table_for,
     taken_by,
@@ -37,7 +37,7 @@ from pellucid.tree import flatten
 def case_of_run(
     path: str | os.PathLike[str],
     data: str | None = None,
-    material: Material | None = None,
+    material: Material[Dataset] | None = None,
     resume: str = "pellucid train --resume",
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
@@ -173,15 +173,15 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
 
 
-def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material:
+def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
     """Load the recipe's data, or others, in the size and mode that the network takes, with its numbers of classes."""
     if data is None or is_root(recipe.data.name, data):
-        return load_material(recipe.data, recipe.recipe.seed, data)
+        return load_arrays(recipe.data, recipe.recipe.seed, data)
     check_exists(data)
     own = recipe.data
     shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
     shape = shape if loaded is None else loaded.nominal_shape
-    found = load_material(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
+    found = load_arrays(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
     if loaded is None:
         return found
     validation = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from pellucid.calibration.familiarity import fit_familiarity, held_half
-from pellucid.data import Augment, Dataset, FeatureStats
+from pellucid.calibration.familiarity import evenly, fit_familiarity
+from pellucid.data import Arrays, Augment, Batch, FeatureStats, Source
+from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Shape
@@ -28,6 +29,7 @@ from pellucid.run.history import History
 from pellucid.run.weights import parameter_count
 from pellucid.run_report import gather, write_report
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
+from pellucid.training.examples import first_batch
 
 COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
 
@@ -94,7 +96,7 @@ def train_recipe(
 
 def train_on(
     recipe: Recipe,
-    material: Material,
+    material: Material[Any],
     out: str | os.PathLike[str] = "runs",
     progress: bool = True,
     data: str | os.PathLike[str] | None = None,
@@ -110,7 +112,7 @@ def train_on(
 
 def begin_run(
     recipe: Recipe,
-    material: Material,
+    material: Material[Any],
     out: str | os.PathLike[str] = "runs",
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
@@ -124,7 +126,7 @@ def begin_run(
 
 def train_in(
     path: Path,
-    material: Material,
+    material: Material[Any],
     progress: bool = True,
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
@@ -167,7 +169,7 @@ def resume_runs(
 
 def build_model(
     recipe: Recipe,
-    train: Dataset,
+    train: Source,
     data: str | os.PathLike[str] | None = None,
     preprocess: Mapping[str, Any] | None = None,
     run: RunFolder | None = None,
@@ -182,13 +184,14 @@ def build_model(
     net: Layer = recipe.build("network")
     if run is not None:
         net = as_begun(net, run)
-    shape = tuple(train.x.shape[1:])
+    first = first_batch(train)
+    shape = tuple(first.images.shape[1:])
     check_network(recipe, net, shape, train.classes)
     start = recipe.start
     trained = trained_features(start.weights, net, shape, data) if start.weights else None
     scaled = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
     if recipe.data.standardize:
-        scaled = scaling(FeatureStats.fit(train.x))
+        scaled = scaling(FeatureStats.fit(train))
     model = Model(
         net,
         recipe.build("loss"),
@@ -204,12 +207,12 @@ def build_model(
         preprocess={"data": recipe.data.name, **scaled, **(preprocess or {})},
         device=recipe.recipe.device,
     )
-    model.loss.check(model.output_shape, train.y)
+    model.loss.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # whose number decides the last bits
         if trained is not None:
             take(model, trained)
         if start.whiten:
-            whiten(model, start.whiten, train.x)
+            whiten(model, start.whiten, train)
     model.freeze(*recipe.train.frozen)
     for pattern, factor in recipe.train.factors().items():
         model.scale_rate(pattern, factor)
@@ -296,7 +299,7 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
 def _train(
     recipe: Recipe,
     model: Model,
-    material: Material,
+    material: Material[Any],
     path: Path,
     data: str | os.PathLike[str] | None,
     progress: bool,
@@ -333,14 +336,15 @@ def _train(
         return _finish(recipe, material, path, history, again)
 
 
-def _finish(recipe: Recipe, material: Material, path: Path, history: History, command: str) -> Run:
+def _finish(recipe: Recipe, material: Material[Any], path: Path, history: History, command: str) -> Run:
     """Measure the result on the test images, and write results.json and the report."""
     folder = RunFolder(path)
     model = Model.load(folder.best)
-    if model.familiarity is None and material.train.y.dim() == 1:  # else the run was finished before
-        held = held_half(material.test.x) if material.validation is None else material.validation.x
-        train = material.train.x, material.train.y
-        model.familiarity = fit_familiarity(model.net, model.params, train, held, model.stats)
+    if model.familiarity is None:  # else the run was finished before
+        train = _evenly(material.train)
+        held = _evenly(material.test, 2) if material.validation is None else _evenly(material.validation)
+        if train.targets.dim() == 1:
+            model.familiarity = fit_familiarity(model.net, model.params, tuple(train), held.images, model.stats)
         model.save(folder.best)
     if recipe.recipe.device != "cpu":
         model = Model.load(folder.best, device=recipe.recipe.device)
@@ -357,3 +361,9 @@ def _finish(recipe: Recipe, material: Material, path: Path, history: History, co
     data = gather(path, model, material.test, command, found, held)
     report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
     return Run(path, report, found, model, recipe)
+
+
+def _evenly(source: Source, step: int = 1) -> Batch:
+    """Return the examples that familiarity is fitted on, evenly chosen; step 2 leaves every second to measure it."""
+    indices = torch.arange(0, len(source), step)
+    return source.batch(indices[evenly(len(indices))].tolist(), generator(0))

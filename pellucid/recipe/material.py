@@ -4,15 +4,21 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 
-from pellucid.data import CATALOGUE, Dataset, Splits, data_root, load
+from pellucid.data import CATALOGUE, Dataset, ImageFolder, MaskFolder, Source, Splits, Subset, data_root, load
+from pellucid.data.catalogue import MASK_PARTS, by_hand
+from pellucid.data.dataset import split_by_class
+from pellucid.data.folder import TEST_FRACTION, split_images
+from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model
 from pellucid.recipe.tables import Data
 
+S_co = TypeVar("S_co", bound=Source, covariant=True)
 XOR = "xor"
 # Data sets whose images have one shape, so that a summary needs no data.
 SHAPES: dict[str, Shape] = {
@@ -21,12 +27,12 @@ SHAPES: dict[str, Shape] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Material(Generic[S_co]):
     """Training, validation and test data; `validation` is None where the recipe has no validation part."""
 
-    train: Dataset
-    validation: Dataset | None
-    test: Dataset
+    train: S_co
+    validation: S_co | None
+    test: S_co
 
     @property
     def checksums(self) -> dict[str, str]:
@@ -35,18 +41,74 @@ class Material:
         return {role: part.checksum for role, part in parts.items() if part is not None}
 
 
-def load_material(table: Data, seed: int, root: str | os.PathLike[str] | None = None) -> Material:
-    """Load, limit and split the data of a recipe; PellucidError where they are missing or too few."""
+def load_material(table: Data, seed: int, root: str | os.PathLike[str] | None = None) -> Material[Source]:
+    """Load, limit and split the data of a recipe; PellucidError where they are missing or too few.
+
+    With data.stream the parts are sources that decode images when a batch needs them.
+    """
+    if not table.stream:
+        return load_arrays(table, seed, root)
+    train, test = _streamed(table, root)
+    if table.limit:
+        _check_limit(table, len(train))
+        train = Subset(train, torch.arange(table.limit))
+    if not table.validation:
+        return Material(train, None, test)
+    rest, held = _split(train, table.validation, seed, table.name)
+    return Material(rest, held, test)
+
+
+def load_arrays(table: Data, seed: int, root: str | os.PathLike[str] | None = None) -> Material[Dataset]:
+    """Load, limit and split the data of a recipe into memory, also with data.stream."""
     splits = load_splits(table, root)
     train, validation = splits.train, None
     if table.limit:
-        if table.limit > len(train):
-            raise PellucidError(f"data.limit is {table.limit}, but {table.name} has {len(train)} training images")
+        _check_limit(table, len(train))
         train = train.subset(torch.arange(table.limit))
     if table.validation:
         parts = train.split(table.validation, seed)
         train, validation = parts.train, parts.test
     return Material(train, validation, splits.test)
+
+
+def _check_limit(table: Data, count: int) -> None:
+    if table.limit > count:
+        raise PellucidError(f"data.limit is {table.limit}, but {table.name} has {count} training images")
+
+
+def _streamed(table: Data, root: str | os.PathLike[str] | None) -> tuple[Source, Source]:
+    """Return the training and test parts that `load_splits` loads, as sources."""
+    entry = CATALOGUE.get(table.name)
+    if table.name == XOR or (entry is not None and entry.kind not in ("images", "masks")):
+        raise PellucidError(f"data.stream: {table.name} has no image files to decode on demand; leave it out")
+    path = Path(table.name) if entry is None else data_root(root) / entry.place
+    if not path.exists():
+        raise PellucidError(f"{table.name} is missing; " + (by_hand(entry, path) if entry else "give a folder or .zip"))
+    if entry is not None and entry.kind == "masks":
+        train, test = (MaskFolder(path, part, None, "RGB", entry.classes, len(entry.classes)) for part in MASK_PARTS)
+        return train, test
+    if not table.size and table.name != "cifar10":
+        raise PellucidError("data.stream: images of a folder are not all read before the training; set data.size")
+    size = (table.size, table.size) if table.size else None
+    with open_tree(path) as tree:
+        parts = parts_of(tree, root_of(tree))
+    held = next((part for part in HELD_OUT if part in parts), None) if TRAIN in parts else None
+    whole = ImageFolder(path, TRAIN if TRAIN in parts else "", size, table.mode)
+    if held is not None:
+        return whole, ImageFolder(path, held, size, table.mode)
+    return _split(whole, TEST_FRACTION, 0, table.name)
+
+
+def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Source, Source]:
+    """Return the parts that `split` of the same images in memory returns."""
+    files, indices = (source.source, source.indices) if isinstance(source, Subset) else (source, None)
+    if isinstance(files, ImageFolder):
+        labels = files.labels if indices is None else files.labels[indices]
+        parts = split_by_class(labels, fraction, seed, name)
+    else:
+        parts = split_images(len(source), fraction, seed, name)
+    rest, held = parts if indices is None else (indices[part] for part in parts)
+    return Subset(files, rest), Subset(files, held)
 
 
 def load_splits(table: Data, root: str | os.PathLike[str] | None = None) -> Splits:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.data import data_root
+from pellucid.data import Source, data_root
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError, nearest
@@ -153,10 +153,10 @@ CHUNK = 100  # images whose patches are in memory at a time
 FLOOR = 1e-2
 
 
-def whiten(model: Model, path: str, images: Tensor) -> None:
-    """Set the filters of the convolution at `path`, the first of the network, to whiten patches of `images`.
+def whiten(model: Model, path: str, train: Source) -> None:
+    """Set the filters of the convolution at `path`, the first of the network, to whiten patches of training images.
 
-    images: (N, C, H, W), as the data set holds them. Raises PellucidError where there is no such convolution.
+    Raises PellucidError where there is no such convolution.
     """
     layers = dict(walk(model.net))
     found = layers.get(path)
@@ -165,9 +165,8 @@ def whiten(model: Model, path: str, images: Tensor) -> None:
         what = f"is a {type(found).__name__}" if found is not None else "does not exist"
         raise PellucidError(f"start.whiten: {path!r} {what}; give the path of a Conv2d{nearest(path, known)}")
     weight = flatten(model.params)[f"{path}.weight"]
-    drawn = torch.randperm(len(images), generator=generator(model.seed))[:IMAGES]
-    some = images[drawn.sort().values]
-    pixels = scaled(some, model.stats)
+    drawn = torch.randperm(len(train), generator=generator(model.seed))[:IMAGES]
+    pixels = scaled(train.batch(drawn.sort().values.tolist(), generator(0)).images, model.stats)
     first = next(path for path in flatten(model.params) if path.endswith(".weight"))
     if first != f"{path}.weight" or weight.shape[1] != pixels.shape[1]:
         raise PellucidError(f"start.whiten: {path} does not read the images; give the first convolution")

@@ -48,7 +48,8 @@ class Data:
     fraction of the training images is held out for the curves, early stopping and the choice of the best
     weights; with 0 the test images show the curves, and the last weights are the result. limit: only the first
     so many training images, 0 for all. standardize: mean 0 and deviation 1 for each channel. size, mode: for
-    image folders, height and width in pixels (0 as they are), and colour or grey.
+    image folders, height and width in pixels (0 as they are), and colour or grey. stream: decode image files when
+    a batch needs them, for sets larger than memory; the weights are those of the same training in memory.
     """
 
     name: str = "digits"
@@ -57,6 +58,7 @@ class Data:
     standardize: bool = False
     size: int = 0
     mode: Literal["RGB", "L"] = "RGB"
+    stream: bool = False
 
     def __post_init__(self) -> None:
         """Refuse invalid values."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.combine.base import walk
-from pellucid.data.dataset import Dataset, float_images
+from pellucid.data import Arrays, Loader, Source, float_images
+from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
@@ -23,6 +24,7 @@ from pellucid.model import Model
 from pellucid.network.summary import Summary, summary
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
+from pellucid.training.examples import first_batch
 from pellucid.tree import flatten
 
 
@@ -84,6 +86,7 @@ class ReportData:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
+BATCH = 256  # images at a time
 WORST = 24
 WORST_MASKS = 6
 
@@ -91,7 +94,7 @@ WORST_MASKS = 6
 def gather(
     run: str | os.PathLike[str],
     model: Model,
-    test: Dataset,
+    test: Source,
     command: str = "",
     metrics: Mapping[str, Any] | None = None,
     held: str = "test",
@@ -106,28 +109,32 @@ def gather(
     text, tables = read_recipe(folder.path / "recipe.toml")
     about = tables.get("recipe", {})
     history = History.read(folder.path)
-    shape = tuple(model.nominal_shape or test.x.shape[1:])
-    x = test.x.reshape(len(test), *shape)
-    found = dict(metrics if metrics is not None else model.evaluate(x, test.y))
-    masks = test.y.dim() == 3
-    scores = torch.empty(0) if masks else class_scores(model.predict(x).cpu())
-    named = scores.ndim == 2 and scores.shape[1] == len(test.classes) > 1
-    confusion = confusion_matrix(test.y, classes_of(scores), len(test.classes)).numpy() if named else None
-    worst_masks = None
-    if masks:
+    first, classes = first_batch(test), tuple(test.classes or ())
+    image = tuple(first.images.shape[1:])
+    shape = tuple(model.nominal_shape or image)
+    if metrics is None:
+        in_memory = isinstance(test, Arrays)
+        metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if in_memory else model.evaluate(test)
+    confusion, mistakes, worst_masks = None, None, None
+    if first.targets.dim() == 3:
         confusion, worst_masks = compare_masks(model, test)
-    path, weights = first_weights(model.net, model.params, tuple(test.x.shape[1:]))
+    else:
+        scores, labels = predictions(model, test, shape)
+        if scores.ndim == 2 and scores.shape[1] == len(classes) > 1:
+            confusion = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
+            mistakes = worst(scores, labels, test)
+    path, weights = first_weights(model.net, model.params, image)
     return ReportData(
         recipe=str(about.get("name") or folder.path.name),
         command=command or "pellucid train recipe.toml",
         about=str(about.get("about", "")),
-        metrics=found,
+        metrics=dict(metrics),
         history=history.rows,
         held=held,
         layers=history.layers,
-        classes=test.classes,
+        classes=classes,
         confusion=confusion,
-        mistakes=worst(scores, test) if named else None,
+        mistakes=mistakes,
         masks=worst_masks,
         first_path=path,
         first_weights=None if weights is None else weights.numpy(),
@@ -137,11 +144,21 @@ def gather(
     )
 
 
-def compare_masks(model: Model, test: Dataset, most: int = WORST_MASKS) -> tuple[NDArray[np.int64], Masks]:
+def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Return the score of each class (N, K) for the images, reshaped to `shape`, and their labels (N,)."""
+    scores, labels = list[Tensor](), list[Tensor]()
+    for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
+        scores.append(class_scores(model.predict(batch.images.reshape(len(batch.images), *shape)).cpu()))
+        labels.append(batch.targets)
+    return torch.cat(scores), torch.cat(labels)
+
+
+def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[NDArray[np.int64], Masks]:
     """Return the number of pixels of each class (row) predicted as each (column), and the `most` worst pictures."""
     ignored = getattr(model.loss, "ignore", None)
     all_, masks, scores = MeanIoU(ignored), list[Tensor](), list[float]()
-    for x, y in zip(test.x.split(1), test.y.split(1), strict=True):
+    for k in range(len(test)):
+        x, y = test.batch([k], generator(0))
         found, one = model.predict(x), MeanIoU(ignored)
         all_.update(found, y)
         masks.append(found.argmax(1)[0].to(torch.uint8))
@@ -149,11 +166,12 @@ def compare_masks(model: Model, test: Dataset, most: int = WORST_MASKS) -> tuple
         known = one.matrix is not None and int(one.matrix.sum()) > 0
         scores.append(one.compute()["miou"] if known else 1.0)
     order = sorted(range(len(test)), key=lambda k: scores[k])[:most]
-    images = (float_images(test.x[order]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    files = getattr(test, "files", ())
+    shown, expected = test.batch(order, generator(0))
+    images = (float_images(shown) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    files = getattr(test, "files", None) or getattr(test, "names", ())  # of masks in memory, or streamed
     drawn = Masks(
         images.expand(-1, -1, -1, 3).numpy(),
-        test.y[order].numpy(),
+        expected.numpy(),
         torch.stack([masks[k] for k in order]).numpy(),
         [scores[k] for k in order],
         [files[k] for k in order] if files else (),
@@ -162,18 +180,18 @@ def compare_masks(model: Model, test: Dataset, most: int = WORST_MASKS) -> tuple
     return all_.matrix.numpy(), drawn
 
 
-def worst(scores: Tensor, test: Dataset, most: int = WORST) -> Mistakes | None:
+def worst(scores: Tensor, labels: Tensor, test: Source, most: int = WORST) -> Mistakes | None:
     """Return the `most` misclassified images of the largest probabilities; None for data that are no pictures."""
-    channels, height, width = test.x.shape[1:]
+    channels, height, width = first_batch(test).images.shape[1:]
     if channels not in (1, 3) or min(height, width) < 2:
         return None
     largest, predicted = scores.max(1)  # (N,)
-    wrong = torch.nonzero(predicted != test.y).flatten()
+    wrong, names = torch.nonzero(predicted != labels).flatten(), test.classes or ()
     chosen = wrong[torch.argsort(largest[wrong], descending=True, stable=True)[:most]]
     return Mistakes(
-        float_images(test.x[chosen]).numpy(),
-        [test.classes[int(k)] for k in test.y[chosen]],
-        [test.classes[int(k)] for k in predicted[chosen]],
+        float_images(test.batch(chosen.tolist(), generator(0)).images).numpy(),
+        [names[int(k)] for k in labels[chosen]],
+        [names[int(k)] for k in predicted[chosen]],
         largest[chosen].tolist(),
         len(wrong),
     )

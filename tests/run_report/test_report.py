@@ -305,13 +305,13 @@ def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
 def test_the_surest_mistakes_come_first() -> None:
     test = Dataset.from_arrays(torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), classes=("a", "b"))
     scores = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
-    found = worst(scores, test, most=2)
+    found = worst(scores, test.y, test, most=2)
     assert found is not None
     assert list(found.probability) == pytest.approx([0.9, 0.7])
     assert (list(found.true), list(found.predicted), found.total) == (["a", "b"], ["b", "a"], 3)
     np.testing.assert_array_equal(found.images, test.x[[1, 3]].numpy())
     rows = Dataset.from_arrays(torch.rand(4, 5), torch.tensor([0, 0, 1, 1]))
-    assert worst(scores, rows) is None
+    assert worst(scores, rows.y, rows) is None
 
 
 def test_one_output_scores_the_second_of_two_classes() -> None:

@@ -1,11 +1,15 @@
 """Featurewise standardisation: zero mean and unit variance for every channel over a data set."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pellucid.data.dataset import float_images
+from pellucid.data.seeds import generator
+from pellucid.data.source import Source
 from pellucid.errors import PellucidError
 
 _CHUNK = 1024  # images read at a time
@@ -19,19 +23,19 @@ class FeatureStats:
     std: Tensor
 
     @classmethod
-    def fit(cls, x: Tensor) -> "FeatureStats":
-        """Measure images (N, C, H, W), uint8 or float, summing in float64.
+    def fit(cls, x: Tensor | Source) -> "FeatureStats":
+        """Measure images (N, C, H, W), uint8 or float, or those of a source, summing in float64.
 
-        The deviation is the population's. A channel without variation gets 1, so that it becomes zero.
-        Raises PellucidError for another shape or no images.
+        The images of a source that is not in memory are read twice. The deviation is the population's. A channel
+        without variation gets 1, so that it becomes zero. Raises PellucidError for another shape or no images.
         """
-        if x.ndim != 4 or x.numel() == 0:
-            raise PellucidError(f"cannot standardise shape {tuple(x.shape)}; give images as (N, C, H, W)")
-        count = x.numel() // x.shape[1]
-        chunks = x.split(_CHUNK)
-        mean = torch.stack([float_images(c).double().sum(dim=(0, 2, 3)) for c in chunks]).sum(dim=0) / count  # (C,)
+        shape = x.shape if isinstance(x, Tensor) else (len(x), *x.batch([0], generator(0)).images.shape[1:])
+        if len(shape) != 4 or math.prod(shape) == 0:
+            raise PellucidError(f"cannot standardise shape {tuple(shape)}; give images as (N, C, H, W)")
+        count = math.prod(shape) // shape[1]
+        mean = torch.stack([c.sum(dim=(0, 2, 3)) for c in _chunks(x)]).sum(dim=0) / count  # (C,)
         centre = mean[:, None, None]
-        squares = [(float_images(c).double() - centre).square().sum(dim=(0, 2, 3)) for c in chunks]
+        squares = [(c - centre).square().sum(dim=(0, 2, 3)) for c in _chunks(x)]
         std = torch.sqrt(torch.stack(squares).sum(dim=0) / count)
         # Below rounding of the input, what varies is noise.
         std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-30), std, 1.0)
@@ -42,6 +46,14 @@ class FeatureStats:
         if x.ndim != 4 or x.shape[1] != len(self.mean):
             raise PellucidError(f"statistics of {len(self.mean)} channels do not fit images {tuple(x.shape)}")
         return (float_images(x) - self.mean.to(x.device)) / self.std.to(x.device)
+
+
+def _chunks(x: Tensor | Source) -> Iterator[Tensor]:
+    """Yield all images in float64, some at a time."""
+    for start in range(0, len(x), _CHUNK):
+        stop = min(start + _CHUNK, len(x))
+        part = x[start:stop] if isinstance(x, Tensor) else x.batch(range(start, stop), generator(0)).images
+        yield float_images(part).double()
 
 
 def scaled(x: Tensor, stats: FeatureStats | None) -> Tensor:

@@ -108,7 +108,7 @@ class Collection:
         """
         return {} if self.given else {HELD: sorted({short_digest(digest) for digest in self.test.digests})}
 
-    def material(self) -> Material:
+    def material(self) -> Material[Dataset]:
         """Return the pictures as a training takes them."""
         middle = None if self.validation is None else self.validation.images
         return Material(self.train.images, middle, self.test.images)

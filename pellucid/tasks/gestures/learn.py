@@ -61,8 +61,15 @@ def check_data(recipe: Recipe) -> None:
     data = recipe.data
     if data.size < LEAST:
         raise PellucidError(f"data.size is {data.size}, but pictures of one's own have many sizes; set {LEAST} or more")
+    check_in_memory(recipe)
     if data.limit:
         raise PellucidError("data.limit means nothing for a folder of one's own; leave it out")
+
+
+def check_in_memory(recipe: Recipe) -> None:
+    """Raise PellucidError for a recipe that streams its images: gestures are measured on images in memory."""
+    if recipe.data.stream:
+        raise PellucidError("data.stream: pictures of gestures are examined in memory; leave it out")
 
 
 def read_for(recipe: Recipe, progress: Told | None = None) -> Collection:

@@ -127,7 +127,7 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
         f1=f1(confusion),
         confusion=confusion,
         reliability=reliability(images.y, probabilities, BINS),
-        mistakes=worst(probabilities, images, SHOWN),
+        mistakes=worst(probabilities, images.y, images, SHOWN),
         latency=latency(model, images.x, repeats),
     )
 

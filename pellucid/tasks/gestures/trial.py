@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pellucid.data import CATALOGUE
+from pellucid.data import CATALOGUE, Dataset
 from pellucid.model import Model
 from pellucid.recipe.job import Run, begin_run, kernel_threads, train_in
-from pellucid.recipe.material import SHAPES, Material, load_material
+from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.start import source_checksum
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.tasks.gestures.collection import Collection
 from pellucid.tasks.gestures.comparison import Trial, count_learned
-from pellucid.tasks.gestures.learn import check_data, read_for
+from pellucid.tasks.gestures.learn import check_data, check_in_memory, read_for
 from pellucid.tasks.gestures.measure import measure
 from pellucid.tasks.gestures.reading import Told
 
@@ -28,15 +28,16 @@ class Pictures:
     preprocess: what a model that is trained on them shall say of them, see `build_model`.
     """
 
-    material: Material
+    material: Material[Dataset]
     collection: Collection | None
     preprocess: Mapping[str, Any]
 
 
 def pictures_for(recipe: Recipe, root: str | None = None, progress: Told | None = None) -> Pictures:
     """Load the pictures of a recipe: those of a folder as `gestures train` does, by `read_collection`."""
+    check_in_memory(recipe)
     if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:
-        return Pictures(load_material(recipe.data, recipe.recipe.seed, root), None, {})
+        return Pictures(load_arrays(recipe.data, recipe.recipe.seed, root), None, {})
     check_data(recipe)
     collection = read_for(recipe, progress)
     return Pictures(collection.material(), collection, collection.held_out())
@@ -73,7 +74,7 @@ def take_up_or_train(
     return train_in(path, pictures.material, progress, root, pictures.preprocess, again, model)
 
 
-def measure_run(run: Run, material: Material, repeats: int) -> Trial:
+def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
     """Measure a finished training on the test part, `repeats` single images for the latency."""
     with kernel_threads(run.recipe.recipe.threads):
         measured = measure(run.model, material.test, repeats)

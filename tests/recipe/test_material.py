@@ -1,0 +1,163 @@
+"""data.stream: the same training as in memory, from image files that are decoded when a batch needs them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.data import ImageFolder, MaskFolder, Subset
+from pellucid.errors import PellucidError
+from pellucid.recipe import material
+from pellucid.recipe.doctor_case import case_of_run
+from pellucid.recipe.job import Run, resume, train
+from pellucid.recipe.material import load_arrays, load_material
+from pellucid.recipe.recipe import load_recipe
+from pellucid.recipe.tables import Data
+from pellucid.run_report.write import CONFUSION
+from pellucid.training import fit
+from pellucid.training.step import Step
+from tests.recipe.pictures import folder
+from tests.training.small import Stopped
+
+SMALL = {"network.model": "airbench", "network.width": 4, "network.classes": 3, "train.epochs": 2, "data.size": 12}
+ROADS = {
+    "network.width": 2, "train.epochs": 1, "train.batch_size": 4, "augment.crop_size": [16, 16], "data.validation": 0.3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("parts")
+    for part, each in (("train", 12), ("val", 3)):
+        (root / part).mkdir()
+        folder(root / part, each)
+    return root
+
+
+@pytest.fixture(scope="module")
+def roads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The layout of CamVid: 11 is no class."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for part, count in (("train", 10), ("val", 4)):
+        for kind, shape, most in ((part, (20, 24, 3), 256), (f"{part}annot", (20, 24), 12)):
+            (root / "camvid" / kind).mkdir(parents=True)
+            for k in range(count):
+                pixels = rng.integers(0, most, shape).astype(np.uint8)
+                Image.fromarray(pixels).save(root / "camvid" / kind / f"{k}.png")
+    return root
+
+
+def both(recipe: str, out: Path, data: Path | None = None, **settings: object) -> tuple[Run, Run]:
+    """Train in memory, and from the files."""
+    runs = [
+        train(recipe, data=data, out=out, progress=False, **{**settings, "data.stream": stream})
+        for stream in (False, True)
+    ]
+    return runs[0], runs[1]
+
+
+def measured(run: Run) -> list[list[object]]:
+    rows = json.loads((run.path / "results.json").read_text())
+    return [[name, value] for name, value in rows.items() if name not in ("seconds", "images_per_second")]
+
+
+def test_pictures_without_parts_end_in_the_same_weights_results_and_confusion(plain: Path, tmp_path: Path) -> None:
+    settings = {
+        "data.name": str(plain), "data.validation": 0.2, "data.limit": 40, "data.standardize": True,
+        "start.whiten": "features.stem.conv",
+    }  # fmt: skip
+    memory, streamed = both("digits", tmp_path, **{**SMALL, **settings})
+    assert measured(memory) == measured(streamed)
+    assert memory.model.preprocess == streamed.model.preprocess
+    assert (memory.path / CONFUSION).read_bytes() == (streamed.path / CONFUSION).read_bytes()
+    assert streamed.report.is_file()
+
+
+def test_pictures_in_parts_and_grey_with_augmentation(parts: Path, tmp_path: Path) -> None:
+    settings = {"data.name": str(parts), "data.mode": "L", "augment.flip": True, "augment.rotate": 10.0}
+    memory, streamed = both("digits", tmp_path, **{**SMALL, **settings})
+    assert measured(memory) == measured(streamed)
+    assert streamed.model.weights["features.stem.conv.weight"].shape[1] == 1
+
+
+def test_masks(roads: Path, tmp_path: Path) -> None:
+    memory, streamed = both("camvid-unet", tmp_path, roads, **ROADS)
+    assert measured(memory) == measured(streamed)
+
+
+def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    settings = {**SMALL, "data.name": str(folder(pictures, 40)), "data.validation": 0.3, "train.epochs": 1}
+    memory, streamed = both("digits", tmp_path / "runs", **settings)
+    assert memory.model.familiarity is not None
+    assert streamed.model.familiarity is not None
+    assert memory.model.familiarity.to_json() == streamed.model.familiarity.to_json()
+
+
+def test_an_interrupted_run_goes_on_exactly_and_reads_no_images_into_memory(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("all images were loaded")
+
+    settings = {
+        **SMALL, "data.name": str(plain), "data.stream": True, "train.batch_size": 8, "train.checkpoint_seconds": 1e-9,
+    }  # fmt: skip
+    monkeypatch.setattr(material, "load_splits", refuse)
+    monkeypatch.setattr(fit, "TICK", 0.0)
+    whole = train("digits", out=tmp_path / "whole", progress=False, **settings)
+    step, taken = Step.__call__, list[int]()
+
+    def count(self: Step, *args: object) -> object:
+        taken.append(1)
+        if len(taken) == 4:
+            raise Stopped
+        return step(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Step, "__call__", count)
+        with pytest.raises(Stopped):
+            train("digits", out=tmp_path / "broken", progress=False, **settings)
+    run = resume(tmp_path / "broken/digits-1", progress=False)
+    assert run.metrics["sha256"] == whole.metrics["sha256"]
+
+
+def test_the_doctor_reads_a_streamed_run_into_memory(plain: Path, tmp_path: Path) -> None:
+    settings = {**SMALL, "data.name": str(plain), "data.stream": True, "train.epochs": 1}
+    run = train("digits", out=tmp_path, progress=False, **settings)
+    assert len(case_of_run(run.path, str(plain)).train) == 48
+
+
+def test_the_parts_are_sources(plain: Path, parts: Path, roads: Path) -> None:
+    table = Data(str(plain), size=12, stream=True, validation=0.25, limit=32)
+    found, arrays = load_material(table, 3), load_arrays(table, 3)
+    assert isinstance(found.train, Subset)
+    assert isinstance(found.train.source, ImageFolder)  # one subset of the files, not a subset of subsets
+    assert [len(part) for part in (found.train, found.validation or (), found.test)] == [24, 8, 12]
+    assert len(arrays.train) == 24
+    assert isinstance(load_material(Data(str(parts), size=12, stream=True), 0).train, ImageFolder)
+    assert isinstance(load_material(Data("camvid", stream=True), 0, roads).train, MaskFolder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "data.stream: digits has no image files to decode on demand; leave it out"),
+        ({"data.name": "xor"}, "data.stream: xor has no image files"),
+        ({"data.name": "."}, "data.stream: images of a folder are not all read before the training; set data.size"),
+        ({"data.name": "./gone", "data.size": 8}, r"\./gone is missing; give a folder or \.zip"),
+        ({"data.name": "signs", "data.size": 8}, "signs is missing; it has no download site in this form: put it at "),
+    ],
+)
+def test_data_that_cannot_be_streamed(settings: dict[str, object], said: str, tmp_path: Path) -> None:
+    recipe = load_recipe("digits", {**settings, "data.stream": True})
+    with pytest.raises(PellucidError, match=said):
+        load_material(recipe.data, 0, tmp_path)

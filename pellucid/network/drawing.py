@@ -29,19 +29,7 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer, Mode, Trait, pair
 from pellucid.network.summary import describe, shape_text
-from pellucid.report.figures.boxes import (
-    APART,
-    GAP,
-    Piece,
-    beside,
-    box,
-    frame,
-    labelled,
-    line,
-    nothing,
-    stack,
-    word,
-)
+from pellucid.report.figures.boxes import APART, GAP, Piece, beside, box, frame, labelled, line, nothing, stack, word
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 from pellucid.sweep import forward
 

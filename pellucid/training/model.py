@@ -57,15 +57,7 @@ from pellucid.training.evaluate import (
     predictions,
     usual_metrics,
 )
-from pellucid.training.examples import (
-    as_inputs,
-    first_batch,
-    fitted,
-    inputs_of,
-    note_resume,
-    source_of,
-    train_and_held,
-)
+from pellucid.training.examples import as_inputs, first_batch, fitted, inputs_of, note_resume, source_of, train_and_held
 from pellucid.training.fit import Loop, Plan
 from pellucid.training.own import check_saves, in_files
 from pellucid.training.parameter_groups import Trainable

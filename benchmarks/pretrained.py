@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from pellucid import __version__, assets
-from pellucid.calibration.familiarity import fit_familiarity, held_half, named_tensors
+from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.cli.models import weights_file
 from pellucid.model import Model
 from pellucid.network.summary import summary
@@ -192,7 +192,7 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
     target = ROOT / "pretrained" / f"{name}.safetensors"
     tables = tomllib.loads(recipe)
     splits = load_splits(table_for(model.input_shape, tables["data"]["name"]))
-    held, rest = held_half(splits.test.x), splits.test.x[1::2]
+    held, rest = splits.test.x[::2], splits.test.x[1::2]  # as in a training without validation data
     known = fit_familiarity(model.net, model.params, (splits.train.x, splits.train.y), held, model.stats)
     assert known is not None  # all that is shipped are classifiers of images
     model.familiarity = known

@@ -29,12 +29,12 @@ class Confidence:
 
     def __post_init__(self) -> None:
         """Refuse what no fit can yield."""
-        if not (_is_number(self.temperature) and 1 / HOTTEST <= self.temperature <= HOTTEST):
+        if not (is_number(self.temperature) and 1 / HOTTEST <= self.temperature <= HOTTEST):
             raise PellucidError(
                 f"confidence: temperature must be a number from {1 / HOTTEST:g} to {HOTTEST:g}, "
                 f"not {self.temperature!s:.40}; 1 leaves probabilities as they are"
             )
-        if not (_is_number(self.threshold) and 0 <= self.threshold <= 1):
+        if not (is_number(self.threshold) and 0 <= self.threshold <= 1):
             raise PellucidError(
                 f"confidence: threshold must be a number from 0 to 1, not {self.threshold!s:.40}; "
                 "0 calls no answer unsure"
@@ -75,7 +75,8 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
     return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value from a file is a finite number."""
     return type(value) in (int, float) and math.isfinite(value)  # type: no bool, no text
 
 

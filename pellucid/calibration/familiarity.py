@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from pellucid.calibration.confidence import is_number
 from pellucid.combine.base import walk
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
@@ -104,9 +105,9 @@ class Familiarity:
             raise PellucidError(f"familiarity must hold {', '.join(KEYS)}, not {value!s:.80}")
         if not value["depths"]:
             raise PellucidError("familiarity: depths must name at least one layer")
-        if not _is_number(value["threshold"]) or value["threshold"] <= 0:
+        if not is_number(value["threshold"]) or value["threshold"] <= 0:
             raise PellucidError(f"familiarity: threshold must be a number above 0, not {value['threshold']!s:.40}")
-        if not _is_number(value["alarms"]) or not 0 <= value["alarms"] <= 1:
+        if not is_number(value["alarms"]) or not 0 <= value["alarms"] <= 1:
             raise PellucidError(f"familiarity: alarms must be a number from 0 to 1, not {value['alarms']!s:.40}")
         if type(value["held_out"]) is not int or value["held_out"] < 1:
             raise PellucidError(
@@ -118,7 +119,7 @@ class Familiarity:
             if not isinstance(one, Mapping) or set(one) != {"path", "unit"}:
                 raise PellucidError(f"familiarity: a depth must hold path and unit, not {one!s:.80}")
             path, unit = one["path"], one["unit"]
-            if not _is_number(unit) or unit <= 0:
+            if not is_number(unit) or unit <= 0:
                 raise PellucidError(f"familiarity: a unit must be a number above 0, not {unit!s:.40}")
             if not isinstance(path, str) or path not in shapes or not isinstance(layers.get(path), Conv2d | Dense):
                 raise PellucidError(f"familiarity: the network runs no Conv2d or Dense at {path!s:.40}")
@@ -242,11 +243,6 @@ def features(
     return {path: torch.cat(found[path]).clone() for path in paths if path in found}
 
 
-def held_half(test: Tensor) -> Tensor:
-    """Return every second test image, to fit a threshold where training held out no other; the rest can measure it."""
-    return test[::2]
-
-
 def _pooled(y: Tensor) -> Tensor:
     """Return the mean and the deviation of each map (N, C, H, W), as (N, 2 C)."""
     return torch.cat([y.mean((2, 3)), y.std((2, 3), correction=0)], 1)
@@ -282,10 +278,6 @@ def evenly(n: int) -> Tensor:
     """Return the indices of at most MAX_IMAGES of n rows, evenly chosen, as data may lie class after class."""
     count = min(MAX_IMAGES, n)
     return torch.arange(count) * n // max(count, 1)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: no bool, no text
 
 
 def _checked(path: str, named: list[Tensor | None], width: int) -> list[Tensor]:

@@ -10,7 +10,7 @@ from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 from pellucid.objective import Supervised
-from pellucid.training.evaluate import batch_within_memory, boundary, judge
+from pellucid.training.evaluate import boundary, judge
 from pellucid.training.model import BaseModel
 
 SURE = 4.0  # standard deviations, of McNemar's test
@@ -48,8 +48,7 @@ def predictions(model: BaseModel, part: Arrays) -> Predictions:
     """Predict examples that fit the model, in evaluation mode; UnansweredError for outputs of NaN or infinity."""
     try:
         with torch.inference_mode():
-            size = batch_within_memory(model.objective, model.params, part.x, model.stats)
-            loss, y = judge(model.objective, model.params, part, size, model.stats)
+            loss, y = judge(model, part)
     except PellucidError as error:
         raise UnansweredError(f"the model has no predictions: {error}") from error
     if not isinstance(model.objective, Supervised):

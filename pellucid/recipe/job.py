@@ -60,11 +60,10 @@ def train(
     made. Returns the run; of a recipe that trains another one for comparison, the first.
     Raises PellucidError for mistakes in the recipe, missing data, and NaN or infinity in training.
     """
-    if isinstance(recipe, Recipe):
-        if overrides:
-            raise PellucidError("a Recipe is complete; give overrides to load_recipe, or train by its name")
-        return train_recipe(recipe, {}, data, out, progress)[0]
-    return train_recipe(load_recipe(recipe, overrides), overrides, data, out, progress)[0]
+    if isinstance(recipe, Recipe) and overrides:
+        raise PellucidError("a Recipe is complete; give overrides to load_recipe, or train by its name")
+    complete = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    return train_recipe(complete, overrides, data, out, progress)[0]
 
 
 def train_recipe(
@@ -92,22 +91,6 @@ def train_recipe(
         write_atomically(path / "recipe.toml", one.to_toml().encode())
     jobs = zip(recipes, models, loaded, paths, strict=True)
     return [_train(*one, data, progress) for one in jobs]
-
-
-def train_on(
-    recipe: Recipe,
-    material: Material[Any],
-    out: str | os.PathLike[str] = "runs",
-    progress: bool = True,
-    data: str | os.PathLike[str] | None = None,
-) -> Run:
-    """Train by a recipe on images that are in memory already, into a new run folder.
-
-    What recipe.data says of loading and splitting has been done by whoever made `material`; `data` is the root that
-    published weights are looked for below.
-    """
-    path, model = begin_run(recipe, material, out, data)
-    return _train(recipe, model, material, path, data, progress)
 
 
 def begin_run(

@@ -36,9 +36,12 @@ def rebuilt(
         model: Any = kind(
             part_from_config(about["objective"], custom) if own else from_config(about.get("network"), custom),
             *(() if own else (loss_from_config(about.get("loss"), custom),)),
-            metrics=[metric_from_config(one, custom) for one in listed(about.get("metrics", []), "metrics")],
-            classes=None if about.get("classes") is None else texts(about["classes"], "classes"),
-            preprocess=mapping(about.get("preprocess", {})),
+            metrics=[
+                metric_from_config(one, custom)
+                for one in of_kind(about.get("metrics", []), list, "metrics must be a list")
+            ],
+            classes=None if about.get("classes") is None else texts(about["classes"]),
+            preprocess=of_kind(about.get("preprocess", {}), dict, "preprocess must be an object"),
         )
         model.custom = tuple(custom)
         if "confidence" in about:
@@ -102,24 +105,17 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 
-def listed(value: Any, what: str) -> list[Any]:
-    """Return a list; PellucidError, which calls it `what`, for anything else."""
-    if not isinstance(value, list):
-        raise PellucidError(f"{what} must be a list")
+def of_kind(value: Any, kind: type[T], otherwise: str) -> T:
+    """Return a value of this type; PellucidError with the text `otherwise` for any other."""
+    if not isinstance(value, kind):
+        raise PellucidError(otherwise)
     return value
 
 
-def texts(value: Any, what: str) -> list[str]:
-    """Return a list of texts; PellucidError, which calls it `what`, for anything else."""
-    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise PellucidError(f"{what} must be a list of texts")
-    return value
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return what describes the preprocessing; PellucidError for what is no object."""
-    if not isinstance(value, dict):
-        raise PellucidError("preprocess must be an object")
+def texts(value: Any) -> list[str]:
+    """Return the names of classes; PellucidError unless they are a list of texts."""
+    if not all(isinstance(text, str) for text in of_kind(value, list, "classes must be a list of texts")):
+        raise PellucidError("classes must be a list of texts")
     return value
 
 

@@ -23,7 +23,7 @@ from pellucid.metrics import (
 from pellucid.model import Model
 from pellucid.tasks.confidence import fit_confidence, selective
 from pellucid.tasks.pictures import believed, class_names, held_out, read_views
-from pellucid.training.evaluate import batch_within_memory, boundary, judge
+from pellucid.training.evaluate import boundary, judge
 from pellucid.training.examples import examples
 
 ROUNDING = 1e-6  # of sums of float32 probabilities
@@ -71,8 +71,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     images = held_out(model, data)
     pairs = model.fitting(examples(images), images.name)
     with torch.inference_mode():
-        size = batch_within_memory(model.objective, model.params, pairs.x, model.stats)
-        loss, scores = judge(model.objective, model.params, pairs, size, model.stats)
+        loss, scores = judge(model, pairs)
     kept = model.loss.kept(images.y)
     y = images.y if kept is None else images.y[kept]
     if not len(y):

@@ -1,7 +1,7 @@
-"""Features that are computed once: what a training sees of a network whose features are frozen."""
+"""Features of a frozen front of a network, computed once for all epochs."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,12 +19,12 @@ from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 
 BATCH = 64  # images whose features are computed at a time
-MOST = 4 << 30  # bytes of features; above it they are computed again in every epoch
+MOST = 4 << 30  # bytes of features; larger ones are computed again in every epoch
 
 
 @dataclass(frozen=True)
 class Split:
-    """A network in two: `front` has nothing that learns or draws, and `back` is all else, under the paths it had."""
+    """A network in two: the layers of `front` neither learn nor draw; `back` holds the others, under the same paths."""
 
     front: Sequential
     front_params: Params
@@ -33,34 +33,22 @@ class Split:
 
 
 class Behind:
-    """A model as a training sees it behind its frozen front: the same in everything but network and inputs."""
+    """A model without its frozen front, for training: its networks, parameters and inputs differ, nothing else."""
 
     def __init__(self, model: Learner, cut: Split) -> None:
-        self.model, self.params = model, cut.back_params
+        vars(self).update(vars(model))
+        self.params, self.stats = cut.back_params, None
         self.objective = model.objective.with_nets({"": cut.back})
-        self.stats = None
-        self.optimizer, self.optimizers, self.schedule = model.optimizer, model.optimizers, model.schedule
-        self.regularizers, self.metrics, self.clip = model.regularizers, model.metrics, model.clip
-        self.precision, self.seed, self.rates = model.precision, model.seed, model.rates
-        self.custom, self.device = model.custom, model.device
         self.frozen = model.frozen & flatten(cut.back_params).keys()
-
-    def about(self) -> dict[str, Any]:
-        """Return what a weights file says about the whole model."""
-        return self.model.about()
-
-    def save(self, path: Any) -> None:
-        """Write the whole model."""
-        self.model.save(path)
+        self.about, self.save = model.about, model.save  # of the whole model
 
 
 def behind(model: Learner, data: Source, held: Source | None) -> tuple[Learner, Source, Source | None]:
-    """Return what to train and on what: the model behind its frozen front, on that one's outputs.
+    """Return the model without its frozen front, and that front's outputs for both parts of the data.
 
-    The numbers are those of training the whole network, whose frozen front runs as in evaluation, on images that
-    nothing augments; under bf16 they are more exact, since the front runs in float32. The model itself and its inputs
-    come back where nothing is frozen at its beginning, for data that are not in memory, and where the outputs would
-    take more than MOST bytes.
+    Training these is training the whole network, whose frozen front runs as in evaluation, on images that are not
+    augmented; under bf16 it is more exact, since the front runs in float32. The arguments are returned unchanged where
+    no first layer is frozen, for data that are not in memory, and where the outputs would take more than MOST bytes.
     """
     if (
         not isinstance(data, Arrays)
@@ -76,13 +64,17 @@ def behind(model: Learner, data: Source, held: Source | None) -> tuple[Learner, 
     count = len(data) + (0 if held is None else len(held))
     if not isinstance(one, Tensor) or one.numel() * 4 * count > MOST:
         return model, data, held
-    return Behind(model, cut), _through(model, cut, data), None if held is None else _through(model, cut, held)
+    return (
+        cast(Learner, Behind(model, cut)),
+        _through(model, cut, data),
+        None if held is None else _through(model, cut, held),
+    )
 
 
 def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
-    """Cut a Sequential before the first layer that learns or draws, going into Sequentials; None where that is first.
+    """Cut a Sequential, also a nested one, before the first layer that learns or draws; None where that comes first.
 
-    frozen: paths. In `back` the layers of `front` are Identities, so that all paths stay.
+    frozen: paths. In `back` the layers of `front` are Identities, so that all paths stay the same.
     """
     if type(net) is not Sequential:
         return None
@@ -104,10 +96,10 @@ def split(net: Layer, params: Params, frozen: set[str]) -> Split | None:
 
 
 def _is_still(layer: Layer, params: Params, frozen: set[str]) -> bool:
-    """Return whether a layer gives the same output for the same input throughout a training.
+    """Return whether a layer has the same output for the same input throughout a training.
 
-    A part all of whose learned values are frozen runs as in evaluation, see `pellucid.fuse.frozen`; one without any
-    does unless it draws, or keeps running statistics.
+    A part all of whose parameters are frozen runs as in evaluation, see `pellucid.fuse.frozen`; one without parameters
+    has the same output unless it draws, or keeps running statistics.
     """
     learned = learned_paths(layer, params)
     if learned:

@@ -19,26 +19,16 @@ from pellucid.training.arguments import whole
 from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 
-__all__ = [
-    "CSVLog",
-    "Callback",
-    "Checkpoint",
-    "EarlyStopping",
-    "Progress",
-    "Snapshots",
-    "Training",
-    "better",
-    "kept_epochs",
-]
+PATTERN = "epoch-{}.safetensors"
 
 
 @dataclass
 class Training:
-    """Where a training stands: what callbacks see, and may end by setting `stop` to the reason.
+    """The state of a training, which callbacks read; they end it by setting `stop` to the reason.
 
-    epoch and batch count what is finished, `step` all batches since the beginning. losses are the sums of the running
-    epoch's losses by name, each times what its batch counts (`Objective.counted`), `loss_count` the sum of that, and
-    `seen` the number of examples. seconds: of the running epoch. lower: the columns of the history that are better when
+    epoch and batch count what is finished, `step` all batches since the beginning. losses: the sums of the running
+    epoch's losses by name, each times its batch's weight (`Objective.counted`); loss_count: the sum of these weights;
+    seen: the number of examples. seconds: of the running epoch. lower: the columns of the history that are better when
     lower.
     """
 
@@ -71,23 +61,22 @@ class Training:
 
 
 class Callback(metaclass=Checked):
-    """What may happen around the epochs of a training; nothing does unless a method is overridden.
+    """Methods that `fit` calls around steps and epochs; each does nothing unless it is overridden.
 
-    A callback that remembers something has `state_dict` and `load_state_dict`, so that a resumed training continues
-    exactly. One that writes the model to a file says so by `saves`: what cannot be saved is refused before the first
-    step.
+    A callback with state has `state_dict` and `load_state_dict`, so that a resumed training continues exactly. One that
+    writes the model to a file sets `saves`: a model that cannot be saved is then refused before the first step.
     """
 
     saves: ClassVar[bool] = False
 
     def check(self, validated: bool) -> None:
-        """Raise PellucidError where this cannot serve a training, which has validation data or not."""
+        """Raise PellucidError where the callback needs validation data and the training has none."""
 
     def on_start(self, training: Training) -> None:
         """Run before the first step, also of a resumed training (training.history then has rows)."""
 
     def on_step(self, training: Training) -> None:
-        """Run after every step. Whoever overrides this slows the training of tiny networks down."""
+        """Run after every step; overriding this slows the training of tiny networks down."""
 
     def on_tick(self, training: Training) -> None:
         """Run a few times each second, after a step."""
@@ -102,9 +91,9 @@ class Callback(metaclass=Checked):
         """Run at the very end, also when training stops with an error."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs to continue as if nothing had happened: tensors and JSON values.
+        """Return the state that a resumed training restores: tensors and JSON values by name.
 
-        Who overrides this must be given to the resumed training too; the others change nothing and may be left out.
+        A callback that overrides this must be given to the resumed training too; others may be left out there.
         """
         return {}
 
@@ -135,17 +124,10 @@ def tensors_of(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
-class Checkpoint(Callback):
-    """Write the model to `path` whenever the monitored column improves; what `Model.load` reads.
+class _Best(Callback):
+    """A callback that remembers the best value of the column `monitor`, and the epoch that it is of."""
 
-    monitor: as in EarlyStopping; "" writes only the last weights, at the end. The file is replaced as a whole, so
-    there is always a good one. Resuming needs a run folder instead: `fit(run=...)`.
-    """
-
-    saves: ClassVar[bool] = True
-
-    def __init__(self, path: str | os.PathLike[str], monitor: str = "auto") -> None:
-        self.path = Path(path)
+    def __init__(self, monitor: str) -> None:
         self.monitor = monitor
         self.best: float | None = None
         self.best_epoch = 0
@@ -155,19 +137,13 @@ class Checkpoint(Callback):
         if not training.history.rows:
             self.best, self.best_epoch = None, 0
 
-    def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Write the weights if they are the best so far."""
-        if not self.monitor:
-            return
+    def improved(self, training: Training, row: Row, least: float = 0.0) -> bool:
+        """Return whether the epoch is the best so far, by more than `least`, and remember it if so."""
         name = monitored(self.monitor, row)
-        if better(training, name, row[name], self.best):
-            self.best, self.best_epoch = row[name], training.epoch
-            training.model.save(self.path)
-
-    def on_end(self, training: Training) -> None:
-        """Write the last weights if nothing chooses among them."""
-        if not self.monitor:
-            training.model.save(self.path)
+        if not better(training, name, row[name], self.best, least):
+            return False
+        self.best, self.best_epoch = row[name], training.epoch
+        return True
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value and its epoch."""
@@ -176,6 +152,30 @@ class Checkpoint(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+class Checkpoint(_Best):
+    """Write the model to `path` whenever the monitored column improves; what `Model.load` reads.
+
+    monitor: as in EarlyStopping; "" writes only the last weights, at the end. The file is replaced as a whole, so
+    there is always a good one. Resuming needs a run folder instead: `fit(run=...)`.
+    """
+
+    saves: ClassVar[bool] = True
+
+    def __init__(self, path: str | os.PathLike[str], monitor: str = "auto") -> None:
+        super().__init__(monitor)
+        self.path = Path(path)
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        """Write the weights if they are the best so far."""
+        if self.monitor and self.improved(training, row):
+            training.model.save(self.path)
+
+    def on_end(self, training: Training) -> None:
+        """Write the last weights if nothing chooses among them."""
+        if not self.monitor:
+            training.model.save(self.path)
 
 
 class CSVLog(Callback):
@@ -210,7 +210,7 @@ def _append(path: Path, rows: Sequence[Row]) -> None:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); check the place and its space") from error
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(_Best):
     """Stop when the monitored column has not improved for `patience` epochs, and end with its best weights.
 
     monitor: a column of the history; the losses and metrics with `lower_is_better` (mae, rmse, ece) should fall, all
@@ -220,32 +220,30 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int, monitor: str = "auto", min_delta: float = 0.0) -> None:
+        super().__init__(monitor)
         self.patience = whole(patience, "EarlyStopping: patience", 1)
-        self.monitor = monitor
         self.min_delta = min_delta
-        self.best: float | None = None
-        self.best_epoch = 0
         self._weights: dict[str, Tensor] = {}
 
     def check(self, validated: bool) -> None:
         """Require validation data for a column that is measured on them."""
         if not validated and (self.monitor == "auto" or self.monitor.startswith("val_")):
             raise PellucidError(
-                "EarlyStopping goes by validation data; give fit validation=0.1, or EarlyStopping monitor='train_loss'"
+                "EarlyStopping needs validation data; give fit validation=0.1, or EarlyStopping monitor='train_loss'"
             )
 
     def on_start(self, training: Training) -> None:
         """Forget an earlier training."""
+        super().on_start(training)
         if not training.history.rows:
-            self.best, self.best_epoch, self._weights = None, 0, {}
+            self._weights = {}
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Keep the weights if they are the best so far; else see whether patience ends."""
-        name = monitored(self.monitor, row)
-        if better(training, name, row[name], self.best, self.min_delta):
-            self.best, self.best_epoch = row[name], training.epoch
+        """Keep the weights if they are the best so far; otherwise stop once `patience` epochs have passed."""
+        if self.improved(training, row, self.min_delta):
             self._weights = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
         elif training.epoch - self.best_epoch >= self.patience:
+            name = monitored(self.monitor, row)
             training.stop = f"{name} has not improved on {self.best:.6g} of epoch {self.best_epoch}"
 
     def on_end(self, training: Training) -> None:
@@ -257,15 +255,12 @@ class EarlyStopping(Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the best value, its epoch and its weights."""
         weights = {f"weights.{path}": tensor for path, tensor in self._weights.items()}
-        return {"best": self.best, "best_epoch": self.best_epoch, **weights}
+        return {**super().state_dict(), **weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        super().load_state_dict(state)
         self._weights = {path: torch.clone(tensor) for path, tensor in tensors_of(state, "weights.").items()}
-
-
-PATTERN = "epoch-{}.safetensors"
 
 
 class Snapshots(Callback):
@@ -316,7 +311,7 @@ class Progress(Callback):
         self._begun = self._mark = (0.0, 0)  # time and step, at the start and at the last tick
 
     def on_start(self, training: Training) -> None:
-        """Find out how to write, and draw the first line where it is live."""
+        """Draw the first line, if it is live."""
         self._to = sys.stderr if self.file is None else self.file
         self._live = self._to is not None and is_live(self._to)
         self._metric = _metric(training.history.last)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from pellucid.config import is_ours
 from pellucid.contract import attempt, form, naming_layers
 from pellucid.data.augment import FeatureStats
 from pellucid.data.augment.standardise import scaled
-from pellucid.data.source import Batch, Source
+from pellucid.data.source import Arrays, Batch, Source
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers import Sigmoid, Softmax
@@ -24,8 +23,9 @@ from pellucid.network.ending import ends
 from pellucid.objective import MANY, Objective, Supervised
 from pellucid.text import shown
 from pellucid.training.device import CPU, device_of, on_device
-from pellucid.training.diagnose import diagnose, diagnose_output
+from pellucid.training.diagnose import diagnose
 from pellucid.training.examples import first_batch, read, read_images
+from pellucid.training.learner import Learner
 from pellucid.tree import flatten
 
 BATCH = 256  # inputs at a time, at most
@@ -97,9 +97,7 @@ def _plain(metric: str, key: Any, value: Any) -> Any:
     raise PellucidError(f"metric {metric}: {shown(key)} is {shown(value)}; return one number")
 
 
-def batch_within_memory(
-    objective: Objective, params: Params, data: Tensor | Source, stats: FeatureStats | None = None
-) -> int:
+def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
     """Return how many inputs or examples to evaluate at a time: at most BATCH, fewer of large networks, at least 1.
 
     That many take at most MEMORY bytes for the outputs of all layers, measured by the first input.
@@ -113,16 +111,16 @@ def batch_within_memory(
         nonlocal numbers
         numbers += y.numel() if isinstance(y, Tensor) else 0
 
-    images = scaled(on_device(x, device_of(params)), stats)
-    with torch.inference_mode(), _naming(objective, params, images):
-        objective.watched(count).predict(params, images)
+    images = scaled(on_device(x, device_of(model.params)), model.stats)
+    with torch.inference_mode(), _naming(model, images):
+        model.objective.watched(count).predict(model.params, images)
     return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
 
 
-def _naming(objective: Objective, params: Params, images: Any) -> AbstractContextManager[None]:
+def _naming(model: Learner, images: Any) -> AbstractContextManager[None]:
     """Name the layer whose forward pass fails; the networks of a user-defined Objective run by its own code."""
-    supervised = isinstance(objective, Supervised)
-    return naming_layers(objective.net, params, images) if supervised else nullcontext()
+    supervised = isinstance(model.objective, Supervised)
+    return naming_layers(model.objective.net, model.params, images) if supervised else nullcontext()
 
 
 def outputs(
@@ -137,12 +135,10 @@ def outputs(
 
 
 def measure(
-    objective: Objective,
-    params: Params,
+    model: Learner,
     measures: Measures,
     data: Source,
     batch_size: int,
-    stats: FeatureStats | None = None,
     indices: Sequence[int] | None = None,
     take: Callable[[Any], None] | None = None,
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -152,14 +148,15 @@ def measure(
     examples that it leaves out. take: gets the outputs of each batch.
     Raises PellucidError that names the layer when an output is not finite, and where metrics see no example.
     """
+    objective, params = model.objective, model.params
     if isinstance(objective, Supervised):
         for metric in measures.running:
             if isinstance(metric, Accuracy | Confusion):
                 metric.boundary = boundary(objective.net, objective.loss)
     count = len(data if indices is None else indices)
     evaluate, sums, counted, seen = objective.evaluator(params, count), dict[str, float](), 0.0, 0
-    for batch in read(data, indices, batch_size, stats, device_of(params)):
-        with _naming(objective, params, batch.images):
+    for batch in read(data, indices, batch_size, model.stats, device_of(params)):
+        with _naming(model, batch.images):
             said, known, losses = evaluate(batch)
         share = objective.counted(batch)
         for name, value in losses.items():
@@ -180,17 +177,10 @@ def measure(
     return means, measures.compute()
 
 
-def evaluate(
-    objective: Objective,
-    params: Params,
-    metrics: Sequence[MetricLike],
-    data: Source,
-    batch_size: int,
-    stats: FeatureStats | None = None,
-) -> dict[str, Any]:
+def evaluate(model: Learner, data: Source, batch_size: int) -> dict[str, Any]:
     """Return {"loss": the mean over the examples, of several losses their weighted sum, and each; metrics' results}."""
-    losses, found = measure(objective, params, Measures(metrics), data, batch_size, stats)
-    return {**loss_columns(objective, losses), **found}
+    losses, found = measure(model, Measures(model.metrics), data, batch_size)
+    return {**loss_columns(model.objective, losses), **found}
 
 
 def loss_columns(objective: Objective, means: Mapping[str, float], role: str = "") -> dict[str, float]:
@@ -226,45 +216,14 @@ def usual_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, .
     return (*loss.metrics, "accuracy") if classes and loss.metrics == MAE_ALONE else loss.metrics
 
 
-def judge(
-    objective: Objective, params: Params, data: Source, batch_size: int, stats: FeatureStats | None = None
-) -> tuple[float, Tensor]:
+def judge(model: Learner, data: Arrays) -> tuple[float, Tensor]:
     """Return the mean loss as `evaluate` does, and the outputs for all examples that it does not ignore."""
     scores: list[Tensor] = []
-    losses, _ = measure(objective, params, Measures(()), data, batch_size, stats, take=scores.append)
-    return objective.total(losses), on_device(torch.cat(scores), CPU)
-
-
-def predictions(
-    objective: Objective,
-    params: Params,
-    x: Tensor | Source,
-    batch_size: int,
-    stats: FeatureStats | None = None,
-    source: Path | None = None,
-) -> Iterator[Any]:
-    """Yield the outputs for inputs, batch by batch, as people read them; see `interpret_outputs`."""
-    if isinstance(objective, Supervised):
-        for batch, y in outputs(objective.net, params, x, batch_size, stats):
-            yield interpret_outputs(objective, params, batch, y, source)
-        return
-    for images in read_images(x, batch_size, stats, device_of(params)):
-        yield objective.predict(params, images)
+    losses, _ = measure(model, Measures(()), data, batch_within_memory(model, data.x), take=scores.append)
+    return model.objective.total(losses), on_device(torch.cat(scores), CPU)
 
 
 def joined(parts: Sequence[Any]) -> Any:
     """Return the outputs of all batches as one tensor, or a list with an entry per input where their shapes differ."""
     alike = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
     return torch.cat(list(parts)).clone() if alike else [one for part in parts for one in part]
-
-
-def interpret_outputs(objective: Supervised, params: Params, x: Tensor, y: Any, source: Path | None = None) -> Tensor:
-    """Return outputs as the loss reads them, such as probabilities.
-
-    source: the file that the weights are from, if any. Raises PellucidError that names it and the layer for NaN.
-    """
-    scores = objective.loss.predict(y)
-    if not bool(torch.isfinite(scores).all()):
-        fault = diagnose_output(objective.net, params, x) or "an output is NaN or infinite"
-        raise PellucidError(f"{source or 'prediction'}: {fault}; look at the images, the preprocessing and the weights")
-    return scores

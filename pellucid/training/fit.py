@@ -121,7 +121,7 @@ class Loop:
             for callback in self.plan.callbacks:
                 stack.callback(callback.on_close)
             if folder is not None:
-                stack.enter_context(self.signals)
+                stack.enter_context(self.signals.caught())
                 folder.error.unlink(missing_ok=True)  # of the attempt before
             self.saved_at = time.perf_counter()
             for callback in self.plan.callbacks:
@@ -150,8 +150,7 @@ class Loop:
     @cached_property
     def _evaluation_batch(self) -> int:
         """How many inputs to evaluate at a time: at least a training batch, of which training keeps more."""
-        model = self.model
-        return max(self.plan.batch_size, batch_within_memory(model.objective, model.params, self.data, model.stats))
+        return max(self.plan.batch_size, batch_within_memory(self.model, self.data))
 
     def _dry_run(self) -> None:
         """Try an objective, layers, a loss and metrics of the user's own, so that their mistakes show first."""
@@ -168,10 +167,8 @@ class Loop:
         self, data: Source, indices: Sequence[int] | None
     ) -> tuple[dict[str, float], dict[str, Any], set[str]]:
         """Return the losses and the metrics' results, and which of these are better when lower."""
-        model, measures = self.model, Measures(self.model.metrics)
-        losses, found = measure(
-            model.objective, model.params, measures, data, self._evaluation_batch, model.stats, indices
-        )
+        measures = Measures(self.model.metrics)
+        losses, found = measure(self.model, measures, data, self._evaluation_batch, indices)
         return losses, found, measures.lower
 
     def _epoch(self) -> None:

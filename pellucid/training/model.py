@@ -1,7 +1,7 @@
 """The base of a model: a network with its weights, and how it learns."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,16 +48,25 @@ from pellucid.training.arguments import (
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.training.checkpoint import settings
 from pellucid.training.device import CPU, device_name, on_device, usable_device, usable_precision
+from pellucid.training.diagnose import diagnose_output
 from pellucid.training.evaluate import (
     batch_within_memory,
     check_metrics,
     evaluate,
-    interpret_outputs,
     joined,
-    predictions,
+    outputs,
     usual_metrics,
 )
-from pellucid.training.examples import as_inputs, first_batch, fitted, inputs_of, note_resume, source_of, train_and_held
+from pellucid.training.examples import (
+    as_inputs,
+    first_batch,
+    fitted,
+    inputs_of,
+    note_resume,
+    read_images,
+    source_of,
+    train_and_held,
+)
 from pellucid.training.fit import Loop, Plan
 from pellucid.training.own import check_saves, in_files
 from pellucid.training.parameter_groups import Trainable
@@ -213,7 +222,7 @@ class BaseModel(Trainable, Viewed):
         data = fitted(source_of(x, y, classes=self.classes), "x", self.fitting)
         batch_size = self._batch(data, batch_size, "evaluate")
         with torch.inference_mode():
-            found = evaluate(self.objective, self.params, self.metrics, data, batch_size, self.stats)
+            found = evaluate(self, data, batch_size)
         return {**found, "n": data.seen if isinstance(data, Stream) else len(data)}
 
     @checked
@@ -225,9 +234,29 @@ class BaseModel(Trainable, Viewed):
         inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"))
         batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
-            found = predictions(self.objective, self.params, inputs, batch_size, self.stats, self.source)
-            parts = [on_device(part, CPU) for part in found]
+            parts = [on_device(part, CPU) for part in self._predictions(inputs, batch_size)]
         return joined(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
+
+    def _predictions(self, x: Tensor | Source, batch_size: int) -> Iterator[Any]:
+        """Yield the outputs for inputs, batch by batch, as people read them."""
+        if isinstance(self.objective, Supervised):
+            for batch, y in outputs(self.net, self.params, x, batch_size, self.stats):
+                yield self.interpret(batch, y)
+            return
+        for images in read_images(x, batch_size, self.stats, self.device):
+            yield self.objective.predict(self.params, images)
+
+    def interpret(self, x: Tensor, y: Any) -> Tensor:
+        """Return the network's outputs y for inputs x, scaled as it takes them, as the loss reads them.
+
+        Raises PellucidError for NaN and infinity; it names the layer, and the file that the weights are from.
+        """
+        scores = self.loss.predict(y)
+        if not bool(torch.isfinite(scores).all()):
+            fault = diagnose_output(self.net, self.params, x) or "an output is NaN or infinite"
+            where = self.source or "prediction"
+            raise PellucidError(f"{where}: {fault}; look at the images, the preprocessing and the weights")
+        return scores
 
     def distance(self, x: Any) -> Tensor | None:
         """Return how far inputs (N, ...), or a Dataset, are from the training data, (N,), if that was fitted."""
@@ -249,7 +278,7 @@ class BaseModel(Trainable, Viewed):
                 batch = self._scaled(x)
                 with naming_layers(self.net, self.params, batch):
                     y = run(batch)
-                return interpret_outputs(self.supervised, self.params, batch, y, self.source).cpu().clone()
+                return self.interpret(batch, y).cpu().clone()
 
         return predict
 
@@ -343,4 +372,4 @@ class BaseModel(Trainable, Viewed):
     def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
         if size is not None:
             return whole(size, f"{what}: batch_size", 1)
-        return batch_within_memory(self.objective, self.params, x, self.stats)
+        return batch_within_memory(self, x)

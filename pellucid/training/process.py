@@ -6,42 +6,9 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class StopSignals:
-    """While entered, the first SIGINT or SIGTERM sets `asked`; a second one raises KeyboardInterrupt at once.
-
-    Outside of the main thread, where Python delivers no signals, it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._earlier: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignals":
-        """Take the signals over."""
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                self._earlier[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the signals back to who had them."""
-        for number, handler in self._earlier.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt("stopped at once, without a checkpoint of the last steps")
-        self.asked = True
-
-
 # mallopt's parameters, from glibc's malloc.h
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 NEVER = -1
@@ -49,13 +16,39 @@ USUAL_MAPS = 65_536
 LARGEST_THRESHOLD = 32 << 20  # bytes: where glibc's own adaptation ends
 
 
+class StopSignals:
+    """Ctrl-C and SIGTERM as a request to stop, which training answers between two steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Let the first SIGINT or SIGTERM set `asked`, and a second one raise KeyboardInterrupt at once.
+
+        Outside of the main thread, where Python delivers no signals, nothing changes.
+        """
+        main = threading.current_thread() is threading.main_thread()
+        earlier = {number: signal.signal(number, self._ask) for number in SIGNALS} if main else {}
+        try:
+            yield
+        finally:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt("stopped at once, without a checkpoint of the last steps")
+        self.asked = True
+
+
 @contextmanager
 def memory_kept() -> Iterator[None]:
-    """Keep freed memory in the process while the context lasts, and give it back at the end.
+    """Keep freed memory in the process within the context, and return it to the kernel at the end.
 
-    glibc hands large blocks back to the kernel when they are freed, and the kernel clears each page when it is
-    taken again: with activations of tens of MB that can cost more than the arithmetic on them. Other C libraries
-    are left as they are.
+    glibc returns large blocks to the kernel when they are freed, and the kernel clears each page when it is allocated
+    again: with activations of tens of MB that can cost more than the arithmetic on them. Other C libraries keep their
+    settings.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

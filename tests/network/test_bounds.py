@@ -207,8 +207,8 @@ def test_an_evaluation_takes_as_many_inputs_as_there_is_memory_for(side, most):
         Sequential(Upsample(side), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1)
     )
     x = torch.ones(300, 1, 1, 1)
-    assert batch_within_memory(model.objective, model.params, x) == most
-    assert batch_within_memory(model.objective, model.params, x[:1]) == 1
+    assert batch_within_memory(model, x) == most
+    assert batch_within_memory(model, x[:1]) == 1
 
 
 def test_a_large_network_is_evaluated_in_small_batches():

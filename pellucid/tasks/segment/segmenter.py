@@ -23,7 +23,6 @@ from pellucid.model import Model
 from pellucid.recipe.material import check_followed, data_name, is_root
 from pellucid.report.figures.pictures import mask_overlay, palette
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
-from pellucid.training.evaluate import interpret_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ class Segmenter:
             raise PellucidError(f"the model takes no pictures of {image.shape[1]}x{image.shape[2]}: {error}") from error
         with torch.inference_mode():
             x = scaled(image[None], model.stats)
-            found = interpret_outputs(model.supervised, model.params, x, self._run(x))[0]  # (C, H, W)
+            found = model.interpret(x, self._run(x))[0]  # (C, H, W)
             if self.crf:
                 found = dense_crf(found, image, kernels_for(image))
             return Segmentation(found.argmax(0).to(torch.uint8), found, self.classes)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,24 +59,22 @@ def recipe_keys() -> tuple[Keys, ...]:
 
 def _plain(table: str) -> Keys:
     about = _about(PLAIN[table]).removeprefix(f"[{table}]: ")
-    return Keys(table, about[:1].upper() + about[1:], _keys(slots(PLAIN[table])))
+    return Keys(table, about[:1].upper() + about[1:], _keys(PLAIN[table]))
 
 
 def _by_name(table: str) -> Keys:
     kind = KINDS[table]
     named = Key(kind.key, f"one of {', '.join(map(repr, kind.known))}", kind.default)
     about = f"Which {table}; what else the table may set are the arguments of the one it names."
-    return Keys(table, about, (named,), tuple(_choice(name, kind.known) for name in kind.known))
+    parts = {name: None if name == NOTHING else part for name, part in kind.known.items()}
+    choices = (
+        Keys(name, _about(part), _keys(part)) if part else Keys(name, "Nothing.", ()) for name, part in parts.items()
+    )
+    return Keys(table, about, (named,), tuple(choices))
 
 
-def _choice(name: str, known: Mapping[str, Callable[..., Any]]) -> Keys:
-    if name == NOTHING:
-        return Keys(name, "Nothing.", ())
-    return Keys(name, _about(known[name]), _keys(slots(known[name])))
-
-
-def _keys(known: Mapping[str, Slot]) -> tuple[Key, ...]:
-    return tuple(_key(name, slot) for name, slot in known.items())
+def _keys(target: Callable[..., Any]) -> tuple[Key, ...]:
+    return tuple(_key(name, slot) for name, slot in slots(target).items())
 
 
 def _key(name: str, slot: Slot) -> Key:

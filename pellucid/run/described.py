@@ -33,13 +33,11 @@ def rebuilt(
     """
     try:
         own = "objective" in about
+        metrics = of_kind(about.get("metrics", []), list, "metrics must be a list")
         model: Any = kind(
             part_from_config(about["objective"], custom) if own else from_config(about.get("network"), custom),
             *(() if own else (loss_from_config(about.get("loss"), custom),)),
-            metrics=[
-                metric_from_config(one, custom)
-                for one in of_kind(about.get("metrics", []), list, "metrics must be a list")
-            ],
+            metrics=[metric_from_config(one, custom) for one in metrics],
             classes=None if about.get("classes") is None else texts(about["classes"]),
             preprocess=of_kind(about.get("preprocess", {}), dict, "preprocess must be an object"),
         )

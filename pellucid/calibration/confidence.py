@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pellucid.errors import PellucidError
 
 KEYS = ("temperature", "threshold")
-HOTTEST = 1e4  # every answer is as good as uniform there
+HOTTEST = 1e4  # every output is nearly uniform there
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Confidence:
     threshold: float
 
     def __post_init__(self) -> None:
-        """Refuse what no fit can yield."""
+        """Refuse values outside the ranges."""
         if not (is_number(self.temperature) and 1 / HOTTEST <= self.temperature <= HOTTEST):
             raise PellucidError(
                 f"confidence: temperature must be a number from {1 / HOTTEST:g} to {HOTTEST:g}, "
@@ -55,14 +55,14 @@ class Confidence:
 
     @classmethod
     def from_json(cls, value: Any) -> "Confidence":
-        """Build from what `to_json` gave; PellucidError for anything else."""
+        """Build from what `to_json` returned; PellucidError for anything else."""
         if not isinstance(value, Mapping) or set(value) != set(KEYS):
             raise PellucidError(f"confidence must hold {' and '.join(KEYS)}, not {value!s:.80}")
         return cls(*(value[key] for key in KEYS))
 
 
 def log_probabilities(probabilities: Tensor) -> Tensor:
-    """Return log p of probabilities (N, C), finite for 0; PellucidError for what are none."""
+    """Return log p of probabilities (N, C), finite for 0; PellucidError for anything else."""
     if probabilities.dim() != 2 or probabilities.shape[1] < 2 or not probabilities.is_floating_point():
         kind = str(probabilities.dtype).removeprefix("torch.")
         raise PellucidError(
@@ -80,15 +80,15 @@ def is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)  # type: no bool, no text
 
 
-SHARPEST, FLATTEST = 0.01, 100.0  # temperatures; outside, all answers are certain or none tells anything
+SHARPEST, FLATTEST = 0.01, 100.0  # temperatures; outside, all outputs are nearly certain or nearly uniform
 HALVINGS = 60
 
 
 def fit_temperature(probabilities: Tensor, targets: Tensor, spare: float = 0.0) -> float:
     """Return the temperature T for which softmax(log p / T) has the lowest negative log-likelihood.
 
-    probabilities: (N, C); targets: (N,) classes. spare: how probable it is that the class is another than the target,
-    any of the others. The result lies within SHARPEST to FLATTEST. In 1/T the likelihood is convex, so that its slope
+    probabilities: (N, C); targets: (N,) classes. spare: the probability of all classes other than the target
+    together. The result lies within SHARPEST to FLATTEST. In 1/T the likelihood is convex, so that its slope
     has one root, found by halving. Raises PellucidError for what are no probabilities or classes. Guo et al. 2017,
     section 4.2.
     """

@@ -1,4 +1,4 @@
-"""Whether an input is like those that a model was trained on: a distance in the network's own features.
+"""Out-of-distribution detection: a distance from the training data in the network's own features.
 
 At several depths the features of the training images are modelled by one Gaussian for each class with a covariance that
 all classes share (Lee, Lee, Lee, Shin 2018, "A simple unified framework for detecting out-of-distribution samples and
@@ -26,7 +26,7 @@ from pellucid.layers.dense import Dense
 from pellucid.sweep import forward
 
 TARGET_FALSE_POSITIVE_RATE = 0.01  # of in-distribution images; 1 / (N + 1) of N held-out ones where that is more
-MIN_HELD_OUT = 20  # images: of fewer, more than one in twenty would be called unfamiliar
+MIN_HELD_OUT = 20  # images: with fewer, more than one in twenty would be called unfamiliar
 DEPTHS = 6  # at most, from the first layer to the last
 AXES = 16  # directions with a variance of their own
 WIDEST = 2048  # features of one depth: larger covariances take too long
@@ -70,7 +70,7 @@ class Depth(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Familiarity:
-    """The features of a model's training data, and the distance above which an input is unlike all of them.
+    """The features of a model's training data, and the distance above which an input is unlike them.
 
     threshold: of `distance`, above 0. alarms: the share of the held-out images above it; held_out: their number.
     """
@@ -87,7 +87,7 @@ class Familiarity:
         return torch.stack(distances).amax(0)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is not in tensors."""
+        """Return everything but the tensors as JSON values."""
         depths = [{"path": depth.path, "unit": depth.unit} for depth in self.depths]
         return {"depths": depths, "threshold": self.threshold, "alarms": self.alarms, "held_out": self.held_out}
 
@@ -95,7 +95,7 @@ class Familiarity:
     def from_json(
         cls, value: Any, tensors: Mapping[str, Tensor], net: Layer, shapes: Mapping[str, tuple[Any, Any]]
     ) -> "Familiarity | None":
-        """Build from what `to_json` and `named_tensors` gave, None of None; PellucidError for anything else.
+        """Build from what `to_json` and `named_tensors` returned, None for None; PellucidError for anything else.
 
         shapes: of the input and the output of each layer that runs, by path; see `within_bounds`.
         """
@@ -139,19 +139,19 @@ class FamiliarityScore:
 
     @property
     def unfamiliar(self) -> bool:
-        """Whether the input is unlike anything that the model was trained on."""
+        """Whether the input is unlike the training data."""
         return self.distance > self.threshold
 
     @property
     def text(self) -> str:
-        """What people read; "" for an input like the training data."""
+        """A sentence for people; "" for an input like the training data."""
         if not self.unfamiliar:
             return ""
         return f"unlike anything it was trained on (distance {self.distance:.3g}, threshold {self.threshold:.3g})"
 
 
 class Measured(Protocol):
-    """A model that may know how far inputs are from its training data."""
+    """A model that may have a familiarity distance."""
 
     familiarity: Familiarity | None
 
@@ -161,7 +161,7 @@ class Measured(Protocol):
 
 
 def familiarity_scores(model: Measured, x: Tensor) -> list[FamiliarityScore] | list[None]:
-    """Return the score of each input (N, C, H, W); None for a model whose file does not hold what it takes."""
+    """Return the score of each input (N, C, H, W); a list of None for a model without familiarity."""
     distances = model.distance(x)
     if distances is None or model.familiarity is None:
         return [None] * len(x)
@@ -169,25 +169,25 @@ def familiarity_scores(model: Measured, x: Tensor) -> list[FamiliarityScore] | l
 
 
 def farthest(model: Measured, views: Tensor) -> FamiliarityScore | None:
-    """Return the score of one picture seen as several inputs (N, C, H, W): that of the one that is farthest."""
+    """Return the largest score of one picture given as several inputs (N, C, H, W); None without familiarity."""
     scores = [score for score in familiarity_scores(model, views) if score is not None]
     return max(scores, key=lambda score: score.distance, default=None)
 
 
 def score_to_json(score: FamiliarityScore | None) -> dict[str, Any]:
-    """Return the fields of a prediction as JSON shows them; null where the model does not know."""
+    """Return the score as JSON values of a prediction; null without one."""
     if score is None:
         return {"unfamiliar": None, "distance": None, "distance_threshold": None}
     return {"unfamiliar": score.unfamiliar, "distance": score.distance, "distance_threshold": score.threshold}
 
 
 def score_suffix(score: FamiliarityScore | None) -> str:
-    """Return what a line for people ends in: nothing for what is familiar or not known."""
+    """Return the end of a line for people; "" for a familiar input or without a score."""
     return f"; {score.text}" if score is not None and score.unfamiliar else ""
 
 
 def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:
-    """Return the tensors by the names that a weights file gives them; none of None."""
+    """Return the tensors by their names in a weights file; none for None."""
     depths = familiarity.depths if familiarity else ()
     return {f"{PREFIX}{k}.{name}": getattr(depth, name) for k, depth in enumerate(depths) for name in TENSORS}
 
@@ -225,7 +225,7 @@ def fit_familiarity(
 def features(
     net: Layer, params: Params, x: Tensor, paths: list[str], stats: FeatureStats | None = None
 ) -> dict[str, Tensor]:
-    """Return the features of inputs (N, ...) at these layers, (N, D) each; see `Depth`. Layers that do not run lack."""
+    """Return the features of inputs (N, ...) at these layers that run, (N, D) each; see `Depth`."""
     wanted = {*paths}
     found: dict[str, list[Tensor]] = {}
 
@@ -269,7 +269,7 @@ def _fit(path: str, x: Tensor, y: Tensor) -> Depth:
 
 
 def _quantile(distances: Tensor) -> Tensor:
-    """Return the distance that at most the share TARGET_FALSE_POSITIVE_RATE of further images exceeds."""
+    """Return the distance that at most the share TARGET_FALSE_POSITIVE_RATE of new images exceeds."""
     rank = max(1, math.floor(TARGET_FALSE_POSITIVE_RATE * (len(distances) + 1)))  # from the largest
     return distances.sort(descending=True).values[rank - 1]
 
@@ -281,7 +281,7 @@ def evenly(n: int) -> Tensor:
 
 
 def _checked(path: str, named: list[Tensor | None], width: int) -> list[Tensor]:
-    """Return a depth's tensors; PellucidError where they do not fit each other or the `width` features of the layer."""
+    """Return a depth's tensors; PellucidError unless they fit each other and the layer's `width` features."""
     held = [tensor.float() for tensor in named if tensor is not None and tensor.is_floating_point()]
     if len(held) == len(TENSORS):
         scale, means, axes, variances = held

@@ -1,4 +1,4 @@
-"""Bounds on what a network from a file may take: memory and work for one input, measured on shapes alone."""
+"""Limits of memory and work for one input of a network from a file, measured on shapes alone."""
 
 import math
 import weakref
@@ -14,7 +14,7 @@ from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d
 from pellucid.layers.base import Layer, Mode, Params
 
-# Each several times what the largest network of the zoo takes, and a U-Net on images of 512 x 512; see decisions.md.
+# Each several times the needs of the largest network of the zoo, and of a U-Net on 512 x 512 images; see decisions.md.
 MOST_MEMORY = 1 << 30  # bytes of activations at one time
 MOST_VALUES = 1 << 30  # numbers that all operations together output
 MOST_WORK = 1 << 38  # multiply-adds
@@ -38,7 +38,7 @@ def within_bounds(net: Layer, shape: Any, shapes: dict[str, tuple[Any, Any]] | N
 
 
 def _run(tally: "_Tally", above: str) -> Step:
-    """Return how children of `above` are run."""
+    """Return the function that runs the children of `above`."""
 
     def step(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
         path = join(above, name) if name else above
@@ -73,7 +73,7 @@ class _Params(dict[str, Any]):
 
 
 class _Tally(TorchDispatchMode):
-    """Counts what passes: the memory that is alive, the numbers that are output, and the multiply-adds."""
+    """Counts memory in use, numbers that operations output, and multiply-adds."""
 
     def __init__(self, shapes: dict[str, tuple[Any, Any]]) -> None:
         super().__init__()
@@ -125,12 +125,12 @@ class _Tally(TorchDispatchMode):
 
 
 _aten = torch.ops.aten
-_SLOW = 16  # by so much more time one multiply-add takes where a kernel cannot sum many at once
-_DENSE = 64  # products of channels from which on a convolution can
+_SLOW = 16  # times as long takes one multiply-add where a kernel cannot sum many at once
+_DENSE = 64  # products of channels from which a convolution sums many at once
 
 
 def _terms(func: Any, args: tuple[Any, ...]) -> int:
-    """Return how many multiply-adds each number takes that an operation outputs."""
+    """Return the number of multiply-adds for each number that an operation outputs."""
     kind = func.overloadpacket
     if kind is _aten.convolution:
         weight, groups = args[1], args[8]
@@ -144,7 +144,7 @@ def _terms(func: Any, args: tuple[Any, ...]) -> int:
 
 
 def _runs(layer: Layer) -> bool:
-    """Return whether a layer runs without values; the switches of unpooling are whole numbers, which x is not."""
+    """Return whether a layer runs on "meta"; unpooling does not, whose switches are whole numbers, which x is not."""
     return is_ours(layer) and not isinstance(layer, MaxUnpool2d)
 
 

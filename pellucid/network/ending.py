@@ -18,9 +18,9 @@ LISTED = 5  # classes, in an error
 
 
 def check_ending(net: Layer, loss: Loss) -> None:
-    """Refuse an activation that the loss contains, and the lack of one that it needs.
+    """Raise PellucidError for a last activation that the loss contains, and for the lack of one that it needs.
 
-    Every output is looked at. Where branches meet, what comes out is not known: nothing is refused for a lack.
+    Every output is checked. Where branches are merged, the range of the output is unknown, so that nothing lacks.
     """
     for path, last in ends(net).items():
         where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
@@ -35,7 +35,7 @@ def check_ending(net: Layer, loss: Loss) -> None:
 
 
 def looks_across(net: Layer) -> bool:
-    """Tell whether a network sees inputs (C, H, W) as images: a window of it is wider than one pixel."""
+    """Return whether a network takes inputs (C, H, W) as images: one of its windows is wider than one pixel."""
     kernels = [vars(layer).get("kernel", 1) for _, layer in walk(net)]
     return any(isinstance(kernel, int | tuple) and pair(kernel)[1] > 1 for kernel in kernels)
 
@@ -46,10 +46,10 @@ def shapes(layer: Layer) -> bool:
 
 
 def ends(net: Layer, passed: Callable[[Layer], bool] = shapes, path: str = "") -> dict[str, Layer]:
-    """Return the layers that the outputs come from, by path, passing over those that `passed` tells.
+    """Return the last layer before each output, by path, skipping layers for which `passed` is true.
 
-    Several outputs have several ends. Where branches meet, the layer that merges them is the end. Nothing is returned
-    for a network of which all is passed over; a combinator that is none of the library's is an end itself.
+    Where branches meet, the layer that merges them is the end. A network of skipped layers has no end; a user-defined
+    combinator is an end itself.
     """
     match net:
         case Sequential():
@@ -88,9 +88,9 @@ def _graph_ends(net: Graph, passed: Callable[[Layer], bool], path: str) -> dict[
 
 
 def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", remedy: str = "") -> None:
-    """Require one output for each class, or a single one for two; what has several outputs is left alone.
+    """Require one output for each class, or a single one for two; networks with several outputs are not checked.
 
-    outputs: the shape that the network outputs, (K,) or (K, ...). where and remedy: how the error begins and ends.
+    outputs: the shape of the network's output, (K,) or (K, ...). where, remedy: beginning and end of the error.
     """
     if classes is None or not outputs or not isinstance(outputs[0], int):
         return

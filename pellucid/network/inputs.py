@@ -13,7 +13,7 @@ from pellucid.tree import flatten
 def check_inputs(shape: Sequence[int], wanted: Sequence[int | None], what: str) -> None:
     """Require inputs of `shape` (N, ...) for a network that takes `wanted`, without the batch axis; None is any size.
 
-    Raises PellucidError, which calls the inputs `what`, with the call that makes them fit where there is one.
+    Raises PellucidError, which calls the inputs `what`, with the call that corrects their shape where there is one.
     """
     shape, wanted = tuple(shape), tuple(wanted)
     free = wanted
@@ -31,7 +31,7 @@ def check_inputs(shape: Sequence[int], wanted: Sequence[int | None], what: str) 
 
 
 def _single(wanted: tuple[int | None, ...]) -> dict[tuple[int | None, ...], str]:
-    """Return the shapes of one input that has no batch axis, and what makes it a batch."""
+    """Return the shapes of one input without the batch axis, with the expression that adds it."""
     found = {wanted: "{x}[None]"}
     if len(wanted) == 3:
         last = (*wanted[1:], wanted[0])
@@ -53,7 +53,7 @@ def _remedy(shape: tuple[int, ...], wanted: tuple[int | None, ...], what: str) -
 
 
 Shape = tuple[int | None, ...]
-NOMINAL, OTHER = 224, 256  # pixels that stand for a free side, and for a second look at what depends on it
+NOMINAL, OTHER = 224, 256  # pixels that replace a free side, and a second size to find what depends on it
 
 
 def nominal(shape: Sequence[int | None], side: int = NOMINAL) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ def free_outputs(shape: Shape, init: Callable[..., tuple[Params, Any]], params: 
 
 
 def _common(one: Any, other: Any) -> Any:
-    """Return what two shapes, or tuples of shapes, have in common; None where they differ."""
+    """Return the sizes that two shapes, or tuples of shapes, share; None where they differ."""
     if isinstance(one, tuple):
         return tuple(map(_common, one, other))
     return one if one == other else None

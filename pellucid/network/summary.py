@@ -47,23 +47,23 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """All layers that are no combinators, in forward order."""
+    """All layers that are not combinators, in forward order."""
 
     rows: tuple[SummaryRow, ...]
 
     @property
     def parameters(self) -> int:
-        """How many numbers are learned."""
+        """The number of learned parameters."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def multiply_adds(self) -> int:
-        """How many multiply-adds one image takes forward."""
+        """The number of multiply-adds of one image's forward pass."""
         return sum(row.multiply_adds for row in self.rows)
 
     @property
     def memory(self) -> int:
-        """How many bytes of outputs and caches one image leaves for the backward pass."""
+        """The bytes of outputs and caches that one image keeps for the backward pass."""
         return sum(row.memory for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
     images = tuple(torch.zeros(1, *shape, device=device) for shape in shapes)
 
     held = {_where(leaf) for leaf in (*flat.values(), *images)}
-    kept: list[Any] = []  # nothing may be freed while we count, or its place in memory would be taken again
+    kept: list[Any] = []  # tensors stay alive while they are counted, as freed memory would be used again
     rows: dict[str, SummaryRow] = {}
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
@@ -149,7 +149,7 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
 
 
 def multiply_adds(layer: Layer, own: Params, x: Any, y: Any) -> int:
-    """Return the multiplications of weights that one image takes: 0 for layers without a weight matrix or kernel."""
+    """Return the multiply-adds of one image: 0 for layers without a weight matrix or kernel."""
     for kind in type(layer).__mro__:
         if kind in COUNTS:
             return COUNTS[kind](own["weight"], x, y)
@@ -157,7 +157,7 @@ def multiply_adds(layer: Layer, own: Params, x: Any, y: Any) -> int:
 
 
 def describe(layer: Layer) -> str:
-    """Return a layer as one would write it: `Conv2d(20, 5, padding=2)`, without what is at its default."""
+    """Return a layer as its constructor call without defaults, `Conv2d(20, 5, padding=2)`."""
     words: list[str] = []
     for field in fields(layer):
         value = getattr(layer, field.name)

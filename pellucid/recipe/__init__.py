@@ -1,1 +1,1 @@
-"""Recipes: a TOML file, checked key by key, and the training that it describes."""
+"""Recipes: TOML files, checked key by key, and the trainings that they describe."""

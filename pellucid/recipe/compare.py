@@ -24,12 +24,12 @@ from pellucid.text import shown
 
 ABSENT = "-"  # where a run does not have a key
 NAMES = ("recipe.name", "recipe.about", "recipe.then")  # keys of a recipe that change nothing
-PER_RUN = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that say nothing new
+PER_RUN = ("started", "recipe_sha256", "weights_sha256", "resumed")  # keys of a manifest that always differ
 
 
 @dataclass(frozen=True, eq=False)
 class ComparedRun:
-    """What a run folder records, as plain values; what a run does not record is empty.
+    """The records of a run folder as plain values; missing ones are empty.
 
     settings: the recipe's keys, `optimizer.lr`, with their values as TOML. results: those on the test images.
     confusion: (K, K) counts, true by predicted.
@@ -51,7 +51,7 @@ class ComparedRun:
 
 @dataclass(frozen=True, eq=False)
 class RunComparison:
-    """Runs side by side. Each table's rows begin with a name; then comes one text for each run, in order."""
+    """Runs side by side. Each row of a table is a name and one text for each run, in order."""
 
     names: Sequence[str]
     runs: Sequence[ComparedRun]
@@ -108,7 +108,7 @@ def compare_runs(paths: Sequence[str | os.PathLike[str]]) -> RunComparison:
 
 
 def read_run(path: Path) -> ComparedRun:
-    """Read what a run folder records; only metrics.csv must be there."""
+    """Read the records of a run folder; only metrics.csv is required."""
     if not (path / "metrics.csv").is_file():
         raise PellucidError(f"{path} holds no metrics.csv; give a run folder in which a training finished an epoch")
     tables = read_recipe(path / "recipe.toml")[1] if (path / "recipe.toml").is_file() else {}
@@ -127,7 +127,7 @@ def read_run(path: Path) -> ComparedRun:
 
 
 def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[str] = "the recipe") -> dict[str, str]:
-    """Return the keys of a recipe, `optimizer.lr`, with their values as TOML, but those that only name it."""
+    """Return the keys of a recipe, `optimizer.lr`, with their values as TOML, without those that only name it."""
     pairs = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
     try:
         return {key: toml_value(value) for key, value in pairs.items() if key not in NAMES}
@@ -136,7 +136,7 @@ def settings(tables: Mapping[str, Mapping[str, Any]], where: str | os.PathLike[s
 
 
 def differing(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
-    """Return the keys whose values differ, each with its value in every column; those of one table stay together."""
+    """Return the keys whose values differ, with their values in every column; keys of one table stay together."""
     tables = _union([key.partition(".")[0] for key in one] for one in columns)
     keys = sorted(_union(columns), key=lambda key: tables.index(key.partition(".")[0]))
     rows = [(key, *(one.get(key, ABSENT) for one in columns)) for key in keys]
@@ -159,12 +159,12 @@ def comparison_page(found: RunComparison, command: str) -> str:
 
 
 def _union(tables: Iterable[Iterable[str]]) -> list[str]:
-    """Return what any of the tables has, each once, in the order of their first appearance."""
+    """Return the names in any of the tables, each once, in the order of their first appearance."""
     return list(dict.fromkeys(name for table in tables for name in table))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Return a file's JSON object, {} where there is no such file."""
+    """Return a file's JSON object; {} if the file does not exist."""
     if not path.exists():
         return {}
     try:

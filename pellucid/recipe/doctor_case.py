@@ -144,7 +144,7 @@ def _check_columns(path: Path, rows: Sequence[Row], needed: Sequence[str]) -> No
 def case_of_model(model: Model, data: str | None = None, history: History | None = None) -> Case:
     """Return the case of a model of which nothing but its file is known: its training is unknown.
 
-    data: see `splits_for`. history: of its training, where a folder beside the weights has one.
+    data: see `splits_for`. history: of its training, if the folder of the weights has one.
     """
     parts = splits_for(model, data)
     train, test = examples(parts.train), examples(parts.test)
@@ -161,7 +161,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     """
     own, shape = data_name(model), model.nominal_shape
     if len(shape) != 3:
-        raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; ask model.doctor(x, y) from Python")
+        raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; use model.doctor(x, y) from Python")
     root = data if data is not None and is_root(own, data) else None
     name = own if data is None or root is not None else data
     if not name:
@@ -174,7 +174,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 
 
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
-    """Load the recipe's data, or others, in the size and mode that the network takes, with its numbers of classes."""
+    """Load the recipe's data, or others, in the size and mode of the network's inputs, numbered by its classes."""
     if data is None or is_root(recipe.data.name, data):
         return load_arrays(recipe.data, recipe.recipe.seed, data)
     check_exists(data)

@@ -36,7 +36,7 @@ COPIES = 4  # of the weights in memory: themselves, gradients, and two for the o
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished training: its folder, its report, what it reached on the test images, and the model that did."""
+    """A finished training: its folder, report, results on the test images, model and recipe."""
 
     path: Path
     report: Path
@@ -73,7 +73,7 @@ def train_recipe(
     out: str | os.PathLike[str] = "runs",
     progress: bool = True,
 ) -> list[Run]:
-    """Train by a recipe into a new run folder, and then by the one it names for comparison, if it does.
+    """Train by a recipe into a new run folder, and then by the recipe that it names for comparison, if any.
 
     overrides: those that made the recipe, which the second recipe gets too (all but [recipe]'s name and then).
     """
@@ -118,9 +118,8 @@ def train_in(
 ) -> Run:
     """Train in a run folder by its recipe, from its last checkpoint if it has one.
 
-    preprocess: see `build_model`; to go on, it must be what the run was begun with. command: what trains the same
-    again, for the report, where `pellucid train` with the run's recipe does not. model: that of `begin_run`, for a run
-    that it has just begun.
+    preprocess: see `build_model`; a resumed run needs the same. command: the command that repeats the training, for the
+    report, where it is not `pellucid train` with the run's recipe. model: that of `begin_run`, for a new run.
     """
     recipe = load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
@@ -128,17 +127,17 @@ def train_in(
 
 
 def resume(run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True) -> Run:
-    """Take up a run where its last checkpoint stands, and return it finished, as `resume_runs` does."""
+    """Resume a run from its last checkpoint, and return it finished; see `resume_runs`."""
     return resume_runs(run, data, progress)[0]
 
 
 def resume_runs(
     run: str | os.PathLike[str], data: str | os.PathLike[str] | None = None, progress: bool = True
 ) -> list[Run]:
-    """Take up a run where its last checkpoint stands, and after it the one that was to follow it for comparison.
+    """Resume a run from its last checkpoint, and after it the run that was to follow for comparison.
 
-    What is finished is only measured again. A following run that is gone is trained anew, by the recipe of that
-    name as it is.
+    A finished run is only measured again. A following run that is missing is trained from the start, by the recipe of
+    that name.
     """
     path = Path(run)
     if not (path / "recipe.toml").is_file():
@@ -159,10 +158,10 @@ def build_model(
 ) -> Model:
     """Return the model of a recipe, its weights drawn from the seed or what [start] says, for images like `train`.
 
-    data: the root of the data sets. preprocess: what the model's own shall say beside the recipe's, in every file of
-    the run from the first. run: the folder of the training, whose weights may have the layer names of an earlier
-    version. Raises PellucidError where the network does not fit the images or this machine's memory, where [start]
-    does not fit the network, and for patterns that match nothing.
+    data: the root of the data sets. preprocess: added to that of the recipe, in every weights file of the run. run: the
+    folder of the training, whose weights may have the layer names of an earlier version. Raises PellucidError where the
+    network does not fit the images or this machine's memory, where [start] does not fit the network, and for patterns
+    that match nothing.
     """
     net: Layer = recipe.build("network")
     if run is not None:
@@ -191,7 +190,7 @@ def build_model(
         device=recipe.recipe.device,
     )
     model.loss.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
-    with kernel_threads(recipe.recipe.threads):  # whose number decides the last bits
+    with kernel_threads(recipe.recipe.threads):  # whose number affects the last bits
         if trained is not None:
             take(model, trained)
         if start.whiten:
@@ -237,7 +236,7 @@ def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[st
 
 
 def _remedy(recipe: Recipe, classes: Sequence[str]) -> str:
-    """Say which setting gives the network as many outputs as there are classes."""
+    """Return the setting that gives the network one output for each class."""
     if "classes" in recipe.network.arguments:
         return f"set network.classes={len(classes)}"
     return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""
@@ -250,7 +249,7 @@ def memory() -> int:
 
 @contextmanager
 def kernel_threads(count: int) -> Iterator[None]:
-    """Give PyTorch's kernels `count` threads for a while; 0 leaves them as they are, all cores unless told else."""
+    """Give PyTorch's kernels `count` threads within the context; 0 keeps the current number."""
     before = torch.get_num_threads()
     if count:
         torch.set_num_threads(count)
@@ -265,7 +264,7 @@ def _name_then(path: Path, following: Path) -> None:
 
 
 def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Path:
-    """Return the run that follows `path`; one that is gone begins again, by the recipe `name`."""
+    """Return the run that follows `path`; one that is missing is begun again, by the recipe `name`."""
     pointer = RunFolder(path).then
     if pointer.is_file():
         following = path.parent / Path(pointer.read_text(encoding="utf-8", errors="replace").strip()).name
@@ -288,7 +287,7 @@ def _train(
     progress: bool,
     command: str = "",
 ) -> Run:
-    """Train, or go on, in the run folder `path`."""
+    """Train, or resume, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
     patience = recipe.train.early_stopping
     callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []

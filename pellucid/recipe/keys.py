@@ -1,4 +1,4 @@
-"""Every key that a recipe may set: its type, its default and what it means, read from the code that takes it."""
+"""Every key of a recipe: its type, default and meaning, read from the classes and functions that take it."""
 
 import dataclasses
 import inspect
@@ -24,9 +24,9 @@ class Key:
 
 @dataclass(frozen=True)
 class Keys:
-    """A table, or what a table may call by name: what it is, and its keys.
+    """The keys of a table, or of a part that a table names, with a description.
 
-    choices: for a table whose first key names a part, the parts, each with the arguments that are then keys too.
+    choices: the parts that the first key of a table may name, each with its arguments, which are keys too.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Keys:
     choices: tuple["Keys", ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return all of it as plain values."""
+        """Return everything as plain values."""
         return {**dataclasses.asdict(self), "choices": [choice.to_json() for choice in self.choices]}
 
     def __str__(self) -> str:
-        """Return all of it as text for people."""
+        """Return everything as text."""
         parts = [f"[{self.name}]", *self._lines()]
         for choice in self.choices:
             parts += ["", f'  {self.keys[0].name} = "{choice.name}"', *(f"  {line}" for line in choice._lines())]

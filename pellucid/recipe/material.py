@@ -142,7 +142,7 @@ def exclusive_or() -> Splits:
 
 
 def data_name(model: Model) -> str:
-    """Return the name of the data that a model was trained on; "" when its file does not tell."""
+    """Return the name of the data that a model was trained on; "" where its file does not name them."""
     name = model.preprocess.get("data", "")
     return name if isinstance(name, str) else ""
 
@@ -150,9 +150,9 @@ def data_name(model: Model) -> str:
 def check_followed(name: str, file: Path | None) -> None:
     """Raise PellucidError where `file` names its data by a path that leads out of its own run folder.
 
-    file: a weights file or a recipe that came from anywhere; None for what was made in this process, whose paths are
-    the user's own. The run folder is RUN of RUN/recipe.toml, and of RUN/weights/FILE beside RUN/manifest.json. What is
-    trained by a recipe follows the recipe's paths: the user asked for just that.
+    file: a weights file or a recipe of any origin; None for a model that was made in this process, whose paths are the
+    user's. The run folder is RUN of RUN/recipe.toml, and of RUN/weights/FILE beside RUN/manifest.json. Training by a
+    recipe follows its paths, as requested by the user.
     """
     if file is None or not name or name in CATALOGUE or name in SHAPES:
         return
@@ -165,7 +165,7 @@ def check_followed(name: str, file: Path | None) -> None:
 
 
 def _run_folder(file: Path) -> Path | None:
-    """Return the run folder that a weights file or a recipe belongs to; None where it lies in none."""
+    """Return the run folder of a weights file or a recipe; None outside of one."""
     if file.name == "recipe.toml":
         return file.parent
     run = file.parent.parent
@@ -173,27 +173,27 @@ def _run_folder(file: Path) -> Path | None:
 
 
 def check_exists(name: str) -> None:
-    """Raise PellucidError, with the nearest name, for what is neither a known data set nor a file or folder."""
+    """Raise PellucidError, with the nearest name, for a name that is neither a known data set nor an existing path."""
     if name not in CATALOGUE and name not in SHAPES and not Path(name).exists():
         hint = nearest(name, [*CATALOGUE, *SHAPES])
         raise PellucidError(f"no data set or folder {name!r}{hint}; `pellucid data list` shows the names")
 
 
 def is_root(name: str, folder: str) -> bool:
-    """Return whether `folder` is the one that holds the data set `name` of the catalogue."""
+    """Return whether `folder` is the root that holds the data set `name` of the catalogue."""
     place = CATALOGUE[name].place if name in CATALOGUE else ""
     return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
 
 
 def table_for(shape: Sequence[int], name: str) -> Data:
-    """Return the [data] table that loads images as a network of inputs of this shape takes them."""
+    """Return the [data] table that loads images as inputs of this shape."""
     if name in SHAPES:
         return Data(name)
     return Data(name, size=shape[-1], mode="L" if shape[0] == 1 else "RGB")
 
 
 def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
-    """Return a data set for a network of inputs of this shape, its classes numbered as the model does.
+    """Return a data set for a network with inputs of this shape, its classes numbered as in the model.
 
     Raises PellucidError where its images are of another shape, and where the model lacks one of its classes.
     """
@@ -205,7 +205,7 @@ def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset)
 
 
 def numbered_as(classes: Sequence[str] | None, data: Dataset) -> Dataset:
-    """Number the classes of a data set as a model does; as they are where that names none."""
+    """Renumber the classes of a data set as in a model; unchanged where the model names no classes."""
     wanted = tuple(classes or data.classes)
     if wanted == data.classes:
         return data

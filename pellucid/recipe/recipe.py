@@ -20,7 +20,7 @@ NOTHING = "none"  # regularizer.name = "none"
 
 @dataclass(frozen=True)
 class Kind:
-    """One table of parts: the key that holds the name, the name it has by default, and what the names mean."""
+    """One table of parts: the key that holds the name, the default name, and the parts by name."""
 
     key: str
     default: str
@@ -91,7 +91,7 @@ TABLES = ("recipe", "data", "augment", "network", "start", "loss", "optimizer", 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run as a value: every table with every key."""
+    """A training run: every table with every key."""
 
     recipe: About
     data: Data
@@ -106,7 +106,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """What run folders are called."""
+        """The name of run folders."""
         return self.recipe.name
 
     def tables(self) -> dict[str, dict[str, Any]]:
@@ -117,7 +117,7 @@ class Recipe:
         }
 
     def to_toml(self) -> str:
-        """Return the complete TOML: reading it gives this recipe."""
+        """Return the complete recipe as TOML."""
         return write_toml(self.tables())
 
     def build(self, table: str) -> Any:
@@ -137,7 +137,7 @@ def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | None = 
 
 
 def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, Any], name: str = "custom") -> Recipe:
-    """Return the recipe that raw tables describe; `where` stands in errors, `name` is used when it has none."""
+    """Return the recipe that raw tables describe; errors begin with `where`; `name` is the default name."""
     for table, given in tables.items():
         if table not in TABLES:
             raise PellucidError(f"{where}: unknown table [{table}]{nearest(table, TABLES) or f'; known: {_LISTED}'}")
@@ -153,7 +153,7 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
     recipe = Recipe(**values)
     if not recipe.name:
         recipe = replace(recipe, recipe=replace(recipe.recipe, name=_folder_name(name)))
-    parts = {table: build_part(getattr(recipe, table), table, where) for table in KINDS}  # mistakes come before data
+    parts = {table: build_part(getattr(recipe, table), table, where) for table in KINDS}  # errors before data load
     if not recipe.data.validation and (recipe.train.early_stopping or parts["schedule"].watches):
         what = "train.early_stopping" if recipe.train.early_stopping else "reduce_on_plateau in [schedule]"
         raise PellucidError(f"{where}: {what} would choose by the test images; hold some out by data.validation=0.1")
@@ -183,7 +183,7 @@ def find_recipe(name_or_path: str | Path) -> Path:
         return path / "recipe.toml"
     if path.suffix == ".toml" or path.is_file():
         return path
-    return assets.recipe_file(text)  # which says what there is
+    return assets.recipe_file(text)  # raises PellucidError that lists the known ones
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _keys(table: str, given: Mapping[str, Any]) -> list[str]:
-    """Return the keys that a table may set, those of the part that it names included."""
+    """Return the keys of a table, including the arguments of the part that it names."""
     if table in PLAIN:
         return list(slots(PLAIN[table]))
     kind = KINDS[table]

@@ -34,7 +34,7 @@ STRIDE = 32  # pixels of an image for one of MobileNetV2's last maps
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The parameters of `features`, and by which mean and deviation of each channel their images were scaled.
+    """The parameters of `features`, and the mean and deviation of each channel that their images were scaled with.
 
     `mean` and `std` are empty where the images were not scaled.
     """
@@ -45,7 +45,7 @@ class Trained:
 
 
 def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLike[str] | None = None) -> Trained:
-    """Return what `features` of a network for images of `shape` begin with.
+    """Return the initial parameters of `features` of a network for images of `shape`.
 
     name: a pretrained model's name, a run folder, a weights file of ours or a published one, or a name of
     `pellucid weights list`, whose file is looked for below `root`. Raises PellucidError where there is no such
@@ -63,7 +63,7 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
 
 
 def take(model: Model, trained: Trained) -> None:
-    """Give the model the features of a trained one, as copies."""
+    """Copy the features of a trained model into the model."""
     own, found = flatten(model.params["features"]), flatten(trained.params)
     for path, tensor in own.items():
         tensor.copy_(found[path])
@@ -146,9 +146,9 @@ def _first_filters(params: Params) -> Tensor:
     return next(tensor for tensor in flatten(params).values() if tensor.dim() == 4)
 
 
-IMAGES = 5_000  # that the covariance of patches is measured on
+IMAGES = 5_000  # for the covariance of patches
 CHUNK = 100  # images whose patches are in memory at a time
-# Added to the variances, so that directions of nothing but noise are not blown up. Jordan adds 5e-4; half of the
+# Added to the variances, so that noise is not amplified. Jordan adds 5e-4; half of the
 # directions of JPEG's patches, whose colour is of half the resolution, have variances below 1e-2.
 FLOOR = 1e-2
 

@@ -17,12 +17,11 @@ def check(good: bool, key: str, wanted: str, value: object) -> None:
 
 @dataclass(frozen=True)
 class About:
-    """[recipe]: what it is, and what belongs to no other table.
+    """[recipe]: name, seed and device.
 
-    name: what run folders are called, "" for the file's own name. seed: of everything drawn at random.
-    threads: for PyTorch's kernels, 0 for all cores; tiny networks are fastest with 1. device: where it computes, "auto"
-    for the fastest there is. then: a recipe to train
-    afterwards, for comparison, with the same overrides.
+    about: one line on the recipe. name: of run folders, "" for the file's name. seed: of everything drawn at random.
+    threads: of PyTorch's kernels, 0 for all cores; tiny networks are fastest with 1. device: "auto" is the fastest
+    available. then: a recipe to train afterwards, for comparison, with the same overrides.
     """
 
     about: str = ""
@@ -42,7 +41,7 @@ class About:
 
 @dataclass(frozen=True)
 class Data:
-    """[data]: what it learns from.
+    """[data]: training, validation and test data.
 
     name: a data set of `pellucid data list`, "xor", or the path of an image folder or zip. validation: this
     fraction of the training images is held out for the curves, early stopping and the choice of the best
@@ -70,11 +69,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Start:
-    """[start]: what the weights begin with where they are not drawn.
+    """[start]: initial weights that are not drawn at random.
 
-    weights: a trained model whose `features` this network's begin with: a pretrained model's name, a run folder, a
-    weights file of ours, or one of the published files that `pellucid weights list` names; images are then scaled as
-    they were for it, unless data.standardize measures them. whiten: the path of the first convolution, such as
+    weights: a trained model whose `features` are copied: a pretrained model's name, a run folder, a weights file of
+    ours, or one of the published files that `pellucid weights list` names; images are then scaled as they were for it,
+    unless data.standardize measures them. whiten: the path of the first convolution, such as
     features.stem.conv, whose filters are set to whiten patches of the training images.
     """
 
@@ -82,13 +81,13 @@ class Start:
     whiten: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what takes each other's place."""
+        """Refuse two kinds of initial weights."""
         check(not (self.weights and self.whiten), "start.whiten", "left out where start.weights is given", self.whiten)
 
 
 @dataclass(frozen=True)
 class Train:
-    """[train]: how long and how.
+    """[train]: length and settings of the training.
 
     clip: the largest norm of the whole gradient, 0 for no limit. early_stopping: epochs without a better
     value of `monitor` after which training ends, 0 for never. monitor: what chooses the best weights of a run with
@@ -134,7 +133,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Part:
-    """[network], [loss], [optimizer], [schedule] or [regularizer]: one thing by its name, and all its arguments."""
+    """[network], [loss], [optimizer], [schedule] or [regularizer]: a part by its name, with all its arguments."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)

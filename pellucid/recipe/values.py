@@ -79,7 +79,7 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
 
 
 def parse_value(text: str) -> Any:
-    """Read the right side of `key=value` as a TOML value, or as plain text when it is none."""
+    """Read the right side of `key=value` as a TOML value, else as plain text."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -88,7 +88,7 @@ def parse_value(text: str) -> Any:
 
 
 def name_of(kind: Any) -> str:
-    """Return how people call a type."""
+    """Return the name of a type in messages."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(repr(option) for option in inner)
@@ -109,7 +109,7 @@ def _plural(kind: Any) -> str:
 
 
 def _try(value: Any, kind: Any) -> tuple[bool, Any]:
-    """Return whether `value` fits the type, and what it becomes there."""
+    """Return whether `value` fits the type, and the converted value."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
         return _try_union(value, inner)

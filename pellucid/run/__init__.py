@@ -1,1 +1,1 @@
-"""What a training leaves on disk: the run folder, its history, and weights files with what they say of the model."""
+"""The files of a training: the run folder, its history, and weights files with a description of the model."""

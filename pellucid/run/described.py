@@ -1,4 +1,4 @@
-"""What a weights file says of its model, checked value by value."""
+"""The description of a model in its weights file, checked value by value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -27,9 +27,9 @@ PREPROCESS = ("data", "mean", "std", "held_out")  # names of the data and of its
 def rebuilt(
     kind: Callable[..., T], about: Mapping[str, Any], tensors: Mapping[str, Tensor], custom: Sequence[Any]
 ) -> tuple[T, Params, Shape, Any]:
-    """Return a model built from what a weights file says of it, its parameters on "meta", and its shapes in and out.
+    """Return the model that a weights file describes, its parameters on "meta", and the shapes of inputs and outputs.
 
-    kind: the class Model. Raises PellucidError for everything that describes no network, or one beyond the bounds.
+    kind: the class Model. Raises PellucidError for a description of no network, or of one beyond the bounds.
     """
     try:
         own = "objective" in about
@@ -46,7 +46,7 @@ def rebuilt(
             model.confidence = Confidence.from_json(about["confidence"])
         shape = image_shape(about.get("input_shape"))
         shapes: dict[str, tuple[Any, Any]] = {}
-        if own:  # which network gets what, only the registered class knows
+        if own:  # only the class knows the inputs of each network
             with torch.device("meta"), torch.no_grad():
                 wanted, out = model.objective.init(shape, torch.Generator())
             return model, wanted, shape, out
@@ -62,11 +62,11 @@ def rebuilt(
 
 
 def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
-    """Return the statistics that "mean" and "std" hold; PellucidError for them and for any other value unknown."""
+    """Return the statistics "mean" and "std", if given; PellucidError for invalid values and unknown names."""
     unknown = [name for name in preprocess if name not in PREPROCESS]
     if unknown:
         raise PellucidError(
-            f"preprocess: nothing here does {unknown[0]!r:.40}, and without it answers would be wrong; "
+            f"preprocess: {unknown[0]!r:.40} is unknown, and without it predictions would be wrong; "
             f"known: {', '.join(PREPROCESS)}"
         )
     if not isinstance(preprocess.get("data", ""), str):
@@ -99,7 +99,7 @@ def image_shape(shape: Any) -> Shape:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Return a tensor to compute with: files may hold float16, which takes half the space."""
+    """Return a float16 tensor, which takes half the space in files, as float32; others unchanged."""
     return tensor.float() if tensor.dtype is torch.float16 else tensor
 
 

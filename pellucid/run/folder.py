@@ -79,7 +79,7 @@ class RunFolder:
         return self.last.exists() or self.previous.exists()
 
     def begin_again(self) -> None:
-        """Set aside what an earlier training measured that left no checkpoint, and say so on stderr."""
+        """Rename the records of an earlier training that left no checkpoint, and say so on stderr."""
         if self.metrics.exists():
             kept = [set_aside(file) for file in (self.metrics, self.layers, self.best) if _holds(file)]
             names = ", ".join(file.name for file in kept if file is not None)
@@ -89,10 +89,10 @@ class RunFolder:
             )
 
     def write_manifest(self, seed: int, data: Mapping[str, str], extra: Mapping[str, Any]) -> None:
-        """Write manifest.json: what the results depend on beside the recipe.
+        """Write manifest.json: versions, machine, seed and checksums, on which the results depend beside the recipe.
 
-        data: the SHA-256 of each data set by its role. A manifest that stands there keeps its beginning, and lists
-        the machine and versions of each resumption under "resumed".
+        data: the SHA-256 of each data set by its role. An existing manifest keeps its values, and lists the machine and
+        versions of each resumption under "resumed".
         """
         setting = {"started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **environment()}
         manifest = {**setting, "seed": seed, "data": dict(data), **recipe_hash(self.recipe), **extra}
@@ -157,12 +157,12 @@ def _holds(file: Path) -> bool:
 
 
 def processor() -> str:
-    """Return the processor's name, and the instructions that PyTorch uses of it, on which the bits depend as well."""
+    """Return the processor's name and instruction set as used by PyTorch, which affect the last bits."""
     return f"{_maker()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _maker() -> str:
-    """Return the processor's name as its maker writes it, where the system tells; else its architecture."""
+    """Return the processor's name from /proc/cpuinfo, else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(errors="replace").splitlines():

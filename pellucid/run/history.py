@@ -1,4 +1,4 @@
-"""What was measured after each epoch, in memory and as CSV."""
+"""The measurements of each epoch, in memory and as CSV."""
 
 import csv
 import io

@@ -85,8 +85,8 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
         why = quoted(" ".join(str(error).split()), 200) or type(error).__name__
         if path.suffix.lower() in FOREIGN:
             raise PellucidError(
-                f"{path} is no trained model of ours, but maybe a backbone of another library's; begin a training with "
-                "it by start.weights, or look into it with pellucid weights show"
+                f"{path} is no trained model of ours; if it is a backbone of another library, train with it as "
+                "start.weights, or list its tensors with pellucid weights show"
             ) from error
         raise DamagedFileError(f"{path} is damaged or no weights file ({why}); copy or train it again") from error
     if not all(map(has_valid_booleans, tensors.values())):
@@ -97,7 +97,7 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 
 
 def is_ours(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file says of itself that `write_weights` wrote it; nothing else of it is read or checked."""
+    """Return whether a file's header says that `write_weights` wrote it; nothing else is read or checked."""
     try:
         return _metadata(_header(Path(path))).get("format") == FORMAT
     except ValueError:
@@ -105,7 +105,7 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
 
 
 def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Tensor]) -> Params:
-    """Return `tensors` in the nesting of `wanted`, which only tells paths, shapes and dtypes (it may be on "meta").
+    """Return `tensors` in the nesting of `wanted`, of which only paths, shapes and dtypes count (it may be on "meta").
 
     Raises PellucidError that lists missing, surplus and misshapen tensors, the first 20, or names one that holds NaN.
     """

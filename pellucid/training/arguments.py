@@ -1,4 +1,4 @@
-"""Arguments from people's own code, checked before anything is done with them."""
+"""Checks of the arguments of `Model` and `fit`."""
 
 import operator
 import os
@@ -17,7 +17,7 @@ from pellucid.training.step import optimizers_of
 
 T = TypeVar("T")
 LARGEST = 2**63 - 1
-USUAL_LOSS = "softmax_cross_entropy"
+DEFAULT_LOSS = "softmax_cross_entropy"
 
 
 def whole(value: Any, what: str, least: int, most: int = LARGEST) -> int:
@@ -33,14 +33,14 @@ def whole(value: Any, what: str, least: int, most: int = LARGEST) -> int:
 
 
 def truth(value: Any, what: str) -> bool:
-    """Return whether a value is True, or another whole number than 0; PellucidError for anything else."""
+    """Return True or False for these, and for a whole number; PellucidError for anything else."""
     if not isinstance(value, bool | int):
         raise PellucidError(f"{what} must be True or False, not {shown(value)}")
     return bool(value)
 
 
 def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:
-    """Return the object that `value` is, or for the name of one of the `known`, that with its defaults."""
+    """Return an object of the class `base`: `value` itself, or for a name in `known`, that class with its defaults."""
     if not isinstance(value, str):
         return instance(value, base, what)
     if value not in known:
@@ -60,18 +60,18 @@ def instance(value: Any, base: type[T] | tuple[type[T], ...], what: str) -> T:
 
 
 def several(values: Any, base: type[T], what: str) -> list[T]:
-    """Return the objects of the class `base` in a list or the like."""
+    """Return the objects of the class `base` in an iterable as a list."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise PellucidError(f"{what} takes a list, [{base.__name__}(...), ...], not {shown(values)}")
     return [instance(value, base, f"{what}[{place}]") for place, value in enumerate(values)]
 
 
 def objective_of(given: Any, loss: Any) -> Objective:
-    """Return an objective as it is, or for a network and its loss the Supervised one."""
+    """Return an Objective unchanged, and a network with its loss as a Supervised one."""
     if not isinstance(given, Objective):
         net = instance(given, (Layer, Objective), "the network")
         return Supervised(cast(Layer, net), named(loss, Loss, LOSSES, "loss"))
-    if loss != USUAL_LOSS:
+    if loss != DEFAULT_LOSS:
         raise PellucidError(f"{type(given).__name__} has its own losses; leave out loss={shown(loss)}")
     return given
 
@@ -94,7 +94,7 @@ def regularizers(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
 
 
 def class_names(value: Any) -> tuple[str, ...] | None:
-    """Return the names of classes, given as such or as their number; None for none."""
+    """Return the names of the classes, given as names or as a number of classes; None for None."""
     if value is None:
         return None
     if not isinstance(value, Sequence):

@@ -44,7 +44,7 @@ _COUNTS = ("epoch", "batch", "step", "lr", "loss_count", "seen", "seconds", "sto
 
 
 class Checkpoint:
-    """What a checkpoint file held: `tensors` by name, and the description with "progress" in it.
+    """The contents of a checkpoint file: `tensors` by name, and the description, which contains "progress".
 
     damage: what is wrong with the last checkpoint of the run, where this is the one before it.
     """
@@ -104,7 +104,7 @@ class Checkpoint:
             raise PellucidError(f"{folder.last} cannot be written ({error.strerror}); check its folder") from error
 
     def _growing(self) -> dict[str, Any]:
-        """Return what grows with the training; {} in files of earlier versions, which have it in their header."""
+        """Return the part that grows with the training; {} for earlier versions, which have it in the header."""
         held = self.tensors.get(GROWING)
         try:
             found = {} if held is None else json.loads(held.numpy().tobytes())
@@ -138,7 +138,7 @@ class Checkpoint:
             tensor.copy_(flat[path])
 
     def restore(self, training: Training, step: Step, callbacks: Sequence[Callback]) -> dict[str, float]:
-        """Put training, optimizer and callbacks where they were, and return the schedule's memory."""
+        """Restore the state of training, optimizer and callbacks, and return that of the schedule."""
         for name in _COUNTS:
             setattr(training, name, self.progress[name])
         training.losses = dict(self.progress["losses"])
@@ -204,15 +204,15 @@ def repair_best(best: Path, model: Learner) -> None:
 
 
 def digest(value: Any) -> str:
-    """Return a short hash of anything whose repr says all of it, for `settings`."""
+    """Return a short hash of a value whose repr is complete, for `settings`."""
     text = value if isinstance(value, str) else repr(value)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _remembering(callbacks: Sequence[Callback]) -> dict[str, Callback]:
-    """Return the callbacks that remember something, by their place among these and type.
+    """Return the callbacks with state, by their index among these and their type.
 
-    The others (a progress bar, a log) change no training, so a resumed one may have more or fewer of them.
+    Others, such as a progress bar or a log, do not change a training, so a resumed one may have other ones.
     """
     kept = [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
     return {f"{place}-{type(callback).__name__}": callback for place, callback in enumerate(kept)}
@@ -221,7 +221,7 @@ def _remembering(callbacks: Sequence[Callback]) -> dict[str, Callback]:
 def settings(
     model: Learner, preprocess: object, data: Source, held: Source | None, epochs: int, batch_size: int, augment: object
 ) -> dict[str, str]:
-    """Return the hash of each setting of a training, by name."""
+    """Return the hash of each setting that affects the result of a training, by name; a resumed one has the same."""
     values = {
         "data": data.checksum,
         "validation data": "" if held is None else held.checksum,
@@ -246,14 +246,14 @@ def settings(
 
 
 def _objective(objective: Objective) -> dict[str, object]:
-    """Return what a training makes small; what decides the bits of a Supervised one has two names."""
+    """Return the objective by name; a Supervised one as its network and its loss."""
     if isinstance(objective, Supervised):
         return {"network": objective.net, "loss": objective.loss}
     return {"objective": objective}
 
 
 def _metric(metric: MetricLike) -> Any:
-    """Return what tells a metric from others, the same in every process."""
+    """Return a value that identifies a metric, the same in every process."""
     if isinstance(metric, str):
         return metric
     return (type(metric).__qualname__, vars(metric)) if isinstance(metric, Metric) else function_name(metric)

@@ -18,7 +18,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def usable_device(asked: str | torch.device) -> torch.device:
-    """Return the device that "auto", "cpu", "cuda", "cuda:1" or "mps" names; auto: the fastest that is there.
+    """Return the device that "auto", "cpu", "cuda", "cuda:1" or "mps" names; auto: the fastest available.
 
     Raises PellucidError for other names and for a device that this machine lacks.
     """
@@ -71,7 +71,7 @@ HALVED = (Dense, Conv2d, ConvTranspose2d)  # layers whose arithmetic is worth th
 
 
 def usable_precision(asked: str, device: torch.device | None = None) -> tuple[str, str]:
-    """Return the precision to compute in, and why it is not the requested one ("" where it is).
+    """Return the precision to compute in, and the reason where it is not the requested one, else "".
 
     device: by default the CPU. CUDA devices before the compute capability 8.0 only emulate bfloat16.
 

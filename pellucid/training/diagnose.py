@@ -27,10 +27,10 @@ Kind = Literal["input", "weight", "memory", "output", "loss", "gradient"]
 class NotFinite:
     """What is not finite; as a string, a sentence: "dense1 (Dense): the output y holds infinity (3 of 16 values, ...)".
 
-    kind: what it is; "memory" is what the optimizer remembers of a weight. path: of its layer, "" for the network
+    kind: what the tensor is; "memory" is the optimizer's state of a weight. path: of its layer, "" for the network
     itself, the inputs and the loss. layer: the layer's type where a pass met it. tensor: its name: "weight", "the
     output y". what: "NaN", also where there is infinity besides, or "infinity". count: how many of its values, and
-    shape: the tensor's. note: what is known besides.
+    shape: the tensor's. note: further facts.
     """
 
     kind: Kind
@@ -54,12 +54,12 @@ class NotFinite:
         return cls(kind, path, layer, tensor, what, count, tuple(value.shape)) if count else None
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Self:
-        """Return what `to_json` was made of; KeyError, TypeError or ValueError for anything else."""
-        found = cls(**{one.name: told[one.name] for one in fields(cls)})
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Build from what `to_json` returned; KeyError, TypeError or ValueError for anything else."""
+        found = cls(**{one.name: values[one.name] for one in fields(cls)})
         words = (found.kind, found.path, found.layer, found.tensor, found.what, found.note)
         if found.kind not in get_args(Kind) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"{told} tells of no tensor")
+            raise ValueError(f"{values} describes no tensor")
         return cls(*words[:5], int(found.count), tuple(int(size) for size in found.shape), found.note)
 
     def to_json(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:
 
 
 def learned_fault(step: Step) -> NotFinite | None:
-    """Return which weight, or which tensor that an optimizer remembers, is not finite, or None.
+    """Return which weight, or which tensor of an optimizer's state, is not finite, or None.
 
     A weight whose mean square has overflowed stays finite: its updates are 0 from then on.
     """
@@ -208,7 +208,7 @@ def learned_fault(step: Step) -> NotFinite | None:
 
 
 def learned_is_finite(step: Step) -> bool:
-    """Tell, as fast as can be, whether `learned_fault` would find nothing."""
+    """Return whether `learned_fault` would find nothing, as fast as possible."""
     kept = (tensors for state in step.states.values() for tensors in state.values() if not isinstance(tensors, int))
     total = 0.0
     for tensors in (step.weights, *kept):
@@ -216,7 +216,7 @@ def learned_is_finite(step: Step) -> bool:
             total += torch.stack([tensor.sum(dtype=torch.float32) for tensor in tensors]).sum().item()
             continue
         for tensor in tensors:
-            total += tensor.sum().item()  # faster than any other question about all of a tensor
+            total += tensor.sum().item()  # the fastest reduction of a tensor
     # A sum that is finite had only finite parts; one that is not may also be too large.
     return total - total == 0.0 or not learned_fault(step)
 

@@ -1,4 +1,4 @@
-"""How good a model is: its outputs, its mean loss and its metrics."""
+"""Evaluation: a model's outputs, mean losses and metrics."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from pellucid.tree import flatten
 BATCH = 256  # inputs at a time, at most
 MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
 MAE_ALONE = ("mae",)
-RESERVED = ("loss", "n")  # what evaluations call results of their own
+RESERVED = ("loss", "n")  # names of results that are no metrics
 
 
 def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
@@ -54,7 +54,7 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
 
 
 class Measures:
-    """Fresh metrics of one evaluation; `lower` are, once computed, the names of results that are better when lower."""
+    """The metrics of one evaluation; `lower`, once computed: the names of results that are better when lower."""
 
     def __init__(self, metrics: Sequence[MetricLike]) -> None:
         self.given = [METRICS[metric]() if isinstance(metric, str) else metric for metric in metrics]
@@ -63,13 +63,13 @@ class Measures:
         self.lower: set[str] = set()
 
     def update(self, outputs: Any, batch: Batch) -> None:
-        """Take one batch."""
+        """Update all metrics by one batch."""
         for name, metric in zip(self.names, self.running, strict=True):
             what = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
             attempt(what, metric.update_batch, outputs, batch)
 
     def compute(self) -> dict[str, Any]:
-        """Return all results by name; PellucidError for one that is no number, and for a name that two of them use."""
+        """Return all results by name; PellucidError for a result that is not a number, and for a name used twice."""
         found: dict[str, Any] = {}
         for name, given, metric in zip(self.names, self.given, self.running, strict=True):
             results = attempt(f"metric {name}", metric.compute)
@@ -144,9 +144,9 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Return the mean of each loss over the examples, or over those at `indices`, and the metrics' results.
 
-    Where a loss weighs or leaves out examples, its mean does so too, whatever batches they come in; metrics see no
-    examples that it leaves out. take: gets the outputs of each batch.
-    Raises PellucidError that names the layer when an output is not finite, and where metrics see no example.
+    The means of losses that weight or ignore examples do so too, for any batch size; metrics get only examples that the
+    loss does not ignore. take: is called with the outputs of each batch.
+    Raises PellucidError, naming the layer, for an output that is not finite, and where the loss ignores all examples.
     """
     objective, params = model.objective, model.params
     if isinstance(objective, Supervised):
@@ -184,7 +184,7 @@ def evaluate(model: Learner, data: Source, batch_size: int) -> dict[str, Any]:
 
 
 def loss_columns(objective: Objective, means: Mapping[str, float], role: str = "") -> dict[str, float]:
-    """Return mean losses as "loss", their weighted sum, and behind it, if there are several, "NAME_loss" of each."""
+    """Return {"loss": the weighted sum of the mean losses} and, of several losses, each as "NAME_loss"."""
     total = {f"{role}loss": objective.total(means) if means else 0.0}
     return total if set(means) <= {"loss"} else {**total, **{f"{role}{name}_loss": one for name, one in means.items()}}
 
@@ -196,20 +196,19 @@ def columns(found: Mapping[str, Any], role: str) -> dict[str, float | None]:
 
 
 def boundary(net: Layer, loss: Loss) -> float:
-    """Return the value that a single output for two classes reaches for the second: 1/2 of probabilities, 0 of logits.
+    """Return the threshold from which a single output means the second of two classes: 1/2, or 0 for logits.
 
-    Outputs are logits where the loss does not say by `predict` what they mean, and no sigmoid or softmax ends the
-    network.
+    Outputs are logits where a user-defined loss does not override `predict` and no sigmoid or softmax ends the network.
     """
     says = is_ours(loss) or type(loss).predict is not Loss.predict
     bounded = any(isinstance(end, Sigmoid | Softmax) for end in ends(net).values())
     return 0.5 if says or bounded else 0.0
 
 
-def usual_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
-    """Return the metrics of a loss, and the accuracy beside those of numbers where the targets are classes.
+def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
+    """Return the metrics of a loss, and for a loss of numbers on classes also the accuracy.
 
-    outputs: the shape that the network puts out, without the batch axis.
+    outputs: the shape of the network's output, without the batch axis.
     """
     whole = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
     classes = whole and len(outputs) == 1 and outputs[0] != 1

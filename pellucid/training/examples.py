@@ -73,8 +73,8 @@ def as_inputs(x: Any, what: str = "x") -> Tensor:
 
 
 def first_not_finite(x: Tensor) -> int | None:
-    """Return the place of the first example in x (N, ...) that holds NaN or infinity, or None."""
-    total = x.sum().item()  # faster than to ask for each value; finite only if they all are
+    """Return the index of the first example in x (N, ...) that holds NaN or infinity, or None."""
+    total = x.sum().item()  # faster than checking each value; finite only if all are
     if total - total == 0.0:
         return None
     wrong = (~torch.isfinite(x)).reshape(len(x), -1).any(1).nonzero()
@@ -82,7 +82,7 @@ def first_not_finite(x: Tensor) -> int | None:
 
 
 def split(whole: Source, fraction: float, seed: int) -> tuple[Source, Source]:
-    """Hold a part of the examples out, drawn with `seed`: (the rest, the part), both in their original order."""
+    """Hold out a part of the examples, drawn with `seed`: (the rest, the part), both in their original order."""
     if isinstance(whole, Stream):
         raise PellucidError("validation: batches that are yielded cannot be split; give validation data of their own")
     count = round(len(whole) * fraction)
@@ -106,9 +106,9 @@ def first_batch(source: Source) -> Batch:
 
 
 def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> Source:
-    """Return a source that was checked by `check(data, what)`, or where it is not in memory checks every batch.
+    """Return the source, checked by `check(data, what)`: now if it is in memory, else each batch as it is read.
 
-    The first example is checked now, and images for NaN too.
+    Of a source that is not in memory the first example is checked now; images are also checked for NaN.
     """
     if isinstance(source, Arrays):
         check(source, what)
@@ -124,7 +124,7 @@ def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> So
 
 
 def inputs_of(x: Any, check: Callable[[Tensor], None]) -> Tensor | Source:
-    """Return inputs (N, ...) or a Dataset's as a tensor, and what is read batch by batch as a source, both checked."""
+    """Return inputs (N, ...) or those of a Dataset as a tensor, other data as a source; both are checked."""
     if is_batchwise(x):
         return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
     inputs = as_inputs(x)
@@ -133,7 +133,7 @@ def inputs_of(x: Any, check: Callable[[Tensor], None]) -> Tensor | Source:
 
 
 def note_resume(data: Source) -> None:
-    """Write a note where a resumed training may see other batches than the interrupted one would have."""
+    """Write a note where a resumed training may get other batches than the interrupted one would have."""
     if isinstance(data, Stream):
         note("the batches are yielded, not numbered: resuming this run is exact only if the same ones come again")
 
@@ -187,10 +187,10 @@ def source_of(
     steps: int | None = None,
     alone: bool = False,
 ) -> Source:
-    """Return a source, batches that are yielded (see `Stream`), or what `examples` takes, as a source.
+    """Return data as a source: a source, batches that are yielded (see `Stream`), or what `examples` takes.
 
-    steps: batches per epoch of what yields them; alone: these are images without targets. Raises PellucidError as
-    `examples` does, and for targets beside these.
+    steps: batches per epoch of a stream; alone: x is images without targets. Raises PellucidError as `examples` does,
+    and for targets beside a source or stream.
     """
     steps = None if steps is None else whole(steps, "fit: steps_per_epoch", 1)
     if steps is not None and not is_stream(x):
@@ -217,7 +217,7 @@ def source_of(
 
 
 def is_batchwise(x: Any) -> bool:
-    """Return whether x is read batch by batch: a source that is not in memory, or what yields batches."""
+    """Return whether x is read batch by batch: a source that is not in memory, or a stream."""
     return not isinstance(x, Arrays) and (is_source(x) or is_stream(x))
 
 
@@ -233,10 +233,10 @@ def _kind(x: Any) -> str:
 def train_and_held(
     x: Any, y: Any, validation: Any, classes: Sequence[str] | None, seed: int, steps: int | None = None
 ) -> tuple[Source, Source | None]:
-    """Return what `fit` trains on, and what it measures as validation, None without.
+    """Return the training data of `fit`, and the validation data or None.
 
     validation: a source, batches or data as (x, y), or the fraction of the examples to hold out, drawn from `seed`.
-    classes: the model's, None where the labels decide. steps: see `source_of`.
+    classes: the model's, None to take them from the labels. steps: see `source_of`.
     """
     if isinstance(validation, float) and isinstance(x, Dataset):
         parts = x.split(validation, seed)
@@ -261,7 +261,7 @@ Augmentation = Callable[[Any, torch.Generator], Any]  # of images, or of a Batch
 
 @dataclass(frozen=True, eq=False)
 class StreamLoader:
-    """The batches of a stream, augmented and transformed as those of a Loader."""
+    """The batches of a stream, augmented and transformed like those of a Loader."""
 
     stream: Stream
     seed: int
@@ -279,7 +279,7 @@ class StreamLoader:
 
 
 def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
-    """Return the batches that the model sees in training; PellucidError for a batch size that does not fit."""
+    """Return the batches of a training of the model; PellucidError for a batch size that does not fit."""
     transform = None if model.stats is None else model.stats.apply
     if not isinstance(data, Stream):
         return Loader(data, batch_size, model.seed, augment, transform=transform)
@@ -295,7 +295,7 @@ def read(
     stats: FeatureStats | None = None,
     device: torch.device = CPU,
 ) -> Iterator[Batch]:
-    """Yield the examples at `indices`, all without, in that order, as the network takes them.
+    """Yield the examples at `indices` in that order, by default all, in batches scaled as the network takes them.
 
     Images that are not in memory are decoded in the background.
     """
@@ -315,14 +315,14 @@ def read(
 def read_images(
     x: Tensor | Source, batch_size: int, stats: FeatureStats | None, device: torch.device
 ) -> Iterator[Tensor]:
-    """Yield inputs (N, ...), or the images of a source, batch by batch as the network takes them."""
+    """Yield inputs (N, ...), or the images of a source, in batches scaled as the network takes them."""
     if isinstance(x, Tensor):
         return (scaled(on_device(part, device), stats) for part in x.split(batch_size))
     return (batch.images for batch in read(x, None, batch_size, stats, device))
 
 
 def sample(data: Source, seed: int) -> list[int]:
-    """Return which examples the training's metrics are measured on, the first batch of a stream."""
+    """Return the indices of the examples that training metrics are measured on; of a stream, its first batch."""
     if isinstance(data, Stream):
         return list(range(data.first_size))
     order = torch.randperm(len(data), generator=generator(seed))

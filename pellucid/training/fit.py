@@ -44,14 +44,14 @@ from pellucid.training.process import StopSignals, memory_kept
 from pellucid.training.step import NotFiniteError, Step, check_gradients, training_form
 from pellucid.tree import flatten, map_tree
 
-TICK = 0.25  # seconds between two looks at everything that is not the step itself
-LOOKING_SHARE = 0.02  # of the time may go into looks at what is learned; with what they displace from caches, 0.03
-SAVING_SHARE = 20  # a checkpoint at the end of an epoch waits until so many times its own cost have passed
+TICK = 0.25  # seconds between two calls of `on_tick`, and checks for signals and checkpoints
+CHECK_SHARE = 0.02  # of the time, for checks of the parameters; 0.03 with the cache misses that they cause
+SAVE_INTERVAL = 20  # times the duration of a checkpoint: the least time between two at the ends of epochs
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a training is told beside the model."""
+    """The arguments of a training beside the model."""
 
     data: Source
     validation: Source | None
@@ -60,18 +60,17 @@ class Plan:
     augment: Augmentation | None
     callbacks: Sequence[Callback]
     folder: RunFolder | None
-    settings: Mapping[str, str]  # what a resumed training must share with the one that was begun
+    settings: Mapping[str, str]  # must be the same in a resumed training
     checkpoint_seconds: float
 
 
 class Loop:
-    """One training from its first or a resumed step to its end.
+    """One training, from its first step or a checkpoint to its end.
 
-    The loop around a step does little. Its loss is checked every time, before anything is learned from it. What is
-    learned, the weights and what the optimizer remembers, is checked as often as LOOKING_SHARE of the time allows:
-    after each step that takes a millisecond, after every sixth or so of the very fastest. A loss that is not finite
-    shows most faults of the weights one step later in any case; of those that it does not show, the error names the
-    steps between which they came. Callbacks and the clock wait for the next tick, a few times a second.
+    The loss of every step is checked before the parameters are updated. The parameters and the optimizer's state are
+    checked for NaN as often as CHECK_SHARE of the time allows: after each step that takes a millisecond, after about
+    every sixth of the fastest steps. A parameter that is not finite usually shows in the next loss anyway; otherwise
+    the error names the steps between which it appeared. Callbacks run at the next tick, a few times a second.
     """
 
     def __init__(self, whole: Learner, plan: Plan) -> None:
@@ -90,7 +89,9 @@ class Loop:
         self.loader = batches(model, data, plan.batch_size, plan.augment)
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         if self.model is not whole:
-            self.training.seconds = time.perf_counter() - begun_at  # what the features took is the first epoch's
+            self.training.seconds = (
+                time.perf_counter() - begun_at
+            )  # the time for the features counts for the first epoch
         self.memory = model.schedule.begin()
         self.signals = StopSignals()
         self.rng = seeded(model.device)
@@ -98,7 +99,8 @@ class Loop:
         self.draws = own or any(may_draw(layer) for _, layer in named_layers(model.objective.nets))
         self.eager = [one for one in plan.callbacks if type(one).on_step is not Callback.on_step]
         self.saved_at, self.save_cost, self.saved_step, self.tick_at = 0.0, 0.0, -1, 0.0
-        self.gap, self.look_cost, self.clean = 1, math.inf, 0  # steps between two looks; seconds; the last good step
+        self.check_every, self.check_cost = 1, math.inf  # steps between two checks of the parameters; seconds for one
+        self.clean = 0  # the last step after which the parameters were finite
         self.sample = sample(data, model.seed)
 
     def run(self) -> Training:
@@ -127,7 +129,7 @@ class Loop:
             for callback in self.plan.callbacks:
                 callback.on_start(training)
             self.clean = training.step
-            self._look()
+            self._check_learned()
             self._dry_run()
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
@@ -135,12 +137,12 @@ class Loop:
                 callback.on_end(training)
             self._save(done=True)
             self._repair_best()
-            if self.signals.asked:  # in the last steps: whoever called has more to do, as the next of several trainings
+            if self.signals.asked:  # in the last steps; the caller may have more to do, such as another training
                 raise self._stopped(f"after the last step, {training.step}")
         return training
 
     def _check_saves(self) -> None:
-        """Refuse what a checkpoint could not hold, before the first step."""
+        """Raise PellucidError, before the first step, for state that a checkpoint cannot hold."""
         for optimizer in self.step.optimizers.values():
             check_optimizer(optimizer, self.step.weights)
         check_memory(self.model.schedule, self.memory)
@@ -149,11 +151,11 @@ class Loop:
 
     @cached_property
     def _evaluation_batch(self) -> int:
-        """How many inputs to evaluate at a time: at least a training batch, of which training keeps more."""
+        """How many inputs to evaluate at a time: at least a training batch, which takes more memory in training."""
         return max(self.plan.batch_size, batch_within_memory(self.model, self.data))
 
     def _dry_run(self) -> None:
-        """Try an objective, layers, a loss and metrics of the user's own, so that their mistakes show first."""
+        """Run user-defined objectives, layers, losses and metrics once, so that their mistakes show before training."""
         model, objective = self.model, self.model.objective
         batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device))
         if not isinstance(objective, Supervised):
@@ -180,7 +182,7 @@ class Loop:
         number, last = training.step, (training.epoch + 1) * per_epoch - 1
         sums, counted, seen, count = training.losses, training.loss_count, training.seen, self.model.objective.counted
         batch: Batch | None = None
-        looked, look, then = number, number + self.gap, time.perf_counter()
+        checked, next_check, then = number, number + self.check_every, time.perf_counter()
         layers: Callable[[], list[Row]] = list
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
@@ -201,18 +203,18 @@ class Loop:
                     sums[name] = sums.get(name, 0.0) + value * share
                 counted += share
                 seen += len(batch.images)
-                if number >= look or self.signals.asked:
+                if number >= next_check or self.signals.asked:
                     now = time.perf_counter()
                     training.seconds += now - then
-                    per_step, then = (now - then) / (number - looked), now
+                    per_step, then = (now - then) / (number - checked), now
                     training.step, training.batch = number, number - training.epoch * per_epoch
                     training.lr, training.seen = lr, seen
                     training.loss_count = counted
-                    self._look()
+                    self._check_learned()
                     self._read_losses(batch, lr)
-                    self.gap = self._next_gap(per_step)
-                    looked, look = number, number + self.gap
-                    self.look_cost = min(self.look_cost, time.perf_counter() - now)
+                    self.check_every = self._next_check(per_step)
+                    checked, next_check = number, number + self.check_every
+                    self.check_cost = min(self.check_cost, time.perf_counter() - now)
                     for callback in self.eager:
                         callback.on_step(training)
                     if now >= self.tick_at or self.signals.asked:
@@ -221,12 +223,12 @@ class Loop:
         training.seconds += time.perf_counter() - then
         training.step, training.batch, training.lr = number, per_epoch, lr
         training.loss_count, training.seen = counted, seen
-        self._look()
+        self._check_learned()
         self._read_losses(batch, lr)
         self._finish_epoch(layers())
 
     def _tick(self) -> None:
-        """Do what is done a few times a second; the epoch's last batch leaves it to the end of the epoch."""
+        """Call `on_tick`, and stop or save if requested; after the last batch, the end of the epoch does the latter."""
         training = self.training
         for callback in self.plan.callbacks:
             callback.on_tick(training)
@@ -242,7 +244,7 @@ class Loop:
         return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
 
     def _read_losses(self, batch: Batch | None, lr: float) -> None:
-        """Read the sums of losses that no step has waited for, on an accelerator; stop where one is not finite."""
+        """Read the sums of losses, which stay on an accelerator until now; stop where one is not finite."""
         sums = self.training.losses
         for name, value in sums.items():
             if isinstance(value, Tensor):
@@ -280,38 +282,38 @@ class Loop:
         if training.epoch < training.epochs and not training.stop:
             if self.signals.asked:
                 self._stop()
-            if time.perf_counter() - self.saved_at >= SAVING_SHARE * self.save_cost:
+            if time.perf_counter() - self.saved_at >= SAVE_INTERVAL * self.save_cost:
                 self._save()
 
     def _measured(self, batch: Batch, number: int) -> Callable[[], list[Row]]:
-        """Measure the gradients at the epoch's last batch; calling the result after the step adds the updates."""
+        """Measure the gradients at the epoch's last batch; the result, called after the step, adds the updates."""
         before = map_tree(torch.clone, self.model.params)  # whose running statistics this extra pass may change
         model = self.model
         objective = training_form(model.objective, before, model.frozen)
         return layer_rows(objective, before, batch, self._mode(number), model.params)
 
     def _mode(self, number: int) -> Mode:
-        """Return the mode that the step after `number` others runs in, with dropout's draws at their beginning."""
+        """Return the mode of the step with this number, from 0, its random generator newly seeded."""
         return Mode(True, draws(self.rng, self.model.seed, number))
 
-    def _look(self) -> None:
-        """Look for NaN and infinity in what is learned."""
+    def _check_learned(self) -> None:
+        """Check the parameters and the optimizer's state for NaN and infinity."""
         number = self.training.step
         if not learned_is_finite(self.step):
             fault = learned_fault(self.step)
-            assert fault is not None  # what is not finite is found
+            assert fault is not None
             raise self._error(replace(fault, note=self._origin(number)), max(number, 1), _slower(self.training.lr))
         self.clean = number
 
-    def _next_gap(self, per_step: float) -> int:
-        """Return after how many steps, of `per_step` seconds each, to look again."""
-        if self.eager or self.look_cost == math.inf:
+    def _next_check(self, per_step: float) -> int:
+        """Return the number of steps, of `per_step` seconds each, to the next check."""
+        if self.eager or self.check_cost == math.inf:
             return 1
-        wanted = math.ceil(self.look_cost / (LOOKING_SHARE * max(per_step, 1e-9)))
-        return max(1, min(wanted, 4 * self.gap))
+        wanted = math.ceil(self.check_cost / (CHECK_SHARE * max(per_step, 1e-9)))
+        return max(1, min(wanted, 4 * self.check_every))
 
     def _origin(self, number: int) -> str:
-        """Say where a fault of what is learned comes from, when it is found after step `number`."""
+        """Return a note on which updates may have caused a fault that was found after step `number`."""
         first = self.clean + 1
         if first > number:
             return "which no update wrote"
@@ -319,7 +321,7 @@ class Loop:
         return f"from {several if first < number else f'the update of step {number}'}"
 
     def _explained(self, batch: Batch, number: int, lr: float, error: NotFiniteError) -> StoppedError:
-        """Return the error that says where a step went wrong."""
+        """Return the error for a loss that is not finite, with the first tensor that is not."""
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
         if fault and fault.kind == "input":
@@ -344,19 +346,19 @@ class Loop:
         return error
 
     def _stop(self) -> None:
-        """Answer Ctrl-C: save, and say how to go on."""
+        """Save, and raise the KeyboardInterrupt that says how to resume."""
         self._save()
         raise self._stopped(f"in epoch {self.training.epoch + 1} after step {self.training.step}")
 
     def _stopped(self, where: str) -> KeyboardInterrupt:
-        """Return what ends a training that was asked to stop, when all is saved."""
+        """Return the exception that ends a training on Ctrl-C, once everything is saved."""
         folder = self.plan.folder
-        assert folder is not None  # without one, nobody asks: Python's own KeyboardInterrupt ends the training
+        assert folder is not None  # without one, signals are not caught
         how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
         return KeyboardInterrupt(f"stopped {where}; all is saved in {folder.path}, go on with {how}")
 
     def _repair_best(self) -> None:
-        """See to it that a resumed run ends with good best weights, which an earlier process may have written."""
+        """Repair the best weights of a resumed run, which an earlier process may have written."""
         if self.plan.folder is not None and self.begun is not None:
             repair_best(self.plan.folder.best, self.whole)
 
@@ -383,5 +385,5 @@ class Loop:
 
 
 def _slower(lr: float) -> str:
-    """Return what most often helps."""
+    """Return the remedy that helps most often."""
     return f"lower the learning rate ({lr:g}) or look for very large values in the data"

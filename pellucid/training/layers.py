@@ -15,16 +15,16 @@ from pellucid.objective import Objective, merged
 from pellucid.run.history import Row
 from pellucid.tree import flatten
 
-DROPOUT = 0xD0  # the stream of seeds that dropout draws from
+DROPOUT = 0xD0  # part of the seeds of dropout, which makes them differ from all others
 
 
 def draws(rng: torch.Generator, seed: int, step: int) -> torch.Generator:
-    """Set `rng` to where the step after `step` others begins to draw, and return it."""
+    """Seed `rng` for the step with this number, from 0, and return it: a resumed step draws the same numbers."""
     return rng.manual_seed(mix(seed, DROPOUT, step))
 
 
 def may_draw(layer: Layer) -> bool:
-    """Return whether a layer draws in training mode, as one that is not Pellucid's own may."""
+    """Return whether a layer may draw in training mode: Dropout, and every user-defined layer."""
     return isinstance(layer, Dropout) or not is_ours(layer)
 
 

@@ -1,4 +1,4 @@
-"""What training asks of a model."""
+"""The interface of a model that training needs."""
 
 import os
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 
 
 class Learner(Protocol):
-    """What the loop and its callbacks need of a model; `Model` is one, and knows the loop, which must not know it."""
+    """What the loop and its callbacks need of a model; `Model` implements it, and the loop does not import `Model`."""
 
     objective: Objective
     optimizer: Optimizer
@@ -40,7 +40,7 @@ class Learner(Protocol):
         ...
 
     def about(self) -> dict[str, Any]:
-        """Return what a weights file says about the model."""
+        """Return the description of the model in a weights file."""
         ...
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -34,7 +34,7 @@ from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
 from pellucid.text import shown
 from pellucid.training.arguments import (
-    USUAL_LOSS,
+    DEFAULT_LOSS,
     class_names,
     instance,
     new_file,
@@ -52,10 +52,10 @@ from pellucid.training.diagnose import diagnose_output
 from pellucid.training.evaluate import (
     batch_within_memory,
     check_metrics,
+    default_metrics,
     evaluate,
     joined,
     outputs,
-    usual_metrics,
 )
 from pellucid.training.examples import (
     as_inputs,
@@ -76,12 +76,12 @@ from pellucid.tree import flatten, map_tree
 
 
 class BaseModel(Trainable, Viewed):
-    """A model without the tools that look into it: its weights, training, prediction and files; see pellucid.Model."""
+    """Model without verify, trace, explain and doctor: weights, training, prediction and files; see pellucid.Model."""
 
     def __init__(
         self,
         net: Layer | Objective,
-        loss: str | Loss = USUAL_LOSS,
+        loss: str | Loss = DEFAULT_LOSS,
         optimizer: str | Optimizer | Mapping[str, str | Optimizer] = "adam",
         metrics: MetricLike | Sequence[MetricLike] | None = None,
         *,
@@ -111,11 +111,11 @@ class BaseModel(Trainable, Viewed):
         self.preprocess = dict(preprocess or {})
         self.stats = feature_stats(self.preprocess)
         self.frozen, self.rates = set(), {}
-        self.confidence: Confidence | None = None  # how far the probabilities can be believed, once it is measured
-        self.familiarity: Familiarity | None = None  # what its training data look like, once that is measured
+        self.confidence: Confidence | None = None  # the calibration, once it is fitted
+        self.familiarity: Familiarity | None = None  # the features of its training data, once they are fitted
         self.params: Params = {}
         self.input_shape: Shape = ()
-        self.source: Path | None = None  # the file that it was loaded from
+        self.source: Path | None = None  # the file that the weights were loaded from
         self.output_shape: Any = ()
         if isinstance(self.objective, Supervised):
             check_ending(self.net, self.loss)
@@ -123,7 +123,7 @@ class BaseModel(Trainable, Viewed):
             self.build(input_shape)
 
     def __call__(self, x: Any) -> Any:
-        """Return the network's outputs as they are, logits for instance, for inputs (N, ...) in evaluation mode."""
+        """Return the network's outputs unchanged, such as logits, for inputs (N, ...) in evaluation mode."""
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
         images = self._scaled(inputs)
@@ -135,9 +135,9 @@ class BaseModel(Trainable, Viewed):
         self._build(input_shape, self.classes)
 
     def replace_head(self, classes: int | Sequence[str]) -> None:
-        """Give the network's last layer an output for each of other classes, drawn from the seed; all else is kept.
+        """Replace the network's last layer by one for other classes, drawn from the seed; the other layers are kept.
 
-        classes: their names, or their number: then the names are those of the next data. See models.replace_head.
+        classes: their names, or their number: the next data then give the names. See models.replace_head.
         """
         self._need_weights()
         names, before = class_names(classes), self.weights
@@ -171,18 +171,18 @@ class BaseModel(Trainable, Viewed):
         manifest: Mapping[str, Any] | None = None,
         verbose: bool = True,
     ) -> History:
-        """Train on x and y, a Source such as a Dataset, or batches, and return what was measured after each epoch.
+        """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
         Batches (images, targets) come from a DataLoader, a function that returns an iterator for each epoch, or a
         generator, with steps_per_epoch of them; see `Stream`. validation: data likewise, or the fraction of x to hold
         out. augment(images, rng) or, with `joint = True`, augment(batch, rng): see pellucid.data.Augment. run: the run
-        folder to write, with `manifest` beside or instead of the usual in its manifest.json; one that holds a training
-        already is refused, or with `resume` taken up exactly where its last checkpoint stands (at the end of each
-        epoch, every `checkpoint_seconds`, and on Ctrl-C). monitor: which column of the history chooses the run's best
-        weights, "" for none of them, so that the last are the best. verbose: progress on stderr: a live line on a
-        terminal and in a notebook, elsewhere a line per epoch.
-        Raises PellucidError for data that do not fit, a run folder that is in use or was begun with other
-        settings, and when NaN or infinity appears: it names the step, the layer and the tensor.
+        folder to write; `manifest` adds values to its manifest.json or replaces them. With `resume` a run folder that
+        holds a training is continued exactly from its last checkpoint, which is written at the end of each epoch, every
+        `checkpoint_seconds`, and on Ctrl-C. monitor: the column of the history that chooses the run's best weights, ""
+        for none, so that the last are the best. verbose: progress on stderr, a live line on a terminal and in a
+        notebook, elsewhere a line per epoch.
+        Raises PellucidError for data that do not fit, for a run folder that is in use, holds a training already
+        (without `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
         """
         epochs, batch_size = whole(epochs, "fit: epochs", 1), whole(batch_size, "fit: batch_size", 1)
         called = several(callbacks, Callback, "fit: callbacks")
@@ -192,7 +192,7 @@ class BaseModel(Trainable, Viewed):
             raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(augment)}")
         if self.schedule.watches and validation is None:
             name = type(self.schedule).__name__
-            raise PellucidError(f"fit: {name} goes by the validation loss; give validation, or another schedule")
+            raise PellucidError(f"fit: {name} needs the validation loss; give validation, or another schedule")
         data, held = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()
         self._forget_measured()
@@ -218,7 +218,7 @@ class BaseModel(Trainable, Viewed):
 
     @checked
     def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:
-        """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss and each metric over data as `fit` takes."""
+        """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss and each metric over data as for `fit`."""
         data = fitted(source_of(x, y, classes=self.classes), "x", self.fitting)
         batch_size = self._batch(data, batch_size, "evaluate")
         with torch.inference_mode():
@@ -227,9 +227,9 @@ class BaseModel(Trainable, Viewed):
 
     @checked
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """Return the outputs for inputs (N, ...), or data as `fit` takes, on the CPU: probabilities, as the loss reads.
+        """Return the outputs for inputs (N, ...), or data as for `fit`, on the CPU, such as probabilities.
 
-        Of an Objective, what its `predict` returns: tensors, or lists with an entry per input, of all batches together.
+        Of an Objective, the joined results of its `predict`: tensors, or lists with an entry per input.
         """
         inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"))
         batch_size = self._batch(inputs, batch_size, "predict")
@@ -259,15 +259,15 @@ class BaseModel(Trainable, Viewed):
         return scores
 
     def distance(self, x: Any) -> Tensor | None:
-        """Return how far inputs (N, ...), or a Dataset, are from the training data, (N,), if that was fitted."""
+        """Return the familiarity distance of inputs (N, ...) or a Dataset, (N,); None where that was not fitted."""
         inputs, known = as_inputs(x), self.familiarity
         self._fit_shape(inputs, "x")
         return None if known is None else known.distance(self.net, self.params, inputs, self.stats)
 
     def predictor(self) -> Callable[[Tensor], Tensor]:
-        """Return what `predict` does to inputs (N, ...), for calls with few of them, one after the other.
+        """Return a function that predicts inputs (N, ...) as `predict` does, faster for many calls with few inputs.
 
-        The network is folded and laid out once, so the weights must stay as they are meanwhile.
+        The network is folded and laid out once, so the weights must not change between the calls.
         """
         self._need_weights()
         run = inference(self.net, self.params)
@@ -283,7 +283,7 @@ class BaseModel(Trainable, Viewed):
         return predict
 
     def about(self) -> dict[str, Any]:
-        """Return what a weights file says about the model, as values of JSON."""
+        """Return the description of the model in a weights file, as JSON values."""
         return {
             **self.objective.about(self.custom),
             "input_shape": list(self.input_shape),
@@ -303,10 +303,10 @@ class BaseModel(Trainable, Viewed):
     def load(cls, path: str | os.PathLike[str], custom: Sequence[Any] = (), device: str = "cpu") -> Self:
         """Read what `save`, or the checkpoint of a run, wrote; device: as for Model.
 
-        custom: classes of your own, and functions that are metrics, that the file names, beside the registered ones;
-        what `register` takes otherwise, such as an optimizer, is only checked.
-        Raises PellucidError, naming the file, for everything that is not exactly that: see `read_weights`, and
-        tensors that are not those of the network.
+        custom: user-defined classes, and functions that are metrics, that the file names, beside the registered ones;
+        other parts that `register` takes, such as an optimizer, are only checked.
+        Raises PellucidError, naming the file, for any other or damaged file, see `read_weights`, and for tensors that
+        are not those of the network.
         """
         custom = in_files(custom)
         tensors, about = read_weights(path)
@@ -342,7 +342,7 @@ class BaseModel(Trainable, Viewed):
         self._forget_measured()
 
     def _forget_measured(self) -> None:
-        """Drop what was measured of the weights as they were."""
+        """Discard calibration and familiarity, which were fitted to earlier weights."""
         self.confidence = self.familiarity = None
 
     def _data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
@@ -357,12 +357,12 @@ class BaseModel(Trainable, Viewed):
         return fitted(data, "x", self.fitting), None if held is None else fitted(held, "validation", self.fitting)
 
     def fitting(self, data: Arrays, what: str = "x") -> Arrays:
-        """Return the data, which errors call `what`; PellucidError where they do not fit the network."""
+        """Return the data; PellucidError, which calls them `what`, where they do not fit the network."""
         self._fit_shape(data.x, what)
         shape = self.outputs_for(data.x.shape[1:])
         self.objective.check(shape, data.y)
         if self._usual and isinstance(self.objective, Supervised):
-            self.metrics = usual_metrics(self.objective.loss, shape, data.y)
+            self.metrics = default_metrics(self.objective.loss, shape, data.y)
         return data
 
     def _scaled(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Parts of the user's own: registering them, and checking before a training that all of it can be saved."""
+"""User-defined parts: registration, and checks before a training that everything can be saved."""
 
 import inspect
 import json
@@ -22,26 +22,32 @@ from pellucid.tree import flatten
 from pellucid.weights.match import match
 
 T = TypeVar("T")
-GIVEN = (Optimizer, Schedule, Regularizer, MaxNorm, Callback)  # given to each training as objects; no file names them
+GIVEN = (
+    Optimizer,
+    Schedule,
+    Regularizer,
+    MaxNorm,
+    Callback,
+)  # given to each training; files do not name them
 
 
 def register(part: T, *more: Any) -> T:
-    """Let weights files name classes of your own: `pellucid.register(Scale, Focal)`, or `@pellucid.register` above one.
+    """Let weights files name user-defined classes: `pellucid.register(Scale, Focal)`, or `@pellucid.register`.
 
     Layers, combinators, losses, objectives, metrics, and functions that are metrics are then saved and loaded like
-    Pellucid's own. Optimizers, schedules, regularizers and callbacks are given to each training again, so that no file
-    names them: registering one only checks it. Returns the first of the parts.
-    Raises PellucidError for what is none of these, for a name that is taken, and for a class whose constructor takes
-    what is no field of it, so that it could not be built again.
+    Pellucid's own. Optimizers, schedules, regularizers and callbacks are given to each training again, so that files do
+    not name them: registering one only checks it. Returns the first of the parts.
+    Raises PellucidError for anything else, for a name that is taken, and for a class whose constructor has an argument
+    that is not a field, so that it could not be built again.
     """
     config.register(*in_files((part, *more)))
     return part
 
 
 def in_files(parts: Any) -> tuple[Any, ...]:
-    """Return those of a list of parts that files name; the others, given to each training again, are only checked.
+    """Return the parts of a list that files name; the others, given to each training again, are only checked.
 
-    Raises PellucidError for what is no list, and for one of the others whose constructor takes what is no field of it.
+    Raises PellucidError for anything but a list, and for a part whose constructor has an argument that is not a field.
     """
     check_list(parts)
     named: list[Any] = []
@@ -54,10 +60,10 @@ def in_files(parts: Any) -> tuple[Any, ...]:
 
 
 def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
-    """Raise PellucidError, before the first step, for what no weights file could hold or no reader of it would accept.
+    """Raise PellucidError, before the first step, for a model that could not be saved, or not be loaded again.
 
-    Also for optimizers, schedules and regularizers that no resumption could restore: their settings must be in their
-    fields. kind: the class Model.
+    Also for optimizers, schedules and regularizers that could not be restored: their settings must be in their fields.
+    kind: the class Model.
     """
     try:
         about = json.loads(json.dumps(model.about(), allow_nan=False))
@@ -85,7 +91,7 @@ def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
 
 
 def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
-    """Require a state that checkpoints can hold, which `init` makes whole; an optimizer of ours has one."""
+    """Require that `init` of a user-defined optimizer returns its whole state, of types that checkpoints hold."""
     if type(optimizer) in OPTIMIZERS.values():
         return
     name, trial = type(optimizer).__name__, [torch.zeros_like(weight) for weight in weights]
@@ -100,7 +106,7 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
 
 
 def check_memory(schedule: Schedule, memory: Mapping[str, Any]) -> None:
-    """Require a schedule's memory that checkpoints can hold: finite numbers by name."""
+    """Require a schedule's state that checkpoints can hold: finite numbers by name."""
     _check_json(f"{type(schedule).__name__}: its memory", memory)
 
 

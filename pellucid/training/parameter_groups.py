@@ -1,4 +1,4 @@
-"""Learned parameters, in groups of one learning rate each."""
+"""Parameter groups by learning rate, and which parameters learn."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class ParameterGroup:
 
 
 class Trainable:
-    """Which parameters of a model learn, and how fast: what a Model has for that.
+    """The methods of Model that choose which parameters learn, and at what rate.
 
-    frozen: paths of what stays as it is while fitting. rates: factors of the learning rate, by path.
+    frozen: paths of parameters that are not updated. rates: factors of the learning rate, by path.
     """
 
     objective: Objective
@@ -41,19 +41,19 @@ class Trainable:
     rates: dict[str, float]
 
     def freeze(self, *patterns: str) -> None:
-        """Keep what these patterns of paths name as it is while fitting: `features.*`, `*.norm?.*`.
+        """Do not update the parameters whose paths match these patterns: `features.*`, `*.norm?.*`.
 
-        Layers all of whose learned values are frozen run as in evaluation: batch normalization by its running
-        statistics, which stay too. Raises PellucidError for a pattern that matches nothing.
+        Layers all of whose parameters are frozen run as in evaluation: batch normalization uses its running
+        statistics and does not update them. Raises PellucidError for a pattern that matches nothing.
         """
         self.frozen |= {path for pattern in patterns for path in self._named(pattern)}
 
     def unfreeze(self, *patterns: str) -> None:
-        """Let what these patterns of paths name learn again; without patterns, everything."""
+        """Update the parameters whose paths match these patterns again; without patterns, all."""
         self.frozen -= {path for pattern in patterns or ("*",) for path in self._named(pattern)}
 
     def scale_rate(self, pattern: str, factor: float) -> None:
-        """Let what a pattern of paths names learn at `factor` times the learning rate."""
+        """Multiply the learning rate of the parameters whose paths match a pattern by `factor`."""
         if not isinstance(factor, int | float) or not 0 < factor < float("inf"):
             raise PellucidError(f"scale_rate: factor must be a number above 0, not {shown(factor)}; to stop, freeze")
         self.rates |= dict.fromkeys(self._named(pattern), float(factor))
@@ -64,7 +64,7 @@ class Trainable:
             raise PellucidError("every parameter is frozen, so that nothing can learn; unfreeze some")
 
     def _named(self, pattern: str) -> set[str]:
-        """Return the paths of the learned values that a pattern names."""
+        """Return the paths of the parameters that a pattern matches."""
         if not self.params:
             raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
         return match(self.params, pattern) - all_buffers(self.objective.nets)
@@ -73,7 +73,7 @@ class Trainable:
 def parameter_groups(
     paths: Sequence[str], weights: Sequence[Tensor], decayed_paths: Collection[str], factors: Mapping[str, float]
 ) -> list[ParameterGroup]:
-    """Return the parameters in groups; `factors` are those of paths that do not learn at the full rate."""
+    """Return the parameters in groups of one factor of the learning rate each; paths not in `factors` have 1."""
     by_factor: dict[float, list[int]] = {}
     for index, path in enumerate(paths):
         by_factor.setdefault(factors.get(path, 1.0), []).append(index)
@@ -115,7 +115,7 @@ def update(
         optimizer.decay(group.decayed, lr * group.factor)
         optimizer.update(group.weights, [grads[index] for index in group.indices], part, lr * group.factor)
         after = {name: one for name, one in part.items() if isinstance(one, int)}
-    state.update(after)  # each group counted the step from where it was
+    state.update(after)  # each group counted the same step
 
 
 def _group(

@@ -23,12 +23,12 @@ from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
 from pellucid.tree import flatten, leaves
 
-Read = dict[str, Any]  # losses by name: numbers, on an accelerator 0-d tensors that nobody has waited for
+Read = dict[str, Any]  # losses by name: numbers, on an accelerator 0-d tensors that are not read yet
 Optimizers = Optimizer | Mapping[str, Optimizer]
 
 
 class NotFiniteError(Exception):
-    """A step in which a loss is NaN or infinite; it ends before anything is learned from that loss."""
+    """A loss that is NaN or infinite; the step ends before the parameters are updated."""
 
     def __init__(self, name: str, value: float) -> None:
         super().__init__(name)
@@ -36,7 +36,7 @@ class NotFiniteError(Exception):
 
 
 class Step:
-    """What one training step needs, resolved once: `step(batch, lr)` learns from one batch.
+    """One training step: `step(batch, lr)` updates the parameters from one batch.
 
     Parameters are updated in place; 4-d weights are laid out channels-last. `regularizers` act on what layers call
     `decayed`, with `examples` as their n; `clip` limits the joint norm of the gradients of a turn. Their cost terms
@@ -46,10 +46,10 @@ class Step:
 
     optimizer: one for all networks, each with a state of its own, or one by the name of each network; `lr` is then the
     rate of the first, and the others keep their proportion to it. A network whose gradients an objective does not
-    return stays as it is; of those that it returns, missing gradients are zeros.
+    return is not updated; missing gradients of the others are zeros.
 
-    paths and weights: all that is learned. states: what the optimizers remember, by network. objective and params: what
-    runs in place of those given. note: what the user should know before the first step, "" for nothing.
+    paths and weights: the parameters that learn. states: of the optimizers, by network. objective and params: what runs
+    in place of the given ones. note: a message to show before the first step, or "".
 
     A Supervised objective runs in its fused form. Under plain SGD with nothing between sweep and update, its Dense
     layers and convolutions learn in the sweep itself. What must see all gradients first (clipping, another optimizer,
@@ -73,7 +73,7 @@ class Step:
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
         device = next((leaf.device for leaf in flat.values()), torch.device("cpu"))
         self.precision, self.note = usable_precision(precision, device)
-        self.kept = all_buffers(nets) | set(frozen)  # paths of what stays, or is no parameter
+        self.kept = all_buffers(nets) | set(frozen)  # paths of tensors that optimizers do not update
         self.paths = [path for path in flat if path not in self.kept]
         self.weights = [flat[path] for path in self.paths]
         self._learned = dict(zip(self.paths, self.weights, strict=True))
@@ -104,7 +104,7 @@ class Step:
 
     @classmethod
     def of(cls, model: Learner, examples: int) -> "Step":
-        """Return the step of a model that learns from so many examples."""
+        """Return the step of a model for this number of training examples."""
         return cls(
             model.objective,
             model.params,
@@ -128,9 +128,9 @@ class Step:
         return losses
 
     def gradients(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Gradients | Iterator[Gradients]:
-        """Return what the objective's `gradients` does, in the step's precision and memory format.
+        """Return the result of the objective's `gradients`, in the step's precision and memory format.
 
-        What learns in the sweep does so at the rate `lr`.
+        Layers that learn in the sweep do so at the rate `lr`.
         """
         images = self.inputs(batch.images)
         if images is not batch.images:
@@ -177,9 +177,9 @@ class Step:
         return [(mover, to_float32(grads) if self._half is not None else grads)]
 
     def _align(self, mover: "_Mover", dparams: Params) -> list[int]:
-        """Return the order that brings the gradients, last layer first, into that of the weights they belong to.
+        """Return the indices that bring the gradients, last layer first, into the order of their parameters.
 
-        What has none because no output depends on it gets zeros, so that optimizers see the same weights each time.
+        Parameters that no output depends on get zeros, so that optimizers get the same parameters each time.
         """
         places = {path: place for place, path in enumerate(flatten(dparams))}
         if self._rate is None:  # else what is missing has learned in the sweep
@@ -191,7 +191,7 @@ class Step:
         return [places[path] for path in mover.paths]
 
     def _by_path(self, dparams: Params) -> "list[tuple[_Mover, list[Tensor]]]":
-        """Do the same for gradients of whose order nothing is known."""
+        """Return the same for gradients in an unknown order."""
         swept = flatten(dparams)
         parts: list[tuple[_Mover, list[Tensor]]] = []
         for mover in self._movers.values():
@@ -203,18 +203,18 @@ class Step:
         return parts
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what the optimizers remember: `velocity.block1.conv.weight`, of a named network `NAME:velocity...`."""
+        """Return the optimizers' state: `velocity.block1.conv.weight`, of a named network `NAME:velocity...`."""
         packed = ((mover, pack(mover.state, mover.all_paths)) for mover in self._movers.values())
         return {mover.prefix + name: tensor for mover, state in packed for name, tensor in state.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` returned; PellucidError where it is of other networks or optimizers."""
+        """Restore what `state_dict` returned; PellucidError where it is of other networks or optimizers."""
         for mover in self._movers.values():
             of_it = {name: one for name, one in state.items() if name.startswith(mover.prefix)}
             unpack(mover.state, mover.all_paths, {name.removeprefix(mover.prefix): of_it[name] for name in of_it})
 
     def memory(self) -> list[tuple[str, str, Tensor]]:
-        """Return every tensor that an optimizer remembers, as (what it is, the parameter's path, the tensor)."""
+        """Return every tensor of the optimizers' state as (its name, the parameter's path, the tensor)."""
         return [
             (kind, path, tensor)
             for mover in self._movers.values()
@@ -225,7 +225,7 @@ class Step:
 
 
 class _Mover:
-    """The parameters of one network, and the optimizer that moves them at `proportion` times the learning rate."""
+    """The parameters of one network, and the optimizer that updates them at `proportion` times the learning rate."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class _Mover:
         self.keep(self.all_paths)
 
     def keep(self, paths: Collection[str]) -> None:
-        """Move only these parameters from now on; the others learn in the sweep."""
+        """Update only these parameters from now on; the others learn in the sweep."""
         self.paths = [path for path in self.all_paths if path in paths]
         weights = [self._learned[path] for path in self.paths]
         self.groups: list[ParameterGroup] = parameter_groups(self.paths, weights, self._decayed, self._factors)
@@ -358,7 +358,7 @@ def learns_in_sweep(
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:
-    """Return by how much a step of plain gradient descent shrinks each weight under L2 terms, (1 - s) w - lr g.
+    """Return the factor s by which L2 terms shrink each weight in a step of plain gradient descent, (1 - s) w - lr g.
 
     w ← Π (1 - lr λ) w - lr (g + Σ λ/n w): the product over the decoupled terms, the sum over the others.
     """
@@ -368,14 +368,14 @@ def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> 
 
 
 def owned(nets: Mapping[str, Layer], kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:
-    """Return the paths of what regularizers act on, in layers of these kinds."""
+    """Return the paths of the parameters that regularizers act on, in layers of these types."""
     return {
         join(path, name) for path, layer in named_layers(nets) if isinstance(layer, kinds) for name in layer.decayed
     }
 
 
 def channels_last(params: Params) -> None:
-    """Lay the 4-d tensors of `params` out channels-last, the order that CPU convolutions are fastest in."""
+    """Convert the 4-d tensors of `params` to channels-last, the fastest format for convolutions on the CPU."""
     for name, value in params.items():
         if isinstance(value, dict):
             channels_last(value)

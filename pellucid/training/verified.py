@@ -31,6 +31,6 @@ def training_of(
     frozen: Collection[str],
     rates: Mapping[str, float],
 ) -> Training:
-    """Return how a network trains by these settings of a model or a recipe."""
+    """Return how a network trains with these settings of a model or a recipe."""
     usable, _ = usable_precision(precision)
     return Training(frozenset(frozen), learns_in_sweep(optimizer, regularizers, clip, usable, frozen, rates))

@@ -1,4 +1,4 @@
-"""What a model shows of itself: its layers, each with its parameters by name, and its tables."""
+"""How a model is displayed: its layers, each with its parameters by name, and its tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from pellucid.tree import flatten
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerView:
-    """One layer of a model: `layer` as it was written, `params` its tensors by name, those that the model trains.
+    """One layer of a model: `layer`, and `params`, its tensors by name, which the model trains.
 
     Of a combinator the names are paths, `conv1.weight`. params is empty while the model has no weights.
     """
@@ -57,7 +57,7 @@ class LayerView:
 
 
 class Viewed(metaclass=Checked):
-    """Networks with their weights, objective and optimizer, as people look at them."""
+    """The part of Model that displays networks, weights, objective and optimizer."""
 
     objective: Objective
     optimizer: Optimizer
@@ -65,7 +65,7 @@ class Viewed(metaclass=Checked):
     seed: int
     input_shape: Shape  # None for a free height or width
     output_shape: Any
-    _outputs: dict[Shape, Any]  # shapes of outputs by those of inputs, as far as they were asked for
+    _outputs: dict[Shape, Any]  # shapes of outputs by those of inputs, as computed so far
 
     @property
     def supervised(self) -> Supervised:
@@ -73,7 +73,7 @@ class Viewed(metaclass=Checked):
         if not isinstance(self.objective, Supervised):
             names = ", ".join(self.objective.nets)
             raise PellucidError(
-                f"{type(self.objective).__name__} is an objective of its own (networks: {names}); this needs a model "
+                f"{type(self.objective).__name__} is a user-defined objective (networks: {names}); this needs a model "
                 "of one network and one loss, Model(net, loss)"
             )
         return self.objective
@@ -90,11 +90,11 @@ class Viewed(metaclass=Checked):
 
     @property
     def nominal_shape(self) -> tuple[int, ...]:
-        """The shape of an input, with a side of NOMINAL pixels where any is possible."""
+        """The shape of an input, with NOMINAL pixels for each free side."""
         return nominal(self.input_shape)
 
     def outputs_for(self, shape: Sequence[int]) -> Any:
-        """Return the shape of the outputs for inputs of `shape`; PellucidError where none of that size is possible."""
+        """Return the shape of the outputs for inputs of `shape`; PellucidError where the network cannot take these."""
         key = tuple(shape)
         if key not in self._outputs:
             with torch.device("meta"):
@@ -113,7 +113,7 @@ class Viewed(metaclass=Checked):
 
     @property
     def layers(self) -> tuple[LayerView, ...]:
-        """The layers that are no combinators, in order: `model.layers[-1].params`."""
+        """The layers that are not combinators, in order: `model.layers[-1].params`."""
         return leaves(self.objective.nets, self.weights)
 
     def __getitem__(self, path: str) -> LayerView:
@@ -121,7 +121,7 @@ class Viewed(metaclass=Checked):
         return view(self.objective.nets, self.weights, path)
 
     def __repr__(self) -> str:
-        """Return what it is in one line."""
+        """Return the sizes, objective and optimizer in one line."""
         sizes = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
         count = f"{parameter_count(self.params):,} parameters, " if self.built else ""
         what = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
@@ -175,7 +175,7 @@ def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) ->
 
 
 def leaves(nets: Mapping[str, Layer], weights: Mapping[str, Tensor]) -> tuple[LayerView, ...]:
-    """Return all layers that are no combinators, in order."""
+    """Return all layers that are not combinators, in order."""
     layers = named_layers(nets)
     return tuple(view(nets, weights, path) for path, layer in layers if path and not isinstance(layer, Combinator))
 

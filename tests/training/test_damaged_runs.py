@@ -34,7 +34,7 @@ def stopped_run(path, step=27):
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(fit, "SAVING_SHARE", 0)  # a checkpoint after every epoch, also of the fastest
+    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)  # a checkpoint after every epoch, also of the fastest
 
 
 DAMAGES = {"changed": damage, "cut": lambda file: os.truncate(file, 100), "missing": Path.unlink}

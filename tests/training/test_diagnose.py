@@ -222,21 +222,21 @@ def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypat
         return value
 
     monkeypatch.setattr(Step, "__call__", creeping)
-    # Looks after steps 1, 11 and 21, and at the end of the epoch.
-    monkeypatch.setattr(fit.Loop, "_next_gap", lambda self, per_step: 10)
+    # Checks after steps 1, 11 and 21, and at the end of the epoch.
+    monkeypatch.setattr(fit.Loop, "_next_check", lambda self, per_step: 10)
     said = failing(model, torch.ones(300, 4), torch.arange(300) % 2)
     assert said.startswith("training stopped in step 30 (epoch 1, batch 30): first: weight holds infinity")
     assert ", from the update of one of the steps 22 to 30; " in said
 
 
-def test_looking_takes_no_more_than_its_share_of_the_time():
+def test_checks_take_no_more_than_their_share_of_the_time():
     loop = fit.Loop(deep(), fit.Plan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
-    assert loop._next_gap(per_step=1e-4) == 1  # what it costs is not known yet
-    loop.look_cost = 1.4e-5
-    assert loop._next_gap(per_step=1e-3) == 1  # 1.4 % of each step
-    assert loop._next_gap(per_step=1e-4) == 4  # at most four times as many as before
-    loop.gap = 4
-    assert loop._next_gap(per_step=1e-4) == 7  # 14 us of 700 us
+    assert loop._next_check(per_step=1e-4) == 1  # what it costs is not known yet
+    loop.check_cost = 1.4e-5
+    assert loop._next_check(per_step=1e-3) == 1  # 1.4 % of each step
+    assert loop._next_check(per_step=1e-4) == 4  # at most four times as many as before
+    loop.check_every = 4
+    assert loop._next_check(per_step=1e-4) == 7  # 14 us of 700 us
 
 
 def test_weights_that_are_wrong_from_the_start_are_no_fault_of_an_update():

@@ -180,7 +180,7 @@ def test_a_schedule_that_watches_is_told_the_validation_loss():
 @pytest.mark.parametrize("schedule", [ReduceOnPlateau(), Warmup(3, ReduceOnPlateau())])
 def test_a_schedule_that_watches_needs_something_to_watch(schedule):
     model = Model(mlp((64, 10)), schedule=schedule)
-    with pytest.raises(PellucidError, match="goes by the validation loss; give validation"):
+    with pytest.raises(PellucidError, match="needs the validation loss; give validation"):
         model.fit(digits(), epochs=2, batch_size=10, verbose=False)
     model.fit(digits(), epochs=1, batch_size=10, validation=0.1, verbose=False)
 

@@ -298,7 +298,7 @@ def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, 
                 row = {"epoch": 0, "path": "dense.weight", "grad_norm": 0.12345678901234567, "update_ratio": 0.1}
                 training.history.layers.extend(dict(row) for _ in range(200_000))
 
-    monkeypatch.setattr(fit, "SAVING_SHARE", 0)
+    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
     whole, resumed = small_mlp(), small_mlp()
     expected = train(whole, tmp_path / "whole", extra=[Long()])
     assert RunFolder(tmp_path / "whole").last.stat().st_size > weights.HEADER_LIMIT
@@ -311,7 +311,7 @@ def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, 
 
 def test_a_checkpoint_of_an_earlier_version_goes_on_exactly(tmp_path, monkeypatch):
     """Its header holds the history and what callbacks remember, which are bytes of a tensor now."""
-    monkeypatch.setattr(fit, "SAVING_SHARE", 0)
+    monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
     whole, resumed = small_conv(), small_conv()
     expected = train(whole, None)
     with pytest.raises(Stopped):

@@ -98,6 +98,6 @@ def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", 
     if outputs[0] != count and (outputs[0], count) != (1, 2):
         names = ", ".join(f"{name:.40}" for name in classes[:LISTED]) + (", ..." if count > LISTED else "")
         raise PellucidError(
-            f"{where}the network puts out {outputs[0]} values, but the data have {count} classes ({names}); "
+            f"{where}the network outputs {outputs[0]} values, but the data have {count} classes ({names}); "
             f"{remedy or f'end the network with {count} outputs, such as Dense({count})'}"
         )

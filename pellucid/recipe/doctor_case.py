@@ -165,7 +165,7 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     root = data if data is not None and is_root(own, data) else None
     name = own if data is None or root is not None else data
     if not name:
-        raise PellucidError("the model does not say what it was trained on; name a data set or a folder with --data")
+        raise PellucidError("the model does not name its training data; name a data set or a folder with --data")
     if data is None:
         check_followed(name, model.source)
     check_exists(name)

@@ -1,1 +1,1 @@
-"""Tasks: what a network is for, and how the world's pictures become its inputs."""
+"""Tasks: classification, gestures and segmentation of picture files and videos."""

@@ -1,4 +1,4 @@
-"""Classification: what a model says of a picture, and how often it is right."""
+"""Classification of picture files, and evaluation on held-out images."""
 
 import math
 from dataclasses import dataclass
@@ -27,15 +27,15 @@ from pellucid.training.evaluate import boundary, judge
 from pellucid.training.examples import examples
 
 ROUNDING = 1e-6  # of sums of float32 probabilities
-# Of temperature and threshold: weights kept in half precision move them by less, and other images move them by more.
+# Tolerance of temperature and threshold: half-precision weights change them by less, other images by more.
 SAME = 0.01
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture: the likeliest class, and the output for each (calibrated, if fitted).
+    """A model's prediction for one picture: the likeliest class, and the output for each (calibrated, if fitted).
 
-    familiarity: how far the picture is from the training data, None where the model does not know.
+    familiarity: the distance of the picture from the training data, None for a model without familiarity.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Prediction:
 
 
 def predict(model: Model, picture: str | Path) -> Prediction:
-    """Classify a picture of any size; see `read_views` for what becomes of it."""
+    """Classify a picture of any size; see `read_views` for its preprocessing."""
     classes = class_names(model)
     views = read_views(model, picture)
     scores = believed(model, model.predict(views[:1]))[0]  # (classes,)
@@ -58,14 +58,14 @@ def predict(model: Model, picture: str | Path) -> Prediction:
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """Measure a model on held-out images; see `held_out` for which.
 
-    Images that the loss ignores are not measured. Returns accuracy, macro_f1 (over the classes that have images or were
+    Images that the loss ignores are left out. Returns accuracy, macro_f1 (over the classes that have images or were
     predicted), loss, n, the name of the data, `skipped` (the files that could not be read), and for each class its
-    name, its number of images, accuracy and recall (both the share of them that was found), precision and f1, each None
-    where it would be a share of nothing.
-    ece: the expected calibration error, calibrated where the model holds a confidence, None where its outputs are no
-    probabilities. confidence: None, or the fitted numbers with coverage (the share of the images that is answered, not
-    "unsure"), the accuracy of those answers, and fitted_here: whether the numbers were fitted on these very images, so
-    that coverage, accuracy and ece flatter.
+    name, number of images, accuracy and recall (both the share that was found), precision and f1, each None where its
+    denominator is 0.
+    ece: the expected calibration error, of calibrated outputs if the model has a confidence, None where outputs are not
+    probabilities. confidence: None, or the fitted numbers with coverage (the share of the images that is not "unsure"),
+    the accuracy on those, and fitted_here: whether the numbers were fitted on these very images, so that coverage,
+    accuracy and ece are too optimistic.
     """
     class_names(model)
     images = held_out(model, data)
@@ -100,12 +100,12 @@ def _by_class(classes: tuple[str, ...], confusion: Tensor) -> list[dict[str, Any
 
 
 def _known(values: Tensor, counts: Tensor) -> list[float | None]:
-    """Return None where nothing was counted: a share of nothing is no number."""
+    """Return the values, None where the count is 0."""
     return [value if count else None for value, count in zip(values.tolist(), counts.tolist(), strict=True)]
 
 
 def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:
-    """Return the calibration error of what the model's users see; None for scores that are no probabilities."""
+    """Return the calibration error of the displayed probabilities; None for scores that are not probabilities."""
     probabilities = believed(model, scores)
     sure = probabilities.max(1).values
     if not bool(((sure >= 0) & (sure <= 1 + ROUNDING)).all()):

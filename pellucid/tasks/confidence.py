@@ -1,4 +1,4 @@
-"""Fitting a `Confidence` on held-out pictures, and measuring what it keeps."""
+"""Fit a `Confidence` on held-out pictures, and measure its coverage and accuracy."""
 
 import math
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from pellucid.calibration.confidence import Confidence, check_targets, fit_tempe
 from pellucid.metrics import accuracy
 from pellucid.tasks.splitting import hold_out
 
-# Of the answers, at most this share may be wrong on the held-out pictures. Whoever acts on a gesture can bear one slip
-# in twenty, as when people mishear one another; a much smaller share cannot be told from none by a hundred pictures.
+# Of the answers, at most this share may be wrong on held-out pictures. One wrong gesture in twenty is tolerable, and
+# a hundred pictures cannot distinguish a much smaller share from none.
 ERROR = 0.05
-LEAST_HALF = round(1 / ERROR)  # pictures: of fewer, a single wrong answer would already be more than ERROR
-REFUSED = 0.01  # of pictures like the held-out ones may be called unsure although their answers would be right
+LEAST_HALF = round(1 / ERROR)  # pictures: with fewer, a single wrong answer exceeds ERROR
+REFUSED = 0.01  # of pictures like the held-out ones may be called unsure although their class would be right
 ROUNDING = 1e-9  # of ERROR times a count
 
 
 @dataclass(frozen=True)
 class Selective:
-    """What a confidence does to `n` pictures with known classes.
+    """Selective classification of `n` pictures with known classes.
 
-    answered: how many get an answer, not "unsure". accuracy: the share of all that would be right;
-    answered_accuracy: of those answered, None where there are none.
+    answered: the number of pictures that are not "unsure". accuracy: of all pictures; answered_accuracy: of those
+    answered, None where there are none.
     """
 
     n: int
@@ -34,12 +34,12 @@ class Selective:
 
     @property
     def coverage(self) -> float:
-        """The share of pictures that get an answer."""
+        """The share of pictures that are answered."""
         return self.answered / self.n
 
 
 def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
-    """Fit temperature and threshold on pictures that the network has not learnt from.
+    """Fit temperature and threshold on pictures that the network was not trained on.
 
     probabilities: (N, C) as the network gives them; targets: (N,) classes. The temperature minimises the negative
     log-likelihood (see `fit_temperature`) of targets that are softened to 1 - 1/(N + 2) (Platt 1999, "Probabilistic
@@ -50,15 +50,15 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
     1. at most the share ERROR of the answers at or above it is wrong (selective classification: El-Yaniv, Wiener
        2010; Geifman, El-Yaniv 2017, section 3, without their bound: on new pictures the share varies as in any sample
        of that size, so that a hundred pictures cannot tell 1 % from 3 %);
-    2. it is at least the quantile REFUSED of how sure the network is: what it is less sure of than of nearly all of
-       them is unlike them. Of new pictures drawn as these were at most the share REFUSED falls below this quantile,
+    2. it is at least the quantile REFUSED of the largest probabilities: a picture with a lower one is unlike nearly all
+       held-out ones. Of new pictures drawn as these were at most the share REFUSED falls below this quantile,
        or 1 / (N + 1) where that is more (Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a Random World",
        section 2.2).
 
-    It is 1 where there is none. So what is answered promises to be right as often as 1 - ERROR on pictures like the
-    held-out ones; "unsure" says that of pictures so hard too many would be answered wrong, or that nearly all held-out
-    ones were easier. Nothing is promised about pictures of something else of which the network happens to be sure.
-    Raises PellucidError for what are no probabilities or classes.
+    It is 1 where no threshold satisfies both. On pictures like the held-out ones, answers are expected to be right with
+    the rate 1 - ERROR; "unsure" means that too many answers would be wrong for pictures as hard as this one, or that
+    nearly all held-out ones were easier. Nothing follows for pictures of something else for which the network is sure.
+    Raises PellucidError for anything but probabilities and classes.
     """
     temperature = fit_temperature(probabilities, targets, spare=1 / (len(probabilities) + 2))
     sure, said = Confidence(temperature, 0.0).calibrate(probabilities).double().max(1)  # (N,)
@@ -73,13 +73,13 @@ def fit_confidence(probabilities: Tensor, targets: Tensor) -> Confidence:
         return Confidence(temperature, 1.0)
     lowest = float(sure[good[-1]])
     below = sure[sure < lowest]
-    # Half way to the next less sure one, so that rounding moves no held-out picture across; 1 / C is no answer at all.
+    # Half way to the next lower probability, so that rounding moves no held-out picture across; 1 / C is the lowest.
     lower = float(below[0]) if len(below) else 1 / probabilities.shape[1]
     return Confidence(temperature, (lowest + lower) / 2)
 
 
 def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) -> Selective:
-    """Measure what a confidence answers of pictures, and how often that is right.
+    """Measure the coverage and accuracy of a confidence on pictures.
 
     probabilities: (N, C) as the network gives them, uncalibrated; targets: (N,).
     """
@@ -92,11 +92,11 @@ def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) ->
 
 
 def crossed(probabilities: Tensor, targets: Tensor, groups: Sequence[int], seed: int = 0) -> Selective | None:
-    """Measure what `fit_confidence` promises, where it has no other pictures than these: by fitting on each half.
+    """Measure `fit_confidence` by two-fold cross-validation, where there are no other pictures.
 
-    The pictures are halved by class and by `seed`, with those of the same group on one side. What is fitted on one half
-    is measured on the other, both ways, so that no picture is measured by what was fitted on it (two-fold
-    cross-validation: Stone 1974). groups: as of `hold_out`. None where a half has fewer than LEAST_HALF pictures.
+    The pictures are halved by class and by `seed`, with those of the same group on one side, and each half is measured
+    with the confidence that was fitted on the other (Stone 1974). groups: as of `hold_out`. None where a half has fewer
+    than LEAST_HALF pictures.
     """
     check_targets(targets, len(probabilities), probabilities.shape[1])
     n = len(targets)

@@ -1,4 +1,4 @@
-"""Handwritten digits: any picture of one becomes the input that a network was trained on."""
+"""Handwritten digits: pictures of any size laid out as the training data."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 
-LEAST_CONTRAST = 0.04  # of the range black..white; below it there is nothing to see
+LEAST_CONTRAST = 0.04  # of the range black..white; below it the picture is blank
 FAINTEST_INK = 0.2  # of the strongest ink; what is fainter (paper, noise) does not widen the bounding box
-MOST_NOISE = 0.2  # of the strongest ink; a border that varies more has ink in it
+MOST_NOISE = 0.2  # of the strongest ink; a border that varies more contains ink
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ FORMS = {"mnist": Form(28, 20, by_mass=True), "digits": Form(8, 8, by_mass=False
 def lay_out(picture: Tensor, form: Form, name: str = "picture") -> Tensor:
     """Turn a grey picture (1, H, W), uint8 or 0..1, into (1, side, side) with ink 1 on ground 0.
 
-    Dark ink on a light ground and light ink on a dark one give the same: the border tells the ground's
+    Dark ink on a light ground and light ink on a dark one give the same result: the border shows the ground's
     brightness. The ink is cropped to its bounding box, scaled with antialiasing, and centred.
     Raises PellucidError, which names the picture, when it shows no ink.
     """
@@ -77,7 +77,7 @@ def lay_out_both(picture: Tensor, form: Form, name: str = "picture") -> tuple[Te
 def find_ink(picture: Tensor, name: str = "picture") -> Tensor:
     """Return how much ink each pixel of a grey picture (1, H, W) holds, 0..1, as (H, W).
 
-    How much the border varies tells the noise of paper and camera, which is no ink.
+    The variation of the border is the noise of paper and camera, which is not ink.
     """
     return _deviation(picture, name).clamp_(min=0)
 

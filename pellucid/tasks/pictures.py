@@ -30,50 +30,50 @@ from pellucid.text import note
 
 
 def class_names(model: Model) -> tuple[str, ...]:
-    """Return the name of each class that a model distinguishes; PellucidError where it does not."""
+    """Return the names of a classifier's classes; PellucidError for any other model."""
     outputs = model.output_shape
     if outputs and isinstance(outputs[0], tuple):
-        outputs = model.loss.judged(outputs)  # the others serve training only
+        outputs = model.loss.judged(outputs)  # the other outputs are for training only
     if len(outputs) != 1 or not isinstance(outputs[0], int):
-        raise PellucidError(f"the model puts out {outputs} for an image, no classes; give a classifier")
+        raise PellucidError(f"the model outputs {outputs} for an image, no classes; give a classifier")
     count = max(2, outputs[0])  # one output separates two classes
     classes = tuple(model.classes or map(str, range(count)))
     if len(classes) != count:
         raise PellucidError(
-            f"the model puts out {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
+            f"the model outputs {outputs[0]} values, but names {len(classes)} classes ({', '.join(classes):.80}); "
             "train it again with one output for each class"
         )
     return classes
 
 
 def believed(model: Model, scores: Tensor) -> Tensor:
-    """Return what `model.predict` gave as one probability for each class (N, C), calibrated where that was fitted."""
+    """Return the results of `model.predict` as probabilities (N, C), calibrated if the model has a calibration."""
     scores = class_scores(scores)
     return scores if model.confidence is None else model.confidence.calibrate(scores)
 
 
-HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, where they are listed
+HELD = "held_out"  # in a model's preprocess: the short digests of the files that were held out, if they are listed
 
 
 def read_picture(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
     """Return a picture, a file or its bytes, as one input (C, H, W), float32 0..1.
 
-    For a network of handwritten digits the digit is found and laid out as in its data; for any other the
-    picture is resized, with antialiasing, by the function that resizes training data. Raises PellucidError, naming
-    the picture, when it cannot be read or shows nothing.
+    For a network of handwritten digits the digit is found and laid out as in its data; for any other network the
+    picture is resized, with antialiasing, as training data are. Raises PellucidError, naming the picture, when it
+    cannot be read or shows nothing.
     """
     return float_images(_read(model, source, name or str(source))[:1])[0]
 
 
 def read_views(model: Model, source: str | Path | bytes, name: str = "") -> Tensor:
-    """Return a picture as inputs (1 or 2, C, H, W): what `read_picture` gives, and for a network of digits the same
-    with the surroundings that its layout leaves out. An unfamiliar picture is one of which either is unlike the data.
+    """Return a picture as inputs (1 or 2, C, H, W): that of `read_picture`, and for a network of digits the same with
+    the surroundings that its layout leaves out. A picture is unfamiliar if either is unlike the data.
     """
     return float_images(_read(model, source, name or str(source)))
 
 
 def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
-    """Return what `read_views` does, in uint8 where it is only resized."""
+    """Return the inputs of `read_views`, in uint8 where they are only resized."""
     shape = model.nominal_shape
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise PellucidError(f"the model takes inputs of shape {shape}, no pictures; give one for (1 or 3, H, W)")
@@ -88,13 +88,13 @@ def held_out(model: Model, data: str | None) -> Dataset:
     """Return the images to measure a model on, those that cannot be read left out and listed in `skipped`.
 
     data: a known data set, an image folder or zip, or the root of the data sets; None for the model's own data.
-    Of a folder in parts it is the test part, else the validation part, else the fifth of train/ that `load_splits`
-    holds out; else the whole, of the model's own data that fifth, or the files that the model lists as held out,
-    whatever was added since; a line on stderr tells where some of these are gone.
+    Of a folder in parts this is the test part, else the validation part, else the fifth of train/ that `load_splits`
+    holds out. A folder without parts is taken whole; of the model's own data, that fifth, or the files that the model
+    lists as held out, with a note on stderr if some are missing.
     """
     own = data_name(model)
     if data is None and not own:
-        raise PellucidError("the model does not say what it was trained on; name a data set with --data")
+        raise PellucidError("the model does not name its training data; name a data set with --data")
     if data is None or is_root(own, data):
         check_followed(own, model.source)
         if own not in CATALOGUE and own not in SHAPES and Path(own).exists():
@@ -110,7 +110,7 @@ def held_out(model: Model, data: str | None) -> Dataset:
 def _folder(model: Model, data: str, whole: bool) -> Dataset:
     """Read CLASS/IMAGE files, each as `read_picture` does; the class is the innermost folder that names one.
 
-    whole: where there are no parts, take everything, not what training held out.
+    whole: of a folder without parts, take everything, not the images that training held out.
     """
     classes = class_names(model)
     x, ys = torch.empty(0), list[int]()
@@ -145,7 +145,7 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
 
 
 def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]) -> PellucidError:
-    """Say which classes of a folder a model lacks, of which `name` is the first."""
+    """Return the error that lists the classes of a folder that a model lacks; `name` is the first."""
     others = [repr(one) for one in dict.fromkeys(names) if one != name]
     more = f" (nor has it {', '.join(others):.80})" if others else ""
     hint = nearest(name, classes) or f"; it knows {', '.join(classes):.80}"
@@ -155,12 +155,12 @@ def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]
 
 
 def short_digest(digest: bytes) -> str:
-    """Return the first 64 bits of the SHA-256 of a file's bytes, in hexadecimal: what a model lists files by."""
+    """Return the first 64 bits of the SHA-256 of a file's bytes, in hexadecimal, by which a model lists files."""
     return digest.hex()[:16]
 
 
 def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
-    """Return the files whose bytes are those of a held-out one, and tell on stderr how many of these are gone."""
+    """Return the files with the bytes of held-out ones, and write a note if some of these are missing."""
     held: Any = model.preprocess[HELD]
     if not isinstance(held, list) or not held or not all(isinstance(one, str) for one in held):
         raise PellucidError(
@@ -183,7 +183,7 @@ def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
 
 
 def _digest(tree: Tree, file: str) -> str:
-    """Return a file's short digest; "" of what cannot be read, so that it is no file of before."""
+    """Return a file's short digest; "" for a file that cannot be read, so that it matches none."""
     try:
         return short_digest(hashlib.sha256(tree.read(file)).digest())
     except PellucidError:
@@ -191,7 +191,7 @@ def _digest(tree: Tree, file: str) -> str:
 
 
 def _part(files: list[str], classes: tuple[str, ...]) -> tuple[list[str], str]:
-    """Return the files of the part to measure on with its name; all, and "", where there are no parts."""
+    """Return the files of the part to evaluate on, and its name; all files and "" where there are no parts."""
     above = {folder for file in files for folder in file.split("/")[:-2]} - set(classes)
     part = next((part for part in (*HELD_OUT, TRAIN) if part in above), "")
     return [file for file in files if not part or part in file.split("/")[:-2]], part

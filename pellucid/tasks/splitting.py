@@ -1,4 +1,4 @@
-"""Hold out a share of every class, with pictures that belong together on one side."""
+"""Hold out a share of every class, with near duplicates on one side."""
 
 from collections import Counter
 from collections.abc import Sequence

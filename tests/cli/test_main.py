@@ -64,7 +64,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["train", "optimizer.lr=1"], "the recipe comes first"),
         (
             ["train", "digits", "network.sizes=[64, 5]"],
-            "digits: the network puts out 5 values, but the data have 10 classes",
+            "digits: the network outputs 5 values, but the data have 10 classes",
         ),
         (["train", "digits", "network.sizes=[64, 32, 12]"], "end network.sizes with 10"),
         (["train", "digits", "network.model=convnet", "network.classes=3"], "set network.classes=10"),

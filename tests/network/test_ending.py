@@ -37,10 +37,10 @@ def test_outputs_that_are_not_as_many_as_the_classes_are_refused_before_training
 
 
 def test_classes_that_the_model_is_told_count_too():
-    with pytest.raises(PellucidError, match=r"puts out 3 values, but the data have 2 classes \(a, b\)"):
+    with pytest.raises(PellucidError, match=r"outputs 3 values, but the data have 2 classes \(a, b\)"):
         Model(mlp((64, 3)), classes=["a", "b"]).fit(digits().x, digits().y % 2, epochs=1, batch_size=9, verbose=False)
     with pytest.raises(
-        PellucidError, match=r"puts out 3 values, but the data have 12 classes \(0, 1, 2, 3, 4, \.\.\.\)"
+        PellucidError, match=r"outputs 3 values, but the data have 12 classes \(0, 1, 2, 3, 4, \.\.\.\)"
     ):
         Model(mlp((64, 3)), classes=12, input_shape=(1, 8, 8))
 
@@ -55,7 +55,7 @@ def test_one_output_may_tell_two_classes_apart_and_regressions_have_none():
 def test_maps_have_a_channel_for_each_class_and_several_outputs_are_left_alone():
     maps, heads = Conv2d(3, 3), Fork(left=Dense(2), right=Dense(5))
     assert Model(maps, classes=3, input_shape=(1, 8, 8)).output_shape == (3, 6, 6)
-    with pytest.raises(PellucidError, match="puts out 3 values, but the data have 4 classes"):
+    with pytest.raises(PellucidError, match="outputs 3 values, but the data have 4 classes"):
         Model(maps, classes=4, input_shape=(1, 8, 8))
     check_classes(((2,), (5,)), ("a", "b"))
     assert Model(heads, classes=3, input_shape=(4,)).built

@@ -116,7 +116,7 @@ def test_standardized_images_are_standardized_in_the_loaded_model_too(tmp_path: 
 
 
 def test_mistakes_leave_no_folder_behind(tmp_path: Path):
-    said = "digits: the network puts out 9 values, but the data have 10 classes .*; end network.sizes with 10"
+    said = "digits: the network outputs 9 values, but the data have 10 classes .*; end network.sizes with 10"
     with pytest.raises(PellucidError, match=said):
         train("digits", out=tmp_path / "runs", **{"network.sizes": [64, 9]})
     assert not (tmp_path / "runs").exists()

@@ -72,7 +72,7 @@ def test_a_weights_file_whose_outputs_and_classes_disagree_is_told(tmp_path: Pat
     model.save(tmp_path / "good.safetensors")
     tensors, about = read_weights(tmp_path / "good.safetensors")
     write_weights(tmp_path / "bad.safetensors", tensors, {**about, "classes": ["ant", "bee", "cow"]})
-    with pytest.raises(PellucidError, match=r"bad\.safetensors: .* puts out 10 values, .* 3 classes \(ant, bee, cow\)"):
+    with pytest.raises(PellucidError, match=r"bad\.safetensors: .* outputs 10 values, .* 3 classes \(ant, bee, cow\)"):
         Model.load(tmp_path / "bad.safetensors")
 
 

@@ -1,1 +1,1 @@
-"""Hand gestures: from a folder of pictures to a network that names the gesture, or says that it is unsure."""
+"""Hand gestures: training on a folder of pictures, and prediction of a gesture or "unsure"."""

@@ -27,8 +27,8 @@ SIDE = 96  # pixels that networks for ImageNet get; they were trained on 224, fo
 def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Return the overrides that make a recipe begin with a backbone: `start.weights`, its network and image size.
 
-    name: as `start.weights`. The network is told by the names of a published file's tensors; of a model of ours it is
-    the one of the zoo whose features are the same, and where there is none, the recipe's own stays.
+    name: as `start.weights`. The names of a published file's tensors determine the network; for a model of ours it is
+    the network of the zoo with the same features, else the recipe's own.
     Raises PellucidError where there is no such file, or no network is known for it.
     """
     path = source_file(name, root)
@@ -72,14 +72,14 @@ def _published(names: Iterable[str]) -> tuple[str, Mapping[str, Any]] | None:
     return None if best is None else best[1:]
 
 
-LAST = 3  # one part of so many of the backbone counts as its last blocks
+LAST = 3  # the last blocks are a third of the backbone
 
 
 def adapted(recipe: Recipe) -> dict[str, Any]:
-    """Return the overrides that let a recipe of the comparison fit the network that it now has.
+    """Return the overrides that adapt a recipe of the comparison to the network that it now has.
 
-    Where some of the features learn and some do not, it is the last third of their parts that does, by frozen norms;
-    where filters of the first convolution are whitened and the network has no such convolution, they are drawn.
+    Where only some of the features learn, these are the last third of their parts, with frozen norms; where filters of
+    the first convolution are whitened and the network has no such convolution, they are drawn.
     """
     backbone = features(recipe.build("network"))
     layers = dict(walk(backbone))

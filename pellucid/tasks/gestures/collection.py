@@ -31,7 +31,7 @@ def imbalance(counts: Sequence[int]) -> float:
 
 @dataclass(frozen=True)
 class Copies:
-    """Two pictures of the same photo: exact where the files' bytes are the same.
+    """Two pictures of the same photo; `exact` if the files have the same bytes.
 
     similarity: their correlation when aligned. classes, parts: of the first and the second.
     """
@@ -56,7 +56,7 @@ class Blurry:
 class Part:
     """The files and pictures of one part, in the same order.
 
-    digests: the SHA-256 of each file's bytes. groups: near duplicates have the same number, others another.
+    digests: the SHA-256 of each file's bytes. groups: a number for each picture, the same for near duplicates.
     """
 
     files: tuple[str, ...]
@@ -71,12 +71,12 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """What is in a folder of class folders.
+    """The contents of a folder of class folders.
 
-    path: the folder or zip. given: whether it came in parts, else it was split here. copies connect the pictures of
-    each group of near duplicates: k - 1 pairs for k pictures; groups: how many groups; leaked: how many held-out
-    pictures have a near duplicate among those to learn from, or pictures to test by among those to choose by. Names
-    of files are relative to `path`.
+    path: the folder or zip. given: whether it came in parts; otherwise it was split here. copies: the pairs that
+    connect each group of near duplicates, k - 1 for k pictures; groups: the number of groups; leaked: the number of
+    held-out pictures with a near duplicate in the training part, and of test pictures with one in the validation part.
+    Names of files are relative to `path`.
     """
 
     path: str
@@ -102,13 +102,13 @@ class Collection:
         return {"train": self.train, **middle, "test": self.test}
 
     def held_out(self) -> dict[str, Any]:
-        """Return what a model's `preprocess` tells of the test part; {} where that is a folder of its own.
+        """Return the digests of the test part for a model's `preprocess`; {} where that part is a folder of its own.
 
-        So the part is found again after pictures were added or renamed; see `short_digest`.
+        They identify the part after pictures were added or renamed; see `short_digest`.
         """
         return {} if self.given else {HELD: sorted({short_digest(digest) for digest in self.test.digests})}
 
     def material(self) -> Material[Dataset]:
-        """Return the pictures as a training takes them."""
+        """Return the pictures as data of a training."""
         middle = None if self.validation is None else self.validation.images
         return Material(self.train.images, middle, self.test.images)

@@ -1,4 +1,4 @@
-"""Train the same network in five ways on the same pictures, and measure all of them alike."""
+"""Train the same network in five ways on the same pictures, and measure all of them the same way."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ from pellucid.tasks.gestures.learn import enough_epochs, told_by
 from pellucid.tasks.gestures.measure import REPEATS
 from pellucid.tasks.gestures.reading import Told
 from pellucid.tasks.gestures.report import write_comparison
-from pellucid.tasks.gestures.trial import Pictures, measure_run, pictures_for, same_pictures, take_up_or_train
+from pellucid.tasks.gestures.trial import Pictures, measure_run, pictures_for, same_pictures, train_or_resume
 from pellucid.text import plural
 from pellucid.training.arguments import whole
 
-BACKBONE = "cifar"  # what the recipes themselves begin with
+BACKBONE = "cifar"  # start.weights of the recipes themselves
 Tell = Callable[[str], None]
 
 
@@ -41,13 +41,13 @@ def compare(
 ) -> Comparison:
     """Train every variant with `seeds` seeds, and write page, table and pictures into the folder `out`.
 
-    backbone: what all but the first begin with, as `start.weights`. data: a data set's name, an image folder, or the
-    root of the data sets; a folder is read, split and weighed as `gestures train` does it. overrides: for all the
-    recipes; unless they say how many epochs, few pictures get as many more as there. tell: is given the lines of what
-    was found in a folder, and a line for each finished training. reading: is told how far the reading of a folder is.
-    A training of the same recipe and pictures that stands below `out` already is resumed there, and where it is
-    finished only measured again. Raises PellucidError for mistakes before anything is trained, and KeyboardInterrupt
-    on Ctrl-C, after which the page shows what is finished.
+    backbone: `start.weights` of all variants but the first. data: a data set's name, an image folder, or the root of
+    the data sets; a folder is read, split and weighted as by `gestures train`. overrides: for all recipes; unless they
+    set the epochs, few pictures get more of them, as there. tell: is called with each line of the findings in a folder,
+    and a line for each finished training. reading: is called with the progress of reading a folder.
+    A training of the same recipe and pictures below `out` is resumed, and a finished one only measured again. Raises
+    PellucidError for mistakes before anything is trained, and KeyboardInterrupt on Ctrl-C, after which the page shows
+    the finished trainings.
     """
     count = whole(seeds, "seeds", 1)
     root, named = _data(data)
@@ -64,7 +64,7 @@ def compare(
     for line in lines(pictures.collection) if pictures.collection is not None else ():
         tell(line)
     for recipe in firsts:
-        build_model(recipe, material.train, root)  # so that a mistake in the last is told before the first is trained
+        build_model(recipe, material.train, root)  # so that mistakes show before the first training
     trials: dict[str, list[Trial]] = {variant.name: [] for variant in variants}
     folder = Path(out)
 
@@ -89,7 +89,7 @@ def compare(
                 recipe = replace(first, recipe=replace(first.recipe, seed=first.recipe.seed + k))
                 same = same_pictures(recipe, firsts[0])
                 part = pictures if same else pictures_for(recipe, root, reading)
-                run = take_up_or_train(recipe, part, root, folder, progress, command)
+                run = train_or_resume(recipe, part, root, folder, progress, command)
                 trial = measure_run(run, part.material, repeats)
                 trials[variant.name].append(trial)
                 seed = f", seed {trial.seed}" if count > 1 else ""
@@ -108,7 +108,7 @@ def compare(
 
 
 def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, Any]]:
-    """Return the root of the data sets, and the settings that name others than the recipes'."""
+    """Return the root of the data sets, and the settings that name other data than the recipes."""
     if data is None:
         return None, {}
     text = os.fspath(data)
@@ -122,12 +122,12 @@ def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, An
 
 
 def _stands(place: Path) -> bool:
-    """Return whether a data set of images is at its place; a class folder of the same name has no part train/."""
+    """Return whether a data set of images exists at its path; a class folder of the same name has no part train/."""
     return place.is_file() or (place / "train").is_dir()
 
 
 def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Recipe]:
-    """Return the recipes; `begin` is for those that begin with a backbone, its network is everybody's."""
+    """Return the recipes; `begin` is for those that start from a backbone, its network for all."""
     network = {key: value for key, value in begin.items() if not key.startswith("start.")}
     recipes: list[Recipe] = []
     for one in variants:
@@ -139,7 +139,7 @@ def _recipes(variants: Sequence[Variant], begin: Mapping[str, Any], settings: Ma
 
 
 def _told(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, Any]:
-    """Return the settings that only the pictures tell: how many classes, and weights of a folder's uneven ones."""
+    """Return the settings that depend on the pictures: the number of classes, and weights of imbalanced ones."""
     if pictures.collection is not None:
         told = [told_by(pictures.collection, one) for one in recipes]
         return {key: value for one in told for key, value in one.items() if all(key in other for other in told)}
@@ -149,7 +149,7 @@ def _told(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, Any]:
 
 
 def _check_alike(recipes: Sequence[Recipe]) -> None:
-    """Raise PellucidError unless the networks and their images are the same, so that only the training differs."""
+    """Raise PellucidError unless networks and images are the same, so that only the training differs."""
     first = recipes[0]
     for one in recipes[1:]:
         ours, theirs = first.tables(), one.tables()

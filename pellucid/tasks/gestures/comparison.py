@@ -17,8 +17,8 @@ from pellucid.tasks.gestures.measure import Measured
 class Variant:
     """One way to train.
 
-    recipe: a built-in one, or a TOML file. title: what tables call it. about: what it does, for people who have not
-    heard of it. transfers: whether it begins with a backbone that was trained before.
+    recipe: a built-in one, or a TOML file. title: its name in tables. about: a description for beginners. transfers:
+    whether it starts from a trained backbone.
     """
 
     recipe: str
@@ -28,7 +28,7 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The name of files and links."""
+        """The name in files and links."""
         return Path(self.recipe).stem
 
 
@@ -36,43 +36,42 @@ VARIANTS = (
     Variant(
         "signs-scratch",
         "From scratch",
-        "Every weight begins as a random number, but for first filters that whiten these pictures, where the network "
-        "allows that; all that it will ever know comes from them. "
-        "This is what the other four have to beat. With few pictures such a network easily remembers them one by one "
-        "instead of learning what makes a sign.",
+        "All weights are initialized at random, except the first filters, which whiten these pictures where the "
+        "network allows it. This is the baseline for the other four. With few pictures such a network easily "
+        "memorizes them instead of learning what distinguishes the signs.",
         transfers=False,
     ),
     Variant(
         "signs-frozen",
         "Frozen features",
-        "The backbone was trained on other pictures before, and stays exactly as it is: it turns each picture into a "
-        "row of numbers, its features. They are computed once and kept, and only the last layer, which weighs them, "
-        "learns. That takes seconds, and shows how much of what the backbone knows is of use here.",
+        "The backbone was trained on other pictures and is not updated: it turns each picture into a row of "
+        "numbers, its features. They are computed once, and only the last layer, which weights them, learns. That "
+        "takes seconds, and shows how useful the features of the backbone are here.",
     ),
     Variant(
         "signs-frozen-augmented",
         "Frozen, augmented",
-        "The backbone still stays as it is, but each epoch sees every picture anew: turned, shifted, sheared, zoomed "
-        "or mirrored. The last layer cannot lean on where a hand happens to be. The price: the features of a changed "
-        "picture have to be computed again every time.",
+        "The backbone is still not updated, but every epoch changes each picture: it is rotated, shifted, sheared, "
+        "zoomed or mirrored, so that the last layer cannot rely on the position of the hand. The features of a "
+        "changed picture have to be computed again in every epoch.",
     ),
     Variant(
         "signs-finetune",
         "Fine-tuned",
-        "The last blocks of the backbone may change too, at a lower rate than the new last layer, so that what they "
-        "know is bent towards hands and not washed away. The early blocks, which see edges and colours, stay.",
+        "The last blocks of the backbone learn too, at a lower rate than the new last layer, so that they adapt to "
+        "hands and keep what they have learned. The early blocks, which detect edges and colours, are not updated.",
     ),
     Variant(
         "signs-best",
         "Fine-tuned, our best",
-        "The best that we have found: the whole network learns, with augmentation that suits hands, a learning rate "
-        "that rises first and then falls, and softer targets, so that the network is not rewarded for being too sure.",
+        "The best settings that we have found: the whole network learns, with augmentation for hands, a learning "
+        "rate that rises first and then falls, and label smoothing against overconfidence.",
     ),
 )
 
 
 class Spread(NamedTuple):
-    """The mean of a number over several seeds, the least and the most."""
+    """The mean of a number over several seeds, the lowest and the highest."""
 
     mean: float
     low: float
@@ -81,13 +80,13 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One finished training. parameters, learned: how many numbers the network has, and how many of them learn."""
+    """One finished training. parameters, learned: the number of parameters, and of those that learn."""
 
     run: Path
     recipe: Recipe
     measured: Measured
     history: Sequence[Mapping[str, Any]]
-    held: str  # what the history's validation columns were measured on, "validation" or "test"
+    held: str  # the part that val_* in the history is of, "validation" or "test"
     seconds: float
     epochs: int
     parameters: int
@@ -108,7 +107,7 @@ class Row:
 
     @property
     def first(self) -> Trial:
-        """The training that pictures are shown of."""
+        """The training that figures show."""
         return self.trials[0]
 
     def spread(self, number: Callable[[Trial], float]) -> Spread:
@@ -121,8 +120,8 @@ class Row:
 class Comparison:
     """All variants that are trained, out of `planned`, in one order, on the same pictures.
 
-    data: the name of the pictures; n_train, n_test: how many. network: as a recipe names it. command: what makes all
-    of it again. collection: what was found in the user's own folder, None of a data set.
+    data: the name of the pictures; n_train, n_test: their numbers. network: as in a recipe. command: what repeats the
+    comparison. collection: the findings in the user's own folder, None for a data set.
     """
 
     rows: tuple[Row, ...]
@@ -143,7 +142,7 @@ class Comparison:
         return sum(trial.seconds for row in self.rows for trial in row.trials)
 
 
-# What tables and pictures show of a training: its key in comparison.json, and the number.
+# The numbers of a training in tables and figures, by their keys in comparison.json.
 NUMBERS: dict[str, Callable[[Trial], float]] = {
     "accuracy": lambda trial: trial.measured.accuracy,
     "macro_f1": lambda trial: trial.measured.macro_f1,
@@ -155,9 +154,9 @@ NUMBERS: dict[str, Callable[[Trial], float]] = {
 
 
 def count_learned(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
-    """Return how many numbers a network has beside its running statistics, and how many learn.
+    """Return the number of parameters of a network, and of those that learn.
 
-    frozen: patterns of the paths of those that do not.
+    frozen: patterns of the paths of those that do not learn.
     """
     still = {path for pattern in frozen for path in match(model.params, pattern)}
     buffers = buffer_paths(model.net)
@@ -166,5 +165,5 @@ def count_learned(model: Model, frozen: Sequence[str]) -> tuple[int, int]:
 
 
 def best_row(rows: Sequence[Row]) -> Row:
-    """Return the variant of the highest mean accuracy, of several that with the higher macro F1."""
+    """Return the variant with the highest mean accuracy, then the highest macro F1."""
     return max(rows, key=lambda row: (row.spread(NUMBERS["accuracy"]).mean, row.spread(NUMBERS["macro_f1"]).mean))

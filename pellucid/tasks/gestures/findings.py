@@ -1,37 +1,39 @@
-"""What was found in a collection: as warnings, as lines for people, and as JSON values."""
+"""The findings in a collection: as warnings, as lines for people, and as JSON values."""
 
 from typing import Any
 
 from pellucid.tasks.gestures.collection import Collection, imbalance
 from pellucid.text import aligned, plural
 
-FEW = 10  # pictures of a class to learn from, below which it is guesswork
-UNEVEN = 3.0  # times as many pictures in the largest class as in the smallest
+MIN_PICTURES = 10  # training pictures of a class, below which results are unreliable
+IMBALANCED = 3.0  # times as many pictures in the largest class as in the smallest
 SHOWN = 5  # files of each kind, for people
 TABLE = 60  # classes, for people
 LISTED = 10_000  # of each kind, in files
 
 
 def warnings(collection: Collection) -> tuple[str, ...]:
-    """Return a line for each thing that makes the result worse, or look better, than it should."""
+    """Return a line for each fault of the data that makes the result worse, or too optimistic."""
     classes, counts = collection.classes, collection.train.counts()
     found: list[str] = []
-    few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < FEW]
+    few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < MIN_PICTURES]
     if few:
-        found.append(f"few pictures to learn from in {_some(few, 'class', 'classes')}; give each {FEW} or more")
-    if imbalance(counts) >= UNEVEN:
+        found.append(
+            f"few pictures to learn from in {_some(few, 'class', 'classes')}; give each {MIN_PICTURES} or more"
+        )
+    if imbalance(counts) >= IMBALANCED:
         most, least = counts.index(max(counts)), counts.index(min(counts))
         found.append(
             f"{classes[most]} has {counts[most]:,} pictures and {classes[least]} {counts[least]:,}; in training each "
-            "class weighs alike, but more pictures of the rare ones would help more"
+            "class has the same weight, but more pictures of the rare ones would help more"
         )
     unseen = [name for name, n in zip(classes, collection.test.counts(), strict=True) if not n]
     if unseen:
-        found.append(f"no held-out picture of {_some(unseen, 'class', 'classes')}, so that nobody measures these")
+        found.append(f"no held-out picture of {_some(unseen, 'class', 'classes')}, so that these are not measured")
     if collection.leaked:
         found.append(
-            f"{_count(collection.leaked, 'held-out picture')} nearly the same as one to learn or to choose by, so that "
-            "the result will look better than it is; take them away on one side"
+            f"{_count(collection.leaked, 'held-out picture')} nearly the same as a training or validation picture, so "
+            "that the result will be too optimistic; remove them on one side"
         )
     torn = [one for one in collection.copies if one.classes[0] != one.classes[1]]
     if torn:
@@ -44,7 +46,7 @@ def warnings(collection: Collection) -> tuple[str, ...]:
 
 
 def lines(collection: Collection) -> list[str]:
-    """Return what people read before the training begins."""
+    """Return the lines that are shown before the training."""
     total = sum(map(len, (part.files for part in collection.parts().values())))
     how = "as its folders say" if collection.given else "split here, near duplicates on one side"
     each = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
@@ -74,7 +76,7 @@ def lines(collection: Collection) -> list[str]:
 
 
 def findings_to_json(collection: Collection) -> dict[str, Any]:
-    """Return all findings as JSON values, of each kind at most LISTED, with their numbers."""
+    """Return all findings as JSON values, at most LISTED of each kind, with their numbers."""
     parts = collection.parts()
     return {
         "path": collection.path,

@@ -1,4 +1,4 @@
-"""Train a network on a collection, and measure how far its answers can be believed."""
+"""Train a network on a collection, calibrate it, and measure it."""
 
 import json
 import math
@@ -18,18 +18,18 @@ from pellucid.run.folder import RunFolder
 from pellucid.tasks.confidence import Selective, crossed, fit_confidence, selective
 from pellucid.tasks.gestures.backbone import backbone_settings
 from pellucid.tasks.gestures.collection import Collection, class_weights, imbalance
-from pellucid.tasks.gestures.findings import UNEVEN, findings_to_json
+from pellucid.tasks.gestures.findings import IMBALANCED, findings_to_json
 from pellucid.tasks.gestures.reading import Told, read_collection
 
 RECIPE = "signs-best"
 NAME = "gestures"
-STEPS = 300  # that a training takes at least, with more epochs for few pictures
+STEPS = 300  # of a training, at least: few pictures get more epochs
 LEAST = 16  # pixels a side
 FOUND = "collection.json"
 
 
 def settings_for(folder: str | os.PathLike[str], backbone: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides of the recipe for the user's own folder: those of the backbone, and the user's last.
+    """Return the overrides of the recipe for the user's own folder: those of the backbone, then the user's.
 
     backbone: "" for the recipe's own, else see `backbone_settings`.
     """
@@ -47,7 +47,7 @@ def begun(path: str | os.PathLike[str]) -> Recipe:
 
 
 def check(recipe: Recipe) -> None:
-    """Raise PellucidError for a recipe that no folder of pictures fits: to be known before they are read."""
+    """Raise PellucidError, before pictures are read, for a recipe that fits no folder of pictures."""
     check_data(recipe)
     data = recipe.data
     net, shape = recipe.build("network"), (1 if data.mode == "L" else 3, data.size, data.size)
@@ -60,10 +60,10 @@ def check_data(recipe: Recipe) -> None:
     """Raise PellucidError where a recipe's [data] fits no folder of pictures."""
     data = recipe.data
     if data.size < LEAST:
-        raise PellucidError(f"data.size is {data.size}, but pictures of one's own have many sizes; set {LEAST} or more")
+        raise PellucidError(f"data.size is {data.size}, but the pictures of a folder vary in size; set {LEAST} or more")
     check_in_memory(recipe)
     if data.limit:
-        raise PellucidError("data.limit means nothing for a folder of one's own; leave it out")
+        raise PellucidError("data.limit has no effect on a folder of pictures; leave it out")
 
 
 def check_in_memory(recipe: Recipe) -> None:
@@ -73,16 +73,15 @@ def check_in_memory(recipe: Recipe) -> None:
 
 
 def read_for(recipe: Recipe, progress: Told | None = None) -> Collection:
-    """Read the collection that a recipe is for."""
+    """Read the collection of a recipe."""
     data = recipe.data
     return read_collection(data.name, data.size, data.mode, data.validation, recipe.recipe.seed, progress)
 
 
 def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str = RECIPE) -> Recipe:
-    """Return the recipe with what only the collection tells, unless `settings` say otherwise.
+    """Return the recipe with settings that depend on the collection, unless `settings` override them.
 
-    That is the number of classes; weights of the classes where one has UNEVEN times as many pictures as another; and
-    so many epochs that there are STEPS steps.
+    These are the number of classes, weights of IMBALANCED classes, and epochs for at least STEPS steps.
     """
     base = load_recipe(recipe, settings)
     told = {**told_by(collection, base), "train.epochs": enough_epochs(base, len(collection.train.files))}
@@ -90,25 +89,25 @@ def recipe_for(collection: Collection, settings: Mapping[str, Any], recipe: str 
 
 
 def enough_epochs(recipe: Recipe, n: int) -> int:
-    """Return the recipe's epochs, or as many as take STEPS steps on n pictures where they are more."""
+    """Return the recipe's epochs, or those of STEPS steps on n pictures if they are more."""
     per_epoch = math.ceil(n / min(recipe.train.batch_size, n))
     return max(recipe.train.epochs, math.ceil(STEPS / per_epoch))
 
 
 def told_by(collection: Collection, recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe needs to know of the classes: how many, and weights of uneven ones."""
+    """Return the settings that depend on the classes: their number, and weights of imbalanced ones."""
     counts = collection.train.counts()
     told: dict[str, Any] = {"network.classes": len(counts)} if "classes" in recipe.network.arguments else {}
-    if imbalance(counts) >= UNEVEN and min(counts) and "class_weights" in recipe.loss.arguments:
+    if imbalance(counts) >= IMBALANCED and min(counts) and "class_weights" in recipe.loss.arguments:
         told["loss.class_weights"] = [round(weight, 6) for weight in class_weights(counts)]
     return told
 
 
 def answered(run: Run, collection: Collection) -> tuple[Selective | None, str]:
-    """Return what the confidence keeps of the held-out pictures, and in words how that was measured.
+    """Return the coverage and accuracy of the confidence, and in words how they were measured.
 
-    Where a validation part fitted it, it is measured on the test part; else by `crossed`, and not at all where that
-    cannot be: what was fitted on pictures always looks good on them.
+    A confidence that was fitted on a validation part is measured on the test part; else by `crossed`, or not at all if
+    there are too few pictures, since its results on the pictures that it was fitted on are too optimistic.
     """
     test, confidence = collection.test, run.model.confidence
     assert confidence is not None  # `go_on` fits one
@@ -128,9 +127,9 @@ def learn(
     progress: bool = True,
     command: str = "",
 ) -> Run:
-    """Train into a new run folder below `out`, which also gets the findings as collection.json.
+    """Train into a new run folder below `out`, with the findings in collection.json.
 
-    command: what does the same again, by default the command line without options; the report tells it.
+    command: what repeats the training, for the report; by default the command line without options.
     Raises PellucidError for a recipe that does not fit; KeyboardInterrupt on Ctrl-C, when all is saved.
     """
     path, model = begin_run(recipe, collection.material(), out, preprocess=collection.held_out())
@@ -142,7 +141,7 @@ def learn(
 
 
 def go_on(collection: Collection, path: Path, progress: bool = True, model: Model | None = None) -> Run:
-    """Train in a run folder from where it stands, calibrate the best weights on held-out pictures, and save them."""
+    """Train, or resume, in a run folder, calibrate the best weights on held-out pictures, and save them."""
     material = collection.material()
     try:
         command = json.loads((path / FOUND).read_bytes()).get("command", "")

@@ -1,4 +1,4 @@
-"""Everything that is measured of one classifier on held-out images."""
+"""All measurements of one classifier on held-out images."""
 
 import statistics
 import time
@@ -27,14 +27,14 @@ from pellucid.run_report import Mistakes
 from pellucid.run_report.data import worst
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
-SHOWN = 60  # misread images, at most
+SHOWN = 60  # misclassified images, at most
 WARM_UP, REPEATS = 5, 60  # forward passes
-LONGEST = 3.0  # seconds that latency is measured for, at most
+LONGEST = 3.0  # seconds for measuring the latency, at most
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The median time of one image through the network, alone in its batch, on `threads` threads of the CPU."""
+    """The median time of one image through the network, in a batch of 1, on `threads` threads of the CPU."""
 
     milliseconds: float
     threads: int
@@ -45,9 +45,9 @@ class Latency:
 class Measured:
     """One model on held-out images.
 
-    loss: the mean of -ln p of the true class, whatever else the training's own loss adds. precision, recall, f1: by
-    class (K,), float64. confusion: counts (K, K), true by predicted. reliability: in bins of the probability of the
-    predicted class. mistakes: those that it was surest of first; None where the data are no pictures.
+    loss: the mean of -ln p of the true class, for any training loss. precision, recall, f1: by class (K,), float64.
+    confusion: counts (K, K), true by predicted. reliability: in bins of the probability of the predicted class.
+    mistakes: in descending order of probability; None where the data are not pictures.
     """
 
     n: int
@@ -64,7 +64,7 @@ class Measured:
 
     @property
     def macro_f1(self) -> float:
-        """The mean of F1 over the classes that have images or were predicted, each counting the same."""
+        """The unweighted mean of F1 over the classes that have images or were predicted."""
         return macro_f1(self.confusion)
 
     @property
@@ -106,13 +106,13 @@ class Measured:
 def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
     """Measure a classifier on held-out images; `repeats` single images are timed.
 
-    Raises PellucidError for a model that does not tell the classes of `images` from each other.
+    Raises PellucidError for a model of other classes than those of `images`.
     """
     probabilities = class_scores(model.predict(images).cpu())
     classes = len(images.classes)
     if probabilities.ndim != 2 or probabilities.shape[1] != classes:
         raise PellucidError(
-            f"the model puts out {tuple(probabilities.shape[1:])} values for an image, but {images.name} has {classes} "
+            f"the model outputs {tuple(probabilities.shape[1:])} values for an image, but {images.name} has {classes} "
             "classes; give data of the model's own classes"
         )
     said = probabilities.argmax(1)
@@ -133,10 +133,10 @@ def measure(model: Model, images: Dataset, repeats: int = REPEATS) -> Measured:
 
 
 def latency(model: Model, x: Tensor, repeats: int = REPEATS) -> Latency:
-    """Time single images x (N, C, H, W) through a model, after a few that do not count; PellucidError for none."""
+    """Time single images x (N, C, H, W) through a model, after a few warm-up passes; PellucidError for none."""
     if repeats < 1 or not len(x):
         raise PellucidError(f"latency: {repeats} repeats over {len(x)} images; give one of each at least")
-    predict = model.predictor()  # what answers camera frames: folded once, as is not done for each image
+    predict = model.predictor()  # as for camera frames: the network is folded once
     for k in range(WARM_UP):
         predict(x[k % len(x)][None])
     seconds: list[float] = []

@@ -1,4 +1,4 @@
-"""What a model says of pictures of gestures: a class, or that it is unsure."""
+"""Predictions for pictures of gestures: a class, or "unsure"."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +12,16 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.tasks.pictures import believed, class_names, read_picture
 
-UNSURE = "unsure"  # what people read; in values it is None, since a class may be called so
+UNSURE = "unsure"  # in texts; in values it is None, since a class may have that name
 BATCH = 64  # pictures in memory at a time
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one picture: a class, or None where it is unsure.
+    """A model's prediction for one picture: a class, or None where it is unsure.
 
     label: the likeliest class, sure or not, and its calibrated probability; probabilities: of each class.
-    familiarity: how far the picture is from the training data, None where the model does not know.
+    familiarity: the distance of the picture from the training data, None for a model without familiarity.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The answer as people read it."""
+        """The answer as text."""
         return UNSURE if self.answer is None else self.answer
 
     def best(self, count: int) -> list[tuple[str, float]]:
@@ -46,8 +46,8 @@ def predict(
 ) -> list[Answer]:
     """Classify picture files of any size; "unsure" below the threshold of `model.confidence`, if it has one.
 
-    faults: where given, takes what is wrong with each file that cannot be read, and the others are answered. Raises
-    PellucidError, naming the file, for one that cannot be read otherwise, and for a model that is no classifier.
+    faults: if given, receives the error of each file that cannot be read, and the others are classified; otherwise
+    PellucidError is raised. Also raises PellucidError for a model that is not a classifier.
     """
     classes, threshold = class_names(model), threshold_of(model)
     found: list[Answer] = []
@@ -70,7 +70,7 @@ def predict(
 
 
 def answer_of(name: str, classes: Sequence[str], probabilities: Tensor, threshold: float) -> Answer:
-    """Read one row of calibrated probabilities (C,) as an answer."""
+    """Return the answer for one row of calibrated probabilities (C,)."""
     values = probabilities.double().tolist()  # float64, as the threshold is
     best = max(range(len(values)), key=values.__getitem__)
     answer = classes[best] if values[best] >= threshold else None
@@ -78,5 +78,5 @@ def answer_of(name: str, classes: Sequence[str], probabilities: Tensor, threshol
 
 
 def threshold_of(model: Model) -> float:
-    """Return the probability below which a model is unsure; 0 (never) where none was fitted."""
+    """Return the probability below which a model is unsure; 0 (never) without calibration."""
     return 0.0 if model.confidence is None else model.confidence.threshold

@@ -19,9 +19,9 @@ from pellucid.tasks.gestures.collection import Blurry, Collection, Copies, Part
 from pellucid.tasks.gestures.findings import warnings
 from pellucid.tasks.splitting import hold_out
 
-TEST_SEED = 0  # the same pictures are held out whatever the training's seed, so that trainings can be compared
+TEST_SEED = 0  # the same pictures are held out for any seed of the training, so that trainings can be compared
 VALIDATION = ("val", "valid", "validation")  # beside test/
-Told = Callable[[str, int, int], None]  # what is done, "reading" or "comparing", and how much of how much
+Told = Callable[[str, int, int], None]  # of progress: "reading" or "comparing", the number done, the total
 KEY = 8  # bytes of a digest: the 64 bits that the order of a split is drawn from
 
 
@@ -43,11 +43,11 @@ def read_collection(
 
     All are resized to `size` x `size`; files that cannot be read are left out and listed. Without parts a fifth of
     each class is held out as the test part, and of the rest the share `validation`, if not 0, by `seed`: near
-    duplicates never on two sides, in an order drawn from the files' bytes, so that pictures which are added move few
-    others. Parts that are there stay as they are.
-    progress: is told how many files of how many are read, then how many pairs are compared. Raises PellucidError where
-    there is nothing to learn from: not two classes, a class with no picture, or with one where it must be split, or no
-    picture that can be held out.
+    duplicates are kept on one side, in an order drawn from the files' bytes, so that added pictures move few others.
+    Given parts are not changed.
+    progress: is called with the number of files read, then of pairs compared. Raises PellucidError where training is
+    impossible: fewer than two classes, a class with no picture, or with one where it must be split, or no picture that
+    can be held out.
     """
     path = Path(path)
     if path.is_file() and path.suffix.lower() != ".zip":
@@ -104,7 +104,7 @@ def _check_classes(path: Path, classes: Sequence[str], labels: Sequence[int], wh
 
 
 def _reason(seen: Survey, files: dict[str, _File]) -> str:
-    """Say why a class may have nothing, from the first file that could not be read."""
+    """Return the reason why a class has no readable file: that of the first such file."""
     lost = {files[one.file].label for one in seen.corrupt} - {files[name].label for name in seen.files}
     first = next((one for one in seen.corrupt if files[one.file].label in lost), None)
     return f" ({first.file} {first.reason})" if first else ""
@@ -132,7 +132,7 @@ def _split(
     validation: float,
     seed: int,
 ) -> list[str]:
-    """Return the part of each picture: the given one, or where it is to be split, as the groups allow."""
+    """Return the part of each picture: the given one, or that of a split which keeps groups together."""
     parts = list(given)
 
     def divide(some: list[int], part: str, fraction: float, seed: int) -> None:
@@ -147,7 +147,7 @@ def _split(
         lonely = next((name for k, name in enumerate(classes) if count[k] == 1), None)
         if lonely is not None:
             raise PellucidError(
-                f"{path}: class {lonely!r} has one readable image, and learning and measuring need one each; add more"
+                f"{path}: class {lonely!r} has one readable image, and training and testing need one each; add more"
             )
         divide(some, "test", TEST_FRACTION, TEST_SEED)
         parts = [part or "train" for part in parts]

@@ -23,9 +23,9 @@ from pellucid.tasks.gestures.reading import Told
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """The three parts; `collection` is what was found in the user's own folder, None of a data set.
+    """The data of a training; `collection`: the findings in the user's own folder, None for a data set.
 
-    preprocess: what a model that is trained on them shall say of them, see `build_model`.
+    preprocess: see `build_model`.
     """
 
     material: Material[Dataset]
@@ -34,7 +34,7 @@ class Pictures:
 
 
 def pictures_for(recipe: Recipe, root: str | None = None, progress: Told | None = None) -> Pictures:
-    """Load the pictures of a recipe: those of a folder as `gestures train` does, by `read_collection`."""
+    """Load the pictures of a recipe; those of a folder by `read_collection`, as `gestures train` does."""
     check_in_memory(recipe)
     if recipe.data.name in CATALOGUE or recipe.data.name in SHAPES:
         return Pictures(load_arrays(recipe.data, recipe.recipe.seed, root), None, {})
@@ -44,17 +44,17 @@ def pictures_for(recipe: Recipe, root: str | None = None, progress: Told | None 
 
 
 def same_pictures(recipe: Recipe, first: Recipe) -> bool:
-    """Return whether two recipes train on the same pictures, which only scaling may treat differently."""
+    """Return whether two recipes train on the same pictures, apart from scaling."""
     same_split = not recipe.data.validation or recipe.recipe.seed == first.recipe.seed
     return same_split and replace(recipe.data, standardize=first.data.standardize) == first.data
 
 
-def take_up_or_train(
+def train_or_resume(
     recipe: Recipe, pictures: Pictures, root: str | None, out: Path, progress: bool, command: str
 ) -> Run:
-    """Train, or take up the run below `out` that has the same recipe, pictures and weights to start from.
+    """Train, or resume the run below `out` with the same recipe, pictures and initial weights.
 
-    command: what compares again; it alone splits the user's own folder as here.
+    command: what repeats the comparison; only that splits the user's own folder in the same way.
     """
     again = "" if pictures.collection is None else command
     text = recipe.to_toml()
@@ -93,7 +93,7 @@ def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
 
 
 def _results(run: Path) -> dict[str, Any]:
-    """Return what a finished run reached; {} of one that is not finished, or was cut off while it wrote that."""
+    """Return the results of a finished run; {} for one that is not finished."""
     try:
         found = json.loads((run / "results.json").read_bytes())
     except (FileNotFoundError, ValueError):

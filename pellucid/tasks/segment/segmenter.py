@@ -40,12 +40,12 @@ class Segmentation:
 
 
 def is_segmenter(model: Model) -> bool:
-    """Tell whether a model puts out a number for each class at each pixel of a picture."""
+    """Return whether a model outputs a number for each class at each pixel of a picture."""
     return len(model.output_shape) == 3 and len(model.input_shape) == 3
 
 
 class Segmenter:
-    """A model that is laid out once and then applied to pictures of any size; its weights must stay as they are.
+    """A model for pictures of any size, laid out once; its weights must not change afterwards.
 
     crf: refine each mask by `dense_crf`. Raises PellucidError for a model of other outputs or without class names.
     """
@@ -53,7 +53,7 @@ class Segmenter:
     def __init__(self, model: Model, crf: bool = False) -> None:
         if not is_segmenter(model):
             raise PellucidError(
-                f"the model puts out {model.output_shape}, not a class for each pixel; give one for segmentation, such "
+                f"the model outputs {model.output_shape}, not a class for each pixel; give one for segmentation, such "
                 "as a run of camvid-fcn8"
             )
         self.classes = tuple(model.classes or map(str, range(model.output_shape[0])))
@@ -126,8 +126,8 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[s
 def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFolder:
     """Return the pictures of NAME/ with the masks of NAMEannot/ in a folder or zip; None: in the model's own data.
 
-    Of several such pairs it is test, else val, else the first but train. data may also be the folder that holds the
-    data set that the model was trained on. Raises PellucidError where there is none.
+    Of several such pairs this is test, else val, else the first other than train. data may also be the root of the
+    model's own data set. Raises PellucidError where there is none.
     """
     own = data_name(model)
     if data is None or is_root(own, data):

@@ -24,18 +24,18 @@ from pellucid.errors import PellucidError
 
 GIF = (b"GIF87a", b"GIF89a")
 UNTIMED = 0.1  # seconds: how long browsers show a frame of a GIF that states no duration
-QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # our errors tell what was wrong
-ENOUGH = 0.9  # of the frames that a file promises
-PATIENCE = 10.0  # seconds that a camera may take for a frame; some need that for the first
+QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # our errors say what was wrong
+MIN_SHARE = 0.9  # of the frames that a file declares
+TIMEOUT = 10.0  # seconds for a frame of a camera; some take that long for the first
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One frame.
 
-    number: its place in the source, from 0. seconds: since the first, None where the source does not tell.
-    picture: (3, H, W) uint8. dropped: how many frames before it came while nobody had time for them, or
-    could not be read.
+    number: its index in the source, from 0. seconds: since the first, None where the source has no times.
+    picture: (3, H, W) uint8. dropped: the number of frames before it that arrived while the one before was processed,
+    or could not be read.
     """
 
     number: int
@@ -44,7 +44,7 @@ class Frame:
     dropped: int = 0
 
 
-Frames = Generator[Frame, None, None]  # to be closed, so that a camera is let go
+Frames = Generator[Frame, None, None]  # to be closed, which releases a camera
 
 
 def check_every(every: int) -> None:
@@ -54,10 +54,7 @@ def check_every(every: int) -> None:
 
 
 def as_file(picture: Tensor) -> bytes:
-    """Return a picture (3, H, W) uint8 as the bytes of a PPM file, nothing lost.
-
-    So a frame goes the way of any picture file, and becomes the same input.
-    """
+    """Return a picture (3, H, W) uint8 as the bytes of a PPM file, so that it is preprocessed like a picture file."""
     _, height, width = picture.shape
     return b"P6 %d %d 255\n" % (width, height) + picture.permute(1, 2, 0).contiguous().numpy().tobytes()
 
@@ -112,7 +109,7 @@ def _gif(path: Path, every: int) -> Frames:
             animation = Image.open(io.BytesIO(data), formats=["GIF"])
         with animation:
             while True:
-                with strict_warnings():  # not around the yield: whoever takes the frame has warnings of their own
+                with strict_warnings():  # not around the yield: the caller has its own warnings
                     picture, lasts = _gif_frame(animation, path)
                 if number % every == 0:
                     yield Frame(number, seconds, picture)
@@ -128,7 +125,7 @@ def _gif(path: Path, every: int) -> Frames:
 
 
 def _gif_frame(animation: Image.Image, path: Path) -> tuple[Tensor, float]:
-    """Return the picture at which an animation stands, transparency on white, and how long it is shown, in seconds."""
+    """Return the current picture of an animation, transparency on white, and its duration in seconds."""
     width, height = animation.size
     if width * height > PIXEL_LIMIT:
         raise PellucidError(f"{path} declares {width}x{height} pixels, above the limit of {PIXEL_LIMIT}; shrink it")
@@ -148,8 +145,8 @@ def file_frames(path: Path, every: int = 1) -> Frames:
 def camera_frames(index: int, every: int = 1) -> Frames:
     """Yield the newest frame of camera `index` each time one is requested, until the camera ends.
 
-    Of the frames of the camera every `every`-th counts; those that arrive while the one before is worked on are
-    dropped, and counted. Raises PellucidError for a camera that does not open, and one that stops giving frames.
+    Every `every`-th frame counts; those that arrive while the one before is processed are dropped, and counted. Raises
+    PellucidError for a camera that does not open, and for one that stops.
     """
     check_every(every)
     if index < 0:
@@ -171,7 +168,7 @@ def _file_frames(cv2: ModuleType, path: Path, every: int) -> Frames:
                 yield Frame(number, seconds, _picture(array, str(path)))
             number += 1
         promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)  # which some files guess from their length in seconds
-        if 0 < number < ENOUGH * promised - 1:
+        if 0 < number < MIN_SHARE * promised - 1:
             raise PellucidError(f"{path} ends after {number:,} of {promised:,.0f} frames; it is cut off: copy it again")
         if not number:
             raise PellucidError(f"{path} is no video that OpenCV can read; convert it to MP4, or give a GIF or folder")
@@ -201,7 +198,7 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
 
     with Newest(read, capture.release, every) as newest:
         last = -every
-        while (taken := newest.take(PATIENCE)) is not None:
+        while (taken := newest.take(TIMEOUT)) is not None:
             number, seconds, picture = taken
             yield Frame(number, seconds, picture, dropped=(number - last) // every - 1)
             last = number
@@ -209,7 +206,7 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
 
 
 class Newest:
-    """The newest picture of a source, which a thread of its own reads as fast as they come.
+    """The newest picture of a source, which a background thread reads continuously.
 
     read: returns the next picture, None at the end. release: called once, after the last read.
     """
@@ -232,18 +229,18 @@ class Newest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        """Stop reading; a source that hangs is left to the end of the process."""
+        """Stop reading; a source that hangs ends with the process."""
         with self._change:
             self._ended = True
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
 
-    def take(self, patience: float) -> tuple[int, float, Tensor] | None:
-        """Wait for a picture newer than the last one taken: its number, its seconds since the first, itself.
+    def take(self, timeout: float) -> tuple[int, float, Tensor] | None:
+        """Wait for a picture newer than the last one taken; return its number, its seconds since the first, and itself.
 
-        None at the end of the source, and after `patience` seconds without a picture.
+        None at the end of the source, and after `timeout` seconds without a picture.
         """
         with self._change:
-            self._change.wait_for(lambda: self._newest is not None or self._ended, patience)
+            self._change.wait_for(lambda: self._newest is not None or self._ended, timeout)
             if self._fault is not None:
                 raise self._fault
             taken, self._newest = self._newest, None
@@ -259,7 +256,7 @@ class Newest:
                         self._newest = (number, time.monotonic() - start, picture)
                         self._change.notify()
                 number += 1
-        except (PellucidError, MemoryError) as error:  # belongs to whoever waits for a picture
+        except (PellucidError, MemoryError) as error:  # raised by `take`
             self._fault = error
         finally:
             self._release()
@@ -269,7 +266,7 @@ class Newest:
 
 
 def import_opencv() -> ModuleType:
-    """Return OpenCV, silent on stderr unless the environment says else; PellucidError where it is not installed."""
+    """Return OpenCV, silent on stderr unless set otherwise; PellucidError where it is not installed."""
     for name, level in QUIET.items():
         os.environ.setdefault(name, level)  # read when OpenCV is loaded
     try:

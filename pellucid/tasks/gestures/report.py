@@ -25,7 +25,7 @@ HEAD = ("variant", "accuracy", "macro F1", "ECE", "per image", "training", "lear
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return a variant's line of the table; of several seeds the mean, and the range where it tells something."""
+    """Return a variant's row of the table; of several seeds the mean, and the range where they differ."""
     return (
         row.variant.title,
         *(percent(row.spread(NUMBERS[key])) for key in ("accuracy", "macro_f1", "ece")),
@@ -41,7 +41,7 @@ def table_text(comparison: Comparison) -> str:
 
 
 def percent(spread: Spread) -> str:
-    """Write shares as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
+    """Return shares as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
     text = f"{100 * spread.mean:.2f} %"
     return text if spread.low == spread.high else f"{text} ({100 * spread.low:.2f} to {100 * spread.high:.2f})"
 
@@ -52,7 +52,7 @@ def differences(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def finding(comparison: Comparison) -> str:
-    """Return in a sentence or two which variant came out best, and by how much."""
+    """Return in a sentence or two which variant is best, and by how much."""
     best, accuracy = best_row(comparison.rows), NUMBERS["accuracy"]
     images = f"{comparison.n_test:,} held-out pictures"
     text = f"“{best.variant.title}” is right on {percent(best.spread(accuracy))} of the {images}"
@@ -68,7 +68,7 @@ def finding(comparison: Comparison) -> str:
 
 
 def setting(comparison: Comparison) -> str:
-    """Return what all variants have in common."""
+    """Return the settings that all variants share, as text."""
     channels, height, width = comparison.size
     seeds = len(comparison.rows[0].trials)
     lost = 0 if comparison.collection is None else len(comparison.collection.corrupt)
@@ -123,7 +123,7 @@ def markdown(comparison: Comparison, picture: Callable[[str, str], str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# The pictures of each variant, and what they are.
+# The figures of each variant, with their descriptions.
 PICTURES = (
     ("loss", "Loss by epoch"),
     ("accuracy", "Accuracy by epoch"),
@@ -167,7 +167,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]], right: range) -> 
 
 
 Figures = dict[str, Figure | None]
-# What is ranked: the number, the heading, and whether it is a share.
+# The ranked numbers: key, heading, and whether it is a share.
 RANKED = (
     ("accuracy", "Accuracy, higher is better", True),
     ("macro_f1", "Macro F1, higher is better", True),
@@ -177,7 +177,7 @@ RANKED = (
 
 
 def draw(comparison: Comparison) -> Figures:
-    """Return all pictures by name, None where there is nothing to draw."""
+    """Return all figures by name, None where there is nothing to draw."""
     figures: Figures = {key: _ranked(comparison, key, title, share) for key, title, share in RANKED}
     rows = comparison.rows
     figures["time"] = accuracy_by_time(
@@ -257,7 +257,7 @@ def page(comparison: Comparison, figures: Mapping[str, Figure]) -> str:
 
 
 def _variant_section(row: Row, colour: str) -> dict[str, Any]:
-    """Return what the section of a variant shows beside its pictures."""
+    """Return the texts of a variant's section."""
     first, found, wrong = row.first, row.first.measured, row.first.measured.mistakes
     confusion = found.confusion.numpy()
     start = first.recipe.start.weights or ("whitened filters" if first.recipe.start.whiten else "random weights")

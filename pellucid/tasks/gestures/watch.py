@@ -1,4 +1,4 @@
-"""A model's answers to frames, one after the other: smoothed, so that they do not flicker, and counted."""
+"""Predictions for the frames of a video, smoothed over time and counted."""
 
 import time
 from collections import Counter
@@ -20,7 +20,7 @@ TWICE = 2.0  # ratio of probabilities from which another class replaces the answ
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
-    """The smoothed state after some frames.
+    """The state of the smoothing after some frames.
 
     total: the weighted sum of their probabilities (C,), float64; weight: the sum of the weights. held: the class that
     is the answer, None while unsure.
@@ -40,13 +40,12 @@ class Smoothed:
 class Smoothing:
     """An exponential average of probabilities, read with hysteresis.
 
-    memory: what a frame weighs after one more, 0 (each frame for itself) to less than 1; the mean then reaches over
-    about 1 / (1 - memory) frames. The weights are divided by their sum, so that the first frames count in full, not
-    as if nothing had been seen before them. threshold: the mean probability from which a class becomes the answer.
-    margin: by how much less than the threshold the answer may then fall before it is unsure, and by how much another
-    class must exceed it to take its place, unless it is TWICE as probable: of fifty classes none may be far ahead.
-    With margin 0 each mean is read for itself. The defaults outlast one frame in between that surely says something
-    else, up to a threshold of 0.9.
+    memory: the factor of a frame's weight for each later frame, from 0 (no smoothing) to less than 1; the mean is over
+    about 1 / (1 - memory) frames. The weights are divided by their sum, so that the mean is unbiased from the first
+    frame. threshold: the mean probability from which a class becomes the answer. margin: how far below the threshold
+    the answer may fall before it is unsure, and by how much another class must exceed it to replace it, unless that is
+    TWICE as probable: of fifty classes none may be far ahead. With margin 0 there is no hysteresis. The defaults
+    tolerate a single contrary frame, up to a threshold of 0.9.
     Raises PellucidError for values outside these ranges.
     """
 
@@ -73,7 +72,7 @@ class Smoothing:
         return Smoothed(total, weight, self._read(total / weight, held))
 
     def _read(self, mean: Tensor, held: int | None) -> int | None:
-        """Return the answer, given the one before."""
+        """Return the answer, given the previous one."""
         best = int(torch.argmax(mean))
         if held is None:
             return best if float(mean[best]) >= self.threshold else None
@@ -85,7 +84,7 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a model says at one frame, by all frames so far.
+    """A model's prediction at one frame, from all frames so far.
 
     answer: a class, None while unsure; probability: the smoothed one of the answer, or of the likeliest class while
     unsure, which is `label`. changed: whether the answer is another one than at the frame before. number, seconds,
@@ -104,10 +103,10 @@ class Seen:
 
 
 def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterator[Seen]:
-    """Yield what a model says at each frame; see `Smoothing` for how the answer comes about.
+    """Yield a model's prediction at each frame, smoothed; see `Smoothing`.
 
-    A frame takes the same way into the network as a picture file. Raises PellucidError for a model that is no
-    classifier, and what the frames raise.
+    Frames are preprocessed like picture files. Raises PellucidError for a model that is not a classifier, and the
+    errors of the frames.
     """
     classes, predict = class_names(model), model.predictor()
     state: Smoothed | None = None
@@ -131,10 +130,10 @@ def watch(model: Model, frames: Iterable[Frame], smoothing: Smoothing) -> Iterat
 
 @dataclass
 class Tally:
-    """Counts what is seen, frame by frame; `clock` gives seconds.
+    """Counts of predictions, frame by frame; `clock` returns seconds.
 
-    answers: how many frames had each class as their answer; unsure: how many had none. fps: frames per second from
-    the first answer to the last, network included, None before there are two.
+    answers: the number of frames with each class as the answer; unsure: of those without one. fps: frames per second
+    from the first answer to the last, network included, None before there are two.
     """
 
     clock: Callable[[], float] = time.monotonic

@@ -1,5 +1,6 @@
 """The findings in a collection: as warnings, as lines for people, and as JSON values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pellucid.tasks.gestures.collection import Collection, imbalance
@@ -56,23 +57,26 @@ def lines(collection: Collection) -> list[str]:
     )
     table = aligned([("class", *collection.parts()), *rows[:TABLE]], right=range(1, len(collection.parts()) + 1))
     found += [f"  {row}" for row in table.split("\n")] + _more(len(rows), TABLE, "class", "classes")
-    if collection.corrupt:
-        found.append(f"{left_out(len(collection.corrupt))}:")
-        found += [f"  {one.file} {one.reason}" for one in collection.corrupt[:SHOWN]]
-        found += _more(len(collection.corrupt), SHOWN, "file", "files")
-    if collection.copies:
-        exact = sum(one.exact for one in collection.copies)
-        same = f", {exact:,} of them by the same bytes" if exact else ""
-        images = len(collection.copies) + collection.groups
-        found.append(f"{images:,} images in {plural(collection.groups, 'group')} of near duplicates{same}:")
-        worst = sorted(collection.copies, key=lambda one: (len({*one.classes}) == 1, len({*one.parts}) == 1))
-        found += [f"  {one.first}  {one.second}  {_likeness(one.similarity, one.exact)}" for one in worst[:SHOWN]]
-        found += _more(len(collection.copies), SHOWN, "pair", "pairs")
-    if collection.blurry:
-        found.append(f"{_images(len(collection.blurry))} blurry:")
-        found += [f"  {one.file}  sharpness {one.sharpness:.2f}" for one in collection.blurry[:SHOWN]]
-        found += _more(len(collection.blurry), SHOWN, "image", "images")
-    return found + [f"warning: {text}" for text in collection.warnings]
+    corrupt = [f"{one.file} {one.reason}" for one in collection.corrupt]
+    found += _section(f"{left_out(len(corrupt))}:", corrupt, "file")
+    exact = sum(one.exact for one in collection.copies)
+    same = f", {exact:,} of them by the same bytes" if exact else ""
+    images = len(collection.copies) + collection.groups
+    worst = sorted(collection.copies, key=lambda one: (len({*one.classes}) == 1, len({*one.parts}) == 1))
+    pairs = [
+        f"{one.first}  {one.second}  {'same bytes' if one.exact else f'alike to {one.similarity:.3f}'}" for one in worst
+    ]
+    found += _section(
+        f"{images:,} images in {plural(collection.groups, 'group')} of near duplicates{same}:", pairs, "pair"
+    )
+    blurry = [f"{one.file}  sharpness {one.sharpness:.2f}" for one in collection.blurry]
+    look = f"{plural(len(blurry), 'image')} {'looks' if len(blurry) == 1 else 'look'} blurry:"
+    return found + _section(look, blurry, "image") + [f"warning: {text}" for text in collection.warnings]
+
+
+def _section(heading: str, rows: Sequence[str], what: str) -> list[str]:
+    """Return a heading with the first rows below it; nothing without rows."""
+    return [heading, *(f"  {row}" for row in rows[:SHOWN]), *_more(len(rows), SHOWN, what, f"{what}s")] if rows else []
 
 
 def findings_to_json(collection: Collection) -> dict[str, Any]:
@@ -128,11 +132,3 @@ def _count(n: int, what: str) -> str:
 def left_out(n: int) -> str:
     """Return a sentence, without its end, about n files that were not read."""
     return f"{plural(n, 'file')} cannot be read and {'is' if n == 1 else 'are'} left out"
-
-
-def _images(n: int) -> str:
-    return f"{plural(n, 'image')} {'looks' if n == 1 else 'look'}"
-
-
-def _likeness(similarity: float, exact: bool) -> str:
-    return "same bytes" if exact else f"alike to {similarity:.3f}"

@@ -250,7 +250,7 @@ def test_the_newest_of_several_frames_is_taken():
     assert shutter.released == 1
 
 
-def test_a_camera_that_hangs_is_not_waited_for_longer_than_patience():
+def test_a_camera_that_hangs_is_not_waited_for_longer_than_the_timeout():
     shutter = Shutter(last=5)
     with Newest(shutter.read, shutter.release) as newest:
         assert newest.take(0.01) is None

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import shutil
 import signal
+from functools import cache
 
 import pytest
 import torch
@@ -34,33 +36,45 @@ def without_times(path):
         return [{name: text for name, text in row.items() if name not in MEASURED} for row in csv.DictReader(file)]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return a function that trains without interruption, once for each model: the run folder, hash and history."""
+
+    @cache
+    def trained(make):
+        run, model = tmp_path_factory.mktemp("whole"), make()
+        history = train(model, run, checkpoint_seconds=0.0)
+        return run, model.sha256(), history
+
+    return trained
+
+
 @pytest.mark.parametrize("make", [small_mlp, small_conv])
 @pytest.mark.parametrize("step", [1, 10, 13, 29, 40])
-def test_a_training_that_an_error_ended_goes_on_exactly(tmp_path, make, step):
-    whole, broken, resumed = make(), make(), make()
-    expected = train(whole, tmp_path / "whole", checkpoint_seconds=0.0)
+def test_a_training_that_an_error_ended_goes_on_exactly(tmp_path, whole, make, step):
+    broken, resumed = make(), make()
+    run, sha256, expected = whole(make)
     with pytest.raises(Stopped):
         train(broken, tmp_path / "run", extra=[StopAt(step)], checkpoint_seconds=0.0)
     history = train(resumed, tmp_path / "run", resume=True, extra=[StopAt(-1)], checkpoint_seconds=0.0)
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == sha256
     for name in ("metrics.csv", "layers.csv"):
-        assert without_times(tmp_path / "run" / name) == without_times(tmp_path / "whole" / name)
+        assert without_times(tmp_path / "run" / name) == without_times(run / name)
     assert history.layers == expected.layers
     for kind in ("best", "last"):
-        weights = [Model.load(tmp_path / run / "weights" / f"{kind}.safetensors").sha256() for run in ("run", "whole")]
+        weights = [Model.load(one / "weights" / f"{kind}.safetensors").sha256() for one in (tmp_path / "run", run)]
         assert weights[0] == weights[1]
 
 
-def test_checkpoints_inside_an_epoch_are_used(tmp_path, monkeypatch):
+def test_checkpoints_inside_an_epoch_are_used(tmp_path, whole, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)
     with pytest.raises(Stopped):
         train(small_conv(), tmp_path, extra=[StopAt(17)], checkpoint_seconds=0.0)
     found = checkpoint.Checkpoint(RunFolder(tmp_path).last)
     assert (found.progress["step"], found.progress["epoch"], found.progress["batch"]) == (16, 1, 6)
-    whole, resumed = small_conv(), small_conv()
-    train(whole, None)
+    resumed = small_conv()
     train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == whole(small_conv)[1]
 
 
 def test_early_stopping_remembers_its_best_across_a_resumption(tmp_path):
@@ -89,20 +103,18 @@ def test_a_finished_training_is_finished(tmp_path):
     assert (tmp_path / "metrics.csv").read_text() == before
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path):
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path, whole):
     with pytest.raises(Stopped):
         train(small_mlp(), tmp_path, extra=[StopAt(3)])
     assert not RunFolder(tmp_path).last.exists()
-    whole, resumed = small_mlp(), small_mlp()
-    train(whole, None)
+    resumed = small_mlp()
     train(resumed, tmp_path, resume=True)
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == whole(small_mlp)[1]
 
 
-def test_a_folder_that_holds_a_training_is_not_overwritten(tmp_path):
-    train(small_mlp(), tmp_path)
+def test_a_folder_that_holds_a_training_is_not_overwritten(whole):
     with pytest.raises(PellucidError, match="holds a training already; resume it, or choose another run folder"):
-        train(small_mlp(), tmp_path)
+        train(small_mlp(), whole(small_mlp)[0])
 
 
 CHANGES = {
@@ -118,27 +130,24 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_going_on_with_other_settings_is_refused_and_names_them(tmp_path, what):
+def test_going_on_with_other_settings_is_refused_and_names_them(whole, what):
     make, options = CHANGES[what]
-    train(small_mlp(), tmp_path)
     with pytest.raises(PellucidError, match=f"was begun with another {what}; resume with the same"):
-        train(make(), tmp_path, resume=True, **options)
+        train(make(), whole(small_mlp)[0], resume=True, **options)
 
 
-def test_going_on_with_other_callbacks_is_refused(tmp_path):
-    train(small_mlp(), tmp_path)
+def test_going_on_with_other_callbacks_is_refused(whole):
     with pytest.raises(PellucidError, match="with the callbacks 0-Checkpoint, not 0-EarlyStopping, 1-Checkpoint;"):
-        train(small_mlp(), tmp_path, resume=True, extra=[EarlyStopping(3)])
+        train(small_mlp(), whole(small_mlp)[0], resume=True, extra=[EarlyStopping(3)])
 
 
-def test_callbacks_that_remember_nothing_may_come_and_go(tmp_path):
-    whole, resumed = small_mlp(), small_mlp()
-    train(whole, None)
+def test_callbacks_that_remember_nothing_may_come_and_go(tmp_path, whole):
+    resumed = small_mlp()
     with pytest.raises(Stopped):
         train(small_mlp(), tmp_path, extra=[Callback(), StopAt(13)])
     shown = {"epochs": 4, "batch_size": 30, "validation": digits(300, 350), "augment": flip, "verbose": True}
     resumed.fit(digits(), run=tmp_path, resume=True, **shown)
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == whole(small_mlp)[1]
 
 
 SCHEDULES = [
@@ -154,17 +163,21 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-@pytest.mark.parametrize("step", [3, 23])  # before the first epoch's end, when nothing was observed yet, and later
-def test_every_schedule_goes_on_from_within_an_epoch(tmp_path, monkeypatch, schedule, step):
+def test_every_schedule_goes_on_from_within_an_epoch(tmp_path, monkeypatch, schedule):
     monkeypatch.setattr(fit, "TICK", 0.0)
-    whole, broken, resumed = (Model(small_mlp().net, optimizer=SGD(2.0), schedule=schedule) for _ in range(3))
+    whole = Model(small_mlp().net, optimizer=SGD(2.0), schedule=schedule)
     expected = train(whole, None)
-    with pytest.raises(Stopped):
-        train(broken, tmp_path, extra=[StopAt(step)], checkpoint_seconds=0.0)
-    assert checkpoint.Checkpoint(RunFolder(tmp_path).last).progress["step"] == step - 1
-    history = train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
-    assert resumed.sha256() == whole.sha256()
-    assert history["lr"] == expected["lr"]
+    for step in (3, 23):  # before the first epoch's end, when nothing was observed yet, and later
+        run, (broken, resumed) = (
+            tmp_path / str(step),
+            (Model(whole.net, optimizer=SGD(2.0), schedule=schedule) for _ in range(2)),
+        )
+        with pytest.raises(Stopped):
+            train(broken, run, extra=[StopAt(step)], checkpoint_seconds=0.0)
+        assert checkpoint.Checkpoint(RunFolder(run).last).progress["step"] == step - 1
+        history = train(resumed, run, resume=True, extra=[StopAt(-1)])
+        assert resumed.sha256() == whole.sha256()
+        assert history["lr"] == expected["lr"]
 
 
 def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_path, monkeypatch):
@@ -177,12 +190,11 @@ def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_pa
         train(small_mlp(precision="bf16"), tmp_path, resume=True)
 
 
-def test_weights_alone_cannot_be_resumed(tmp_path):
-    train(small_mlp(), tmp_path)
-    folder = RunFolder(tmp_path)
+def test_weights_alone_cannot_be_resumed(tmp_path, whole):
+    folder = RunFolder(shutil.copytree(whole(small_mlp)[0], tmp_path / "run"))
     folder.last.write_bytes(folder.best.read_bytes())
     with pytest.raises(PellucidError, match="holds weights only, no training to resume"):
-        train(small_mlp(), tmp_path, resume=True)
+        train(small_mlp(), folder.path, resume=True)
 
 
 class Press(Callback):
@@ -198,7 +210,7 @@ class Press(Callback):
 
 @pytest.mark.parametrize("step", [13, 20])  # within an epoch, and at its last step
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, number, step):
+def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, whole, number, step):
     earlier = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt) as caught:
         train(small_conv(), tmp_path, extra=[Press(step, number)])
@@ -208,19 +220,17 @@ def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, number, s
         "go on with the same fit with resume=True"
     )
     assert signal.getsignal(number) is earlier
-    whole, resumed = small_conv(), small_conv()
-    train(whole, None)
+    resumed = small_conv()
     train(resumed, tmp_path, resume=True, extra=[Press(-1, number)])
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == whole(small_conv)[1]
 
 
-def test_ctrl_c_in_the_last_step_is_answered_too(tmp_path):
-    whole, pressed, resumed = small_conv(), small_conv(), small_conv()
+def test_ctrl_c_in_the_last_step_is_answered_too(tmp_path, whole):
+    pressed, resumed = small_conv(), small_conv()
     with pytest.raises(KeyboardInterrupt, match="stopped after the last step, 40; all is saved"):
         train(pressed, tmp_path, extra=[Press(40, signal.SIGINT)])
-    train(whole, None)
     train(resumed, tmp_path, resume=True, extra=[Press(-1, signal.SIGINT)])
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == whole(small_conv)[1]
 
 
 def test_a_run_of_a_recipe_names_the_command(tmp_path):
@@ -309,11 +319,11 @@ def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, 
     assert history.layers == expected.layers
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on_exactly(tmp_path, monkeypatch):
+def test_a_checkpoint_of_an_earlier_version_goes_on_exactly(tmp_path, whole, monkeypatch):
     """Its header holds the history and what callbacks remember, which are bytes of a tensor now."""
     monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
-    whole, resumed = small_conv(), small_conv()
-    expected = train(whole, None)
+    resumed = small_conv()
+    _, sha256, expected = whole(small_conv)
     with pytest.raises(Stopped):
         train(small_conv(), tmp_path, extra=[StopAt(23)])
     last = RunFolder(tmp_path).last
@@ -322,16 +332,16 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_exactly(tmp_path, monkeypatc
     assert set(growing) == {"rows", "layers", "callbacks"}
     weights.write_weights(last, tensors, {**about, "progress": {**about["progress"], **growing}})
     history = train(resumed, tmp_path, resume=True)
-    assert resumed.sha256() == whole.sha256()
+    assert resumed.sha256() == sha256
     assert history["val_loss"] == expected["val_loss"]
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"\xff", b"[" * 100_000])
-def test_a_history_that_no_training_wrote_is_one_line(tmp_path, data):
-    train(small_mlp(), tmp_path, epochs=1)
-    last = RunFolder(tmp_path).last
+def test_a_history_that_no_training_wrote_is_one_line(tmp_path, whole, data):
+    run = shutil.copytree(whole(small_mlp)[0], tmp_path / "run")
+    last = RunFolder(run).last
     tensors, about = weights.read_weights(last)
     tensors["[progress]"] = torch.tensor(list(data), dtype=torch.uint8)
     weights.write_weights(last, tensors, about)
     with pytest.raises(PellucidError, match=r"its \[progress\] is none that training writes.*; begin"):
-        train(small_mlp(), tmp_path, epochs=1, resume=True)
+        train(small_mlp(), run, resume=True)

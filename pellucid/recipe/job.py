@@ -322,11 +322,11 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
     """Measure the result on the test images, and write results.json and the report."""
     folder = RunFolder(path)
     model = Model.load(folder.best)
-    if model.familiarity is None:  # else the run was finished before
-        train = _evenly(material.train)
+    # A model with familiarity is of a run that was finished before.
+    if model.familiarity is None and first_batch(material.train).targets.dim() == 1:
         held = _evenly(material.test, 2) if material.validation is None else _evenly(material.validation)
-        if train.targets.dim() == 1:
-            model.familiarity = fit_familiarity(model.net, model.params, tuple(train), held.images, model.stats)
+        train = _evenly(material.train)
+        model.familiarity = fit_familiarity(model.net, model.params, train, held.images, model.stats)
         model.save(folder.best)
     if recipe.recipe.device != "cpu":
         model = Model.load(folder.best, device=recipe.recipe.device)

@@ -76,6 +76,11 @@ def _check_limit(table: Data, count: int) -> None:
         raise PellucidError(f"data.limit is {table.limit}, but {table.name} has {count} training images")
 
 
+def _check_size(table: Data) -> None:
+    if table.size:
+        raise PellucidError(f"data.size: {table.name} comes in one size; leave it at 0")
+
+
 def _streamed(table: Data, root: str | os.PathLike[str] | None) -> tuple[Source, Source]:
     """Return the training and test parts that `load_splits` loads, as sources."""
     entry = CATALOGUE.get(table.name)
@@ -85,6 +90,7 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None) -> tuple[Source,
     if not path.exists():
         raise PellucidError(f"{table.name} is missing; " + (by_hand(entry, path) if entry else "give a folder or .zip"))
     if entry is not None and entry.kind == "masks":
+        _check_size(table)
         train, test = (MaskFolder(path, part, None, "RGB", entry.classes, len(entry.classes)) for part in MASK_PARTS)
         return train, test
     if not table.size and table.name != "cifar10":
@@ -117,8 +123,7 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None) -> Spli
         return exclusive_or()
     entry = CATALOGUE.get(table.name)
     if entry is not None and entry.kind != "images":
-        if table.size:
-            raise PellucidError(f"data.size: {table.name} comes in one size; leave it at 0")
+        _check_size(table)
         return load(table.name, root)
     return load(table.name, root, size=(table.size, table.size) if table.size else None, mode=table.mode)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from pellucid.data import CATALOGUE, Dataset, ImageFolder, MaskFolder, Source, Splits, Subset, data_root, load
 from pellucid.data.catalogue import MASK_PARTS, by_hand
@@ -51,7 +52,7 @@ def load_material(table: Data, seed: int, root: str | os.PathLike[str] | None = 
     train, test = _streamed(table, root)
     if table.limit:
         _check_limit(table, len(train))
-        train = Subset(train, torch.arange(table.limit))
+        train = _part(train, torch.arange(table.limit))
     if not table.validation:
         return Material(train, None, test)
     rest, held = _split(train, table.validation, seed, table.name)
@@ -107,14 +108,19 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None) -> tuple[Source,
 
 def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Source, Source]:
     """Return the parts that `split` of the same images in memory returns."""
-    files, indices = (source.source, source.indices) if isinstance(source, Subset) else (source, None)
+    files, chosen = (source.source, source.indices) if isinstance(source, Subset) else (source, slice(None))
     if isinstance(files, ImageFolder):
-        labels = files.labels if indices is None else files.labels[indices]
-        parts = split_by_class(labels, fraction, seed, name)
+        rest, held = split_by_class(files.labels[chosen], fraction, seed, name)
     else:
-        parts = split_images(len(source), fraction, seed, name)
-    rest, held = parts if indices is None else (indices[part] for part in parts)
-    return Subset(files, rest), Subset(files, held)
+        rest, held = split_images(len(source), fraction, seed, name)
+    return _part(source, rest), _part(source, held)
+
+
+def _part(source: Source, indices: Tensor) -> Subset:
+    """Return the examples at `indices`; a part of a part is a part of the files themselves."""
+    if isinstance(source, Subset):
+        return Subset(source.source, source.indices[indices])
+    return Subset(source, indices)
 
 
 def load_splits(table: Data, root: str | os.PathLike[str] | None = None) -> Splits:

@@ -79,16 +79,10 @@ def test_a_layer(said: str) -> None:
         assert type(caught.value.__cause__).__name__ in said or caught.value.__cause__.__cause__ is not None
 
 
-FORWARD = {
-    "raised AttributeError": lambda self, params, x, mode: (x.scaled(), x),
-    "must return (y, cache), not": lambda self, params, x, mode: x,
-}
-
-
-@pytest.mark.parametrize("said", FORWARD)
 @pytest.mark.parametrize("count", [1, 20])  # few and many inputs run in different forms of the network
-def test_the_forward_pass_of_a_layer_that_was_never_trained(said: str, count: int) -> None:
-    net = Sequential(block=Sequential(mine=scale(forward=FORWARD[said])), flat=Flatten(), scores=Dense(10))
+def test_the_forward_pass_of_a_layer_that_was_never_trained(count: int) -> None:
+    raises = scale(forward=lambda self, params, x, mode: (x.scaled(), x))
+    net = Sequential(block=Sequential(mine=raises), flat=Flatten(), scores=Dense(10))
     model, data = Model(net), digits(end=count)
     with pytest.raises(PellucidError, match="no weights yet"):
         model.predict(data)
@@ -96,7 +90,7 @@ def test_the_forward_pass_of_a_layer_that_was_never_trained(said: str, count: in
     for call in (model.predict, model.evaluate, model, model.predictor()):
         with pytest.raises(PellucidError) as caught:
             call(data.x if call not in (model.predict, model.evaluate) else data)
-        assert f"block.mine (Mine): forward {said}" in str(caught.value)
+        assert "block.mine (Mine): forward raised AttributeError" in str(caught.value)
 
 
 def test_an_error_that_no_layer_of_the_users_raises_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

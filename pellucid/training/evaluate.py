@@ -119,8 +119,9 @@ def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
 
 def _naming(model: Learner, images: Any) -> AbstractContextManager[None]:
     """Name the layer whose forward pass fails; the networks of a user-defined Objective run by its own code."""
-    supervised = isinstance(model.objective, Supervised)
-    return naming_layers(model.objective.net, model.params, images) if supervised else nullcontext()
+    if not isinstance(model.objective, Supervised):
+        return nullcontext()
+    return naming_layers(model.objective.net, model.params, images)
 
 
 def outputs(

@@ -49,11 +49,13 @@ def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
     assert run.metrics["sha256"] == best.sha256() == run.model.sha256()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_same_recipe_gives_the_same_weights(run: Run, tmp_path: Path):
     again = train(run.recipe, out=tmp_path, progress=False)
     assert again.metrics["sha256"] == run.metrics["sha256"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_another_seed_gives_others(run: Run, tmp_path: Path):
     other = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1, "recipe.seed": 8})
     assert other.metrics["sha256"] != run.metrics["sha256"]
@@ -89,6 +91,7 @@ def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             train_recipe(load_recipe("digits", SHORT), SHORT, out=out, progress=False)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_resuming_a_run_trains_what_was_to_follow_it_with_the_same_overrides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -101,6 +104,7 @@ def test_resuming_a_run_trains_what_was_to_follow_it_with_the_same_overrides(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-1", "xor-1"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_following_run_that_is_gone_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     stopped_after_the_first(tmp_path, monkeypatch)
     shutil.rmtree(tmp_path / "xor-1")
@@ -109,6 +113,7 @@ def test_a_following_run_that_is_gone_is_trained_anew(tmp_path: Path, monkeypatc
     assert (tmp_path / "digits-1" / "then.txt").read_text() == "xor-1\n"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_standardized_images_are_standardized_in_the_loaded_model_too(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1, "data.standardize": True})
     assert len(run.model.preprocess["mean"]) == 1
@@ -127,12 +132,14 @@ def test_a_complete_recipe_takes_no_overrides(run: Run):
         train(run.recipe, **{"train.epochs": 1})
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_number_of_threads_is_given_back(tmp_path: Path):
     before = torch.get_num_threads()
     train("xor", out=tmp_path, progress=False, **{"train.epochs": 1, "recipe.threads": before + 1})
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.usefixtures("no_report")
 def test_exclusive_or_is_learned_to_the_published_error(tmp_path: Path):
     run = train("xor", out=tmp_path, progress=False)
     assert run.metrics["accuracy"] == 1

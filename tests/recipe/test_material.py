@@ -80,6 +80,7 @@ def test_pictures_without_parts_end_in_the_same_weights_results_and_confusion(pl
     assert streamed.report.is_file()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_pictures_in_parts_and_grey_with_augmentation(parts: Path, tmp_path: Path) -> None:
     settings = {"data.name": str(parts), "data.mode": "L", "augment.flip": True, "augment.rotate": 10.0}
     memory, streamed = both("digits", tmp_path, **{**SMALL, **settings})
@@ -87,11 +88,13 @@ def test_pictures_in_parts_and_grey_with_augmentation(parts: Path, tmp_path: Pat
     assert streamed.model.weights["features.stem.conv.weight"].shape[1] == 1
 
 
+@pytest.mark.usefixtures("no_report")
 def test_masks(roads: Path, tmp_path: Path) -> None:
     memory, streamed = both("camvid-unet", tmp_path, roads, **ROADS)
     assert measured(memory) == measured(streamed)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -102,6 +105,7 @@ def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
     assert memory.model.familiarity.to_json() == streamed.model.familiarity.to_json()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_goes_on_exactly_and_reads_no_images_into_memory(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +134,7 @@ def test_an_interrupted_run_goes_on_exactly_and_reads_no_images_into_memory(
     assert run.metrics["sha256"] == whole.metrics["sha256"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_doctor_reads_a_streamed_run_into_memory(plain: Path, tmp_path: Path) -> None:
     settings = {**SMALL, "data.name": str(plain), "data.stream": True, "train.epochs": 1}
     run = train("digits", out=tmp_path, progress=False, **settings)

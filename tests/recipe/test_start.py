@@ -82,6 +82,7 @@ def test_standardize_measures_anew(data: Path, backbone: Path) -> None:
     np.testing.assert_allclose(model.preprocess["std"], pixels.std((0, 2, 3)), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_frozen_features_stay_and_rates_count(data: Path, backbone: Path, tmp_path: Path) -> None:
     settings = {"start.weights": str(backbone), "train.frozen": ["features.*"], "train.rates": ["head.*=0.5"]}
     run = train(recipe(data, **settings), out=tmp_path, progress=False)

@@ -41,6 +41,7 @@ def begin(out, units=64, steps=None, net=None):
         return train("digits", out=out, progress=False, **SETTINGS)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_goes_on_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)
     whole = begin(tmp_path / "whole")
@@ -71,6 +72,7 @@ def test_names_inside_every_combinator_do_not_count_and_all_else_does():
     assert unnamed(Shared(ReLU())) != unnamed(ReLU())
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)
     whole = begin(tmp_path / "whole", net=wired())
@@ -85,6 +87,7 @@ def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exact
         resume(tmp_path / "whole/digits-1", progress=False)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_doctor_takes_a_finished_one(tmp_path):
     run = begin(tmp_path)
     found = case_of_run(run.path).model.weights
@@ -92,6 +95,7 @@ def test_the_doctor_takes_a_finished_one(tmp_path):
     assert all(bool((weight == found[path]).all()) for path, weight in run.model.weights.items())
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_network_of_other_layers_is_still_refused(tmp_path):
     run = begin(tmp_path, units=30)
     with pytest.raises(PellucidError, match="was begun with another network"):

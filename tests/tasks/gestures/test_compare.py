@@ -204,6 +204,7 @@ def test_the_table_is_markdown_too_with_links_to_pictures_that_exist(done: tuple
     assert all((done[0] / link).is_file() for link in links)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_what_is_finished_is_not_trained_again(bench: Bench, done: tuple[Path, Comparison]) -> None:
     out, first = done
     runs = [path for path in out.iterdir() if (path / "recipe.toml").is_file()]
@@ -217,6 +218,7 @@ def test_what_is_finished_is_not_trained_again(bench: Bench, done: tuple[Path, C
     assert len([path for path in out.iterdir() if (path / "recipe.toml").is_file()]) == 4
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_cut_off_run_is_taken_up_and_other_pictures_in_the_same_place_are_not(bench: Bench, tmp_path: Path) -> None:
     moved = tmp_path / "hands"
     shutil.copytree(bench.data, moved)
@@ -232,6 +234,7 @@ def test_a_cut_off_run_is_taken_up_and_other_pictures_in_the_same_place_are_not(
     assert second.rows[0].first.run != first.run
 
 
+@pytest.mark.usefixtures("no_report")
 def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
     found = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
@@ -239,6 +242,7 @@ def test_few_pictures_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     assert found.rows[0].first.epochs == STEPS / steps_an_epoch
 
 
+@pytest.mark.usefixtures("no_report")
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,6 +134,7 @@ def test_the_report_says_which_pictures_chose_the_weights(tree):
     assert json.loads((run.path / "results.json").read_bytes())["weights"] == "best"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})
     collection = read_for(load_recipe(RECIPE, settings))
@@ -159,6 +160,7 @@ def test_other_folders_are_not_gone_on_with(tmp_path):
         begun(tmp_path)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, monkeypatch):
     for k in range(15):  # so that a split by pictures would part copies
         (folder / "lying" / f"again{k}.png").write_bytes((folder / "lying" / f"{k:02}.png").read_bytes())
@@ -176,6 +178,7 @@ def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, mo
     assert {one.checksum for one in seen} == {collection.test.images.checksum}
 
 
+@pytest.mark.usefixtures("no_report")
 def test_evaluation_of_the_own_folder_stays_with_what_was_held_out_when_pictures_are_added(folder, tmp_path):
     settings = settings_for(folder, "", SMALL)
     collection = read_for(load_recipe(RECIPE, settings))

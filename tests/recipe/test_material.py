@@ -15,7 +15,7 @@ from pellucid.recipe.job import Run, resume, train
 from pellucid.recipe.material import load_arrays, load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
-from pellucid.run_report.write import CONFUSION
+from pellucid.run_report.page import CONFUSION
 from pellucid.training import fit
 from pellucid.training.step import Step
 from tests.recipe.pictures import folder

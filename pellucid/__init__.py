@@ -1,6 +1,7 @@
 """Neural networks for vision that you can see through: every layer states its forward and its backward pass."""
 
 import re
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any

@@ -41,7 +41,7 @@ def looks_across(net: Layer) -> bool:
 
 
 def shapes(layer: Layer) -> bool:
-    """Return whether a layer only changes the shape of what it gets."""
+    """Return whether a layer only changes the shape of its input."""
     return Trait.RESHAPE in layer.traits
 
 

@@ -17,6 +17,7 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
+from pellucid.network.sizes import NOMINAL, nominal
 from pellucid.recipe.job import check_network
 from pellucid.recipe.material import input_shape
 from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, read_part
@@ -31,6 +32,7 @@ IMAGES: dict[str, Shape] = {
     "inception_v3": (3, 299, 299),
 }
 IMAGENET: Shape = (3, 224, 224)
+SMALL = 32  # pixels of a side that may have any size, where values are computed
 LARGEST = 1 << 24  # values of an image
 
 
@@ -52,7 +54,7 @@ def open_net(what: str, settings: list[str], data: str | None) -> Net:
         return _of_recipe(what, settings, data)
     if settings:
         raise PellucidError(f"{what} is no recipe, so {settings[0]!r} changes nothing; give only a recipe settings")
-    return _of_model(what, "model or recipe", ())
+    return _of_model(what, "model or recipe", (), SMALL)
 
 
 def open_outline(what: str, settings: list[str], data: str | None, image: str | None) -> Net:
@@ -106,13 +108,19 @@ def _of_zoo(name: str, settings: list[str], image: str | None) -> Net:
     return Net(net, params, SoftmaxCrossEntropy(), shape, out)
 
 
-def _of_model(what: str, kinds: str, more: Iterable[str]) -> Net:
+def _of_model(what: str, kinds: str, more: Iterable[str], side: int = NOMINAL) -> Net:
     known = sorted({*assets.recipe_names(), *assets.pretrained_names(), *more})
     if not Path(what).exists() and not Path(what).suffix and "/" not in what and what not in known:
         hint = nearest(what, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {kinds} {what!r}{hint}")
     model = open_model(what)
-    return Net(model.net, model.params, model.loss, model.nominal_shape, model.output_shape)
+    shape = nominal(model.input_shape, side)
+    try:
+        outputs = model.outputs_for(shape)
+    except PellucidError:  # its layers leave nothing of so small an image
+        shape = model.nominal_shape
+        outputs = model.outputs_for(shape)
+    return Net(model.net, model.params, model.loss, shape, outputs)
 
 
 def _shape(text: str) -> Shape:

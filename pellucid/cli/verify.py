@@ -24,6 +24,8 @@ def handle(args: argparse.Namespace) -> int:
 
     from pellucid.cli.nets import open_net
     from pellucid.cli.out import emit, say_text
+    from pellucid.config import is_ours
+    from pellucid.contract import try_loss
     from pellucid.errors import PellucidError
     from pellucid.losses import AuxiliaryCrossEntropy
     from pellucid.training.device import on_device, usable_device
@@ -44,6 +46,11 @@ def handle(args: argparse.Namespace) -> int:
     if not outputs or not isinstance(outputs[0], int):
         raise PellucidError(f"{args.what} has several outputs, {outputs}, and no loss for them all; see Model.verify")
     target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=draw)
+    if not is_ours(it.loss):
+        try:
+            try_loss(it.loss, torch.zeros(args.batch, *outputs), target)
+        except PellucidError:  # it is for no classes
+            target = torch.rand(args.batch, *outputs, generator=draw)
     params, x, target = on_device((it.params, x, target), device)
     table = verify(it.net, params, x, target, it.loss, samples=args.samples, training=it.training)
     if args.json:

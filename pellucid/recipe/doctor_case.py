@@ -165,7 +165,10 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     root = data if data is not None and is_root(own, data) else None
     name = own if data is None or root is not None else data
     if not name:
-        raise PellucidError("the model does not name its training data; name a data set or a folder with --data")
+        raise PellucidError(
+            "the model does not name its training data; name a data set or a folder with --data, or call "
+            "model.doctor(x, y) in Python"
+        )
     if data is None:
         check_followed(name, model.source)
     check_exists(name)

@@ -141,7 +141,10 @@ def resume_runs(
     """
     path = Path(run)
     if not (path / "recipe.toml").is_file():
-        raise PellucidError(f"{path} holds no recipe.toml; give a run folder that `pellucid train` began")
+        raise PellucidError(
+            f"{path} holds no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "
+            "model.fit(..., run=..., resume=True)"
+        )
     recipe = load_recipe(path / "recipe.toml")
     paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
     recipes = [load_recipe(one / "recipe.toml") for one in paths]

@@ -132,7 +132,9 @@ def _read(path: Path, part: Callable[[Path], bytes]) -> bytes:
     try:
         if not path.is_file():
             what = "not a file" if path.exists() else "missing"
-            raise DamagedFileError(f"{path} is {what}; give a weights file (.safetensors)")
+            best = path / "weights" / "best.safetensors"
+            inside = f", such as {best}" if best.is_file() else ""
+            raise DamagedFileError(f"{path} is {what}; give a weights file (.safetensors){inside}")
         size = path.stat().st_size
         if size > FILE_LIMIT:
             raise PellucidError(f"{path} has {size} bytes, above the limit of {FILE_LIMIT}; give a weights file")

@@ -35,7 +35,10 @@ def class_names(model: Model) -> tuple[str, ...]:
     if outputs and isinstance(outputs[0], tuple):
         outputs = model.loss.judged(outputs)  # the other outputs are for training only
     if len(outputs) != 1 or not isinstance(outputs[0], int):
-        raise PellucidError(f"the model outputs {outputs} for an image, no classes; give a classifier")
+        raise PellucidError(
+            f"the model outputs {outputs} for an image, no classes; give a classifier, or use Model.predict, "
+            "Model.explain and Model.trace in Python"
+        )
     count = max(2, outputs[0])  # one output separates two classes
     classes = tuple(model.classes or map(str, range(count)))
     if len(classes) != count:

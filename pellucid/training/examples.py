@@ -164,6 +164,10 @@ class Fitted:
 def _tensor(values: Any, what: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
+    if isinstance(values, list | tuple) and len({tuple(one.shape) for one in values if isinstance(one, Tensor)}) > 1:
+        raise PellucidError(
+            f"{what} holds tensors of different shapes; give those of each shape as a batch of their own"
+        )
     try:
         return torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:

@@ -133,8 +133,13 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     if data is None or is_root(own, data):
         check_followed(own, model.source)
         path = data_root(data) / CATALOGUE[own].place if own in CATALOGUE else Path(own)
-        if not own or not path.exists():
-            raise PellucidError(f"the data of the model ({own or 'unknown'}) are not there; name a folder with --data")
+        if not own:
+            raise PellucidError(
+                "the model does not name its training data; name a folder of images and masks with --data, or use "
+                "Model.evaluate in Python"
+            )
+        if not path.exists():
+            raise PellucidError(f"the data of the model ({own}) are not there; name a folder with --data")
     else:
         path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
     with open_tree(path) as tree:

@@ -22,9 +22,10 @@ class Model(BaseModel):
     takes one optimizer, or a dict of them by network. metrics: names of METRICS, Metric objects or functions (outputs,
     targets) -> number; by default accuracy for classes, mean absolute error for numbers, both for a loss of numbers on
     classes. input_shape: without the batch axis; the weights are drawn from `seed` once it is known, here or from the
-    first data. classes: their number or names. regularizer: one or several. clip: the largest norm of the whole
-    gradient. precision: "float32" or "bf16". preprocess: JSON values that describe how images are prepared; "mean" and
-    "std", by channel, are applied here. device: "cpu", "cuda", "mps", or "auto" for the fastest.
+    first data. classes: their number or names. regularizer: one or several. schedule: of the learning rate,
+    constant unless given. clip: the largest norm of the whole gradient. precision: "float32" or "bf16".
+    preprocess: JSON values that describe how images are prepared; "mean" and "std", by channel, are applied here.
+    device: "cpu", "cuda", "mps", or "auto" for the fastest.
     Raises PellucidError for unknown names and other types, and for a network that does not suit the loss or classes.
     """
 
@@ -41,7 +42,8 @@ class Model(BaseModel):
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
         """Return what of each input (N, ...) the outputs come from, by a method of pellucid.explain.METHODS.
 
-        target: a class, one for each input, None for each one's best, or the path of a unit or map; see there.
+        target: a class, one for each input, None for each one's best, or the path of a unit or map,
+        such as "head.conv[0, :, :]" for the sum of map 0; see pellucid.explain.aim.
         """
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")

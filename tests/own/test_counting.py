@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid import Model, PellucidError
+from pellucid import Callback, Model, PellucidError
 from pellucid.cli.main import main
 from pellucid.config import REGISTERED
 from tests.own import counting
@@ -67,14 +67,22 @@ def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
         f"counting.train({str(tmp_path / 'run')!r}, callbacks=[Kill()])",
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert counting.train(str(tmp_path / "run"), resume=True).sha256() == trained.sha256()
+    epochs = []
+
+    class Note(Callback):
+        def on_epoch_end(self, training, row):
+            epochs.append(row["epoch"])
+
+    resumed = counting.train(str(tmp_path / "run"), resume=True, callbacks=[Note()])
+    assert resumed.sha256() == trained.sha256()
+    assert epochs == [3, 4]  # it went on, and did not begin anew
 
 
 def test_a_new_process_loads_it_by_custom_or_by_registration(trained, tmp_path):
     trained.save(tmp_path / "own.safetensors")
     known = python(
         "-c",
-        "from pellucid import Model, PellucidError\n"
+        "from pellucid import Callback, Model, PellucidError\n"
         f"path = {str(tmp_path / 'own.safetensors')!r}\n"
         "try:\n    Model.load(path)\nexcept PellucidError as error:\n    print(error)\n"
         "from tests.own import counting\n"

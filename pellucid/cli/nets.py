@@ -17,7 +17,7 @@ from pellucid.layers.base import Layer, Params, Shape
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
-from pellucid.network.sizes import NOMINAL, nominal
+from pellucid.network.inputs import NOMINAL, nominal
 from pellucid.recipe.job import check_network
 from pellucid.recipe.material import input_shape
 from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, read_part

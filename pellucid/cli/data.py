@@ -1,4 +1,4 @@
-"""`pellucid data`: list the data sets that are known by name, download them, check their files."""
+"""`pellucid data`: list, download and check the built-in data sets."""
 
 import argparse
 import sys
@@ -14,7 +14,7 @@ def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser("data", "List, download and check data sets: list, get NAME, check [NAME].")
     it.add_argument("action", metavar="ACTION", help="list, get or check")
-    it.add_argument("name", nargs="?", metavar="NAME", help="a data set of the list")
+    it.add_argument("name", nargs="?", metavar="NAME", help="the name of a data set")
     return it.data_option().json_flag()
 
 
@@ -23,7 +23,7 @@ def handle(args: argparse.Namespace) -> int:
     check_action("data", args.action, ACTIONS)
     if args.action == "list":
         if args.name is not None:
-            raise PellucidError(f"pellucid data list takes no name; to look at {args.name!r} say: check {args.name}")
+            raise PellucidError(f"pellucid data list takes no name; use: pellucid data check {args.name}")
         return _list(args)
     if args.action == "get":
         if args.name is None:
@@ -74,7 +74,7 @@ def _get(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    """Look at every file of one data set, or of all that are there."""
+    """Check all files of one data set, or of all data sets that are present."""
     from pellucid.cli.out import emit, say
     from pellucid.data.catalogue import CATALOGUE, check
 

@@ -1,4 +1,4 @@
-"""`pellucid train`: train by a recipe."""
+"""`pellucid train`: train a network with a recipe."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,16 +13,20 @@ if TYPE_CHECKING:
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("train", "Train by a recipe, into a new run folder; `pellucid recipes` lists the recipes.")
+    it = Parser(
+        "train", "Train a network with a recipe, and write a new run folder; `pellucid recipes` lists the recipes."
+    )
     it.add_argument("recipe", nargs="?", metavar="RECIPE", help="a built-in name or a TOML file")
-    it.add_argument("settings", nargs="*", metavar="key=value", help="changes, such as optimizer.lr=0.5")
-    it.add_argument("--out", metavar="DIR", default="runs", help="where run folders go (default: runs)")
+    it.add_argument(
+        "settings", nargs="*", metavar="key=value", help="settings that override the recipe, such as optimizer.lr=0.5"
+    )
+    it.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
     it.add_argument("--resume", metavar="RUN", help="resume this run folder, with its own recipe")
     return it.data_option().device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Train, and print the results on the test images and the paths."""
+    """Train, and print the test results and the paths of run folder and report."""
     from pellucid.recipe.job import resume_runs, train_recipe
     from pellucid.recipe.recipe import load_recipe, parse_overrides
 
@@ -46,7 +50,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def show(runs: Sequence["Run"], as_json: bool) -> None:
-    """Print the result of each run; as JSON one object, with the comparison run, if there is one, under "then"."""
+    """Print the results of the runs; as JSON, one object, with a comparison run under the key "then"."""
     from pellucid.cli.out import emit, percent, say
     from pellucid.text import plural
 
@@ -64,5 +68,5 @@ def show(runs: Sequence["Run"], as_json: bool) -> None:
 
 
 def as_object(run: "Run") -> dict[str, Any]:
-    """Return what is printed of a run as plain values."""
+    """Return the results of a run as plain values."""
     return {"recipe": run.recipe.name, "run": str(run.path), "report": str(run.report), **run.metrics}

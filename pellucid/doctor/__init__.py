@@ -1,4 +1,4 @@
-"""The doctor: what is wrong with a network, its data or its training, with the evidence in numbers."""
+"""The doctor: find faults of a network, its data or its training, with numbers as evidence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
@@ -37,10 +37,11 @@ def case_of(
 ) -> Case:
     """Return the case of a model with its training data, for `diagnose`; the model is not changed.
 
-    x, y: as `fit` takes them, and so are validation (a Dataset or a pair; without it checks that need unseen examples
-    are left out), batch_size, epochs and augment. history: what `fit` returned, if it did. begin: makes the model as it
-    was before its first step, if not from its seed. stopped: the error that ended the training; the exception holds
-    more than its words. Raises PellucidError for data that do not fit the model, and for invalid counts.
+    x, y, validation, batch_size, epochs, augment: the arguments of `fit`; validation is a Dataset or a pair (x, y), and
+    without it checks that need validation data are skipped. history: the result of `fit`. begin: returns the model
+    before its first step; by default its weights are drawn by its seed. stopped: the error that ended the training, as
+    an exception, which is more detailed, or as text.
+    Raises PellucidError for data that do not fit the model, and for invalid counts.
     """
     whole(epochs, "epochs", 0)
     whole(batch_size, "batch_size", 1)
@@ -56,7 +57,7 @@ def case_of(
 
 
 def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:
-    """Return `case_of` with these options; PellucidError, with the nearest name, for one that it does not have."""
+    """Return `case_of` with these options; raises PellucidError for an unknown option."""
     known = [name for name, it in signature(case_of).parameters.items() if it.kind is it.KEYWORD_ONLY]
     for name in options:
         if name not in known:
@@ -67,8 +68,8 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
 def _validation(validation: Any, classes: Sequence[str] | None) -> Arrays:
     if isinstance(validation, int | float):
         raise PellucidError(
-            f"validation is {validation!r}; the doctor takes the data themselves there, a Dataset or a pair (x, y), "
-            "not a fraction of them"
+            f"validation is {validation!r}; the doctor needs the validation data, a Dataset or a pair (x, y), "
+            "not a fraction"
         )
     pair = validation if isinstance(validation, tuple) else (validation,)
     if len(pair) > 2:

@@ -25,31 +25,31 @@ from pellucid.training.examples import Augmentation
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates are counted over all
-PROBE = 128  # examples of a pass forward and backward
+SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
+PROBE = 128  # examples of a forward and backward pass
 STEPS = 40  # of a rehearsal
 FACTORS = (1 / 100, 1 / 30, 1 / 10, 1 / 3, 1.0, 3.0, 10.0, 30.0, 100.0)  # of the learning rate, in the range test
-SHORT = 25  # steps at each of them
-LEVEL = 1.2  # times the lowest loss of a range test: the first batches alone make such a difference
-MAX_FACTOR = 1e6  # of rates that are tried beyond FACTORS: mistakes of units (1e3) twice over
-# Seconds of the rehearsal, of each rate of the range test and of a trial: together they take two minutes at most.
+SHORT = 25  # steps at each of these factors
+LEVEL = 1.2  # times the lowest loss of a range test; smaller differences come from the choice of batches
+MAX_FACTOR = 1e6  # limit of the search beyond FACTORS: twice a mistake of units (1e3)
+# Time limits in seconds: of the rehearsal, of each rate of the range test, and of a trial; two minutes in all.
 REHEARSING, RANGING, TRYING = 20.0, 2.5, 20.0
-LAST_EPOCHS = 4  # the last fourth of the epochs is compared, so that a single epoch's noise does not count
-FALLING = 0.98  # the loss at its end over that at its beginning; the noise of batches is less over whole epochs
+LAST_EPOCHS = 4  # the last 1 / LAST_EPOCHS of the epochs is compared, which reduces the noise of single epochs
+FALLING = 0.98  # loss at its end over loss at its beginning, below which the loss falls
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
     """A model with its data.
 
-    model: as it is now, trained or not; its weights are never changed. train, validation: its training and validation
-    data. begin: returns the model as it is before the first step, a new one at each call. history: of its training, if
-    there was one. stopped: the error that ended it, or its words. augment: the augmentation of its training. epochs:
-    how many were or are to be trained, 0 where that is unknown. trainable: whether optimizer, learning rate and batch
-    size are those of a training; a file of weights alone does not hold them, and then nothing is rehearsed. notes: what
-    a reader should know before the findings, a sentence each. steps: how many were made, where there is no history.
-    resume_command: the command that resumes an interrupted training; "" for others.
-    Measurements are made once, when a check first needs them.
+    model: the model in its present state, trained or not; its weights are never changed. train, validation: training
+    and validation data. begin: returns a new copy of the model before its first step at each call. history: the history
+    of the training, if there was one. stopped: the error that ended the training, or its message. augment: the
+    augmentation in training. epochs: the number of epochs trained or planned, 0 if unknown. trainable: whether
+    optimizer, learning rate and batch size are known; a weights file does not contain them, and then nothing is
+    rehearsed. notes: sentences to print before the findings. steps: the number of steps made, where there is no
+    history. resume_command: the command that resumes an interrupted training, else "".
+    Measurements are computed once, when a check first needs them.
     """
 
     model: BaseModel
@@ -68,9 +68,9 @@ class Case:
 
     @cached_property
     def classifies(self) -> bool:
-        """Whether the targets are classes and the model's outputs scores of them, (N, classes).
+        """Whether the targets are class indices and the model outputs class scores, (N, classes).
 
-        Integers can be numbers too: with one output they are classes only if there are two, 0 and 1.
+        With a single output, integer targets count as classes only if all of them are 0 or 1.
         """
         y, shape = self.train.y, self.model.output_shape
         main = shape[0] if shape and isinstance(shape[0], tuple) else shape
@@ -80,7 +80,7 @@ class Case:
 
     @property
     def compares(self) -> bool:
-        """Whether the loss compares outputs with targets as they are, number by number."""
+        """Whether the loss is a regression loss, which compares outputs and targets elementwise."""
         return isinstance(self.model.loss, Quadratic | L1 | Huber)
 
     @property
@@ -90,7 +90,7 @@ class Case:
 
     @cached_property
     def first(self) -> BaseModel:
-        """The model before its first step; newly drawn by the seed where the training of the weights is unknown."""
+        """The model before its first step, with newly drawn weights where the initial weights are unknown."""
         return self.begin()
 
     @cached_property
@@ -101,7 +101,7 @@ class Case:
 
     @cached_property
     def weight_growth(self) -> float:
-        """The size of the trainable weights over their size before the first step."""
+        """The sum of the trainable weights' root mean squares over that sum before the first step."""
         now, then = flatten(self.model.params), flatten(self.first.params)
         paths = [path for _, path in trainable_layers(self.model)]
         return sum(rms(now[path]) for path in paths) / (sum(rms(then[path]) for path in paths) or 1.0)
@@ -118,21 +118,21 @@ class Case:
 
     @cached_property
     def probe(self) -> Arrays:
-        """The training examples of a pass forward and backward, at most PROBE."""
+        """The training examples of a forward and backward pass, at most PROBE."""
         return subsample(self.train, PROBE, self.model.seed)
 
     @cached_property
     def watched(self) -> Arrays:
-        """The training examples for which outputs of layers are measured, at most twice as many."""
+        """The training examples for which layer outputs are measured, at most 2 * PROBE."""
         return subsample(self.train, 2 * PROBE, self.model.seed)
 
     def class_name(self, label: int) -> str:
-        """Return the name of a class, its number where it has none."""
+        """Return the name of a class, or its index if it has no name."""
         names = self.train.classes or self.model.classes
         return names[label] if names is not None and label < len(names) else str(label)
 
     def inputs(self, part: Arrays) -> Tensor:
-        """Return examples as the network receives them."""
+        """Return the network's inputs for the examples of `part`."""
         return scaled(part.x, self.model.stats)
 
     @cached_property
@@ -142,19 +142,19 @@ class Case:
 
     @cached_property
     def first_activity(self) -> dict[str, Activity]:
-        """The same of the model before its first step, in training mode, for `probe`."""
+        """The outputs of each layer of the model before its first step, in training mode, for `probe`."""
         return activity(self.first, self.inputs(self.probe), train=True)
 
     def units_of(self, kinds: tuple[type[Layer], ...], units: int) -> list[Activity]:
-        """Return the finite outputs of the layers of these types with at least so many units, in forward order."""
+        """Return the finite outputs of the layers of these types with at least `units` units, in forward order."""
         found = (seen for seen in self.activity.values() if isinstance(seen.layer, kinds) and seen.units >= units)
         return [seen for seen in found if seen.finite]
 
     def beyond_chance(self, seen: Activity, count: Callable[[Activity], int], share: float) -> tuple[int, int] | None:
-        """Return a count of a layer's units and the same count with newly drawn weights; None where that explains it.
+        """Return a count of a layer's units and the same count with newly drawn weights; None if they differ little.
 
-        Few examples, or examples that look alike to a layer, have such units with any weights. So the first count must
-        be above the second by more than a share of all units.
+        With few or similar examples, a layer can have such units for any weights. So the first count must exceed the
+        second by more than `share` of all units.
         """
         now = count(seen)
         if now <= share * seen.units:
@@ -203,7 +203,7 @@ class Case:
 
     @cached_property
     def simple(self) -> Simple | None:
-        """A simple classifier of the training examples, where there are classes."""
+        """A simple classifier fitted to training examples; None unless the targets are classes."""
         return simple(self.train, self.model.seed) if self.classifies else None
 
     @cached_property
@@ -215,7 +215,7 @@ class Case:
             return inf
 
     def column(self, name: str) -> list[float]:
-        """Return a column of the history, [] where there is none; what is missing or not finite counts as infinite."""
+        """Return a column of the history, [] if it does not exist, with inf for missing and non-finite values."""
         if self.history is None or not self.history.rows or name not in self.history.rows[0]:
             return []
         values = [row.get(name) for row in self.history.rows]
@@ -223,35 +223,35 @@ class Case:
 
     @property
     def loss_falls(self) -> bool:
-        """Whether the training loss still fell when the training ended, as it does where there is one epoch."""
+        """Whether the training loss was still falling at the end of the training; True after a single epoch."""
         losses = self.column("train_loss")
         back = max(len(losses) // LAST_EPOCHS, 1)
         return bool(losses) and (len(losses) <= back or losses[-1] < FALLING * losses[-1 - back])
 
     @property
     def steps_per_epoch(self) -> int:
-        """The steps in which each training example is used once."""
+        """The number of steps in one epoch."""
         return -(-len(self.train) // self.batch_size)
 
     @property
     def steps_made(self) -> int:
-        """The steps that the training made, 0 where it made none or they are unknown."""
+        """The number of steps that the training made, 0 if unknown."""
         return self.steps if self.history is None or not self.history.rows else int(self.history.last.get("step") or 0)
 
     @property
     def steps_planned(self) -> int:
-        """The steps of the whole training, which its schedule spans: by its epochs, else those made; 0 if unknown."""
+        """The number of steps of the whole training, from its epochs if known, else the steps made; 0 if unknown."""
         return self.epochs * self.steps_per_epoch or self.steps_made
 
     def rehearse(self, settings: Settings) -> Rehearsal:
-        """Train the model from its beginning for a few steps, on a copy; UnansweredError if not `trainable`."""
+        """Train a copy of the model from its initial weights for a few steps; UnansweredError if not `trainable`."""
         if not self.trainable:
-            raise UnansweredError("a file of weights does not tell how they are trained; give the run folder")
+            raise UnansweredError("a weights file does not contain the training settings; give the run folder")
         return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings, self.steps_planned)
 
     @cached_property
     def rehearsal(self) -> Rehearsal:
-        """The first STEPS steps of the training, as it is set, or as many of them as REHEARSING allows."""
+        """The first STEPS steps with the training's own settings, fewer if they take longer than REHEARSING."""
         return self.rehearse(Settings(STEPS, seconds=REHEARSING))
 
     def _all_steps(self, settings: Settings) -> Rehearsal:
@@ -268,7 +268,7 @@ class Case:
 
     @cached_property
     def range_losses(self) -> dict[float, float]:
-        """The loss at the end of the range test by factor, beyond FACTORS where their last is as good as any."""
+        """The loss at the end of the range test by factor; extended beyond FACTORS while the outermost loss is low."""
         found = {factor: done.end for factor, done in self.range_test}
         for by in (1 / 10, 10.0):
             factor = min(found) if by < 1 else max(found)
@@ -281,7 +281,7 @@ class Case:
 
     @cached_property
     def lower_range_losses(self) -> dict[float, float]:
-        """The same, and the loss at the optimizer's default rate where the range test ends above it."""
+        """`range_losses`, and the loss at the optimizer's default rate if the range test ends above that rate."""
         found, optimizer = dict(self.range_losses), self.model.optimizer
         rate = default_rate(optimizer)
         if 0 < rate < optimizer.lr * min(found):
@@ -289,7 +289,7 @@ class Case:
         return found
 
     def loss_at(self, factor: float, steps: int) -> float:
-        """Return the loss on the sample after so many steps from the beginning at a factor of the learning rate."""
+        """Return the loss on the sample after `steps` steps at `factor` times the learning rate, from the start."""
         if (factor, steps) not in self._losses_at:
             done = self._all_steps(Settings(steps, factor, TRYING))
             self._losses_at[factor, steps] = inf if done.broke else loss_on(done.model, self.sample)

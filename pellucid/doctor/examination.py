@@ -22,7 +22,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     attempts without a known training.
     """
     if attempts and not case.trainable:
-        raise UnansweredError("a file of weights does not tell how they are trained; give the run folder to try a fix")
+        raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
     found: list[Finding] = []
     made: list[Check] = []
     left_out: dict[str, str] = {}

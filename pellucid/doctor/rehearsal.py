@@ -1,4 +1,4 @@
-"""Models as they were before their first step, and a few steps of a training on one of these."""
+"""Models before their first step, and short trainings of them."""
 
 import time
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ from pellucid.training.model import BaseModel
 from pellucid.training.step import NotFiniteError, Step
 from pellucid.tree import flatten, map_tree
 
-MEASURED = 8  # every so many steps the size of the update is measured
-DEFAULT_EPOCHS = 30  # that a schedule spans where the number of epochs is unknown
+MEASURED = 8  # steps between measurements of the size of the update
+DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
 SETTINGS = (
     "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "precision", "preprocess",
     "input_shape",
@@ -32,10 +32,10 @@ SETTINGS = (
 
 
 def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
-    """Return a model of the same settings, but for `changes` (arguments of BaseModel), with newly drawn weights.
+    """Return a model with the same settings, except for `changes` (arguments of BaseModel), and newly drawn weights.
 
-    Frozen tensors keep their values: these are their values before the first step too. In another network that is so
-    for tensors with the same path and shape.
+    Frozen tensors, which training does not change, keep their values; if `changes` contain another network, only those
+    with the same path and shape.
     """
     settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
     new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
@@ -60,23 +60,24 @@ def _fixed(model: BaseModel) -> set[str]:
 
 
 def copied(model: BaseModel) -> BaseModel:
-    """Return the model with a copy of its weights, which may change."""
+    """Return the model with a copy of its weights."""
     new = copy(model)
     new.params = map_tree(torch.clone, model.params)
     return new
 
 
 def default_rate(optimizer: Optimizer) -> float:
-    """Return the optimizer's default learning rate, the one its source gives; infinite where there is none."""
+    """Return the optimizer's default learning rate; infinite if it has none."""
     default = next(field.default for field in fields(optimizer) if field.name == "lr")
     return inf if default is MISSING else float(default)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """steps: how many, fewer where they would take more than `seconds`. factor: of the learning rate.
+    """Settings of a rehearsal.
 
-    whole: whether these steps run through the whole schedule, however many steps the training has.
+    steps: their number, fewer if they take longer than `seconds`. factor: of the learning rate. whole: whether the
+    schedule is compressed into these steps.
     """
 
     steps: int
@@ -87,11 +88,11 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Rehearsal:
-    """The result of a few steps.
+    """The result of a rehearsal.
 
-    losses: of each step before its update; shorter than asked for where a loss was not finite or a step raised an error
-    (`broke`), and where the time was over (`late`). stopped: the error of the step that raised one, "" for others.
-    ratios: the median over steps of rms(update) / rms(weights), by the path of what is learned; None for weights of 0.
+    losses: the loss of each step before its update; fewer than requested if a loss was not finite or a step raised an
+    error (`broke`), or if the time limit was exceeded (`late`). stopped: the message of a step's error, else "".
+    ratios: the median over steps of rms(update) / rms(weights), by parameter path; None for weights of 0.
     model: the trained model.
     """
 
@@ -104,7 +105,7 @@ class Rehearsal:
 
     @property
     def end(self) -> float:
-        """The mean loss of the last quarter of the steps; infinite where it broke."""
+        """The mean loss of the last quarter of the steps; infinite if `broke`."""
         last = self.losses[-max(len(self.losses) // 4, 1) :]
         return inf if self.broke or not last else sum(last) / len(last)
 
@@ -112,14 +113,14 @@ class Rehearsal:
 def rehearse(
     model: BaseModel, data: Arrays, batch_size: int, augment: Augmentation | None, settings: Settings, planned: int = 0
 ) -> Rehearsal:
-    """Train `model`, which changes, for a few steps at its learning rate times a factor.
+    """Train `model` in place for a few steps at a multiple of its learning rate.
 
-    planned: the steps of the whole training, for its schedule; 0 where they are unknown.
+    planned: the steps of the whole training, for its schedule; 0 if unknown.
     """
     step = Step.of(model, len(data))
     loader = batches(model, data, min(batch_size, len(data)), augment)
     planned = planned or DEFAULT_EPOCHS * len(loader)
-    pace = max(planned / settings.steps, 1.0) if settings.whole and settings.steps else 1.0
+    stride = max(planned / settings.steps, 1.0) if settings.whole and settings.steps else 1.0
     rng = seeded(model.device)
     losses: list[float] = []
     ratios: dict[str, list[float]] = {path: [] for path in step.paths}
@@ -134,7 +135,7 @@ def rehearse(
         while len(losses) < settings.steps and not over:
             for batch in loader.epoch(epoch):
                 number = len(losses)
-                at = min(int(number * pace), planned - 1)  # past the end, the last rate stays
+                at = min(int(number * stride), planned - 1)  # after the end, the last rate is used
                 place = Progress(at, planned, len(loader))
                 lr = model.optimizer.lr * settings.factor * model.schedule.factor(place, memory)
                 before = [weight.clone() for weight in step.weights] if number % MEASURED == 0 else []
@@ -142,7 +143,7 @@ def rehearse(
                     loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, number))["loss"])
                 except NotFiniteError:
                     return result(True)
-                except PellucidError as error:  # a batch to learn nothing from, such as one value per channel
+                except PellucidError as error:  # an unusable batch, such as one value per channel
                     return result(True, str(error))
                 if not isfinite(loss):
                     return result(True)

@@ -1,4 +1,4 @@
-"""A simple classifier that is independent of the network: how well the inputs predict the labels without it."""
+"""A simple classifier, independent of the network, that measures how well the inputs predict the labels."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +12,9 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import small
 
-MAX_EXAMPLES = 1_000  # the inverse of their kernel takes 0.1 s
+MAX_EXAMPLES = 1_000  # inverting their kernel matrix takes 0.1 s
 MAX_CLASSES = 20  # the most frequent ones, so that each has 50 examples
-# Without it the fit goes through every label, wrong ones too; of a kernel that is 1 at most.
+# Added to the kernel's diagonal, where the kernel is 1; without it the fit interpolates wrong labels too.
 RIDGE = 0.1
 
 
@@ -33,7 +33,7 @@ class Hits:
 
     @property
     def above(self) -> float:
-        """By how many standard deviations of the binomial distribution the share is above chance."""
+        """The share minus chance, in standard deviations of the binomial distribution."""
         return (self.share - self.chance) / sqrt(max(self.chance * (1 - self.chance), 1 / self.n) / self.n)
 
 
@@ -46,10 +46,10 @@ def hits(guesses: Tensor, labels: Tensor) -> Hits:
 
 @dataclass(frozen=True, eq=False)
 class Simple:
-    """Kernel ridge regression onto the classes, with a Gaussian kernel as wide as the median distance.
+    """Kernel ridge regression on the classes, with a Gaussian kernel of the median distance's width.
 
-    indices: of the n examples in their part; y: their labels; classes: (K,), ascending. features: (n, D). inverse:
-    (n, n), of the kernel matrix with the ridge. width: the median squared distance.
+    indices: (n,), the examples' indices in the data. y: their labels. classes: (K,), ascending. features: (n, D).
+    inverse: (n, n), the inverse of the kernel matrix plus ridge. width: the median squared distance.
     """
 
     indices: Tensor
@@ -63,38 +63,38 @@ class Simple:
 
     @cached_property
     def held_out(self) -> Tensor:
-        """The guess for each of its own examples by the others, (n,)."""
+        """The leave-one-out prediction for each example, (n,)."""
         return self.relabelled(self.y)
 
     @cached_property
     def held_out_scores(self) -> Tensor:
-        """The scores of the classes for each of its own examples by the others, (n, K)."""
+        """The leave-one-out class scores for each example, (n, K)."""
         return _left_out_scores(self.inverse, self.y)
 
     @cached_property
     def own(self) -> Hits:
-        """How many of these guesses are correct."""
+        """The number of correct leave-one-out predictions."""
         return hits(self.held_out, self.y)
 
     def relabelled(self, y: Tensor) -> Tensor:
-        """Return the guess for each example by the others, if the labels were y (n,)."""
+        """Return the leave-one-out prediction for each example with y (n,) as the labels."""
         return _left_out_scores(self.inverse, y).argmax(1)
 
     def of_size(self, n: int) -> Hits:
-        """Return how many guesses would be correct with n of the examples, drawn at random."""
+        """Return the number of correct leave-one-out predictions with only n of the examples, drawn at random."""
         chosen = torch.randperm(len(self.y), generator=generator(0))[:n]
         inverse = torch.linalg.inv(torch.linalg.inv(self.inverse)[chosen][:, chosen])
         return hits(_left_out_scores(inverse, self.y[chosen]).argmax(1), self.y[chosen])
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return the guesses for other inputs (N, ...)."""
+        """Return the predictions for other inputs (N, ...)."""
         features = (small(x) - self.centre) / self.scale
         kernel = torch.exp(-2 * torch.cdist(features, self.features).square() / self.width)
         return (kernel @ (self.inverse @ _columns(self.y))).argmax(1)
 
 
 def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | None:
-    """Fit the classifier to examples drawn by `balanced`; None where there are no two classes or inputs."""
+    """Fit the classifier to examples drawn by `balanced`; None unless there are two classes and inputs differ."""
     if not len(part) or int(part.y.min()) < 0:
         return None
     indices = balanced(part.y, seed, among)
@@ -103,7 +103,7 @@ def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | Non
         return None
     features, y = small(part.x[indices]), part.y[indices]
     centre = features.mean(0)
-    # Pixels share one scale, so that borders do not count for more than they are; other features have each their own.
+    # Pixels share one scale, so that nearly constant borders are not amplified; other features are scaled separately.
     scale = features.std(0) if part.x.dim() < 4 or part.x.shape[-1] == 1 else features.std().expand_as(centre)
     scale = torch.where(scale > 0, scale, 1.0)
     features = (features - centre) / scale
@@ -117,9 +117,9 @@ def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | Non
 
 
 def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
-    """Return the indices of about MAX_EXAMPLES of the labels y (N,), as many of each class where there are, ascending.
+    """Return ascending indices of about MAX_EXAMPLES of the labels y (N,), equally many of each class if available.
 
-    among: the classes (K,), so that two parts can be compared; without it the MAX_CLASSES commonest ones.
+    among: the classes (K,) to draw from, for the comparison of two parts; None for the MAX_CLASSES most frequent.
     """
     counts = y.bincount().sort(descending=True, stable=True)
     present = counts.indices[counts.values > 0]
@@ -132,9 +132,9 @@ def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
 
 
 def _left_out_scores(inverse: Tensor, y: Tensor) -> Tensor:
-    """Return the scores for each example by the others; inverse: (n, n), of their kernel matrix; y: their labels (n,).
+    """Return leave-one-out scores (n, K); inverse: (n, n), of the kernel matrix plus ridge; y: the labels (n,).
 
-    Leaving one out has a closed form: Rasmussen, Williams 2006, equation 5.12.
+    Closed form: Rasmussen and Williams 2006, equation 5.12.
     """
     target = _columns(y)
     return target - inverse @ target / inverse.diagonal()[:, None]
@@ -147,5 +147,5 @@ def _columns(y: Tensor) -> Tensor:
 
 
 def confusion(y: Tensor, guesses: Tensor, count: int) -> Tensor:
-    """Return how often each label (rows) is taken for each class, (count, count)."""
+    """Return the confusion matrix, labels (rows) by predictions, (count, count)."""
     return (y * count + guesses).bincount(minlength=count**2).reshape(count, count)

@@ -20,13 +20,13 @@ from pellucid.metrics import accuracy, classes_of
 from pellucid.sweep import run
 from pellucid.training.arguments import whole
 
-Edit = Callable[[Any], Any]  # a layer's output, to the value that replaces it
+Edit = Callable[[Any], Any]  # maps a layer's output to the value that replaces it
 FILLS = ("zero", "mean")
 
 
 @dataclass(frozen=True)
 class Removal:
-    """An ablation: some `maps` of the output of the layer at `path`, None for all of them."""
+    """An ablation of the output of the layer at `path`: of the feature maps with indices `maps`, or of all (None)."""
 
     path: str
     maps: tuple[int, ...] | None = None
@@ -61,12 +61,12 @@ def ablation_table(
     prepare: Prepare = float_images,
     batch: int = BATCH,
 ) -> list[Row]:
-    """Return the accuracy on images (N, C, H, W) of the whole network, and without what each of `rows` removes.
+    """Return the accuracy on images (N, C, H, W) of the unchanged network, and with the removals of each row.
 
-    rows: by default each layer with weights but the last, all such dense layers, and all such convolutions but the
-    first. by: "zero", or "mean" for a map's mean over images and positions, which keeps the inputs of later layers in
-    their usual range. The network is not retrained; a layer that changes its input's shape counts as removed when its
-    output does not depend on its input. Zeiler and Fergus 2014, table 3, retrain.
+    rows: by default each layer with weights except the last, all these dense layers, and all these convolutions except
+    the first. by: "zero", or "mean" for a map's mean over images and positions, which keeps the inputs of later layers
+    in their usual range. Removal means a constant output, so layers that change the shape can be removed too. The
+    network is not retrained; Zeiler and Fergus 2014, table 3, retrain it.
     Raises PellucidError for unknown paths and maps.
     """
     whole(batch, "ablation_table: batch", 1)
@@ -86,10 +86,10 @@ def ablation_table(
 
 @torch.no_grad()
 def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str, by: Tensor | float = 0.0) -> Tensor:
-    """Return (N, K): the fall of the target's score when one map of the layer at `path` is ablated.
+    """Return (N, K): the decrease of the target's score when one map of the layer at `path` is ablated.
 
-    by: the value that replaces it, a number or one for each map (K,). target: see `aim`; one within the network must
-    come after the layer. Source: Zeiler and Fergus 2014, section 5.1, for one map at a time.
+    by: the value that replaces the map, a number or one value for each map (K,). target: see `aim`; a unit inside the
+    network must come after the layer. Source: Zeiler and Fergus 2014, section 5.1.
     """
     aimed = aim(net, fixed(net, params, x, target), len(x))
     sizes: list[int] = []
@@ -103,18 +103,18 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
     mask = aimed.mask(y)
     fill = torch.as_tensor(by, dtype=x.dtype, device=x.device).expand(sizes[0])
     score = (y * mask).flatten(1).sum(1)
-    falls: list[Tensor] = []
+    decreases: list[Tensor] = []
     for k in range(sizes[0]):
         without = ablated(aimed.net, params, x, {path: _edit(Removal(path, (k,)), fill)})
         at = aimed.mask(without) if aimed.classes is None else mask
-        falls.append(score - (without * at).flatten(1).sum(1))
-    return torch.stack(falls, 1)
+        decreases.append(score - (without * at).flatten(1).sum(1))
+    return torch.stack(decreases, 1)
 
 
 def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> Any:
     """Run `net` on x in evaluation mode with the outputs of some layers, by path, edited; the network stays unchanged.
 
-    A layer that runs several times is edited each time. Raises PellucidError for a path that leads nowhere.
+    A layer that runs several times is edited each time. Raises PellucidError for an unknown path.
     """
     paths = [path for path, _ in walk(net)]
     for path in edits:
@@ -147,9 +147,10 @@ def _edit(removal: Removal, fill: Tensor | None) -> Edit:
 
 
 def _parameters(net: Layer, params: Params, removal: Removal) -> int:
-    """Return the number of parameters that compute only what is removed; each map of a layer has as many.
+    """Return the number of parameters that only compute the removed outputs; all maps of a layer have equally many.
 
-    Of a Sequential's maps, those of its last layer with weights and after it count; of maps of merged branches, none.
+    For maps of a Sequential, parameters of its last layer with weights and of the layers after it are counted; for maps
+    of merged branches, none.
     """
     layer, inside = dict(walk(net))[removal.path], params
     for name in filter(None, removal.path.split(".")):
@@ -172,7 +173,7 @@ def _of_one_map(layer: Layer, params: Params) -> int:
         return found
     if isinstance(layer, Combinator):
         return 0
-    # The weights of a ConvTranspose2d are (C, filters / groups, kH, kW); those of all others begin with their maps.
+    # The weights of a ConvTranspose2d are (C, filters / groups, kH, kW); in all other layers axis 0 is the output maps.
     return sum(
         leaf.numel() // (layer.filters if isinstance(layer, ConvTranspose2d) else len(leaf))
         for leaf in _learned(layer, params)

@@ -1,4 +1,4 @@
-"""The contents of a network's page, after Zeiler and Fergus, as plain values."""
+"""The contents of the page on a convolutional network, after Zeiler and Fergus 2014."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,16 +27,16 @@ from pellucid.training.device import CPU, on_device
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
 
-MAPS, NINE, SHOWN = 16, 9, 3  # maps per layer, patches per map, images for occlusion
-CLIMB = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
+MAPS, PATCHES, SHOWN = 16, 9, 3  # maps per layer, patches per map, images for occlusion
+ASCENT = {"steps": 100, "jitter": 1, "blur": 0.4, "decay": 0.01}
 
 
 @dataclass(frozen=True, eq=False)
 class LayerLook:
-    """One convolution: its path, the path of the activation that shows its maps (see `after`), and their patches.
+    """One convolution: its path, the path of its activation (see `after`), and the top patches of its maps.
 
     weight: (filters, C, h, w). field: the largest receptive field of a unit, (height, width). silent: the number of
-    maps that are above 0 for no image. outputs: (maps, h, w) for the first of the images that are shown.
+    maps that are never above 0. maps: the number of all maps. outputs: (maps, h, w), of the first image shown.
     """
 
     path: str
@@ -50,13 +50,13 @@ class LayerLook:
 
     @property
     def key(self) -> str:
-        """The path in names of files."""
+        """The path as used in file names."""
         return self.path.replace(".", "-")
 
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """One image (C, H, W) with a grey square on it: the class, its probability, and the strongest map of a layer."""
+    """Occlusion of one image (C, H, W): its effect on the class's probability and on the strongest map of a layer."""
 
     image: Tensor
     label: str
@@ -69,7 +69,7 @@ class Hidden:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The contents of the page of one model on n images; anew: whether `grown` is of a network that was retrained."""
+    """The contents of the page of one model on n images; anew: whether `grown` is of the retrained network."""
 
     name: str
     data: str
@@ -95,18 +95,18 @@ def look(
     epochs: Mapping[int, Params] | None = None,
     again: Retraining | None = None,
 ) -> Look:
-    """Analyse a model on `most` images at most, evenly chosen from data whose classes are numbered as the model's.
+    """Analyse a model on at most `most` images, evenly chosen from data with the model's class indices.
 
-    maps: the number of maps of each layer whose patches are shown, those with the largest activations. epochs: weights
-    of the network by epoch, to show the evolution of its maps; without them, those that `again`, the table of retrained
-    networks, kept of the whole network. Raises PellucidError for a network without convolutions or without classes.
+    maps: the number of maps per layer to show, those with the largest activations. epochs: weights of the network by
+    epoch, for the evolution of its maps; by default those of the unchanged network in `again`. again: the results of
+    retraining. Raises PellucidError for a network without convolutions or without classes.
     """
     chosen = data.evenly(most)
     stored, labels = chosen.x, chosen.y
     images = float_images(stored)
     convolutions = [path for path, layer in walk(model.net) if isinstance(layer, Conv2d)]
     if not convolutions or len(model.output_shape) != 1 or model.output_shape[0] < 2:
-        raise PellucidError(f"{name} is no network of convolutions that ends in classes; the page is made for those")
+        raise PellucidError(f"{name} is not a convolutional classifier; the page needs convolutions and class scores")
     weights = epochs or (again.weights if again is not None else {})
     first = sorted(int((labels == one).nonzero()[0]) for one in labels.unique())[:SHOWN]  # of each class
     layers = [_layer(model, images, path, maps, first[0]) for path in convolutions]
@@ -133,9 +133,9 @@ def look(
 
 
 def after(net: Layer, path: str) -> str:
-    """Return the path of the activation that the layer at `path` goes through alone, or `path`.
+    """Return the path of the activation that only the layer at `path` feeds, or `path` if there is none.
 
-    It stands before the next layer with weights, the next merge and the end of the branch.
+    The search ends at the next layer with weights, the next merge, or the end of the branch.
     """
     for later, layer in _readers(net, path):
         if Trait.ACTIVATION in layer.traits:
@@ -146,7 +146,7 @@ def after(net: Layer, path: str) -> str:
 
 
 def _readers(net: Layer, path: str) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers that read only the output of the layer at `path`, one after the other, in its branch."""
+    """Yield the chain of layers after the layer at `path`, as long as each output has a single reader."""
     above, _, name = path.rpartition(".")
     holder = dict(walk(net))[above]
     if isinstance(holder, Sequential):
@@ -179,7 +179,7 @@ def _layer(model: BaseModel, images: Tensor, path: str, maps: int, example: int)
     strongest = activations(model.net, model.params, images, output, ready).amax(0)  # (K,)
     order = strongest.argsort(descending=True, stable=True)
     chosen = sorted(int(one) for one in order[:maps] if strongest[one] > 0)
-    top = top_patches(model.net, model.params, images, output, chosen, NINE, ready)
+    top = top_patches(model.net, model.params, images, output, chosen, PATCHES, ready)
     sizes = torch.cat([one.corners[:, 2:] - one.corners[:, :2] for one in top]).amax(0) if top else torch.zeros(2)
     y, _ = forward(upto(model.net, output), model.params, ready(images[example : example + 1]), Mode(keep=False))
     weight = flatten(model.params)[f"{path}.weight".lstrip(".")]
@@ -206,6 +206,6 @@ def _best(model: BaseModel, target: int) -> Maximum:
     noise = 0.1 * float((high - low).mean())
     found = maximize(
         model.net, model.params, target, model.nominal_shape, start=start, noise=noise, low=low, high=high,
-        rate=noise, **CLIMB,
+        rate=noise, **ASCENT,
     )  # fmt: skip
     return Maximum(GREY + (found.x - start) / (high - low), found.scores)  # back to 0..1

@@ -1,4 +1,4 @@
-"""Activation maximization: gradient ascent to the image with the largest score of a unit, map or class."""
+"""Activation maximization: gradient ascent on the input to maximize the score of a unit, map or class."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from pellucid.training.device import device_of
 
 @dataclass(frozen=True, eq=False)
 class Maximum:
-    """A network input (1, C, H, W), and the target's score before, and after each step."""
+    """A network input (1, C, H, W), and the target's scores: at the start, and after each step."""
 
     x: Tensor
     scores: tuple[float, ...]
@@ -42,15 +42,14 @@ def maximize(
 ) -> Maximum:
     """Maximize the target's score by gradient ascent from grey noise of `shape` (C, H, W).
 
-    target: see `aim`; a class, "features.conv2[3]" for a map where it is strongest, "features.conv2[3, 4, 4]" for one
-    unit of it, "features.conv2[3, :, :]" for all of it. The output before a rectifier has a gradient
-    everywhere, the one after it has not. start: grey as the network's input, to which Gaussian `noise` of this standard
-    deviation is added.
+    target: see `aim`; a class, "features.conv2[3]" for a map at its largest value, "features.conv2[3, 4, 4]" for one
+    unit, "features.conv2[3, :, :]" for the sum of a map. Prefer outputs before a rectifier, whose gradients do not
+    vanish. start: the initial value, usually grey, to which Gaussian noise of standard deviation `noise` is added.
     rate: the mean change of each step (the gradient is scaled to a root mean square of 1). low, high: the range of the
-    picture, as numbers or tensors that broadcast to shape; None for no limit.
-    Against high-frequency noise: jitter, the largest random shift in pixels of each step; blur, the standard deviation
-    in pixels of a Gaussian after each step; decay, the fraction by which each step returns to `start`; variation, the
-    weight of the sum of squared differences between neighbours, beside the scaled gradient.
+    image, as numbers or tensors that broadcast to shape; None for no limit.
+    Options against high-frequency noise: jitter, the largest random shift in pixels of each step; blur, the standard
+    deviation in pixels of a Gaussian after each step; decay, the fraction by which each step returns to `start`;
+    variation, the weight of a penalty on the sum of squared differences between neighbours.
     Raises PellucidError for invalid options.
     Source: Erhan et al. 2009, section 3; blur and decay: Yosinski et al. 2015, section 3; variation: Mahendran and
     Vedaldi 2015, equation 4 with beta 2; jitter: Mordvintsev et al. 2015.
@@ -60,9 +59,11 @@ def maximize(
         if not 0 <= value < float("inf"):
             raise PellucidError(f"maximize: {name} must be a number of at least 0, not {value!r}")
     if len(shape) != 3:
-        raise PellucidError(f"maximize: shape must be that of a picture (C, H, W), not {tuple(shape)}")
+        raise PellucidError(f"maximize: shape must be that of an image (C, H, W), not {tuple(shape)}")
     if target is None:
-        raise PellucidError("maximize: target must be a class or a unit; noise has no best class")
+        raise PellucidError(
+            "maximize: target must be a class or a unit; a noise image has no predicted class to maximize"
+        )
     rng = torch.Generator().manual_seed(seed)
     grey = torch.as_tensor(start, dtype=torch.float32).expand(1, *shape)
     device = device_of(params)

@@ -1,4 +1,4 @@
-"""Ablation with retraining: the accuracy of networks without some layers, or with larger and smaller ones."""
+"""Ablation with retraining: the accuracy of networks with some layers removed or resized."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ RATE = 1e-3
 
 @dataclass(frozen=True)
 class Variant:
-    """A network to train: its name, the paths of the layers that are changed, and by what factor; 0 removes them."""
+    """A network to train: its name, the paths of changed layers, and the factor of their size; 0 removes them."""
 
     name: str
     paths: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Retrained:
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
-    """The table, the whole network first, and the weights of the whole network after each epoch from 0 on."""
+    """The rows, first the unchanged network, and its weights by epoch, from 0 (initial weights) on."""
 
     rows: list[Retrained]
     epochs: int
@@ -75,10 +75,10 @@ def retrained(
 ) -> Retraining:
     """Train variants of a model's network from scratch, with the same settings, and return their accuracy on `test`.
 
-    variants: beside the whole network, by default those of `default_variants`. All are trained for so many epochs with
-    Adam in batches of 64 from the weights that the model's seed draws, so they compare with each other, not with the
-    model. A removed layer becomes an Identity; where the next layer cannot take its input, the row gives the reason.
-    Raises PellucidError for paths that lead nowhere. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
+    variants: trained in addition to the unchanged network, by default those of `default_variants`. All are trained for
+    `epochs` epochs with Adam in batches of 64, with weights drawn by the model's seed, so compare them with each other,
+    not with the model. A removed layer becomes an Identity; if the next layer does not fit, the row gives the reason.
+    Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
     whole(epochs, "retrained: epochs", 1)
     keep, rows = _Keep(), list[Retrained]()
@@ -91,20 +91,20 @@ def retrained(
                 preprocess=model.preprocess, device=str(model.device),
             )  # fmt: skip
             history = other.fit(train, epochs=epochs, batch_size=BATCH, callbacks=callbacks, verbose=verbose)
-        except PellucidError as error:  # it cannot be built, or not be trained
+        except PellucidError as error:  # this network cannot be built or trained
             rows.append(Retrained(variant, why=str(error)))
             continue
         found = other.evaluate(test)["accuracy"]
-        statistics = buffer_paths(net)  # not learned
+        statistics = buffer_paths(net)  # not counted as parameters
         learned = sum(tensor.numel() for path, tensor in other.weights.items() if path not in statistics)
         rows.append(Retrained(variant, learned, history.last["train_accuracy"], found))
     return Retraining(rows, epochs, len(train), keep.found)
 
 
 def default_variants(net: Layer) -> list[Variant]:
-    """Return the variants of a table: with the removals of `default_rows`, and with half and twice as many maps.
+    """Return the default variants: the removals of `default_rows`, and half and twice as many maps or units.
 
-    The last layer with weights, whose outputs are the classes, keeps its size.
+    The last layer with weights keeps its size, the number of classes.
     """
     layers = dict(walk(net))
     removals = [tuple(one.path for one in row) for row in default_rows(net)]
@@ -118,7 +118,7 @@ def default_variants(net: Layer) -> list[Variant]:
 
 
 def changed(net: Layer, variant: Variant) -> Layer:
-    """Return the network with the variant's layers removed, or with their outputs scaled in number."""
+    """Return the network with the variant's layers removed, or their number of outputs multiplied by its factor."""
     for path in variant.paths:
         net = replace_layer(net, path, lambda layer: _scaled(layer, variant.factor))
     return net

@@ -1,4 +1,4 @@
-"""One forward and one backward pass: the basis of all explanations by gradients and relevance."""
+"""One forward and one backward pass: the basis of all gradient and relevance methods."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
-# (outputs, mask: 1 where they are explained, else 0) -> the dy at the start of the backward pass
+# (outputs, mask) -> dy at the start of the backward pass; the mask is 1 at explained outputs, else 0
 Seed = Callable[[Tensor, Tensor], Tensor]
 
 
 def ones(y: Tensor, mask: Tensor) -> Tensor:
-    """Start with 1 where the output is explained: gradients."""
+    """Return 1 at explained outputs: the backward pass computes gradients."""
     return mask
 
 
 def values(y: Tensor, mask: Tensor) -> Tensor:
-    """Start with the explained outputs themselves: relevance, which is distributed among the inputs."""
+    """Return the explained outputs: the backward pass distributes them among the inputs as relevance."""
     return y * mask
 
 
 def gradients(path: str, layer: Layer) -> Rule:
-    """Return the rule of every layer's own dx, without the gradients of its parameters."""
+    """Return the rule that computes a layer's dx, without gradients of its parameters."""
     return own
 
 
@@ -60,7 +60,7 @@ def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: Forwar
 
 @torch.no_grad()
 def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
-    """Return the score (N,) of the target: the sum of relevance where all of it is conserved."""
+    """Return the score (N,) of the target; rules that conserve relevance distribute exactly this sum."""
     aimed = aim(net, target, examples(x))
     y, _ = forward(aimed.net, params, x, Mode(keep=False))
     return (y * aimed.mask(y)).flatten(1).sum(1)
@@ -68,7 +68,7 @@ def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
 
 @torch.no_grad()
 def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
-    """Return the target, with the best class of each example in place of None."""
+    """Return the target; None is replaced by the class with the largest output of each example."""
     if target is not None:
         return target
     y, _ = forward(net, params, x, Mode(keep=False))

@@ -21,7 +21,7 @@ from pellucid.training.arguments import whole
 from pellucid.training.callbacks import kept_epochs
 from pellucid.training.model import BaseModel
 
-Prepare = Callable[[Tensor], Tensor]  # images as they are stored, to the network's inputs
+Prepare = Callable[[Tensor], Tensor]  # maps stored images to the network's inputs
 BATCH = 256
 MAPS = 6
 
@@ -31,8 +31,8 @@ class TopPatches:
     """The largest activations of one map, at most one per image, largest first.
 
     images: (k,) int64, indices in the data set. value: (k,), the activation. corners: (k, 4), the receptive field of
-    the unit, clipped at the image's edges: top, left, bottom, right in pixels, the last two excluded. deconvolution:
-    (k, C, H, W), the DeconvNet's reconstruction in the whole image. All are on the CPU.
+    the unit, clipped at the image's edges: top, left, bottom, right in pixels; bottom and right are exclusive.
+    deconvolution: (k, C, H, W), the DeconvNet reconstruction, in the size of the image. All are on the CPU.
     """
 
     path: str
@@ -54,11 +54,11 @@ def top_patches(
     prepare: Prepare = float_images,
     batch: int = BATCH,
 ) -> list[TopPatches]:
-    """Return for each of the maps of the layer at `path` the `count` images (N, C, H, W) with its largest activation.
+    """Return, for each map of the layer at `path`, the `count` images of (N, C, H, W) with its largest activations.
 
-    maps: their indices, None for all. prepare: the preprocessing of images, `batch` at a time, by default of uint8 to
-    0..1. Units of a dense layer are maps of one position. Raises PellucidError for a path that leads nowhere and maps
-    that do not exist. Source: Zeiler and Fergus 2014, section 4 and figure 2.
+    maps: indices of maps, None for all. prepare: preprocessing of a batch of images, by default uint8 to 0..1. batch:
+    images per forward pass. Units of a dense layer are maps with one position. Raises PellucidError for unknown paths
+    and maps. Source: Zeiler and Fergus 2014, section 4 and figure 2.
     """
     count, batch = whole(count, "top_patches: count", 1), whole(batch, "top_patches: batch", 1)
     strongest = activations(net, params, images, path, prepare, batch)  # (N, K)
@@ -68,7 +68,7 @@ def top_patches(
             raise PellucidError(f"{path} has maps 0 to {strongest.shape[1] - 1}, no map {one}")
     found: list[TopPatches] = []
     for one in chosen:
-        # Of equal activations, the first images come first; topk leaves the order of equals open.
+        # A stable sort: equal activations keep the order of their images, which topk does not guarantee.
         order = strongest[:, one].argsort(dim=0, descending=True, stable=True)[:count]
         x = prepare(images[order])
         entrance = Entrance(x)
@@ -83,7 +83,7 @@ def top_patches(
 def activations(
     net: Layer, params: Params, images: Tensor, path: str, prepare: Prepare = float_images, batch: int = BATCH
 ) -> Tensor:
-    """Return (N, K): for each image the largest activation of each map of the layer at `path`, on the CPU."""
+    """Return the largest activation of each map of the layer at `path` for each image, (N, K), on the CPU."""
     part = upto(net, path)
     if not len(images):
         raise PellucidError("top_patches: there are no images; give some")
@@ -116,7 +116,7 @@ def map_means(
 
 
 def one_tensor(path: str, y: Any) -> Tensor:
-    """Return the output of the layer at `path`; PellucidError for several tensors."""
+    """Return `y`, the output of the layer at `path`; raises PellucidError unless it is one tensor."""
     if not isinstance(y, Tensor):
         raise PellucidError(f"the layer {path!r} outputs {len(y)} tensors; name one inside it")
     return y
@@ -124,10 +124,11 @@ def one_tensor(path: str, y: Any) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Evolution:
-    """One layer over E epochs, whose numbers are `epochs`.
+    """The maps of one layer at E epochs, listed in `epochs`.
 
-    means: (E, K), each map's mean activation over all images and positions. maps: those with the largest at the end.
-    strongest: of each of them, for each epoch, the strongest activation over all images, with its deconvolution.
+    means: (E, K), each map's mean activation over all images and positions. maps: the indices of the maps with
+    the largest mean at the last epoch. strongest: for each of these maps and each epoch, the largest activation over
+    all images, with its deconvolution.
     """
 
     path: str
@@ -138,7 +139,7 @@ class Evolution:
 
     @property
     def key(self) -> str:
-        """The path in names of files."""
+        """The path as used in file names."""
         return self.path.replace(".", "-")
 
 
@@ -148,7 +149,7 @@ def evolution(
 ) -> list[Evolution]:
     """Return the evolution of the layers at `paths` over the weights of several epochs, on images (N, C, H, W).
 
-    A strongest image that changes from one epoch to the next shows in the picture as a jump, as in the paper.
+    The strongest image can differ between epochs, which shows as a sudden change of the picture, as in the paper.
     Source: Zeiler and Fergus 2014, section 4.1 and figure 4.
     """
     if not weights:
@@ -164,9 +165,9 @@ def evolution(
 
 
 def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
-    """Return the weights that a run kept of its epochs (`train.keep`), by epoch; none for other than a run folder.
+    """Return the weights that a run kept (`train.keep`), by epoch; empty if `run` is not a run folder.
 
-    Raises PellucidError for those of another network.
+    Raises PellucidError for weights of another network.
     """
     found: dict[int, Params] = {}
     for epoch, path in kept_epochs(run / "weights").items():

@@ -15,7 +15,7 @@ from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.recipe.values import toml_value
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.compared import OF_RUNS, accuracy_by_time, overlaid
+from pellucid.report.figures.compared import RUN_COLOURS, accuracy_by_time, overlaid
 from pellucid.report.page import render
 from pellucid.run.history import History
 from pellucid.run_report.data import read_recipe
@@ -150,10 +150,11 @@ def comparison_page(found: RunComparison, command: str) -> str:
     metrics = _union([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
     held = {run.held for run in found.runs}
     figures: dict[str, Figure | None] = {f"curves-{name}": overlaid(found.names, histories, name) for name in metrics}
-    figures["time"] = accuracy_by_time(found.names, histories, held.pop() if len(held) == 1 else "held-out", OF_RUNS)
+    data = held.pop() if len(held) == 1 else "held-out"
+    figures["time"] = accuracy_by_time(found.names, histories, data, RUN_COLOURS)
     for k, run in enumerate(found.runs):
         figures[f"confusion-{k}"] = None if run.confusion is None else confusion_matrix(run.confusion, run.classes)
-    colours = [OF_RUNS[k % len(OF_RUNS)] for k in range(len(found.runs))]
+    colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(found.runs))]
     runs = list(zip(found.names, found.runs, strict=True))
     return render("runs", found=found, runs=runs, figures=figures, metrics=metrics, colours=colours, command=command)
 

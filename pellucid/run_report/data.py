@@ -32,8 +32,8 @@ from pellucid.tree import flatten
 class Mistakes:
     """Misclassified images, the most confident first.
 
-    images: (n, 1 or 3, H, W), values 0..1. true, predicted: names of classes. probability: that of the predicted
-    class. total: the number of all misclassified images.
+    images: (n, 1 or 3, H, W), values 0..1. true, predicted: names of classes. probability: of the predicted class.
+    total: the number of all misclassified images.
     """
 
     images: NDArray[np.float32]
@@ -45,9 +45,10 @@ class Mistakes:
 
 @dataclass(frozen=True)
 class Masks:
-    """Pictures with the lowest mean IoU of their own, worst first.
+    """The images with the lowest mean IoU each, worst first.
 
-    images: (n, H, W, 3), uint8. true, predicted: (n, H, W), classes. names: of the files, where they are known.
+    images: (n, H, W, 3), uint8. true, predicted: (n, H, W), classes. scores: mean IoU of
+    each image. names: file names, if known.
     """
 
     images: NDArray[np.uint8]
@@ -59,11 +60,11 @@ class Masks:
 
 @dataclass(frozen=True)
 class ReportData:
-    """One run. The report names what is missing or empty.
+    """One run. The report lists missing and empty parts.
 
-    metrics: accuracy, loss and n of the held-out images, and any of seconds, images_per_second, epochs.
-    history: rows with epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy. held: the data of val_loss and
-    val_accuracy, "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio.
+    metrics: accuracy, loss and n of held-out images; optionally seconds, images_per_second, epochs.
+    history: rows with epoch, lr, train_loss, train_accuracy, val_loss, val_accuracy. held: the data behind
+    val_loss and val_accuracy, "validation" or "test". layers: rows with epoch, path, grad_norm, update_ratio.
     confusion: (K, K) counts, true by predicted. first_weights: (filters, C, H, W). recipe_text: the complete TOML.
     manifest: versions, seed, checksums, the hash of the weights; may be nested.
     """
@@ -101,8 +102,8 @@ def gather(
 ) -> ReportData:
     """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and evaluate the model on `test`.
 
-    command: reproduces the run (by default, training by the run's own recipe.toml). metrics: the results on `test`
-    where they are known already. held: the data of the curves of held-out images, "test" or "validation".
+    command: the command that reproduces the run (by default `pellucid train recipe.toml`). metrics: results on `test`,
+    if already computed. held: the data behind the curves of held-out images, "test" or "validation".
     Raises PellucidError when a file is missing or damaged.
     """
     folder = RunFolder(run)
@@ -154,7 +155,7 @@ def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tenso
 
 
 def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[NDArray[np.int64], Masks]:
-    """Return the number of pixels of each class (row) predicted as each (column), and the `most` worst pictures."""
+    """Return the confusion matrix of pixels, true (rows) by predicted, and the `most` images with the lowest IoU."""
     ignored = getattr(model.loss, "ignore", None)
     all_, masks, scores = MeanIoU(ignored), list[Tensor](), list[float]()
     for k in range(len(test)):
@@ -181,7 +182,7 @@ def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[
 
 
 def worst(scores: Tensor, labels: Tensor, test: Source, most: int = WORST) -> Mistakes | None:
-    """Return the `most` misclassified images of the largest probabilities; None for data that are no pictures."""
+    """Return the `most` misclassified images with the largest probabilities; None if the data are not images."""
     channels, height, width = first_batch(test).images.shape[1:]
     if channels not in (1, 3) or min(height, width) < 2:
         return None
@@ -198,9 +199,9 @@ def worst(scores: Tensor, labels: Tensor, test: Source, most: int = WORST) -> Mi
 
 
 def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor | None]:
-    """Return the path and the weights of the first layer as pictures (filters, C, H, W), or ("", None).
+    """Return the path and the weights of the first layer as images (filters, C, H, W), or ("", None).
 
-    A dense layer on whole images has a weight for each value; the filters of a convolution are pictures themselves.
+    Weights of a dense layer on whole images are reshaped to the image; filters of a convolution are returned as is.
     """
     flat = flatten(params)
     for path, layer in walk(net):
@@ -216,7 +217,7 @@ def first_weights(net: Layer, params: Params, image: Shape) -> tuple[str, Tensor
 
 
 def read_recipe(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return a recipe.toml as its text and its tables; PellucidError where it cannot be read."""
+    """Return the text and the tables of a recipe.toml; raises PellucidError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)

@@ -1,4 +1,4 @@
-"""A derivative as a sum of products, link by link to the loss: the values, and how they are written."""
+"""A derivative as sums of products, by the chain rule up to the loss: values, text and LaTeX."""
 
 import math
 import re
@@ -22,9 +22,9 @@ SYMBOL = re.compile("|".join(map(re.escape, SYMBOLS)))  # x̂ is two characters
 
 @dataclass(frozen=True)
 class Factor:
-    """One number of a product: what it is called, and what it is.
+    """One factor of a product: its name, value and role.
 
-    value: exact, as a float64. role: delta, activation, weight, slope, share ... parts: numbers that add up to it.
+    value: exact, in float64. role: delta, activation, weight, slope, share ... parts: numbers whose sum is the factor.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Factor:
 
     @property
     def magnitude(self) -> float:
-        """Its size before its parts cancelled each other, which is what rounding errors go by."""
+        """The sum of the absolute values of its parts, which bounds rounding errors under cancellation."""
         return sum(abs(part.value) for part in self.parts) if self.parts else abs(self.value)
 
     def to_json(self) -> dict[str, Any]:
@@ -45,7 +45,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Term:
-    """A product; `next` is the number of the link that says where its delta, the first factor, comes from."""
+    """A product; `next` is the index of the link that explains its first factor, a delta."""
 
     factors: tuple[Factor, ...]
     value: float
@@ -61,11 +61,11 @@ class Term:
 class Link:
     """One derivative, ∂C/∂name, as a sum of products.
 
-    of: "C", the whole loss; "L", the loss without the regularizers, of a weight that they act on as well.
-    where: the layer or loss whose rule this is. title: that layer as people read it. words, formula: the rule, as a
-    sentence and as LaTeX. gradient: what the backward pass computed. terms: the largest, largest first; count: how
-    many there are; rest: the sum of those not shown. total: the sum of all products, in exact arithmetic rounded once.
-    bound: how far total and gradient may lie apart because the backward pass rounds after each step.
+    of: "C", the whole loss; "L", the loss without the regularizers, for a regularized weight. where: the path of the
+    layer or loss whose rule this is. title: its type and settings. words, formula: the rule, as a sentence and as
+    LaTeX. gradient: the value from the backward pass. terms: the largest products, largest first; count: the number of
+    all products; rest: the sum of those not shown. total: the sum of all products, exact and rounded once.
+    bound: the largest difference of total and gradient that rounding in the backward pass explains.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Part:
-    """One number that another was made of: its name, its value, and how steeply the other follows it."""
+    """One input of an activation: its name, its value, and the derivative of the activation by it (slope)."""
 
     name: str
     value: float
@@ -115,15 +115,15 @@ class Part:
 
     @property
     def product(self) -> float:
-        """Its contribution, where the other is a weighted sum."""
+        """Its contribution, if the activation is a weighted sum."""
         return self.value * self.slope
 
 
 @dataclass(frozen=True)
 class Made:
-    """How one activation came about: by which layer, from which inputs.
+    """How one activation was computed: by which layer, from which inputs.
 
-    parts: the largest contributions (or slopes), largest first; count: how many inputs reach it; rest: the sum of the
+    parts: the largest contributions (or slopes), largest first; count: the number of inputs; rest: the sum of the
     contributions not shown. linear: whether the contributions and `constant` add up to the value.
     """
 
@@ -150,11 +150,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why the loss changes with one number as it does, link by link.
+    """The derivative of the loss by one number, explained by the chain rule.
 
-    value: the number itself. loss: the loss as it stands. links: the number's own derivative first; a term's `next`
-    is a place in them, so that they are a tree whose branches may meet again. made: for an activation, how it came
-    about. dtype: what the pass was computed in.
+    value: the number. loss: the loss. links: derivatives, the number's own first; a term's `next` is an index into
+    them, so they form a directed acyclic graph. made: for an activation, how it was computed. dtype: that of the pass.
     """
 
     name: str
@@ -175,7 +174,7 @@ class Explanation:
         return all(link.exact for link in self.links)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the whole tree as plain values: its nodes in one list, each term's `next` the place of another."""
+        """Return plain values: all links in one list, into which each term's `next` is an index."""
         made = {} if self.made is None else {"made_of": self.made.to_json()}
         about = {"name": self.name, "value": self.value, "loss": self.loss, "dtype": self.dtype}
         links = [link.to_json() for link in self.links]
@@ -187,7 +186,7 @@ class Explanation:
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
     def __str__(self) -> str:
-        """Return the number, how it came about, and each link to the loss, as text for a terminal."""
+        """Return the number, how it was computed, and each link to the loss, as text for a terminal."""
         head = [
             f"∂{self.links[0].of}/∂{self.name} = {brief(self.gradient)}",
             f"{self.name} is {brief(self.value)}; the loss C is {brief(self.loss)}",
@@ -205,7 +204,7 @@ class Explanation:
 
 
 def verdict(it: Explanation) -> str:
-    """Return how exactly the products add up to the gradients, in words."""
+    """Return a sentence on how exactly the products add up to the gradients."""
     gaps = [abs(link.total - link.gradient) for link in it.links]
     if not all(map(math.isfinite, gaps)):
         return "some of these numbers are NaN or infinite, so their sums cannot be compared"
@@ -219,10 +218,10 @@ def verdict(it: Explanation) -> str:
 
 
 def added(factor: Factor) -> str:
-    """Return the numbers that add up to a factor, "0.9 − 1", with as many digits as six of the sum need."""
+    """Return the parts of a factor as text, "0.9 − 1", with enough digits for six in their sum."""
     largest = max(abs(one.value) for one in factor.parts)
     quotient = largest / abs(factor.value) if factor.value else 0.0
-    lost = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN has no digits
+    lost = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN and infinity lose no digits
     digits = min(DIGITS + max(math.ceil(lost), 0), MOST_DIGITS)
     first, *others = factor.parts
     return brief(first.value, digits) + "".join(
@@ -235,7 +234,7 @@ def _indented(table: list[tuple[str, str, str]]) -> list[str]:
 
 
 def _link_text(number: int, link: Link) -> list[str]:
-    """Return a link: its rule, in words, then one product a line."""
+    """Return the lines of a link: its derivative, its rule in words, then one product per line."""
     head = f"{number:>2}   ∂{link.of}/∂{link.name} = {brief(link.gradient)}"
     about = link.words if link.where == "the network" else f"{link.where}, {link.title}: {link.words}"
     words = wrap(about, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
@@ -252,7 +251,7 @@ def _link_text(number: int, link: Link) -> list[str]:
 
 
 def _product_text(term: Term) -> tuple[str, str, str]:
-    """Return (product, its factors as numbers, as names)."""
+    """Return the product, its factors as numbers, and its factors as names."""
     numbers = SIGN.join(brief(factor.value) for factor in term.factors)
     names = SIGN.join(f"({factor.name})" if factor.parts else factor.name for factor in term.factors)
     follows = f"   → {term.next + 1}" if term.next is not None else ""
@@ -260,7 +259,7 @@ def _product_text(term: Term) -> tuple[str, str, str]:
 
 
 def _made_text(made: Made) -> list[str]:
-    """Return the inputs that an activation was made of."""
+    """Return the lines of an activation's inputs."""
     words = made.words if made.count or made.linear else "it depends on none of its inputs here"
     table = []
     for part in made.parts:

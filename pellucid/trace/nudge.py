@@ -16,14 +16,14 @@ from pellucid.trace.record import Number, Record, resolve
 from pellucid.trace.text import TIMES, bar, brief
 from pellucid.tree import flatten, nest
 
-NONLINEAR = "what the tangent does not show: bends and kinks"
+NONLINEAR = "nonlinearity: curvature and kinks of the loss"
 
 
 @dataclass(frozen=True)
 class Nudge:
     """One number, changed by h: the predicted and the actual change of the loss.
 
-    before, after: the loss, the regularizers' part included. Both passes run in the trace's dtype, with the same
+    before, after: the loss, including the regularizers. Both passes run in the trace's dtype, with the same
     random numbers.
     """
 
@@ -36,7 +36,7 @@ class Nudge:
 
     @property
     def predicted(self) -> float:
-        """The change of the loss along its tangent: gradient times h."""
+        """The linear prediction of the change of the loss: gradient times h."""
         return self.gradient * self.h
 
     @property
@@ -62,12 +62,12 @@ class Nudge:
 
     def __str__(self) -> str:
         """Return the comparison as text for a terminal."""
-        why = "the loss's rounding: h moves it by less than its last bit" if self.rounded else NONLINEAR
+        why = "rounding: the change is below the last bit of the loss" if self.rounded else NONLINEAR
         product = f"∂C/∂{self.name} {TIMES} h = {brief(self.gradient)} {TIMES} {brief(self.h)}"
         table = [
             ("predicted", brief(self.predicted), product),
             ("actual", brief(self.actual), f"the loss went from {brief(self.before)} to {brief(self.after)}"),
-            ("missed", brief(self.actual - self.predicted), why),
+            ("difference", brief(self.actual - self.predicted), why),
         ]
         head = f"{self.name}: {brief(self.value)} → {brief(self.value + self.h)}  (h = {brief(self.h)})"
         return f"{head}\n{aligned(table, right=(1,))}"
@@ -83,20 +83,20 @@ def nudge(trace: Record, what: str, h: float) -> Nudge:
     if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
         raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
     number = resolve(trace, what)
-    _check_moves(number, h)
+    _check_changes(number, h)
     settings, target = trace.settings, number.target
     params: Params | None = None
     if target.value is not None and target.value.maker is None:
         xs = tensors(settings.x)
-        xs[target.value.part] = _moved(xs[target.value.part], number.place, h)
+        xs[target.value.part] = _shifted(xs[target.value.part], number.place, h)
         passes = settings.run(x=like(settings.x, xs))
     elif target.value is not None or target.what.startswith("x."):
         passes = settings.run(change=_change(number, h))
     elif target.call is not None:
-        raise PellucidError(f"trace.nudge: {target.name} is one use of a parameter; move the parameter itself")
+        raise PellucidError(f"trace.nudge: {target.name} is one use of a parameter; change the parameter itself")
     else:
         flat = flatten(settings.params)
-        flat[target.what] = _moved(flat[target.what], number.place, h)
+        flat[target.what] = _shifted(flat[target.what], number.place, h)
         params = nest(settings.params, flat)
         passes = settings.run(params)
     gradient = number.gradient
@@ -105,28 +105,28 @@ def nudge(trace: Record, what: str, h: float) -> Nudge:
     return Nudge(number.label, number.number, float(h), gradient, trace.cost, sum(settings.cost(passes, params)))
 
 
-def _check_moves(number: Number, h: float) -> None:
+def _check_changes(number: Number, h: float) -> None:
     """Raise PellucidError unless h changes the number in its dtype."""
     tensor = number.target.tensor
     value = tensor.flatten()[number.place]
     if math.isfinite(number.number) and bool(value + h == value):
         kind = str(tensor.dtype).removeprefix("torch.")
         raise PellucidError(
-            f"trace.nudge: h = {h:g} is below the rounding of {number.label} = {number.number:.6g} in {kind}, which it "
-            f"does not move; give at least {torch.finfo(tensor.dtype).eps * abs(number.number):.1g}"
+            f"trace.nudge: h = {h:g} is below the rounding of {number.label} = {number.number:.6g} in {kind}, so "
+            f"nothing changes; give at least {torch.finfo(tensor.dtype).eps * abs(number.number):.1g}"
         )
 
 
-def _moved(tensor: Tensor, place: int, h: float) -> Tensor:
+def _shifted(tensor: Tensor, place: int, h: float) -> Tensor:
     copy = tensor.clone(memory_format=torch.contiguous_format)
     copy.view(-1)[place] += h
     return copy
 
 
 def _change(number: Number, h: float) -> Change:
-    """Return the function that changes the number where a call returns or receives it."""
+    """Return the function that adds h to the number where a call returns it or receives it as input."""
     value, call = number.target.value, number.target.call
     where = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
     assert where[0] is not None
     at = (where[0].place, *where[1:])
-    return lambda place, kind, part, x: _moved(x, number.place, h) if (place, kind, part) == at else x
+    return lambda place, kind, part, x: _shifted(x, number.place, h) if (place, kind, part) == at else x

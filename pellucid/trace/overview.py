@@ -1,4 +1,4 @@
-"""A trace in short: a row for each call with small pictures, and the loss of one example, as values, text and HTML."""
+"""The overview of a trace: a row for each call, and the outputs of examples, as values, text and HTML."""
 
 import base64
 import io
@@ -16,12 +16,12 @@ from pellucid.trace.record import Record
 from pellucid.trace.text import bar, brief
 
 SHOWN = 10  # outputs of an example
-COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of an output
+COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of the table of outputs
 MAPS, FEW_MAPS, MANY_LAYERS = 16, 8, 40  # maps per layer in HTML, fewer where there are many layers
 MAX_SIDE = 32  # pixels along a side of one map; larger ones are averaged
 ABOVE, BELOW = (234, 88, 12), (37, 99, 235)  # distinguishable for colour-blind readers
 WIDTH, HEIGHT = 250, 96  # approximate pixels of a picture on the page
-LEVELS = 31  # of each colour; number LEVELS of the palette is 0
+LEVELS = 31  # of each colour; index LEVELS of the palette is the value 0
 PALETTE = bytes(value for level in range(-LEVELS, LEVELS + 1) for value in (ABOVE if level > 0 else BELOW))
 ALPHAS = bytes(round(255 * math.sqrt(abs(level) / LEVELS)) for level in range(-LEVELS, LEVELS + 1))
 
@@ -35,7 +35,7 @@ class Picture(NamedTuple):
 
 
 def overview(trace: Record) -> dict[str, Any]:
-    """Return the loss, its pieces, each call in numbers, and the names of all tensors, as plain values."""
+    """Return the loss, the outputs of each example, statistics of each call, and all tensor names, as plain values."""
     regularizer = {"regularizer": trace.regularizer, "cost": trace.cost} if trace.penalties else {}
     return {
         "loss": trace.loss,
@@ -70,7 +70,7 @@ def rows(trace: Record) -> list[dict[str, Any]]:
 
 
 def statistics(tensor: Tensor) -> dict[str, float]:
-    """Return mean, root mean square, smallest, largest, and the share that is 0; zeros for an empty tensor."""
+    """Return mean, root mean square, smallest and largest value, and the share of zeros; all 0 for an empty tensor."""
     x = tensor.double() if tensor.numel() else torch.zeros(1)
     return {
         "mean": float(x.mean()),
@@ -82,7 +82,7 @@ def statistics(tensor: Tensor) -> dict[str, float]:
 
 
 def outputs(trace: Record, row: int) -> list[dict[str, Any]]:
-    """Return the outputs of one example: name, y, probability, target and dy, the largest |dy| first, ten at most."""
+    """Return the outputs of one example: class, output, probability, target, dy; at most SHOWN, largest |dy| first."""
     y, named = trace.passes.ys[0].tensor, trace.pieces[0].named
     columns = {"y": y, "probability": named.get("probabilities"), "target": named.get("targets")}
     columns["dy"] = trace.output_delta(0)
@@ -123,7 +123,7 @@ def trace_text(trace: Record) -> str:
 
 
 def trace_html(trace: Record) -> str:
-    """Return each call with its maps forward and backward, and the outputs of the first example, as HTML."""
+    """Return each call with pictures of its output and its dy, and the outputs of the first example, as HTML."""
     from pellucid.report.page import render
 
     most = MAPS if len(trace.calls) <= MANY_LAYERS else FEW_MAPS
@@ -146,18 +146,18 @@ def trace_html(trace: Record) -> str:
 
 
 def heading(trace: Record) -> tuple[str, str, str]:
-    """Return in words: the kind of pass, its loss, and the number of tensors."""
+    """Return as text: the number of examples and the mode, the loss, and the number of tensors."""
     examples = len(trace.passes.ys[0].tensor)
     what = f"{examples} examples" if examples > 1 else "one example"
-    regularized = f" + {brief(trace.regularizer)} by regularizers" if trace.penalties else ""
+    regularized = f" + {brief(trace.regularizer)} from regularizers" if trace.penalties else ""
     mode = "training" if trace.settings.train else "evaluation"
     return f"{what} in {mode}", f"loss {brief(trace.loss)}{regularized}", f"{len(trace.tensors)} tensors by name"
 
 
 def picture(tensor: Tensor, most: int) -> Picture | None:
-    """Return one example (C, H, W) or (n,) as an image of at most `most` maps, None where there is nothing to draw.
+    """Return one example (C, H, W) or (n,) as an image of at most `most` maps; None for empty or non-finite tensors.
 
-    Above 0 is orange, below 0 blue, 0 transparent.
+    Positive values are orange, negative values blue, 0 is transparent.
     """
     grid = _grid(tensor.double(), most)
     reach = float(grid.abs().max()) if grid.numel() else 0.0

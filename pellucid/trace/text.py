@@ -1,4 +1,4 @@
-"""Names of numbers, such as "dense2.weight[3, 17]", and numbers as text and as bars."""
+"""Names of tensor elements, such as "dense2.weight[3, 17]", and numbers as text and as bars."""
 
 import math
 import re
@@ -9,13 +9,13 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 
 NUMBER = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")
-DIGITS = 6  # of a number, unless others are given
+DIGITS = 6  # significant digits by default
 TIMES, MINUS = "\u00d7", "\u2212"
 SIGN = f" {TIMES} "
 
 
 class Bar(NamedTuple):
-    """A bar from the middle of a cell, in per cent of its width."""
+    """A bar that begins in the middle of a cell; left and width are in per cent of the cell."""
 
     side: str
     left: float
@@ -23,7 +23,7 @@ class Bar(NamedTuple):
 
 
 def split(text: str) -> tuple[str, tuple[int, ...] | None]:
-    """Return the tensor's name and the index, None where there is none."""
+    """Return the tensor's name and the index, None if there is no index."""
     found = NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
         raise PellucidError(f"trace: {text!r} names no number; write it as in 'dense2.weight[3, 17]'")
@@ -37,7 +37,7 @@ def split(text: str) -> tuple[str, tuple[int, ...] | None]:
 
 
 def place_of(name: str, index: tuple[int, ...], shape: Shape) -> int:
-    """Return the flat index of an index whose negative numbers count from the end; PellucidError if out of range."""
+    """Return the flat index; negative indices count from the end. Raises PellucidError if out of range."""
     if len(index) != len(shape):
         raise PellucidError(
             f"trace: {name} has {len(shape)} axes, of sizes {tuple(shape)}, not {len(index)} as in {index}"
@@ -72,17 +72,17 @@ def unknown(name: str, known: Iterable[str]) -> PellucidError:
 
 
 def brief(value: float, digits: int = DIGITS) -> str:
-    """Return a number with so many digits, and a real minus sign."""
+    """Return a number with `digits` significant digits and a typographic minus sign."""
     return f"{value:.{digits}g}".replace("-", MINUS) if value else "0"
 
 
 def signed(value: float, digits: int) -> str:
-    """Return a number with so many digits, and its sign in front."""
+    """Return a number with `digits` significant digits, always with its sign."""
     return f"{value:+.{digits}g}".replace("-", MINUS)
 
 
 def bar(value: float, reach: float) -> Bar:
-    """Return the bar of a value, to the right above 0, to the left below; `reach` fills half of the cell."""
+    """Return the bar of a value, right of the middle if positive, left if negative; `reach` fills one half."""
     share = abs(value) / (reach or 1.0)
     width = 50 * min(share, 1.0) if math.isfinite(share) else 0.0
     return Bar("up", 50.0, width) if value >= 0 else Bar("down", 50 - width, width)

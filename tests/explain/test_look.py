@@ -114,7 +114,7 @@ def test_in_a_graph_the_activation_must_read_the_convolution_alone() -> None:
 def test_a_network_without_convolutions_has_no_such_page() -> None:
     model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4))
     data = Dataset.from_arrays(torch.zeros(3, 1, 4, 4), torch.arange(3), ("a", "b", "c"), "nothing")
-    with pytest.raises(PellucidError, match="no network of convolutions"):
+    with pytest.raises(PellucidError, match="not a convolutional classifier"):
         look(model, data, "flat")
 
 

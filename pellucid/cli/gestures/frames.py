@@ -1,4 +1,4 @@
-"""`pellucid gestures predict --video|--camera`: a line for each change of the answer, and a summary."""
+"""`pellucid gestures predict --video|--camera`: print each change of the predicted gesture, and a summary."""
 
 import argparse
 import csv
@@ -20,12 +20,12 @@ from pellucid.tasks.gestures.watch import Seen, Smoothing, Tally, watch
 from pellucid.text import plural, printable
 from pellucid.training.arguments import new_file
 
-COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty while unsure
+COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty below the threshold
 ENDINGS = (".csv", ".jsonl")
 
 
 def over_frames(args: argparse.Namespace) -> int:
-    """Classify frames until they end or until Ctrl-C, which is the usual end of a camera."""
+    """Classify frames until the video ends or Ctrl-C is pressed, the usual way to stop a camera."""
     smoothing = Smoothing() if args.smoothing is None else Smoothing(args.smoothing)
     every = 1 if args.every is None else args.every
     if args.out is not None and Path(args.out).suffix not in ENDINGS:
@@ -43,7 +43,7 @@ def over_frames(args: argparse.Namespace) -> int:
                     say(_line(seen))
         except KeyboardInterrupt:
             stopped = True
-        except PellucidError as error:  # a camera that is unplugged: what it showed before still counts
+        except PellucidError as error:  # an unplugged camera, say: report the frames before the error
             if not tally.frames:
                 raise
             stopped, fault = True, error
@@ -70,7 +70,7 @@ def _print(tally: Tally, camera: bool) -> None:
 
 
 def _line(seen: Seen) -> str:
-    """Return a change of the answer as text: time, answer and confidence."""
+    """Return a changed prediction as text: time, gesture and probability."""
     place = f"frame {seen.number:,}"
     if seen.seconds is not None:
         minutes, seconds = divmod(round(seen.seconds, 1), 60)
@@ -82,7 +82,7 @@ def _line(seen: Seen) -> str:
 
 @contextmanager
 def _rows(path: str | None) -> Iterator[Callable[[Seen], None]]:
-    """Open the file for rows; each is flushed at once."""
+    """Open the output file, and yield a function that writes and flushes one row; it does nothing without a path."""
     if path is None:
         yield lambda seen: None
         return

@@ -1,4 +1,4 @@
-"""A trained model that predicts one class, or a few, for nearly everything."""
+"""A trained model that predicts one class, or a few, for nearly all examples."""
 
 from torch import Tensor
 
@@ -8,8 +8,8 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.predictions import Predictions
 from pellucid.tree import flatten
 
-NEARLY = 0.95  # of the examples
-FEW = 1 / 3  # of the classes that make up as much of the labels
+COVERED = 0.95  # share of the examples whose classes are counted
+MAX_RATIO = 1 / 3  # of the number of predicted classes to the number of classes among the labels
 MIN_EXAMPLES = 20
 
 
@@ -17,7 +17,7 @@ def look(case: Case) -> list[Finding]:
     """Compare the predicted classes with those of the labels, over a sample of each part."""
     for path, seen in zip(("train", "validation"), case.class_predictions or (), strict=False):
         if seen is not None and (finding := _collapsed(case, path, seen)) is not None:
-            return [finding]  # it is one fault, in whichever part it shows
+            return [finding]  # one finding, for the first part that shows it
     return []
 
 
@@ -25,32 +25,32 @@ def _collapsed(case: Case, path: str, seen: Predictions) -> Finding | None:
     y, predicted = seen.part.y, seen.classes
     if len(y) < MIN_EXAMPLES:
         return None
-    several, few = _cover(y), _cover(predicted)
-    if several < 2 or few > max(1.0, several * FEW):
+    n_labels, n_predicted = _cover(y), _cover(predicted)
+    if n_labels < 2 or n_predicted > max(1.0, n_labels * MAX_RATIO):
         return None
     top = predicted.mode().values
     evidence: Evidence = {
         "examples": len(y),
-        "classes_that_95_percent_of_labels_have": several,
-        "classes_that_95_percent_of_answers_have": few,
+        "classes_that_95_percent_of_labels_have": n_labels,
+        "classes_that_95_percent_of_answers_have": n_predicted,
         "commonest_answer": case.class_name(int(top)),
         "its_share_of_the_answers": int((predicted == top).sum()) / len(y),
         "its_share_of_the_labels": float((y == top).float().mean()),
         "accuracy": seen.accuracy,
     }
     flat = flatten(case.model.params)
-    lost = next((layer for layer, weight in trainable_layers(case.model) if not bool(flat[weight].any())), None)
-    if lost is None:
+    zero_layer = next((layer for layer, weight in trainable_layers(case.model) if not bool(flat[weight].any())), None)
+    if zero_layer is None:
         return Finding(NAME, path, evidence)
-    cause = f"the weight of {lost} is 0, so that its units answer the same to every input"
-    fix = f"load or draw the weight of {lost} anew, and find out what set it to 0"
+    cause = f"the weight of {zero_layer} is 0, so its outputs are the same for every input"
+    fix = f"load or reinitialize the weight of {zero_layer}, and find out what set it to 0"
     return Finding(NAME, path, evidence, cause, fix, proven=True)
 
 
 def _cover(y: Tensor) -> int:
-    """Return how many classes, the commonest first, make up NEARLY all."""
+    """Return the number of most frequent classes that together cover at least the share COVERED of `y`."""
     counts = y.bincount().sort(descending=True).values
-    return int((counts.cumsum(0) < NEARLY * len(y)).sum()) + 1
+    return int((counts.cumsum(0) < COVERED * len(y)).sum()) + 1
 
 
 NAME = "collapsed-predictions"

@@ -1,4 +1,4 @@
-"""Classes of masks that no training pixel has, and classes that a trained model predicts nowhere."""
+"""Classes without any training pixel, and classes that a trained model never predicts, in segmentation."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.doctor.predictions import UnansweredError
 
-FEW = 1e-3  # of the known pixels: a class with less may well be predicted nowhere
+MIN_SHARE = 1e-3  # of the labelled pixels; a rarer class may well never be predicted
 
 
 def look(case: Case) -> list[Finding]:
@@ -18,11 +18,13 @@ def look(case: Case) -> list[Finding]:
     count = int(outputs[0])
     ignored = getattr(case.model.loss, "ignore", None)
     found: list[Finding] = []
-    lacking = _counts(y, count, ignored) == 0
-    if int(lacking.sum()) and len(y) > 1:
-        cause = "no pixel of the masks is of these classes, so that nothing is learned of them"
-        fix = "look at how the masks are read: shifted numbers, a class taken for the ignored one, or images left out"
-        found.append(Finding(NAME, "train", _evidence(case, lacking, count), cause, fix, proven=True))
+    absent = _counts(y, count, ignored) == 0
+    if int(absent.sum()) and len(y) > 1:
+        cause = "no mask pixel has one of these classes, so the network cannot learn them"
+        fix = (
+            "check how the masks are read: shifted class indices, a class read as the ignored index, or missing images"
+        )
+        found.append(Finding(NAME, "train", _evidence(case, absent, count), cause, fix, proven=True))
     if not case.trained:
         return found
     try:
@@ -31,7 +33,7 @@ def look(case: Case) -> list[Finding]:
         return found
     kept = torch.ones_like(seen.part.y, dtype=torch.bool) if ignored is None else seen.part.y != ignored
     true, predicted = _counts(seen.part.y, count, ignored), seen.classes[kept].bincount(minlength=count)
-    never = (predicted == 0) & (true > FEW * true.sum())
+    never = (predicted == 0) & (true > MIN_SHARE * true.sum())
     if int(never.sum()):
         evidence = _evidence(case, never, count)
         evidence["share_of_the_pixels"] = float(true[never].sum() / true.sum())

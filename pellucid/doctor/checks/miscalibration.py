@@ -9,18 +9,17 @@ from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.metrics import calibration_error
 
 MIN_EXAMPLES = 200  # the error of 15 bins is biased upwards by several percent for fewer
-SURE = 4.0  # standard deviations of the share of right answers if the probabilities were true: once in 16,000 by chance
-# The temperature or its inverse. Guo et al. 2017 found networks of then from 1 to 3, the lower half of which is usual:
-# at 2 logits count twice, and a prediction that is right 9 times in 10 is given with 99 %.
-OFF = 2.0
-# The likelihood's loss over that at the temperature, which was fitted on other examples: a quarter of it is needless.
-GAIN = 1.3
-WORSE = 1.5  # times the loss of the last epoch, over which it fell: no model is so much worse than while it learned
-FALSE = 0.05  # of the labels, beyond what training and validation differ by
+MIN_DEVIATIONS = 4.0  # standard deviations of the accuracy if the probabilities were correct: 1 in 16,000 by chance
+# Largest good temperature, and the inverse of the smallest. Guo et al. 2017 report 1 to 3; up to 2 is usual. At 2,
+# logits are twice too large: a prediction that is correct 9 times in 10 has a probability of 99 %.
+MAX_TEMPERATURE = 2.0
+MIN_GAIN = 1.3  # log loss over the log loss at the temperature, which is fitted on other examples
+WORSE = 1.5  # times the mean training loss of the last epoch; without later changes the loss is below that
+MIN_LABEL_GAP = 0.05  # of validation accuracy over training accuracy, explained by wrong training labels
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare probabilities with the share of correct predictions, on examples that the model did not learn from."""
+    """Compare probabilities with the share of correct predictions, on validation examples."""
     part = case.validation_sample
     if not case.trained or part is None or len(part) < MIN_EXAMPLES or not case.classifies:
         return []
@@ -38,19 +37,21 @@ def look(case: Case) -> list[Finding]:
     fit, rest = slice(0, None, 2), slice(1, None, 2)
     best = fit_temperature(p[fit], target[fit])
     gain = likelihood(p[rest], target[rest]) / max(likelihood(p[rest], target[rest], best), 1e-12)
-    if abs(gap) <= SURE * spread or 1 / OFF <= best <= OFF or gain <= GAIN:
+    if abs(gap) <= MIN_DEVIATIONS * spread or 1 / MAX_TEMPERATURE <= best <= MAX_TEMPERATURE or gain <= MIN_GAIN:
         return []
     last = list(walk(case.model.net))[-1]
     scores = f"scores before {last[0]}" if isinstance(last[1], Softmax | LogSoftmax) else "outputs"
     divide = f"divide the {scores} by a temperature of {best:.2g}"
     if gap > 0:
-        cause = "the model learned to be certain: long training pushes the loss down by larger outputs, right or not"
-        fix = f"{divide}, or train shorter, with weight decay"
+        cause = (
+            "overconfidence: long training lowers the loss by larger logits, whether the prediction is correct or not"
+        )
+        fix = f"{divide}, or train for fewer epochs, with weight decay"
     elif case.loss_falls and not _smoothing(case) and not _changed(case):
-        return []  # the training ended early, and the probabilities grow as it learns
+        return []  # a short training, in which probabilities would still grow
     else:
         why, instead = _held_back(case)
-        cause = f"the model is right more often than it says: {why}"
+        cause = f"the model is underconfident: {why}"
         fix = f"{divide}{instead}"
     evidence: Evidence = {
         "mean_probability_of_the_answer": float(sure.mean()),
@@ -77,21 +78,21 @@ def _changed(case: Case) -> bool:
 
 
 def _held_back(case: Case) -> tuple[str, str]:
-    """Return what keeps the probabilities low, of what there is, and what to do besides a temperature."""
+    """Return the likely cause of low probabilities, and a remedy to add to the temperature, or ""."""
     smoothing, dropout, there = _smoothing(case), case.dropout, case.validation_predictions
     if smoothing:
-        return f"label smoothing of {smoothing:g} holds it back", ", or smooth the labels less"
+        return f"label smoothing of {smoothing:g} limits the probabilities", ", or use less label smoothing"
     if _changed(case):
-        return "its loss is higher than it was in training, so its outputs became smaller after that", ""
-    if there is not None and there.accuracy - case.train_predictions.accuracy > FALSE and not dropout:
+        return "its loss is higher than in training, so the model changed after that", ""
+    if there is not None and there.accuracy - case.train_predictions.accuracy > MIN_LABEL_GAP and not dropout:
         return (
-            "training labels are wrong more often than those of validation, and taught it to doubt",
-            ", and look at the training labels that it disagrees with",
+            "more labels are wrong in the training data than in the validation data",
+            ", and check the training labels that differ from its predictions",
         )
     if case.model.regularizers:
         return "a regularizer keeps its outputs small", ", or make the regularizer weaker"
     if dropout:
-        return f"dropout of {dropout:g} makes it learn with less than it is asked with", ", or take less dropout"
+        return f"dropout of {dropout:g} lowers the probabilities", ", or use less dropout"
     return "its outputs are too small" if case.history else "its outputs are small, as after a short training", ""
 
 

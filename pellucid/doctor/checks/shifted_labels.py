@@ -1,4 +1,4 @@
-"""Labels that mean something else than in the other part, or to the model: off by one, swapped, or permuted."""
+"""Class indices that differ between training data, validation data and model: off by one, swapped, or permuted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,17 +12,17 @@ from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_validation
 from pellucid.doctor.simple import balanced, confusion, hits
 
-MOVED = 0.5  # of a class's validation examples get one and the same other label
-LEFT = 0.25  # and no more than these get their own
-RIGHT = 0.5  # of its training examples are recognised, and MOVED / 4 at most are taken for the other
+MOVED = 0.5  # smallest share of a class's validation examples that are predicted as one other class
+KEPT = 0.25  # largest share of them that are predicted as their own class
+RIGHT = 0.5  # smallest share of its training examples predicted correctly; at most MOVED / 4 as the other class
 MIN_MEMBERS = 8  # validation examples of a class
-CLEAR = 5.0  # standard deviations above chance, of a model that is right on labels moved by one
-ALL = 2 / 3  # of the classes, that must be off by the same number where some fell off the end
+MIN_ABOVE_CHANCE = 5.0  # standard deviations above chance, of the accuracy on labels shifted by one
+SHIFTED = 2 / 3  # of the classes are shifted by the same number, if not all are
 
 
 @dataclass(frozen=True, eq=False)
 class _Judge:
-    """A classifier, and its confusion of labels (rows) with predictions, in the parts: (K, K) counts."""
+    """A classifier, and its confusion matrices on training and validation data, labels by predictions, (K, K)."""
 
     name: str
     train: Tensor
@@ -30,9 +30,9 @@ class _Judge:
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare what the model, and a simple classifier, confuse in training with what they confuse in validation.
+    """Compare confusions in training and validation data, of the model and of a simple classifier.
 
-    Where the parts agree with each other, they may both be off against what the model once learned.
+    If both parts agree, compare them with the model: its class indices may differ from those of the data.
     """
     if not case.classifies or any(int(part.y.min()) < 0 for part in (case.train, case.validation) if part is not None):
         return []
@@ -44,23 +44,25 @@ def look(case: Case) -> list[Finding]:
 
 
 def _all_moved(seen: Predictions) -> list[Finding]:
-    """Compare the predictions with the labels of the training examples as they are, and moved by one either way."""
+    """Compare the predictions with the training labels, unchanged and shifted by one in either direction."""
     count, y = max(seen.y.shape[1], 2), seen.part.y  # a single output tells two classes apart
     own = hits(seen.classes, y)
     by = {move: hits(seen.classes, (y - move) % count) for move in (1, -1)}
     move = max(by, key=lambda one: by[one].right)
-    if own.share > LEFT or by[move].share < RIGHT or by[move].above < CLEAR:
+    if own.share > KEPT or by[move].share < RIGHT or by[move].above < MIN_ABOVE_CHANCE:
         return []
     p = seen.y if seen.y.shape[1] > 1 else torch.cat([1 - seen.y, seen.y], 1)
     if float(p.gather(1, ((y - move) % count)[:, None]).mean()) < RIGHT:
-        return []  # it is sure of nothing, as a network that has hardly learned: its predictions are chance
+        return []  # low probabilities, as of a network that has hardly learned
     evidence: Evidence = {
         "labels_are": f"off by {move}",
         "right_on_train": own.share,
         "right_if_they_are_moved_back": by[move].share,
         "examples": own.n,
     }
-    cause = "these labels count the classes from another number than those that the model learned from, 1 instead of 0"
+    cause = (
+        "these labels number the classes from another start than those that the model was trained on, 1 instead of 0"
+    )
     fix = "number the labels as the model does, in all parts of the data"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
@@ -83,7 +85,7 @@ def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:
 
 
 def _moved(judge: _Judge) -> dict[int, int]:
-    """Return the classes whose validation examples are something else, and what."""
+    """Return the classes whose validation examples are predicted as another class, with that class."""
     moved: dict[int, int] = {}
     for label, row in enumerate(judge.validation.double()):
         n, usual = float(row.sum()), judge.train[label].double()
@@ -92,13 +94,13 @@ def _moved(judge: _Judge) -> dict[int, int]:
         other = int(row.argmax())
         shares = usual / usual.sum().clamp_min(1)
         known = float(shares[label]) >= RIGHT and float(shares[other]) <= MOVED / 4
-        if other != label and known and float(row[other]) >= MOVED * n and float(row[label]) <= LEFT * n:
+        if other != label and known and float(row[other]) >= MOVED * n and float(row[label]) <= KEPT * n:
             moved[label] = other
     return moved
 
 
 def _kind(moved: dict[int, int], judge: _Judge) -> str:
-    """Return what the change of labels is, "" where it is no permutation."""
+    """Return the kind of change of the labels, "" if it is not a permutation."""
     if len(set(moved.values())) < len(moved):
         return ""
     count = len(judge.validation)
@@ -107,7 +109,7 @@ def _kind(moved: dict[int, int], judge: _Judge) -> str:
     circle = set(moved) == set(moved.values())
     if circle and len(moved) == 2:
         return "swapped"
-    if len(by) == 1 and len(moved) >= ALL * large:
+    if len(by) == 1 and len(moved) >= SHIFTED * large:
         shift = by.pop()
         return f"off by {shift if shift <= count // 2 else shift - count}"
     return "permuted" if circle else ""
@@ -130,8 +132,8 @@ def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
         "swapped": "two classes changed places between the parts, as when their folders or files were exchanged",
         "permuted": "the parts number their classes in different orders, as when folders were listed unsorted",
     }
-    cause = causes.get(kind, "one part counts its classes from another number, 1 instead of 0 say")
-    fix = "give both parts one list of classes, and take each label's number from it"
+    cause = causes.get(kind, "one part numbers its classes from another start, such as 1 instead of 0")
+    fix = "use one list of classes for both parts, and take the class indices from it"
 
     def back(case: Case) -> Case:
         return with_validation(case, lambda part: replace(part, y=meant.to(part.y.device)[part.y]))

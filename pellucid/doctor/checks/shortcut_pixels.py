@@ -1,4 +1,4 @@
-"""Labels that a few pixels give away."""
+"""Labels that a few pixels predict."""
 
 import torch
 from torch import Tensor
@@ -11,26 +11,28 @@ from pellucid.errors import PellucidError
 from pellucid.metrics import classes_of
 
 MIN_EXAMPLES = 200
-SHARE, MOST = 1 / 50, 10  # of the values of an image, and how many at most
-EXPLAINED = 0.95  # of the other half's labels, by these pixels alone
-FEW = 3  # classes, which a pixel of a normal image may tell apart: these have to be predicted by values that
-EXACT = 0.995  # predict nearly all, while the pixels around them do not:
+SHARE, MAX_PIXELS = 1 / 50, 10  # the number of pixels: this share of an image's values, at most MAX_PIXELS
+EXPLAINED = 0.95  # share of the other half's labels that these pixels alone predict
+# A pixel of a normal image can distinguish up to FEW_CLASSES classes. Then one pixel has to predict the share EXACT of
+# the labels, and the pixels next to it at most the share AROUND.
+FEW_CLASSES = 3
+EXACT = 0.995
 AROUND = 0.9
 BINS = 16
-CANDIDATES = 128  # pixels, of which the best are chosen one by one
+CANDIDATES = 128  # pixels for the greedy selection
 
 
 def look(case: Case) -> list[Finding]:
-    """Guess the labels of one half of a sample from single pixels by the other half (naive Bayes)."""
+    """Predict the labels of half of a sample from a few pixels, by naive Bayes fitted to the other half."""
     part = case.sample
     if not case.classifies or part.x.dim() != 4 or len(part) < MIN_EXAMPLES or int(part.y.min()) < 0:
         return []
     x, classes = float_images(part.x).flatten(1), len(part.y.unique())
-    pixels, share = _greedy(x, part.y, min(max(int(SHARE * x.shape[1]), 1), MOST))
-    if classes < 2 or share < (EXACT if classes <= FEW else EXPLAINED):
+    pixels, share = _greedy(x, part.y, min(max(int(SHARE * x.shape[1]), 1), MAX_PIXELS))
+    if classes < 2 or share < (EXACT if classes <= FEW_CLASSES else EXPLAINED):
         return []
     _, height, width = part.x.shape[1:]
-    if classes <= FEW and (len(pixels) > 1 or _around(x, part.y, pixels[0], width) > AROUND):
+    if classes <= FEW_CLASSES and (len(pixels) > 1 or _around(x, part.y, pixels[0], width) > AROUND):
         return []
     evidence: Evidence = {
         "pixels": len(pixels),
@@ -38,13 +40,13 @@ def look(case: Case) -> list[Finding]:
         "labels_told_by_these_alone": share,
         "examples": len(part),
     }
-    cause = "a few pixels tell the label: a mark, a border or a number that was written into the pictures"
-    fix = "crop or blank these pixels in all pictures, find out what writes them, and train again"
+    cause = "a few pixels determine the label: a mark, a border or a number in the images"
+    fix = "crop or blank these pixels in all images, find out where they come from, and train again"
     return [Finding(NAME, "train", evidence | _without(case, pixels), cause, fix)]
 
 
 def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
-    """Return for the second half of the examples ln p(bin of each value | class), (P, n, K), by the first half."""
+    """Return ln p(bin of each value | class) for the second half of the examples, fitted to the first, (P, n, K)."""
     n, count = len(x) // 2, int(y.max()) + 1
     low, high = x.amin(0), x.amax(0)
     bins = ((x - low) / (high - low).clamp_min(1e-12) * (BINS - 1)).round().long()  # (N, P)
@@ -55,7 +57,7 @@ def _likelihoods(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _greedy(x: Tensor, y: Tensor, most: int) -> tuple[list[int], float]:
-    """Return the indices of the few values that together predict most labels, and the share of these."""
+    """Return the indices of at most `most` values that together predict most labels, and the share they predict."""
     n = len(x) // 2
     varies = (x.amax(0) > x.amin(0)).nonzero().flatten()
     half, labels = x[:n, varies], y[:n]
@@ -78,13 +80,13 @@ def _greedy(x: Tensor, y: Tensor, most: int) -> tuple[list[int], float]:
 
 
 def _around(x: Tensor, y: Tensor, pixel: int, width: int) -> float:
-    """Return the share of labels that the best of the four values around one predicts."""
+    """Return the largest share of labels that one of the four pixels next to `pixel` predicts."""
     around = [at for at in (pixel - width, pixel - 1, pixel + 1, pixel + width) if 0 <= at < x.shape[1]]
     return _greedy(x[:, around], y, 1)[1]
 
 
 def _without(case: Case, pixels: list[int]) -> Evidence:
-    """Return the trained model's accuracy as it is, and with these values from other examples."""
+    """Return the trained model's accuracy, and its accuracy with these pixels taken from other examples."""
     if case.class_predictions is None:
         return {}
     seen = case.class_predictions[0]

@@ -1,4 +1,4 @@
-"""Units of a layer that begin alike and stay alike, so that the layer is one unit wide."""
+"""Units of a layer with equal initial weights that stay equal in training."""
 
 import torch
 from torch import Tensor
@@ -9,18 +9,17 @@ from pellucid.doctor.passes import trainable_layers
 from pellucid.doctor.remedies import DRAWN_AS_HE
 from pellucid.tree import flatten
 
-SHARE = 0.5  # of a layer's units that have a twin: what is left is at most three quarters of the layer
-# Distance of twins over the way that they have gone since: two that learn different things go different ways and are
-# about as far from each other as from where they began (sqrt(2) times, if the ways have nothing in common).
-APART = 0.5
+SHARE = 0.5  # of a layer's units that have a twin; then at most three quarters of the units are distinct
+# Distance between twins over the distance that training moved them. For independent updates it is sqrt(2).
+MAX_DISTANCE = 0.5
 
 
 def look(case: Case) -> list[Finding]:
-    """Find units with the same first weights that training does not make different.
+    """Find units with equal initial weights that training does not make different.
 
-    Equal first weights alone do no harm: a last layer, or the last one of a residual branch, may begin at 0, because
-    its units receive different gradients. So what counts is whether they are still alike after training, or after a
-    few steps of it. The last layer's units become different by their targets.
+    Equal initial weights alone are harmless: an output layer, or the last layer of a residual branch, may be
+    initialized to 0, because its units receive different gradients. So units are compared after training, or after a
+    few steps of it. The output layer is skipped: its targets make its units different.
     """
     begun = flatten(case.first.params)
     twins = {path: _twins(begun[weight]) for path, weight in trainable_layers(case.first)[:-1]}
@@ -31,30 +30,30 @@ def look(case: Case) -> list[Finding]:
     found: list[Finding] = []
     for path, (owner, mine) in twins.items():
         old, new = begun[f"{path}.weight"].flatten(1), now[f"{path}.weight"].flatten(1)
-        if not bool(torch.isfinite(new).all()):  # it broke; before that, the gradient could make them different
+        if not bool(torch.isfinite(new).all()):  # training diverged; compare the first gradients instead
             old, new = torch.zeros_like(old), case.first_gradients.weights[f"{path}.weight"].flatten(1)
-        way = (new - old).norm(dim=1)
-        apart = (new - new[owner]).norm(dim=1)
-        other = mine & (owner != torch.arange(len(owner)))  # those that have their twin before them
-        alike = other & (apart <= APART * (way + way[owner]) / 2)
+        moved = (new - old).norm(dim=1)
+        distance = (new - new[owner]).norm(dim=1)
+        other = mine & (owner != torch.arange(len(owner)))  # units with an earlier twin
+        alike = other & (distance <= MAX_DISTANCE * (moved + moved[owner]) / 2)
         if int(alike.sum()) < SHARE * int(other.sum()):
             continue
         evidence = {
             "units": len(owner),
             "units_with_a_twin": int(mine.sum()),
             "copies_of_an_earlier_unit": int(alike.sum()),
-            "mean_distance_moved": float(way.mean()),
-            "mean_distance_between_copies": float(apart[other].mean()),
+            "mean_distance_moved": float(moved.mean()),
+            "mean_distance_between_copies": float(distance[other].mean()),
         }
         what = "are the same for each unit" if bool(old.any()) else "are 0"
-        cause = f"the first weights {what}, so every unit gets the same gradient and they stay copies of one another"
-        fix = "draw the weights at random (he, xavier); biases may begin at 0"
+        cause = f"the initial weights {what}, so all units receive the same gradient and stay equal"
+        fix = "draw the weights at random (he, xavier); biases may be 0"
         found.append(Finding(NAME, f"{path}.weight", evidence, cause, fix, DRAWN_AS_HE))
     return found
 
 
 def _twins(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return for each unit the first one of the same weights (U,), and which units are like another one (U,)."""
+    """Return for each unit the index of the first unit with equal weights (U,), and whether it has a twin (U,)."""
     _, group, counts = torch.unique(weight.flatten(1), dim=0, return_inverse=True, return_counts=True)
     indices = torch.arange(len(group))
     owner = torch.full((len(counts),), len(group)).scatter_reduce(0, group, indices, "amin")

@@ -1,4 +1,4 @@
-"""A model that does worse on its own training examples than a simple method does on new ones."""
+"""A model with a larger error on its training examples than a simple method on held-out examples."""
 
 from torch import Tensor
 
@@ -9,13 +9,13 @@ from pellucid.doctor.passes import output_layers, trainable_layers
 from pellucid.doctor.predictions import Predictions, predictions, standard_error
 from pellucid.tree import flatten
 
-BEHIND = 0.1  # of accuracy: beyond what kinds of classifiers differ by on their own ground
-SURE = 3.0  # standard deviations of the difference of two shares
-CLEAR = 5.0  # above chance, of the simple classifier: there is something to learn
-WORSE = 1.5  # times the error of linear regression
-FLOOR = 0.01  # of the targets' variance: where linear regression leaves nothing, no multiple of it says much
-STILL = 1e-12  # of the targets' mean square: the rounding of targets that are all the same
-EXPLAINED = 0.5  # of the targets' variance that linear regression leaves at most
+MIN_GAP = 0.1  # in accuracy; suitable classifiers differ by less
+MIN_DEVIATIONS = 3.0  # standard deviations of the difference of two accuracies
+MIN_ABOVE_CHANCE = 5.0  # standard deviations of the simple classifier above chance: the labels are learnable
+MAX_ERROR_RATIO = 1.5  # over the error of linear regression
+FLOOR = 0.01  # of the targets' variance: smaller errors are fine, even if linear regression has none
+MIN_VARIANCE = 1e-12  # over the targets' mean square; below it, targets differ only by rounding
+MAX_RESIDUAL = 0.5  # error of linear regression over the targets' variance
 MIN_EXAMPLES = 50
 
 
@@ -32,7 +32,7 @@ def look(case: Case) -> list[Finding]:
         evidence |= {"epochs": 0, "steps": case.steps_made, "steps_of_the_training": case.steps_planned}
     elif epochs or case.epochs:
         evidence["epochs"] = epochs or case.epochs
-    outputs = output_layers(case.model, case.inputs(case.probe))  # whose units the targets determine
+    outputs = output_layers(case.model, case.inputs(case.probe))  # their number of units follows from the targets
     now = flatten(case.model.params)
     inner = [len(now[weight]) for path, weight in trainable_layers(case.model) if path not in outputs]
     if inner:
@@ -40,24 +40,24 @@ def look(case: Case) -> list[Finding]:
     if case.model.regularizers:
         evidence["weights_over_first_weights"] = case.weight_growth
     if interrupted:
-        cause, fix = "the training was cut short before its first epoch was done", f"go on with `{case.resume_command}`"
+        cause, fix = "the training was interrupted in its first epoch", f"go on with `{case.resume_command}`"
         return [Finding(NAME, "train", evidence, cause, fix, proven=True)]
     return [Finding(NAME, "train", evidence)]
 
 
 def _classes(case: Case) -> Evidence | None:
     simple = case.simple
-    if simple is None or len(simple.y) < MIN_EXAMPLES or simple.own.above < CLEAR:
+    if simple is None or len(simple.y) < MIN_EXAMPLES or simple.own.above < MIN_ABOVE_CHANCE:
         return None
     seen = predictions(case.model, select(case.train, simple.indices))
     own, other, n = _accuracy_among(seen, simple.classes), simple.own.share, len(simple.y)
-    if other - own <= max(BEHIND, SURE * standard_error(own, other, n)):
+    if other - own <= max(MIN_GAP, MIN_DEVIATIONS * standard_error(own, other, n)):
         return None
     return {"train_accuracy": own, "accuracy_of_a_simple_classifier_on_new_examples": other, "examples": n}
 
 
 def _accuracy_among(seen: Predictions, classes: Tensor) -> float:
-    """Return the accuracy where only these classes (K,) may be predicted, as by the simple classifier."""
+    """Return the accuracy of predictions restricted to these classes (K,), those of the simple classifier."""
     if seen.y.shape[1] == 1:
         return seen.accuracy
     return (classes[seen.y[:, classes].argmax(1)] == seen.part.y).float().mean().item()
@@ -70,9 +70,9 @@ def _numbers(case: Case) -> Evidence | None:
     target = part.y.double().reshape(y.shape)
     own = (y - target).square().mean().item()
     linear, variance = linear_error(case.inputs(part), part.y), target.var(0, correction=0).mean().item()
-    if variance <= STILL * target.square().mean().item():
-        return None  # there is nothing to tell apart
-    if linear > EXPLAINED * variance or own <= max(WORSE * linear, FLOOR * variance):
+    if variance <= MIN_VARIANCE * target.square().mean().item():
+        return None  # constant targets
+    if linear > MAX_RESIDUAL * variance or own <= max(MAX_ERROR_RATIO * linear, FLOOR * variance):
         return None
     return {
         "train_squared_error": own,

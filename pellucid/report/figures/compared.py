@@ -1,4 +1,4 @@
-"""Several trainings in one figure: curves, and one number of each."""
+"""Figures that compare several trainings: curves, and one number for each training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,9 +10,9 @@ from pellucid.report.figures.curves import draw
 from pellucid.report.figures.style import BLUE, INK, SMALL, TEXT, End, axes, curve_axes, finite, label_ends, light_grid
 
 Rows = Sequence[Mapping[str, Any]]
-# Colours that also colour-blind readers tell apart, on white and on black; after Okabe and Ito 2008.
+# Distinguishable for colour-blind readers, on white and on black; after Okabe and Ito 2008.
 COLOURS = ("#808691", "#1a7fc4", "#009e73", "#b07f00", "#d55e00", "#b5589a", "#4a9fb0")
-OF_RUNS = (*COLOURS[1:], COLOURS[0])  # grey is for a baseline
+RUN_COLOURS = (*COLOURS[1:], COLOURS[0])  # grey, the colour of baselines, comes last
 
 
 def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Figure | None:
@@ -26,7 +26,7 @@ def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Fi
     for k, (name, history) in enumerate(zip(names, histories, strict=True)):
         keys = (f"val_{metric}", f"train_{metric}")
         rows = [{**row, **{key: scale * finite(row.get(key)) for key in keys}} for row in history]
-        colour = OF_RUNS[k % len(OF_RUNS)]
+        colour = RUN_COLOURS[k % len(RUN_COLOURS)]
         held = draw(figure, rows, keys[0], f"{name}, held out", colour, unit=unit)
         train = draw(figure, rows, keys[1], f"{name}, training", colour, unit=unit, dashed=True)
         ends += [end._replace(text=end.text.replace(", held out", "")) for end in held] or train
@@ -37,10 +37,9 @@ def overlaid(names: Sequence[str], histories: Sequence[Rows], metric: str) -> Fi
 def accuracy_by_time(
     names: Sequence[str], histories: Sequence[Rows], held: str = "validation", colours: Sequence[str] = COLOURS
 ) -> Figure | None:
-    """Draw val_accuracy of several histories over the seconds that their epochs took, on a logarithmic axis.
+    """Draw val_accuracy of several histories over the training time in seconds, on a logarithmic axis.
 
-    A dotted line leads from the last epoch to the name. Epochs without both numbers are left out; None where none is
-    left.
+    A dotted line connects the last epoch to the name. Epochs that lack either value are left out; None if none remain.
     """
     figure, plot = curve_axes("seconds of training", f"{held} accuracy (%)")
     last: list[tuple[float, float, str, str]] = []
@@ -60,21 +59,19 @@ def accuracy_by_time(
         return None
     plot.set_xscale("log")
     plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    plot.xaxis.set_minor_formatter(
-        LogFormatter(minor_thresholds=(1, 0.4))
-    )  # numbers at minor ticks too, where there is room
+    plot.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))  # label minor ticks too if there is room
     plot.tick_params(which="minor", colors=INK, labelsize=SMALL)
     plot.set_ylim(top=100.8)
     right = plot.get_xlim()[1]
     plot.set_xlim(right=right)
-    for x, y, _, colour in last:  # to the label, so that no line crosses the others
+    for x, y, _, colour in last:  # horizontally to the right edge, where the label is
         plot.plot([x, right], [y, y], color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
     label_ends(plot, [End(right, y, f"{name}\n{y:.1f} %", colour) for _, y, name, colour in last])
     return figure
 
 
 class Dot(NamedTuple):
-    """A training: its name, its number, the smallest and largest over several seeds, and the number as text."""
+    """One training: its name, its value, the smallest and largest value over seeds, and the value as text."""
 
     name: str
     value: float
@@ -84,9 +81,9 @@ class Dot(NamedTuple):
 
 
 def ranking(title: str, dots: Sequence[Dot], colours: Sequence[str] = (), logarithmic: bool = False) -> Figure | None:
-    """Draw one row for each training: a dot at its number, a line over the seeds, and the number on the right.
+    """Draw one row for each training: a dot at its value, a line over the range of seeds, and its text on the right.
 
-    colours: of the rows, by default one colour. Numbers that are not finite are not drawn; None where none is.
+    colours: one for each row, by default blue for all. Non-finite values are not drawn; None if no value is drawn.
     """
     known = [dot for dot in dots if finite(dot.value) == dot.value and (dot.value > 0 or not logarithmic)]
     if not known:

@@ -62,4 +62,4 @@ def test_a_weight_of_0_is_named_as_the_cause(path: str) -> None:
     it = case(epochs=5)
     it.model.weights[f"{path}.weight"].zero_()
     (found,) = CHECK.look(it)
-    assert found.cause == f"the weight of {path} is 0, so that its units answer the same to every input"
+    assert found.cause == f"the weight of {path} is 0, so its outputs are the same for every input"

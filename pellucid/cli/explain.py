@@ -1,4 +1,4 @@
-"""`pellucid explain`: the parts of a picture that a prediction, or a unit inside the network, depends on."""
+"""`pellucid explain`: the parts of an image that a prediction, or a unit inside the network, depends on."""
 
 import argparse
 from pathlib import Path
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 ALL = "all"
 FOLDER = "explanations"
-RETRAINED = 10_000  # training images
+MAX_IMAGES = 10_000  # training images for --retrain
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser(
         "explain",
-        "Show which parts of a picture an answer comes from: a picture and numbers for each method, with its checks.",
+        "Show which parts of an image determine a prediction: for each method, its map, measures and verdicts.",
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("image", metavar="IMAGE", nargs="?", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
@@ -36,35 +36,35 @@ def parser() -> Parser:
     it.add_argument(
         "--target",
         metavar="CLASS|PATH",
-        help="the class to explain (default: the predicted class), or a unit: 'features.conv2[3]' is map 3 where it "
-        "is strongest, 'features.conv2[3, :, :]' all of it",
+        help="the class to explain (default: the predicted class), or a unit: 'features.conv2[3]' is map 3 at its "
+        "largest activation, 'features.conv2[3, :, :]' the whole map",
     )
     it.add_argument(
         "--out",
         metavar="DIR",
-        help=f"the folder to write into, made where it is missing (default: {FOLDER}/MODEL-PARENT-IMAGE, PARENT the "
-        "image's own folder, and numbered where that holds another picture's)",
+        help=f"output folder, created if missing (default: {FOLDER}/MODEL-PARENT-IMAGE, where PARENT is the image's "
+        "folder; with a number if that folder holds the results of another image)",
     )
     it.add_argument(
         "--page",
         metavar="DIR",
-        help="instead of one IMAGE, analyse the whole network: write a page with the strongest patches of its maps, "
-        "their deconvolutions, filters, occlusion, ablation, and the maps of a run with train.keep by epoch",
+        help="instead of one IMAGE, analyse the whole network: write a page with the top patches of its maps, "
+        "deconvolutions, filters, occlusion, ablation, and, for a run with train.keep, the maps by epoch",
     )
     it.add_argument(
         "--retrain",
         metavar="EPOCHS",
         type=int,
         default=0,
-        help="with --page, also train the whole network from scratch, and variants without layers and with larger and "
-        f"smaller ones, on at most {RETRAINED:,} images, for so many epochs",
+        help="with --page, also train the network and variants with layers removed or resized from scratch, for EPOCHS "
+        f"epochs on at most {MAX_IMAGES:,} images",
     )
     it.data_option("with --page, a data set, an image folder, or the folder that holds the data sets")
     return it.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write the pictures, and print the tests and the files."""
+    """Write the maps, and print the measures, the verdicts and the files."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
@@ -93,15 +93,15 @@ def handle(args: argparse.Namespace) -> int:
     say(f"{args.model} on {args.image}: {label}{why}, score {found.score:.4g}", "")
     say_text(_table(found))
     for method, reason in found.skipped.items():
-        say(f"left out {method}: {reason}")
+        say(f"skipped {method}: {reason}")
     say("", f"wrote {len(written)} files into {folder}: {', '.join(file.name for file in written)}")
     return 0
 
 
 def _place(args: argparse.Namespace) -> Path:
-    """Return the folder for a picture, named by its file and by the folder of that file, often its class."""
+    """Return the default output folder, named after the model, the image's folder (often its class) and the image."""
     image = Path(args.image)
-    parent = image.parent.name and image.parent.resolve().name  # of "../0.png" no dots; of "0.png" none
+    parent = image.parent.name and image.parent.resolve().name  # the resolved name for "../0.png"; empty for "0.png"
     return Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))
 
 
@@ -148,20 +148,20 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
         raise PellucidError(f"--retrain: train for at least one epoch, not {args.retrain}")
     own, root = data_name(model), args.data
     if not own or (root is not None and not is_root(own, root)):
-        raise PellucidError("--retrain trains on the model's own data set; leave --data out, or give its root")
+        raise PellucidError("--retrain uses the data set that the model was trained on; omit --data, or give its root")
     check_followed(own, model.source)
     train = taken_by(model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, own), root).train)
-    return retrained(model, train.evenly(RETRAINED), test, args.retrain, verbose=not args.json)
+    return retrained(model, train.evenly(MAX_IMAGES), test, args.retrain, verbose=not args.json)
 
 
-def _target(model: "Model", asked: str | None) -> int | str | None:
-    """Return the class to explain by its number, or the path of a unit; None for the predicted class."""
+def _target(model: "Model", target: str | None) -> int | str | None:
+    """Return the index of the class to explain, or the path of a unit; None for the predicted class."""
     from pellucid.cli.models import class_number
     from pellucid.tasks.pictures import class_names
 
-    if asked is None or "[" in asked:
-        return asked
-    return class_number(asked, class_names(model), ", and a unit is written 'layer[3]'")
+    if target is None or "[" in target:
+        return target
+    return class_number(target, class_names(model), ", and a unit is written 'layer[3]'")
 
 
 def _table(found: "Examination") -> str:
@@ -185,7 +185,7 @@ def _table(found: "Examination") -> str:
     words = (
         "deletion, insertion: the mean score while pixels are removed (lower is better) and added (higher is better), "
         "the most important first\nlikeness: to the map of a network with weights shuffled from the top down to "
-        f"{paths}; near 1 means that the map depends on the picture, not on the network\n{RULES}"
+        f"{paths}; near 1 means that the map depends on the image, not on the weights\n{RULES}"
     )
     tests = [(one.method, test, verdict.text) for one in found.found for test, verdict in one.verdicts.items()]
     verdicts = aligned([("method", "test", "verdict"), *tests])

@@ -1,4 +1,4 @@
-"""Files that options name to be written, and the HTML page of `--html`: what a command prints, as notebooks show it."""
+"""Check output files of options, and write the HTML page of `--html`."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from tempfile import NamedTemporaryFile
 
 
 def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
-    """Return the file that an option names; PellucidError, before any work, where it could not be written."""
+    """Return the output file of an option; raises PellucidError if it cannot be written, before any work is done."""
     from pellucid.errors import PellucidError
 
     place = Path(file)
@@ -19,19 +19,19 @@ def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
         if place.is_dir():
             raise PellucidError(f"{option}: {file!r} is a folder; name a file in it")
         with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"):
-            pass  # as `write_atomically` will
+            pass  # the same temporary file as in `write_atomically`
     except OSError as error:
         raise PellucidError(f"{option}: {file!r} cannot be written ({error.strerror}); check the place") from error
     return place
 
 
 def html_place(args: argparse.Namespace) -> Path | None:
-    """Return the file of `--html`, None without the option; PellucidError where it could not be written."""
+    """Return the file of `--html`, None without the option; raises PellucidError if it cannot be written."""
     return None if args.html is None else check_place(args.html, "--html")
 
 
 def write_html(place: Path, body: str, title: str) -> None:
-    """Write the page; PellucidError where the place cannot be written."""
+    """Write the page; raises PellucidError if the file cannot be written."""
     from pellucid.files import write_atomically
     from pellucid.report.page import document
 

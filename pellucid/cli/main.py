@@ -15,19 +15,19 @@ from pellucid.text import note
 
 # Each command is the module pellucid.cli.NAME with parser() and handle(args) -> exit code.
 COMMANDS = {
-    "demo": "train on the bundled digits and show what happened",
-    "train": "train by a recipe: pellucid train RECIPE [key=value ...]",
-    "compare-runs": "show two or more runs on one page, and what differs between them",
+    "demo": "train on the bundled digits, and write a report",
+    "train": "train with a recipe: pellucid train RECIPE [key=value ...]",
+    "compare-runs": "compare two or more runs on one page",
     "evaluate": "measure a trained model on a data set",
-    "predict": "classify pictures",
-    "segment": "find the class of each pixel of pictures and videos",
-    "gestures": "learn hand gestures, or any few classes, from a folder of pictures",
-    "trace": "run one picture forward and backward, and explain a derivative link by link",
-    "explain": "show which parts of a picture an answer, or a unit inside, comes from",
-    "doctor": "say what is wrong with a model, its data or its training",
+    "predict": "classify images",
+    "segment": "classify each pixel of images and videos",
+    "gestures": "train and use classifiers of hand gestures, or of other images in folders",
+    "trace": "show one forward and backward pass, and explain a derivative by the chain rule",
+    "explain": "show which parts of an image determine a prediction or a unit",
+    "doctor": "find faults of a model, its data or its training",
     "summary": "show the layers, shapes and sizes of a model, recipe or network",
-    "verify": "compare every gradient with independent ones",
-    "scorecard": "run outside test suites against every part of ours",
+    "verify": "compare every gradient with independent derivatives",
+    "scorecard": "run test suites of other projects against the library",
     "data": "list, download and check data sets",
     "export": "write a model as an ONNX file or a PyTorch module, checked against it",
     "weights": "list, download and show files of pretrained weights",
@@ -42,9 +42,9 @@ def run() -> NoReturn:
     if "--debug" not in sys.argv:
         import warnings
 
-        warnings.simplefilter("ignore")  # warnings of libraries are for programmers
+        warnings.simplefilter("ignore")  # warnings of libraries do not help users of the command line
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold anything
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may contain any character
     code = main(sys.argv[1:])
     try:
         if sys.stdout is not None:  # None where it was closed before the start

@@ -1,4 +1,4 @@
-"""`pellucid recipes`: list the built-in recipes, print one, or explain every key of them."""
+"""`pellucid recipes`: list the built-in recipes, print one, or explain all keys of recipes."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""`pellucid segment`: the class of each pixel of pictures, folders of pictures and videos."""
+"""`pellucid segment`: classify each pixel of images, folders of images and videos."""
 
 import argparse
 from collections.abc import Iterator
@@ -13,16 +13,20 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
-SHOWN = 4  # classes in text output
+SHOWN = 4  # classes per image in text output
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("segment", "Find the class of each pixel, in pictures of any size.")
+    it = Parser("segment", "Classify each pixel of images of any size.")
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    it.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", help="a picture, a folder of pictures, a GIF or a video")
-    it.add_argument("--crf", action="store_true", help="let masks follow the edges in the picture (slower)")
-    it.add_argument("--out", metavar="DIR", required=True, help="the folder to write into")
+    it.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", help="an image, a folder of images, a GIF or a video")
+    it.add_argument(
+        "--crf",
+        action="store_true",
+        help="refine the masks along edges of the image by a conditional random field (slower)",
+    )
+    it.add_argument("--out", metavar="DIR", required=True, help="output folder")
     return it.json_flag()
 
 
@@ -48,7 +52,7 @@ def handle(args: argparse.Namespace) -> int:
 
 
 def _pictures(source: Path) -> Iterator[tuple[str, "Tensor"]]:
-    """Yield a name for the files of each picture, and the picture (3, H, W), uint8."""
+    """Yield each image's name for output files, and the image (3, H, W), uint8."""
     from pellucid.data import load_image
     from pellucid.errors import PellucidError
     from pellucid.tasks.gestures.frames import video_frames

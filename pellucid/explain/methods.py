@@ -30,7 +30,7 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "occlusion": occlusion,
 }
 
-MAGNITUDES = frozenset({"saliency", "gradcam", "gradcam_plus_plus"})  # methods whose maps are not below 0 by default
+MAGNITUDES = frozenset({"saliency", "gradcam", "gradcam_plus_plus"})  # methods with non-negative maps by default
 
 
 def explain(
@@ -38,9 +38,9 @@ def explain(
 ) -> Tensor:
     """Return the explanation of a batch x by a method of METHODS: a tensor of x's shape, or maps (N, 1, H, W).
 
-    x: the network's input, standardised if it was trained so. target: a class, one for each example, None for
-    each one's best, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
-    Raises PellucidError for a method or an option that does not exist or does not fit the network.
+    x: the network's input, standardised as in training. target: a class, one class for each example, None for the
+    predicted class of each example, or a path such as "features.conv5[12]"; see `aim`. options: see the method.
+    Raises PellucidError for unknown methods and options, and for those that do not fit the network.
     """
     if not isinstance(method, str) or method not in METHODS:
         raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")

@@ -1,4 +1,4 @@
-"""Occlusion: the change of a score when a grey square hides one part of the image after another."""
+"""Occlusion: the change of a score when a square hides part of the image, at each position."""
 
 import math
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from pellucid.sweep import forward
 from pellucid.training.arguments import whole
 from pellucid.training.process import memory_kept
 
-VECTORS = 32  # times as many squares at once in layers of vectors, which are small beside the weights
+VECTORS = 32  # factor of the number of squares per batch for class targets, whose last layers need little memory
 Fill = float | Tensor
-Read = Callable[[Tensor], Tensor]  # the network's output (N, K), to what is measured: probabilities, for example
+Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the measured values, such as probabilities
 
 
 class Occluded(NamedTuple):
@@ -26,7 +26,7 @@ class Occluded(NamedTuple):
 
     score: (N, h, w), the target's score with the square there; whole: (N,), without a square. predicted: (N, h, w)
     int64, the class with the largest output with the square there; None for targets inside the network. corners: (h, w,
-    4), the square's top, left, bottom and right in pixels, the last two excluded; at the edges it is clipped.
+    4), the square's top, left, bottom and right in pixels, clipped at the edges; bottom and right are exclusive.
     """
 
     score: Tensor
@@ -35,12 +35,12 @@ class Occluded(NamedTuple):
     corners: Tensor
 
     def effect(self, height: int, width: int) -> Tensor:
-        """Return (N, 1, H, W): the fall of the score, the mean over the squares that hide a pixel."""
-        falls = (self.whole[:, None, None] - self.score).flatten(1)  # (N, h w)
-        total = falls.new_zeros(len(falls), height, width)
-        count = falls.new_zeros(height, width)
+        """Return (N, 1, H, W): the decrease of the score, averaged over all squares that hide a pixel."""
+        decreases = (self.whole[:, None, None] - self.score).flatten(1)  # (N, h w)
+        total = decreases.new_zeros(len(decreases), height, width)
+        count = decreases.new_zeros(height, width)
         for k, (top, left, bottom, right) in enumerate(self.corners.flatten(0, 1).tolist()):
-            total[:, top:bottom, left:right] += falls[:, k, None, None]
+            total[:, top:bottom, left:right] += decreases[:, k, None, None]
             count[top:bottom, left:right] += 1
         return (total / count)[:, None]
 
@@ -55,7 +55,7 @@ def occlusion(
     fill: Fill = 0.0,
     batch: int = 16,
 ) -> Tensor:
-    """Return the fall of the target's score when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
+    """Return the decrease of the target's score when a pixel is hidden, (N, 1, H, W): see `Occluded.effect`.
 
     The options are those of `occlude`. Source: Zeiler and Fergus 2014, section 4.2.
     """
@@ -74,19 +74,19 @@ def occlude(
     batch: int = 16,
     read: Read | None = None,
 ) -> Occluded:
-    """Hide each part of the images x (N, C, H, W) in turn with a square, and run the network on the rest.
+    """Run the network on images x (N, C, H, W) with a square hidden, at each of a grid of positions.
 
-    square: its side in pixels, by default a quarter of the shorter side. stride: its step, by default a quarter of its
-    side; where the last step would leave pixels that no square hides, a last one is clipped by the edge. fill: a
-    number, or a tensor that broadcasts to x; 0 is the mean grey of standardised images. batch: the number of squares
-    that run at once; the first layers of a Sequential compute only what depends on a square (see `Near`). read: applied
-    to the network's outputs before the score is taken, such as the probabilities of a loss. target: see `aim`; None is
-    the best class of x itself, "features.conv5[12, :, :]" the total activation of a map.
-    Raises PellucidError for a square that does not fit, and for inputs that are no images.
+    square: its side in pixels, by default a quarter of the shorter side. stride: the distance between squares, by
+    default a quarter of the side; squares at the bottom and right edges are clipped if needed to cover all pixels.
+    fill: the square's values, a number or a tensor that broadcasts to x; 0 is the mean grey of standardised images.
+    batch: the number of squares per forward pass; the first layers of a Sequential are only recomputed around the
+    square (see `Near`). read: a function applied to the network's outputs, such as a softmax. target: see `aim`; None
+    is the predicted class of the unhidden x, "features.conv5[12, :, :]" the total activation of a map.
+    Raises PellucidError for a square larger than the image, and for inputs other than images.
     Source: Zeiler and Fergus 2014, section 4.2 and figure 7.
     """
     if not isinstance(x, Tensor) or x.dim() != 4:
-        raise PellucidError("occlusion hides squares of images (N, C, H, W); the network reads something else")
+        raise PellucidError("occlusion needs images (N, C, H, W) as the network's input")
     side = max(1, min(x.shape[2:]) // 4) if square is None else square
     step = max(1, side // 4) if stride is None else stride
     for name, value in {"square": side, "stride": step, "batch": batch}.items():

@@ -24,29 +24,29 @@ Change = Callable[[int, str, int, Tensor], Tensor]
 
 @dataclass(eq=False)
 class Value:
-    """A tensor between calls: part number `part` of the output of `maker`, None for an input of the network."""
+    """A tensor between calls: output number `part` of the call `maker`, or network input `part` if `maker` is None."""
 
     tensor: Tensor
     maker: "Call | None"
     part: int
     readers: list[tuple["Call", int]] = field(default_factory=list)
-    outputs: list[int] = field(default_factory=list)  # numbers of the network's outputs that it is
+    outputs: list[int] = field(default_factory=list)  # indices of the network outputs that are this tensor
 
 
 @dataclass(eq=False)
 class Call:
-    """One run of one layer that is no combinator: its inputs and outputs, and their gradients.
+    """One run of a layer other than a combinator: its inputs and outputs, and their gradients.
 
-    `name` is the layer's path, or path:1, path:2 ... where the layer runs several times; `place` counts all calls in
-    forward order. dys and dxs are None where no output of the network depends on the call.
+    name: the layer's path, or path:1, path:2 ... if the layer runs several times. place: the index in forward
+    order. dys and dxs are None where no output of the network depends on the call.
     """
 
     place: int
     path: str
     layer: Layer
-    tree: Params  # as the layer takes them
+    tree: Params  # in the nested form that the layer receives
     inputs: list[Value]
-    several: bool  # whether the layer takes a tuple
+    several: bool  # whether the layer's input is a tuple
     outputs: list[Value] = field(default_factory=list)
     cache: Cache = None
     name: str = ""
@@ -103,7 +103,7 @@ class Passes:
     ys: list[Value]
 
     def backward(self, dy: Any) -> tuple[Any, Params]:
-        """Propagate `dy` back through the network, each call by its layer's own backward, once."""
+        """Run the backward pass for `dy`, and record the gradients of each call."""
 
         def visit(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
             if isinstance(cache, Call):
@@ -133,7 +133,7 @@ class Passes:
 def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | None = None) -> Passes:
     """Run the network and record every call; `change` may replace the tensors that a call receives or returns.
 
-    Raises PellucidError for a combinator that makes values of its own.
+    Raises PellucidError for a combinator that computes tensors itself.
     """
     known: dict[int, Value] = {}
     calls: list[Call] = []
@@ -141,14 +141,16 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
     frame_of: dict[int, Frame] = {}
 
     def new_value(tensor: Tensor, maker: Call | None, part: int) -> Value:
-        """Give a tensor an identity of its own: Identity returns its input tensor itself."""
+        """Record a new view of a tensor, since layers such as Identity return the same object."""
         value = Value(tensor.view_as(tensor), maker, part)
         known[id(value.tensor)] = value
         return value
 
     def find(path: str, tensor: Tensor) -> Value:
         if id(tensor) not in known:
-            raise PellucidError(f"trace: {path or 'the network'} reads a value that no layer made; make it by a layer")
+            raise PellucidError(
+                f"trace: {path or 'the network'} receives a tensor that is no layer's output; compute it in a layer"
+            )
         return known[id(tensor)]
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
@@ -187,7 +189,7 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: Change | Non
 
 
 def title(value: Any) -> str:
-    """Return a layer or a loss with those of its options that are not the defaults: `Conv2d(6, 5)`."""
+    """Return the name of a layer or loss with its non-default options: `Conv2d(6, 5)`."""
     if isinstance(value, Combinator):
         return type(value).__name__
     options = []
@@ -202,11 +204,11 @@ def title(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Everything that decides a pass; `run` gives the same each time.
+    """All settings of a pass; `run` is deterministic.
 
-    params, x and target are in the pass's dtype, on the CPU; the pass runs on `device`. examples: the n of the
-    regularizers. frozen: paths that a step leaves unchanged; rates: factors of the learning rate by path. classes:
-    names of the network's outputs.
+    params, x and target are in the pass's dtype, on the CPU; the pass runs on `device`. examples: the number of
+    training examples n in the regularizers. frozen: paths that a step leaves unchanged; rates: factors of the
+    learning rate by path. classes: names of the network's outputs.
     """
 
     net: Layer
@@ -230,11 +232,11 @@ class Settings:
 
         Running statistics that training mode updates are copies.
         """
-        held: Params = on_device(self.params if params is None else params, self.device)
-        held = map_tree(torch.clone, held) if self.train else held
+        used: Params = on_device(self.params if params is None else params, self.device)
+        used = map_tree(torch.clone, used) if self.train else used
         x = on_device(self.x if x is None else x, self.device)
         with torch.no_grad():
-            return forward(self.net, held, x, Mode(self.train, seeded(self.device, self.seed)), change)
+            return forward(self.net, used, x, Mode(self.train, seeded(self.device, self.seed)), change)
 
     def loss_of(self, y: Any) -> tuple[Tensor, Any]:
         """Return the loss of a pass's outputs and its gradient with respect to them."""
@@ -242,13 +244,13 @@ class Settings:
             return self.loss(y, on_device(self.target, self.device))
 
     def cost(self, passes: Passes, params: Params | None = None) -> tuple[float, float]:
-        """Return the loss of a pass, and the regularizers' part of the cost."""
+        """Return the loss of a pass, and the regularization term."""
         penalty = sum(penalty.cost(self.decayed(params), self.examples) for penalty in self.penalties)
         return float(self.loss_of(passes.y)[0]), float(penalty)
 
     @property
     def penalties(self) -> list[Regularizer]:
-        """The regularizers that are part of the cost."""
+        """The regularizers that are added to the loss, without decoupled ones."""
         if not self.decayed_paths:
             return []
         return [penalty for penalty in self.regularizers if isinstance(penalty, Regularizer) and not penalty.decoupled]
@@ -256,8 +258,8 @@ class Settings:
     @property
     def decayed_paths(self) -> list[str]:
         """The paths of the weights that regularizers act on."""
-        held = {join(path, name) for path, layer in walk(self.net) for name in layer.decayed}
-        return [path for path in flatten(self.params) if path in held]
+        used = {join(path, name) for path, layer in walk(self.net) for name in layer.decayed}
+        return [path for path in flatten(self.params) if path in used]
 
     def decayed(self, params: Params | None = None) -> list[Tensor]:
         """Return the weights that regularizers act on."""

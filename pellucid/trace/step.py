@@ -22,10 +22,10 @@ from pellucid.tree import flatten, nest
 
 @dataclass(frozen=True, eq=False)
 class Stepped:
-    """The weights after one step, by path, and the loss there on the same batch, by the same random numbers.
+    """The weights after one step, by path, and their loss on the same batch with the same random numbers.
 
-    before, after: the loss, the regularizers' part included. changes: what the step added to each weight.
-    predicted: the change of the loss along its tangent, Σ gradient times change.
+    before, after: the loss, including the regularizers. changes: the update of each weight.
+    predicted: the linear prediction of the change of the loss, Σ gradient times change.
     """
 
     optimizer: Optimizer
@@ -54,9 +54,9 @@ class Stepped:
         for path, change in self.changes.items():
             length, size = float(change.norm()), float(self.weights[path].norm())
             rows.append((path, brief(length, 3), brief(size, 3), brief(length / size, 2) if size else "-"))
-        rate = "" if self.lr == self.optimizer.lr else f" at the rate {brief(self.lr)}"
+        rate = "" if self.lr == self.optimizer.lr else f" at learning rate {brief(self.lr)}"
         head = f"one step of {self.optimizer!r}{rate}: loss {brief(self.before)} → {brief(self.after)}"
-        tail = f" ({signed(self.after - self.before, 3)}; along the tangent {signed(self.predicted, 3)})"
+        tail = f" ({signed(self.after - self.before, 3)}; linear prediction {signed(self.predicted, 3)})"
         return f"{head}{tail}\n\n{aligned(rows, right=(1, 2, 3))}"
 
 
@@ -75,15 +75,15 @@ def step(trace: Record, optimizer: str | Optimizer | None, lr: float | None) -> 
     weights = {path: flat[path].clone() for path in paths}
     zeros = {path: torch.zeros_like(weight, memory_format=torch.contiguous_format) for path, weight in weights.items()}
     grads = [zeros[path] + trace.gradients.get(path, 0) for path in paths]
-    kept = list(weights.values())
-    steep = [grad + trace.penalties.get(path, 0) for path, grad in zip(paths, grads, strict=True)]
-    groups = parameter_groups(paths, kept, settings.decayed_paths, settings.rates)
+    tensors = list(weights.values())
+    totals = [grad + trace.penalties.get(path, 0) for path, grad in zip(paths, grads, strict=True)]
+    groups = parameter_groups(paths, tensors, settings.decayed_paths, settings.rates)
     regularizers = in_order(settings.regularizers)
     penalize(groups, regularizers, grads, settings.examples)
     if settings.clip is not None and grads:
         clip_by_norm(grads, settings.clip)
     if grads:
-        update(groups, optimizer, regularizers, grads, optimizer.init(kept), rate)
+        update(groups, optimizer, regularizers, grads, optimizer.init(tensors), rate)
     units = owned({"": settings.net}, (Dense, Conv2d))
     for one in settings.regularizers:
         if isinstance(one, MaxNorm):
@@ -91,5 +91,5 @@ def step(trace: Record, optimizer: str | Optimizer | None, lr: float | None) -> 
     changes = {path: weights[path] - flat[path] for path in paths}
     params = nest(settings.params, {**flat, **weights})
     after = sum(settings.cost(settings.run(params), params))
-    predicted = sum(float((one * changes[path]).sum()) for path, one in zip(paths, steep, strict=True))
+    predicted = sum(float((one * changes[path]).sum()) for path, one in zip(paths, totals, strict=True))
     return Stepped(optimizer, rate, weights, changes, trace.cost, after, predicted)

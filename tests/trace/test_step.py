@@ -110,7 +110,7 @@ def test_an_optimizer_has_a_name_and_a_rate(lenet: Model, digit: Tensor) -> None
     found = traced.step("sgd", lr=1e-5)
     assert f"loss {traced.loss:.6g} → " in str(found)
     assert re.search(r"\d-|-\d", str(found)) is None, "a minus is a minus, in exponents as well"
-    assert "at the rate 0.25" in str(traced.step(SGD(0.1), lr=0.25))
+    assert "at learning rate 0.25" in str(traced.step(SGD(0.1), lr=0.25))
     with pytest.raises(PellucidError, match="no optimizer 'sdg'"):
         traced.step("sdg")
     with pytest.raises(PellucidError, match="lr must be a number, 0 or more, not -1"):

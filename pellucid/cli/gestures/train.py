@@ -13,34 +13,36 @@ if TYPE_CHECKING:
     from pellucid.recipe.job import Run
     from pellucid.tasks.gestures.collection import Collection
 
-LEAST, LARGEST = 16, 1024  # pixels
+MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser(
         "gestures train",
-        "Learn the classes of FOLDER (CLASS/IMAGE, or train/CLASS/IMAGE with val/ or test/ beside it; a folder or a "
-        "zip), after a check for corrupt, duplicate and blurry pictures.",
+        "Train on the classes of FOLDER (CLASS/IMAGE, or train/CLASS/IMAGE with val/ or test/; a folder or a zip "
+        "file), after a check for corrupt, duplicate and blurry images.",
     )
-    it.add_argument("folder", nargs="?", metavar="FOLDER", help="one folder of pictures for each class")
-    it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe signs-best")
+    it.add_argument(
+        "folder", nargs="?", metavar="FOLDER", help="a folder or zip file with one folder of images per class"
+    )
+    it.add_argument("settings", nargs="*", metavar="key=value", help="settings that override the recipe signs-best")
     it.add_argument(
         "--backbone",
         metavar="NAME|FILE",
         default="",
-        help="what training starts from: a pretrained model, a run folder or a weights file (default: cifar)",
+        help="initial weights: a pretrained model, a run folder or a weights file (default: cifar)",
     )
-    it.add_argument("--epochs", metavar="N", type=int, help="passes over the pictures (default: 30 or more)")
-    it.add_argument("--size", metavar="N", type=int, help="pixels a side that pictures are resized to (default: 64)")
-    it.add_argument("--seed", metavar="N", type=int, help="of everything drawn at random (default: 0)")
-    it.add_argument("--out", metavar="DIR", default="runs", help="where the run folder goes (default: runs)")
+    it.add_argument("--epochs", metavar="N", type=int, help="passes over the images (default: 30 or more)")
+    it.add_argument("--size", metavar="N", type=int, help="side length in pixels of the resized images (default: 64)")
+    it.add_argument("--seed", metavar="N", type=int, help="seed of all random numbers (default: 0)")
+    it.add_argument("--out", metavar="DIR", default="runs", help="folder for the run folder (default: runs)")
     it.add_argument("--resume", metavar="RUN", help="resume this run folder, with its own recipe")
     return it.json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print what was found in the folder, train, and print the result and the commands that use it."""
+    """Print the findings on the folder, train, and print the results and a command to try the model."""
     from pellucid.cli.out import again, say
     from pellucid.recipe.recipe import load_recipe
     from pellucid.tasks.gestures.findings import lines
@@ -74,7 +76,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     """Return the user's changes to the recipe; PellucidError for arguments that exclude each other."""
     from pellucid.recipe.recipe import parse_overrides
 
-    options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", LEAST, LARGEST),
+    options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", MIN_SIZE, MAX_SIZE),
                ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip
     if args.resume is not None:
         given = [args.folder, *args.settings, *(getattr(args, name) for _, name, _, _ in options), args.backbone]
@@ -99,7 +101,7 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _check_out(out: str) -> None:
-    """Raise PellucidError unless runs can be written there: before thousands of pictures are read."""
+    """Raise PellucidError, before all images are read, unless run folders can be written to `out`."""
     place = Path(out).absolute()
     there = next(one for one in (place, *place.parents) if one.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -108,7 +110,7 @@ def _check_out(out: str) -> None:
 
 
 def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
-    """Print the result, the share of held-out pictures with an answer, and the next command."""
+    """Print the results, the share of held-out images above the threshold, and the next command."""
     import shlex
 
     from pellucid.cli.out import command, emit, percent, say
@@ -117,7 +119,7 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
     from pellucid.tasks.gestures.learn import answered
 
     confidence = run.model.confidence
-    assert confidence is not None  # `go_on` fits one
+    assert confidence is not None  # `learn` and `go_on` fit it
     kept, how = answered(run, collection)
     if as_json:
         shares = {

@@ -1,4 +1,4 @@
-"""A layer that draws random numbers in evaluation, so that the same input gets other outputs each time."""
+"""A layer that draws random numbers in evaluation mode, so its outputs for the same input vary."""
 
 import torch
 from torch import Tensor
@@ -11,11 +11,11 @@ from pellucid.layers.base import Layer, Mode
 from pellucid.sweep import forward
 
 INPUTS = 32
-ROUNDING = 1e-4  # of the outputs' size: sums in another order differ by less
+ROUNDING = 1e-4  # of the outputs' size; a different order of summation changes less
 
 
 def look(case: Case) -> list[Finding]:
-    """Run a batch twice, and find the first layer whose outputs differ though its inputs were the same."""
+    """Run a batch twice, and find the first layer with different outputs; its inputs are still equal."""
     with torch.random.fork_rng(devices=[]):  # these draws must not change later ones
         return _differing(case)
 
@@ -31,17 +31,17 @@ def _differing(case: Case) -> list[Finding]:
         if found:
             return
         one = first.pop(0)
-        size, apart = rms(one), rms(one - y)
-        if not apart > ROUNDING * size:
+        size, difference = rms(one), rms(one - y)
+        if not difference > ROUNDING * size:
             return
         predicted, again = case.model.predict(images), case.model.predict(images)
         evidence: Evidence = {
             "layer": type(layer).__name__,
-            "difference_of_two_calls_of_the_layer": apart / size,
+            "difference_of_two_calls_of_the_layer": difference / size,
             "difference_of_two_answers": float((predicted - again).abs().max()),
             "inputs": len(inputs),
         }
-        cause = "the layer draws at random in evaluation as it does in training"
+        cause = "the layer draws random numbers in evaluation mode as in training mode"
         fix = "let the layer return its input unchanged unless `mode.train`"
         found.append(Finding(NAME, path, evidence, cause, fix))
 

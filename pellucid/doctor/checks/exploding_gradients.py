@@ -11,16 +11,16 @@ from pellucid.doctor.passes import gradient_decay, rms, trainable_layers
 from pellucid.doctor.rehearsal import Settings
 from pellucid.doctor.remedies import DRAWN_AS_HE, rebuilt
 
-# Well drawn weights propagate the norm of the gradient backward and the size of the outputs forward, whole (He et al.
-# 2015, section 2.2), so both should be about 1.
-MAX_BACKWARD = 100.0  # early over late: the mirror image of gradients that vanish
+# With suitable initial weights, the norm of the gradient (backward) and the size of the outputs (forward) stay constant
+# from layer to layer (He et al. 2015, section 2.2), so both ratios should be about 1.
+MAX_BACKWARD = 100.0  # gradient norm of early layers over late layers; the opposite of vanishing gradients
 MAX_FORWARD = 20.0  # outputs of the last layer over inputs
-SLOW = 1 / 100  # of the learning rate: where that is enough, nothing further is tried
-ROSE = 10.0  # the loss over that of the first step
+SLOW = 1 / 100  # factor of the learning rate in the trial
+MAX_RISE = 10.0  # largest loss over the loss of the first step
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare early with late layers before the first step, and try the first steps at a hundredth of the rate."""
+    """Compare early with late layers before the first step, and try the first steps at 1 / 100 of the learning rate."""
     back = gradient_decay(case.first, case.first_gradients, case.first_activity)
     gains = _gains(case, case.inputs(case.probe))
     total = prod(gains.values())
@@ -33,8 +33,8 @@ def look(case: Case) -> list[Finding]:
         path = max(gains, key=lambda path: gains[path]) if gains else trainable_layers(case.first)[0][0]
         if gains:
             evidence["growth_in_this_layer"] = gains[path]
-        cause = "the first weights are so large that every layer makes what passes through it larger"
-        fix = "draw weights with deviation sqrt(2 / inputs) (He 2015), put in batch normalization, or clip gradients"
+        cause = "the initial weights are so large that values grow from layer to layer"
+        fix = "draw weights with deviation sqrt(2 / inputs) (He 2015), add batch normalization, or clip gradients"
         return [Finding(NAME, path, evidence, cause, fix, DRAWN_AS_HE)]
     if not case.trainable or not _bursts(case.rehearsal.losses):
         return []
@@ -49,9 +49,9 @@ def look(case: Case) -> list[Finding]:
 
 
 def _gains(case: Case, x: Tensor) -> dict[str, float]:
-    """Return the size of each learning layer's outputs over that of the one before it, of the first over the inputs.
+    """Return the RMS of each trainable layer's outputs over that of the previous layer; of the inputs for the first.
 
-    Empty where something is 0 or not finite: then growth is undefined.
+    Empty if a size is 0 or not finite, where the ratio is undefined.
     """
     size, found = rms(x), dict[str, float]()
     for path, _ in trainable_layers(case.first):
@@ -65,14 +65,14 @@ def _gains(case: Case, x: Tensor) -> dict[str, float]:
 
 
 def _bursts(losses: tuple[float, ...]) -> bool:
-    """Return whether the loss rose far; NaN without a rise before it is for another check."""
-    return bool(losses) and max(losses) > ROSE * max(losses[0], torch.finfo(torch.float32).eps)
+    """Return whether the loss rose above MAX_RISE times the first loss; another check finds NaN without a rise."""
+    return bool(losses) and max(losses) > MAX_RISE * max(losses[0], torch.finfo(torch.float32).eps)
 
 
 def _works(case: Case) -> bool:
-    """Return whether a lower rate is all that is needed: the loss does not rise by itself, and falls at one of them."""
-    still = case.rehearse(Settings(SHORT, 0.0))
-    return not _bursts(still.losses) and min(case.lower_range_losses.values()) < still.end
+    """Return whether a lower learning rate is enough: the loss does not rise at rate 0, and falls at a lower rate."""
+    unchanged = case.rehearse(Settings(SHORT, 0.0))
+    return not _bursts(unchanged.losses) and min(case.lower_range_losses.values()) < unchanged.end
 
 
 NAME = "exploding-gradients"

@@ -1,4 +1,4 @@
-"""Sigmoid and tanh units whose outputs are at the ends of their range, where the slope is nearly 0."""
+"""Sigmoid and tanh units with outputs at a limit of their range, where the slope is nearly 0."""
 
 from torch import Tensor
 
@@ -7,21 +7,21 @@ from pellucid.doctor.finding import Check, Finding
 from pellucid.doctor.passes import Activity, output_layers
 from pellucid.layers import Sigmoid, Tanh
 
-END = 0.05  # of the steepest slope: an output is at an end where its slope is less, |x| > 4.4 for sigmoid, 2.2 for tanh
-# Of all outputs of a layer. First weights should keep units where they are nearly linear (LeCun et al. 1998, Efficient
-# BackProp, 4.6): standard normal inputs to tanh put 3 % of outputs at an end, those of He's weights 12 %.
+MIN_SLOPE = 0.05  # of the largest slope; below it an output is at a limit: |x| > 4.4 for sigmoid, 2.2 for tanh
+# Share of a layer's outputs at a limit. Initial weights should keep units in their linear range (LeCun et al. 1998,
+# Efficient BackProp, 4.6): with standard normal inputs to tanh, 3 % of outputs are at a limit, with He weights 12 %.
 MAX_FIRST = 0.5
-MAX_TRAINED = 0.8  # training may move half of the outputs to an end in a network that works
-STUCK = 0.95  # of a unit's outputs at one and the same end: the unit carries nothing
-MAX_STUCK = 0.4  # of a layer's units, as for dead ones
+MAX_TRAINED = 0.8  # in a working network, training may move half of the outputs to a limit
+STUCK = 0.95  # share of a unit's outputs at the same limit, above which the unit is nearly constant
+MAX_STUCK = 0.4  # of a layer's units, as in the check of dead units
 
 
 def look(case: Case) -> list[Finding]:
-    """Measure the units of squashing layers over a sample; the network's outputs may be at their ends."""
+    """Measure the outputs of sigmoid and tanh layers over a sample; the network's output layers are skipped."""
     found: list[Finding] = []
-    squashing = case.units_of((Sigmoid, Tanh), 2)
-    outputs = output_layers(case.model, case.inputs(case.sample)) if squashing else set[str]()
-    for seen in squashing:
+    layers = case.units_of((Sigmoid, Tanh), 2)
+    outputs = output_layers(case.model, case.inputs(case.sample)) if layers else set[str]()
+    for seen in layers:
         if seen.path in outputs:
             continue
         now, stuck = _share(seen), int(_stuck(seen).sum())
@@ -43,18 +43,18 @@ def look(case: Case) -> list[Finding]:
 
 
 def _slope(seen: Activity) -> Tensor:
-    """Return the slope at each output as a share of the steepest, (N, U, positions)."""
+    """Return the slope at each output over the largest slope, (N, U, positions)."""
     return 4 * seen.y * (1 - seen.y) if isinstance(seen.layer, Sigmoid) else 1 - seen.y.square()
 
 
 def _share(seen: Activity) -> float:
-    """Return the share of outputs at an end."""
-    return float((_slope(seen) < END).float().mean())
+    """Return the share of outputs at a limit."""
+    return float((_slope(seen) < MIN_SLOPE).float().mean())
 
 
 def _stuck(seen: Activity) -> Tensor:
-    """Return which units are nearly always at one and the same end, (U,)."""
-    flat, middle = _slope(seen) < END, 0.5 if isinstance(seen.layer, Sigmoid) else 0.0
+    """Return which units are nearly always at the same limit, (U,)."""
+    flat, middle = _slope(seen) < MIN_SLOPE, 0.5 if isinstance(seen.layer, Sigmoid) else 0.0
     high = (flat & (seen.y > middle)).float().mean((0, 2))
     low = (flat & (seen.y < middle)).float().mean((0, 2))
     return (high > STUCK) | (low > STUCK)

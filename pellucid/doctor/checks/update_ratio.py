@@ -1,4 +1,4 @@
-"""Weights whose updates are far too large or far too small beside the weights themselves."""
+"""Weights with updates that are far too large or far too small relative to the weights."""
 
 from statistics import median
 
@@ -11,13 +11,13 @@ from pellucid.tree import flatten
 # About 1e-3 is healthy (Karpathy, CS231n, "Ratio of weights:updates"); first steps with momentum reach 5e-2.
 HIGH = 0.1
 LOW = 1e-5
-ASIDE = 1e-4  # below this a weight also counts as still where the others learn APART times faster
-APART = 100.0
-SMALL = 0.1  # of 1 / sqrt(inputs): weights that begin smaller, or at 0, must move by more than their size
+LOW_BESIDE_OTHERS = 1e-4  # used in place of LOW if the median of the other weights is FASTER times larger
+FASTER = 100.0
+SMALL = 0.1  # times 1 / sqrt(inputs): initial weights below this need updates larger than themselves
 
 
 def look(case: Case) -> list[Finding]:
-    """Compare updates with weights in the first steps, and over the epochs; biases and scales do not matter."""
+    """Compare updates with weights in the first steps and over the epochs; biases and scales are skipped."""
     weights = _inputs_per_output(case)
     early = {path: ratio for path, ratio in case.rehearsal.ratios.items() if path in weights and ratio}
     found: list[Finding] = []
@@ -25,26 +25,26 @@ def look(case: Case) -> list[Finding]:
         late = [row["update_ratio"] for row in case.history.layers if row["path"] == path] if case.history else []
         late = [value for value in late if value is not None]
         others = median([value for other, value in early.items() if other != path] or [ratio])
-        slow = LOW if ratio * APART > others else ASIDE
+        slow = LOW if ratio * FASTER > others else LOW_BESIDE_OTHERS
         evidence: Evidence = {"update_over_weight_in_the_first_steps": ratio, "the_same_of_other_weights": others}
         if late:
             evidence["median_update_over_weight_in_all_epochs"] = median(late)
         usual = median(late) if late else ratio
-        high = ratio > HIGH and usual > HIGH and not _accounted(case, path, weights[path])
+        high = ratio > HIGH and usual > HIGH and not _is_explained(case, path, weights[path])
         if high or (ratio < slow and usual < slow):
             found.append(Finding(NAME, path, evidence))
     return found
 
 
 def _inputs_per_output(case: Case) -> dict[str, int]:
-    """Return how many inputs each output has, by the path of the weight."""
+    """Return the number of inputs of each output, by the path of the weight."""
     flat, seen = flatten(case.first.params), case.first_activity
     paths = trainable_layers(case.first)
     return {weight: flat[weight].numel() // seen[path].units for path, weight in paths if path in seen}
 
 
-def _accounted(case: Case, path: str, inputs: int) -> bool:
-    """Return whether a large ratio is no fault: weights that begin near 0, or that a regularizer shrinks."""
+def _is_explained(case: Case, path: str, inputs: int) -> bool:
+    """Return whether a large ratio is explained by initial weights near 0 or by a regularizer that shrinks them."""
     if float(flatten(case.first.params)[path].square().mean().sqrt()) < SMALL / inputs**0.5:
         return True
     if not case.model.regularizers:

@@ -1,4 +1,4 @@
-"""Networks that end in a layer that does not suit their loss, or cannot reach their targets."""
+"""Networks with a last layer that does not fit the loss, or cannot output the targets."""
 
 from math import inf
 
@@ -15,7 +15,7 @@ from pellucid.layers.base import Layer
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
 from pellucid.network.ending import ends, shapes
 
-# The lowest and the highest output of a layer.
+# The smallest and largest output of each layer type.
 RANGES: dict[type[Layer], tuple[float, float]] = {
     Sigmoid: (0.0, 1.0),
     Softmax: (0.0, 1.0),
@@ -27,22 +27,22 @@ RANGES: dict[type[Layer], tuple[float, float]] = {
     LogSoftmax: (-inf, 0.0),
     LeakyReLU: (-inf, inf),
 }
-# Any of these before a loss that contains a softmax or sigmoid limits the scores that it should get freely. A softmax
-# of log-probabilities returns the probabilities; a sigmoid of them never comes above 1/2.
-BENDING = tuple(kind for kind in RANGES if kind is not LogSoftmax)
+# These layers limit the logits of a loss that contains a softmax or sigmoid. LogSoftmax may precede a
+# softmax, which returns the same probabilities, but not a sigmoid, whose outputs would be at most 1/2.
+LIMITING = tuple(kind for kind in RANGES if kind is not LogSoftmax)
 OWN_PROBABILITIES = (SoftmaxCrossEntropy, AuxiliaryCrossEntropy, BinaryCrossEntropy)
 OUTSIDE = 0.01  # of all targets; fewer are outliers
 ROUNDING = 1e-3  # of the targets' spread
 
 
 def look(case: Case) -> list[Finding]:
-    """Examine the layers that the outputs come from, the loss and the targets; other ends are left alone."""
+    """Compare the last layers with the loss and the targets; types that are not in RANGES are skipped."""
     net, found = case.model.net, list[Finding]()
-    for path, last in ends(net, _idle).items():
+    for path, last in ends(net, _is_identity).items():
         if isinstance(last, Dropout):
             evidence: Evidence = {"last_layer": "Dropout", "loss": type(case.model.loss).__name__}
-            cause = "dropout stands behind the last layer that learns, and outputs zeros in the place of answers"
-            fix = "drop that layer; dropout belongs between layers"
+            cause = "dropout follows the last layer with weights, and sets outputs of the network to 0"
+            fix = "remove that layer; dropout belongs between layers"
             found.append(Finding(NAME, path, evidence, cause, fix, _without(net, path)))
     for path, last in (ends(net, lambda layer: shapes(layer) or isinstance(layer, Dropout)) or {"": net}).items():
         if (finding := _ill_suited(case, path, last)) is not None:
@@ -50,8 +50,8 @@ def look(case: Case) -> list[Finding]:
     return found
 
 
-def _idle(layer: Layer) -> bool:
-    """Return whether a layer returns every value unchanged."""
+def _is_identity(layer: Layer) -> bool:
+    """Return whether a layer keeps all values, up to their shape."""
     return shapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
 
 
@@ -60,14 +60,14 @@ def _ill_suited(case: Case, path: str, last: Layer) -> Finding | None:
     loss, kind = case.model.loss, type(last).__name__
     evidence: Evidence = {"last_layer": kind, "loss": type(loss).__name__}
     if case.model.output_shape[:1] == (1,) and (isinstance(last, Softmax) or isinstance(loss, SoftmaxCrossEntropy)):
-        cause = "a softmax over a single output is always 1, so that nothing can be learned"
-        fix = "give the network one output for each class, or take one output with binary cross-entropy"
+        cause = "a softmax over a single output is always 1, so the gradient is always 0"
+        fix = "give the network one output for each class, or use one output with binary cross-entropy"
         return Finding(NAME, path or "training", evidence | {"outputs": 1}, cause, fix)
-    bends = isinstance(last, BENDING) or (isinstance(last, LogSoftmax) and isinstance(loss, BinaryCrossEntropy))
-    if isinstance(loss, OWN_PROBABILITIES) and bends:
+    limits = isinstance(last, LIMITING) or (isinstance(last, LogSoftmax) and isinstance(loss, BinaryCrossEntropy))
+    if isinstance(loss, OWN_PROBABILITIES) and limits:
         low, high = RANGES[type(last)]
         evidence |= {"lowest_output": low, "highest_output": high}
-        cause = f"{kind} limits or bends the outputs that {type(loss).__name__} makes probabilities of"
+        cause = f"{kind} limits the logits that {type(loss).__name__} converts to probabilities"
         return Finding(
             NAME, path, evidence, cause, "end the network in the layer before it", _without(case.model.net, path)
         )
@@ -89,20 +89,20 @@ def _unreachable(case: Case, path: str, last: Layer, evidence: Evidence) -> Find
         "highest_target": float(targets.max()),
         "share_of_targets_outside": outside,
     }
-    cause = f"{type(last).__name__} cannot output numbers such as the targets"
+    cause = f"{type(last).__name__} cannot output values in the range of the targets"
     fix = "end the network without an activation, or scale the targets into its range"
     return Finding(NAME, path, evidence, cause, fix, _without(case.model.net, path))
 
 
 def _numbers(case: Case) -> Tensor:
-    """Return the targets as the loss compares them: of classes for several outputs, rows of 0 and 1."""
+    """Return the targets as numbers: 0 and 1, as in one-hot vectors, if they are class indices."""
     y, outputs = case.train.y, case.model.output_shape
     classes = not y.is_floating_point() and len(outputs) == y.dim() and outputs[0] != 1
     return torch.tensor([0.0, 1.0]) if classes and y.shape[1:] == outputs[1:] else y.float()
 
 
 def _without(net: Layer, path: str) -> Remedy | None:
-    """Return the removal of a layer; None where a graph runs it in other places besides."""
+    """Return a remedy that removes the layer; None if a graph uses it several times."""
     repeated = {
         join(at, node[0])
         for at, graph in walk(net)

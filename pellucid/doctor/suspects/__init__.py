@@ -1,4 +1,4 @@
-"""Suspects: whatever may be the cause of a failing training, each with the same training without it."""
+"""Suspects: possible causes of a failing training, each with the same training without that cause."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -9,24 +9,24 @@ from pellucid.doctor.suspects import parts, settings
 
 __all__ = ["Suspect", "suspects"]
 
-SETTINGS = ("unnormalised-inputs", "batch-norm", "update-ratio")  # checks whose remedies change one particular thing
-Ask = Callable[[Case], Iterator[Suspect]]
-PARTICULAR: tuple[Ask, ...] = (
+SETTINGS = ("unnormalised-inputs", "batch-norm", "update-ratio")  # checks whose remedies change a single setting
+Source = Callable[[Case], Iterator[Suspect]]
+PARTICULAR: tuple[Source, ...] = (
     parts.coupled_loss, parts.modes, parts.targets, parts.pretrained_scale,
     settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
     settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches, settings.dropout,
     parts.linear, parts.initialization, parts.reduced, settings.loss,
 )  # fmt: skip
-GENERAL: tuple[Ask, ...] = (
+GENERAL: tuple[Source, ...] = (
     settings.rate, settings.large_batches, settings.epochs, parts.size, parts.depth,
 )  # fmt: skip
 
 
 def suspects(case: Case, found: Sequence[Finding] = ()) -> list[Suspect]:
-    """Return everything that may be why the training fails: particular settings before general ones.
+    """Return the possible causes of a failing training: particular settings before general ones.
 
     found: findings of checks, whose remedies are suspects too.
     """
-    particular = [one for ask in PARTICULAR for one in ask(case)]
-    general = [replace(one, general=True) for ask in GENERAL for one in ask(case)]
+    particular = [one for source in PARTICULAR for one in source(case)]
+    general = [replace(one, general=True) for source in GENERAL for one in source(case)]
     return [*particular, *(Suspect(one, one.check not in SETTINGS) for one in found), *general]

@@ -1,4 +1,4 @@
-"""One style for all figures: colours, axes, labels at the ends of curves, values at the pointer, and files."""
+"""The style of all figures: colours, axes, labels at the ends of curves, values for tooltips, and files."""
 
 import io
 import math
@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pellucid.text import printable
 
-# After the palette of Okabe and Ito 2008, which colour-blind readers tell apart; all show on white and on black.
+# Distinguishable for colour-blind readers, on white and on black; after Okabe and Ito 2008.
 BLUE, ORANGE, GREEN = "#1a7fc4", "#d55e00", "#009e73"
 INK = "#2b2f36"  # text and axes; in a page it becomes the page's own text colour
 PALE = "#808691"  # grid and guide lines
@@ -33,7 +33,7 @@ SMALL, TEXT = 8.5, 9.5  # points
 
 
 class End(NamedTuple):
-    """The end of a curve, and what to write there."""
+    """The end of a curve, and its label."""
 
     x: float
     y: float
@@ -42,9 +42,9 @@ class End(NamedTuple):
 
 
 class Plot(Figure):
-    """A figure that notebooks show without pyplot, and whose values a page shows at the pointer.
+    """A figure that notebooks show without pyplot, with values for tooltips on a page.
 
-    lines_by_name: the curves whose values are shown. cells: the classes and the (K, K) counts of a confusion matrix.
+    lines_by_name: the curves with tooltips. cells: the classes and the (K, K) counts of a confusion matrix.
     """
 
     def __init__(self, size: tuple[float, float]) -> None:
@@ -56,7 +56,7 @@ class Plot(Figure):
         return png(self)
 
     def at_pointer(self) -> dict[str, Any] | None:
-        """Return the values for the pointer as JSON values; None of a figure without.
+        """Return the values for tooltips as JSON values; None if the figure has none.
 
         box: the plot inside the picture, (left, top, right, bottom) in fractions of the picture's width and height.
         lines: name, colour and points (left, top, x, y). names, counts: those of a confusion matrix.
@@ -81,7 +81,7 @@ class Plot(Figure):
         return values
 
     def _place(self, plot: Axes, x: float, y: float) -> tuple[float, float]:
-        """Return a place of a plot as fractions of the picture, from its left and its top."""
+        """Convert data coordinates to fractions of the figure, from its left and its top."""
         across, up = self.transFigure.inverted().transform(plot.transData.transform((x, y)))
         return round(float(across), 4), round(1 - float(up), 4)
 
@@ -107,7 +107,7 @@ def plain(plot: Axes) -> None:
 
 
 def picture_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Return a plot for a picture at a place in inches: a pale frame and no ticks."""
+    """Add a plot for an image, at a position in inches, with a pale frame and no ticks."""
     across, up = figure.get_size_inches()
     plot = figure.add_axes((left / across, bottom / up, width / across, height / up))
     plot.set_xticks([])
@@ -125,7 +125,7 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
     """Return a figure with `count` plots for pictures in rows of at most `columns`; all sizes in inches.
 
-    name, below: room above and below each picture; top, left, right, foot: at the edges of the figure.
+    name, below: space above and below each image; top, left, right, foot: margins of the figure.
     """
     left, cell = gap if left is None else left, name + height + below + gap
     rows, across = math.ceil(count / columns), min(count, columns)
@@ -139,18 +139,18 @@ def panels(
 
 
 def pixels(image: Any) -> Any:
-    """Return an image (1 or 3, H, W) as matplotlib takes it, (H, W) or (H, W, 3), clipped to 0..1."""
+    """Return an image (1 or 3, H, W) in matplotlib's layout, (H, W) or (H, W, 3), clipped to 0..1."""
     clipped = np.clip(np.asarray(image, dtype=np.float64), 0, 1)
     return clipped[0] if len(clipped) == 1 else np.moveaxis(clipped, 0, -1)
 
 
 def show(plot: Axes, picture: Any) -> None:
-    """Draw a grey (H, W) or colour (H, W, 3) picture of values 0..1, each pixel as it is."""
+    """Draw a grey (H, W) or colour (H, W, 3) image with values 0..1, without interpolation."""
     plot.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="none")
 
 
 def cut(name: str, most: int = 16) -> str:
-    """Return a name, cut to at most so many characters."""
+    """Return a name, truncated to at most `most` characters."""
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
@@ -170,7 +170,7 @@ def curve_axes(xlabel: str, ylabel: str) -> tuple[Plot, Axes]:
 
 
 def label_ends(plot: Axes, ends: Sequence[End]) -> None:
-    """Write each curve's name to the right of the plot at the height of its end, or next to it where two would overlap.
+    """Label each curve on the right of the plot, at the height of its end, shifted where labels would overlap.
 
     Call it when the limits of both axes are final. A line connects each label with its curve.
     """
@@ -203,14 +203,14 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
         )  # fmt: skip
 
 
-def spread(wanted: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
-    """Return ascending centres near the ascending `wanted` for labels of heights `tall` that may not overlap.
+def spread(expected: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
+    """Return ascending centres near the ascending `expected` for labels of heights `tall` that may not overlap.
 
     They are within low..high if the labels fit there.
     """
     centres: list[float] = []
     floor = low
-    for place, size in zip(wanted, tall, strict=True):
+    for place, size in zip(expected, tall, strict=True):
         centres.append(max(place, floor + size / 2))
         floor = centres[-1] + size / 2
     ceiling = max(high, low + sum(tall))
@@ -221,7 +221,7 @@ def spread(wanted: Sequence[float], tall: Sequence[float], low: float, high: flo
 
 
 def logarithmic(plot: Axes) -> None:
-    """Give a plot a logarithmic y axis over whole numbers of decades where it spans few, so that it shows numbers."""
+    """Set a logarithmic y axis; a range below two decades is extended to whole decades, so that ticks have numbers."""
     plot.set_yscale("log")
     low, high = plot.get_ylim()
     if high < 100 * low:
@@ -251,9 +251,9 @@ def short(value: float) -> str:
 
 
 def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any], **options: Any) -> bytes:
-    """Return the picture as a file of the canvas's kind; all pictures are drawn by this function.
+    """Return the figure as a file in the canvas's format; all figures are drawn by this function.
 
-    Texts are data: "$" begins no formula, TeX is off, and characters that are not printable are escaped. settings:
+    Texts are literal: no mathtext and no TeX, and unprintable characters are escaped. settings:
     further rcParams of matplotlib; options: of savefig.
     """
     for text in figure.findobj(Text):
@@ -262,7 +262,7 @@ def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any
     for axis in figure.findobj(Axis):
         assert isinstance(axis, Axis)
         formatter = axis.get_major_formatter()
-        if isinstance(formatter, FuncFormatter):  # names beside ticks, which are formatted when they are drawn
+        if isinstance(formatter, FuncFormatter):  # tick labels, which are formatted only when drawn
             formatter.func = partial(_tick_label, formatter.func)
     buffer = io.BytesIO()
     canvas(figure)
@@ -281,9 +281,9 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """Return the picture as an <svg> element for a page: transparent, its ink the page's text colour.
+    """Return the picture as an <svg> element for a page: transparent, with INK as the page's text colour.
 
-    `name` keeps the ids of several pictures in one page apart.
+    name: a salt that makes the ids of several figures on one page different.
     """
     nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
     drawn = draw(
@@ -293,20 +293,20 @@ def svg(figure: Figure, name: str) -> str:
     text = drawn.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", text).replace("xlink:href", "href")
-    text = re.sub(r" id=\"[\w.]+_\d+\"", "", text)  # ids such as axes_1 stand in every picture
+    text = re.sub(r" id=\"[\w.]+_\d+\"", "", text)  # ids such as axes_1 occur in every figure
     text = re.sub(r' width="([\d.]+)pt" height="[\d.]+pt"', _width, text, count=1)
     text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
     return re.sub(INK, "currentColor", text, flags=re.IGNORECASE)
 
 
 def _width(size: re.Match[str]) -> str:
-    """Return the style by which a picture scales with its column, within limits that keep its text readable."""
+    """Return a style that scales the figure with its column, within limits that keep text readable."""
     points = float(size[1])
     return f' style="min-width:{0.68 * points:.0f}pt;max-width:{1.3 * points:.0f}pt"'
 
 
 def file_of(figure: Figure, suffix: str) -> bytes:
-    """Return the picture as a file of its own: SVG for the suffix ".svg", else PNG."""
+    """Return the figure as a standalone file: SVG for the suffix ".svg", else PNG."""
     if suffix != ".svg":
         return png(figure)
     settings = {"svg.fonttype": "none", "svg.hashsalt": "pellucid"}  # the same bytes each time

@@ -1,4 +1,4 @@
-"""What one number of a call changes: its column of the Jacobian, with every entry as a product of named factors."""
+"""Columns of a call's Jacobian: the derivatives of its outputs by one number, as products of named factors."""
 
 import math
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from pellucid.tree import flatten
 
 @dataclass(frozen=True)
 class Factors:
-    """One factor of every entry: k numbers in float64.
+    """One factor of each of a column's k entries, in float64.
 
-    symbol: a name for all of them. source: the tensor of the call that they are read from ("x.0", "weight"), at the
-    flat indices `places`; None for computed numbers. parts: further factors that add up to these.
+    symbol: their common name. source: the tensor of the call from which they are read ("x.0", "weight"), at the flat
+    indices `places`; None for computed numbers. parts: factors whose sum these are.
     """
 
     values: Tensor
@@ -32,7 +32,7 @@ class Factors:
 
     @property
     def magnitudes(self) -> Tensor:
-        """Their magnitudes before their parts cancelled each other."""
+        """The sums of the absolute values of their parts, which bound rounding errors under cancellation."""
         if not self.parts:
             return self.values.abs()
         return torch.stack([part.values.abs() for part in self.parts]).sum(0)
@@ -40,9 +40,9 @@ class Factors:
 
 @dataclass(frozen=True)
 class Column:
-    """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, 1 without any.
+    """∂y[o]/∂u for every output o that depends on the number u: the product of `factors`, or 1 without factors.
 
-    outputs: flat indices in output number `output`, (k,). words, formula: the layer's rule for ∂C/∂u.
+    outputs: flat indices into output tensor number `output`, (k,). words, formula: the layer's rule for ∂C/∂u.
     """
 
     outputs: Tensor
@@ -57,12 +57,12 @@ Explainer = Callable[[Call, str, int], Column]
 
 
 def part_of(what: str) -> int | None:
-    """Return which input "x.1" is; None for a parameter's name."""
+    """Return the index of an input, 1 for "x.1"; None for a parameter's name."""
     return int(what[2:]) if what.startswith("x.") and what[2:].isdigit() else None
 
 
 def exact_sum(products: list[float]) -> float:
-    """Return the sum, rounded once; the floating-point sum where there is no exact one, as of inf and -inf."""
+    """Return the sum, rounded once; the floating-point sum if no exact sum exists, as for inf and -inf."""
     try:
         return math.fsum(products)
     except (OverflowError, ValueError):
@@ -82,7 +82,7 @@ def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
 
 
 def at(tensor: Tensor, places: Tensor) -> Tensor:
-    """Return the numbers at flat indices, in float64."""
+    """Return the elements at flat indices, in float64."""
     return tensor.flatten()[places].double()
 
 
@@ -104,10 +104,10 @@ MAX_PASSES = 20_000  # backward passes for one number
 
 
 def fallback(call: Call, what: str, place: int) -> Column:
-    """Return the column of any layer: bisect for the outputs that depend on the number, then take one-hot deltas.
+    """Return the column of any layer: find the dependent outputs by bisection, and their slopes from one-hot deltas.
 
-    A layer's backward is linear in dy: where the gradient of random deltas over a group of outputs is 0, none of them
-    depends on the number. Raises PellucidError for a layer of several outputs or of too many that depend on it.
+    A layer's backward is linear in dy: if the gradient for random deltas over a group of outputs is 0, none of them
+    depends on the number. Raises PellucidError for several output tensors, or for too many dependent outputs.
     """
     if len(call.outputs) != 1:
         raise PellucidError(

@@ -8,7 +8,7 @@ from pellucid.cli.args import Parser
 def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser("demo", "Train the recipe `digits` on bundled data (no download) and write its report.")
-    it.add_argument("--out", metavar="DIR", default="runs", help="where run folders go (default: runs)")
+    it.add_argument("--out", metavar="DIR", default="runs", help="folder for run folders (default: runs)")
     return it.json_flag()
 
 

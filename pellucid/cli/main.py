@@ -111,7 +111,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
-    """Take `--debug` out of the options, wherever it stands before `--`."""
+    """Remove `--debug` from the options, anywhere before `--`."""
     end = words.index("--") if "--" in words else len(words)
     options = [word for word in words[:end] if word != "--debug"]
     return options + words[end:], len(options) != end

@@ -13,7 +13,7 @@ def parser() -> Parser:
     it = Parser("summary", "Show each layer's output shape, parameters, multiply-adds and memory for one image.")
     it.add_argument("what", metavar="MODEL|RECIPE|NETWORK", help=f"{MODEL_HELP}, a recipe, or a network such as vgg16")
     it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe or the network")
-    it.add_argument("--input", metavar="CxHxW", help="the image that a NETWORK gets (default: what it was made for)")
+    it.add_argument("--input", metavar="CxHxW", help="size of the input image of a NETWORK (default: its usual size)")
     it.add_argument("--draw", metavar="FILE", help="draw the network into a .png or .svg file")
     return it.data_option().json_flag()
 

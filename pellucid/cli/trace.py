@@ -18,7 +18,7 @@ def parser() -> Parser:
     """Return the parser of this command."""
     it = Parser(
         "trace",
-        "Run one picture forward and backward, and explain a derivative of the loss link by link, with its numbers.",
+        "Run a forward and a backward pass for one image, and explain a derivative of the loss by the chain rule.",
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")

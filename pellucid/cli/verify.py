@@ -1,4 +1,4 @@
-"""`pellucid verify`: compare every gradient of a network with independent ones."""
+"""`pellucid verify`: compare every gradient of a network with independently computed derivatives."""
 
 import argparse
 
@@ -10,7 +10,10 @@ LARGEST_BATCH = 64
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("verify", "Compare each gradient with independent ones, and the forms that train and predict.")
+    it = Parser(
+        "verify",
+        "Compare each gradient with independently computed derivatives, and compare the fused forms of the network.",
+    )
     it.add_argument("what", metavar="MODEL|RECIPE", help=f"{MODEL_HELP}, or a recipe")
     it.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe")
     it.add_argument("--batch", type=int, default=4, metavar="N", help="images drawn at random (default: 4)")

@@ -18,7 +18,7 @@ UNTRAINED = "the weights are those from before the first step, so all is examine
 def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECKS) -> Diagnosis:
     """Make every check of a case, and try without each suspect whether a failing training does better.
 
-    attempts: try the remedies of proven causes too. Checks that have no answer here are left out; UnansweredError for
+    attempts: try the remedies of proven causes too. Checks that do not apply are skipped; UnansweredError for
     attempts without a known training.
     """
     if attempts and not case.trainable:
@@ -86,7 +86,7 @@ def _gone(
             if check.name in gone or mended is None:
                 continue
             if check.own_trial:
-                if cause.mends:  # at the rate as it is set, the training does well without the cause
+                if cause.mends:  # at its own learning rate, the training works without the cause
                     gone[check.name] = cause.finding.check
             elif (tries.whole or _finds(check, as_set)) and not _finds(check, mended):
                 gone[check.name] = cause.finding.check

@@ -12,7 +12,7 @@ Evidence = dict[str, Number]
 
 @dataclass(frozen=True, eq=False)
 class Remedy:
-    """A way to remove a fault: in words, and as a function from a case to the case without the fault."""
+    """A remedy: its description, and a function that returns the case without the fault."""
 
     does: str
     apply: Callable[[Case], Case]
@@ -24,7 +24,7 @@ class Finding:
 
     check: the name of the check, or of the suspect that a trial has established. path: the layer or tensor
     (`features.conv2`, `conv1.weight`), or "train", "validation" or "training" where no layer is meant. evidence: the
-    measurements, by name, so that a reader can judge them. cause: what it comes from, fix: what to do, in the
+    measurements, by name, so that a reader can judge them. cause: its cause, fix: what to do, in the
     imperative; "" for symptoms. remedy: the fix as something that can be tried. proven: whether the measurement is
     itself the fault, so that no trial is needed to call it a cause; else it is a symptom until a trial establishes it.
     """

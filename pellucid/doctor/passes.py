@@ -156,7 +156,7 @@ class Activity:
 def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 0) -> dict[str, Activity]:
     """Run inputs (N, ...) forward and return the outputs of each layer that is no combinator, by path, in order.
 
-    Outputs that are no (N, U, ...) tensors are left out; of a layer that is used more than once the last use counts.
+    Outputs other than (N, U, ...) tensors are skipped; for a layer that is used several times, the last use counts.
     train: in training mode, on a copy of the weights; inputs that do not fit into memory are several batches then.
     max_bytes: of the outputs together, MAX_ACTIVITY_BYTES by default.
     """

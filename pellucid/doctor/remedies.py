@@ -81,7 +81,7 @@ def as_he(layer: Layer) -> Layer:
     return layer
 
 
-DRAWN_AS_HE = Remedy("weights drawn anew as He 2015", lambda case: with_layers(case, as_he))
+DRAWN_AS_HE = Remedy("weights redrawn as He 2015", lambda case: with_layers(case, as_he))
 
 
 def with_parts(case: Case, change: Callable[[Arrays], Arrays]) -> Case:

@@ -95,7 +95,7 @@ class Attempts:
 
     @cached_property
     def score(self) -> float:
-        """The score of the training as it is set."""
+        """The score of the training with its own settings."""
         return 0.0 if self._before.broke else case_score(self.as_set)
 
     @property

@@ -1,4 +1,4 @@
-"""Explanations: which parts of an input a network's answer, or any unit inside it, comes from."""
+"""Explanations: which parts of an input determine a network's output, or a unit inside the network."""
 
 from pellucid.explain.ablation import Removal, ablation_table, map_effects
 from pellucid.explain.averaged import QUADRATURES, integrated_gradients, smoothgrad

@@ -235,7 +235,7 @@ def _same(file: Path, own: dict[str, Any]) -> bool:
 
 
 def notes(one: Examined, examined: Examination) -> tuple[str, ...]:
-    """Return the test results of one method in words, a line each."""
+    """Return the verdicts on one method as text, one line each."""
     likeness = ", ".join(f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in one.likeness.items())
     sums = []
     if one.wanted is not None:

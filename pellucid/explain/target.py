@@ -17,7 +17,7 @@ def upto(net: Layer, path: str) -> Layer:
     """Return the part of `net` that ends with the layer or node at `path`; params and paths stay those of the whole.
 
     A Shared layer outputs a tuple, one value for each use; a node of a Graph that runs another's layer again is named
-    by its own name. Raises PellucidError for a path that leads nowhere.
+    by its own name. Raises PellucidError for an unknown path.
     """
     return _cut(net, path.split(".") if path else [], path)
 

@@ -32,7 +32,7 @@ class Trace(Record):
     """
 
     def explain(self, what: str, top: int | None = 6, expand: int = 1) -> Explanation:
-        """Explain ∂C/∂what, link by link to the loss, as products that add up to it.
+        """Explain ∂C/∂what by the chain rule, as sums of products up to the loss.
 
         what: one number, "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]", "x[0, 0, 14, 14]"; a whole tensor stands for
         its number with the largest gradient. top: how many products of each sum are listed, None for all; the rest is

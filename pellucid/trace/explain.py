@@ -1,4 +1,4 @@
-"""From one number to the loss: each derivative as a sum of products, link by link."""
+"""The derivatives between one number and the loss, each as a sum of products (chain rule)."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -87,7 +87,7 @@ class Record:
             self.pieces: list[Pieces] = dissect(settings.loss, self.passes.y, settings.target, value.cpu(), self.dy)
         self.loss = float(value)
         self.gradients: dict[str, Tensor] = flatten(self.dparams)
-        self.penalties: dict[str, Tensor] = {}  # gradients of the regularizers' part by path
+        self.penalties: dict[str, Tensor] = {}  # gradients of the regularization term by path
         self.regularizer = 0.0
         if settings.penalties:
             weights = settings.decayed()
@@ -103,7 +103,7 @@ class Record:
 
     @property
     def cost(self) -> float:
-        """The loss and the regularizers' part."""
+        """The loss plus the regularization term."""
         return self.loss + self.regularizer
 
     @property

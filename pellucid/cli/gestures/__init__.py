@@ -1,4 +1,4 @@
-"""`pellucid gestures`: hand gestures, or any few classes, by transfer learning."""
+"""`pellucid gestures`: classifiers of hand gestures, or of other images, by transfer learning."""
 
 import argparse
 

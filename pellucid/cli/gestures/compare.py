@@ -28,7 +28,13 @@ def parser() -> Parser:
         metavar="NAME|DIR",
         help="another data set, an image folder or zip, or the folder that holds the data sets (default: signs)",
     )
-    it.add_argument("--seeds", metavar="N", type=int, default=1, help="train each so many times (default: 1)")
+    it.add_argument(
+        "--seeds",
+        metavar="N",
+        type=int,
+        default=1,
+        help="number of trainings of each, with different seeds (default: 1)",
+    )
     it.add_argument("--out", metavar="DIR", help="the folder to write into (default: runs/compare-BACKBONE)")
     return it.json_flag()
 

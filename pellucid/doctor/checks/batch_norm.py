@@ -46,7 +46,7 @@ def look(case: Case) -> list[Finding]:
 
 
 def _few(case: Case, paths: list[str]) -> list[Finding]:
-    """Look for batches with few values; the first layer stands for all."""
+    """Find batches with few values per channel; report only the first layer."""
     if not case.trainable:
         return []
     batch, n = min(case.batch_size, len(case.train)), len(case.train)
@@ -82,7 +82,7 @@ def _larger(case: Case, least: int) -> Remedy | None:
 
 
 def _off(case: Case, norms: Mapping[str, BatchNorm], frozen: set[str]) -> list[Finding]:
-    """Look for running statistics that are not those of the data; the first layer stands for those behind it."""
+    """Find running statistics that differ from those of the data; report only the first layer."""
     for path, layer in norms.items():
         seen = case.activity[path]
         if not seen.finite:

@@ -22,7 +22,7 @@ HUGE = 1e16  # targets whose squares, summed over a batch, are near the largest 
 
 
 def look(case: Case) -> list[Finding]:
-    """Examine the first weights, the step in which the training stopped or a rehearsal breaks, and the outputs."""
+    """Examine the initial weights, the step in which the training stopped or a rehearsal breaks, and the outputs."""
     fault = weights_fault(flatten(case.first.params))
     if fault:
         return [_found(case, fault, 0)]

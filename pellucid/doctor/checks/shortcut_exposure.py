@@ -1,4 +1,4 @@
-"""Labels that the brightness, contrast or colour of whole images gives away."""
+"""Labels that the brightness, contrast or colour of whole images predicts."""
 
 from dataclasses import replace
 

@@ -15,7 +15,7 @@ LITTLE = 1 / 100
 def look(case: Case) -> list[Finding]:
     """Compare the gradient's norm at early and at late layers, at the present weights and at the first ones.
 
-    A last layer that begins at 0 lets nothing through in the first step alone, which does no harm; so the first weights
+    A last layer initialized to 0 blocks gradients in the first step only, which is harmless; so the initial weights
     count where those after a few steps agree, and the training that followed had to get over that first.
     """
     first = gradient_decay(case.first, case.first_gradients, case.first_activity)

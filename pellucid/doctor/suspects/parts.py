@@ -118,7 +118,7 @@ class PerExample(Loss):
 
 @dataclass(frozen=True)
 class AsInEvaluation(Layer):
-    """A layer that does in training what it does in evaluation."""
+    """A layer that runs in evaluation mode in training too."""
 
     layer: Layer
 
@@ -225,7 +225,7 @@ def _params_at(params: Params, path: str) -> Params:
 
 
 def initialization(case: Case) -> Iterator[Suspect]:
-    """Yield first weights or biases of an unusual size, or weights of user-defined layers not drawn around 0."""
+    """Yield initial weights or biases of an unusual size, or weights of user-defined layers not drawn around 0."""
     flat = flatten(case.first.params)
     sizes: dict[str, float] = {}
     bias = 0.0
@@ -244,7 +244,7 @@ def initialization(case: Case) -> Iterator[Suspect]:
     if every and (odd or (sizes and list(sizes.values())[-1] > HE) or bias > FIRST_BIASES):
         yield suspect(
             "bad-initialization", "the first weights or biases are of a size from which the network does not learn",
-            "draw weights as He 2015, around 0, and begin with biases of 0", "weights drawn anew as He 2015",
+            "draw weights as He 2015, around 0, and begin with biases of 0", "weights redrawn as He 2015",
             _redrawn, odd=True, smallest_weights_over_he=min(every), largest_weights_over_he=max(every),
             largest_first_biases=bias, largest_mean_of_weights_over_deviation=max(shifts, default=0.0),
         )  # fmt: skip

@@ -33,7 +33,7 @@ MORE = 0.15  # of these than of plain ones: a random change that the model learn
 LEARNED = 0.7  # of augmented training inputs, at least, that a model is right on which fails on plain ones
 ALONG = 0.5  # correlation of weights with counts, which should be negative
 SMOOTH, SPARSE = 0.3, 0.7  # label smoothing and dropout rate that are unusual
-SHRUNK = 0.7  # of the size of the first weights, or less, is what a regularizer left
+SHRUNK = 0.7  # of the size of the initial weights; smaller weights were shrunk by a regularizer
 GONE = 0.6  # of the steps
 DROPPED = 0.1  # of the highest rate: below it a schedule has ended
 

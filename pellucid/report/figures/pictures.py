@@ -102,7 +102,7 @@ def worst_mistakes(
 def first_weights(weights: Any, most: int = 64) -> Figure | None:
     """Draw the first `most` filters as pictures: blue is negative, orange positive, all on one scale.
 
-    weights: (n, C, H, W). With C = 3 each filter is shown as a colour picture of its own scale, grey being zero;
+    weights: (n, C, H, W). With C = 3 each filter is shown as a colour image with its own scale, in which grey is zero;
     with other C the first channel is shown. Filters of a single number make no picture: None.
     """
     numbers = np.asarray(weights, dtype=np.float64)

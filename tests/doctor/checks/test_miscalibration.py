@@ -104,7 +104,7 @@ def test_wrong_training_labels_teach_doubt() -> None:
     y = it.train.y.clone()
     y[::4] = (y[::4] + 1) % 5
     (found,) = CHECK.look(case_of(it.model, it.train.x, y, validation=(it.train.x, it.train.y)))
-    assert "training labels are wrong" in found.cause
+    assert "labels are wrong in the training data" in found.cause
 
 
 def test_of_a_network_that_ends_in_softmax_the_scores_before_it_are_divided() -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
     from pellucid.data import Augment, Dataset, Loader, Splits, load_folder, load_image, load_splits
     from pellucid.errors import PellucidError
-    from pellucid.layers import *  # noqa: F403 - all of its names, as __all__ below
+    from pellucid.layers import *  # noqa: F403 - __all__ below has all of its names
     from pellucid.losses import (
         L1,
         AuxiliaryCrossEntropy,
@@ -121,8 +121,9 @@ if not TYPE_CHECKING:  # the names in pellucid.layers, read from its source: imp
     _source = __spec__.loader.get_data(__file__.removesuffix("__init__.py") + "layers/__init__.py").decode()
     __all__.extend(re.findall(r'^    "(\w+)",$', _source, re.MULTILINE))
 
-# Where the public names live. A module is imported when a name of it is first used: `import pellucid` costs nothing.
-_HOMES = (
+# The modules of the public names. Each is imported on the first use of one of its names, so that `import pellucid` is
+# fast.
+_MODULES = (
     "pellucid.errors",
     "pellucid.layers",
     "pellucid.combine",
@@ -146,8 +147,8 @@ _HOMES = (
 def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
     if name in __all__:
-        for home in _HOMES:
-            found = vars(import_module(home)).get(name)
+        for module in _MODULES:
+            found = vars(import_module(module)).get(name)
             if found is not None:
                 globals()[name] = found
                 return found

@@ -1,4 +1,4 @@
-"""The files that come with Pellucid: recipes and pretrained weights."""
+"""Files shipped with Pellucid: recipes and pretrained weights."""
 
 import tomllib
 from pathlib import Path
@@ -24,7 +24,7 @@ def recipe_file(name: str) -> Path:
 
 
 def recipe_abouts() -> dict[str, str]:
-    """Return what each built-in recipe says about itself, by name."""
+    """Return the description of each built-in recipe, by name."""
     abouts: dict[str, str] = {}
     for name in recipe_names():
         with recipe_file(name).open("rb") as file:

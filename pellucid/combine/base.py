@@ -1,5 +1,5 @@
 """The interface of combinators: layers that contain named layers."""
-# A child may be a user's layer, which need not return what its types say.
+# A child may be a user-defined layer, whose return values need not have the annotated types.
 # pyright: reportUnnecessaryIsInstance=false
 
 import copy
@@ -22,10 +22,10 @@ Back = Callable[[str, Layer, Params, Cache, Any], tuple[Any, Params]]
 
 @dataclass(frozen=True)
 class Combinator(Layer):
-    """A layer that contains named layers: it defines the order of computation, and runs each by `step` or `back`.
+    """A layer that contains named layers and defines the order of computation.
 
-    Its params and its cache are dicts by child. `sweep` removes each child's cache from the dict once it is used,
-    which frees its memory.
+    Its params and its cache are dicts by child name. The functions `step` and `back` run one child. `sweep` removes
+    each child's cache from the dict after its use, which frees its memory.
     """
 
     @property
@@ -35,15 +35,15 @@ class Combinator(Layer):
 
     @abstractmethod
     def rebuild(self, layers: Mapping[str, Layer]) -> "Layer":
-        """Return the same combinator, of the same type, over other children of the same names."""
+        """Return a combinator of the same type with other children of the same names."""
 
     @abstractmethod
     def flow(self, params: Params, x: Any, mode: Mode, step: Step) -> tuple[Any, Cache]:
-        """Run the children forward, each by `step`."""
+        """Run the children forward, each with `step`."""
 
     @abstractmethod
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Propagate back through the children, each by `back`, and remove each one's cache from `cache`."""
+        """Propagate back through the children, each with `back`, and remove their caches from `cache`."""
 
     def with_fields(self, **fields: Any) -> Self:
         """Return a copy with these fields replaced; a subclass keeps its type and its other fields."""
@@ -62,7 +62,7 @@ class Combinator(Layer):
 
 
 def is_wiring(layer: Layer) -> TypeGuard[Combinator]:
-    """Return whether a layer runs by its `flow` and `sweep`; a combinator with its own forward or backward does not."""
+    """Return whether a layer is a combinator that does not override `forward` or `backward`, so that `flow` runs it."""
     kind = type(layer)
     own = kind.forward is not Combinator.forward or kind.backward is not Combinator.backward
     return isinstance(layer, Combinator) and not own
@@ -117,21 +117,21 @@ def own_forward(name: str, layer: Layer, params: Params, x: Any, mode: Mode) -> 
 
 
 def own_backward(name: str, layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-    """Propagate back through a child by its own `backward`, releasing the caches of combinators on the way."""
+    """Propagate back through a child by its own `backward`, removing used caches inside combinators."""
     if is_wiring(layer):
         return layer.sweep(params, cache, dy, own_backward)
     return layer.backward(params, cache, dy)
 
 
 def copy_cache(cache: Cache) -> Cache:
-    """Copy the nesting of a cache, not its tensors."""
+    """Copy the nested dicts of a cache, not its tensors."""
     if isinstance(cache, dict):
         return {name: copy_cache(part) for name, part in cast("dict[str, Cache]", cache).items()}
     return cache
 
 
 def add_up(total: Any, part: Any) -> Any:
-    """Sum gradients of one value that several layers read, tuples elementwise; None is no gradient."""
+    """Sum the gradients of a value that several layers read, tuples elementwise; None means no gradient."""
     if total is None:
         return part
     if part is None:
@@ -142,7 +142,7 @@ def add_up(total: Any, part: Any) -> Any:
 
 
 def add_up_tree(total: Params, part: Params) -> Params:
-    """Sum the gradients of parameters that are used more than once, name by name."""
+    """Sum, by name, the gradients of parameters that are used more than once."""
     merged = dict(total)
     for name, value in part.items():
         if name not in merged:
@@ -160,8 +160,8 @@ def name_children(
     """Name each unnamed layer by its type and a count (conv2d1, relu1, conv2d2), and check all names."""
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
-    for place, layer in enumerate(unnamed):
-        _check_layer(layer, f"{where}: layer {place + 1}")
+    for index, layer in enumerate(unnamed, start=1):
+        _check_layer(layer, f"{where}: layer {index}")
         kind = type(layer).__name__.lower()
         counts[kind] = counts.get(kind, 0) + 1
         children[f"{kind}{counts[kind]}"] = layer
@@ -190,7 +190,7 @@ def _check_layer(given: object, what: str) -> None:
 
 
 def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
-    """Yield (path, layer) for the layer itself and everything in it, in order."""
+    """Yield (path, layer) for the layer and all layers in it, in order."""
     yield path, layer
     if isinstance(layer, Combinator):
         for name, child in layer.layers.items():
@@ -198,7 +198,7 @@ def walk(layer: Layer, path: str = "") -> Iterator[tuple[str, Layer]]:
 
 
 def buffer_paths(layer: Layer, path: str = "") -> set[str]:
-    """Return the paths of all running statistics of the layer at `path` and of everything in it."""
+    """Return the paths of all buffers of the layer at `path` and of all layers in it."""
     return {join(at, name) for at, one in walk(layer, path) for name in one.buffers}
 
 

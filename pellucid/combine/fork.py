@@ -1,4 +1,4 @@
-"""One input, several outputs."""
+"""Several layers with the same input."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

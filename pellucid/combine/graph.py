@@ -13,12 +13,12 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True)
 class Graph(Combinator):
-    """Wire layers by name: `Graph({"c1": (Conv2d(8, 3), "input"), "s": (Add(), "c1", "c2"), ...}, ("s",))`.
+    """Connect layers by name: `Graph({"c1": (Conv2d(8, 3), "input"), "s": (Add(), "c1", "c2"), ...}, ("s",))`.
 
     Each node is (layer, its input names...), in an order in which every input comes first; a layer with several
     inputs receives a tuple. A node whose layer is the name of an earlier node runs that node's layer again with
-    the same parameters, and the gradients add up. `outputs` names the results: one name gives one tensor, more
-    give a tuple. With more than one name in `inputs`, x is a tuple.
+    the same parameters, and the gradients add up. `outputs` names the results: one name gives a tensor,
+    several give a tuple. With more than one name in `inputs`, x is a tuple.
     """
 
     nodes: dict[str, tuple[Any, ...]]
@@ -26,18 +26,22 @@ class Graph(Combinator):
     inputs: tuple[str, ...] = ("input",)
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for a node or an output that is wired to nothing."""
+        """Raise PellucidError for unknown inputs or outputs, duplicate names, and nodes without inputs."""
         known = set(self.inputs)
         owners: set[str] = set()
         for name, (layer, *sources) in self.nodes.items():
             if name in known:
-                raise PellucidError(f"Graph: {name!r} stands twice; give each node and input its own name")
+                raise PellucidError(f"Graph: {name!r} is defined twice; give each node and input its own name")
             if isinstance(layer, str) and layer not in owners:
-                raise PellucidError(f"Graph: node {name!r} repeats {layer!r}, which owns no layer before it")
+                raise PellucidError(
+                    f"Graph: node {name!r} repeats {layer!r}, which is not an earlier node with its own layer"
+                )
             for source in sources:
                 if source not in known:
                     hint = nearest(source, known)
-                    raise PellucidError(f"Graph: node {name!r} reads {source!r}, which does not come before it{hint}")
+                    raise PellucidError(
+                        f"Graph: node {name!r} reads {source!r}, which is not an input or an earlier node{hint}"
+                    )
             if not sources:
                 raise PellucidError(f"Graph: node {name!r} has no input; write (layer, input name, ...)")
             known.add(name)
@@ -56,7 +60,7 @@ class Graph(Combinator):
         return {name: node[0] for name, node in self.nodes.items() if not isinstance(node[0], str)}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Graph":
-        """Return the same wiring over other layers."""
+        """Return a graph with the same connections and other layers."""
         nodes = {name: (layers.get(name, node[0]), *node[1:]) for name, node in self.nodes.items()}
         return self.with_fields(nodes=nodes)
 
@@ -65,12 +69,12 @@ class Graph(Combinator):
         shapes: dict[str, Any] = dict(zip(self.inputs, self._tuple(shape), strict=True))
         params: Params = {}
         for name, (layer, *sources) in self.nodes.items():
-            fed = tuple(shapes[source] for source in sources)
-            one = fed[0] if len(fed) == 1 else fed
+            given = tuple(shapes[source] for source in sources)
+            node_x = given[0] if len(given) == 1 else given
             if isinstance(layer, str):
-                _, shapes[name] = init_child(name, self.nodes[layer][0], one, torch.Generator())
+                _, shapes[name] = init_child(name, self.nodes[layer][0], node_x, torch.Generator())
             else:
-                params[name], shapes[name] = init_child(name, layer, one, rng)
+                params[name], shapes[name] = init_child(name, layer, node_x, rng)
         outs = tuple(shapes[name] for name in self.outputs)
         return params, outs[0] if len(outs) == 1 else outs
 
@@ -81,34 +85,34 @@ class Graph(Combinator):
         cache: dict[str, Cache] = {}
         for name, (layer, *sources) in self.nodes.items():
             owner = layer if isinstance(layer, str) else name
-            fed = tuple(values[source] for source in sources)
+            given = tuple(values[source] for source in sources)
             for source in sources:
                 if last_use[source] == name and source not in self.outputs:
                     values.pop(source, None)
-            one = fed[0] if len(fed) == 1 else fed
-            values[name], kept = step(owner, self.nodes[owner][0], params[owner], one, mode)
+            node_x = given[0] if len(given) == 1 else given
+            values[name], kept = step(owner, self.nodes[owner][0], params[owner], node_x, mode)
             if mode.keep:
                 cache[name] = kept
         outs = tuple(values[name] for name in self.outputs)
         return outs[0] if len(outs) == 1 else outs, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
-        """Propagate back through the nodes in reverse order; what reaches a value from several sides adds up."""
-        arrived: dict[str, Any] = {}
+        """Propagate back through the nodes in reverse order; gradients of a value with several readers are summed."""
+        gradients: dict[str, Any] = {}
         dys = (dy,) if len(self.outputs) == 1 else dy
         for name, part in zip(self.outputs, dys, strict=True):
-            arrived[name] = add_up(arrived.get(name), part)
+            gradients[name] = add_up(gradients.get(name), part)
         dparams: Params = {}
         for name, (layer, *sources) in reversed(self.nodes.items()):
             owner = layer if isinstance(layer, str) else name
-            kept, node_dy = cache.pop(name), arrived.pop(name, None)
-            if node_dy is None:  # nothing that reaches an output reads this node
+            kept, node_dy = cache.pop(name), gradients.pop(name, None)
+            if node_dy is None:  # no output depends on this node
                 continue
             dx, node_dparams = back(owner, self.nodes[owner][0], params[owner], kept, node_dy)
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
             for source, part in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
-                arrived[source] = add_up(arrived.get(source), part)
-        dxs = tuple(arrived.get(name) for name in self.inputs)
+                gradients[source] = add_up(gradients.get(source), part)
+        dxs = tuple(gradients.get(name) for name in self.inputs)
         return dxs[0] if len(dxs) == 1 else dxs, dparams
 
     def _tuple(self, x: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Download one file: resumed after a lost connection, checked, and renamed to its final name only if it is right."""
+"""Download of one file: resumed after a lost connection, and renamed to its final name once its checksum is right."""
 
 import hashlib
 import http.client
@@ -39,12 +39,12 @@ def fetch(
 ) -> None:
     """Download `url` to `path`.
 
-    checksum: "md5:HEX" or "sha256:HEX" of the file. limit: the maximum size in bytes. timeout: seconds that
-    the server may be silent, and in which it must send 1,024 bytes for each of them. Redirects lead to http and https
-    only. Bytes are collected in `path`.part; a cut connection is resumed from there, by
-    an HTTP range, at once and by later calls; a server that does not support ranges, or that has a new version
-    of the file (its ETag is kept in `path`.part.etag), is read from the start. A wrong checksum deletes the
-    part. Raises PellucidError, which says where the file may be put by hand.
+    checksum: "md5:HEX" or "sha256:HEX" of the file. limit: the maximum size in bytes. timeout: seconds without data
+    after which the connection is closed; the mean rate over each such interval must be at least 1,024 bytes a second.
+    Only redirects to http and https are followed. The partial file is `path`.part; after a lost connection, this and
+    later calls resume it with an HTTP range request. If the server does not support ranges, or has a new version of
+    the file (its ETag is saved in `path`.part.etag), the download restarts. A part with a wrong checksum is deleted.
+    Raises PellucidError, which says where to put a file downloaded manually.
     """
     path = Path(path)
     _require_http(url)
@@ -68,23 +68,23 @@ def fetch(
                 raise PellucidError(f"{url}: {cut}; {advice}") from cut
         except urllib.error.HTTPError as error:
             error.close()
-            raise PellucidError(f"{url} answers {error.code} {error.reason}; {advice}") from error
+            raise PellucidError(f"{url} responds with {error.code} {error.reason}; {advice}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             reason = " ".join(str(cause).split()) or type(error).__name__
             raise PellucidError(f"{url} cannot be downloaded ({reason}); {advice}") from error
-    kind, _, wanted = checksum.partition(":")
+    kind, _, expected = checksum.partition(":")
     try:
         with part.open("rb") as file:
             found = hashlib.file_digest(file, kind).hexdigest()
         etag.unlink(missing_ok=True)
-        if found == wanted:
+        if found == expected:
             os.replace(part, path)
             return
         part.unlink()
     except OSError as error:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); {advice}") from error
-    raise PellucidError(f"{url} has the wrong checksum ({kind} {found}, not {wanted}), so it was deleted; {advice}")
+    raise PellucidError(f"{url} has the wrong checksum ({kind} {found}, not {expected}), so it was deleted; {advice}")
 
 
 def _complete(url: str, part: Path, etag: Path, limit: int, progress: Progress | None, timeout: float) -> None:
@@ -96,26 +96,26 @@ def _complete(url: str, part: Path, etag: Path, limit: int, progress: Progress |
         if known := _read_etag(etag):
             request.add_header("If-Range", known)
     try:
-        answer = urllib.request.build_opener(_Redirects, _Http, _Https).open(request, timeout=timeout)
+        response = urllib.request.build_opener(_Redirects, _Http, _Https).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        # 416: there is nothing after our last byte, so the part is complete, or it belongs to another file.
+        # 416: the server has no bytes after ours, so the part is complete, or it belongs to another file.
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         error.close()
         if error.headers.get("Content-Range", "") == f"bytes */{done}":
             return
         part.unlink()
-        raise _CutError("the part on disk does not belong to it") from error
-    with answer:
-        if not (answer.status == http.client.PARTIAL_CONTENT and _range_start(answer.headers) == done):
+        raise _CutError("the partial download belongs to another version of the file") from error
+    with response:
+        if not (response.status == http.client.PARTIAL_CONTENT and _range_start(response.headers) == done):
             done = 0
-        _save_etag(etag, answer.headers.get("ETag", ""))
-        length = answer.headers.get("Content-Length")
+        _save_etag(etag, response.headers.get("ETag", ""))
+        length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         if (total or 0) > limit:
             raise PellucidError(f"{url} has {total} bytes, more than the {limit} expected; nothing was downloaded")
         with part.open("ab" if done else "wb") as file:
-            for data in _chunks(answer, done):
+            for data in _chunks(response, done):
                 done += len(data)
                 if done > limit:
                     part.unlink()
@@ -127,9 +127,9 @@ def _complete(url: str, part: Path, etag: Path, limit: int, progress: Progress |
             raise _CutError(f"the connection was cut at {done} of {total} bytes")
 
 
-def _chunks(answer: http.client.HTTPResponse, done: int) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse, done: int) -> Iterator[bytes]:
     try:
-        while data := answer.read1(_CHUNK):
+        while data := response.read1(_CHUNK):
             yield data
     except (OSError, http.client.HTTPException) as error:
         why = str(error) if isinstance(error, _SlowError) else f"the connection was cut ({type(error).__name__})"
@@ -143,7 +143,8 @@ class _SlowError(OSError):
 class _TimedResponse(http.client.HTTPResponse):
     """A response that is aborted when it is too slow: the timeout of a socket restarts with each byte.
 
-    The headers must arrive within the socket's timeout, then _MIN_RATE bytes a second in each interval of that length.
+    The headers must arrive within the socket's timeout; then the mean rate in each interval of that length must be at
+    least _MIN_RATE bytes a second.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
@@ -155,7 +156,7 @@ class _TimedResponse(http.client.HTTPResponse):
         while not self._done.wait(seconds):
             if self._received < _MIN_RATE * seconds:
                 self._late = True
-                with suppress(OSError):  # closed meanwhile
+                with suppress(OSError):  # the socket may be closed already
                     sock.shutdown(socket.SHUT_RDWR)
                 return
             self._received = 0.0

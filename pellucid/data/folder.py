@@ -18,7 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.text import plural
 
 MEMORY_LIMIT = 16 << 30  # bytes of decoded images
-TEST_FRACTION = 0.2  # of each class, held out of a folder without parts
+TEST_FRACTION = 0.2  # of each class, in a folder without a test part
 
 
 @checked
@@ -30,11 +30,10 @@ def load_folder(
 ) -> Dataset:
     """Load CLASS/IMAGE files, from a folder or a .zip, as one data set in sorted order.
 
-    Every file below a class folder is read as an image, at any depth; files beside the class folders,
-    hidden files and those that desktops create are left out. size: (H, W) to resize to, or one number for
-    squares; without it all images must have one size. on_error="skip" leaves out unreadable images and lists
-    them in `skipped`.
-    Raises PellucidError, naming the file, for an unreadable image, and for a tree without classes.
+    Every file in a class folder, at any depth, is read as an image; files outside the class folders, hidden files and
+    system files such as Thumbs.db are ignored. size: (H, W) to resize to, or one number for a square; by default all
+    images must have the same size. on_error="skip" omits unreadable images and lists them in `skipped`.
+    Raises PellucidError, which names the file, for an unreadable image, and for a folder without classes.
     """
     check_on_error(on_error)
     size = check_format(size, mode)
@@ -54,9 +53,9 @@ def load_splits(
 ) -> Splits:
     """Load an image folder (see `load_folder`) in two parts.
 
-    With train/CLASS/IMAGE the test part is test/, else val/, else a fifth of each class of train/; a plain
-    CLASS/IMAGE tree is split likewise. Raises PellucidError as `load_folder`, and for a class that only the
-    test part has.
+    With train/CLASS/IMAGE, the test part is test/, or val/ if there is no test/, or a fifth of each class of train/ if
+    there is neither. A tree CLASS/IMAGE is split in the same ratio. Raises PellucidError as `load_folder` does, and for
+    a class that only the test part has.
     """
     check_on_error(on_error)
     size = check_format(size, mode)
@@ -79,9 +78,9 @@ def load_splits(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MaskDataset(Dataset):
-    """Images with the class of each pixel.
+    """Images with a class label for each pixel.
 
-    x: (N, C, H, W), y: (N, H, W), both uint8; y holds indices into `classes`, and `ignored` where there is none.
+    x: (N, C, H, W), y: (N, H, W), both uint8; y holds indices into `classes`, and `ignored` for unlabelled pixels.
     files: the name of each image.
     """
 
@@ -93,20 +92,20 @@ class MaskDataset(Dataset):
         return [("class", "pixels"), *((name[:60], f"{n:,}") for name, n in zip(self.classes, counts, strict=True))]
 
     def subset(self, indices: Sequence[int] | Tensor) -> "MaskDataset":
-        """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
+        """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
         i = self._within(indices)
         x, y = self.x.index_select(0, i), self.y.index_select(0, i)
         files = tuple(self.files[k] for k in i.tolist())
         return MaskDataset(x, y, self.classes, arrays_checksum(x, y), self.name, self.skipped, self.ignored, files)
 
     def split(self, fraction: float, seed: int = 0) -> Splits:
-        """Hold out `fraction` of the images, drawn with the seed, as the test part; both keep the original order."""
-        rest, held = split_images(len(self), fraction, seed, self.name)
-        return Splits(train=self.subset(rest), test=self.subset(held))
+        """Split into train and test, with `fraction` of the images, drawn by `seed`, in test; order is preserved."""
+        train, test = split_images(len(self), fraction, seed, self.name)
+        return Splits(train=self.subset(train), test=self.subset(test))
 
 
 def split_images(count: int, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """Return the indices of the images that are kept and of those that are held out, drawn with the seed, sorted."""
+    """Return the sorted indices of the training images and of the test images, which are drawn by `seed`."""
     held = round(count * fraction)
     if not 0 < held < count:
         raise PellucidError(f"split of {name}: {fraction} of {plural(count, 'image')} leaves a part empty")
@@ -123,8 +122,8 @@ def load_masks(
 ) -> MaskDataset:
     """Load PART/NAME.jpg and PARTannot/NAME.png, from a folder or a .zip, as `MaskFolder` reads them.
 
-    classes: their names, by default "0", "1", ... to the largest class but `ignored`. Raises PellucidError as
-    `MaskFolder`, and where images differ in size.
+    classes: the class names, by default "0", "1", ... up to the largest class index except `ignored`. Raises
+    PellucidError as `MaskFolder` does, and for images of different sizes.
     """
     source = MaskFolder(path, part, classes=classes, ignored=ignored)
     images: list[Tensor] = []
@@ -147,7 +146,7 @@ def load_masks(
 
 
 def _load(tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: Mode, on_error: OnError) -> Dataset:
-    """Load a part of a tree, "" for all of it; its classes are those of the training part."""
+    """Load one part of a tree, or all of it for ""; classes are numbered as in the training part."""
     below, classes = part_classes(tree, root, part)
     label = {name: k for k, name in enumerate(classes)}
     x, kept, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
@@ -158,7 +157,7 @@ def _load(tree: Tree, root: str, part: str, size: tuple[int, int] | None, mode: 
 def _decoded(
     tree: Tree, names: Sequence[str], size: tuple[int, int] | None, mode: Mode, on_error: OnError
 ) -> tuple[Tensor, list[str], tuple[str, ...]]:
-    """Decode all files in order: (N, C, H, W), the names in it, and the names left out."""
+    """Decode all files in order; return the images (N, C, H, W), their names, and the names of skipped files."""
 
     def picture(name: str) -> Tensor | PellucidError:
         try:

@@ -12,11 +12,11 @@ from pellucid.errors import PellucidError
 
 @dataclass(frozen=True, eq=False)
 class Objects(metaclass=Checked):
-    """The n objects in one image, n from 0; a batch's targets are a list with one of these per image.
+    """The n >= 0 objects in one image; the targets of a batch are a list of `Objects`, one per image.
 
     Coordinates are continuous and in pixels: x to the right, y down, (0, 0) the image's upper left corner, so that
-    pixel i covers [i, i + 1) and its centre lies at i + 0.5. A box (x0, y0, x1, y1) is x1 - x0 wide; the box of the
-    pixels in columns 2 and 3 reaches from x0 = 2 to x1 = 4.
+    pixel i covers [i, i + 1) and its centre is at i + 0.5. A box (x0, y0, x1, y1) has the width x1 - x0; the box of
+    the pixels in columns 2 and 3 extends from x0 = 2 to x1 = 4.
 
     boxes: (n, 4) float. labels: (n,) integers. masks: (n, H, W) bool, as large as the image, or None. keypoints:
     (n, K, 3) float, or None: x, y and COCO's visibility, 0 not labelled (x and y are 0), 1 labelled but hidden,
@@ -29,7 +29,7 @@ class Objects(metaclass=Checked):
     keypoints: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Refuse shapes and types that do not fit."""
+        """Raise PellucidError for unexpected shapes and dtypes."""
         _check("boxes", self.boxes, self.boxes.ndim == 2 and self.boxes.shape[1] == 4, "(n, 4): x0, y0, x1, y1")
         n = len(self.boxes)
         _check("labels", self.labels, self.labels.shape == (n,), f"({n},), one per box")
@@ -39,10 +39,11 @@ class Objects(metaclass=Checked):
         if self.keypoints is not None:
             good = self.keypoints.ndim == 3 and len(self.keypoints) == n and self.keypoints.shape[2] == 3
             _check("keypoints", self.keypoints, good, f"({n}, K, 3): x, y and visibility for each box")
-        turned = (self.boxes[:, 2:] < self.boxes[:, :2]).any(1).nonzero()
-        if len(turned):
-            box = ", ".join(f"{value:g}" for value in self.boxes[turned[0, 0]].tolist())
-            raise PellucidError(f"objects: box {turned[0, 0]} is ({box}); give x0, y0, x1, y1 with x0 <= x1, y0 <= y1")
+        swapped = (self.boxes[:, 2:] < self.boxes[:, :2]).any(1).nonzero()
+        if len(swapped):
+            index = int(swapped[0, 0])
+            box = ", ".join(f"{value:g}" for value in self.boxes[index].tolist())
+            raise PellucidError(f"objects: box {index} is ({box}); give x0, y0, x1, y1 with x0 <= x1, y0 <= y1")
 
     def __len__(self) -> int:
         """Return the number of objects."""
@@ -60,10 +61,10 @@ class Objects(metaclass=Checked):
 
 
 def concatenate(parts: Sequence[Objects]) -> Objects:
-    """Return the objects of several images of one size as those of one.
+    """Concatenate the objects of several images of the same size into the objects of one image.
 
-    What a part without objects lacks is left out. Raises PellucidError where only some have masks or key-points, or
-    not as many key-points.
+    Parts without objects need no masks or key-points. Raises PellucidError if only some of the other parts have masks
+    or key-points, or if their numbers of key-points differ.
     """
     filled = [part for part in parts if len(part)] or parts[:1]
     return Objects(
@@ -80,9 +81,9 @@ def _joined(name: str, values: list[Tensor | None]) -> Tensor | None:
         return None
     if len(given) < len(values) or len({value.shape[1:] for value in given}) > 1:
         raise PellucidError(
-            f"objects: {name} of images put together are "
+            f"objects: {name} of images to concatenate are "
             f"{', '.join('missing' if value is None else str(tuple(value.shape)) for value in values)}; "
-            "give every image's objects the same"
+            "give them for all images or for none, in equal shapes"
         )
     return torch.cat(given)
 

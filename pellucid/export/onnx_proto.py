@@ -1,4 +1,4 @@
-"""ONNX's files: the versions that are written and read, and their nodes and tensors as plain values."""
+"""ONNX files: supported versions, and conversion of nodes and tensors to and from plain values."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,16 +12,16 @@ from pellucid.export.onnx_nodes import Node
 from pellucid.weights import onnxfile
 from pellucid.weights.fault import Fault, quoted
 
-OPSET = 21  # the first whose GroupNormalization scales each channel
-OLDEST = 13  # the first whose Softmax and Dropout are today's
+OPSET = 21  # the first in which GroupNormalization has a scale per channel
+MIN_OPSET = 13  # the first with the current definitions of Softmax and Dropout
 IR_VERSION = 10  # the first in which nodes have metadata
-LIMIT = (2 << 30) - 1  # bytes: of a Protocol Buffers file
-MOST_NODES = 10_000
+LIMIT = (2 << 30) - 1  # bytes of a Protocol Buffers file
+MAX_NODES = 10_000
 MARK = "pellucid.layer"
 
 
 def optional(name: str) -> Any:
-    """Import a package that only exports need; PellucidError, with how to install it, where it is missing."""
+    """Import an optional package; raises PellucidError with the command that installs it if it is missing."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -41,11 +41,15 @@ def node_proto(onnx: Any, node: Node) -> Any:
 
 
 def node_of(onnx: Any, proto: Any) -> Node:
-    """Return a node of the onnx package as a plain value, an operator that is not ONNX's own with its domain."""
+    """Return a node of the onnx package as a plain value; operators outside the ONNX domain have a domain prefix."""
     domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
     values = {each.name: onnx.helper.get_attribute_value(each) for each in proto.attribute}
     attributes = {
-        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else list(value) if _many(value) else value
+        name: value.decode("utf-8", "replace")
+        if isinstance(value, bytes)
+        else list(value)
+        if _is_list(value)
+        else value
         for name, value in values.items()
     }
     marks = [each.value for each in proto.metadata_props if each.key == MARK]
@@ -57,7 +61,7 @@ def node_of(onnx: Any, proto: Any) -> Node:
 def read_proto(onnx: Any, path: Path) -> tuple[Any, dict[str, Tensor]]:
     """Return the checked model of a file, and its constants by name.
 
-    Raises Fault for what cannot be imported, and what the onnx package raises for a damaged file.
+    Raises Fault if the model cannot be imported, and the onnx package's own errors for a damaged file.
     """
     model = onnxfile.load(path)
     _check(model)
@@ -67,28 +71,28 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, dict[str, Tensor]]:
         if node.op_type == "Constant" and not node.domain:
             value = next((each.t for each in node.attribute if each.name == "value"), None)
             if value is None:
-                raise Fault(f"has a constant {quoted(node.name)} that is no tensor", "export it as an initializer")
+                raise Fault(f"has a constant {quoted(node.name)} that is not a tensor", "export it as an initializer")
             held[node.output[0]] = value
     return model, {name: _tensor(tensor) for name, tensor in held.items()}
 
 
 def _check(model: Any) -> None:
-    """Raise Fault for a model that cannot be read, before anything in it is followed."""
+    """Raise Fault for an unsupported version or too many nodes, before the rest of the model is read."""
     graph = model.graph
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if len(versions) != 1 or not OLDEST <= versions[0] <= OPSET:
+    if len(versions) != 1 or not MIN_OPSET <= versions[0] <= OPSET:
         found = ", ".join(map(str, versions)) or "no version"
-        raise Fault(f"uses {found} of ONNX's operators", f"export it with opset {OLDEST} to {OPSET}")
-    if len(graph.node) > MOST_NODES:
-        raise Fault(f"has {len(graph.node)} nodes, above the limit of {MOST_NODES}")
+        raise Fault(f"uses {found} of ONNX's operators", f"export it with opset {MIN_OPSET} to {OPSET}")
+    if len(graph.node) > MAX_NODES:
+        raise Fault(f"has {len(graph.node)} nodes, above the limit of {MAX_NODES}")
 
 
 def _tensor(proto: Any) -> Tensor:
     found = onnxfile.tensor_of(proto)
     if found.dtype == torch.bfloat16:
-        raise Fault(f"holds {quoted(proto.name)} of a type that is no number", "export it in float32")
+        raise Fault(f"holds {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
     return found
 
 
-def _many(value: Any) -> bool:
+def _is_list(value: Any) -> bool:
     return not isinstance(value, str | int | float)

@@ -14,24 +14,24 @@ from pellucid.export.trace import Trace, Value
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.sweep import forward
 
-TOLERANCE = 1e-5  # of the largest number of an output
+TOLERANCE = 1e-5  # relative to the largest absolute value of an output
 BATCH = 3
 SEED = 0
 
 
 class ParityError(PellucidError):
-    """An exported file has other outputs than the network, and is not written."""
+    """The outputs of an exported file differ from the network's, so the file is not written."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The largest absolute difference of two outputs, relative to the largest number in ours."""
+    """The largest absolute difference of two outputs, relative to the largest absolute value of the network's."""
 
     difference: float
     images: int = BATCH
 
     def require(self, what: str, fault: str = "this is a fault in pellucid") -> "Parity":
-        """Return this; ParityError, which calls the file `what`, where the difference is above TOLERANCE."""
+        """Return self; raise ParityError, whose message calls the file `what`, for a difference above TOLERANCE."""
         if not self.difference <= TOLERANCE:
             raise ParityError(
                 f"{what} would differ from the network by {self.difference:.1e} of its largest output, above "
@@ -41,7 +41,7 @@ class Parity:
 
 
 def batch(traced: Trace, images: int = BATCH) -> tuple[Tensor, ...]:
-    """Return random inputs from 0 to 1, as images are; switches are indices, each once."""
+    """Return random inputs in [0, 1), the range of images; switches of max pooling are distinct random indices."""
     rng = torch.Generator().manual_seed(SEED)
 
     def draw(value: Value) -> Tensor:
@@ -55,7 +55,7 @@ def batch(traced: Trace, images: int = BATCH) -> tuple[Tensor, ...]:
 
 
 def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStats | None) -> list[Tensor]:
-    """Return the network's outputs as one list."""
+    """Return the network's outputs as a flat list."""
     given = [x if stats is None else stats.apply(x) for x in xs]
     with torch.inference_mode():
         y, _ = forward(net, params, tuple(given) if len(given) > 1 else given[0], Mode(keep=False))
@@ -63,7 +63,7 @@ def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStat
 
 
 def compare(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
-    """Return the largest difference of all outputs, each relative to its own largest number."""
+    """Return the largest difference of all outputs, each relative to its largest absolute value."""
     return Parity(
         max((_difference(own, other) for own, other in zip(ours, theirs, strict=True)), default=0.0), len(ours[0])
     )
@@ -72,11 +72,11 @@ def compare(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
 def _difference(own: Tensor, other: Tensor) -> float:
     if own.shape != other.shape:
         sizes = f"{tuple(other.shape)}, not {tuple(own.shape)}"
-        raise ParityError(f"an output would be of shape {sizes}, and the file is not written")
+        raise ParityError(f"an output would have shape {sizes}, so the file is not written")
     largest = own.abs().max().item()
-    apart = (own.double() - other.double()).abs().max().item()
-    part = apart / largest if largest else apart
-    return math.inf if math.isnan(part) else part
+    difference = (own.double() - other.double()).abs().max().item()
+    relative = difference / largest if largest else difference
+    return math.inf if math.isnan(relative) else relative
 
 
 def _flat(y: Any) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""What the fused forms share: how their layers learn, what they replace, and an empty cache."""
+"""Classes shared by the fused forms: the learning rate, the base class of fused layers, and the empty cache."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,19 +10,19 @@ from pellucid.layers.base import Layer, Params
 
 @dataclass
 class Rate:
-    """The learning rate of the step that runs, and by how much a step shrinks the weights."""
+    """The learning rate and the weight decay of the current step."""
 
     lr: float = 0.0
     shrink: float = 0.0
 
     def set(self, lr: float, shrink: float) -> None:
-        """Take the values of the next step."""
+        """Set the values for the next step."""
         self.lr, self.shrink = lr, shrink
 
 
 @dataclass(frozen=True)
 class FusionContext:
-    """Whether layers learn, and their learning rate in the sweep; without a rate they return gradients."""
+    """Whether layers learn, and the rate with which `backward` updates them; with None it returns gradients instead."""
 
     rate: Rate | None = None
     learns: bool = True

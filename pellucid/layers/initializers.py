@@ -1,5 +1,5 @@
 """Initial values for weights and biases."""
-# PyTorch does not say the types of some of its functions.
+# Some functions of PyTorch have no type annotations.
 # pyright: reportUnknownMemberType=false
 
 import math
@@ -44,41 +44,42 @@ def lecun(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tens
 
 
 def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return a matrix with orthonormal rows or columns, over shape[0] x the rest (Saxe et al. 2013)."""
+    """Return weights whose matrix, shape[0] x the product of the rest, is orthonormal (Saxe et al. 2013)."""
     rows, columns = shape[0], math.prod(shape[1:])
     drawn = torch.randn(max(rows, columns), min(rows, columns), generator=rng)
     q, r = cast("tuple[Tensor, Tensor]", torch.linalg.qr(drawn))
-    q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # without the signs, QR's choice would bias the draw
+    q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # QR fixes the signs by convention; this makes the draw uniform
     return (q if rows >= columns else q.T).reshape(shape).contiguous()
 
 
 def dirac(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return windows of which the first copy the input channels; the others are drawn as by `he`.
+    """Return kernels the first of which copy the input channels; the others are drawn as in `he`.
 
-    shape: (filters, channels, kH, kW), or a matrix (units, features), whose rows are windows of one pixel.
+    shape: (filters, channels, kH, kW), or (units, features), a matrix whose rows act as kernels of one pixel.
     Source: Zagoruyko and Komodakis 2017, "DiracNets", section 3.
     """
     weight = he(shape, fan_in, fan_out, rng)
     same = min(shape[:2])
-    windows = weight.view(*shape[:2], -1)  # a view
-    windows[:same] = 0.0
+    kernels = weight.view(*shape[:2], -1)  # shares memory with `weight`
+    kernels[:same] = 0.0
     centre = sum((size // 2) * math.prod(shape[axis + 1 :]) for axis, size in enumerate(shape) if axis >= 2)
-    windows[range(same), range(same), centre] = 1.0
+    kernels[range(same), range(same), centre] = 1.0
     return weight
 
 
 def bilinear(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Return windows of a ConvTranspose2d, (C, C or 1, kH, kW), that enlarge each channel by bilinear interpolation.
+    """Return kernels of a ConvTranspose2d, (C, C or 1, kH, kW), that upsample each channel by bilinear interpolation.
 
-    A side of k is for a stride of (k + 1) // 2. An odd k puts pixel i of the input on pixel i * stride of the output,
-    an even k into the middle of its stride pixels. Source: Long, Shelhamer and Darrell 2015, section 3.3.
+    A kernel of size k is for a stride of (k + 1) // 2. With odd k, pixel i of the input is aligned with pixel
+    i * stride of the output; with even k, with the centre of the corresponding `stride` output pixels.
+    Source: Long, Shelhamer and Darrell 2015, section 3.3.
     """
     window = torch.ones(())
     for k in shape[2:]:
         window = window[..., None] * (1 - (torch.arange(k) - (k - 1) / 2).abs() / ((k + 1) // 2))
     weight = torch.zeros(shape)
-    places = torch.arange(shape[0])
-    weight[places, places % shape[1]] = window
+    channels = torch.arange(shape[0])
+    weight[channels, channels % shape[1]] = window
     return weight
 
 
@@ -100,12 +101,12 @@ INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = 
 
 
 def check_initializer(where: str, name: str) -> None:
-    """Raise PellucidError, naming the nearest, when no initializer is called `name`."""
+    """Raise PellucidError, which suggests the nearest name, for an unknown initializer."""
     if name not in INITIALIZERS:
         known = ", ".join(INITIALIZERS)
         raise PellucidError(f"{where}: no initializer {name!r}; known: {known}{nearest(name, INITIALIZERS)}")
 
 
 def draw(name: str, shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
-    """Draw a float32 tensor of `shape` by the initializer called `name`."""
+    """Draw a float32 tensor of `shape` with the initializer called `name`."""
     return INITIALIZERS[name](shape, fan_in, fan_out, rng)

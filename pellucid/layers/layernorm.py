@@ -24,10 +24,10 @@ class LayerNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerNorm(Layer):
-    """Give the values of each sample mean 0 and variance 1, then scale and shift each: y = w x̂ + b.
+    """Normalize each sample to mean 0 and variance 1, then scale and shift each value: y = w x̂ + b.
 
-    x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the last axes, of sizes `shape` (all but the batch unless given);
-    `weight` and `bias` are of that shape and stay float32 under a bfloat16 x.
+    x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the last axes, of sizes `shape` (by default all axes but the batch);
+    `weight` and `bias` have that shape, and are float32 also for a bfloat16 x.
     Source: Ba, Kiros and Hinton 2016, equation 3.
     """
 
@@ -50,7 +50,7 @@ class LayerNorm(Layer):
         if not last or shape[-len(last) :] != last:
             raise PellucidError(f"LayerNorm: {tuple(shape)} does not end in shape={self.shape}")
         if math.prod(last) == 1:
-            raise PellucidError(f"LayerNorm: one value alone, in {tuple(shape)}, has no variance")
+            raise PellucidError(f"LayerNorm: shape {tuple(shape)} has one value per sample, whose variance is 0")
         return {"weight": torch.ones(last), "bias": torch.zeros(last)}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, LayerNormCache]:
@@ -62,7 +62,7 @@ class LayerNorm(Layer):
     def backward(self, params: Params, cache: LayerNormCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dw = Σ dy x̂, db = Σ dy, and dx = (g - mean(g) - x̂ mean(g x̂)) / sqrt(σ² + ε), g = w dy.
 
-        The sums run over the samples (and rows), the means over the values of one.
+        The sums are over the samples (and rows), the means over the values of one sample (or row).
         """
         weight = params["weight"]
         dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(

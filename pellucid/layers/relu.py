@@ -38,7 +38,7 @@ class ReLU(Layer):
         return dy * (cache.y > 0), {}
 
     def pull(self, params: Params, cache: ReLUCache, dy: Tensor) -> Tensor:
-        """Compute dx by PyTorch's kernel, which reads and writes large images once."""
+        """Compute dx with PyTorch's kernel, which makes a single pass over memory."""
         return torch.ops.aten.threshold_backward(dy, cache.y, 0)
 
     def onnx(self, nodes: Any) -> None:

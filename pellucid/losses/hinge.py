@@ -13,12 +13,12 @@ from pellucid.losses.targets import check_classes, check_weights, pick
 
 @dataclass(frozen=True)
 class Hinge(Loss):
-    """Every other class's score must stay `margin` below the right one's: Σ_{j≠t} max(0, margin - y_t + y_j)^power.
+    """The multi-class hinge loss, Σ_{j≠t} max(0, margin - y_t + y_j)^power for the target class t.
 
-    y is (N, C), targets are integer classes (N,). `power` is 1, or 2 for the squared hinge. The gradient of a class
-    that keeps the margin exactly is 0. `class_weights`, one for each class, multiply what an example of the class
-    costs. `reduction` "mean" takes the mean over classes and batch, whatever the weights; "batch" sums over the
-    classes and takes the mean over the batch, "sum" neither.
+    y is (N, C), targets are integer classes (N,). `power` is 1, or 2 for the squared hinge. The gradient is 0 for a
+    class whose score is exactly `margin` below y_t. `class_weights`, one for each class, multiply the loss of the
+    examples of that class. `reduction`: "mean" averages over classes and batch without regard to the weights, "batch"
+    sums over the classes and averages over the batch, "sum" sums over both.
     Source: Weston and Watkins 1999, Support vector machines for multi-class pattern recognition, equation 6.
     """
 
@@ -41,15 +41,15 @@ class Hinge(Loss):
         """Return (value, dy)."""
         share = fraction(1.0, shares(self.reduction, y), y.dtype)
         index, _, weight = pick(self, y, target, self.class_weights)  # (N, 1)
-        short = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 at the class
+        violation = (y - y.gather(1, index) + self.margin).clamp_min(0).scatter(1, index, 0)  # (N, C), 0 at the class
         if self.power == 1:
-            cost, slope = short, (short > 0) * weight
+            cost, slope = violation, (violation > 0) * weight
         else:
-            cost, slope = short * short, 2 * short * weight
+            cost, slope = violation * violation, 2 * violation * weight
         return (cost * weight).sum() * share, slope.scatter(1, index, -slope.sum(1, keepdim=True)) * share
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require classes that exist, and at least two of them."""
+        """Raise PellucidError unless the network has two or more outputs and all class indices are in range."""
         if len(outputs) != 1 or outputs[0] < 2:
             raise PellucidError(f"Hinge: the network must output a score for each class, not {tuple(outputs)}")
         check_classes(self, outputs, targets, self.class_weights, None)

@@ -1,4 +1,4 @@
-"""Losses of numbers: the quadratic, the absolute and the Huber loss."""
+"""Losses for regression: the quadratic, the absolute and the Huber loss."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +11,10 @@ from pellucid.losses.targets import check_numbers, numbers
 
 
 class RegressionLoss(Loss):
-    """A loss of y (N, ...) and targets of the same shape, or integer classes (N, ...) for y (N, C, ...).
+    """A loss of outputs y (N, ...) and targets of the same shape, or of y (N, C, ...) and integer classes (N, ...).
 
-    `reduction` "mean" takes the mean over outputs and batch, "batch" sums over the outputs and takes the mean over the
-    batch, "sum" neither.
+    `reduction`: "mean" averages over outputs and batch, "batch" sums over the outputs and averages over the batch,
+    "sum" sums over both.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("mae",)
@@ -26,7 +26,7 @@ class RegressionLoss(Loss):
         check_reduction(self, self.reduction)
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require finite numbers in the network's output shape, or classes."""
+        """Raise PellucidError unless targets are finite numbers of the network's output shape, or class indices."""
         check_numbers(self, outputs, targets)
 
     def predict(self, y: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class L1(RegressionLoss):
 class Huber(RegressionLoss):
     """Quadratic up to `delta`, linear beyond: d²/2 where |d| <= delta, else delta (|d| - delta/2), d = y - target.
 
-    Its gradient is d, cut off at ±delta, over n. Shapes and `reduction` are those of RegressionLoss.
+    Its gradient is d, clipped to ±delta, divided by n. Shapes and `reduction` are those of RegressionLoss.
     Source: Huber 1964, Robust estimation of a location parameter.
     """
 
@@ -89,4 +89,4 @@ class Huber(RegressionLoss):
         share = fraction(1.0, shares(self.reduction, y), y.dtype)
         d = y - numbers(self, y, target)  # (N, ...)
         slope = d.clamp(-self.delta, self.delta)
-        return (slope * (d - slope / 2)).sum() * share, slope * share  # slope (d - slope/2) is both branches at once
+        return (slope * (d - slope / 2)).sum() * share, slope * share  # slope (d - slope/2) covers both cases

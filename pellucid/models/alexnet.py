@@ -1,4 +1,4 @@
-"""AlexNet, and ZFNet."""
+"""AlexNet and ZFNet."""
 
 from pellucid.combine import Sequential
 from pellucid.layers import (
@@ -16,11 +16,11 @@ from pellucid.models.parts import LOGITS, dense_head, network
 
 
 def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
-    """Return AlexNet in the form that torchvision's weights have; it ends in logits.
+    """Return AlexNet as in torchvision; it outputs logits.
 
     For 224 x 224 images: 61,100,840 parameters with three channels and 1000 classes, features of 256 x 6 x 6.
-    original: the network of 2012 in the form that Caffe's and ONNX's weights have, with two groups of filters and
-    local response normalization, for 227 x 227 images: 60,965,224 parameters.
+    original: return the network of 2012 as in Caffe and the ONNX model zoo, with two groups of filters and local
+    response normalization, for 227 x 227 images: 60,965,224 parameters.
     Source: Krizhevsky 2014, One weird trick for parallelizing convolutional neural networks, section 5;
     Krizhevsky, Sutskever and Hinton 2012, section 3.5.
     """
@@ -44,7 +44,7 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
     head: dict[str, Layer] = {
         "pool": AdaptiveAvgPool2d(6),
         "flatten": Flatten(),
-        "dropout1": Dropout(0.5),  # before each of the dense layers, where that of 2012 stood behind them
+        "dropout1": Dropout(0.5),  # before each dense layer; the network of 2012 has it after them
         "dense1": Dense(4096),
         "relu1": ReLU(),
         "dropout2": Dropout(0.5),
@@ -71,15 +71,15 @@ def _of_2012() -> dict[str, Layer]:
         "relu4": ReLU(),
         "conv5": Conv2d(256, 3, padding=1, groups=2),
         "relu5": ReLU(),
-        "pool5": MaxPool2d(3, 2, ceil_mode=True),  # so that images of 224 leave 6 x 6 as well
+        "pool5": MaxPool2d(3, 2, ceil_mode=True),  # images of 224 x 224 give 6 x 6 too
     }
 
 
 def zfnet(classes: int = 1000) -> Sequential:
-    """Return ZFNet, AlexNet with smaller and denser first filters; it ends in logits.
+    """Return ZFNet, AlexNet with smaller filters and strides in the first layers; it outputs logits.
 
-    For 224 x 224 images: the layers leave 96 maps of 110 x 110, pooled to 55 x 55, 256 of 26 x 26, pooled to
-    13 x 13, 384, 384 and 256 of 13 x 13, pooled to 6 x 6. With three channels and 1000 classes it has 62,357,608
+    For 224 x 224 images, the convolutions output 96 maps of 110 x 110, pooled to 55 x 55; 256 of 26 x 26, pooled to
+    13 x 13; and 384, 384 and 256 of 13 x 13, pooled to 6 x 6. With three channels and 1000 classes it has 62,357,608
     parameters.
     Source: Zeiler and Fergus 2014, figure 3; the contrast normalization across maps is that of Krizhevsky,
     Sutskever and Hinton 2012, section 3.3, with its constants.

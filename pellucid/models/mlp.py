@@ -52,7 +52,7 @@ def mlp(
     sizes: the numbers of inputs, of neurons in each hidden layer, and of outputs, as in Nielsen 2015, chapter 1;
     images are flattened, so sizes[0] is their channels x height x width. activation: after each hidden layer,
     one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: after the last layer, one of sigmoid, tanh,
-    softmax, log_softmax; "none" leaves the logits to a loss that contains the activation. dropout: the fraction of
+    softmax, log_softmax; "none" returns logits, for a loss that applies the activation. dropout: the fraction of
     each hidden layer's outputs that training drops. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
     lecun, orthogonal, dirac. Paths: features.dense1, features.sigmoid1, ..., head.scores.
     Raises PellucidError for invalid names and sizes.

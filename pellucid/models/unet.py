@@ -5,15 +5,15 @@ from pellucid.layers import BatchNorm, Concat, Conv2d, ConvTranspose2d, Crop, Ma
 from pellucid.layers.base import Layer
 from pellucid.models.parts import LOGITS
 
-LEVELS = 4  # below the first, each with half the pixels along both axes and twice the channels
+LEVELS = 4  # after the first, each with half the height and width and twice the channels of the previous one
 
 
 def unet(classes: int = 2, width: int = 64, norm: bool = False) -> Graph:
-    """Return U-Net for images of any size, 31,031,810 parameters for RGB and 2 classes; it ends in logits.
+    """Return U-Net for images of any size, 31,031,810 parameters for RGB and 2 classes.
 
-    It ends in (classes, H, W). width: the channels of the first level. norm: batch normalization behind each 3 x 3
-    convolution. Convolutions keep the size, where the paper's lose two pixels, and an odd last row or column is pooled
-    as a window of its own and cut off on the way back.
+    It outputs logits (classes, H, W). width: the channels of the first level. norm: whether batch normalization
+    follows each 3 x 3 convolution. Convolutions are padded to keep the size, unlike in the paper. An odd last row or
+    column is pooled separately, and cropped after upsampling.
     Source: Ronneberger, Fischer and Brox 2015, figure 1.
     """
     down: dict[str, tuple[Layer, str]] = {"level1": (_convolutions(width, norm), "input")}

@@ -1,4 +1,4 @@
-"""Optimizers that scale each parameter's step by the size of its gradients so far."""
+"""Optimizers that scale each parameter's step by its past gradients."""
 
 import math
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Adagrad(Optimizer):
 class RMSprop(Optimizer):
     """s ← rho s + (1 - rho) g², v ← momentum v + g / (√s + epsilon), w ← w - lr v.
 
-    Where `centered`, m ← rho m + (1 - rho) g and the variance s - m² stands in the place of s.
+    If `centered`, m ← rho m + (1 - rho) g, and the variance s - m² replaces s.
     Source: Tieleman and Hinton 2012, lecture 6.5; momentum as in torch.optim.RMSprop, whose alpha is rho;
     centered: Graves 2013, Generating sequences with recurrent neural networks, equations 38 to 41.
     """
@@ -61,7 +61,7 @@ class RMSprop(Optimizer):
         check_range(self, open_low=True, epsilon=self.epsilon)
 
     def init(self, params: list[Tensor]) -> State:
-        """Return a mean square of 0 for each parameter, a velocity where there is momentum, a mean where centered."""
+        """Return zeros for each parameter: a mean square, with momentum a velocity, if centered a mean."""
         return {name: zeros(params) for name in self._names()}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
@@ -94,8 +94,8 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """m ← b1 m + (1 - b1) g, s ← b2 s + (1 - b2) g², w ← w - lr m̂ / (√ŝ + epsilon).
 
-    In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) undo the start at 0. With `amsgrad`, the largest s so far
-    stands in the place of s, so that no step grows because gradients fade.
+    In step t, m̂ = m / (1 - b1ᵗ) and ŝ = s / (1 - b2ᵗ) correct the bias of the initial 0. With `amsgrad`, the maximum
+    of all previous s replaces s, so that the scaling 1 / √s never grows.
     Source: Kingma and Ba 2015, algorithm 1; Reddi, Kale and Kumar 2018, On the convergence of Adam and beyond,
     algorithm 2, with ŝ as in torch.optim.Adam.
     """
@@ -123,12 +123,12 @@ class Adam(Optimizer):
 
 
 def state_names(amsgrad: bool) -> tuple[str, ...]:
-    """Return what a state of Adam holds, and one of AdamW."""
+    """Return the entries of the state of Adam and AdamW."""
     return ("mean", "square_mean", "step", "square_max") if amsgrad else ("mean", "square_mean", "step")
 
 
 def adam_state(params: list[Tensor], amsgrad: bool) -> State:
-    """Return what Adam remembers before the first step, which AdamW does too."""
+    """Return the state of Adam and AdamW before the first step."""
     state: State = {"mean": zeros(params), "square_mean": zeros(params), "step": 0}
     if amsgrad:
         state["square_max"] = zeros(params)
@@ -145,7 +145,7 @@ def adam_step(
     epsilon: float,
     amsgrad: bool,
 ) -> None:
-    """Take one step of Adam, which AdamW takes too, or of AMSGrad."""
+    """Take one step of Adam or AMSGrad, shared with AdamW."""
     step = count(state)
     mean, square_mean = tensors_of(state, "mean"), tensors_of(state, "square_mean")
     foreach.lerp_(mean, grads, 1 - beta1)
@@ -162,9 +162,9 @@ def adam_step(
 
 @dataclass(frozen=True)
 class AdamW(Optimizer):
-    """w ← (1 - lr weight_decay) w, then a step of Adam: `decay` of the weights, then `update` of all parameters.
+    """w ← (1 - lr weight_decay) w, then a step of Adam: first `decay`, then `update`.
 
-    Weights decay, biases and the scales of normalisation do not. `amsgrad` as in Adam.
+    Weight decay applies to weights, not to biases and the scales of normalization. `amsgrad` as in Adam.
     Source: Loshchilov and Hutter 2019, Decoupled weight decay regularization, algorithm 2.
     """
 

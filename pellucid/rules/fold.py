@@ -1,4 +1,4 @@
-"""Batch normalization made part of the layer before it."""
+"""Batch normalization folded into the preceding layer."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -19,12 +19,12 @@ Folded = tuple[Layer, Params]
 
 
 def fold(net: Layer, params: Params) -> Folded:
-    """Return a network, and its params, that computes the same as `net` in evaluation mode with less normalization.
+    """Return a network equivalent to `net` in evaluation mode, with batch normalization folded, and its params.
 
-    Where batch normalization alone reads the output of a dense or convolutional layer, that layer takes over its scale
-    and its shift, and an Identity stands in its place, so that all paths stay. Other normalization stays as it is,
-    and so does `params`. Subclasses stay too: what they compute is not known here. Dense layers are taken to work on
-    vectors (N, n). Source: Jacob et al. 2018, section 3.2.
+    Where only batch normalization reads the output of a dense or convolutional layer, its scale and shift are folded
+    into that layer, and an Identity replaces it, so that all paths stay valid. Other normalization, subclasses of
+    these layers, and `params` are unchanged. Dense layers are assumed to have inputs (N, n).
+    Source: Jacob et al. 2018, section 3.2.
     """
     if not isinstance(net, Combinator):
         return net, params
@@ -42,7 +42,7 @@ def fold(net: Layer, params: Params) -> Folded:
 
 
 def _fold_pair(layers: dict[str, Layer], params: Params, first: str, second: str) -> None:
-    """Let the last layer of `first` take over the normalization that `second` begins with, where both are so."""
+    """Fold the normalization at the start of `second` into the last layer of `first`, if these layers allow it."""
     found = _first_norm(layers[second], params[second])
     if found is not None:
         merged = _last_weighted(layers[first], params[first], *found)
@@ -52,7 +52,7 @@ def _fold_pair(layers: dict[str, Layer], params: Params, first: str, second: str
 
 
 def _first_norm(layer: Layer, params: Params) -> tuple[BatchNorm, Params] | None:
-    """Return the batch normalization that a layer begins with."""
+    """Return the batch normalization at the start of a layer, None if there is none."""
     if type(layer) is Sequential and layer.children:
         name, child = next(iter(layer.children.items()))
         return _first_norm(child, params[name])
@@ -60,7 +60,7 @@ def _first_norm(layer: Layer, params: Params) -> tuple[BatchNorm, Params] | None
 
 
 def _without_first(layer: Layer, params: Params) -> Folded:
-    """Return the layer with an Identity for the batch normalization that it begins with."""
+    """Return the layer with the batch normalization at its start replaced by Identity."""
     if type(layer) is Sequential:
         name, child = next(iter(layer.children.items()))
         new, values = _without_first(child, params[name])
@@ -69,7 +69,7 @@ def _without_first(layer: Layer, params: Params) -> Folded:
 
 
 def _last_weighted(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> Folded | None:
-    """Return the layer with `norm` taken over by the one with weights that it ends in, if it ends in one."""
+    """Return the layer with `norm` folded into its last layer, None if that has no weights."""
     if type(layer) is Sequential and layer.children:
         name, child = list(layer.children.items())[-1]
         merged = _last_weighted(child, params[name], norm, learned)
@@ -80,7 +80,7 @@ def _last_weighted(layer: Layer, params: Params, norm: BatchNorm, learned: Param
 
 
 def _merged(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> Folded:
-    """Return w s and (b - μ) s + β for w and b, with s = γ / sqrt(σ² + ε), one for each output channel."""
+    """Replace w by w s and b by (b - μ) s + β, where s = γ / sqrt(σ² + ε) for each output channel."""
     assert isinstance(layer, Dense | Conv2d | ConvTranspose2d)
     scale = learned["weight"] * torch.rsqrt(learned["running_var"] + norm.epsilon)  # (C,)
     bias = params["bias"] if layer.bias else torch.zeros_like(scale)
@@ -95,7 +95,7 @@ def _merged(layer: Layer, params: Params, norm: BatchNorm, learned: Params) -> F
 
 
 def _pairs(net: Graph) -> list[tuple[str, str]]:
-    """Return the (node, its only reader) pairs in which each node owns its layer, used once."""
+    """Return the pairs (node, its only reader) in which both nodes have layers that no other node uses."""
     readers: dict[str, list[str]] = {}
     for name, (_, *sources) in net.nodes.items():
         for source in sources:

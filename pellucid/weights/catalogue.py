@@ -1,4 +1,4 @@
-"""The published files of pretrained weights: their addresses and checksums, and their download."""
+"""Published files of pretrained weights: URLs, checksums and download."""
 
 import hashlib
 import os
@@ -14,10 +14,10 @@ _FULL = {"md5": 32, "sha256": 64}  # hexadecimal digits
 
 @dataclass(frozen=True)
 class Published:
-    """One file.
+    """A published file of weights.
 
-    name: the model's name, with a suffix where it has several files. checksum: "sha256:HEX" or "md5:HEX"; of SHA-256
-    maybe only the first eight digits, which are in the names of PyTorch's files; "" where none is published.
+    name: the model's name, with a suffix if there are several files. checksum: "sha256:HEX" or "md5:HEX", or "" if none
+    is published; SHA-256 may be only its first eight digits, which are part of the names of PyTorch's files.
     megabytes: an upper bound of the size.
     """
 
@@ -40,14 +40,14 @@ class Published:
 
 
 def _torch(name: str, title: str, file: str, megabytes: int, digits: str = "") -> Published:
-    """Return a file of torchvision; digits: those of the SHA-256 that are not in the file's name."""
+    """Return an entry for a torchvision file. digits: the digits of its SHA-256 that its name lacks."""
     first = file.removesuffix(".pth").rsplit("-", 1)[1]
     about = f"{title}, ImageNet; torchvision, BSD-3-Clause"
     return Published(name, about, f"https://download.pytorch.org/models/{file}", f"sha256:{first}{digits}", megabytes)
 
 
 def _keras(name: str, title: str, place: str, sizes: tuple[int, int], sums: tuple[str, str]) -> tuple[Published, ...]:
-    """Return Keras Applications' files with the top layer and without; `place` holds {} for "_notop"."""
+    """Return entries for the Keras Applications files with and without the top layer; {} in `place` marks "_notop"."""
     site = "https://storage.googleapis.com/tensorflow/keras-applications/"
     about = f"{title}, ImageNet{{}}; Keras Applications, Apache-2.0"
     ends = ("", "_no_top") if place.startswith("mobilenet") else ("", "_notop")
@@ -122,7 +122,7 @@ CATALOGUE: dict[str, Published] = {
 
 
 def find(name: str) -> Published:
-    """Return the file that is known by this name; PellucidError with the nearest name otherwise."""
+    """Return the entry of this name; raises PellucidError, which suggests the nearest name, if there is none."""
     entry = CATALOGUE.get(name)
     if entry is None:
         raise PellucidError(
@@ -134,9 +134,9 @@ def find(name: str) -> Published:
 def get(name: str, folder: str | os.PathLike[str], progress: Progress | None = None) -> tuple[Path, str]:
     """Download a published file to `folder`, and return its path there and "kept" or "downloaded".
 
-    An existing file is kept when its checksum agrees as far as it is published. A partial download is resumed.
-    Raises PellucidError for an unknown name, for a file that cannot be downloaded (the error says where to put it by
-    hand), and for one whose whole checksum is not published, which must be fetched by hand.
+    An existing file is kept if it matches the published checksum or part of a checksum. A partial download is resumed.
+    Raises PellucidError for an unknown name, for a file that cannot be downloaded, and for a file without a complete
+    published checksum; the last two must be downloaded manually, and the error says where to put them.
     """
     from pellucid.data.fetch import fetch
 
@@ -160,7 +160,7 @@ def get(name: str, folder: str | os.PathLike[str], progress: Progress | None = N
 
 
 def agrees(entry: Published, path: Path) -> bool:
-    """Return whether the file is there and has the published checksum, as far as there is one."""
+    """Return whether the file exists and matches the published checksum or part of a checksum."""
     try:
         if not path.is_file():
             return False

@@ -95,9 +95,9 @@ def test_shared_holds_its_parameters_once() -> None:
         (lambda: Sequential(act="relu"), "child 'act' is 'relu', not a layer"),  # pyright: ignore[reportArgumentType]
         (lambda: Parallel({"merge": Identity()}, Add()), "'merge' cannot name a child"),
         (lambda: Graph({"a": (Dense(1), "inptu")}, ("a",)), "reads 'inptu', .* did you mean 'input'"),
-        (lambda: Graph({"a": (Dense(1), "b"), "b": (Dense(1), "input")}, ("a",)), "'b', which does not come before"),
-        (lambda: Graph({"input": (Dense(1), "input")}, ("input",)), "'input' stands twice"),
-        (lambda: Graph({"a": ("b", "input")}, ("a",)), "repeats 'b', which owns no layer"),
+        (lambda: Graph({"a": (Dense(1), "b"), "b": (Dense(1), "input")}, ("a",)), "'b', which is not an input"),
+        (lambda: Graph({"input": (Dense(1), "input")}, ("input",)), "'input' is defined twice"),
+        (lambda: Graph({"a": ("b", "input")}, ("a",)), "repeats 'b', which is not an earlier node"),
         (lambda: Graph({"a": (Dense(1),)}, ("a",)), "'a' has no input"),
         (lambda: Graph({"conv1": (Dense(1), "input")}, ("conv2",)), "output 'conv2' is no node; did you mean 'conv1'"),
         (lambda: Graph({"a": (Dense(1), "input")}, ()), "at least one output"),

@@ -53,5 +53,5 @@ def test_an_image_without_objects_lacks_nothing():
 
 
 def test_key_points_of_some_images_only_are_refused():
-    with pytest.raises(PellucidError, match=r"keypoints of images put together are \(2, 3, 3\), missing; give"):
+    with pytest.raises(PellucidError, match=r"keypoints of images to concatenate are \(2, 3, 3\), missing; give"):
         concatenate([two(keypoints=torch.ones(2, 3, 3)), two()])

@@ -274,7 +274,7 @@ def test_files_that_are_none_and_sizes_that_cannot_be(tmp_path, monkeypatch) -> 
         from_onnx(write(path, [relu], ["N", "C", 3]))
     with pytest.raises(PellucidError, match="an output w that is a constant"):
         from_onnx(write(path, [relu], [2, 3], {"w": weights(3)}, outputs=("w",)))
-    monkeypatch.setattr(onnx_proto, "MOST_NODES", 0)
+    monkeypatch.setattr(onnx_proto, "MAX_NODES", 0)
     with pytest.raises(PellucidError, match="has 1 nodes, above the limit of 0"):
         from_onnx(write(path, [relu], [2, 3]))
     monkeypatch.setattr(onnxfile, "_STRUCTURE", 10)

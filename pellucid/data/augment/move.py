@@ -1,4 +1,4 @@
-"""A change of geometry: drawn for every image of a batch, then applied to the images and to targets of all kinds."""
+"""Geometric transformations: parameters drawn for each image of a batch, then applied to images and their targets."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
@@ -21,32 +21,32 @@ def check_fill(fill: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Move(ABC):
-    """A change of geometry with its own parameters for each of N images; fields that are tensors are (N, ...).
+    """A geometric transformation of N images, with parameters for each image; tensor fields have shape (N, ...).
 
-    size: (H', W') of the outputs.
+    size: height and width (H', W') of the outputs.
     """
 
     size: tuple[int, int]
 
     @abstractmethod
     def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
-        """Return moved images (N, C, H, W): floats are interpolated, other types take the nearest pixel.
+        """Return the transformed images (N, C, H', W'), interpolated if floats, else from the nearest pixels.
 
-        fill, value: see `resample`. value: of x's type.
+        fill, value: see `resample`; `value` has x's dtype.
         """
 
     @abstractmethod
     def points(self, at: Tensor) -> Tensor:
-        """Return the new positions of points. at: (N, k, 2), x and y as in `Objects`, where pixel i is [i, i + 1)."""
+        """Return the new positions of points. at: (N, k, 2), x and y as in `Objects`; pixel i covers [i, i + 1)."""
 
     def of(self, n: int) -> Self:
-        """Return the move of image n alone, for a batch of one."""
+        """Return the transformation of image n only, for a batch of size 1."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value[n : n + 1] for name, value in values.items() if isinstance(value, Tensor)})
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, rng: torch.Generator, like: Tensor) -> Tensor:
-    """Return float32 numbers, uniform in [low, high), drawn on the device of `rng`, on that of `like`."""
+    """Draw float32 numbers uniformly from [low, high) on the device of `rng`, and move them to the device of `like`."""
     return torch.rand(shape, generator=rng, device=rng.device).mul_(high - low).add_(low).to(like.device)
 
 

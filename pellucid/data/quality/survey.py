@@ -1,4 +1,4 @@
-"""One pass over many image files: the network's inputs, and the values for the checks of quality."""
+"""One pass over many image files, which computes the network's inputs and the values for the quality checks."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -16,15 +16,15 @@ from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 
-# Of blur.
-WORKING = 256  # pixels of the longer side: finer blur is lost when a network's input is made of the picture
-BLURRED = 0.35  # always blurred below: a Gaussian of 1.5 pixels brings sharp photos to 0.33
-SHARP = 0.9  # never blurred above: 1 pixel brings them to 0.66
-OUTLYING = 3.0  # robust standard deviations below the median
-SPREAD = 0.1  # minimum standard deviation of ln sharpness: without it, equal images would all be outliers
-FAINT = 1.0  # variance of the gradients, in squared grey levels, below which a picture shows nothing
-ROUNDING = 1 / 12  # variance of rounding to whole grey levels: all there is in the Laplacian of very soft pictures
-CONSISTENT = 1.4826  # times the median of deviations is the standard deviation of a normal distribution
+# Blur detection.
+MAX_SIDE = 256  # pixels of the longer side; resizing to the network's input size removes finer blur
+BLURRED = 0.35  # images of lower sharpness are blurred; a Gaussian of 1.5 pixels reduces sharp photos to 0.33
+SHARP = 0.9  # images of higher sharpness are not blurred; a Gaussian of 1 pixel reduces sharp photos to 0.66
+OUTLIER_DEVIATIONS = 3.0  # robust standard deviations below the median
+MIN_STD = 0.1  # of ln sharpness; without it, any difference among near-identical images would make an outlier
+MIN_GRADIENT_VARIANCE = 1.0  # in squared grey levels; below it the picture is uniform
+ROUNDING_VARIANCE = 1 / 12  # of rounding to whole grey levels; it dominates the Laplacian of very soft pictures
+MAD_TO_STD = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 
 _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[None, None]
 
@@ -39,10 +39,10 @@ class Corrupt:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The N files that could be read, in the order of the call.
+    """The N files that could be read, in the order in which they were passed.
 
-    x: (N, C, H, W) uint8, the network's inputs; small: (N, 64, 64) uint8 grey and sharpness: (N,), of the picture in
-    its own size; digests: of the files' bytes.
+    x: (N, C, H, W) uint8, the network's inputs. small: (N, 64, 64) uint8, grey thumbnails. sharpness: (N,), of the
+    pictures before resizing to the input size. digests: SHA-256 of the files' bytes. corrupt: the unreadable files.
     """
 
     files: tuple[str, ...]
@@ -60,10 +60,10 @@ def survey(
     mode: Mode = "RGB",
     progress: Callable[[int, int], None] | None = None,
 ) -> Survey:
-    """Read the named files of a tree, each once, resized to `size` (H, W); those that cannot be read are listed.
+    """Read the named files of a tree, each once, resized to `size` (H, W); unreadable files are listed in `corrupt`.
 
-    progress: called from time to time with the number of files done, and of all. Raises PellucidError where the
-    pictures do not fit into memory, and when none can be read.
+    progress: called every few files with the number of files read and the total. Raises PellucidError if the pictures
+    do not fit into memory, or if none can be read.
     """
     n, shape = len(names), (1 if mode == "L" else 3, *size)
     if n * shape[0] * size[0] * size[1] > MEMORY_LIMIT:
@@ -76,19 +76,19 @@ def survey(
     digests: list[bytes] = []
     corrupt: list[Corrupt] = []
 
-    def look(name: str) -> tuple[Tensor, Tensor, float, bytes] | Corrupt:
+    def measure(name: str) -> tuple[Tensor, Tensor, float, bytes] | Corrupt:
         try:
             data = tree.read(name)
-            return _look(decode(data, tree.where(name), None, mode), data, size)
+            return _measure(decode(data, tree.where(name), None, mode), data, size)
         except PellucidError as error:
             return Corrupt(name, str(error).removeprefix(f"{tree.where(name)} "))
 
-    with strict_warnings(), closing(in_threads(look, names)) as found:
-        for done, (name, seen) in enumerate(found, start=1):
-            if isinstance(seen, Corrupt):
-                corrupt.append(seen)
+    with strict_warnings(), closing(in_threads(measure, names)) as found:
+        for done, (name, result) in enumerate(found, start=1):
+            if isinstance(result, Corrupt):
+                corrupt.append(result)
             else:
-                x[len(files)], small[len(files)], detail, digest = seen
+                x[len(files)], small[len(files)], detail, digest = result
                 files.append(name)
                 sharp.append(detail)
                 digests.append(digest)
@@ -103,11 +103,11 @@ def survey(
     )
 
 
-def _look(picture: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, Tensor, float, bytes]:
-    """Return an image (C, H, W) resized, small and grey, its sharpness, and the SHA-256 of its file."""
+def _measure(picture: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, Tensor, float, bytes]:
+    """Return the resized image (C, H, W), its grey thumbnail, its sharpness, and the SHA-256 of its file."""
     grey = channels_first(np.array(to_pillow(picture).convert("L")))  # (1, H, W)
     height, width = grey.shape[1:]
-    scale = WORKING / max(height, width)
+    scale = MAX_SIDE / max(height, width)
     if scale < 1:
         height, width = max(3, round(height * scale)), max(3, round(width * scale))
         grey = resized(grey, (height, width))
@@ -116,32 +116,33 @@ def _look(picture: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, 
 
 
 def sharpness(grey: Tensor) -> float:
-    """Return the variance of the Laplacian over that of the gradients: small where edges are soft.
+    """Return the variance of the Laplacian divided by the variance of the gradients; it is small for soft edges.
 
-    grey: (H, W), 0..255, of at least 3 x 3, its longer side at most `WORKING` pixels. The variance of the Laplacian
+    grey: (H, W), 0..255, of at least 3 x 3, its longer side at most `MAX_SIDE` pixels. The variance of the Laplacian
     alone (Pech-Pacheco, Cristobal, Chamorro-Martinez, Fernandez-Valdivia 2000) also falls with contrast and detail;
-    the quotient, a mean squared frequency, does not. What rounding adds to both is taken off. Sharp photos have 1 to
-    3, a picture that shows nothing 0.
+    the quotient, a mean squared frequency, does not. The variance due to rounding is subtracted from both. Sharp
+    photos have values from 1 to 3, uniform pictures 0.
     """
     if grey.dim() != 2 or min(grey.shape) < 3:
         raise PellucidError(f"sharpness: the picture has shape {tuple(grey.shape)}; give (H, W) of at least 3 x 3")
     x = grey.float()
-    gradients = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0) - 4 * ROUNDING
-    if gradients < FAINT:
+    gradients = x.diff(dim=0).var(correction=0) + x.diff(dim=1).var(correction=0) - 4 * ROUNDING_VARIANCE
+    if gradients < MIN_GRADIENT_VARIANCE:
         return 0.0
-    laplacian = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0) - 20 * ROUNDING  # 20 = 4^2 + 4
+    laplacian = F.conv2d(x[None, None], _LAPLACIAN).var(correction=0) - 20 * ROUNDING_VARIANCE  # 20 = 4^2 + 4
     return float(laplacian.clamp_min(0) / gradients)
 
 
 def blurry(values: Tensor) -> Tensor:
-    """Return (N,) booleans: which images are blurred, by the sharpness (N,) of a collection.
+    """Return which images of a collection are blurred, (N,) bool. values: (N,), their sharpness.
 
-    Those below BLURRED; and those below SHARP that are also outliers of the collection: more than OUTLYING robust
-    standard deviations (1.4826 times the median of absolute deviations) of ln sharpness below the median.
+    An image is blurred if its sharpness is below BLURRED, or if it is below SHARP and an outlier: ln sharpness lies
+    more than OUTLIER_DEVIATIONS robust standard deviations (1.4826 times the median absolute deviation) below the
+    median.
     """
     if not len(values):
         return torch.zeros(0, dtype=torch.bool)
     logs = values.double().clamp_min(1e-6).log()
-    middle = logs.median()
-    spread = (CONSISTENT * (logs - middle).abs().median()).clamp_min(SPREAD)
-    return (values < BLURRED) | ((values < SHARP) & (logs < middle - OUTLYING * spread))
+    median = logs.median()
+    std = (MAD_TO_STD * (logs - median).abs().median()).clamp_min(MIN_STD)
+    return (values < BLURRED) | ((values < SHARP) & (logs < median - OUTLIER_DEVIATIONS * std))

@@ -1,4 +1,4 @@
-"""The names that torchvision, timm, Keras Applications and others give to tensors of the zoo's networks."""
+"""Tensor names of torchvision, timm, Keras Applications and others for the networks of `pellucid.models`."""
 
 from pellucid.weights.names.loading import Source, form, load_weights, source_of, take_weights
 

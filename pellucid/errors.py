@@ -1,4 +1,4 @@
-"""The errors that Pellucid raises on purpose."""
+"""Exceptions, and suggestions for misspelled names."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,16 +10,16 @@ from pellucid.text import printable
 class PellucidError(Exception):
     """An error that the user can correct: one line that says what is wrong, where, and what to do.
 
-    Names from data may be part of the message unescaped: str() makes them printable.
+    The message may contain unescaped names from data: str() escapes unprintable characters.
     """
 
     def __str__(self) -> str:
-        """Return the message, what is not printable in it escaped."""
+        """Return the message with unprintable characters escaped."""
         return printable(super().__str__())
 
 
 class LayerError(PellucidError):
-    """A layer whose input shape does not fit: its path, and the shape."""
+    """A layer with an invalid input shape: its path, the shape, and the reason."""
 
     def __init__(self, path: str, shape: object, why: str) -> None:
         super().__init__(f"{path}: {why} (its input is {shape})")
@@ -27,11 +27,11 @@ class LayerError(PellucidError):
 
 
 class DamagedFileError(PellucidError):
-    """A weights file that is missing, not a regular file, or damaged; not one that merely cannot be read now."""
+    """A weights file that is missing, not a regular file, or damaged, but not a temporary failure to read one."""
 
 
 class ArgumentError(PellucidError, TypeError):
-    """A call with arguments that the function does not accept; also a TypeError, which Python itself would raise."""
+    """A call with invalid arguments; a subclass of TypeError, which Python raises for them."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -41,10 +41,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """Return the known name that is closest to `word`, in any case of letters, or that other libraries call so."""
+    """Return the known name closest to `word`, ignoring case, also by the synonyms that other libraries use."""
     names, word = list(known), word.lower()
     others = {other: name for name in reversed(names) for other in OTHERS.get(name.lower(), ())}
-    spelled = {other: name for other, name in others.items() if len(other) > 3 or other == word}  # "bs" is near much
+    spelled = {
+        other: name for other, name in others.items() if len(other) > 3 or other == word
+    }  # short synonyms such as "bs" are close to many words
     spelled |= {name.lower(): name for name in reversed(names)}
     close = difflib.get_close_matches(word, spelled, n=1, cutoff=cutoff)
     return spelled[close[0]] if close else None

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever kills the process that writes them; and files read with care."""
+"""Atomic writing of files, and reading with a limit on their size."""
 
 import errno
 import os
@@ -9,17 +9,17 @@ from typing import BinaryIO
 from pellucid.errors import PellucidError
 
 LARGEST = 1 << 28  # bytes of a text file in a run folder
-# What os.link fails with where a file system, or one file, cannot have second names.
+# Errors of os.link where a file system, or a file, does not support hard links.
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 _SUFFIX = ".tmp"
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
-    """Write a file beside its place and then move it there, so that readers see the old one or the new one.
+    """Write a temporary file in the same folder and rename it to `path`, so that readers see the old or the new file.
 
-    durable: wait until the disk holds it, so that it also survives the loss of power.
-    Raises PellucidError when the place cannot be written.
+    durable: wait until the data are on the disk, so that they also survive a power failure.
+    Raises PellucidError if the file cannot be written.
     """
     path, temporary = Path(path), None
     try:
@@ -32,7 +32,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
         temporary.replace(path)
         if durable:
             _sync_folder(path.parent)
-    except (OSError, ValueError) as error:  # ValueError: a name that holds a NUL
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or error
@@ -40,7 +40,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder and those above it; PellucidError where that cannot be."""
+    """Create a folder and its parents; raises PellucidError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,9 +49,9 @@ def make_folder(folder: Path) -> Path:
 
 
 def keep_as(path: Path, kept: Path) -> None:
-    """Give the file `path`, if there is one, the second name `kept` in place of what has it; never is a name missing.
+    """Hard-link the file `path`, if it exists, as `kept`, replacing a file of that name atomically.
 
-    Where the file system knows no second names the file is moved. Raises PellucidError where neither can be done.
+    The file is moved if the file system does not support hard links. Raises PellucidError if both fail.
     """
     if not path.exists():
         return
@@ -63,21 +63,21 @@ def keep_as(path: Path, kept: Path) -> None:
         try:
             temporary.replace(kept)
         finally:
-            temporary.unlink(missing_ok=True)  # it stays where `kept` is a name of this very file already
+            temporary.unlink(missing_ok=True)  # it remains if `kept` is a link to the same file already
     except OSError as error:
         raise PellucidError(f"{kept} cannot be written ({error.strerror}); check the place and its space") from error
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename a file to NAME-1, NAME-2 ..., the first that is free, and return it; None where there is none.
+    """Rename a file to the first unused of NAME-1, NAME-2 ... and return its new path; None if there is no file.
 
-    Raises PellucidError when it cannot be renamed.
+    Raises PellucidError if it cannot be renamed.
     """
     if not os.path.lexists(path):
         return None
-    places = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
+    candidates = (path.with_stem(f"{path.stem}-{number}") for number in count(1))
     try:
-        return path.rename(next(place for place in places if not os.path.lexists(place)))
+        return path.rename(next(new for new in candidates if not os.path.lexists(new)))
     except OSError as error:
         raise PellucidError(
             f"{path} cannot be renamed ({error.strerror}); check the permissions of its folder"
@@ -85,7 +85,7 @@ def set_aside(path: Path) -> Path | None:
 
 
 def read_regular(path: Path) -> bytes:
-    """Return the bytes of a file; OSError for a pipe or a device, which may never end, and for more than LARGEST."""
+    """Return the bytes of a file; raises OSError for pipes and devices, and for files of more than LARGEST bytes."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a regular file")
     if path.stat().st_size > LARGEST:
@@ -94,9 +94,9 @@ def read_regular(path: Path) -> bytes:
 
 
 def remove_orphans(folder: Path) -> None:
-    """Remove what killed writers left in a folder; only for the one process that holds the folder's lock.
+    """Remove temporary files that killed processes left in a folder; the caller must hold the folder's lock.
 
-    Folders are left alone, whatever their names.
+    Subfolders are not removed.
     """
     for file in folder.glob(f".*{_SUFFIX}"):
         if file.is_symlink() or not file.is_dir():
@@ -104,17 +104,17 @@ def remove_orphans(folder: Path) -> None:
 
 
 def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
-    """Create a file that nothing had the name of, to be moved to `path`."""
+    """Create a temporary file with an unused name in the folder of `path`."""
     for temporary in _names_beside(path):
         try:
             return temporary, temporary.open("xb")
-        except FileExistsError:  # of a process of the same number, a folder, or a link
+        except FileExistsError:  # another process with the same id, a folder, or a link
             continue
-    raise AssertionError("there are names without end")
+    raise AssertionError("the names are unlimited")
 
 
 def _link_beside(path: Path, kept: Path) -> Path | None:
-    """Give a file a second name beside `kept` that nothing had; None where the file system knows no second names."""
+    """Hard-link a file to an unused name in the folder of `kept`; None if the file system does not support it."""
     for temporary in _names_beside(kept):
         try:
             os.link(path, temporary)
@@ -125,11 +125,11 @@ def _link_beside(path: Path, kept: Path) -> Path | None:
                 return None
             raise
         return temporary
-    raise AssertionError("there are names without end")
+    raise AssertionError("the names are unlimited")
 
 
 def _names_beside(path: Path):
-    """Yield names for a temporary file beside `path`, which `remove_orphans` knows."""
+    """Yield paths for a temporary file in the folder of `path`, which `remove_orphans` recognizes."""
     for number in count():
         yield path.with_name(f".{path.name}.{os.getpid()}{f'-{number}' if number else ''}{_SUFFIX}")
 

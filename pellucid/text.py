@@ -1,20 +1,20 @@
-"""Plain text: text from data made safe to show, tables, and counts of things."""
+"""Plain text: escaping of unprintable characters, tables, and plurals."""
 
 import sys
 from collections.abc import Collection, Sequence
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Return `text` with every character that is not printable as an escape, such as `\x1b`, `\n` or `\udcff`.
+    r"""Return `text` with unprintable characters escaped, such as `\x1b`, `\n` or `\udcff`.
 
-    Names of classes, files and layers are data: they may hold what moves a terminal's cursor, changes the direction
-    of writing, or cannot be encoded. keep: characters to leave, such as "\n" in text of several lines.
+    Names of classes, files and layers are data: they may contain characters that move a terminal's cursor, change the
+    direction of writing, or cannot be encoded. keep: characters not to escape, such as "\n" in text of several lines.
     """
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 def note(text: str) -> None:
-    """Write one line for people to stderr."""
+    """Write a message of one line to stderr."""
     sys.stderr.write(f"{printable(text)}\n" if text.startswith("pellucid ") else f"pellucid: {printable(text)}\n")
 
 
@@ -25,12 +25,12 @@ def shown(value: object) -> str:
 
 
 def plural(count: int, what: str, several: str = "") -> str:
-    """Return "1 epoch" or "30 epochs"; `several` is a plural that does not end in s alone."""
+    """Return "1 epoch" or "30 epochs"; `several` is an irregular plural."""
     return f"1 {what}" if count == 1 else f"{count:,} {several or f'{what}s'}"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Return `rows`, of equal length, as columns two spaces apart; those numbered in `right` end together."""
+    """Return `rows`, of equal length, as columns two spaces apart; the columns in `right` are right-aligned."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(

@@ -14,8 +14,8 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 class Sequential(Combinator):
     """Feed each layer's output to the next: `Sequential(conv1=Conv2d(20, 5), act1=ReLU())`.
 
-    Layers given without a name, as `Sequential([Conv2d(20, 5), ReLU()])` or one by one, are called by type and count:
-    conv2d1, relu1, conv2d2. Weights are saved under these names.
+    Layers without names, as in `Sequential([Conv2d(20, 5), ReLU()])` or `Sequential(Conv2d(20, 5), ReLU())`, are named
+    by type and count: conv2d1, relu1, conv2d2. Weights are saved under these names.
     """
 
     children: dict[str, Layer]
@@ -35,7 +35,7 @@ class Sequential(Combinator):
         return self.with_fields(children=dict(layers))
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the layers in order, each for the output shape of the one before."""
+        """Initialise the layers in order, each for the output shape of the previous one."""
         params: Params = {}
         for name, child in self.children.items():
             params[name], shape = init_child(name, child, shape, rng)

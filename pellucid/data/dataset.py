@@ -1,4 +1,4 @@
-"""Labelled images in memory: the value that every loader of this package returns."""
+"""Labelled images in memory, the type that all loaders of this package return."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import aligned, plural, printable
 
-LISTED = 20  # classes of a table or an error
-MIN_SIDE = 24  # pixels; smaller arrays may be feature maps, which have no channels-last form to refuse
+LISTED = 20  # maximum number of classes in a table or an error
+MIN_SIDE = 24  # pixels; smaller arrays may be feature maps, so their axes are not checked
 
 
 def float_images(x: Tensor) -> Tensor:
@@ -28,9 +28,9 @@ def float_images(x: Tensor) -> Tensor:
 class Dataset(Arrays):
     """Images with their labels and the names of their classes.
 
-    x: (N, C, H, W), uint8 0..255 where the source is uint8 (a quarter of the memory), else float32.
+    x: (N, C, H, W), uint8 0..255 if the source is uint8 (a quarter of the memory), else float32.
     y: (N,) int64, indices into `classes`. checksum: SHA-256 of the arrays, for the manifest of a run.
-    skipped: names of files that could not be read and were left out on the caller's demand.
+    skipped: names of unreadable files, omitted with on_error="skip".
     """
 
     classes: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Dataset(Arrays):
     skipped: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        """Return what it holds in one line."""
+        """Return name, number of images, image shape and number of classes, on one line."""
         shape, count = " x ".join(map(str, self.x.shape[1:])), plural(len(self.classes), "class", "classes")
         return printable(f"<Dataset {self.name!r:.60}: {plural(len(self), 'image')} of {shape}, {count}>")
 
@@ -47,7 +47,7 @@ class Dataset(Arrays):
         return f"{self!r}\n{aligned(self._cells(), right=(1,))}"
 
     def _repr_html_(self) -> str:
-        """Return that table for notebooks."""
+        """Return the table of classes as HTML for notebooks."""
         from pellucid.report.page import table_html
 
         return table_html(repr(self).strip("<>"), self._cells(), right=(1,))
@@ -63,9 +63,9 @@ class Dataset(Arrays):
     def from_arrays(cls, x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "arrays") -> "Dataset":
         """Copy arrays (numpy or tensors) into a data set.
 
-        x: (N, C, H, W), (N, H, W) or rows (N, D), which become (N, D, 1, 1); uint8 or finite floats.
-        y: (N,) integers from 0, or names of classes. classes: their names, by default "0", "1", ..., or the names
-        in y in sorted order.
+        x: (N, C, H, W), (N, H, W), or (N, D), which becomes (N, D, 1, 1); uint8 or finite floats.
+        y: (N,) integers from 0, or class names. classes: the class names, by default "0", "1", ..., or the sorted
+        names in y.
         Raises PellucidError for any other shape, dtype or value.
         """
         named = named_labels(y, classes, "y", infer_classes=True)
@@ -90,12 +90,12 @@ class Dataset(Arrays):
         return make_dataset(name, x.contiguous(), y, classes)
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
-        """Return the examples at `indices`, in that order; PellucidError when one is out of range."""
+        """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
         i = self._within(indices)
         return make_dataset(self.name, self.x.index_select(0, i), self.y.index_select(0, i), self.classes, self.skipped)
 
     def _within(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """Return indices as a tensor (N,) int64."""
+        """Return indices as a tensor (n,) int64; raises PellucidError for an index out of range."""
         i = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
         if len(i) and (int(i.min()) < 0 or int(i.max()) >= len(self)):
             raise PellucidError(
@@ -104,17 +104,17 @@ class Dataset(Arrays):
         return i
 
     def evenly(self, most: int) -> "Dataset":
-        """Return at most `most` examples, evenly chosen, as data may lie class after class."""
+        """Return at most `most` examples at evenly spaced indices, since data may be sorted by class."""
         count = min(most, len(self))
         return self.subset(torch.arange(count) * len(self) // count)
 
     def split(self, fraction: float, seed: int = 0) -> "Splits":
-        """Hold out `fraction` of every class as the test part; the same seed always gives the same split.
+        """Split into train and test, with `fraction` of every class in test; the seed determines the split.
 
         See `split_by_class`. Both parts keep the original order.
         """
-        rest, held = split_by_class(self.y, fraction, seed, self.name)
-        return Splits(train=self.subset(rest), test=self.subset(held))
+        train, test = split_by_class(self.y, fraction, seed, self.name)
+        return Splits(train=self.subset(train), test=self.subset(test))
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +126,11 @@ class Splits:
 
 
 def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """Return the indices of the examples that are kept and of those that are held out, both sorted.
+    """Return the sorted indices of the training examples and of the test examples.
 
-    Inside a class the examples are ordered by `mix(seed, index)`; the first round(fraction * n) are held out, but at
-    least one goes to each side where the class has two. Raises PellucidError, which calls the data `name`, unless
-    0 < fraction < 1 and both parts get examples.
+    The examples of a class are ordered by `mix(seed, index)`; the first round(fraction * n) become test data, but each
+    part has at least one example of every class with two or more. Raises PellucidError, whose message calls the data
+    `name`, unless 0 < fraction < 1 and both parts have examples.
     """
     if not 0 < fraction < 1:
         raise PellucidError(f"split of {name}: fraction is {fraction}; give a number between 0 and 1")
@@ -148,10 +148,9 @@ def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tup
 
 
 def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skipped: tuple[str, ...] = ()) -> Dataset:
-    """Check the arrays and seal them, without a copy, with their checksum.
+    """Check the arrays and return them as a data set with their checksum, without a copy.
 
-    Raises PellucidError when there is nothing in them, when lengths differ, when a value is not finite,
-    or when a label has no class.
+    Raises PellucidError for empty arrays, different lengths, values that are not finite, and labels out of range.
     """
     if x.ndim != 4:
         raise PellucidError(f"{name}: x has shape {tuple(x.shape)}; give images as (N, C, H, W)")
@@ -175,11 +174,12 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
 def named_labels(
     y: Any, classes: Sequence[str] | None, what: str, infer_classes: bool = False
 ) -> tuple[Tensor, tuple[str, ...]] | None:
-    """Return labels given as text as (indices (N,) int64, names): of `classes`, or if inferred of the sorted texts.
+    """Return text labels as (indices (N,) int64, class names), or None for labels that are not text.
 
-    None for labels that are no text. infer_classes: number the texts in sorted order where `classes` is None. Raises
-    PellucidError, which calls the labels `what`, for a name that is not among `classes`, where only some are text, and
-    where the classes are neither given nor inferred: a part of the data may lack some, which would shift the numbers.
+    infer_classes: if `classes` is None, use the sorted distinct labels. Without it, `classes` is required, since a part
+    of the data may lack some classes, which would shift the indices. Raises PellucidError, whose message calls the
+    labels `what`, for a name that is not among `classes`, for a mixture of text and other types, and for missing
+    `classes`.
     """
     array = None if isinstance(y, Tensor) else _array(y)
     if array is None or array.dtype.kind not in "SUO" or not array.size:
@@ -195,19 +195,20 @@ def named_labels(
             "give numbers from 0, or the names to the model: Model(net, classes=[...])"
         )
     names = tuple(sorted(set(values))) if classes is None else tuple(classes)
-    place = {name: k for k, name in enumerate(names)}
-    unknown = next((value for value in values if value not in place), None)
+    index = {name: k for k, name in enumerate(names)}
+    unknown = next((value for value in values if value not in index), None)
     if unknown is not None:
         hint = nearest(unknown, names) or f"; known: {', '.join(names[:LISTED])}"
         raise PellucidError(f"{what} holds the class {unknown!r:.60}, which is not known{hint:.400}")
-    return torch.tensor([place[value] for value in values]), names
+    return torch.tensor([index[value] for value in values]), names
 
 
 def check_channels_first(shape: Sequence[int], what: str) -> None:
-    """Refuse the shape (H, W, C) of what is clearly an image of 1, 3 or 4 channels for (C, H, W).
+    """Raise PellucidError for a shape that is clearly (H, W, C), an image with 1, 3 or 4 channels in the last axis.
 
-    Clearly an image: both sides are at least MIN_SIDE pixels and differ by a factor of 4 at most, and with one channel
-    they are equal. All else may be a feature map or a sequence and is accepted, such as (8, 32, 1) and (16, 8, 4).
+    It is clearly an image if both sides have at least MIN_SIDE pixels and differ by a factor of at most 4, or are equal
+    if there is one channel. Other shapes, such as (8, 32, 1) and (16, 8, 4), may be feature maps or sequences and are
+    accepted.
     """
     if len(shape) != 3 or shape[2] not in (1, 3, 4):
         return
@@ -222,7 +223,7 @@ def check_channels_first(shape: Sequence[int], what: str) -> None:
 def _array(values: Any) -> Any:
     try:
         return np.asarray(values)
-    except (TypeError, ValueError):  # lists of different lengths, which are refused as numbers
+    except (TypeError, ValueError):  # lists of different lengths, for which the conversion to numbers raises
         return None
 
 

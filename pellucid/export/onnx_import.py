@@ -1,4 +1,4 @@
-"""ONNX files as networks."""
+"""Import of ONNX files as networks."""
 
 import json
 import os
@@ -23,17 +23,17 @@ from pellucid.run.weights import fill
 from pellucid.weights.fault import Fault, quoted, refusing
 
 OTHER = "pellucid imports the operators that it exports"
-LARGEST = 1 << 13  # of height, width and channels: the constants of a new export may have its square
-CLOSE = 1e-5  # constants that another machine computed differ in their last digits
+MAX_SIZE = 1 << 13  # of height, width and channels; exporting a layer again may make constants of the square of it
+TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
 
 
 def from_onnx(path: str | os.PathLike[str]) -> tuple[Graph, Params]:
-    """Return the network of an ONNX file, one node of a Graph for each of its layers, and its weights in float32.
+    """Return the network of an ONNX file as a Graph with a node for each layer, and its weights in float32.
 
-    Read are the operators that `to_onnx` writes, of operator sets 13 to 21, on inputs whose sizes are known but for
-    the batch. Nodes keep their names, with "_" in place of other characters.
-    Raises PellucidError, naming the file, for one that is damaged, keeps its weights elsewhere, or computes what no
-    layer of ours does; all unknown operators are listed at once.
+    Supported are the operators that `to_onnx` writes, of operator sets 13 to 21, with inputs of fixed size except for
+    the batch axis. Nodes keep their names, with "_" for characters other than letters and digits.
+    Raises PellucidError, which names the file, if it is damaged, stores weights in other files, or has nodes that no
+    layer implements; the error lists all unsupported operators.
     """
     path = Path(path)
     onnx = optional("onnx")
@@ -55,8 +55,8 @@ class _Network:
 
     def __init__(self, graph: Any, constants: Mapping[str, Tensor]) -> None:
         self.constants = constants
-        self.shapes: dict[str, Shape] = {}  # of what is computed, by its name in the file
-        self.names: dict[str, str] = {}  # the same by its name in the Graph
+        self.shapes: dict[str, Shape] = {}  # of inputs and node outputs, by their names in the file
+        self.names: dict[str, str] = {}  # from names in the file to names in the Graph
         self.nodes: dict[str, tuple[Any, ...]] = {}
         self.tensors: dict[str, Tensor] = {}
         self.owners: dict[tuple[str, tuple[str, ...]], str] = {}  # by layer and the names of its weights
@@ -70,17 +70,17 @@ class _Network:
 
     @property
     def input_shape(self) -> Any:
-        """The shape of the one input, or a tuple of shapes."""
+        """The shape of the input, or a tuple of shapes for several."""
         shapes = tuple(self.shapes.values())[: len(self.inputs)]
         return shapes[0] if len(shapes) == 1 else shapes
 
     def read(self, onnx: Any, protos: Any) -> None:
-        """Read all nodes; Fault that lists every operator that no function reads."""
+        """Read all nodes; raises Fault, which lists all unsupported operators."""
         protos = [each for each in protos if each.op_type != "Constant" or each.domain]
         ops = [node_of(onnx, each).op for each in protos if not _mark(each)]
         unknown = sorted({op for op in ops if op not in READERS})
         if unknown:
-            raise Fault(f"uses operators that no layer does: {quoted(', '.join(unknown), 400)}", OTHER)
+            raise Fault(f"uses unsupported operators: {quoted(', '.join(unknown), 400)}", OTHER)
         start = 0
         while start < len(protos):
             end = _group(protos, start) if _mark(protos[start]) else start + 1
@@ -98,7 +98,7 @@ class _Network:
             start = end
 
     def graph(self, outputs: list[str]) -> Graph:
-        """Return the network with these outputs."""
+        """Return the network as a Graph with these outputs."""
         for name in outputs:
             if name not in self.names:
                 raise Fault(f"has an output {quoted(name)} that is a constant")
@@ -110,7 +110,7 @@ class _Network:
         it = Reading(node_of(onnx, proto), self.constants, self.shapes)
         found = READERS[it.node.op](it)
         if it.attributes:
-            raise Unreadable(f"has the attributes {', '.join(it.attributes)}, which no layer has")
+            raise Unreadable(f"has unsupported attributes: {', '.join(it.attributes)}")
         return found
 
     def _add(self, proto: Any, found: Found) -> None:
@@ -140,11 +140,13 @@ def _init(layer: Layer, shape: Any) -> tuple[Params, Any]:
 
 
 def _input_shape(value: Any) -> Shape:
-    """Return an input's shape without the batch; Fault where it is not known."""
+    """Return an input's shape without the batch axis; raises Fault for a size that is not fixed."""
     dims = value.type.tensor_type.shape.dim
     sizes = tuple(each.dim_value for each in dims)
     if not sizes or any(size < 1 for size in sizes[1:]):
-        raise Fault(f"does not say the sizes of its input {quoted(value.name)} behind the batch", "export it with them")
+        raise Fault(
+            f"has no fixed sizes for its input {quoted(value.name)}", "export it with fixed sizes after the batch axis"
+        )
     return sizes[1:]
 
 
@@ -161,9 +163,9 @@ def _group(nodes: Sequence[Any], start: int) -> int:
 def _marked_layer(
     onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]
 ) -> Found:
-    """Return the layer that the nodes' mark names; Unreadable unless exporting it gives these nodes.
+    """Return the layer that the nodes' mark describes; raises Unreadable unless exporting it gives the same nodes.
 
-    A layer that is exported as several nodes has its configuration as a mark on each of them.
+    A layer that is exported as several nodes has its configuration as the mark of each node.
     """
     mark = json.loads(_mark(nodes[0]))
     layer, path, inputs = from_config(mark["layer"]), mark["path"], tuple(mark["inputs"])
@@ -171,17 +173,17 @@ def _marked_layer(
         raise Unreadable("has a mark without a layer and its inputs")
     given = tuple(Value(name, shapes[name]) for name in inputs)
     shape = tuple(value.shape for value in given)
-    wanted, out = _init(layer, shape[0] if len(shape) == 1 else shape)
-    if any(size > LARGEST for each in (*shape, tuple(out)) for size in each):
-        raise Unreadable(f"has more than {LARGEST} rows, columns or channels")
-    params = {name: constants[join(path, name)] for name in wanted}
+    expected, out = _init(layer, shape[0] if len(shape) == 1 else shape)
+    if any(size > MAX_SIZE for each in (*shape, tuple(out)) for size in each):
+        raise Unreadable(f"has more than {MAX_SIZE} rows, columns or channels")
+    params = {name: constants[join(path, name)] for name in expected}
     last = nodes[-1]
     step = Step(last.name, path, layer, params, given, Value(last.output[0], tuple(out)))
-    again = write(step)
-    if [node_proto(onnx, node) for node in again.marked(READERS)] != list(nodes) or not all(
-        name in constants and _close(tensor, constants[name]) for name, tensor in again.constants.items()
+    rewritten = write(step)
+    if [node_proto(onnx, node) for node in rewritten.marked(READERS)] != list(nodes) or not all(
+        name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
     ):
-        raise Unreadable("has the mark of a layer that pellucid writes as other nodes")
+        raise Unreadable("has the mark of a layer that pellucid exports as other nodes")
     return Found(layer, inputs, params, tuple(join(path, name) for name in params))
 
 
@@ -192,4 +194,4 @@ def _mark(node: Any) -> str:
 def _close(one: Tensor, other: Tensor) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    return torch.allclose(one, other, CLOSE, CLOSE) if one.is_floating_point() else torch.equal(one, other)
+    return torch.allclose(one, other, TOLERANCE, TOLERANCE) if one.is_floating_point() else torch.equal(one, other)

@@ -1,4 +1,4 @@
-"""The layers before the first one that learns: the gradient with respect to the data is not needed."""
+"""Layers before the first one that learns, which need no backward pass."""
 
 from dataclasses import dataclass, field
 from operator import is_
@@ -20,7 +20,7 @@ class EntranceLayer(Form):
     layer: Layer
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
-        """Run the layer and keep nothing."""
+        """Run the layer without a cache."""
         return self.layer.forward(params, x, Mode(mode.train, mode.rng, keep=False))[0], NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Any) -> tuple[None, Params]:
@@ -39,11 +39,11 @@ class Ready:
 
 @dataclass(frozen=True)
 class FrozenStart(Form):
-    """Replace frozen layers before the first one that learns: they run as in prediction, and cache nothing.
+    """Replace frozen layers before the first one that learns: they run as in prediction, without a cache.
 
-    The function for prediction is made at the first pass, and reused until a parameter is replaced or written to.
-    PyTorch does not count writes to tensors made in inference mode, for which the function is made at every pass, nor
-    writes through `.data` and `.numpy()`, which go unnoticed.
+    The function for prediction is built in the first pass, and reused until a parameter is replaced or written to.
+    PyTorch does not count writes to tensors created in inference mode, for which the function is rebuilt in each pass,
+    nor writes through `.data` and `.numpy()`, which are not detected.
     """
 
     layer: Layer

@@ -19,7 +19,7 @@ class ELUCache(NamedTuple):
 
 @dataclass(frozen=True)
 class ELU(Layer):
-    """Keep what is positive, bend the rest towards -alpha: y = x where x > 0, else alpha (exp(x) - 1), any shape.
+    """Keep positive values, map the others to (-alpha, 0]: y = x where x > 0, else alpha (exp(x) - 1), for any shape.
 
     At x = 0 the gradient is `alpha`, which is at least 0. Source: Clevert, Unterthiner and Hochreiter 2016,
     equation 15.

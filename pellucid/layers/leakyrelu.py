@@ -1,4 +1,4 @@
-"""The rectified linear unit that leaks."""
+"""The leaky rectified linear unit."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -19,7 +19,7 @@ class LeakyReLUCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LeakyReLU(Layer):
-    """Keep positive values, scale the others down: y = x where x > 0, else slope x, for any shape.
+    """Keep positive values, multiply the others by `slope`: y = x where x > 0, else slope x, for any shape.
 
     At x = 0 the gradient is `slope`, which is at least 0. Source: Maas, Hannun and Ng 2013, equation 2.
     """

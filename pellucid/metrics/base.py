@@ -17,30 +17,30 @@ from pellucid.errors import PellucidError
 class Metric(metaclass=Checked):
     """A measure of a model's outputs, computed batch by batch.
 
-    Each evaluation updates a fresh copy (`copy.deepcopy`) of the object that the model holds, so nothing needs to be
-    reset. A metric with arguments is a dataclass: the fields of its constructor are saved with the model, its state
-    is in fields with `init=False`. `lower_is_better` says whether smaller results are better.
+    Each evaluation updates a new copy (`copy.deepcopy`) of the model's metric, so a metric needs no reset method. A
+    metric with arguments is a dataclass: the fields of its constructor are saved with the model, its state is in
+    fields with `init=False`. `lower_is_better`: whether smaller results are better.
     """
 
     lower_is_better: ClassVar[bool] = False
 
     @abstractmethod
     def update(self, outputs: Any, targets: Any) -> None:
-        """Take one batch: `outputs` (n, ...) as `Model.predict` returns them, `targets` (n, ...) as they are.
+        """Add one batch: `outputs` (n, ...) as `Model.predict` returns them, `targets` (n, ...) as in the data.
 
-        Targets that the data hold as a list, one entry per image, come as one.
+        Targets that are a list in the data, one entry per image, are passed as a list.
         """
 
     def update_batch(self, outputs: Any, batch: Any) -> None:
-        """Take one batch as `update(outputs, batch.targets)`; for metrics that need the images too, to be overridden.
+        """Call `update(outputs, batch.targets)`; metrics that also need the images override this method.
 
-        batch: the examples with these outputs, pellucid.data.Batch. Outputs and targets are on the CPU.
+        batch: the pellucid.data.Batch of these outputs. Outputs and targets are on the CPU.
         """
         self.update(outputs, batch.targets)
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
-        """Return the results by name: numbers, or lists of numbers, which are left out of a training's history."""
+        """Return the results by name: numbers, or lists of numbers, which are not part of the training history."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Function(Metric):
     targets: list[Any] = field(default_factory=list, init=False, repr=False)
 
     def update(self, outputs: Any, targets: Any) -> None:
-        """Keep the batch."""
+        """Store the batch."""
         self.outputs.append(outputs)
         self.targets.append(targets)
 
@@ -62,7 +62,7 @@ class Function(Metric):
 
 
 def _joined(parts: list[Any]) -> Any:
-    """Return the batches' tensors, or lists with an entry per image, as one."""
+    """Concatenate the batches' tensors, or their lists with an entry per image."""
     return torch.cat(parts) if isinstance(parts[0], Tensor) else [entry for part in parts for entry in part]
 
 
@@ -70,7 +70,7 @@ MetricLike = str | Metric | Callable[[Any, Any], Any]
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return what the results of a function are called; of a partial one with what it is given, `f_beta(beta=2)`."""
+    """Return the name of a function's result; for a partial function with its arguments, such as `f_beta(beta=2)`."""
     if isinstance(function, partial):
         given = [*map(str, function.args), *(f"{name}={value}" for name, value in function.keywords.items())]
         return f"{function_name(function.func)}({', '.join(given)})"
@@ -83,12 +83,12 @@ def fresh(metric: Metric | Callable[[Any, Any], Any]) -> Metric:
 
 
 def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
-    """Return whether smaller results are better: `lower_is_better` of a metric, or of a function that has it."""
+    """Return the attribute `lower_is_better` of a metric or a function, False by default."""
     return bool(getattr(metric, "lower_is_better", False))
 
 
 def share(part: float, whole: float, metric: Metric) -> float:
-    """Return part / whole; PellucidError for a whole of 0."""
+    """Return part / whole; raises PellucidError if `whole` is 0."""
     if not whole:
         raise PellucidError(f"{type(metric).__name__}: no examples were measured; call update first")
     return part / whole

@@ -1,4 +1,4 @@
-"""The residual networks, for ImageNet and for CIFAR-10."""
+"""Residual networks for ImageNet and CIFAR-10."""
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import Add, AvgPool2d, Identity, MaxPool2d, PadChannels, ReLU
@@ -47,7 +47,7 @@ def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = F
 
 
 def residual(shortcut: Layer, body: Layer) -> Sequential:
-    """Return a block: the ReLU of the sum of both (He et al. 2016, figure 2)."""
+    """Return a residual block: the ReLU of the sum of `shortcut` and `body` (He et al. 2016, figure 2)."""
     return Sequential(residual=Parallel({"shortcut": shortcut, "body": body}, Add()), relu=ReLU())
 
 
@@ -60,7 +60,7 @@ def basic_body(filters: int, stride: int, epsilon: float = 1e-5) -> Sequential:
 
 
 def bottleneck_body(filters: int, stride: int, epsilon: float, stride_first: bool) -> Sequential:
-    """Return a 3 x 3 convolution between two of 1 x 1, the last to 4 x filters (He et al. 2016, figure 5, right)."""
+    """Return 1 x 1, 3 x 3 and 1 x 1 convolutions, the last with 4 x filters (He et al. 2016, figure 5, right)."""
     first, second = (stride, 1) if stride_first else (1, stride)
     return Sequential(
         **conv_norm_relu("conv1", filters, 1, first, epsilon=epsilon),
@@ -135,5 +135,5 @@ def _cifar_resnet(depth: int, classes: int, width: int) -> Sequential:
 
 
 def _halved(channels: int) -> Sequential:
-    """Return every second pixel, and as many channels of zeros behind the channels."""
+    """Return a shortcut that selects every second pixel and appends as many channels of zeros."""
     return Sequential(every_second=AvgPool2d(1, 2), zeros=PadChannels(0, channels))

@@ -1,4 +1,4 @@
-"""Runs of a layer on another input with other parameters, of which the relevance rules consist."""
+"""Runs of a layer with a modified input or modified parameters, from which the relevance rules are built."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Part = Callable[[Params], Params]
 
 
 def at_least_zero(rule: object, **values: Any) -> None:
-    """Raise PellucidError unless these are finite numbers of at least 0."""
+    """Raise PellucidError unless the values are finite numbers of at least 0."""
     for name, value in values.items():
         if type(value) not in (int, float) or not 0 <= value < math.inf:
             raise PellucidError(f"{type(rule).__name__}: {name} must be a number of at least 0, not {value!r}")
@@ -25,7 +25,7 @@ def at_least_zero(rule: object, **values: Any) -> None:
 
 @dataclass(frozen=True)
 class Term:
-    """One run of a layer: y from x by these parameters, and the way back to x."""
+    """One forward pass of a layer: its parameters, input, cache and output."""
 
     layer: Layer
     params: Params
@@ -51,10 +51,10 @@ def term(layer: Layer, params: Params, x: Any) -> Term:
 def contributions(
     rule: object, layer: Layer, params: Params, cache: Cache, bias: bool, y: Tensor | None = None
 ) -> Term:
-    """Return the run of the layer on its own inputs by its own weights, and without `bias` by those alone.
+    """Return the run of the layer with its own input and weights, and with its bias only if `bias` is True.
 
-    y: its output in the forward pass, which spares running it again; only for layers that `linear` leaves as they
-    are. Raises PellucidError as `inputs` does.
+    y: the output of the forward pass, which avoids a second one; only for layers that `linear` does not change.
+    Raises PellucidError as `inputs` does.
     """
     x = inputs(rule, layer, cache)
     if y is not None and (bias or "bias" not in params):
@@ -63,14 +63,15 @@ def contributions(
 
 
 def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
-    """Return the input of the layer, a tensor or a tuple of them.
+    """Return the input of the layer, a tensor or a tuple of tensors.
 
-    Raises PellucidError for a layer whose cache does not hold its input: such layers do not multiply and add.
+    Raises PellucidError for a layer whose cache lacks its input: its output is not a sum of weighted inputs.
     """
     names = getattr(cache, "_fields", ())
-    bends = layer.traits & (Trait.ACTIVATION | Trait.NORM) or isinstance(layer, MaxPool2d)  # whose cached x is no input
-    sums = type(layer) is BatchNorm or not bends  # of a subclass of BatchNorm the scale is not known
-    if names[:1] in (("x",), ("xs",)) and sums:
+    # The `x` in the cache of such layers is not the input of a weighted sum.
+    nonlinear = layer.traits & (Trait.ACTIVATION | Trait.NORM) or isinstance(layer, MaxPool2d)
+    is_sum = type(layer) is BatchNorm or not nonlinear  # the scale of a subclass of BatchNorm is unknown
+    if names[:1] in (("x",), ("xs",)) and is_sum:
         return cache[0]
     raise PellucidError(
         f"the rule {type(rule).__name__} needs a layer that sums weighted inputs, and {type(layer).__name__} does not; "
@@ -79,7 +80,7 @@ def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
 
 
 def one_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
-    """Return the layer's input, a single tensor; raises PellucidError as `inputs` does, and for several."""
+    """Return the layer's input, a single tensor; raises PellucidError as `inputs` does, and for several inputs."""
     x = inputs(rule, layer, cache)
     if isinstance(x, tuple):
         raise PellucidError(
@@ -99,15 +100,15 @@ def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> 
 
 
 def linear(layer: Layer, params: Params, bias: bool = True) -> Params:
-    """Return params by which the layer computes the same in evaluation, its "weight" and "bias" being all it adds up.
+    """Return params with the same output in evaluation mode, in which "weight" and "bias" define a linear function.
 
-    Batch normalization becomes y = (w / σ) x + (b - μ w / σ). Without `bias`, nothing is added.
+    Batch normalization becomes y = (w / σ) x + (b - μ w / σ). Without `bias`, the bias is 0.
     """
     if type(layer) is BatchNorm:
         scale = params["weight"] * torch.rsqrt(params["running_var"] + layer.epsilon)  # (C,)
         shift = params["bias"] - params["running_mean"] * scale  # (C,)
-        still = {"running_mean": torch.zeros_like(scale), "running_var": torch.full_like(scale, 1 - layer.epsilon)}
-        params = {"weight": scale, "bias": shift, **still}
+        neutral = {"running_mean": torch.zeros_like(scale), "running_var": torch.full_like(scale, 1 - layer.epsilon)}
+        params = {"weight": scale, "bias": shift, **neutral}
     return params if bias else without_bias(params)
 
 
@@ -117,7 +118,7 @@ def without_bias(params: Params) -> Params:
 
 
 def clamped(params: Params, low: float | None = None, high: float | None = None) -> Params:
-    """Return params whose weight and bias are kept between `low` and `high`."""
+    """Return params with weight and bias clamped to [low, high]."""
     return {name: value.clamp(low, high) if name in ("weight", "bias") else value for name, value in params.items()}
 
 
@@ -132,10 +133,9 @@ def negative(params: Params) -> Params:
 
 
 def halves(layer: Layer, params: Params, x: Tensor, upper: Part, lower: Part) -> list[Term]:
-    """Return the run of the positive part of x by the `upper` part of params and, where x has one, of its negative part
-    by the `lower` one.
+    """Return runs of max(x, 0) with `upper(params)` and, if x has negative values, min(x, 0) with `lower(params)`.
 
-    The second adds no bias, so that it would be of no effect on an x without negative values.
+    The second run has no bias, so that its output would be 0 for an x without negative values.
     """
     if not x.numel() or bool(x.amin() >= 0):
         return [term(layer, upper(params), x)]
@@ -154,6 +154,6 @@ def shares(runs: list[Term], s: Tensor) -> Tensor:
 
 
 def stabilized(z: Tensor, epsilon: float) -> Tensor:
-    """Return z moved away from 0 by `epsilon`: z + epsilon where z is at least 0, else z - epsilon."""
-    away = torch.copysign(z.new_tensor(epsilon), z + 0.0)  # -0 + 0 is 0; a tenth of the time of torch.where
-    return away.add_(z)
+    """Return z + epsilon where z is at least 0, else z - epsilon."""
+    shift = torch.copysign(z.new_tensor(epsilon), z + 0.0)  # -0 + 0 is 0; takes a tenth of the time of torch.where
+    return shift.add_(z)

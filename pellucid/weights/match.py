@@ -1,4 +1,4 @@
-"""Compare the tensors of a network with those of a file: all differences at once, by path."""
+"""Comparison of the tensors of a network with those of a file, by path."""
 
 import os
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.weights.fault import quoted
 
-_NAMED = 5  # differences in the message
+_MAX_LISTED = 5  # differences in the message
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One difference: the tensor at `path` in the network and in the file, as "float32 64x3x7x7"; None without one."""
+    """One difference: the tensor at `path` in network and file, such as "float32 64x3x7x7", or None if missing."""
 
     path: str
     wanted: str | None
@@ -31,20 +31,20 @@ class Mismatch:
 
 
 class MismatchError(PellucidError):
-    """A file whose tensors are not those of the network; `mismatches` holds all of the differences."""
+    """A file whose tensors differ in names, shapes or dtypes from the network's; `mismatches` has all differences."""
 
     def __init__(self, source: str | os.PathLike[str], mismatches: tuple[Mismatch, ...]) -> None:
-        rest = len(mismatches) - _NAMED
+        rest = len(mismatches) - _MAX_LISTED
         more = f"; and {rest} more, which --debug lists" if rest > 0 else ""
-        named = "; ".join(str(each) for each in mismatches[:_NAMED]) + more
+        named = "; ".join(str(each) for each in mismatches[:_MAX_LISTED]) + more
         super().__init__(f"{os.fspath(source)} does not fit the network: {named}; give the file of this network")
         self.mismatches = mismatches
-        for each in mismatches[_NAMED:]:
-            self.add_note(str(each))  # which tracebacks show, and so --debug
+        for each in mismatches[_MAX_LISTED:]:
+            self.add_note(str(each))  # shown in tracebacks, and so with --debug
 
 
 def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[Mismatch]:
-    """Return every missing, surplus, misshapen and mistyped tensor, in this order.
+    """Return all missing tensors, surplus tensors, and tensors of another shape or dtype, in this order.
 
     expected: only paths, shapes and dtypes are read, so its tensors may be on the device "meta".
     """
@@ -57,7 +57,7 @@ def match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[M
 
 
 def require_match(source: str | os.PathLike[str], expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    """Raise MismatchError, which lists all differences, unless `found` of the file `source` is what is expected."""
+    """Raise MismatchError, which lists all differences, unless `found`, of the file `source`, matches `expected`."""
     mismatches = match(expected, found)
     if mismatches:
         raise MismatchError(source, tuple(mismatches))

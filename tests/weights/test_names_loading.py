@@ -117,14 +117,14 @@ def test_values_that_no_training_leaves_are_refused_with_the_files_name(name, va
 
 def test_another_networks_file_is_told(tmp_path, squeezenet):
     net = resnet18()
-    with pytest.raises(PellucidError, match=r"names its tensors as no known file of resnet18 does \(features.0.weight"):
+    with pytest.raises(PellucidError, match=r"has tensor names that no known file of resnet18 has \(features.0.weight"):
         load_weights(net, init(net), squeezenet[0])
 
 
 def test_the_options_that_the_weights_need_are_told(tmp_path):
     torch.save({"conv1_conv/conv1_conv/kernel:0": torch.zeros(7, 7, 3, 64)}, tmp_path / "a.pth")
     for net in (MODELS["resnet50"](), MODELS["resnet50"](epsilon=1.001e-5)):
-        with pytest.raises(PellucidError, match=r"make it by resnet50\(epsilon=1\.001e-05, stride_first=True\)"):
+        with pytest.raises(PellucidError, match=r"build it with resnet50\(epsilon=1\.001e-05, stride_first=True\)"):
             load_weights(net, {}, tmp_path / "a.pth")
 
 

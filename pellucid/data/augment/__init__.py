@@ -1,6 +1,6 @@
-"""Augmentation: pure functions on batches (N, C, H, W) float32, every draw from the given generator.
+"""Augmentation: pure functions of float32 batches (N, C, H, W) and a random generator, used for every draw.
 
-A change of geometry is a `Move`, drawn once and then applied to images, masks, boxes and key-points.
+A geometric transformation is a `Move`, drawn once and then applied to images, masks, boxes and key-points.
 """
 
 from pellucid.data.augment.colour import brightness, contrast, hue, saturation

@@ -1,4 +1,4 @@
-"""Flips, crops and mosaics: pixels are moved whole, without interpolation, except by `resized_crop`."""
+"""Flips, crops and mosaics, which move pixels without interpolation, except `resized_crop`."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pellucid.data.augment.move import Fill, Move, check_fill, coins, uniform
 from pellucid.data.augment.resample import resample
 from pellucid.errors import PellucidError
 
-_MARGIN = 0.2  # of height and width: the smallest part of a mosaic that an image gets
+_MARGIN = 0.2  # minimum size of a quarter of a mosaic, relative to height and width
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ def vertical_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Window(Move):
-    """Cut a window out of every image. start: (N, 2), its first row and column, which may lie outside."""
+    """Cut a window out of every image. start: (N, 2), its first row and column, which may be outside the image."""
 
     start: Tensor
 
@@ -56,17 +56,17 @@ class Window(Move):
         check_fill(fill)
         n, channels, h, w = x.shape
         rows, columns = self.size
-        i = self.start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, H'), may lie outside
+        i = self.start[:, 0, None] + torch.arange(rows, device=x.device)  # (N, H'), may be outside the image
         j = self.start[:, 1, None] + torch.arange(columns, device=x.device)  # (N, W')
-        place = _inside(i, h, fill)[:, :, None] * w + _inside(j, w, fill)[:, None, :]  # (N, H', W')
-        y = x.flatten(2).gather(2, place.flatten(1)[:, None].expand(-1, channels, -1)).view(n, channels, rows, columns)
+        source = _inside(i, h, fill)[:, :, None] * w + _inside(j, w, fill)[:, None, :]  # (N, H', W')
+        y = x.flatten(2).gather(2, source.flatten(1)[:, None].expand(-1, channels, -1)).view(n, channels, rows, columns)
         if fill == "constant":
-            seen = ((i >= 0) & (i < h))[:, None, :, None] & ((j >= 0) & (j < w))[:, None, None, :]
-            y = torch.where(seen, y, value)
+            is_inside = ((i >= 0) & (i < h))[:, None, :, None] & ((j >= 0) & (j < w))[:, None, None, :]
+            y = torch.where(is_inside, y, value)
         return y
 
     def points(self, at: Tensor) -> Tensor:
-        """Return the points counted from the windows' corners."""
+        """Return the points relative to the windows' upper left corners."""
         return at - self.start.flip(1)[:, None].to(at.dtype)
 
 
@@ -116,9 +116,9 @@ def resized_crop(
 ) -> Tensor:
     """Cut a random window out of each picture of x (N, C, H, W) and resize it to `size`, bilinearly.
 
-    scale: its part of the area, uniform; ratio: width over height, log-uniform; where such a window does
-    not fit, its longer side is cut to the picture's. Source: Szegedy et al. 2015, "Going deeper with
-    convolutions", section 6.
+    scale: range of the window's area relative to the picture's, drawn uniformly; ratio: range of width / height, drawn
+    log-uniformly. A side longer than the picture's is clipped to it.
+    Source: Szegedy et al. 2015, "Going deeper with convolutions", section 6.
     """
     n, _, h, w = x.shape
     u = uniform((n, 4), 0.0, 1.0, rng, x)
@@ -136,8 +136,8 @@ def resized_crop(
 class Mosaic:
     """Images whose quarters are windows of four images.
 
-    sources: (N, 4), the images of the batch that they come from. windows: four, one for each quarter of N images, as
-    large as the image. regions: (N, 4, 4), where the quarters lie, as boxes.
+    sources: (N, 4), the indices in the batch of the four images. windows: for each quarter, the shift of its N source
+    images. regions: (N, 4, 4), the quarters as boxes.
     """
 
     sources: Tensor
@@ -163,11 +163,11 @@ def inside(regions: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def random_mosaic(x: Tensor, p: float, rng: torch.Generator) -> Mosaic:
-    """Draw which images of x (N, C, H, W) become mosaics, each with probability p, and of which images.
+    """Draw which images of x (N, C, H, W) become mosaics, each with probability p, and their source images.
 
-    The upper left quarter is a window of the image itself, the others of any images of the batch. Where the quarters
-    meet, and where the windows are cut, are uniform at whole pixels, with a fifth of height and width at least for
-    each quarter. Source: Bochkovskiy, Wang, Liao 2020, "YOLOv4", section 3.3.
+    The upper left quarter is a window of the image itself, the others are windows of random images of the batch. The
+    point where the quarters meet and the positions of the windows are uniform at whole pixels; each quarter has at
+    least a fifth of the height and of the width. Source: Bochkovskiy, Wang, Liao 2020, "YOLOv4", section 3.3.
     """
     n, _, h, w = x.shape
     u = uniform((n, 14), 0.0, 1.0, rng, x)

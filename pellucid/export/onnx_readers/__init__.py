@@ -1,4 +1,4 @@
-"""ONNX's nodes as our layers: one function for each operator."""
+"""Conversion of ONNX nodes to layers, with one function for each operator."""
 
 from pellucid.export.onnx_readers.operators import READERS
 from pellucid.export.onnx_readers.reading import Found, Reading, Unreadable

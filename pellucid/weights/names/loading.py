@@ -1,4 +1,4 @@
-"""Load a file of published weights into a network of the zoo, written by any library."""
+"""Loading of published weights of any supported library into a network of `pellucid.models`."""
 
 import dataclasses
 import os
@@ -20,7 +20,7 @@ from pellucid.weights.names.families import NAMINGS
 from pellucid.weights.names.naming import Naming, settle, translate
 from pellucid.weights.opening import open_weights
 
-# Hyperparameters that do not change what given weights compute: widths and initialization.
+# Hyperparameters that do not change the output for given weights: widths and initialization.
 _FREE = ("filters", "units", "groups", "init_weight", "init_bias", "momentum", "rate")
 
 Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's kind and settings, by path
@@ -28,25 +28,25 @@ Form = dict[str, tuple[str, Mapping[str, Any]]]  # each layer's kind and setting
 
 @dataclass(frozen=True)
 class Source:
-    """The origin of a file's weights: our name of the network, and the library whose tensor names it has."""
+    """The origin of a weights file: the model's name in `MODELS`, and the library whose tensor names the file has."""
 
     model: str
     naming: Naming
 
     def __str__(self) -> str:
-        """Return both as text."""
+        """Return "MODEL of LIBRARY"."""
         return f"{self.model} of {self.naming.library}"
 
 
 def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part: str | None = None) -> Params:
     """Return `params` with its tensors replaced by those of a published file; `params` is not modified.
 
-    The file is read by open_weights, names and layouts are converted, and all tensors are checked before any is
-    used. part: "features" to take only that part, as from a file without the top layer, and keep the rest of
-    `params`, whatever else the file holds. Auxiliary classifiers of a file are left out where the network has none.
-    Numbers of 16 bits become float32. Raises MismatchError with all differences by path;
-    PellucidError for a file that cannot be read, for names that no library gives to this network, for a network that
-    the weights were not trained for, and for invalid values: NaN, infinity, a negative variance.
+    The file is read with open_weights, names and layouts are converted, and all tensors are checked before any is
+    used. part: "features" to load only that part, for example from a file without the top layer, and keep the rest of
+    `params`; other tensors in the file are ignored. Auxiliary classifiers are ignored if the network has none.
+    Half-precision values become float32. Raises MismatchError with all differences by path, and PellucidError for an
+    unreadable file, for unknown tensor names, for a network built with other options than the weights, and for invalid
+    values: NaN, infinity, a negative variance.
     """
     return take_weights(net, params, open_weights(path), path, part)
 
@@ -54,28 +54,28 @@ def load_weights(net: Layer, params: Params, path: str | os.PathLike[str], part:
 def take_weights(
     net: Layer, params: Params, tensors: Mapping[str, Tensor], path: str | os.PathLike[str], part: str | None = None
 ) -> Params:
-    """Do as `load_weights` with tensors that open_weights has read; path: the file's, for messages."""
+    """Do the same as `load_weights`, for tensors returned by open_weights; path: that of the file, for messages."""
     source = source_of(net, tensors, path)
     known, unknown = translate(source.naming, source.model, tensors)
     if part is None:
-        wanted, held = params, flatten(params)
+        old, expected = params, flatten(params)
         known |= unknown  # surplus, reported by the check
     elif part in params:
-        wanted, held = {part: params[part]}, flatten({part: params[part]})
+        old, expected = {part: params[part]}, flatten({part: params[part]})
         known = {name: tensor for name, tensor in known.items() if name.startswith(f"{part}.")}
     else:
         raise PellucidError(f"load_weights: no part {part!r} in params; the parts are {', '.join(map(repr, params))}")
-    settled = settle(source.naming, held, known)
-    found = {name: _widened(tensor, held.get(name)) for name, tensor in settled.items()}
-    require_match(path, held, found)
-    for name in held:
+    settled = settle(source.naming, expected, known)
+    found = {name: _widened(tensor, expected.get(name)) for name, tensor in settled.items()}
+    require_match(path, expected, found)
+    for name in expected:
         _check_values(path, name, found[name])
-    loaded = {name: found[name].contiguous().to(tensor.device) for name, tensor in held.items()}
-    return {**params, **nest(wanted, loaded)}
+    loaded = {name: found[name].contiguous().to(tensor.device) for name, tensor in expected.items()}
+    return {**params, **nest(old, loaded)}
 
 
-def _widened(tensor: Tensor, wanted: Tensor | None) -> Tensor:
-    half = wanted is not None and wanted.dtype is torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
+def _widened(tensor: Tensor, expected: Tensor | None) -> Tensor:
+    half = expected is not None and expected.dtype is torch.float32 and tensor.dtype in (torch.float16, torch.bfloat16)
     return tensor.float() if half else tensor
 
 
@@ -84,34 +84,36 @@ def _check_values(path: str | os.PathLike[str], name: str, tensor: Tensor) -> No
     if not wrong and name.endswith(".running_var") and bool((tensor < 0).any()):
         wrong = "a negative variance"
     if wrong:
-        raise PellucidError(f"{os.fspath(path)} holds {wrong} for {name}; take another file")
+        raise PellucidError(f"{os.fspath(path)} holds {wrong} for {name}; use another file")
 
 
 def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
-    """Return the origin of tensors of these names; path: the file's, for messages.
+    """Return the origin of tensors with these names; path: that of the file, for messages.
 
-    Raises PellucidError where no library gives such names to this network, or where the network was made with other
-    options than the weights need.
+    Raises PellucidError if no library uses these names for this network, or if the network was built with other options
+    than the weights.
     """
     own = form(net)
     candidates = [Source(model, naming) for naming in NAMINGS for model in naming.models]
     models = {one.model for one in candidates if list(_reference(one)) == list(own)}
     names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
     if not models:
-        raise PellucidError(f"{os.fspath(path)}: no published weights are known for this network; give one of the zoo")
+        raise PellucidError(
+            f"{os.fspath(path)}: no published weights are known for this network; use one of pellucid.models"
+        )
     split = [(*translate(one.naming, one.model, names), one) for one in candidates if one.model in models]
     known, unknown, source = max(split, key=lambda each: len(each[0]))
     if len(known) <= len(unknown):
         some = ", ".join(quoted(name, 40) for name in list(names)[:3])
         libraries = ", ".join(dict.fromkeys(one.naming.library for _, _, one in split))
         raise PellucidError(
-            f"{os.fspath(path)} names its tensors as no known file of {min(models)} does ({some}, ...); give a file of "
+            f"{os.fspath(path)} has tensor names that no known file of {min(models)} has ({some}, ...); give a file of "
             f"{libraries}"
         )
     if _reference(source) != own:
         raise PellucidError(
-            f"{os.fspath(path)} holds the weights of {source}, which fit another form of this network; "
-            f"make it by {_call(source)}"
+            f"{os.fspath(path)} holds the weights of {source}, which need this network with other options; "
+            f"build it with {_call(source)}"
         )
     return source
 
@@ -126,7 +128,7 @@ def _reference(source: Source) -> Form:
 
 
 def form(net: Layer) -> Form:
-    """Return what two networks must share so that the same weights compute the same."""
+    """Return the settings in which two networks must agree to give equal outputs for equal weights."""
     return {
         path: (type(layer).__name__, _settings(layer))
         for path, layer in walk(features(net))

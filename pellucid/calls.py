@@ -44,13 +44,13 @@ INSTEAD: dict[str, str] = {
 class Checked(ABCMeta):
     """Metaclass of public classes: calling one with unknown or missing arguments raises ArgumentError.
 
-    A call that fits costs nothing more. Abstract methods work as in `abc.ABC`.
+    Valid calls have no overhead. Abstract methods work as in `abc.ABC`.
     """
 
-    if not TYPE_CHECKING:  # type checkers go by the constructor
+    if not TYPE_CHECKING:  # type checkers use the constructor's signature
 
         def __call__(cls, *args, **kwargs):
-            """Return a new object; ArgumentError for arguments that the constructor does not take."""
+            """Return a new object; raises ArgumentError for invalid arguments."""
             try:
                 return super().__call__(*args, **kwargs)
             except TypeError:
@@ -59,7 +59,7 @@ class Checked(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """The arguments of the constructor, for `inspect.signature`, which would look at `__call__` above."""
+        """The signature of the constructor for `inspect.signature`, which would use `__call__` above."""
         if cls.__init__ is object.__init__:
             return inspect.Signature()
         signature = inspect.signature(cls.__init__)
@@ -81,7 +81,7 @@ def checked(function: F) -> F:
 
 
 def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Raise ArgumentError where the arguments do not fit the signature of the function that errors call `name`."""
+    """Raise ArgumentError unless the arguments fit the function's signature; `name` is its name in errors."""
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

@@ -46,9 +46,9 @@ T = TypeVar("T", bound=Layer | Loss | Metric | Part)
 
 
 def raised(limit: int) -> int:
-    """Return a limit on what a file may describe times the environment's PELLUCID_LIMITS, which is 1 unless set.
+    """Return a limit on files times the environment variable PELLUCID_LIMITS, by default 1.
 
-    Raises PellucidError for a value that is no number of at least 1.
+    Raises PellucidError unless the variable is a number of at least 1.
     """
     given = os.environ.get(LIMITS, "1")
     try:
@@ -61,7 +61,7 @@ def raised(limit: int) -> int:
 
 
 def is_ours(value: object) -> bool:
-    """Return whether a layer, loss or metric is of one of Pellucid's own classes, and of no subclass."""
+    """Return whether a layer, loss or metric is an instance of exactly one of Pellucid's own classes."""
     return TYPES.get(type(value).__name__) is type(value)
 
 
@@ -98,13 +98,13 @@ def known(parts: Iterable[Any]) -> dict[str, Any]:
 
 
 def check_list(parts: Any) -> None:
-    """Raise PellucidError for what is no list of classes and functions."""
+    """Raise PellucidError unless the value is a list of classes and functions."""
     if inspect.isclass(parts) or not isinstance(parts, Iterable):
         raise PellucidError(f"custom takes a list of classes, [Scale, ...], not {shown(parts)}")
 
 
 def check_fields(kind: type[Any]) -> None:
-    """Raise PellucidError unless a class's constructor takes exactly its fields, which are then all that there is."""
+    """Raise PellucidError unless the parameters of a class's constructor are exactly its fields."""
     if kind.__init__ in (Sequential.__init__, Fork.__init__, object.__init__):
         return
     held = {field.name for field in _fields(kind)}
@@ -137,7 +137,7 @@ def to_config(value: Layer | Loss | Metric | Part, custom: Iterable[Any] = ()) -
 
 
 def metric_to_config(metric: MetricLike, custom: Iterable[Any] = ()) -> Any:
-    """Return a metric as JSON: its name, or what `to_config` says of it; raises as that does."""
+    """Return a metric as JSON: its name, or its `to_config`; raises as `to_config` does."""
     if isinstance(metric, str):
         return metric
     if isinstance(metric, Metric):
@@ -180,7 +180,7 @@ def metric_from_config(config: Any, custom: Iterable[Any] = ()) -> MetricLike:
 
 
 def _check_part(part: Any) -> str:
-    """Return the name of a class or function; PellucidError where a file cannot name it."""
+    """Return the name of a class or function; raises PellucidError if a file cannot name it."""
     if not inspect.isclass(part):
         name = function_name(part) if inspect.isroutine(part) else ""
         if not name.isidentifier():
@@ -253,7 +253,7 @@ def _unregistered(where: str, name: str) -> PellucidError:
 
 
 def _unknown(where: str, what: str, name: str, names: Iterable[str]) -> PellucidError:
-    """Say what to do about a name in a file that stands for nothing."""
+    """Return the advice for an unknown name in a file."""
     name = name[:80]
     said = f"{where}: no {what} is called {name!r}{nearest(name, list(names))}"
     how = f"; register it: pellucid.register({name}) or Model.load(path, custom=[{name}]); in a shell, --custom FILE.py"
@@ -261,7 +261,7 @@ def _unknown(where: str, what: str, name: str, names: Iterable[str]) -> Pellucid
 
 
 class _Reader:
-    """Builds one network, counting what it reads."""
+    """Builds one network, counting the values and layers read."""
 
     def __init__(self, types: Mapping[str, Any]) -> None:
         self.types = types
@@ -324,7 +324,7 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
         raise PellucidError(f"{where}: cannot be built ({' '.join(str(error).split())})") from error
 
 
-# Annotations that are no containers, and what fits them; bool is no int here, and numbers are finite.
+# Checks for annotations other than containers; bool is not accepted as int, and numbers are finite.
 PLAIN: dict[Any, Callable[[Any], bool]] = {
     int: lambda value: type(value) is int and abs(value) <= _LARGEST,
     float: lambda value: type(value) in (int, float) and math.isfinite(value),

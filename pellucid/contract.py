@@ -1,6 +1,6 @@
-"""What the methods of a user's own layers and losses must return, checked in one pass, and what to say of mistakes.
+"""Checks of the values returned by methods of user-defined layers and losses, with one batch.
 
-Pellucid's own parts are tested; a part of the user's own is tried once before it trains.
+Pellucid's own classes have tests; user-defined ones are checked once before training.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,25 +28,25 @@ def attempt(what: str, call: Callable[..., T], *given: Any) -> T:
         return call(*given)
     except (PellucidError, MemoryError):
         raise
-    except Exception as error:  # of code that is not ours
+    except Exception as error:  # raised by user code
         why = " ".join(str(error).split())
         raise PellucidError(f"{what} raised {type(error).__name__}: {why}; --debug shows where") from error
 
 
 def named(path: str, layer: Layer) -> str:
-    """Return what messages call a layer."""
+    """Return the name of a layer for messages."""
     return f"{path} ({type(layer).__name__})" if path else type(layer).__name__
 
 
 def form(value: Any) -> str:
-    """Return the shape and type of a tensor, or of each of several; the value of anything else."""
+    """Describe a value for messages: shape and dtype of tensors, otherwise the value."""
     if isinstance(value, tuple):
         return f"({', '.join(map(form, value))})"
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else shown(value)
 
 
 def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) -> None:
-    """Run one batch forward and backward, in training mode, and check what the parts that are not ours return.
+    """Run one batch forward and backward in training mode, and check the results of user-defined classes.
 
     Nothing is learned, and running statistics stay. Raises PellucidError, naming layer, method and what it must
     return, for an error inside one, for results of other shapes, and for parameters without a gradient.
@@ -115,7 +115,7 @@ def naming_layers(net: Layer, params: Params, x: Any) -> Iterator[None]:
 
 
 def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
-    """Return what a loss gives for outputs; PellucidError unless it is a 0-d value and a gradient formed like `y`."""
+    """Return (value, dy) of a loss; raises PellucidError unless value is 0-d and dy has the shapes of `y`."""
     if is_ours(loss):
         return loss(y, target)
     name = type(loss).__name__
@@ -132,7 +132,7 @@ def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
 
 
 def _check_output(what: str, path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
-    """Compare a layer's output with the shape that its `init` promises."""
+    """Raise PellucidError unless a layer's output has the shape returned by its `init`."""
     _, out = attempt(f"{named(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0))
     wanted = (len(x), *out)
     if tuple(y.shape) != wanted:
@@ -146,7 +146,7 @@ def _pair(what: str, answer: Any) -> tuple[Any, Params]:
 
 
 def _check_gradients(what: str, layer: Layer, params: Params, dparams: Params) -> None:
-    """Require a gradient for each parameter that a layer learns, formed like it, and no others."""
+    """Raise PellucidError unless the gradients have the names and shapes of the learned parameters."""
     found = flatten(dparams)
     learned = {name: value for name, value in flatten(params).items() if name not in layer.buffers}
     for name in found:

@@ -1,4 +1,4 @@
-"""Central differences of a loss, and how to tell a wrong gradient from a corner."""
+"""Central differences of a loss, which distinguish wrong gradients from corners of the loss."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ ROUNDING = 100 * torch.finfo(torch.float64).eps  # of a loss: a difference over 
 
 
 class Difference(NamedTuple):
-    """One entry of a gradient, beside its central difference and beside another gradient."""
+    """One entry of a gradient, compared with its central difference and with another gradient."""
 
     error: float  # distance from the central difference
     agrees: bool  # whether that is rounding
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
 
     @property
     def right(self) -> bool:
-        """Whether it agrees with all that it was compared with."""
+        """Whether it agrees with the central difference and with the other gradient."""
         return self.agrees and not self.gap
 
     @property

@@ -1,4 +1,4 @@
-"""Model: the face over a network, its weights, how it learns, and the tools that look into it."""
+"""Model, the main interface: a network, its weights, training, and tools that explain it."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class Model(BaseModel):
     """
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
-        """Compare every gradient with independent ones on one batch, as written, trained and predicted with."""
+        """Compare every gradient with independent ones on one batch, in each form of the network."""
         data = self.fitting(examples(x, y, classes=self.classes), "x")
         batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
         return verify_model(self, self.supervised, batch, on_device(data.y, self.device), samples)
@@ -40,7 +40,7 @@ class Model(BaseModel):
         return trace(self, x, target, **options)
 
     def explain(self, x: Any, method: str = "saliency", target: Any = None, **options: Any) -> Tensor:
-        """Return what of each input (N, ...) the outputs come from, by a method of pellucid.explain.METHODS.
+        """Attribute the outputs to the inputs (N, ...), with a method of pellucid.explain.METHODS.
 
         target: a class, one for each input, None for each one's best, or the path of a unit or map,
         such as "head.conv[0, :, :]" for the sum of map 0; see pellucid.explain.aim.
@@ -50,5 +50,5 @@ class Model(BaseModel):
         return on_device(explain(self.net, self.params, self._scaled(inputs), method, target, **options), CPU)
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
-        """Say what is wrong with model, data or training; attempts: try the fixes; options: see doctor.case_of."""
+        """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of."""
         return diagnose(case_with(self, x, y, options), attempts)

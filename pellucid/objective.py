@@ -1,4 +1,4 @@
-"""Objectives: everything between a batch and its gradients, for one network or several."""
+"""Objectives: losses and gradients of a batch, for one network or several."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from pellucid.losses import Loss
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
 from pellucid.tree import leaves
 
-MANY = 16  # inputs for which it pays to lay out a network's weights again
+MIN_INPUTS = 16  # number of inputs from which converting the memory layout of the weights is worthwhile
 Losses = dict[str, Tensor]  # 0-d tensors by name
 Gradients = tuple[Losses, Params]  # (losses, dparams)
 
@@ -33,7 +33,7 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective(Part):
-    """What one or several networks learn: from a batch to losses by name, and their gradients.
+    """The training objective of one or several networks: losses of a batch by name, and their gradients.
 
     A subclass is a frozen dataclass; its fields are networks, losses and numbers. `params` holds the parameters of
     each network under the name of its field, {"student": {...}, "teacher": {...}}, and so do gradients.
@@ -79,7 +79,7 @@ class Objective(Part):
 
     @abstractmethod
     def predict(self, params: Params, images: Any) -> Any:
-        """Return the outputs for images (N, ...) in evaluation mode, as people and metrics read them."""
+        """Return predictions for images (N, ...) in evaluation mode, as used by metrics."""
 
     def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
         """Return a function that evaluates batches of `count` examples in all; `params` must stay meanwhile.
@@ -95,18 +95,18 @@ class Objective(Part):
         return evaluate
 
     def counted(self, batch: Batch) -> float:
-        """Return what a batch's losses count in a mean over batches: its examples."""
+        """Return the weight of a batch in a mean over batches: its number of examples."""
         return float(len(batch.images))
 
     def check(self, outputs: Any, targets: Any) -> None:
-        """Raise PellucidError unless all targets of a data set suit outputs of this shape, without the batch axis."""
+        """Raise PellucidError unless all targets of a data set are valid for outputs of this shape (no batch axis)."""
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
-        """Return what a weights file says of it, as JSON values; raises as `to_config` does."""
+        """Return its configuration for a weights file, as JSON values; raises as `to_config` does."""
         return {"objective": to_config(self, custom)}
 
     def weight(self, name: str) -> float:
-        """Return how much a loss counts."""
+        """Return the weight of a loss."""
         return self.weights.get(name, 1.0)
 
     def total(self, losses: Mapping[str, float]) -> float:
@@ -129,7 +129,7 @@ class Supervised(Objective):
     loss: Loss
 
     def __post_init__(self) -> None:
-        """Refuse weights."""
+        """Raise PellucidError for weights."""
         if self.weights:
             raise PellucidError("Supervised has one loss, so that weights change nothing; change the learning rate")
 
@@ -162,7 +162,7 @@ class Supervised(Objective):
 
         Metrics see no examples that the loss ignores.
         """
-        run = inference(self.net, params) if count >= MANY else AsWritten(self.net, params)
+        run = inference(self.net, params) if count >= MIN_INPUTS else AsWritten(self.net, params)
 
         def evaluate(batch: Batch) -> Evaluated:
             y = self.loss.judged(run(batch.images))
@@ -175,11 +175,11 @@ class Supervised(Objective):
         return evaluate
 
     def counted(self, batch: Batch) -> float:
-        """Return the examples, or what the loss counts of them."""
+        """Return the number of examples, or the weight that the loss gives to the batch."""
         return self.loss.counted(batch.targets)
 
     def check(self, outputs: Any, targets: Any) -> None:
-        """Require targets that suit the loss."""
+        """Raise PellucidError unless the targets are valid for the loss."""
         self.loss.check(outputs, targets)
 
     def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Supervised(Objective):
 
 @dataclass(frozen=True)
 class _Watched(Layer):
-    """Replace a layer that runs as it is and is watched."""
+    """Replace a layer to call functions after its forward and its backward pass."""
 
     layer: Layer
     path: str

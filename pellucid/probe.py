@@ -1,4 +1,4 @@
-"""A network in float64, run again and again from the same state, with each layer within reach."""
+"""Repeated runs of a network in float64 from the same state, with access to each layer."""
 
 import copy
 import math
@@ -86,7 +86,7 @@ class Probe:
         return rng
 
     def _moved(self, place: int, x: Any) -> Any:
-        """Return x moved by the constants of its place."""
+        """Return x with the nudge of this layer added."""
         if not self.nudge:
             return x
         parts = tensors(x)
@@ -163,7 +163,7 @@ class Gradient:
 
     @property
     def fault(self) -> str:
-        """What is wrong with it independent of its values; "" if nothing."""
+        """The fault of the gradient independent of its values; "" if none."""
         if self.writes:
             return "backward writes into dy"
         for x, dx in zip(self.tensors, self.explicit, strict=True):
@@ -173,7 +173,7 @@ class Gradient:
 
 
 def sweep(probe: Probe) -> Swept:
-    """Run forward and the explicit backward, and note what each leaf layer received and handed back.
+    """Run forward and the explicit backward, and record the input, output, dy and dx of each leaf layer.
 
     Raises PellucidError where the loss is not finite.
     """

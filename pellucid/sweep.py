@@ -1,4 +1,4 @@
-"""The one backward recursion, and its forward twin: every network, every rule."""
+"""The forward and backward recursions used for all networks and rules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,14 +22,14 @@ def own_rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, 
 
 
 def gradient(path: str, layer: Layer) -> Rule:
-    """Give every layer its own backward: the rules by which a network learns."""
+    """Return the layer's own backward for every layer: the rules of training."""
     return own_rule
 
 
 def forward(net: Layer, params: Params, x: Any, mode: Mode, watch: ForwardWatch | None = None) -> tuple[Any, Cache]:
-    """Run `net` forward; `watch` sees each layer's path, input, output and cache, combinators after their children.
+    """Run `net` forward; `watch` is called with each layer's path, layer, input, output and cache, children first.
 
-    Raises PellucidError when x is of a type that a network does not compute in.
+    Raises PellucidError for an x of an unsupported dtype.
     """
     check_floating(x)
     if watch is None:

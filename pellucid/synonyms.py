@@ -1,4 +1,4 @@
-"""What Keras, PyTorch, fastai and scikit-learn call the arguments and names that Pellucid calls otherwise."""
+"""Names in Keras, PyTorch, fastai and scikit-learn of arguments and classes with other names in Pellucid."""
 
 # Each of our names, and the names of others that "did you mean" should lead to it where it is known.
 OTHERS: dict[str, tuple[str, ...]] = {

@@ -32,7 +32,7 @@ def map_tree(f: Callable[[Tensor], Tensor], params: Params) -> Params:
 
 
 def leaves(tree: Params, found: list[Tensor] | None = None) -> list[Tensor]:
-    """Return the tensors of a nested dict in its own order, behind those in `found`."""
+    """Return the tensors of a nested dict in its own order, after those in `found`."""
     found = [] if found is None else found
     for value in tree.values():
         if type(value) is dict:

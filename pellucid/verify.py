@@ -1,6 +1,6 @@
-"""Verification: every explicit gradient of a network beside PyTorch's autograd and central differences.
+"""Verification: every explicit gradient of a network compared with PyTorch's autograd and central differences.
 
-This is the one place of the package that asks autograd anything; nothing that trains passes through here.
+Only this module uses autograd; training does not.
 """
 
 import math
@@ -92,7 +92,7 @@ def verify(
 
 
 def _reference(probe: Probe, samples: int, seed: int) -> Reference:
-    """Return what a network computes as written, and autograd's gradients of what it learns, across ties."""
+    """Return the results of the network as written, and autograd's gradients of its parameters, across ties."""
     work = _Work(lambda nudge: probe.moved(nudge) if nudge else probe, samples, seed)
     gradients, theirs = flatten(work.dparams), work.autograd()
     pairs = [(gradients[path], one) for path, one in theirs.items() if path in gradients]
@@ -136,7 +136,7 @@ class _Work:
         return Table(tuple(rows), None if first is None else f"{first.path} ({first.layer}, {first.what})")
 
     def with_floors(self) -> list[tuple[Gradient, float]]:
-        """Return every gradient, and what counts as zero beside the largest of them."""
+        """Return every gradient, and the threshold below which values count as zero."""
         gradients = self.gradients()
         largest = max(one.largest for one in gradients)
         return [(one, FLOOR * max(1.0, largest)) for one in gradients]
@@ -311,7 +311,7 @@ class _Bridge(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, layer: Layer, params: Params, cache: Cache, outputs: int, *tensors: Tensor) -> Any:
-        """Hand on the outputs, which are the last `outputs` of `tensors`; the others are the inputs."""
+        """Return the outputs, the last `outputs` of `tensors`; the others are the inputs."""
         ctx.call, ctx.outputs = (layer, map_tree(torch.detach, params), cache), outputs
         ys = tuple(y.clone() for y in tensors[len(tensors) - outputs :])
         return ys if outputs > 1 else ys[0]

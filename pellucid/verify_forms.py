@@ -1,4 +1,4 @@
-"""The forms of a network that train and predict, and what they compute beside the network as written."""
+"""Comparison of the fused forms of a network, for training and prediction, with the network as written."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,14 +20,14 @@ from pellucid.tree import flatten, map_tree
 from pellucid.verify_table import FLOOR, FORM_TOLERANCE, PREDICTS, TRAINS, Row
 
 RATE = Rate(2.0**20, 0.25)  # a step so long that the weights' own rounding does not show in it
-ZERO = 1e-9  # of the network's largest gradient: what is smaller is a zero that was rounded
+ZERO = 1e-9  # relative to the network's largest gradient; smaller values are rounding errors of 0
 FLOAT32 = 1e-4, 10.0  # errors of float32 that pass: of the largest output, and times that of the network as written
 OUTPUT = "output"
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a network trains: the paths that do not learn, and whether layers learn in the sweep, by plain SGD."""
+    """Settings of training: the frozen paths, and whether layers learn in the sweep, by plain SGD."""
 
     frozen: frozenset[str] = frozenset()
     in_sweep: bool = False
@@ -44,7 +44,7 @@ class Reference:
 
 
 def learned(net: Layer, params: Params) -> set[str]:
-    """Return the paths of all that the network can learn."""
+    """Return the paths of all parameters that the network can learn."""
     return set(flatten(params)) - buffer_paths(net)
 
 
@@ -88,7 +88,7 @@ def trained(probe: Probe, training: Training) -> dict[str, Tensor]:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Return x as training lays it out: images channels-last."""
+    """Return x in the memory format of training: images channels-last."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 

@@ -9,8 +9,8 @@ from pellucid.text import aligned
 
 WRITTEN, TRAINS, PREDICTS = "written", "training", "predicting"
 TOLERANCE = 1e-9  # of the largest entry of the tensor's gradient, in float64
-FLOOR = 1e-12  # of the network's largest gradient: what is smaller is a zero that was rounded
-FORM_TOLERANCE = 1e-7  # of the largest entry: a fused form rounds otherwise than the network as written
+FLOOR = 1e-12  # relative to the network's largest gradient; smaller values are rounding errors of 0
+FORM_TOLERANCE = 1e-7  # of the largest entry; a fused form has other rounding errors than the network as written
 HEADINGS = {WRITTEN: "", TRAINS: "The form that trains, in training mode\n", PREDICTS: "The form that predicts\n"}
 
 
@@ -41,7 +41,7 @@ class Row:
 
     @property
     def errors(self) -> dict[str, float]:
-        """The largest errors by the name of what was compared with."""
+        """The largest errors by the name of the reference."""
         errors = {"autograd": self.autograd, "differences": self.differences}
         return {name: error for name, error in errors.items() if error is not None}
 
@@ -63,7 +63,7 @@ class Table:
         return all(row.ok for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the table as plain values; what is not finite becomes None."""
+        """Return the table as plain values, with None for values that are not finite."""
         rows = [
             {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
             for row in self.rows

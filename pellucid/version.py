@@ -1,3 +1,3 @@
-"""The version, which files that Pellucid writes name."""
+"""The version, recorded in files that Pellucid writes."""
 
 __version__ = "0.1.0"

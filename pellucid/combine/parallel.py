@@ -1,4 +1,4 @@
-"""Branches on one input, merged."""
+"""Parallel branches whose outputs are merged."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 
 @dataclass(frozen=True, init=False)
 class Parallel(Combinator):
-    """Feed one input to several branches and merge their outputs by a layer that takes a tuple.
+    """Feed one input to several branches and merge their outputs with a layer that takes a tuple.
 
     A residual block is `Parallel((Identity(), body), Add())`, an Inception block `Parallel(branches, Concat())`.
     `branches` is a tuple (names by type and count) or a dict of names to layers; the merge is called "merge".
@@ -38,7 +38,7 @@ class Parallel(Combinator):
         return self.with_fields(branches={name: layers[name] for name in self.branches}, merge=layers["merge"])
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise each branch for the one input shape, and the merge for the tuple of their outputs."""
+        """Initialise each branch for the input shape, and the merge for the tuple of their outputs."""
         params: Params = {}
         shapes: list[Any] = []
         for name, branch in self.branches.items():

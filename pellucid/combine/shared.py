@@ -1,4 +1,4 @@
-"""One layer, several inputs."""
+"""One layer applied to several inputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Shared(Combinator):
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """The one layer, called "layer"."""
+        """The shared layer, by the name "layer"."""
         return {"layer": self.layer}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "Shared":

@@ -1,4 +1,4 @@
-"""The data sets that are known by name: where their files are, and how they are loaded, downloaded and checked."""
+"""The catalogue of data sets: locations of their files, loading, download and checks."""
 
 import hashlib
 import os
@@ -18,7 +18,7 @@ from pellucid.data.images import Mode, OnError
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError, nearest
 
-FileProgress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all
+FileProgress = Callable[[str, int, int | None], None]  # file, bytes so far, total bytes
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def data_root(explicit: str | os.PathLike[str] | None = None) -> Path:
 
 
 def find(name: str) -> Entry:
-    """Return a known data set; PellucidError with the nearest known name otherwise."""
+    """Return a data set by name; raises PellucidError, which suggests the nearest name, for an unknown one."""
     entry = CATALOGUE.get(name)
     if entry is None:
         raise PellucidError(
@@ -243,7 +243,7 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
 
 
 def by_hand(entry: Entry, path: Path) -> str:
-    """Return the end of an error: how to obtain the file or folder at `path`."""
+    """Return the advice of an error: how to obtain the file or folder at `path`."""
     if not entry.sources:
         return f"it has no download site in this form: put it at {path} by hand ({entry.about})"
     return f"run `pellucid data get {entry.name}`, or put it at {path} by hand"

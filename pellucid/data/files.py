@@ -87,7 +87,7 @@ class ImageFiles(metaclass=Checked):
         self.mode: Mode = mode
         self.classes = None if classes is None else tuple(classes)
         self.ignored = ignored
-        self._checksum = ""  # computed at the first use
+        self._checksum = ""  # computed on first use
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -150,7 +150,7 @@ class ImageFolder(ImageFiles):
         self.labels = torch.tensor([number[class_of(name, root)] for name in self.names], dtype=torch.int64)
 
     def example(self, k: int) -> tuple[Tensor, int]:
-        """Return image k and the number of its class."""
+        """Return image k and its class index."""
         return self.image(k), int(self.labels[k])
 
 

@@ -1,4 +1,4 @@
-"""One picture file, or its bytes, as a uint8 tensor: everything is checked before it is decoded."""
+"""Decoding of image files, or their bytes, to uint8 tensors, with all checks before decoding."""
 
 import contextlib
 import io
@@ -40,7 +40,7 @@ FILE_LIMIT = 200 << 20  # bytes
 PIXEL_LIMIT = 64_000_000
 WORKERS = 2  # Pillow decodes without holding the interpreter's lock
 AHEAD = 256  # files submitted to the workers at a time, so that an interrupt stops them soon
-FAINT = 10  # of 255: pictures whose values differ by no more show nothing
+MIN_RANGE = 10  # of 255; pictures with a smaller or equal range of values count as uniform
 
 # Called by name, not through Image.open, which would try other formats too and would warn about large images before
 # they can be refused.
@@ -122,7 +122,7 @@ def strict_warnings() -> Iterator[None]:
 
 
 def in_threads(work: Callable[[K], T], items: Sequence[K]) -> Generator[tuple[K, T], None, None]:
-    """Yield each item with what `work` returns for it, in order, computed ahead in threads; close it to stop them."""
+    """Yield (item, work(item)) in order, computed ahead in threads; closing the iterator stops them."""
     pool = ThreadPoolExecutor(WORKERS)
     try:
         for start in range(0, len(items), AHEAD):
@@ -237,18 +237,18 @@ def _flatten(image: Image.Image, mode: Mode) -> Image.Image:
         return image.convert(mode)
     image = image.convert("RGBA")
     on_white = _on(255, image).convert(mode)
-    if _spread(on_white) > FAINT:
+    if _spread(on_white) > MIN_RANGE:
         return on_white
     on_black = _on(0, image).convert(mode)
-    return on_black if _spread(on_black) > FAINT else on_white
+    return on_black if _spread(on_black) > MIN_RANGE else on_white
 
 
 def _on(grey: int, image: Image.Image) -> Image.Image:
-    """Lay a picture in RGBA on a ground of one grey."""
+    """Composite a picture in RGBA over a uniform grey background."""
     return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image)
 
 
 def _spread(image: Image.Image) -> int:
-    """Return by how much the values of a channel differ at most."""
+    """Return the largest range of values of a channel."""
     values = np.asarray(image)  # (H, W) or (H, W, 3)
     return int(np.max(values.max(axis=(0, 1)) - values.min(axis=(0, 1))))

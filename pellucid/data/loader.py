@@ -1,4 +1,4 @@
-"""Batches of a data set in a random order that depends on nothing but the seed and the epoch."""
+"""Batches of a data set in a random order determined by the seed and the epoch."""
 
 import os
 from collections import deque
@@ -18,7 +18,7 @@ from pellucid.text import shown
 
 _CHUNK_BATCHES = 64
 _CHUNK_BYTES = 8 << 20  # of float32 images: about what the caches of a processor hold
-_WORKERS = max(1, (os.cpu_count() or 1) // 2)  # the other half is for the training step
+_WORKERS = max(1, (os.cpu_count() or 1) // 2)  # the training step uses the other half
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Loader:
     world: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit."""
+        """Raise PellucidError for invalid sizes."""
         if not 0 <= self.rank < self.world:
             raise PellucidError(f"loader: rank {self.rank} of {self.world}; ranks go from 0 to world - 1")
         if self.batch_size < self.world:
@@ -143,7 +143,7 @@ def changed(
 
 
 def as_batch(found: Any, count: int, name: str) -> Batch:
-    """Return what a source returned for `count` examples, with its images as float32."""
+    """Check the batch that a source returned for `count` examples, and convert its images to float32."""
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Tensor):
         raise PellucidError(f"{name}.batch returned {shown(found)}; return pellucid.data.Batch(images, targets)")
     images, targets = found

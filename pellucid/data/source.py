@@ -1,4 +1,4 @@
-"""Sources of examples: anything that has a length and returns some of its examples as a batch."""
+"""Sources of examples: objects with a length that return batches of examples."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Examples by number: arrays in memory, image files decoded on demand, or a user's own.
+    """Examples by index: arrays in memory, image files decoded on demand, or a user-defined source.
 
     classes: their names, None where targets are no classes. checksum: changes when the examples do; a resumed
     training compares it.
@@ -37,7 +37,7 @@ class Source(Protocol):
 
     @property
     def checksum(self) -> str:
-        """A text that changes when the examples do."""
+        """A string that changes when the examples do."""
         ...
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Arrays:
     checksum: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse lengths that differ."""
+        """Raise PellucidError for different lengths."""
         if len(self.x) != len(self.y):
             raise PellucidError(f"{len(self.x)} images but {len(self.y)} labels; give one label per image")
 

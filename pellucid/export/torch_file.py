@@ -59,7 +59,7 @@ def load(weights: Path = WEIGHTS) -> nn.Module:
     net.load_state_dict(load_file(weights))
     return {whole}.train(False)
 '''
-# Run by a Python of its own: the file, the inputs, the outputs, the threads.
+# Run in a separate Python process; arguments: the file, the inputs, the outputs, the threads.
 CHECK = """
 import importlib.util, sys, torch
 from safetensors.torch import load_file, save_file

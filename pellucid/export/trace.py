@@ -1,4 +1,4 @@
-"""A network as the list of its layers' runs, every value by its name, from which other formats are written."""
+"""A network as the list of its layers' runs with named values, from which other formats are written."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One run of a layer that is no combinator.
+    """One run of a layer that is not a combinator.
 
     path: of the layer in the network. name: the same, or path:2 where the layer runs again.
     """

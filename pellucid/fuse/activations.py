@@ -1,4 +1,4 @@
-"""Activations that write over memory that no other layer reads, instead of taking new memory."""
+"""Activations computed in place, in memory that no other layer reads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 
 class OutputCache(NamedTuple):
-    """What these activations keep: their output."""
+    """Cache of these activations: their output."""
 
     y: Tensor
 

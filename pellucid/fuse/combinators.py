@@ -1,4 +1,4 @@
-"""Fused forms of combinators: a row some of whose layers replace several, and a residual block."""
+"""Fused forms of combinators: a Sequential with groups of fused layers, and a residual block."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class FusedSequential(Combinator):
         return self.children
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "FusedSequential":
-        """Return the same row of other layers."""
+        """Return the same sequence with other layers."""
         return FusedSequential(dict(layers), self.groups)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -73,11 +73,11 @@ class FusedResidual(Combinator):
         return self.branches
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "FusedResidual":
-        """Return the same block over other branches."""
+        """Return the same block with other branches."""
         return FusedResidual(dict(layers), self.target)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise each branch for the one input shape."""
+        """Initialise each branch for the input shape."""
         params: Params = {}
         out = shape
         for name, branch in self.branches.items():

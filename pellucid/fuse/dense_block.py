@@ -1,4 +1,4 @@
-"""The dense block in memory that grows with its depth, not with its square."""
+"""The dense block with memory linear, not quadratic, in its depth."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -101,11 +101,11 @@ class DenseBlock(Combinator):
 
     @property
     def layers(self) -> Mapping[str, Layer]:
-        """What comes behind the first convolution of each layer, by the layer's name."""
+        """The layers after the first convolution of each layer, by the layer's name."""
         return {row.name: row.rest for row in self.rows}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "DenseBlock":
-        """Return the same block with other layers behind the first convolutions."""
+        """Return the same block with other layers after the first convolutions."""
         return DenseBlock(tuple(replace(row, rest=layers[row.name]) for row in self.rows), self.own_dy)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
@@ -121,7 +121,7 @@ class DenseBlock(Combinator):
         return params, shape
 
     def flow(self, params: Params, x: Tensor, mode: Mode, step: Step) -> tuple[Tensor, Cache]:
-        """Let each layer read the maps so far and add its own."""
+        """Run the layers in order, each on all previous maps."""
         channels, height, width = x.shape[1:]
         first = self.rows[0].own(params)[self.rows[0].inner[0]]
         if mode.train and len(x) * height * width <= 1:

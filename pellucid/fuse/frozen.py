@@ -17,7 +17,7 @@ from pellucid.tree import flatten
 
 @dataclass(frozen=True)
 class FrozenLayer(Form):
-    """Replace a layer whose learned values stay as they are.
+    """Replace a layer whose parameters are frozen.
 
     It runs as in evaluation, so that batch normalization uses its running statistics and leaves them alone, and
     returns dx and no gradients of parameters.
@@ -44,7 +44,7 @@ def freeze(net: Layer, params: Params, frozen: Collection[str]) -> Layer:
 
 
 def learned_paths(layer: Layer, params: Params, path: str = "") -> set[str]:
-    """Return the paths of what a layer at `path` learns: all its values but running statistics."""
+    """Return the paths of the learned parameters of a layer at `path`: all but running statistics."""
     return {join(path, name) for name in flatten(params)} - buffer_paths(layer, path)
 
 

@@ -146,8 +146,8 @@ class FusedMaxPool2d(Form):
         return y, MaxPool2dCache(switches, like(x))
 
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Send each dy to where the maximum stood."""
-        if dy.device.type == "mps":  # whose kernel does not use the switches; the layer knows what to do
+        """Add each dy at the position of its maximum."""
+        if dy.device.type == "mps":  # its kernel does not use the switches; the layer's own backward does
             return self.layer.backward(params, cache, dy)
         switches, x = cache
         form = memory_format(switches)
@@ -162,7 +162,7 @@ class FusedPadChannels(Form):
     layer: PadChannels
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NoCache]:
-        """Put the zeros."""
+        """Add the channels of zeros."""
         return self.layer.forward(params, x, mode)[0], NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[Tensor, Params]:

@@ -1,4 +1,4 @@
-"""Whose memory layers may write over, and the order in which a row of layers has least to do."""
+"""Which memory layers may overwrite, and the order of layers with the fewest operations."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""From a network to its fused form: which layers may write over which memory."""
+"""Conversion of a network to its fused form."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -26,7 +26,7 @@ from pellucid.layers.padchannels import PadChannels
 
 
 def fuse(net: Layer, rate: Rate | None = None) -> Layer:
-    """Return a network that computes the same from the same params, faster and in less memory.
+    """Return an equivalent network with the same params that is faster and needs less memory.
 
     Its layers write over memory that no cache needs, pool first where both orders give the same, compute cheap
     activations again instead of keeping them, lay the maps of a dense block in one tensor, and leave out the gradient

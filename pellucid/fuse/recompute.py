@@ -1,4 +1,4 @@
-"""Normalized activations that are computed again in the backward pass instead of being kept."""
+"""Normalized activations recomputed in the backward pass instead of cached."""
 
 from dataclasses import dataclass
 from typing import Any

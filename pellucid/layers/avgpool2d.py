@@ -79,7 +79,7 @@ class AvgPool2d(Layer):
             pair(self.padding),
             self.ceil_mode,
             self.count_include_pad,
-            None,  # no other divisor than the window's size
+            None,  # divide by the window's size
         )
         return dx, {}
 
@@ -92,7 +92,7 @@ class AvgPool2d(Layer):
         return Windows(size, outs, kernel, stride, padding, dilation)
 
     def _counts(self, windows: Windows, x: Tensor) -> Tensor:
-        """Return of how many values each window takes the mean: (1, 1, H', W')."""
+        """Return the number of values in each window: (1, 1, H', W')."""
         down, across = windows.padding
         counted = F.pad(  # 1 where a number is a value, else 0
             x.new_ones(1, 1, *windows.size, dtype=wide_type(x.dtype)),

@@ -1,4 +1,4 @@
-"""The contract of every layer: hyperparameters in a frozen value, learned values in `params`, five signatures."""
+"""The interface of layers: hyperparameters in a frozen dataclass, learned values in `params`, five methods."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Mode:
 
 
 class Trait(Flag):
-    """What may be done with a layer: rules, traces, drawings, exports and fusing read these instead of types.
+    """Properties of a layer, used instead of types by rules, traces, drawings, exports and fusing.
 
     A subclass inherits the traits of its class. `states` compares with what a class itself states, for uses that hold
     only if forward and backward compute exactly what the class says.
@@ -58,9 +58,9 @@ class Trait(Flag):
 
 @dataclass(frozen=True)
 class Layer(metaclass=Checked):
-    """One step of a network: a frozen value that holds hyperparameters only, stored as given.
+    """One layer of a network: a frozen dataclass of hyperparameters, stored unchanged.
 
-    `traits` says what may be done with it. `buffers` names the entries of its params that are running statistics:
+    `traits` are its properties. `buffers` names the entries of its params that are running statistics:
     updated in place by a forward pass in training mode, and absent from dparams. `decayed` names those that
     regularizers act on: weights that multiply inputs, no biases and no scales.
     """
@@ -70,7 +70,7 @@ class Layer(metaclass=Checked):
     decayed: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a subclass with a `backward` of its own not inherit the `pull` of another one."""
+        """Reset `pull` to the default in a subclass that overrides only `backward`."""
         super().__init_subclass__(**options)
         if "backward" in vars(cls) and "pull" not in vars(cls):
             cls.pull = Layer.pull
@@ -81,14 +81,14 @@ class Layer(metaclass=Checked):
 
     @abstractmethod
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
-        """Return the output, and the cache: what `backward` needs, named for people."""
+        """Return the output and the cache, a named tuple of the values that `backward` needs."""
 
     @abstractmethod
     def backward(self, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
-        """Return the loss's gradient with respect to the input and to the parameters, given that by the output."""
+        """Return (dx, dparams), the gradients of the loss, given dy, its gradient with respect to the output."""
 
     def pull(self, params: Params, cache: Cache, dy: Any) -> Any:
-        """Return the dx of `backward` alone; layers whose parameters' gradients cost as much leave those out."""
+        """Return only dx; layers override this where it is faster than `backward`."""
         return self.backward(params, cache, dy)[0]
 
     def onnx(self, nodes: Any) -> None:
@@ -122,7 +122,7 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def like(x: Tensor) -> Tensor:
-    """Return zeros of x's shape, dtype and device that take the memory of one number.
+    """Return zeros of x's shape, dtype and device, expanded from a single number in memory.
 
     Caches hold only tensors; where a backward pass needs the input's shape alone, they hold this in its place.
     """

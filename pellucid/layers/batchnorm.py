@@ -1,5 +1,5 @@
 """Batch normalization."""
-# Arguments come from callers who may not check types.
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pellucid.layers.checks import check_within
 
 
 class BatchCache(NamedTuple):
-    """What BatchNorm keeps in training mode: its input, and each channel's mean and 1 / deviation in the batch."""
+    """Cache of BatchNorm in training mode: its input, and each channel's mean and 1 / deviation in the batch."""
 
     x: Tensor
     mean: Tensor  # (C,)
@@ -22,18 +22,18 @@ class BatchCache(NamedTuple):
 
 
 class RunningCache(NamedTuple):
-    """What BatchNorm keeps in evaluation mode: its input; the statistics are the running ones."""
+    """Cache of BatchNorm in evaluation mode, which uses the running statistics: its input."""
 
     x: Tensor
 
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Give each channel mean 0 and variance 1, then scale and shift it: y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε).
+    """Normalize each channel, then scale and shift it: y = w x̂ + b, with x̂ = (x - μ) / sqrt(σ² + ε).
 
     x and y are (N, C) or (N, C, H, W). In training mode μ and σ² are those of the batch (over N, H, W), and the
     buffers `running_mean` and `running_var` move towards them by the fraction `momentum`, the variance in its
-    unbiased form; in evaluation mode μ and σ² are the buffers. The parameters stay float32 under a bfloat16 x.
+    unbiased form; in evaluation mode μ and σ² are the buffers. The parameters are float32 also for a bfloat16 x.
     Source: Ioffe and Szegedy 2015, algorithms 1 and 2.
     """
 
@@ -48,7 +48,7 @@ class BatchNorm(Layer):
         check_within(self, 0.0, 1.0, momentum=self.momentum, epsilon=self.epsilon)
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return `weight` of ones and `bias` of zeros, and the buffers of a channel that needs no change."""
+        """Return `weight` of ones, `bias` of zeros, and buffers with mean 0 and variance 1."""
         if len(shape) not in (1, 3) or not all(isinstance(size, int) for size in shape):
             raise PellucidError(
                 f"BatchNorm takes inputs of shape (channels,) or (channels, height, width), not {tuple(shape)}"
@@ -65,7 +65,7 @@ class BatchNorm(Layer):
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
         """Compute y = w (x - μ) / sqrt(σ² + ε) + b, per channel."""
         channels = params["weight"].shape[0]
-        if x.shape[1] != channels:  # the kernel does not look, and would read memory that is not its own
+        if x.shape[1] != channels:  # the kernel does not check this, and would read out of bounds
             raise PellucidError(
                 f"BatchNorm made for {channels} channels cannot take an input of shape {tuple(x.shape)}; "
                 "give it the parameters of its own network"

@@ -11,24 +11,24 @@ from pellucid.layers.base import pair
 
 
 def check_positive(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless these are whole numbers (or pairs of them) of at least 1."""
+    """Raise PellucidError unless the values are whole numbers (or pairs of them) of at least 1."""
     _at_least(layer, 1, values)
 
 
 def check_not_negative(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless these are whole numbers (or pairs of them) of at least 0."""
+    """Raise PellucidError unless the values are whole numbers (or pairs of them) of at least 0."""
     _at_least(layer, 0, values)
 
 
 def check_whole(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless these are single whole numbers of at least 1."""
+    """Raise PellucidError unless the values are single whole numbers of at least 1."""
     for name, value in values.items():
         if type(value) is not int or value < 1:
             raise PellucidError(f"{type(layer).__name__}: {name} must be a whole number of at least 1, not {value!r}")
 
 
 def check_flag(layer: object, **values: Any) -> None:
-    """Raise PellucidError unless these are True or False: the 30 of `Dense(784, 30)` would be the bias."""
+    """Raise PellucidError unless the values are True or False: the 30 of `Dense(784, 30)` would be the bias."""
     for name, value in values.items():
         if type(value) is not bool:
             raise PellucidError(
@@ -37,7 +37,7 @@ def check_flag(layer: object, **values: Any) -> None:
 
 
 def check_choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None:
-    """Raise PellucidError unless these are among the `allowed` words."""
+    """Raise PellucidError unless the values are among the `allowed` words."""
     for name, value in values.items():
         if value not in allowed:
             known = ", ".join(allowed)
@@ -47,7 +47,7 @@ def check_choice(layer: object, allowed: tuple[str, ...], **values: Any) -> None
 
 
 def check_within(layer: object, low: float, high: float, **values: Any) -> None:
-    """Raise PellucidError unless these are finite numbers from `low` to `high`."""
+    """Raise PellucidError unless the values are finite numbers from `low` to `high`."""
     for name, value in values.items():
         if type(value) not in (int, float) or not low <= value <= high or math.isinf(value):
             top = "" if math.isinf(high) else f" to {high}"

@@ -1,5 +1,5 @@
 """The concatenation of several inputs, as in Inception blocks and U-Nets."""
-# Arguments come from callers who may not check types.
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false, reportUnknownMemberType=false
 
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ class Conv2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Conv2d(Layer):
-    """Slide `filters` learned windows over an image (cross-correlation).
+    """Cross-correlate an image with `filters` learned kernels.
 
     x is (N, C, H, W), y is (N, filters, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1;
     `weight` is (filters, C / groups, kH, kW), `bias` is (filters,). `padding="same"` (stride 1) keeps H and W:
@@ -70,7 +70,7 @@ class Conv2d(Layer):
         check_initializer("Conv2d", self.init_bias)
 
     def edges(self) -> tuple[int, int, int, int]:
-        """Return the zero rows and columns put (left, right, top, bottom)."""
+        """Return the numbers of zero rows and columns added (left, right, top, bottom)."""
         if isinstance(self.padding, str):
             totals = [d * (k - 1) for d, k in zip(pair(self.dilation), pair(self.kernel), strict=True)]
             return totals[1] // 2, totals[1] - totals[1] // 2, totals[0] // 2, totals[0] - totals[0] // 2
@@ -116,7 +116,7 @@ class Conv2d(Layer):
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
 
     def pull(self, params: Params, cache: Conv2dCache, dy: Tensor) -> Tensor:
-        """Compute dx alone, for half of what `backward` costs.
+        """Compute only dx, in half the time of `backward`.
 
         On the way back to the few channels of an image: each window's share wᵀ dy, then added up where windows overlap.
         """
@@ -131,7 +131,7 @@ class Conv2d(Layer):
     def _kernels(
         self, params: Params, cache: Conv2dCache, dy: Tensor, wanted: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return those of dx, dw and db that are wanted."""
+        """Return dx, dw and db, each computed only if requested."""
         left, right, top, bottom = self.edges()
         height, width = cache.x.shape[2:]
         extra = (0, right - left, 0, bottom - top)
@@ -150,5 +150,5 @@ class Conv2d(Layer):
             wanted,
         )
         if any(extra):
-            dx = dx[:, :, :height, :width]  # the padding's own gradient goes nowhere
+            dx = dx[:, :, :height, :width]  # drop the gradient of the padding
         return dx, dweight, dbias

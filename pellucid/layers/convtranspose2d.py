@@ -28,9 +28,9 @@ class ConvTranspose2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class ConvTranspose2d(Layer):
-    """Stamp `filters` learned windows onto a larger image, each weighted by a pixel of x.
+    """Upsample an image by adding `filters` learned kernels, each scaled by a pixel of x, to the output.
 
-    It is the map that takes a gradient back through Conv2d. x is (N, C, H, W), y is (N, filters, H', W') with
+    It is the gradient of Conv2d with respect to its input. x is (N, C, H, W), y is (N, filters, H', W') with
     H' = s (H - 1) + d (k - 1) + 1 - 2 p + o, where o is `output_padding`, the rows and columns added last;
     `weight` is (C, filters / groups, kH, kW), `bias` is (filters,).
     Source: Zeiler et al. 2010; the arithmetic is Dumoulin and Visin 2016, relationship 14.
@@ -115,13 +115,13 @@ class ConvTranspose2d(Layer):
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
 
     def pull(self, params: Params, cache: ConvTranspose2dCache, dy: Tensor) -> Tensor:
-        """Compute dx alone, for half of what `backward` costs."""
+        """Compute only dx, in half the time of `backward`."""
         return self._kernels(params, cache, dy, (True, False, False))[0]
 
     def _kernels(
         self, params: Params, cache: ConvTranspose2dCache, dy: Tensor, wanted: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return those of dx, dw and db that are wanted."""
+        """Return dx, dw and db, each computed only if requested."""
         return torch.ops.aten.convolution_backward(
             dy,
             cache.x,

@@ -1,5 +1,5 @@
 """An image cropped to the size of another one."""
-# Arguments come from callers who may not check types.
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
 """The Gaussian error linear unit."""
-# PyTorch does not say the types of some of its functions.
+# Some functions of PyTorch have no type annotations.
 # pyright: reportUnknownMemberType=false
 
 import math
@@ -22,7 +22,7 @@ class GELUCache(NamedTuple):
 
 @dataclass(frozen=True)
 class GELU(Layer):
-    """Weigh x by the chance that a standard normal variable is smaller: y = x Φ(x), for any shape.
+    """Weight x by the probability that a standard normal variable is smaller: y = x Φ(x), for any shape.
 
     `approximate="tanh"` takes Φ(x) ≈ (1 + tanh(sqrt(2/π) (x + 0.044715 x³))) / 2.
     Source: Hendrycks and Gimpel 2016, section 2.

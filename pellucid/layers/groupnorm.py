@@ -1,5 +1,5 @@
 """Group normalization."""
-# Arguments come from callers who may not check types.
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 import math
@@ -24,10 +24,10 @@ class GroupNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class GroupNorm(Layer):
-    """Give each group of channels of each sample mean 0 and variance 1, then scale and shift each channel.
+    """Normalize each group of channels of each sample to mean 0 and variance 1, then scale and shift each channel.
 
     y = w x̂ + b, x̂ = (x - μ) / sqrt(σ² + ε), with μ and σ² over the C / groups channels of a group and all pixels.
-    x and y are (N, C) or (N, C, H, W), `weight` and `bias` are (C,); they stay float32 under a bfloat16 x.
+    x and y are (N, C) or (N, C, H, W), `weight` and `bias` are (C,); they are float32 also for a bfloat16 x.
     Source: Wu and He 2018, equations 1 to 3 and 7.
     """
 

@@ -14,7 +14,7 @@ from pellucid.layers.groupnorm import GroupNormCache, group_norm, group_norm_bac
 
 @dataclass(frozen=True)
 class InstanceNorm2d(Layer):
-    """Give each channel of each image mean 0 and variance 1: y = (x - μ) / sqrt(σ² + ε), then w y + b if `affine`.
+    """Normalize each channel of each image: y = (x - μ) / sqrt(σ² + ε), then w y + b if `affine`.
 
     x and y are (N, C, H, W); μ and σ² are over H and W, as in GroupNorm with a group for each channel. With
     `affine`, `weight` and `bias` are (C,). Source: Ulyanov, Vedaldi and Lempitsky 2016, equation 4.

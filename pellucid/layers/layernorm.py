@@ -1,5 +1,5 @@
 """Layer normalization."""
-# Arguments come from callers who may not check types.
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 import math

@@ -1,4 +1,4 @@
-"""Normalization by the neighbouring channels."""
+"""Local response normalization."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -12,7 +12,7 @@ from pellucid.layers.checks import check_image_shape, check_whole, check_within
 
 
 class LocalResponseNormCache(NamedTuple):
-    """Cache of LocalResponseNorm: its input, and what its powers divide by."""
+    """Cache of LocalResponseNorm: its input, and the divisor before the power."""
 
     x: Tensor  # (N, C, H, W)
     divisor: Tensor  # (N, C, H, W): d = k + alpha / size Σ x²
@@ -20,7 +20,7 @@ class LocalResponseNormCache(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalResponseNorm(Layer):
-    """Weaken a value next to strong ones in neighbouring channels: y = x / d^beta, d = k + alpha / size Σ x².
+    """Divide each value by a norm over neighbouring channels: y = x / d^beta, d = k + alpha / size Σ x².
 
     x and y are (N, C, H, W); the sum runs over `size` channels, from c - floor(size / 2) on, at the same pixel.
     Source: Krizhevsky, Sutskever and Hinton 2012, section 3.3 (which writes alpha for alpha / size).

@@ -26,11 +26,11 @@ class MaxPool2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class MaxPool2d(Layer):
-    """Keep the largest value of each window.
+    """Take the maximum of each window.
 
     x is (N, C, H, W), y is (N, C, H', W') with H' = floor((H + 2 p - d (k - 1) - 1) / s) + 1, or rounded up with
-    `ceil_mode`; `stride` is the kernel unless given, and padding never wins. Of equal values the first in reading
-    order wins, and takes the gradient. Source: Ranzato et al. 2007; the switches are those of Zeiler and
+    `ceil_mode`; `stride` is the kernel unless given, and padding is never the maximum. Of equal values, the first
+    in row-major order receives the gradient. Source: Ranzato et al. 2007; the switches are those of Zeiler and
     Fergus 2014, section 2.1.
     """
 
@@ -79,7 +79,7 @@ class MaxPool2d(Layer):
     def backward(self, params: Params, cache: MaxPool2dCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx[switch] = the sum of dy over the windows that chose it, 0 where none did."""
         switches, x = cache
-        if dy.device.type == "mps":  # Apple's kernel looks for the maxima again, in an input that is gone
+        if dy.device.type == "mps":  # Apple's kernel recomputes the maxima, but the input is not cached
             planes = dy.new_zeros(*x.shape[:2], x.shape[2] * x.shape[3])  # (N, C, H W)
             return planes.scatter_add(2, switches.flatten(2), dy.flatten(2)).view(x.shape), {}
         shape_only = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=memory_format(switches))
@@ -96,7 +96,7 @@ class MaxPool2d(Layer):
         return dx, {}
 
     def _check_reach(self, height: int, width: int) -> None:
-        """Require a maximum in every window; without one, PyTorch's kernels write to a switch that points nowhere."""
+        """Raise PellucidError for a window without a maximum, for which PyTorch's kernels write to an invalid index."""
         check_window_reach(
             self, (height, width), pair(self.kernel), pair(self.step), pair(self.padding), pair(self.dilation)
         )

@@ -1,4 +1,4 @@
-"""The reversal of max pooling."""
+"""Max unpooling, a partial inverse of max pooling."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

@@ -1,5 +1,5 @@
-"""The product of several inputs, such as a gate and what it scales."""
-# Arguments come from callers who may not check types.
+"""The product of several inputs, such as a gate and the values it scales."""
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 import math
@@ -21,17 +21,17 @@ class MultiplyCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Multiply(Layer):
-    """Multiply tensors value by value: y = x1 x2 ...
+    """Multiply tensors elementwise: y = x1 x2 ...
 
-    An axis of size 1 is repeated to the size that the others have there: a gate (N, C, 1, 1) scales the channels of
-    (N, C, H, W), and receives the sum over its pixels as gradient. Apart from that, all shapes must agree.
+    An axis of size 1 is broadcast to the size of the other inputs: a gate (N, C, 1, 1) scales the channels of
+    (N, C, H, W), and receives the sum over its pixels as gradient. All other sizes must agree.
     Source: the gates of Hochreiter and Schmidhuber 1997, section 4; of channels: Hu, Shen and Sun 2018, equation 4.
     """
 
     traits: ClassVar[Trait] = Trait.MERGE
 
     def init(self, shape: tuple[Shape, ...], rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape that the inputs have together."""
+        """Return no parameters and the broadcast shape of the inputs."""
         if len(shape) < 2 or not all(isinstance(one, tuple) and len(one) == len(shape[0]) for one in shape):
             raise PellucidError(f"Multiply takes two or more inputs of as many axes each, not {shape}")
         sizes = [{size for size in axis if size != 1} or {1} for axis in zip(*shape, strict=True)]

@@ -29,7 +29,7 @@ class Pad2dCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Pad2d(Layer):
-    """Put rows and columns around an image: a number, its mirror image, its edge again, or its other end.
+    """Pad an image with a constant, its reflection, its edge pixels, or the pixels of the opposite edge.
 
     x is (N, C, H, W), y is (N, C, H + top + bottom, W + left + right); `padding` is (left, right, top, bottom) or
     one number for all, and takes rows and columns away where it is negative. "zero" puts zeros, "constant" puts
@@ -57,13 +57,13 @@ class Pad2d(Layer):
             raise PellucidError(f"Pad2d: value={self.value} means something for kind='constant' only; leave it out")
 
     def edges(self) -> tuple[int, int, int, int]:
-        """Return how many columns and rows are put (left, right, top, bottom)."""
+        """Return the numbers of added columns and rows (left, right, top, bottom)."""
         if isinstance(self.padding, tuple):
             return self.padding
         return self.padding, self.padding, self.padding, self.padding
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape with what is put and taken."""
+        """Return no parameters and the padded shape."""
         channels, height, width = check_image_shape(self, shape)
         left, right, top, bottom = self.edges()
         out = height + top + bottom, width + left + right
@@ -84,7 +84,7 @@ class Pad2d(Layer):
         return {}, (channels, *out)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Pad2dCache]:
-        """Put the rows and columns."""
+        """Add the rows and columns."""
         if KINDS[self.kind] == "constant":
             return F.pad(x, self.edges(), value=self.value), Pad2dCache(x)
         y = F.pad(x, self.edges(), KINDS[self.kind])

@@ -40,12 +40,12 @@ class PadChannels(Layer):
             )
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return no parameters and the shape with the further channels."""
+        """Return no parameters and the shape with the added channels."""
         channels, height, width = check_image_shape(self, shape)
         return {}, (self.before + channels + self.after, height, width)
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PadChannelsCache]:
-        """Put the zeros."""
+        """Add the channels of zeros."""
         return F.pad(x, (0, 0, 0, 0, self.before, self.after)), PadChannelsCache(x)
 
     def backward(self, params: Params, cache: PadChannelsCache, dy: Tensor) -> tuple[Tensor, Params]:

@@ -1,4 +1,4 @@
-"""The rectified linear unit with a ceiling."""
+"""The rectified linear unit bounded at 6."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple

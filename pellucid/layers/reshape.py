@@ -1,5 +1,5 @@
 """The same values in another shape."""
-# Arguments come from callers who may not check types.
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 import math

@@ -1,4 +1,4 @@
-"""The logistic activation."""
+"""The logistic sigmoid."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -17,7 +17,7 @@ class SigmoidCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Sigmoid(Layer):
-    """Squash to (0, 1): y = 1 / (1 + exp(-x)), for any shape.
+    """Map to (0, 1): y = 1 / (1 + exp(-x)), for any shape.
 
     Source: Nielsen 2015, equation 3.
     """

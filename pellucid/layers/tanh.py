@@ -17,7 +17,7 @@ class TanhCache(NamedTuple):
 
 @dataclass(frozen=True)
 class Tanh(Layer):
-    """Squash to (-1, 1): y = tanh(x), for any shape.
+    """Map to (-1, 1): y = tanh(x), for any shape.
 
     Source: LeCun et al. 1998, Efficient BackProp, section 4.4.
     """

@@ -43,7 +43,7 @@ class Windows:
         return F.pad(dx, [-edge for edge in edges])
 
     def _edges(self) -> tuple[int, int, int, int]:
-        """Return how far windows reach beyond the image, or stay within it: (left, right, top, bottom)."""
+        """Return how far windows extend beyond the image, negative inside it: (left, right, top, bottom)."""
         reaches = [
             s * (out - 1) + d * (k - 1) + 1
             for out, k, s, d in zip(self.outs, self.kernel, self.stride, self.dilation, strict=True)
@@ -52,7 +52,7 @@ class Windows:
         return left, reaches[1] - left - width, top, reaches[0] - top - height
 
     def _pixels(self, padded: Tensor) -> Iterator[Tensor]:
-        """Yield, for each pixel of a window, the view of where it lies in all windows: (N, C, H', W')."""
+        """Yield, for each pixel of a window, the view of its values in all windows: (N, C, H', W')."""
         (high, wide), (down, across) = self.outs, self.stride
         for i in range(self.kernel[0]):
             rows = padded[:, :, self.dilation[0] * i :: down][:, :, :high]
@@ -61,5 +61,5 @@ class Windows:
 
 
 def wide_type(dtype: torch.dtype) -> torch.dtype:
-    """Return what many numbers of the type are added in."""
+    """Return the dtype in which values of this dtype are summed."""
     return torch.promote_types(dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""The cross-entropy of a network with further classifiers on the way."""
+"""The cross-entropy of a network with auxiliary classifiers."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -49,7 +49,7 @@ class AuxiliaryCrossEntropy(Loss):
         return value, tuple(dy)
 
     def check(self, outputs: Any, targets: Tensor) -> None:
-        """Require several outputs, each with classes that exist or rows of probabilities that sum to 1."""
+        """Raise PellucidError for a single output, and for targets that are invalid for one of the outputs."""
         if not outputs or not all(isinstance(shape, tuple) for shape in outputs):
             raise PellucidError(
                 f"AuxiliaryCrossEntropy: the network has one output {outputs}, no auxiliary ones; make it with "
@@ -59,7 +59,7 @@ class AuxiliaryCrossEntropy(Loss):
             self.each().check(shape, targets)
 
     def counted(self, target: Tensor) -> float:
-        """Return what each output's loss counts."""
+        """Return the weight of a batch in a mean over batches, the same as for each output's loss."""
         return self.each().counted(target)
 
     def judged(self, y: Tensor | tuple[Tensor, ...]) -> Tensor:

@@ -63,7 +63,7 @@ class BinaryCrossEntropy(Loss):
         return cost.sum() * share, slope * share
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require numbers from 0 to 1 in the network's output shape, or classes."""
+        """Raise PellucidError unless targets are in [0, 1] and of the output shape, or class indices."""
         check_numbers(self, outputs, targets, (0.0, 1.0))
         for name, weights in (("pos_weight", self.pos_weight), ("class_weights", self.class_weights)):
             if isinstance(weights, tuple) and outputs[:1] != (len(weights),):

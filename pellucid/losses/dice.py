@@ -66,7 +66,7 @@ class Dice(Loss):
         return Pieces(p, weight * (1 - 2 * both / total), dp - (p * dp).sum(1, keepdim=True))
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require classes that exist."""
+        """Raise PellucidError for class indices out of range."""
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
 
     def kept(self, target: Tensor) -> Tensor | None:

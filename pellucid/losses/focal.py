@@ -26,7 +26,7 @@ class Focal(ClassLoss):
     It contains the softmax, so the network ends without one; with gamma = 0 it is SoftmaxCrossEntropy, and the larger
     gamma, the less well-classified positions count. y is (N, C) or (N, C, ...), targets are integer classes (N, ...).
     With `class_weights`, w is the weight of the target's class, else 1, and the sum is divided by the sum of the w.
-    Positions of class `ignore` cost nothing and are not counted. `reduction` "batch" sums over the positions and takes
+    Positions of class `ignore` are excluded from sum and mean. `reduction` "batch" sums over the positions and takes
     the mean over the batch, "sum" takes no mean.
     Source: Lin, Goyal, Girshick, He and Dollar 2017, equations 4 and 5, with a softmax over the classes.
     """

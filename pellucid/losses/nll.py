@@ -15,7 +15,7 @@ class NegativeLogLikelihood(ClassLoss):
     """The mean of -y at the target's class, y being log-probabilities: for networks that end in LogSoftmax.
 
     y is (N, C) or (N, C, ...), targets are integer classes (N, ...). With `class_weights`, one for each class, it is
-    the mean weighted by the targets' classes. Positions of class `ignore` cost nothing and are not counted.
+    the mean weighted by the targets' classes. Positions of class `ignore` are excluded from sum and mean.
     `reduction` "batch" sums over the positions and takes the mean over the batch, "sum" takes no mean.
     Source: Goodfellow, Bengio and Courville 2016, section 5.5.
     """

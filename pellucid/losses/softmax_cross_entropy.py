@@ -54,7 +54,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         return self._plain(y, target)
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require classes that exist, or rows of probabilities that sum to 1."""
+        """Raise PellucidError unless targets are class indices in range or probabilities that sum to 1."""
         if not targets.is_floating_point():
             super().check(outputs, targets)
             return
@@ -70,7 +70,7 @@ class SoftmaxCrossEntropy(ClassLoss):
             )
 
     def counted(self, target: Tensor) -> float:
-        """Return the examples, or for a mean over classes the sum of their weights."""
+        """Return the number of examples, or for a mean over classes the sum of their weights."""
         return float(len(target)) if target.is_floating_point() else super().counted(target)
 
     def predict(self, y: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         return y.softmax(1)
 
     def _plain(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of one class each, all counting the same: most training, so as few operations as can be."""
+        """Compute the loss of integer targets without weights, the most frequent case, in few operations."""
         n = y.shape[0]
         if target.shape != y.shape[:1]:
             raise _not_classes(target, y)
@@ -88,7 +88,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         return value, torch.add(minus_t, log_a.exp(), alpha=1 / n)
 
     def _picked(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions of one class each, with weights, with some of them ignored."""
+        """Compute the loss of integer targets with weights or ignored positions."""
         picks = pick(self, y, target, self.class_weights, self.ignore)
         log_a = y.log_softmax(1)  # (N, C, ...)
         share = picks.weight / picks.total(self.reduction)  # (N, 1, ...)
@@ -97,19 +97,19 @@ class SoftmaxCrossEntropy(ClassLoss):
         return value, (log_a.exp() * share).scatter_add(1, picks.classes, minus)
 
     def _against(self, y: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions of any distribution: C = -Σ w ln a, dy = a Σ w - w, where w is (N, C, ...)."""
+        """Compute the loss of soft targets: C = -Σ w ln a, dy = a Σ w - w, where w is (N, C, ...)."""
         log_a = y.log_softmax(1)
         return -(wanted * log_a).sum(), log_a.exp() * wanted.sum(1, keepdim=True) - wanted
 
     def _smooth(self, y: Tensor, target: Tensor) -> Tensor:
-        """Return what each output of integer targets counts, after smoothing and weights: (N, C, ...)."""
+        """Return the weight of each output for integer targets, with smoothing and class weights: (N, C, ...)."""
         picks = pick(self, y, target, self.class_weights, self.ignore)
         uniform = self._weigh((self.label_smoothing / y.shape[1]) * picks.keep.expand_as(y))  # (N, C, ...)
         summed = uniform.scatter_add(1, picks.classes, (1 - self.label_smoothing) * picks.weight)
         return summed / picks.total(self.reduction)
 
     def _soft(self, y: Tensor, target: Tensor) -> Tensor:
-        """Return what each output of soft targets counts, after smoothing and weights: (N, C, ...)."""
+        """Return the weight of each output for soft targets, with smoothing and class weights: (N, C, ...)."""
         if target.shape != y.shape or y.dim() < 2:
             raise _not_soft(target.shape, y.shape)
         target = target.to(y.dtype)
@@ -118,7 +118,7 @@ class SoftmaxCrossEntropy(ClassLoss):
         return self._weigh(target) * fraction(1.0, positions(self.reduction, y), y.dtype)
 
     def _weigh(self, terms: Tensor) -> Tensor:
-        """Multiply what belongs to each class, (N, C, ...), by its weight."""
+        """Multiply the terms of each class, (N, C, ...), by the class's weight."""
         return terms if self.class_weights is None else terms * by_class(self, self.class_weights, terms)
 
 

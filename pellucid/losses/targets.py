@@ -1,5 +1,5 @@
 """Targets: class indices to one-hot rows, weights by class, and what losses of classes share."""
-# Arguments come from callers who may not check types.
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 from functools import lru_cache
@@ -26,7 +26,7 @@ class Picks(NamedTuple):
     weight: Tensor
 
     def total(self, reduction: str) -> Tensor | int:
-        """Return by what the sum over all positions is divided, which is never 0: for a mean the sum of `weight`."""
+        """Return the divisor of the sum over all positions, never 0: for a mean, the sum of `weight`."""
         if reduction == "mean":  # a batch of ignored positions costs 0, not 0/0
             return self.weight.sum().clamp_min(torch.finfo(self.weight.dtype).tiny)
         return shares(reduction, self.weight)
@@ -48,7 +48,7 @@ def numbers(loss: object, y: Tensor, target: Tensor) -> Tensor:
 
 
 def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tensor:
-    """Return, for classes (N, ...), `scale` at each one's class and 0 elsewhere: (N, C, ...) of y's dtype."""
+    """Return one-hot rows times `scale`, (N, C, ...) of y's dtype, for classes (N, ...)."""
     classes = y.shape[1]
     flat = target.flatten() if target.dtype is torch.int64 else target.flatten().long()
     if classes <= MANY:
@@ -65,14 +65,14 @@ def one_hot(loss: object, target: Tensor, y: Tensor, scale: float = 1.0) -> Tens
 
 @lru_cache(maxsize=16)
 def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return scale x the identity matrix, kept between calls: do not write into it."""
+    """Return scale x the identity matrix, cached between calls: do not write into it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.eye(classes, dtype=dtype, device=device) * scale
 
 
 @lru_cache(maxsize=16)
 def class_table(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the weights of the classes as a tensor, kept between calls: do not write into it."""
+    """Return the class weights as a tensor, cached between calls: do not write into it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
         return torch.tensor(weights, dtype=dtype, device=device)
 
@@ -88,7 +88,7 @@ def by_class(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "c
 def pick(
     loss: object, y: Tensor, target: Tensor, weights: tuple[float, ...] | None, ignore: int | None = None
 ) -> Picks:
-    """Return which class each position of y (N, C, ...) has, and how much it counts."""
+    """Return the class and the weight of each position of y (N, C, ...)."""
     if target.shape != y.shape[:1] + y.shape[2:] or is_numbers(target):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(target.shape)} and type {target.dtype} do not fit "
@@ -112,7 +112,7 @@ def pick(
 
 
 def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float:
-    """Return the examples, or where some count more or not at all the sum by which `Picks.total` divides a mean.
+    """Return the number of examples, or with class weights or `ignore` the divisor of a mean by `Picks.total`.
 
     target: classes (N, ...).
     """
@@ -135,12 +135,12 @@ def is_numbers(target: Tensor) -> bool:
 
 
 def fits_without_classes(shape: Shape, target: Tensor) -> bool:
-    """Return whether a target without the axis of outputs fits outputs of `shape` (N, C, ...)."""
+    """Return whether a target without the axis of outputs has the expected shape for outputs (N, C, ...)."""
     return len(shape) >= 2 and target.shape == shape[:1] + shape[2:] and (shape[1] == 1 or not is_numbers(target))
 
 
 def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[float, float] | None = None) -> None:
-    """Require targets that `numbers` accepts: finite numbers, from within[0] to within[1], or classes that exist."""
+    """Raise PellucidError unless targets are finite numbers in the range `within`, or class indices in range."""
     shape = (len(targets), *outputs)
     if targets.shape != shape and not fits_without_classes(shape, targets):
         raise PellucidError(
@@ -162,7 +162,7 @@ def check_numbers(loss: object, outputs: Shape, targets: Tensor, within: tuple[f
 def check_classes(
     loss: object, outputs: Shape, targets: Tensor, weights: tuple[float, ...] | None, ignore: int | None
 ) -> None:
-    """Require one class that exists for each position."""
+    """Raise PellucidError unless targets have one class index in range for each position."""
     if not outputs or targets.shape[1:] != outputs[1:] or is_numbers(targets):
         raise PellucidError(
             f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit "
@@ -174,14 +174,14 @@ def check_classes(
 
 
 def check_range(loss: object, targets: Tensor, classes: int, ignore: int | None) -> None:
-    """Require classes from 0 to classes - 1, or `ignore`."""
+    """Raise PellucidError unless targets are from 0 to classes - 1, or `ignore`."""
     kept = targets if ignore is None else targets[targets != ignore]
     if kept.numel() and (int(kept.min()) < 0 or int(kept.max()) >= classes):
         raise out_of_range(loss, kept, classes)
 
 
 def check_weights(loss: object, weights: tuple[float, ...] | None) -> None:
-    """Require None, or a tuple of finite numbers of at least 0 that are not all 0."""
+    """Raise PellucidError unless weights are None, or a tuple of finite numbers of at least 0, not all 0."""
     if weights is None:
         return
     numeric = isinstance(weights, tuple) and all(map(is_number, weights))
@@ -204,11 +204,11 @@ class ClassLoss(Loss):
     reduction: Reduction
 
     def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Require classes that exist."""
+        """Raise PellucidError for class indices out of range."""
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
 
     def counted(self, target: Tensor) -> float:
-        """Return the examples, or for a mean the sum of their weights."""
+        """Return the number of examples, or for a mean the sum of their weights."""
         if self.reduction != "mean":
             return super().counted(target)
         return counted(target, self.class_weights, self.ignore)

@@ -1,4 +1,4 @@
-"""Metrics: how good predictions are, batch by batch or of tensors at once."""
+"""Metrics of predictions, computed batch by batch or from tensors."""
 
 from pellucid.metrics.base import Metric, MetricLike, fresh, function_name, improves_downward
 from pellucid.metrics.classes import (

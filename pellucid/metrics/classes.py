@@ -13,7 +13,7 @@ from pellucid.metrics.functions import Bins, confusion_matrix, f1, macro, precis
 
 @dataclass
 class Accuracy(Metric):
-    """The share of examples whose class is predicted; of multi-label targets, the share of the outputs that are right.
+    """The fraction of correctly predicted examples, or, for multi-label targets, of correct outputs.
 
     Targets (n, classes) with values from 0 to 1 are multi-label if any row in any batch does not sum to 1. An output
     is then right where it and its target are on the same side of 1/2: 1 - scikit-learn's hamming_loss.
@@ -46,7 +46,7 @@ class Accuracy(Metric):
 
 @dataclass
 class TopK(Metric):
-    """The share of examples whose class is among the `k` with the highest outputs."""
+    """The fraction of examples whose class is among the `k` with the highest outputs."""
 
     k: int = 5
     hits: float = field(default=0.0, init=False)
@@ -70,7 +70,7 @@ class TopK(Metric):
 
 @dataclass
 class Confusion(Metric):
-    """How often each class (row) was predicted as each (column); no column of a training's history."""
+    """Counts of each class (row) predicted as each class (column); not part of the training history."""
 
     boundary: float = field(default=0.5, init=False)
     matrix: Tensor | None = field(default=None, init=False)
@@ -99,7 +99,7 @@ class Confusion(Metric):
 
 @dataclass
 class Precision(Confusion):
-    """The share of a class's predictions that are right, 0 without any; the mean over the classes that occur."""
+    """The fraction of a class's predictions that are right, 0 without any; the mean over the classes that occur."""
 
     def compute(self) -> dict[str, Any]:
         """Return {"precision": from 0 to 1}."""
@@ -108,7 +108,7 @@ class Precision(Confusion):
 
 @dataclass
 class Recall(Confusion):
-    """The share of a class's examples that are found, 0 without any; the mean over the classes that occur."""
+    """The fraction of a class's examples that are found, 0 without any; the mean over the classes that occur."""
 
     def compute(self) -> dict[str, Any]:
         """Return {"recall": from 0 to 1}."""
@@ -134,7 +134,7 @@ class ECE(Metric):
     totals: Bins | None = field(default=None, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Sort the batch into the bins; PellucidError where the outputs are no probabilities."""
+        """Add the batch to the bins; raises PellucidError unless the outputs are probabilities."""
         found = Bins.of(target_classes(targets, outputs), class_scores(outputs), self.bins)
         self.totals = found if self.totals is None else self.totals + found
 
@@ -146,7 +146,7 @@ class ECE(Metric):
 
 
 def class_scores(scores: Tensor) -> Tensor:
-    """Return outputs (N, 1), the score of the second of two classes, as one for each (N, 2); others as they are."""
+    """Convert outputs (N, 1), scores of the second of two classes, to (N, 2); return others unchanged."""
     return torch.cat([1 - scores, scores], 1) if scores.dim() == 2 and scores.shape[1] == 1 else scores
 
 

@@ -49,7 +49,7 @@ class MeanIoU(Metric):
 
 @dataclass
 class BoundaryF1(Metric):
-    """How well the outlines of predicted regions follow the true ones: the mean of F1 over classes and images.
+    """Boundary F1: agreement of predicted and true outlines, averaged over classes and images.
 
     A pixel is on the boundary of its class where one of the four pixels beside it is of another class; of its
     precision and recall it counts as found where the other mask has a boundary pixel of that class within `tolerance`
@@ -97,9 +97,9 @@ def iou(confusion: Tensor) -> Tensor:
 
 
 def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | None) -> tuple[Tensor, Tensor]:
-    """Return the predicted classes and which pixels are not of class `ignore`, both (N, H, W).
+    """Return the predicted classes, and the mask of pixels that are not of class `ignore`, both (N, H, W).
 
-    Raises PellucidError for outputs and masks that do not fit each other.
+    Raises PellucidError for outputs and masks of incompatible shapes.
     """
     integer = not (targets.is_floating_point() or targets.dtype is torch.bool)
     if outputs.dim() != 4 or not integer or targets.shape != (len(outputs), *outputs.shape[2:]):
@@ -124,7 +124,7 @@ def _boundaries(mask: Tensor, kept: Tensor, classes: int) -> Tensor:
 
 
 def _spread(marks: Tensor, reach: float) -> Tensor:
-    """Return which places of marks (C, H, W) lie at most `reach` from a mark."""
+    """Return which pixels of `marks` (C, H, W) are at most `reach` from a True pixel."""
     far = int(reach)
     padded = torch.nn.functional.pad(marks, (far, far, far, far))
     height, width = marks.shape[1:]

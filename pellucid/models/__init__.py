@@ -19,7 +19,7 @@ from pellucid.models.surface import features, head, match, replace_head
 from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
-# What recipes and the command line call `network.model`.
+# The names for `network.model` in recipes and on the command line.
 MODELS: dict[str, Callable[..., Layer]] = {
     "mlp": mlp,
     "lenet": lenet,

@@ -1,4 +1,4 @@
-"""Small networks that learn small pictures fast."""
+"""Small networks that train fast on small images."""
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d
@@ -9,7 +9,7 @@ STEM = 24  # filters: both signs of every direction that a patch of 3 x 2 x 2 va
 
 
 def airbench(classes: int = 10, width: int = 64) -> Sequential:
-    """Return a 2 x 2 convolution, made to be whitened, and six of 3 x 3 in three pooled stages; it ends in logits.
+    """Return a 2 x 2 convolution, made to be whitened, and six of 3 x 3 in three pooled stages; it outputs logits.
 
     width: the filters of the first stage, of which the others have four times as many. The 3 x 3 convolutions begin
     by handing on their input. For images of at least 9 x 9; with three channels, 10 classes and width 64 it has
@@ -21,7 +21,7 @@ def airbench(classes: int = 10, width: int = 64) -> Sequential:
 
 
 def airbench96(classes: int = 10, width: int = 64) -> Sequential:
-    """Return airbench with three 3 x 3 convolutions a stage, and a shortcut past the last two; it ends in logits.
+    """Return airbench with three 3 x 3 convolutions a stage, and a shortcut past the last two; it outputs logits.
 
     width: the filters of the first stage, of which the second has 5/2 and the third 4 times as many. For images of at
     least 9 x 9; with three channels, 10 classes and width 64 it has 2,194,562 parameters.

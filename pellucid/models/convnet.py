@@ -7,7 +7,7 @@ from pellucid.models.parts import network
 
 
 def convnet(classes: int = 10, width: int = 32, dropout: float = 0.3) -> Sequential:
-    """Return six 3 x 3 convolutions in three blocks, each normalized and rectified; it ends in logits.
+    """Return six 3 x 3 convolutions in three blocks, each normalized and rectified; it outputs logits.
 
     width: the filters of the first block, of which the second has twice and the third four times as many; the
     first two blocks end by halving height and width; the head averages over each whole map of the third. dropout: the

@@ -11,7 +11,7 @@ STEM = 64  # maps before the first block
 
 
 def densenet121(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
-    """Return DenseNet-121 for 224 x 224 images, 7,978,856 parameters for 1000 classes; it ends in logits.
+    """Return DenseNet-121 for 224 x 224 images, 7,978,856 parameters for 1000 classes; it outputs logits.
 
     epsilon: of the batch normalization, 1.001e-5 in Keras' weights. Features: 1024 x 7 x 7.
     Source: Huang, Liu, van der Maaten and Weinberger 2017, table 1, with bottlenecks and compression 0.5.

@@ -22,7 +22,7 @@ VGG = {
     "vgg11": vgg11, "vgg13": vgg13, "vgg16": vgg16, "vgg19": vgg19,
     "vgg11_bn": vgg11_bn, "vgg13_bn": vgg13_bn, "vgg16_bn": vgg16_bn, "vgg19_bn": vgg19_bn,
 }  # fmt: skip
-# The stages of MobileNetV2 whose first block has a stride of 2 behind its expansion: Keras' blocks 6 and 13.
+# The stages of MobileNetV2 whose first block has a stride of 2 after its expansion: Keras' blocks 6 and 13.
 EXPANDED = ("stage4", "stage6")
 KERAS_EPSILON = 1e-3
 
@@ -59,7 +59,7 @@ def fcn8(classes: int = 21, backbone: Backbone = "mobilenet_v2", epsilon: float 
 
 
 def backbone_of(net: Layer) -> Layer | None:
-    """Return the network of the zoo whose features one of these networks reads; None for any other network.
+    """Return the backbone of one of these networks; None for any other network.
 
     MobileNetV2 is returned as Keras' weights need it where its epsilon is theirs: where the padding stands does not
     change what each window computes.
@@ -119,7 +119,7 @@ def _head(classes: int, taps: tuple[str, ...], stride: int, centred: bool) -> La
 
 
 def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
-    """Return learned windows, one for each class, that begin as bilinear interpolation: n pixels become n times `by`.
+    """Return learned upsampling by a factor `by`, one kernel per class, initialized to bilinear interpolation.
 
     centred: each pixel stands in the middle of the `by` x `by` pixels that it becomes, or on the first of them.
     """

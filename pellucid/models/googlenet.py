@@ -33,11 +33,11 @@ BLOCKS = {
 
 
 def googlenet(classes: int = 1000, auxiliary: bool = False, original: bool = False) -> Sequential:
-    """Return GoogLeNet in the form that torchvision's weights have, batch-normalized; it ends in logits.
+    """Return GoogLeNet as in torchvision, with batch normalization; it outputs logits.
 
     For 224 x 224 images: 6,624,904 parameters with three channels and 1000 classes, features of 1024 x 7 x 7. In
     this form the branch called 5x5 has kernels of 3 x 3: the weights come from TensorFlow, where it was so.
-    auxiliary: further classifiers behind inception4a and inception4d; the output is then the tuple (logits,
+    auxiliary: auxiliary classifiers after inception4a and inception4d; the output is then the tuple (logits,
     auxiliary1's, auxiliary2's), the paths stay the same, and the parameters are 13,004,888.
     original: the network of the paper, in the form that Caffe's and ONNX's weights have: no batch normalization but
     local response normalization and biases, and 5 x 5 kernels; 6,998,552 parameters, with auxiliaries 13,378,280.

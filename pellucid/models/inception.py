@@ -20,10 +20,10 @@ class Conv(NamedTuple):
 
 
 def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad: bool = True) -> Sequential:
-    """Return Inception-v3 in the form that torchvision's weights have; it ends in logits.
+    """Return Inception-v3 as in torchvision; it outputs logits.
 
     For 299 x 299 images: 23,834,568 parameters with three channels and 1000 classes, features of 2048 x 8 x 8.
-    auxiliary: a further classifier behind mixed6e; the output is then the tuple (logits, auxiliary's), the paths
+    auxiliary: an auxiliary classifier after mixed6e; the output is then the tuple (logits, auxiliary's), the paths
     stay the same, and the parameters are 27,161,264. count_include_pad: the zeros around an image count in the
     average pooling of the blocks; in Keras' weights they do not.
     Source: Szegedy, Vanhoucke, Ioffe, Shlens and Wojna 2016, table 1, figures 5 to 7 and 10.
@@ -55,7 +55,7 @@ def inception_v3(classes: int = 1000, auxiliary: bool = False, count_include_pad
 
 
 def _mixed5(pooled: int, count_include_pad: bool) -> Parallel:
-    """Figure 5: a 5 x 5 convolution as two of 3 x 3, beside one that stayed."""
+    """Figure 5: one 5 x 5 convolution replaced by two of 3 x 3, another kept."""
     branches: dict[str, Layer] = {
         "branch1x1": _row(Conv(64, 1)),
         "branch5x5": _row(Conv(48, 1), Conv(64, 5, 1, 2)),

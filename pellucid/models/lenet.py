@@ -7,7 +7,7 @@ from pellucid.models.parts import network
 
 
 def lenet(classes: int = 10) -> Sequential:
-    """Return LeNet-5's shape with ReLU and max pooling; it ends in logits.
+    """Return LeNet-5 with ReLU and max pooling; it outputs logits.
 
     For 28 x 28 images: padding by 2 makes them the 32 x 32 of the paper, and the layers leave
     6 x 28 x 28, 6 x 14 x 14, 16 x 10 x 10, 16 x 5 x 5, 120, 84 and `classes` values. With one channel and

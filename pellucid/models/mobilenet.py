@@ -10,13 +10,13 @@ from pellucid.models.parts import average_head, beside, conv_norm, network
 
 # Of each stage: the factor by which blocks expand, channels, how many blocks, the stride of the first: table 2.
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-STEM, LAST = 32, 1280  # channels before the first and behind the last stage
+STEM, LAST = 32, 1280  # channels before the first and after the last stage
 
 
 def mobilenet_v2(
     classes: int = 1000, width: float = 1.0, epsilon: float = 1e-5, pad: Literal["both", "same"] = "both"
 ) -> Sequential:
-    """Return MobileNetV2 for 224 x 224 images, 3,504,872 parameters for 1000 classes; it ends in logits.
+    """Return MobileNetV2 for 224 x 224 images, 3,504,872 parameters for 1000 classes; it outputs logits.
 
     width: the factor of all channels, which are rounded to multiples of 8; only above 1 of the last 1280 as well.
     epsilon: of the batch normalization, 1e-3 in Keras' weights. pad: where the stride is 2, "both" pads one row and

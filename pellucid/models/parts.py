@@ -44,7 +44,7 @@ def conv_norm_relu(
 
 
 def beside(name: str, kind: str) -> str:
-    """Return the name of what follows a convolution: norm2 behind conv2, reduce_norm behind reduce."""
+    """Return the name of a layer after a convolution: norm2 after conv2, reduce_norm after reduce."""
     return name.replace("conv", kind, 1) if name.startswith("conv") else f"{name}_{kind}"
 
 
@@ -75,14 +75,14 @@ def dense_head(classes: int, size: int) -> dict[str, Layer]:
 
 
 def network(features: Mapping[str, Layer], head: Mapping[str, Layer]) -> Sequential:
-    """Return the form of every network of the zoo: images to maps, and maps to the logits called `scores`."""
+    """Return the structure of all these networks: `features`, and a `head` that ends in `scores`."""
     return Sequential(features=Sequential(**features), head=Sequential(**head))
 
 
 def network_with_auxiliaries(
     features: Mapping[str, Layer], head: Mapping[str, Layer], auxiliaries: Mapping[str, tuple[str, Layer]]
 ) -> Sequential:
-    """Return the same network with further classifiers on the way; y is the tuple (logits, each auxiliary's logits).
+    """Return the same network with auxiliary classifiers; y is the tuple (logits, each auxiliary's logits).
 
     auxiliaries: by name, the layer of `features` whose output they read, and the classifier. Where a Fork would put
     all that comes after it one level deeper, these Graphs keep every path as it is without auxiliaries, so that one
@@ -99,6 +99,6 @@ def network_with_auxiliaries(
 
 
 def chain(layers: Mapping[str, Layer], first: str) -> dict[str, tuple[Layer, str]]:
-    """Return layers as nodes of a Graph of which each reads the one before; the first reads `first`."""
+    """Return layers as a chain of nodes of a Graph; the first reads `first`."""
     sources = (first, *layers)
     return {name: (layer, source) for (name, layer), source in zip(layers.items(), sources, strict=False)}

@@ -9,7 +9,7 @@ WIDTHS = (64, 128, 256, 512)  # of the four stages
 
 
 def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
-    """Return ResNet-18 for 224 x 224 images, 11,689,512 parameters for 1000 classes; it ends in logits.
+    """Return ResNet-18 for 224 x 224 images, 11,689,512 parameters for 1000 classes; it outputs logits.
 
     epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
     Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
@@ -18,7 +18,7 @@ def resnet18(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 
 
 def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
-    """Return ResNet-34 for 224 x 224 images, 21,797,672 parameters for 1000 classes; it ends in logits.
+    """Return ResNet-34 for 224 x 224 images, 21,797,672 parameters for 1000 classes; it outputs logits.
 
     epsilon: of the batch normalization, as in the published weights. Features: 512 x 7 x 7.
     Source: He, Zhang, Ren and Sun 2016, table 1, with projections where the shape changes (option B).
@@ -27,7 +27,7 @@ def resnet34(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
 
 
 def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
-    """Return ResNet-50 for 224 x 224 images, 25,557,032 parameters for 1000 classes; it ends in logits.
+    """Return ResNet-50 for 224 x 224 images, 25,557,032 parameters for 1000 classes; it outputs logits.
 
     epsilon: of the batch normalization, 1.001e-5 in Keras' weights. stride_first: a block that halves the image
     does so in its first convolution, as in the paper and in Keras' weights; in torchvision's it is the second,
@@ -38,7 +38,7 @@ def resnet50(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = Fa
 
 
 def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
-    """Return ResNet-101 for 224 x 224 images, 44,549,160 parameters for 1000 classes; it ends in logits.
+    """Return ResNet-101 for 224 x 224 images, 44,549,160 parameters for 1000 classes; it outputs logits.
 
     epsilon and stride_first: see resnet50. Features: 2048 x 7 x 7.
     Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
@@ -95,7 +95,7 @@ def _resnet(
 
 
 def resnet20(classes: int = 10, width: int = 16) -> Sequential:
-    """Return ResNet-20 for 32 x 32 images, 269,722 parameters for three channels and 10 classes; it ends in logits.
+    """Return ResNet-20 for 32 x 32 images, 269,722 parameters for three channels and 10 classes; it outputs logits.
 
     width: the filters of the first of three stages, of which the second has twice and the third four times as many.
     Source: He, Zhang, Ren and Sun 2016, section 4.2 and table 6 (0.27 M), shortcuts without parameters (option A).
@@ -104,7 +104,7 @@ def resnet20(classes: int = 10, width: int = 16) -> Sequential:
 
 
 def resnet32(classes: int = 10, width: int = 16) -> Sequential:
-    """Return ResNet-32 for 32 x 32 images, 464,154 parameters for three channels and 10 classes; it ends in logits.
+    """Return ResNet-32 for 32 x 32 images, 464,154 parameters for three channels and 10 classes; it outputs logits.
 
     width: see resnet20.
     Source: He, Zhang, Ren and Sun 2016, section 4.2 and table 6 (0.46 M), shortcuts without parameters (option A).
@@ -113,7 +113,7 @@ def resnet32(classes: int = 10, width: int = 16) -> Sequential:
 
 
 def resnet56(classes: int = 10, width: int = 16) -> Sequential:
-    """Return ResNet-56 for 32 x 32 images, 853,018 parameters for three channels and 10 classes; it ends in logits.
+    """Return ResNet-56 for 32 x 32 images, 853,018 parameters for three channels and 10 classes; it outputs logits.
 
     width: see resnet20.
     Source: He, Zhang, Ren and Sun 2016, section 4.2 and table 6 (0.85 M), shortcuts without parameters (option A).

@@ -5,7 +5,7 @@ from pellucid.layers import AdaptiveAvgPool2d, Concat, Conv2d, Dropout, Flatten,
 from pellucid.layers.base import Layer
 from pellucid.models.parts import network
 
-# Filters that squeeze, and that each of the two branches expands to.
+# Filters of the squeeze layer, and of each of the two expand branches.
 FIRES = {
     "fire2": (16, 64),
     "fire3": (16, 64),
@@ -19,11 +19,11 @@ FIRES = {
 
 
 def squeezenet1_1(classes: int = 1000) -> Sequential:
-    """Return SqueezeNet 1.1 for 224 x 224 images, 1,235,496 parameters for 1000 classes; it ends in logits.
+    """Return SqueezeNet 1.1 for 224 x 224 images, 1,235,496 parameters for 1000 classes; it outputs logits.
 
     Its `scores` are a 1 x 1 convolution, rectified and averaged over the image. Features: 512 x 13 x 13.
     Source: Iandola, Han, Moskewicz, Ashraf, Dally and Keutzer 2016, figure 2; 1.1 is the authors' later release,
-    with less work in its first layers.
+    with fewer operations in its first layers.
     """
     features: dict[str, Layer] = {
         "conv1": Conv2d(64, 3, stride=2),
@@ -50,5 +50,5 @@ def _fire(squeeze: int, expand: int) -> Sequential:
         squeeze=Conv2d(squeeze, 1),
         squeeze_relu=ReLU(),
         expand=Parallel(branches, Concat()),
-        relu=ReLU(),  # one for both branches: the same, and nothing is kept twice
+        relu=ReLU(),  # one ReLU for both branches: equivalent, with a single cache
     )

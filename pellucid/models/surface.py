@@ -1,4 +1,4 @@
-"""The interface of all networks of the zoo: features, a head, and scores for the classes."""
+"""The common interface of all these networks: features, a head, and scores for the classes."""
 
 import dataclasses
 import difflib
@@ -17,7 +17,7 @@ from pellucid.layers.dense import Dense
 from pellucid.tree import flatten
 
 SCORES = "scores"
-# The layers that output one number for each class, and the hyperparameter that says how many.
+# The layers that output one number for each class, and the hyperparameter for the number of classes.
 OUTPUTS: dict[type[Layer], str] = {Dense: "units", Conv2d: "filters"}
 
 
@@ -38,7 +38,7 @@ def head(net: Layer) -> Layer:
 
 
 def replace_head(net: Layer, params: Params, classes: int, rng: torch.Generator) -> tuple[Layer, Params]:
-    """Return the network for other classes: `scores` is new and drawn from `rng`, everything else is kept.
+    """Return the network for other classes: `scores` is replaced and drawn from `rng`, all other layers are kept.
 
     Of a network without a head, a Sequential, the last layer that learns is new. The kept tensors are those of
     `params`, not copies. Auxiliary classifiers get new scores as well.
@@ -88,7 +88,7 @@ def _part(net: Layer, name: str) -> Layer:
 
 
 def _last(layer: Layer, params: Params) -> list[str] | None:
-    """Return the path of the last layer that learns, going into Sequentials; None where its outputs are not known."""
+    """Return the path of the last layer that learns, also inside Sequentials; None if its outputs are unknown."""
     if type(layer) in OUTPUTS:
         return []
     for name, child in reversed(layer.children.items()) if isinstance(layer, Sequential) else ():

@@ -5,13 +5,13 @@ from pellucid.layers import BatchNorm, Conv2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
 from pellucid.models.parts import dense_head, network
 
-# How many 3 x 3 convolutions stand in each of the five blocks: table 1, columns A, B, D and E.
+# Number of 3 x 3 convolutions in each of the five blocks: table 1, columns A, B, D and E.
 DEPTHS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 FILTERS = (64, 128, 256, 512, 512)
 
 
 def vgg11(classes: int = 1000) -> Sequential:
-    """Return VGG-11 for 224 x 224 images, 132,863,336 parameters for 1000 classes; it ends in logits.
+    """Return VGG-11 for 224 x 224 images, 132,863,336 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column A.
     """
@@ -19,7 +19,7 @@ def vgg11(classes: int = 1000) -> Sequential:
 
 
 def vgg13(classes: int = 1000) -> Sequential:
-    """Return VGG-13 for 224 x 224 images, 133,047,848 parameters for 1000 classes; it ends in logits.
+    """Return VGG-13 for 224 x 224 images, 133,047,848 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column B.
     """
@@ -27,7 +27,7 @@ def vgg13(classes: int = 1000) -> Sequential:
 
 
 def vgg16(classes: int = 1000) -> Sequential:
-    """Return VGG-16 for 224 x 224 images, 138,357,544 parameters for 1000 classes; it ends in logits.
+    """Return VGG-16 for 224 x 224 images, 138,357,544 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column D.
     """
@@ -35,7 +35,7 @@ def vgg16(classes: int = 1000) -> Sequential:
 
 
 def vgg19(classes: int = 1000) -> Sequential:
-    """Return VGG-19 for 224 x 224 images, 143,667,240 parameters for 1000 classes; it ends in logits.
+    """Return VGG-19 for 224 x 224 images, 143,667,240 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column E.
     """
@@ -43,7 +43,7 @@ def vgg19(classes: int = 1000) -> Sequential:
 
 
 def vgg11_bn(classes: int = 1000) -> Sequential:
-    """Return VGG-11 with batch normalization, 132,868,840 parameters for 1000 classes; it ends in logits.
+    """Return VGG-11 with batch normalization, 132,868,840 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column A; Ioffe and Szegedy 2015.
     """
@@ -51,7 +51,7 @@ def vgg11_bn(classes: int = 1000) -> Sequential:
 
 
 def vgg13_bn(classes: int = 1000) -> Sequential:
-    """Return VGG-13 with batch normalization, 133,053,736 parameters for 1000 classes; it ends in logits.
+    """Return VGG-13 with batch normalization, 133,053,736 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column B; Ioffe and Szegedy 2015.
     """
@@ -59,7 +59,7 @@ def vgg13_bn(classes: int = 1000) -> Sequential:
 
 
 def vgg16_bn(classes: int = 1000) -> Sequential:
-    """Return VGG-16 with batch normalization, 138,365,992 parameters for 1000 classes; it ends in logits.
+    """Return VGG-16 with batch normalization, 138,365,992 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column D; Ioffe and Szegedy 2015.
     """
@@ -67,7 +67,7 @@ def vgg16_bn(classes: int = 1000) -> Sequential:
 
 
 def vgg19_bn(classes: int = 1000) -> Sequential:
-    """Return VGG-19 with batch normalization, 143,678,248 parameters for 1000 classes; it ends in logits.
+    """Return VGG-19 with batch normalization, 143,678,248 parameters for 1000 classes; it outputs logits.
 
     Source: Simonyan and Zisserman 2015, table 1, column E; Ioffe and Szegedy 2015.
     """
@@ -83,7 +83,9 @@ def _vgg(depth: int, classes: int, norm: bool = False) -> Sequential:
 def _block(convolutions: int, filters: int, norm: bool) -> Sequential:
     layers: dict[str, Layer] = {}
     for index in range(1, convolutions + 1):
-        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1)  # its bias is idle before a norm, but files hold it
+        layers[f"conv{index}"] = Conv2d(
+            filters, 3, padding=1
+        )  # a bias before a norm has no effect, but the files contain it
         if norm:
             layers[f"norm{index}"] = BatchNorm()
         layers[f"relu{index}"] = ReLU()

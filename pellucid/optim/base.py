@@ -1,5 +1,5 @@
-"""The contract of every optimizer: from gradients to new parameters, in place."""
-# Arguments come from callers who may not check types.
+"""The interface of optimizers, which update parameters in place."""
+# Callers may not check argument types.
 # pyright: reportUnnecessaryIsInstance=false
 
 from abc import abstractmethod
@@ -19,7 +19,7 @@ State = dict[str, list[Tensor] | int]
 
 @dataclass(frozen=True)
 class Optimizer(metaclass=Checked):
-    """How parameters follow their gradients: a frozen value that holds hyperparameters only.
+    """A rule that updates parameters by their gradients: a frozen dataclass of hyperparameters.
 
     `lr` is the base learning rate; a schedule multiplies it, and `update` takes the product.
     """
@@ -38,7 +38,7 @@ class Optimizer(metaclass=Checked):
         """
 
     def decay(self, weights: list[Tensor], lr: float) -> None:
-        """Shrink, in place and before `update`, those parameters that layers call `decayed`: weight decay.
+        """Apply weight decay in place, before `update`, to the parameters in `decayed` of their layers.
 
         An optimizer receives tensors only, and a shape does not distinguish a weight from the scale of a normalization.
         """
@@ -58,7 +58,7 @@ def tensors_of(state: State, name: str) -> list[Tensor]:
 
 
 def check_state(optimizer: Optimizer, state: State, names: tuple[str, ...]) -> None:
-    """Require a state that holds what `names` says, as one does that `optimizer.init` made."""
+    """Raise PellucidError unless the state has the entries `names`, as created by `optimizer.init`."""
     if state.keys() != set(names):
         held, wanted = (", ".join(sorted(found)) or "nothing" for found in (state, names))
         raise PellucidError(
@@ -91,7 +91,7 @@ def pack(state: State, paths: list[str]) -> dict[str, Tensor]:
 
 
 def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
-    """Fill a state fresh from `init` with what `pack` returned, in place.
+    """Load the tensors returned by `pack` into a new state from `init`, in place.
 
     Raises PellucidError for tensors that are missing, unknown or of another shape or type.
     """
@@ -117,7 +117,7 @@ def unpack(state: State, paths: list[str], flat: Mapping[str, Tensor]) -> None:
 def check_range(
     optimizer: object, low: float = 0.0, high: float = float("inf"), open_low: bool = False, **values: float
 ) -> None:
-    """Require numbers from `low` (or above it) to below `high`."""
+    """Raise PellucidError unless the values are from `low` (or above it) to below `high`."""
     for name, value in values.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not low <= value < high or (open_low and value == low):

@@ -1,5 +1,5 @@
 """Gradient clipping."""
-# PyTorch does not say the types of some of its functions.
+# Some functions of PyTorch have no type annotations.
 # pyright: reportUnknownMemberType=false
 
 from typing import cast
@@ -23,6 +23,6 @@ def clip_by_norm(grads: list[Tensor], limit: float) -> Tensor:
 
 
 def clip_by_value(grads: list[Tensor], limit: float) -> None:
-    """Bring every number of every gradient into [-limit, limit], in place."""
+    """Clip every value of every gradient to [-limit, limit], in place."""
     foreach.clamp_min_(grads, -limit)
     foreach.clamp_max_(grads, limit)

@@ -1,6 +1,6 @@
 """PyTorch's operations over lists of tensors: one call for all parameters of a network.
 
-They are private by name, but torch.optim itself stands on them; every use of them goes through this file.
+They are private by name, but torch.optim depends on them; this file is the only one that uses them.
 """
 # pyright: reportPrivateImportUsage=false, reportPrivateUsage=false
 

@@ -1,5 +1,5 @@
 """Regularizers: penalties on large weights, and a limit on the norm of a unit's weights."""
-# PyTorch does not say the types of some of its functions.
+# Some functions of PyTorch have no type annotations.
 # pyright: reportUnknownMemberType=false
 
 from abc import abstractmethod
@@ -29,7 +29,7 @@ class Regularizer(metaclass=Checked):
 
     @abstractmethod
     def cost(self, weights: list[Tensor], n: int) -> Tensor:
-        """Return the cost term as a 0-d tensor; where decoupled, it is no part of what training makes small."""
+        """Return the cost term as a 0-d tensor; if decoupled, it is not part of the loss that training minimizes."""
 
     @abstractmethod
     def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
@@ -37,11 +37,11 @@ class Regularizer(metaclass=Checked):
 
     @abstractmethod
     def shrink(self, weights: list[Tensor], lr: float) -> None:
-        """Shrink the weights, in place, by what a decoupled step of learning rate `lr` takes."""
+        """Apply decoupled weight decay for the learning rate `lr` to the weights, in place."""
 
 
 def in_order(given: Iterable[object]) -> list[Regularizer]:
-    """Return the regularizers among `given` in the order they act in, whatever the order they are given in.
+    """Return the regularizers in `given` in the order of their application, independent of their order there.
 
     A soft threshold and a decay do not commute.
     """
@@ -79,7 +79,7 @@ def absolutes(weights: list[Tensor]) -> Tensor:
 
 
 def soft_threshold(weights: list[Tensor], reach: float) -> None:
-    """Bring each weight nearer to 0 by `reach`, in place, at most until it is 0."""
+    """Soft threshold: move each weight towards 0 by `reach`, in place, stopping at 0."""
     taken = foreach.clamp_min(weights, -reach)
     foreach.clamp_max_(taken, reach)
     foreach.sub_(weights, taken)
@@ -89,7 +89,7 @@ def soft_threshold(weights: list[Tensor], reach: float) -> None:
 class L1(Regularizer):
     """L1 regularization: the cost lam/n Σ |w|, with the gradient lam/n sign(w), 0 at 0.
 
-    Decoupled, each step brings |w| nearer to 0 by lr lam, at most until it is 0.
+    Decoupled, each step reduces |w| by lr lam, stopping at 0.
     Source: Nielsen 2015, equations 95 to 97; decoupled: Tibshirani 1996's soft threshold.
     """
 
@@ -108,7 +108,7 @@ class L1(Regularizer):
         foreach.add_(grads, foreach.sign(weights), alpha=self.lam / n)
 
     def shrink(self, weights: list[Tensor], lr: float) -> None:
-        """Bring each weight nearer to 0 by lr lam."""
+        """Move each weight towards 0 by lr lam, stopping at 0."""
         soft_threshold(weights, lr * self.lam)
 
 
@@ -163,7 +163,7 @@ class ElasticNet(Regularizer):
         foreach.add_(grads, weights, alpha=self.l2 / n)
 
     def shrink(self, weights: list[Tensor], lr: float) -> None:
-        """Bring each weight nearer to 0 by lr l1, then multiply it by 1 - lr l2."""
+        """Move each weight towards 0 by lr l1, stopping at 0, then multiply it by 1 - lr l2."""
         soft_threshold(weights, lr * self.l1)
         foreach.mul_(weights, 1 - lr * self.l2)
 
@@ -184,7 +184,7 @@ class MaxNorm(metaclass=Checked):
         check_range(self, open_low=True, limit=self.limit)
 
     def after_update(self, weights: list[Tensor]) -> None:
-        """Scale back, in place, the units that are too long."""
+        """Rescale, in place, the units whose norm is above the limit."""
         for weight in weights:
             axes = tuple(range(1, weight.dim()))
             length = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)

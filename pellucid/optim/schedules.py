@@ -1,4 +1,4 @@
-"""Schedules: each a factor by step on the learning rate."""
+"""Learning rate schedules: factors of the learning rate by step."""
 
 import math
 import sys
@@ -10,7 +10,7 @@ from pellucid.calls import Checked
 from pellucid.errors import PellucidError
 from pellucid.optim.base import check_range
 
-Memory = dict[str, float]  # state of a schedule between steps: plain numbers, kept in checkpoints
+Memory = dict[str, float]  # state of a schedule between steps: plain numbers, saved in checkpoints
 
 Unit = Literal["steps", "epochs", "run"]  # 0.5 of a "run" is half way
 
@@ -26,16 +26,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Schedule(metaclass=Checked):
-    """The factor, by step, that multiplies the optimizer's learning rate: a frozen value, hyperparameters only."""
+    """A factor of the optimizer's learning rate for each step: a frozen dataclass of hyperparameters."""
 
     @property
     def watches(self) -> bool:
-        """Whether it depends on the validation loss, so that there must be one."""
+        """Whether it depends on the validation loss, which is then required."""
         return True
 
     @abstractmethod
     def begin(self) -> Memory:
-        """Return what the schedule remembers at the start of a run: finite numbers, as checkpoints hold them."""
+        """Return the schedule's state at the start of a run: finite numbers, saved in checkpoints."""
 
     @abstractmethod
     def factor(self, now: Progress, memory: Memory) -> float:
@@ -43,12 +43,12 @@ class Schedule(metaclass=Checked):
 
     @abstractmethod
     def observe(self, memory: Memory, loss: float) -> Memory:
-        """Return what the schedule remembers after an epoch whose validation loss was `loss`."""
+        """Return the schedule's state after an epoch with the validation loss `loss`."""
 
 
 @dataclass(frozen=True)
 class Plan(Schedule):
-    """A schedule that the step alone decides: it remembers nothing, so a resumed run continues exactly."""
+    """A schedule that depends only on the step; without a state, a resumed run continues exactly."""
 
     @abstractmethod
     def at(self, now: Progress) -> float:
@@ -56,11 +56,11 @@ class Plan(Schedule):
 
     @property
     def watches(self) -> bool:
-        """False: the loss has no influence."""
+        """False: it does not depend on the validation loss."""
         return False
 
     def begin(self) -> Memory:
-        """Return an empty memory."""
+        """Return an empty state."""
         return {}
 
     def factor(self, now: Progress, memory: Memory) -> float:
@@ -68,7 +68,7 @@ class Plan(Schedule):
         return self.at(now)
 
     def observe(self, memory: Memory, loss: float) -> Memory:
-        """Return an empty memory."""
+        """Return an empty state."""
         return {}
 
 
@@ -78,7 +78,7 @@ def length(unit: Unit, now: Progress) -> int:
 
 
 def check_unit(schedule: object, unit: str) -> None:
-    """Require a known unit."""
+    """Raise PellucidError for an unknown unit."""
     if unit not in get_args(Unit):
         known = ", ".join(get_args(Unit))
         raise PellucidError(f"{type(schedule).__name__}: unit must be one of {known}, not {unit!r}")
@@ -193,7 +193,7 @@ class OneCycle(Plan):
 
 
 def _anneal(start: float, end: float, part: float) -> float:
-    """Go from `start` to `end` along half a cosine."""
+    """Interpolate from `start` to `end` along half a cosine."""
     return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
@@ -220,7 +220,7 @@ class Warmup(Schedule):
         return self.then.watches
 
     def begin(self) -> Memory:
-        """Return the memory of `then`."""
+        """Return the state of `then`."""
         return self.then.begin()
 
     def factor(self, now: Progress, memory: Memory) -> float:
@@ -230,7 +230,7 @@ class Warmup(Schedule):
         return self.then.factor(Progress(now.step - self.steps, now.steps - self.steps, now.epoch_steps), memory)
 
     def observe(self, memory: Memory, loss: float) -> Memory:
-        """Return what `then` makes of the loss."""
+        """Return the state of `then` after the epoch."""
         return self.then.observe(memory, loss)
 
 

@@ -31,7 +31,7 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """v ← momentum v + g, w ← w - lr v.
 
-    The learning rate multiplies the velocity, not the gradient, so that a schedule acts at once (as torch.optim.SGD).
+    The learning rate multiplies the velocity, not the gradient, so that a schedule takes effect immediately (as in torch.optim.SGD).
     Source: Polyak 1964; Nielsen 2015, equations 107 and 108, with v there -lr v here.
     """
 
@@ -57,7 +57,7 @@ class Momentum(Optimizer):
 
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
-    """v ← momentum v + g, w ← w - lr (g + momentum v): the gradient counts as if taken one step of momentum ahead.
+    """v ← momentum v + g, w ← w - lr (g + momentum v): as if the gradient were computed one momentum step ahead.
 
     Source: Nesterov 1983; Sutskever et al. 2013, On the importance of initialization and momentum, section 2.
     """

@@ -1,4 +1,4 @@
-"""The usual tables of rules, by their common names."""
+"""The common composites of relevance rules, by name."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ Composite = Callable[[Entrance], Rules]  # what is known of the input's way thro
 
 
 def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table:
-    """Return the table that all composites of relevance have in common, with these two rules.
+    """Return the table common to all composites of relevance, with these two rules.
 
     Activations and normalizations pass; sums, averages and resizing share by contributions, products in equal parts;
     max pooling uses its switches, and what only moves values moves relevance. Batch normalization passes too, unless

@@ -23,10 +23,10 @@ class Entrance:
     def __init__(self, x: Any) -> None:
         self.paths: set[str] = set()
         self._caches: list[Cache] = []
-        self._early = _tensors(x)  # values that no weights have touched
+        self._early = _tensors(x)  # values computed without weights
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        """Take note of one layer's pass."""
+        """Record one layer's pass."""
         if isinstance(layer, Combinator) or not all(any(one is early for early in self._early) for one in _tensors(x)):
             return
         if Trait.WEIGHTED in layer.traits:
@@ -36,13 +36,13 @@ class Entrance:
             self._early += _tensors(y)
 
     def __contains__(self, cache: object) -> bool:
-        """Return whether the use that left this cache is an entrance."""
+        """Return whether the use with this cache is an entrance."""
         return any(one is cache for one in self._caches)
 
 
 @dataclass(frozen=True)
 class AtEntrance(OutputRule):
-    """One rule for the uses of a layer that are an entrance, and the usual one for its others."""
+    """One rule for the entrance uses of a layer, and another for its other uses."""
 
     entrance: Entrance
     rule: Rule

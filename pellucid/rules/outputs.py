@@ -1,4 +1,4 @@
-"""Outputs of layers in the forward pass, kept for rules in the backward pass."""
+"""Outputs of layers in the forward pass, cached for rules in the backward pass."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -26,10 +26,10 @@ class Outputs:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Cache, Tensor]] = {}  # a cache that is kept keeps its id for itself
+        self._kept: dict[int, tuple[Cache, Tensor]] = {}  # holding a cache prevents reuse of its id
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
-        """Keep one layer's output."""
+        """Store one layer's output."""
         if Trait.WEIGHTED in layer.traits:
             self._kept[id(cache)] = cache, y
 

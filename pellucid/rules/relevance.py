@@ -33,7 +33,7 @@ SLACK = 1e-5  # of the box: how far rounding may carry an input over its edge
 class Zero(OutputRule):
     """Share relevance by contributions: R_i = x_i Σ_j w_ij R_j / z_j, with z_j = Σ_i x_i w_ij + b_j.
 
-    An output that is exactly 0 passes no relevance on. What the bias contributed is lost; without `bias`, z is the
+    An output that is exactly 0 passes no relevance on. The bias's share is lost; without `bias`, z is the
     sum of the inputs' contributions only. Source: Bach et al. 2015, equation 56; Montavon et al. 2019, section 10.2.1.
     """
 
@@ -72,7 +72,7 @@ class Epsilon(OutputRule):
 
 @dataclass(frozen=True)
 class Gamma(OutputRule):
-    """Share relevance by contributions of which those that agree with the output's sign weigh more.
+    """Share relevance by contributions, with more weight on those of the output's sign.
 
     With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)
     R_j over the outputs with z_j > 0, and the same with c⁻ and b⁻ over those with z_j < 0; c⁺ is what is positive of c.
@@ -145,7 +145,7 @@ class ZPlus:
 
 @dataclass(frozen=True)
 class AlphaBeta:
-    """Weigh positive and negative contributions apart: R_i = Σ_j (α c⁺_ij / z⁺_j - β c⁻_ij / z⁻_j) R_j.
+    """Weight positive and negative contributions separately: R_i = Σ_j (α c⁺_ij / z⁺_j - β c⁻_ij / z⁻_j) R_j.
 
     Here c_ij = x_i w_ij, z⁺_j = Σ_i c⁺_ij + b⁺_j, z⁻ likewise, without b if not `bias`; alpha - beta = 1 keeps the sum.
     Source: Bach et al. 2015, equation 60.

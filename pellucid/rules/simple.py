@@ -50,7 +50,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Share:
-    """Give each of the n inputs of a product an n-th of the relevance: R_i = R / n.
+    """Divide relevance equally among the n inputs of a product: R_i = R / n.
 
     An input that was repeated along an axis takes the sum over it. It is the Shapley value of a product against
     inputs of zero. Source: Achtibat et al. 2024 (AttnLRP).
@@ -82,5 +82,5 @@ class Guided:
     """
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Return the gradient of what is positive in dy."""
+        """Return the gradient of the positive part of dy."""
         return layer.pull(params, cache, dy.clamp_min(0)), {}

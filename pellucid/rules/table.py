@@ -1,4 +1,4 @@
-"""Tables of rules: the first row that fits a layer gives its rule."""
+"""Composites: tables of rules, of which the first row that matches a layer gives its rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Which = type[Layer] | Trait | str | Callable[[str, Layer], bool] | tuple[Any, ..
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of (which layers, rule), read from the top; `otherwise` is the rule of a layer that no row fits."""
+    """Ordered rows (layers, rule), of which the first match applies; `otherwise` is the rule without a match."""
 
     rows: tuple[tuple[Which, Rule], ...]
     otherwise: Rule = own
@@ -27,7 +27,7 @@ class Table:
         return next((rule for which, rule in self.rows if fits(which, path, layer)), self.otherwise)
 
     def check(self, net: Layer) -> None:
-        """Raise PellucidError for a pattern of paths that fits no layer of `net`."""
+        """Raise PellucidError for a pattern of paths that matches no layer of `net`."""
         paths = [path for path, _ in walk(net)]
         for pattern in (one for which, _ in self.rows for one in _patterns(which)):
             if not any(fnmatchcase(path, pattern) for path in paths):
@@ -40,7 +40,7 @@ def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> Table:
 
 
 def fits(which: Which, path: str, layer: Layer) -> bool:
-    """Return whether a row is meant for the layer at `path`."""
+    """Return whether a row matches the layer at `path`."""
     if isinstance(which, tuple):
         return any(fits(one, path, layer) for one in cast("tuple[Which, ...]", which))
     if isinstance(which, str):

@@ -20,7 +20,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
 from pellucid.metrics import METRICS, Accuracy, Confusion, Metric, MetricLike, fresh, function_name, improves_downward
 from pellucid.network.ending import ends
-from pellucid.objective import MANY, Objective, Supervised
+from pellucid.objective import MIN_INPUTS, Objective, Supervised
 from pellucid.text import shown
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
@@ -128,7 +128,7 @@ def outputs(
     net: Layer, params: Params, x: Tensor | Source, batch_size: int, stats: FeatureStats | None = None
 ) -> Iterator[tuple[Tensor, Any]]:
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
-    run = inference(net, params) if len(x) >= MANY else AsWritten(net, params)
+    run = inference(net, params) if len(x) >= MIN_INPUTS else AsWritten(net, params)
     for images in read_images(x, batch_size, stats, device_of(params)):
         with naming_layers(net, params, images):
             y = run(images)

@@ -1,4 +1,4 @@
-"""Weights files that people have: safetensors, PyTorch, Keras and ONNX, read as plain named tensors."""
+"""Weights files in the formats safetensors, PyTorch, Keras and ONNX, read as named tensors."""
 
 from pellucid.weights.match import Mismatch, MismatchError, match, require_match
 from pellucid.weights.opening import format_name, open_weights

@@ -1,4 +1,4 @@
-"""Reasons to refuse a file, and the one-line error made of them."""
+"""Reasons to reject a file, and their conversion to errors of one line."""
 
 import errno
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ AGAIN = "download or export it again"
 
 
 class Fault(Exception):  # noqa: N818 - it becomes an error with the file's name
-    """A reason to refuse a file: `why` continues the file's name, `advice` says what to do."""
+    """A reason to reject a file: `why` continues the file's name, `advice` says what to do."""
 
     def __init__(self, why: str, advice: str = AGAIN) -> None:
         super().__init__(f"{why}; {advice}")

@@ -88,7 +88,7 @@ def _from_heap(file: BinaryIO, length: int, address: int, number: int) -> bytes:
 
 
 def _bytes(file: BinaryIO, address: int, size: int) -> bytes:
-    if address >= 1 << 62:  # beyond what a file can be
+    if address >= 1 << 62:  # beyond the maximum size of a file
         return b""
     file.seek(address)
     return file.read(min(size, _HEADER))

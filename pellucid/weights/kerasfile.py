@@ -66,7 +66,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def name_of(path: str, layer: str | None, count: int) -> str:
-    """Return what Keras' other files call a tensor: "Conv1/Conv1/kernel" for "layers/conv2d/vars/0".
+    """Return the name of a tensor in Keras' other files: "Conv1/Conv1/kernel" for "layers/conv2d/vars/0".
 
     `layer` is the name that the file gives to its group, `count` how many tensors that has. Without a
     name of the layer, as in files of the first versions of Keras 3, and for numbers that its kind lacks, the path is
@@ -127,7 +127,7 @@ def _child(group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
 
 
 def _check_plain(path: str, dataset: "h5py.Dataset", size: int, raw: BinaryIO) -> None:
-    """Raise Fault unless the dataset is an array of numbers whose bytes stand in this file as they are."""
+    """Raise Fault unless the dataset is a contiguous, uncompressed array of numbers in this file."""
     import h5py
 
     plan = dataset.id.get_create_plist()

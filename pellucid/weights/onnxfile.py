@@ -11,7 +11,7 @@ from pellucid.errors import PellucidError
 from pellucid.weights.fault import Fault, quoted, refusing
 
 _LIMIT = (2 << 30) - 1  # bytes: of a Protocol Buffers file
-_STRUCTURE = 8 << 20  # bytes of a file beside its values
+_STRUCTURE = 8 << 20  # bytes of a file other than its values
 _FIELDS = 200_000  # that are looked at: some 40,000 tensors
 _INSIDE = "save the model with its weights inside, as one file"
 _EXTERNAL = 1  # of a tensor's data_location
@@ -69,7 +69,7 @@ def load(path: Path) -> Any:
 
 
 def tensor_of(proto: Any) -> Tensor:
-    """Return the values of a TensorProto; Fault unless they are plain numbers that fit its type and shape."""
+    """Return the values of a TensorProto; raises Fault unless they are numbers of its type and shape."""
     import numpy as np
     from onnx import numpy_helper
 

@@ -23,7 +23,7 @@ _DANGER = "do not open it elsewhere unless you trust where it comes from; save i
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of `numel` numbers that stands elsewhere in the file under `key`."""
+    """A block of `numel` numbers, stored elsewhere in the file under `key`."""
 
     key: str
     dtype: torch.dtype
@@ -109,7 +109,7 @@ NAMES: dict[str, torch.dtype | Constructor] = {
 
 
 def set_item(target: Any, key: Any, value: Any) -> None:
-    """Store an item in a dict that a stream builds; Fault when it is no dict, or the key no text or number."""
+    """Store an item in a dict of the stream; raises Fault unless it is a dict and the key a string or number."""
     if type(target) is not dict:
         raise Fault("stores an item in something else than a dict")
     # Hashing tuples inside tuples can take exponential time.
@@ -120,7 +120,7 @@ def set_item(target: Any, key: Any, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Stream:
-    """What a stream builds, the place in the data behind its end, and all storages that it refers to, by key."""
+    """The value built by a stream, the index after its end, and the storages that it refers to, by key."""
 
     value: Any
     end: int
@@ -128,7 +128,7 @@ class Stream:
 
 
 def interpret(data: bytes, start: int = 0) -> Stream:
-    """Run the stream in `data` from `start`; Fault for all but a description of plain values and tensors."""
+    """Run the stream in `data` from `start`; raises Fault unless it describes only plain values and tensors."""
     return _Machine(data, start).run()
 
 

@@ -1,4 +1,4 @@
-"""Changes of images that leave their targets alone: brightness, contrast, saturation and hue in 0..1, and cutout."""
+"""Changes of images that do not affect their targets: brightness, contrast, saturation and hue in 0..1, and cutout."""
 
 import torch
 from torch import Tensor

@@ -90,7 +90,7 @@ class Augment(metaclass=Checked):
     swaps: Pairs | None = None
 
     def __post_init__(self) -> None:
-        """Refuse invalid values."""
+        """Raise PellucidError for invalid values."""
         check_fill(self.fill)
         for field in fields(self):
             value, kind = getattr(self, field.name), type(field.default)

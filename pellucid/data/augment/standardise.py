@@ -24,7 +24,7 @@ class FeatureStats:
 
     @classmethod
     def fit(cls, x: Tensor | Source) -> "FeatureStats":
-        """Measure images (N, C, H, W), uint8 or float, or those of a source, summing in float64.
+        """Compute the statistics of images (N, C, H, W), uint8 or float, or of a source, in float64.
 
         The images of a source that is not in memory are read twice. The deviation is the population's. A channel
         without variation gets 1, so that it becomes zero. Raises PellucidError for another shape or no images.

@@ -1,4 +1,4 @@
-"""Move the objects in images as the images were moved."""
+"""Geometric transformations of the objects in images."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ from pellucid.data.objects import Objects, concatenate
 from pellucid.errors import PellucidError
 
 Pairs = tuple[tuple[int, int], ...]
-_ROUNDING = 1e-4  # of shares: a rotated box that lies inside keeps 0.99999 of its area
-_Part = tuple[Objects, Tensor]  # and the share (n,) of each that is left of its area
+_ROUNDING = 1e-4  # relative: rounding leaves 0.99999 of the area of a rotated box inside the image
+_Part = tuple[Objects, Tensor]  # and the remaining fraction (n,) of each object's area
 
 
 def move_objects(
@@ -58,7 +58,7 @@ def _in_mosaic(parts: list[_Part], mosaic: Mosaic, n: int) -> _Part:
 
 
 def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) -> _Part:
-    """Return one image's objects after the move of that image, clipped to a region (4,) or to the whole image."""
+    """Return one image's transformed objects, clipped to a region (4,) or to the whole image."""
     (objects, left), size = part, move.size
     place = torch.tensor([0, 0, size[1], size[0]]) if region is None else region
     low, high = place.to(objects.boxes).split(2)

@@ -15,11 +15,11 @@ BITS = 12  # maximum difference of the hashes of near duplicates: holds for 99 o
 SAME_CORRELATION = 0.985  # correlation at 32 pixels above which pairs are not aligned
 LIKELY_CORRELATION = 0.5  # correlation at 32 pixels below which pairs are not aligned
 MIN_CORRELATIONS = (0.9, 0.94, 0.97)  # correlations at 16, 32 and 64 pixels when aligned
-MIN_DEVIATION = 2.0  # in grey levels: images below show nothing, and would all be alike
-MAX_ALIGNMENTS = 16  # of one image, likeliest first; photos of one kind, such as hands, need about 4
+MIN_DEVIATION = 2.0  # in grey levels; images below it are uniform, and would all match
+MAX_ALIGNMENTS = 16  # of one image, most similar first; photos of one kind, such as hands, need about 4
 CHUNK = 512  # pairs at a time
 
-# Of the alignment of two pictures.
+# Alignment of two pictures.
 LEVELS = (16, 32, 64)  # pixels a side, from coarse to fine
 STEPS = 4  # at each level
 MAX_CHANGE = 0.25  # of any entry of the affine map, in half images: beyond it the fit has diverged

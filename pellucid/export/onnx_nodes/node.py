@@ -1,4 +1,4 @@
-"""ONNX's nodes as plain values, and how the nodes of one layer are put together."""
+"""ONNX nodes as plain values, and the builder of a layer's nodes."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ from pellucid.layers.base import Shape
 
 @dataclass(frozen=True)
 class Node:
-    """One node. `mark` tells its layer where the node alone does not, as one of several."""
+    """One node. `mark` describes its layer where the node itself does not, for example as one of several."""
 
     op: str
     name: str
@@ -38,7 +38,7 @@ class Nodes:
         self.step = step
         self.ours = ours  # whether a reader knows the layer
         self.written: list[Node] = []
-        self.strange = False  # whether a reader could not tell the layer from a node alone
+        self.strange = False  # whether the import could not identify the layer from the node alone
         self.constants: dict[str, Tensor] = {}
 
     @property
@@ -52,7 +52,7 @@ class Nodes:
         return self.step.inputs[0].shape
 
     def param(self, name: str) -> str:
-        """Return what a parameter of the layer is called: its path."""
+        """Return the name of a parameter's tensor: its path."""
         path = join(self.step.path, name)
         if name not in self.step.params:
             known = ", ".join(self.step.params) or "none"
@@ -61,21 +61,21 @@ class Nodes:
         return path
 
     def constant(self, name: str, value: Tensor) -> str:
-        """Return what a tensor is called that is no parameter."""
+        """Add a constant tensor, and return its name."""
         place = f"{self.step.name}/{name}"
         self.constants[place] = value
         return place
 
     def whole(self, name: str, *values: int) -> str:
-        """Return what a constant list of whole numbers is called."""
+        """Add a constant list of integers, and return its name."""
         return self.constant(name, torch.tensor(values, dtype=torch.int64))
 
     def number(self, name: str, value: float) -> str:
-        """Return what a constant number is called."""
+        """Add a constant number, and return its name."""
         return self.constant(name, torch.tensor(value, dtype=torch.float32))
 
     def inner(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Write a node that is not the last, and return what its output is called."""
+        """Write a node that is not the last, and return the name of its output."""
         name = f"{self.step.name}/{len(self.written) + 1}"
         self.written.append(Node(op, name, inputs, (name,), attributes))
         return name

@@ -21,7 +21,7 @@ def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:
 
 
 def avg_pool2d(layer: AvgPool2d, n: Nodes) -> None:
-    """Write AveragePool; behind Pad where padding counts, but not what stands behind it."""
+    """Write AveragePool, after Pad where the mean includes padding but not the area beyond it."""
     (*before, down, across), ceil_mode = _pads(layer, pair(layer.padding), n)
     extra = [down - before[0], across - before[1]]
     if any(extra) and layer.count_include_pad:

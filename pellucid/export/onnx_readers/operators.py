@@ -25,7 +25,7 @@ def gemm(it: Reading) -> Found:
 
 
 def conv(it: Reading) -> Found:
-    """Read Conv as Conv2d, behind Pad2d where it pads unevenly other than to keep the size."""
+    """Read Conv as Conv2d, after a Pad2d for asymmetric padding that does not keep the size."""
     it.only(auto_pad="NOTSET")
     weight, bias = _kernel(it), _bias(it)
     filters, kernel = weight.shape[0], (weight.shape[2], weight.shape[3])
@@ -176,7 +176,7 @@ def layer_normalization(it: Reading) -> Found:
 
 
 def lrn(it: Reading) -> Found:
-    """Read LRN over an odd number of channels; over an even one its window lies otherwise."""
+    """Read LRN over an odd number of channels; for an even number, its window differs from ours."""
     size = it.take("size", 0)
     if size % 2 == 0:
         raise Unreadable(f"has size={size}, which is even")

@@ -12,12 +12,12 @@ from pellucid.layers.base import Layer, Shape
 
 
 class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's name
-    """The reason why no layer of ours does what a node does."""
+    """A node that no layer implements; the message gives the reason."""
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """The layer that does what a node does: its parameters by path, their names in the file, and the inputs."""
+    """The layer that implements a node: its parameters by path, their names in the file, and the inputs."""
 
     layer: Layer
     inputs: tuple[str, ...]
@@ -53,7 +53,7 @@ class Reading:
         return self.attributes.pop(name, default)
 
     def only(self, **values: Any) -> None:
-        """Require attributes to be left out, or to have these values, their defaults."""
+        """Raise Unreadable unless the attributes are missing or have these values, their defaults."""
         for name, value in values.items():
             given = self.take(name, value)
             if given != value:
@@ -67,7 +67,7 @@ class Reading:
         return given[0], given[1]
 
     def given(self, place: int) -> bool:
-        """Return whether there is an input at the place."""
+        """Return whether the input at this index exists."""
         return place < len(self.node.inputs) and self.node.inputs[place] != ""
 
     def constant(self, place: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -134,7 +134,7 @@ def edges(pads: list[int]) -> tuple[int, int, int, int]:
 
 
 def even(pads: list[int]) -> int | tuple[int, int]:
-    """Return the padding for height and width; Unreadable where it is not the same before and behind."""
+    """Return the padding for height and width; raises Unreadable for asymmetric padding."""
     left, right, top, bottom = edges(pads)
     if (left, top) != (right, bottom):
         raise Unreadable("has uneven pads")

@@ -1,1 +1,1 @@
-"""Our layers and combinators as PyTorch's modules, in Python text."""
+"""Conversion of layers and combinators to source code of PyTorch modules."""

@@ -26,10 +26,10 @@ def call(name: str, *values: Any, defaults: Mapping[str, Any] | None = None, **o
 
 
 def literal(value: Any) -> str:
-    """Return a value as Python writes it, texts in double quotes."""
+    """Return the Python source of a value, with strings in double quotes."""
     if isinstance(value, tuple):
         return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    text = ascii(value)  # not JSON, which writes what is beyond 16 bits in two halves
+    text = ascii(value)  # not JSON, which writes surrogate pairs
     return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
 
 
@@ -105,7 +105,7 @@ def lp_pool2d(layer: layers.LpPool2d, step: Step) -> str:
 
 
 def flatten(layer: layers.Flatten, step: Step) -> str:
-    """Return nn.Flatten, which single numbers are too flat for."""
+    """Return nn.Flatten, or Reshape for scalar samples, which it does not accept."""
     return "nn.Flatten()" if step.inputs[0].shape else "Reshape(1)"
 
 

@@ -1,4 +1,4 @@
-"""Modules that PyTorch lacks: an exported file contains the source of those it uses."""
+"""Modules missing in PyTorch; an exported file contains the source of those it uses."""
 # ruff: noqa: D102 - what a module's forward does, its class says
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Standardise(nn.Module):
 
 
 class Parallel(nn.Module):
-    """Feed one input to several branches, and what they return to `merge`, as a tuple."""
+    """Feed one input to several branches, and the tuple of their outputs to `merge`."""
 
     def __init__(self, branches: dict[str, nn.Module], merge: nn.Module) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Crop(nn.Module):
 
 
 class Reshape(nn.Module):
-    """Give the values of each sample another shape."""
+    """Reshape each sample."""
 
     def __init__(self, *shape: int) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Pool(nn.Module):
 
 
 class MaxUnpool2d(nn.Module):
-    """Put each value of (values, switches) back where the maximum stood, in images of the size `size`."""
+    """Put each value of (values, switches) at the position of its maximum, in images of the size `size`."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()

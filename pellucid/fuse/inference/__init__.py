@@ -1,4 +1,4 @@
-"""Networks as functions from inputs to outputs, for evaluation: the same numbers sooner."""
+"""Networks as functions from inputs to outputs, for faster evaluation."""
 
 from pellucid.fuse.inference.plan import inference
 from pellucid.fuse.inference.runs import AsWritten

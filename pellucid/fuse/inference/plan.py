@@ -1,4 +1,4 @@
-"""From a network and its parameters to a function that computes its outputs in evaluation mode."""
+"""Conversion of a network and its parameters to a function for evaluation mode."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The functions that compute a network's outputs where no backward pass follows."""
+"""Functions that compute a network's outputs without a backward pass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,12 +26,12 @@ MODE = Mode(keep=False)
 
 @dataclass(frozen=True)
 class Row:
-    """Run one after the other."""
+    """Run functions in sequence."""
 
     runs: tuple[Run, ...]
 
     def __call__(self, x: Any) -> Any:
-        """Return the last one's output."""
+        """Return the output of the last function."""
         for run in self.runs:
             x = run(x)
         return x

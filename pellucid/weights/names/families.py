@@ -1,4 +1,4 @@
-"""Who publishes weights of which network, how they name its layers, and how they scale its images."""
+"""Publishers of weights for each network, with their layer names and input scaling."""
 
 import re
 from collections.abc import Collection, Iterator

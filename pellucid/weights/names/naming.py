@@ -1,4 +1,4 @@
-"""How libraries name the tensors of a network, and how a file's tensors get our names and layouts."""
+"""Tensor names of other libraries, and conversion of names and layouts to ours."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -222,12 +222,12 @@ def settle(naming: Naming, expected: Collection[str], found: Mapping[str, Tensor
 
 
 def _norm_behind(path: str) -> str:
-    """Return the running mean of the norm behind a convolution's bias; "" for another tensor."""
+    """Return the path of the running mean of the norm after a convolution, given its bias; "" for another tensor."""
     layer, _, leaf = path.rpartition(".")
     return f"{of_kind(layer, 'bn')}.running_mean" if leaf == "bias" else ""
 
 
 def of_kind(path: str, kind: str) -> str:
-    """Return the path of a convolution (`kind` "conv"), or of the norm behind it ("bn")."""
+    """Return the path of a convolution (`kind` "conv"), or of the norm after it ("bn")."""
     block, dot, name = path.rpartition(".")
     return f"{block}{dot}{beside(name, 'norm') if kind == 'bn' else name}"

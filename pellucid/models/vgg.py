@@ -83,9 +83,7 @@ def _vgg(depth: int, classes: int, norm: bool = False) -> Sequential:
 def _block(convolutions: int, filters: int, norm: bool) -> Sequential:
     layers: dict[str, Layer] = {}
     for index in range(1, convolutions + 1):
-        layers[f"conv{index}"] = Conv2d(
-            filters, 3, padding=1
-        )  # a bias before a norm has no effect, but the files contain it
+        layers[f"conv{index}"] = Conv2d(filters, 3, padding=1)  # a bias before a norm has no effect, but files have it
         if norm:
             layers[f"norm{index}"] = BatchNorm()
         layers[f"relu{index}"] = ReLU()

@@ -31,7 +31,8 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """v ← momentum v + g, w ← w - lr v.
 
-    The learning rate multiplies the velocity, not the gradient, so that a schedule takes effect immediately (as in torch.optim.SGD).
+    The learning rate multiplies the velocity, not the gradient, so that a schedule takes effect immediately, as in
+    torch.optim.SGD.
     Source: Polyak 1964; Nielsen 2015, equations 107 and 108, with v there -lr v here.
     """
 

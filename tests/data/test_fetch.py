@@ -119,7 +119,7 @@ def test_an_answer_without_a_length_is_read_to_its_end(site, tmp_path):
 def test_a_refusal_is_told(site, tmp_path, status):
     site.status = status
     message = failed(site, tmp_path / "file")
-    assert f"answers {status}" in message
+    assert f"responds with {status}" in message
     assert str(tmp_path / "file") in message
 
 

@@ -34,7 +34,7 @@ def test_nan_agrees_with_nothing() -> None:
 
 
 def test_shapes_must_be_the_same() -> None:
-    with pytest.raises(ParityError, match=r"of shape \(1, 3\), not \(1, 2\)"):
+    with pytest.raises(ParityError, match=r"have shape \(1, 3\), not \(1, 2\)"):
         compare([torch.zeros(1, 2)], [torch.zeros(1, 3)])
 
 

@@ -119,7 +119,7 @@ def test_a_hyperparameter_that_means_nothing(build: Callable[[], Layer], message
         (layers.GroupNorm(2), (3, 4, 4), "not a multiple"),
         (layers.GroupNorm(4), (4,), "group alone"),
         (layers.LayerNorm(shape=(4,)), (3, 5), r"does not end in shape=\(4,\)"),
-        (layers.LayerNorm(), (1,), "no variance"),
+        (layers.LayerNorm(), (1,), "variance is 0"),
         (layers.Add(), ((3, 4), (3, 5)), "two or more inputs of one shape"),
         (layers.Add(), ((3, 4),), "two or more"),
         (layers.Multiply(), ((3,), (3, 1)), "two or more"),

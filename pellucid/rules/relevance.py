@@ -76,8 +76,8 @@ class Gamma(OutputRule):
 
     With c_ij = x_i w_ij and z_j = Σ_i c_ij + b_j: R_i = Σ_j (c_ij + γ c⁺_ij) / (Σ_i (c_ij + γ c⁺_ij) + b_j + γ b⁺_j)
     R_j over the outputs with z_j > 0, and the same with c⁻ and b⁻ over those with z_j < 0; c⁺ is what is positive of c.
-    Where inputs are positive, as between ReLUs, w + γ w⁺ stands for w. Not `by_sign`, it does so for every output: the
-    rule as first published, for positive inputs only. Without `bias`, b is left out of the sums.
+    For positive inputs, as between ReLUs, this replaces w by w + γ w⁺. With `by_sign=False` every output is treated
+    that way: the rule as first published, for positive inputs only. Without `bias`, b is left out of the sums.
     Source: Montavon et al. 2019, section 10.2.1; by sign: Andéol et al. 2021.
     """
 

@@ -34,9 +34,9 @@ class Trace(Record):
     def explain(self, what: str, top: int | None = 6, expand: int = 1) -> Explanation:
         """Explain ∂C/∂what by the chain rule, as sums of products up to the loss.
 
-        what: one number, "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]", "x[0, 0, 14, 14]"; a whole tensor stands for
-        its number with the largest gradient. top: how many products of each sum are listed, None for all; the rest is
-        given as one sum. expand: of how many of them, the largest first, the delta is explained in turn.
+        what: one number, "dense2.weight[3, 17]", "relu1.y[0, 3, 2, 2]", "x[0, 0, 14, 14]"; for a whole
+        tensor, its number with the largest gradient. top: how many products of each sum are listed, None for all; the
+        rest is given as one sum. expand: of how many of them, the largest first, the delta is explained in turn.
         The sum of the products, added without rounding, and the gradient differ by at most
         `bound` = (products + 8) ε Σ|product|, ε that of the dtype: the largest rounding error of any order of
         additions. A gradient that is a single product of two numbers is equal to the last bit.

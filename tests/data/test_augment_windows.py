@@ -58,7 +58,7 @@ def test_a_window_that_is_too_large_is_refused():
 
 
 def test_a_resized_crop_shows_a_box_of_the_right_area_and_shape():
-    """On pictures of their own coordinates, the ends of a row and a column tell the box."""
+    """On pictures of their own coordinates, the ends of a row and a column give the box."""
     n, h, w = 500, 40, 60
     v, u = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing="ij")
     x = torch.stack((u, v)).float().expand(n, 2, h, w)

@@ -21,7 +21,7 @@ def look(case: Case) -> list[Finding]:
     evidence = win(*(case.column(name) for name in COLUMNS))
     if evidence is None:
         return []
-    cause = "the discriminator tells real from generated with certainty, and then its gradient tells nothing"
+    cause = "the discriminator separates real from generated with certainty, so its gradient carries no information"
     fix = "lower its learning rate, let it learn less often, smooth its labels or put noise on its inputs"
     return [Finding(NAME, "training", evidence, cause, fix)]
 

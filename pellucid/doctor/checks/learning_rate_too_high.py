@@ -6,7 +6,7 @@ from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.predictions import loss_on
 from pellucid.doctor.remedies import rebuilt, with_rate
 
-MAX_TRIAL = 200  # steps of a trial: enough to tell rates apart, a few seconds at most on small data
+MAX_TRIAL = 200  # steps of a trial: enough for rates to differ, a few seconds at most on small data
 MIN_TRIAL = 5  # below it, a loss shows no more than the noise of single batches
 # How much higher a loss must be than that of a trial at another rate, so that the rate is to blame.
 WORSE = 1.5  # times, after fewer steps: far beyond what two orders of the same batches differ by

@@ -10,7 +10,7 @@ from pellucid.doctor.simple import Hits, Simple, hits, simple
 
 CHANCE = 3.0  # standard deviations: labels without sense stay below it 999 times in 1000
 CLEAR = 5.0  # and what is above this does not come about by chance
-ENOUGH = 500  # examples, in which a simple classifier sees something of any labels that images tell at all
+ENOUGH = 500  # examples: with so many, a simple classifier beats chance if labels depend on the images
 MIN_EXAMPLES = 100  # and these are enough where it is known to see something
 MIN_OTHERS = 50  # examples of other classes than the commonest; with fewer, chance leaves nothing to see
 SHARE = 0.3  # of the labels of a part; below it, it may as well be the noise that large data sets have

@@ -1,4 +1,4 @@
-"""The settings that a backbone stands for, from its file, and recipes written for one network in all the others."""
+"""The settings that a backbone file implies, and recipes written for one network with each of the others."""
 
 from pathlib import Path
 

@@ -20,7 +20,7 @@ from benchmarks.mutants import checks
 from benchmarks.mutants.checks import Verdict
 from benchmarks.mutants.mutant import Mutant
 
-COPIED = ("pellucid", "tests", "pyproject.toml", "recipes")
+COPIED = ("pellucid", "tests", "conformance", "pyproject.toml", "recipes")
 TIME_LIMIT = 400.0  # seconds for one check of one mutant; all tests of one take 90 on a free core
 fork = multiprocessing.get_context("fork")
 

@@ -46,6 +46,7 @@ def main() -> int:
         metavar="N",
         help="healthy trainings (default: as many as faults and 200 at least, none with --only)",
     )
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th of the faults' cases only")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: the cores)")
     parser.add_argument("--out", type=Path, default=Path("runs/doctor"), help="the work folder (default: runs/doctor)")
     parser.add_argument("--docs", type=Path, help="where the report goes (default: docs, for all faults)")
@@ -54,7 +55,11 @@ def main() -> int:
     if unknown := sorted(set(args.only) - {fault.name for fault in known}):
         parser.error(f"no fault of {', '.join(unknown)}; known: {', '.join(dict.fromkeys(one.name for one in known))}")
     jobs = planned(
-        chosen(known, args.only), args.seeds, args.first, 0 if args.only and args.healthy is None else args.healthy
+        chosen(known, args.only),
+        args.seeds,
+        args.first,
+        0 if args.only and args.healthy is None else args.healthy,
+        args.every,
     )
     code, known_to_git = fingerprint(), commit()  # before the hours in which either may change
     store = Store(args.out, code)

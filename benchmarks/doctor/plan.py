@@ -38,17 +38,18 @@ def synthetic() -> set[tuple[str, str]]:
     return {(fault.name, fault.about) for fault in faults() if fault.synthetic}
 
 
-def planned(known: Sequence[Fault], seeds: int, first: int, healthy: int | None = None) -> list[Job]:
+def planned(known: Sequence[Fault], seeds: int, first: int, healthy: int | None = None, every: int = 1) -> list[Job]:
     """Return the jobs: each fault as often as it has settings times `seeds`, and LEAST times at least.
 
     Each of them has a seed of its own, from `first` on; the settings take turns.
-    healthy: how many trainings without a fault; None for as many as with one, and LEAST_HEALTHY at least.
+    healthy: how many trainings without a fault; None for as many as with one, and LEAST_HEALTHY at least. every: keep
+    each `every`-th of the trainings with a fault.
     """
     broken = [
         Job(fault.name, fault.about, setting, seed)
         for number, fault in enumerate(known)
         for setting, seed in _pairs(fault.settings, max(seeds * len(fault.settings), LEAST), first, number)
-    ]
+    ][::every]
     wanted = max(len(broken), LEAST_HEALTHY) if healthy is None else healthy
     names = [setting.name for setting in HEALTHY]
     return broken + [Job("", "", setting, seed) for setting, seed in _pairs(names, wanted, first)]

@@ -1,6 +1,7 @@
 """Calibrated probabilities: temperature scaling, and a threshold below which a classifier is unsure."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,8 @@ def log_probabilities(probabilities: Tensor) -> Tensor:
 
 def is_number(value: Any) -> bool:
     """Return whether a value from a file is a finite number."""
-    return type(value) in (int, float) and math.isfinite(value)  # type: no bool, no text
+    # No bool, no text; a comparison, as math.isfinite raises OverflowError for integers beyond the range of floats.
+    return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
 
 
 SHARPEST, FLATTEST = 0.01, 100.0  # temperatures; outside, all outputs are nearly certain or nearly uniform

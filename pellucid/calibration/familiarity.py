@@ -126,8 +126,8 @@ class Familiarity:
             given, out = shapes[path]
             width = 2 * out[0] if isinstance(layers[path], Conv2d) else math.prod(given)  # see `features`
             named = [tensors.get(f"{PREFIX}{k}.{name}") for name in TENSORS]
-            depths.append(Depth(path, unit, *_checked(path, named, width)))
-        return cls(tuple(depths), value["threshold"], value["alarms"], value["held_out"])
+            depths.append(Depth(path, float(unit), *_checked(path, named, width)))  # a larger integer fits no tensor
+        return cls(tuple(depths), float(value["threshold"]), value["alarms"], value["held_out"])
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,7 @@ WRONG = {
     "must hold depths": lambda t, a: a.update(familiarity=3),
     "path and unit": lambda t, a: a["familiarity"]["depths"].__setitem__(0, {"path": "conv"}),
     "a unit must be a number above 0, not 0": lambda t, a: a["familiarity"]["depths"][0].update(unit=0),
+    "a unit must be a number above 0, not 1000": lambda t, a: a["familiarity"]["depths"][0].update(unit=10**400),
     "runs no Conv2d or Dense at relu": lambda t, a: a["familiarity"]["depths"][0].update(path="relu"),
     "depths must name at least one": lambda t, a: a["familiarity"].update(depths=[]),
     "threshold must be a number above 0, not -1": lambda t, a: a["familiarity"].update(threshold=-1.0),
@@ -174,6 +175,19 @@ def test_a_file_that_says_something_else_is_refused(tmp_path, said: str) -> None
     write_weights(path, tensors, about)
     with pytest.raises(PellucidError, match=said):
         Model.load(path)
+
+
+@pytest.mark.parametrize("key", ["unit", "threshold"])
+def test_an_integer_beyond_64_bits_is_a_number_like_any_other(tmp_path, key: str) -> None:
+    path = tmp_path / "model.safetensors"
+    fitted(conv_model()).save(path)
+    tensors, about = read_weights(path)
+    place = about["familiarity"]["depths"][0] if key == "unit" else about["familiarity"]
+    place[key] = 10**30
+    write_weights(path, tensors, about)
+    distance = Model.load(path).distance(blobs(30, 7)[0])
+    assert distance is not None
+    assert bool(distance.isfinite().all())
 
 
 CHANGES = {

@@ -1,10 +1,11 @@
-"""Tutorials are notebooks: a page of docs/tutorials is Markdown whose Python blocks run one after the other.
+"""Tutorials and lessons are notebooks: Markdown whose Python blocks run one after the other.
 
-`mkdocs build` takes this file as its hook: it executes each tutorial, shows what a block prints and draws below it, and
+A tutorial is a page of docs/tutorials, a lesson a module of pellucid.lessons; see pellucid.lessons.page.
+`mkdocs build` takes this file as its hook: it executes each of them, shows what a block prints and draws below it, and
 puts the notebook beside the page. tests/docs executes them too. Nothing executed is committed, so nothing goes stale.
 """
 
-import re
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,27 +15,18 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from nbclient import NotebookClient
-from nbformat import NotebookNode, v4
+from nbformat import NotebookNode
+
+from pellucid.lessons.lesson import LESSONS
+from pellucid.lessons.page import markdown, notebook
 
 TUTORIALS = Path(__file__).parent / "tutorials"
 SECONDS = 300  # for one block
-FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def notebook(text: str) -> NotebookNode:
-    """Return a page as a notebook: each Python block a code cell, what is between them Markdown."""
-    cells: list[NotebookNode] = []
-    for place, part in enumerate(FENCE.split(text)):  # text, code, text, code, ..., text
-        if part.strip():
-            cells.append(v4.new_code_cell(part.rstrip()) if place % 2 else v4.new_markdown_cell(part.strip()))
-    for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number}"
-    return v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-
-
-def execute(page: Path) -> NotebookNode:
-    """Return a tutorial as a notebook with its outputs; what it writes is removed. Raises CellExecutionError."""
-    made = notebook(page.read_text(encoding="utf-8"))
+def execute(text: str) -> NotebookNode:
+    """Return a page as a notebook with its outputs; what it writes is removed. Raises CellExecutionError."""
+    made = nbformat.reads(json.dumps(notebook(text)), as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(made, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}})
         return client.execute()
@@ -69,11 +61,14 @@ EXECUTED: dict[str, NotebookNode] = {}  # by the address of the page
 
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
-    """Execute all tutorials, and add each notebook to the site."""
-    for page in sorted(TUTORIALS.glob("*.md")):
-        made = EXECUTED[f"tutorials/{page.name}"] = execute(page)
-        name = f"tutorials/{page.stem}.ipynb"
-        files.append(File.generated(config, name, content=nbformat.writes(made)))
+    """Execute all tutorials and the small form of all lessons, and add their notebooks and the lessons' pages."""
+    pages = {f"tutorials/{page.name}": page.read_text(encoding="utf-8") for page in sorted(TUTORIALS.glob("*.md"))}
+    for name in LESSONS:
+        text = pages[f"lessons/{name}.md"] = markdown(name, small=True)
+        files.append(File.generated(config, f"lessons/{name}.md", content=text))
+    for name, text in pages.items():
+        made = EXECUTED[name] = execute(text)
+        files.append(File.generated(config, f"{name.removesuffix('.md')}.ipynb", content=nbformat.writes(made)))
     return files
 
 

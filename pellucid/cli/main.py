@@ -31,6 +31,7 @@ COMMANDS = {
     "data": "list, download and check data sets",
     "export": "write a model as an ONNX file or a PyTorch module, checked against it",
     "weights": "list, download and show files of pretrained weights",
+    "lesson": "run a lesson: numbers, figures, and a notebook",
     "recipes": "list the recipes, print one, or explain their keys",
 }
 

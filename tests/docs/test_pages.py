@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pellucid.lessons import LESSONS
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -30,7 +32,8 @@ def test_links_between_files_lead_somewhere(page: Path):
 
 def test_the_site_lists_every_page():
     listed = re.findall(r": ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+    written = [page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")]
+    assert sorted(listed) == sorted([*written, *(f"lessons/{name}.md" for name in LESSONS)])
 
 
 def test_the_site_needs_no_network():

@@ -6,6 +6,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from pellucid.lessons.page import notebook
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
@@ -25,7 +27,7 @@ HOOK = load_hook()
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = HOOK.execute(page)
+    made = HOOK.execute(page.read_text(encoding="utf-8"))
     nbformat.validate(made)
     code = [cell for cell in made.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -39,7 +41,7 @@ def test_there_are_at_least_four():
 
 
 def test_a_page_becomes_cells_and_their_outputs_its_text():
-    made = HOOK.notebook("# One\n\n```python\nprint(1)\n```\n\ntwo\n\n```sh\nls\n```\n")
+    made = nbformat.from_dict(notebook("# One\n\n```python\nprint(1)\n```\n\ntwo\n\n```sh\nls\n```\n"))
     assert [(cell.cell_type, cell.source) for cell in made.cells] == [
         ("markdown", "# One"),
         ("code", "print(1)"),

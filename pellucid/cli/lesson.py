@@ -1,0 +1,76 @@
+"""`pellucid lesson`: run a lesson, print its numbers and write its figures."""
+
+import argparse
+
+from pellucid.cli.args import Parser
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("lesson", "Run a lesson: print its numbers, and write its figures. Without NAME: list the lessons.")
+    it.add_argument("name", nargs="?", metavar="NAME", help="the lesson")
+    it.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
+    it.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random draw (default: 0)")
+    it.add_argument("--small", action="store_true", help="use fewer examples and epochs, where a lesson takes long")
+    it.add_argument("--notebook", metavar="FILE", help="write the lesson as a Jupyter notebook instead of running it")
+    return it.data_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Run the lesson, or list all of them."""
+    from pathlib import Path
+
+    from pellucid.cli.out import emit, say, say_text
+    from pellucid.files import make_folder, write_atomically
+    from pellucid.lessons.lesson import LESSONS, find_lesson, lesson, title
+    from pellucid.text import aligned
+
+    if args.name is None:
+        if args.json:
+            emit({"lessons": [{"name": name, "about": about} for name, about in LESSONS.items()]})
+        else:
+            say_text(aligned([*LESSONS.items()]))
+        return 0
+    module = find_lesson(args.name)
+    if args.notebook is not None:
+        return _write_notebook(args)
+    taught = lesson(args.name, args.seed, args.small, args.data)
+    folder = make_folder(Path(args.out or f"lessons/{args.name}"))
+    figures: dict[str, str] = {}
+    for step in module.STEPS:
+        result = taught.results[step.__name__]
+        if result.figure is not None:
+            from pellucid.report.figures.style import png
+
+            path = folder / f"{step.__name__}.png"
+            write_atomically(path, png(result.figure), durable=False)
+            figures[step.__name__] = str(path)
+        if not args.json:
+            say_text(f"{title(step)}\n{_indented(str(result))}")
+            say(*([f"  wrote {figures[step.__name__]}"] if step.__name__ in figures else []), "")
+    if args.json:
+        steps = {name: result.numbers for name, result in taught.results.items()}
+        emit({"lesson": args.name, "seed": args.seed, "small": args.small, "steps": steps, "figures": figures})
+    return 0
+
+
+def _write_notebook(args: argparse.Namespace) -> int:
+    import json
+
+    from pellucid.cli.files import check_place
+    from pellucid.cli.out import emit, say
+    from pellucid.files import write_atomically
+    from pellucid.lessons.page import markdown, notebook
+
+    place = check_place(args.notebook, "--notebook", (".ipynb",))
+    made = json.dumps(notebook(markdown(args.name, args.small)), indent=1)
+    write_atomically(place, f"{made}\n".encode(), durable=False)
+    if args.json:
+        emit({"lesson": args.name, "notebook": str(place)})
+    else:
+        say(f"wrote {place}")
+    return 0
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,91 @@
+"""Run a lesson: its settings, the results of its steps, and the list of all lessons."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.text import aligned
+
+LESSONS = {
+    "perceptron": "logic gates from perceptrons, and why XOR needs a hidden layer",
+}  # in the order in which a course would take them
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a lesson runs.
+
+    seed: of every random draw. small: fewer examples and epochs, where a lesson takes long. data: the folder that holds
+    the data sets; None for the usual places, see `pellucid.data.data_root`.
+    """
+
+    seed: int = 0
+    small: bool = False
+    data: str | os.PathLike[str] | None = None
+
+
+class Result(NamedTuple):
+    """What one step of a lesson found.
+
+    numbers: JSON values by name. figure: a picture of them, where there is something to see.
+    """
+
+    numbers: Mapping[str, Any]
+    figure: Figure | None = None
+
+    def __str__(self) -> str:
+        """Return the numbers as rows."""
+        return aligned([(name, _shown(value)) for name, value in self.numbers.items()])
+
+
+Step = Callable[[Setting], Result]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A lesson that has run: its title, and the result of each step by name, in order."""
+
+    name: str
+    title: str
+    results: Mapping[str, Result]
+
+
+def lesson(name: str, seed: int = 0, small: bool = False, data: str | os.PathLike[str] | None = None) -> Lesson:
+    """Run all steps of a lesson of LESSONS; seed, small and data as in `Setting`.
+
+    Raises PellucidError for an unknown name.
+    """
+    module, setting = find_lesson(name), Setting(seed, small, data)
+    with torch.random.fork_rng(devices=[]):
+        return Lesson(name, title(module), {step.__name__: step(setting) for step in module.STEPS})
+
+
+def find_lesson(name: str) -> ModuleType:
+    """Return the module of a lesson of LESSONS. Raises PellucidError for an unknown name."""
+    if name not in LESSONS:
+        hint = nearest(name, LESSONS) or f"; there are {', '.join(LESSONS)}"
+        raise PellucidError(f"there is no lesson {name!r}{hint}")
+    return import_module(f"pellucid.lessons.{name.replace('-', '_')}")
+
+
+def title(of: ModuleType | Step) -> str:
+    """Return the first line of a docstring, without the full stop."""
+    return (of.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as people read it: six significant digits, lists with commas."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_shown(item)}" for key, item in value.items())
+    return str(value)

@@ -1,0 +1,69 @@
+"""A lesson as Markdown with its code, and as a notebook."""
+
+import ast
+import inspect
+import re
+import textwrap
+from typing import Any
+
+from pellucid.lessons.lesson import find_lesson
+
+FENCE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def markdown(name: str, small: bool = False) -> str:
+    """Return a lesson as Markdown: each step's docstring as text, and its code as a block that runs it.
+
+    small: whether the blocks run the small form. Raises PellucidError for an unknown name.
+    """
+    module = find_lesson(name)
+    source = inspect.getsource(module)
+    lines, steps = source.splitlines(), {step.__name__ for step in module.STEPS}
+    setting = "Setting(small=True)" if small else "Setting()"
+    parts, code = [_text(module.__doc__ or "", "#")], ""
+    first, *statements = ast.parse(source).body
+    end = first.end_lineno or 0
+    for node in statements:
+        text = "\n".join(lines[end : node.end_lineno])  # with the comments above it
+        end = node.end_lineno or end
+        if isinstance(node, ast.FunctionDef) and node.name in steps:
+            parts += _block(code)
+            parts.append(_text(ast.get_docstring(node) or "", "##"))
+            run = f"result = {node.name}({setting})\nprint(result)\nresult.figure"
+            parts += _block(f"{_without_docstring(node, lines)}\n\n\n{run}")
+            code = ""
+        elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "STEPS"):
+            code += f"{text}\n"
+    return "\n\n".join([*parts, *_block(code)]) + "\n"
+
+
+def notebook(text: str) -> dict[str, Any]:
+    """Return Markdown as a Jupyter notebook (nbformat 4.5): each Python block a code cell, the rest Markdown cells."""
+    cells: list[dict[str, Any]] = []
+    for place, part in enumerate(FENCE.split(text)):  # text, code, text, code, ..., text
+        if not part.strip():
+            continue
+        cell = {"id": f"cell-{len(cells)}", "metadata": {}, "source": part.rstrip() if place % 2 else part.strip()}
+        code = {"cell_type": "code", "execution_count": None, "outputs": []}
+        cells.append(cell | (code if place % 2 else {"cell_type": "markdown"}))
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _text(docstring: str, level: str) -> str:
+    """Return a docstring as Markdown, its first line as a heading."""
+    heading, *rest = inspect.cleandoc(docstring).splitlines()
+    return "\n".join([f"{level} {heading.rstrip('.')}", *rest]).strip()
+
+
+def _block(code: str) -> list[str]:
+    """Return code as a block of Markdown, without empty lines around it; nothing for no code."""
+    code = textwrap.dedent(code).strip("\n")
+    return [f"```python\n{code}\n```"] if code else []
+
+
+def _without_docstring(node: ast.FunctionDef, lines: list[str]) -> str:
+    """Return the source of a function without its docstring."""
+    docstring = node.body[0]
+    kept = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : node.end_lineno]
+    return "\n".join(kept)

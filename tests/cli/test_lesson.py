@@ -1,0 +1,32 @@
+"""`pellucid lesson` prints numbers, writes figures and notebooks, and lists the lessons."""
+
+import json
+from pathlib import Path
+
+import nbformat
+
+from pellucid.lessons import LESSONS
+from tests.cli.conftest import Say
+
+
+def test_a_lesson_is_a_command(say: Say, tmp_path: Path):
+    said = say("lesson", "perceptron", "--out", str(tmp_path), "--json").json
+    assert said["steps"]["adder"]["sum"] == [0, 1, 1, 0]
+    assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in said["figures"].values())
+    assert "Two bits added by NAND gates" in say("lesson", "perceptron", "--out", str(tmp_path)).out
+
+
+def test_lessons_are_listed(say: Say):
+    assert [row["name"] for row in say("lesson", "--json").json["lessons"]] == list(LESSONS)
+
+
+def test_an_unknown_lesson_is_refused(say: Say):
+    assert "did you mean 'perceptron'?" in say("lesson", "perceptrn").complaint
+
+
+def test_a_notebook_is_written(say: Say, tmp_path: Path):
+    place = tmp_path / "lesson.ipynb"
+    assert say("lesson", "perceptron", "--notebook", str(place), "--json").json["notebook"] == str(place)
+    made = nbformat.reads(place.read_text(encoding="utf-8"), as_version=4)
+    nbformat.validate(made)
+    assert json.loads(place.read_text(encoding="utf-8"))["nbformat"] == 4

@@ -1,0 +1,53 @@
+"""Every lesson is a function and a notebook."""
+
+import inspect
+
+import pytest
+
+from pellucid import PellucidError
+from pellucid.lessons import LESSONS, Result, Setting, lesson
+from pellucid.lessons.lesson import find_lesson
+from pellucid.lessons.page import markdown, notebook
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_page_holds_all_of_a_lesson(name: str):
+    module, page = find_lesson(name), markdown(name)
+    code = "\n".join(cell["source"] for cell in notebook(page)["cells"] if cell["cell_type"] == "code")
+    compile(code, name, "exec")
+    assert [page.count(f"result = {step.__name__}(Setting())") for step in module.STEPS] == [1] * len(module.STEPS)
+    defined = {
+        key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
+    }
+    assert [key for key in defined if f"def {key}(" not in code] == []
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_step_has_a_title_and_an_explanation(name: str):
+    for step in find_lesson(name).STEPS:
+        assert len(inspect.cleandoc(step.__doc__ or "").splitlines()) > 2, step
+
+
+def test_a_lesson_is_a_function():
+    taught = lesson("perceptron")
+    assert taught.title == "The perceptron"
+    assert taught.results["adder"].numbers["carry"] == [0, 0, 0, 1]
+
+
+def test_a_lesson_leaves_the_random_state_alone():
+    import torch
+
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    lesson("perceptron", seed=5)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_unknown_lesson_is_refused():
+    with pytest.raises(PellucidError, match=r"no lesson 'perceptrn'; did you mean 'perceptron'\?"):
+        lesson("perceptrn")
+
+
+def test_numbers_are_shown_in_six_digits():
+    assert str(Result({"a": 1 / 3, "of": [1, 2.5]})) == "a   0.333333\nof  1, 2.5"
+    assert Setting() == Setting(0, False, None)

@@ -27,6 +27,7 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
     "resnet34": (21_797_672, {}),
     "resnet50": (25_557_032, {}),
     "resnet101": (44_549_160, {}),
+    "resnet152": (60_192_808, {}),
     "densenet121": (7_978_856, {}),
     "mobilenet_v2": (3_504_872, {}),
     "squeezenet1_1": (1_235_496, {}),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench, airbench96
-from pellucid.models.alexnet import alexnet, zfnet
+from pellucid.models.alexnet import alexnet, alexnet_small, zfnet
 from pellucid.models.convnet import convnet
 from pellucid.models.densenet import densenet121
 from pellucid.models.fcn import fcn8, fcn16, fcn32
@@ -13,11 +13,12 @@ from pellucid.models.inception import inception_v3
 from pellucid.models.lenet import lenet
 from pellucid.models.mlp import mlp
 from pellucid.models.mobilenet import mobilenet_v2
-from pellucid.models.resnet import resnet18, resnet20, resnet32, resnet34, resnet50, resnet56, resnet101
+from pellucid.models.resnet import resnet18, resnet20, resnet32, resnet34, resnet50, resnet56, resnet101, resnet152
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features, head, match, replace_head
+from pellucid.models.transfer import transfer
 from pellucid.models.unet import unet
-from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
 
 # The names for `network.model` in recipes and on the command line.
 MODELS: dict[str, Callable[..., Layer]] = {
@@ -27,6 +28,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "airbench": airbench,
     "airbench96": airbench96,
     "alexnet": alexnet,
+    "alexnet_small": alexnet_small,
     "zfnet": zfnet,
     "vgg11": vgg11,
     "vgg13": vgg13,
@@ -36,12 +38,14 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "vgg13_bn": vgg13_bn,
     "vgg16_bn": vgg16_bn,
     "vgg19_bn": vgg19_bn,
+    "vgg_small": vgg_small,
     "googlenet": googlenet,
     "inception_v3": inception_v3,
     "resnet18": resnet18,
     "resnet34": resnet34,
     "resnet50": resnet50,
     "resnet101": resnet101,
+    "resnet152": resnet152,
     "resnet20": resnet20,
     "resnet32": resnet32,
     "resnet56": resnet56,
@@ -52,6 +56,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "fcn16": fcn16,
     "fcn8": fcn8,
     "unet": unet,
+    "transfer": transfer,
 }
 
 __all__ = [
@@ -59,6 +64,7 @@ __all__ = [
     "airbench",
     "airbench96",
     "alexnet",
+    "alexnet_small",
     "convnet",
     "densenet121",
     "fcn8",
@@ -80,7 +86,9 @@ __all__ = [
     "resnet50",
     "resnet56",
     "resnet101",
+    "resnet152",
     "squeezenet1_1",
+    "transfer",
     "unet",
     "vgg11",
     "vgg11_bn",
@@ -90,5 +98,6 @@ __all__ = [
     "vgg16_bn",
     "vgg19",
     "vgg19_bn",
+    "vgg_small",
     "zfnet",
 ]

@@ -12,7 +12,7 @@ from pellucid.layers import (
     ReLU,
 )
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, dense_head, network
+from pellucid.models.parts import LOGITS, dense_head, network, units_head
 
 
 def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
@@ -53,6 +53,32 @@ def alexnet(classes: int = 1000, original: bool = False) -> Sequential:
         "scores": Dense(classes, init_weight=LOGITS),
     }
     return network(features, head)
+
+
+def alexnet_small(classes: int = 10, width: int = 24, dropout: float = 0.5) -> Sequential:
+    """Return the layers of AlexNet in small for images of 28 x 28 or 32 x 32; it outputs logits.
+
+    width: the filters of the first of five convolutions, 64 in AlexNet; the others have 3, 6, 4 and 4 times as many,
+    as there. The first has windows of 5 x 5 and no stride, the dense layers 256 units. dropout: the fraction that
+    training drops before each of these. Features of 28 x 28 images: 96 x 2 x 2; 511,826 parameters with one channel.
+    Source: after Krizhevsky 2014, section 5.
+    """
+    features: dict[str, Layer] = {
+        "conv1": Conv2d(width, 5, padding=2),
+        "relu1": ReLU(),
+        "pool1": MaxPool2d(3, 2),
+        "conv2": Conv2d(3 * width, 5, padding=2),
+        "relu2": ReLU(),
+        "pool2": MaxPool2d(3, 2),
+        "conv3": Conv2d(6 * width, 3, padding=1),
+        "relu3": ReLU(),
+        "conv4": Conv2d(4 * width, 3, padding=1),
+        "relu4": ReLU(),
+        "conv5": Conv2d(4 * width, 3, padding=1),
+        "relu5": ReLU(),
+        "pool5": MaxPool2d(3, 2),
+    }
+    return network(features, units_head(classes, (256, 256), dropout))
 
 
 def _of_2012() -> dict[str, Layer]:

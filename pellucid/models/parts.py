@@ -1,6 +1,6 @@
 """Parts that networks of several families share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pellucid.combine import Graph, Sequential
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
@@ -72,6 +72,15 @@ def dense_head(classes: int, size: int) -> dict[str, Layer]:
         "dropout2": Dropout(0.5),
         "scores": Dense(classes, init_weight=LOGITS),
     }
+
+
+def units_head(classes: int, units: Sequence[int], dropout: float) -> dict[str, Layer]:
+    """Return dense layers with ReLU over the flattened maps, with dropout before each if it is above 0, and scores."""
+    head: dict[str, Layer] = {"flatten": Flatten()}
+    for index, count in enumerate(units, start=1):
+        drop: dict[str, Layer] = {f"dropout{index}": Dropout(dropout)} if dropout else {}
+        head |= {**drop, f"dense{index}": Dense(count), f"relu{index}": ReLU()}
+    return {**head, "scores": Dense(classes, init_weight=LOGITS)}
 
 
 def network(features: Mapping[str, Layer], head: Mapping[str, Layer]) -> Sequential:

@@ -46,6 +46,15 @@ def resnet101(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = F
     return _resnet((3, 4, 23, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
 
 
+def resnet152(classes: int = 1000, epsilon: float = 1e-5, stride_first: bool = False) -> Sequential:
+    """Return ResNet-152 for 224 x 224 images, 60,192,808 parameters for 1000 classes; it outputs logits.
+
+    epsilon and stride_first: see resnet50. Features: 2048 x 7 x 7.
+    Source: He, Zhang, Ren and Sun 2016, table 1 and figure 5.
+    """
+    return _resnet((3, 8, 36, 3), classes, epsilon, bottleneck=True, stride_first=stride_first)
+
+
 def residual(shortcut: Layer, body: Layer) -> Sequential:
     """Return a residual block: the ReLU of the sum of `shortcut` and `body` (He et al. 2016, figure 2)."""
     return Sequential(residual=Parallel({"shortcut": shortcut, "body": body}, Add()), relu=ReLU())

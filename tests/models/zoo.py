@@ -38,6 +38,7 @@ PLAIN: dict[str, Any] = {}
 ZOO = (
     Published("alexnet", PLAIN, 224, 61_100_840, (256, 6, 6), 0.714),
     Published("alexnet", {"original": True}, 227, 60_965_224, (256, 6, 6), 0.724),  # Sze et al. 2017, table II
+    Published("alexnet_small", PLAIN, 32, 635_906, (96, 3, 3), None),  # by hand
     Published("zfnet", PLAIN, 224, 62_357_608, (256, 6, 6), None),
     Published("vgg11", PLAIN, 224, 132_863_336, (512, 7, 7), 7.609),
     Published("vgg13", PLAIN, 224, 133_047_848, (512, 7, 7), 11.308),
@@ -47,6 +48,7 @@ ZOO = (
     Published("vgg13_bn", PLAIN, 224, 133_053_736, (512, 7, 7), 11.308),
     Published("vgg16_bn", PLAIN, 224, 138_365_992, (512, 7, 7), 15.470),
     Published("vgg19_bn", PLAIN, 224, 143_678_248, (512, 7, 7), 19.632),
+    Published("vgg_small", PLAIN, 32, 879_914, (128, 4, 4), None),  # by hand
     Published("googlenet", PLAIN, 224, 6_624_904, (1024, 7, 7), 1.498),
     Published("googlenet", {"original": True}, 224, 6_998_552, (1024, 7, 7), None),
     Published("inception_v3", PLAIN, 299, 27_161_264 - 3_326_696, (2048, 8, 8), 5.713),
@@ -54,6 +56,7 @@ ZOO = (
     Published("resnet34", PLAIN, 224, 21_797_672, (512, 7, 7), 3.664),
     Published("resnet50", PLAIN, 224, 25_557_032, (2048, 7, 7), 4.089),
     Published("resnet101", PLAIN, 224, 44_549_160, (2048, 7, 7), 7.801),
+    Published("resnet152", PLAIN, 224, 60_192_808, (2048, 7, 7), 11.514),
     Published("resnet20", PLAIN, 32, 269_722, (64, 8, 8), None),
     Published("resnet32", PLAIN, 32, 464_154, (64, 8, 8), None),
     Published("resnet56", PLAIN, 32, 853_018, (64, 8, 8), None),

@@ -25,6 +25,7 @@ CASES: list[tuple[str, dict[str, object], Shapes, str]] = [
     ("resnet34", {}, published.resnet((3, 4, 6, 3), False), BOTH),
     ("resnet50", {}, published.resnet((3, 4, 6, 3), True), BOTH),
     ("resnet101", {}, published.resnet((3, 4, 23, 3), True), BOTH),
+    ("resnet152", {}, published.resnet((3, 8, 36, 3), True), BOTH),
     ("densenet121", {}, published.densenet121(old=True), BOTH),
     ("densenet121", {}, published.densenet121(old=False), BOTH),
     ("mobilenet_v2", {}, published.mobilenet_v2(), "torchvision"),

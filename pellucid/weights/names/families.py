@@ -256,7 +256,7 @@ _CAFFE = Input((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 
 
 
 _VGG = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
-_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _KERAS_RESNETS = {"epsilon": 1.001e-5, "stride_first": True}
 _TORCHVISION, _TIMM, _KERAS = "torchvision", "timm", "Keras Applications"
 _BOTH = "torchvision or timm"  # whose names are the same
@@ -274,7 +274,7 @@ NAMINGS = (
     Naming(_KERAS, ("inception_v3",), KERAS, _inception_keras, _HALF, {"count_include_pad": False}, unscaled=True),
     Naming(_BOTH, _RESNETS, TORCH, RESNET_TORCH, _IMAGENET),
     Naming(_TRANSFORMERS, _RESNETS, TORCH, RESNET_TRANSFORMERS, _IMAGENET),
-    Naming(_KERAS, ("resnet50", "resnet101"), KERAS, RESNET_KERAS, _CAFFE, _KERAS_RESNETS),
+    Naming(_KERAS, ("resnet50", "resnet101", "resnet152"), KERAS, RESNET_KERAS, _CAFFE, _KERAS_RESNETS),
     Naming(_ONNX, ("resnet50",), ONNX, RESNET_ONNX, None),
     Naming(_BOTH, ("densenet121",), TORCH, DENSENET_TORCH, _IMAGENET),
     Naming(_KERAS, ("densenet121",), KERAS, DENSENET_KERAS, _IMAGENET, {"epsilon": 1.001e-5}),

@@ -1,0 +1,53 @@
+"""A network for other classes on the features of a known one."""
+
+from collections.abc import Sequence
+from inspect import signature
+from typing import Literal
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Layer
+from pellucid.models.airbench import airbench96
+from pellucid.models.alexnet import alexnet
+from pellucid.models.densenet import densenet121
+from pellucid.models.mobilenet import mobilenet_v2
+from pellucid.models.parts import units_head
+from pellucid.models.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from pellucid.models.squeezenet import squeezenet1_1
+from pellucid.models.surface import features
+from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+
+BACKBONES = {
+    net.__name__: net
+    for net in (
+        airbench96, alexnet, densenet121, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, resnet152,
+        squeezenet1_1, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn,
+    )
+}  # fmt: skip
+
+
+def transfer(
+    backbone: str = "vgg16",
+    classes: int = 10,
+    units: Sequence[int] = (128, 128, 128),
+    dropout: float = 0.5,
+    epsilon: float = 1e-5,
+    pad: Literal["both", "same"] = "both",
+) -> Sequential:
+    """Return the features of a known network, and dense layers of its own over the flattened maps; it outputs logits.
+
+    backbone: the name of the network in BACKBONES. units: of each dense layer before the scores. dropout: the fraction
+    that training drops before each of these; 0 for none. epsilon, pad: of backbones that take them, for weights that
+    need other than the usual values: mobilenet_v2 with weights of Keras needs 1e-3 and "same".
+    Raises PellucidError for an unknown backbone, and for one that takes no epsilon or pad.
+    Source: the practice of Yosinski, Clune, Bengio and Lipson 2014, How transferable are features in deep networks?
+    """
+    if backbone not in BACKBONES:
+        hint = nearest(backbone, BACKBONES) or f"; known: {', '.join(BACKBONES)}"
+        raise PellucidError(f"no backbone {backbone!r}{hint}")
+    given = {name: value for name, value, usual in (("epsilon", epsilon, 1e-5), ("pad", pad, "both")) if value != usual}
+    for name in given:
+        if name not in signature(BACKBONES[backbone]).parameters:
+            raise PellucidError(f"the backbone {backbone} takes no {name}; leave it out")
+    net: Layer = BACKBONES[backbone](**given)
+    return Sequential(features=features(net), head=Sequential(**units_head(classes, units, dropout)))

@@ -1,0 +1,60 @@
+"""A network for other classes on the features of a known one: the heads of VGG-16 that courses compare."""
+
+import itertools
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.models import MODELS, features, match, transfer
+from pellucid.recipe.recipe import load_recipe
+from pellucid.tree import flatten
+from tests.models.zoo import meta
+
+
+def test_the_features_are_those_of_the_network() -> None:
+    assert features(transfer("mobilenet_v2", epsilon=1e-3, pad="same")) == features(
+        MODELS["mobilenet_v2"](epsilon=1e-3, pad="same")
+    )
+
+
+@pytest.mark.parametrize(
+    ("units", "dropout", "layers"),
+    [
+        ((128, 128, 128), 0.5, "flatten dropout1 dense1 relu1 dropout2 dense2 relu2 dropout3 dense3 relu3 scores"),
+        ((256,), 0.0, "flatten dense1 relu1 scores"),
+    ],
+)
+def test_the_head(units: tuple[int, ...], dropout: float, layers: str) -> None:
+    net = transfer("vgg16", 5, units, dropout)
+    assert " ".join(net.layers["head"].layers) == layers
+    params, out = meta(net, (3, 224, 224))
+    assert out == (5,)
+    sizes = [512 * 7 * 7, *units, 5]  # of VGG-16's maps of 7 x 7, each unit and class with a bias
+    counted = sum(leaf.numel() for path, leaf in flatten(params).items() if path.startswith("head."))
+    assert counted == sum(below * above + above for below, above in itertools.pairwise(sizes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"backbone": "vg16"}, "no backbone 'vg16'; did you mean 'vgg16'"),
+        ({"backbone": "vgg16", "pad": "same"}, "the backbone vgg16 takes no pad"),
+        ({"backbone": "vgg16", "epsilon": 0.001}, "the backbone vgg16 takes no epsilon"),
+    ],
+)
+def test_mistakes_are_named(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(PellucidError, match=said):
+        transfer(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_only_block_5_and_the_head_learn_in_the_fifth_recipe() -> None:
+    recipe = load_recipe("signs-vgg16-5")
+    with torch.device("meta"):
+        params, _ = recipe.build("network").init((3, 224, 224), torch.Generator())
+    frozen = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
+    learning = sorted({".".join(path.split(".")[:3]) for path in flatten(params) if path not in frozen})
+    assert learning == [
+        "features.block5.conv1", "features.block5.conv2", "features.block5.conv3",
+        "head.dense1.bias", "head.dense1.weight", "head.scores.bias", "head.scores.weight",
+    ]  # fmt: skip

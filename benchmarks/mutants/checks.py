@@ -25,7 +25,8 @@ EVERYTHING = (
     "tests/training/test_freeze.py",
     "tests/test_verify_forms.py",
 )
-# What finds most mistakes of a kind of code at once: a file or folder, and one test of it ("" for all).
+# What finds most mistakes of a kind of code at once: a file or folder, and one test of it ("" for all). The first place
+# that a mutant's file begins with counts.
 FIRST = {
     "layers": (
         ("tests/layers/test_contract.py", "test_forward_and_backward_equal_the_reference_and_its_autograd"),
@@ -36,9 +37,11 @@ FIRST = {
         ("tests/losses", ""),
     ),
     "combine": (("tests/combine/test_contract.py", "test_forward_and_backward_equal_the_reference_and_its_autograd"),),
+    "fuse/inference": (("tests/fuse/test_inference.py", ""),),
     "fuse": (("tests/fuse/test_forms.py", ""), ("tests/fuse", "")),
     "sweep.py": (("tests/test_sweep.py", ""),),
 }
+JUDGED = ("layers/", "losses/")  # places with outside suites
 # The parts of the scorecard that go forward and back through layers and losses, and their tables by class of ours.
 PARTS = {"opinfo": "OPERATORS", "moduleinfo": "MODULES", "onnx_nodes": ""}
 
@@ -102,9 +105,9 @@ def run_tests(file: str, owners: frozenset[str]) -> Verdict:
         import_module("pellucid." + file.removesuffix(".py").replace("/", "."))
     except Exception as error:  # whatever it raises, this is no mutant
         return Verdict(how=type(error).__name__, none=True)
-    folder = file.split("/", maxsplit=1)[0]
-    named = ["-k", " or ".join(sorted(owners))] if folder == "layers" else []
-    for path, test in FIRST[folder]:
+    named = ["-k", " or ".join(sorted(owners))] if file.startswith("layers/") else []
+    first = next(tests for place, tests in FIRST.items() if file.startswith(place))
+    for path, test in first:
         if (verdict := pytest_until_failure([path, *named], test)).caught:
             return verdict
     return pytest_until_failure(list(EVERYTHING))

@@ -164,7 +164,7 @@ def attempt(mutant: Mutant, folder: Path, known: frozenset[str]) -> Generator[Ch
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns - 10**10))  # else the compiled original would stand for it
     tests = yield start(folder, lambda: checks.run_tests(mutant.file, mutant.owners))
     scorecard = Verdict(none=True)
-    if not tests.none:
+    if not tests.none and mutant.file.startswith(checks.JUDGED):
         scorecard = yield start(folder, lambda: checks.run_scorecard(mutant.owners, known))
     path.write_bytes(original)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))

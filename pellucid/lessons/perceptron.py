@@ -5,22 +5,78 @@ neuron (Rosenblatt 1958). It is a `Dense` layer with one output, and a threshold
 """
 
 from itertools import product
+from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.layers import Dense
-from pellucid.layers.base import Mode
+from pellucid import SGD, Dense, Mode, Model, Quadratic, mlp
 from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.circuit import circuit
+from pellucid.report.figures.plane import halves, labelled_points
+from pellucid.report.figures.series import colours, name_axes, plots_in_rows
+from pellucid.report.figures.style import PALE, SMALL, logarithmic
 
 INPUTS = torch.tensor(list(product((0.0, 1.0), repeat=2)))  # (4, 2): 00, 01, 10, 11
+GATES = {
+    "AND": torch.tensor([0.0, 0, 0, 1]),
+    "OR": torch.tensor([0.0, 1, 1, 1]),
+    "NAND": torch.tensor([1.0, 1, 1, 0]),
+}
+XOR = torch.tensor([0.0, 1, 1, 0])
+LIMITS = (-0.4, 1.4, -0.4, 1.4)
+
+
+def weighted_sum(x: Tensor, weights: Tensor, bias: float) -> Tensor:
+    """Return w x + b: (N,) for inputs (N, D)."""
+    params = {"weight": weights[None], "bias": torch.tensor([bias])}
+    z, _ = Dense(1).forward(params, x, Mode())
+    return z[:, 0]
 
 
 def perceptron(x: Tensor, weights: Tensor, bias: float) -> Tensor:
     """Return 1 where w x + b > 0, else 0: (N,) for inputs (N, D)."""
-    params = {"weight": weights[None], "bias": torch.tensor([bias])}
-    z, _ = Dense(1).forward(params, x, Mode())
-    return (z[:, 0] > 0).float()
+    return (weighted_sum(x, weights, bias) > 0).float()
+
+
+def learn(x: Tensor, target: Tensor, epochs: int) -> tuple[Tensor, float, list[int]]:
+    """Learn by the perceptron rule, from weights of 0; return weights, bias and the mistakes of each epoch."""
+    weights, bias, mistakes = torch.zeros(x.shape[1]), 0.0, []
+    for _ in range(epochs):
+        mistakes.append(0)
+        for example, correct in zip(x, target, strict=True):
+            error = float(correct - perceptron(example[None], weights, bias)[0])  # 1, 0 or -1
+            weights = weights + error * example
+            bias = bias + error
+            mistakes[-1] += error != 0
+        if mistakes[-1] == 0:
+            break
+    return weights, bias, mistakes
+
+
+def gates(setting: Setting) -> Result:
+    """AND, OR and NAND are learned.
+
+    The perceptron rule looks at one example after the other. Where the output is right, nothing changes; where it is
+    0 instead of 1, the inputs are added to the weights and 1 to the bias; where it is 1 instead of 0, they are
+    subtracted. If a straight line separates the two classes, the rule finds one after a finite number of mistakes
+    (Novikoff 1962).
+
+    It is written out here because the rule is the subject; `Model.fit` trains all other networks of this lesson.
+    """
+    numbers: dict[str, Any] = {}
+    figure, plots = plots_in_rows(list(GATES))
+    for plot, (name, target) in zip(plots, GATES.items(), strict=True):
+        weights, bias, mistakes = learn(INPUTS, target, epochs=100)
+        outputs = perceptron(INPUTS, weights, bias)
+        numbers[name] = {
+            "weights": weights.tolist(), "bias": bias, "mistakes by epoch": mistakes, "outputs": outputs.int().tolist()
+        }  # fmt: skip
+        halves(plot, lambda x, w=weights, b=bias: weighted_sum(torch.tensor(x, dtype=torch.float32), w, b), LIMITS)
+        labelled_points(plot, INPUTS, target)
+        name_axes(plot, "first input", "second input")
+    return Result(numbers, figure)
 
 
 def nand(x: Tensor) -> Tensor:
@@ -33,7 +89,8 @@ def adder(setting: Setting) -> Result:
 
     The perceptron with weights -2, -2 and bias 3 computes NAND: its sum is 3, 1, 1 and -1 for the inputs 00, 01, 10
     and 11. Since every circuit can be built of NAND gates, perceptrons can compute anything that a circuit can. Five of
-    them add two bits (Nielsen 2015, chapter 1):
+    them add two bits (Nielsen 2015, chapter 1). The figure shows the value of each wire for the four pairs of bits,
+    00, 01, 10 and 11:
     """
     a, b = INPUTS[:, 0], INPUTS[:, 1]
     middle = nand(INPUTS)
@@ -41,7 +98,78 @@ def adder(setting: Setting) -> Result:
     right = nand(torch.stack([middle, b], 1))
     total = nand(torch.stack([left, right], 1))  # a + b modulo 2
     carry = nand(torch.stack([middle, middle], 1))
-    return Result({"nand": middle.int().tolist(), "sum": total.int().tolist(), "carry": carry.int().tolist()})
+    values = {"a": a, "b": b, "middle": middle, "left": left, "right": right, "sum": total, "carry": carry}
+    places = {
+        "a": (0, 0), "b": (0, 2), "middle": (1, 1), "left": (2, 0), "right": (2, 2), "sum": (3, 1), "carry": (2, 3)
+    }  # fmt: skip
+    wires = [
+        ("a", "middle"), ("b", "middle"), ("a", "left"), ("middle", "left"), ("middle", "right"), ("b", "right"),
+        ("left", "sum"), ("right", "sum"), ("middle", "carry"),
+    ]  # fmt: skip
+    labels = {
+        "a": "a",
+        "b": "b",
+        "middle": "NAND",
+        "left": "NAND",
+        "right": "NAND",
+        "carry": "NAND: carry",
+        "sum": "NAND: sum",
+    }
+    shown = {name: " ".join(str(int(bit)) for bit in bits) for name, bits in values.items()}
+    numbers = {"nand": middle.int().tolist(), "sum": total.int().tolist(), "carry": carry.int().tolist()}
+    return Result(numbers, circuit(places, labels, shown, wires))
 
 
-STEPS = (adder,)
+def one_line_fails(setting: Setting) -> Result:
+    """Why one perceptron cannot learn XOR.
+
+    XOR would need b ≤ 0 for 00, w₁ + b > 0 for 10, w₂ + b > 0 for 01, and w₁ + w₂ + b ≤ 0 for 11. The sum of the
+    second and the third is w₁ + w₂ + 2b > 0, that of the first and the last w₁ + w₂ + 2b ≤ 0: a contradiction (Minsky
+    and Papert 1969). No straight line leaves 01 and 10 on one side and 00 and 11 on the other; three of the four are
+    the best that a line can do. The perceptron rule makes mistakes in every epoch, and its weights repeat themselves.
+    """
+    _, _, mistakes = learn(INPUTS, XOR, epochs=100)
+    grid = torch.linspace(-2, 2, 17)
+    lines = torch.cartesian_prod(grid, grid, grid)  # (4913, 3): w1, w2, b
+    right = ((lines[:, :2] @ INPUTS.T + lines[:, 2:] > 0).float() == XOR).sum(1)  # (4913,)
+    best = lines[right.argmax()]
+    figure, (curves, plot) = plots_in_rows(["the perceptron rule", "a line that is right for three of four"], 2, 3.0)
+    rules = {**GATES, "XOR": XOR}
+    for (name, target), colour in zip(rules.items(), colours(len(rules)), strict=True):
+        found = learn(INPUTS, target, epochs=12)[2]
+        curves.plot(range(1, len(found) + 1), found, "o-", color=colour, markersize=3, label=name)
+    curves.legend(frameon=False, fontsize=SMALL)
+    name_axes(curves, "epoch", "mistakes")
+    halves(plot, lambda x: weighted_sum(torch.tensor(x, dtype=torch.float32), best[:2], float(best[2])), LIMITS)
+    labelled_points(plot, INPUTS, XOR)
+    name_axes(plot, "first input", "second input")
+    numbers = {"epochs": len(mistakes), "fewest mistakes in an epoch": min(mistakes), "best line": int(right.max())}
+    return Result(numbers, figure)
+
+
+def xor(setting: Setting) -> Result:
+    """A hidden layer learns XOR.
+
+    Three tanh neurons draw three lines, and a fourth combines them: a 2-3-1 network. It learns for 1,000 epochs, one
+    example at a time, with a rate of 0.1 for the mean squared error. `Quadratic` is half of that, so here the rate is
+    0.2. Weights and biases begin as numbers drawn from N(0, 1); how far the network comes depends on them, so the error
+    is the median of ten seeds (the small form trains one).
+    """
+    target, errors = XOR[:, None], []
+    figure, (curves, plane) = plots_in_rows(["error while learning", "output of the first network"], 2, 3.0)
+    for seed in range(setting.seed, setting.seed + (1 if setting.small else 10)):
+        net = mlp((2, 3, 1), activation="tanh", output="tanh", init_weight="normal", init_bias="normal")
+        model = Model(net, Quadratic(), SGD(0.2), metrics=(), seed=seed)
+        history = model.fit(INPUTS, target, epochs=1000, batch_size=1, verbose=False)
+        errors.append(float((model.predict(INPUTS) - target).square().mean()))
+        curves.plot(history["epoch"], [2 * loss for loss in history["train_loss"]], color=PALE, linewidth=1)
+        if seed == setting.seed:
+            halves(plane, lambda x, m=model: m.predict(torch.tensor(x, dtype=torch.float32))[:, 0], LIMITS, 0.5)
+    logarithmic(curves)
+    name_axes(curves, "epoch", "mean squared error")
+    labelled_points(plane, INPUTS, XOR)
+    name_axes(plane, "first input", "second input")
+    return Result({"mean squared errors": errors, "median": median(errors)}, figure)
+
+
+STEPS = (gates, adder, one_line_fails, xor)

@@ -1,0 +1,87 @@
+"""Circuits of gates and networks of neurons, with the values that pass through them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyBboxPatch
+
+from pellucid.report.figures.heat import bar, scale
+from pellucid.report.figures.style import BLUE, GREEN, INK, PALE, SMALL, TEXT, WIDE, Plot
+
+Place = tuple[float, float]
+UNIT = 0.85  # inches between two rows of a circuit
+HALF = 0.29  # of the width of a box, as a fraction of the distance between two columns
+
+
+def circuit(
+    places: Mapping[str, Place], labels: Mapping[str, str], values: Mapping[str, str], wires: Sequence[tuple[str, str]]
+) -> Plot:
+    """Draw boxes at their places (column, row), each with a label and its value below, and wires from left to right.
+
+    A wire (from, to) enters its box above the middle where it comes from above, else below.
+    """
+    columns, rows = (max(place[axis] for place in places.values()) for axis in (0, 1))
+    figure = Plot((1.9 * UNIT * (columns + 1), UNIT * (rows + 1)))
+    plot = figure.add_axes((0, 0, 1, 1))
+    plot.set_axis_off()
+    plot.set_xlim(-0.5, columns + 0.5)
+    plot.set_ylim(rows + 0.5, -0.5)
+    for start, end in wires:
+        (x0, y0), (x1, y1) = places[start], places[end]
+        enters = y1 + (0.0 if y0 == y1 else 0.12 * np.sign(y0 - y1))
+        bend = x1 - 0.4
+        plot.plot([x0 + HALF, bend, x1 - HALF], [y0, enters, enters], color=PALE, linewidth=1.2, zorder=1)
+    for name, (x, y) in places.items():
+        colour = GREEN if name in _ends(wires) else BLUE
+        shape = FancyBboxPatch(
+            (x - HALF, y - 0.24), 2 * HALF, 0.48, "round,pad=0,rounding_size=0.06", facecolor="white", edgecolor=colour,
+            linewidth=1.3, zorder=2, mutation_aspect=1.9,
+        )  # fmt: skip
+        plot.add_patch(shape)
+        plot.text(x, y - 0.08, labels[name], ha="center", va="center", color=INK, fontsize=TEXT, zorder=3)
+        plot.text(x, y + 0.12, values[name], ha="center", va="center", color=colour, fontsize=TEXT, zorder=3)
+    return figure
+
+
+def _ends(wires: Sequence[tuple[str, str]]) -> set[str]:
+    return {end for _, end in wires} - {start for start, _ in wires}
+
+
+def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Sequence[str]) -> Plot:
+    """Draw layers of neurons, each with its text, and between them edges coloured by the gradient of their weight.
+
+    gradients: for each pair of adjacent layers (units, inputs). names: of the layers, written above them.
+    """
+    most = max(map(len, layers))
+    figure = Plot((WIDE, 1.15 * most + 0.5))
+    plot = figure.add_axes((0, 0, 0.88, 1))
+    plot.set_axis_off()
+    plot.set_aspect("equal")
+    norm, shades = scale(np.concatenate([np.ravel(one) for one in gradients]), signed=True)
+    places = [[(2.1 * k, row - (len(layer) - 1) / 2) for row in range(len(layer))] for k, layer in enumerate(layers)]
+    for below, above, gradient in zip(places, places[1:], gradients, strict=False):
+        for i, (x1, y1) in enumerate(above):
+            for j, (x0, y0) in enumerate(below):
+                value = float(gradient[i][j])
+                width = 1 + 4 * abs(value) / norm.vmax if norm.vmax else 1
+                plot.plot([x0, x1], [y0, y1], color=PALE, linewidth=width + 1, zorder=1)
+                plot.plot([x0, x1], [y0, y1], color=shades(norm(value)), linewidth=width, zorder=1)
+    for layer, texts, name in zip(places, layers, names, strict=True):
+        plot.text(layer[0][0], -most / 2 - 0.12, name, ha="center", va="center", color=INK, fontsize=TEXT)
+        for (x, y), text in zip(layer, texts, strict=True):
+            _neuron(plot, x, y, text)
+    plot.set_xlim(-0.6, places[-1][0][0] + 0.6)
+    plot.set_ylim(most / 2, -most / 2 - 0.3)
+    from matplotlib.cm import ScalarMappable
+
+    width, height = figure.get_size_inches()
+    bar(figure, ScalarMappable(norm, shades), (0.89 * width, 0.2 * height, 0.1, 0.55 * height))
+    figure.text(0.89, 0.8, "∂C/∂w", color=INK, fontsize=TEXT)
+    return figure
+
+
+def _neuron(plot: Axes, x: float, y: float, text: str) -> None:
+    plot.add_patch(Circle((x, y), 0.42, facecolor="white", edgecolor=BLUE, linewidth=1.3, zorder=2))
+    plot.text(x, y, text, ha="center", va="center", color=INK, fontsize=SMALL, zorder=3)

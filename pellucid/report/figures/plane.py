@@ -1,0 +1,62 @@
+"""Functions of two variables: areas and contours on a plane, with points, and paths over them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+
+from pellucid.report.figures.series import colours
+from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
+
+SIDE = 121  # points of a grid along each axis
+PALE_CLASSES = ListedColormap(["#cfe3f3", "#f7dcc8"])  # of BLUE and ORANGE
+
+Limits = tuple[float, float, float, float]  # left, right, bottom, top
+Function = Callable[[Any], Any]  # (N, 2) -> (N,)
+
+
+def grid(function: Function, limits: Limits) -> tuple[Any, Any, Any]:
+    """Return x (SIDE,), y (SIDE,) and the values (SIDE, SIDE) of a function on a rectangle."""
+    x, y = np.linspace(*limits[:2], SIDE), np.linspace(*limits[2:], SIDE)
+    points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
+    return x, y, np.asarray(function(points), dtype=np.float64).reshape(SIDE, SIDE)
+
+
+def halves(plot: Axes, function: Function, limits: Limits, threshold: float = 0.0) -> None:
+    """Draw where a function is above the threshold, orange, and where not, blue, with the boundary between."""
+    x, y, values = grid(function, limits)
+    above = values > threshold
+    plot.pcolormesh(x, y, above, cmap=PALE_CLASSES, vmin=0, vmax=1, shading="nearest", rasterized=True)
+    if above.any() and not above.all():
+        plot.contour(x, y, values, levels=[threshold], colors=INK, linewidths=0.8)
+    plot.set_xlim(*limits[:2])
+    plot.set_ylim(*limits[2:])
+
+
+def labelled_points(plot: Axes, points: Any, labels: Any) -> None:
+    """Draw points (N, 2) of class 0, blue circles, and of class 1, orange squares, with the class beside each."""
+    for (x, y), label in zip(np.asarray(points), np.asarray(labels), strict=True):
+        marker, colour = ("s", ORANGE) if label else ("o", BLUE)
+        plot.plot([x], [y], marker=marker, color=colour, markersize=8, markeredgecolor="white", clip_on=False)
+        plot.annotate(f"{label:.0f}", (x, y), (7, 5), textcoords="offset points", color=INK, fontsize=SMALL)
+
+
+def contours(plot: Axes, function: Function, limits: Limits, levels: Sequence[float]) -> None:
+    """Draw the contour lines of a function at the levels, which ascend."""
+    plot.contour(*grid(function, limits), levels=levels, colors=PALE, linewidths=0.7, alpha=0.7)
+
+
+def paths(plot: Axes, points: Mapping[str, Any], markers: bool = True) -> None:
+    """Draw paths of points (N, 2) by name, with a ring where they begin; what leaves the limits is cut off."""
+    (left, right), (bottom, top) = plot.get_xlim(), plot.get_ylim()
+    for (name, path), colour in zip(points.items(), colours(len(points)), strict=True):
+        x, y = np.asarray(path).T
+        marker = "o" if markers else None
+        plot.plot(x, y, color=colour, linewidth=1.2, marker=marker, markersize=3, label=name)
+    start = np.asarray(next(iter(points.values())))[0]
+    plot.plot(*start[:, None], marker="o", color=INK, markersize=8, markerfacecolor="none")
+    plot.set_xlim(left, right)
+    plot.set_ylim(bottom, top)
+    plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK)

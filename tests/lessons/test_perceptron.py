@@ -1,0 +1,60 @@
+"""The perceptron: gates by their truth tables, and XOR by a linear program and the published error."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from pellucid.lessons import Setting
+from pellucid.lessons.perceptron import adder, gates, one_line_fails, xor
+
+BITS = list(product((0, 1), repeat=2))
+
+
+def test_gates_are_learned():
+    numbers = gates(Setting()).numbers
+    tables = {
+        "AND": [a and b for a, b in BITS],
+        "OR": [a or b for a, b in BITS],
+        "NAND": [int(not (a and b)) for a, b in BITS],
+    }
+    for name, table in tables.items():
+        found = numbers[name]
+        assert found["outputs"] == table
+        sums = np.array(BITS) @ found["weights"] + found["bias"]
+        assert (sums > 0).astype(int).tolist() == table
+        assert found["mistakes by epoch"][-1] == 0
+
+
+def test_nand_gates_add():
+    numbers = adder(Setting()).numbers
+    assert numbers["nand"] == [int(not (a and b)) for a, b in BITS]
+    assert [2 * c + s for c, s in zip(numbers["carry"], numbers["sum"], strict=True)] == [a + b for a, b in BITS]
+
+
+def feasible(labels: tuple[int, ...]) -> bool:
+    """Return whether a line separates the labels: sums of at least 1 or at most -1."""
+    signs = np.where(labels, -1.0, 1.0)
+    rows = signs[:, None] * np.column_stack([BITS, np.ones(4)])
+    return linprog(np.zeros(3), rows, -np.ones(4), bounds=(None, None)).status == 0
+
+
+def test_xor_is_not_separable():
+    assert not feasible((0, 1, 1, 0))
+    assert feasible((0, 1, 0, 0))  # one corner given up
+    numbers = one_line_fails(Setting()).numbers
+    assert numbers["best line"] == 3
+    assert numbers["fewest mistakes in an epoch"] > 0
+
+
+def test_a_hidden_layer_learns_xor():
+    assert xor(Setting(small=True)).numbers["median"] < 0.0005
+
+
+@pytest.mark.real
+def test_the_median_of_ten_seeds_reaches_the_published_error():
+    numbers = xor(Setting()).numbers
+    assert len(numbers["mean squared errors"]) == 10
+    assert np.median(numbers["mean squared errors"]) == pytest.approx(numbers["median"])
+    assert numbers["median"] < 0.0005

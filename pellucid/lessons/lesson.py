@@ -15,6 +15,7 @@ from pellucid.text import aligned
 
 LESSONS = {
     "perceptron": "logic gates from perceptrons, and why XOR needs a hidden layer",
+    "neuron": "one sigmoid neuron: the quadratic cost learns slowly when saturated, the cross-entropy does not",
 }  # in the order in which a course would take them
 
 

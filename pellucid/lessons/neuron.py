@@ -1,0 +1,97 @@
+"""One sigmoid neuron.
+
+A sigmoid neuron outputs a = σ(z) of its weighted input z = w x + b. It is to output 0 for the input 1. How fast it
+learns that depends on the cost (Nielsen 2015, chapter 3).
+"""
+
+from typing import Any
+
+import torch
+
+from pellucid import SGD, BinaryCrossEntropy, Dense, Layer, Loss, Mode, Model, Quadratic, Sequential, Sigmoid
+from pellucid.data.source import Batch
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.series import colours, name_axes, plots_in_rows
+from pellucid.report.figures.style import SMALL
+
+X, TARGET = torch.tensor([[1.0]]), torch.tensor([[0.0]])
+STARTS = ((0.6, 0.9), (2.0, 2.0))  # weight and bias
+RATE, EPOCHS = 0.15, 300
+COSTS: dict[str, tuple[Layer, Loss]] = {
+    "quadratic": (Sequential(dense=Dense(1), sigmoid=Sigmoid()), Quadratic()),
+    "cross-entropy": (Sequential(dense=Dense(1)), BinaryCrossEntropy()),  # this loss contains the sigmoid
+}
+
+
+def neuron(cost: str, weight: float, bias: float) -> Model:
+    """Return the neuron with this weight and bias, as a network of one layer with a cost of COSTS."""
+    model = Model(*COSTS[cost], SGD(RATE), metrics="mae", input_shape=(1,))
+    model["dense"].params["weight"].fill_(weight)
+    model["dense"].params["bias"].fill_(bias)
+    return model
+
+
+def learning(setting: Setting) -> Result:
+    """Learning from a good start and from a bad one.
+
+    The neuron begins with w = 0.6 and b = 0.9, where it outputs 0.82, and with w = 2 and b = 2, where it outputs 0.98,
+    so that it is almost as wrong as it can be. It learns for 300 epochs with a rate of 0.15. With the quadratic cost
+    the neuron that is more wrong hardly learns at all for the first 150 epochs: it is saturated. With the
+    cross-entropy it begins faster, not slower, than the other.
+
+    The target is 0, so the mean absolute error is the output itself.
+    """
+    numbers: dict[str, Any] = {}
+    figure, plots = plots_in_rows(list(COSTS), 2, 3.0)
+    for plot, cost in zip(plots, COSTS, strict=True):
+        for start, colour in zip(STARTS, colours(len(STARTS)), strict=True):
+            model = neuron(cost, *start)
+            first = float(model.predict(X))
+            history = model.fit(X, TARGET, epochs=EPOCHS, verbose=False)
+            outputs = [first, *history["train_mae"]]
+            name = f"w = {start[0]:g}, b = {start[1]:g}"
+            plot.plot(outputs, color=colour, linewidth=1.7, label=name)
+            weight, bias = (float(value) for value in model["dense"].params.values())
+            found = {"first": first, "after 150 epochs": outputs[150], "last": outputs[-1]}
+            numbers[f"{cost}, {name}"] = {**found, "weight": weight, "bias": bias}
+        plot.set_ylim(0, 1)
+        plot.legend(frameon=False, fontsize=SMALL)
+        name_axes(plot, "epoch", "output")
+    return Result(numbers, figure)
+
+
+def derivative(cost: str, weight: float, bias: float) -> float:
+    """Return ∂C/∂w by one forward and one backward pass."""
+    model = neuron(cost, weight, bias)
+    _, gradients = model.supervised.gradients(model.params, Batch(X, TARGET), Mode())
+    return float(gradients["dense"]["weight"])
+
+
+def derivatives(setting: Setting) -> Result:
+    """Why the saturated neuron learns slowly.
+
+    The derivative of the quadratic cost C = ½ (a - y)² is
+
+    ∂C/∂w = (a - y) σ'(z) x,  with σ'(z) = a (1 - a)
+
+    For a near 1 the factor σ'(z) is near 0, and the step is small although the error a - y is large. The cross-entropy
+    C = -y ln a - (1 - y) ln(1 - a) is made such that this factor cancels:
+
+    ∂C/∂w = (a - y) x
+
+    The derivatives below are those of the network's own backward pass. The figure shows them for all weighted inputs.
+    """
+    numbers: dict[str, Any] = {}
+    figure, (plot,) = plots_in_rows(["derivative with respect to the weight, input 1, target 0"], 1, 3.0)
+    biases = torch.linspace(-6, 6, 61).tolist()  # of a neuron with weight 0, so that z = b
+    for cost, colour in zip(COSTS, colours(len(COSTS)), strict=True):
+        for weight, bias in STARTS:
+            numbers[f"{cost}, w = {weight:g}, b = {bias:g}"] = derivative(cost, weight, bias)
+        slopes = [derivative(cost, 0.0, bias) for bias in biases]
+        plot.plot(biases, slopes, color=colour, linewidth=1.7, label=cost)
+    plot.legend(frameon=False, fontsize=SMALL)
+    name_axes(plot, "weighted input z", "∂C/∂w")
+    return Result(numbers, figure)
+
+
+STEPS = (learning, derivatives)

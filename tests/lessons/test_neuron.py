@@ -1,0 +1,48 @@
+"""One sigmoid neuron: the learning curves by NumPy, and the outputs that Nielsen 2015, chapter 3, gives."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pellucid.lessons import Setting
+from pellucid.lessons.neuron import derivatives, learning
+
+
+@cache
+def learned() -> Mapping[str, Any]:
+    """Return the numbers of the step, which runs once."""
+    return learning(Setting()).numbers
+
+
+def outputs(weight: float, bias: float, factor) -> list[float]:
+    """Return the outputs of 301 epochs for input 1, target 0 and rate 0.15; the gradient is a factor(a)."""
+    found = []
+    for _ in range(301):
+        a = 1 / (1 + np.exp(-(weight + bias)))
+        found.append(a)
+        weight, bias = weight - 0.15 * a * factor(a), bias - 0.15 * a * factor(a)
+    return found
+
+
+COSTS = {"quadratic": lambda a: a * (1 - a), "cross-entropy": lambda a: 1.0}
+
+
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize(("weight", "bias"), [(0.6, 0.9), (2.0, 2.0)])
+def test_the_neuron_learns_as_its_equations_say(cost, weight, bias):
+    name = f"{cost}, w = {weight:g}, b = {bias:g}"
+    expected = outputs(weight, bias, COSTS[cost])
+    found = learned()[name]
+    assert found["first"] == pytest.approx(expected[0], abs=1e-6)
+    assert found["after 150 epochs"] == pytest.approx(expected[150], abs=1e-5)
+    assert found["last"] == pytest.approx(expected[300], abs=1e-5)
+    a = expected[0]
+    assert derivatives(Setting()).numbers[name] == pytest.approx(a * COSTS[cost](a), rel=1e-5)
+
+
+def test_the_outputs_are_those_of_the_book():
+    last = [learned()[f"quadratic, {start}"]["last"] for start in ("w = 0.6, b = 0.9", "w = 2, b = 2")]
+    assert np.round(last, 2).tolist() == [0.09, 0.2]

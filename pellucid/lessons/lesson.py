@@ -16,6 +16,7 @@ from pellucid.text import aligned
 LESSONS = {
     "perceptron": "logic gates from perceptrons, and why XOR needs a hidden layer",
     "neuron": "one sigmoid neuron: the quadratic cost learns slowly when saturated, the cross-entropy does not",
+    "descent": "gradient descent: learning rates, and batch, mini-batch and stochastic paths",
 }  # in the order in which a course would take them
 
 

@@ -53,10 +53,10 @@ def paths(plot: Axes, points: Mapping[str, Any], markers: bool = True) -> None:
     (left, right), (bottom, top) = plot.get_xlim(), plot.get_ylim()
     for (name, path), colour in zip(points.items(), colours(len(points)), strict=True):
         x, y = np.asarray(path).T
-        marker = "o" if markers else None
-        plot.plot(x, y, color=colour, linewidth=1.2, marker=marker, markersize=3, label=name)
+        marker, width = ("o", 1.2) if markers else (None, 0.8)
+        plot.plot(x, y, color=colour, linewidth=width, marker=marker, markersize=3, label=name)
     start = np.asarray(next(iter(points.values())))[0]
     plot.plot(*start[:, None], marker="o", color=INK, markersize=8, markerfacecolor="none")
     plot.set_xlim(left, right)
     plot.set_ylim(bottom, top)
-    plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="lower right")

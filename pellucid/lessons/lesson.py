@@ -17,6 +17,7 @@ LESSONS = {
     "perceptron": "logic gates from perceptrons, and why XOR needs a hidden layer",
     "neuron": "one sigmoid neuron: the quadratic cost learns slowly when saturated, the cross-entropy does not",
     "descent": "gradient descent: learning rates, and batch, mini-batch and stochastic paths",
+    "backprop": "the four equations of backpropagation, each beside its finite difference",
 }  # in the order in which a course would take them
 
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from pellucid.errors import PellucidError
-from pellucid.report.figures.style import INK, SMALL, TEXT, panels, picture_axes, pixels, show
+from pellucid.report.figures.style import INK, SMALL, TEXT, Plot, panels, picture_axes, pixels, show
 
 LEVELS = 129  # of a diverging map, on either side of zero and at it
 ENDS = ((36.0, 7.0, -43.0), (97.0, 0.0, 0.0), (36.0, 28.0, 33.4))  # CIELAB: dark blue, near white, dark orange
@@ -162,4 +162,25 @@ def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "sco
     )  # fmt: skip
     for plot, words in zip(plots, (title, "predicted class"), strict=True):
         plot.set_title(words, fontsize=TEXT, color=INK, pad=4)
+    return figure
+
+
+def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str = "") -> Figure:
+    """Draw a matrix (rows, columns) of numbers as coloured cells with the numbers in them, 0 in the middle."""
+    numbers = np.asarray(values, dtype=np.float64)
+    norm, colours = scale(numbers, signed=True)
+    left, cell, line = 0.3 + 0.075 * max(map(len, rows)), (0.6, 0.32), 0.3
+    width, height = cell[0] * len(columns), cell[1] * len(rows)
+    figure = Plot((left + width + BAR, height + 2 * line + 0.1))
+    plot = picture_axes(figure, left, 0.1, width, height)
+    shown = plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none", aspect="auto")
+    for (row, column), number in np.ndenumerate(numbers):
+        dark = abs(norm(number) - 0.5) > 0.3
+        shade = "white" if dark else INK
+        plot.text(column, row, f"{number:.2g}", ha="center", va="center", fontsize=SMALL - 1, color=shade)
+    plot.set_yticks(range(len(rows)), rows, fontsize=SMALL)
+    plot.set_xticks(range(len(columns)), columns, fontsize=SMALL)
+    plot.tick_params(length=0, labeltop=True, labelbottom=False)
+    plot.set_title(title, fontsize=TEXT, color=INK, pad=4)
+    bar(figure, shown, (left + width + 0.1, 0.1, 0.1, height))
     return figure

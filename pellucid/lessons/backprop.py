@@ -1,0 +1,160 @@
+"""Backpropagation.
+
+Four equations give the gradient of the cost with respect to every weight and bias of a network (Nielsen 2015, chapter
+2). Here they are computed one by one for a network of three layers: two inputs, three hidden neurons, two outputs. Each
+number stands beside its finite difference, the change of the cost when one quantity moves by a small amount.
+
+z = w a + b are the weighted inputs of a layer, where a are the outputs of the layer below. The outputs of a layer are
+a = σ(z), and δ = ∂C/∂z is called the error of a neuron.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid import Dense, Mode, Quadratic, Sequential, Sigmoid
+from pellucid.layers.base import Params
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.circuit import neurons
+from pellucid.report.figures.heat import matrix
+from pellucid.sweep import backward, forward, run
+from pellucid.tree import flatten, map_tree, nest
+
+NET = Sequential(
+    dense1=Dense(3, init_weight="normal", init_bias="normal"),
+    sigmoid1=Sigmoid(),
+    dense2=Dense(2, init_weight="normal", init_bias="normal"),
+    sigmoid2=Sigmoid(),
+)
+X = torch.tensor([[0.05, 0.10], [0.9, 0.2], [0.4, 0.7], [0.1, 0.8]], dtype=torch.float64)
+TARGETS = torch.tensor([[0.01, 0.99], [0.99, 0.01], [0.5, 0.5], [0.01, 0.99]], dtype=torch.float64)
+STEP = 1e-5  # of the finite differences
+
+
+def weights(seed: int) -> Params:
+    """Return weights and biases drawn from N(0, 1), in float64."""
+    params, _ = NET.init((2,), torch.Generator().manual_seed(seed))
+    return map_tree(Tensor.double, params)
+
+
+def outputs(params: Params, x: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
+    """Return the network's outputs; moved: what is added to parameters, or to the output of a layer, by path."""
+    changed = nest(params, {path: leaf + moved.get(path, 0) for path, leaf in flatten(params).items()})
+    return run(NET, changed, x, Mode(), after=lambda path, y: y + moved.get(path, 0))[0]
+
+
+def difference(value: Callable[[Mapping[str, Tensor]], Tensor], path: str, shape: torch.Size) -> Tensor:
+    """Return the central difference of a value with respect to each entry of the tensor at a path."""
+    slopes = torch.zeros(shape, dtype=torch.float64)
+    for entry in range(slopes.numel()):
+        step = torch.zeros_like(slopes)
+        step.view(-1)[entry] = STEP
+        slopes.view(-1)[entry] = (value({path: step}) - value({path: -step})) / (2 * STEP)
+    return slopes
+
+
+def equations(setting: Setting) -> Result:
+    """The four equations.
+
+    For one example with the target y, and C = ½ ‖a - y‖²:
+
+    - BP1, the error of the output layer: δ = (a - y) ⊙ σ'(z)
+    - BP2, the error of a layer from that of the next: δ = (wᵀ δ of the next) ⊙ σ'(z)
+    - BP3, the biases: ∂C/∂b = δ
+    - BP4, the weights: ∂C/∂w = δ times the outputs of the layer below
+
+    ⊙ multiplies entry by entry, and σ'(z) = a (1 - a). The figure shows a and δ in each neuron.
+    """
+    params, x, y = weights(setting.seed), X[:1], TARGETS[:1]
+    (w1, b1), (w2, b2) = (params[name].values() for name in ("dense1", "dense2"))
+    a1 = (x @ w1.T + b1).sigmoid()  # (1, 3)
+    a2 = (a1 @ w2.T + b2).sigmoid()  # (1, 2)
+    delta2 = (a2 - y) * a2 * (1 - a2)  # BP1
+    delta1 = (delta2 @ w2) * a1 * (1 - a1)  # BP2
+    found = {
+        "BP1": {"dense2": delta2},
+        "BP2": {"dense1": delta1},
+        "BP3": {"dense1.bias": delta1[0], "dense2.bias": delta2[0]},
+        "BP4": {"dense1.weight": delta1.T @ x, "dense2.weight": delta2.T @ a1},
+    }
+    numbers: dict[str, Any] = {}
+    for name, gradients in found.items():
+        for path, gradient in gradients.items():
+            slopes = difference(lambda moved: Quadratic()(outputs(params, x, moved), y)[0], path, gradient.shape)
+            row = {"equation": gradient.flatten().tolist(), "difference": slopes.flatten().tolist()}
+            numbers[f"{name}, {path}"] = {**row, "gap": float((gradient - slopes).abs().max())}
+    out, cache = forward(NET, params, x, Mode())
+    library = flatten(backward(NET, params, cache, Quadratic()(out, y)[1])[1])
+    gaps = [(library[path] - gradient).abs().max() for path, gradient in (found["BP3"] | found["BP4"]).items()]
+    numbers["largest gap to the library's backward pass"] = float(max(gaps))
+    layers = [[f"a {value:.2f}" for value in x[0]]]
+    for a, delta in ((a1, delta1), (a2, delta2)):
+        layers.append([f"a {float(p):.2f}\nδ {float(q):.3f}" for p, q in zip(a[0], delta[0], strict=True)])
+    return Result(numbers, neurons(layers, list(found["BP4"].values()), ("inputs", "hidden layer", "output layer")))
+
+
+def three_ways(setting: Setting) -> Result:
+    """Three ways to raise an output.
+
+    The output a = σ(w a' + b) of a neuron rises with its bias, with its weights, and with the outputs a' of the layer
+    below:
+
+    ∂a/∂b = σ'(z),  ∂a/∂w = a' σ'(z),  ∂a/∂a' = w σ'(z)
+
+    So a weight matters in proportion to the output below it, and an output below in proportion to its weight. The
+    numbers are those of the first output neuron; the last two, divided by ∂a/∂b, are the outputs below and the weights.
+    """
+    params, x = weights(setting.seed), X[:1]
+    _, cache = forward(NET, params, x, Mode())
+    below: dict[str, Tensor] = {}
+
+    def keep(path: str, layer: Any, dy: Tensor, dx: Tensor, dparams: Params) -> None:
+        below[path] = dx
+
+    first = torch.tensor([[1.0, 0.0]], dtype=torch.float64)  # the gradient of the first output
+    _, dparams = backward(NET, params, cache, first, watch=keep)
+    slopes = {
+        "dense2.bias": dparams["dense2"]["bias"], "dense2.weight": dparams["dense2"]["weight"],
+        "sigmoid1": below["dense2"],
+    }  # fmt: skip
+    by_difference = {
+        path: difference(lambda moved: outputs(params, x, moved)[0, 0], path, slope.shape)
+        for path, slope in slopes.items()
+    }
+    bias, weight, activation = (slope.flatten() for slope in slopes.values())
+    numbers = {
+        "bias": float(bias[0]), "weights": weight[:3].tolist(), "outputs below": activation.tolist(),
+        "weights / bias": (weight[:3] / bias[0]).tolist(), "outputs below / bias": (activation / bias[0]).tolist(),
+        "largest gap to differences": max(float((slopes[path] - by_difference[path]).abs().max()) for path in slopes),
+    }  # fmt: skip
+    return Result(numbers)
+
+
+def averaged(setting: Setting) -> Result:
+    """Many examples: the average.
+
+    Each example has a gradient of its own, and a step that helps one may harm another. The cost of a batch is the mean
+    of the costs of its examples, so its gradient is the mean of their gradients. The figure shows the gradient of the
+    output layer for four examples, and that of the batch.
+    """
+    params = weights(setting.seed)
+
+    def gradient(x: Tensor, y: Tensor) -> Tensor:
+        out, cache = forward(NET, params, x, Mode())
+        _, dparams = backward(NET, params, cache, Quadratic()(out, y)[1])
+        return torch.cat([leaf.flatten() for leaf in dparams["dense2"].values()])
+
+    single = torch.stack([gradient(X[k : k + 1], TARGETS[k : k + 1]) for k in range(len(X))])  # (4, 8)
+    batch = gradient(X, TARGETS)  # (8,)
+    columns = [f"w{i}{j}" for i in (1, 2) for j in (1, 2, 3)] + ["b1", "b2"]
+    numbers = {
+        "mean of the gradients": single.mean(0).tolist(), "gradient of the batch": batch.tolist(),
+        "largest gap": float((single.mean(0) - batch).abs().max()),
+    }  # fmt: skip
+    rows = [*(f"example {k + 1}" for k in range(len(X))), "batch"]
+    return Result(numbers, matrix(torch.cat([single, batch[None]]), rows, columns))
+
+
+STEPS = (equations, three_ways, averaged)

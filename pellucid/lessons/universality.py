@@ -1,0 +1,114 @@
+"""Universal approximation.
+
+A network with one hidden layer can approximate every continuous function to any error (Cybenko 1989). Nielsen 2015,
+chapter 4, shows why in pictures. Here such a network is built, not trained: its weights are written down.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid import Dense, Mode, Sequential, Sigmoid
+from pellucid.layers.base import Params
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.series import colours, name_axes, plots_in_rows
+from pellucid.report.figures.style import INK, SMALL
+
+DENSE = torch.linspace(0, 1, 20001, dtype=torch.float64)[:, None]  # where functions are compared and drawn
+
+
+def double(*numbers: float) -> Tensor:
+    """Return numbers as a float64 tensor."""
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def network(weight: float, steps: Tensor, heights: Tensor, start: float) -> tuple[Sequential, Params]:
+    """Return a 1-N-1 network that outputs start + Σ heights σ(weight (x - steps)), and its parameters."""
+    units = len(steps)
+    net = Sequential(hidden=Dense(units), sigmoid=Sigmoid(), output=Dense(1))
+    hidden = {"weight": torch.full((units, 1), weight, dtype=torch.float64), "bias": -weight * steps}
+    output = {"weight": heights[None], "bias": double(start)}
+    return net, {"hidden": hidden, "sigmoid": {}, "output": output}
+
+
+def outputs(net: Sequential, params: Params, x: Tensor) -> Tensor:
+    """Return the network's outputs (N,) for inputs (N, 1)."""
+    return net.forward(params, x, Mode())[0][:, 0]
+
+
+def steps_and_bumps(setting: Setting) -> Result:
+    """A neuron is a step, and two are a bump.
+
+    A sigmoid neuron with a large weight w outputs almost 0 left of s = -b / w and almost 1 right of it: a step. Two
+    steps of opposite heights make a bump. The figure shows a step at 0.4 for three weights, and a bump between 0.4
+    and 0.6. The numbers are the largest distance from the ideal step, at least 0.02 away from it, which is
+    σ(-0.02 w).
+    """
+    numbers: dict[str, Any] = {}
+    figure, (left, right) = plots_in_rows(["one hidden neuron", "two hidden neurons"], 2, 2.8)
+    weights = (20.0, 100.0, 500.0)
+    away = DENSE[((DENSE - 0.4).abs() >= 0.02)[:, 0]]
+    for weight, colour in zip(weights, colours(len(weights)), strict=True):
+        step = network(weight, double(0.4), double(1.0), 0.0)
+        bump = network(weight, double(0.4, 0.6), double(0.8, -0.8), 0.0)
+        ideal = (away[:, 0] > 0.4).double()
+        numbers[f"w = {weight:g}"] = float((outputs(*step, away) - ideal).abs().max())
+        for plot, made in ((left, step), (right, bump)):
+            plot.plot(DENSE, outputs(*made, DENSE), color=colour, linewidth=1.5, label=f"w = {weight:g}")
+            name_axes(plot, "input x", "output")
+    left.legend(frameon=False, fontsize=SMALL)
+    return Result(numbers, figure)
+
+
+def target(x: Tensor) -> Tensor:
+    """Return 0.2 + 0.4 x² + 0.3 x sin 15x + 0.05 cos 50x, the function of Nielsen 2015, chapter 4."""
+    return 0.2 + 0.4 * x**2 + 0.3 * x * (15 * x).sin() + 0.05 * (50 * x).cos()
+
+
+SLOPE = 0.8 + 0.3 + 4.5 + 2.5  # a bound of |f'| on [0, 1]: the sum of the bounds of its terms
+
+
+def approximate(function: Callable[[Tensor], Tensor], slope: float, error: float) -> tuple[Sequential, Params]:
+    """Return a network of one hidden layer within `error` of a function on [0, 1] whose slope is bounded."""
+    count = math.ceil(slope / error)
+    weight = 4 * math.log(2) * slope / error
+    places = torch.linspace(0, 1, count + 1, dtype=torch.float64)  # where a step ends and the function is met
+    values = function(places)
+    return network(weight, (places[1:] + places[:-1]) / 2, values[1:] - values[:-1], float(values[0]))
+
+
+def built(setting: Setting) -> Result:
+    """A network for every error.
+
+    Let the function have slopes of at most L, and let N steps of height f(x_k) - f(x_{k-1}) stand half way between
+    N + 1 equally spaced points x_k. The output of the network is then a weighted mean of the values f(x_k), with
+    weights that belong to a rounding of x plus noise with the logistic distribution of scale 1 / w. The rounding
+    moves x by at most 1 / 2N, the noise by 2 ln 2 / w on average, so that
+
+    |output - f(x)| ≤ L (1 / 2N + 2 ln 2 / w)
+
+    With N ≥ L / ε and w = 4 ln 2 · L / ε this is at most ε. The function is that of Nielsen, with L = 8.1.
+    The error measured is smaller: the bound holds for the steepest and most angular function with these slopes.
+    """
+    errors = (0.3, 0.1, 0.01)
+    numbers: dict[str, Any] = {}
+    figure, plots = plots_in_rows([f"error below {error:g}" for error in errors], 3, 2.8)
+    for plot, error in zip(plots, errors, strict=True):
+        net, params = approximate(target, SLOPE, error)
+        found, wanted = outputs(net, params, DENSE), target(DENSE[:, 0])
+        units = params["output"]["weight"].shape[1]
+        numbers[f"error below {error:g}"] = {
+            "hidden neurons": units,
+            "largest error": float((found - wanted).abs().max()),
+        }
+        plot.plot(DENSE, wanted, color=INK, linewidth=1, label="function")
+        plot.plot(DENSE, found, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
+        plot.legend(frameon=False, fontsize=SMALL)
+        name_axes(plot, "x", "output")
+    return Result(numbers, figure)
+
+
+STEPS = (steps_and_bumps, built)

@@ -1,0 +1,53 @@
+"""Universal approximation: steps in closed form, and the promised errors measured by NumPy at other points."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.lessons import Setting
+from pellucid.lessons.universality import SLOPE, approximate, built, steps_and_bumps, target
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-np.clip(z, -700, 700)))
+
+
+def test_a_neuron_is_a_step():
+    for name, distance in steps_and_bumps(Setting()).numbers.items():
+        assert distance == pytest.approx(sigmoid(-0.02 * float(name.removeprefix("w = "))), rel=1e-6)
+
+
+def function(x):
+    return 0.2 + 0.4 * x**2 + 0.3 * x * np.sin(15 * x) + 0.05 * np.cos(50 * x)
+
+
+def bent(x):
+    return (8.1 * (x - 0.37)).abs()
+
+
+@pytest.mark.parametrize("error", [1.0, 0.3, 0.03])
+def test_the_error_is_kept(error):
+    x = np.random.default_rng(1).random(5000)
+    for learned, expected in ((target, function(x)), (bent, np.abs(8.1 * (x - 0.37)))):
+        net, params = approximate(learned, SLOPE, error)
+        hidden, output = params["hidden"], params["output"]
+        assert list(net.layers) == ["hidden", "sigmoid", "output"]
+        z = np.outer(x, hidden["weight"].numpy()[:, 0]) + hidden["bias"].numpy()
+        y = sigmoid(z) @ output["weight"].numpy()[0] + output["bias"].item()
+        assert np.abs(y - expected).max() <= error
+        assert hidden["weight"].shape == (math.ceil(8.1 / error), 1)
+
+
+def test_the_slope_is_a_bound():
+    x = np.linspace(0, 1, 100_001)
+    assert np.abs(np.diff(function(x)) / np.diff(x)).max() < SLOPE
+    assert np.allclose(target(torch.from_numpy(x)).numpy(), function(x), atol=1e-14)
+
+
+def test_the_networks_are_within_their_errors():
+    for name, found in built(Setting()).numbers.items():
+        error = float(name.removeprefix("error below "))
+        assert found["largest error"] < error
+        assert found["hidden neurons"] == math.ceil(8.1 / error)

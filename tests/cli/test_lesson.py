@@ -10,10 +10,10 @@ from tests.cli.conftest import Say
 
 
 def test_a_lesson_is_a_command(say: Say, tmp_path: Path):
-    said = say("lesson", "perceptron", "--small", "--out", str(tmp_path), "--json").json
-    assert said["steps"]["adder"]["sum"] == [0, 1, 1, 0]
+    said = say("lesson", "universality", "--small", "--out", str(tmp_path), "--json").json
+    assert said["steps"]["built"]["error below 0.1"]["hidden neurons"] == 81
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in said["figures"].values())
-    assert "Two bits added by NAND gates" in say("lesson", "perceptron", "--small", "--out", str(tmp_path)).out
+    assert "A network for every error" in say("lesson", "universality", "--small", "--out", str(tmp_path)).out
 
 
 def test_lessons_are_listed(say: Say):

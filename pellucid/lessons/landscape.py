@@ -1,0 +1,199 @@
+"""The landscape of a cost.
+
+The cost of a network is a surface over its weights. This lesson looks at that surface for a network with ten weights,
+1-3-1 with tanh neurons, which learns a sine from noisy points: how it curves, how a quadratic function approximates it
+(Bishop 2006, section 5.2), why it has many equal minima, and what its height says about the noise of the data.
+"""
+
+from functools import cache
+from itertools import permutations, product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid import Adam, Cosine, Dense, Mode, Model, Quadratic, Sequential, Tanh
+from pellucid.data.source import Batch
+from pellucid.layers.base import Params
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.objective import Supervised
+from pellucid.report.figures.heat import matrix
+from pellucid.report.figures.series import colours, name_axes, plots_in_rows
+from pellucid.report.figures.style import BLUE, INK, SMALL
+from pellucid.tree import flatten, map_tree, nest
+
+HIDDEN = 3
+NET = Sequential(hidden=Dense(HIDDEN, init_weight="normal", init_bias="normal"), tanh=Tanh(), output=Dense(1))
+NOISE = 0.2  # standard deviation
+STEP = 1e-4  # of the finite differences
+
+
+class Surface(NamedTuple):
+    """A trained network and its data: x and y (N, 1), params as the network takes them, `point` as one vector (W,)."""
+
+    x: Tensor
+    y: Tensor
+    params: Params
+    point: Tensor
+
+    def at(self, point: Tensor) -> Params:
+        """Return parameters from one vector."""
+        flat = flatten(self.params)
+        parts = point.split([leaf.numel() for leaf in flat.values()])
+        return nest(self.params, {path: p.view_as(leaf) for (path, leaf), p in zip(flat.items(), parts, strict=True)})
+
+    def cost(self, point: Tensor) -> float:
+        """Return the cost, half the mean squared error, at a vector of weights."""
+        return float(Quadratic()(self.outputs(point), self.y)[0])
+
+    def outputs(self, point: Tensor) -> Tensor:
+        """Return the network's outputs (N, 1) with a vector of weights."""
+        return NET.forward(self.at(point), self.x, Mode())[0]
+
+    def gradient(self, point: Tensor) -> Tensor:
+        """Return the gradient (W,) by one forward and one backward pass."""
+        _, dparams = Supervised(NET, Quadratic()).gradients(self.at(point), Batch(self.x, self.y), Mode())
+        return torch.cat([dparams[name][part].flatten() for name in ("hidden", "output") for part in dparams[name]])
+
+
+@cache
+def trained(seed: int, small: bool) -> Surface:
+    """Return the network after training on 100 points of sin(πx) + noise, x in [-1, 1]."""
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.linspace(-1, 1, 100)[:, None]
+    y = (torch.pi * x).sin() + NOISE * torch.randn(100, 1, generator=rng)
+    model = Model(NET, Quadratic(), Adam(0.05), schedule=Cosine(), metrics=(), seed=seed)
+    model.fit(x, y, epochs=1000 if small else 3000, batch_size=100, verbose=False)
+    params = map_tree(Tensor.double, model.params)
+    return Surface(x.double(), y.double(), params, torch.cat([leaf.flatten() for leaf in flatten(params).values()]))
+
+
+def hessian(surface: Surface, point: Tensor) -> Tensor:
+    """Return the matrix (W, W) of second derivatives: central differences of the gradient."""
+    steps = STEP * torch.eye(len(point), dtype=torch.float64)
+    return torch.stack([surface.gradient(point + step) - surface.gradient(point - step) for step in steps]) / (2 * STEP)
+
+
+def curvature(setting: Setting) -> Result:
+    """The Hessian and its eigenvalues.
+
+    The Hessian holds the second derivatives of the cost. It is symmetric, so W weights give W (W + 1) / 2 different
+    entries. Here it is the finite difference of explicit gradients: two backward passes for each weight. Its
+    eigenvalues are the curvatures along its eigenvectors. They differ by orders of magnitude, which is why one
+    learning rate cannot suit all directions: the largest eigenvalue limits it to 2 / λ, and along the smallest the
+    descent hardly moves.
+    """
+    surface = trained(setting.seed, setting.small)
+    found = hessian(surface, surface.point)
+    eigenvalues = torch.linalg.eigvalsh((found + found.T) / 2)
+    count = len(surface.point)
+    names = [f"{kind}{k}" for kind in ("w", "b", "v") for k in range(1, HIDDEN + 1)] + ["c"]
+    numbers = {
+        "weights": count, "different entries": count * (count + 1) // 2, "cost": surface.cost(surface.point),
+        "norm of the gradient": float(surface.gradient(surface.point).norm()),
+        "largest asymmetry": float((found - found.T).abs().max()), "eigenvalues": eigenvalues.tolist(),
+        "largest stable learning rate": 2 / float(eigenvalues[-1]),
+    }  # fmt: skip
+    return Result(numbers, matrix(found, names, names))
+
+
+def quadratic(setting: Setting) -> Result:
+    """The local quadratic approximation.
+
+    Near a point w the cost is almost
+
+    C(w + d) ≈ C(w) + dᵀ g + ½ dᵀ H d
+
+    with the gradient g and the Hessian H: W + W (W + 1) / 2 = W (W + 3) / 2 numbers. To find a minimum from function
+    values alone, all of them must be gathered, at a cost of O(W) for each evaluation, O(W³) in all. A gradient gives W
+    numbers at once for the same O(W), so O(W²) suffices. That is what backpropagation is for.
+
+    The figure compares the cost with its approximation along the eigenvectors of the largest and the smallest
+    eigenvalue. The error falls with the third power of the distance: half the distance, about an eighth of the error.
+    """
+    surface = trained(setting.seed, setting.small)
+    point, found = surface.point, hessian(surface, surface.point)
+    gradient, (values, vectors) = surface.gradient(point), torch.linalg.eigh((found + found.T) / 2)
+
+    def approximation(move: Tensor) -> float:
+        return surface.cost(point) + float(move @ gradient + move @ found @ move / 2)
+
+    figure, plots = plots_in_rows(["steepest direction", "flattest direction"], 2, 3.0)
+    for plot, k, reach in zip(plots, (-1, 0), (1.0, 3.0), strict=True):
+        across = torch.linspace(-reach, reach, 81, dtype=torch.float64)
+        for name, value, colour in (
+            ("cost", lambda move: surface.cost(point + move), colours(2)[0]),
+            ("quadratic approximation", approximation, colours(2)[1]),
+        ):
+            plot.plot(across, [value(t * vectors[:, k]) for t in across], color=colour, label=name)
+        plot.legend(frameon=False, fontsize=SMALL)
+        plot.locator_params(axis="x", nbins=6)
+        name_axes(plot, f"distance along the eigenvector, λ = {float(values[k]):.2g}", "cost")
+    errors = []
+    for distance in (0.008, 0.004, 0.002):
+        move = distance * vectors[:, -1]
+        errors.append(abs(surface.cost(point + move) - approximation(move)))
+    count = len(point)
+    numbers = {"numbers in the approximation": count * (count + 3) // 2, "errors at 0.008, 0.004, 0.002": errors}
+    return Result({**numbers, "ratios": [errors[0] / errors[1], errors[1] / errors[2]]}, figure)
+
+
+def symmetries(setting: Setting) -> Result:
+    """Many equal minima.
+
+    Hidden neurons can change places, and since tanh(-z) = -tanh(z), the signs of all weights into and out of a neuron
+    can change together: the outputs stay the same. M hidden neurons have M! 2^M such arrangements, so each minimum
+    exists M! 2^M times. Between two of them the cost rises, as the figure shows along the straight lines from the
+    trained weights to three others.
+    """
+    surface = trained(setting.seed, setting.small)
+    w, b, v, c = surface.point.split([HIDDEN, HIDDEN, HIDDEN, 1])
+    points = []
+    for order in permutations(range(HIDDEN)):
+        for signs in product((1.0, -1.0), repeat=HIDDEN):
+            sign, places = torch.tensor(signs, dtype=torch.float64), list(order)
+            points.append(torch.cat([sign * w[places], sign * b[places], sign * v[places], c]))
+    expected = surface.outputs(surface.point)
+    gaps = [float((surface.outputs(point) - expected).abs().max()) for point in points]
+    apart = torch.pdist(torch.stack(points))
+    figure, (plot,) = plots_in_rows(["between equal minima"], 1, 3.0)
+    across = torch.linspace(0, 1, 81, dtype=torch.float64)
+    ends = {"one sign changed": points[4], "two neurons exchanged": points[8], "all signs changed": points[7]}
+    for (name, end), colour in zip(ends.items(), colours(len(ends)), strict=True):
+        costs = [surface.cost(surface.point + t * (end - surface.point)) for t in across]
+        plot.plot(across, costs, color=colour, label=name)
+    plot.legend(frameon=False, fontsize=SMALL)
+    name_axes(plot, "part of the way", "cost")
+    numbers = {
+        "arrangements": len(points),
+        "smallest distance": float(apart.min()),
+        "largest gap of outputs": max(gaps),
+    }
+    return Result(numbers, figure)
+
+
+def noise(setting: Setting) -> Result:
+    """What the minimum says about the noise.
+
+    If targets are the network's outputs plus noise of precision β (one over the variance), the likelihood of N targets
+    is largest at the weights with the least squared error, and for these at
+
+    1 / β = 1 / N Σ (output - target)²
+
+    (Bishop 2006, equation 5.15): twice the cost. The noise drawn here has a standard deviation of 0.2, a precision of
+    25. The network also adapts to some of the noise, which raises the estimate on average.
+    """
+    surface = trained(setting.seed, setting.small)
+    outputs = surface.outputs(surface.point)[:, 0]
+    precision = 1 / (2 * surface.cost(surface.point))
+    numbers = {"precision": precision, "standard deviation": precision**-0.5, "true standard deviation": NOISE}
+    figure, (plot,) = plots_in_rows(["output ± one standard deviation of the noise"], 1, 3.2)
+    x, y = surface.x[:, 0], surface.y[:, 0]
+    plot.fill_between(x, outputs - precision**-0.5, outputs + precision**-0.5, color=BLUE, alpha=0.2, linewidth=0)
+    plot.plot(x, outputs, color=BLUE, linewidth=1.7)
+    plot.plot(x, y, "o", color=INK, markersize=3)
+    name_axes(plot, "x", "y")
+    return Result(numbers, figure)
+
+
+STEPS = (curvature, quadratic, symmetries, noise)

@@ -1,0 +1,56 @@
+"""The landscape of a cost: the Hessian by autograd, symmetries and the noise precision by NumPy and SciPy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
+from pellucid.lessons import Setting
+from pellucid.lessons.landscape import curvature, hessian, noise, quadratic, symmetries, trained
+
+SMALL = Setting(small=True)
+
+
+def cost(point: torch.Tensor) -> torch.Tensor:
+    """Return half the mean squared error of the 1-3-1 network."""
+    surface = trained(0, True)
+    w, b, v, c = point.split([3, 3, 3, 1])
+    return ((torch.tanh(surface.x * w + b) @ v + c - surface.y[:, 0]) ** 2).mean() / 2
+
+
+def test_the_hessian_is_that_of_autograd():
+    surface = trained(0, True)
+    expected = torch.autograd.functional.hessian(cost, surface.point)
+    assert torch.allclose(hessian(surface, surface.point), expected, rtol=1e-6, atol=1e-6)
+    numbers = curvature(SMALL).numbers
+    assert (numbers["weights"], numbers["different entries"]) == (10, 55)
+    assert numbers["cost"] == pytest.approx(float(cost(surface.point)))
+    assert np.allclose(numbers["eigenvalues"], np.linalg.eigvalsh(expected), atol=1e-6)
+    assert numbers["largest stable learning rate"] == pytest.approx(2 / np.linalg.eigvalsh(expected)[-1], rel=1e-5)
+    gradient = torch.autograd.functional.jacobian(cost, surface.point)
+    assert numbers["norm of the gradient"] == pytest.approx(float(gradient.norm()), rel=1e-6)
+
+
+def test_the_error_of_the_approximation_is_cubic():
+    numbers = quadratic(SMALL).numbers
+    assert numbers["numbers in the approximation"] == 10 * 13 / 2
+    assert all(7 < ratio < 9.5 for ratio in numbers["ratios"])  # 8 in the limit
+
+
+def test_arrangements_are_distinct_and_equal():
+    numbers = symmetries(SMALL).numbers
+    assert numbers["arrangements"] == 6 * 8
+    assert numbers["smallest distance"] > 0.1
+    assert numbers["largest gap of outputs"] < 1e-12
+
+
+def test_the_precision_maximizes_the_likelihood():
+    surface = trained(0, True)
+    w, b, v, c = np.split(surface.point.numpy(), [3, 6, 9])
+    outputs = np.tanh(surface.x.numpy() * w + b) @ v + c
+    residuals = surface.y.numpy()[:, 0] - outputs
+    best = minimize_scalar(lambda log: -norm.logpdf(residuals, scale=np.exp(-log / 2)).sum())
+    numbers = noise(SMALL).numbers
+    assert numbers["precision"] == pytest.approx(np.exp(best.x), rel=1e-5)
+    assert numbers["standard deviation"] == pytest.approx(0.2, rel=0.2)

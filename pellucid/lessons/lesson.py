@@ -20,6 +20,7 @@ LESSONS = {
     "backprop": "the four equations of backpropagation, each beside its finite difference",
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",
+    "library": "a network library in 60 lines of NumPy, beside this one",
 }  # in the order in which a course would take them
 
 

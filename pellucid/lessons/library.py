@@ -1,0 +1,257 @@
+"""A library in 60 lines.
+
+Whoever wants to understand networks writes a small library for them once: layers with a forward and a backward method,
+and a network that calls one after the other. In NumPy that takes about 60 lines. This lesson compares two such
+libraries with this one, weight by weight after every step, and then shows what 60 lines lack.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from pellucid import SGD, Dense, Mode, Model, PellucidError, Quadratic, Sequential, Sigmoid, Supervised, Tanh
+from pellucid.data import load
+from pellucid.data.source import Batch
+from pellucid.layers.base import Params
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.series import name_axes, plots_in_rows
+from pellucid.report.figures.style import BLUE, ORANGE, Plot
+from pellucid.tree import flatten
+
+Pairs = Sequence[tuple[Any, Any]]  # (weight (outputs, inputs), bias (outputs,)) of each layer
+
+
+class Layer:
+    """A step of the computation."""
+
+    def forward(self, x: Any) -> Any:
+        """Return the output for x."""
+        raise NotImplementedError
+
+    def backward(self, dy: Any, rate: float) -> Any:
+        """Learn from the gradient with respect to the output, and return the one with respect to the input."""
+        raise NotImplementedError
+
+
+class FCLayer(Layer):
+    """A fully connected layer."""
+
+    def __init__(self, inputs: int, outputs: int, rng: np.random.Generator) -> None:
+        self.weight, self.bias = rng.normal(size=(inputs, outputs)), rng.normal(size=outputs)
+
+    def forward(self, x: Any) -> Any:
+        """Return x w + b."""
+        self.x = x
+        return x @ self.weight + self.bias
+
+    def backward(self, dy: Any, rate: float) -> Any:
+        """Take a step of gradient descent."""
+        dx = dy @ self.weight.T
+        self.weight = self.weight - rate * self.x.T @ dy
+        self.bias = self.bias - rate * dy.sum(0)
+        return dx
+
+
+class ActivationLayer(Layer):
+    """A function of each number, with its derivative."""
+
+    def __init__(self, function: Callable[[Any], Any], derivative: Callable[[Any], Any]) -> None:
+        self.function, self.derivative = function, derivative
+
+    def forward(self, x: Any) -> Any:
+        """Return the function of x."""
+        self.x = x
+        return self.function(x)
+
+    def backward(self, dy: Any, rate: float) -> Any:
+        """Multiply by the derivative."""
+        return dy * self.derivative(self.x)
+
+
+class Network:
+    """Layers one after the other, which learn from one example at a time."""
+
+    def __init__(self) -> None:
+        self.layers: list[Layer] = []
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer."""
+        self.layers.append(layer)
+
+    def use(self, loss: Callable[[Any, Any], float], slope: Callable[[Any, Any], Any]) -> None:
+        """Choose a loss and its derivative."""
+        self.loss, self.slope = loss, slope
+
+    def fit(self, x: Any, y: Any, epochs: int, rate: float) -> list[float]:
+        """Learn from x and y in order, and return the mean loss of each epoch."""
+        losses = [0.0] * epochs
+        for epoch in range(epochs):
+            for k in range(len(x)):
+                out, target = x[k : k + 1], y[k : k + 1]
+                for layer in self.layers:
+                    out = layer.forward(out)
+                losses[epoch] += self.loss(out, target) / len(x)
+                gradient = self.slope(out, target)
+                for layer in reversed(self.layers):
+                    gradient = layer.backward(gradient, rate)
+        return losses
+
+
+class BookNetwork:
+    """The network of Nielsen 2015, chapter 1: sigmoid neurons, the quadratic cost, mini-batches."""
+
+    def __init__(self, sizes: Sequence[int], rng: np.random.Generator) -> None:
+        self.biases = [rng.normal(size=units) for units in sizes[1:]]
+        self.weights = [rng.normal(size=shape) for shape in zip(sizes[1:], sizes[:-1], strict=True)]
+
+    def activations(self, x: Any) -> list[Any]:
+        """Return the input and the outputs of all layers for one example."""
+        found = [x]
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            found.append(1 / (1 + np.exp(-(weight @ found[-1] + bias))))
+        return found
+
+    def backprop(self, x: Any, y: Any) -> tuple[list[Any], list[Any]]:
+        """Return the gradients with respect to all weights and biases for one example."""
+        a = self.activations(x)
+        deltas = [(a[-1] - y) * a[-1] * (1 - a[-1])]
+        for k in range(len(self.weights) - 1, 0, -1):
+            deltas.insert(0, (self.weights[k].T @ deltas[0]) * a[k] * (1 - a[k]))
+        return [np.outer(delta, a[k]) for k, delta in enumerate(deltas)], deltas
+
+    def SGD(self, x: Any, y: Any, epochs: int, size: int, rate: float, after: Callable[[Any, Any], None]) -> None:  # noqa: N802
+        """Learn from mini-batches of `size` in random order; `after` is called with each of them after its step."""
+        for epoch in range(epochs):
+            order = np.random.default_rng(epoch).permutation(len(x))
+            for batch in (order[k : k + size] for k in range(0, len(x), size)):
+                gradients = [self.backprop(x[k], y[k]) for k in batch]
+                for k in range(len(self.weights)):
+                    self.weights[k] = self.weights[k] - rate / len(batch) * sum(one[0][k] for one in gradients)
+                    self.biases[k] = self.biases[k] - rate / len(batch) * sum(one[1][k] for one in gradients)
+                after(x[batch], y[batch])
+
+
+class Beside:
+    """This library, which starts from the weights of another and takes the same steps; gaps: after each step."""
+
+    def __init__(self, net: Sequential, pairs: Pairs) -> None:
+        dense, self.net, self.gaps = iter(pairs), net, list[float]()
+        self.params: Params = {name: {} for name in net.layers}
+        for name, layer in net.layers.items():
+            if isinstance(layer, Dense):
+                weight, bias = next(dense)
+                self.params[name] = {"weight": torch.tensor(weight), "bias": torch.tensor(bias)}
+
+    def step(self, x: Any, y: Any, rate: float, pairs: Pairs) -> None:
+        """Take a step: forward pass, loss and backward pass by `Supervised`, update by `SGD`; then compare."""
+        batch = Batch(torch.from_numpy(x), torch.from_numpy(y))
+        _, gradients = Supervised(self.net, Quadratic()).gradients(self.params, batch, Mode())
+        by_path, learned = flatten(gradients), flatten(self.params)
+        SGD().update([*learned.values()], [by_path[path] for path in learned], {}, rate)
+        theirs = [array for pair in pairs for array in pair]
+        gaps = [np.abs(own.numpy() - array).max() for own, array in zip(learned.values(), theirs, strict=True)]
+        self.gaps.append(float(max(gaps)))
+
+
+def drawn(values: Sequence[float], across: str, up: str, gaps: Sequence[float]) -> Plot:
+    """Draw what the library in NumPy learned, and its largest distance from this library after each step."""
+    figure, (left, right) = plots_in_rows(["the library in NumPy", "largest gap between any two weights"], 2, 2.8)
+    left.plot(range(1, len(values) + 1), values, color=BLUE, linewidth=1)
+    right.plot(range(1, len(gaps) + 1), gaps, color=ORANGE, linewidth=1)
+    name_axes(left, across, up)
+    name_axes(right, "step", "gap")
+    return figure
+
+
+def mean_squared_error(a: Any, target: Any) -> float:
+    """Return the mean squared error."""
+    return float(np.mean((a - target) ** 2))
+
+
+def its_slope(a: Any, target: Any) -> Any:
+    """Return the derivative of the mean squared error."""
+    return 2 * (a - target) / a.size
+
+
+def sixty_lines(setting: Setting) -> Result:
+    """XOR, step by step.
+
+    A 2-3-1 tanh network learns XOR in both libraries, from the same weights, one example at a time, in order. The loss
+    in NumPy is the mean squared error; `Quadratic` is half of that, so that its rate is twice as high.
+    """
+    x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [1], [0]])
+    rng, network = np.random.default_rng(setting.seed), Network()
+    dense = [FCLayer(2, 3, rng), FCLayer(3, 1, rng)]
+    for layer in dense:
+        network.add(layer)
+        network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
+    network.use(mean_squared_error, its_slope)
+    beside = Beside(Sequential(Dense(3), Tanh(), Dense(1), Tanh()), [(one.weight.T, one.bias) for one in dense])
+    errors = []
+    for _ in range(100 if setting.small else 1000):
+        errors.append(0.0)
+        for k in range(4):
+            errors[-1] += network.fit(x[k : k + 1], y[k : k + 1], 1, 0.1)[0] / 4
+            beside.step(x[k : k + 1], y[k : k + 1], 0.2, [(one.weight.T, one.bias) for one in dense])
+    numbers = {"steps": len(beside.gaps), "largest gap": max(beside.gaps), "mean squared error": errors[-1]}
+    return Result(numbers, drawn(errors, "epoch", "mean squared error", beside.gaps))
+
+
+def book(setting: Setting) -> Result:
+    """The book's network, step by step.
+
+    Nielsen's network learns the 8x8 digits that come with scikit-learn: 64-30-10, mini-batches of 10, a rate of 3.0. It
+    computes the gradient of one example after the other, this library that of a mini-batch at once.
+    """
+    splits = load("digits")
+    x, test = (part.x.flatten(1).double().numpy() for part in (splits.train, splits.test))
+    y, labels = splits.train.y.numpy(), splits.test.y.numpy()
+    network = BookNetwork((64, 30, 10), np.random.default_rng(setting.seed))
+    net = Sequential(Dense(30), Sigmoid(), Dense(10), Sigmoid())
+    beside, costs = Beside(net, [*zip(network.weights, network.biases, strict=True)]), list[float]()
+
+    def after(images: Any, targets: Any) -> None:
+        beside.step(images, targets, 3.0, [*zip(network.weights, network.biases, strict=True)])
+        outputs = np.array([network.activations(image)[-1] for image in images])
+        costs.append(float(((outputs - targets) ** 2).sum() / 2 / len(images)))
+
+    network.SGD(x, np.eye(10)[y], 1 if setting.small else 10, 10, 3.0, after)
+    right = [network.activations(image)[-1].argmax() == label for image, label in zip(test, labels, strict=True)]
+    numbers = {"steps": len(beside.gaps), "largest gap": max(beside.gaps), "test accuracy": float(np.mean(right))}
+    return Result(numbers, drawn(costs, "step", "cost of the mini-batch", beside.gaps))
+
+
+def what_is_missing(setting: Setting) -> Result:
+    """What 60 lines lack.
+
+    They compute the same numbers as long as nothing is wrong. Below are three mistakes; the first library learns in
+    spite of them, and only its weights, NaN or useless, show it. It also has no layers for images, no branches, no
+    other optimizers, schedules or regularizers, no gradients of whole mini-batches, no GPU, no validation, no files,
+    and no check of its gradients: a mistake in `backward` makes it learn worse, which is hard to notice.
+    """
+    rng = np.random.default_rng(setting.seed)
+    x, y = rng.normal(size=(20, 2)), rng.normal(size=(20, 2))
+    mistakes = {
+        "NaN in an input": (np.where(x == x.max(), np.nan, x), y, 0.1),
+        "one target for two outputs": (x, y[:, :1], 0.1),
+        "a rate of 10": (x, y, 10.0),
+    }
+    numbers: dict[str, Any] = {}
+    for name, (inputs, targets, rate) in mistakes.items():
+        network = Network()
+        network.add(FCLayer(2, 2, rng))
+        network.use(mean_squared_error, its_slope)
+        with np.errstate(all="ignore"):
+            last = network.fit(inputs, targets, 100, rate)[-1]
+        try:
+            Model(Dense(2), Quadratic(), SGD(rate)).fit(inputs, targets, epochs=100, batch_size=1, verbose=False)
+            message = "none"
+        except PellucidError as error:
+            message = str(error)
+        numbers[name] = {"loss of the 60 lines": f"{last:.3g}", "message of this library": message}
+    return Result(numbers)
+
+
+STEPS = (sixty_lines, book, what_is_missing)

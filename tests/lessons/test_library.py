@@ -1,0 +1,78 @@
+"""A library in 60 lines: equal to this one step by step, and both to PyTorch's autograd."""
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid import Dense, Sequential, Sigmoid
+from pellucid.lessons import Setting
+from pellucid.lessons.library import (
+    ActivationLayer,
+    Beside,
+    BookNetwork,
+    FCLayer,
+    Network,
+    book,
+    its_slope,
+    mean_squared_error,
+    sixty_lines,
+    what_is_missing,
+)
+
+SMALL = Setting(small=True)
+
+
+@pytest.mark.parametrize("step", [sixty_lines, book])
+def test_weights_are_equal_after_every_step(step):
+    numbers = step(SMALL).numbers
+    assert numbers["steps"] in (144, 400)  # 1,438 digits in mini-batches of 10; 100 epochs of 4 examples
+    assert numbers["largest gap"] < 1e-10
+
+
+@pytest.mark.real
+def test_both_learn_what_they_should():
+    assert sixty_lines(Setting()).numbers["mean squared error"] < 0.0005
+    assert book(Setting()).numbers["test accuracy"] > 0.93
+
+
+def test_a_step_is_that_of_autograd():
+    network, layer = Network(), FCLayer(2, 2, np.random.default_rng(0))
+    network.add(layer)
+    network.add(ActivationLayer(np.tanh, lambda z: 1 - np.tanh(z) ** 2))
+    network.use(mean_squared_error, its_slope)
+    weight, bias = (torch.tensor(array, requires_grad=True) for array in (layer.weight, layer.bias))
+    x, y = np.array([[0.3, -0.8]]), np.array([[1.0, 0.5]])
+    loss = ((torch.from_numpy(x) @ weight + bias).tanh() - torch.from_numpy(y)).square().mean()
+    loss.backward()
+    assert network.fit(x, y, 1, 0.5) == [pytest.approx(loss.item())]
+    for learned, before in ((layer.weight, weight), (layer.bias, bias)):
+        assert np.allclose(learned, (before - 0.5 * before.grad).detach().numpy(), atol=1e-15)
+
+
+def test_the_book_s_gradients_are_those_of_autograd():
+    network = BookNetwork((3, 4, 2), np.random.default_rng(1))
+    x, y = np.array([0.1, 0.9, -0.4]), np.array([0.0, 1.0])
+    leaves = [torch.tensor(array, requires_grad=True) for array in (*network.weights, *network.biases)]
+    hidden = (leaves[0] @ torch.from_numpy(x) + leaves[2]).sigmoid()
+    cost = ((leaves[1] @ hidden + leaves[3]).sigmoid() - torch.from_numpy(y)).square().sum() / 2
+    weights, biases = network.backprop(x, y)
+    for mine, expected in zip((*weights, *biases), torch.autograd.grad(cost, leaves), strict=True):
+        assert np.allclose(mine, expected.numpy(), atol=1e-15)
+
+
+def test_another_rate_makes_a_gap():
+    weight, bias = np.ones((1, 2)), np.zeros(1)
+    beside = Beside(Sequential(Dense(1), Sigmoid()), [(weight, bias)])
+    beside.step(np.ones((1, 2)), np.zeros((1, 1)), 0.1, [(weight, bias)])
+    a = 1 / (1 + np.exp(-2))
+    assert beside.gaps == [pytest.approx(0.1 * a * a * (1 - a))]
+
+
+def test_mistakes_are_reported_here_only():
+    numbers = what_is_missing(SMALL).numbers
+    losses = [row["loss of the 60 lines"] for row in numbers.values()]
+    assert losses[0] == losses[2] == "nan"
+    assert np.isfinite(float(losses[1]))
+    messages = [row["message of this library"] for row in numbers.values()]
+    for part, message in zip(("NaN", "targets of shape (1,)", "lower the learning rate"), messages, strict=True):
+        assert part in message

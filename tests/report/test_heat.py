@@ -16,6 +16,7 @@ from pellucid.report.figures.heat import (
     SEQUENTIAL,
     STRONGEST,
     heat,
+    matrix,
     overlay,
     overview,
     places,
@@ -107,3 +108,11 @@ def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PellucidError, match="cannot be made"):
         make_folder(tmp_path / "file" / "folder")
+
+
+def test_a_matrix_shows_its_numbers() -> None:
+    figure = matrix([[1.0, -0.25, 0.0]], ["row"], ["a", "b", "c"])
+    plot = figure.axes[0]
+    assert [text.get_text() for text in plot.texts] == ["1", "-0.25", "0"]
+    assert [label.get_text() for label in plot.get_xticklabels()] == ["a", "b", "c"]
+    assert plot.images[0].get_clim() == (-1, 1)

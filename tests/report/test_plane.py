@@ -1,0 +1,39 @@
+"""Functions of two variables on a plane."""
+
+import numpy as np
+import pytest
+
+from pellucid.report.figures.plane import contours, grid, halves, labelled_points, paths
+from pellucid.report.figures.series import plots_in_rows
+from pellucid.report.figures.style import png
+
+LIMITS = (-1.0, 3.0, 0.0, 2.0)
+
+
+def test_a_grid_holds_the_function_of_each_point():
+    x, y, values = grid(lambda points: 10 * points[:, 0] + points[:, 1], LIMITS)
+    assert (x[0], x[-1], y[0], y[-1]) == LIMITS
+    assert values == pytest.approx(10 * x[None, :] + y[:, None])
+
+
+def test_halves_show_where_a_function_is_above_the_threshold():
+    _, (plot,) = plots_in_rows(["x"], 1)
+    halves(plot, lambda points: points[:, 0], LIMITS, threshold=1.0)
+    (cells,) = plot.collections[:1]
+    above = np.asarray(cells.get_array()).reshape(121, 121)
+    assert not above[:, 0].any()
+    assert above[:, -1].all()
+    assert (*plot.get_xlim(), *plot.get_ylim()) == LIMITS
+    boundary = plot.collections[1].get_paths()[0].vertices
+    assert boundary[:, 0] == pytest.approx(1.0)
+
+
+def test_points_and_paths_carry_their_names():
+    figure, (plot,) = plots_in_rows(["paths"], 1)
+    contours(plot, lambda points: (points**2).sum(1), LIMITS, [0.5, 1.0])
+    labelled_points(plot, [(0, 0), (1, 1)], [0, 1])
+    paths(plot, {"first": np.array([[0.0, 0], [1, 1]]), "beyond": np.array([[0.0, 0], [50, 50]])})
+    assert [text.get_text() for text in plot.texts] == ["0", "1"]
+    assert [text.get_text() for text in plot.get_legend().get_texts()] == ["first", "beyond"]
+    assert (*plot.get_xlim(), *plot.get_ylim()) == pytest.approx(LIMITS)  # whatever leaves them
+    assert png(figure).startswith(b"\x89PNG")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor
 
 from pellucid.layers.base import Params
@@ -40,3 +41,8 @@ def leaves(tree: Params, found: list[Tensor] | None = None) -> list[Tensor]:
         else:
             found.append(value)
     return found
+
+
+def dtype_of(params: Params) -> torch.dtype:
+    """Return the dtype of a network's inputs: float64 where its parameters are, else float32."""
+    return torch.float64 if any(tensor.dtype is torch.float64 for tensor in leaves(params)) else torch.float32

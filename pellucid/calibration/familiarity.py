@@ -24,6 +24,7 @@ from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
 from pellucid.sweep import forward
+from pellucid.tree import dtype_of
 
 TARGET_FALSE_POSITIVE_RATE = 0.01  # of in-distribution images; 1 / (N + 1) of N held-out ones where that is more
 MIN_HELD_OUT = 20  # images: with fewer, more than one in twenty would be called unfamiliar
@@ -237,7 +238,7 @@ def features(
                 once[path] = _pooled(y) if isinstance(layer, Conv2d) else x.flatten(1)
 
         with torch.inference_mode():
-            forward(net, params, scaled(part, stats), Mode(keep=False), watch)
+            forward(net, params, scaled(part, stats, dtype_of(params)), Mode(keep=False), watch)
         for path, values in once.items():
             found.setdefault(path, []).append(values)
     return {path: torch.cat(found[path]).clone() for path in paths if path in found}

@@ -19,9 +19,9 @@ LISTED = 20  # maximum number of classes in a table or an error
 MIN_SIDE = 24  # pixels; smaller arrays may be feature maps, so their axes are not checked
 
 
-def float_images(x: Tensor) -> Tensor:
-    """Return x as float32: uint8 0..255 becomes 0..1, floats keep their values."""
-    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x.to(torch.float32)
+def float_images(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return x as `dtype`, float32 or float64: uint8 0..255 becomes 0..1, floats keep their values."""
+    return x.to(dtype).div_(255) if x.dtype == torch.uint8 else x.to(dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ _WORKERS = max(1, (os.cpu_count() or 1) // 2)  # the training step uses the othe
 class Loader:
     """Shuffled batches of a source, epoch by epoch: the same ones in every process.
 
-    Images are new float32 tensors (uint8 becomes 0..1); the source is never written to. augment(images, rng), or
+    Images are new tensors of `dtype` (uint8 becomes 0..1); the source is never written to. augment(images, rng), or
     augment(batch, rng) where the augmentation has `joint = True` and changes targets too, and then transform(images)
     are applied to every batch. The order is torch.randperm with seed mix(seed, epoch); what the source and then the
     augmentation draw for batch k has seed mix(seed, epoch, k, rank), so an epoch resumed at any batch, with any
@@ -48,6 +48,7 @@ class Loader:
     transform: Callable[[Tensor], Tensor] | None = None
     rank: int = 0
     world: int = 1
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid sizes."""
@@ -100,13 +101,13 @@ class Loader:
         batches = max(1, min(most, _CHUNK_BYTES // (row_bytes * rows)))
         for take in order.to(source.x.device).split(batches * rows):
             y = source.y.index_select(0, take)
-            x = float_images(source.x.index_select(0, take)).split(rows)
+            x = float_images(source.x.index_select(0, take), self.dtype).split(rows)
             yield from map(Batch, x if self.transform is None else map(self.transform, x), y.split(rows))
 
     def _batch(self, take: Tensor, epoch: int, k: int) -> Batch:
         rng = generator(self.seed, epoch, k, self.rank)
         indices = take.tolist()
-        batch = as_batch(self.source.batch(indices, rng), len(indices), type(self.source).__name__)
+        batch = as_batch(self.source.batch(indices, rng), len(indices), type(self.source).__name__, self.dtype)
         return changed(batch, self.augment, self.transform, rng)
 
     def _prefetched(self, batches: tuple[Tensor, ...], epoch: int, start: int) -> Iterator[Batch]:
@@ -142,8 +143,8 @@ def changed(
     return batch if transform is None else batch._replace(images=transform(batch.images))
 
 
-def as_batch(found: Any, count: int, name: str) -> Batch:
-    """Check the batch that a source returned for `count` examples, and convert its images to float32."""
+def as_batch(found: Any, count: int, name: str, dtype: torch.dtype = torch.float32) -> Batch:
+    """Check the batch that a source returned for `count` examples, and convert its images to `dtype`."""
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Tensor):
         raise PellucidError(f"{name}.batch returned {shown(found)}; return pellucid.data.Batch(images, targets)")
     images, targets = found
@@ -152,4 +153,4 @@ def as_batch(found: Any, count: int, name: str) -> Batch:
             f"{name}.batch returned {len(images)} images and {len(targets)} targets for {count} indices; "
             "return one of each for every index"
         )
-    return Batch(float_images(images), targets)
+    return Batch(float_images(images, dtype), targets)

@@ -133,7 +133,7 @@ class Case:
 
     def inputs(self, part: Arrays) -> Tensor:
         """Return the network's inputs for the examples of `part`."""
-        return scaled(part.x, self.model.stats)
+        return scaled(part.x, self.model.stats, self.model.dtype)
 
     @cached_property
     def activity(self) -> dict[str, Activity]:

@@ -121,7 +121,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: int | s
 
 def inputs(model: BaseModel, x: Tensor) -> Tensor:
     """Return images (N, C, H, W) scaled as the network's inputs, on its device."""
-    return scaled(on_device(x, model.device), model.stats)
+    return scaled(on_device(x, model.device), model.stats, model.dtype)
 
 
 def grey(model: BaseModel) -> Fill:

@@ -99,8 +99,8 @@ def image_shape(shape: Any) -> Shape:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Return a float16 tensor, which takes half the space in files, as float32; others unchanged."""
-    return tensor.float() if tensor.dtype is torch.float16 else tensor
+    """Return tensors of float16, which take half the space in files, and of float64 as float32; others unchanged."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.float64) else tensor
 
 
 def of_kind(value: Any, kind: type[T], otherwise: str) -> T:

@@ -114,7 +114,7 @@ def _through(model: Learner, cut: Split, part: Arrays) -> Arrays:
         for _, y in outputs(cut.front, cut.front_params, part.x, BATCH, model.stats):
             if not done:
                 with torch.inference_mode(False):
-                    found = torch.empty(len(part), *y.shape[1:])
+                    found = torch.empty(len(part), *y.shape[1:], dtype=y.dtype)
             found[done : done + len(y)].copy_(y)
             done += len(y)
     return Arrays(found, part.y, part.classes, part.checksum)

@@ -66,7 +66,7 @@ def _has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "bf16", "float64")
 HALVED = (Dense, Conv2d, ConvTranspose2d)  # layers whose arithmetic is worth the lower precision
 
 
@@ -80,6 +80,8 @@ def usable_precision(asked: str, device: torch.device | None = None) -> tuple[st
     if asked not in PRECISIONS:
         known = " or ".join(PRECISIONS)
         raise PellucidError(f"train.precision must be {known}, not {asked!r}{nearest(str(asked), PRECISIONS)}")
+    if asked == "float64" and device is not None and device.type == "mps":
+        raise PellucidError("precision: mps has no float64; give device='cpu', or precision='float32'")
     if asked == "bf16" and not _has_bfloat16(device or torch.device("cpu")):
         return "float32", "this processor has no bfloat16 instructions, so training stays in float32"
     return asked, ""

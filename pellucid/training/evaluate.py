@@ -26,7 +26,7 @@ from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
 from pellucid.training.examples import first_batch, read, read_images
 from pellucid.training.learner import Learner
-from pellucid.tree import flatten
+from pellucid.tree import dtype_of, flatten
 
 BATCH = 256  # inputs at a time, at most
 MEMORY = 1 << 30  # bytes of all layers' outputs together: 9 pictures of VGG16 at 224 x 224
@@ -111,7 +111,7 @@ def batch_within_memory(model: Learner, data: Tensor | Source) -> int:
         nonlocal numbers
         numbers += y.numel() if isinstance(y, Tensor) else 0
 
-    images = scaled(on_device(x, device_of(model.params)), model.stats)
+    images = scaled(on_device(x, device_of(model.params)), model.stats, dtype_of(model.params))
     with torch.inference_mode(), _naming(model, images):
         model.objective.watched(count).predict(model.params, images)
     return max(min(BATCH, MEMORY // max(4 * numbers, 1)), 1)
@@ -129,7 +129,7 @@ def outputs(
 ) -> Iterator[tuple[Tensor, Any]]:
     """Yield (inputs, the network's outputs) in evaluation mode, batch by batch; `params` must stay meanwhile."""
     run = inference(net, params) if len(x) >= MIN_INPUTS else AsWritten(net, params)
-    for images in read_images(x, batch_size, stats, device_of(params)):
+    for images in read_images(x, batch_size, stats, params):
         with naming_layers(net, params, images):
             y = run(images)
         yield images, y
@@ -156,7 +156,7 @@ def measure(
                 metric.boundary = boundary(objective.net, objective.loss)
     count = len(data if indices is None else indices)
     evaluate, sums, counted, seen = objective.evaluator(params, count), dict[str, float](), 0.0, 0
-    for batch in read(data, indices, batch_size, model.stats, device_of(params)):
+    for batch in read(data, indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming(model, batch.images):
             said, known, losses = evaluate(batch)
         share = objective.counted(batch)

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,23 @@ from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, Subset
 from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
 from pellucid.text import note, shown
 from pellucid.training.arguments import whole
-from pellucid.training.device import CPU, on_device
+from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.learner import Learner
+from pellucid.tree import dtype_of
 
 
 def examples(
-    x: Any, y: Any = None, what: str = "x", classes: Sequence[str] | None = None, infer_classes: bool = False
+    x: Any,
+    y: Any = None,
+    what: str = "x",
+    classes: Sequence[str] | None = None,
+    infer_classes: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Arrays:
-    """Return a Dataset, or arrays x and y (numpy, tensors or lists), in memory.
+    """Return a Dataset, or arrays x and y (numpy, tensors or lists), in memory, floats as `dtype`.
 
     y may hold names of `classes`, whose numbers they get; infer_classes: see `named_labels`, for training alone.
     Raises PellucidError, which calls them `what`, for other types, different lengths or no examples.
@@ -41,10 +49,10 @@ def examples(
         return x
     if y is None:
         raise PellucidError(f"{what} has no targets; give a Dataset, or x and y")
-    inputs, named = as_inputs(x, what), named_labels(y, classes, f"the targets of {what}", infer_classes)
+    inputs, named = as_inputs(x, what, dtype), named_labels(y, classes, f"the targets of {what}", infer_classes)
     targets, names = named or (_tensor(y, f"the targets of {what}"), None)
     if targets.is_floating_point():
-        targets = targets.to(torch.float32)
+        targets = targets.to(dtype)
     count = len(targets) if targets.dim() else 1
     if len(inputs) != count or not targets.dim() or not count:
         hint = f"; a single image needs the batch axis, {what}[None]" if count == 1 and inputs.dim() in (2, 3) else ""
@@ -54,8 +62,8 @@ def examples(
     return Arrays(inputs, targets, names, _checksum(inputs, targets))
 
 
-def as_inputs(x: Any, what: str = "x") -> Tensor:
-    """Return inputs (N, ...) as a tensor of uint8 or float32; PellucidError, which names the example, for NaN."""
+def as_inputs(x: Any, what: str = "x", dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return inputs (N, ...) as a tensor of uint8 or `dtype`; PellucidError, which names the example, for NaN."""
     tensor = x.x if isinstance(x, Arrays) else _tensor(x, what)
     if not tensor.dim():
         raise PellucidError(f"{what} is one number; give an array of inputs (N, ...)")
@@ -64,7 +72,7 @@ def as_inputs(x: Any, what: str = "x") -> Tensor:
     if not tensor.is_floating_point():
         kind = str(tensor.dtype).removeprefix("torch.")
         raise PellucidError(f"{what} is {kind}; give inputs as uint8 (0..255) or floats (0..1)")
-    inputs = tensor.to(torch.float32)
+    inputs = tensor.to(dtype)
     place = first_not_finite(inputs)
     if place is not None:
         kind = "NaN" if bool(torch.isnan(inputs[place]).any()) else "infinity"
@@ -123,11 +131,11 @@ def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> So
     return found
 
 
-def inputs_of(x: Any, check: Callable[[Tensor], None]) -> Tensor | Source:
+def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Tensor | Source:
     """Return inputs (N, ...) or those of a Dataset as a tensor, other data as a source; both are checked."""
     if is_batchwise(x):
         return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
-    inputs = as_inputs(x)
+    inputs = as_inputs(x, dtype=dtype)
     check(inputs)
     return inputs
 
@@ -190,6 +198,7 @@ def source_of(
     infer_classes: bool = False,
     steps: int | None = None,
     alone: bool = False,
+    dtype: torch.dtype = torch.float32,
 ) -> Source:
     """Return data as a source: a source, batches that are yielded (see `Stream`), or what `examples` takes.
 
@@ -200,7 +209,7 @@ def source_of(
     if steps is not None and not is_stream(x):
         raise PellucidError("fit: steps_per_epoch is for a generator, a function or a DataLoader; leave it out")
     if not is_stream(x) and not is_source(x):
-        return examples(x, y, what, classes, infer_classes)
+        return examples(x, y, what, classes, infer_classes, dtype)
     if y is not None:
         raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
     if is_stream(x):
@@ -235,7 +244,13 @@ def _kind(x: Any) -> str:
 
 
 def train_and_held(
-    x: Any, y: Any, validation: Any, classes: Sequence[str] | None, seed: int, steps: int | None = None
+    x: Any,
+    y: Any,
+    validation: Any,
+    classes: Sequence[str] | None,
+    seed: int,
+    steps: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Source, Source | None]:
     """Return the training data of `fit`, and the validation data or None.
 
@@ -245,7 +260,7 @@ def train_and_held(
     if isinstance(validation, float) and isinstance(x, Dataset):
         parts = x.split(validation, seed)
         return source_of(parts.train, y, steps=steps), parts.test
-    data = source_of(x, y, "x", classes, infer_classes=True, steps=steps)
+    data = source_of(x, y, "x", classes, infer_classes=True, steps=steps, dtype=dtype)
     if isinstance(validation, float):
         return split(data, validation, seed)
     if validation is None:
@@ -253,7 +268,7 @@ def train_and_held(
     pair = validation if isinstance(validation, tuple) else (validation,)
     if not 1 <= len(pair) <= 2:
         raise PellucidError(f"fit: validation takes (x, y), a source or a fraction, not {len(pair)} values")
-    held = source_of(*pair, what="validation", classes=classes or data.classes)
+    held = source_of(*pair, what="validation", classes=classes or data.classes, dtype=dtype)
     if isinstance(held, Stream) and held.once:
         raise PellucidError("validation is a generator, which can be read only once; give a function that returns one")
     return data, held
@@ -271,6 +286,7 @@ class StreamLoader:
     seed: int
     augment: Augmentation | None
     transform: Callable[[Tensor], Tensor] | None
+    dtype: torch.dtype
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -279,17 +295,19 @@ class StreamLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start`."""
         for k, batch in enumerate(self.stream.epoch(epoch, start), start):
-            yield changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
+            images, targets = changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
+            yield Batch(images.to(self.dtype), targets)
 
 
 def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
     """Return the batches of a training of the model; PellucidError for a batch size that does not fit."""
-    transform = None if model.stats is None else model.stats.apply
+    dtype = dtype_of(model.params)
+    transform = None if model.stats is None else partial(model.stats.apply, dtype=dtype)
     if not isinstance(data, Stream):
-        return Loader(data, batch_size, model.seed, augment, transform=transform)
+        return Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
     if data.steps is None:
         raise PellucidError("fit: give steps_per_epoch, the number of batches that make an epoch of a generator")
-    return StreamLoader(data, model.seed, augment, transform)
+    return StreamLoader(data, model.seed, augment, transform, dtype)
 
 
 def read(
@@ -298,6 +316,7 @@ def read(
     batch_size: int,
     stats: FeatureStats | None = None,
     device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Batch]:
     """Yield the examples at `indices` in that order, by default all, in batches scaled as the network takes them.
 
@@ -310,19 +329,18 @@ def read(
         found = data.epoch(0)
     else:
         source = data if indices is None else Subset(data, torch.tensor(indices))
-        found = Loader(source, batch_size, seed=0, shuffle=False).epoch(0)
+        found = Loader(source, batch_size, seed=0, shuffle=False, dtype=dtype).epoch(0)
     for batch in found:
         images, targets = on_device(tuple(batch), device)
-        yield Batch(scaled(images, stats), targets)
+        yield Batch(scaled(images, stats, dtype), targets)
 
 
-def read_images(
-    x: Tensor | Source, batch_size: int, stats: FeatureStats | None, device: torch.device
-) -> Iterator[Tensor]:
-    """Yield inputs (N, ...), or the images of a source, in batches scaled as the network takes them."""
+def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None, params: Params) -> Iterator[Tensor]:
+    """Yield inputs (N, ...), or the images of a source, in batches as the network with these parameters takes them."""
+    device, dtype = device_of(params), dtype_of(params)
     if isinstance(x, Tensor):
-        return (scaled(on_device(part, device), stats) for part in x.split(batch_size))
-    return (batch.images for batch in read(x, None, batch_size, stats, device))
+        return (scaled(on_device(part, device), stats, dtype) for part in x.split(batch_size))
+    return (batch.images for batch in read(x, None, batch_size, stats, device, dtype))
 
 
 def sample(data: Source, seed: int) -> list[int]:

@@ -42,7 +42,7 @@ from pellucid.training.learner import Learner
 from pellucid.training.own import callback_state, check_memory, check_optimizer
 from pellucid.training.process import StopSignals, memory_kept
 from pellucid.training.step import NotFiniteError, Step, check_gradients, training_form
-from pellucid.tree import flatten, map_tree
+from pellucid.tree import dtype_of, flatten, map_tree
 
 TICK = 0.25  # seconds between two calls of `on_tick`, and checks for signals and checkpoints
 CHECK_SHARE = 0.02  # of the time, for checks of the parameters; 0.03 with the cache misses that they cause
@@ -157,7 +157,8 @@ class Loop:
     def _dry_run(self) -> None:
         """Run user-defined objectives, layers, losses and metrics once, so that their mistakes show before training."""
         model, objective = self.model, self.model.objective
-        batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device))
+        dtype = dtype_of(model.params)
+        batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device, dtype))
         if not isinstance(objective, Supervised):
             check_gradients(objective, self.step, objective.gradients(model.params, batch, Mode(rng=self.rng)))
         elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):

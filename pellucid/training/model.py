@@ -124,11 +124,16 @@ class BaseModel(Trainable, Viewed):
 
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs unchanged, such as logits, for inputs (N, ...) in evaluation mode."""
-        inputs = as_inputs(x)
+        inputs = as_inputs(x, dtype=self.dtype)
         self._fit_shape(inputs, "x")
         images = self._scaled(inputs)
         with torch.no_grad(), naming_layers(self.net, self.params, images):
             return self.net.forward(self.params, images, Mode(keep=False))[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of weights and inputs: float64 with precision="float64", else float32."""
+        return torch.float64 if self.precision == "float64" else torch.float32
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Draw the weights for inputs of this shape from the seed."""
@@ -219,7 +224,7 @@ class BaseModel(Trainable, Viewed):
     @checked
     def evaluate(self, x: Any, y: Any = None, batch_size: int | None = None) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ..., "n": ...}: the mean loss and each metric over data as for `fit`."""
-        data = fitted(source_of(x, y, classes=self.classes), "x", self.fitting)
+        data = fitted(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
         batch_size = self._batch(data, batch_size, "evaluate")
         with torch.inference_mode():
             found = evaluate(self, data, batch_size)
@@ -231,7 +236,7 @@ class BaseModel(Trainable, Viewed):
 
         Of an Objective, the joined results of its `predict`: tensors, or lists with an entry per input.
         """
-        inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"))
+        inputs = inputs_of(x, lambda one: self._fit_shape(one, "x"), self.dtype)
         batch_size = self._batch(inputs, batch_size, "predict")
         with torch.inference_mode():
             parts = [on_device(part, CPU) for part in self._predictions(inputs, batch_size)]
@@ -243,7 +248,7 @@ class BaseModel(Trainable, Viewed):
             for batch, y in outputs(self.net, self.params, x, batch_size, self.stats):
                 yield self.interpret(batch, y)
             return
-        for images in read_images(x, batch_size, self.stats, self.device):
+        for images in read_images(x, batch_size, self.stats, self.params):
             yield self.objective.predict(self.params, images)
 
     def interpret(self, x: Tensor, y: Any) -> Tensor:
@@ -334,8 +339,9 @@ class BaseModel(Trainable, Viewed):
         self._take(params, shape, out)
 
     def _take(self, params: Params, shape: Shape, out: Any) -> None:
+        dtype = torch.float64 if self.precision == "float64" else None  # else as they are
         with torch.inference_mode(False):
-            params = map_tree(lambda tensor: tensor.to(self.device), params)
+            params = map_tree(lambda tensor: tensor.to(self.device, dtype), params)
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
         self._outputs = {shape: out}
@@ -346,7 +352,7 @@ class BaseModel(Trainable, Viewed):
         self.confidence = self.familiarity = None
 
     def _data(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
-        data, held = train_and_held(x, y, validation, self.classes, self.seed, steps)
+        data, held = train_and_held(x, y, validation, self.classes, self.seed, steps, self.dtype)
         classes = data.classes if self.classes is None else self.classes
         if self.built:
             if isinstance(self.objective, Supervised):
@@ -367,7 +373,7 @@ class BaseModel(Trainable, Viewed):
 
     def _scaled(self, x: Tensor) -> Tensor:
         """Return inputs as the network takes them, on its device."""
-        return scaled(on_device(x, self.device), self.stats)
+        return scaled(on_device(x, self.device), self.stats, self.dtype)
 
     def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
         if size is not None:

@@ -353,7 +353,7 @@ def learns_in_sweep(
     rates: Mapping[str, float],
 ) -> bool:
     """Return whether layers learn in the sweep: plain SGD with nothing but L2 between the gradients and the update."""
-    alone = clip is None and precision == "float32" and not frozen and not rates
+    alone = clip is None and precision != "bf16" and not frozen and not rates
     return alone and type(optimizer) is SGD and all(type(one) is L2 for one in regularizers)
 
 

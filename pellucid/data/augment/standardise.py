@@ -41,11 +41,11 @@ class FeatureStats:
         std = torch.where(std > 1e-6 * mean.abs().clamp(min=1e-30), std, 1.0)
         return cls(mean.float()[:, None, None], std.float()[:, None, None])
 
-    def apply(self, x: Tensor) -> Tensor:
-        """Return (x - mean) / std for images (N, C, H, W), as float32."""
+    def apply(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return (x - mean) / std for images (N, C, H, W), as float32 or float64."""
         if x.ndim != 4 or x.shape[1] != len(self.mean):
             raise PellucidError(f"statistics of {len(self.mean)} channels do not fit images {tuple(x.shape)}")
-        return (float_images(x) - self.mean.to(x.device)) / self.std.to(x.device)
+        return (float_images(x, dtype) - self.mean.to(x.device)) / self.std.to(x.device)
 
 
 def _chunks(x: Tensor | Source) -> Iterator[Tensor]:
@@ -56,6 +56,6 @@ def _chunks(x: Tensor | Source) -> Iterator[Tensor]:
         yield float_images(part).double()
 
 
-def scaled(x: Tensor, stats: FeatureStats | None) -> Tensor:
-    """Return images as a network reads them: float32, and standardised where there are statistics."""
-    return float_images(x) if stats is None else stats.apply(x)
+def scaled(x: Tensor, stats: FeatureStats | None, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return images as a network reads them: of its dtype, and standardised where there are statistics."""
+    return float_images(x, dtype) if stats is None else stats.apply(x, dtype)

@@ -22,7 +22,7 @@ def look(case: Case) -> list[Finding]:
 
 def _differing(case: Case) -> list[Finding]:
     images = case.sample.x[:INPUTS]
-    inputs = scaled(images, case.model.stats)
+    inputs = scaled(images, case.model.stats, case.model.dtype)
     inputs = inputs[: max_batch(case.model, inputs)]
     first: list[Tensor] = []
     found: list[Finding] = []

@@ -17,7 +17,7 @@ ROUNDING = 1e-3  # of the outputs' size: kernels for other sizes sum in another 
 
 def look(case: Case) -> list[Finding]:
     """Run a batch, and the first half of it alone, in evaluation mode; the first layer that differs is to blame."""
-    x = case.inputs(subsample(case.train, BATCH, case.model.seed)).float()
+    x = case.inputs(subsample(case.train, BATCH, case.model.seed))
     half = len(x) // 2
     if not half:
         return []

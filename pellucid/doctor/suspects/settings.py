@@ -172,7 +172,7 @@ def _by_frequency(case: Case, weights: Any) -> bool:
 
 def precision(case: Case) -> Iterator[Suspect]:
     """Yield another precision than float32."""
-    if case.model.precision != "float32":
+    if case.model.precision == "bf16":
         yield suspect(
             "low-precision", f"{case.model.precision} rounds the numbers of this network too much",
             "train in float32", "float32", partial(rebuilt, precision="float32"), precision=case.model.precision,

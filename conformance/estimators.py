@@ -5,9 +5,24 @@ from functools import partial
 from typing import Any
 
 from conformance.case import Case, SkipCase
+from pellucid.estimators import ElasticNet, KNeighborsClassifier, Lasso, LinearRegression, Ridge
 
-# One object of each of our estimators, small enough that some eighty fits take seconds.
-ESTIMATORS: tuple[Any, ...] = ()
+# Each of our estimators, by each solver whose result does not depend on the order of the examples, small enough that
+# some eighty fits take seconds.
+ESTIMATORS: tuple[Any, ...] = (
+    LinearRegression(),
+    LinearRegression("normal"),
+    LinearRegression("batch", epochs=10),
+    Ridge(),
+    Ridge(solver="svd"),
+    Ridge(solver="batch", epochs=10),
+    Lasso(),
+    Lasso(solver="batch", epochs=10),
+    ElasticNet(),
+    ElasticNet(solver="batch", epochs=10),
+    KNeighborsClassifier(),
+    KNeighborsClassifier(metric="l1"),
+)
 
 
 def cases(estimators: Iterable[Any] = ESTIMATORS) -> Iterator[Case]:

@@ -80,5 +80,7 @@ def test_the_cases_are_as_many_as_check_estimator_runs() -> None:
     assert len(list(estimators.cases((GaussianNB(),)))) == len(ran)
 
 
-def test_there_are_no_rows_before_there_are_estimators() -> None:
-    assert len(list(estimators.cases())) == 0 or estimators.ESTIMATORS
+def test_every_public_estimator_is_put_to_the_checks() -> None:
+    import pellucid.estimators
+
+    assert {type(one).__name__ for one in estimators.ESTIMATORS} == set(pellucid.estimators.__all__)

@@ -1,0 +1,105 @@
+"""The parts that estimators share: their network, sample weights, and training with scikit-learn's kind of errors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from torch import Tensor
+
+from pellucid.data.source import Arrays
+from pellucid.errors import PellucidError
+from pellucid.estimators.weighted import Weighted, with_weights
+from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.run.history import History
+from pellucid.training.callbacks import Callback
+
+Array = NDArray[Any]
+
+
+class NetworkEstimator(BaseEstimator):
+    """An estimator whose fitted network is `model_`, a pellucid.Model, with `explain`, `trace`, `verify` and `doctor`.
+
+    history_: of the training, if there was one.
+    """
+
+    model_: Model
+    history_: History
+
+    def _network_outputs(self, X: Any) -> Array:
+        """Return the network's outputs as its loss reads them, such as probabilities, (n, outputs)."""
+        check_is_fitted(self, "model_")
+        return self.model_.predict(self._inputs(X)).numpy()
+
+    def _inputs(self, X: Any) -> Tensor:
+        """Return checked inputs of a fitted estimator as a tensor."""
+        return torch.tensor(validate_data(self, X, reset=False, dtype=np.float64))
+
+
+def checked_weights(sample_weight: Any, X: Array) -> Array | None:
+    """Return the weights of the examples, (n,) float64; ValueError for negative ones and for weights that are all 0."""
+    if sample_weight is None:
+        return None
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def checked_classes(y: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Return the sorted classes and the index of each example's class; ValueError unless there are two or more."""
+    check_classification_targets(y)
+    classes, labels = np.unique(y, return_inverse=True)
+    used = labels if weights is None else labels[weights > 0]
+    if len(np.unique(used)) < 2:
+        raise ValueError(
+            f"This solver needs samples of at least 2 classes in the data, but the data contains only one class: "
+            f"{classes[used[0]]!r}"
+        )
+    return classes, labels
+
+
+def seed_of(random_state: Any) -> int:
+    """Return a seed drawn from scikit-learn's `random_state`."""
+    from sklearn.utils import check_random_state
+
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def train(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    weights: Array | None,
+    *,
+    epochs: int,
+    batch_size: int,
+    callbacks: Sequence[Callback] = (),
+    validation: float | None = None,
+) -> History:
+    """Train a model by `Model.fit` on the weighted mean of its loss, and return the history.
+
+    Raises ValueError, as scikit-learn's estimators do, where training raises PellucidError.
+    """
+    loss, metrics = model.loss, model.metrics
+    try:
+        if weights is not None:
+            model.objective, model.metrics = Supervised(model.net, Weighted(loss, not y.is_floating_point())), ()
+            y = with_weights(y, torch.from_numpy(weights / weights.mean()))
+        return model.fit(
+            Arrays(x, y, model.classes),
+            epochs=epochs,
+            batch_size=min(batch_size, len(x)),
+            callbacks=callbacks,
+            validation=validation,
+            verbose=False,
+        )
+    except PellucidError as error:
+        raise ValueError(str(error)) from error
+    finally:
+        model.objective, model.metrics = Supervised(model.net, loss), metrics

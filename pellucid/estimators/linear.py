@@ -1,0 +1,297 @@
+"""Linear regression as a network of one layer, solved in closed form or by gradient descent."""
+
+from collections.abc import Sequence as Several
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn import linear_model
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.estimators.base import Array, NetworkEstimator, checked_weights, seed_of, train
+from pellucid.estimators.plotting import CoefficientPlot, PathPlot
+from pellucid.layers import Dense
+from pellucid.model import Model
+from pellucid.optim import SGD, Regularizer, Schedule, regularizers
+from pellucid.optim.schedules import InverseTime
+from pellucid.run.history import History
+
+DECAY = 20  # the rate of a descent with an L1 penalty falls to 1 / (DECAY + 1), since each step moves what should be 0
+EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}
+
+
+class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
+    """A regressor y = X w + b with `coef_` (n_features,) and `intercept_`, the parameters of `model_`."""
+
+    solvers: ClassVar[tuple[str, ...]]
+    coef_: Array
+    intercept_: float
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to X (n, n_features) and y (n,), with weights (n,) of the examples."""
+        if self.solver not in self.solvers:  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(f"solver must be one of {', '.join(self.solvers)}, not {self.solver!r}")  # pyright: ignore
+        X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
+        weights = checked_weights(sample_weight, X)
+        self._solve(X, y.astype(np.float64), weights)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return X w + b, (n,)."""
+        return self._network_outputs(X)[:, 0]
+
+    def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
+        raise NotImplementedError
+
+    def _keep(self, weight: Array, intercept: float) -> None:
+        """Store the solution, and the network that computes it."""
+        self.model_ = model = network(len(weight), True)
+        params = model["dense1"].params
+        params["weight"].copy_(torch.from_numpy(np.ascontiguousarray(weight))[None])
+        params["bias"].fill_(intercept)
+        self.coef_, self.intercept_ = weight, float(intercept)
+
+    def _descend(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, batch_size: int) -> None:
+        """Train the network, and store its parameters."""
+        self.history_: History = train(
+            model, torch.tensor(X), torch.tensor(y), weights, epochs=epochs, batch_size=batch_size
+        )
+        params = model["dense1"].params
+        self.model_ = model
+        self.coef_ = params["weight"][0].numpy().copy()
+        self.intercept_ = params["bias"].item() if "bias" in params else 0.0
+
+
+class LinearRegression(_Linear):
+    """Least squares as a network of one layer.
+
+    Unlike scikit-learn's, `solver` chooses how: "svd", the pseudoinverse X⁺ y; "normal", the normal equation
+    (Xᵀ X)⁺ Xᵀ y, which squares the condition number; "batch", "minibatch" and "sgd", gradient descent on the mean
+    squared error 1/n Σ (x w + b - y)² from w = 0, in steps of all, `batch_size` or one example, `epochs` times over the
+    data, by default 1,000 for "batch", else 50. learning_rate: of "batch", by default 1/L, L the largest curvature.
+    t0, t1: the rate of step t of "minibatch" and "sgd" is t0 / (t + t1), t from 0. random_state: the order of examples.
+    Raises ValueError where descent diverges.
+    Source: Géron 2019, Hands-on machine learning, chapter 4; Bottou 2012, Stochastic gradient descent tricks.
+    """
+
+    solvers: ClassVar[tuple[str, ...]] = ("svd", "normal", "batch", "minibatch", "sgd")
+
+    def __init__(
+        self,
+        solver: str = "svd",
+        *,
+        fit_intercept: bool = True,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
+        batch_size: int = 32,
+        t0: float = 5.0,
+        t1: float = 50.0,
+        random_state: Any = None,
+    ) -> None:
+        self.solver = solver
+        self.fit_intercept = fit_intercept
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.t0 = t0
+        self.t1 = t1
+        self.random_state = random_state
+
+    def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
+        if self.solver in ("svd", "normal"):
+            self._keep(*closed_form(X, y, weights, 0.0, self.fit_intercept, self.solver))
+            return
+        # The gradient of the mean squared error is twice that of Quadratic, which has the factor 1/2.
+        rate, schedule = 2.0, InverseTime(self.t0, self.t1, "steps")
+        if self.solver == "batch":
+            rate, schedule = 2 * (self.learning_rate or 0.5 / curvature(X, weights, self.fit_intercept)), None
+        size = {"batch": len(X), "minibatch": self.batch_size, "sgd": 1}[self.solver]
+        model = network(X.shape[1], self.fit_intercept, rate, schedule, seed=seed_of(self.random_state))
+        self._descend(model, X, y, weights, self.epochs or EPOCHS[self.solver], size)
+
+
+class Ridge(PathPlot, _Linear):
+    """Least squares with an L2 penalty, ‖y - X w - b‖² + alpha ‖w‖², as a network of one layer.
+
+    Unlike scikit-learn's, `solver` is "normal", (Xᵀ X + alpha I)⁻¹ Xᵀ y on centred data; "svd"; or "batch", gradient
+    descent with pellucid.optim.L2 in `epochs` steps. learning_rate: of "batch", for the cost divided by 2 n, by default
+    1/L with L the largest curvature.
+    Source: Hoerl and Kennard 1970, Ridge regression: biased estimation for nonorthogonal problems.
+    """
+
+    solvers: ClassVar[tuple[str, ...]] = ("normal", "svd", "batch")
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        solver: str = "normal",
+        fit_intercept: bool = True,
+        learning_rate: float | None = None,
+        epochs: int = 1000,
+    ) -> None:
+        self.alpha = alpha
+        self.solver = solver
+        self.fit_intercept = fit_intercept
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+
+    def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
+        check_penalty(self.alpha)
+        if self.solver != "batch":
+            self._keep(*closed_form(X, y, weights, self.alpha, self.fit_intercept, self.solver))
+            return
+        lam = self.alpha if weights is None else self.alpha / weights.mean()  # the weights are scaled to the mean 1
+        rate = self.learning_rate or 1 / (curvature(X, weights, self.fit_intercept) + lam / len(X))
+        model = network(X.shape[1], self.fit_intercept, rate, regularizer=regularizers.L2(lam))
+        self._descend(model, X, y, weights, self.epochs, len(X))
+
+
+class ElasticNet(PathPlot, _Linear):
+    """Least squares with L1 and L2 penalties, as a network of one layer.
+
+    The cost is 1/2n ‖y - X w - b‖² + alpha l1_ratio ‖w‖₁ + alpha (1 - l1_ratio) / 2 ‖w‖².
+    Unlike scikit-learn's, `solver` is "coordinate", scikit-learn's coordinate descent of at most `epochs` rounds, or
+    "batch", gradient descent in `epochs` steps with L2 and the decoupled L1 of pellucid.optim, whose soft threshold
+    sets weights to 0 exactly, and which ends near the minimum. learning_rate: of the first steps of "batch", by default
+    1/L with L the largest curvature; it decays to a twentieth.
+    Source: Zou and Hastie 2005, Regularization and variable selection via the elastic net.
+    """
+
+    solvers: ClassVar[tuple[str, ...]] = ("coordinate", "batch")
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        l1_ratio: float = 0.5,
+        solver: str = "coordinate",
+        fit_intercept: bool = True,
+        learning_rate: float | None = None,
+        epochs: int = 1000,
+    ) -> None:
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.solver = solver
+        self.fit_intercept = fit_intercept
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+
+    def _ratio(self) -> float:
+        if not 0 <= self.l1_ratio <= 1:
+            raise ValueError(f"l1_ratio must be from 0 to 1, not {self.l1_ratio!r}")
+        return self.l1_ratio
+
+    def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
+        check_penalty(self.alpha)
+        ratio = self._ratio()
+        if self.solver == "coordinate":
+            found = linear_model.ElasticNet(
+                self.alpha, l1_ratio=ratio, fit_intercept=self.fit_intercept, max_iter=self.epochs
+            ).fit(X, y, weights)
+            self._keep(found.coef_, float(found.intercept_))
+            return
+        l1, l2 = self.alpha * ratio, self.alpha * (1 - ratio)
+        penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * len(X))]
+        rate = self.learning_rate or 1 / (curvature(X, weights, self.fit_intercept) + l2)
+        time = max(self.epochs / DECAY, 1.0)
+        model = network(X.shape[1], self.fit_intercept, rate, InverseTime(time, time, "steps"), penalties)
+        self._descend(model, X, y, weights, self.epochs, len(X))
+        weight = model["dense1"].params["weight"]
+        weight[weight.abs() <= l1 * self.history_.last["lr"]] = 0.0  # as the next step's soft threshold does
+        self.coef_ = weight[0].numpy().copy()
+
+
+class Lasso(ElasticNet):
+    """Least squares with an L1 penalty, 1/2n ‖y - X w - b‖² + alpha ‖w‖₁, as a network of one layer.
+
+    Unlike scikit-learn's, `solver` is "coordinate" or "batch", as in ElasticNet.
+    Source: Tibshirani 1996, Regression shrinkage and selection via the lasso.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        *,
+        solver: str = "coordinate",
+        fit_intercept: bool = True,
+        learning_rate: float | None = None,
+        epochs: int = 1000,
+    ) -> None:
+        self.alpha = alpha
+        self.solver = solver
+        self.fit_intercept = fit_intercept
+        self.learning_rate = learning_rate
+        self.epochs = epochs
+
+    def _ratio(self) -> float:
+        return 1.0
+
+
+def network(
+    n_features: int,
+    bias: bool,
+    rate: float = 0.1,
+    schedule: Schedule | None = None,
+    regularizer: Regularizer | Several[Regularizer] | None = None,
+    seed: int = 0,
+) -> Model:
+    """Return a model of one output in float64 whose weights are 0."""
+    net = Sequential(Dense(1, bias=bias, init_weight="zeros"))
+    return Model(
+        net,
+        "quadratic",
+        SGD(rate),
+        metrics=(),
+        input_shape=(n_features,),
+        schedule=schedule,
+        regularizer=regularizer,
+        precision="float64",
+        seed=seed,
+    )
+
+
+def closed_form(
+    X: Array, y: Array, weights: Array | None, alpha: float, intercept: bool, solver: str
+) -> tuple[Array, float]:
+    """Return (w, b) of the minimum of Σ weight (x w + b - y)² + alpha ‖w‖²; of several, the one of smallest norm.
+
+    Centring X and y takes the intercept, which has no penalty, out of the problem. "normal" solves
+    (Xᵀ X + alpha I) w = Xᵀ y; "svd" computes w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ.
+    """
+    centre, mean = np.zeros(X.shape[1]), 0.0
+    if intercept:
+        centre, mean = np.average(X, 0, weights), np.average(y, weights=weights)
+    root = 1.0 if weights is None else np.sqrt(weights)
+    x, target = torch.tensor(((X - centre).T * root).T), torch.tensor((y - mean) * root)  # (n, d), (n,)
+    w = _normal(x, target, alpha) if solver == "normal" else _svd(x, target, alpha)
+    return w.numpy(), float(mean - centre @ w.numpy())
+
+
+def _normal(x: Tensor, y: Tensor, alpha: float) -> Tensor:
+    gram = x.T @ x
+    gram.diagonal().add_(alpha)
+    return torch.linalg.pinv(gram, hermitian=True) @ (x.T @ y)
+
+
+def _svd(x: Tensor, y: Tensor, alpha: float) -> Tensor:
+    u, s, vt = torch.linalg.svd(x, full_matrices=False)
+    kept = s > s.max() * max(x.shape) * torch.finfo(x.dtype).eps  # the others are rounding of 0
+    factors = torch.where(kept, s / (s.square() + alpha).clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+    return vt.T @ (factors * (u.T @ y))
+
+
+def curvature(X: Array, weights: Array | None, intercept: bool) -> float:
+    """Return the largest eigenvalue of the Hessian of 1/2n Σ weight (x w + b - y)², with weights of mean 1."""
+    x = np.c_[X, np.ones(len(X))] if intercept else X
+    scale = 1.0 if weights is None else np.sqrt(weights / weights.mean())[:, None]
+    return float(np.linalg.norm(x * scale, 2) ** 2 / len(X)) or 1.0
+
+
+def check_penalty(alpha: float) -> None:
+    """Raise ValueError for a penalty below 0."""
+    if not alpha >= 0:
+        raise ValueError(f"alpha must be at least 0, not {alpha!r}")

@@ -1,0 +1,69 @@
+"""The `plot` methods of estimators, drawn by pellucid.report.figures."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.validation import check_array, check_is_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STEPS = 200  # points along each side of a map of decisions
+
+
+class BoundaryPlot:
+    """`plot` of a classifier of two features."""
+
+    def plot(self, X: Any, y: Any) -> "Figure":
+        """Draw the class predicted at each point of a plane of two features, and the examples X (n, 2) with y (n,).
+
+        Raises ValueError for another number of features.
+        """
+        from pellucid.report.figures.regions import regions
+
+        estimator: Any = self
+        check_is_fitted(estimator)
+        if estimator.n_features_in_ != 2:
+            raise ValueError(
+                f"plot draws classifiers of 2 features, and this one has {estimator.n_features_in_}; fit it to two"
+            )
+        points, labels = np.asarray(check_array(X), np.float64), np.searchsorted(estimator.classes_, np.asarray(y))
+        low, high = points.min(0), points.max(0)
+        room = np.where(high > low, 0.08 * (high - low), 1.0)
+        across, up = (np.linspace(a, b, STEPS) for a, b in zip(low - room, high + room, strict=True))
+        grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
+        found = np.searchsorted(estimator.classes_, estimator.predict(grid)).reshape(STEPS, STEPS)
+        names = _names(estimator, 2)
+        return regions(across, up, found, points, labels, [str(name) for name in estimator.classes_], names)
+
+
+class CoefficientPlot:
+    """`plot` of a linear model."""
+
+    def plot(self) -> "Figure":
+        """Draw the coefficients as bars, one for each feature."""
+        from pellucid.report.figures.coefficients import coefficients
+
+        estimator: Any = self
+        check_is_fitted(estimator)
+        return coefficients(_names(estimator, estimator.n_features_in_), estimator.coef_)
+
+
+class PathPlot:
+    """`plot_path` of a linear model with a penalty."""
+
+    def plot_path(self, X: Any, y: Any, alphas: Sequence[float]) -> "Figure":
+        """Draw the coefficients by the penalty: one fit to X (n, n_features) and y (n,) for each of `alphas`."""
+        from pellucid.report.figures.coefficients import coefficient_paths
+
+        unfitted: list[Any] = [clone(self) for _ in alphas]
+        fits = [one.set_params(alpha=alpha).fit(X, y) for one, alpha in zip(unfitted, sorted(alphas), strict=True)]
+        names = _names(fits[0], fits[0].n_features_in_)
+        return coefficient_paths(names, sorted(alphas), np.array([fit.coef_ for fit in fits]))
+
+
+def _names(estimator: Any, count: int) -> list[str]:
+    """Return the names of the features, of a data frame's columns or x0, x1, ..."""
+    return [str(name) for name in getattr(estimator, "feature_names_in_", [f"x{k}" for k in range(count)])]

@@ -1,0 +1,60 @@
+"""The weighted mean of a loss over examples; the weights travel with the targets."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.losses import BinaryCrossEntropy, Loss, Quadratic, SoftmaxCrossEntropy
+
+
+def with_weights(target: Tensor, weights: Tensor) -> Tensor:
+    """Return targets (n,) or (n, k), classes or numbers, and weights (n,) as one tensor (n, k + 1) of float64."""
+    return torch.cat([target.reshape(len(target), -1).double(), weights.double()[:, None]], 1)
+
+
+@dataclass(frozen=True)
+class Weighted(Loss):
+    """C = 1/n Σ w_i C_i for a loss whose value for a batch is the mean of its values C_i for the examples.
+
+    Targets are those of `with_weights`. With weights whose mean over the data is 1, the mean over all batches is
+    Σ w_i C_i / Σ w_i. The gradient of the loss is multiplied by w_i in the rows of example i.
+    """
+
+    loss: Loss
+    classes: bool = True
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        target, weights = self._parts(target)
+        weights = weights.to(y.dtype)
+        _, dy = self.loss(y, target)
+        value = (each(self.loss, y, target) * weights).sum() / len(y)
+        return value, dy * weights.reshape(-1, *(1,) * (y.dim() - 1))
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        """Raise PellucidError unless the loss takes the targets."""
+        self.loss.check(outputs, self._parts(targets)[0])
+
+    def predict(self, y: Tensor) -> Tensor:
+        """Return the loss's predictions."""
+        return self.loss.predict(y)
+
+    def _parts(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the targets of the loss, and the weights."""
+        values, weights = target[:, :-1], target[:, -1]
+        values = values[:, 0] if values.shape[1] == 1 else values
+        return (values.long() if self.classes else values), weights
+
+
+def each(loss: Loss, y: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of each example, (n,): in one call for the usual losses, else in one for each example."""
+    if loss == Quadratic():
+        return (y - target.reshape(y.shape)).square().flatten(1).sum(1) / 2
+    if loss == SoftmaxCrossEntropy() and y.dim() == 2:
+        return F.cross_entropy(y, target, reduction="none")
+    if loss == BinaryCrossEntropy() and y.shape[1:] == (1,):
+        return F.binary_cross_entropy_with_logits(y[:, 0], target.to(y.dtype), reduction="none")
+    return torch.stack([loss(y[k : k + 1], target[k : k + 1])[0] for k in range(len(y))])

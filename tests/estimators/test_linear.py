@@ -1,0 +1,129 @@
+"""Linear regressors: the solutions of scikit-learn and NumPy, in closed form and by descent."""
+
+import numpy as np
+import pytest
+from sklearn import linear_model
+from sklearn.datasets import make_regression
+
+from pellucid.estimators import ElasticNet, Lasso, LinearRegression, Ridge
+
+X, Y = make_regression(60, 5, n_informative=3, noise=4.0, bias=7.0, random_state=0)
+WEIGHTS = np.random.default_rng(0).random(60) + 0.1
+LINE = 2 * np.random.default_rng(1).random((100, 1))
+NOISY = 5 + 7 * LINE[:, 0] + np.random.default_rng(2).normal(size=100)
+
+CLOSED = [
+    (LinearRegression(), linear_model.LinearRegression()),
+    (LinearRegression("normal"), linear_model.LinearRegression()),
+    (LinearRegression("normal", fit_intercept=False), linear_model.LinearRegression(fit_intercept=False)),
+    (Ridge(3.0), linear_model.Ridge(3.0)),
+    (Ridge(3.0, solver="svd"), linear_model.Ridge(3.0)),
+    (Ridge(3.0, solver="svd", fit_intercept=False), linear_model.Ridge(3.0, fit_intercept=False)),
+    (Lasso(0.5), linear_model.Lasso(0.5)),
+    (ElasticNet(0.5, l1_ratio=0.3), linear_model.ElasticNet(0.5, l1_ratio=0.3)),
+    (LinearRegression("batch", epochs=150), linear_model.LinearRegression()),
+    (Ridge(3.0, solver="batch", epochs=150), linear_model.Ridge(3.0)),
+]
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["alike", "weighted"])
+@pytest.mark.parametrize(("ours", "theirs"), CLOSED, ids=[repr(ours) for ours, _ in CLOSED])
+def test_coefficients_are_those_of_scikit_learn(ours, theirs, weights) -> None:
+    ours.fit(X, Y, sample_weight=weights)
+    theirs.fit(X, Y, sample_weight=weights)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-6)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
+
+
+def test_of_several_solutions_the_smallest_is_found() -> None:
+    wide = np.random.default_rng(0).normal(size=(10, 30))
+    expected = np.linalg.pinv(wide) @ Y[:10]
+    for solver in ("svd", "normal"):
+        found = LinearRegression(solver, fit_intercept=False).fit(wide, Y[:10])
+        np.testing.assert_allclose(found.coef_, expected, rtol=1e-6)
+
+
+def test_batch_descent_reaches_the_normal_equation_and_stochastic_descent_comes_near() -> None:
+    exact = LinearRegression("normal").fit(LINE, NOISY)
+    batch = LinearRegression("batch", learning_rate=0.1, epochs=1000).fit(LINE, NOISY)  # Géron 2019, chapter 4
+    assert batch.coef_ == pytest.approx(exact.coef_, rel=1e-8)
+    assert batch.intercept_ == pytest.approx(exact.intercept_, rel=1e-8)
+    for solver in ("sgd", "minibatch"):
+        near = LinearRegression(solver, random_state=0).fit(LINE, NOISY)
+        assert near.coef_ == pytest.approx(exact.coef_, abs=0.3)
+        assert near.coef_ != pytest.approx(exact.coef_, rel=1e-8)
+
+
+def test_the_steps_of_stochastic_descent_are_those_of_its_schedule() -> None:
+    """One example at a time: w ← w - t0 / (t + t1) 2 (x w + b - y) x."""
+    fitted = LinearRegression("sgd", epochs=2, t0=3.0, t1=40.0).fit(LINE[:1], NOISY[:1])
+    (x,), y, w, b = LINE[0], NOISY[0], 0.0, 0.0
+    for t in range(2):
+        slope = 3.0 / (t + 40.0) * 2 * (x * w + b - y)
+        w, b = w - slope * x, b - slope
+    assert (fitted.coef_[0], fitted.intercept_) == pytest.approx((w, b), rel=1e-12)
+
+
+def test_too_high_a_rate_diverges_with_an_error_of_values() -> None:
+    with pytest.raises(ValueError, match="learning rate"):
+        LinearRegression("batch", learning_rate=50.0).fit(LINE, NOISY)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_descent_with_a_soft_threshold_ends_near_the_sparse_minimum(ratio: float) -> None:
+    ours = ElasticNet(5.0, l1_ratio=ratio, solver="batch", epochs=300).fit(X, Y)
+    theirs = linear_model.ElasticNet(5.0, l1_ratio=ratio, tol=1e-10).fit(X, Y)
+    np.testing.assert_array_equal(ours.coef_ == 0, theirs.coef_ == 0)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=0.02 * np.abs(theirs.coef_).max())
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"),
+    [
+        (LinearRegression("cg"), "solver must be one of svd"),
+        (Ridge(-1.0), "alpha must be at least 0"),
+        (ElasticNet(l1_ratio=2.0), "l1_ratio must be from 0 to 1"),
+    ],
+)
+def test_a_wrong_parameter_is_named(estimator, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "weights", "message"),
+    [
+        (np.array([["a", "b"], ["c", "d"]]), [1.0, 2.0], None, "could not convert string to float"),
+        (np.array([[1.0, np.nan], [2.0, 3.0]]), [1.0, 2.0], None, "contains NaN"),
+        (X, Y, np.zeros(60), "non-zero number"),
+        (X, Y, -np.ones(60), "Negative values"),
+    ],
+)
+def test_wrong_data_raise_the_errors_of_scikit_learn(x, y, weights, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Ridge().fit(x, y, sample_weight=weights)
+
+
+def test_coefficients_and_their_paths_are_drawn() -> None:
+    figure = Ridge().fit(X, Y).plot()
+    assert [round(bar.get_width(), 6) for bar in figure.axes[0].patches] == sorted(
+        np.round(linear_model.Ridge().fit(X, Y).coef_, 6), key=abs, reverse=True
+    )
+    figure = Lasso().plot_path(X, Y, [0.1, 1.0, 10.0])
+    expected = [linear_model.Lasso(alpha).fit(X, Y).coef_ for alpha in (0.1, 1.0, 10.0)]
+    drawn = {line.get_color(): line.get_ydata() for line in figure.axes[0].lines[:5]}
+    order = np.argsort(-np.abs(expected[0]), kind="stable")
+    np.testing.assert_allclose(np.array(list(drawn.values())), np.array(expected)[:, order].T)
+
+
+def test_the_network_has_the_coefficients_and_pellucids_tools() -> None:
+    for estimator in (LinearRegression(), Ridge(solver="batch", epochs=20), Lasso()):
+        model = estimator.fit(X, Y).model_
+        assert model["dense1"].params["weight"].numpy()[0] == pytest.approx(estimator.coef_)
+        assert model.verify(X[:4], Y[:4]).ok
+        maps = model.explain(X[:3], "input_x_gradient").numpy()
+        np.testing.assert_allclose(maps, X[:3] * estimator.coef_)
+        trace = model.trace(X[:1], Y[:1])
+        assert trace["dense1.y"].item() == pytest.approx(estimator.predict(X[:1])[0])
+        assert model.doctor(X, Y).findings is not None

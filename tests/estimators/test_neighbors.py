@@ -1,0 +1,86 @@
+"""Nearest neighbours: exact, with equal distances and votes for the first."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn import neighbors
+from sklearn.datasets import load_digits
+
+from pellucid.data import load
+from pellucid.estimators import KNeighborsClassifier
+
+RNG = np.random.default_rng(0)
+DIGITS, LABELS = load_digits(return_X_y=True)
+
+
+@pytest.mark.parametrize(("metric", "name"), [("l2", "euclidean"), ("l1", "cityblock")])
+@pytest.mark.parametrize("kind", ["float64", "float32", "far", "tied", "uint8"])
+def test_neighbours_are_those_of_a_sorted_table_of_all_distances(metric: str, name: str, kind: str) -> None:
+    points, queries = {
+        "float64": (RNG.normal(size=(300, 7)), RNG.normal(size=(40, 7))),
+        "float32": (RNG.random((300, 20), np.float32), RNG.random((40, 20), np.float32)),
+        "far": (1e6 + RNG.normal(size=(300, 3)), 1e6 + RNG.normal(size=(40, 3))),  # float32 cannot tell these apart
+        "tied": (RNG.integers(0, 3, (300, 2)).astype(float), RNG.integers(0, 3, (40, 2)).astype(float)),
+        "uint8": (RNG.integers(0, 256, (300, 20), np.uint8), RNG.integers(0, 256, (40, 20), np.uint8)),
+    }[kind]
+    table = cdist(queries.astype(float), points.astype(float), name)
+    expected = table.argsort(1, kind="stable")[:, :9]
+    distances, indices = KNeighborsClassifier(metric=metric).fit(points, np.arange(300) % 3).kneighbors(queries, 9)
+    np.testing.assert_allclose(distances, np.take_along_axis(table, expected, 1), rtol=1e-12)
+    np.testing.assert_array_equal(indices, expected)
+
+
+@pytest.mark.parametrize(("metric", "p"), [("l2", 2), ("l1", 1)])
+def test_digits_are_classified_as_by_scikit_learn(metric: str, p: int) -> None:
+    ours = KNeighborsClassifier(3, metric=metric).fit(DIGITS[:1000], LABELS[:1000])
+    theirs = neighbors.KNeighborsClassifier(3, p=p, algorithm="brute").fit(DIGITS[:1000], LABELS[:1000])
+    shares = ours.predict_proba(DIGITS[1000:])
+    np.testing.assert_allclose(shares, theirs.predict_proba(DIGITS[1000:]))
+    assert ours.score(DIGITS[1000:], LABELS[1000:]) == theirs.score(DIGITS[1000:], LABELS[1000:])
+
+
+def test_equal_votes_go_to_the_first_class() -> None:
+    fitted = KNeighborsClassifier(2).fit([[0.0], [1.0]], ["later", "earlier"])
+    assert fitted.predict([[0.1]]).tolist() == ["earlier"]
+    assert fitted.predict_proba([[0.1]]).tolist() == [[0.5, 0.5]]
+
+
+def test_more_neighbours_than_points_is_an_error_of_values() -> None:
+    fitted = KNeighborsClassifier(3).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(
+        ValueError, match="Expected n_neighbors <= n_samples_fit, but n_neighbors = 3, n_samples_fit = 2"
+    ):
+        fitted.predict([[0.5]])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "error", "message"),
+    [
+        (KNeighborsClassifier(0), ValueError, "at least 1"),
+        (KNeighborsClassifier(2.5), TypeError, "whole number"),
+        (KNeighborsClassifier(metric="cosine"), ValueError, "metric must be one of l1, l2"),
+    ],
+)
+def test_a_wrong_parameter_is_named(estimator, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        estimator.fit([[0.0], [1.0]], [0, 1])
+
+
+def test_the_plot_shows_the_predicted_regions_and_the_points() -> None:
+    points, labels = DIGITS[:60, 20:22], np.array(["zero", "one", "two"])[LABELS[:60] % 3]
+    fitted = KNeighborsClassifier(1).fit(points, labels)
+    plot = fitted.plot(points, labels).axes[0]
+    shown = sorted(map(tuple, np.concatenate([part.get_offsets() for part in plot.collections[-3:]])))
+    assert shown == sorted(map(tuple, points))
+    assert [text.get_text() for text in plot.get_legend().get_texts()] == ["one", "two", "zero"]
+    with pytest.raises(ValueError, match="2 features"):
+        KNeighborsClassifier().fit(DIGITS, LABELS).plot(DIGITS, LABELS)
+
+
+@pytest.mark.real
+def test_mnist_is_classified_as_by_scikit_learn() -> None:
+    """2.95 % error for k = 3, as scikit-learn's brute force has on the pixels 0 to 255."""
+    mnist = load("mnist")
+    fitted = KNeighborsClassifier(3).fit(mnist.train.x.flatten(1).numpy(), mnist.train.y.numpy())
+    error = 1 - fitted.score(mnist.test.x.flatten(1).numpy(), mnist.test.y.numpy())
+    assert error == pytest.approx(0.0295, abs=0.0015)

@@ -5,7 +5,19 @@ from functools import partial
 from typing import Any
 
 from conformance.case import Case, SkipCase
-from pellucid.estimators import ElasticNet, KNeighborsClassifier, Lasso, LinearRegression, Ridge
+from pellucid import Adam
+from pellucid.estimators import (
+    ElasticNet,
+    KNeighborsClassifier,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    NetworkClassifier,
+    NetworkRegressor,
+    Perceptron,
+    Ridge,
+    SoftmaxRegression,
+)
 
 # Each of our estimators, by each solver whose result does not depend on the order of the examples, small enough that
 # some eighty fits take seconds.
@@ -20,6 +32,11 @@ ESTIMATORS: tuple[Any, ...] = (
     Lasso(solver="batch", epochs=10),
     ElasticNet(),
     ElasticNet(solver="batch", epochs=10),
+    LogisticRegression(max_iter=200),
+    SoftmaxRegression(max_iter=200),
+    Perceptron(max_iter=5),
+    NetworkClassifier(optimizer=Adam(0.05), epochs=10),
+    NetworkRegressor(optimizer=Adam(0.02), epochs=20),
     KNeighborsClassifier(),
     KNeighborsClassifier(metric="l1"),
 )

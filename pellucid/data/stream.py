@@ -27,7 +27,7 @@ class Stream:
     given: a DataLoader; a function that returns an iterator for each epoch, and gets the epoch's number from 0 if it
     takes an argument; or a generator, which continues from epoch to epoch. steps: batches per epoch, by default the
     length of a DataLoader; without it, up to the last. what: its name in errors. alone: batches are images without
-    targets, or their targets are left out.
+    targets, or their targets are left out. dtype: of images and of targets that are no whole numbers.
 
     The first batch is read ahead: `batch` returns examples of it, and `len` counts `steps` batches of its size. A
     resumed training reads up to its place again, which is exact only if the batches are the same; this is not checked.
@@ -36,11 +36,13 @@ class Stream:
 
     classes: tuple[str, ...] | None = None
 
-    def __init__(self, given: Any, steps: int | None, what: str, alone: bool = False) -> None:
+    def __init__(
+        self, given: Any, steps: int | None, what: str, alone: bool = False, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.steps = len(given) if steps is None and isinstance(given, DataLoader) else steps
         self.checksum = f"batches as they are yielded, {self.steps} per epoch"
         self.once = isinstance(given, Iterator)  # read only once, a generator
-        self._given, self._what, self._alone = given, what, alone
+        self._given, self._what, self._alone, self._dtype = given, what, alone, dtype
         self.check: Callable[[Batch], None] = lambda batch: None  # called with every batch
         self.seen = 0  # examples yielded in the last epoch that was read
         self._passed = 0  # batches of a generator that have been read
@@ -112,7 +114,7 @@ class Stream:
         images = _tensor(parts[0], self._what)
         if images.dtype is not torch.uint8 and not images.is_floating_point():
             raise PellucidError(f"{self._what} yields images of {images.dtype}; give uint8 (0..255) or floats (0..1)")
-        batch = Batch(float_images(images), _targets(parts[-1], self._what))
+        batch = Batch(float_images(images, self._dtype), _targets(parts[-1], self._what, self._dtype))
         count = len(images) if images.dim() else 0
         if not count or count != len(batch.targets):
             raise PellucidError(
@@ -123,12 +125,12 @@ class Stream:
         return batch
 
 
-def _targets(values: Any, what: str) -> Any:
-    """Return numbers as a tensor, floats as float32; a list of anything else, such as boxes, stays."""
+def _targets(values: Any, what: str, dtype: torch.dtype) -> Any:
+    """Return numbers as a tensor, floats as `dtype`; a list of anything else, such as boxes, stays."""
     if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float):
         return values
     tensor = _tensor(values, what)
-    return tensor.float() if tensor.is_floating_point() else tensor
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:

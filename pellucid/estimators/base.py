@@ -1,6 +1,7 @@
 """The parts that estimators share: their network, sample weights, and training with scikit-learn's kind of errors."""
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ class NetworkEstimator(BaseEstimator):
         """Return the network's outputs as its loss reads them, such as probabilities, (n, outputs)."""
         check_is_fitted(self, "model_")
         return self.model_.predict(self._inputs(X)).numpy()
+
+    def _scores(self, X: Any) -> Array:
+        """Return the network's outputs unchanged, (n, outputs)."""
+        check_is_fitted(self, "model_")
+        return self.model_(self._inputs(X)).numpy()
 
     def _inputs(self, X: Any) -> Tensor:
         """Return checked inputs of a fitted estimator as a tensor."""
@@ -81,9 +87,11 @@ def train(
     batch_size: int,
     callbacks: Sequence[Callback] = (),
     validation: float | None = None,
+    steps: int | None = None,
 ) -> History:
     """Train a model by `Model.fit` on the weighted mean of its loss, and return the history.
 
+    steps: where given, an epoch is that many steps of all examples, and `batch_size` is unused.
     Raises ValueError, as scikit-learn's estimators do, where training raises PellucidError.
     """
     loss, metrics = model.loss, model.metrics
@@ -91,6 +99,14 @@ def train(
         if weights is not None:
             model.objective, model.metrics = Supervised(model.net, Weighted(loss, not y.is_floating_point())), ()
             y = with_weights(y, torch.from_numpy(weights / weights.mean()))
+        if steps is not None:
+            return model.fit(
+                lambda: repeat((x, y), steps),
+                epochs=epochs,
+                steps_per_epoch=steps,
+                callbacks=callbacks,
+                verbose=False,
+            )
         return model.fit(
             Arrays(x, y, model.classes),
             epochs=epochs,

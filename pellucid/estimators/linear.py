@@ -1,7 +1,7 @@
 """Linear regression as a network of one layer, solved in closed form or by gradient descent."""
 
 from collections.abc import Sequence as Several
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from pellucid.model import Model
 from pellucid.optim import SGD, Regularizer, Schedule, regularizers
 from pellucid.optim.schedules import InverseTime
 from pellucid.run.history import History
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DECAY = 20  # the rate of a descent with an L1 penalty falls to 1 / (DECAY + 1), since each step moves what should be 0
 EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}
@@ -42,6 +45,10 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
     def predict(self, X: Any) -> Array:
         """Return X w + b, (n,)."""
         return self._network_outputs(X)[:, 0]
+
+    def plot(self) -> "Figure":
+        """Draw the coefficients as bars, one for each feature."""
+        return self.plot_coefficients()
 
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         raise NotImplementedError

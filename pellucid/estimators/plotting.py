@@ -40,10 +40,10 @@ class BoundaryPlot:
 
 
 class CoefficientPlot:
-    """`plot` of a linear model."""
+    """`plot_coefficients` of a linear model."""
 
-    def plot(self) -> "Figure":
-        """Draw the coefficients as bars, one for each feature."""
+    def plot_coefficients(self) -> "Figure":
+        """Draw the coefficients as bars, one for each feature; of several classes their norms."""
         from pellucid.report.figures.coefficients import coefficients
 
         estimator: Any = self

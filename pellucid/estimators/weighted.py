@@ -55,6 +55,7 @@ def each(loss: Loss, y: Tensor, target: Tensor) -> Tensor:
         return (y - target.reshape(y.shape)).square().flatten(1).sum(1) / 2
     if loss == SoftmaxCrossEntropy() and y.dim() == 2:
         return F.cross_entropy(y, target, reduction="none")
-    if loss == BinaryCrossEntropy() and y.shape[1:] == (1,):
-        return F.binary_cross_entropy_with_logits(y[:, 0], target.to(y.dtype), reduction="none")
+    if loss == BinaryCrossEntropy() and y.dim() == 2 and target.dim() == 1:
+        yes = target[:, None] if y.shape[1] == 1 else F.one_hot(target, y.shape[1])
+        return F.binary_cross_entropy_with_logits(y, yes.to(y.dtype), reduction="none").sum(1)
     return torch.stack([loss(y[k : k + 1], target[k : k + 1])[0] for k in range(len(y))])

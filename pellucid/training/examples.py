@@ -213,7 +213,7 @@ def source_of(
     if y is not None:
         raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
     if is_stream(x):
-        return Stream(x, steps, what, alone)
+        return Stream(x, steps, what, alone, dtype)
     lacking = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
     if lacking is not None:
         raise PellucidError(f"{what}: {_kind(x)} has no {lacking!r}; a source has classes, checksum, __len__ and batch")
@@ -286,7 +286,6 @@ class StreamLoader:
     seed: int
     augment: Augmentation | None
     transform: Callable[[Tensor], Tensor] | None
-    dtype: torch.dtype
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -295,8 +294,7 @@ class StreamLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch `start`."""
         for k, batch in enumerate(self.stream.epoch(epoch, start), start):
-            images, targets = changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
-            yield Batch(images.to(self.dtype), targets)
+            yield changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
 
 
 def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
@@ -307,7 +305,7 @@ def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation
         return Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
     if data.steps is None:
         raise PellucidError("fit: give steps_per_epoch, the number of batches that make an epoch of a generator")
-    return StreamLoader(data, model.seed, augment, transform, dtype)
+    return StreamLoader(data, model.seed, augment, transform)
 
 
 def read(

@@ -106,6 +106,8 @@ class BaseModel(Trainable, Viewed):
         self.regularizers = regularizers(regularizer)
         self.clip = clip
         self.precision = precision
+        if precision == "float64":
+            usable_precision(precision, self.device)
         self.seed = whole(seed, "seed", 0)
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})

@@ -1,0 +1,160 @@
+"""Logistic and softmax regression as networks of one layer."""
+
+import math
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import validate_data
+
+from pellucid.combine import Sequential
+from pellucid.estimators.base import Array, checked_classes, checked_weights, train
+from pellucid.estimators.classifiers import ProbabilisticClassification
+from pellucid.estimators.linear import curvature
+from pellucid.estimators.plotting import CoefficientPlot
+from pellucid.layers import Dense
+from pellucid.model import Model
+from pellucid.optim import Nesterov
+from pellucid.optim.regularizers import L2
+from pellucid.run.history import Row
+from pellucid.training.callbacks import Callback, Training
+from pellucid.tree import flatten
+
+STEPS = 50  # between two looks at how far the parameters have moved
+LEAST_CONVEXITY = 1e-6  # of the largest curvature, where no penalty bounds the smallest
+
+
+class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
+    """A classifier of one layer whose cross-entropy descends to its minimum by Nesterov's method.
+
+    The rate is 1/L, with L a bound on the curvature, and the momentum (1 - √q) / (1 + √q), with q the ratio of the
+    penalty's curvature and L. Source: Nesterov 2004, Introductory lectures on convex optimization, scheme 2.2.11.
+    """
+
+    loss: ClassVar[str]
+    bend: ClassVar[float]  # bound on the curvature of the loss in the outputs
+    coef_: Array
+    intercept_: Array
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to X (n, n_features) and classes y (n,), with weights (n,) of the examples."""
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        weights = checked_weights(sample_weight, X)
+        self.classes_, labels = checked_classes(y, weights)
+        penalty = self._penalty() / (len(X) if weights is None else weights.sum())  # of ‖w‖²/2 in the mean cost
+        centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])  # pyright: ignore
+        x = X - centre  # changes the bias alone, and makes the problem better conditioned
+        steepest = self.bend * curvature(x, weights, self.fit_intercept) + penalty  # pyright: ignore
+        q = math.sqrt(max(penalty / steepest, LEAST_CONVEXITY))
+        model = Model(
+            Sequential(Dense(self._outputs(), bias=self.fit_intercept, init_weight="zeros")),  # pyright: ignore
+            self.loss,
+            Nesterov(1 / steepest, (1 - q) / (1 + q)),
+            input_shape=X.shape[1:],
+            classes=[str(name) for name in self.classes_],
+            regularizer=L2(penalty * len(X) * STEPS),  # which Model divides by the examples of an epoch
+            precision="float64",
+            metrics=(),
+        )
+        converged = Converged(self.tol)  # pyright: ignore
+        self.history_ = train(
+            model,
+            torch.tensor(x),
+            torch.tensor(labels),
+            weights,
+            epochs=math.ceil(self.max_iter / STEPS),  # pyright: ignore
+            batch_size=len(x),
+            callbacks=[converged],
+            steps=STEPS,
+        )
+        self.n_iter_ = len(self.history_) * STEPS
+        if not converged.reached:
+            warnings.warn(
+                f"{type(self).__name__} did not converge in {self.n_iter_} steps; raise max_iter, or scale the data",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        params = model["dense1"].params
+        if "bias" in params:
+            params["bias"] -= params["weight"] @ torch.tensor(centre)
+        self.model_ = model
+        self.coef_ = params["weight"].numpy().copy()
+        self.intercept_ = params["bias"].numpy().copy() if "bias" in params else np.zeros(len(self.coef_))
+        return self
+
+    def _outputs(self) -> int:
+        raise NotImplementedError
+
+    def _penalty(self) -> float:
+        C: float = self.C  # pyright: ignore
+        if not C > 0:
+            raise ValueError(f"C must be above 0, not {C!r}")
+        return 1 / C
+
+
+class LogisticRegression(_LinearClassifier):
+    """Logistic regression, a network of one layer with sigmoid outputs.
+
+    Unlike scikit-learn's, several classes are each separated from the rest, as in its OneVsRestClassifier;
+    SoftmaxRegression is the multinomial model. The cost is ‖w‖²/2 + C Σ cross-entropy; C: the inverse strength of the
+    penalty, math.inf for none. Training ends when no parameter has moved by more than `tol` of the largest in 50
+    steps, or with a ConvergenceWarning after `max_iter` steps.
+    Source: Cox 1958, The regression analysis of binary sequences.
+    """
+
+    loss: ClassVar[str] = "binary_cross_entropy"
+    bend: ClassVar[float] = 0.25
+
+    def __init__(
+        self, C: float = 1.0, *, fit_intercept: bool = True, max_iter: int = 10_000, tol: float = 1e-8
+    ) -> None:
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def _outputs(self) -> int:
+        return 1 if len(self.classes_) == 2 else len(self.classes_)
+
+
+class SoftmaxRegression(_LinearClassifier):
+    """Multinomial logistic regression, a network of one layer with a softmax over the classes.
+
+    The cost is ‖w‖²/2 + C Σ cross-entropy, as of scikit-learn's LogisticRegression for three classes or more; of two
+    classes too there is an output for each. Parameters are those of LogisticRegression.
+    Source: Bishop 2006, Pattern recognition and machine learning, section 4.3.4.
+    """
+
+    loss: ClassVar[str] = "softmax_cross_entropy"
+    bend: ClassVar[float] = 0.5
+
+    def __init__(
+        self, C: float = 1.0, *, fit_intercept: bool = True, max_iter: int = 10_000, tol: float = 1e-8
+    ) -> None:
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def _outputs(self) -> int:
+        return len(self.classes_)
+
+
+class Converged(Callback):
+    """Stop when in an epoch no parameter moves by more than `tol` of the largest."""
+
+    def __init__(self, tol: float) -> None:
+        self.tol, self.reached = tol, False
+        self._before: dict[str, torch.Tensor] = {}
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        """Compare the parameters with those of the epoch before."""
+        now = {path: tensor.clone() for path, tensor in flatten(training.model.params).items()}
+        if self._before:
+            moved = max(float((now[path] - self._before[path]).abs().max()) for path in now)
+            self.reached = moved <= self.tol * max(float(tensor.abs().max()) for tensor in now.values())
+        self._before = now
+        if self.reached:
+            training.stop = "the parameters no longer move"

@@ -1,0 +1,242 @@
+"""Any network as a classifier or a regressor."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.estimators.base import Array, NetworkEstimator, checked_classes, checked_weights, seed_of, train
+from pellucid.estimators.classifiers import ProbabilisticClassification
+from pellucid.layers import Dense, Flatten, ReLU
+from pellucid.layers.base import Layer
+from pellucid.losses import Loss
+from pellucid.model import Model
+from pellucid.optim import MaxNorm, Optimizer, Regularizer
+from pellucid.training.callbacks import EarlyStopping
+
+Builder = Callable[[int, int], Layer]
+FLOATS = (np.float64, np.float32)  # X of another type becomes float64
+HIDDEN = 100  # units of the default network
+
+
+class _Network(NetworkEstimator):
+    """The parameters and the training of both estimators; X may have more than two axes, such as images."""
+
+    def __init__(
+        self,
+        network: Layer | Builder | None = None,
+        *,
+        loss: str | Loss = "",
+        optimizer: str | Optimizer = "adam",
+        regularizer: Regularizer | MaxNorm | None = None,
+        epochs: int = 50,
+        batch_size: int = 200,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        self.network = network
+        self.loss = loss
+        self.optimizer = optimizer
+        self.regularizer = regularizer
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.random_state = random_state
+
+    def _model(self, X: Array, outputs: int, classes: list[str] | None) -> Model:
+        """Return the model with newly drawn weights for inputs X (n, ...), in their precision."""
+        net = default_network if self.network is None else self.network
+        if not isinstance(net, Layer):
+            if not callable(net):
+                raise TypeError(f"network must be a layer or a function (n_features, n_outputs) -> layer, not {net!r}")
+            net = net(X.shape[1], outputs)
+        try:
+            model = Model(
+                net,
+                self.loss,
+                self.optimizer,
+                input_shape=X.shape[1:],
+                precision=str(X.dtype),
+                regularizer=self.regularizer,
+                seed=seed_of(self.random_state),
+                device=self.device,
+            )
+        except PellucidError as error:
+            raise ValueError(str(error)) from error
+        allowed = {(outputs,), (1,)} if outputs == 2 else {(outputs,)}
+        if model.output_shape not in allowed:
+            raise ValueError(f"the network outputs {model.output_shape} for each example, but y takes ({outputs},)")
+        model.classes = None if classes is None else tuple(classes)
+        return model
+
+    def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, held: bool) -> None:
+        """Train, with early stopping if `held`, and store the model and its history."""
+        stop = [EarlyStopping(self.patience)] if held and self.patience is not None else []
+        self.history_ = train(
+            model,
+            torch.tensor(X, dtype=model.dtype),
+            torch.tensor(y),
+            weights,
+            epochs=epochs,
+            batch_size=self.batch_size,
+            callbacks=stop,
+            validation=float(self.validation_fraction) if stop else None,
+        )
+        self.model_ = model
+
+    def _inputs(self, X: Any) -> Tensor:
+        return torch.tensor(validate_data(self, X, reset=False, dtype=FLOATS, allow_nd=True))
+
+    def _check(self, X: Any, y: Any, first: bool = True) -> tuple[Array, Array]:
+        """Return checked X (n, ...), float32 or float64, and y (n,)."""
+        numeric = isinstance(self, RegressorMixin)
+        X, y = validate_data(self, X, y, reset=first, dtype=FLOATS, allow_nd=True, y_numeric=numeric)
+        return X, y
+
+
+class NetworkClassifier(ProbabilisticClassification, _Network):
+    """A classifier by any network.
+
+    network: a layer that outputs a score for each class, or for "binary_cross_entropy" and two classes one score; a
+    function (n_features, n_classes) that returns one; by default one hidden layer of 100 ReLUs. X is (n, n_features),
+    or (n, C, H, W) and so on as the network takes it, and is not scaled. As in scikit-learn, float32 X trains in
+    float32, which is faster, and all else in float64. loss, optimizer, regularizer, device: as for pellucid.Model.
+    patience: epochs without a better validation accuracy (with sample weights: loss) after which training ends with the
+    best weights, where `validation_fraction` of the data is held out; by default there is no early stopping.
+    random_state: of initial weights, order and validation examples.
+    Raises ValueError where the network, the data and the loss do not fit each other, and where training diverges.
+    """
+
+    def __init__(
+        self,
+        network: Layer | Builder | None = None,
+        *,
+        loss: str | Loss = "softmax_cross_entropy",
+        optimizer: str | Optimizer = "adam",
+        regularizer: Regularizer | MaxNorm | None = None,
+        epochs: int = 50,
+        batch_size: int = 200,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            network,
+            loss=loss,
+            optimizer=optimizer,
+            regularizer=regularizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            patience=patience,
+            validation_fraction=validation_fraction,
+            device=device,
+            random_state=random_state,
+        )
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit newly drawn weights to X (n, ...) and classes y (n,), with weights (n,) of the examples."""
+        X, y = self._check(X, y)
+        weights = checked_weights(sample_weight, X)
+        self.classes_, labels = checked_classes(y, weights)
+        self._train(self._new(X), X, labels, weights, self.epochs, held=True)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Continue for one epoch over X (n, ...) and y (n,), without early stopping.
+
+        classes: all that will occur, needed in the first call. An optimizer's state begins anew in each call.
+        """
+        first = not hasattr(self, "model_")
+        X, y = self._check(X, y, first)
+        check_classification_targets(y)
+        weights = checked_weights(sample_weight, X)
+        if first:
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit.")
+            self.classes_ = np.unique(classes)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, {self.classes_!r}")
+        labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        if not np.array_equal(self.classes_[labels], y):
+            raise ValueError(f"y holds classes beside {self.classes_!r}; give all classes in the first call")
+        self._train(self._new(X) if first else self.model_, X, labels, weights, 1, held=False)
+        return self
+
+    def _new(self, X: Array) -> Model:
+        names = [str(name) for name in self.classes_]
+        return self._model(X, len(names), names)
+
+
+class NetworkRegressor(RegressorMixin, _Network):
+    """A regressor by any network.
+
+    network: a layer with one output; a function (n_features, 1) that returns one; by default one hidden layer of 100
+    ReLUs. All else is as for NetworkClassifier, with the validation loss for early stopping.
+    """
+
+    def __init__(
+        self,
+        network: Layer | Builder | None = None,
+        *,
+        loss: str | Loss = "quadratic",
+        optimizer: str | Optimizer = "adam",
+        regularizer: Regularizer | MaxNorm | None = None,
+        epochs: int = 50,
+        batch_size: int = 200,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        device: str = "cpu",
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            network,
+            loss=loss,
+            optimizer=optimizer,
+            regularizer=regularizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            patience=patience,
+            validation_fraction=validation_fraction,
+            device=device,
+            random_state=random_state,
+        )
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit newly drawn weights to X (n, ...) and numbers y (n,), with weights (n,) of the examples."""
+        X, y = self._check(X, y)
+        weights = checked_weights(sample_weight, X)
+        self._train(self._model(X, 1, None), X, y.astype(np.float64), weights, self.epochs, held=True)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Continue for one epoch over X (n, ...) and y (n,), without early stopping.
+
+        An optimizer's state begins anew in each call.
+        """
+        first = not hasattr(self, "model_")
+        X, y = self._check(X, y, first)
+        weights = checked_weights(sample_weight, X)
+        model = self._model(X, 1, None) if first else self.model_
+        self._train(model, X, y.astype(np.float64), weights, 1, held=False)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Return the network's output, (n,)."""
+        return self._network_outputs(X)[:, 0]
+
+
+def default_network(n_features: int, n_outputs: int) -> Layer:
+    """Return a network of one hidden layer of ReLUs, for inputs of any shape."""
+    return Sequential(Flatten(), Dense(HIDDEN), ReLU(), Dense(n_outputs))

@@ -1,0 +1,97 @@
+"""The perceptron as a network of one layer."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.estimators.base import checked_classes, seed_of, train
+from pellucid.estimators.classifiers import NetworkClassification
+from pellucid.estimators.plotting import CoefficientPlot
+from pellucid.layers import Dense
+from pellucid.losses import Loss
+from pellucid.losses.targets import numbers
+from pellucid.model import Model
+from pellucid.optim import SGD
+from pellucid.run.history import Row
+from pellucid.training.callbacks import Callback, Training
+
+
+@dataclass(frozen=True)
+class PerceptronLoss(Loss):
+    """The perceptron criterion C = 1/n Σ max(0, -t y), with t = 1 for the class of an output and -1 for all others.
+
+    y is (N, 1) or (N, C), targets are classes (N,). The gradient is -t/n where t y <= 0, so that an output of 0 counts
+    as a mistake. Source: Bishop 2006, Pattern recognition and machine learning, equation 4.54.
+    """
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        sign = 2 * numbers(self, y, target) - 1  # (N, C)
+        margin = sign * y
+        return -margin.clamp_max(0).sum() / len(y), torch.where(margin <= 0, -sign, 0.0) / len(y)
+
+
+class Perceptron(CoefficientPlot, NetworkClassification):
+    """Rosenblatt's perceptron, a network of one layer that learns from its mistakes, one example at a time.
+
+    Unlike scikit-learn's, it stops after the first epoch that ends without a mistake, or after `max_iter` epochs, and
+    has no penalty. A mistake moves w by learning_rate t x, from w = 0; several classes are each separated from the
+    rest. random_state: the order of the examples.
+    Source: Rosenblatt 1958, The perceptron: a probabilistic model for information storage.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 1.0,
+        max_iter: int = 100,
+        fit_intercept: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.max_iter = max_iter
+        self.fit_intercept = fit_intercept
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit to X (n, n_features) and classes y (n,)."""
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        self.classes_, labels = checked_classes(y, None)
+        outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        model = Model(
+            Sequential(Dense(outputs, bias=self.fit_intercept, init_weight="zeros")),
+            PerceptronLoss(),
+            SGD(self.learning_rate),
+            input_shape=X.shape[1:],
+            classes=[str(name) for name in self.classes_],
+            precision="float64",
+            metrics=(),
+            seed=seed_of(self.random_state),
+        )
+        x, target = torch.tensor(X), torch.tensor(labels)
+        stop = Separated(model, x, target)
+        self.history_ = train(model, x, target, None, epochs=self.max_iter, batch_size=1, callbacks=[stop])
+        self.n_iter_ = len(self.history_)
+        self.model_ = model
+        params = model["dense1"].params
+        self.coef_ = params["weight"].numpy().copy()
+        self.intercept_ = params["bias"].numpy().copy() if "bias" in params else np.zeros(outputs)
+        return self
+
+
+class Separated(Callback):
+    """Stop after an epoch at whose end every example is on the right side of every boundary."""
+
+    def __init__(self, model: Model, x: Tensor, target: Tensor) -> None:
+        self._model, self._x, self._target = model, x, target
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        """Look for a mistake."""
+        _, dy = PerceptronLoss()(self._model(self._x), self._target)
+        if not bool(dy.any()):
+            training.stop = "no example is on the wrong side"

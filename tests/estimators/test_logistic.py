@@ -1,0 +1,104 @@
+"""Logistic and softmax regression: the minima of scikit-learn."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+from sklearn import linear_model
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import StandardScaler
+
+from pellucid.estimators import LogisticRegression, SoftmaxRegression
+
+IRIS, KINDS = load_iris(return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[KINDS]
+CELLS, TUMOURS = load_breast_cancer(return_X_y=True)
+CELLS = StandardScaler().fit_transform(CELLS)
+
+
+def exact(**options) -> linear_model.LogisticRegression:
+    return linear_model.LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=1000, **options)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "x", "y"), [(LogisticRegression, CELLS, TUMOURS), (SoftmaxRegression, IRIS, NAMES)], ids=["two", "three"]
+)
+def test_coefficients_are_those_of_scikit_learn(ours, x, y, weighted: bool, intercept: bool) -> None:
+    weights = np.random.default_rng(0).random(len(y)) if weighted else None
+    found = ours(0.5, fit_intercept=intercept).fit(x, y, weights)
+    expected = exact(C=0.5, fit_intercept=intercept).fit(x, y, weights)
+    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-6)
+    np.testing.assert_array_equal(found.predict(x), expected.predict(x))
+
+
+def test_several_classes_of_a_logistic_regression_are_one_against_the_rest() -> None:
+    expected = OneVsRestClassifier(exact()).fit(IRIS, NAMES)
+    found = LogisticRegression().fit(IRIS, NAMES)
+    np.testing.assert_allclose(found.predict_proba(IRIS), expected.predict_proba(IRIS), atol=1e-6)
+    np.testing.assert_allclose(found.decision_function(IRIS), expected.decision_function(IRIS), atol=1e-5)
+
+
+def test_two_classes_of_a_softmax_regression_have_an_output_each() -> None:
+    """‖w1‖² + ‖w2‖² with w1 = -w2 = w/2 is half of ‖w‖²: the logistic regression of twice C."""
+    found, expected = SoftmaxRegression(0.5).fit(CELLS, TUMOURS), exact(C=1.0).fit(CELLS, TUMOURS)
+    assert found.coef_.shape == (2, 30)
+    np.testing.assert_allclose(found.coef_[1] - found.coef_[0], expected.coef_[0], atol=1e-6)
+    np.testing.assert_allclose(found.decision_function(CELLS), expected.decision_function(CELLS), atol=1e-5)
+
+
+def test_without_a_penalty_the_gradient_of_the_likelihood_vanishes() -> None:
+    x, y = IRIS[50:, :2], KINDS[50:] - 1  # these overlap
+    found = LogisticRegression(math.inf).fit(x, y)
+    slope = expit(x @ found.coef_[0] + found.intercept_[0]) - y
+    np.testing.assert_allclose(np.c_[x, np.ones(100)].T @ slope / 100, 0, atol=1e-6)
+
+
+def test_probabilities_are_those_of_the_coefficients_and_the_network() -> None:
+    found = SoftmaxRegression(max_iter=100, tol=1.0).fit(IRIS, NAMES)
+    expected = softmax(IRIS @ found.coef_.T + found.intercept_, axis=1)
+    np.testing.assert_allclose(found.predict_proba(IRIS), expected)
+    np.testing.assert_allclose(found.model_.predict(IRIS), expected)
+    assert found.model_.classes == ("setosa", "versicolor", "virginica")
+
+
+def test_too_few_steps_are_warned_of() -> None:
+    with pytest.warns(ConvergenceWarning, match="did not converge in 50 steps"):
+        LogisticRegression(max_iter=50).fit(CELLS, TUMOURS)
+
+
+@pytest.mark.parametrize("y", [np.zeros(150), np.full(150, "one")])
+def test_one_class_is_an_error_of_values(y) -> None:
+    for estimator in (LogisticRegression(), SoftmaxRegression()):
+        with pytest.raises(ValueError, match="only one class"):
+            estimator.fit(IRIS, y)
+
+
+def test_a_strength_of_zero_is_an_error_of_values() -> None:
+    with pytest.raises(ValueError, match="C must be above 0"):
+        LogisticRegression(0.0).fit(IRIS, KINDS)
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(), SoftmaxRegression()], ids=repr)
+def test_pellucids_tools_take_the_network(estimator) -> None:
+    model = estimator.fit(IRIS, NAMES).model_
+    assert model.verify(IRIS[:4], NAMES[:4]).ok
+    maps = model.explain(IRIS[:3], "input_x_gradient", target=1).numpy()
+    np.testing.assert_allclose(maps, IRIS[:3] * estimator.coef_[1])
+    scores = estimator.decision_function(IRIS[:1])
+    np.testing.assert_allclose(model.trace(IRIS[:1], NAMES[:1])["dense1.y"], scores)
+    assert "dtype" not in str(model.doctor(IRIS, NAMES))
+
+
+def test_boundaries_and_coefficients_are_drawn() -> None:
+    found = SoftmaxRegression().fit(IRIS[:, 2:], NAMES)
+    plot = found.plot(IRIS[:, 2:], NAMES).axes[0]
+    assert (plot.get_xlabel(), plot.get_ylabel()) == ("x0", "x1")
+    widths = [bar.get_width() for bar in found.plot_coefficients().axes[0].patches]
+    assert widths == pytest.approx(sorted(np.linalg.norm(found.coef_, axis=0), reverse=True))

@@ -1,0 +1,169 @@
+"""Networks as estimators: their training, weights of examples, early stopping, and errors."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_diabetes, load_digits, load_iris
+from sklearn.preprocessing import StandardScaler
+
+from pellucid import L1, SGD, Adam, Conv2d, Dense, Flatten, Hinge, Model, ReLU, Reshape, Sequential
+from pellucid.estimators import NetworkClassifier, NetworkRegressor
+from pellucid.estimators.weighted import Weighted, with_weights
+from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
+
+IRIS, KINDS = load_iris(return_X_y=True)
+IRIS = StandardScaler().fit_transform(IRIS)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[KINDS]
+DIGITS, LABELS = load_digits(return_X_y=True)
+SICK, PROGRESS = load_diabetes(return_X_y=True)
+LINEAR = Sequential(Dense(3))
+
+
+def test_training_is_that_of_the_model() -> None:
+    fitted = NetworkClassifier(LINEAR, optimizer=SGD(0.1), epochs=3, batch_size=50, random_state=0).fit(IRIS, NAMES)
+    model = Model(LINEAR, optimizer=SGD(0.1), input_shape=(4,), seed=fitted.model_.seed, precision="float64")
+    model.fit(IRIS, KINDS, epochs=3, batch_size=50, verbose=False)
+    for name, tensor in model["dense1"].params.items():
+        assert torch.equal(fitted.model_["dense1"].params[name], tensor)
+    np.testing.assert_allclose(fitted.predict_proba(IRIS), model.predict(IRIS))
+    assert len(fitted.history_) == 3
+
+
+def convolutions(n_features: int, n_classes: int):
+    return Sequential(Reshape((1, 8, 8)), Conv2d(8, 3), ReLU(), Flatten(), Dense(n_classes))
+
+
+@pytest.mark.parametrize("shape", [(64,), (1, 8, 8)])
+def test_a_built_network_learns_digits(shape: tuple[int, ...]) -> None:
+    x = (DIGITS / 16).astype(np.float32).reshape(-1, *shape)
+    build = convolutions if shape == (64,) else None
+    fitted = NetworkClassifier(build, optimizer=Adam(0.01), epochs=8, batch_size=64, random_state=0)
+    assert fitted.fit(x[:1000], LABELS[:1000]).score(x[1000:], LABELS[1000:]) > 0.9
+    assert fitted.model_.dtype == torch.float32
+    maps = fitted.model_.explain(x[:2], "saliency")
+    assert tuple(maps.shape) == (2, *shape)
+
+
+def test_one_output_separates_two_classes() -> None:
+    x, y = IRIS[:100], NAMES[:100]
+    net = Sequential(Dense(1))
+    fitted = NetworkClassifier(net, loss="binary_cross_entropy", optimizer=Adam(0.1), random_state=0).fit(x, y)
+    shares = fitted.predict_proba(x)
+    np.testing.assert_allclose(shares.sum(1), 1)
+    np.testing.assert_array_equal(fitted.predict(x), y)
+    np.testing.assert_array_equal(fitted.classes_[shares.argmax(1)], y)
+
+
+@pytest.mark.parametrize("kind", [NetworkClassifier, NetworkRegressor])
+def test_an_integer_weight_is_as_many_copies(kind) -> None:
+    x, y = (IRIS, KINDS) if kind is NetworkClassifier else (SICK[:150], PROGRESS[:150] / 100)
+    weights = np.random.default_rng(0).integers(0, 4, len(x))
+    weighted = kind(epochs=20, batch_size=1000, random_state=0).fit(x, y, weights)
+    copied = kind(epochs=20, batch_size=1000, random_state=0).fit(x.repeat(weights, 0), y.repeat(weights))
+    np.testing.assert_allclose(
+        weighted.predict(x) if kind is NetworkRegressor else weighted.predict_proba(x),
+        copied.predict(x) if kind is NetworkRegressor else copied.predict_proba(x),
+        rtol=1e-8,
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "target"),
+    [
+        (Quadratic(), 1, torch.arange(6.0) % 4),
+        (Quadratic(), 2, torch.arange(12.0).reshape(6, 2) % 5),
+        (L1(), 1, torch.arange(6.0) % 4),
+        (SoftmaxCrossEntropy(), 3, torch.tensor([0, 1, 2, 2, 1, 0])),
+        (SoftmaxCrossEntropy(label_smoothing=0.1), 3, torch.tensor([0, 1, 2, 2, 1, 0])),
+        (BinaryCrossEntropy(), 1, torch.tensor([0, 1, 1, 1, 0, 0])),
+        (BinaryCrossEntropy(), 3, torch.tensor([0, 1, 2, 2, 1, 0])),
+        (Hinge(), 3, torch.tensor([0, 1, 2, 2, 1, 0])),
+    ],
+    ids=[
+        "quadratic",
+        "several",
+        "l1",
+        "softmax",
+        "smoothed",
+        "sigmoid",
+        "sigmoids",
+        "hinge",
+    ],
+)
+def test_a_weighted_loss_is_the_mean_of_its_rows_with_copies(loss, outputs: int, target: torch.Tensor) -> None:
+    """Weights 0, 1, 2, 3, 0, 4 count as a batch of ten rows; the gradient of a row is shared by its copies."""
+    y = torch.randn(6, outputs, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([0.0, 1, 2, 3, 0, 4])
+    target = target.double() if target.is_floating_point() else target
+    rows = torch.arange(6).repeat_interleave(weights.long())
+    value, dy = loss(y[rows], target[rows])
+    found, dfound = Weighted(loss, not target.is_floating_point())(y, with_weights(target, weights * 6 / 10))
+    assert found.item() == pytest.approx(value.item())
+    torch.testing.assert_close(dfound, torch.zeros_like(y).index_add_(0, rows, dy))
+
+
+def test_early_stopping_holds_out_a_part_and_keeps_the_best_weights() -> None:
+    fitted = NetworkClassifier(optimizer=Adam(0.05), epochs=200, patience=3, validation_fraction=0.3, random_state=0)
+    history = fitted.fit(IRIS, NAMES).history_
+    assert len(history) < 200
+    accuracies = history["val_accuracy"]
+    assert max(accuracies) == max(accuracies[:-3])
+    weighted = NetworkRegressor(optimizer=Adam(0.05), epochs=200, patience=3, random_state=0)
+    assert len(weighted.fit(SICK, PROGRESS / 100, np.random.default_rng(0).random(442)).history_["val_loss"]) < 200
+
+
+def test_partial_fit_continues_from_batch_to_batch() -> None:
+    fitted = NetworkClassifier(LINEAR, optimizer=SGD(0.1), batch_size=1000, random_state=0)
+    fitted.partial_fit(IRIS[:50], NAMES[:50], classes=np.unique(NAMES))
+    assert fitted.predict_proba(IRIS).shape == (150, 3)
+    model = Model(LINEAR, optimizer=SGD(0.1), input_shape=(4,), seed=fitted.model_.seed, precision="float64")
+    for part in (slice(0, 50), slice(50, 150)):
+        model.fit(IRIS[part], KINDS[part], epochs=1, batch_size=1000, verbose=False)
+    fitted.partial_fit(IRIS[50:], NAMES[50:])
+    assert torch.equal(fitted.model_["dense1"].params["weight"], model["dense1"].params["weight"])
+    with pytest.raises(ValueError, match="beside"):
+        fitted.partial_fit(IRIS, np.full(150, "rose"))
+    with pytest.raises(ValueError, match="not the same as on last call"):
+        fitted.partial_fit(IRIS, NAMES, classes=["setosa", "rose"])
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        NetworkClassifier().partial_fit(IRIS, NAMES)
+
+
+def test_a_regressor_of_one_layer_reaches_the_least_squares_solution() -> None:
+    x = StandardScaler().fit_transform(SICK[:, :3])
+    fitted = NetworkRegressor(Sequential(Dense(1)), optimizer=SGD(0.5), epochs=300, batch_size=442, random_state=0)
+    fitted.fit(x, PROGRESS)
+    expected = np.linalg.lstsq(np.c_[x, np.ones(442)], PROGRESS, rcond=None)[0]
+    np.testing.assert_allclose(fitted.predict(x), np.c_[x, np.ones(442)] @ expected, rtol=1e-6)
+    fitted.partial_fit(x, PROGRESS, np.ones(442))
+    np.testing.assert_allclose(fitted.predict(x), np.c_[x, np.ones(442)] @ expected, rtol=1e-6)
+
+
+def test_pellucids_tools_take_the_network() -> None:
+    for fitted, y in (
+        (NetworkClassifier(epochs=5, random_state=0).fit(IRIS, NAMES), NAMES),
+        (NetworkRegressor(epochs=5, random_state=0).fit(IRIS, IRIS[:, 0]), IRIS[:, 0]),
+    ):
+        model = fitted.model_
+        assert model.verify(IRIS[:4], y[:4]).ok
+        assert model.explain(IRIS[:2], "lrp").shape == (2, 4)
+        assert model.trace(IRIS[:1], y[:1])["dense1.y"].shape == (1, 100)
+        assert "dtype" not in str(model.doctor(IRIS, y))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "x", "y", "error", "message"),
+    [
+        (NetworkClassifier(), np.array([["a"], ["b"]]), [0, 1], ValueError, "could not convert string to float"),
+        (NetworkClassifier(), np.array([[np.nan], [1.0]]), [0, 1], ValueError, "contains NaN"),
+        (NetworkClassifier(), IRIS, np.zeros(150), ValueError, "only one class"),
+        (NetworkClassifier(Sequential(Dense(2))), IRIS, NAMES, ValueError, r"outputs \(2,\) for each example"),
+        (NetworkClassifier("mlp"), IRIS, NAMES, TypeError, "network must be a layer or a function"),
+        (NetworkClassifier(convolutions), IRIS, NAMES, ValueError, "reshape"),
+        (NetworkClassifier(optimizer="adm"), IRIS, NAMES, ValueError, "did you mean 'adam'"),
+        (NetworkRegressor(optimizer=SGD(1e4)), IRIS, KINDS, ValueError, "holds infinity"),
+    ],
+)
+def test_wrong_data_and_networks_raise_the_errors_of_scikit_learn(estimator, x, y, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        estimator.fit(x, y)

@@ -161,7 +161,7 @@ def name_children(
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
     for index, layer in enumerate(unnamed, start=1):
-        _check_layer(layer, f"{where}: layer {index}")
+        check_layer(layer, f"{where}: layer {index}")
         kind = type(layer).__name__.lower()
         counts[kind] = counts.get(kind, 0) + 1
         children[f"{kind}{counts[kind]}"] = layer
@@ -170,13 +170,14 @@ def name_children(
             raise PellucidError(f"{where}: two children are called {name!r}; give each its own name")
         children[name] = layer
     for name, layer in children.items():
-        _check_layer(layer, f"{where}: child {name!r}")
+        check_layer(layer, f"{where}: child {name!r}")
         if not name.isprintable() or not name or "." in name or "[" in name or name in reserved:
             raise PellucidError(f"{where}: {name!r} cannot name a child (paths are made of names); choose another")
     return children
 
 
-def _check_layer(given: object, what: str) -> None:
+def check_layer(given: object, what: str) -> None:
+    """Raise PellucidError, which calls the value `what`, for anything but a layer."""
     if isinstance(given, Layer):
         return
     shown = " ".join(repr(given).split())[:60]

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, Step, init_child, name_children
+from pellucid.combine.base import Back, Combinator, Step, check_layer, init_child, name_children
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 
 
@@ -25,6 +26,23 @@ class Sequential(Combinator):
             unnamed = tuple(unnamed[0])
         object.__setattr__(self, "children", name_children("Sequential", unnamed, named))
 
+    def add(self, layer: Layer) -> None:
+        """Append a layer, named by its type and a count, as in Keras; before weights are drawn for the network.
+
+        It is the only method that changes a layer; afterwards build a new Sequential instead.
+        Raises PellucidError after `init`, whose weights the added layer would lack, and for anything but a layer.
+        """
+        if vars(self).get("_drawn"):
+            raise PellucidError(
+                "Sequential.add: weights have been drawn for this network; build a new one, "
+                "Sequential(**net.layers, name=layer)"
+            )
+        check_layer(layer, "Sequential.add: the layer")
+        kind, count = type(layer).__name__.lower(), 1
+        while f"{kind}{count}" in self.children:
+            count += 1
+        self.children[f"{kind}{count}"] = layer
+
     @property
     def layers(self) -> Mapping[str, Layer]:
         """The children by name."""
@@ -36,6 +54,7 @@ class Sequential(Combinator):
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise the layers in order, each for the output shape of the previous one."""
+        object.__setattr__(self, "_drawn", True)  # see `add`
         params: Params = {}
         for name, child in self.children.items():
             params[name], shape = init_child(name, child, shape, rng)

@@ -14,6 +14,7 @@ from pellucid.estimators.plotting import BoundaryPlot
 
 METRICS = ("l1", "l2")
 BLOCK_BYTES = 64 << 20  # of the distances between a block of queries and all training points
+CACHE_BYTES = 1 << 20  # of the differences between a query and some points
 CHUNK = 4096  # points converted at a time
 PAIR_BYTES = 16 << 20  # of the differences whose distances are computed in float64 at a time
 
@@ -59,7 +60,7 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"Expected n_neighbors <= n_samples_fit, but n_neighbors = {count}, n_samples_fit = {points}"
             )
-        distances, indices = nearest(torch.tensor(self._points), torch.tensor(queries), int(count), self.metric)
+        distances, indices = nearest(_tensor(self._points), _tensor(queries), int(count), self.metric)
         return distances.numpy(), indices.numpy()
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -77,54 +78,62 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
 def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[Tensor, Tensor]:
     """Return the distances of the `count` nearest points, ascending, and their indices, (queries, count) each.
 
-    A block of distances is computed in float32; points that their rounding may have put on the wrong side of the
-    last neighbour are compared again in float64, so that the result is exact to float64. points: (n, d); queries:
-    (m, d).
+    A block of distances is computed in float32; points that its rounding may have put on the wrong side of the last
+    neighbour are compared again in float64, so that the result is exact to float64. points: (n, d); queries: (m, d).
     """
-    centre = points[:1].double()  # of no importance but that it is near: small numbers have small rounding errors
-    for start in range(0, len(points), CHUNK):
-        centre = centre + (points[start : start + CHUNK].double() - points[:1].double()).sum(0) / len(points)
-    centre = centre.to(torch.float32)
-    base = torch.cat([_centred(part, centre) for part in points.split(CHUNK)])  # (n, d)
-    rows = max(1, BLOCK_BYTES // (4 * len(points)))
-    parts = [_block(points, base, centre, block, count, metric) for block in queries.split(rows)]
+    order = 1 if metric == "l1" else 2
+    centre = points[:CHUNK].double().mean(0).to(torch.float32)  # near the points: small numbers have small errors
+    base = torch.empty(points.shape, dtype=torch.float32)
+    for to, part in zip(base.split(CHUNK), points.split(CHUNK), strict=True):
+        to.copy_(_centred(part, centre))
+    sizes = torch.linalg.vector_norm(base, ord=order, dim=1)  # (n,)
+    parts: list[tuple[Tensor, Tensor]] = []
+    for block in queries.split(max(1, BLOCK_BYTES // (4 * len(points)))):
+        x = _centred(block, centre)  # (m, d)
+        rough = _l1(x, base) if metric == "l1" else _squares(x, base, sizes)  # (m, n)
+        reach = (sizes.max() + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)) ** order  # (m, 1)
+        # The error of a sum of d products (Higham 2002, equation 3.5), and of the inputs in float32.
+        error = (base.shape[1] + 16) * torch.finfo(torch.float32).eps * reach
+        last = rough.topk(count, dim=1, largest=False).values[:, -1:]
+        parts.append(_exact(points, block, rough <= last + 2 * error, count, order))
     return torch.cat([distances for distances, _ in parts]), torch.cat([indices for _, indices in parts])
 
 
-def _block(
-    points: Tensor, base: Tensor, centre: Tensor, queries: Tensor, count: int, metric: str
-) -> tuple[Tensor, Tensor]:
-    rough, error = _rough(base, _centred(queries, centre), metric)
-    last = rough.kthvalue(count, dim=1, keepdim=True).values  # (m, 1)
-    row, column = (rough <= last + 2 * error).nonzero(as_tuple=True)  # every point that may be among the nearest
+def _exact(points: Tensor, queries: Tensor, possible: Tensor, count: int, order: int) -> tuple[Tensor, Tensor]:
+    """Return the distances and the indices of the nearest among the `possible` points (m, n), computed in float64."""
+    row, column = possible.nonzero(as_tuple=True)
     pairs = max(1, PAIR_BYTES // (8 * points.shape[1]))
     distances = torch.cat(
         [
-            _exact(queries[r].double() - points[c].double(), metric)
+            torch.linalg.vector_norm(queries[r].double() - points[c].double(), ord=order, dim=1)
             for r, c in zip(row.split(pairs), column.split(pairs), strict=True)
         ]
     )
-    order = distances.argsort(stable=True)
-    order = order[row[order].argsort(stable=True)]  # by query, then by distance, then by index
+    ascending = distances.argsort(stable=True)
+    ascending = ascending[row[ascending].argsort(stable=True)]  # by query, then by distance, then by index
     starts = torch.bincount(row, minlength=len(queries)).cumsum(0).roll(1)
     starts[0] = 0
-    chosen = order[starts[:, None] + torch.arange(count)]  # (m, count)
+    chosen = ascending[starts[:, None] + torch.arange(count)]  # (m, count)
     return distances[chosen], column[chosen]
 
 
-def _rough(base: Tensor, queries: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    """Return L1 or squared L2 distances (m, n) in float32, and a bound on the error of each query's (m, 1).
+def _squares(queries: Tensor, base: Tensor, sizes: Tensor) -> Tensor:
+    """Return squared L2 distances (m, n): ‖x‖² + ‖y‖² - 2 x·y."""
+    own = queries.square().sum(1, keepdim=True)
+    return torch.addmm(sizes.square(), queries, base.T, alpha=-2).add_(own)
 
-    The bound is that of a sum of d products, Higham 2002, equation 3.5, and of rounding the inputs to float32.
-    """
-    unit = (base.shape[1] + 16) * torch.finfo(torch.float32).eps
-    if metric == "l1":
-        sizes = base.abs().sum(1).max() + queries.abs().sum(1, keepdim=True)
-        return torch.cdist(queries, base, p=1), unit * sizes
-    squares = base.square().sum(1)  # (n,)
-    own = queries.square().sum(1, keepdim=True)  # (m, 1)
-    rough = torch.addmm(squares, queries, base.T, alpha=-2).add_(own)
-    return rough, unit * (squares.max().sqrt() + own.sqrt()).square()
+
+def _l1(queries: Tensor, base: Tensor) -> Tensor:
+    """Return L1 distances (m, n), by parts of the points that stay in the cache: twice as fast as torch.cdist."""
+    found = torch.empty(len(queries), len(base))
+    rows = max(1, CACHE_BYTES // (4 * base.shape[1]))
+    difference = torch.empty(rows, base.shape[1])
+    for part, columns in zip(base.split(rows), found.split(rows, dim=1), strict=True):
+        buffer = difference[: len(part)]
+        for query, to in zip(queries, columns, strict=True):
+            torch.sub(part, query, out=buffer)
+            torch.sum(buffer.abs_(), 1, out=to)
+    return found
 
 
 def _centred(x: Tensor, centre: Tensor) -> Tensor:
@@ -133,6 +142,6 @@ def _centred(x: Tensor, centre: Tensor) -> Tensor:
     return x.to(torch.float32) - centre if exact else (x.double() - centre.double()).to(torch.float32)
 
 
-def _exact(difference: Tensor, metric: str) -> Tensor:
-    """Return the norms of rows."""
-    return torch.linalg.vector_norm(difference, ord=1 if metric == "l1" else 2, dim=1)
+def _tensor(array: Any) -> Tensor:
+    """Return an array as a tensor, without a copy where PyTorch takes its memory."""
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))

@@ -95,11 +95,7 @@ class BaseModel(Trainable, Viewed):
         preprocess: Mapping[str, Any] | None = None,
         device: str = "cpu",
     ) -> None:
-        self.objective = objective_of(net, loss)
-        self.optimizer, self.optimizers = optimizers(optimizer, self.objective)
-        usual = self.objective.loss.metrics if isinstance(self.objective, Supervised) else ()
-        self._usual = metrics is None  # whether the metrics are those of the loss
-        self.metrics = check_metrics(usual if metrics is None else metrics)
+        self._learn_by(net, loss, optimizer, metrics)
         self.device = usable_device(device)
         self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
@@ -119,10 +115,29 @@ class BaseModel(Trainable, Viewed):
         self.input_shape: Shape = ()
         self.source: Path | None = None  # the file that the weights were loaded from
         self.output_shape: Any = ()
-        if isinstance(self.objective, Supervised):
-            check_ending(self.net, self.loss)
         if input_shape is not None:
             self.build(input_shape)
+
+    def _learn_by(self, net: Any, loss: Any, optimizer: Any, metrics: Any) -> None:
+        """Set the objective, the optimizer and the metrics."""
+        objective = objective_of(net, loss)
+        first, each = optimizers(optimizer, objective)
+        usual = objective.loss.metrics if isinstance(objective, Supervised) else ()
+        chosen = check_metrics(usual if metrics is None else metrics)
+        if isinstance(objective, Supervised):
+            check_ending(objective.net, objective.loss)
+        self.objective, self.optimizer, self.optimizers, self.metrics = objective, first, each, chosen
+        self._usual = metrics is None  # whether the metrics are those of the loss
+
+    @checked
+    def compile(
+        self,
+        optimizer: str | Optimizer | Mapping[str, str | Optimizer] = "adam",
+        loss: str | Loss = DEFAULT_LOSS,
+        metrics: MetricLike | Sequence[MetricLike] | None = None,
+    ) -> None:
+        """Set optimizer, loss and metrics, as Keras does and as Model(net, loss, optimizer, metrics); weights stay."""
+        self._learn_by(self.net if isinstance(self.objective, Supervised) else self.objective, loss, optimizer, metrics)
 
     def __call__(self, x: Any) -> Any:
         """Return the network's outputs unchanged, such as logits, for inputs (N, ...) in evaluation mode."""

@@ -1,0 +1,37 @@
+"""Sequential.add, as Keras users write it."""
+
+import pytest
+import torch
+
+from pellucid import Dense, Model, PellucidError, ReLU, Sequential
+
+
+def test_added_layers_are_named_and_drawn_as_given_ones() -> None:
+    net, given = Sequential(), Sequential(Dense(5), ReLU(), Dense(2))
+    for layer in (Dense(5), ReLU(), Dense(2)):
+        net.add(layer)
+    assert list(net.layers) == ["dense1", "relu1", "dense2"]
+    assert net == given
+    one, other = (Model(each, input_shape=(3,)) for each in (net, given))
+    assert torch.equal(one(torch.ones(1, 3)), other(torch.ones(1, 3)))
+
+
+def test_a_name_that_is_taken_is_not_used_again() -> None:
+    net = Sequential(dense1=Dense(5))
+    net.add(Dense(2))
+    assert list(net.layers) == ["dense1", "dense2"]
+
+
+def test_no_layer_is_added_to_a_network_with_weights() -> None:
+    net = Sequential(Dense(5))
+    Model(net, input_shape=(3,))
+    with pytest.raises(PellucidError, match="weights have been drawn"):
+        net.add(Dense(2))
+    wider = Sequential(**net.layers, dense2=Dense(2))
+    assert Model(wider, input_shape=(3,)).output_shape == (2,)
+
+
+@pytest.mark.parametrize("given", [Dense, "relu", 3])
+def test_only_layers_are_added(given: object) -> None:
+    with pytest.raises(PellucidError, match=r"Sequential\.add: the layer is"):
+        Sequential().add(given)

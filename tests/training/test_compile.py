@@ -1,0 +1,31 @@
+"""Model.compile, as Keras users write it."""
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid import SGD, Dense, Model, PellucidError, Sequential, Softmax
+from pellucid.losses import Quadratic
+
+X, Y = np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
+
+
+def test_a_compiled_model_is_the_one_that_is_given_all_at_once() -> None:
+    one, other = Model(Sequential(Dense(2))), Model(Sequential(Dense(2)), "quadratic", SGD(0.1), ["mae"])
+    one.compile(SGD(0.1), "quadratic", metrics=["mae"])
+    histories = [model.fit(X, Y, epochs=2, verbose=False) for model in (one, other)]
+    assert histories[0]["train_mae"] == histories[1]["train_mae"]
+    assert isinstance(one.loss, Quadratic)
+    before = one["dense1"].params["weight"].clone()
+    one.compile()
+    assert torch.equal(one["dense1"].params["weight"], before)
+    assert "accuracy" in one.evaluate(X, Y)
+
+
+def test_what_does_not_fit_changes_nothing() -> None:
+    model = Model(Sequential(Dense(2), Softmax()), "quadratic")
+    with pytest.raises(PellucidError, match="contains it"):
+        model.compile("sgd", "softmax_cross_entropy")
+    assert isinstance(model.loss, Quadratic)
+    with pytest.raises(PellucidError, match="no optimizer 'sgdd'"):
+        model.compile("sgdd")

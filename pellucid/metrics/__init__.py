@@ -13,6 +13,7 @@ from pellucid.metrics.classes import (
     classes_of,
     target_classes,
 )
+from pellucid.metrics.detection import Box, BoxScores, ClassScores, average_precision, mean_average_precision
 from pellucid.metrics.functions import (
     Reliability,
     accuracy,
@@ -27,7 +28,7 @@ from pellucid.metrics.functions import (
     top_k,
 )
 from pellucid.metrics.regression import MAE, R2, RMSE
-from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou
+from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou, iou_of_areas
 
 METRICS: dict[str, type[Metric]] = {
     "accuracy": Accuracy,
@@ -54,6 +55,9 @@ __all__ = [
     "RMSE",
     "Accuracy",
     "BoundaryF1",
+    "Box",
+    "BoxScores",
+    "ClassScores",
     "Confusion",
     "MacroF1",
     "MeanIoU",
@@ -64,6 +68,7 @@ __all__ = [
     "Reliability",
     "TopK",
     "accuracy",
+    "average_precision",
     "calibration_error",
     "class_scores",
     "classes_of",
@@ -73,8 +78,10 @@ __all__ = [
     "function_name",
     "improves_downward",
     "iou",
+    "iou_of_areas",
     "macro",
     "macro_f1",
+    "mean_average_precision",
     "precision",
     "recall",
     "reliability",

@@ -92,8 +92,19 @@ class BoundaryF1(Metric):
 
 def iou(confusion: Tensor) -> Tensor:
     """Return, for each class, TP / (TP + FP + FN) in float64; NaN for one that neither occurs nor was predicted."""
-    both = confusion.diagonal().double()
-    return both / (confusion.sum(0) + confusion.sum(1) - both)
+    return iou_of_areas(confusion.sum(0), confusion.sum(1), confusion.diagonal())
+
+
+def iou_of_areas(predicted: Any, true: Any, common: Any) -> Tensor:
+    """Return the intersection over union of masks in float64, from their areas and the area that they share.
+
+    Numbers or arrays of one shape, in any unit; NaN where both areas are 0. Raises PellucidError for negative areas,
+    and for a common area that is larger than one of the two.
+    """
+    predicted, true, common = (torch.as_tensor(area).double() for area in (predicted, true, common))
+    if not bool(((common >= 0) & (common <= predicted.minimum(true))).all()):  # true for NaN
+        raise PellucidError("iou: the common area must be at least 0 and at most each of the two areas")
+    return common / (predicted + true - common)
 
 
 def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,129 @@
+"""Average precision of detected boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.ops.boxes import box_iou
+
+LEVELS = 11  # of recall, 0, 0.1, ..., 1
+
+
+class Box(NamedTuple):
+    """A box (x0, y0, x1, y1) of a class in an image; score: the confidence of a detection, None for the truth."""
+
+    image: str
+    label: str
+    box: tuple[float, float, float, float]
+    score: float | None = None
+
+
+class ClassScores(NamedTuple):
+    """The detections of one class: counts of true boxes, of detections and of hits, and the average precision.
+
+    area, eleven: the area under the precision envelope, and its mean at 11 recalls; None for a class without true
+    boxes.
+    """
+
+    truths: int
+    detections: int
+    hits: int
+    area: float | None
+    eleven: float | None
+
+
+@dataclass(frozen=True)
+class BoxScores:
+    """The classes by name, and the means of `area` and `eleven` over the classes that have true boxes."""
+
+    classes: dict[str, ClassScores]
+
+    @property
+    def area(self) -> float:
+        """The mean average precision, by the area under the curve."""
+        return _mean([scores.area for scores in self.classes.values()])
+
+    @property
+    def eleven(self) -> float:
+        """The mean average precision, at 11 recalls."""
+        return _mean([scores.eleven for scores in self.classes.values()])
+
+
+def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
+    """Return the area under the precision-recall curve, and the mean precision at the recalls 0, 0.1, ..., 1.
+
+    hits: (n,) bool, whether each detection is right, in the order of descending scores; truths: the number of boxes to
+    find, at least 1. The precision at a recall is the highest at that recall or above, 0 where none is so high.
+    Source: Everingham et al. 2010, "The Pascal Visual Object Classes challenge", section 4.2 (11 recalls); the area is
+    that of the challenge from 2010 on.
+    """
+    found = hits.long().cumsum(0)  # (n,)
+    precision = found.double() / torch.arange(1, len(hits) + 1)
+    envelope = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
+    area = envelope[hits].sum().item() / truths  # recall rises by 1 / truths at each hit
+    levels = torch.arange(LEVELS)[:, None]
+    reached = (LEVELS - 1) * found >= levels * truths  # (11, n), in integers: 0.3 is no binary fraction
+    best = torch.where(reached, precision, 0.0).amax(1) if len(hits) else torch.zeros(LEVELS, dtype=torch.float64)
+    return area, best.mean().item()
+
+
+def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], threshold: float = 0.5) -> BoxScores:
+    """Return the average precision of each class, and its means.
+
+    In the order of descending scores, a detection is a hit if the true box of its image and class with the largest IoU
+    has an IoU of at least `threshold`, and is not yet found; otherwise it is a false alarm. Equal scores keep their
+    order. Raises PellucidError without true boxes, for a detection without a score, for a box with x1 < x0 or y1 < y0,
+    and for a threshold outside (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise PellucidError(f"mean_average_precision: the threshold must be above 0 and at most 1, not {threshold!r}")
+    if not true:
+        raise PellucidError("mean_average_precision: there are no true boxes; give one at least")
+    for entry in (*predicted, *true):
+        x0, y0, x1, y1 = entry.box
+        if not (x0 <= x1 and y0 <= y1):  # false for NaN
+            raise PellucidError(f"mean_average_precision: {entry.image}: box {entry.box} needs x0 <= x1 and y0 <= y1")
+    labels = dict.fromkeys(entry.label for entry in (*true, *predicted))
+    by_class = {
+        label: _of_class([p for p in predicted if p.label == label], [t for t in true if t.label == label], threshold)
+        for label in labels
+    }
+    return BoxScores(by_class)
+
+
+def _of_class(predicted: list[Box], true: list[Box], threshold: float) -> ClassScores:
+    images: dict[str, list[int]] = {}
+    for place, entry in enumerate(true):
+        images.setdefault(entry.image, []).append(place)
+    free = [True] * len(true)
+    hits: list[bool] = []
+    for entry in sorted(predicted, key=_score, reverse=True):
+        places = images.get(entry.image)
+        hit = False
+        if places:
+            iou, best = box_iou(_tensor([entry]), _tensor([true[place] for place in places]))[0].max(0)
+            hit = iou.item() >= threshold and free[places[int(best)]]
+            if hit:
+                free[places[int(best)]] = False
+        hits.append(hit)
+    area, eleven = average_precision(torch.tensor(hits, dtype=torch.bool), len(true)) if true else (None, None)
+    return ClassScores(len(true), len(hits), sum(hits), area, eleven)
+
+
+def _score(entry: Box) -> float:
+    if entry.score is None or entry.score != entry.score:
+        raise PellucidError(f"mean_average_precision: a detection in {entry.image} has no score; give it one")
+    return entry.score
+
+
+def _tensor(entries: list[Box]) -> Tensor:
+    return torch.tensor([entry.box for entry in entries], dtype=torch.float64)
+
+
+def _mean(values: list[float | None]) -> float:
+    given = [value for value in values if value is not None]
+    return sum(given) / len(given)

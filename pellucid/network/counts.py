@@ -1,0 +1,196 @@
+"""Calculators: output sizes, numbers of weights and multiply-adds, and receptive fields of layers in sequence."""
+
+import ast
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from pellucid.combine import Combinator, Sequential
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers import LAYERS, AvgPool2d, BatchNorm, Conv2d, Layer, LpPool2d, MaxPool2d, Shape
+from pellucid.layers.base import Trait, pair
+from pellucid.layers.checks import window_outputs
+from pellucid.network.summary import shape_text, summary
+from pellucid.text import aligned, shown
+from pellucid.tree import flatten
+
+NAMES = {layer.__name__: layer for layer in LAYERS if Trait.MERGE not in layer.traits}  # which have a single input
+
+
+def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Return the number of positions of a window: floor((size - dilation (kernel - 1) - 1 + 2 padding) / stride) + 1.
+
+    Raises PellucidError for impossible arguments. Source: Dumoulin and Visin 2016, relationships 6 and 15.
+    """
+    window = Conv2d(1, kernel, stride=stride, padding=padding, dilation=dilation)
+    frame = ((kernel, kernel), (stride, stride), (padding, padding), (dilation, dilation))
+    return window_outputs(window, (size, size), *frame)[0]
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One layer: its output's shape, its learned numbers (biases apart), and the multiply-adds of one example."""
+
+    path: str
+    layer: str
+    shape: Shape
+    weights: int
+    biases: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The layers of a network, and their totals."""
+
+    rows: tuple[LayerCount, ...]
+
+    @property
+    def weights(self) -> int:
+        """The number of learned numbers without the biases."""
+        return sum(row.weights for row in self.rows)
+
+    @property
+    def biases(self) -> int:
+        """The number of biases."""
+        return sum(row.biases for row in self.rows)
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights and biases."""
+        return self.weights + self.biases
+
+    @property
+    def multiply_adds(self) -> int:
+        """The number of multiply-adds of the forward pass of one example."""
+        return sum(row.multiply_adds for row in self.rows)
+
+    @property
+    def hessian_entries(self) -> int:
+        """The number of different second derivatives of the loss, W (W + 1) / 2 for W parameters."""
+        return self.parameters * (self.parameters + 1) // 2
+
+    @property
+    def quadratic_parameters(self) -> int:
+        """The number of derivatives in the local quadratic approximation of the loss, W (W + 3) / 2."""
+        return self.parameters + self.hessian_entries
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the rows and the totals as plain values."""
+        totals = ("weights", "biases", "parameters", "multiply_adds", "hessian_entries", "quadratic_parameters")
+        return {**{name: getattr(self, name) for name in totals}, "layers": [asdict(row) for row in self.rows]}
+
+    def __str__(self) -> str:
+        """Return the table as aligned text."""
+        rows = [
+            (row.layer, shape_text(row.shape), *_numbers(row.weights, row.biases, row.multiply_adds))
+            for row in self.rows
+        ]
+        total = ("total", "", f"{self.weights:,}", f"{self.biases:,}", f"{self.multiply_adds:,}")
+        return aligned([("layer", "output", "weights", "biases", "multiply-adds"), *rows, total], right=(2, 3, 4))
+
+
+def counts(net: Combinator, input_shape: Shape) -> Counts:
+    """Count weights, biases and multiply-adds of each layer of a network, for one input (without the batch axis).
+
+    Nothing is computed. Raises PellucidError where a layer cannot have the input that reaches it.
+    """
+    try:
+        with torch.device("meta"):
+            params, _ = net.init(input_shape, torch.Generator())
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
+        raise PellucidError(f"{shape_text(input_shape)}: the layers are too large; make them smaller") from error
+    biases: dict[str, int] = {}
+    for path, leaf in flatten(params).items():
+        layer, _, name = path.rpartition(".")
+        biases[layer] = biases.get(layer, 0) + leaf.numel() * (name == "bias")
+    rows = ((row, biases.get(row.path, 0)) for row in summary(net, params, input_shape).rows)
+    return Counts(
+        tuple(
+            LayerCount(row.path, row.layer, row.shape, row.parameters - bias, bias, row.multiply_adds)
+            for row, bias in rows
+        )
+    )
+
+
+class Reach(NamedTuple):
+    """The receptive field of one unit of a layer's output: (height, width) of its pixels, and their step to the next.
+
+    step: the distance in pixels between the receptive fields of neighbouring units.
+    """
+
+    path: str
+    field: tuple[int, int]
+    step: tuple[int, int]
+
+
+def receptive_field(net: Sequential) -> list[Reach]:
+    """Return the receptive field after each layer, for units whose windows lie within the image.
+
+    A window of k pixels at the dilation d adds d (k - 1) times the step of its input; its stride multiplies the step.
+    Raises PellucidError for a layer that is neither a window nor elementwise.
+    Source: Araujo, Norris and Sim 2019, "Computing receptive fields of convolutional neural networks", equation 2.
+    """
+    field, step = (1, 1), (1, 1)
+    found: list[Reach] = []
+    for path, layer in net.children.items():
+        if isinstance(layer, Conv2d | MaxPool2d | AvgPool2d | LpPool2d):
+            stride = layer.stride if isinstance(layer, Conv2d) else layer.step
+            frame = zip(field, step, pair(layer.kernel), pair(layer.dilation), strict=True)
+            field = _both([size + d * (k - 1) * s for size, s, k, d in frame])
+            step = _both([a * b for a, b in zip(step, pair(stride), strict=True)])
+        elif not (Trait.ELEMENTWISE in layer.traits or isinstance(layer, BatchNorm)):
+            raise PellucidError(
+                f"{path}: the receptive field after {type(layer).__name__} is not one window; end the layers before it"
+            )
+        found.append(Reach(path, field, step))
+    return found
+
+
+def read_layers(text: str) -> Sequential:
+    """Return the layers of a text such as "Conv2d(20, 5, padding=2), ReLU, MaxPool2d(2), Flatten, Dense(10)".
+
+    The arguments are numbers, texts, pairs, True, False and None; nothing else is evaluated. Raises PellucidError for
+    other text.
+    """
+    try:
+        parts = ast.parse(f"[{text}]", mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise PellucidError(_unreadable(text)) from error
+    if not isinstance(parts, ast.List) or not parts.elts:
+        raise PellucidError(_unreadable(text))
+    return Sequential([_layer(part, text) for part in parts.elts])
+
+
+def _layer(part: ast.expr, text: str) -> Layer:
+    called = part.func if isinstance(part, ast.Call) else part
+    if not isinstance(called, ast.Name):
+        raise PellucidError(_unreadable(text))
+    if called.id not in NAMES:
+        raise PellucidError(f"no layer is called {called.id!r}{nearest(called.id, NAMES)}")
+    if not isinstance(part, ast.Call):
+        return NAMES[called.id]()
+    try:
+        arguments = [ast.literal_eval(one) for one in part.args]
+        named = {word.arg: ast.literal_eval(word.value) for word in part.keywords if word.arg is not None}
+    except (ValueError, TypeError) as error:
+        raise PellucidError(f"{ast.unparse(part)}: give numbers, pairs, texts, True, False or None") from error
+    if len(named) < len(part.keywords):
+        raise PellucidError(_unreadable(text))
+    try:
+        return NAMES[called.id](*arguments, **named)
+    except (TypeError, ValueError) as error:
+        raise PellucidError(f"{ast.unparse(part)}: {error}") from error
+
+
+def _unreadable(text: str) -> str:
+    return f"{shown(text)} is no list of layers; write them as in 'Conv2d(20, 5), MaxPool2d(2), Flatten, Dense(10)'"
+
+
+def _numbers(*values: int) -> list[str]:
+    return [f"{value:,}" if value else "" for value in values]
+
+
+def _both(values: list[int]) -> tuple[int, int]:
+    return values[0], values[1]

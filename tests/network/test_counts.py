@@ -1,0 +1,154 @@
+"""Counts of weights and multiply-adds beside ../shared/facts/learn.md, and receptive fields beside a backward sweep."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, Flatten, LpPool2d, MaxPool2d, ReLU
+from pellucid.network.counts import counts, output_size, read_layers, receptive_field
+
+
+def count(shape: tuple[int, ...], *layers: str) -> tuple[int, int]:
+    found = counts(read_layers(", ".join(layers)), shape)
+    return found.weights, found.biases
+
+
+def test_the_first_layer_of_alexnet():
+    (row,) = counts(read_layers("Conv2d(96, 11, stride=4)"), (3, 227, 227)).rows
+    assert row.shape == (96, 55, 55)
+    assert (row.weights, row.weights + row.biases) == (34_848, 34_944)
+    assert row.multiply_adds == 55 * 55 * 96 * 11 * 11 * 3
+    assert count((3, 227, 227), "Conv2d(96, 11, stride=4, bias=False)") == (34_848, 0)
+
+
+def test_a_fully_connected_network():
+    assert count((1, 28, 28), "Flatten", "Dense(20)", "Dense(10)", "Dense(5)") == (15_930, 35)
+    assert counts(read_layers("Dense(30)"), (784,)).parameters == 23_550
+
+
+def test_maps_of_a_convolution_look_at_all_maps_below():
+    rows = counts(read_layers("Conv2d(20, 5), Conv2d(10, 5)"), (1, 28, 28)).rows
+    assert [row.weights + row.biases for row in rows] == [520, 5_010]  # not 260: that forgets the 20 maps below
+
+
+@pytest.mark.parametrize(("layers", "factor"), [(("7",), 49), (("3", "3", "3"), 27), (("3", "3"), 18)])
+def test_stacks_of_small_kernels_have_fewer_weights(layers: tuple[str, ...], factor: int):
+    c = 6
+    assert count((c, 20, 20), *(f"Conv2d({c}, {k}, bias=False)" for k in layers)) == (factor * c**2, 0)
+
+
+def test_second_derivatives():
+    found = counts(read_layers("Dense(3), Dense(2)"), (2,))
+    w = found.parameters
+    assert w == 17
+    assert found.hessian_entries == len([(i, j) for i in range(w) for j in range(i, w)])
+    assert found.quadratic_parameters == w + found.hessian_entries
+
+
+def test_norms_have_weights_and_biases():
+    assert count((4, 9, 9), "BatchNorm") == (4, 4)
+
+
+def test_the_totals_are_in_the_table():
+    table = str(counts(read_layers("Conv2d(20, 5), ReLU, Flatten, Dense(10)"), (1, 28, 28)))
+    assert table.splitlines()[-1].split() == ["total", "115,700", "30", f"{20 * 24 * 24 * 25 + 115_200:,}"]
+
+
+@pytest.mark.parametrize("size", [5, 10, 28])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (4, 0, 1), (2, 1, 1), (1, 2, 2), (3, 4, 2)])
+def test_output_sizes_are_pytorchs(size: int, kernel: int, stride: int, padding: int, dilation: int):
+    if size + 2 * padding < dilation * (kernel - 1) + 1:
+        with pytest.raises(PellucidError, match="smaller than the window"):
+            output_size(size, kernel, stride, padding, dilation)
+        return
+    y = F.conv2d(torch.zeros(1, 1, size, size), torch.zeros(1, 1, kernel, kernel), None, stride, padding, dilation)
+    assert output_size(size, kernel, stride, padding, dilation) == y.shape[2]
+
+
+def test_output_sizes_of_the_facts():
+    assert output_size(227, 11, 4) == 55
+    assert output_size(10, 3, dilation=2) == 6
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Conv2d(2, 3), Conv2d(2, 3)),
+        (Conv2d(2, 3), ReLU(), Conv2d(2, 3, padding=1), Conv2d(1, 3)),
+        (Conv2d(2, 5, stride=2), BatchNorm(), MaxPool2d(2), Conv2d(1, 3, dilation=2), AvgPool2d(2, 2)),
+        (Conv2d(2, (1, 3)), LpPool2d((2, 3), stride=(2, 1)), Conv2d(2, (3, 1), stride=(1, 2))),
+    ],
+)
+def test_receptive_fields_are_what_outputs_depend_on(layers: tuple):
+    """The gradient of one output with respect to an image, by PyTorch, is not 0 in exactly that window."""
+    net = Sequential(*layers)
+    shape = (1, 80, 80)
+    params, (_, high, wide) = net.init(shape, torch.Generator().manual_seed(0))
+    fields: list[set[int]] = []
+    for right in (0, 1):
+        x = torch.rand(64, *shape, requires_grad=True)  # of many images, as a maximum depends on one pixel of each
+        y, _ = net.forward({k: {n: t.abs() for n, t in p.items()} for k, p in params.items()}, x, _mode())
+        y[:, :, high // 2, wide // 2 + right].sum().backward()
+        assert x.grad is not None
+        marks = x.grad.abs().sum((0, 1)) != 0
+        rows, columns = marks.any(1).nonzero().flatten(), marks.any(0).nonzero().flatten()
+        fields.append({int(columns[0])})
+        size = (int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1)
+        assert receptive_field(net)[-1].field == size
+    assert receptive_field(net)[-1].step[1] == fields[1].pop() - fields[0].pop()
+
+
+def _mode():
+    from pellucid.layers.base import Mode
+
+    return Mode()
+
+
+def test_stacks_of_small_kernels_see_as_much():
+    one, two = receptive_field(read_layers("Conv2d(1, 3), Conv2d(1, 3)"))
+    assert (one.field, two.field) == ((3, 3), (5, 5))
+    assert receptive_field(read_layers("Conv2d(1, 3), " * 3))[-1].field == (7, 7)
+
+
+def test_a_layer_that_looks_at_everything_has_no_window():
+    with pytest.raises(PellucidError, match=r"dense1: .* Dense"):
+        receptive_field(Sequential(Conv2d(1, 3), Dense(2)))
+
+
+def test_layers_are_read_as_they_are_written_in_python():
+    net = read_layers("Conv2d(20, (5, 3), padding='same', bias=False), ReLU, ReLU(), Flatten, Dense(units=10)")
+    layers = (Conv2d(20, (5, 3), padding="same", bias=False), ReLU(), ReLU(), Flatten(), Dense(10))
+    assert tuple(net.children.values()) == layers
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no list of layers"),
+        ("Dense(", "no list of layers"),
+        ("][", "no list of layers"),
+        ("Dense(2)); import os", "no list of layers"),
+        ("3", "no list of layers"),
+        ("a.Dense(2)", "no list of layers"),
+        ("Dense(**{'units': 3})", "no list of layers"),
+        ("Dense(__import__('os').getpid())", "give numbers"),
+        ("Dens(2)", "did you mean 'Dense'"),
+        ("Add()", "no layer is called 'Add'"),
+        ("Dense(2, foo=1)", "no argument 'foo'"),
+        ("Dense", "missing a required argument: 'units'"),
+        ("Conv2d(20)", "missing a required argument: 'kernel'"),
+        ("Dense(0)", "at least 1"),
+        ("(" * 500 + ")" * 500, "no list of layers"),
+    ],
+)
+def test_other_text_is_refused(text: str, why: str):
+    with pytest.raises(PellucidError, match=why):
+        read_layers(text)
+
+
+def test_a_layer_that_cannot_follow_is_refused():
+    with pytest.raises(PellucidError, match="conv2d1"):
+        counts(read_layers("Conv2d(3, 3)"), (784,))

@@ -83,7 +83,7 @@ class Actions:
             say_text(self.usage())
             return None
         check_action(self.command, words[0], tuple(self.actions))
-        module = import_module(f"pellucid.cli.{self.command}.{words[0]}")
+        module = import_module(f"pellucid.cli.{self.command}.{words[0].replace('-', '_')}")
         args = module.parser().read(words[1:])
         if args is not None:
             args.handle = module.handle

@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "write a model as an ONNX file or a PyTorch module, checked against it",
     "weights": "list, download and show files of pretrained weights",
     "lesson": "run a lesson: numbers, figures, and a notebook",
+    "calc": "calculate output sizes, counts, receptive fields, IoU and average precision",
     "recipes": "list the recipes, print one, or explain their keys",
 }
 

@@ -1,0 +1,123 @@
+"""`pellucid calc`: the numbers of ../shared/facts/learn.md, and one line for bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Say
+
+BOXES = "image,class,score,x0,y0,x1,y1\na,cat,0.9,0,0,10,9\na,cat,0.8,50,0,60,10\n"
+TRUE = [
+    {"image": "a", "class": "cat", "x0": 0, "y0": 0, "x1": 10, "y1": 10},
+    {"image": "a", "class": "cat", "x0": 30, "y0": 0, "x1": 40, "y1": 10},
+]
+
+
+def test_conv(say: Say):
+    words = ("calc", "conv", "227", "11", "--stride", "4", "--channels", "3", "--filters", "96")
+    found = say(*words, "--json").json
+    assert found["output_shape"] == [96, 55, 55]
+    assert (found["output_size"], found["weights"], found["parameters"]) == (55, 34_848, 34_944)
+    assert "34,944" in say(*words).out
+    assert say("calc", "conv", "10", "3", "--dilation", "2", "--json").json["output_size"] == 6
+
+
+def test_params(say: Say):
+    words = ("calc", "params", "1x28x28", "Flatten, Dense(20)", "Dense(10), Dense(5)")
+    found = say(*words, "--json").json
+    assert (found["weights"], found["biases"], found["parameters"]) == (15_930, 35, 15_965)
+    assert found["hessian_entries"] == 15_965 * 15_966 // 2
+    assert "parameters: 15,965" in say(*words).out
+
+
+def test_receptive_field(say: Say):
+    words = ("calc", "receptive-field", "Conv2d(1, 3)", "Conv2d(1, 3), MaxPool2d(2)")
+    found = say(*words, "--json").json
+    assert [row["field"] for row in found["layers"]] == [[3, 3], [5, 5], [6, 6]]
+    assert (found["receptive_field"], found["step"]) == ([6, 6], [2, 2])
+    assert "5 x 5" in say(*words).out
+
+
+def test_iou(say: Say):
+    words = ("calc", "iou", "189,201,185", "31,50,23")
+    found = say(*words, "--json").json
+    assert found["iou"] == pytest.approx([0.902, 0.397], abs=5e-4)
+    assert found["mean_iou"] == pytest.approx(0.65, abs=1e-3)
+    assert "not mean average precision" in found["note"]
+    assert "not mean average precision" in say(*words).out
+
+
+def test_map(say: Say, tmp_path: Path):
+    Path("found.csv").write_text(BOXES)
+    Path("true.json").write_text(json.dumps(TRUE))
+    found = say("calc", "map", "found.csv", "true.json", "--json").json
+    assert found["classes"]["cat"] == {
+        "truths": 2, "detections": 2, "hits": 1, "area": 0.5, "eleven": pytest.approx(6 / 11)
+    }  # fmt: skip
+    assert found["map"] == {"area": 0.5, "eleven": pytest.approx(6 / 11)}
+    assert say("calc", "map", "found.csv", "true.json", "--iou", "0.95", "--json").json["map"]["area"] == 0
+    assert "0.5455" in say("calc", "map", "found.csv", "true.json").out
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["conv", "3", "5"], "smaller than the window"),
+        (["conv", "0", "1"], "at least 1"),
+        (["conv", "5", "x"], "argument K"),
+        (["conv", "5", "3", "--stride", "0"], "stride"),
+        (["params", "axb", "Dense(2)"], "'axb' is no shape"),
+        (["params", "0", "Dense(2)"], "'0' is no shape"),
+        (["params", "784"], "LAYERS"),
+        (["params", "784", "Dens(2)"], "did you mean 'Dense'?"),
+        (["receptive-field", "Flatten"], "not one window"),
+        (["receptivefield", "Flatten"], "did you mean 'receptive-field'?"),
+        (["iou", "1,2"], "is no areas"),
+        (["iou", "1,2,x"], "is no areas"),
+        (["iou", "nan,1,1"], "finite"),
+        (["iou", "0,0,0"], "above 0"),
+        (["iou", "1,2,3"], "common area"),
+        (["map", "a.txt", "b.txt"], "'a.txt' does not end in .csv or .json"),
+        (["map", "a.csv", "b.csv"], "a.csv"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], why: str, say: Say):
+    assert why in say("calc", *words).complaint
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("p.csv", BOXES.replace("0.9", "high"), "box 1: score is 'high'"),
+        ("p.csv", BOXES.replace("0.9", "nan"), "box 1: score is 'nan'"),
+        ("p.csv", BOXES.replace("0.9", ""), "box 1 has no score"),
+        ("p.csv", BOXES.replace("score", "sure"), "box 1 has no score"),
+        ("p.csv", BOXES.replace("50,0,60", "70,0,60"), "box 2 is (70, 0, 60, 10)"),
+        ("p.csv", BOXES + "a,cat\n", "box 3 has no x0"),
+        ("p.json", "[1]", "box 1 has no image"),
+        ("p.json", "{}", "no list of boxes"),
+        ("p.json", "[", "no JSON"),
+        ("p.json", json.dumps([{**TRUE[0], "score": True}]), "score is True"),
+    ],
+)
+def test_a_bad_file_is_one_line(name: str, text: str, why: str, say: Say):
+    Path(name).write_text(text)
+    Path("true.json").write_text(json.dumps(TRUE))
+    assert why in say("calc", "map", name, "true.json").complaint
+
+
+def test_names_of_classes_are_data(say: Say):
+    rows = [{**TRUE[0], "class": "esc\x1b[31m\n", "score": 0.5}]
+    Path("p.json").write_text(json.dumps(rows))
+    said = say("calc", "map", "p.json", "p.json")
+    assert said.code == 0
+    assert said.out.replace("\n", "").isprintable()
+    assert say("calc", "map", "p.json", "p.json", "--json").json["classes"]["esc\x1b[31m\n"]["hits"] == 1
+
+
+def test_map_needs_true_boxes(say: Say):
+    Path("p.csv").write_text(BOXES)
+    Path("true.json").write_text("[]")
+    assert "no true boxes" in say("calc", "map", "p.csv", "true.json").complaint
+    assert "threshold" in say("calc", "map", "p.csv", "p.csv", "--iou", "2").complaint

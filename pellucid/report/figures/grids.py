@@ -1,0 +1,172 @@
+"""Figures of small matrices with their numbers, windows on them, and images side by side."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from pellucid.report.figures.heat import DIVERGING, scale
+from pellucid.report.figures.style import (
+    BLUE,
+    INK,
+    ORANGE,
+    SMALL,
+    TEXT,
+    WIDE,
+    depth_colours,
+    panels,
+    picture_axes,
+    plain,
+    show,
+)
+
+GAP, NAME = 0.12, 0.26  # inches between panels, and for a title
+OPAQUE = 0.35  # opacity of the colours behind numbers
+
+
+def numbers(plot: Axes, values: Any, title: str = "", limits: tuple[float, float] | None = None) -> None:
+    """Write a matrix (h, w) as numbers on coloured cells; NaN is an empty cell. limits: of the colours."""
+    matrix = np.asarray(values, dtype=np.float64)
+    low, high = limits or (float(np.nanmin(matrix)), float(np.nanmax(matrix)))
+    reach = max(abs(low), abs(high)) or 1.0
+    colours = (DIVERGING, -reach, reach) if low < 0 else ("gray", -1.2 * reach, reach)
+    plot.imshow(matrix, cmap=colours[0], vmin=colours[1], vmax=colours[2], alpha=OPAQUE, interpolation="none")
+    size = min(SMALL + 1.0, 60 / matrix.shape[1])
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            plot.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=size, color=INK)
+    plot.set_title(title, fontsize=SMALL, color=INK, pad=3)
+
+
+def window(plot: Axes, row: float, column: float, size: tuple[float, float], colour: str = ORANGE) -> None:
+    """Draw the outline of a window of (height, width) cells whose upper left cell is (row, column)."""
+    height, width = size
+    plot.add_patch(
+        Rectangle((column - 0.5, row - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.8, clip_on=False)
+    )
+
+
+def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Figure:
+    """Draw images (H, W) of values 0..1 by name; those in `maps` hold any numbers, with 0 white, on their own scale."""
+    side = (WIDE - GAP * (columns + 1)) / columns
+    shape = np.shape(next(iter(pictures.values())))
+    figure, plots = panels(len(pictures), columns, side, side * shape[0] / shape[1], GAP, NAME, top=0.05)
+    for plot, (name, values) in zip(plots, pictures.items(), strict=True):
+        picture = np.asarray(values)
+        if name in maps:
+            norm, colours = scale(picture, signed=True)
+            plot.imshow(picture, norm=norm, cmap=colours, interpolation="none")
+        else:
+            show(plot, np.clip(picture, 0, 1))
+        plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
+    return figure
+
+
+def sliding(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Figure:
+    """Draw a window of `kernel` cells at some steps over a patch, above, and the part of the output so far, below."""
+    patch, output = np.asarray(patch, dtype=np.float64), np.asarray(output, dtype=np.float64)
+    count, across = len(steps), output.shape[1]
+    side = (WIDE - GAP * (count + 1)) / count
+    figure, plots = panels(2 * count, count, side, side, GAP, NAME, top=0.05)
+    limits = (float(output.min()), float(output.max()))
+    for k, step in enumerate(steps):
+        row, column = divmod(step - 1, across)
+        numbers(plots[k], patch, f"step {step}")
+        window(plots[k], row, column, (kernel, kernel))
+        done = np.where(np.arange(output.size).reshape(output.shape) < step, output, np.nan)
+        numbers(plots[count + k], done, "output", limits)
+        window(plots[count + k], row, column, (1, 1))
+    return figure
+
+
+def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Figure:
+    """Draw matrices by name, cells of one size; windows: (row, column, side) of an outline in some of them."""
+    across = sum(np.shape(matrix)[1] for matrix in named.values())
+    cell = min(0.42, (WIDE - GAP * (len(named) + 1)) / across)
+    tall = max(np.shape(matrix)[0] for matrix in named.values()) * cell
+    figure = Figure((WIDE, tall + NAME + 2 * GAP))
+    left = GAP + (WIDE - GAP * (len(named) + 1) - across * cell) / 2
+    for name, matrix in named.items():
+        height, width = (cell * size for size in np.shape(matrix))
+        plot = picture_axes(figure, left, GAP + tall - height, width, height)
+        numbers(plot, matrix, name)
+        if windows and name in windows:
+            row, column, side = windows[name]
+            window(plot, row, column, (side, side))
+        left += width + GAP
+    return figure
+
+
+def touched(masks: Mapping[str, Any]) -> Figure:
+    """Draw masks (h, w) of 0 and 1 by name, such as the cells that a dilated kernel reads."""
+    side = min(1.7, (WIDE - GAP * (len(masks) + 1)) / len(masks))
+    figure, plots = panels(len(masks), len(masks), side, side, GAP, NAME, top=0.05)
+    for plot, (name, mask) in zip(plots, masks.items(), strict=True):
+        plot.imshow(np.asarray(mask, dtype=np.float64), cmap="Oranges", vmin=0, vmax=1.4, interpolation="none")
+        high, wide = np.shape(mask)
+        plot.set_xticks(np.arange(wide + 1) - 0.5, [""] * (wide + 1))
+        plot.set_yticks(np.arange(high + 1) - 0.5, [""] * (high + 1))
+        plot.tick_params(length=0)
+        plot.grid(True, color=INK, alpha=0.25, linewidth=0.5)
+        plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
+    return figure
+
+
+def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Figure:
+    """Draw windows of (height, width) pixels around the middle of an image (H, W), with their names beside it."""
+    high, wide = np.shape(picture)
+    height = 3.4
+    figure, (plot,) = panels(1, 1, height * wide / high, height, GAP, right=2.4)
+    show(plot, np.asarray(picture))
+    size = figure.get_size_inches()
+    for k, ((name, field), colour) in enumerate(zip(fields.items(), depth_colours(len(fields)), strict=True)):
+        window(plot, (high - field[0]) / 2, (wide - field[1]) / 2, field, colour)
+        y = 1 - (GAP + 0.28 * (k + 0.8)) / size[1]
+        figure.text(1 - 2.3 / size[0], y, f"{name}: {field[0]} x {field[1]}", fontsize=TEXT, color=colour)
+    return figure
+
+
+def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str]) -> Figure:
+    """Draw several numbers of each name as bars: a plot for each title, a row for each name."""
+    names, height = list(rows), 0.26 * len(rows) + 0.6
+    figure = Figure((WIDE, height))
+    left, room = 1.0, (WIDE - 1.0 - 0.9 * len(titles)) / len(titles)
+    for k, title in enumerate(titles):
+        at = (left + k * (room + 0.9)) / WIDE
+        plot = figure.add_axes((at, 0.1 / height, room / WIDE, (height - 0.5) / height))
+        plain(plot)
+        values = [row[k] for row in rows.values()]
+        drawn = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
+        plot.bar_label(drawn, [f"{value:,.0f}" for value in values], fontsize=SMALL, color=INK, padding=3)
+        plot.set_yticks(range(len(names)), names if k == 0 else [""] * len(names))
+        plot.invert_yaxis()
+        plot.set_xticks([])
+        plot.spines["bottom"].set_visible(False)
+        plot.set_title(title, fontsize=TEXT, color=INK, loc="left")
+    return figure
+
+
+def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Figure:
+    """Draw the windows over a row of pixels by name, one below the other.
+
+    cases: the number of pixels, of padded ones at each end, of pixels in a window, and the first pixel of each window.
+    """
+    longest = max(size + 2 * padding for size, padding, _, _ in cases.values())
+    tall = max(len(starts) for *_, starts in cases.values()) + 1
+    width = (WIDE - GAP * (len(cases) + 1)) / len(cases)
+    figure, plots = panels(len(cases), len(cases), width, width * (tall + 0.4) / longest, GAP, NAME, top=0.05)
+    for plot, (name, (size, padding, kernel, starts)) in zip(plots, cases.items(), strict=True):
+        for column in range(-padding, size + padding):
+            grey = "white" if not 0 <= column < size else "#c9ced6"
+            plot.add_patch(Rectangle((column, 0), 1, 0.8, facecolor=grey, edgecolor=INK, linewidth=0.6))
+        for k, start in enumerate(starts):
+            plot.add_patch(Rectangle((start, k + 1.15), kernel, 0.7, facecolor=ORANGE, alpha=0.75))
+        most = (longest - size) / 2
+        plot.set_xlim(-most - 0.1, size + most + 0.1)
+        plot.set_ylim(tall + 0.1, -0.1)
+        plot.set_axis_off()
+        plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
+    return figure

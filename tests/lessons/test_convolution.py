@@ -1,0 +1,99 @@
+"""The lesson about convolution, beside SciPy, NumPy, and ../shared/facts/learn.md."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+from sklearn.datasets import load_sample_image
+
+from pellucid.lessons import Result, lesson
+from pellucid.report.figures.style import png
+
+
+@cache
+def taught() -> Mapping[str, Result]:
+    return lesson("convolution").results
+
+
+def numbers(step: str) -> Mapping[str, Any]:
+    return taught()[step].numbers
+
+
+def test_a_kernel_slides_as_in_scipy():
+    found = numbers("sliding")
+    kernel = np.array([[-1, 0, 1]] * 3)
+    expected = correlate2d(np.array(found["patch"]), kernel, "valid")
+    assert found["output"] == expected.tolist()
+    assert found["first position by hand"] == expected[0, 0]
+    grey = load_sample_image("china.jpg").mean(2)[198:210, 100:112] / 255  # two pixels of the photo for one
+    assert found["patch"] == (9 * grey.reshape(6, 2, 6, 2).mean((1, 3))).round().tolist()
+
+
+def test_filters_are_those_of_scipy():
+    pixels = load_sample_image("china.jpg").mean(2)[:426] / 255
+    grey = pixels.reshape(213, 2, 320, 2).mean((1, 3))
+    vertical, laplacian = np.array([[-1, 0, 1]] * 3), np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    sharpen = -laplacian + np.eye(3)[1][:, None] * np.eye(3)[1]
+    kernels = {
+        "blur": np.full((3, 3), 1 / 9), "sharpen": sharpen, "vertical edges": vertical,
+        "horizontal edges": vertical.T, "all edges": laplacian,
+    }  # fmt: skip
+    expected = {name: np.abs(correlate2d(grey, kernel, "valid")).mean() for name, kernel in kernels.items()}
+    assert numbers("filters")["mean of |output|"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_sizes():
+    assert numbers("sizes") == {
+        "7 pixels": {"K 3": 5, "K 3, P 1": 7, "K 3, S 2": 3, "K 3, S 3, P 1": 3},
+        "227, K 11, S 4": 55,
+    }
+    assert numbers("dilated") == {"10 pixels, K 3": {"D 1": 8, "D 2": 6, "D 4": 2}, "pixels read": [9, 9, 9]}
+
+
+def test_counts_are_those_of_the_facts():
+    assert numbers("weights") == {
+        "AlexNet's first layer: weights": 34_848,
+        "with biases": 34_944,
+        "multiply-adds": 55 * 55 * 34_848,
+        "two layers of 5 x 5, with biases": [520, 5_010],
+        "784-30": 23_550,
+        "over 10 maps": {"7 x 7": 49 * 100, "three 3 x 3": 27 * 100, "two 3 x 3": 18 * 100},
+    }
+
+
+def test_a_dense_layer_has_45_times_the_numbers_of_a_convolution():
+    found = numbers("weights")
+    assert round(found["784-30"] / found["two layers of 5 x 5, with biases"][0]) == 45
+
+
+def test_receptive_fields_by_hand():
+    """Two 3 x 3 add 4 steps and pooling one; the step doubles: 1 + 5, + 10, + 20, + 40."""
+    assert numbers("fields") == {
+        "one, two, three 3 x 3": [3, 5, 7],
+        "pool 1": 6,
+        "pool 2": 16,
+        "pool 3": 36,
+        "pool 4": 76,
+    }
+
+
+def test_pooling_by_numpy():
+    found = numbers("pooling")
+    blocks = np.array(found["input"]).reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(2, 2, 4)
+    assert found["max"] == blocks.max(2).tolist()
+    assert found["average"] == blocks.mean(2).tolist()
+    assert np.array(found["L2"]) == pytest.approx(np.linalg.norm(blocks, axis=2), rel=1e-6)
+
+
+def test_a_transposed_convolution_adds_up_kernels():
+    expected, kernel = np.zeros((5, 5)), np.outer([1, 2, 1], [1, 2, 1])
+    for (row, column), pixel in np.ndenumerate([[1, 2], [3, 4]]):
+        expected[2 * row : 2 * row + 3, 2 * column : 2 * column + 3] += pixel * kernel
+    assert numbers("transposed") == {"output": expected.tolist(), "equals dx of the convolution": True}
+
+
+def test_every_step_is_drawn():
+    assert all(result.figure is not None and png(result.figure) for result in taught().values())

@@ -1,9 +1,12 @@
-"""Figures of numbers by name: plots side by side."""
+"""Figures of numbers by name: curves, curves of several trainings, and plots side by side."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.ticker import MaxNLocator
 
 from pellucid.report.figures.style import (
     BLUE,
@@ -13,13 +16,25 @@ from pellucid.report.figures.style import (
     SMALL,
     TEXT,
     WIDE,
+    End,
     Plot,
+    axes,
+    curve_axes,
     depth_colours,
+    finite,
+    label_ends,
     light_grid,
+    logarithmic,
     plain,
 )
 
 COLOURS = (BLUE, ORANGE, GREEN, "#8e5bb5", "#7a6a3a", INK)
+COLUMNS = {
+    "train_loss": "training cost",
+    "val_loss": "test cost",
+    "train_accuracy": "training accuracy (%)",
+    "val_accuracy": "test accuracy (%)",
+}  # of a history whose validation data are test images, which choose nothing
 
 
 def colours(count: int) -> list[str]:
@@ -27,8 +42,66 @@ def colours(count: int) -> list[str]:
     return list(COLOURS[:count]) if count <= len(COLOURS) else depth_colours(count)
 
 
-def plots_in_rows(titles: Sequence[str], columns: int = 3, height: float = 2.6) -> tuple[Plot, list[Axes]]:
-    """Return a wide figure with a titled plot for each title, in rows; height: of a row, in inches."""
+def curves(
+    series: Mapping[str, Any],
+    xlabel: str,
+    ylabel: str,
+    x: Sequence[float] | None = None,
+    log: bool = False,
+    log_x: bool = False,
+) -> Plot:
+    """Draw curves by name, each labelled at its end.
+
+    x: what they share, 1, 2, ... unless given. log, log_x: whether the y and the x axis are logarithmic; the latter has
+    its ticks at `x`.
+    """
+    figure, plot = curve_axes(xlabel, ylabel)
+    ends = []
+    for (name, values), colour in zip(series.items(), colours(len(series)), strict=True):
+        across = range(1, len(values) + 1) if x is None else x
+        (line,) = plot.plot(across, values, color=colour, linewidth=1.7)
+        figure.lines_by_name.append((name, line))
+        ends.append(End(float(across[-1]), float(values[-1]), name, to_hex(colour)))
+    if x is None or all(type(one) is int for one in x):
+        plot.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if log_x:
+        plot.set_xscale("log")
+        if x is not None:
+            plot.set_xticks(x, [f"{one:,g}" for one in x])
+            plot.minorticks_off()
+    if log:
+        logarithmic(plot)
+    plot.autoscale_view()  # labels are placed by the final limits
+    label_ends(plot, ends)
+    return figure
+
+
+def histories(rows: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[str], log: Sequence[str] = ()) -> Plot:
+    """Draw columns of the histories of several trainings by epoch: a plot for each column, a curve for each training.
+
+    log: the columns with a logarithmic axis.
+    """
+    figure, plots = plots_in_rows([COLUMNS[column] for column in columns], len(columns), 3.0)
+    for plot, column in zip(plots, columns, strict=True):
+        factor = 100 if column.endswith("accuracy") else 1
+        for (name, history), colour in zip(rows.items(), colours(len(rows)), strict=True):
+            values = [factor * finite(row[column]) for row in history]
+            plot.plot([row["epoch"] for row in history], values, color=colour, linewidth=1.7, label=name)
+        plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        if column in log:
+            logarithmic(plot)
+        name_axes(plot, "epoch", "")
+    plots[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    return figure
+
+
+def plots_in_rows(
+    titles: Sequence[str], columns: int = 3, height: float = 2.6, square: bool = False
+) -> tuple[Plot, list[Axes]]:
+    """Return a wide figure with a titled plot for each title, in rows; height: of a row, in inches.
+
+    square: whether both axes have the same scale.
+    """
     rows = math.ceil(len(titles) / columns)
     figure = Plot((WIDE, rows * height))
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
@@ -37,6 +110,8 @@ def plots_in_rows(titles: Sequence[str], columns: int = 3, height: float = 2.6) 
         plain(plot)
         light_grid(plot)
         plot.set_title(title, fontsize=TEXT, color=INK)
+        if square:
+            plot.set_aspect("equal", adjustable="box")
     return figure, plots
 
 
@@ -44,3 +119,13 @@ def name_axes(plot: Axes, xlabel: str, ylabel: str) -> None:
     """Label the axes of a plot."""
     plot.set_xlabel(xlabel, color=INK, fontsize=SMALL)
     plot.set_ylabel(ylabel, color=INK, fontsize=SMALL)
+
+
+def densities(samples: Mapping[str, Any], xlabel: str, limits: tuple[float, float], bins: int = 80) -> Plot:
+    """Draw the histograms of samples by name over one another, each of area 1, between two limits."""
+    figure, plot = axes(WIDE, 3.0, (0.75, 0.55, 0.2, 0.2))
+    for (name, values), colour in zip(samples.items(), colours(len(samples)), strict=True):
+        plot.hist(values, bins, range=limits, density=True, histtype="stepfilled", color=colour, alpha=0.45, label=name)
+    plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    name_axes(plot, xlabel, "density")
+    return figure

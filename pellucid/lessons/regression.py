@@ -1,0 +1,174 @@
+"""Linear regression.
+
+A linear model y = w x + b is a network of one layer without an activation. Its mean squared error has one minimum,
+which can be computed in closed form or reached by gradient descent. With more features the same model fits curves, and
+then has to be kept from fitting noise.
+"""
+
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_diabetes
+from sklearn.model_selection import learning_curve
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from pellucid import Dense, EarlyStopping, Model, Sequential
+from pellucid.estimators import ElasticNet, Lasso, LinearRegression, Ridge
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.optim import SGD
+from pellucid.report.figures import regression as figures
+
+DEGREES = (1, 2, 10, 90)
+COLUMNS = {"training": "train_loss", "validation": "val_loss"}  # of a history
+PASSES = {"batch": (1, 3, 10, 30, 100, 300), "sgd": (1, 2, 5, 10, 20)}
+
+
+def polynomial(degree: int) -> Pipeline:
+    """Return least squares on the powers x, x², ..., each scaled to the deviation 1."""
+    return make_pipeline(PolynomialFeatures(degree, include_bias=False), StandardScaler(), LinearRegression())
+
+
+def parabola(seed: int, count: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    """Return x (count, 1) in [-3, 3) and y = x²/2 + x + 2 + noise of deviation 1, (count,)."""
+    rng = np.random.default_rng(seed)
+    x = 6 * rng.random((count, 1)) - 3
+    return x, 0.5 * x[:, 0] ** 2 + x[:, 0] + 2 + rng.normal(size=count)
+
+
+def rmse(model: Pipeline, x: np.ndarray, y: np.ndarray) -> float:
+    """Return the root of the mean squared error."""
+    return float(np.sqrt(np.mean((model.predict(x) - y) ** 2)))
+
+
+def line(setting: Setting) -> Result:
+    """Four ways to one line.
+
+    100 points lie around y = 5 + 7 x. The gradient of the mean squared error is 0 at the solution of the normal
+    equation (XᵀX) θ = Xᵀy; the pseudoinverse X⁺y, from the singular value decomposition of X, gives the same and also
+    works where XᵀX has no inverse. Batch gradient descent with the rate 0.1 reaches it in 1,000 steps to 1e-8.
+    Stochastic descent takes one example at a time, with the rate 5/(t + 50) at step t: it comes near in a few passes,
+    and then approaches slowly, as fast as its rate falls.
+    """
+    rng = np.random.default_rng(setting.seed)
+    x = 2 * rng.random((100, 1))
+    y = 5 + 7 * x[:, 0] + rng.normal(size=100)
+
+    def fitted(solver: str, epochs: int | None = None) -> np.ndarray:
+        rate = 0.1 if solver == "batch" else None
+        it = LinearRegression(solver, learning_rate=rate, epochs=epochs, random_state=setting.seed).fit(x, y)
+        return np.array([it.intercept_, it.coef_[0]])
+
+    found = {solver: fitted(solver) for solver in ("normal", "svd", "batch", "sgd")}
+    passes = {"batch": (1, 10, 100), "sgd": (1, 10)} if setting.small else PASSES
+    ends = {"batch": (1000, found["batch"]), "sgd": (50, found["sgd"])}
+    apart = {
+        solver: [
+            (n, float(np.linalg.norm(theta - found["svd"])))
+            for n, theta in [*((n, fitted(solver, n)) for n in counts), ends[solver]]
+        ]
+        for solver, counts in passes.items()
+    }
+    numbers = {name: theta.tolist() for name, theta in found.items()}
+    return Result(numbers, figures.line(x[:, 0], y, found["svd"], found["sgd"], apart))
+
+
+def polynomials(setting: Setting) -> Result:
+    """Polynomial features.
+
+    100 points lie around a parabola. With x², x³, ... as further features the same least squares fits a polynomial. A
+    line is too simple: it underfits. Degree 90 has nearly as many coefficients as there are points: it follows the
+    noise, and its error on 1,000 new points is larger than that of the parabola.
+    """
+    x, y = parabola(setting.seed)
+    new = parabola(setting.seed + 1000, 1000)
+    models = {degree: polynomial(degree).fit(x, y) for degree in DEGREES}
+    numbers = {
+        f"degree {degree}": {"training error": rmse(model, x, y), "error on new points": rmse(model, *new)}
+        for degree, model in models.items()
+    }
+    across = np.linspace(x.min(), x.max(), 400)
+    curves = {f"degree {degree}": model.predict(across[:, None]) for degree, model in models.items()}
+    return Result({"root mean squared error": numbers}, figures.fits(x[:, 0], y, across, curves))
+
+
+def learning_curves(setting: Setting) -> Result:
+    """Learning curves.
+
+    The error on the training points, and on points held out, by the number of training points. A model that underfits
+    has two curves that meet at a high error: more points do not help. A model that overfits has a low training error
+    and a far higher validation error; the gap closes as points are added. The validation errors of degree 90 lie above
+    the figure.
+    """
+    x, y = parabola(setting.seed)
+    counts = [20, 30, 40, 50, 65] if setting.small else [20, 30, 40, 50, 60, 70, 80]
+    curves: dict[str, dict[str, list[float]]] = {}
+    for degree in DEGREES:
+        _, training, validation = learning_curve(
+            polynomial(degree), x, y, train_sizes=np.array(counts), cv=3 if setting.small else 5,
+            scoring="neg_root_mean_squared_error", shuffle=True, random_state=setting.seed,
+        )[:3]  # fmt: skip
+        errors = {"training": (-training).mean(1).tolist(), "validation": (-validation).mean(1).tolist()}
+        curves[f"degree {degree}"] = errors
+    return Result({"points": counts, **curves}, figures.learning_curves(counts, curves))
+
+
+def penalties(setting: Setting) -> Result:
+    """Ridge, lasso and elastic net.
+
+    A penalty on the weights keeps them small. The cost is 1/2n ‖y - X w - b‖² plus alpha/2 ‖w‖² for ridge, alpha ‖w‖₁
+    for the lasso, and half of both for the elastic net. With growing alpha ridge shrinks all weights, but makes none
+    exactly 0; the lasso sets one after the other to 0, and so chooses features. The data are 442 patients with ten
+    measurements each, scaled to the deviation 1.
+    """
+    data: Any = load_diabetes()
+    x, y = StandardScaler().fit_transform(data.data), data.target
+    strengths = np.logspace(-2, 3, 11 if setting.small else 41)
+    models = {  # the cost of Ridge is 2 n times the one above
+        "ridge": lambda alpha: Ridge(alpha * len(x)),
+        "lasso": Lasso,
+        "elastic net": lambda alpha: ElasticNet(alpha, l1_ratio=0.5),
+    }
+    paths = {name: np.array([make(alpha).fit(x, y).coef_ for alpha in strengths]) for name, make in models.items()}
+    zeros = {name: int((make(10.0).fit(x, y).coef_ == 0).sum()) for name, make in models.items()}
+    return Result({"weights that are 0 at alpha = 10": zeros}, figures.paths(strengths, paths, data.feature_names))
+
+
+def early_stopping(setting: Setting) -> Result:
+    """Early stopping.
+
+    A polynomial of degree 15 learns from 15 points by gradient descent. Its training error keeps falling; the error on
+    85 other points falls first, and rises once the network fits the noise. Early stopping ends the training when the
+    validation error has not improved for 200 epochs, and takes the weights of its minimum.
+    """
+    x, y = parabola(setting.seed)
+    features = make_pipeline(PolynomialFeatures(15, include_bias=False), StandardScaler())
+    inputs = features.fit(x[:15]).transform(x)
+
+    epochs = 700 if setting.small else 1500
+
+    def train(*callbacks: EarlyStopping) -> tuple[Model, list[dict[str, float]]]:
+        net = Sequential(Dense(1, init_weight="zeros"))
+        model = Model(net, "quadratic", SGD(0.05), metrics=(), input_shape=(15,), precision="float64")
+        held = (inputs[15:], y[15:])
+        history = model.fit(
+            inputs[:15], y[:15], epochs=epochs, batch_size=15, validation=held, callbacks=callbacks, verbose=False
+        )
+        return model, history.rows
+
+    _, rows = train()
+    stopped, early = train(EarlyStopping(patience=200))
+    curves = {name: [row[column] for row in rows] for name, column in COLUMNS.items()}
+    best = int(np.argmin(curves["validation"]))
+    output = stopped.predict(inputs[15:])[:, 0].numpy()
+    numbers = {
+        "epoch of the minimum": best + 1,
+        "epochs with early stopping": len(early),
+        "validation error at the minimum": curves["validation"][best],
+        "with early stopping": float(np.mean((output - y[15:]) ** 2) / 2),
+        "at the end": curves["validation"][-1],
+    }
+    return Result(numbers, figures.early_stopping(curves, best))
+
+
+STEPS = (line, polynomials, learning_curves, penalties, early_stopping)

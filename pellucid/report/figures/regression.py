@@ -1,0 +1,87 @@
+"""Figures of regression: fits through points, learning curves, and coefficients by the strength of a penalty."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from pellucid.report.figures.series import colours, curves, name_axes, plots_in_rows
+from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, Plot, depth_colours
+
+LOWEST, HIGHEST = 0.1, 10.0  # errors in learning curves
+
+
+def line(x: Any, y: Any, best: Any, other: Any, apart: Mapping[str, Sequence[tuple[int, float]]]) -> Plot:
+    """Draw points with two lines (intercept, slope), and the distance from the minimum by passes over the data."""
+    figure, (plot, distance) = plots_in_rows(("points and lines", "distance from the minimum"), 2, 3.2)
+    plot.scatter(x, y, s=10, color=PALE)
+    ends = np.array([min(x), max(x)])
+    plot.plot(ends, best[0] + best[1] * ends, color=BLUE, linewidth=2.4, label="minimum")
+    plot.plot(ends, other[0] + other[1] * ends, color=ORANGE, linewidth=1.4, linestyle="--", label="stochastic")
+    plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    name_axes(plot, "x", "y")
+    for (name, values), colour in zip(apart.items(), (BLUE, ORANGE), strict=True):
+        distance.loglog(*zip(*values, strict=True), color=colour, marker="o", markersize=3, label=name)
+    distance.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    distance.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    distance.legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    name_axes(distance, "passes over the data", "")
+    return figure
+
+
+def fits(x: Any, y: Any, across: Any, fitted: Mapping[str, Any]) -> Plot:
+    """Draw points, and a plot with the curve of each model by name, cut off a little beyond the points."""
+    figure, plots = plots_in_rows(list(fitted), len(fitted), 2.3)
+    room = 0.1 * (max(y) - min(y))
+    for k, (plot, values) in enumerate(zip(plots, fitted.values(), strict=True)):
+        plot.scatter(x, y, s=4, color=PALE)
+        plot.plot(across, values, color=ORANGE, linewidth=1.4)
+        plot.set_ylim(min(y) - room, max(y) + room)
+        name_axes(plot, "x", "" if k else "y")
+    return figure
+
+
+def learning_curves(counts: Sequence[int], found: Mapping[str, Mapping[str, Sequence[float]]]) -> Plot:
+    """Draw errors by the number of training examples: a plot for each model, on one logarithmic axis up to HIGHEST."""
+    figure, plots = plots_in_rows(list(found), len(found), 2.5)
+    for k, (plot, errors) in enumerate(zip(plots, found.values(), strict=True)):
+        for (name, values), colour in zip(errors.items(), (BLUE, ORANGE), strict=True):
+            plot.plot(counts, values, color=colour, marker="o", markersize=3, label=name)
+            if min(values) > HIGHEST:
+                words = f"{name}: above {HIGHEST:g}"
+                plot.text(0.5, 0.93, words, transform=plot.transAxes, ha="center", color=colour, fontsize=SMALL)
+        plot.set_yscale("log")
+        plot.set_yticks([LOWEST, 0.2, 0.5, 1, 2, 5, HIGHEST])
+        plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plot.yaxis.set_minor_formatter(NullFormatter())
+        plot.set_ylim(LOWEST, HIGHEST)
+        name_axes(plot, "training points", "" if k else "root mean squared error")
+    plots[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
+    return figure
+
+
+def paths(strengths: Any, found: Mapping[str, Any], names: Sequence[str]) -> Plot:
+    """Draw coefficients (fits, n) by the strength of the penalty: a plot for each model."""
+    figure, plots = plots_in_rows(list(found), len(found), 3.0)
+    low, high = (float(end([end(values) for values in found.values()])) for end in (np.min, np.max))
+    room = 0.05 * (high - low)
+    for k, (plot, values) in enumerate(zip(plots, found.values(), strict=True)):
+        for name, path, colour in zip(names, values.T, depth_colours(len(names)), strict=True):
+            plot.plot(strengths, path, color=colour, linewidth=1.4, label=name)
+        plot.set_xscale("log")
+        plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plot.set_ylim(low - room, high + room)
+        name_axes(plot, "strength of the penalty, alpha", "" if k else "weight")
+    figure.legend(*plots[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=SMALL)
+    return figure
+
+
+def early_stopping(found: Mapping[str, Sequence[float]], best: int) -> Plot:
+    """Draw errors by epoch on a logarithmic axis, with a line at the index of the best epoch."""
+    figure = curves(found, "epoch", "half the mean squared error", log=True)
+    plot = figure.axes[0]
+    plot.axvline(best + 1, color=PALE, linewidth=1, linestyle="--")
+    plot.plot([best + 1], [found["validation"][best]], marker="o", color=colours(2)[1])
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure

@@ -1,0 +1,119 @@
+"""The lesson about linear regression, beside NumPy and scikit-learn."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import linear_model
+from sklearn.datasets import load_diabetes
+from sklearn.model_selection import learning_curve
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+
+from pellucid.lessons import Result, lesson
+from pellucid.report.figures.style import png
+
+
+@cache
+def taught() -> Mapping[str, Result]:
+    return lesson("regression", small=True).results
+
+
+def numbers(step: str) -> Mapping[str, Any]:
+    return taught()[step].numbers
+
+
+def parabola(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = 6 * rng.random((count, 1)) - 3
+    return x, x[:, 0] ** 2 / 2 + x[:, 0] + 2 + rng.normal(size=count)
+
+
+def polynomial(degree: int):
+    powers = PolynomialFeatures(degree, include_bias=False)
+    return make_pipeline(powers, StandardScaler(), linear_model.LinearRegression())
+
+
+def test_closed_forms_and_batch_descent_agree_and_stochastic_descent_ends_near():
+    rng = np.random.default_rng(0)
+    x = 2 * rng.random(100)
+    y = 5 + 7 * x + rng.normal(size=100)
+    design = np.c_[np.ones(100), x]
+    exact = np.linalg.lstsq(design, y)[0]
+    found = {name: np.array(theta) for name, theta in numbers("line").items()}
+    theta = np.zeros(2)
+    for _ in range(1000):  # descent by hand
+        theta -= 0.1 * 2 / 100 * design.T @ (design @ theta - y)
+    for name in ("normal", "svd", "batch"):
+        assert found[name] == pytest.approx(exact, abs=1e-8)
+    assert found["batch"] == pytest.approx(theta, abs=1e-8)
+    assert 1e-4 < np.linalg.norm(found["sgd"] - exact) < 0.2
+
+
+def test_polynomials_under_and_overfit_as_scikit_learns():
+    found = numbers("polynomials")["root mean squared error"]
+    x, y = parabola(0, 100)
+    new_x, new_y = parabola(1000, 1000)
+    for degree in (1, 2, 10):
+        model = polynomial(degree).fit(x, y)
+        errors = [np.sqrt(np.mean((model.predict(a) - b) ** 2)) for a, b in ((x, y), (new_x, new_y))]
+        assert list(found[f"degree {degree}"].values()) == pytest.approx(errors, rel=1e-6)
+    training, new = ([found[f"degree {degree}"][kind] for degree in (1, 2, 10, 90)] for kind in found["degree 1"])
+    assert training == sorted(training, reverse=True)
+    assert min(new) == new[1] < 1.1
+    assert min(new[0], new[3]) > 1.5
+
+
+def test_learning_curves_are_scikit_learns():
+    found = numbers("learning_curves")
+    for degree in (1, 2):
+        _, training, validation = learning_curve(
+            polynomial(degree), *parabola(0, 100), train_sizes=found["points"], cv=3,
+            scoring="neg_root_mean_squared_error", shuffle=True, random_state=0,
+        )[:3]  # fmt: skip
+        curves = found[f"degree {degree}"]
+        assert curves["training"] == pytest.approx(-training.mean(1), rel=1e-6)
+        assert curves["validation"] == pytest.approx(-validation.mean(1), rel=1e-6)
+    line, high = found["degree 1"], found["degree 10"]
+    assert line["validation"][-1] - line["training"][-1] < 0.3  # both curves meet ...
+    assert line["training"][-1] > 1.5  # ... far above the noise of 1
+    gaps = np.subtract(high["validation"], high["training"])
+    assert gaps[0] > 4 * gaps[-1] > 0
+
+
+def test_penalties_choose_as_scikit_learns():
+    data: Any = load_diabetes()
+    x = StandardScaler().fit_transform(data.data)
+    models = {
+        "ridge": linear_model.Ridge(10.0 * len(x)), "lasso": linear_model.Lasso(10.0),
+        "elastic net": linear_model.ElasticNet(10.0, l1_ratio=0.5),
+    }  # fmt: skip
+    expected = {name: int((model.fit(x, data.target).coef_ == 0).sum()) for name, model in models.items()}
+    assert numbers("penalties")["weights that are 0 at alpha = 10"] == expected
+    assert expected["ridge"] == 0 < expected["lasso"]
+
+
+def test_the_training_stops_at_the_minimum_of_the_validation_error():
+    """Gradient descent written again in NumPy."""
+    x, y = parabola(0, 100)
+    powers = x ** np.arange(1, 16)
+    scaled = (powers - powers[:15].mean(0)) / powers[:15].std(0)
+    design, theta, errors = np.c_[np.ones(100), scaled], np.zeros(16), []
+    for _ in range(700):
+        theta -= 0.05 / 15 * design[:15].T @ (design[:15] @ theta - y[:15])
+        errors.append(np.mean((design[15:] @ theta - y[15:]) ** 2) / 2)
+    best = int(np.argmin(errors))
+    assert 0 < best < 500
+    assert numbers("early_stopping") == {
+        "epoch of the minimum": best + 1,
+        "epochs with early stopping": best + 201,
+        "validation error at the minimum": pytest.approx(errors[best], rel=1e-8),
+        "with early stopping": pytest.approx(errors[best], rel=1e-8),
+        "at the end": pytest.approx(errors[-1], rel=1e-8),
+    }
+
+
+def test_every_step_is_drawn():
+    assert all(result.figure is not None and png(result.figure) for result in taught().values())

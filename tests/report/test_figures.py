@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from PIL import Image
 
 from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
-from pellucid.report.figures.style import png, spread, svg
+from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, png, spread, svg
 
 HISTORY = [
     {"epoch": 1, "lr": 0.5, "train_loss": 2.0, "val_loss": 1.9, "train_accuracy": 0.5, "val_accuracy": 0.6},
@@ -197,3 +198,15 @@ def test_an_svg_for_a_page_refers_to_nothing_outside_and_takes_the_pages_colour(
     assert "currentColor" in text
     assert "training 0.5</text>" in text
     assert svg(figure, "loss") == text  # the same picture gives the same bytes
+
+
+def test_a_label_stands_beside_the_end_of_its_curve():
+    """Also where matplotlib has not yet computed the limits of the axes."""
+    figure, plot = curve_axes("epoch", "accuracy (%)")
+    for values in ([95, 94], [90, 92]):
+        plot.plot([1, 2], values)
+    label_ends(plot, [End(2, 94, "high", BLUE), End(2, 92, "low", BLUE)])
+    texts = {text.get_text(): text for text in plot.texts if isinstance(text, Annotation)}
+    for name, y in (("high", 94), ("low", 92)):
+        height = plot.transData.transform((2, y))[1] / figure.dpi * 72
+        assert texts[name].xyann[1] == pytest.approx(height, abs=3)

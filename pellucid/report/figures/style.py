@@ -176,6 +176,7 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
     """
     if not ends:
         return
+    plot.autoscale_view()  # matplotlib delays it until limits are read, but the heights below need them
     figure = plot.get_figure(root=True)
     assert figure is not None
     pixel = figure.dpi / 72

@@ -19,6 +19,7 @@ LESSONS = {
     "descent": "gradient descent: learning rates, and batch, mini-batch and stochastic paths",
     "backprop": "the four equations of backpropagation, each beside its finite difference",
     "regression": "lines and polynomials: closed forms, descent, penalties, early stopping",
+    "neighbours": "nearest neighbours: distances, boundaries, choosing k; a linear classifier's templates",
     "convolution": "kernels over a photo: sizes, counts, receptive fields, pooling, dilation",
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",

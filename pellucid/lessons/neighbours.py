@@ -1,0 +1,105 @@
+"""Nearest neighbours and templates.
+
+The nearest-neighbour classifier learns nothing: it keeps all training examples, and gives a new one the class that most
+of its k nearest neighbours have. A linear classifier keeps one template for each class instead. The digits are the
+1,797 images of 8 x 8 pixels that come with scikit-learn.
+"""
+
+import numpy as np
+from sklearn.datasets import make_blobs
+
+from pellucid.data import load
+from pellucid.data.dataset import Dataset
+from pellucid.estimators import KNeighborsClassifier, SoftmaxRegression
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.grids import matrices
+from pellucid.report.figures.neighbours import boundaries
+from pellucid.report.figures.pictures import sheet
+from pellucid.report.figures.series import curves
+
+METRICS = ("l1", "l2")
+TEST = [[56, 32, 10, 18], [90, 23, 128, 133], [24, 26, 178, 200], [2, 0, 255, 220]]
+TRAINING = [[10, 20, 24, 17], [8, 10, 89, 100], [12, 16, 178, 170], [4, 32, 233, 112]]
+
+
+def distances(setting: Setting) -> Result:
+    """How far apart two images are.
+
+    Two images of 4 x 4 grey values are compared pixel by pixel. The L1 distance is the sum of the absolute differences:
+    456. The L2 distance is the root of the sum of their squares: a single large difference counts for more.
+    """
+    test, training = np.array(TEST, dtype=float), np.array(TRAINING, dtype=float)
+    numbers = {}
+    for metric in METRICS:
+        classifier = KNeighborsClassifier(1, metric=metric).fit(training.reshape(1, -1), [0])
+        apart, _ = classifier.kneighbors(test.reshape(1, -1))
+        numbers[metric] = float(apart[0, 0])
+    named = {"test image": test, "training image": training, "absolute difference": abs(test - training)}
+    return Result(numbers, matrices(named))
+
+
+def decisions(setting: Setting) -> Result:
+    """Decision boundaries.
+
+    150 points of three classes that overlap. With k = 1 every training point is right, and each odd one has an island
+    of its own: the boundary follows the noise. With larger k it becomes smoother, and new points are classified better
+    until k is so large that it smooths the classes away. L1 and L2 differ little here.
+    """
+    x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], random_state=setting.seed)[:2]
+    models = {
+        f"{metric.upper()}, k = {k}": KNeighborsClassifier(k, metric=metric).fit(x[:150], y[:150])
+        for metric in METRICS
+        for k in (1, 3, 5, 15)
+    }
+    numbers = {
+        name: {"training": model.score(x[:150], y[:150]), "1,000 new points": model.score(x[150:], y[150:])}
+        for name, model in models.items()
+    }
+    steps = 60 if setting.small else 150
+    figure = boundaries({name: model.predict for name, model in models.items()}, x[:150], y[:150], steps)
+    return Result({"accuracy": numbers}, figure)
+
+
+def flat(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images as rows of pixels (n, pixels), and their classes (n,)."""
+    return data.x.flatten(1).numpy(), data.y.numpy()
+
+
+def choosing(setting: Setting) -> Result:
+    """Choosing k by validation.
+
+    k and the distance are not learned: they are hyperparameters. A quarter of the training images is held out, and the
+    pair that is best on these is taken. The test images are used once, at the end: a choice made on them would make
+    their accuracy too good to be true.
+    """
+    digits = load("digits")
+    x, y = flat(digits.train)
+    cut, ks = 3 * len(x) // 4, list(range(1, 22, 2))
+    found = {
+        metric: [KNeighborsClassifier(k, metric=metric).fit(x[:cut], y[:cut]).score(x[cut:], y[cut:]) for k in ks]
+        for metric in METRICS
+    }
+    metric = max(METRICS, key=lambda name: max(found[name]))
+    k = ks[int(np.argmax(found[metric]))]
+    test = KNeighborsClassifier(k, metric=metric).fit(x, y).score(*flat(digits.test))
+    numbers = {"k": ks, **found, "chosen": f"{metric}, k = {k}", "test accuracy": test}
+    shown = {name.upper(): [100 * accuracy for accuracy in values] for name, values in found.items()}
+    return Result(numbers, curves(shown, "k", "validation accuracy (%)", ks))
+
+
+def templates(setting: Setting) -> Result:
+    """Templates of a linear classifier.
+
+    Softmax regression has ten rows of weights, one for each digit, that are as large as an image. A class's score is
+    the product of its row with the pixels, so that the row is a template: orange pixels speak for the digit, blue ones
+    against it. Ten templates replace 1,438 stored images, and need ten products for an answer.
+    """
+    digits = load("digits")
+    x, y = flat(digits.train)
+    model = SoftmaxRegression(0.1, tol=1e-6).fit(x, y)
+    numbers = {"test accuracy": model.score(*flat(digits.test)), "weights": model.coef_.size, "stored pixels": x.size}
+    figure = sheet(model.coef_.reshape(10, 8, 8), "templates", [str(digit) for digit in range(10)], columns=5)
+    return Result(numbers, figure)
+
+
+STEPS = (distances, decisions, choosing, templates)

@@ -1,0 +1,88 @@
+"""The lesson about nearest neighbours, beside NumPy, scikit-learn and ../shared/facts/learn.md."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from pellucid.data import load
+from pellucid.lessons import Result, lesson
+from pellucid.lessons.neighbours import TEST, TRAINING, flat
+from pellucid.report.figures.style import png
+
+
+@cache
+def taught() -> Mapping[str, Result]:
+    return lesson("neighbours", small=True).results
+
+
+def numbers(step: str) -> Mapping[str, Any]:
+    return taught()[step].numbers
+
+
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return pixels 0 to 16 and classes of the training images, then of the test images."""
+    splits = load("digits")
+    (x, y), (test_x, test_y) = flat(splits.train), flat(splits.test)
+    return (16 * x).astype(np.int64), y, (16 * test_x).astype(np.int64), test_y
+
+
+def accuracies(x: Any, y: Any, queries: Any, answers: Any, metric: str, ks: list[int]) -> list[float]:
+    """Return the accuracy for each k, by sorting all distances, which are whole numbers: first points win ties."""
+    power = {"l1": 1, "l2": 2}[metric]
+    apart = np.stack([(np.abs(x - query) ** power).sum(1) for query in queries])
+    ordered = y[apart.argsort(1, kind="stable")]
+    votes = (np.array([np.bincount(row[:k], minlength=10).argmax() for row in ordered]) for k in ks)
+    return [float((found == answers).mean()) for found in votes]
+
+
+def test_the_distance_of_the_facts():
+    assert numbers("distances") == {
+        "l1": 456.0,
+        "l2": pytest.approx(np.sqrt(np.square(np.subtract(TEST, TRAINING)).sum()), rel=1e-12),
+    }
+
+
+def test_boundaries_are_those_of_scikit_learn():
+    x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], random_state=0)[:2]
+    expected = {}
+    for metric, name in (("L1", "manhattan"), ("L2", "euclidean")):
+        for k in (1, 3, 5, 15):
+            model = KNeighborsClassifier(k, metric=name).fit(x[:150], y[:150])
+            scores = model.score(x[:150], y[:150]), model.score(x[150:], y[150:])
+            expected[f"{metric}, k = {k}"] = dict(zip(("training", "1,000 new points"), scores, strict=True))
+    found = numbers("decisions")["accuracy"]
+    assert found == expected
+    for metric in ("L1", "L2"):
+        assert found[f"{metric}, k = 1"]["training"] == 1
+        assert found[f"{metric}, k = 15"]["1,000 new points"] > found[f"{metric}, k = 1"]["1,000 new points"] + 0.05
+
+
+def test_k_is_chosen_on_validation_images_only():
+    found, (x, y, test_x, test_y) = numbers("choosing"), digits()
+    cut = 3 * len(x) // 4
+    for metric in ("l1", "l2"):
+        assert found[metric] == accuracies(x[:cut], y[:cut], x[cut:], y[cut:], metric, found["k"])
+    metric, k = found["chosen"].split(", k = ")
+    assert found[metric][found["k"].index(int(k))] == max(found["l1"] + found["l2"])
+    assert [found["test accuracy"]] == accuracies(x, y, test_x, test_y, metric, [int(k)])
+
+
+def test_templates_classify_as_scikit_learns_logistic_regression():
+    x, y, test_x, test_y = digits()
+    model = LogisticRegression(C=0.1, max_iter=1000, tol=1e-8).fit(x / 16, y)
+    assert numbers("templates") == {
+        "test accuracy": pytest.approx(model.score(test_x / 16, test_y), abs=1e-12),
+        "weights": 640,
+        "stored pixels": 64 * len(x),
+    }
+    assert len(x) + len(test_x) == 1797
+
+
+def test_every_step_is_drawn():
+    assert all(result.figure is not None and png(result.figure) for result in taught().values())

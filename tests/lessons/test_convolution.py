@@ -10,7 +10,7 @@ from scipy.signal import correlate2d
 from sklearn.datasets import load_sample_image
 
 from pellucid.lessons import Result, lesson
-from pellucid.report.figures.style import png
+from pellucid.report.figures.style import Plot, png
 
 
 @cache
@@ -96,4 +96,4 @@ def test_a_transposed_convolution_adds_up_kernels():
 
 
 def test_every_step_is_drawn():
-    assert all(result.figure is not None and png(result.figure) for result in taught().values())
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())

@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from pellucid.data import load
 from pellucid.lessons import Result, lesson
 from pellucid.lessons.neighbours import TEST, TRAINING, flat
-from pellucid.report.figures.style import png
+from pellucid.report.figures.style import Plot, png
 
 
 @cache
@@ -85,4 +85,4 @@ def test_templates_classify_as_scikit_learns_logistic_regression():
 
 
 def test_every_step_is_drawn():
-    assert all(result.figure is not None and png(result.figure) for result in taught().values())
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from pellucid.lessons import Result, lesson
-from pellucid.report.figures.style import png
+from pellucid.report.figures.style import Plot, png
 
 
 @cache
@@ -116,4 +116,4 @@ def test_the_training_stops_at_the_minimum_of_the_validation_error():
 
 
 def test_every_step_is_drawn():
-    assert all(result.figure is not None and png(result.figure) for result in taught().values())
+    assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())

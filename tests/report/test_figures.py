@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_mistakes
-from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, png, spread, svg
+from pellucid.report.figures.style import BLUE, End, curve_axes, label_ends, panels, png, spread, svg
 
 HISTORY = [
     {"epoch": 1, "lr": 0.5, "train_loss": 2.0, "val_loss": 1.9, "train_accuracy": 0.5, "val_accuracy": 0.6},
@@ -210,3 +210,9 @@ def test_a_label_stands_beside_the_end_of_its_curve():
     for name, y in (("high", 94), ("low", 92)):
         height = plot.transData.transform((2, y))[1] / figure.dpi * 72
         assert texts[name].xyann[1] == pytest.approx(height, abs=3)
+
+
+def test_notebooks_show_a_figure_of_panels():
+    figure, plots = panels(3, 2, 1.0, 1.0, 0.1)
+    assert len(plots) == 3
+    assert figure._repr_png_().startswith(b"\x89PNG")

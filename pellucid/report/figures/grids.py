@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pellucid.report.figures.heat import DIVERGING, scale
@@ -16,6 +15,7 @@ from pellucid.report.figures.style import (
     SMALL,
     TEXT,
     WIDE,
+    Plot,
     depth_colours,
     panels,
     picture_axes,
@@ -49,7 +49,7 @@ def window(plot: Axes, row: float, column: float, size: tuple[float, float], col
     )
 
 
-def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Figure:
+def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Plot:
     """Draw images (H, W) of values 0..1 by name; those in `maps` hold any numbers, with 0 white, on their own scale."""
     side = (WIDE - GAP * (columns + 1)) / columns
     shape = np.shape(next(iter(pictures.values())))
@@ -65,7 +65,7 @@ def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = 
     return figure
 
 
-def sliding(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Figure:
+def sliding(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Plot:
     """Draw a window of `kernel` cells at some steps over a patch, above, and the part of the output so far, below."""
     patch, output = np.asarray(patch, dtype=np.float64), np.asarray(output, dtype=np.float64)
     count, across = len(steps), output.shape[1]
@@ -82,12 +82,12 @@ def sliding(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Figur
     return figure
 
 
-def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Figure:
+def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Plot:
     """Draw matrices by name, cells of one size; windows: (row, column, side) of an outline in some of them."""
     across = sum(np.shape(matrix)[1] for matrix in named.values())
     cell = min(0.42, (WIDE - GAP * (len(named) + 1)) / across)
     tall = max(np.shape(matrix)[0] for matrix in named.values()) * cell
-    figure = Figure((WIDE, tall + NAME + 2 * GAP))
+    figure = Plot((WIDE, tall + NAME + 2 * GAP))
     left = GAP + (WIDE - GAP * (len(named) + 1) - across * cell) / 2
     for name, matrix in named.items():
         height, width = (cell * size for size in np.shape(matrix))
@@ -100,7 +100,7 @@ def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int
     return figure
 
 
-def touched(masks: Mapping[str, Any]) -> Figure:
+def touched(masks: Mapping[str, Any]) -> Plot:
     """Draw masks (h, w) of 0 and 1 by name, such as the cells that a dilated kernel reads."""
     side = min(1.7, (WIDE - GAP * (len(masks) + 1)) / len(masks))
     figure, plots = panels(len(masks), len(masks), side, side, GAP, NAME, top=0.05)
@@ -115,7 +115,7 @@ def touched(masks: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Figure:
+def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Plot:
     """Draw windows of (height, width) pixels around the middle of an image (H, W), with their names beside it."""
     high, wide = np.shape(picture)
     height = 3.4
@@ -129,10 +129,10 @@ def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Figure:
     return figure
 
 
-def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str]) -> Figure:
+def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str]) -> Plot:
     """Draw several numbers of each name as bars: a plot for each title, a row for each name."""
     names, height = list(rows), 0.26 * len(rows) + 0.6
-    figure = Figure((WIDE, height))
+    figure = Plot((WIDE, height))
     left, room = 1.0, (WIDE - 1.0 - 0.9 * len(titles)) / len(titles)
     for k, title in enumerate(titles):
         at = (left + k * (room + 0.9)) / WIDE
@@ -149,7 +149,7 @@ def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str]) -> Figure:
     return figure
 
 
-def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Figure:
+def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
     """Draw the windows over a row of pixels by name, one below the other.
 
     cases: the number of pixels, of padded ones at each end, of pixels in a window, and the first pixel of each window.

@@ -5,16 +5,15 @@ from typing import Any
 
 import numpy as np
 from matplotlib.colors import ListedColormap, to_rgb
-from matplotlib.figure import Figure
 
 from pellucid.report.figures.regions import COLOURS, MARKERS
-from pellucid.report.figures.style import INK, SMALL, WIDE, panels
+from pellucid.report.figures.style import INK, SMALL, WIDE, Plot, panels
 
 COLUMNS = 4
 PALE = ListedColormap([tuple(0.72 + 0.28 * part for part in to_rgb(colour)) for colour in COLOURS])
 
 
-def boundaries(predict: Mapping[str, Callable[[Any], Any]], points: Any, labels: Any, steps: int) -> Figure:
+def boundaries(predict: Mapping[str, Callable[[Any], Any]], points: Any, labels: Any, steps: int) -> Plot:
     """Draw what up to three classes each function (n, 2) -> (n,) predicts, and points (n, 2) with their classes (n,).
 
     steps: points along each side of the plane.

@@ -122,7 +122,7 @@ def panels(
     count: int, columns: int, width: float, height: float, gap: float,
     name: float = 0.0, below: float = 0.0, top: float = 0.0, left: float | None = None, right: float = 0.0,
     foot: float = 0.0,
-) -> tuple[Figure, list[Axes]]:  # fmt: skip
+) -> tuple[Plot, list[Axes]]:  # fmt: skip
     """Return a figure with `count` plots for pictures in rows of at most `columns`; all sizes in inches.
 
     name, below: space above and below each image; top, left, right, foot: margins of the figure.
@@ -130,7 +130,7 @@ def panels(
     left, cell = gap if left is None else left, name + height + below + gap
     rows, across = math.ceil(count / columns), min(count, columns)
     size = (left + across * (width + gap) + right, top + rows * cell + foot)
-    figure, plots = Figure(size), list[Axes]()
+    figure, plots = Plot(size), list[Axes]()
     for k in range(count):
         row, column = divmod(k, columns)
         bottom = size[1] - top - row * cell - name - height

@@ -135,9 +135,9 @@ def three_ways(setting: Setting) -> Result:
 def averaged(setting: Setting) -> Result:
     """Many examples: the average.
 
-    Each example has a gradient of its own, and a step that helps one may harm another. The cost of a batch is the mean
-    of the costs of its examples, so its gradient is the mean of their gradients. The figure shows the gradient of the
-    output layer for four examples, and that of the batch.
+    Each example has a gradient of its own, and a step that lowers the cost of one may raise that of another. The cost
+    of a batch is the mean of the costs of its examples, so its gradient is the mean of their gradients. The figure
+    shows the gradient of the output layer for four examples, and that of the batch.
     """
     params = weights(setting.seed)
 

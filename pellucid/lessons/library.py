@@ -1,7 +1,7 @@
 """A library in 60 lines.
 
-Whoever wants to understand networks writes a small library for them once: layers with a forward and a backward method,
-and a network that calls one after the other. In NumPy that takes about 60 lines. This lesson compares two such
+A common exercise is to write a small network library: layers with a forward and a backward method, and a network that
+calls one after the other. In NumPy that takes about 60 lines. This lesson compares two such
 libraries with this one, weight by weight after every step, and then shows what 60 lines lack.
 """
 
@@ -226,8 +226,8 @@ def book(setting: Setting) -> Result:
 def what_is_missing(setting: Setting) -> Result:
     """What 60 lines lack.
 
-    They compute the same numbers as long as nothing is wrong. Below are three mistakes; the first library learns in
-    spite of them, and only its weights, NaN or useless, show it. It also has no layers for images, no branches, no
+    They compute the same numbers as long as nothing is wrong. Below are three mistakes. The first library trains in
+    spite of them, without a message. It also has no layers for images, no branches, no
     other optimizers, schedules or regularizers, no gradients of whole mini-batches, no GPU, no validation, no files,
     and no check of its gradients: a mistake in `backward` makes it learn worse, which is hard to notice.
     """

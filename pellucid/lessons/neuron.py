@@ -1,7 +1,7 @@
 """One sigmoid neuron.
 
-A sigmoid neuron outputs a = σ(z) of its weighted input z = w x + b. It is to output 0 for the input 1. How fast it
-learns that depends on the cost (Nielsen 2015, chapter 3).
+A sigmoid neuron outputs a = σ(z) of its weighted input z = w x + b. Here its target is 0 for the input 1. How
+fast it learns that depends on the cost (Nielsen 2015, chapter 3).
 """
 
 from typing import Any
@@ -35,7 +35,7 @@ def learning(setting: Setting) -> Result:
     """Learning from a good start and from a bad one.
 
     The neuron begins with w = 0.6 and b = 0.9, where it outputs 0.82, and with w = 2 and b = 2, where it outputs 0.98,
-    so that it is almost as wrong as it can be. It learns for 300 epochs with a rate of 0.15. With the quadratic cost
+    almost as wrong as it can be. It is trained for 300 epochs with a learning rate of 0.15. With the quadratic cost
     the neuron that is more wrong hardly learns at all for the first 150 epochs: it is saturated. With the
     cross-entropy it begins faster, not slower, than the other.
 

@@ -58,8 +58,8 @@ def learn(x: Tensor, target: Tensor, epochs: int) -> tuple[Tensor, float, list[i
 def gates(setting: Setting) -> Result:
     """AND, OR and NAND are learned.
 
-    The perceptron rule looks at one example after the other. Where the output is right, nothing changes; where it is
-    0 instead of 1, the inputs are added to the weights and 1 to the bias; where it is 1 instead of 0, they are
+    The perceptron rule takes one example after the other. Where the output is right, nothing changes; where it is 0
+    instead of 1, the inputs are added to the weights and 1 to the bias; where it is 1 instead of 0, they are
     subtracted. If a straight line separates the two classes, the rule finds one after a finite number of mistakes
     (Novikoff 1962).
 
@@ -126,7 +126,7 @@ def one_line_fails(setting: Setting) -> Result:
     XOR would need b ≤ 0 for 00, w₁ + b > 0 for 10, w₂ + b > 0 for 01, and w₁ + w₂ + b ≤ 0 for 11. The sum of the
     second and the third is w₁ + w₂ + 2b > 0, that of the first and the last w₁ + w₂ + 2b ≤ 0: a contradiction (Minsky
     and Papert 1969). No straight line leaves 01 and 10 on one side and 00 and 11 on the other; three of the four are
-    the best that a line can do. The perceptron rule makes mistakes in every epoch, and its weights repeat themselves.
+    the most that a line can classify correctly. The perceptron rule makes mistakes in every epoch.
     """
     _, _, mistakes = learn(INPUTS, XOR, epochs=100)
     grid = torch.linspace(-2, 2, 17)
@@ -150,10 +150,10 @@ def one_line_fails(setting: Setting) -> Result:
 def xor(setting: Setting) -> Result:
     """A hidden layer learns XOR.
 
-    Three tanh neurons draw three lines, and a fourth combines them: a 2-3-1 network. It learns for 1,000 epochs, one
-    example at a time, with a rate of 0.1 for the mean squared error. `Quadratic` is half of that, so here the rate is
-    0.2. Weights and biases begin as numbers drawn from N(0, 1); how far the network comes depends on them, so the error
-    is the median of ten seeds (the small form trains one).
+    Each of three tanh neurons separates the plane by a line, and a fourth combines their outputs: a 2-3-1 network. It
+    is trained for 1,000 epochs, one example at a time, with a learning rate of 0.1 for the mean squared error.
+    `Quadratic` is half of that, so its learning rate is 0.2. The initial weights and biases are drawn from N(0, 1). The
+    error depends on them, so the result is the median of ten seeds (the small form trains one).
     """
     target, errors = XOR[:, None], []
     figure, (curves, plane) = plots_in_rows(["error while learning", "output of the first network"], 2, 3.0)

@@ -30,7 +30,8 @@ def case(subject: Any, error: float = 0.0, name: str = "one", ran: list[str] | N
 
 
 def test_nothing_of_ours_is_without_a_check() -> None:
-    entries = coverage(touched(cases(tuple(PARTS))))
+    parts = {part for part, _ in public()}
+    entries = coverage(touched(case for case in cases(tuple(PARTS)) if case.subject in parts))
     assert [entry for entry in entries if not entry.checked_by] == []
     assert {entry.name for entry in entries} == {part.__name__ for part in UNTOUCHED}
 

@@ -9,7 +9,7 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load
-from pellucid.doctor import Case, case_of, diagnose
+from pellucid.doctor import Case, case_of, diagnose, trials
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.remedies import with_rate
 from pellucid.doctor.trials import Attempts
@@ -86,6 +86,19 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def reference() -> float | None:
+    """The score of the small network on the digits, which no setting of a training changes."""
+    return trials._reference(taught(epochs=1))
+
+
+@pytest.fixture
+def known_reference(reference: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the small network be trained once for all tests."""
+    monkeypatch.setattr(trials, "_reference", lambda case: reference)
+
+
+@pytest.mark.usefixtures("known_reference")
 @pytest.mark.parametrize(("name", "options"), MISTAKES)
 def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict[str, Any]) -> None:
     found = diagnose(taught(**options))
@@ -96,12 +109,14 @@ def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict
         assert found.findings[0].evidence["score_without_it"] == after > before + 0.05
 
 
+@pytest.mark.usefixtures("known_reference")
 def test_none_of_this_is_said_of_a_training_that_goes_well() -> None:
     options = {"regularizer": L2(0.01), "optimizer": Momentum(0.1), "clip": 5.0, "augment": Augment(shift=0.05)}
     found = diagnose(taught(net(48, Dropout(0.1)), epochs=15, **options))
     assert found.causes == ()
 
 
+@pytest.mark.usefixtures("known_reference")
 def test_examples_that_came_class_after_class() -> None:
     x, y, held = digits()
     it = Model(net(), optimizer=Momentum(0.05), input_shape=(1, 8, 8))
@@ -114,6 +129,7 @@ def test_examples_that_came_class_after_class() -> None:
     assert "collapsed-predictions" in {found.findings[place].check for place in found.follows}
 
 
+@pytest.mark.usefixtures("known_reference")
 def test_batches_of_one_class_in_any_order() -> None:
     """The class that came last is not the last one by number."""
     x, y, held = digits()
@@ -125,6 +141,7 @@ def test_batches_of_one_class_in_any_order() -> None:
     assert found.findings[0].evidence["commonest_answer"] in {"4", "3", "6"}
 
 
+@pytest.mark.usefixtures("known_reference")
 def test_a_small_harm_of_what_is_odd_at_sight() -> None:
     """Mirrored digits cost a few percent, which the distance to a small network would not show."""
     found = diagnose(taught(net(64), augment=Augment(flip=True, vertical_flip=True), epochs=12))
@@ -132,6 +149,7 @@ def test_a_small_harm_of_what_is_odd_at_sight() -> None:
     assert found.findings[0].evidence["vertical_flip"]
 
 
+@pytest.mark.usefixtures("known_reference")
 def test_what_no_trial_explains_is_a_symptom() -> None:
     it = taught()
     for path, value in it.model.weights.items():
@@ -153,6 +171,7 @@ def test_without_a_known_training_there_are_symptoms_only() -> None:
     assert "underfitting" in found.names
 
 
+@pytest.mark.usefixtures("known_reference")
 def test_a_second_cause_is_found_without_the_first() -> None:
     both = {"regularizer": L2(4e4), "clip": 1e-5, "optimizer": SGD(0.5)}
     found = diagnose(taught(**both))

@@ -1,10 +1,13 @@
 """Settings that every test runs under."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.reports import without_report
 
 torch.set_num_threads(1)
 
@@ -15,8 +18,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let trainings by recipes write no report, whose figures take longer than a small training."""
-    from pellucid.recipe import job
-
-    monkeypatch.setattr(job, "write_report", lambda run, data: run / "report.html")
+def no_report() -> Iterator[None]:
+    """Let trainings by recipes write no report."""
+    with without_report():
+        yield

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from pellucid.combine import Sequential
+from pellucid.doctor import Diagnosis, diagnose
 from pellucid.doctor.checks import CHECKS
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
+from pellucid.recipe.doctor_case import case_of_run
 from tests.cli.conftest import Say
 from tests.data.quality.photos import file_of, photo
+from tests.reports import without_report
 
 NAMES = {check.name for check in CHECKS}
 
@@ -21,9 +24,23 @@ def ill(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from pellucid.recipe.job import train
 
     out = tmp_path_factory.mktemp("ill")
-    return train("digits", out=out, progress=False, **{"train.epochs": 2, "optimizer.lr": 0.3}).path
+    with without_report():
+        return train("digits", out=out, progress=False, **{"train.epochs": 2, "optimizer.lr": 0.3}).path
 
 
+@pytest.fixture(scope="module")
+def diagnosis(ill: Path) -> Diagnosis:
+    """The diagnosis of that run."""
+    return diagnose(case_of_run(ill))
+
+
+@pytest.fixture
+def examined(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command print that diagnosis, which is made once."""
+    monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnosis)
+
+
+@pytest.mark.usefixtures("examined")
 def test_it_says_what_is_wrong_with_a_run(say: Say, ill: Path) -> None:
     said = say("doctor", str(ill))
     assert said.code == 0
@@ -51,6 +68,7 @@ def test_a_history_from_elsewhere_is_one_line_of_complaint(say: Say, ill: Path, 
     assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
 
 
+@pytest.mark.usefixtures("examined")
 def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
     found = say("doctor", str(ill), "--json", "--html", "page.html").json
     assert (found["model"], found["healthy"]) == (str(ill), False)
@@ -89,8 +107,13 @@ def test_a_folder_that_python_trained_into_is_a_model_with_a_history(say: Say, t
     assert say("doctor", "mine", "--json").json["checks"]
 
 
-def test_the_training_of_a_folder_of_pictures_is_found(say: Say, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_report")
+def test_the_training_of_a_folder_of_pictures_is_found(
+    say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Runs of `pellucid gestures` leave out what cannot be read, which the recipe alone does not do."""
+    quick = [check for check in CHECKS if check.name in ("class-imbalance", "dead-units")]
+    monkeypatch.setattr("pellucid.doctor.diagnose", lambda case, attempts: diagnose(case, attempts, quick))
     for c, name in enumerate("ab"):
         (tmp_path / "hands" / name).mkdir(parents=True)
         for k in range(6):

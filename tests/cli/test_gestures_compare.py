@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pellucid.model import Model
@@ -20,7 +21,8 @@ def pictures(folder: Path, count: int, seed: int) -> None:
             Image.fromarray(noise).save(folder / name / f"{k}.png")
 
 
-def test_five_variants_by_one_command(say: Say, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_report")
+def test_five_variants_by_one_command(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path / "hands" / "train", 8, 0)
     pictures(tmp_path / "hands" / "val", 4, 1)
     Model(airbench96(width=2), input_shape=(3, 16, 16)).save(tmp_path / "backbone.safetensors")
@@ -38,6 +40,7 @@ def test_five_variants_by_one_command(say: Say, tmp_path: Path) -> None:
     learned = [one["learned"] for one in said["variants"]]
     assert learned[0] == learned[4] > learned[3] > learned[1] == learned[2] == 2 * (8 + 1)
 
+    monkeypatch.setattr("pellucid.tasks.gestures.compare.write_comparison", lambda folder, result: None)
     again = say(*words)  # of what is finished, nothing is trained
     assert again.code == 0
     found = again.out.splitlines()

@@ -27,6 +27,7 @@ def hands(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("no_report")
 def test_people_read_the_findings_the_result_and_what_to_do_next(say: Say, hands):
     said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--out", "runs")
     assert said.code == 0, said.err
@@ -57,6 +58,7 @@ def test_json_is_one_object(say: Say, hands):
     assert "seed = 3" in Path("runs/gestures-1/recipe.toml").read_text()
 
 
+@pytest.mark.usefixtures("no_report")
 def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))

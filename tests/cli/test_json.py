@@ -29,25 +29,23 @@ def test_train_tells_the_result_and_where_it_is(say: Say, tmp_path: Path):
     assert json.loads((tmp_path / found["run"] / "results.json").read_text())["sha256"] == found["sha256"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_finished_run_resumed_gives_the_same_result(say: Say, run_folder: Path):
     before = json.loads((run_folder / "results.json").read_text())
     assert say("train", "--resume", str(run_folder), "--json").json["sha256"] == before["sha256"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_with_a_progress_bar_is_resumed_without_one(say: Say, run_folder: Path):
     assert say("train", "digits", "train.epochs=2").code == 0
     assert say("train", "--resume", "runs/digits-1", "--json").json["epochs"] == 2
 
 
-def test_resuming_goes_on_with_the_comparison(say: Say):
+@pytest.mark.usefixtures("no_report")
+def test_a_recipe_may_name_a_second_one_for_comparison_and_both_are_resumed(say: Say):
     done = say("train", "digits", "train.epochs=1", "recipe.then=xor", "--json").json
+    assert (done["recipe"], done["then"]["recipe"]) == ("digits", "xor")
     assert say("train", "--resume", done["run"], "--json").json["then"]["sha256"] == done["then"]["sha256"]
-
-
-def test_a_recipe_may_name_a_second_one_for_comparison(say: Say):
-    words = ("train", "digits", "train.epochs=1", "recipe.then=xor", "--json")
-    found = say(*words).json
-    assert (found["recipe"], found["then"]["recipe"]) == ("digits", "xor")
 
 
 def test_demo_reaches_its_accuracy_on_bundled_data(say: Say, tmp_path: Path):

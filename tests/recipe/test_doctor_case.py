@@ -16,6 +16,7 @@ from pellucid.optim import Adam
 from pellucid.recipe.doctor_case import case_of_model, case_of_run, splits_for
 from pellucid.recipe.job import resume, train
 from pellucid.training.diagnose import StoppedError
+from tests.reports import without_report
 
 SHORT = {"train.epochs": 2, "data.limit": 400}
 
@@ -24,7 +25,8 @@ SHORT = {"train.epochs": 2, "data.limit": 400}
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the digits, two epochs long, with a part for validation and shifted pictures."""
     settings = {**SHORT, "data.validation": 0.2, "augment.shift": 0.2, "optimizer.lr": 0.004, "recipe.seed": 3}
-    return train("digits", out=tmp_path_factory.mktemp("runs"), progress=False, **settings).path
+    with without_report():
+        return train("digits", out=tmp_path_factory.mktemp("runs"), progress=False, **settings).path
 
 
 @pytest.fixture
@@ -94,6 +96,7 @@ def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path:
     assert it.resume_command == f"pellucid train --resume {cut}"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_folder_that_a_recipe_names_is_not_followed_but_told_with_the_option_that_names_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +157,7 @@ def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: 
     assert not it.trained
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_taken_up_again_has_not_stopped(tmp_path: Path) -> None:
     with pytest.raises(PellucidError):
         train("digits", out=tmp_path, progress=False, **SHORT, **{"optimizer.name": "sgd", "optimizer.lr": 1e20})

@@ -61,11 +61,13 @@ def test_another_seed_gives_others(run: Run, tmp_path: Path):
     assert other.metrics["sha256"] != run.metrics["sha256"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_whose_training_never_began_is_resumed_from_its_recipe(run: Run, tmp_path: Path):
     (tmp_path / "recipe.toml").write_text(run.recipe.to_toml())
     assert resume(tmp_path, progress=False).metrics["sha256"] == run.metrics["sha256"]
 
 
+@pytest.mark.usefixtures("no_report")
 def test_the_manifest_calls_test_images_what_they_are(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
     manifest = json.loads((run.path / "manifest.json").read_text())

@@ -19,6 +19,7 @@ from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.start import FLOOR, trained_features, whitening
 from pellucid.tree import flatten
 from tests.recipe.pictures import folder
+from tests.reports import without_report
 
 SMALL = {
     "data.size": 16, "network.model": "airbench", "network.classes": 3, "network.width": 4, "train.epochs": 1,
@@ -35,7 +36,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backbone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("backbone")
     settings = {**SMALL, "data.standardize": True, "start.whiten": "features.stem.conv", "recipe.name": "backbone"}
-    return train("digits", out=out, progress=False, **{**settings, "data.name": str(data)}).path
+    with without_report():
+        return train("digits", out=out, progress=False, **{**settings, "data.name": str(data)}).path
 
 
 def recipe(data: Path, **more: object):

@@ -58,6 +58,7 @@ def image_folder(root: Path) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_folder_with_other_classes_than_the_network_has_outputs_is_refused_before_training(tmp_path: Path):
     settings = {"data.name": str(image_folder(tmp_path / "mine")), "network.model": "convnet", "train.epochs": 1}
     with pytest.raises(PellucidError, match=r"3 classes \(ant, bee, cow\); set network\.classes=3"):

@@ -1,0 +1,16 @@
+"""Trainings by recipes without reports, whose figures take longer than a small training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def without_report() -> Iterator[None]:
+    """Let trainings by recipes write no report."""
+    from pellucid.recipe import job
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "write_report", lambda run, data: run / "report.html")
+        yield

@@ -27,19 +27,22 @@ def parser() -> Parser:
         "was trained on)",
     )
     it.add_argument("--try", dest="attempts", action="store_true", help="try each fix in a short training")
-    return it.html_option().json_flag()
+    return it.device_option().html_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print the diagnosis."""
+    from dataclasses import replace
+
     from pellucid.cli.files import html_place, write_html
     from pellucid.cli.out import emit, say, say_text
     from pellucid.doctor import diagnose
     from pellucid.errors import PellucidError
     from pellucid.text import printable
+    from pellucid.training.device import usable_device
 
-    place = html_place(args)
-    case = _case(args.model, args.data)
+    place, device = html_place(args), usable_device(args.device or "cpu")
+    case = replace(_case(args.model, args.data), device=device)
     if args.attempts and not case.trainable:
         raise PellucidError(
             f"--try: {args.model} does not tell how it was trained; give the run folder of its training"

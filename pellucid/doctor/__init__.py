@@ -12,10 +12,11 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import diagnose
 from pellucid.doctor.finding import Check, Finding, Remedy
-from pellucid.doctor.rehearsal import reinitialized
+from pellucid.doctor.rehearsal import moved, reinitialized
 from pellucid.errors import PellucidError, nearest
 from pellucid.run.history import History
 from pellucid.training.arguments import whole
+from pellucid.training.device import CPU
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
 
@@ -40,7 +41,7 @@ def case_of(
     x, y, validation, batch_size, epochs, augment: the arguments of `fit`; validation is a Dataset or a pair (x, y), and
     without it checks that need validation data are skipped. history: the result of `fit`. begin: returns the model
     before its first step; by default its weights are drawn by its seed. stopped: the error that ended the training, as
-    an exception, which is more detailed, or as text.
+    an exception, which is more detailed, or as text. Short trainings and predictions run on the model's device.
     Raises PellucidError for data that do not fit the model, and for invalid counts.
     """
     whole(epochs, "epochs", 0)
@@ -52,8 +53,11 @@ def case_of(
     model.fitting(train)
     if held_out is not None:
         model.fitting(held_out, "validation")
-    begin = begin or (lambda: reinitialized(model))
-    return Case(model, train, held_out, begin, batch_size, epochs, history, stopped, augment)
+    first = begin or (lambda: reinitialized(model))
+    return Case(
+        moved(model, CPU), train, held_out, lambda: moved(first(), CPU), batch_size, epochs, history, stopped, augment,
+        device=model.device,
+    )  # fmt: skip
 
 
 def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> Case:

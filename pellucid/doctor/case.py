@@ -1,7 +1,7 @@
 """What the doctor examines: a model, its data, and how it was or is to be trained."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
 
@@ -14,13 +14,14 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.passes import Activity, Gradients, activity, gradients, rms, trainable_layers
 from pellucid.doctor.predictions import Predictions, UnansweredError, loss_on, predictions
-from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, rehearse, reinitialized
+from pellucid.doctor.rehearsal import Rehearsal, Settings, default_rate, moved, rehearse, reinitialized
 from pellucid.doctor.simple import Simple, simple
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
 from pellucid.losses import L1, Huber, Quadratic
 from pellucid.run.history import History
+from pellucid.training.device import CPU
 from pellucid.training.examples import Augmentation
 from pellucid.training.model import BaseModel
 from pellucid.tree import flatten
@@ -48,7 +49,8 @@ class Case:
     augmentation in training. epochs: the number of epochs trained or planned, 0 if unknown. trainable: whether
     optimizer, learning rate and batch size are known; a weights file does not contain them, and then nothing is
     rehearsed. notes: sentences to print before the findings. steps: the number of steps made, where there is no
-    history. resume_command: the command that resumes an interrupted training, else "".
+    history. resume_command: the command that resumes an interrupted training, else "". device: where models are
+    trained and predict; everything else is computed on the CPU, where the models and data of a case are.
     Measurements are computed once, when a check first needs them.
     """
 
@@ -65,6 +67,7 @@ class Case:
     notes: tuple[str, ...] = ()
     steps: int = 0
     resume_command: str = ""
+    device: torch.device = CPU
 
     @cached_property
     def classifies(self) -> bool:
@@ -180,12 +183,13 @@ class Case:
     @cached_property
     def train_predictions(self) -> Predictions:
         """The model's predictions for the sample of training examples."""
-        return predictions(self.model, self.sample)
+        return predictions(moved(self.model, self.device), self.sample)
 
     @cached_property
     def validation_predictions(self) -> Predictions | None:
         """The model's predictions for the sample of validation examples."""
-        return None if self.validation_sample is None else predictions(self.model, self.validation_sample)
+        part = self.validation_sample
+        return None if part is None else predictions(moved(self.model, self.device), part)
 
     @cached_property
     def class_predictions(self) -> tuple[Predictions, Predictions | None] | None:
@@ -247,7 +251,9 @@ class Case:
         """Train a copy of the model from its initial weights for a few steps; UnansweredError if not `trainable`."""
         if not self.trainable:
             raise UnansweredError("a weights file does not contain the training settings; give the run folder")
-        return rehearse(self.begin(), self.train, self.batch_size, self.augment, settings, self.steps_planned)
+        model = moved(self.begin(), self.device)
+        done = rehearse(model, self.train, self.batch_size, self.augment, settings, self.steps_planned)
+        return replace(done, model=moved(done.model, CPU))
 
     @cached_property
     def rehearsal(self) -> Rehearsal:

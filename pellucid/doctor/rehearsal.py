@@ -66,6 +66,15 @@ def copied(model: BaseModel) -> BaseModel:
     return new
 
 
+def moved(model: BaseModel, device: torch.device) -> BaseModel:
+    """Return the model on a device: itself if it is there, else a copy."""
+    if model.device == device:
+        return model
+    new = copy(model)
+    new.device, new.params = device, on_device(model.params, device)
+    return new
+
+
 def default_rate(optimizer: Optimizer) -> float:
     """Return the optimizer's default learning rate; infinite if it has none."""
     default = next(field.default for field in fields(optimizer) if field.name == "lr")

@@ -53,6 +53,7 @@ def case_of_run(
     if not folder.recipe.is_file():
         raise PellucidError(f"{folder.path} holds no recipe.toml; give a run folder that `pellucid train` began")
     recipe = load_recipe(folder.recipe)
+    recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # the run's may be absent here
     root = data if data is None or is_root(recipe.data.name, data) else None
     weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
     loaded = None if weights is None else Model.load(weights)

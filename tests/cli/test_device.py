@@ -14,6 +14,7 @@ COMMANDS = {
     "explain": ("mnist-lenet", "IMAGE"),
     "explain --page": ("mnist-lenet", "--page", "page"),
     "verify": ("mnist-lenet",),
+    "doctor": ("mnist-lenet",),
     "train": ("digits",),
 }
 

@@ -13,6 +13,7 @@ from pellucid.doctor.case import FACTORS, SAMPLE, SHORT, STEPS
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.predictions import UnansweredError
+from pellucid.doctor.rehearsal import Rehearsal
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.trials import Attempts
 from pellucid.errors import PellucidError
@@ -222,3 +223,38 @@ def test_the_default_rate_is_tried_only_where_the_range_test_ends_above_it() -> 
     (more,) = far.lower_range_losses.keys() - far.range_losses.keys()
     assert more == pytest.approx(1e-31)
     assert far.lower_range_losses[more] < min(far.range_losses.values())
+
+
+def test_models_are_trained_and_predict_on_the_device_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = replace(case(), device=torch.device("meta"))
+    used: list[set[torch.device]] = []
+
+    def devices(made: Any) -> set[torch.device]:
+        return {made.device, *(value.device for value in made.weights.values())}
+
+    def train(made: Any, *others: Any) -> Rehearsal:
+        used.append(devices(made))
+        return Rehearsal((1.0,), False, {}, made)
+
+    def predict(made: Any, part: Any) -> None:
+        used.append(devices(made))
+
+    monkeypatch.setattr("pellucid.doctor.case.rehearse", train)
+    monkeypatch.setattr("pellucid.doctor.case.predictions", predict)
+    monkeypatch.setattr("pellucid.doctor.case.CPU", torch.device("meta"))  # from where no tensor comes back
+    assert it.rehearsal.losses == (1.0,)
+    assert it.train_predictions is it.validation_predictions is None
+    assert used == [{torch.device("meta")}] * 3
+    assert devices(it.model) == {torch.device("cpu")}
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_the_diagnosis_of_a_model_on_a_gpu_is_that_of_the_cpu(kind: str) -> None:
+    if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
+        pytest.skip(f"this machine has no {kind} device")
+    options = {"optimizer": SGD(1e4)}
+    there = case(conv_net(), device=kind, **options)
+    assert there.device.type == kind
+    assert {value.device.type for value in there.model.weights.values()} == {"cpu"}
+    assert {value.device.type for value in there.rehearsal.model.weights.values()} == {"cpu"}
+    assert diagnose(there).names == diagnose(case(conv_net(), **options)).names

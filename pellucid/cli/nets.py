@@ -18,11 +18,14 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.models import MODELS, match
 from pellucid.network.inputs import NOMINAL, nominal
+from pellucid.network.inputs import Shape as FreeShape
+from pellucid.network.summary import shape_text
 from pellucid.recipe.job import check_network
-from pellucid.recipe.material import input_shape
+from pellucid.recipe.material import input_shape, stated_shape
 from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, read_part
 from pellucid.training.arguments import regularizers
 from pellucid.training.verified import training_of
+from pellucid.tree import flatten
 from pellucid.verify_forms import Training
 
 # Input shapes of networks that are not for ImageNet's 224 x 224.
@@ -46,6 +49,7 @@ class Net:
     input_shape: Shape
     output_shape: Any  # a tuple of shapes for several outputs
     training: Training = field(default_factory=Training)  # as the recipe does
+    takes: FreeShape = ()  # of a model: the input shape, with None for any size
 
 
 def open_net(what: str, settings: list[str], data: str | None) -> Net:
@@ -60,29 +64,31 @@ def open_net(what: str, settings: list[str], data: str | None) -> Net:
 def open_outline(what: str, settings: list[str], data: str | None, image: str | None) -> Net:
     """Return the same, or a network of the zoo, with parameters on the device "meta" unless a file holds them.
 
-    image: "CxHxW", the input of a network of the zoo (default: the images that it is for).
+    image: "CxHxW", the size of the input (default: that of the images that the network is for, or 224 x 224).
     """
     known = _is_recipe(what, settings) or what in assets.pretrained_names() or Path(what).exists()
+    shape = None if image is None else _shape(image)
     if what in MODELS and not known:
-        return _of_zoo(what, settings, image)
-    if image is not None:
-        raise PellucidError(f"{what} says itself what images it takes; give --input for a network, such as vgg16")
+        return _of_zoo(what, settings, shape)
     if _is_recipe(what, settings):
         with torch.device("meta"):
-            return _of_recipe(what, settings, data)
+            return _of_recipe(what, settings, data, shape)
     if settings:
         raise PellucidError(
             f"{what} is trained, so {settings[0]!r} changes nothing; give settings for a recipe or a network"
         )
-    return _of_model(what, "model, recipe or network", MODELS)
+    return _of_model(what, "model, recipe or network", MODELS, image=shape)
 
 
-def _of_recipe(what: str, settings: list[str], data: str | None) -> Net:
+def _of_recipe(what: str, settings: list[str], data: str | None, image: Shape | None = None) -> Net:
     recipe = load_recipe(what, parse_overrides(settings))
     net: Layer = recipe.build("network")
-    shape = input_shape(recipe.data, data)
+    shape = input_shape(recipe.data, data) if image is None else stated_shape(recipe.data) or image
     check_network(recipe, net, shape)
     params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))
+    if image is not None and image != shape:
+        out = _resized(what, net, params, shape, image)
+        shape = image
     named = set().union(*(match(params, pattern) for pattern in recipe.train.frozen))
     training = training_of(
         recipe.build("optimizer"),
@@ -95,9 +101,26 @@ def _of_recipe(what: str, settings: list[str], data: str | None) -> Net:
     return Net(net, params, recipe.build("loss"), shape, out, training)
 
 
-def _of_zoo(name: str, settings: list[str], image: str | None) -> Net:
+def _resized(what: str, net: Layer, params: Params, shape: Shape, image: Shape) -> Any:
+    """Return the output shape for images of another size; PellucidError where the parameters fit `shape` alone."""
+    _check_fits(what, (shape[0], None, None), image)
+    try:
+        others, out = net.init(image, torch.Generator())
+    except PellucidError as error:
+        raise PellucidError(f"--input: {what}: {error}") from error
+    if any(tensor.shape != flatten(params)[path].shape for path, tensor in flatten(others).items()):
+        _check_fits(what, shape, image)
+    return out
+
+
+def _check_fits(what: str, takes: FreeShape, image: Shape) -> None:
+    if any(size not in (None, given) for size, given in zip(takes, image, strict=False)) or len(takes) != len(image):
+        raise PellucidError(f"--input: {what} takes inputs of {shape_text(takes)}, not {shape_text(image)}")
+
+
+def _of_zoo(name: str, settings: list[str], image: Shape | None) -> Net:
     net: Layer = build_part(read_part({**parse_overrides(settings), "model": name}, "network", name), "network", name)
-    shape = _shape(image) if image is not None else IMAGES.get(name, IMAGENET)
+    shape = IMAGES.get(name, IMAGENET) if image is None else image
     try:
         with torch.device("meta"):
             params, out = net.init(shape, torch.Generator())
@@ -108,19 +131,25 @@ def _of_zoo(name: str, settings: list[str], image: str | None) -> Net:
     return Net(net, params, SoftmaxCrossEntropy(), shape, out)
 
 
-def _of_model(what: str, kinds: str, more: Iterable[str], side: int = NOMINAL) -> Net:
+def _of_model(
+    what: str, kinds: str, more: Iterable[str], side: int = NOMINAL, image: Shape | None = None
+) -> Net:  # fmt: skip
     known = sorted({*assets.recipe_names(), *assets.pretrained_names(), *more})
     if not Path(what).exists() and not Path(what).suffix and "/" not in what and what not in known:
         hint = nearest(what, known) or f"; known: {', '.join(known)}"
         raise PellucidError(f"no {kinds} {what!r}{hint}")
     model = open_model(what)
-    shape = nominal(model.input_shape, side)
+    if image is not None:
+        _check_fits(what, model.input_shape, image)
+    shape = image or nominal(model.input_shape, side)
     try:
         outputs = model.outputs_for(shape)
-    except PellucidError:  # its layers leave nothing of so small an image
-        shape = model.nominal_shape
+    except PellucidError as error:
+        if image is not None:
+            raise PellucidError(f"--input: {what}: {error}") from error
+        shape = model.nominal_shape  # its layers leave nothing of so small an image
         outputs = model.outputs_for(shape)
-    return Net(model.net, model.params, model.loss, shape, outputs)
+    return Net(model.net, model.params, model.loss, shape, outputs, takes=model.input_shape)
 
 
 def _shape(text: str) -> Shape:

@@ -136,13 +136,15 @@ def load_splits(table: Data, root: str | os.PathLike[str] | None = None) -> Spli
 
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
     """Return the shape of one image, without reading any where the table alone determines it."""
+    return stated_shape(table) or tuple(load_splits(table, root).train.x.shape[1:])
+
+
+def stated_shape(table: Data) -> Shape | None:
+    """Return the shape of one image where the table alone determines it."""
     if table.name in SHAPES:
         return SHAPES[table.name]
-    if table.size:
-        return (1 if table.mode == "L" else 3, table.size, table.size)
-    if table.name == "cifar10":  # all its files have one size, which other folders need not
-        return (1 if table.mode == "L" else 3, 32, 32)
-    return tuple(load_splits(table, root).train.x.shape[1:])
+    size = table.size or (32 if table.name == "cifar10" else 0)  # its files have one size, others need not
+    return (1 if table.mode == "L" else 3, size, size) if size else None
 
 
 def exclusive_or() -> Splits:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.layers import Dense
+from pellucid.combine import Sequential
+from pellucid.layers import Conv2d, Dense, MaxPool2d
+from pellucid.model import Model
 from tests.cli.conftest import Say
 
 
@@ -61,11 +63,42 @@ def test_the_network_is_drawn(name: str, begins: bytes, say: Say, tmp_path: Path
         (["lenet", "--input", "1x4x4"], "lenet: features."),
         (["lenet", "--input", "9x99999x99999"], "more than 16,777,216 values"),
         (["mlp"], "mlp: network.sizes is missing"),
-        (["digits", "--input", "1x8x8"], "digits says itself what images it takes"),
-        (["mnist-lenet", "--input", "1x28x28"], "mnist-lenet says itself"),
+        (["digits", "--input", "1x9x9"], "--input: digits takes inputs of 1 x 8 x 8, not 1 x 9 x 9"),
+        (["digits", "--input", "3x8x8"], "digits takes inputs of 1 x any x any, not 3 x 8 x 8"),
+        (["mnist-lenet", "--input", "1x32x32"], "mnist-lenet takes inputs of 1 x 28 x 28, not 1 x 32 x 32"),
+        (["free.safetensors", "--input", "1x64x64"], "takes inputs of 3 x any x any, not 1 x 64 x 64"),
+        (["free.safetensors", "--input", "3x1x1"], "--input: free.safetensors: "),
         (["lenet", "--draw", "net.pdf"], "does not end in .png or .svg"),
         (["lenet", "--draw", "nowhere/net.png"], "is in a folder that does not exist"),
     ],
 )
 def test_mistakes_are_told(words: list[str], said: str, say: Say):
+    if words[0] == "free.safetensors":
+        free().save(words[0])
     assert said in say("summary", *words).complaint
+
+
+def free() -> Model:
+    """A network of two convolutions for images of any size from 4 x 4 pixels."""
+    net = Sequential(conv=Conv2d(2, 3, padding=1), pool=MaxPool2d(4), scores=Conv2d(5, 1))
+    return Model(net, input_shape=(3, None, None))
+
+
+def test_the_size_is_said_and_chosen(say: Say):
+    free().save("free.safetensors")
+    out = say("summary", "free.safetensors").out
+    assert out.startswith("for one input of 3 x 224 x 224, which may have any size (--input chooses it)\n")
+    out = say("summary", "free.safetensors", "--input", "3x64x40").out
+    assert out.startswith("for one input of 3 x 64 x 40, which")
+    found = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
+    assert found["input_shape"] == [3, 64, 40]
+    assert found["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
+    assert say("summary", "lenet").out.startswith("for one input of 1 x 28 x 28\n")
+
+
+def test_a_recipe_of_any_size_is_summarized_at_the_size_given(say: Say):
+    words = ("summary", "camvid-fcn32", "network.backbone=airbench96", "--json")
+    one, other = (say(*words, "--input", size).json for size in ("3x64x96", "3x128x96"))
+    assert (one["input_shape"], other["input_shape"]) == ([3, 64, 96], [3, 128, 96])
+    assert one["parameters"] == other["parameters"]
+    assert other["multiply_adds"] > one["multiply_adds"] > 0

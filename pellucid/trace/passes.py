@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator, buffer_paths, join, walk
+from pellucid.contract import try_loss
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
@@ -239,9 +240,9 @@ class Settings:
             return forward(self.net, used, x, Mode(self.train, seeded(self.device, self.seed)), change)
 
     def loss_of(self, y: Any) -> tuple[Tensor, Any]:
-        """Return the loss of a pass's outputs and its gradient with respect to them."""
+        """Return the loss of a pass's outputs and its gradient with respect to them; PellucidError as `try_loss`."""
         with torch.no_grad():
-            return self.loss(y, on_device(self.target, self.device))
+            return try_loss(self.loss, y, on_device(self.target, self.device))
 
     def cost(self, passes: Passes, params: Params | None = None) -> tuple[float, float]:
         """Return the loss of a pass, and the regularization term."""

@@ -126,8 +126,9 @@ class Checkpoint:
         begun = self.progress["settings"]
         differs = [name for name in settings if begun.get(name) != settings[name]]
         if differs:
+            names = ", ".join("training data" if name == "data" else name for name in differs)
             raise PellucidError(
-                f"{self.path} was begun with another {', '.join(differs)}; resume with the same, or start a new run"
+                f"{self.path} was begun with other settings: {names}; resume with the same, or start a new run"
             )
 
     def restore_params(self, params: Params) -> None:

@@ -168,7 +168,7 @@ def test_two_networks_killed_over_and_over_end_in_the_hash_of_the_undisturbed_ru
             k: v for k, v in other.items() if k not in ("seconds", "images_per_second")
         }
     model = Model(gan(), optimizer=Adam(0.01))
-    with pytest.raises(PellucidError, match="begun with another optimizer"):
+    with pytest.raises(PellucidError, match="begun with other settings: optimizer"):
         model.fit(
             digits(), epochs=6, batch_size=20, validation=digits(300, 350), run=tmp_path / "whole", resume=True,
             verbose=False,

@@ -368,9 +368,9 @@ def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
 
     fit(1.0, spread)
     fit(1.0, spread)
-    with pytest.raises(PellucidError, match="was begun with another network"):
+    with pytest.raises(PellucidError, match="was begun with other settings: network"):
         fit(1.5, spread)
-    with pytest.raises(PellucidError, match="was begun with another metrics"):
+    with pytest.raises(PellucidError, match="was begun with other settings: metrics"):
         fit(1.0, Errors())
 
 

@@ -83,7 +83,7 @@ def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exact
     assert run.metrics["sha256"] == whole.metrics["sha256"]
     assert "twigs.left.weight" in run.model.weights
     replaced(monkeypatch, wired(swapped=True))
-    with pytest.raises(PellucidError, match="was begun with another network"):
+    with pytest.raises(PellucidError, match="was begun with other settings: network"):
         resume(tmp_path / "whole/digits-1", progress=False)
 
 
@@ -98,7 +98,7 @@ def test_the_doctor_takes_a_finished_one(tmp_path):
 @pytest.mark.usefixtures("no_report")
 def test_a_network_of_other_layers_is_still_refused(tmp_path):
     run = begin(tmp_path, units=30)
-    with pytest.raises(PellucidError, match="was begun with another network"):
+    with pytest.raises(PellucidError, match="was begun with other settings: network"):
         resume(run.path, progress=False)
     with pytest.raises(PellucidError, match="does not hold the network of"):
         case_of_run(run.path)

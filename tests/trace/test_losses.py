@@ -1,6 +1,7 @@
 """Every loss in pieces: they add up to it, and its delta's factors multiply to PyTorch's gradient of PyTorch's loss."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers import Identity
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense, Identity
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.trace import Settings, Trace
 from pellucid.trace.deltas import PIECES
 from tests.losses.cases import CASES, CLASSES, WEIGHTS, classes, outputs
@@ -48,6 +51,21 @@ def test_costs_add_up_to_the_loss(name: str) -> None:
     trace = bare(loss, y, target)
     assert float(trace["loss.cost"].sum()) == pytest.approx(float(oracle(y, target)), rel=1e-12)
     assert trace.loss == pytest.approx(float(oracle(y, target)), rel=1e-12)
+
+
+@dataclass(frozen=True)
+class Squares(Loss):
+    """A user-defined loss for targets of the outputs' shape."""
+
+    def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
+        return (y - target).square().sum(), 2 * (y - target)
+
+
+def test_a_target_that_a_user_defined_loss_cannot_compare_is_told() -> None:
+    model = Model(Dense(3), Squares(), input_shape=(4,), metrics=())
+    assert model.trace(torch.rand(2, 4), torch.rand(2, 3)).loss > 0
+    with pytest.raises(PellucidError, match=r"^Squares: compute, given outputs \(2, 3\) .* targets \(2, 2\) .* raised"):
+        model.trace(torch.rand(2, 4), torch.rand(2, 2))
 
 
 def test_every_loss_is_taken_to_pieces() -> None:

@@ -81,7 +81,7 @@ def weights_of(folder):
 @pytest.mark.parametrize(
     ("refusal", "options"),
     [
-        ("was begun with another batch size", {"batch_size": 31}),
+        ("was begun with other settings: batch size", {"batch_size": 31}),
         ("was begun with the callbacks", {"extra": [EarlyStopping(3)]}),
     ],
 )

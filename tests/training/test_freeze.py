@@ -171,7 +171,7 @@ def test_a_model_freezes_by_pattern_and_resumes_only_the_same(model: Model, tmp_
     assert same == {path for path in before if path.startswith(("features.conv1", "features.norm1"))}
     model.unfreeze()
     assert model.frozen == set()
-    with pytest.raises(PellucidError, match="begun with another frozen parameters"):
+    with pytest.raises(PellucidError, match="begun with other settings: frozen parameters"):
         model.fit(x.float(), y, epochs=2, batch_size=3, run=tmp_path / "run", resume=True, verbose=False)
 
 

@@ -26,9 +26,9 @@ from tests.training.small import StopAt, Stopped, digits, flip, small_conv, smal
 MEASURED = ("seconds", "images_per_second")  # by the clock
 
 
-def train(model, run, resume=False, extra=(), **options):
+def train(model, run, resume=False, extra=(), data=None, **options):
     settings = {"epochs": 4, "batch_size": 30, "validation": digits(300, 350), "augment": flip, **options}
-    return model.fit(digits(), run=run, resume=resume, callbacks=extra, verbose=False, **settings)
+    return model.fit(data or digits(), run=run, resume=resume, callbacks=extra, verbose=False, **settings)
 
 
 def without_times(path):
@@ -120,6 +120,7 @@ def test_a_folder_that_holds_a_training_is_not_overwritten(whole):
 CHANGES = {
     "batch size": (small_mlp, {"batch_size": 31}),
     "number of epochs": (small_mlp, {"epochs": 5}),
+    "training data": (small_mlp, {"data": digits(1, 301)}),
     "validation data": (small_mlp, {"validation": digits(300, 351)}),
     "augmentation": (small_mlp, {"augment": None}),
     "seed": (lambda: small_mlp(seed=1), {}),
@@ -132,7 +133,7 @@ CHANGES = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_going_on_with_other_settings_is_refused_and_names_them(whole, what):
     make, options = CHANGES[what]
-    with pytest.raises(PellucidError, match=f"was begun with another {what}; resume with the same"):
+    with pytest.raises(PellucidError, match=f"was begun with other settings: {what}; resume with the same"):
         train(make(), whole(small_mlp)[0], resume=True, **options)
 
 
@@ -186,7 +187,7 @@ def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_pa
     assert RunFolder(tmp_path).read_manifest()["precision"] == "float32"
     train(small_mlp(), tmp_path, resume=True)
     monkeypatch.setattr(device.torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    with pytest.raises(PellucidError, match="was begun with another precision"):
+    with pytest.raises(PellucidError, match="was begun with other settings: precision"):
         train(small_mlp(precision="bf16"), tmp_path, resume=True)
 
 

@@ -25,6 +25,11 @@ class Parser(argparse.ArgumentParser):
         args, unknown = self.parse_known_intermixed_args(list(words))
         if unknown:
             raise PellucidError(self._unknown(unknown[0]))
+        for action in self._actions:
+            value = getattr(args, action.dest, None)
+            if value != action.default and "" in (value if isinstance(value, list) else [value]):
+                name = next(iter(action.option_strings), action.metavar or action.dest)
+                raise PellucidError(f"{self.prog}: {name} is empty; see {self.prog} --help")  # Path("") is "."
         return args
 
     def error(self, message: str) -> NoReturn:

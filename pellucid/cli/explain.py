@@ -76,8 +76,6 @@ def handle(args: argparse.Namespace) -> int:
         return _page(args)
     if args.image is None or args.data is not None or args.retrain:
         raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) for the whole network")
-    if args.out == "":
-        raise PellucidError("--out is empty; name a folder, or leave it out")
     model = open_model(args.model, args.device)
     classes = class_names(model)
     x = read_picture(model, args.image)

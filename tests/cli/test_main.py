@@ -36,6 +36,26 @@ def test_the_module_runs_as_a_process():
     assert (done.returncode, done.stdout, done.stderr) == (0, f"pellucid {__version__}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["segment", "camvid", "", "--out", "masks"], "IMAGE|FOLDER|VIDEO"),
+        (["segment", "camvid", "a.png", "--out", ""], "--out"),
+        (["predict", "mnist-lenet", "a.png", ""], "IMAGE"),
+        (["evaluate", ""], "MODEL"),
+        (["evaluate", "mnist-lenet", "--data="], "--data"),
+        (["compare-runs", "", "b"], "RUN"),
+        (["data", "list", "--data", ""], "--data"),
+        (["gestures", "predict", "MODEL", "--video", ""], "--video"),
+        (["train", "digits", ""], "key=value"),
+    ],
+)
+def test_an_empty_word_is_no_path(words: list[str], what: str, say: Say, tmp_path: Path):
+    command = " ".join(words[:2] if words[0] == "gestures" else words[:1])
+    assert say(*words).complaint.startswith(f"pellucid {command}: {what} is empty; see pellucid {command} --help")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
 def test_help_lists_every_command(words: list[str], say: Say):
     said = say(*words)

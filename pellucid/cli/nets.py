@@ -24,7 +24,7 @@ from pellucid.recipe.job import check_network
 from pellucid.recipe.material import input_shape, stated_shape
 from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, read_part
 from pellucid.training.arguments import regularizers
-from pellucid.training.verified import training_of
+from pellucid.training.step import training_of
 from pellucid.tree import flatten
 from pellucid.verify_forms import Training
 

@@ -18,10 +18,11 @@ from pellucid.objective import Gradients, Objective, Supervised, all_buffers, be
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, pack, unpack
 from pellucid.optim.regularizers import L2, in_order
 from pellucid.text import shown
-from pellucid.training.device import HalfCopy, to_float32, usable_precision
+from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
 from pellucid.tree import flatten, leaves
+from pellucid.verify_forms import Training
 
 Read = dict[str, Any]  # losses by name: numbers, on an accelerator 0-d tensors that are not read yet
 Optimizers = Optimizer | Mapping[str, Optimizer]
@@ -71,7 +72,7 @@ class Step:
     ) -> None:
         channels_last(params)
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
-        device = next((leaf.device for leaf in flat.values()), torch.device("cpu"))
+        device = next((leaf.device for leaf in flat.values()), CPU)
         self.precision, self.note = usable_precision(precision, device)
         self.kept = all_buffers(nets) | set(frozen)  # paths of tensors that optimizers do not update
         self.paths = [path for path in flat if path not in self.kept]
@@ -89,8 +90,8 @@ class Step:
         }
         self.states = {name: mover.state for name, mover in self._movers.items()}
         alone = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
-        plain = alone and learns_in_sweep(optimizer, regularizers, clip, self.precision, frozen, factors)
-        self._rate = Rate() if plain else None
+        plain = training_of(optimizer, regularizers, clip, precision, frozen, factors, device)
+        self._rate = Rate() if alone and plain.in_sweep else None
         self.objective = training_form(objective, params, frozen, self._rate)
         self._reads = device.type == "cpu"  # elsewhere, reading a loss would wait for the device
         if isinstance(self.objective, Supervised) and self._reads:
@@ -344,17 +345,23 @@ def _proportion(one: Optimizer, optimizers: Mapping[str, Optimizer]) -> float:
     return 1.0 if one.lr == first else one.lr / first
 
 
-def learns_in_sweep(
+def training_of(
     optimizer: Optimizers,
     regularizers: Sequence[Regularizer | MaxNorm],
     clip: float | None,
     precision: str,
     frozen: Collection[str],
     rates: Mapping[str, float],
-) -> bool:
-    """Return whether layers learn in the sweep: plain SGD with nothing but L2 between the gradients and the update."""
-    alone = clip is None and precision != "bf16" and not frozen and not rates
-    return alone and type(optimizer) is SGD and all(type(one) is L2 for one in regularizers)
+    device: torch.device = CPU,
+) -> Training:
+    """Return how a network trains with these settings of a model or a recipe.
+
+    Layers learn in the sweep under plain SGD with nothing but L2 between the gradients and the update.
+    """
+    usable, _ = usable_precision(precision, device)
+    alone = clip is None and usable != "bf16" and not frozen and not rates
+    plain = type(optimizer) is SGD and all(type(one) is L2 for one in regularizers)
+    return Training(frozenset(frozen), alone and plain)
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:

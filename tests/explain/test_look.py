@@ -65,7 +65,10 @@ def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_pat
 
 
 def test_the_page_says_whose_epochs_it_shows(tmp_path: Path) -> None:
-    model, data = small()
+    net = Sequential(conv1=Conv2d(2, 3), relu=ReLU(), flat=Flatten(), out=Dense(3))
+    model = Model(net, input_shape=(1, 6, 6), classes=("a", "b", "c"))
+    x = torch.rand(6, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    data = Dataset.from_arrays(x, torch.arange(6) % 3, ("a", "b", "c"), "noise")
     again = retrained(model, data, data, 1, [])
     for epochs, words in ((None, "from scratch, for this page"), ({0: model.params}, "those of its training")):
         text = write_page(tmp_path / "page", look(model, data, "small", epochs=epochs, again=again)).read_text("utf-8")

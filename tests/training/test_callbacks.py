@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid.cli.main import main
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.metrics import Metric
@@ -321,9 +322,10 @@ def test_the_live_line_is_ended_when_training_fails():
     assert screen.getvalue().endswith("\n")
 
 
-def test_pellucid_train_tells_each_epoch_on_stderr_and_json_alone_on_stdout(tmp_path):
-    words = [sys.executable, "-m", "pellucid", "train", "digits", "train.epochs=2", "--json", "--out", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert [line.partition("  ")[0] for line in done.stderr.splitlines()] == ["epoch 1/2", "epoch 2/2"]
-    assert done.stdout.startswith("{")
-    assert done.stdout.count("\n") == 1
+@pytest.mark.usefixtures("no_report")
+def test_pellucid_train_tells_each_epoch_on_stderr_and_json_alone_on_stdout(tmp_path, capfd):
+    assert main(["train", "digits", "train.epochs=2", "--json", "--out", str(tmp_path)]) == 0
+    out, err = capfd.readouterr()
+    assert [line.partition("  ")[0] for line in err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+    assert out.startswith("{")
+    assert out.count("\n") == 1

@@ -127,9 +127,11 @@ for variable in model.variables:
     variable.assign(np.abs(value) + 0.5 if variable.path.endswith("variance") else value)
 inputs = rng.standard_normal((2, 64, 64, 3)).astype("float32")
 np.savez(sys.argv[2], x=inputs, y=np.asarray(model.predict(inputs, verbose=0)))
-if "transfer" in sys.argv[1]:  # as people do it: the network as one layer of their own model
-    model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Rescaling(1.0), model])
-(model.save_weights if sys.argv[1].endswith(".weights.h5") else model.save)(sys.argv[1])
+model.save(sys.argv[1] + "/small.h5")
+model.save_weights(sys.argv[1] + "/small.weights.h5")
+# As people do it: the network as one layer of their own model.
+model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Rescaling(1.0), model])
+model.save_weights(sys.argv[1] + "/transfer.weights.h5")
 """
 
 REAL = """
@@ -153,12 +155,19 @@ def keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[Tenso
     return torch.tensor(found["x"]).permute(0, 3, 1, 2), torch.tensor(found["y"])
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor, Tensor]:
+    """A folder of files of one network of Keras, and images with its outputs."""
+    folder = tmp_path_factory.mktemp("keras")
+    return folder, *keras(WRITE, folder, folder, "torch")
+
+
 @pytest.mark.parametrize("file", ["small.h5", "small.weights.h5", "transfer.weights.h5"])
-def test_a_file_that_keras_has_saved(file, tmp_path):
-    x, y = keras(WRITE, tmp_path / file, tmp_path, "torch")
+def test_a_file_that_keras_has_saved(file, saved):
+    folder, x, y = saved
     net = mobilenet_v2(classes=7, width=0.35, epsilon=1e-3, pad="same")
     params, _ = net.init((3, 64, 64), torch.Generator().manual_seed(0))
-    loaded = load_weights(net, params, tmp_path / file)
+    loaded = load_weights(net, params, folder / file)
     with torch.no_grad():
         logits, _ = net.forward(loaded, x, Mode())
     assert float((logits - y).abs().max()) < 1e-5 * float(y.abs().max())

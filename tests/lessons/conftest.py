@@ -1,0 +1,17 @@
+"""Lessons in full, on MNIST."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pellucid.data.catalogue import CATALOGUE, data_root
+from pellucid.lessons import Lesson, lesson
+
+
+@pytest.fixture
+def on_mnist() -> Callable[[str], Lesson]:
+    """Return a function that runs a lesson in full; the test is skipped where MNIST is absent."""
+    place = data_root() / CATALOGUE["mnist"].place
+    if not place.exists():
+        pytest.skip(f"{place} is absent; `pellucid data get mnist` fetches it")
+    return lesson

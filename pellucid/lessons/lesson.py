@@ -21,6 +21,7 @@ LESSONS = {
     "regression": "lines and polynomials: closed forms, descent, penalties, early stopping",
     "neighbours": "nearest neighbours: distances, boundaries, choosing k; a linear classifier's templates",
     "cost": "why the cross-entropy learns faster than the quadratic cost",
+    "overfitting": "1,000 images learned by heart; more data, weight decay, dropout, early stopping",
     "convolution": "kernels over a photo: sizes, counts, receptive fields, pooling, dilation",
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",

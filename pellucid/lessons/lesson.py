@@ -22,6 +22,7 @@ LESSONS = {
     "neighbours": "nearest neighbours: distances, boundaries, choosing k; a linear classifier's templates",
     "cost": "why the cross-entropy learns faster than the quadratic cost",
     "overfitting": "1,000 images learned by heart; more data, weight decay, dropout, early stopping",
+    "initialisation": "how large the first weights should be, and why",
     "convolution": "kernels over a photo: sizes, counts, receptive fields, pooling, dilation",
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",

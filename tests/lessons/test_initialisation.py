@@ -1,0 +1,38 @@
+"""Initial weights: variances in closed form, and the first epochs of Nielsen 2015, chapter 3."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from pellucid.lessons import Lesson, Setting
+from pellucid.lessons.initialisation import depth, first_epochs, sums
+
+
+def test_the_weighted_sums_have_the_variances_of_the_closed_form():
+    numbers = sums(Setting()).numbers
+    assert numbers["standard deviation, normal"] == pytest.approx(math.sqrt(501), rel=0.02)
+    assert numbers["standard deviation, scaled"] == pytest.approx(math.sqrt(500 / 1000 + 1), rel=0.02)
+    share = math.erfc(4 / math.sqrt(501) / math.sqrt(2))  # P(|z| > 4)
+    assert numbers["share with |z| > 4"]["normal"] == pytest.approx(share, abs=0.01)
+
+
+def test_relus_halve_the_mean_square_unless_the_weights_make_up_for_it():
+    factors = depth(Setting()).numbers["factor per layer"]
+    assert factors["scaled"] == pytest.approx(0.5, rel=0.04)
+    assert factors["he"] == pytest.approx(1.0, rel=0.04)
+
+
+def test_the_digits_are_learned_from_both():
+    numbers = first_epochs(Setting(small=True)).numbers
+    assert all(numbers[f"{name}: test accuracy after epochs 1, 2 and 10"][-1] > 0.85 for name in ("normal", "scaled"))
+
+
+@pytest.mark.real
+def test_the_first_epochs_are_those_of_the_book(on_mnist: Callable[[str], Lesson]):
+    numbers = on_mnist("initialisation").results["first_epochs"].numbers
+    assert numbers["data"] == "mnist"
+    normal, scaled = (numbers[f"{name}: test accuracy after epochs 1, 2 and 10"] for name in ("normal", "scaled"))
+    assert normal[0] == pytest.approx(0.87, abs=0.015)
+    assert scaled[0] == pytest.approx(0.93, abs=0.015)
+    assert min(normal[-1], scaled[-1]) > 0.935

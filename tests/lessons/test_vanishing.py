@@ -1,0 +1,56 @@
+"""Vanishing gradients: the chain in closed form, and the speeds of Nielsen 2015, chapter 5."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons.vanishing import chain
+
+BOOK = {2: [0.07, 0.31], 3: [0.012, 0.060, 0.283], 4: [0.003, 0.017, 0.070, 0.285]}
+
+
+def test_a_chain_multiplies_the_factors():
+    numbers = chain(Setting()).numbers
+    expected = {"w = 1": [0.25 * 0.25**9, 0.25], "w = 100": [0.25 * 25.0**9, 0.25]}
+    for name, values in expected.items():
+        assert numbers[f"{name}: gradients of the first and the last bias"] == pytest.approx(values, rel=1e-5)
+
+
+def test_first_layers_are_slow_and_hold_up_the_training():
+    results = lesson("vanishing", small=True).results
+    check_speeds(results["depths"].numbers)
+    plateau = results["plateau"].numbers
+    f = np.bincount(load_digits().target) / 1797  # of all digits; the lesson has the first 1,000 training images
+    assert plateau["cost of the frequencies"] == pytest.approx(
+        -(f * np.log(f) + (1 - f) * np.log(1 - f)).sum(), rel=0.01
+    )
+    first, last = plateau["last layer's speed over the first's, first and last epoch"]
+    assert first > 30 * last
+    ends = {
+        name: results["accuracies"].numbers[f"{name}: test accuracy after the first and the last epoch"][1]
+        for name in ("1 sigmoid layer", "4 sigmoid layers", "4 ReLU layers")
+    }
+    assert ends["4 sigmoid layers"] < 0.2
+    assert min(ends["1 sigmoid layer"], ends["4 ReLU layers"]) > 0.75
+
+
+@pytest.mark.real
+def test_the_speeds_are_those_of_the_book(on_mnist: Callable[[str], Lesson]):
+    results = on_mnist("vanishing").results
+    assert results["depths"].numbers["data"] == "mnist"
+    check_speeds(results["depths"].numbers)
+    first, last = results["plateau"].numbers["last layer's speed over the first's, first and last epoch"]
+    assert first > 50
+    assert last < 3
+    assert results["plateau"].numbers["last cost"] < 0.3
+
+
+def check_speeds(numbers):
+    """Compare with the book's single draw: each within a factor of two, and a falling sequence towards the input."""
+    for layers, book in BOOK.items():
+        speeds = numbers[f"{layers} hidden layers"]
+        assert speeds == sorted(speeds)
+        assert np.abs(np.log(np.array(speeds) / book)).max() < np.log(2)

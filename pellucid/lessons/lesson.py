@@ -24,6 +24,7 @@ LESSONS = {
     "overfitting": "1,000 images learned by heart; more data, weight decay, dropout, early stopping",
     "initialisation": "how large the first weights should be, and why",
     "vanishing": "gradients that vanish or explode in deep networks",
+    "softmax": "softmax outputs, the log-likelihood, and their gradient",
     "convolution": "kernels over a photo: sizes, counts, receptive fields, pooling, dilation",
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",

@@ -1,0 +1,45 @@
+"""Softmax: SciPy's, its Jacobian by finite differences, and the accuracies beside sigmoids."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.special
+
+from pellucid.lessons import Lesson, lesson
+
+Z = np.array([2.5, -1.0, 3.2, 0.5])
+
+
+def test_the_numbers_are_those_of_scipy():
+    results = lesson("softmax", small=True).results
+    p = scipy.special.softmax(Z)
+    numbers = results["probabilities"].numbers
+    assert numbers["outputs"] == pytest.approx(p.tolist())
+    assert numbers["largest difference of a sum from 1"] < 1e-12
+    assert numbers["largest change when 7 is added to every z"] < 1e-12
+    assert numbers["first over third output, range"] == pytest.approx([np.exp(2.5 - 3.2)] * 2)
+    for c in (0, 1, 10):
+        assert results["sharpness"].numbers[f"outputs for c = {c}"] == pytest.approx(
+            scipy.special.softmax(c * Z).tolist()
+        )
+    step = 1e-6 * np.eye(4)
+    slopes = [(np.log(scipy.special.softmax(Z - e)[0]) - np.log(scipy.special.softmax(Z + e)[0])) / 2e-6 for e in step]
+    for values in results["gradient"].numbers.values():
+        assert values == pytest.approx(slopes, abs=1e-8)
+    check_accuracies(results["accuracies"].numbers, 0.93)
+
+
+@pytest.mark.real
+def test_softmax_and_sigmoids_are_alike_on_mnist(on_mnist: Callable[[str], Lesson]):
+    numbers = on_mnist("softmax").results["accuracies"].numbers
+    assert numbers["data"] == "mnist"
+    check_accuracies(numbers, 0.945)
+
+
+def check_accuracies(numbers, least: float):
+    assert min(numbers[f"{name}: test accuracy"] for name in ("sigmoids", "softmax")) > least
+    assert numbers["range of the sum of outputs"]["softmax"] == pytest.approx([1, 1], abs=1e-5)
+    low, high = numbers["range of the sum of outputs"]["sigmoids"]
+    assert low < 0.9
+    assert high > 1.1

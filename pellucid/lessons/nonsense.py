@@ -1,0 +1,113 @@
+"""Confidence in nonsense.
+
+A classifier of digits gives one of ten digits to every input, and a high probability to many that are no digits at all.
+This lesson measures how confident a network is on noise and on shuffled images, and what calibration changes.
+Temperature scaling (Guo et al. 2017) divides the logits by one number, so that on images like the training data 80 %
+means right in 80 of 100; it has never seen nonsense, and says nothing about it.
+
+The network is the shipped `mnist-lenet` with MNIST, the overconfident one learns from 1,000 images. Without MNIST, and
+in the small form, which the documentation shows, both learn from the 8x8 digits that come with scikit-learn.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from pellucid import Model, assets
+from pellucid.calibration.confidence import Confidence, fit_temperature
+from pellucid.data.dataset import float_images
+from pellucid.lessons.digits import handwritten
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.metrics import accuracy, calibration_error, reliability
+from pellucid.models import mlp
+from pellucid.report.figures.classes import reliability_diagram
+from pellucid.report.figures.pictures import sheet
+
+
+@cache
+def halves(setting: Setting) -> tuple[Model, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return a network that learned 1,000 images, and its probabilities with the classes of both halves of the test.
+
+    It has 100 hidden ReLUs and learns for 60 epochs with Adam.
+    """
+    splits = handwritten(setting, 200 if setting.small else 1000)
+    model = Model(mlp((splits.train.x[0].numel(), 100, 10), "relu", init_weight="he"), seed=setting.seed)
+    model.fit(splits.train, epochs=60, batch_size=5, verbose=False)
+    p, y = model.predict(splits.test), splits.test.y
+    return model, (p[::2], y[::2]), (p[1::2], y[1::2])
+
+
+def inputs(images: Tensor, seed: int) -> dict[str, Tensor]:
+    """Return images (N, 1, H, W) and two kinds of nonsense of their shape: their pixels shuffled, and uniform noise."""
+    rng = torch.Generator().manual_seed(seed)
+    orders = torch.stack([torch.randperm(images[0].numel(), generator=rng) for _ in images])
+    shuffled = images.flatten(1).gather(1, orders).view(images.shape)
+    return {"test images": images, "shuffled": shuffled, "noise": torch.rand(images.shape, generator=rng)}
+
+
+def nonsense(setting: Setting) -> Result:
+    """Noise and shuffled images.
+
+    The confidence is the probability of the predicted class. On shuffled test images, with every pixel in another
+    place, and on uniform noise, no confidence is right: there is no digit. Above each picture: the predicted class and
+    its probability in per cent.
+    """
+    splits = handwritten(setting)
+    if splits.train.name == "mnist":
+        model = Model.load(assets.pretrained_file("mnist-lenet"))
+    else:
+        model, *_ = halves(setting)
+    pictures: list[Tensor] = []
+    names: list[str] = []
+    numbers: dict[str, object] = {"data": splits.train.name}
+    for kind, images in inputs(float_images(splits.test.x[:1000]), setting.seed).items():
+        confidence, predicted = model.predict(images).max(1)
+        numbers[kind] = {
+            "mean confidence": confidence.mean().item(),
+            "share above 0.9": (confidence > 0.9).double().mean().item(),
+        }
+        pictures.append(images[:8, 0])
+        names += [f"{label}: {100 * p:.0f} %" for label, p in zip(predicted[:8], confidence[:8], strict=True)]
+    title = "test images, shuffled images, noise"
+    return Result(numbers, sheet(torch.cat(pictures), title, names, signed=False, columns=8))
+
+
+def diagram(p: Tensor, y: Tensor) -> Result:
+    """Return accuracy, mean confidence and expected calibration error, and the reliability diagram."""
+    bins = reliability(y, p)
+    numbers = {"accuracy": accuracy(y, p.argmax(1)), "mean confidence": p.amax(1).mean().item(), "ECE": bins.error}
+    return Result(numbers, reliability_diagram(bins.count, bins.confidence, bins.accuracy, bins.error))
+
+
+def overconfident(setting: Setting) -> Result:
+    """An overconfident network.
+
+    A network that learned 1,000 images until it makes no mistake on them has seen only certain answers. The diagram
+    sorts the test images by confidence: where the accuracy of a bin, its dark line, lies below the diagonal, the
+    network is too sure. The expected calibration error (ECE) is the mean of that distance over the images.
+    """
+    _, _, measured = halves(setting)
+    return diagram(*measured)
+
+
+def temperature(setting: Setting) -> Result:
+    """Temperature scaling.
+
+    The temperature T that minimizes the negative log-likelihood is fitted on one half of the test images and measured
+    on the other: softmax(z / T). T above 1 lowers every confidence and changes no decision, so that the accuracy stays
+    as it is and the ECE falls. Nonsense gets less confident too, but it is not recognized.
+    """
+    model, fitted, (p, y) = halves(setting)
+    confidence = Confidence(fit_temperature(*fitted), threshold=0.0)
+    after = diagram(confidence.calibrate(p), y)
+    numbers = {"temperature": confidence.temperature, "ECE before": calibration_error(y, p), **after.numbers}
+    images = float_images(handwritten(setting).test.x[:1000])
+    for kind, some in inputs(images, setting.seed).items():
+        q = model.predict(some)
+        means = [one.amax(1).mean().item() for one in (q, confidence.calibrate(q))]
+        numbers[f"{kind}: mean confidence before and after"] = means
+    return Result(numbers, after.figure)
+
+
+STEPS = (nonsense, overconfident, temperature)

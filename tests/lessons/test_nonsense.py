@@ -1,0 +1,53 @@
+"""Confidence in nonsense: calibration error and temperature computed again with NumPy and SciPy."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from pellucid.lessons import Lesson, Setting, lesson
+from pellucid.lessons.nonsense import halves, overconfident, temperature
+
+
+def test_calibration_is_that_of_numpy_and_scipy():
+    setting = Setting(small=True)
+    _, fitted, measured = halves(setting)
+    (p, y), (q, t) = (tuple(one.double().numpy() for one in pair) for pair in (fitted, measured))
+    y, t = y.astype(int), t.astype(int)
+    found = minimize_scalar(
+        lambda log: -log_softmax(np.log(p) / np.exp(log), 1)[range(len(y)), y].mean(), bounds=(-3, 3), method="bounded",
+        options={"xatol": 1e-7},
+    )  # fmt: skip
+    before, after = overconfident(setting).numbers, temperature(setting).numbers
+    assert after["temperature"] == pytest.approx(np.exp(found.x), rel=1e-4)
+    assert before["ECE"] == after["ECE before"] == pytest.approx(error(q, t))
+    assert after["ECE"] == pytest.approx(error(softmax(np.log(q) / np.exp(found.x), 1), t), abs=1e-4)
+    assert before["accuracy"] == after["accuracy"] == (q.argmax(1) == t).mean()
+    assert after["temperature"] > 1
+    assert after["ECE"] < before["ECE"]
+
+
+def test_nonsense_gets_high_confidence():
+    numbers = lesson("nonsense", small=True).results["nonsense"].numbers
+    assert min(numbers[kind]["mean confidence"] for kind in ("shuffled", "noise")) > 0.4  # of ten classes
+
+
+@pytest.mark.real
+def test_temperature_calibrates_on_mnist_and_does_not_recognize_nonsense(on_mnist: Callable[[str], Lesson]):
+    results = on_mnist("nonsense").results
+    assert results["nonsense"].numbers["data"] == "mnist"
+    assert min(results["nonsense"].numbers[kind]["mean confidence"] for kind in ("shuffled", "noise")) > 0.4
+    numbers = results["temperature"].numbers
+    assert numbers["ECE"] < numbers["ECE before"] / 2
+    assert numbers["shuffled: mean confidence before and after"][1] > 0.3
+
+
+def error(p, y, bins: int = 15) -> float:
+    """Return the expected calibration error, bin by bin."""
+    confidence, right = p.max(1), p.argmax(1) == y
+    edges = np.linspace(0, 1, bins + 1)
+    held = [(confidence > low) & (confidence <= high) for low, high in pairwise(edges)]
+    return sum(abs(right[one].mean() - confidence[one].mean()) * one.mean() for one in held if one.any())

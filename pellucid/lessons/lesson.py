@@ -29,6 +29,7 @@ LESSONS = {
     "landscape": "the Hessian of a small network, symmetries of its weights, and the noise of its data",
     "universality": "a network of one hidden layer, built to approximate a function to a given error",
     "nonsense": "a digit network's confidence in noise, and temperature scaling",
+    "linear-algebra": "norms, eigenvectors, SVD and pseudoinverse as pictures",
     "library": "a network library in 60 lines of NumPy, beside this one",
 }  # in the order in which a course would take them
 

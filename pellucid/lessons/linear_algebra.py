@@ -1,0 +1,151 @@
+# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
+"""Linear algebra.
+
+What networks are made of, as pictures: norms and their unit balls, eigenvectors, the singular value decomposition, the
+pseudoinverse and least squares, and the principal components of handwritten digits. All by NumPy; each picture comes
+with the identity that it shows, and the numbers are how far both sides differ.
+"""
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.pictures import sheet
+from pellucid.report.figures.points import arrow, loop, scatter
+from pellucid.report.figures.series import COLOURS, name_axes, plots_in_rows
+from pellucid.report.figures.style import SMALL
+
+TURN = np.linspace(0, 2 * np.pi, 200, endpoint=False)
+CIRCLE = np.stack([np.cos(TURN), np.sin(TURN)], 1)  # (200, 2)
+
+
+def norms(setting: Setting) -> Result:
+    """Norms.
+
+    The norm ‖x‖_p = (Σ |x_i|^p)^(1/p) measures a vector; L1 sums, L2 is the usual length, and L∞ takes the largest
+    entry. The picture shows the vectors of norm 1. For all x of n entries ‖x‖∞ ≤ ‖x‖2 ≤ ‖x‖1 ≤ √n ‖x‖2: the L1 ball is
+    the smallest, and its corners on the axes are why L1 regularization makes weights 0.
+    """
+    figure, (plot,) = plots_in_rows(["vectors of norm 1"], 1, 4.0, square=True)
+    for (name, p), colour in zip({"L1": 1, "L2": 2, "L∞": np.inf}.items(), COLOURS, strict=False):
+        loop(plot, CIRCLE / np.linalg.norm(CIRCLE, p, axis=1, keepdims=True), colour, name)
+    plot.legend(frameon=False, fontsize=SMALL)
+    x = np.random.default_rng(setting.seed).normal(size=(1000, 5))
+    l1, l2, largest = (np.linalg.norm(x, p, axis=1) for p in (1, 2, np.inf))
+    holds = bool(((largest <= l2) & (l2 <= l1) & (l1 <= np.sqrt(5) * l2)).all())
+    triangle = bool((np.linalg.norm(x[:500] + x[500:], axis=1) <= l2[:500] + l2[500:]).all())
+    sides = {
+        f"‖(3, 4)‖ by {name}": float(np.linalg.norm([3, 4], p)) for name, p in (("L1", 1), ("L2", 2), ("L∞", np.inf))
+    }
+    return Result(sides | {"inequalities hold for 1,000 vectors": holds, "triangle inequality": triangle}, figure)
+
+
+def eigenvectors(setting: Setting) -> Result:
+    """Eigenvectors.
+
+    A matrix turns most vectors; its eigenvectors it only stretches: A v = λ v. A symmetric matrix has orthogonal ones,
+    A = Q Λ Qᵀ, and maps the unit circle to an ellipse whose axes are λ v. The eigenvalues sum to the trace, and their
+    product is the determinant.
+    """
+    a = np.array([[2.0, 1.0], [1.0, 1.5]])
+    values, vectors = np.linalg.eigh(a)
+    vectors = vectors * np.sign(vectors[1])  # upwards; the sign is free
+    figure, (plot,) = plots_in_rows(["the circle, and its image under A"], 1, 4.0, square=True)
+    loop(plot, CIRCLE)
+    loop(plot, CIRCLE @ a.T, COLOURS[0])
+    for value, vector in zip(values, vectors.T, strict=True):
+        arrow(plot, value * vector, f"λ v, λ = {value:.2f}", COLOURS[1])
+        arrow(plot, vector)
+    numbers = {
+        "eigenvalues": values.tolist(),
+        "A v - λ v": float(np.abs(a @ vectors - vectors * values).max()),
+        "Q Λ Qᵀ - A": float(np.abs(vectors @ np.diag(values) @ vectors.T - a).max()),
+        "sum of λ - trace": float(values.sum() - np.trace(a)),
+        "product of λ - determinant": float(values.prod() - np.linalg.det(a)),
+    }
+    return Result(numbers, figure)
+
+
+def decomposition(setting: Setting) -> Result:
+    """Singular values.
+
+    Every matrix is a rotation, a stretching along the axes and another rotation: A = U Σ Vᵀ. The right singular vectors
+    v are mapped to σ u, which are orthogonal again. The largest singular value is the spectral norm, the longest that A
+    makes a unit vector; the Frobenius norm, the root of the sum of squares of all entries, is √Σ σ². Their squares are
+    the eigenvalues of AᵀA.
+    """
+    a = np.array([[1.5, 1.0], [-0.5, 1.2]])
+    u, sigma, vt = np.linalg.svd(a)
+    titles = ["unit circle", "after Vᵀ: rotated", "after Σ: stretched", "after U: A x"]
+    figure, plots = plots_in_rows(titles, 4, 2.3, square=True)
+    so_far = np.eye(2)
+    for plot, factor in zip(plots, (np.eye(2), vt, np.diag(sigma), u), strict=True):
+        so_far = factor @ so_far
+        loop(plot, CIRCLE @ so_far.T, COLOURS[0])
+        for k, colour in enumerate(COLOURS[1:3]):
+            arrow(plot, so_far @ vt[k], "", colour)
+    numbers = {
+        "singular values": sigma.tolist(),
+        "U Σ Vᵀ - A": float(np.abs((u * sigma) @ vt - a).max()),
+        "longest image of a unit vector": float(np.linalg.norm(CIRCLE @ a.T, axis=1).max()),
+        "‖A‖² - Σ σ²": float((a**2).sum() - (sigma**2).sum()),
+        "eigenvalues of AᵀA - σ²": float(np.abs(np.linalg.eigvalsh(a.T @ a)[::-1] - sigma**2).max()),
+    }
+    return Result(numbers, figure)
+
+
+def pseudoinverse(setting: Setting) -> Result:
+    """The pseudoinverse and least squares.
+
+    A system of more equations than unknowns, X w = y, has no solution; w = X⁺ y has the smallest error, with
+    X⁺ = V Σ⁻¹ Uᵀ. Its residual is orthogonal to the columns of X, which is the normal equation XᵀX w = Xᵀ y. Where XᵀX
+    has no inverse, as for two equal columns, X⁺ exists all the same, and gives the smallest w of all best ones.
+    """
+    rng = np.random.default_rng(setting.seed)
+    x = np.sort(rng.uniform(0, 2, 40))
+    y = 5 + 7 * x + rng.normal(size=40)
+    matrix = np.stack([np.ones(40), x], 1)  # (40, 2)
+    inverse = np.linalg.pinv(matrix)
+    w = inverse @ y
+    figure, (plot,) = plots_in_rows(["residuals of the best line"], 1, 3.4)
+    plot.vlines(x, y, matrix @ w, color=COLOURS[1], linewidth=0.8)
+    plot.plot(x, matrix @ w, color=COLOURS[0])
+    scatter(plot, np.stack([x, y], 1))
+    name_axes(plot, "x", "y")
+    twice = np.stack([np.ones(40), x, x], 1)  # XᵀX has no inverse
+    numbers = {
+        "w": w.tolist(),
+        "X X⁺ X - X": float(np.abs(matrix @ inverse @ matrix - matrix).max()),
+        "Xᵀ (y - X w)": float(np.abs(matrix.T @ (y - matrix @ w)).max()),
+        "X⁺ - inverse(XᵀX) Xᵀ": float(np.abs(inverse - np.linalg.solve(matrix.T @ matrix, matrix.T)).max()),
+        "w of two equal columns": (np.linalg.pinv(twice) @ y).tolist(),
+    }
+    return Result(numbers, figure)
+
+
+def digits(setting: Setting) -> Result:
+    """Principal components of digits.
+
+    Each of 1,797 digits is a row of 64 pixels. Of the centred matrix X = U Σ Vᵀ the rows of Vᵀ are the principal
+    components: the directions in which the digits vary most, orthogonal, with the variances σ²/(n - 1). They are the
+    eigenvectors of the covariance matrix. Keeping the first k leaves the squared error Σ σ² of the others, and no
+    matrix of rank k has a smaller one (Eckart and Young 1936).
+    """
+    x = load_digits().data / 16  # (1797, 64)
+    centred = x - x.mean(0)
+    u, sigma, vt = np.linalg.svd(centred, full_matrices=False)
+    values = np.linalg.eigvalsh(np.cov(x.T))[::-1]
+    kept = {k: (u[:, :k] * sigma[:k]) @ vt[:k] for k in (2, 8, 16, 32)}
+    errors = {k: float(((centred - one) ** 2).sum()) for k, one in kept.items()}
+    numbers = {
+        "σ²/(n - 1) - eigenvalues of the covariance": float(np.abs(sigma**2 / (len(x) - 1) - values).max()),
+        "V Vᵀ - I": float(np.abs(vt @ vt.T - np.eye(64)).max()),
+        "squared error with k components": errors,
+        "that - Σ σ² of the others": max(abs(errors[k] - float((sigma[k:] ** 2).sum())) for k in kept),
+    }
+    names = ["mean", *(f"component {k + 1}" for k in range(7))]
+    return Result(numbers, sheet(np.stack([x.mean(0), *vt[:7]]).reshape(-1, 8, 8), "", names, signed=True, columns=4))
+
+
+STEPS = (norms, eigenvectors, decomposition, pseudoinverse, digits)

@@ -1,0 +1,56 @@
+"""Linear algebra: closed forms of a symmetric 2 x 2 matrix, polyfit, and the identities of each picture."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.linalg import svdvals
+from sklearn.datasets import load_digits
+
+from pellucid.lessons import lesson
+
+RESULTS = lesson("linear-algebra").results
+
+
+def small(step: str, *names: str, limit: float = 1e-10) -> bool:
+    return all(abs(RESULTS[step].numbers[name]) < limit for name in names)
+
+
+def test_norms():
+    numbers = RESULTS["norms"].numbers
+    assert [numbers[f"‖(3, 4)‖ by {name}"] for name in ("L1", "L2", "L∞")] == [7, 5, 4]
+    assert numbers["inequalities hold for 1,000 vectors"]
+    assert numbers["triangle inequality"]
+
+
+def test_eigenvectors_of_a_symmetric_matrix():
+    root = math.sqrt((2 - 1.5) ** 2 / 4 + 1)  # of [[2, 1], [1, 1.5]]
+    assert RESULTS["eigenvectors"].numbers["eigenvalues"] == pytest.approx([1.75 - root, 1.75 + root])
+    assert small("eigenvectors", "A v - λ v", "Q Λ Qᵀ - A", "sum of λ - trace", "product of λ - determinant")
+
+
+def test_singular_values():
+    numbers = RESULTS["decomposition"].numbers
+    assert numbers["singular values"] == pytest.approx(svdvals([[1.5, 1.0], [-0.5, 1.2]]).tolist())
+    assert numbers["longest image of a unit vector"] == pytest.approx(numbers["singular values"][0], rel=1e-3)
+    assert small("decomposition", "U Σ Vᵀ - A", "‖A‖² - Σ σ²", "eigenvalues of AᵀA - σ²")
+
+
+def test_the_pseudoinverse_is_least_squares():
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.uniform(0, 2, 40))
+    slope, offset = np.polyfit(x, 5 + 7 * x + rng.normal(size=40), 1)
+    numbers = RESULTS["pseudoinverse"].numbers
+    assert numbers["w"] == pytest.approx([offset, slope])
+    assert numbers["w of two equal columns"] == pytest.approx([offset, slope / 2, slope / 2])  # the smallest
+    assert small("pseudoinverse", "X X⁺ X - X", "Xᵀ (y - X w)", "X⁺ - inverse(XᵀX) Xᵀ")
+
+
+def test_components_of_digits():
+    from sklearn.decomposition import PCA
+
+    x = load_digits().data / 16
+    numbers = RESULTS["digits"].numbers
+    left = PCA().fit(x).explained_variance_[8:].sum() * (len(x) - 1)
+    assert numbers["squared error with k components"][8] == pytest.approx(left)
+    assert small("digits", "σ²/(n - 1) - eigenvalues of the covariance", "V Vᵀ - I", "that - Σ σ² of the others")

@@ -31,6 +31,7 @@ LESSONS = {
     "nonsense": "a digit network's confidence in noise, and temperature scaling",
     "linear-algebra": "norms, eigenvectors, SVD and pseudoinverse as pictures",
     "library": "a network library in 60 lines of NumPy, beside this one",
+    "trees": "a tree as rules, bagging, and a random forest",
 }  # in the order in which a course would take them
 
 

@@ -1,0 +1,117 @@
+# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
+"""Decision trees and forests.
+
+A tree asks one question about one feature after the other until it knows the class: it can be read as rules, and a
+deep one learns its training data by heart. Many trees, each grown from other examples and features, err in different
+places, and their vote is better than any of them (Breiman 1996, 2001). The trees and forests are scikit-learn's.
+"""
+
+import numpy as np
+from sklearn.datasets import load_digits, load_iris, make_moons
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.tree import DecisionTreeClassifier, export_text
+
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.pictures import sheet
+from pellucid.report.figures.points import regions, scatter
+from pellucid.report.figures.series import curves, name_axes, plots_in_rows
+
+
+def gini(classes: np.ndarray) -> float:
+    """Return the Gini impurity 1 - Σ f² over the frequencies f of the classes: 0 for one class alone."""
+    _, counts = np.unique(classes, return_counts=True)
+    return float(1 - ((counts / counts.sum()) ** 2).sum())
+
+
+def rules(setting: Setting) -> Result:
+    """A tree as rules.
+
+    150 irises of three kinds, by length and width of their petals in centimetres. Each question is the one that makes
+    both answers purest: it lowers the Gini impurity, 1 - Σ f² over the frequencies of the classes, the most. Three
+    levels of questions give rectangles, and rules that anyone can check.
+    """
+    iris = load_iris()
+    x, y, names = iris.data[:, 2:], iris.target, ["petal length", "petal width"]
+    tree = DecisionTreeClassifier(max_depth=3, random_state=setting.seed).fit(x, y)
+    feature, threshold = int(tree.tree_.feature[0]), float(tree.tree_.threshold[0])
+    parts = [y[x[:, feature] <= threshold], y[x[:, feature] > threshold]]
+    figure, (plot,) = plots_in_rows(["three kinds of iris, and the regions of the tree"], 1, 3.4)
+    regions(plot, tree.predict, x, 3)
+    scatter(plot, x, y)
+    name_axes(plot, "petal length (cm)", "petal width (cm)")
+    numbers = {
+        "training accuracy": tree.score(x, y),
+        "impurity before the first question": gini(y),
+        "and after": sum(len(part) / len(y) * gini(part) for part in parts),
+        "rules": "\n" + export_text(tree, feature_names=names, class_names=list(iris.target_names)).rstrip(),
+    }
+    return Result(numbers, figure)
+
+
+def depth(setting: Setting) -> Result:
+    """Deep trees overfit.
+
+    Two interleaving half circles with noise, 200 points to learn from and 2,000 to test on. The deeper the tree, the
+    better it knows its own points; the test accuracy rises first, and then stays below.
+    """
+    x, y = make_moons(200, noise=0.3, random_state=setting.seed)
+    test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)
+    depths = list(range(1, 13))
+    trees = [DecisionTreeClassifier(max_depth=k, random_state=setting.seed).fit(x, y) for k in depths]
+    scores = {"training": [one.score(x, y) for one in trees], "test": [one.score(*test) for one in trees]}
+    numbers = {name: [row[0], max(row), row[-1]] for name, row in scores.items()}
+    shown = {f"{name}: depth 1, best, depth 12": row for name, row in numbers.items()}
+    return Result(shown, curves(scores, "depth", "accuracy", depths))
+
+
+def bagging(setting: Setting) -> Result:
+    """Bagging and random features.
+
+    Bagging grows each of 100 deep trees from another sample of the points, drawn with replacement, which contains 63 %
+    of them on average: 1 - 1/e. A random forest also allows each question only some of the features, so that its trees
+    differ more. Votes smooth the ragged boundary of a single tree. The points that a tree has not drawn test it at no
+    cost: the out-of-bag accuracy of the forest.
+    """
+    x, y = make_moons(200, noise=0.3, random_state=setting.seed)
+    test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)
+    models = {
+        "one tree": DecisionTreeClassifier(random_state=setting.seed),
+        "100 trees, bagged": BaggingClassifier(DecisionTreeClassifier(), 100, random_state=setting.seed),
+        "random forest": RandomForestClassifier(100, max_features=1, oob_score=True, random_state=setting.seed),
+    }
+    figure, plots = plots_in_rows(list(models), 3, 2.6)
+    numbers: dict[str, object] = {}
+    for plot, (name, model) in zip(plots, models.items(), strict=True):
+        model.fit(x, y)
+        regions(plot, model.predict, x, 2)
+        scatter(plot, x, y, size=8)
+        numbers[f"{name}: test accuracy"] = model.score(*test)
+    drawn = [len(np.unique(rows)) / len(x) for rows in models["100 trees, bagged"].estimators_samples_]
+    numbers["share of the points in a sample"] = float(np.mean(drawn))
+    numbers["out-of-bag accuracy of the forest"] = float(models["random forest"].oob_score_)
+    return Result(numbers, figure)
+
+
+def forest(setting: Setting) -> Result:
+    """A forest beside logistic regression.
+
+    1,797 digits, two thirds to learn from. The forest's votes are probabilities too, and the picture shows which pixels
+    its questions use: how much they lower the impurity, on average over all trees, in all 1.
+    """
+    x, y = load_digits(return_X_y=True)
+    x, test, y, classes = train_test_split(x / 16, y, test_size=1 / 3, random_state=setting.seed, stratify=y)
+    trees = RandomForestClassifier(100, random_state=setting.seed).fit(x, y)
+    numbers = {
+        "one tree": DecisionTreeClassifier(random_state=setting.seed).fit(x, y).score(test, classes),
+        "random forest": trees.score(test, classes),
+        "logistic regression": LogisticRegression(max_iter=1000).fit(x, y).score(test, classes),
+        "mean accuracy of the forest's trees": float(np.mean([one.score(test, classes) for one in trees.estimators_])),
+        "sum of the importances": float(trees.feature_importances_.sum()),
+    }
+    return Result(numbers, sheet(trees.feature_importances_.reshape(1, 8, 8), "importance of the pixels", largest=2.4))
+
+
+STEPS = (rules, depth, bagging, forest)

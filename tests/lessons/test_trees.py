@@ -1,0 +1,53 @@
+"""Trees: the best first question by trying all, bootstrap shares in closed form, and what votes gain."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+
+from pellucid.lessons import lesson
+
+RESULTS = lesson("trees").results
+
+
+def test_the_first_question_is_the_best_of_all():
+    iris = load_iris()
+    x, y = iris.data[:, 2:], iris.target
+
+    def impurity(classes):
+        return 1 - sum((classes == k).mean() ** 2 for k in range(3))
+
+    after = [
+        (left := x[:, k] <= at).mean() * impurity(y[left]) + (~left).mean() * impurity(y[~left])
+        for k in (0, 1) for at in np.unique(x[:, k])[:-1]
+    ]  # fmt: skip
+    numbers = RESULTS["rules"].numbers
+    assert numbers["impurity before the first question"] == pytest.approx(2 / 3)  # three classes of 50
+    assert numbers["and after"] == pytest.approx(min(after)) == pytest.approx(1 / 3)
+    assert "petal width <= " in numbers["rules"]
+    assert numbers["training accuracy"] > 0.95
+
+
+def test_deep_trees_overfit():
+    _, best, last = RESULTS["depth"].numbers["training: depth 1, best, depth 12"]
+    first, highest, deepest = RESULTS["depth"].numbers["test: depth 1, best, depth 12"]
+    assert last == best > 0.98
+    assert first < deepest < highest
+
+
+def test_votes_are_better_than_one_tree():
+    numbers = RESULTS["bagging"].numbers
+    one, bagged, forest = (
+        numbers[f"{name}: test accuracy"] for name in ("one tree", "100 trees, bagged", "random forest")
+    )
+    assert one < min(bagged, forest)
+    assert numbers["share of the points in a sample"] == pytest.approx(1 - math.exp(-1), abs=0.01)
+    assert numbers["out-of-bag accuracy of the forest"] == pytest.approx(forest, abs=0.04)
+
+
+def test_a_forest_beside_logistic_regression():
+    numbers = RESULTS["forest"].numbers
+    assert numbers["mean accuracy of the forest's trees"] < numbers["one tree"] < numbers["random forest"]
+    assert numbers["logistic regression"] > 0.93
+    assert numbers["sum of the importances"] == pytest.approx(1)

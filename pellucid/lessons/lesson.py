@@ -32,6 +32,7 @@ LESSONS = {
     "linear-algebra": "norms, eigenvectors, SVD and pseudoinverse as pictures",
     "library": "a network library in 60 lines of NumPy, beside this one",
     "trees": "a tree as rules, bagging, and a random forest",
+    "kmeans": "clusters by k-means, step by step, and the number of clusters",
 }  # in the order in which a course would take them
 
 

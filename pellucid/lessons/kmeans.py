@@ -1,0 +1,119 @@
+# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
+"""k-means.
+
+k-means divides points into k clusters, each around its mean, without knowing any class. Lloyd's algorithm alternates
+two steps: every point joins the nearest centre, and every centre moves to the mean of its points. Both lower the
+inertia, the sum of squared distances to the own centre, so that it ends; where depends on the start. `KMeans` is
+scikit-learn's.
+"""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.pictures import sheet
+from pellucid.report.figures.points import crosses, regions, scatter
+from pellucid.report.figures.series import curves, plots_in_rows
+
+
+def blobs(seed: int, side: int = 2) -> np.ndarray:
+    """Return 300 points around side x side centres, which are 4 apart, (300, 2)."""
+    centres = 4 * np.stack(np.meshgrid(range(side), range(side)), -1).reshape(-1, 2)
+    return np.asarray(make_blobs(300, centers=centres, cluster_std=0.8, random_state=seed)[0])
+
+
+def lloyd(setting: Setting) -> Result:
+    """Step by step.
+
+    The centres start at the first four points. After 1, 2, 3 and 20 iterations of the algorithm the crosses show where
+    they are, the colours which centre is nearest. At the end each centre is the mean of its points, and the sum of
+    squared distances to the common mean is the inertia plus that of the centres, each counted for all its points.
+    """
+    points = blobs(setting.seed)
+    iterations = (1, 2, 3, 20)
+    fits = [KMeans(4, init=points[:4], n_init=1, max_iter=count).fit(points) for count in iterations]
+    figure, plots = plots_in_rows([f"{k} iteration{'s' if k > 1 else ''}" for k in iterations], 4, 2.3, square=True)
+    for plot, one in zip(plots, fits, strict=True):
+        scatter(plot, points, one.labels_, size=6)
+        crosses(plot, one.cluster_centers_)
+    found = fits[-1]
+    means = np.stack([points[found.labels_ == k].mean(0) for k in range(4)])
+    within = float(((points - means[found.labels_]) ** 2).sum())
+    between = float(((means[found.labels_] - points.mean(0)) ** 2).sum())
+    numbers = {
+        "inertia": [float(one.inertia_) for one in fits],
+        "centres - means": float(np.abs(found.cluster_centers_ - means).max()),
+        "inertia - sum of squares": float(found.inertia_) - within,
+        "total - within - between": float(((points - points.mean(0)) ** 2).sum()) - within - between,
+    }
+    return Result(numbers, figure)
+
+
+def starts(setting: Setting) -> Result:
+    """Where it starts decides where it ends.
+
+    Lloyd's algorithm ends in a local minimum. With nine groups, 50 random starts end in many different ones: left the
+    best of them, right the worst, where one centre holds two groups and others share one. k-means++ draws centres far
+    apart (Arthur and Vassilvitskii 2007), and the best of ten such starts is taken.
+    """
+    points = blobs(setting.seed, side=3)
+    tried = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(50)]
+    tried.sort(key=lambda one: one.inertia_)
+    best = KMeans(9, n_init=10, random_state=setting.seed).fit(points)
+    figure, plots = plots_in_rows([f"inertia {one.inertia_:.0f}" for one in (tried[0], tried[-1])], 2, 3.0, square=True)
+    for plot, one in zip(plots, (tried[0], tried[-1]), strict=True):
+        regions(plot, one.predict, points, 9)
+        scatter(plot, points, one.labels_, size=8)
+        crosses(plot, one.cluster_centers_)
+    numbers = {
+        "random starts, inertia of the best and the worst": [float(one.inertia_) for one in (tried[0], tried[-1])],
+        "k-means++, inertia": float(best.inertia_),
+    }
+    return Result(numbers, figure)
+
+
+def count(setting: Setting) -> Result:
+    """How many clusters.
+
+    The inertia falls with every further cluster, down to 0 with one for each point, so that it cannot choose k; but
+    where k passes the number of groups, the curve has an elbow. The silhouette compares each point's distance to its
+    own cluster with that to the next one, and is largest there (Rousseeuw 1987).
+    """
+    points = blobs(setting.seed)
+    counts = list(range(2, 10))
+    found = {k: KMeans(k, n_init=10, random_state=setting.seed).fit(points) for k in counts}
+    silhouettes = [float(silhouette_score(points, found[k].labels_)) for k in counts]
+    inertias = [float(found[k].inertia_) for k in counts]
+    shares = [one / float(((points - points.mean(0)) ** 2).sum()) for one in inertias]
+    figure = curves({"inertia / total": shares, "silhouette": silhouettes}, "clusters k", "", counts)
+    best = counts[int(np.argmax(silhouettes))]
+    return Result({"inertia": inertias, "silhouette": silhouettes, "k of the largest silhouette": best}, figure)
+
+
+def digits(setting: Setting) -> Result:
+    """Digits without labels.
+
+    Ten clusters of 1,797 digits: each centre is the mean of its images, and looks like a digit. Named after the most
+    frequent class among its images, the clusters classify most digits correctly, although none of the classes was used
+    to find them. Above each centre: its name, and how many of its images have that class.
+    """
+    x, y = load_digits(return_X_y=True)
+    found = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)
+    names = np.array([np.bincount(y[found.labels_ == k], minlength=10).argmax() for k in range(10)])
+    right = [(y[found.labels_ == k] == names[k]).mean() for k in range(10)]
+    order = np.argsort(names, kind="stable")
+    numbers = {
+        "accuracy of the names": float((names[found.labels_] == y).mean()),
+        "adjusted Rand index": float(adjusted_rand_score(y, found.labels_)),
+        "digits without a cluster": sorted(set(range(10)) - set(names.tolist())),
+    }
+    titles = [f"{names[k]}: {100 * right[k]:.0f} %" for k in order]
+    return Result(
+        numbers, sheet(found.cluster_centers_[order].reshape(-1, 8, 8).clip(0, 1), "", titles, signed=False, columns=5)
+    )
+
+
+STEPS = (lloyd, starts, count, digits)

@@ -33,6 +33,7 @@ LESSONS = {
     "library": "a network library in 60 lines of NumPy, beside this one",
     "trees": "a tree as rules, bagging, and a random forest",
     "kmeans": "clusters by k-means, step by step, and the number of clusters",
+    "svm": "margins, support vectors and kernels",
 }  # in the order in which a course would take them
 
 

@@ -1,0 +1,42 @@
+"""Support vector machines: the optimum by SciPy's solver, and the identities of its solution."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from sklearn.datasets import make_blobs
+
+from pellucid.lessons import lesson
+
+RESULTS = lesson("svm").results
+
+
+def test_the_margin_is_the_widest():
+    x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=0)
+    t = 2 * y - 1
+    inside = {"type": "ineq", "fun": lambda v: t * (x @ v[:2] + v[2]) - 1}
+    found = minimize(lambda v: v[:2] @ v[:2] / 2, [1.0, 1.0, 0.0], constraints=inside, method="SLSQP", tol=1e-12)
+    numbers = RESULTS["margin"].numbers
+    assert numbers["width of the margin"] == pytest.approx(2 / np.linalg.norm(found.x[:2]), rel=1e-4)
+    assert numbers["twice the smallest distance"] == pytest.approx(numbers["width of the margin"], rel=1e-4)
+    assert numbers["t f(x) of the support vectors"] == pytest.approx([1] * numbers["support vectors"], abs=1e-3)
+    for name in ("w - Σ alpha t x", "Σ alpha t", "w - w of the support vectors alone"):
+        assert abs(numbers[name]) < 1e-4
+
+
+def test_a_small_price_widens_the_margin():
+    rows = [RESULTS["soft"].numbers[f"C = {price}"] for price in ("0.01", "1", "100")]
+    assert [row["width"] for row in rows] == sorted((row["width"] for row in rows), reverse=True)
+    assert rows[0]["support vectors"] > rows[-1]["support vectors"]
+
+
+def test_kernels_bend_the_boundary():
+    numbers = RESULTS["kernels"].numbers
+    assert numbers["circles, linear"]["training accuracy"] < 0.7
+    assert numbers["circles, RBF"]["training accuracy"] > 0.98
+    assert numbers["moons, gamma = 100"]["support vectors"] > 2 * numbers["moons, gamma = 1"]["support vectors"]
+    assert numbers["f(x) by hand - decision function"] < 1e-10
+
+
+def test_digits_are_classified():
+    assert RESULTS["digits"].numbers["gamma"] in (0.01, 0.1)
+    assert RESULTS["digits"].numbers["test accuracy"] > 0.97

@@ -34,6 +34,7 @@ LESSONS = {
     "trees": "a tree as rules, bagging, and a random forest",
     "kmeans": "clusters by k-means, step by step, and the number of clusters",
     "svm": "margins, support vectors and kernels",
+    "pca": "principal components of points and of digits",
 }  # in the order in which a course would take them
 
 

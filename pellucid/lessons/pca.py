@@ -1,0 +1,105 @@
+# scikit-learn has no type annotations, and what is inferred from its code is wrong in places.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportAssignmentType=false
+# pyright: reportGeneralTypeIssues=false, reportOptionalSubscript=false
+"""Principal component analysis.
+
+Principal components are the orthogonal directions in which data vary most. They are the eigenvectors of the covariance
+matrix, and projecting on the first few keeps most of the variance: a description of each example by a few numbers.
+`PCA` is scikit-learn's.
+"""
+
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+
+from pellucid.lessons.lesson import Result, Setting
+from pellucid.report.figures.pictures import sheet
+from pellucid.report.figures.points import arrow, scatter, tags
+from pellucid.report.figures.series import COLOURS, curves, name_axes, plots_in_rows
+
+
+def directions(setting: Setting) -> Result:
+    """Directions of a cloud of points.
+
+    300 points are drawn from a Gaussian whose covariance is [[3, 1.5], [1.5, 1]]. The arrows are the components, two
+    standard deviations long: the first points along the cloud, the second is orthogonal to it. Rotated to these axes,
+    the points have no correlation.
+    """
+    points = np.random.default_rng(setting.seed).multivariate_normal([0, 0], [[3, 1.5], [1.5, 1]], 300)
+    pca = PCA(2).fit(points)
+    rotated = pca.transform(points)
+    figure, (left, right) = plots_in_rows(["points and components", "rotated to the components"], 2, 3.0, square=True)
+    scatter(left, points, size=8)
+    for k, (direction, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True)):
+        arrow(left, 2 * np.sqrt(variance) * direction, "", COLOURS[k + 1], pca.mean_)
+    scatter(right, rotated, size=8)
+    name_axes(right, "first component", "second component")
+    values, vectors = np.linalg.eigh(np.cov(points.T))
+    same = np.abs(np.abs(np.diag(pca.components_ @ vectors[:, ::-1])) - 1)  # |cos| of the angle between them
+    numbers = {
+        "variances": pca.explained_variance_.tolist(),
+        "share of the first": float(pca.explained_variance_ratio_[0]),
+        "variances - eigenvalues of the covariance": float(np.abs(pca.explained_variance_ - values[::-1]).max()),
+        "components beside its eigenvectors": float(same.max()),
+        "correlation after rotation": float(np.corrcoef(rotated.T)[0, 1]),
+    }
+    return Result(numbers, figure)
+
+
+def plane(setting: Setting) -> Result:
+    """Digits in a plane.
+
+    1,797 digits of 64 pixels each become points of the plane of their first two components, coloured by their class,
+    which PCA does not know. Two numbers keep 28 % of the variance, and already separate many of the digits.
+    """
+    x, y = load_digits(return_X_y=True)
+    pca = PCA(2).fit(x)
+    points = pca.transform(x)
+    figure, (plot,) = plots_in_rows(["1,797 digits"], 1, 4.6)
+    scatter(plot, points, y, size=9)
+    tags(plot, {str(k): points[y == k].mean(0) for k in range(10)})
+    name_axes(plot, "first component", "second component")
+    kept = float(pca.explained_variance_ratio_.sum())
+    total = float(x.var(0, ddof=1).sum())
+    return Result({"variance kept": kept, "variance kept, by hand": float(points.var(0, ddof=1).sum()) / total}, figure)
+
+
+def reconstruction(setting: Setting) -> Result:
+    """How many components.
+
+    A digit is put together again from its first k components and the mean. The mean squared error of all digits is the
+    sum of the variances that were left out, times (n - 1)/n.
+    """
+    x = load_digits().data / 16
+    pca = PCA().fit(x)
+    pictures, names, differences = [x[:8]], ["64 pixels"] + [""] * 7, []
+    for k in (2, 8, 16, 32):
+        rebuilt = pca.mean_ + pca.transform(x)[:, :k] @ pca.components_[:k]
+        error = ((x - rebuilt) ** 2).sum(1).mean()
+        differences.append(abs(float(error - pca.explained_variance_[k:].sum() * (len(x) - 1) / len(x))))
+        pictures.append(rebuilt[:8].clip(0, 1))
+        names += [f"{k} components"] + [""] * 7
+    enough = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), 0.95)) + 1
+    numbers = {"components for 95 % of the variance": enough, "error - variances left out": max(differences)}
+    drawn = np.concatenate(pictures).reshape(-1, 8, 8)
+    return Result(numbers, sheet(drawn, "", names, signed=False, columns=8, largest=0.8))
+
+
+def features(setting: Setting) -> Result:
+    """Components as features.
+
+    A softmax regression classifies the digits from their first k components. With 20 of them it is nearly as accurate
+    as with all 64 pixels. PCA is part of the pipeline, so that it learns from the training images alone.
+    """
+    x, y = load_digits(return_X_y=True)
+    x, held, y, classes = train_test_split(x / 16, y, test_size=0.3, random_state=setting.seed, stratify=y)
+    counts = [1, 2, 5, 10, 20, 40, 64]
+    scores = [make_pipeline(PCA(k), LogisticRegression(max_iter=1000)).fit(x, y).score(held, classes) for k in counts]
+    figure = curves({"softmax regression": scores}, "components", "test accuracy", counts, log_x=True)
+    return Result({f"{k} components: test accuracy": score for k, score in zip(counts, scores, strict=True)}, figure)
+
+
+STEPS = (directions, plane, reconstruction, features)

@@ -1,0 +1,40 @@
+"""Principal components: the eigenvectors of the covariance, and the variance by NumPy's SVD."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from pellucid.lessons import lesson
+
+RESULTS = lesson("pca").results
+
+
+def test_components_are_eigenvectors_of_the_covariance():
+    numbers = RESULTS["directions"].numbers
+    for name in (
+        "variances - eigenvalues of the covariance",
+        "components beside its eigenvectors",
+        "correlation after rotation",
+    ):
+        assert abs(numbers[name]) < 1e-10
+    assert numbers["variances"] == pytest.approx([2 + 13**0.5 / 2, 2 - 13**0.5 / 2], rel=0.2)  # of [[3, 1.5], [1.5, 1]]
+
+
+def test_the_variance_that_is_kept():
+    x = load_digits().data
+    sigma = np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2
+    numbers = RESULTS["plane"].numbers
+    assert numbers["variance kept"] == pytest.approx(sigma[:2].sum() / sigma.sum())
+    assert numbers["variance kept, by hand"] == pytest.approx(numbers["variance kept"])
+    rebuilt = RESULTS["reconstruction"].numbers
+    shares = np.cumsum(sigma) / sigma.sum()
+    enough = rebuilt["components for 95 % of the variance"]
+    assert shares[enough - 2] < 0.95 <= shares[enough - 1]
+    assert rebuilt["error - variances left out"] < 1e-10
+
+
+def test_twenty_components_are_nearly_as_good_as_all_pixels():
+    scores = RESULTS["features"].numbers
+    assert scores["64 components: test accuracy"] > 0.95
+    assert scores["20 components: test accuracy"] > scores["64 components: test accuracy"] - 0.03
+    assert scores["1 components: test accuracy"] < 0.5

@@ -70,14 +70,14 @@ def eigenvectors(setting: Setting) -> Result:
 def decomposition(setting: Setting) -> Result:
     """Singular values.
 
-    Every matrix is a rotation, a stretching along the axes and another rotation: A = U Σ Vᵀ. The right singular vectors
-    v are mapped to σ u, which are orthogonal again. The largest singular value is the spectral norm, the longest that A
-    makes a unit vector; the Frobenius norm, the root of the sum of squares of all entries, is √Σ σ². Their squares are
-    the eigenvalues of AᵀA.
+    Every matrix is a rotation, a stretching along the axes and another rotation, each rotation perhaps with a
+    reflection: A = U Σ Vᵀ. The right singular vectors v are mapped to σ u, which are orthogonal again. The largest
+    singular value is the spectral norm, the longest that A makes a unit vector; the Frobenius norm, the root of the sum
+    of squares of all entries, is √Σ σ². The squares σ² are the eigenvalues of AᵀA.
     """
     a = np.array([[1.5, 1.0], [-0.5, 1.2]])
     u, sigma, vt = np.linalg.svd(a)
-    titles = ["unit circle", "after Vᵀ: rotated", "after Σ: stretched", "after U: A x"]
+    titles = ["unit circle", "after Vᵀ", "after Σ: stretched", "after U: A x"]
     figure, plots = plots_in_rows(titles, 4, 2.3, square=True)
     so_far = np.eye(2)
     for plot, factor in zip(plots, (np.eye(2), vt, np.diag(sigma), u), strict=True):

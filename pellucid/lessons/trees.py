@@ -46,9 +46,9 @@ def rules(setting: Setting) -> Result:
         "training accuracy": tree.score(x, y),
         "impurity before the first question": gini(y),
         "and after": sum(len(part) / len(y) * gini(part) for part in parts),
-        "rules": "\n" + export_text(tree, feature_names=names, class_names=list(iris.target_names)).rstrip(),
     }
-    return Result(numbers, figure)
+    lines = export_text(tree, feature_names=names, class_names=list(iris.target_names)).splitlines()
+    return Result(numbers | {f"rules, line {k}": line for k, line in enumerate(lines, 1)}, figure)
 
 
 def depth(setting: Setting) -> Result:

@@ -25,7 +25,8 @@ def test_the_first_question_is_the_best_of_all():
     numbers = RESULTS["rules"].numbers
     assert numbers["impurity before the first question"] == pytest.approx(2 / 3)  # three classes of 50
     assert numbers["and after"] == pytest.approx(min(after)) == pytest.approx(1 / 3)
-    assert "petal width <= " in numbers["rules"]
+    assert "petal width <= 0.8" in numbers["rules, line 1"]
+    assert sum("class: " in str(value) for value in numbers.values()) == 5  # leaves
     assert numbers["training accuracy"] > 0.95
 
 

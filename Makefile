@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs real scorecard mutants bench clean
+.PHONY: demo test check docs real lessons scorecard mutants bench clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
@@ -23,6 +23,9 @@ docs: $(VENV)/.docs
 
 real: $(VENV)/.dev
 	$(BIN)/python -m pytest -m real -rs
+
+lessons: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "" -rs tests/lessons tests/docs/test_tutorials.py
 
 scorecard: $(VENV)/.dev
 	$(BIN)/python -m pytest conformance

@@ -6,7 +6,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from pellucid.lessons.page import notebook
+from pellucid.lessons import LESSONS
+from pellucid.lessons.lesson import find_lesson
+from pellucid.lessons.page import markdown, notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -34,6 +36,16 @@ def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPat
     shown = HOOK.page_of(made)
     assert all(f"```python\n{cell.source}\n```" in shown for cell in code)
     assert sum("```text\n" in HOOK.outputs(cell) for cell in code) >= 3
+
+
+@pytest.mark.lessons
+@pytest.mark.parametrize("name", LESSONS)
+def test_a_lesson_runs_in_full_as_a_notebook(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    made = HOOK.execute(markdown(name))
+    shown = [HOOK.outputs(cell) for cell in made.cells if cell.cell_type == "code"]
+    assert sum("```text\n" in one for one in shown) == len(find_lesson(name).STEPS)
+    assert any("data:image/png" in one for one in shown)
 
 
 def test_there_are_at_least_four():

@@ -1,6 +1,7 @@
 """The description of a model in its weights file, checked value by value."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ from pellucid.network.ending import check_classes
 from pellucid.network.inputs import Shape, free_outputs, nominal
 from pellucid.run.folder import RunFolder
 from pellucid.run.weights import read_weights
+from pellucid.tree import map_tree
 
 T = TypeVar("T")
 LARGEST_SIDE = 1 << 20
@@ -31,6 +33,9 @@ def rebuilt(
 
     kind: the class Model. Raises PellucidError for a description of no network, or of one beyond the bounds.
     """
+    precision = about.get("precision", "float32")
+    if precision not in ("float32", "float64"):
+        raise PellucidError(f"precision must be float32 or float64, not {precision!r:.40}")
     try:
         own = "objective" in about
         metrics = of_kind(about.get("metrics", []), list, "metrics must be a list")
@@ -40,6 +45,7 @@ def rebuilt(
             metrics=[metric_from_config(one, custom) for one in metrics],
             classes=None if about.get("classes") is None else texts(about["classes"]),
             preprocess=of_kind(about.get("preprocess", {}), dict, "preprocess must be an object"),
+            precision=precision,
         )
         model.custom = tuple(custom)
         if "confidence" in about:
@@ -49,7 +55,7 @@ def rebuilt(
         if own:  # only the class knows the inputs of each network
             with torch.device("meta"), torch.no_grad():
                 wanted, out = model.objective.init(shape, torch.Generator())
-            return model, wanted, shape, out
+            return model, map_tree(partial(in_precision, precision=precision), wanted), shape, out
         wanted, out = within_bounds(model.net, nominal(shape), shapes)
         out = free_outputs(shape, model.net.init, wanted, out)
         check_classes(out, model.classes)
@@ -58,7 +64,7 @@ def rebuilt(
         if isinstance(error, PellucidError):
             raise
         raise PellucidError(f"no such network can exist ({' '.join(str(error).split())[:200]})") from error
-    return model, wanted, shape, out
+    return model, map_tree(partial(in_precision, precision=precision), wanted), shape, out
 
 
 def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
@@ -99,8 +105,13 @@ def image_shape(shape: Any) -> Shape:
 
 
 def widened(tensor: Tensor) -> Tensor:
-    """Return tensors of float16, which take half the space in files, and of float64 as float32; others unchanged."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.float64) else tensor
+    """Return a float16 tensor, which takes half the space in files, as float32; others unchanged."""
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
+
+
+def in_precision(tensor: Tensor, precision: str) -> Tensor:
+    """Return a parameter for "float64" in that dtype, unless it holds integers; others unchanged."""
+    return tensor.double() if precision == "float64" and tensor.is_floating_point() else tensor
 
 
 def of_kind(value: Any, kind: type[T], otherwise: str) -> T:

@@ -28,7 +28,7 @@ from pellucid.network.inputs import Shape, free_outputs, nominal
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.schedules import Constant
-from pellucid.run.described import feature_stats, image_shape, rebuilt, widened
+from pellucid.run.described import feature_stats, image_shape, in_precision, rebuilt, widened
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
 from pellucid.run.weights import fill, read_weights, write_weights
@@ -312,6 +312,7 @@ class BaseModel(Trainable, Viewed):
             "classes": None if self.classes is None else list(self.classes),
             "metrics": [metric_to_config(metric, self.custom) for metric in self.metrics],
             "preprocess": self.preprocess,
+            **({"precision": "float64"} if self.precision == "float64" else {}),
             **({} if self.confidence is None else {"confidence": self.confidence.to_json()}),
             **({"familiarity": self.familiarity.to_json()} if self.familiarity else {}),
         }
@@ -356,9 +357,8 @@ class BaseModel(Trainable, Viewed):
         self._take(params, shape, out)
 
     def _take(self, params: Params, shape: Shape, out: Any) -> None:
-        dtype = torch.float64 if self.precision == "float64" else None  # else as they are
         with torch.inference_mode(False):
-            params = map_tree(lambda tensor: tensor.to(self.device, dtype), params)
+            params = map_tree(lambda tensor: in_precision(tensor, self.precision).to(self.device), params)
         channels_last(params)
         self.params, self.input_shape, self.output_shape = params, shape, out
         self._outputs = {shape: out}

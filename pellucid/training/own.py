@@ -13,12 +13,12 @@ from pellucid.config import check_fields, check_list
 from pellucid.errors import PellucidError
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
 from pellucid.optim.base import State
-from pellucid.run.described import rebuilt, widened
+from pellucid.run.described import rebuilt
 from pellucid.run.weights import check_size
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
-from pellucid.tree import flatten, map_tree
+from pellucid.tree import flatten
 from pellucid.weights.match import match
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
         _, wanted, _, _ = rebuilt(kind, about, {}, model.custom)
     except PellucidError as error:
         raise PellucidError(f"the model could be saved, but not loaded again: {error}") from error
-    wrong = match(flatten(wanted), flatten(map_tree(widened, model.params)))
+    wrong = match(flatten(wanted), flatten(model.params))
     if wrong:
         raise PellucidError(f"the model could be saved, but not loaded again: {wrong[0]}; keep to what init makes")
     for part in (model.optimizer, *model.optimizers.values(), model.schedule, *model.regularizers):

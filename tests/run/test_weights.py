@@ -142,6 +142,7 @@ CLAIMS = {
     "data must be the name": lambda t, a: a.update(preprocess={"data": 5}),
     "two are called 'a'": lambda t, a: a.update(classes=["a", "a"]),
     "the data have 4 classes": lambda t, a: a.update(classes=list("abcd")),
+    "precision must be": lambda t, a: a.update(precision="float16"),
     "preprocess must be": lambda t, a: a.update(preprocess=[]),
     "no metric is called 'f7'": lambda t, a: a.update(metrics=["f7"]),
     "dense1: takes the network to 8,000,000,016 bytes": lambda t, a: a["network"]["children"]["features"]["children"][

@@ -55,13 +55,13 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert torch.equal(whole["dense1"].params["weight"], again["dense1"].params["weight"])
 
 
-def test_files_hold_the_weights_and_load_as_float32(tmp_path: Path) -> None:
+def test_a_file_holds_the_weights_and_their_precision(tmp_path: Path) -> None:
     model = line()
     model.fit(X, Y, epochs=5, verbose=False)
     model.save(tmp_path / "line.safetensors")
     loaded = Model.load(tmp_path / "line.safetensors")
-    assert loaded["dense1"].params["weight"].dtype == torch.float32
-    assert torch.equal(loaded["dense1"].params["weight"], model["dense1"].params["weight"].float())
+    assert loaded.precision == "float64"
+    assert torch.equal(loaded["dense1"].params["weight"], model["dense1"].params["weight"])
 
 
 def test_the_tools_take_float64() -> None:

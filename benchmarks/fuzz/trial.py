@@ -81,7 +81,7 @@ def use(kind: str, path: Path, picture: Path) -> Tensor:
         predict(it, path)
         return read_picture(it, path)
     if kind in ("ours", "forged"):
-        return torch.tensor(list(predict(Model.load(path), picture).probabilities.values()))
+        return torch.tensor(list(predict(Model.load(path), picture).outputs.values()))
     if kind == "graph":
         net, params = from_onnx(path)
     else:

@@ -44,8 +44,8 @@ def handle(args: argparse.Namespace) -> int:
         {
             "image": one.name,
             "label": one.label,
-            "probability": one.probability,
-            "probabilities": one.probabilities,
+            "probability" if one.are_probabilities else "score": one.output,
+            "probabilities" if one.are_probabilities else "scores": one.outputs,
             **score_to_json(one.familiarity),
         }
         for one in found
@@ -56,7 +56,8 @@ def handle(args: argparse.Namespace) -> int:
         emit({"model": args.model, **alone, "predictions": rows, "skipped": skipped})
         return code
     for one in found:
-        best = sorted(one.probabilities.items(), key=lambda pair: -pair[1])[:SHOWN]
-        shares = ", ".join(f"{label} {percent(p)}" for label, p in best)
-        say(f"{one.name}: {one.label}  ({shares}){score_suffix(one.familiarity)}")
+        best = sorted(one.outputs.items(), key=lambda pair: -pair[1])[:SHOWN]
+        known = one.are_probabilities
+        listed = ", ".join(f"{label} {percent(value) if known else f'{value:.4g}'}" for label, value in best)
+        say(f"{one.name}: {one.label}  ({'' if known else 'scores: '}{listed}){score_suffix(one.familiarity)}")
     return code

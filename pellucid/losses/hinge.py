@@ -53,7 +53,3 @@ class Hinge(Loss):
         if len(outputs) != 1 or outputs[0] < 2:
             raise PellucidError(f"Hinge: the network must output a score for each class, not {tuple(outputs)}")
         check_classes(self, outputs, targets, self.class_weights, None)
-
-    def predict(self, y: Tensor) -> Tensor:
-        """Return y: the score of each class."""
-        return y

@@ -29,10 +29,6 @@ class RegressionLoss(Loss):
         """Raise PellucidError unless targets are finite numbers of the network's output shape, or class indices."""
         check_numbers(self, outputs, targets)
 
-    def predict(self, y: Tensor) -> Tensor:
-        """Return y: the output is the prediction."""
-        return y
-
 
 @dataclass(frozen=True)
 class Quadratic(RegressionLoss):

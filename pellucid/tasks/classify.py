@@ -22,11 +22,10 @@ from pellucid.metrics import (
 )
 from pellucid.model import Model
 from pellucid.tasks.confidence import fit_confidence, selective
-from pellucid.tasks.pictures import believed, class_names, held_out, read_views
+from pellucid.tasks.pictures import are_probabilities, believed, class_names, held_out, read_views, scored
 from pellucid.training.evaluate import boundary, judge
 from pellucid.training.examples import examples
 
-ROUNDING = 1e-6  # of sums of float32 probabilities
 # Tolerance of temperature and threshold: half-precision weights change them by less, other images by more.
 SAME = 0.01
 
@@ -35,13 +34,15 @@ SAME = 0.01
 class Prediction:
     """A model's prediction for one picture: the likeliest class, and the output for each (calibrated, if fitted).
 
+    output: of the likeliest class. are_probabilities: whether the outputs are, or only scores such as logits.
     familiarity: the distance of the picture from the training data, None for a model without familiarity.
     """
 
     name: str
     label: str
-    probability: float
-    probabilities: dict[str, float]
+    output: float
+    outputs: dict[str, float]
+    are_probabilities: bool
     familiarity: FamiliarityScore | None = None
 
 
@@ -49,10 +50,12 @@ def predict(model: Model, picture: str | Path) -> Prediction:
     """Classify a picture of any size; see `read_views` for its preprocessing."""
     classes = class_names(model)
     views = read_views(model, picture)
-    scores = believed(model, model.predict(views[:1]))[0]  # (classes,)
+    found = model.predict(views[:1])
+    known = are_probabilities(model, found)
+    scores = (believed if known else scored)(model, found)[0]  # (classes,)
     best = int(scores.argmax())
     named = dict(zip(classes, scores.tolist(), strict=True))
-    return Prediction(str(picture), classes[best], named[classes[best]], named, farthest(model, views))
+    return Prediction(str(picture), classes[best], named[classes[best]], named, known, farthest(model, views))
 
 
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
@@ -106,11 +109,7 @@ def _known(values: Tensor, counts: Tensor) -> list[float | None]:
 
 def _calibration(model: Model, target: Tensor, scores: Tensor) -> float | None:
     """Return the calibration error of the displayed probabilities; None for scores that are not probabilities."""
-    probabilities = believed(model, scores)
-    sure = probabilities.max(1).values
-    if not bool(((sure >= 0) & (sure <= 1 + ROUNDING)).all()):
-        return None
-    return calibration_error(target, probabilities)
+    return calibration_error(target, believed(model, scores)) if are_probabilities(model, scores) else None
 
 
 def _confidence(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] | None:

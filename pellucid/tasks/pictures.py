@@ -15,6 +15,7 @@ from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, open_tree, root_
 from pellucid.errors import PellucidError, nearest
 from pellucid.metrics import class_scores
 from pellucid.model import Model
+from pellucid.objective import Supervised
 from pellucid.recipe.material import (
     SHAPES,
     check_exists,
@@ -27,6 +28,7 @@ from pellucid.recipe.material import (
 )
 from pellucid.tasks.digits import FORMS, lay_out_both
 from pellucid.text import note
+from pellucid.training.evaluate import boundary, gives_probabilities
 
 
 def class_names(model: Model) -> tuple[str, ...]:
@@ -49,8 +51,34 @@ def class_names(model: Model) -> tuple[str, ...]:
     return classes
 
 
+ROUNDING = 1e-6  # of float32 probabilities
+
+
+def are_probabilities(model: Model, outputs: Tensor) -> bool:
+    """Return whether the results of `model.predict` are probabilities: the model says so, and they are from 0 to 1."""
+    objective = model.objective
+    said = not isinstance(objective, Supervised) or gives_probabilities(objective.net, objective.loss)
+    return said and bool(((outputs >= 0) & (outputs <= 1 + ROUNDING)).all())
+
+
+def scored(model: Model, outputs: Tensor) -> Tensor:
+    """Return the results of `model.predict` as one score for each class (N, C); of one logit y these are -y and y."""
+    if outputs.shape[1] == 1 and boundary(model.net, model.loss) == 0:
+        return torch.cat([-outputs, outputs], 1)
+    return class_scores(outputs)
+
+
 def believed(model: Model, scores: Tensor) -> Tensor:
-    """Return the results of `model.predict` as probabilities (N, C), calibrated if the model has a calibration."""
+    """Return the results of `model.predict` as probabilities (N, C), calibrated if the model has a calibration.
+
+    Raises PellucidError for scores that are no probabilities, such as logits.
+    """
+    if not are_probabilities(model, scores):
+        what = model.objective.loss if isinstance(model.objective, Supervised) else model.objective
+        raise PellucidError(
+            f"the model outputs scores, no probabilities; end the network with Softmax, or give {type(what).__name__} "
+            "a method predict that returns probabilities, such as y.softmax(1)"
+        )
     scores = class_scores(scores)
     return scores if model.confidence is None else model.confidence.calibrate(scores)
 

@@ -206,6 +206,13 @@ def boundary(net: Layer, loss: Loss) -> float:
     return 0.5 if says or bounded else 0.0
 
 
+def gives_probabilities(net: Layer, loss: Loss) -> bool:
+    """Return whether outputs, as the loss reads them, are probabilities: by its `predict`, or by the network's end."""
+    return type(loss).predict is not Loss.predict or any(
+        isinstance(end, Sigmoid | Softmax) for end in ends(net).values()
+    )
+
+
 def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
     """Return the metrics of a loss, and for a loss of numbers on classes also the accuracy.
 

@@ -80,6 +80,18 @@ def test_predict_gives_label_and_probabilities(say: Say, run_folder: Path, seven
     assert found["probability"] == found["probabilities"][found["label"]] == max(found["probabilities"].values())
 
 
+def test_predict_writes_scores_without_per_cent(say: Say, seven: Path):
+    model = Model(Sequential(Flatten(), Dense(3)), "hinge", classes=["a", "b", "c"], input_shape=(1, 8, 8))
+    for path, weight in model.weights.items():
+        weight.copy_(torch.tensor([0.25, 8.0, -2.5]) if path.endswith("bias") else torch.zeros(()))
+    model.save("scores.safetensors")
+    assert say("predict", "scores.safetensors", str(seven)).out == f"{seven}: b  (scores: b 8, a 0.25, c -2.5)\n"
+    found = say("predict", "scores.safetensors", str(seven), "--json").json["predictions"][0]
+    assert (found["score"], found["scores"]) == (8, {"a": 0.25, "b": 8, "c": -2.5})
+    assert not {"probability", "probabilities"} & set(found)
+    assert "scores, no probabilities" in say("gestures", "predict", "scores.safetensors", str(seven)).complaint
+
+
 def test_predict_says_what_is_unlike_anything_it_was_trained_on(say: Say, seven: Path, tmp_path: Path):
     noise = tmp_path / "noise.png"
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -1,6 +1,7 @@
 """What a trained network says of pictures and data sets, and which of them it refuses."""
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pellucid.combine import Fork, Sequential
 from pellucid.data import Dataset, Splits
 from pellucid.errors import PellucidError
 from pellucid.layers import Dense, Flatten
-from pellucid.losses import AuxiliaryCrossEntropy, SoftmaxCrossEntropy
+from pellucid.losses import AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import convnet, mlp
 from pellucid.recipe.job import train
@@ -21,7 +22,7 @@ from pellucid.run.weights import read_weights, write_weights
 from pellucid.tasks import pictures
 from pellucid.tasks.classify import evaluate, predict
 from pellucid.tasks.confidence import fit_confidence
-from pellucid.tasks.pictures import class_names
+from pellucid.tasks.pictures import believed, class_names
 
 
 def a_seven(path: Path, ink: int, ground: int | None) -> Path:
@@ -35,6 +36,15 @@ def a_seven(path: Path, ink: int, ground: int | None) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Logistic(Loss):
+    """ln(1 + exp(y)) - t y, without `predict`."""
+
+    def compute(self, y: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        t = target.reshape(y.shape).to(y.dtype)
+        return (torch.nn.functional.softplus(y) - t * y).mean(), (y.sigmoid() - t) / len(y)
+
+
 @pytest.fixture
 def model() -> Model:
     return Model(mlp((64, 10)), input_shape=(1, 8, 8), classes=10, preprocess={"data": "digits"})
@@ -42,8 +52,8 @@ def model() -> Model:
 
 @pytest.mark.parametrize(("ink", "ground"), [(255, 0), (0, None), (255, None), (250, None)])
 def test_ink_is_found_light_or_dark_on_any_ground(model: Model, tmp_path: Path, ink: int, ground: int | None):
-    usual = predict(model, a_seven(tmp_path / "usual.png", 0, 255)).probabilities
-    assert predict(model, a_seven(tmp_path / "other.png", ink, ground)).probabilities == pytest.approx(usual, abs=1e-6)
+    usual = predict(model, a_seven(tmp_path / "usual.png", 0, 255)).outputs
+    assert predict(model, a_seven(tmp_path / "other.png", ink, ground)).outputs == pytest.approx(usual, abs=1e-6)
 
 
 def image_folder(root: Path) -> Path:
@@ -66,7 +76,7 @@ def test_a_folder_with_other_classes_than_the_network_has_outputs_is_refused_bef
     assert not (tmp_path / "runs").exists()
     settings |= {"network.classes": 3, "network.width": 4}
     run = train("digits", out=tmp_path / "runs", progress=False, **settings)
-    assert list(predict(run.model, tmp_path / "mine/test/bee/1.png").probabilities) == ["ant", "bee", "cow"]
+    assert list(predict(run.model, tmp_path / "mine/test/bee/1.png").outputs) == ["ant", "bee", "cow"]
 
 
 def test_a_weights_file_whose_outputs_and_classes_disagree_is_told(tmp_path: Path, model: Model):
@@ -85,9 +95,30 @@ def test_what_is_no_classifier_is_told(tmp_path: Path):
 
 def test_one_output_tells_two_classes_apart(tmp_path: Path):
     model = Model(mlp((64, 1), output="sigmoid"), "quadratic", classes=["no", "yes"], input_shape=(1, 8, 8))
-    found = predict(model, a_seven(tmp_path / "7.png", 0, 255)).probabilities
+    found = predict(model, a_seven(tmp_path / "7.png", 0, 255)).outputs
     assert list(found) == ["no", "yes"]
     assert sum(found.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("bias", [(8.0, -2.0, 3.0), (0.5, 0.25, 0.75)])
+def test_scores_are_not_called_probabilities(tmp_path: Path, bias: tuple[float, ...]):
+    model = Model(Sequential(Flatten(), Dense(3)), "hinge", classes=["a", "b", "c"], input_shape=(1, 8, 8))
+    for path, weight in model.weights.items():
+        weight.copy_(torch.tensor(bias) if path.endswith("bias") else torch.zeros(()))
+    found = predict(model, a_seven(tmp_path / "7.png", 0, 255))
+    assert not found.are_probabilities
+    assert found.outputs == dict(zip("abc", bias, strict=True))
+    with pytest.raises(PellucidError, match=r"scores, no probabilities; .*give Hinge a method predict"):
+        believed(model, model.predict(torch.zeros(1, 1, 8, 8)))
+
+
+@pytest.mark.parametrize(("bias", "label"), [(0.25, "yes"), (-0.25, "no")])
+def test_a_logit_of_a_users_loss_is_split_at_zero(tmp_path: Path, bias: float, label: str):
+    model = Model(Sequential(Flatten(), Dense(1)), Logistic(), classes=["no", "yes"], input_shape=(1, 8, 8))
+    for path, weight in model.weights.items():
+        weight.fill_(bias if path.endswith("bias") else 0)
+    found = predict(model, a_seven(tmp_path / "7.png", 0, 255))
+    assert (found.label, found.output, found.are_probabilities) == (label, 0.25, False)
 
 
 def offered(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]) -> Dataset:
@@ -125,17 +156,17 @@ def test_a_confidence_tells_whether_it_was_fitted_on_these_images(model: Model, 
 
 def test_pictures_get_calibrated_probabilities(model: Model, tmp_path: Path):
     picture = a_seven(tmp_path / "7.png", 0, 255)
-    plain = predict(model, picture).probabilities
+    plain = predict(model, picture).outputs
     model.confidence = Confidence(2.0, 0.5)
     roots = np.sqrt([*plain.values()])
-    assert [*predict(model, picture).probabilities.values()] == pytest.approx((roots / roots.sum()).tolist(), rel=1e-5)
+    assert [*predict(model, picture).outputs.values()] == pytest.approx((roots / roots.sum()).tolist(), rel=1e-5)
 
 
 def test_a_network_of_any_data_classifies_pictures_of_any_size(tmp_path: Path):
     colour = Model(convnet(3, width=4), input_shape=(3, 16, 16), classes=["a", "b", "c"])
     white = predict(colour, a_seven(tmp_path / "white.png", 255, None))
     on_black = predict(colour, a_seven(tmp_path / "black.png", 255, 0))
-    assert white.probabilities == pytest.approx(on_black.probabilities, abs=1e-6)
+    assert white.outputs == pytest.approx(on_black.outputs, abs=1e-6)
 
 
 def test_a_network_with_auxiliary_outputs_is_a_classifier_by_its_main_one() -> None:

@@ -116,7 +116,8 @@ class ImageFiles(metaclass=Checked):
     def _hashed(self) -> str:
         digest = hashlib.sha256(repr((self.size, self.mode, self.classes, self.ignored)).encode())
         for name in (*self.names, *self.others):
-            digest.update(f"\0{name}\0{self.tree.fingerprint(name)}".encode())
+            # names that are not UTF-8 by their bytes on disk
+            digest.update(f"\0{name}\0{self.tree.fingerprint(name)}".encode(errors="surrogateescape"))
         return digest.hexdigest()
 
 

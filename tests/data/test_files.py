@@ -50,6 +50,19 @@ def test_an_epoch_is_what_pillow_reads_in_the_order_of_the_seed(tree, name, size
     assert labels.tolist() == ["ab".index(NAMES[k][0]) for k in order]
 
 
+def test_names_that_are_not_utf8_are_streamed(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9\xff"
+    os.makedirs(folder)
+    sums = set()
+    for name in (b"\xff3.png", b"\xfe3.png"):
+        with open(folder + b"/" + name, "wb") as file:
+            file.write(FILES[NAMES[0]])
+        source = ImageFolder(tmp_path)
+        sums.add(source.checksum)
+        np.testing.assert_array_equal(source.batch([0], torch.Generator()).images[0], pillow(FILES[NAMES[0]]))
+    assert len(sums) == 2
+
+
 def test_streamed_and_loaded_are_the_same_with_augmentation_and_from_any_batch(tree):
     path, augment = tree("plain", FILES), Augment(rotate=20, flip=True)
     loaded = list(Loader(load_folder(path), 5, 1, augment).epoch(2))

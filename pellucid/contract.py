@@ -45,6 +45,18 @@ def form(value: Any) -> str:
     return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else shown(value)
 
 
+def copied(x: Any) -> Any:
+    """Return a copy of a tensor, or of each in a nest of tuples."""
+    return tuple(map(copied, x)) if isinstance(x, tuple) else x.clone()
+
+
+def changed(before: Any, x: Any) -> bool:
+    """Return whether x, a tensor or a nest of tuples, is no longer equal to its copy; NaN counts as equal to NaN."""
+    if isinstance(x, tuple):
+        return any(map(changed, before, x))
+    return before.shape != x.shape or not torch.equal(before.nan_to_num(), x.nan_to_num())
+
+
 def try_network(net: Layer, params: Params, loss: Loss, x: Any, target: Tensor) -> None:
     """Run one batch forward and backward in training mode, and check the results of user-defined classes.
 
@@ -88,7 +100,10 @@ def checked_forward(path: str, layer: Layer, params: Params, x: Any, mode: Mode)
     if is_ours(layer):
         return layer.forward(params, x, mode)
     what = f"{named(path, layer)}: forward"
+    before = copied(x)
     answer = attempt(what, layer.forward, params, x, mode)
+    if changed(before, x):
+        raise PellucidError(f"{what} changes its input, which others read too; return a new tensor, such as y = x * 2")
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise PellucidError(f"{what} must return (y, cache), not {form(answer)}")
     y = answer[0]
@@ -133,6 +148,8 @@ def try_loss(loss: Loss, y: Any, target: Tensor) -> tuple[Tensor, Any]:
 
 def _check_output(what: str, path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
     """Raise PellucidError unless a layer's output has the shape returned by its `init`."""
+    if y.is_floating_point() and x.is_floating_point() and y.dtype != x.dtype:
+        raise PellucidError(f"{what} must return y of {x.dtype}, as x is, not {y.dtype}; convert it by y.to(x.dtype)")
     _, out = attempt(f"{named(path, layer)}: init", layer.init, tuple(x.shape[1:]), torch.Generator().manual_seed(0))
     wanted = (len(x), *out)
     if tuple(y.shape) != wanted:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import buffer_paths
-from pellucid.contract import attempt, named
+from pellucid.config import is_ours
+from pellucid.contract import attempt, changed, copied, named
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
@@ -180,7 +181,10 @@ def sweep(probe: Probe) -> Swept:
     visits: list[Visit] = []
 
     def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+        before = None if is_ours(layer) else copied(x)
         y, cache = attempt(f"{named(path, layer)}: forward", layer.forward, params, x, mode)
+        if before is not None and changed(before, x):
+            raise PellucidError(f"verify: forward of {named(path, layer)} changes its input; return a new tensor")
         visits.append(Visit(path, layer, x, cache))
         return y, cache
 

@@ -63,6 +63,12 @@ LAYERS = {
     "block.mine (Mine): forward must return y of shape (2, 1, 8, 8), as init says, not (2, 1, 4, 8)": scale(
         forward=lambda self, params, x, mode: (x[:, :, ::2], ScaleCache(x))
     ),
+    "block.mine (Mine): forward changes its input, which others read too; return a new tensor": scale(
+        forward=lambda self, params, x, mode: (x.mul_(params["factor"] + 1), ScaleCache(x))
+    ),
+    "block.mine (Mine): forward must return y of torch.float32, as x is, not torch.float64": scale(
+        forward=lambda self, params, x, mode: (x.double(), ScaleCache(x))
+    ),
     "block.mine: Mine.init raised TypeError": scale(init=lambda self, shape, rng: ({}, shape + 1)),
     "block.mine: Mine.init must return (params, shape), params a dict, not (1, 8, 8)": scale(
         init=lambda self, shape, rng: shape
@@ -77,6 +83,13 @@ def test_a_layer(said: str) -> None:
     assert said in str(caught.value)
     if "raised" in said:
         assert type(caught.value.__cause__).__name__ in said or caught.value.__cause__.__cause__ is not None
+
+
+def test_verify_names_a_forward_pass_in_place() -> None:
+    net = Sequential(mine=scale(forward=lambda self, params, x, mode: (x.mul_(2), ScaleCache(x))), flat=Flatten())
+    model, data = Model(net, "quadratic", input_shape=(1, 8, 8)), digits(end=2)
+    with pytest.raises(PellucidError, match=r"forward of mine \(Mine\) changes its input"):
+        model.verify(data.x, torch.zeros(2, 64))
 
 
 @pytest.mark.parametrize("count", [1, 20])  # few and many inputs run in different forms of the network

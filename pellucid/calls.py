@@ -55,6 +55,10 @@ class Checked(ABCMeta):
                 return super().__call__(*args, **kwargs)
             except TypeError:
                 check_call(cls.__name__, cls.__signature__, args, kwargs)
+                lacking = ", ".join(f"{name}{_taken(getattr(cls, name))}" for name in sorted(cls.__abstractmethods__))
+                if lacking and not cls.__module__.startswith("pellucid."):
+                    base = next(one.__name__ for one in cls.__mro__ if one.__module__.startswith("pellucid."))
+                    raise ArgumentError(f"{cls.__name__} lacks the methods {lacking} of {base}; write them") from None
                 raise
 
     @property
@@ -94,6 +98,11 @@ def check_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], k
         advice = None if unknown in others else closest(unknown, sorted(INSTEAD.keys() - others), CLOSE)
         hint = f"; {INSTEAD[advice]}" if advice else nearest(unknown, known)
         raise ArgumentError(f"{name}: no argument {unknown!r}{hint or f'; it takes {_listed(signature)}'}") from None
+
+
+def _taken(member: Any) -> str:
+    """Return the parameters of a method, "" for a property."""
+    return f"({', '.join(inspect.signature(member).parameters)})" if inspect.isfunction(member) else ""
 
 
 def _listed(signature: inspect.Signature) -> str:

@@ -48,6 +48,13 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "macro_f1": ("f1", "f1_score", "f1_macro"),
     "top5": ("top_5", "top_5_accuracy", "top_k_categorical_accuracy"),
     "r2": ("r2_score",),
+    # hooks of callbacks
+    "on_start": ("on_train_begin", "on_train_start", "on_fit_start", "on_begin", "before_fit"),
+    "on_step": ("on_batch_end", "on_train_batch_end", "on_batch_begin", "on_train_batch_begin", "on_train_batch_start"),
+    "on_epoch_end": (
+        "on_epoch_begin", "on_epoch_start", "on_train_epoch_end", "on_validation_end", "on_test_end",
+    ),
+    "on_end": ("on_train_end", "on_fit_end"),
     # optimizers, schedules and regularizers
     "lr": ("learning_rate", "eta", "eta0"),
     "beta1": ("betas",),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays, Batch, Source
+from pellucid.data.source import Arrays, Batch, Source, batch_of
 from pellucid.errors import PellucidError
 from pellucid.text import shown
 
@@ -107,7 +107,7 @@ class Loader:
     def _batch(self, take: Tensor, epoch: int, k: int) -> Batch:
         rng = generator(self.seed, epoch, k, self.rank)
         indices = take.tolist()
-        batch = as_batch(self.source.batch(indices, rng), len(indices), type(self.source).__name__, self.dtype)
+        batch = as_batch(batch_of(self.source, indices, rng), len(indices), type(self.source).__name__, self.dtype)
         return changed(batch, self.augment, self.transform, rng)
 
     def _prefetched(self, batches: tuple[Tensor, ...], epoch: int, start: int) -> Iterator[Batch]:

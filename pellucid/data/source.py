@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from pellucid.contract import attempt
 from pellucid.errors import PellucidError
 
 
@@ -104,4 +105,11 @@ class Subset:
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the source's examples at `indices` of the indices."""
-        return self.source.batch(self.indices[torch.as_tensor(indices)].tolist(), rng)
+        return batch_of(self.source, self.indices[torch.as_tensor(indices)].tolist(), rng)
+
+
+def batch_of(source: Source, indices: Sequence[int], rng: torch.Generator) -> Any:
+    """Return `source.batch(indices, rng)`; PellucidError, which names it, for errors of a user-defined source."""
+    if type(source).__module__.startswith("pellucid."):
+        return source.batch(indices, rng)
+    return attempt(f"{type(source).__name__}.batch", source.batch, indices, rng)

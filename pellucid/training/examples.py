@@ -16,7 +16,7 @@ from pellucid.data.augment.standardise import scaled
 from pellucid.data.dataset import Dataset, named_labels
 from pellucid.data.loader import as_batch, changed
 from pellucid.data.seeds import generator
-from pellucid.data.source import Arrays, Batch, Source, Subset
+from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
@@ -48,7 +48,7 @@ def examples(
             raise PellucidError(f"{what} is a Dataset, which has its own labels; leave y out")
         return x
     if y is None:
-        raise PellucidError(f"{what} has no targets; give a Dataset, or x and y")
+        raise _without_targets(x, what)
     inputs, named = as_inputs(x, what, dtype), named_labels(y, classes, f"the targets of {what}", infer_classes)
     targets, names = named or (_tensor(y, f"the targets of {what}"), None)
     if targets.is_floating_point():
@@ -60,6 +60,19 @@ def examples(
             f"{what} has {len(inputs)} inputs and {count} targets; give a list of one target for each input{hint}"
         )
     return Arrays(inputs, targets, names, _checksum(inputs, targets))
+
+
+def _without_targets(x: Any, what: str) -> PellucidError:
+    """Return the error for x without y, which says what an object of other libraries becomes."""
+    first = x[0] if isinstance(x, list | tuple) and x else None
+    if isinstance(first, tuple | list) and len(first) == 2 and all(isinstance(one, Tensor) for one in first):
+        return PellucidError(f"{what} is a list of batches; give a function that returns its iterator, lambda: batches")
+    if hasattr(x, "__getitem__") and not isinstance(x, list | tuple | str) and not hasattr(x, "__array__"):
+        return PellucidError(f"{what} is {_kind(x)}; give a DataLoader of it, DataLoader({what}, batch_size=32)")
+    return PellucidError(
+        f"{what} has no targets; give a Dataset, or x and y: of an autoencoder y is x, and for an objective that reads "
+        "no targets torch.zeros(len(x))"
+    )
 
 
 def as_inputs(x: Any, what: str = "x", dtype: torch.dtype = torch.float32) -> Tensor:
@@ -109,8 +122,10 @@ def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
 
 
 def first_batch(source: Source) -> Batch:
-    """Return the first example of a source as a batch."""
-    return source.batch([0], generator(0))
+    """Return the first example of a source as a batch, float32 unless it is in memory."""
+    if isinstance(source, Arrays):
+        return source.batch([0], generator(0))
+    return as_batch(batch_of(source, [0], generator(0)), 1, type(source).__name__)
 
 
 def fitted(source: Source, what: str, check: Callable[[Arrays, str], Any]) -> Source:
@@ -164,7 +179,7 @@ class Fitted:
 
     def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
         """Return the source's batch; PellucidError where it does not fit."""
-        batch = as_batch(self.source.batch(indices, rng), len(indices), type(self.source).__name__)
+        batch = as_batch(batch_of(self.source, indices, rng), len(indices), type(self.source).__name__)
         self._check(batch)
         return batch
 

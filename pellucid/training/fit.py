@@ -39,9 +39,9 @@ from pellucid.training.evaluate import Measures, batch_within_memory, columns, l
 from pellucid.training.examples import Augmentation, batches, read, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
-from pellucid.training.own import callback_state, check_memory, check_optimizer
+from pellucid.training.own import callback_state, check_memory, check_optimizer, try_objective, try_rules
 from pellucid.training.process import StopSignals, memory_kept
-from pellucid.training.step import NotFiniteError, Step, check_gradients, training_form
+from pellucid.training.step import NotFiniteError, Step, training_form
 from pellucid.tree import dtype_of, flatten, map_tree
 
 TICK = 0.25  # seconds between two calls of `on_tick`, and checks for signals and checkpoints
@@ -157,10 +157,13 @@ class Loop:
     def _dry_run(self) -> None:
         """Run user-defined objectives, layers, losses and metrics once, so that their mistakes show before training."""
         model, objective = self.model, self.model.objective
+        per_epoch = self.training.batches
+        try_rules(model, self.step.weights, Place(self.training.step, per_epoch * self.training.epochs, per_epoch))
         dtype = dtype_of(model.params)
         batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device, dtype))
         if not isinstance(objective, Supervised):
-            check_gradients(objective, self.step, objective.gradients(model.params, batch, Mode(rng=self.rng)))
+            outputs = model.outputs_for(batch.images.shape[1:])
+            try_objective(objective, model.params, self.step, batch, self.rng, outputs)
         elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
             try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
         if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):

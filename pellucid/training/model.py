@@ -68,7 +68,7 @@ from pellucid.training.examples import (
     train_and_held,
 )
 from pellucid.training.fit import Loop, Plan
-from pellucid.training.own import check_saves, in_files
+from pellucid.training.own import check_hooks, check_saves, in_files
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.step import channels_last
 from pellucid.training.viewed import Viewed
@@ -209,6 +209,7 @@ class BaseModel(Trainable, Viewed):
         epochs, batch_size = whole(epochs, "fit: epochs", 1), whole(batch_size, "fit: batch_size", 1)
         called = several(callbacks, Callback, "fit: callbacks")
         for callback in called:
+            check_hooks(callback)
             callback.check(validation is not None)
         if augment is not None and (isinstance(augment, type) or not callable(augment)):
             raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(augment)}")

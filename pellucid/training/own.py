@@ -10,15 +10,20 @@ from torch import Tensor
 
 from pellucid import config
 from pellucid.config import check_fields, check_list
-from pellucid.errors import PellucidError
-from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer, Schedule
+from pellucid.contract import attempt, changed, copied, form
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers.base import Mode, Params
+from pellucid.objective import Objective
+from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, MaxNorm, Optimizer, Progress, Regularizer, Schedule
 from pellucid.optim.base import State
 from pellucid.run.described import rebuilt
 from pellucid.run.weights import check_size
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
-from pellucid.tree import flatten
+from pellucid.training.step import Step, check_gradients
+from pellucid.tree import flatten, map_tree
 from pellucid.weights.match import match
 
 T = TypeVar("T")
@@ -88,6 +93,66 @@ def check_saves(model: Learner, kind: Callable[..., Any]) -> None:
                 f"{type(part).__name__}: {stray[0]!r} is kept outside the fields of the class, so that a resumed "
                 "training would lack it; make it a field, and return what changes from init or begin"
             )
+
+
+def check_hooks(callback: Callback) -> None:
+    """Raise PellucidError for a method of a callback that is called like a hook, but that `fit` never calls."""
+    hooks = [name for name in dir(Callback) if name.startswith("on_")]
+    for name in dir(callback):
+        if name.startswith("on_") and name not in hooks and callable(getattr(callback, name)):
+            raise PellucidError(
+                f"{type(callback).__name__}: {name} is no hook, so fit would never call it; hooks: "
+                f"{', '.join(hooks)}{nearest(name, hooks)}"
+            )
+
+
+def try_rules(model: Learner, weights: Sequence[Tensor], place: Progress) -> None:
+    """Call each method of a user-defined optimizer, schedule and regularizer once, on zeros.
+
+    Raises PellucidError, naming class and method, for an error inside one, and for a factor or cost of another kind.
+    """
+    trial = [torch.zeros_like(weight) for weight in weights]
+    for optimizer in model.optimizers.values() or [model.optimizer]:
+        if type(optimizer) not in OPTIMIZERS.values():
+            state = attempt(f"{type(optimizer).__name__}: init", optimizer.init, trial)
+            what = f"{type(optimizer).__name__}: update"
+            attempt(what, optimizer.update, trial, [torch.zeros_like(one) for one in trial], state, 0.0)
+    schedule, name = model.schedule, type(model.schedule).__name__
+    if type(schedule) not in SCHEDULES.values():
+        factor = attempt(f"{name}: factor", schedule.factor, place, attempt(f"{name}: begin", schedule.begin))
+        if isinstance(factor, bool) or not isinstance(factor, int | float):
+            raise PellucidError(f"{name}: the factor of the learning rate must be a number, not {form(factor)}")
+    for one in model.regularizers:
+        if isinstance(one, Regularizer) and type(one) not in REGULARIZERS.values() and trial:
+            name = type(one).__name__
+            cost = attempt(f"{name}: cost", one.cost, trial, 1)
+            if not isinstance(cost, Tensor) or cost.dim():
+                raise PellucidError(f"{name}: cost must return a tensor of one number, not {form(cost)}")
+            attempt(f"{name}: add_gradient", one.add_gradient, trial, [torch.zeros_like(each) for each in trial], 1)
+            attempt(f"{name}: shrink", one.shrink, trial, 0.0)
+
+
+def try_objective(
+    objective: Objective, params: Params, step: Step, batch: Batch, rng: torch.Generator, outputs: Any
+) -> None:
+    """Compute the gradients and the predictions of a user-defined objective once; nothing is learned.
+
+    outputs: the shape, without the batch axis, that its `init` says `predict` returns. Raises PellucidError, naming the
+    method, for an error inside one and for what it must not return.
+    """
+    name, before = type(objective).__name__, copied(batch.images)
+    attempt(
+        f"{name}.gradients",
+        lambda: check_gradients(objective, step, objective.gradients(params, batch, Mode(rng=rng))),
+    )
+    found = attempt(f"{name}.predict", objective.predict, params, batch.images)
+    if changed(before, batch.images):
+        raise PellucidError(f"{name} changes batch.images, which others read too; compute new tensors")
+    if isinstance(found, Tensor) and tuple(found.shape) != (len(batch.images), *outputs):
+        raise PellucidError(
+            f"{name}.predict returned {form(found)} for {len(batch.images)} images, but its init says {outputs} for an "
+            "image; let init return the shape of what predict returns"
+        )
 
 
 def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+import pellucid
 from pellucid import Callback, Dense, Flatten, Graph, Layer, Loss, Model, Parallel, PellucidError, ReLU, Sequential
 from pellucid.combine.base import Combinator
 from pellucid.layers import Add, Identity
@@ -205,3 +206,122 @@ def test_verify_names_the_layer_that_raises_and_the_one_that_writes_into_dy() ->
                              scores=Dense(10)), input_shape=(1, 8, 8))  # fmt: skip
     with pytest.raises(PellucidError, match=r"mine \(Mine\): backward raised KeyError"):
         model.verify(x, y)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (
+            pellucid.Optimizer,
+            "lacks the methods init(self, params), update(self, params, grads, state, lr) of Optimizer",
+        ),
+        (pellucid.Metric, "lacks the methods compute(self), update(self, outputs, targets) of Metric; write them"),
+        (pellucid.Loss, "lacks the methods compute(self, y, target) of Loss; write them"),
+    ],
+)
+def test_a_class_without_its_methods(kind: Any, said: str) -> None:
+    with pytest.raises(PellucidError) as caught:
+        type("Mine", (kind,), {})(0.1) if kind is pellucid.Optimizer else type("Mine", (kind,), {})()
+    assert str(caught.value).startswith(f"Mine {said}")
+
+
+class Descent(pellucid.Optimizer):
+    def init(self, params):
+        return {}
+
+    def update(self, params, grads, state):
+        raise AssertionError("too few arguments to be called")
+
+
+class Shrinking(pellucid.optim.schedules.Plan):
+    def at(self, now):
+        return None
+
+
+class Wrong(pellucid.Regularizer):
+    def cost(self, weights, n):
+        return weights[0]
+
+    def add_gradient(self, weights, grads, n):
+        pass
+
+    def shrink(self, weights, lr):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"optimizer": Descent(0.1)}, r"Descent: update raised TypeError: .*update\(\) takes 4 positional arguments"),
+        ({"schedule": Shrinking()}, "Shrinking: the factor of the learning rate must be a number, not None"),
+        ({"regularizer": Wrong()}, r"Wrong: cost must return a tensor of one number, not \(10, 64\)"),
+    ],
+)
+def test_an_optimizer_a_schedule_and_a_regularizer(options: Any, said: str) -> None:
+    model = Model(Sequential(Flatten(), Dense(10)), **options)
+    with pytest.raises(PellucidError, match=said):
+        model.fit(digits(), epochs=1, callbacks=[Steps()], verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("hook", "meant"),
+    [
+        ("on_train_begin", "on_start"),
+        ("on_train_end", "on_end"),
+        ("on_batch_end", "on_step"),
+        ("on_epoch_begin", "on_epoch_end"),
+        ("on_epochs_end", "on_epoch_end"),
+    ],
+)
+def test_a_hook_that_is_never_called(hook: str, meant: str) -> None:
+    callback = type("Mine", (Callback,), {hook: lambda self, training: None})()
+    with pytest.raises(PellucidError, match=rf"Mine: {hook} is no hook, .*; did you mean '{meant}'\?"):
+        fit(Identity(), callbacks=[callback])
+
+
+class Rows:
+    """A source that returns plain tuples."""
+
+    classes, checksum = tuple("0123456789"), "1"
+
+    def __len__(self):
+        return 100
+
+    def batch(self, indices, rng):
+        return digits().x[indices], digits().y[indices]
+
+
+class Broken(Rows):
+    def batch(self, indices, rng):
+        raise ValueError("no such row")
+
+
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_a_source(validation: float | None) -> None:
+    net, options = Sequential(Flatten(), Dense(10)), {"epochs": 1, "validation": validation, "verbose": False}
+    history = Model(net).fit(Rows(), **options)
+    same = Model(net).fit(digits(end=100).x, digits(end=100).y, **options)
+    assert history["train_loss"] == same["train_loss"]
+    with pytest.raises(PellucidError, match=r"Broken\.batch raised ValueError: no such row"):
+        Model(net).fit(Broken(), **options)
+
+
+class Items:
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, k):
+        return digits().x[k], 0
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (Items(), r"x is a Items; give a DataLoader of it"),
+        ([(torch.zeros(2, 1, 8, 8), torch.zeros(2))] * 2, "x is a list of batches; give a function"),
+        (torch.zeros(2, 1, 8, 8), "x has no targets; give a Dataset, or x and y"),
+    ],
+)
+def test_data_without_targets(x: Any, said: str) -> None:
+    with pytest.raises(PellucidError, match=said):
+        Model(Sequential(Flatten(), Dense(10))).fit(x, epochs=1, verbose=False)

@@ -301,3 +301,34 @@ def test_a_metric_may_read_the_images():
     model = Model(Sequential(Flatten(), Dense(10)), metrics=Brightness(), input_shape=(1, 8, 8))
     right = data.x[model.predict(data.x).argmax(1) == data.y]
     assert model.evaluate(data)["brightness"] == pytest.approx(right.mean().item(), rel=1e-5)
+
+
+class Misshapen(Distill):
+    """Its `init` returns the shape of the student's output, its `predict` one number for an image."""
+
+    def predict(self, params, images):
+        return super().predict(params, images)[:, :1]
+
+
+class Raising(Distill):
+    def gradients(self, params, batch, mode):
+        return params["pupil"]
+
+
+class InPlace(Distill):
+    def predict(self, params, images):
+        return super().predict(params, images.mul_(2))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Misshapen, r"Misshapen\.predict returned \(2, 1\) torch.float32 for 2 images, but its init says \(10,\)"),
+        (Raising, r"Raising\.gradients raised KeyError: 'pupil'"),
+        (InPlace, r"InPlace changes batch\.images"),
+    ],
+)
+def test_mistakes_are_named_before_the_first_step(kind, said):
+    whole = distill()
+    with pytest.raises(PellucidError, match=said):
+        Model(kind(whole.student, whole.teacher)).fit(digits(), epochs=1, verbose=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pellucid.calibration.familiarity import evenly, fit_familiarity
+from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
 from pellucid.data import Arrays, Augment, Batch, FeatureStats, Source
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
@@ -28,6 +28,7 @@ from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.run.weights import parameter_count
 from pellucid.run_report import gather, write_report
+from pellucid.text import note
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.examples import first_batch
 
@@ -331,6 +332,8 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
         train = _evenly(material.train)
         model.familiarity = fit_familiarity(model.net, model.params, train, held.images, model.stats)
         model.save(folder.best)
+        if model.familiarity is None and not train.targets.is_floating_point():
+            note(f"no familiarity threshold, so that predict never says 'unlike anything': {_unfitted(train, held)}")
     if recipe.recipe.device != "cpu":
         model = Model.load(folder.best, device=recipe.recipe.device)
     found = {
@@ -346,6 +349,16 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
     data = gather(path, model, material.test, command, found, held)
     report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
     return Run(path, report, found, model, recipe)
+
+
+def _unfitted(train: Batch, held: Batch) -> str:
+    """Return why a model of classes has no familiarity threshold, and what to do."""
+    if min(len(train.images), len(held.images)) < MIN_HELD_OUT:
+        return (
+            f"it needs {MIN_HELD_OUT} training and {MIN_HELD_OUT} held-out images, and there were {len(train.images)} "
+            f"and {len(held.images)}; add images, or hold out more of them with data.validation=0.2"
+        )
+    return "no layer of the network has features that it could be fitted on"
 
 
 def _evenly(source: Source, step: int = 1) -> Batch:

@@ -68,14 +68,16 @@ def image_folder(root: Path) -> Path:
     return root
 
 
-@pytest.mark.usefixtures("no_report")
-def test_a_folder_with_other_classes_than_the_network_has_outputs_is_refused_before_training(tmp_path: Path):
+def test_a_folder_with_other_classes_than_the_network_has_outputs_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     settings = {"data.name": str(image_folder(tmp_path / "mine")), "network.model": "convnet", "train.epochs": 1}
     with pytest.raises(PellucidError, match=r"3 classes \(ant, bee, cow\); set network\.classes=3"):
         train("digits", out=tmp_path / "runs", progress=False, **settings)
     assert not (tmp_path / "runs").exists()
     settings |= {"network.classes": 3, "network.width": 4}
     run = train("digits", out=tmp_path / "runs", progress=False, **settings)
+    assert "needs 20 training and 20 held-out images, and there were 12 and 6; add images" in capsys.readouterr().err
     assert list(predict(run.model, tmp_path / "mine/test/bee/1.png").outputs) == ["ant", "bee", "cow"]
 
 

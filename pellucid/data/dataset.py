@@ -16,7 +16,8 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.text import aligned, plural, printable
 
 LISTED = 20  # maximum number of classes in a table or an error
-MIN_SIDE = 24  # pixels; smaller arrays may be feature maps, so their axes are not checked
+MIN_SIDE = 24  # pixels; smaller arrays may be feature maps
+MIN_SQUARE = 8  # pixels; smaller squares may be feature maps too
 
 
 def float_images(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -81,7 +82,7 @@ class Dataset(Arrays):
         elif x.ndim == 2:
             x = x[:, :, None, None]
         if x.dtype == torch.uint8 or x.shape[3] > 1:  # floats (C, L, 1) may be sequences
-            check_channels_first(x.shape[1:], "x")
+            check_channels_first(x.shape[1:], "x", x.dtype == torch.uint8)
         if x.is_floating_point():
             x = x.to(torch.float32)
         y = y.to(torch.int64)
@@ -203,17 +204,20 @@ def named_labels(
     return torch.tensor([index[value] for value in values]), names
 
 
-def check_channels_first(shape: Sequence[int], what: str) -> None:
+def check_channels_first(shape: Sequence[int], what: str, images: bool = False) -> None:
     """Raise PellucidError for a shape that is clearly (H, W, C), an image with 1, 3 or 4 channels in the last axis.
 
     It is clearly an image if both sides have at least MIN_SIDE pixels and differ by a factor of at most 4, or are equal
-    if there is one channel. Other shapes, such as (8, 32, 1) and (16, 8, 4), may be feature maps or sequences and are
-    accepted.
+    if there is one channel. From MIN_SQUARE pixels on, so is a square with 3 or 4 channels, and with `images`, for
+    values that only images have (uint8), all whose sides differ by a fourth at most. Other shapes, such as (8, 32, 1)
+    and (16, 8, 4), may be feature maps or sequences and are accepted.
     """
     if len(shape) != 3 or shape[2] not in (1, 3, 4):
         return
     short, long = sorted(shape[:2])
-    if short >= MIN_SIDE and long <= (1 if shape[2] == 1 else 4) * short:
+    large = short >= MIN_SIDE and long <= (1 if shape[2] == 1 else 4) * short
+    square = (short == long and shape[2] != 1) or (images and 4 * long <= 5 * short)
+    if large or (short >= MIN_SQUARE and square):
         raise PellucidError(
             f"{what}: {tuple(shape)} is channels last (H, W, C); give channels first (C, H, W): "
             "x.transpose(0, 3, 1, 2) of an array, x.permute(0, 3, 1, 2) of a tensor"

@@ -346,10 +346,13 @@ class BaseModel(Trainable, Viewed):
         model.source = Path(path)
         return model
 
-    def _build(self, input_shape: Any, classes: Sequence[str] | None, what: str = "input_shape") -> None:
+    def _build(
+        self, input_shape: Any, classes: Sequence[str] | None, what: str = "input_shape", images: bool = False
+    ) -> None:
         shape = image_shape(input_shape)
-        if shape[2:] != (1,) or any(map(looks_across, self.objective.nets.values())):  # else a sequence (C, L, 1)
-            check_channels_first(nominal(shape), what)
+        across = any(map(looks_across, self.objective.nets.values()))
+        if shape[2:] != (1,) or across:  # else a sequence (C, L, 1)
+            check_channels_first(nominal(shape), what, images or (across and shape[2:] == (1,)))
         with torch.inference_mode(False):
             params, out = self.objective.init(nominal(shape), torch.Generator().manual_seed(self.seed))
             out = free_outputs(shape, self.objective.init, params, out)
@@ -376,7 +379,8 @@ class BaseModel(Trainable, Viewed):
             if isinstance(self.objective, Supervised):
                 check_classes(self.output_shape, classes)
         else:
-            self._build(first_batch(data).images.shape[1:], classes, "x")
+            images = first_batch(data).images
+            self._build(images.shape[1:], classes, "x", images.dtype is torch.uint8)
         self.classes = classes
         return fitted(data, "x", self.fitting), None if held is None else fitted(held, "validation", self.fitting)
 

@@ -75,7 +75,10 @@ def test_names_that_do_not_fit(y, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(4, 28, 28, 1), (4, 32, 32, 3), (4, 48, 64, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [(4, 28, 28, 1), (4, 32, 32, 3), (4, 48, 64, 4), (4, 8, 8, 1), (4, 8, 8, 3), (4, 10, 12, 3), (4, 16, 16, 4)],
+)
 def test_channels_last_is_refused_and_says_what_to_do(shape):
     with pytest.raises(
         PellucidError, match=r"channels last \(H, W, C\); give channels first.*x.transpose\(0, 3, 1, 2\) of an array"
@@ -86,8 +89,12 @@ def test_channels_last_is_refused_and_says_what_to_do(shape):
 
 # (8, 32, 1): 32 steps of 8 channels; (16, 8, 4): a small feature map; (1, 64, 4), (3, 96, 3): narrow images
 @pytest.mark.parametrize(
-    "shape", [(8, 32, 1), (16, 8, 4), (1, 64, 4), (3, 96, 3), (64, 100, 1), (512, 7, 4), (8, 8, 1), (64, 64, 1)]
-)
+    "shape",
+    [
+        (8, 32, 1), (16, 8, 4), (1, 64, 4), (3, 96, 3), (64, 100, 1), (512, 7, 4), (8, 8, 1), (64, 64, 1), (9, 10, 3),
+        (4, 4, 4),
+    ],
+)  # fmt: skip
 def test_feature_maps_and_sequences_are_not_taken_for_channels_last(shape):
     x = np.zeros((4, *shape), np.float32)
     assert Dataset.from_arrays(x, [0, 1, 0, 1]).x.shape[1:] == shape

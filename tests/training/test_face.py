@@ -178,7 +178,7 @@ def test_inputs_of_another_shape_are_told_what_to_do(x, said):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3)])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (8, 8, 3), (20, 20, 3), (17, 17, 4)])
 def test_a_channels_last_array_is_refused_before_weights_are_drawn(shape):
     x, net = np.zeros((6, *shape), np.float32), Sequential([Conv2d(4, 3), Flatten(), Dense(2)])
     with pytest.raises(PellucidError, match=r"x: \(\d+, \d+, \d\) is channels last"):
@@ -186,6 +186,13 @@ def test_a_channels_last_array_is_refused_before_weights_are_drawn(shape):
     with pytest.raises(PellucidError, match=r"input_shape: \(\d+, \d+, \d\) is channels last"):
         Model(net, input_shape=shape)
     Model(net).fit(x.transpose(0, 3, 1, 2), [0, 1] * 3, epochs=1, verbose=False)
+
+
+def test_bytes_and_windows_across_show_that_small_arrays_are_channels_last():
+    net = Sequential([Conv2d(4, 3, padding=1), Flatten(), Dense(2)])
+    for x in (np.zeros((6, 10, 12, 3), np.uint8), np.zeros((6, 8, 8, 1), np.float32)):
+        with pytest.raises(PellucidError, match=r"x: \(\d+, \d+, \d\) is channels last"):
+            Model(net).fit(x, [0, 1] * 3, epochs=1, verbose=False)
 
 
 def test_one_image_for_fit_is_told_the_batch_axis():

@@ -30,7 +30,11 @@ def attempt(what: str, call: Callable[..., T], *given: Any) -> T:
         raise
     except Exception as error:  # raised by user code
         why = " ".join(str(error).split())
-        raise PellucidError(f"{what} raised {type(error).__name__}: {why}; --debug shows where") from error
+        off = "does not require grad" in why or "Inference tensor" in why
+        hint = (
+            "; PyTorch records nothing here: use `with torch.inference_mode(False):`, y.detach().clone()" if off else ""
+        )
+        raise PellucidError(f"{what} raised {type(error).__name__}: {why}{hint}; --debug shows where") from error
 
 
 def named(path: str, layer: Layer) -> str:

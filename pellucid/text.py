@@ -1,5 +1,6 @@
 """Plain text: escaping of unprintable characters, tables, and plurals."""
 
+import inspect
 import sys
 from collections.abc import Collection, Sequence
 
@@ -22,6 +23,12 @@ def shown(value: object) -> str:
     """Return the `repr` of any value on one line, cut to 60 characters, for messages."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def constructed(value: object) -> str:
+    """Return an object as its class with those arguments that are attributes, such as `EarlyStopping(patience=3)`."""
+    names = [name for name in inspect.signature(type(value)).parameters if name in vars(value)]
+    return f"{type(value).__name__}({', '.join(f'{name}={vars(value)[name]!r}' for name in names)})"
 
 
 def plural(count: int, what: str, several: str = "") -> str:

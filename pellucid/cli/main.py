@@ -185,6 +185,8 @@ def _fail(message: str, code: int, debug: bool) -> int:
 
 def _describe(error: OSError) -> str:
     where = f"{os.fspath(error.filename)!r}: " if isinstance(error.filename, (str, os.PathLike)) else ""
+    if isinstance(error, FileExistsError) and where:
+        return f"{where}is a file already; choose another place, or remove it"
     why = error.strerror or str(error) or type(error).__name__
     return f"{where}{why[:1].lower()}{why[1:]}; check the path, its permissions and the free space of the disk"
 

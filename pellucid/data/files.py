@@ -26,6 +26,7 @@ from pellucid.data.images import (
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
+from pellucid.text import plural, printable
 
 ANNOTATIONS = "annot"  # suffix of a folder of masks
 
@@ -92,6 +93,13 @@ class ImageFiles(metaclass=Checked):
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.names)
+
+    def __repr__(self) -> str:
+        """Return path, number of images, size and number of classes, on one line."""
+        size = "" if self.size is None else f" of {self.size[0]}x{self.size[1]}"
+        classes = "" if self.classes is None else f", {plural(len(self.classes), 'class', 'classes')}"
+        where = str(self.tree.path)
+        return printable(f"<{type(self).__name__} {where!r:.60}: {plural(len(self), 'image')}{size}{classes}>")
 
     @abstractmethod
     def example(self, k: int) -> tuple[Tensor, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.calls import checked
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
-from pellucid.data.files import MaskFolder
+from pellucid.data.files import ANNOTATIONS, MaskFolder
 from pellucid.data.images import Mode, OnError, check_format, check_on_error, decode, in_threads, strict_warnings
 from pellucid.data.seeds import mix
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
@@ -41,6 +41,13 @@ def load_folder(
         root = root_of(tree)
         if TRAIN in parts_of(tree, root):
             raise PellucidError(f"{path} has a folder {TRAIN!r} beside its classes; load it with load_splits")
+        names = {name.removeprefix(root).split("/")[0] for name in tree.names}
+        masked = next((name for name in sorted(names) if name + ANNOTATIONS in names), None)
+        if masked is not None:
+            raise PellucidError(
+                f"{path} has masks in {masked}{ANNOTATIONS} for the images in {masked}; read them with "
+                f"load_masks({str(path)!r}, {masked!r}) or MaskFolder"
+            )
         return _load(tree, root, "", size, mode, on_error)
 
 

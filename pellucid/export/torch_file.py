@@ -185,7 +185,10 @@ def _code_of(net: Layer, params: Params, traced: Trace) -> Code:
     layers += [one for _, one in walk(net) if isinstance(one, Combinator) and type(one) not in COMBINED]
     missing = dict.fromkeys(type(layer).__name__ for layer in layers)
     if missing:
-        raise PellucidError(f"PyTorch has no form for the layers {', '.join(missing)}; use pellucid's own")
+        raise PellucidError(
+            f"PyTorch has no form for the layers {', '.join(missing)}; use pellucid's own, or give layers a method "
+            "torch_code(self, shape): see pellucid.Layer.torch_code"
+        )
     return _code(net, params, "", steps, 1)
 
 

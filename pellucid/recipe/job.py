@@ -141,6 +141,8 @@ def resume_runs(
     that name.
     """
     path = Path(run)
+    if not path.exists():
+        raise PellucidError(f"{path} does not exist; give a run folder that `pellucid train` began")
     if not (path / "recipe.toml").is_file():
         raise PellucidError(
             f"{path} holds no recipe.toml; give a run folder that `pellucid train` began, or resume it in Python by "

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pellucid.files import write_atomically
-from pellucid.metrics import METRICS, f1, macro, precision, recall
+from pellucid.metrics import METRICS, f1, precision, recall
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
 from pellucid.report.figures.pictures import first_weights, worst_masks, worst_mistakes
@@ -29,15 +29,16 @@ MAX_COUNT = 100_000  # larger counts, of pixels, are written as shares
 def class_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> list[tuple[str, ...]]:
     """Return (class, precision, recall, F1, n) as text for each class, and their unweighted mean as the last row.
 
-    confusion: (K, K) counts, true by predicted. Ratios without cases are 0, as in `pellucid.metrics`.
+    confusion: (K, K) counts, true by predicted. "-" is a ratio without cases, which the mean leaves out.
     """
     counts = torch.from_numpy(confusion)
-    columns = [measure(counts) for measure in (precision, recall, f1)]
-    true = counts.sum(1)
+    true, said = counts.sum(1), counts.sum(0)
+    cases = ((precision, said), (recall, true), (f1, true + said))
+    columns = [torch.where(seen > 0, measure(counts), torch.nan) for measure, seen in cases]
     rows = [
         (name, *(_share(float(column[k])) for column in columns), f"{int(true[k]):,}") for k, name in enumerate(classes)
     ]
-    return [*rows, ("mean", *(_share(macro(column)) for column in columns), f"{int(true.sum()):,}")]
+    return [*rows, ("mean", *(_share(float(column.nanmean())) for column in columns), f"{int(true.sum()):,}")]
 
 
 def common_confusions(confusion: NDArray[np.int64], classes: Sequence[str], most: int = 5) -> list[str]:
@@ -60,7 +61,7 @@ def confusions_text(confusion: NDArray[np.int64], classes: Sequence[str]) -> str
 
 
 def _share(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    return "-" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
 def page(data: ReportData, figures: Mapping[str, Figure | None]) -> str:

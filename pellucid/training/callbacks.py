@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid.calls import Checked
 from pellucid.errors import PellucidError, nearest
 from pellucid.run.history import History, Row, csv_lines, write_csv
+from pellucid.text import constructed
 from pellucid.training.arguments import whole
 from pellucid.training.learner import Learner
 from pellucid.tree import flatten
@@ -68,6 +69,7 @@ class Callback(metaclass=Checked):
     """
 
     saves: ClassVar[bool] = False
+    __repr__ = constructed
 
     def check(self, validated: bool) -> None:
         """Raise PellucidError where the callback needs validation data and the training has none."""

@@ -94,7 +94,7 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["train", "digits", "schedule.name=reduce_on_plateau"], "data.validation"),
         (["train", "digits", "train.early_stopping=3"], "data.validation"),
         (["train", "mnist-mlp"], "pellucid data get mnist"),
-        (["train", "--resume", "nowhere"], "nowhere holds no recipe.toml"),
+        (["train", "--resume", "nowhere"], "nowhere does not exist"),
         (["train", "digits", "--resume", "x"], "leave out 'digits'"),
         (["train", "digits", "--out"], "expected one argument"),
         (["evaluate"], "required: MODEL"),

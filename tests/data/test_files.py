@@ -50,6 +50,11 @@ def test_an_epoch_is_what_pillow_reads_in_the_order_of_the_seed(tree, name, size
     assert labels.tolist() == ["ab".index(NAMES[k][0]) for k in order]
 
 
+def test_a_source_is_one_line(tree):
+    path = tree("plain", FILES)
+    assert repr(ImageFolder(path, size=(6, 4))) == f"<ImageFolder {str(path)!r:.60}: 12 images of 6x4, 2 classes>"
+
+
 def test_names_that_are_not_utf8_are_streamed(tmp_path):
     folder = os.fsencode(tmp_path) + b"/caf\xe9\xff"
     os.makedirs(folder)

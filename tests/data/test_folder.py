@@ -35,6 +35,14 @@ def test_classes_are_folders_and_the_order_is_sorted(tree, name):
     assert data.skipped == ()
 
 
+def test_masks_beside_images_are_not_classes(tmp_path):
+    for name in ("train", "trainannot"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.png").write_bytes(b"")
+    with pytest.raises(PellucidError, match=r"has masks in trainannot for the images in train; .*load_masks"):
+        load_folder(tmp_path)
+
+
 def test_folder_and_zip_hold_the_same(tree):
     assert load_folder(tree("plain", CLASSES)).checksum == load_folder(tree("packed.zip", CLASSES)).checksum
 

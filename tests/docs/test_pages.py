@@ -2,10 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from pellucid.layers import Mode
 from pellucid.lessons import LESSONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +24,18 @@ def test_the_first_example_of_a_page_runs(name: str, tmp_path: Path, monkeypatch
     exec(compile(code, name, "exec"), names)
     accuracies = [float(found) for found in re.findall(r"(?<![\d.])0\.\d{8,}", capsys.readouterr().out)]
     assert max(accuracies) > 0.9
+
+
+def test_the_layer_of_the_readme_runs():
+    code = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    names: dict[str, Any] = {"__name__": "page"}
+    exec(compile(code[1], "README.md", "exec"), names)
+    x = torch.tensor([[-1.0, 2.0]])
+    y, cache = names["ReLU"]().forward({}, x, Mode())
+    assert y.tolist() == [[0.0, 2.0]]
+    assert names["ReLU"]().backward({}, cache, torch.ones(1, 2))[0].tolist() == [[0.0, 1.0]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])

@@ -172,6 +172,28 @@ def test_a_loss() -> None:
         fit(Scale(), ForOne(), callbacks=[Steps()])
 
 
+@dataclass(frozen=True)
+class Recorded(Loss):
+    """The mean square, its gradient by PyTorch; `compute` is where PyTorch records nothing, unless turned on."""
+
+    on: bool = True
+
+    def compute(self, y, target):
+        if not self.on:
+            (y.clone().requires_grad_(True) ** 2).mean().backward()
+        with torch.inference_mode(False):
+            leaf = y.detach().clone().requires_grad_(True)
+            (leaf**2).mean().backward()
+        return (y**2).mean(), leaf.grad
+
+
+def test_a_loss_that_leaves_its_gradient_to_pytorch() -> None:
+    model = fit(Identity(), Recorded())
+    assert model.verify(digits().x[:3], digits().y[:3]).ok
+    with pytest.raises(PellucidError, match=r"PyTorch records nothing here: use `with torch\.inference_mode\(False"):
+        fit(Identity(), Recorded(on=False))
+
+
 def test_a_metric() -> None:
     def top(outputs, targets):
         return (outputs.argmax(1) == targets[:, 0]).float().mean()

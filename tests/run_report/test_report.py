@@ -228,11 +228,20 @@ def test_class_scores_against_hand_counts() -> None:
     rows = class_rows(np.array([[4, 2, 0], [1, 3, 0], [0, 0, 0]]), ["a", "b", "c"])
     assert rows[0] == ("a", "80.0 %", "66.7 %", "72.7 %", "6")
     assert rows[1] == ("b", "60.0 %", "75.0 %", "66.7 %", "4")
-    assert rows[2] == ("c", "0.0 %", "0.0 %", "0.0 %", "0")
-    assert rows[3][-1] == "10"
+    assert rows[2] == ("c", "-", "-", "-", "0")
+    assert rows[3] == ("mean", "70.0 %", "70.8 %", "69.7 %", "10")
     assert common_confusions(np.array([[4, 2, 0], [1, 3, 0], [0, 0, 0]]), ["a", "b", "c"]) == [
         "a → b (2 times)",
         "b → a (once)",
+    ]
+
+
+def test_a_class_that_was_never_predicted_has_a_recall_but_no_precision() -> None:
+    rows = class_rows(np.array([[3, 0], [1, 0]]), ["a", "b"])
+    assert rows == [
+        ("a", "75.0 %", "100.0 %", "85.7 %", "3"),
+        ("b", "-", "0.0 %", "0.0 %", "1"),
+        ("mean", "75.0 %", "50.0 %", "42.9 %", "4"),
     ]
 
 

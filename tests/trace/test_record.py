@@ -84,6 +84,17 @@ def test_what_nothing_reads_has_no_gradient() -> None:
     assert it.nudge("idle.weight[0, 0]", 1.0).actual == 0
 
 
+def test_evaluation_drops_nothing() -> None:
+    net = Sequential(first=Dense(3), drop=Dropout(0.5), last=Dense(2))
+    model = Model(net, Quadratic(), input_shape=(4,), metrics=())
+    x, y = torch.rand(2, 4), torch.rand(2, 2)
+    assert "nothing is dropped in evaluation" in str(trace(model, x, y).explain("first.weight[0, 0]"))
+    trained = trace(model, x, y, train=True)
+    said = "".join(str(trained.explain(f"first.weight[{unit}, 0]")) for unit in range(3))
+    assert "nothing is dropped" not in said
+    assert "it was kept, and scaled by 2" in said
+
+
 def test_training_mode_draws_the_same_each_time_and_leaves_statistics_alone() -> None:
     net = Sequential(Dense(6), BatchNorm(), Dropout(0.5), Dense(2))
     model = Model(net, Quadratic(), input_shape=(4,), metrics=(), seed=3)

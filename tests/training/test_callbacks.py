@@ -46,6 +46,11 @@ def overfit(callbacks, epochs=40):
     return model, history
 
 
+def test_a_callback_is_one_line():
+    assert repr(EarlyStopping(4, "val_loss")) == "EarlyStopping(patience=4, monitor='val_loss', min_delta=0.0)"
+    assert repr(Callback()) == "Callback()"
+
+
 def test_early_stopping_ends_after_its_patience_with_the_best_weights():
     keep, stopping = KeepAll(), EarlyStopping(4, monitor="val_loss")
     model, history = overfit([keep, stopping])

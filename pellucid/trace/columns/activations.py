@@ -112,7 +112,12 @@ def dropout(call: Call, where: Tensor) -> Slope:
     kept = call.cache.mask.expand(call.x.shape)
     passes = at(kept, where)
     scale = call.cache.scale.double().expand(1)
-    words = f"it was kept, and scaled by {float(scale):g}" if bool(passes) else "it was dropped: the gradient is 0"
+    if float(scale) == 1 and bool(call.cache.mask.all()):
+        words = "every value passes: nothing is dropped in evaluation"
+    elif bool(passes):
+        words = f"it was kept, and scaled by {float(scale):g}"
+    else:
+        words = "it was dropped: the gradient is 0"
     return (worked(passes, "mask", "slope"), worked(scale, "scale", "slope")), words, r"m / (1 - \text{rate})"
 
 

@@ -25,10 +25,10 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def constructed(value: object) -> str:
+def constructed(self: object) -> str:
     """Return an object as its class with those arguments that are attributes, such as `EarlyStopping(patience=3)`."""
-    names = [name for name in inspect.signature(type(value)).parameters if name in vars(value)]
-    return f"{type(value).__name__}({', '.join(f'{name}={vars(value)[name]!r}' for name in names)})"
+    names = [name for name in inspect.signature(type(self)).parameters if name in vars(self)]
+    return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in names)})"
 
 
 def plural(count: int, what: str, several: str = "") -> str:

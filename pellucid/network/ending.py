@@ -1,9 +1,10 @@
 """Checks of a network's last layers against its loss and the classes of its data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
+from pellucid.data.dataset import check_channels_first
 from pellucid.errors import PellucidError
 from pellucid.layers import LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer, Trait, pair
@@ -38,6 +39,16 @@ def looks_across(net: Layer) -> bool:
     """Return whether a network takes inputs (C, H, W) as images: one of its windows is wider than one pixel."""
     kernels = [vars(layer).get("kernel", 1) for _, layer in walk(net)]
     return any(isinstance(kernel, int | tuple) and pair(kernel)[1] > 1 for kernel in kernels)
+
+
+def check_axes(nets: Iterable[Layer], shape: Sequence[int], what: str, images: bool = False) -> None:
+    """Raise PellucidError for inputs (H, W, C) of networks, see `check_channels_first`; (C, L, 1) is a sequence.
+
+    images: whether the values are uint8. Of shapes (H, W, 1) only windows across say that they are images.
+    """
+    across = any(map(looks_across, nets))
+    if shape[2:] != (1,) or across:
+        check_channels_first(shape, what, images or (across and shape[2:] == (1,)))
 
 
 def shapes(layer: Layer) -> bool:

@@ -162,8 +162,7 @@ class Loop:
         dtype = dtype_of(model.params)
         batch = next(read(self.data, range(min(2, len(self.data))), 2, model.stats, model.device, dtype))
         if not isinstance(objective, Supervised):
-            outputs = model.outputs_for(batch.images.shape[1:])
-            try_objective(objective, model.params, self.step, batch, self.rng, outputs)
+            try_objective(objective, model.params, self.step, batch, self.rng)
         elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
             try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
         if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):

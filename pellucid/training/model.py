@@ -15,7 +15,6 @@ from pellucid.config import metric_to_config
 from pellucid.contract import naming_layers
 from pellucid.data import Arrays, Source
 from pellucid.data.augment.standardise import scaled
-from pellucid.data.dataset import check_channels_first
 from pellucid.data.stream import Stream
 from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
@@ -23,7 +22,7 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
 from pellucid.models import replace_head
-from pellucid.network.ending import check_classes, check_ending, looks_across
+from pellucid.network.ending import check_axes, check_classes, check_ending
 from pellucid.network.inputs import Shape, free_outputs, nominal
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import MaxNorm, Optimizer, Regularizer, Schedule
@@ -350,9 +349,7 @@ class BaseModel(Trainable, Viewed):
         self, input_shape: Any, classes: Sequence[str] | None, what: str = "input_shape", images: bool = False
     ) -> None:
         shape = image_shape(input_shape)
-        across = any(map(looks_across, self.objective.nets.values()))
-        if shape[2:] != (1,) or across:  # else a sequence (C, L, 1)
-            check_channels_first(nominal(shape), what, images or (across and shape[2:] == (1,)))
+        check_axes(self.objective.nets.values(), nominal(shape), what, images)
         with torch.inference_mode(False):
             params, out = self.objective.init(nominal(shape), torch.Generator().manual_seed(self.seed))
             out = free_outputs(shape, self.objective.init, params, out)

@@ -132,13 +132,11 @@ def try_rules(model: Learner, weights: Sequence[Tensor], place: Progress) -> Non
             attempt(f"{name}: shrink", one.shrink, trial, 0.0)
 
 
-def try_objective(
-    objective: Objective, params: Params, step: Step, batch: Batch, rng: torch.Generator, outputs: Any
-) -> None:
+def try_objective(objective: Objective, params: Params, step: Step, batch: Batch, rng: torch.Generator) -> None:
     """Compute the gradients and the predictions of a user-defined objective once; nothing is learned.
 
-    outputs: the shape, without the batch axis, that its `init` says `predict` returns. Raises PellucidError, naming the
-    method, for an error inside one and for what it must not return.
+    Raises PellucidError, naming the method, for an error inside one and for what it must not return, such as
+    predictions of another shape than `init` says.
     """
     name, before = type(objective).__name__, copied(batch.images)
     attempt(
@@ -148,6 +146,8 @@ def try_objective(
     found = attempt(f"{name}.predict", objective.predict, params, batch.images)
     if changed(before, batch.images):
         raise PellucidError(f"{name} changes batch.images, which others read too; compute new tensors")
+    with torch.device("meta"):  # shapes only
+        _, outputs = objective.init(tuple(batch.images.shape[1:]), torch.Generator())
     if isinstance(found, Tensor) and tuple(found.shape) != (len(batch.images), *outputs):
         raise PellucidError(
             f"{name}.predict returned {form(found)} for {len(batch.images)} images, but its init says {outputs} for an "

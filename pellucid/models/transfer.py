@@ -1,12 +1,11 @@
 """A network for other classes on the features of a known one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
-from typing import Literal
+from typing import Any, Literal
 
 from pellucid.combine import Sequential
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench96
 from pellucid.models.alexnet import alexnet
 from pellucid.models.densenet import densenet121
@@ -17,7 +16,7 @@ from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
-BACKBONES = {
+BACKBONES: dict[str, Callable[..., Sequential]] = {
     net.__name__: net
     for net in (
         airbench96, alexnet, densenet121, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, resnet152,
@@ -45,9 +44,12 @@ def transfer(
     if backbone not in BACKBONES:
         hint = nearest(backbone, BACKBONES) or f"; known: {', '.join(BACKBONES)}"
         raise PellucidError(f"no backbone {backbone!r}{hint}")
-    given = {name: value for name, value, usual in (("epsilon", epsilon, 1e-5), ("pad", pad, "both")) if value != usual}
+    given: dict[str, Any] = {
+        name: value for name, value, usual in (("epsilon", epsilon, 1e-5), ("pad", pad, "both")) if value != usual
+    }
     for name in given:
         if name not in signature(BACKBONES[backbone]).parameters:
             raise PellucidError(f"the backbone {backbone} takes no {name}; leave it out")
-    net: Layer = BACKBONES[backbone](**given)
-    return Sequential(features=features(net), head=Sequential(**units_head(classes, units, dropout)))
+    return Sequential(
+        features=features(BACKBONES[backbone](**given)), head=Sequential(**units_head(classes, units, dropout))
+    )

@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.models import MODELS, features, match, transfer
 from pellucid.recipe.recipe import load_recipe
@@ -27,7 +28,9 @@ def test_the_features_are_those_of_the_network() -> None:
 )
 def test_the_head(units: tuple[int, ...], dropout: float, layers: str) -> None:
     net = transfer("vgg16", 5, units, dropout)
-    assert " ".join(net.layers["head"].layers) == layers
+    head = net.layers["head"]
+    assert isinstance(head, Sequential)
+    assert " ".join(head.layers) == layers
     params, out = meta(net, (3, 224, 224))
     assert out == (5,)
     sizes = [512 * 7 * 7, *units, 5]  # of VGG-16's maps of 7 x 7, each unit and class with a bias

@@ -68,6 +68,7 @@ def image_folder(root: Path) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_folder_with_other_classes_than_the_network_has_outputs_is_refused_before_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -22,6 +22,7 @@ from pellucid import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    LocalContrastNorm,
     MaxPool2d,
     Model,
     Parallel,
@@ -80,7 +81,13 @@ def grown() -> Layer:
     )  # fmt: skip
 
 
-NETWORKS = {"convnet": convnet, "lenet": lenet, "mlp": mlp, "residual": residual, "grown": grown}
+def contrast() -> Layer:
+    """Return a network whose first layer normalizes contrast, where autograd's square root of 0 has no finite slope."""
+    first = {"norm": LocalContrastNorm(9), "conv": Conv2d(4, 3, padding=1), "act": ReLU(), "pool": MaxPool2d(2)}
+    return Sequential(**first, norm2=LocalContrastNorm(3), flat=Flatten(), out=Dense(10))
+
+
+NETWORKS = {"convnet": convnet, "lenet": lenet, "mlp": mlp, "residual": residual, "grown": grown, "contrast": contrast}
 
 
 def measure(data: str, name: str, batches: int) -> tuple[str, bool]:

@@ -22,7 +22,7 @@ class Difference(NamedTuple):
     kink: bool  # the slopes to both sides differ, however short the step: the loss has a corner at this entry
     between: bool  # the entry lies between these slopes
     noise: float  # what rounding may change in a difference over the shortest step
-    gap: float | None  # distance from the other gradient, 0 where that is rounding; None without one
+    gap: float | None  # distance from the other gradient, 0 where that is rounding; None where it has no answer
 
     @property
     def right(self) -> bool:
@@ -56,6 +56,14 @@ class Comparison:
     scale: float
     largest: float
     entries: list[Difference]
+    places: list[int]  # of the entries in the tensor
+    lost: int = 0  # entries at which the other one is not finite, though this one is: there it has no answer
+
+    def explain(self, right: Callable[[int, float | None], bool]) -> None:
+        """Take entries for kinks that are wrong here, if `right(place, gap)` holds by another test."""
+        for k, (place, one) in enumerate(zip(self.places, self.entries, strict=True)):
+            if one.wrong and right(place, one.gap):
+                self.entries[k] = one._replace(kink=True, between=True)
 
     @property
     def wrong(self) -> bool:
@@ -88,24 +96,32 @@ def compare(
 ) -> Comparison:
     """Compare the flat gradient of `tensors` with another, to `tolerance` and `floor`, and with differences.
 
-    Where the two gradients differ, `samples` of the entries that do are compared with differences as well.
+    Where the two gradients differ, `samples` of the entries that do are compared with differences as well. An entry of
+    `theirs` that is not finite, where `mine` is, is no answer.
     """
     scale = largest = float(mine.abs().max()) if mine.numel() else 0.0
     gap = close = gaps = None
+    lost = torch.zeros_like(mine, dtype=torch.bool) if theirs is None else mine.isfinite() & ~theirs.isfinite()
     chosen = choose(mine, samples, rng)
     if theirs is not None and theirs.numel():
-        scale = max(largest, float(theirs.abs().max()))
-        gaps = (mine - theirs).abs()
-        gap = float(gaps.max())
+        answered = theirs[~lost]
+        gaps = torch.where(lost, math.nan, (mine - theirs).abs())
+        if answered.numel():
+            scale = max(largest, float(answered.abs().max()))
+            gap = float(gaps[~lost].max())
         gaps = torch.where(gaps <= tolerance * scale + floor, 0, gaps)  # NaN stays
-        apart = gaps.nonzero().flatten()
-        close = not len(apart)
-        chosen += [entry for entry in apart[choose(gaps[apart], samples, rng)].tolist() if entry not in chosen]
+        if answered.numel():
+            close = not gaps[~lost].any()
+        for apart in ((~lost & (gaps != 0)).nonzero().flatten(), lost.nonzero().flatten()):
+            chosen += [entry for entry in apart[choose(mine[apart], samples, rng)].tolist() if entry not in chosen]
     entries = [
-        difference(tensors, entry, loss, float(mine[entry]), scale, floor, None if gaps is None else float(gaps[entry]))
+        difference(
+            tensors, entry, loss, float(mine[entry]), scale, floor,
+            None if gaps is None or lost[entry] else float(gaps[entry]),
+        )
         for entry in chosen
-    ]
-    return Comparison(gap, close, scale, largest, entries)
+    ]  # fmt: skip
+    return Comparison(gap, close, scale, largest, entries, chosen, int(lost.sum()))
 
 
 def choose(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:

@@ -20,6 +20,7 @@ from pellucid.probe import Gradient, Probe, double, like, sweep, tensors
 from pellucid.tree import flatten, map_tree
 from pellucid.verify_forms import Reference, Training
 from pellucid.verify_table import FLOOR, FORM_TOLERANCE, TOLERANCE, Row, Table
+from pellucid.verify_ties import Alone, layer_alone
 
 NUDGES = (1e-3, 1e-2, 1e-4)  # of each entry of what the layers receive; tried one after the other
 
@@ -64,9 +65,10 @@ def verify(
     one if the slopes to both sides differ there, or if autograd agrees with the entry; where no slopes differ or
     autograd has no answer, only if the whole tensor is right at a nudged input, at which what each layer receives is
     moved by a thousandth, so that nothing is equal. Entries that disagree with autograd are compared with differences
-    too, up to `samples` of them; they lie on a kink if the slopes to both sides differ and enclose the entry, and the
-    whole tensor is right at a nudged input. Any other disagreement is a wrong gradient. The layers below one that
-    chooses another side of a kink than autograd are compared with autograd across its explicit backward.
+    too, up to `samples` of them; they lie on a kink if the slopes to both sides differ and enclose the entry, the whole
+    tensor is right at a nudged input, and also where all entries move together, so that what is equal stays equal. Any
+    other disagreement is a wrong gradient; where autograd's answer is not finite and the explicit one is, it is none.
+    The layers below one where the two differ so are compared with autograd across its explicit backward.
 
     training: how the network trains. Where it is given, the forms that train and predict are compared as well: their
     gradients, statistics and outputs with those of the network as written, in training and in evaluation mode.
@@ -99,6 +101,7 @@ def _reference(probe: Probe, samples: int, seed: int) -> Reference:
     if any(mine.shape == one.shape and not torch.allclose(mine, one, FORM_TOLERANCE, FLOOR) for mine, one in pairs):
         work.table()
         theirs = work.autograd()
+    theirs = {path: one for path, one in theirs.items() if one.isfinite().all()}  # else it has no answer
     return Reference(tuple(tensors(work.y)), gradients, flatten(work.swept.used), theirs)
 
 
@@ -265,8 +268,13 @@ class _Work:
         if one.fault:
             return Row(one.path, one.layer, one.what, entries, math.nan, None, None, 0, 0, False, one.fault)
         found = self.compare(one, floor)
+        alone = self.alone(one) if found.close is not True or found.lost else None
+        if alone:  # the layers above may have kinks of their own, which the layer alone has not
+            found.explain(lambda entry, gap: alone.right_at(entry, enclosed=gap is not None))
         ok = not found.wrong and (not found.inconclusive or self.recheck_nudged(place, found))
         apart = [entry for entry in found.entries if not entry.right]
+        together = not (ok and alone) or alone.right_together()
+        ok = ok and together
         kinks = len(apart) if ok else sum(entry.kink for entry in apart)
         errors = [entry.error for entry in found.entries if entry.right or not (ok or entry.kink)]
         notes = [] if one.theirs is not None else ["central differences only"]
@@ -274,10 +282,14 @@ class _Work:
             notes.append("zero")
         if kinks:
             notes.append(f"{kinks} on a kink")
+        if found.lost and one.theirs is not None:
+            notes.append(f"autograd not finite at {found.lost:,}")
+        if not together:
+            notes.append("wrong where all entries move together")
         if ok and found.close is False:
             notes.append("not autograd's side of a kink")
-            if one.what in ("dx", "dy"):
-                self.ties.add(one.order)
+        if ok and (found.close is False or found.lost) and one.what in ("dx", "dy"):
+            self.ties.add(one.order)
         unit = found.scale if found.scale > floor else math.inf
         return Row(
             one.path, one.layer, one.what, entries, found.largest, None if found.gap is None else found.gap / unit,
@@ -292,6 +304,20 @@ class _Work:
         )
         assert mine is not None
         return compare(one.tensors, mine, theirs, one.loss, self.samples, self.draw, TOLERANCE, floor)
+
+    def alone(self, one: Gradient) -> Alone | None:
+        """Return the layer, or the loss, that a gradient of what it receives is of; None for other gradients."""
+        if one.what not in ("dx", "dy") or one.order > len(self.visits):
+            return None
+        for index, visit in enumerate(self.visits):
+            if visit.order == one.order and visit.dx is not None:
+                return layer_alone(self.probe, index, visit.x, self.draw)
+        loss, target, dy = self.probe.loss, self.probe.target, tensors(self.swept.dy)
+
+        def value(ys: list[Tensor]) -> list[Tensor]:
+            return [torch.as_tensor(loss(like(self.y, ys), target)[0]).double()]
+
+        return Alone(value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.draw)
 
     def recheck_nudged(self, place: int, found: Comparison) -> bool:
         """Return whether an inconclusive gradient is right, as its whole tensor is at a nudged input."""

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from pellucid import Model
 from pellucid.combine import Sequential
-from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, MaxPool2d, Mode, Params, ReLU
-from pellucid.losses import L1, SoftmaxCrossEntropy
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Layer, LocalContrastNorm, MaxPool2d, Mode, Params, ReLU
+from pellucid.losses import L1, Loss, SoftmaxCrossEntropy
 from pellucid.verify import verify
 from pellucid.verify_table import Row, Table
 
@@ -94,6 +94,97 @@ def test_a_wrong_gradient_among_kinks_is_named_and_a_right_one_is_not(kind: Any,
     assert wrong.culprit.startswith("pool (")
     assert row(wrong, "pool2", "dx").ok
     assert row(wrong, "conv2", "weight").ok
+
+
+@dataclass(frozen=True)
+class TiesPool(Layer):
+    """The maximum over 2 x 2 windows, whose gradient goes to every equal value, whole or divided among them."""
+
+    outside: bool = False  # in NumPy, where autograd cannot follow
+    divided: bool = False
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        return {}, (shape[0], shape[1] // 2, shape[2] // 2)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        y = F.max_pool2d(x, 2)
+        return torch.from_numpy(y.detach().numpy().copy()) if self.outside else y, (x.detach(), y.detach())
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        def wide(y: Tensor) -> Tensor:
+            return y.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+        x, y = cache
+        equal = (x == wide(y)).to(dy.dtype)
+        return wide(dy) * equal / (wide(4 * F.avg_pool2d(equal, 2)) if self.divided else 1), {}
+
+
+@pytest.mark.parametrize("outside", [False, True], ids=["followed", "not followed"])
+def test_a_pooling_that_gives_all_of_dy_to_every_equal_value_fails(outside: bool) -> None:
+    fronts: tuple[tuple[Layer, ...], ...] = ((), (Conv2d(4, 3, padding=1),), (Conv2d(4, 3, bias=False), ReLU()))
+    for seed, first in enumerate(fronts):
+        wrong = table_of(Sequential(*first, TiesPool(outside), Flatten(), Dense(3)), strokes(seed), seed)
+        assert wrong.culprit == "tiespool1 (TiesPool, dx)"
+        assert "all entries move together" in row(wrong, "tiespool1", "dx").note
+        right = table_of(Sequential(*first, TiesPool(outside, True), Flatten(), Dense(3)), strokes(seed), seed)
+        assert right.ok, str(right)
+
+
+def test_a_tie_of_the_loss_is_right_only_if_equal_outputs_share_its_gradient() -> None:
+    @dataclass(frozen=True)
+    class Largest(Loss):
+        """The mean of the largest output of each example; its gradient goes to `share` of each equal one."""
+
+        share: float
+
+        def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+            equal = (y == y.amax(1, keepdim=True)).to(y.dtype)
+            return y.amax(1).mean(), equal * self.share / len(y)
+
+    net, x = Sequential(out=Dense(3)), torch.rand(4, 5)
+    params, _ = net.init((5,), torch.Generator().manual_seed(0))
+    params = {"out": {**params["out"], "weight": torch.ones_like(params["out"]["weight"])}}
+    assert verify(net, params, x, torch.zeros(4).long(), Largest(1 / 3)).ok
+    wrong = verify(net, params, x, torch.zeros(4).long(), Largest(1.0))
+    assert wrong.culprit == "loss (Largest, dy)"
+
+
+def test_where_autograd_is_not_finite_differences_alone_decide() -> None:
+    for first in ((), (Conv2d(2, 3, padding=1),)):
+        for seed in range(2):
+            x = strokes(seed)
+            x[:, :, :, :6] = 0  # a window without contrast, at which autograd's square root has no finite slope
+            net = Sequential(*first, LocalContrastNorm(3), Conv2d(4, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(3))
+            table = table_of(net, x, seed)
+            assert table.ok, str(table)
+            norm = row(table, "localcontrastnorm1", "dx")
+            assert "autograd not finite at" in norm.note
+            assert norm.autograd == pytest.approx(0, abs=1e-9)
+
+
+def test_a_wrong_gradient_where_autograd_is_not_finite_fails() -> None:
+    @dataclass(frozen=True)
+    class Root(Layer):
+        """sqrt(x**2), which is |x|, plus x; `factor` times its right gradient."""
+
+        factor: float = 1.0
+
+        def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+            return {}, shape
+
+        def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+            return torch.sqrt((x**4).sum(1, keepdim=True)) + x, (x.detach(),)
+
+        def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+            norm = (cache[0] ** 4).sum(1, keepdim=True).sqrt()
+            slope = torch.where(norm > 0, 2 * cache[0] ** 3 / norm.clamp_min(1e-300), 0)
+            at_zero = torch.where(norm > 0, 1.0, self.factor)
+            return at_zero * (dy + slope * dy.sum(1, keepdim=True)), {}
+
+    x = torch.rand(4, 5)
+    x[1:3] = 0
+    assert table_of(Sequential(Root(), Dense(3)), x).ok
+    assert table_of(Sequential(Root(1.5), Dense(3)), x).culprit == "root1 (Root, dx)"
 
 
 @dataclass(frozen=True)
@@ -239,6 +330,13 @@ def test_a_gradient_outside_the_slopes_of_a_tie_fails() -> None:
     for at_zero in (-0.5, 1.5):
         table = table_of(Sequential(act=OtherSide(at_zero), out=Dense(3)), x)
         assert table.culprit == "act (OtherSide, dx)"
+
+
+def test_choices_at_two_ties_one_above_the_other_are_kinks() -> None:
+    for seed in range(2):
+        net = Sequential(OtherSide(), Conv2d(4, 3, bias=False), OtherSide(), Flatten(), Dense(3))
+        table = table_of(net, strokes(seed), seed)
+        assert table.ok, str(table)
 
 
 def test_a_layer_below_a_tie_is_compared_with_the_choice_made_there() -> None:

@@ -60,10 +60,11 @@ class Comparison:
     lost: int = 0  # entries at which the other one is not finite, though this one is: there it has no answer
 
     def explain(self, right: Callable[[int, float | None], bool]) -> None:
-        """Take entries for kinks that are wrong here, if `right(place, gap)` holds by another test."""
-        for k, (place, one) in enumerate(zip(self.places, self.entries, strict=True)):
-            if one.wrong and right(place, one.gap):
-                self.entries[k] = one._replace(kink=True, between=True)
+        """Take entries for kinks that are wrong here if `right(place, gap)` holds for each, by another test."""
+        wrong = [k for k, one in enumerate(self.entries) if one.wrong]
+        if all(right(self.places[k], self.entries[k].gap) for k in wrong):
+            for k in wrong:
+                self.entries[k] = self.entries[k]._replace(kink=True, between=True)
 
     @property
     def wrong(self) -> bool:

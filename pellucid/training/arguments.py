@@ -1,5 +1,6 @@
 """Checks of the arguments of `Model` and `fit`."""
 
+import math
 import operator
 import os
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Any, TypeVar, cast
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
+from pellucid.losses.base import is_number
 from pellucid.objective import Objective, Supervised
 from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, Regularizer
 from pellucid.text import shown
@@ -37,6 +39,13 @@ def truth(value: Any, what: str) -> bool:
     if not isinstance(value, bool | int):
         raise PellucidError(f"{what} must be True or False, not {shown(value)}")
     return bool(value)
+
+
+def limit(value: Any, what: str) -> float | None:
+    """Return None, or a number above 0; PellucidError, which calls it `what`, for anything else."""
+    if value is None or (is_number(value) and 0 < value < math.inf):
+        return value
+    raise PellucidError(f"{what} must be a number above 0, or None for no limit, not {shown(value)}")
 
 
 def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:

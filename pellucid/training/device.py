@@ -79,7 +79,7 @@ def usable_precision(asked: str, device: torch.device | None = None) -> tuple[st
     """
     if asked not in PRECISIONS:
         known = " or ".join(PRECISIONS)
-        raise PellucidError(f"train.precision must be {known}, not {asked!r}{nearest(str(asked), PRECISIONS)}")
+        raise PellucidError(f"precision must be {known}, not {asked!r}{nearest(str(asked), PRECISIONS)}")
     if asked == "float64" and device is not None and device.type == "mps":
         raise PellucidError("precision: mps has no float64; give device='cpu', or precision='float32'")
     if asked == "bf16" and not _has_bfloat16(device or torch.device("cpu")):

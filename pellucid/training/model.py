@@ -36,6 +36,7 @@ from pellucid.training.arguments import (
     DEFAULT_LOSS,
     class_names,
     instance,
+    limit,
     new_file,
     objective_of,
     optimizers,
@@ -99,7 +100,8 @@ class BaseModel(Trainable, Viewed):
         self.custom: tuple[Any, ...] = ()  # the user's own classes that this model was loaded with
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = regularizers(regularizer)
-        self.clip = clip
+        self.clip = limit(clip, "clip")
+        usable_precision(precision, self.device)
         self.precision = precision
         if precision == "float64":
             usable_precision(precision, self.device)

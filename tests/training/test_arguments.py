@@ -108,6 +108,18 @@ def test_metrics_by_the_names_of_others(metric, said):
         Model(Sequential(Dense(2)), metrics=[metric])
 
 
+@pytest.mark.parametrize("clip", [0, -1, NAN, INF, "1", True, [1.0]])
+def test_a_clip_that_is_no_limit(clip):
+    said = refused(Model, mlp((64, 10)), clip=clip)
+    assert said.startswith("clip must be a number above 0, or None for no limit, not ")
+
+
+def test_a_precision_that_does_not_exist():
+    said = refused(Model, mlp((64, 10)), precision="float16")
+    assert said.startswith("precision must be float32 or bf16")
+    assert "not 'float16'; did you mean 'float" in said
+
+
 def test_patience_and_a_verbose_that_is_a_word():
     model = Model(Sequential(Dense(2)))
     with pytest.raises(PellucidError, match=r"fit: no argument 'patience'; give fit\(callbacks=\[EarlyStopping"):

@@ -10,7 +10,7 @@ from pellucid.layers.base import Params
 from pellucid.models import match
 from pellucid.objective import Objective, all_buffers
 from pellucid.optim import Optimizer, Regularizer
-from pellucid.optim.base import State
+from pellucid.optim.base import State, tensors_of
 from pellucid.optim.regularizers import add_penalties, shrink_weights
 from pellucid.text import shown
 
@@ -109,12 +109,17 @@ def update(
         optimizer.decay(only.decayed, lr * only.factor)
         optimizer.update(only.weights, grads, state, lr * only.factor)
         return
-    after: State = {}
+    after: dict[str, int] = {}
     for group in groups:
         part = {name: one if isinstance(one, int) else [one[k] for k in group.indices] for name, one in state.items()}
         optimizer.decay(group.decayed, lr * group.factor)
         optimizer.update(group.weights, [grads[index] for index in group.indices], part, lr * group.factor)
-        after = {name: one for name, one in part.items() if isinstance(one, int)}
+        for name, one in part.items():
+            if isinstance(one, int):
+                after[name] = one
+                continue
+            for index, tensor in zip(group.indices, one, strict=True):  # `update` may put other tensors there
+                tensors_of(state, name)[index] = tensor
     state.update(after)  # each group counted the same step
 
 

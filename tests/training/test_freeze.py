@@ -1,6 +1,7 @@
 """Freezing and rates by path: what learns, what stays, and at which pace, beside PyTorch's own way of doing it."""
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.objective import Supervised
 from pellucid.optim import SGD, Adam, AdamW, Momentum, Optimizer
+from pellucid.optim.base import State, tensors_of
 from pellucid.optim.regularizers import L2
+from pellucid.training.parameter_groups import parameter_groups, update
 from pellucid.training.step import Step
 from pellucid.tree import flatten, map_tree
 
@@ -194,6 +197,37 @@ def test_what_the_optimizer_remembers_of_bands_is_taken_up_again() -> None:
     for x, target in batches()[2:]:
         second(Batch(x, target), 0.01)
     assert all(torch.equal(one, flatten(broken)[path]) for path, one in flatten(through).items())
+
+
+@dataclass(frozen=True)
+class Rebinding(Optimizer):
+    """Momentum that puts new tensors into its state."""
+
+    lr: float = 0.01
+
+    def init(self, params: list[Tensor]) -> State:
+        return {"mean": [torch.zeros_like(one) for one in params]}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        state["mean"] = [0.9 * mean + grad for mean, grad in zip(tensors_of(state, "mean"), grads, strict=True)]
+        for param, mean in zip(params, tensors_of(state, "mean"), strict=True):
+            param.sub_(mean, alpha=lr)
+
+
+def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> None:
+    rng = torch.Generator().manual_seed(0)
+    weights = [torch.randn(3, generator=rng) for _ in range(3)]
+    found, expected = [one.clone() for one in weights], [one.clone() for one in weights]
+    paths, rates = ["a", "b", "c"], {"b": 2.0}
+    groups, state, means = parameter_groups(paths, found, (), rates), Rebinding().init(found), [0.0] * 3
+    for _ in range(4):
+        grads = [torch.randn(3, generator=rng) for _ in range(3)]
+        update(groups, Rebinding(), (), [one.clone() for one in grads], state, 0.1)
+        for k, grad in enumerate(grads):
+            means[k] = 0.9 * means[k] + grad
+            expected[k] -= 0.1 * rates.get(paths[k], 1.0) * means[k]
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize(

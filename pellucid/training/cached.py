@@ -12,6 +12,7 @@ from pellucid.data import Arrays, Source
 from pellucid.fuse.frozen import learned_paths
 from pellucid.layers import Identity
 from pellucid.layers.base import Layer, Params
+from pellucid.metrics import Metric
 from pellucid.objective import Supervised
 from pellucid.training.evaluate import outputs
 from pellucid.training.layers import may_draw
@@ -48,12 +49,14 @@ def behind(model: Learner, data: Source, held: Source | None) -> tuple[Learner, 
 
     Training these is training the whole network, whose frozen front runs as in evaluation, on images that are not
     augmented; under bf16 it is more exact, since the front runs in float32. The arguments are returned unchanged where
-    no first layer is frozen, for data that are not in memory, and where the outputs would take more than MOST bytes.
+    no first layer is frozen, for data that are not in memory, for metrics that may read the images, and where the
+    outputs would take more than MOST bytes.
     """
     if (
         not isinstance(data, Arrays)
         or not isinstance(held, Arrays | None)
         or not isinstance(model.objective, Supervised)
+        or any(isinstance(one, Metric) and type(one).update_batch is not Metric.update_batch for one in model.metrics)
     ):
         return model, data, held
     cut = split(model.objective.net, model.params, model.frozen)

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
+from pellucid.data import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
+from pellucid.metrics import Metric
 from pellucid.model import Model
 from pellucid.optim import Adam
 from pellucid.training.cached import split
@@ -50,6 +52,25 @@ def test_training_is_the_same_with_cached_features_and_without(dropout: float) -
     assert one["val_accuracy"] == two["val_accuracy"]
     assert one.layers
     assert {row["path"] for row in one.layers} == {row["path"] for row in two.layers}
+
+
+def test_a_metric_that_reads_images_gets_images() -> None:
+    seen: set[tuple[int, ...]] = set()
+
+    class Sides(Metric):
+        def update(self, outputs: Tensor, targets: Tensor) -> None:
+            raise AssertionError("update_batch is called in its place")
+
+        def update_batch(self, outputs: Tensor, batch: Batch) -> None:
+            seen.add(tuple(batch.images.shape[1:]))
+
+        def compute(self) -> dict[str, float]:
+            return {"sides": float(len(seen))}
+
+    made = Model(network(), metrics=[Sides()], input_shape=(1, 8, 8), classes=10)
+    made.freeze("features.*")
+    made.fit(digits(0, 40), epochs=1, validation=digits(40, 60), verbose=False)
+    assert seen == {(1, 8, 8)}
 
 
 def test_dropout_in_a_frozen_part_is_off_as_without_the_cache() -> None:

@@ -54,7 +54,8 @@ def rebuilt(
         shapes: dict[str, tuple[Any, Any]] = {}
         if own:  # only the class knows the inputs of each network
             with torch.device("meta"), torch.no_grad():
-                wanted, out = model.objective.init(shape, torch.Generator())
+                wanted, out = model.objective.init(nominal(shape), torch.Generator())
+            out = free_outputs(shape, model.objective.init, wanted, out)
             return model, map_tree(partial(in_precision, precision=precision), wanted), shape, out
         wanted, out = within_bounds(model.net, nominal(shape), shapes)
         out = free_outputs(shape, model.net.init, wanted, out)

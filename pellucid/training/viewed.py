@@ -141,7 +141,7 @@ class Viewed(metaclass=Checked):
     def _cells(self) -> list[tuple[str, ...]]:
         if self.built and isinstance(self.objective, Supervised):
             return self.summary().cells()
-        return [("path", "layer"), *((one.path, str(one)) for one in self.layers)]
+        return [("path", "layer"), *((one.path, _written(one.layer)) for one in self.layers)]
 
     def summary(self) -> Summary:
         """Return the table of layers; str() gives it as text."""
@@ -155,6 +155,8 @@ class Viewed(metaclass=Checked):
     def _fit_shape(self, x: Tensor, what: str) -> None:
         self._need_weights()
         check_inputs(x.shape, self.input_shape, what)
+        if None in self.input_shape:  # then a side may be too small
+            self.outputs_for(x.shape[1:])
 
     def _need_weights(self) -> None:
         if not self.built:

@@ -1,14 +1,17 @@
 """Objectives of two networks learn what autograd learns, resume exactly, and say what went wrong where."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 import pellucid
-from pellucid import L2, SGD, Adam, Dense, Flatten, Model, Sequential
+from pellucid import L2, SGD, Adam, Conv2d, Dense, Flatten, Layer, Mode, Model, Objective, Sequential
 from pellucid.config import REGISTERED
 from pellucid.data import Batch
 from pellucid.errors import PellucidError
+from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import Metric
 from pellucid.run.history import History
 from pellucid.training.step import Step
@@ -23,7 +26,7 @@ NAN = float("nan")
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setattr("pellucid.config.REGISTERED", {**REGISTERED, "GAN": GAN, "Distill": Distill})
+    monkeypatch.setattr("pellucid.config.REGISTERED", {**REGISTERED, "GAN": GAN, "Distill": Distill, "Maps": Maps})
 
 
 def leaf_params(params):
@@ -332,3 +335,39 @@ def test_mistakes_are_named_before_the_first_step(kind, said):
     whole = distill()
     with pytest.raises(PellucidError, match=said):
         Model(kind(whole.student, whole.teacher)).fit(digits(), epochs=1, verbose=False)
+
+
+@dataclass(frozen=True)
+class Maps(Objective):
+    """Classes by pixel."""
+
+    net: Layer
+
+    def gradients(self, params, batch, mode):
+        y, cache = self.net.forward(params["net"], batch.images, mode)
+        value, dy = SoftmaxCrossEntropy()(y, batch.targets)
+        return {"pixels": value}, {"net": self.net.backward(params["net"], cache, dy)[1]}
+
+    def predict(self, params, images):
+        return self.net.forward(params["net"], images, Mode())[0].softmax(1)
+
+
+def test_an_objective_over_images_of_any_size_is_saved_and_loaded(tmp_path):
+    model = Model(Maps(Sequential(Conv2d(3, 3, padding=1))), metrics=(), input_shape=(1, None, None))
+    x, y = torch.rand(6, 1, 8, 8), torch.zeros(6, 8, 8, dtype=torch.long)
+    model.fit(x, y, epochs=1, run=tmp_path / "run", verbose=False)
+    model.save(tmp_path / "maps.safetensors")
+    for file in (tmp_path / "maps.safetensors", tmp_path / "run" / "weights" / "last.safetensors"):
+        loaded = Model.load(file, custom=[Maps])
+        assert (loaded.input_shape, loaded.output_shape) == ((1, None, None), (3, None, None))
+        for side in (8, 11):
+            images = torch.rand(2, 1, side, side)
+            assert torch.equal(loaded.predict(images), model.predict(images))
+
+
+def test_a_model_of_an_objective_is_displayed_a_line_for_each_layer():
+    lines = str(Model(distill(), metrics=(), input_shape=(1, 8, 8))).splitlines()
+    assert lines[1].split() == ["path", "layer"]
+    assert ["student.scores", "Dense(10)"] in [line.split() for line in lines[2:]]
+    assert len(lines) == 2 + sum(len(net.layers) for net in distill().nets.values())
+    assert "\\n" not in "".join(lines)

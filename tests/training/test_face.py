@@ -97,6 +97,15 @@ def test_calling_a_model_gives_the_outputs_of_the_network():
     assert all(torch.equal(before[path], tensor) for path, tensor in model.weights.items())
 
 
+def test_an_image_that_is_too_small_for_a_network_of_any_size_names_the_layer() -> None:
+    model = Model(Sequential(conv=Conv2d(3, 3), conv2=Conv2d(2, 3)), input_shape=(1, None, None))
+    small, large = torch.rand(1, 1, 2, 2), torch.rand(1, 1, 6, 7)
+    assert model.predict(large).shape == (1, 2, 2, 3)
+    for call in (model.predict, model, lambda x: model.fit(x, torch.zeros(1, 1, 1), epochs=1, verbose=False)):
+        with pytest.raises(PellucidError, match="conv: Conv2d: the input is smaller than the window"):
+            call(small)
+
+
 @pytest.mark.parametrize("net", [lenet(10), Sequential([Flatten(), Dense(16), ReLU(), Dense(10)])], ids=["zoo", "list"])
 def test_a_new_head_keeps_everything_else_and_learns_other_classes(net):
     model = Model(net, input_shape=(1, 28, 28), classes=10)

@@ -18,7 +18,14 @@ from pellucid.text import shown
 
 _CHUNK_BATCHES = 64
 _CHUNK_BYTES = 8 << 20  # of float32 images: about what the caches of a processor hold
-_WORKERS = max(1, (os.cpu_count() or 1) // 2)  # the training step uses the other half
+
+
+def usable_processors() -> int:
+    """Return the number of processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+WORKERS = min(16, max(1, usable_processors() // 2))  # the training step uses the others; each prepares a whole batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +40,8 @@ class Loader:
 
     batch_size: over all machines; rank r of `world` gets rows r, r + world, ... of each batch. A last batch
     with fewer rows than batch_size is left out if drop_last, or if it has no row for some rank.
-    prefetch: how many batches background threads prepare ahead; 0 works without threads. `Arrays` without
+    prefetch: how many batches background threads prepare ahead, by default one for each thread, of which there are half
+    as many as processors that this process may use, at most 16; 0 works without threads. `Arrays` without
     augmentation need none: many batches are gathered at a time, and a batch is a view.
     Raises PellucidError for sizes that do not fit, and for a source that returns anything but a Batch.
     """
@@ -43,7 +51,7 @@ class Loader:
     seed: int
     augment: Callable[[Any, torch.Generator], Any] | None = None
     shuffle: bool = True
-    prefetch: int = 2
+    prefetch: int = WORKERS
     drop_last: bool = False
     transform: Callable[[Tensor], Tensor] | None = None
     rank: int = 0
@@ -113,7 +121,7 @@ class Loader:
     def _prefetched(self, batches: tuple[Tensor, ...], epoch: int, start: int) -> Iterator[Batch]:
         # One PyTorch thread per worker: the processors are shared with the training step.
         pool = ThreadPoolExecutor(
-            min(_WORKERS, self.prefetch), "pellucid-loader", initializer=torch.set_num_threads, initargs=(1,)
+            min(WORKERS, self.prefetch), "pellucid-loader", initializer=torch.set_num_threads, initargs=(1,)
         )
         try:
             queue: deque[Future[Batch]] = deque()

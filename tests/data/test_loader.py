@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.data import Arrays, Augment, Batch, Loader
+from pellucid.data.loader import WORKERS, usable_processors
 from pellucid.data.seeds import mix
 from pellucid.errors import PellucidError
 
@@ -165,6 +166,18 @@ def test_a_fault_in_the_background_reaches_the_consumer_and_stops_the_threads():
     with pytest.raises(PellucidError, match="no such picture"):
         batches(Loader(Arrays(X, Y), 10, seed=0, augment=faulty))
     assert not loader_threads()
+
+
+def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch):
+    together = threading.Barrier(WORKERS)
+
+    def meet(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        together.wait(timeout=30)
+        return x
+
+    batches(Loader(Arrays(X[:WORKERS], Y[:WORKERS]), 1, seed=0, augment=meet))
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {3, 5, 8}, raising=False)
+    assert usable_processors() == 3
 
 
 def test_the_background_is_bounded():

@@ -94,8 +94,8 @@ class Objective(Part):
 
         return evaluate
 
-    def counted(self, batch: Batch) -> float:
-        """Return the weight of a batch in a mean over batches: its number of examples."""
+    def counted(self, batch: Batch) -> float | Tensor:
+        """Return the weight of a batch in a mean over batches: its number of examples; see `Loss.counted`."""
         return float(len(batch.images))
 
     def check(self, outputs: Any, targets: Any) -> None:
@@ -174,7 +174,7 @@ class Supervised(Objective):
 
         return evaluate
 
-    def counted(self, batch: Batch) -> float:
+    def counted(self, batch: Batch) -> float | Tensor:
         """Return the number of examples, or the weight that the loss gives to the batch."""
         return self.loss.counted(batch.targets)
 

@@ -19,7 +19,7 @@ from pellucid.layers import (
     ReLU,
 )
 from pellucid.layers.base import Mode
-from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.losses import Focal, NegativeLogLikelihood, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import lenet
 from pellucid.objective import Supervised, seeded
@@ -130,6 +130,29 @@ def test_a_training_step(case, device, monkeypatch):
         for _ in range(2):
             losses = step(batch, 0.1, seeded(device))
     check(device, losses, flatten(params), [tensor for _, _, tensor in step.memory()] or losses)
+
+
+@devices
+@pytest.mark.parametrize("kind", [SoftmaxCrossEntropy, Focal, NegativeLogLikelihood])
+@pytest.mark.parametrize("options", [{"ignore": 2}, {"class_weights": (1.0, 2.0, 0.5)}, {}], ids=str)
+def test_the_weight_of_a_batch_stays_on_the_device_unless_its_shape_says_it(kind, options, device, monkeypatch):
+    def waited(*_):
+        raise AssertionError("the weight of the batch is read from the device")
+
+    objective = Supervised(Dense(3), kind(**options))
+    target = torch.tensor([[0, 1, 2], [2, 1, 1]])
+    images = torch.ones(2, 4)
+    expected = {"ignore": 4.0, "class_weights": 1 + 3 * 2.0 + 2 * 0.5}.get(next(iter(options), ""), 2.0)
+    assert objective.counted(Batch(images, target)) == expected
+    moved = Batch(*on_device((images, target), device))
+    with monkeypatch.context() as patch:
+        for name in ("item", "__float__", "__int__", "__bool__", "tolist", "nonzero"):
+            patch.setattr(torch.Tensor, name, waited)
+        found = objective.counted(moved)
+    assert isinstance(found, torch.Tensor) == bool(options)
+    if options:
+        assert (found.device.type, found.shape) == (device.type, ())
+        assert device.type == "meta" or float(found) == expected
 
 
 @devices

@@ -58,7 +58,7 @@ class AuxiliaryCrossEntropy(Loss):
         for shape in outputs:
             self.each().check(shape, targets)
 
-    def counted(self, target: Tensor) -> float:
+    def counted(self, target: Tensor) -> float | Tensor:
         """Return the weight of a batch in a mean over batches, the same as for each output's loss."""
         return self.each().counted(target)
 

@@ -63,8 +63,11 @@ class Loss(metaclass=Checked):
         """Return predictions for the network's output: numbers, probabilities or scores; y itself by default."""
         return y
 
-    def counted(self, target: Tensor) -> float:
-        """Return the weight of a batch in a mean over batches: its number of examples, or the sum of their weights."""
+    def counted(self, target: Tensor) -> float | Tensor:
+        """Return the weight of a batch in a mean over batches: its number of examples, or the sum of their weights.
+
+        A number, or on an accelerator a 0-d tensor there, which is read later.
+        """
         return float(len(target))
 
     def kept(self, target: Tensor) -> Tensor | None:

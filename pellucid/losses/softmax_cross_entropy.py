@@ -69,7 +69,7 @@ class SoftmaxCrossEntropy(ClassLoss):
                 "normalize them, or give integer classes"
             )
 
-    def counted(self, target: Tensor) -> float:
+    def counted(self, target: Tensor) -> float | Tensor:
         """Return the number of examples, or for a mean over classes the sum of their weights."""
         return float(len(target)) if target.is_floating_point() else super().counted(target)
 

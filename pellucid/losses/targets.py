@@ -111,15 +111,21 @@ def pick(
     return Picks(target.unsqueeze(1), keep.unsqueeze(1), weight.unsqueeze(1))
 
 
-def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float:
+def counted(target: Tensor, weights: tuple[float, ...] | None, ignore: int | None) -> float | Tensor:
     """Return the number of examples, or with class weights or `ignore` the divisor of a mean by `Picks.total`.
 
     target: classes (N, ...).
     """
-    kept = target if ignore is None else target[target != ignore]
+    if weights is None and ignore is None:
+        return float(len(target))
+    keep = torch.ones_like(target, dtype=torch.bool) if ignore is None else target != ignore
     if weights is None:
-        return float(len(target) if ignore is None else kept.numel())
-    return float(class_table(weights, torch.float64, kept.device)[kept.long()].sum())
+        total = keep.sum()
+    else:
+        exact = torch.float32 if target.device.type == "mps" else torch.float64  # which mps lacks
+        table = class_table(weights, exact, target.device)
+        total = (table[target.long().masked_fill(~keep, 0)] * keep).sum()
+    return float(total) if target.device.type == "cpu" else total  # elsewhere, reading it would wait for the device
 
 
 def kept(target: Tensor, ignore: int | None) -> Tensor | None:
@@ -207,7 +213,7 @@ class ClassLoss(Loss):
         """Raise PellucidError for class indices out of range."""
         check_classes(self, outputs, targets, self.class_weights, self.ignore)
 
-    def counted(self, target: Tensor) -> float:
+    def counted(self, target: Tensor) -> float | Tensor:
         """Return the number of examples, or for a mean the sum of their weights."""
         if self.reduction != "mean":
             return super().counted(target)

@@ -159,7 +159,7 @@ def measure(
     for batch in read(data, indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming(model, batch.images):
             said, known, losses = evaluate(batch)
-        share = objective.counted(batch)
+        share = float(objective.counted(batch))
         for name, value in losses.items():
             number = float(value)
             if number - number != 0.0:  # NaN or infinity

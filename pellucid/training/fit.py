@@ -183,7 +183,8 @@ class Loop:
         lr, scheduled = base, type(schedule) is not Constant
         per_epoch, steps = training.batches, training.batches * training.epochs
         number, last = training.step, (training.epoch + 1) * per_epoch - 1
-        sums, counted, seen, count = training.losses, training.loss_count, training.seen, self.model.objective.counted
+        sums, seen, count = training.losses, training.seen, self.model.objective.counted
+        counted: float | Tensor = training.loss_count
         batch: Batch | None = None
         checked, next_check, then = number, number + self.check_every, time.perf_counter()
         layers: Callable[[], list[Row]] = list
@@ -212,9 +213,8 @@ class Loop:
                     per_step, then = (now - then) / (number - checked), now
                     training.step, training.batch = number, number - training.epoch * per_epoch
                     training.lr, training.seen = lr, seen
-                    training.loss_count = counted
                     self._check_learned()
-                    self._read_losses(batch, lr)
+                    self._read_losses(batch, lr, counted)
                     self.check_every = self._next_check(per_step)
                     checked, next_check = number, number + self.check_every
                     self.check_cost = min(self.check_cost, time.perf_counter() - now)
@@ -225,9 +225,9 @@ class Loop:
                         self.tick_at = now + TICK
         training.seconds += time.perf_counter() - then
         training.step, training.batch, training.lr = number, per_epoch, lr
-        training.loss_count, training.seen = counted, seen
+        training.seen = seen
         self._check_learned()
-        self._read_losses(batch, lr)
+        self._read_losses(batch, lr, counted)
         self._finish_epoch(layers())
 
     def _tick(self) -> None:
@@ -246,8 +246,9 @@ class Loop:
         device = self.model.device
         return batches if device.type == "cpu" else (on_device(batch, device) for batch in batches)
 
-    def _read_losses(self, batch: Batch | None, lr: float) -> None:
-        """Read the sums of losses, which stay on an accelerator until now; stop where one is not finite."""
+    def _read_losses(self, batch: Batch | None, lr: float, counted: float | Tensor) -> None:
+        """Read the sums of losses and of weights, on an accelerator until now; stop where a loss is not finite."""
+        self.training.loss_count = float(counted)
         sums = self.training.losses
         for name, value in sums.items():
             if isinstance(value, Tensor):

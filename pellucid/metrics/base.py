@@ -1,7 +1,7 @@
 """The interface of metrics: updated batch by batch, computed at the end."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +45,10 @@ class Metric(metaclass=Checked):
 
 @dataclass
 class Function(Metric):
-    """The value of a function (outputs, targets) -> number, called once with all outputs and targets of the data."""
+    """The value of a function (outputs, targets) -> number, called once with all outputs and targets of the data.
+
+    These are tensors, or lists with an entry per example where the sizes of these differ.
+    """
 
     function: Callable[[Any, Any], Any]
     outputs: list[Any] = field(default_factory=list, init=False, repr=False)
@@ -58,12 +61,16 @@ class Function(Metric):
 
     def compute(self) -> dict[str, Any]:
         """Return the function's value under its name."""
-        return {function_name(self.function): self.function(_joined(self.outputs), _joined(self.targets))}
+        return {function_name(self.function): self.function(joined(self.outputs), joined(self.targets))}
 
 
-def _joined(parts: list[Any]) -> Any:
-    """Concatenate the batches' tensors, or their lists with an entry per image."""
-    return torch.cat(parts) if isinstance(parts[0], Tensor) else [entry for part in parts for entry in part]
+def joined(parts: Sequence[Any]) -> Any:
+    """Return the outputs, or targets, of all batches as one tensor, or a list with an entry per input.
+
+    It is a list where the batches are lists, and where the shapes of their entries differ.
+    """
+    alike = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
+    return torch.cat(list(parts)) if alike else [entry for part in parts for entry in part]
 
 
 MetricLike = str | Metric | Callable[[Any, Any], Any]

@@ -228,9 +228,3 @@ def judge(model: Learner, data: Arrays) -> tuple[float, Tensor]:
     scores: list[Tensor] = []
     losses, _ = measure(model, Measures(()), data, batch_within_memory(model, data.x), take=scores.append)
     return model.objective.total(losses), on_device(torch.cat(scores), CPU)
-
-
-def joined(parts: Sequence[Any]) -> Any:
-    """Return the outputs of all batches as one tensor, or a list with an entry per input where their shapes differ."""
-    alike = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
-    return torch.cat(list(parts)).clone() if alike else [one for part in parts for one in part]

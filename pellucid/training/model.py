@@ -21,6 +21,7 @@ from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
+from pellucid.metrics.base import joined
 from pellucid.models import replace_head
 from pellucid.network.ending import check_axes, check_classes, check_ending
 from pellucid.network.inputs import Shape, free_outputs, nominal
@@ -54,7 +55,6 @@ from pellucid.training.evaluate import (
     check_metrics,
     default_metrics,
     evaluate,
-    joined,
     outputs,
 )
 from pellucid.training.examples import (

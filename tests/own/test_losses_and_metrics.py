@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn import metrics as oracle
 
-from pellucid import Callback, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential, Sigmoid
+from pellucid import Callback, Conv2d, Dense, Flatten, Loss, Metric, Model, PellucidError, Sequential, Sigmoid
+from pellucid.data import Batch
 from pellucid.doctor.predictions import predictions
 from pellucid.losses import LOSSES, SoftmaxCrossEntropy
 from pellucid.metrics import METRICS
@@ -230,6 +231,33 @@ def test_a_function_sees_all_outputs_at_once_and_numbers_of_any_kind_count():
     assert seen == [300]
     assert found["f_beta"] == pytest.approx(oracle.fbeta_score(digits().y, said, beta=2, average="macro"))
     assert (found["as_tensor"], found["whole"]) == (2.0, 3.0)
+
+
+def test_a_function_gets_lists_where_images_differ_in_size():
+    class Growing:
+        """Images of 8 x 8 and 10 x 10 pixels, each with its mask."""
+
+        classes, checksum = None, "growing"
+
+        def __len__(self):
+            return 4
+
+        def batch(self, indices, rng):
+            side = 8 + 2 * (indices[0] % 2)
+            masks = torch.full((len(indices), side, side), indices[0] % 3)
+            return Batch(torch.rand(len(indices), 1, side, side, generator=rng), masks)
+
+    def share(outputs, targets):
+        sides = [(one.shape[-1], two.shape[-1]) for one, two in zip(outputs, targets, strict=True)]
+        assert sides == [(8, 8), (10, 10)] * 2
+        right = [(one.argmax(0) == two).double().mean() for one, two in zip(outputs, targets, strict=True)]
+        return sum(right) / len(right)
+
+    it = Model(Sequential(Conv2d(3, 1)), metrics=[share], input_shape=(1, None, None))
+    predicted = it.predict(Growing(), batch_size=1)
+    masks = [torch.full(one.shape[1:], k % 3) for k, one in enumerate(predicted)]
+    expected = [float((one.argmax(0) == mask).double().mean()) for one, mask in zip(predicted, masks, strict=True)]
+    assert it.evaluate(Growing(), batch_size=1)["share"] == pytest.approx(sum(expected) / 4)
 
 
 def test_confusion_is_in_evaluations_and_in_no_column():

@@ -47,7 +47,7 @@ class Model(BaseModel):
         """
         inputs = as_inputs(x)
         self._fit_shape(inputs, "x")
-        return on_device(explain(self.net, self.params, self._scaled(inputs), method, target, **options), CPU)
+        return on_device(explain(self.net, self.params, self.scaled(inputs), method, target, **options), CPU)
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
         """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of."""

@@ -6,6 +6,7 @@ import torch
 from pellucid.combine import Parallel, Sequential
 from pellucid.data import Batch
 from pellucid.explain import METHODS, explain
+from pellucid.fuse.inference import inference
 from pellucid.layers import (
     BatchNorm,
     Concat,
@@ -25,6 +26,7 @@ from pellucid.models import lenet
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import OPTIMIZERS, SGD, Adam, MaxNorm
 from pellucid.optim.regularizers import L1, L2
+from pellucid.tasks.segment import Segmenter
 from pellucid.trace import Settings
 from pellucid.training.device import on_device
 from pellucid.training.step import Step
@@ -153,6 +155,23 @@ def test_the_weight_of_a_batch_stays_on_the_device_unless_its_shape_says_it(kind
     if options:
         assert (found.device.type, found.shape) == (device.type, ())
         assert device.type == "meta" or float(found) == expected
+
+
+@devices
+def test_a_segmenter(device, monkeypatch):
+    net = masks()
+    params, _ = net.init((1, 12, 12), torch.Generator().manual_seed(0))
+    model = Model(net, input_shape=(1, 12, 12), classes=3)
+    model.params, model.device = on_device(params, device), device
+    segmenter, run = Segmenter(model), inference(net, model.params)
+
+    def on_the_device(x):
+        check(device, x, run(x))
+        return torch.zeros(1, 3, 12, 12) if device.type == "meta" else run(x)
+
+    monkeypatch.setattr(segmenter, "_run", on_the_device)
+    found = segmenter(torch.zeros(1, 12, 12, dtype=torch.uint8))
+    check(torch.device("cpu"), found.mask, found.probabilities)
 
 
 @devices

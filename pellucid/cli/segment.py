@@ -12,6 +12,8 @@ from pellucid.cli.models import MODEL_HELP
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pellucid.data.images import Mode
+
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 SHOWN = 4  # classes per image in text output
 
@@ -27,7 +29,7 @@ def parser() -> Parser:
         help="refine the masks along edges of the image by a conditional random field (slower)",
     )
     it.add_argument("--out", metavar="DIR", required=True, help="output folder")
-    return it.json_flag()
+    return it.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -36,9 +38,9 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.out import emit, percent, say
     from pellucid.tasks.segment import Segmenter, write_segmentation
 
-    segmenter, out = Segmenter(open_model(args.model), args.crf), Path(args.out)
+    segmenter, out = Segmenter(open_model(args.model, args.device), args.crf), Path(args.out)
     rows = []
-    for name, image in _pictures(Path(args.source)):
+    for name, image in _pictures(Path(args.source), out, segmenter.mode):
         found = segmenter(image)
         files = write_segmentation(out, name, image, found)
         areas = found.areas()
@@ -51,24 +53,31 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pictures(source: Path) -> Iterator[tuple[str, "Tensor"]]:
-    """Yield each image's name for output files, and the image (3, H, W), uint8."""
+def _pictures(source: Path, out: Path, mode: "Mode") -> Iterator[tuple[str, "Tensor"]]:
+    """Yield each image's name for output files, and the image (3, H, W), or (1, H, W) for mode "L", uint8.
+
+    Raises PellucidError, before the first image, where the files in `out` would overwrite one that is not an output.
+    """
     from pellucid.data import load_image
+    from pellucid.data.images import luma
     from pellucid.errors import PellucidError
     from pellucid.tasks.gestures.frames import video_frames
+    from pellucid.tasks.segment.segmenter import check_files
 
     if not source.exists():
         raise PellucidError(f"{source} is missing; give a picture, a folder of pictures, a GIF or a video")
-    if source.is_dir():
-        files = sorted(file for file in source.iterdir() if file.suffix.lower() in PICTURES)
+    if source.is_dir() or source.suffix.lower() in PICTURES:
+        files = [source]
+        if source.is_dir():
+            files = sorted(file for file in source.iterdir() if file.suffix.lower() in PICTURES)
         if not files:
             raise PellucidError(f"{source} holds no pictures; give a folder with {', '.join(PICTURES[:3])} files in it")
         stems = [file.stem for file in files]
-        for file in files:
-            yield (file.stem if stems.count(file.stem) == 1 else file.name), load_image(file)
-    elif source.suffix.lower() in PICTURES:
-        yield source.stem, load_image(source)
+        names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
+        check_files(out, names, files)
+        for name, file in zip(names, files, strict=True):
+            yield name, load_image(file, mode=mode)
     else:
         with closing(video_frames(source)) as frames:
             for frame in frames:
-                yield f"{source.stem}-{frame.number:06d}", frame.picture
+                yield f"{source.stem}-{frame.number:06d}", luma(frame.picture) if mode == "L" else frame.picture

@@ -170,6 +170,11 @@ def to_pillow(x: Tensor) -> Image.Image:
     return Image.fromarray(array[..., 0] if len(x) == 1 else array)
 
 
+def luma(x: Tensor) -> Tensor:
+    """Return the luma (1, H, W) of a uint8 image (C, H, W), as mode "L" reads it."""
+    return channels_first(np.array(to_pillow(x).convert("L")))
+
+
 def channels_first(array: Any) -> Tensor:
     """Return an array (H, W) or (H, W, C) as a tensor (C, H, W)."""
     return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).contiguous()

@@ -144,7 +144,7 @@ class BaseModel(Trainable, Viewed):
         """Return the network's outputs unchanged, such as logits, for inputs (N, ...) in evaluation mode."""
         inputs = as_inputs(x, dtype=self.dtype)
         self._fit_shape(inputs, "x")
-        images = self._scaled(inputs)
+        images = self.scaled(inputs)
         with torch.no_grad(), naming_layers(self.net, self.params, images):
             return self.net.forward(self.params, images, Mode(keep=False))[0]
 
@@ -270,6 +270,10 @@ class BaseModel(Trainable, Viewed):
         for images in read_images(x, batch_size, self.stats, self.params):
             yield self.objective.predict(self.params, images)
 
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return inputs as the network takes them, on the model's device."""
+        return scaled(on_device(x, self.device), self.stats, self.dtype)
+
     def interpret(self, x: Tensor, y: Any) -> Tensor:
         """Return the network's outputs y for inputs x, scaled as it takes them, as the loss reads them.
 
@@ -299,7 +303,7 @@ class BaseModel(Trainable, Viewed):
         def predict(x: Tensor) -> Tensor:
             self._fit_shape(x, "x")
             with torch.inference_mode():
-                batch = self._scaled(x)
+                batch = self.scaled(x)
                 with naming_layers(self.net, self.params, batch):
                     y = run(batch)
                 return self.interpret(batch, y).cpu().clone()
@@ -391,10 +395,6 @@ class BaseModel(Trainable, Viewed):
         if self._usual and isinstance(self.objective, Supervised):
             self.metrics = default_metrics(self.objective.loss, shape, data.y)
         return data
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        """Return inputs as the network takes them, on its device."""
-        return scaled(on_device(x, self.device), self.stats, self.dtype)
 
     def _batch(self, x: Tensor | Source, size: int | None, what: str) -> int:
         if size is not None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "trace": ("mnist-lenet", "IMAGE"),
     "explain": ("mnist-lenet", "IMAGE"),
     "explain --page": ("mnist-lenet", "--page", "page"),
+    "segment": ("camvid", "IMAGE", "--out", "out"),
     "verify": ("mnist-lenet",),
     "doctor": ("mnist-lenet",),
     "train": ("digits",),

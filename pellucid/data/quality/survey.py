@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.data.folder import MEMORY_LIMIT
-from pellucid.data.images import AHEAD, Mode, channels_first, decode, in_threads, resized, strict_warnings, to_pillow
+from pellucid.data.images import AHEAD, Mode, decode, in_threads, luma, resized, strict_warnings
 from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -105,7 +104,7 @@ def survey(
 
 def _measure(picture: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, Tensor, float, bytes]:
     """Return the resized image (C, H, W), its grey thumbnail, its sharpness, and the SHA-256 of its file."""
-    grey = channels_first(np.array(to_pillow(picture).convert("L")))  # (1, H, W)
+    grey = luma(picture)  # (1, H, W)
     height, width = grey.shape[1:]
     scale = MAX_SIDE / max(height, width)
     if scale < 1:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, MaskFolder, data_root
-from pellucid.data.augment.standardise import scaled
 from pellucid.data.files import ANNOTATIONS
-from pellucid.data.images import strict_warnings
+from pellucid.data.images import Mode, strict_warnings
 from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, root_of
 from pellucid.errors import LayerError, PellucidError
 from pellucid.files import write_atomically
@@ -23,6 +23,7 @@ from pellucid.model import Model
 from pellucid.recipe.material import check_followed, data_name, is_root
 from pellucid.report.figures.pictures import mask_overlay, palette
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
+from pellucid.text import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,10 @@ def is_segmenter(model: Model) -> bool:
 
 
 class Segmenter:
-    """A model for pictures of any size, laid out once; its weights must not change afterwards.
+    """A model for pictures of any size, converted once for prediction; its weights must not change afterwards.
 
-    crf: refine each mask by `dense_crf`. Raises PellucidError for a model of other outputs or without class names.
+    crf: refine each mask by `dense_crf`. mode: how to read pictures for it, "L" for a network with one input channel.
+    Raises PellucidError for a model of other outputs.
     """
 
     def __init__(self, model: Model, crf: bool = False) -> None:
@@ -58,36 +60,76 @@ class Segmenter:
             )
         self.classes = tuple(model.classes or map(str, range(model.output_shape[0])))
         self.model, self.crf = model, crf
+        self.mode = mode_of(model)
         self._run = inference(model.net, model.params)
 
     def __call__(self, image: Tensor) -> Segmentation:
-        """Return the class of each pixel. image: (3, H, W), uint8; PellucidError for one that is too small."""
+        """Return the class of each pixel, on the CPU.
+
+        image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
+        one, and for one that is too small.
+        """
         model = self.model
         if image.shape[0] != model.input_shape[0] or image.dtype != torch.uint8:
-            raise PellucidError(f"the model takes {model.input_shape[0]} channels in uint8, not {tuple(image.shape)}")
+            raise PellucidError(
+                f"the model takes uint8 images with {plural(model.input_shape[0], 'channel')}, not "
+                f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
+                f"load_image(file, mode={self.mode!r})"
+            )
         try:
             model.outputs_for(image.shape)
         except LayerError as error:
             raise PellucidError(f"the model takes no pictures of {image.shape[1]}x{image.shape[2]}: {error}") from error
         with torch.inference_mode():
-            x = scaled(image[None], model.stats)
-            found = model.interpret(x, self._run(x))[0]  # (C, H, W)
+            x = model.scaled(image[None])
+            found = model.interpret(x, self._run(x))[0].cpu()  # (C, H, W)
             if self.crf:
-                found = dense_crf(found, image, kernels_for(image))
+                found = dense_crf(found, image.expand(3, -1, -1), kernels_for(image))
             return Segmentation(found.argmax(0).to(torch.uint8), found, self.classes)
+
+
+def mode_of(model: Model) -> Mode:
+    """Return the mode in which pictures are read for a model: "L" for a network with one input channel."""
+    return "L" if model.input_shape[0] == 1 else "RGB"
+
+
+def files_of(stem: str) -> dict[str, str]:
+    """Return the names of the files that `write_segmentation` writes, by kind."""
+    return {"overlay": f"{stem}-overlay.png", "mask": f"{stem}.png", "areas": f"{stem}.json"}
+
+
+def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()) -> None:
+    """Raise PellucidError where `write_segmentation` would overwrite a file that it did not write.
+
+    That is one of the pictures, or a file without the two others of its picture, as a segmentation writes all three.
+    Two pictures with outputs of the same name are refused too.
+    """
+    pictures, claimed = {file.resolve() for file in sources}, set[str]()
+    for stem in stems:
+        names = [*files_of(stem).values()]
+        there = [name for name in names if (folder / name).exists()]
+        picture = next((name for name in there if (folder / name).resolve() in pictures), None)
+        if picture or 0 < len(there) < len(names):
+            raise PellucidError(f"{folder / (picture or there[0])} would be overwritten; give another output folder")
+        twice = next((name for name in names if name in claimed), None)
+        if twice:
+            raise PellucidError(f"two pictures would both be written to {folder / twice}; rename one of them")
+        claimed.update(names)
 
 
 def write_segmentation(folder: Path, stem: str, image: Tensor, found: Segmentation) -> dict[str, str]:
     """Write STEM-overlay.png, STEM.png with the class of each pixel, and STEM.json; return their paths by kind.
 
     The index PNG has the classes as values and their colours as its palette. Each file appears whole or not at all.
+    Raises PellucidError as `check_files` does.
     """
+    check_files(folder, [stem])
     indexed = Image.fromarray(found.mask.numpy())
     indexed.putpalette(palette(len(found.classes)).flatten().tolist())
-    shown = mask_overlay(image.permute(1, 2, 0).numpy(), found.mask, len(found.classes))
+    shown = mask_overlay(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), found.mask, len(found.classes))
     height, width = found.mask.shape
     numbers = {"height": height, "width": width, "areas": found.areas(), "classes": list(found.classes)}
-    files = {"overlay": f"{stem}-overlay.png", "mask": f"{stem}.png", "areas": f"{stem}.json"}
+    files = files_of(stem)
     made = (_png(Image.fromarray(shown)), _png(indexed), json.dumps(numbers, indent=2).encode())
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in zip(files.values(), made, strict=True):
@@ -149,4 +191,4 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     if not parts:
         raise PellucidError(f"{path} has no folder NAME beside one NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
     part = next(iter([*(one for one in HELD_OUT if one in parts), *(one for one in parts if one != TRAIN), TRAIN]))
-    return MaskFolder(path, part, classes=model.classes, ignored=ignored)
+    return MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)

@@ -10,9 +10,10 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from pellucid.cli.main import main
+from pellucid.combine import Sequential
 from pellucid.data import Augment, load_masks
 from pellucid.errors import PellucidError
-from pellucid.layers import Mode
+from pellucid.layers import Conv2d, Mode
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import MeanIoU
 from pellucid.model import Model
@@ -137,6 +138,57 @@ def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path,
     assert main(["segment", str(tmp_path / "m.safetensors"), str(folder / "val"), "--out", str(out), "--crf"]) == 0
     assert len(list(out.glob("a_0*-overlay.png"))) == 5
     assert "ground" in capsys.readouterr().out
+
+
+def test_no_picture_is_overwritten(model: Model, tmp_path: Path, capsys) -> None:
+    model.save(tmp_path / "m.safetensors")
+    pictures, others = tmp_path / "pictures", tmp_path / "others"
+    for file, seed in ((pictures / "a.png", 1), (pictures / "b.png", 2), (others / "b.png", 3)):
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(draw(seed, 20, 22)[0]).save(file)
+    before = {file: file.read_bytes() for folder in (pictures, others) for file in folder.iterdir()}
+    for source, out in (
+        (pictures, pictures),
+        (pictures / "a.png", pictures),
+        (pictures, others),  # where b.png is another picture
+    ):
+        assert main(["segment", str(tmp_path / "m.safetensors"), str(source), "--out", str(out)]) == 2
+        assert "png would be overwritten; give another output folder" in capsys.readouterr().err
+        assert {file: file.read_bytes() for folder in (pictures, others) for file in folder.iterdir()} == before
+    for _ in range(2):  # its own outputs are overwritten
+        assert main(["segment", str(tmp_path / "m.safetensors"), str(pictures), "--out", str(tmp_path / "out")]) == 0
+    (pictures / "b.png").rename(pictures / "a-overlay.png")
+    capsys.readouterr()
+    assert main(["segment", str(tmp_path / "m.safetensors"), str(pictures), "--out", str(tmp_path / "new")]) == 2
+    assert "a-overlay.png; rename one of them" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path, capsys) -> None:
+    model = Model(Sequential(Conv2d(3, 3, padding=1)), SoftmaxCrossEntropy(ignore=IGNORED), input_shape=(1, 27, 35))
+    model.save(tmp_path / "m.safetensors")
+    picture = Image.fromarray(draw(9, 33, 47)[0])
+    picture.save(tmp_path / "street.png")
+    picture.save(tmp_path / "street.gif")
+    grey = torch.from_numpy(np.array(picture.convert("L")))[None]
+    answer = model.predict(grey[None, :, :27, :35])[0].argmax(0)
+    found = Segmenter(model)(grey)
+    assert torch.equal(found.mask[:26, :34], answer[:26, :34])  # each pixel's neighbours are the same there
+    for words in (
+        [str(tmp_path / "street.png")],
+        [str(tmp_path / "street.png"), "--crf"],
+        [str(tmp_path / "street.gif")],
+    ):
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        assert main(["segment", str(tmp_path / "m.safetensors"), *words, "--out", str(out)]) == 0
+        assert len(list(out.iterdir())) == 3
+        if words == [str(tmp_path / "street.png")]:
+            assert np.array_equal(np.array(Image.open(out / "street.png")), found.mask.numpy())
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 5
+    with pytest.raises(PellucidError, match=r"takes uint8 images with 1 channel, not uint8 of shape \(3, 33, 47\)"):
+        Segmenter(model)(torch.zeros(3, 33, 47, dtype=torch.uint8))
 
 
 def test_the_command_measures_any_folder_of_pairs(model: Model, folder: Path, tmp_path: Path, capsys) -> None:

@@ -162,7 +162,8 @@ def target_classes(target: Tensor, scores: Tensor) -> Tensor:
     """
     if scores.dim() != 2:
         raise PellucidError(
-            f"metrics of classes are for outputs (n, classes), not {tuple(scores.shape)}; give metrics=()"
+            f"metrics of classes are for outputs (n, classes), not {tuple(scores.shape)}; give metrics=() or, for a "
+            'class at each pixel, metrics="miou"'
         )
     if target.shape == scores.shape and (target.is_floating_point() or scores.shape[1] > 1):
         if is_multilabel(target, scores):

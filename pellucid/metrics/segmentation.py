@@ -27,16 +27,20 @@ class MeanIoU(Metric):
     matrix: Tensor | None = field(default=None, init=False)
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Count the pixels of a batch."""
+        """Count the pixels of a batch, none where all are of class `ignore`."""
         predicted, kept = read_masks(self, outputs, targets, self.ignore)
-        counts = confusion_matrix(targets[kept].long(), predicted[kept], outputs.shape[1])
+        classes = outputs.shape[1]
+        counts = torch.zeros(classes, classes, dtype=torch.int64, device=targets.device)
+        if bool(kept.any()):
+            counts = confusion_matrix(targets[kept].long(), predicted[kept], classes)
         self.matrix = counts if self.matrix is None else self.matrix + counts
 
     def compute(self) -> dict[str, Any]:
         """Return {"miou", "pixel_accuracy"}, from 0 to 1, and "class_iou", a list with None for classes without IoU."""
         if self.matrix is None or not int(self.matrix.sum()):
             raise PellucidError(
-                "MeanIoU: no examples were measured; call update first, with masks of other than ignored"
+                "MeanIoU: no examples were measured; call update first, with masks that hold other classes "
+                "than `ignore`"
             )
         by_class = iou(self.matrix)
         some = ~by_class.isnan()
@@ -115,8 +119,8 @@ def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | N
     integer = not (targets.is_floating_point() or targets.dtype is torch.bool)
     if outputs.dim() != 4 or not integer or targets.shape != (len(outputs), *outputs.shape[2:]):
         raise PellucidError(
-            f"{type(metric).__name__}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} are no "
-            "pixels; give outputs (N, C, H, W) and masks of integer classes (N, H, W)"
+            f"{type(metric).__name__}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} do not "
+            "fit; give outputs (N, C, H, W) and masks of integer classes (N, H, W)"
         )
     kept = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
     return outputs.argmax(1), kept

@@ -126,7 +126,7 @@ def tensors_of(state: Mapping[str, Any], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
 
 
-class _Best(Callback):
+class Best(Callback):
     """A callback that remembers the best value of the column `monitor`, and the epoch that it is of."""
 
     def __init__(self, monitor: str) -> None:
@@ -156,7 +156,7 @@ class _Best(Callback):
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
 
-class Checkpoint(_Best):
+class Checkpoint(Best):
     """Write the model to `path` whenever the monitored column improves; what `Model.load` reads.
 
     monitor: as in EarlyStopping; "" writes only the last weights, at the end. The file is replaced as a whole, so
@@ -212,7 +212,7 @@ def _append(path: Path, rows: Sequence[Row]) -> None:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); check the place and its space") from error
 
 
-class EarlyStopping(_Best):
+class EarlyStopping(Best):
     """Stop when the monitored column has not improved for `patience` epochs, and end with its best weights.
 
     monitor: a column of the history; the losses and metrics with `lower_is_better` (mae, rmse, ece) should fall, all

@@ -18,7 +18,17 @@ from pellucid.fuse.inference import AsWritten, inference
 from pellucid.layers import Sigmoid, Softmax
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
-from pellucid.metrics import METRICS, Accuracy, Confusion, Metric, MetricLike, fresh, function_name, improves_downward
+from pellucid.metrics import (
+    METRICS,
+    Accuracy,
+    Confusion,
+    MeanIoU,
+    Metric,
+    MetricLike,
+    fresh,
+    function_name,
+    improves_downward,
+)
 from pellucid.network.ending import ends
 from pellucid.objective import MIN_INPUTS, Objective, Supervised
 from pellucid.text import shown
@@ -51,6 +61,10 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
                 f"{shown(metric)}; known names: {', '.join(METRICS)}"
             )
     return tuple(several)
+
+
+class UnmeasurableError(PellucidError):
+    """Nothing to measure: an output that is not finite, or a loss that ignores all examples."""
 
 
 class Measures:
@@ -147,7 +161,8 @@ def measure(
 
     The means of losses that weight or ignore examples do so too, for any batch size; metrics get only examples that the
     loss does not ignore. take: is called with the outputs of each batch.
-    Raises PellucidError, naming the layer, for an output that is not finite, and where the loss ignores all examples.
+    Raises UnmeasurableError, naming the layer, for an output that is not finite, and where the loss ignores all
+    examples; PellucidError for mistakes of metrics.
     """
     objective, params = model.objective, model.params
     if isinstance(objective, Supervised):
@@ -164,7 +179,7 @@ def measure(
             number = float(value)
             if number - number != 0.0:  # NaN or infinity
                 fault = diagnose(objective, params, flatten(params), batch, Mode()) or "the loss is not finite"
-                raise PellucidError(f"evaluation: {fault}; look at the data and the weights")
+                raise UnmeasurableError(f"evaluation: {fault}; look at the data and the weights")
             sums[name] = sums.get(name, 0.0) + number * share
         counted += share
         if measures.running and len(known.images):
@@ -173,7 +188,7 @@ def measure(
         if take is not None:
             take(said)
     if measures.running and not seen:
-        raise PellucidError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
+        raise UnmeasurableError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
     means = {name: value / counted if counted else 0.0 for name, value in sums.items()}  # what is left out costs 0
     return means, measures.compute()
 
@@ -182,6 +197,28 @@ def evaluate(model: Learner, data: Source, batch_size: int) -> dict[str, Any]:
     """Return {"loss": the mean over the examples, of several losses their weighted sum, and each; metrics' results}."""
     losses, found = measure(model, Measures(model.metrics), data, batch_size)
     return {**loss_columns(model.objective, losses), **found}
+
+
+def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size: int, validated: bool) -> list[str]:
+    """Measure the metrics once, and return the measured columns of the training history; [] for outputs not finite.
+
+    Metrics of Pellucid see two examples, and all only where these raise: both masks may be ignored. Raises
+    PellucidError for mistakes of metrics, such as outputs or targets that they are not for.
+    """
+    ours = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
+    few = indices[:2] if ours else indices
+    try:
+        try:
+            losses, found = measure(model, Measures(model.metrics), data, batch_size, few)
+        except PellucidError:
+            if len(few) == len(indices):
+                raise
+            losses, found = measure(model, Measures(model.metrics), data, batch_size, indices)
+    except UnmeasurableError:
+        return []
+    roles = ("train", "val") if validated else ("train",)
+    rows = ({**loss_columns(model.objective, losses, f"{role}_"), **columns(found, role)} for role in roles)
+    return [name for row in rows for name in row]
 
 
 def loss_columns(objective: Objective, means: Mapping[str, float], role: str = "") -> dict[str, float]:
@@ -214,10 +251,15 @@ def gives_probabilities(net: Layer, loss: Loss) -> bool:
 
 
 def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:
-    """Return the metrics of a loss, and for a loss of numbers on classes also the accuracy.
+    """Return the metrics of a loss, for a loss of numbers on classes also the accuracy, and for masks the mean IoU.
 
     outputs: the shape of the network's output, without the batch axis.
     """
+    if outputs and isinstance(outputs[0], tuple):
+        outputs = loss.judged(outputs)  # the others are for training only
+    if len(outputs) == 3 and "accuracy" in loss.metrics:  # which is not for maps
+        masks = isinstance(targets, Tensor) and targets.dim() == 3
+        return (MeanIoU(getattr(loss, "ignore", None)),) if masks else ()
     whole = isinstance(targets, Tensor) and not targets.is_floating_point() and targets.dim() == 1
     classes = whole and len(outputs) == 1 and outputs[0] != 1
     return (*loss.metrics, "accuracy") if classes and loss.metrics == MAE_ALONE else loss.metrics

@@ -23,7 +23,7 @@ from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.text import note
 from pellucid.training.cached import behind
-from pellucid.training.callbacks import Callback, Training
+from pellucid.training.callbacks import Best, Callback, Training, monitored
 from pellucid.training.checkpoint import Checkpoint, repair_best, save_checkpoint
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import (
@@ -35,7 +35,7 @@ from pellucid.training.diagnose import (
     loss_fault,
     weights_fault,
 )
-from pellucid.training.evaluate import Measures, batch_within_memory, columns, loss_columns, measure
+from pellucid.training.evaluate import Measures, batch_within_memory, columns, loss_columns, measure, try_metrics
 from pellucid.training.examples import Augmentation, batches, read, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
@@ -46,6 +46,7 @@ from pellucid.tree import dtype_of, flatten, map_tree
 
 TICK = 0.25  # seconds between two calls of `on_tick`, and checks for signals and checkpoints
 CHECK_SHARE = 0.02  # of the time, for checks of the parameters; 0.03 with the cache misses that they cause
+COLUMNS = ("epoch", "step", "lr", "seconds", "images_per_second")  # of the history, beside what is measured
 SAVE_INTERVAL = 20  # times the duration of a checkpoint: the least time between two at the ends of epochs
 
 
@@ -155,7 +156,7 @@ class Loop:
         return max(self.plan.batch_size, batch_within_memory(self.model, self.data))
 
     def _dry_run(self) -> None:
-        """Run user-defined objectives, layers, losses and metrics once, so that their mistakes show before training."""
+        """Run user-defined objectives, layers and losses, and all metrics, so that mistakes show before training."""
         model, objective = self.model, self.model.objective
         per_epoch = self.training.batches
         try_rules(model, self.step.weights, Place(self.training.step, per_epoch * self.training.epochs, per_epoch))
@@ -165,8 +166,13 @@ class Loop:
             try_objective(objective, model.params, self.step, batch, self.rng)
         elif not all(map(is_ours, (objective.loss, *(layer for _, layer in walk(objective.net))))):
             try_network(objective.net, model.params, objective.loss, batch.images, batch.targets)
-        if not all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics):
-            self._measure(self.data, self.sample)
+        known = try_metrics(model, self.data, self.sample, self._evaluation_batch, self.validation is not None)
+        row: Row = dict.fromkeys([*COLUMNS, *known], 0.0)
+        for callback in (one for one in self.plan.callbacks if isinstance(one, Best)):
+            # A user-defined objective may name other losses in training than in evaluation.
+            own = not isinstance(objective, Supervised) and callback.monitor.endswith("loss")
+            if known and not own:
+                monitored(callback.monitor or "auto", row)
 
     def _measure(
         self, data: Source, indices: Sequence[int] | None

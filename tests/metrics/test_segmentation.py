@@ -111,11 +111,20 @@ def test_a_perfect_answer_scores_1_everywhere() -> None:
         assert all(value == 1.0 for value in metric.compute().values() if isinstance(value, float))
 
 
+def test_a_batch_of_ignored_pixels_counts_nothing() -> None:
+    true, y = masks(3, 9, 8), outputs(3, CLASSES, 9, 8)
+    metric, other = MeanIoU(IGNORED), MeanIoU(IGNORED)
+    for one in (metric, other):
+        one.update(y, true)
+    other.update(y, torch.full_like(true, IGNORED))
+    assert metric.compute() == other.compute()
+
+
 def test_what_does_not_fit_is_refused() -> None:
     for metric in (MeanIoU(IGNORED), BoundaryF1(IGNORED)):
-        with pytest.raises(PellucidError, match="are no pixels"):
+        with pytest.raises(PellucidError, match="do not fit"):
             metric.update(outputs(2, CLASSES, 4, 4), masks(2, 4, 5))
-        with pytest.raises(PellucidError, match="are no pixels"):
+        with pytest.raises(PellucidError, match="do not fit"):
             metric.update(outputs(2, CLASSES), torch.zeros(2, dtype=torch.long))
     with pytest.raises(PellucidError, match="no examples were measured"):
         MeanIoU(IGNORED).compute()

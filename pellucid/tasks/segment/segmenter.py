@@ -69,10 +69,10 @@ class Segmenter:
         image: uint8, (3, H, W), or (1, H, W) for a network with one input channel. Raises PellucidError for another
         one, and for one that is too small.
         """
-        model = self.model
-        if image.shape[0] != model.input_shape[0] or image.dtype != torch.uint8:
+        model, channels = self.model, self.model.nominal_shape[0]
+        if image.shape[0] != channels or image.dtype != torch.uint8:
             raise PellucidError(
-                f"the model takes uint8 images with {plural(model.input_shape[0], 'channel')}, not "
+                f"the model takes uint8 images with {plural(channels, 'channel')}, not "
                 f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
                 f"load_image(file, mode={self.mode!r})"
             )

@@ -1,13 +1,14 @@
 """Training on masks, predicting on pictures of any size, measuring, and the commands, on synthetic pictures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import accuracy_score, jaccard_score
+from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 
 from pellucid.cli.main import main
 from pellucid.combine import Sequential
@@ -19,6 +20,7 @@ from pellucid.metrics import MeanIoU
 from pellucid.model import Model
 from pellucid.models import fcn8, unet
 from pellucid.optim import Adam
+from pellucid.run_report.data import compare_masks
 from pellucid.tasks.segment import Segmenter, evaluate
 from tests.references import reference_forward
 
@@ -203,6 +205,25 @@ def test_the_command_measures_any_folder_of_pairs(model: Model, folder: Path, tm
     assert {"miou", "pixel_accuracy", "n"} <= found.keys()
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder)]) == 0
     assert "mean IoU" in capsys.readouterr().out
+
+
+def test_a_mask_of_ignored_pixels_alone_is_left_out(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
+    model.save(tmp_path / "m.safetensors")
+    shutil.copytree(folder, tmp_path / "own")
+    Image.fromarray(np.full((27, 35), IGNORED, np.uint8)).save(tmp_path / "own" / "valannot" / "a_00.png")
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path / "own"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    true, said = [], []
+    for number in range(1, 5):
+        picture, mask = draw(100 + number, 27, 35)
+        answer = model.predict(torch.from_numpy(picture).permute(2, 0, 1)[None])[0].argmax(0).numpy()
+        true += mask[mask != IGNORED].tolist()
+        said += answer[mask != IGNORED].tolist()
+    assert found["miou"] == pytest.approx(jaccard_score(true, said, average="macro"), rel=1e-9)
+    confusion, worst = compare_masks(model, load_masks(tmp_path / "own", "val", CLASSES, IGNORED), most=5)
+    assert confusion.tolist() == confusion_matrix(true, said, labels=range(3)).tolist()
+    assert worst.names[-1].endswith("a_00.png")
+    assert worst.scores[-1] == 1.0
 
 
 def test_mistakes_are_one_line(model: Model, folder: Path, tmp_path: Path, capsys) -> None:

@@ -1,0 +1,75 @@
+"""Default metrics of masks, and mistakes of metrics, which show before the first step."""
+
+import pytest
+import torch
+from sklearn.metrics import jaccard_score
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, Dense, Flatten
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.metrics import MeanIoU
+from pellucid.model import Model
+from pellucid.training.callbacks import Callback
+
+
+def pixels(n=8):
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(n, 3, 8, 8, generator=rng), torch.randint(0, 3, (n, 8, 8), generator=rng)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "focal", "dice"])
+def test_masks_have_the_mean_iou_by_default(loss):
+    (x, y), model = pixels(), Model(Sequential(scores=Conv2d(3, 1)), loss, classes=3)
+    history = model.fit(x, y, epochs=1, batch_size=4, verbose=False)
+    found = model.predict(x).argmax(1)
+    wanted = jaccard_score(y.flatten(), found.flatten(), average="macro")
+    assert history.last["train_miou"] == pytest.approx(wanted)
+
+
+def test_the_default_mean_iou_leaves_out_what_the_loss_ignores():
+    (x, y), model = pixels(), Model(Sequential(scores=Conv2d(3, 1)), SoftmaxCrossEntropy(ignore=255), classes=3)
+    y[:5] = 255  # whole masks, and of the validation data the first batch
+    y[5:, :3] = 255
+    model.fit(x, y, epochs=1, batch_size=2, validation=(x, y), verbose=False)
+    assert model.metrics == (MeanIoU(255),)
+    measured = model.evaluate(x, y, batch_size=2)
+    kept = y != 255
+    wanted = jaccard_score(y[kept], model.predict(x).argmax(1)[kept], average="macro")
+    assert measured["miou"] == pytest.approx(wanted)
+
+
+class Steps(Callback):
+    def __init__(self):
+        self.count = 0
+
+    def on_step(self, training):
+        self.count += 1
+
+
+MISTAKES = {
+    "masks for a metric of classes": ("accuracy", "auto", pixels, 'metrics="miou"'),
+    "classes for a metric of masks": ("miou", "auto", lambda: (pixels()[0], torch.arange(8) % 3), "masks of integer"),
+    "several classes for one of classes": (
+        "precision",
+        "auto",
+        lambda: (pixels()[0], (torch.arange(24).view(8, 3) % 4 < 2).float()),
+        "multi-label",
+    ),
+    "no such column": ("accuracy", "val_acc", lambda: (pixels()[0], torch.arange(8) % 3), "no column 'val_acc'"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_of_metrics_show_before_the_first_step(case, tmp_path):
+    metrics, monitor, data, said = MISTAKES[case]
+    x, y = data()
+    scores = {"scores": Conv2d(3, 1)} if y.dim() == 3 else {"flat": Flatten(), "scores": Dense(3)}
+    loss = "binary_cross_entropy" if y.is_floating_point() else "softmax_cross_entropy"
+    steps, model = Steps(), Model(Sequential(**scores), loss, metrics=metrics, classes=3)
+    with pytest.raises(PellucidError, match=said):
+        model.fit(
+            x, y, epochs=1, batch_size=4, validation=(x, y), run=tmp_path, monitor=monitor, callbacks=[steps],
+            verbose=False,
+        )  # fmt: skip
+    assert steps.count == 0

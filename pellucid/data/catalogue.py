@@ -192,7 +192,7 @@ def load(
     if size is not None:
         raise PellucidError(f"{entry.name} comes in one size; leave out size")
     if entry.kind == "masks":
-        return _masks(entry, data_root(root) / entry.place)
+        return _masks(entry, data_root(root) / entry.place, mode)
     return _digits(entry) if entry.kind == "bundled" else _idx(entry, data_root(root) / entry.place)
 
 
@@ -260,11 +260,11 @@ def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
     return read_idx(path, sha256=source.sha256)
 
 
-def _masks(entry: Entry, folder: Path) -> Splits:
+def _masks(entry: Entry, folder: Path, mode: Mode) -> Splits:
     """Return train/ and val/, whose masks hold the number of classes where a pixel has none."""
     if not folder.exists():
         raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
-    train, test = (load_masks(folder, part, entry.classes, len(entry.classes)) for part in MASK_PARTS)
+    train, test = (load_masks(folder, part, entry.classes, len(entry.classes), mode) for part in MASK_PARTS)
     return Splits(replace(train, name=entry.name), replace(test, name=entry.name))
 
 

@@ -221,6 +221,15 @@ class MaskFolder(ImageFiles):
         return image, mask.to(torch.int64)
 
 
+def mask_parts(path: str | os.PathLike[str]) -> list[str]:
+    """Return the sorted names of the folders NAME beside a folder NAMEannot, in a folder or a .zip."""
+    with closing(tree_at(path)) as tree:
+        top = root_of(tree)
+        below = (name.removeprefix(top) for name in tree.names)
+        folders = {name.split("/", 1)[0] for name in below if "/" in name}
+    return [name for name in sorted(folders) if name + ANNOTATIONS in folders]
+
+
 def _by_stem(tree: Tree, root: str) -> dict[str, str]:
     """Return the files below a folder by their paths in it without suffix; PellucidError for two of one name."""
     found: dict[str, str] = {}

@@ -126,13 +126,14 @@ def load_masks(
     part: str = "train",
     classes: Sequence[str] | None = None,
     ignored: int | None = None,
+    mode: Mode = "RGB",
 ) -> MaskDataset:
     """Load PART/NAME.jpg and PARTannot/NAME.png, from a folder or a .zip, as `MaskFolder` reads them.
 
-    classes: the class names, by default "0", "1", ... up to the largest class index except `ignored`. Raises
-    PellucidError as `MaskFolder` does, and for images of different sizes.
+    classes: the class names, by default "0", "1", ... up to the largest class index except `ignored`. mode: of the
+    images. Raises PellucidError as `MaskFolder` does, and for images of different sizes.
     """
-    source = MaskFolder(path, part, classes=classes, ignored=ignored)
+    source = MaskFolder(path, part, None, mode, classes, ignored)
     images: list[Tensor] = []
     masks: list[Tensor] = []
     with strict_warnings():

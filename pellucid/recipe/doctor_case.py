@@ -173,19 +173,20 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
     if data is None:
         check_followed(name, model.source)
     check_exists(name)
-    parts = load_splits(table_for(shape, name), root)
+    parts = load_splits(table_for(shape, name), root, getattr(model.loss, "ignore", None))
     return Splits(*(taken_by(shape, model.classes, part) for part in (parts.train, parts.test)))
 
 
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
     """Load the recipe's data, or others, in the size and mode of the network's inputs, numbered by its classes."""
+    ignored = recipe.loss.arguments.get("ignore")
     if data is None or is_root(recipe.data.name, data):
-        return load_arrays(recipe.data, recipe.recipe.seed, data)
+        return load_arrays(recipe.data, recipe.recipe.seed, data, ignored)
     check_exists(data)
     own = recipe.data
     shape = SHAPES.get(own.name, (1 if own.mode == "L" else 3, own.size, own.size))
     shape = shape if loaded is None else loaded.nominal_shape
-    found = load_arrays(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed)
+    found = load_arrays(replace(table_for(shape, data), validation=own.validation), recipe.recipe.seed, None, ignored)
     if loaded is None:
         return found
     validation = None if found.validation is None else taken_by(shape, loaded.classes, found.validation)

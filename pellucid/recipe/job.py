@@ -82,7 +82,7 @@ def train_recipe(
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
     recipes = [recipe, load_recipe(recipe.recipe.then, again)] if recipe.recipe.then else [recipe]
-    loaded = [load_material(one.data, one.recipe.seed, data) for one in recipes]
+    loaded = [load_data(one, data) for one in recipes]
     # Both models are built first, so that a mistake leaves no folder behind.
     models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
     paths = [next_run(out, one.name) for one in recipes]
@@ -151,8 +151,13 @@ def resume_runs(
     recipe = load_recipe(path / "recipe.toml")
     paths = [path, _find_then(path, recipe.recipe.then, data)] if recipe.recipe.then else [path]
     recipes = [load_recipe(one / "recipe.toml") for one in paths]
-    materials = (load_material(one.data, one.recipe.seed, data) for one in recipes)
+    materials = (load_data(one, data) for one in recipes)
     return [train_in(path, material, progress, data) for path, material in zip(paths, materials, strict=True)]
+
+
+def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
+    """Return the data of a recipe; masks of one's own have the class that the loss ignores."""
+    return load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
 
 
 def build_model(
@@ -277,7 +282,7 @@ def _find_then(path: Path, name: str, data: str | os.PathLike[str] | None) -> Pa
         if (following / "recipe.toml").is_file():
             return following
     recipe = load_recipe(name)
-    build_model(recipe, load_material(recipe.data, recipe.recipe.seed, data).train, data)
+    build_model(recipe, load_data(recipe, data).train, data)
     following = next_run(path.parent, recipe.name)
     write_atomically(following / "recipe.toml", recipe.to_toml().encode())
     _name_then(path, following)

@@ -9,15 +9,28 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from pellucid.data import CATALOGUE, Dataset, ImageFolder, MaskFolder, Source, Splits, Subset, data_root, load
+from pellucid.data import (
+    CATALOGUE,
+    Dataset,
+    ImageFolder,
+    MaskFolder,
+    Source,
+    Splits,
+    Subset,
+    data_root,
+    load,
+    load_masks,
+)
 from pellucid.data.catalogue import MASK_PARTS, by_hand
 from pellucid.data.dataset import split_by_class
-from pellucid.data.folder import TEST_FRACTION, split_images
+from pellucid.data.files import ANNOTATIONS, mask_parts
+from pellucid.data.folder import TEST_FRACTION, MaskDataset, split_images
 from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 from pellucid.model import Model
 from pellucid.recipe.tables import Data
+from pellucid.training.examples import first_batch
 
 S_co = TypeVar("S_co", bound=Source, covariant=True)
 XOR = "xor"
@@ -42,14 +55,17 @@ class Material(Generic[S_co]):
         return {role: part.checksum for role, part in parts.items() if part is not None}
 
 
-def load_material(table: Data, seed: int, root: str | os.PathLike[str] | None = None) -> Material[Source]:
+def load_material(
+    table: Data, seed: int, root: str | os.PathLike[str] | None = None, ignored: int | None = None
+) -> Material[Source]:
     """Load, limit and split the data of a recipe; PellucidError where they are missing or too few.
 
-    With data.stream the parts are sources that decode images when a batch needs them.
+    With data.stream the parts are sources that decode images when a batch needs them. ignored: the class of masks of
+    one's own that the loss ignores; data sets of the catalogue have their own.
     """
     if not table.stream:
-        return load_arrays(table, seed, root)
-    train, test = _streamed(table, root)
+        return load_arrays(table, seed, root, ignored)
+    train, test = _streamed(table, root, ignored)
     if table.limit:
         _check_limit(table, len(train))
         train = _part(train, torch.arange(table.limit))
@@ -59,9 +75,11 @@ def load_material(table: Data, seed: int, root: str | os.PathLike[str] | None = 
     return Material(rest, held, test)
 
 
-def load_arrays(table: Data, seed: int, root: str | os.PathLike[str] | None = None) -> Material[Dataset]:
-    """Load, limit and split the data of a recipe into memory, also with data.stream."""
-    splits = load_splits(table, root)
+def load_arrays(
+    table: Data, seed: int, root: str | os.PathLike[str] | None = None, ignored: int | None = None
+) -> Material[Dataset]:
+    """Load, limit and split the data of a recipe into memory, also with data.stream; see `load_material`."""
+    splits = load_splits(table, root, ignored)
     train, validation = splits.train, None
     if table.limit:
         _check_limit(table, len(train))
@@ -82,7 +100,7 @@ def _check_size(table: Data) -> None:
         raise PellucidError(f"data.size: {table.name} comes in one size; leave it at 0")
 
 
-def _streamed(table: Data, root: str | os.PathLike[str] | None) -> tuple[Source, Source]:
+def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | None) -> tuple[Source, Source]:
     """Return the training and test parts that `load_splits` loads, as sources."""
     entry = CATALOGUE.get(table.name)
     if table.name == XOR or (entry is not None and entry.kind not in ("images", "masks")):
@@ -90,9 +108,11 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None) -> tuple[Source,
     path = Path(table.name) if entry is None else data_root(root) / entry.place
     if not path.exists():
         raise PellucidError(f"{table.name} is missing; " + (by_hand(entry, path) if entry else "give a folder or .zip"))
-    if entry is not None and entry.kind == "masks":
+    if parts := _mask_parts(table.name, root):
         _check_size(table)
-        train, test = (MaskFolder(path, part, None, "RGB", entry.classes, len(entry.classes)) for part in MASK_PARTS)
+        classes, ignored = (None, ignored) if entry is None else (entry.classes, len(entry.classes))
+        sources = [MaskFolder(path, part, None, table.mode, classes, ignored) for part in parts]
+        train, test = sources if len(sources) > 1 else _split(sources[0], TEST_FRACTION, 0, table.name)
         return train, test
     if not table.size and table.name != "cifar10":
         raise PellucidError("data.stream: images of a folder are not all read before the training; set data.size")
@@ -123,20 +143,49 @@ def _part(source: Source, indices: Tensor) -> Subset:
     return Subset(source, indices)
 
 
-def load_splits(table: Data, root: str | os.PathLike[str] | None = None) -> Splits:
-    """Load the training and test parts of the data set or folder that the table names."""
+def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored: int | None = None) -> Splits:
+    """Load the training and test parts of the data set or folder that the table names.
+
+    ignored: see `load_material`.
+    """
     if table.name == XOR:
         return exclusive_or()
     entry = CATALOGUE.get(table.name)
     if entry is not None and entry.kind != "images":
         _check_size(table)
-        return load(table.name, root)
+        return load(table.name, root, mode=table.mode)
+    if parts := _mask_parts(table.name, root):
+        _check_size(table)
+        loaded = [load_masks(table.name, part, None, ignored, table.mode) for part in parts]
+        classes = max((one.classes for one in loaded), key=len)
+        loaded = [replace(one, classes=classes) for one in loaded]
+        return Splits(*loaded) if len(loaded) > 1 else loaded[0].split(TEST_FRACTION)
     return load(table.name, root, size=(table.size, table.size) if table.size else None, mode=table.mode)
+
+
+def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[str]:
+    """Return the training and the test part of data with masks, or the one part to split; [] for other data.
+
+    A folder or .zip has masks where NAME stands beside NAMEannot. Raises PellucidError where no such NAME is "train".
+    """
+    entry = CATALOGUE.get(name)
+    if entry is not None:
+        return list(MASK_PARTS) if entry.kind == "masks" else []
+    parts = mask_parts(name) if Path(name).exists() else []
+    if parts and TRAIN not in parts:
+        raise PellucidError(
+            f"{name} has masks for {', '.join(parts):.80}, but none to train on; name these folders {TRAIN} and "
+            f"{TRAIN}{ANNOTATIONS}"
+        )
+    return [TRAIN, *(part for part in HELD_OUT if part in parts)][:2] if parts else []
 
 
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
     """Return the shape of one image, without reading any where the table alone determines it."""
-    return stated_shape(table) or tuple(load_splits(table, root).train.x.shape[1:])
+    stated = stated_shape(table)
+    if stated is None and _mask_parts(table.name, root):
+        return tuple(first_batch(_streamed(table, root, None)[0]).images.shape[1:])
+    return stated or tuple(load_splits(table, root).train.x.shape[1:])
 
 
 def stated_shape(table: Data) -> Shape | None:
@@ -202,26 +251,32 @@ def table_for(shape: Sequence[int], name: str) -> Data:
     """Return the [data] table that loads images as inputs of this shape."""
     if name in SHAPES:
         return Data(name)
-    return Data(name, size=shape[-1], mode="L" if shape[0] == 1 else "RGB")
+    return Data(name, size=0 if _mask_parts(name) else shape[-1], mode="L" if shape[0] == 1 else "RGB")
 
 
 def taken_by(shape: Sequence[int], classes: Sequence[str] | None, data: Dataset) -> Dataset:
     """Return a data set for a network with inputs of this shape, its classes numbered as in the model.
 
-    Raises PellucidError where its images are of another shape, and where the model lacks one of its classes.
+    Images with masks may have other sides. Raises PellucidError where its images are of another shape, and where the
+    model lacks one of its classes.
     """
     own = tuple(data.x.shape[1:])
-    if own != tuple(shape):
+    if own != tuple(shape) and not (isinstance(data, MaskDataset) and own[0] == shape[0]):
         given, wanted = (" x ".join(map(str, one)) for one in (own, shape))
         raise PellucidError(f"{data.name} holds images of {given}, but the model takes {wanted}; give other data")
     return numbered_as(classes, data)
 
 
 def numbered_as(classes: Sequence[str] | None, data: Dataset) -> Dataset:
-    """Renumber the classes of a data set as in a model; unchanged where the model names no classes."""
+    """Renumber the classes of a data set as in a model; unchanged where the model names no classes.
+
+    The classes of masks are numbers already, and get the model's names.
+    """
     wanted = tuple(classes or data.classes)
     if wanted == data.classes:
         return data
+    if isinstance(data, MaskDataset) and len(data.classes) <= len(wanted):
+        return replace(data, classes=wanted)
     for name in data.classes:
         if name not in wanted:
             hint = nearest(name, wanted) or f"; it knows {', '.join(wanted):.80}, so give data of these classes"

@@ -1,22 +1,28 @@
 """data.stream: the same training as in memory, from image files that are decoded when a batch needs them."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pellucid.data import ImageFolder, MaskFolder, Subset
+from pellucid.data.seeds import generator
+from pellucid.doctor import diagnose
 from pellucid.errors import PellucidError
 from pellucid.recipe import material
-from pellucid.recipe.doctor_case import case_of_run
+from pellucid.recipe.doctor_case import case_of_model, case_of_run
 from pellucid.recipe.job import Run, resume, train
-from pellucid.recipe.material import load_arrays, load_material
+from pellucid.recipe.material import input_shape, load_arrays, load_material
 from pellucid.recipe.recipe import load_recipe
 from pellucid.recipe.tables import Data
 from pellucid.run_report.page import CONFUSION
 from pellucid.training import fit
+from pellucid.training.examples import first_batch
 from pellucid.training.step import Step
 from tests.recipe.pictures import folder
 from tests.training.small import Stopped
@@ -150,6 +156,60 @@ def test_the_parts_are_sources(plain: Path, parts: Path, roads: Path) -> None:
     assert len(arrays.train) == 24
     assert isinstance(load_material(Data(str(parts), size=12, stream=True), 0).train, ImageFolder)
     assert isinstance(load_material(Data("camvid", stream=True), 0, roads).train, MaskFolder)
+
+
+def test_masks_of_a_folder_are_those_of_the_catalogue(roads: Path) -> None:
+    own, named = (load_material(Data(name), 0, roads, 11) for name in (str(roads / "camvid"), "camvid"))
+    assert own.train.classes == tuple(map(str, range(11)))
+    for mine, theirs in ((own.train, named.train), (own.test, named.test)):
+        assert torch.equal(mine.x, theirs.x)
+        assert torch.equal(mine.y, theirs.y)
+    streamed = load_material(Data(str(roads / "camvid"), stream=True), 0, None, 11)
+    assert [len(part) for part in (streamed.train, streamed.test)] == [10, 4]
+    assert torch.equal(streamed.test.batch([2], generator(0)).targets[0], named.test.y[2].long())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_fifth_of_masks_without_another_part_is_held_out(roads: Path, tmp_path: Path, stream: bool) -> None:
+    for name in ("train", "trainannot"):
+        shutil.copytree(roads / "camvid" / name, tmp_path / name)
+    found = load_material(Data(str(tmp_path), stream=stream), 0)
+    assert [len(part) for part in (found.train, found.test)] == [8, 2]
+    for name in ("train", "trainannot"):
+        (tmp_path / name).rename(tmp_path / name.replace("train", "street"))
+    with pytest.raises(PellucidError, match="has masks for street, but none to train on; name these folders train and"):
+        load_material(Data(str(tmp_path), stream=stream), 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("own", [False, True])
+def test_the_mode_of_images_with_masks(roads: Path, stream: bool, own: bool) -> None:
+    table = Data(str(roads / "camvid") if own else "camvid", mode="L", stream=stream)
+    assert input_shape(table, roads) == (1, 20, 24)
+    image = first_batch(load_material(table, 0, roads).train).images[0]
+    with Image.open(roads / "camvid/train/0.png") as picture:
+        assert torch.equal(image[0], torch.from_numpy(np.array(picture.convert("L"))))
+    with pytest.raises(PellucidError, match=r"data\.size"):
+        load_material(replace(table, size=8), 0, roads)
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_recipe_trains_on_masks_of_ones_own_and_the_doctor_reads_them(roads: Path, tmp_path: Path) -> None:
+    settings = {**ROADS, "data.name": str(roads / "camvid")}
+    run = train("camvid-unet", out=tmp_path, progress=False, **settings)
+    assert 0 <= run.metrics["miou"] <= 1
+    for case in (case_of_run(run.path, str(roads / "camvid")), case_of_model(run.model, str(roads / "camvid"))):
+        assert case.train.y.shape[1:] == (20, 24)
+        assert str(diagnose(case))
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_doctor_reads_the_masks_that_a_model_names(roads: Path, tmp_path: Path) -> None:
+    run = train("camvid-unet", data=roads, out=tmp_path, progress=False, **ROADS)
+    for data in (str(roads), str(roads / "camvid")):
+        case = case_of_model(run.model, data)
+        assert [len(part) for part in (case.train, case.validation or ())] == [10, 4]
+        assert case.train.classes == run.model.classes
 
 
 @pytest.mark.parametrize(

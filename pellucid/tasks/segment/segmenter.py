@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, MaskFolder, data_root
-from pellucid.data.files import ANNOTATIONS
+from pellucid.data.files import ANNOTATIONS, mask_parts
 from pellucid.data.images import Mode, strict_warnings
-from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, root_of
+from pellucid.data.tree import HELD_OUT, TRAIN
 from pellucid.errors import LayerError, PellucidError
 from pellucid.files import write_atomically
 from pellucid.fuse.inference import inference
@@ -184,10 +184,7 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
             raise PellucidError(f"the data of the model ({own}) are not there; name a folder with --data")
     else:
         path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
-    with open_tree(path) as tree:
-        top = root_of(tree)
-        folders = {name.removeprefix(top).split("/", 1)[0] for name in tree.names if "/" in name.removeprefix(top)}
-    parts = [name for name in sorted(folders) if name + ANNOTATIONS in folders]
+    parts = mask_parts(path)
     if not parts:
         raise PellucidError(f"{path} has no folder NAME beside one NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
     part = next(iter([*(one for one in HELD_OUT if one in parts), *(one for one in parts if one != TRAIN), TRAIN]))

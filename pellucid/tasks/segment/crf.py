@@ -1,8 +1,9 @@
 """A dense conditional random field, which makes masks follow the edges of a picture."""
 
 import math
+from collections.abc import Iterator
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ PUBLISHED_SIDE = 500  # pixels, of the longer side of the pictures that the auth
 REACH = 4  # standard deviations at which the smoothness kernel is cut off
 BLURS = 2  # passes of [1 2 1] / 4, whose variance is half a square cell each; both interpolations add a third
 CELL = (BLURS / 2 + 1 / 3) ** -0.5  # standard deviations: then all variances add up to that of the kernel
+CHUNK = 1 << 18  # pixels filtered at a time, which bounds the memory for their 32 corners
 
 
 class Kernels(NamedTuple):
@@ -49,7 +51,8 @@ def dense_crf(
     3 exp(-|Δp|²/2·3²) and 10 exp(-|Δp|²/2·80² - |Δc|²/2·13²) of their places p and colours c. Each kernel is
     normalized symmetrically by the square roots of its sums, and contains the pixel itself, as in the authors' code.
     Source: Krähenbühl and Koltun 2011, algorithm 1. The bilateral kernel works on a grid about a standard deviation
-    wide, as in Paris and Durand 2009, in place of the permutohedral lattice.
+    wide, as in Paris and Durand 2009, in place of the permutohedral lattice: an approximation, by which about one pixel
+    in a hundred gets another class than by sums over all pairs of pixels.
     """
     if probabilities.dim() != 3 or image.dtype != torch.uint8 or image.shape != (3, *probabilities.shape[1:]):
         raise PellucidError(
@@ -77,29 +80,45 @@ def smooth(x: Tensor, kernels: Kernels) -> Tensor:
 
 
 class Grid(NamedTuple):
-    """shape: cells along row, column and the three colours; cells, weights: (32, H W), each pixel's corners."""
+    """shape: cells along row, column and the three colours; lowest, (H W,): each pixel's cell; part, (5, H W): how far
+    each pixel lies from that cell towards the next one along each axis.
+    """
 
     shape: tuple[int, ...]
-    cells: Tensor
-    weights: Tensor
+    lowest: Tensor
+    part: Tensor
+
+    def corners(self, some: slice) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the 32 cells around some of the pixels, and the weights of these cells."""
+        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
+        lowest, part = self.lowest[some], self.part[:, some]
+        for corner in product((0, 1), repeat=len(self.shape)):
+            weight = math.prod(part[axis] if step else 1 - part[axis] for axis, step in enumerate(corner))
+            yield (
+                lowest + sum(step * stride for step, stride in zip(corner, strides, strict=True)),
+                cast(Tensor, weight),
+            )
 
 
 def bilateral(x: Tensor, grid: Grid) -> Tensor:
     """Return x (C, H, W) filtered by about exp(-|Δp|²/2·80² - |Δc|²/2·13²)."""
-    channels = len(x)
-    rows = x.flatten(1).T  # (H W, C)
+    channels, flat = len(x), x.flatten(1)  # (C, H W)
+    chunks = [slice(at, at + CHUNK) for at in range(0, flat.shape[1], CHUNK)]
     cells = x.new_zeros(math.prod(grid.shape), channels)
-    for place, weight in zip(grid.cells, grid.weights, strict=True):
-        cells.index_add_(0, place, rows * weight[:, None].to(x.dtype))
+    for some in chunks:
+        rows = flat[:, some].T
+        for cell, weight in grid.corners(some):
+            cells.index_add_(0, cell, rows * weight[:, None].to(x.dtype))
     cells = cells.view(*grid.shape, channels)
     for axis in BLURS * tuple(range(len(grid.shape))):
         cells = _blur(cells, axis)
     cells = cells.reshape(-1, channels)
-    found = torch.zeros_like(rows)
-    for place, weight in zip(grid.cells, grid.weights, strict=True):
-        found += cells[place] * weight[:, None].to(x.dtype)
+    found = torch.zeros_like(flat)
+    for some in chunks:
+        for cell, weight in grid.corners(some):
+            found[:, some] += (cells[cell] * weight[:, None].to(x.dtype)).T
     scale = (math.sqrt(2 * math.pi) / CELL) ** len(grid.shape)  # the blur sums to 1, the kernel is 1 at its centre
-    return (found * scale).T.reshape(x.shape)
+    return (found * scale).view_as(x)
 
 
 def _blur(cells: Tensor, axis: int) -> Tensor:
@@ -113,17 +132,14 @@ def _blur(cells: Tensor, axis: int) -> Tensor:
 def _grid(image: Tensor, kernels: Kernels) -> Grid:
     """Return which cells each pixel lies between, one cell apart from the border on all sides, and how near to each."""
     _, height, width = image.shape
-    down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    place, colours = kernels.place, image.flatten(1).double() / kernels.colour
-    axes = [down.flatten() / place, across.flatten() / place, *colours]
-    at = torch.stack([axis.double().to(image.device) for axis in axes])  # (5, H W)
-    at = (at - at.min(1, keepdim=True).values) / CELL + 1
+    down = torch.arange(height, device=image.device)[:, None].expand(height, width)
+    across = torch.arange(width, device=image.device).expand(height, width)
+    at = torch.stack([down.flatten(), across.flatten(), *image.flatten(1)]).float()  # (5, H W)
+    at /= at.new_tensor([kernels.place] * 2 + [kernels.colour] * 3)[:, None] * CELL
+    at += 1 - at.min(1, keepdim=True).values
     low = at.floor()
-    part = at - low  # (5, H W)
     shape = tuple((low.max(1).values.long() + 3).tolist())
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    cells, weights = [], []
-    for corner in product((0, 1), repeat=len(shape)):
-        cells.append(sum((low[k].long() + step) * strides[k] for k, step in enumerate(corner)))
-        weights.append(math.prod(part[k] if step else 1 - part[k] for k, step in enumerate(corner)))
-    return Grid(shape, torch.stack(cells), torch.stack(weights))
+    lowest = torch.zeros(height * width, dtype=torch.int64, device=image.device)
+    for axis, size in zip(low, shape, strict=True):
+        lowest = lowest * size + axis.long()
+    return Grid(shape, lowest, at - low)

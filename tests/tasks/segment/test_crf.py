@@ -71,6 +71,15 @@ def test_the_bilateral_kernel_is_near() -> None:
     assert float(((found - exact).abs() / exact).mean()) < 0.12
 
 
+def test_memory_for_a_pixel_is_bounded_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, x = picture(), torch.rand(C, H, W, dtype=torch.float64)
+    grid = crf._grid(image, Kernels())
+    assert sum(one.numel() * one.element_size() for one in (grid.lowest, grid.part)) == 28 * H * W
+    whole = bilateral(x, grid)
+    monkeypatch.setattr(crf, "CHUNK", 37)
+    torch.testing.assert_close(bilateral(x, grid), whole, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("noise", [4.0, 12.0])
 def test_the_marginals_are_those_of_a_dense_double_loop(noise: float) -> None:
     p, image = probabilities(), picture(noise)

@@ -26,7 +26,8 @@ class Model(BaseModel):
     constant unless given. clip: the largest norm of the whole gradient. precision: "float32", "bf16" or "float64".
     preprocess: JSON values that describe how images are prepared; "mean" and "std", by channel, are applied here.
     device: "cpu", "cuda", "mps", or "auto" for the fastest.
-    Raises PellucidError for unknown names and other types, and for a network that does not suit the loss or classes.
+    Raises PellucidError for unknown names and other types, and for a network whose outputs do not fit the loss or the
+    classes.
     """
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:

@@ -173,7 +173,7 @@ def footnote(diagnosis: Diagnosis) -> str:
     why: dict[str, list[str]] = {}
     for name, reason in diagnosis.left_out.items():
         why.setdefault(reason, []).append(name)
-    return "; ".join(f"not asked: {', '.join(names)} ({reason})" for reason, names in why.items())
+    return "; ".join(f"skipped: {', '.join(names)} ({reason})" for reason, names in why.items())
 
 
 def outcome(tried: Attempt) -> str:
@@ -208,7 +208,9 @@ def _steps(tried: Attempt) -> str:
 
 
 def _change(name: str, before: str | None, after: str | None) -> str:
-    return f"{name} {'broke off' if before is None else before} → {'broke off' if after is None else after}"
+    return (
+        f"{name} {'stopped with NaN' if before is None else before} → {'stopped with NaN' if after is None else after}"
+    )
 
 
 def _blocks(group: Group, indent: str, because: str = "") -> list[str]:

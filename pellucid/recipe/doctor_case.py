@@ -94,7 +94,7 @@ def _notes(folder: RunFolder, history: History | None, epochs: int, command: str
     if command:
         done = _done(history)
         where = f"after epoch {done}" if done else "before the end of epoch 1"
-        return (f"stopped {where} of {epochs}, unless it still runs; go on with `{command}`",)
+        return (f"stopped {where} of {epochs}, unless it still runs; resume with `{command}`",)
     if (folder.path / "results.json").is_file() and not (folder.best.is_file() or folder.last.is_file()):
         return (f"the run ended, but its weights are missing; put them back into {folder.weights}, or train again",)
     return ()

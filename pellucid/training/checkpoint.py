@@ -60,11 +60,11 @@ class Checkpoint:
             progress.setdefault("losses", {"loss": progress["loss_sum"]})
         missing = [name for name in _COUNTS if name not in progress]
         if missing:
-            raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; begin the training anew")
+            raise PellucidError(f"{path} is of another version: it lacks {', '.join(missing)}; start a new run")
         kinds = {**dict.fromkeys(_COUNTS, int | float), **_PARTS}
         wrong = [name for name, kind in kinds.items() if not isinstance(progress.get(name), kind)]
         if wrong:
-            raise PellucidError(f"{path}: its {wrong[0]} is none that training writes; begin the training anew")
+            raise PellucidError(f"{path}: {wrong[0]} is invalid; start a new run")
         self.progress: dict[str, Any] = progress
 
     @classmethod
@@ -109,11 +109,9 @@ class Checkpoint:
         try:
             found = {} if held is None else json.loads(held.numpy().tobytes())
         except (ValueError, TypeError, RecursionError) as error:
-            raise PellucidError(
-                f"{self.path}: its {GROWING} is none that training writes ({error}); begin the training anew"
-            ) from error
+            raise PellucidError(f"{self.path}: {GROWING} is invalid ({error}); start a new run") from error
         if not isinstance(found, dict):
-            raise PellucidError(f"{self.path}: its {GROWING} is none that training writes; begin the training anew")
+            raise PellucidError(f"{self.path}: {GROWING} is invalid; start a new run")
         return found
 
     @property

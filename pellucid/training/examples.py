@@ -280,6 +280,10 @@ def train_and_held(
         return split(data, validation, seed)
     if validation is None:
         return data, None
+    if isinstance(validation, int | str):
+        raise PellucidError(
+            f"fit: validation must be a fraction between 0 and 1, data, or (x, y), not {shown(validation)}"
+        )
     pair = validation if isinstance(validation, tuple) else (validation,)
     if not 1 <= len(pair) <= 2:
         raise PellucidError(f"fit: validation takes (x, y), a source or a fraction, not {len(pair)} values")

@@ -365,7 +365,7 @@ class Loop:
         folder = self.plan.folder
         assert folder is not None  # without one, signals are not caught
         how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
-        return KeyboardInterrupt(f"stopped {where}; all is saved in {folder.path}, go on with {how}")
+        return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {how}")
 
     def _repair_best(self) -> None:
         """Repair the best weights of a resumed run, which an earlier process may have written."""

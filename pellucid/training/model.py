@@ -295,7 +295,7 @@ class BaseModel(Trainable, Viewed):
     def predictor(self) -> Callable[[Tensor], Tensor]:
         """Return a function that predicts inputs (N, ...) as `predict` does, faster for many calls with few inputs.
 
-        The network is folded and laid out once, so the weights must not change between the calls.
+        The network is folded and converted once, so the weights must not change between the calls.
         """
         self._need_weights()
         run = inference(self.net, self.params)

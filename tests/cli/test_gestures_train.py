@@ -64,7 +64,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
         patch.setattr(Progress, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
         stopped = say("gestures", "train", "hands", *SETTINGS, "--epochs", "2")
     assert stopped.code == 130
-    assert "go on with pellucid gestures train --resume runs/gestures-1" in stopped.err
+    assert "resume with pellucid gestures train --resume runs/gestures-1" in stopped.err
     assert say("gestures", "train", "--resume", "runs/gestures-1", "--json").json["epochs"] == 2
     shutil.rmtree(hands)
     assert "hands is missing" in say("gestures", "train", "--resume", "runs/gestures-1").complaint

@@ -44,12 +44,12 @@ def test_headlines_count_checks_not_layers() -> None:
     assert headline(ill()) == "2 causes and 2 consequences, found by 12 checks"
     assert headline(healthy()) == "nothing wrong was found by 12 checks"
     assert footnote(ill()) == ""
-    assert footnote(healthy()) == "not asked: learning-rate, update-ratio (nobody knows how)"
+    assert footnote(healthy()) == "skipped: learning-rate, update-ratio (nobody knows how)"
 
 
 def test_outcomes() -> None:
     assert outcome(ill().attempts[0]) == (
-        "a tenth of the learning rate: loss broke off → 0.25, accuracy broke off → 87.5 % "
+        "a tenth of the learning rate: loss stopped with NaN → 0.25, accuracy stopped with NaN → 87.5 % "
         "(validation data, after 150 steps from the beginning)"
     )
     long = replace(ill().attempts[0], planned=1250)
@@ -74,8 +74,8 @@ learning-rate
   steps           1,250
   cause  the steps are <large>
   fix    go slower & start lower
-  tried  a tenth of the learning rate: loss broke off → 0.25, accuracy broke off → 87.5 %
-         (validation data, after 150 steps from the beginning)
+  tried  a tenth of the learning rate: loss stopped with NaN → 0.25, accuracy stopped with NaN →
+         87.5 % (validation data, after 150 steps from the beginning)
 
     dead-units, which goes away with learning-rate
       where        dead  share
@@ -101,7 +101,7 @@ def test_the_whole() -> None:
 def test_a_healthy_model_gets_one_line() -> None:
     line, empty, note = str(healthy()).split("\n")
     assert (line, empty) == ("nothing wrong was found by 12 checks", "")
-    assert note == "not asked: learning-rate, update-ratio (nobody knows how)"
+    assert note == "skipped: learning-rate, update-ratio (nobody knows how)"
 
 
 def test_notes_stand_above_the_findings() -> None:
@@ -148,7 +148,7 @@ def test_what_comes_from_outside_cannot_be_markup() -> None:
 def test_health_is_one_line_of_html() -> None:
     texts = [text for _, text in Reader(healthy()._repr_html_()).said]
     assert texts[0] == "nothing wrong was found by 12 checks"
-    assert len(texts) == 2  # and what was not asked
+    assert len(texts) == 2  # and what was skipped
 
 
 def test_of_a_consequence_neither_cause_nor_fix_is_said() -> None:

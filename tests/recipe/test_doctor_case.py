@@ -84,7 +84,7 @@ def test_a_run_that_was_interrupted_says_where_and_how_to_go_on(run: Path, tmp_p
     (cut / "metrics.csv").write_text("".join(rows[:2]))
     (note,) = case_of_run(cut).notes
     assert note.startswith("stopped after epoch 1 of 2,")
-    assert note.endswith(f"go on with `pellucid train --resume {cut}`")
+    assert note.endswith(f"resume with `pellucid train --resume {cut}`")
 
 
 def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def refused(call, *args, **options) -> str:
         ({"augment": 3}, "fit: augment must be a function"),
         ({"augment": Augment}, "fit: augment must be a function"),
         ({"validation": (1, 2, 3)}, "fit: validation takes (x, y), a source or a fraction, not 3 values"),
+        ({"validation": 1}, "fit: validation must be a fraction between 0 and 1, data, or"),
     ],
 )
 def test_fit(given, said):

@@ -178,7 +178,7 @@ def test_a_checkpoint_of_other_values_is_one_line(tmp_path, name):
     last = RunFolder(tmp_path).last
     tensors, about = read_weights(last)
     write_weights(last, tensors, {**about, "progress": {**about["progress"], name: None}})
-    with pytest.raises(PellucidError, match=rf"last\.safetensors: its {name} is none that training writes"):
+    with pytest.raises(PellucidError, match=rf"last\.safetensors: {name} is invalid; start a new run"):
         train(small_mlp(), tmp_path, resume=True)
 
 

@@ -217,8 +217,7 @@ def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, whole, nu
         train(small_conv(), tmp_path, extra=[Press(step, number)])
     epoch = 2 if step == 13 else 3
     assert str(caught.value) == (
-        f"stopped in epoch {epoch} after step {step}; all is saved in {tmp_path}, "
-        "go on with the same fit with resume=True"
+        f"stopped in epoch {epoch} after step {step}; saved in {tmp_path}; resume with the same fit with resume=True"
     )
     assert signal.getsignal(number) is earlier
     resumed = small_conv()
@@ -228,7 +227,7 @@ def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, whole, nu
 
 def test_ctrl_c_in_the_last_step_is_answered_too(tmp_path, whole):
     pressed, resumed = small_conv(), small_conv()
-    with pytest.raises(KeyboardInterrupt, match="stopped after the last step, 40; all is saved"):
+    with pytest.raises(KeyboardInterrupt, match="stopped after the last step, 40; saved in"):
         train(pressed, tmp_path, extra=[Press(40, signal.SIGINT)])
     train(resumed, tmp_path, resume=True, extra=[Press(-1, signal.SIGINT)])
     assert resumed.sha256() == whole(small_conv)[1]
@@ -236,7 +235,7 @@ def test_ctrl_c_in_the_last_step_is_answered_too(tmp_path, whole):
 
 def test_a_run_of_a_recipe_names_the_command(tmp_path):
     (tmp_path / "recipe.toml").write_text("")
-    with pytest.raises(KeyboardInterrupt, match=f"go on with pellucid train --resume {tmp_path}$"):
+    with pytest.raises(KeyboardInterrupt, match=f"resume with pellucid train --resume {tmp_path}$"):
         train(small_mlp(), tmp_path, extra=[Press(3, signal.SIGINT)])
 
 
@@ -345,5 +344,5 @@ def test_a_history_that_no_training_wrote_is_one_line(tmp_path, whole, data):
     tensors, about = weights.read_weights(last)
     tensors["[progress]"] = torch.tensor(list(data), dtype=torch.uint8)
     weights.write_weights(last, tensors, about)
-    with pytest.raises(PellucidError, match=r"its \[progress\] is none that training writes.*; begin"):
+    with pytest.raises(PellucidError, match=r"\[progress\] is invalid.*; start a new run"):
         train(small_mlp(), run, resume=True)

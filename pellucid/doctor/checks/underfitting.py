@@ -40,7 +40,7 @@ def look(case: Case) -> list[Finding]:
     if case.model.regularizers:
         evidence["weights_over_first_weights"] = case.weight_growth
     if interrupted:
-        cause, fix = "the training was interrupted in its first epoch", f"go on with `{case.resume_command}`"
+        cause, fix = "the training was interrupted in its first epoch", f"resume with `{case.resume_command}`"
         return [Finding(NAME, "train", evidence, cause, fix, proven=True)]
     return [Finding(NAME, "train", evidence)]
 

@@ -67,7 +67,7 @@ def frozen(case: Case) -> Iterator[Suspect]:
     """Yield the frozen tensors."""
     if case.model.frozen:
         yield suspect(
-            "frozen-too-much", "what is frozen would have to learn: its values do not suit these data",
+            "frozen-too-much", "frozen parameters need training on these data",
             "unfreeze it, from the last layers on", "everything learns",
             lambda case: begun(case, lambda model: model.frozen.clear()), frozen_tensors=len(case.model.frozen),
         )  # fmt: skip

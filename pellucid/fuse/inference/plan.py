@@ -143,7 +143,7 @@ def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[Run, int
     if type(layer.merge) is not Add:
         return None
     branches = [_runs(_items(branch, params[name])) for name, branch in layer.branches.items()]
-    act = _act(after, (ReLU,))  # the only one that oneDNN takes in behind a sum
+    act = _act(after, (ReLU,))  # the only one that oneDNN can fuse after a sum
     for place, (runs, _) in enumerate(branches):
         last = runs[-1] if runs else None
         if len(branches) == 2 and isinstance(last, Convolution) and last.act is None:

@@ -205,7 +205,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Wired:
-    """Run a combinator, its children being these."""
+    """Run a combinator with converted children."""
 
     layer: Combinator
     params: Params

@@ -119,5 +119,5 @@ def test_a_training_cut_short_is_to_be_gone_on_with() -> None:
     (found,) = CHECK.look(it)
     assert found.proven
     assert "interrupted" in found.cause
-    assert found.fix == "go on with `pellucid train --resume runs/a-1`"
+    assert found.fix == "resume with `pellucid train --resume runs/a-1`"
     assert (found.evidence["epochs"], found.evidence["steps"], found.evidence["steps_of_the_training"]) == (0, 7, 39)

@@ -17,6 +17,7 @@ from pellucid.text import note
 COMMANDS = {
     "demo": "train on the bundled digits, and write a report",
     "train": "train with a recipe: pellucid train RECIPE [key=value ...]",
+    "compare": "compare classifiers of several kinds on one data set",
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "measure a trained model on a data set",
     "predict": "classify images",

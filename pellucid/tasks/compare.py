@@ -1,0 +1,238 @@
+"""Classifiers of several kinds on one data set: what each reaches, how long it takes, and how large it is."""
+
+import os
+import pickle
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from pellucid.combine import Sequential
+from pellucid.data.catalogue import load
+from pellucid.data.dataset import Dataset, float_images, split_by_class
+from pellucid.errors import PellucidError, nearest
+from pellucid.estimators import KNeighborsClassifier, NetworkClassifier
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.layers.base import Layer
+from pellucid.text import aligned
+
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+VALIDATION = 1 / 6  # of the training images: 10,000 of MNIST's
+CHOOSING = 2_000  # validation images that nearest neighbours are chosen by: each costs a pass over all training images
+FEW = 10_000  # training images of classifiers whose time grows with more than their number
+
+
+class Candidate(NamedTuple):
+    """A kind of classifier.
+
+    build: takes one of `choices` as keyword arguments. choices: of hyperparameters, the best of which on validation
+    images is used. limit: the most training images that it gets. validation: the most validation images. images:
+    whether it takes images (N, C, H, W) rather than rows of pixels.
+    """
+
+    title: str
+    build: Callable[..., BaseEstimator]
+    choices: Sequence[Mapping[str, Any]]
+    limit: int | None = None
+    validation: int | None = None
+    images: bool = False
+
+
+def softmax(seed: int, lr: float) -> NetworkClassifier:
+    """Return softmax regression: a network of one layer."""
+    from pellucid.optim import Adam
+
+    return NetworkClassifier(_scores, optimizer=Adam(lr), epochs=20, batch_size=128, random_state=seed)
+
+
+def mlp(seed: int, units: int) -> NetworkClassifier:
+    """Return a network with one hidden layer."""
+
+    def net(features: int, classes: int) -> Layer:
+        return Sequential(dense=Dense(units), relu=ReLU(), scores=Dense(classes))
+
+    return NetworkClassifier(net, epochs=15, batch_size=128, random_state=seed)
+
+
+def convnet(seed: int, filters: int) -> NetworkClassifier:
+    """Return a network of two convolutions, with pooling between and after them."""
+
+    def net(channels: int, classes: int) -> Layer:
+        return Sequential(
+            conv1=Conv2d(filters, 3, padding=1),
+            relu1=ReLU(),
+            pool1=MaxPool2d(2),
+            conv2=Conv2d(2 * filters, 3, padding=1),
+            relu2=ReLU(),
+            pool2=AdaptiveAvgPool2d(4),
+            flatten=Flatten(),
+            scores=Dense(classes),
+        )
+
+    return NetworkClassifier(net, epochs=6, batch_size=64, random_state=seed)
+
+
+def _scores(features: int, classes: int) -> Layer:
+    return Sequential(scores=Dense(classes))
+
+
+def _neighbors(metric: str) -> Callable[..., BaseEstimator]:
+    return lambda seed, k: KNeighborsClassifier(k, metric=metric)
+
+
+K = ({"k": 1}, {"k": 3}, {"k": 5})
+CANDIDATES = {
+    "nearest-l1": Candidate("nearest neighbours, L1", _neighbors("l1"), K, validation=CHOOSING),
+    "nearest-l2": Candidate("nearest neighbours, L2", _neighbors("l2"), K, validation=CHOOSING),
+    "softmax": Candidate("softmax regression", softmax, ({"lr": 1e-3}, {"lr": 3e-4})),
+    "svm": Candidate("SVM, Gaussian kernel", lambda seed, cost: SVC(C=cost), ({"cost": 1}, {"cost": 10}), limit=FEW),
+    "tree": Candidate(
+        "decision tree",
+        lambda seed, depth: DecisionTreeClassifier(max_depth=depth, random_state=seed),
+        ({"depth": 10}, {"depth": 20}),
+    ),
+    "forest": Candidate(
+        "random forest",
+        lambda seed, leaf: RandomForestClassifier(100, min_samples_leaf=leaf, n_jobs=-1, random_state=seed),
+        ({"leaf": 1}, {"leaf": 3}),
+    ),
+    "boosting": Candidate(
+        "gradient boosting",
+        lambda seed, rate: HistGradientBoostingClassifier(
+            learning_rate=rate, max_iter=60, early_stopping=False, random_state=seed
+        ),
+        ({"rate": 0.1}, {"rate": 0.2}),
+        limit=FEW,
+    ),
+    "mlp": Candidate("MLP", mlp, ({"units": 100}, {"units": 300})),
+    "conv": Candidate("conv net", convnet, ({"filters": 16},), images=True),
+}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What one classifier reached on the test images.
+
+    chosen: the hyperparameters, chosen on validation images. trained_on: images. f1: the mean over the classes.
+    choose_seconds: of all fits that the choice took; fit_seconds: of the fit with what was chosen. bytes: of the fitted
+    classifier, pickled.
+    """
+
+    name: str
+    title: str
+    chosen: Mapping[str, Any]
+    trained_on: int
+    accuracy: float
+    f1: float
+    choose_seconds: float
+    fit_seconds: float
+    predict_seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The classifiers on one data set, in the order of CANDIDATES."""
+
+    data: str
+    train: int
+    test: int
+    seed: int
+    rows: tuple[Compared, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return the table."""
+        head = ("classifier", "chosen", "images", "accuracy", "macro F1", "fit", "predict", "size")
+        cells = [
+            (
+                row.title,
+                ", ".join(f"{key} {value}" for key, value in row.chosen.items()) or "-",
+                f"{row.trained_on:,}",
+                f"{100 * row.accuracy:.2f} %",
+                f"{100 * row.f1:.2f} %",
+                f"{row.fit_seconds:.1f} s",
+                f"{row.predict_seconds:.2f} s",
+                f"{row.bytes / 1e6:.2f} MB",
+            )
+            for row in self.rows
+        ]
+        return aligned([head, *cells], right=range(2, len(head)))
+
+
+def compare(
+    name: str,
+    root: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    only: Collection[str] = (),
+    progress: Progress = lambda what, done, total: None,
+) -> Comparison:
+    """Train every classifier of CANDIDATES on one split of a data set and measure it once on the test images.
+
+    name, root: as for `pellucid.data.catalogue.load`. only: names of CANDIDATES. progress: called with each title,
+    its number and how many there are.
+    Hyperparameters are chosen on validation images held out of the training images; the chosen classifier is then
+    trained on all of these. Raises PellucidError for an unknown name, for data without classes, and for images of
+    different sizes.
+    """
+    for one in only:
+        if one not in CANDIDATES:
+            hint = nearest(one, CANDIDATES) or f"; there are {', '.join(CANDIDATES)}"
+            raise PellucidError(f"there is no classifier {one!r}{hint}")
+    data = load(name, root)
+    if not isinstance(data.train, Dataset) or not data.train.classes or data.train.y.dim() != 1:
+        raise PellucidError(f"{name} has no class for each image; give a data set such as digits or mnist")
+    rows = tuple(_compared(data.train, data.test, seed, only or CANDIDATES, progress))
+    return Comparison(data.train.name, len(data.train), len(data.test), seed, rows)
+
+
+def _compared(
+    train: Dataset, test: Dataset, seed: int, names: Collection[str], progress: Progress
+) -> Iterator[Compared]:
+    x, y = float_images(train.x).numpy(), train.y.numpy()
+    tx, ty = float_images(test.x).numpy(), test.y.numpy()
+    learn, held = (part.numpy() for part in split_by_class(train.y, VALIDATION, seed, train.name))
+    order = np.random.default_rng(seed)
+    learn, held, everything = order.permutation(learn), order.permutation(held), order.permutation(len(y))
+    chosen_names = [name for name in CANDIDATES if name in names]
+    for number, name in enumerate(chosen_names, start=1):
+        one = CANDIDATES[name]
+        progress(one.title, number, len(chosen_names))
+
+        def shaped(images: Array, one: Candidate = one) -> Array:
+            return images if one.images else images.reshape(len(images), -1)
+
+        begun = time.perf_counter()
+        chosen = one.choices[0]
+        if len(one.choices) > 1:
+            part, tried = learn[: one.limit], held[: one.validation]
+            fits = ((one.build(seed, **choice).fit(shaped(x[part]), y[part]), choice) for choice in one.choices)
+            scores = [(accuracy_score(y[tried], fit.predict(shaped(x[tried]))), choice) for fit, choice in fits]
+            chosen = max(scores, key=lambda pair: pair[0])[1]
+        choosing = time.perf_counter() - begun
+        part = everything[: one.limit]
+        estimator, fit_seconds = _timed(lambda: one.build(seed, **chosen).fit(shaped(x[part]), y[part]))  # noqa: B023
+        found, predict_seconds = _timed(lambda: estimator.predict(shaped(tx)))  # noqa: B023
+        yield Compared(
+            name, one.title, chosen, len(part), float(accuracy_score(ty, found)),
+            float(f1_score(ty, found, average="macro")), choosing, fit_seconds, predict_seconds,
+            len(pickle.dumps(estimator)),
+        )  # fmt: skip
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    begun = time.perf_counter()
+    found = work()
+    return found, time.perf_counter() - begun

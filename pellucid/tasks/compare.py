@@ -5,6 +5,7 @@ import pickle
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.estimators import KNeighborsClassifier, NetworkClassifier
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.layers.base import Layer
+from pellucid.optim import Adam
 from pellucid.text import aligned
 
 Array = NDArray[Any]
@@ -47,42 +49,44 @@ class Candidate(NamedTuple):
     images: bool = False
 
 
-def softmax(seed: int, lr: float) -> NetworkClassifier:
-    """Return softmax regression: a network of one layer."""
-    from pellucid.optim import Adam
-
-    return NetworkClassifier(_scores, optimizer=Adam(lr), epochs=20, batch_size=128, random_state=seed)
+def _softmax(seed: int, lr: float) -> NetworkClassifier:
+    return NetworkClassifier(one_layer, optimizer=Adam(lr), epochs=100, patience=10, batch_size=64, random_state=seed)
 
 
-def mlp(seed: int, units: int) -> NetworkClassifier:
-    """Return a network with one hidden layer."""
-
-    def net(features: int, classes: int) -> Layer:
-        return Sequential(dense=Dense(units), relu=ReLU(), scores=Dense(classes))
-
-    return NetworkClassifier(net, epochs=15, batch_size=128, random_state=seed)
+def _mlp(seed: int, units: int) -> NetworkClassifier:
+    return NetworkClassifier(
+        partial(hidden_layer, units=units), epochs=100, patience=10, batch_size=64, random_state=seed
+    )
 
 
-def convnet(seed: int, filters: int) -> NetworkClassifier:
-    """Return a network of two convolutions, with pooling between and after them."""
-
-    def net(channels: int, classes: int) -> Layer:
-        return Sequential(
-            conv1=Conv2d(filters, 3, padding=1),
-            relu1=ReLU(),
-            pool1=MaxPool2d(2),
-            conv2=Conv2d(2 * filters, 3, padding=1),
-            relu2=ReLU(),
-            pool2=AdaptiveAvgPool2d(4),
-            flatten=Flatten(),
-            scores=Dense(classes),
-        )
-
-    return NetworkClassifier(net, epochs=6, batch_size=64, random_state=seed)
+def _conv(seed: int, filters: int) -> NetworkClassifier:
+    return NetworkClassifier(
+        partial(convolutions, filters=filters), epochs=100, patience=5, batch_size=64, random_state=seed
+    )
 
 
-def _scores(features: int, classes: int) -> Layer:
+def one_layer(features: int, classes: int) -> Layer:
+    """Return softmax regression as a network."""
     return Sequential(scores=Dense(classes))
+
+
+def hidden_layer(features: int, classes: int, units: int) -> Layer:
+    """Return a network with one hidden layer."""
+    return Sequential(dense=Dense(units), relu=ReLU(), scores=Dense(classes))
+
+
+def convolutions(channels: int, classes: int, filters: int) -> Layer:
+    """Return a network of two convolutions, with pooling after each."""
+    return Sequential(
+        conv1=Conv2d(filters, 3, padding=1),
+        relu1=ReLU(),
+        pool1=MaxPool2d(2),
+        conv2=Conv2d(2 * filters, 3, padding=1),
+        relu2=ReLU(),
+        pool2=AdaptiveAvgPool2d(4),
+        flatten=Flatten(),
+        scores=Dense(classes),
+    )
 
 
 def _neighbors(metric: str) -> Callable[..., BaseEstimator]:
@@ -93,7 +97,7 @@ K = ({"k": 1}, {"k": 3}, {"k": 5})
 CANDIDATES = {
     "nearest-l1": Candidate("nearest neighbours, L1", _neighbors("l1"), K, validation=CHOOSING),
     "nearest-l2": Candidate("nearest neighbours, L2", _neighbors("l2"), K, validation=CHOOSING),
-    "softmax": Candidate("softmax regression", softmax, ({"lr": 1e-3}, {"lr": 3e-4})),
+    "softmax": Candidate("softmax regression", _softmax, ({"lr": 0.01}, {"lr": 0.001})),
     "svm": Candidate("SVM, Gaussian kernel", lambda seed, cost: SVC(C=cost), ({"cost": 1}, {"cost": 10}), limit=FEW),
     "tree": Candidate(
         "decision tree",
@@ -113,8 +117,8 @@ CANDIDATES = {
         ({"rate": 0.1}, {"rate": 0.2}),
         limit=FEW,
     ),
-    "mlp": Candidate("MLP", mlp, ({"units": 100}, {"units": 300})),
-    "conv": Candidate("conv net", convnet, ({"filters": 16},), images=True),
+    "mlp": Candidate("MLP", _mlp, ({"units": 100}, {"units": 300})),
+    "conv": Candidate("conv net", _conv, ({"filters": 16},), images=True),
 }
 
 

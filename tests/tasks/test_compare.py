@@ -1,0 +1,62 @@
+"""Classifiers compared on one data set: each is chosen on validation images and measured once on the test images."""
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from pellucid.data.catalogue import load
+from pellucid.errors import PellucidError
+from pellucid.tasks.compare import CANDIDATES, Candidate, compare
+
+
+def digits(part: str) -> tuple[np.ndarray, np.ndarray]:
+    data = getattr(load("digits"), part)
+    return data.x.numpy().reshape(len(data), -1).astype(np.float64), data.y.numpy()
+
+
+ASKED: list[int] = []  # how many images, at each prediction
+
+
+class Watched(DecisionTreeClassifier):
+    def predict(self, X, check_input=True):  # noqa: N803 (scikit-learn's name)
+        ASKED.append(len(X))
+        return super().predict(X, check_input)
+
+
+def watched(seed: int, depth: int) -> Watched:
+    return Watched(max_depth=depth, random_state=seed)
+
+
+def test_nearest_neighbours_are_those_of_scikit_learn() -> None:
+    (row,) = compare("digits", only=["nearest-l2"]).rows
+    theirs = KNeighborsClassifier(row.chosen["k"]).fit(*digits("train"))
+    assert row.accuracy == pytest.approx(theirs.score(*digits("test")), abs=2 / 359)  # ties are settled differently
+    assert row.trained_on == len(digits("train")[1])
+
+
+def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_once(monkeypatch) -> None:
+    ASKED.clear()
+    monkeypatch.setitem(CANDIDATES, "tree", Candidate("tree", watched, ({"depth": 1}, {"depth": 12}, {"depth": 2})))
+    found = compare("digits", only=["tree"])
+    assert found.rows[0].chosen == {"depth": 12}
+    held = round(found.train / 6)
+    assert ASKED[-1] == found.test
+    assert all(abs(n - held) <= 10 for n in ASKED[:-1])  # rounded class by class
+    assert len(ASKED) == 4
+
+
+def test_limits_are_kept_and_shown(monkeypatch) -> None:
+    monkeypatch.setitem(CANDIDATES, "svm", CANDIDATES["svm"]._replace(limit=200, choices=({"cost": 1},)))
+    found = compare("digits", only=["svm"])
+    assert found.rows[0].trained_on == 200
+    assert " 200 " in str(found)
+    assert 0.8 < found.rows[0].accuracy < SVC(C=1).fit(*digits("train")).score(*digits("test"))
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(PellucidError, match="no classifier 'forrest'; did you mean 'forest'"):
+        compare("digits", only=["forrest"])
+    with pytest.raises(PellucidError, match="unknown data set 'xor'"):
+        compare("xor")

@@ -7,9 +7,7 @@ from pellucid.cli.args import Parser
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser(
-        "compare", "Train classifiers of several kinds on one data set, and compare them."
-    )
+    it = Parser("compare", "Train classifiers of several kinds on one data set, and compare them.")
     it.add_argument("dataset", metavar="DATASET", help="a data set, or a folder or zip of images by class")
     it.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these classifiers, such as nearest-l2")
     it.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random draw (default: 0)")

@@ -23,7 +23,7 @@ from pellucid.text import shown
 from pellucid.training.callbacks import Callback
 from pellucid.training.learner import Learner
 from pellucid.training.step import Step, check_gradients
-from pellucid.tree import flatten, map_tree
+from pellucid.tree import flatten
 from pellucid.weights.match import match
 
 T = TypeVar("T")

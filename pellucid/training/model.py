@@ -50,13 +50,7 @@ from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, Progress
 from pellucid.training.checkpoint import settings
 from pellucid.training.device import CPU, device_name, on_device, usable_device, usable_precision
 from pellucid.training.diagnose import diagnose_output
-from pellucid.training.evaluate import (
-    batch_within_memory,
-    check_metrics,
-    default_metrics,
-    evaluate,
-    outputs,
-)
+from pellucid.training.evaluate import batch_within_memory, check_metrics, default_metrics, evaluate, outputs
 from pellucid.training.examples import (
     as_inputs,
     first_batch,

@@ -60,7 +60,7 @@ class Segmenter:
             )
         self.classes = tuple(model.classes or map(str, range(model.output_shape[0])))
         self.model, self.crf = model, crf
-        self.mode = mode_of(model)
+        self.mode: Mode = mode_of(model)
         self._run = inference(model.net, model.params)
 
     def __call__(self, image: Tensor) -> Segmentation:

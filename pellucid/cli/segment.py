@@ -1,10 +1,11 @@
 """`pellucid segment`: classify each pixel of images, folders of images and videos."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
@@ -33,28 +34,39 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Write an overlay, an index PNG and the areas of each picture, and print the areas."""
+    """Write files for each picture and print its areas, and on stderr what is wrong with pictures left out."""
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say
+    from pellucid.errors import PellucidError
     from pellucid.tasks.segment import Segmenter, write_segmentation
+    from pellucid.text import note
 
     segmenter, out = Segmenter(open_model(args.model, args.device), args.crf), Path(args.out)
-    rows = []
-    for name, image in _pictures(Path(args.source), out, segmenter.mode):
-        found = segmenter(image)
+    rows: list[dict[str, Any]] = []
+    faults: dict[str, str] = {}
+    for name, read in _pictures(Path(args.source), out, segmenter.mode):
+        try:
+            image = read()
+            found = segmenter(image)
+        except PellucidError as error:
+            faults[name] = str(error)
+            continue
         files = write_segmentation(out, name, image, found)
         areas = found.areas()
         rows.append({"image": name, "files": files, "areas": areas})
         if not args.json:
             largest = sorted(areas.items(), key=lambda pair: -pair[1])[:SHOWN]
             say(f"{files['overlay']}: {', '.join(f'{one} {percent(share)}' for one, share in largest if share)}")
-    if args.json:
-        emit({"model": args.model, "pictures": rows})
-    return 0
+    for said in dict.fromkeys(faults.values()):
+        note(said)
+    if args.json and rows:
+        skipped = [{"image": name, "reason": said} for name, said in faults.items()]
+        emit({"model": args.model, "pictures": rows, "skipped": skipped})
+    return 2 if faults else 0
 
 
-def _pictures(source: Path, out: Path, mode: "Mode") -> Iterator[tuple[str, "Tensor"]]:
-    """Yield each image's name for output files, and the image (3, H, W), or (1, H, W) for mode "L", uint8.
+def _pictures(source: Path, out: Path, mode: "Mode") -> Iterator[tuple[str, Callable[[], "Tensor"]]]:
+    """Yield each image's name for output files, and a function that reads it (3, H, W), or (1, H, W) for mode "L".
 
     Raises PellucidError, before the first image, where the files in `out` would overwrite one that is not an output.
     """
@@ -76,8 +88,9 @@ def _pictures(source: Path, out: Path, mode: "Mode") -> Iterator[tuple[str, "Ten
         names = [file.stem if stems.count(file.stem) == 1 else file.name for file in files]
         check_files(out, names, files)
         for name, file in zip(names, files, strict=True):
-            yield name, load_image(file, mode=mode)
+            yield name, partial(load_image, file, mode=mode)
     else:
         with closing(video_frames(source)) as frames:
             for frame in frames:
-                yield f"{source.stem}-{frame.number:06d}", luma(frame.picture) if mode == "L" else frame.picture
+                picture = luma(frame.picture) if mode == "L" else frame.picture
+                yield f"{source.stem}-{frame.number:06d}", lambda picture=picture: picture

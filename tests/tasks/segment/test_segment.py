@@ -193,6 +193,25 @@ def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path
         Segmenter(model)(torch.zeros(3, 33, 47, dtype=torch.uint8))
 
 
+def test_the_command_goes_on_past_pictures_that_cannot_be_read(model: Model, tmp_path: Path, capsys) -> None:
+    model.save(tmp_path / "m.safetensors")
+    (tmp_path / "few").mkdir()
+    for k, name in enumerate(("a", "d")):
+        Image.fromarray(draw(k, 33, 47)[0]).save(tmp_path / f"few/{name}.png")
+    (tmp_path / "few/b.png").write_bytes(b"")
+    Image.fromarray(draw(0, 33, 47)[0][:2, :2]).save(tmp_path / "few/c.png")
+    words = ["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "few"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert [Path(line.split(": ")[0]).name for line in said.out.splitlines()] == ["a-overlay.png", "d-overlay.png"]
+    assert "b.png is empty" in said.err
+    assert "2x2" in said.err
+    assert main([*words, "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert [row["image"] for row in found["pictures"]] == ["a", "d"]
+    assert [row["image"] for row in found["skipped"]] == ["b", "c"]
+
+
 def test_the_command_measures_any_folder_of_pairs(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     for name, source in (("street", "val"), ("streetannot", "valannot")):

@@ -47,7 +47,7 @@ def refused(call, *args, **options) -> str:
         ({"batch_size": 0}, "not 0"),
         ({"callbacks": [EarlyStopping]}, "fit: callbacks[0] is the class EarlyStopping; give an object of it"),
         ({"callbacks": [Progress(), lambda: 1]}, "fit: callbacks[1] must be of the class Callback, not <function"),
-        ({"callbacks": Progress()}, "fit: callbacks takes a list, [Callback(...), ...], not <"),
+        ({"callbacks": Progress()}, "fit: callbacks takes a list, [Callback(...), ...], not Progress("),
         ({"callbacks": Progress}, "fit: callbacks takes a list"),
         ({"callbacks": None}, "fit: callbacks takes a list, [Callback(...), ...], not None"),
         ({"callbacks": [EarlyStopping(3)]}, "EarlyStopping needs validation data; give fit validation=0.1"),

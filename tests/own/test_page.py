@@ -18,7 +18,7 @@ def test_the_code_of_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("pellucid.config.REGISTERED", dict(REGISTERED))
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     names = {"__name__": "page"}
     exec(compile("\n".join(blocks), PAGE, "exec"), names)
     assert "scale.factor[1, 0, 0]" in capsys.readouterr().out

@@ -37,7 +37,7 @@ def class_names(model: Model) -> tuple[str, ...]:
     if outputs and isinstance(outputs[0], tuple):
         outputs = model.loss.judged(outputs)  # the other outputs are for training only
     if len(outputs) != 1 or not isinstance(outputs[0], int):
-        if len(outputs) == 3 and isinstance(outputs[0], int):
+        if len(outputs) == 3 and model.classes is not None:
             raise PellucidError(
                 f"the model outputs {outputs}, a class for each pixel; use `pellucid segment`, or Model.explain with a "
                 "target such as 'head.scores[3, 90:100, 120]' and Model.trace in Python"

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pellucid.data import ImageFolder, MaskFolder, Subset
+from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.doctor import diagnose
 from pellucid.errors import PellucidError
@@ -188,7 +189,7 @@ def test_the_mode_of_images_with_masks(roads: Path, stream: bool, own: bool) -> 
     assert input_shape(table, roads) == (1, 20, 24)
     image = first_batch(load_material(table, 0, roads).train).images[0]
     with Image.open(roads / "camvid/train/0.png") as picture:
-        assert torch.equal(image[0], torch.from_numpy(np.array(picture.convert("L"))))
+        assert torch.equal(float_images(image[0]), float_images(torch.from_numpy(np.array(picture.convert("L")))))
     with pytest.raises(PellucidError, match=r"data\.size"):
         load_material(replace(table, size=8), 0, roads)
 

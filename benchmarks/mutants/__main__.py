@@ -35,7 +35,7 @@ def main() -> int:
     done = attempts(args.root, chosen, args.jobs)
     found = report.outcomes(done, lambda mutant: equivalents.reason(mutant, known))
     if docs := args.docs or (ROOT / "docs" if full else None):
-        report.write(found, docs)
+        report.write(found, docs, args.every)
     print(report.summary(found))
     print(report.listed([one for one in found if one.survived]))
     idle = equivalents.idle(known, (one.trial.mutant for one in found if one.why)) if full else []

@@ -36,7 +36,10 @@ FIRST = {
         ("tests/losses/test_losses.py", "test_value_and_gradient_are_those_of_pytorch_in_float64"),
         ("tests/losses", ""),
     ),
-    "combine": (("tests/combine/test_contract.py", "test_forward_and_backward_equal_the_reference_and_its_autograd"),),
+    "combine": (
+        ("tests/combine/test_contract.py", "test_forward_and_backward_equal_the_reference_and_its_autograd"),
+        ("tests/combine", ""),
+    ),
     "fuse/inference": (("tests/fuse/test_inference.py", ""),),
     "fuse": (("tests/fuse/test_forms.py", ""), ("tests/fuse", "")),
     "sweep.py": (("tests/test_sweep.py", ""),),

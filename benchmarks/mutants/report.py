@@ -130,9 +130,12 @@ def page(found: list[Outcome]) -> str:
     return "\n".join(parts)
 
 
-def write(found: list[Outcome], docs: Path) -> None:
-    """Write both files."""
+def write(found: list[Outcome], docs: Path, every: int = 1) -> None:
+    """Write both files. every: only each `every`-th mutant was tried."""
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / "mutants.md").write_text(page(found), encoding="utf-8")
+    text = page(found)
+    if every > 1:
+        text = text.replace("nothing is typed by hand.", f"nothing is typed by hand. Only each {every}th was tried.", 1)
+    (docs / "mutants.md").write_text(text, encoding="utf-8")
     rows = ",\n".join(json.dumps(one.to_json(), ensure_ascii=False) for one in found)
     (docs / "mutants.json").write_text(f'{{"counts": {json.dumps(counts(found))}, "mutants": [\n{rows}\n]}}\n', "utf-8")

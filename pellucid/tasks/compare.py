@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.svm import SVC
@@ -36,13 +35,13 @@ FEW = 10_000  # training images of classifiers whose time grows with more than t
 class Candidate(NamedTuple):
     """A kind of classifier.
 
-    build: takes one of `choices` as keyword arguments. choices: of hyperparameters, the best of which on validation
-    images is used. limit: the most training images that it gets. validation: the most validation images. images:
-    whether it takes images (N, C, H, W) rather than rows of pixels.
+    build: takes a seed and one of `choices`, and returns an estimator of scikit-learn's kind. choices: of
+    hyperparameters, the best of which on validation images is used. limit: the most training images that it gets.
+    validation: the most validation images. images: whether it takes images (N, C, H, W) rather than rows of pixels.
     """
 
     title: str
-    build: Callable[..., BaseEstimator]
+    build: Callable[..., Any]
     choices: Sequence[Mapping[str, Any]]
     limit: int | None = None
     validation: int | None = None
@@ -89,7 +88,7 @@ def convolutions(channels: int, classes: int, filters: int) -> Layer:
     )
 
 
-def _neighbors(metric: str) -> Callable[..., BaseEstimator]:
+def _neighbors(metric: str) -> Callable[..., Any]:
     return lambda seed, k: KNeighborsClassifier(k, metric=metric)
 
 
@@ -111,9 +110,7 @@ CANDIDATES = {
     ),
     "boosting": Candidate(
         "gradient boosting",
-        lambda seed, rate: HistGradientBoostingClassifier(
-            learning_rate=rate, max_iter=60, early_stopping=False, random_state=seed
-        ),
+        lambda seed, rate: HistGradientBoostingClassifier(learning_rate=rate, max_iter=60, random_state=seed),
         ({"rate": 0.1}, {"rate": 0.2}),
         limit=FEW,
     ),

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid import combine
-from pellucid.combine import Combinator, walk
-from pellucid.layers import Mode
+from pellucid.combine import Combinator, Sequential, walk
+from pellucid.combine.base import is_wiring
+from pellucid.layers import Dense, Mode
 from pellucid.sweep import backward, forward
 from tests.combine.samples import NETWORKS
 from tests.oracle import (
@@ -123,3 +124,18 @@ def test_rebuilding_with_the_same_children_is_the_same(sample: Sample) -> None:
     assert_close(
         leaves(ours(renewed, params, x, sample.mode())[0]), leaves(ours(net, params, x, sample.mode())[0]), 0.0
     )
+
+
+class OwnForward(Sequential):
+    def forward(self, params, x, mode):
+        return super().forward(params, x, mode)
+
+
+class OwnBackward(Sequential):
+    def backward(self, params, cache, dy):
+        return super().backward(params, cache, dy)
+
+
+@pytest.mark.parametrize(("kind", "wiring"), [(Sequential, True), (OwnForward, False), (OwnBackward, False)])
+def test_a_combinator_with_a_pass_of_its_own_is_no_wiring(kind, wiring):
+    assert is_wiring(kind(dense=Dense(2))) is wiring

@@ -49,7 +49,7 @@ def handle(args: argparse.Namespace) -> int:
         emit({**found.to_json(), "files": [str(folder / name) for name in files]})
         return 0
     say(f"{found.data}: {found.train:,} training and {found.test:,} test images; hyperparameters chosen on a sixth of")
-    say(f"the training images. The SVM and gradient boosting learn from at most {FEW:,} images.", "")
+    say(f"the training images. L1 neighbours, the SVM and boosting learn from at most {FEW:,} images.", "")
     say_text(str(found))
     say("", f"wrote {folder / 'comparison.png'} and comparison.json")
     return 0

@@ -94,7 +94,7 @@ def _neighbors(metric: str) -> Callable[..., Any]:
 
 K = ({"k": 1}, {"k": 3}, {"k": 5})
 CANDIDATES = {
-    "nearest-l1": Candidate("nearest neighbours, L1", _neighbors("l1"), K, validation=CHOOSING),
+    "nearest-l1": Candidate("nearest neighbours, L1", _neighbors("l1"), K, limit=FEW, validation=CHOOSING),
     "nearest-l2": Candidate("nearest neighbours, L2", _neighbors("l2"), K, validation=CHOOSING),
     "softmax": Candidate("softmax regression", _softmax, ({"lr": 0.01}, {"lr": 0.001})),
     "svm": Candidate("SVM, Gaussian kernel", lambda seed, cost: SVC(C=cost), ({"cost": 1}, {"cost": 10}), limit=FEW),

@@ -30,13 +30,14 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
     """A regressor y = X w + b with `coef_` (n_features,) and `intercept_`, the parameters of `model_`."""
 
     solvers: ClassVar[tuple[str, ...]]
+    solver: str
     coef_: Array
     intercept_: float
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to X (n, n_features) and y (n,), with weights (n,) of the examples."""
-        if self.solver not in self.solvers:  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError(f"solver must be one of {', '.join(self.solvers)}, not {self.solver!r}")  # pyright: ignore
+        if self.solver not in self.solvers:
+            raise ValueError(f"solver must be one of {', '.join(self.solvers)}, not {self.solver!r}")
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         weights = checked_weights(sample_weight, X)
         self._solve(X, y.astype(np.float64), weights)
@@ -187,14 +188,11 @@ class ElasticNet(PathPlot, _Linear):
         self.learning_rate = learning_rate
         self.epochs = epochs
 
-    def _ratio(self) -> float:
-        if not 0 <= self.l1_ratio <= 1:
-            raise ValueError(f"l1_ratio must be from 0 to 1, not {self.l1_ratio!r}")
-        return self.l1_ratio
-
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         check_penalty(self.alpha)
-        ratio = self._ratio()
+        ratio = self.l1_ratio
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"l1_ratio must be from 0 to 1, not {ratio!r}")
         if self.solver == "coordinate":
             found = linear_model.ElasticNet(
                 self.alpha, l1_ratio=ratio, fit_intercept=self.fit_intercept, max_iter=self.epochs
@@ -228,14 +226,9 @@ class Lasso(ElasticNet):
         learning_rate: float | None = None,
         epochs: int = 1000,
     ) -> None:
-        self.alpha = alpha
-        self.solver = solver
-        self.fit_intercept = fit_intercept
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-
-    def _ratio(self) -> float:
-        return 1.0
+        super().__init__(
+            alpha, l1_ratio=1.0, solver=solver, fit_intercept=fit_intercept, learning_rate=learning_rate, epochs=epochs
+        )
 
 
 def network(

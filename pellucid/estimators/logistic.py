@@ -38,18 +38,26 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
     coef_: Array
     intercept_: Array
 
+    def __init__(
+        self, C: float = 1.0, *, fit_intercept: bool = True, max_iter: int = 10_000, tol: float = 1e-8
+    ) -> None:
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit to X (n, n_features) and classes y (n,), with weights (n,) of the examples."""
         X, y = validate_data(self, X, y, dtype=np.float64)
         weights = checked_weights(sample_weight, X)
         self.classes_, labels = checked_classes(y, weights)
         penalty = self._penalty() / (len(X) if weights is None else weights.sum())  # of ‖w‖²/2 in the mean cost
-        centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])  # pyright: ignore
+        centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])
         x = X - centre  # changes the bias alone, and makes the problem better conditioned
-        steepest = self.bend * curvature(x, weights, self.fit_intercept) + penalty  # pyright: ignore
+        steepest = self.bend * curvature(x, weights, self.fit_intercept) + penalty
         q = math.sqrt(max(penalty / steepest, LEAST_CONVEXITY))
         model = Model(
-            Sequential(Dense(self._outputs(), bias=self.fit_intercept, init_weight="zeros")),  # pyright: ignore
+            Sequential(Dense(self._outputs(), bias=self.fit_intercept, init_weight="zeros")),
             self.loss,
             Nesterov(1 / steepest, (1 - q) / (1 + q)),
             input_shape=X.shape[1:],
@@ -58,13 +66,13 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
             precision="float64",
             metrics=(),
         )
-        converged = Converged(self.tol)  # pyright: ignore
+        converged = Converged(self.tol)
         self.history_ = train(
             model,
             torch.tensor(x),
             torch.tensor(labels),
             weights,
-            epochs=math.ceil(self.max_iter / STEPS),  # pyright: ignore
+            epochs=math.ceil(self.max_iter / STEPS),
             batch_size=len(x),
             callbacks=[converged],
             steps=STEPS,
@@ -88,10 +96,9 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         raise NotImplementedError
 
     def _penalty(self) -> float:
-        C: float = self.C  # pyright: ignore
-        if not C > 0:
-            raise ValueError(f"C must be above 0, not {C!r}")
-        return 1 / C
+        if not self.C > 0:
+            raise ValueError(f"C must be above 0, not {self.C!r}")
+        return 1 / self.C
 
 
 class LogisticRegression(_LinearClassifier):
@@ -107,14 +114,6 @@ class LogisticRegression(_LinearClassifier):
     loss: ClassVar[str] = "binary_cross_entropy"
     bend: ClassVar[float] = 0.25
 
-    def __init__(
-        self, C: float = 1.0, *, fit_intercept: bool = True, max_iter: int = 10_000, tol: float = 1e-8
-    ) -> None:
-        self.C = C
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
-
     def _outputs(self) -> int:
         return 1 if len(self.classes_) == 2 else len(self.classes_)
 
@@ -129,14 +128,6 @@ class SoftmaxRegression(_LinearClassifier):
 
     loss: ClassVar[str] = "softmax_cross_entropy"
     bend: ClassVar[float] = 0.5
-
-    def __init__(
-        self, C: float = 1.0, *, fit_intercept: bool = True, max_iter: int = 10_000, tol: float = 1e-8
-    ) -> None:
-        self.C = C
-        self.fit_intercept = fit_intercept
-        self.max_iter = max_iter
-        self.tol = tol
 
     def _outputs(self) -> int:
         return len(self.classes_)

@@ -33,7 +33,7 @@ class _Network(NetworkEstimator):
         self,
         network: Layer | Builder | None = None,
         *,
-        loss: str | Loss = "",
+        loss: str | Loss = "quadratic",
         optimizer: str | Optimizer = "adam",
         regularizer: Regularizer | MaxNorm | None = None,
         epochs: int = 50,
@@ -185,33 +185,6 @@ class NetworkRegressor(RegressorMixin, _Network):
     network: a layer with one output; a function (n_features, 1) that returns one; by default one hidden layer of 100
     ReLUs. All else is as for NetworkClassifier, with the validation loss for early stopping.
     """
-
-    def __init__(
-        self,
-        network: Layer | Builder | None = None,
-        *,
-        loss: str | Loss = "quadratic",
-        optimizer: str | Optimizer = "adam",
-        regularizer: Regularizer | MaxNorm | None = None,
-        epochs: int = 50,
-        batch_size: int = 200,
-        patience: int | None = None,
-        validation_fraction: float = 0.1,
-        device: str = "cpu",
-        random_state: Any = None,
-    ) -> None:
-        super().__init__(
-            network,
-            loss=loss,
-            optimizer=optimizer,
-            regularizer=regularizer,
-            epochs=epochs,
-            batch_size=batch_size,
-            patience=patience,
-            validation_fraction=validation_fraction,
-            device=device,
-            random_state=random_state,
-        )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Fit newly drawn weights to X (n, ...) and numbers y (n,), with weights (n,) of the examples."""

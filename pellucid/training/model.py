@@ -97,8 +97,6 @@ class BaseModel(Trainable, Viewed):
         self.clip = limit(clip, "clip")
         usable_precision(precision, self.device)
         self.precision = precision
-        if precision == "float64":
-            usable_precision(precision, self.device)
         self.seed = whole(seed, "seed", 0)
         self.classes = class_names(classes)
         self.preprocess = dict(preprocess or {})

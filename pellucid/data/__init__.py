@@ -9,8 +9,8 @@ from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_spli
 from pellucid.data.idx import read_idx, write_idx
 from pellucid.data.images import load_image
 from pellucid.data.loader import Loader
-from pellucid.data.objects import Objects
 from pellucid.data.source import Arrays, Batch, Source, Subset
+from pellucid.objects import Detections, Objects
 
 __all__ = [
     "CATALOGUE",
@@ -18,6 +18,7 @@ __all__ = [
     "Augment",
     "Batch",
     "Dataset",
+    "Detections",
     "Entry",
     "FeatureStats",
     "ImageFiles",

@@ -13,9 +13,9 @@ from pellucid.data.augment.move import Fill, Move, check_fill
 from pellucid.data.augment.resample import Resampling, random_affine, random_field
 from pellucid.data.augment.targets import Pairs, move_objects
 from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_window
-from pellucid.data.objects import Objects
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
+from pellucid.objects import Objects
 from pellucid.text import shown
 
 _KINDS = {float: "a number", int: "a whole number", bool: "true or false"}

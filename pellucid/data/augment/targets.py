@@ -8,8 +8,8 @@ from torch import Tensor
 from pellucid.data.augment.move import Move
 from pellucid.data.augment.resample import Resampling
 from pellucid.data.augment.windows import Flip, Mosaic, inside
-from pellucid.data.objects import Objects, concatenate
 from pellucid.errors import PellucidError
+from pellucid.objects import Objects, concatenate
 
 Pairs = tuple[tuple[int, int], ...]
 _ROUNDING = 1e-4  # relative: rounding leaves 0.99999 of the area of a rotated box inside the image
@@ -83,7 +83,7 @@ def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) 
             for one, other in swaps:
                 order[one], order[other] = other, one
             points = points[:, order]
-    return Objects(boxes, objects.labels, masks, points), left
+    return Objects(boxes, objects.labels, masks, points, objects.crowd), left
 
 
 def _moved_points(points: Tensor, move: Move, low: Tensor, high: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The objects in an image: boxes, classes, masks and key-points."""
+"""The objects in an image, true or detected: boxes, classes, masks and key-points."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +20,16 @@ class Objects(metaclass=Checked):
 
     boxes: (n, 4) float. labels: (n,) integers. masks: (n, H, W) bool, as large as the image, or None. keypoints:
     (n, K, 3) float, or None: x, y and COCO's visibility, 0 not labelled (x and y are 0), 1 labelled but hidden,
-    2 visible. Raises PellucidError for other shapes and types.
+    2 visible. crowd: (n,) bool, or None for all false: regions whose objects are not labelled one by one, or are too
+    difficult; training does not learn from them, and a detection there is neither right nor wrong.
+    Raises PellucidError for other shapes and types.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: Tensor | None = None
     keypoints: Tensor | None = None
+    crowd: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Raise PellucidError for unexpected shapes and dtypes."""
@@ -39,6 +42,8 @@ class Objects(metaclass=Checked):
         if self.keypoints is not None:
             good = self.keypoints.ndim == 3 and len(self.keypoints) == n and self.keypoints.shape[2] == 3
             _check("keypoints", self.keypoints, good, f"({n}, K, 3): x, y and visibility for each box")
+        if self.crowd is not None:
+            _check("crowd", self.crowd, self.crowd.shape == (n,), f"({n},), one per box")
         swapped = (self.boxes[:, 2:] < self.boxes[:, :2]).any(1).nonzero()
         if len(swapped):
             index = int(swapped[0, 0])
@@ -51,20 +56,49 @@ class Objects(metaclass=Checked):
 
     def take(self, which: Tensor) -> "Objects":
         """Return the objects at `which`: indices, or (n,) bool."""
-        masks, points = self.masks, self.keypoints
-        return Objects(
-            self.boxes[which],
-            self.labels[which],
-            None if masks is None else masks[which],
-            None if points is None else points[which],
-        )
+        masks, points, crowd = (None if part is None else part[which] for part in self._optional)
+        return Objects(self.boxes[which], self.labels[which], masks, points, crowd)
+
+    @property
+    def _optional(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return self.masks, self.keypoints, self.crowd
+
+
+@dataclass(frozen=True, eq=False)
+class Detections(metaclass=Checked):
+    """The n >= 0 objects that a detector found in one image, in the order of descending scores.
+
+    boxes: (n, 4) float, in pixels of the image as for `Objects`. scores: (n,) float, 0 to 1. labels: (n,) integers.
+    masks: (n, H, W) bool, or None. keypoints: (n, K, 3) float, or None: x, y and the score of each point.
+    Raises PellucidError for other shapes and types.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+    keypoints: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for unexpected shapes and dtypes."""
+        Objects(self.boxes, self.labels, self.masks, self.keypoints)
+        _check("scores", self.scores, self.scores.shape == (len(self.boxes),), f"({len(self.boxes)},), one per box")
+
+    def __len__(self) -> int:
+        """Return the number of detections."""
+        return len(self.boxes)
+
+    def take(self, which: Tensor) -> "Detections":
+        """Return the detections at `which`: indices, or (n,) bool."""
+        masks, points = (None if part is None else part[which] for part in (self.masks, self.keypoints))
+        return Detections(self.boxes[which], self.scores[which], self.labels[which], masks, points)
 
 
 def concatenate(parts: Sequence[Objects]) -> Objects:
     """Concatenate the objects of several images of the same size into the objects of one image.
 
-    Parts without objects need no masks or key-points. Raises PellucidError if only some of the other parts have masks
-    or key-points, or if their numbers of key-points differ.
+    Parts without objects need no masks or key-points; parts without `crowd` hold no crowds. Raises PellucidError if
+    only some of the other parts have masks or key-points, or if their numbers of key-points differ.
     """
     filled = [part for part in parts if len(part)] or parts[:1]
     return Objects(
@@ -72,6 +106,15 @@ def concatenate(parts: Sequence[Objects]) -> Objects:
         torch.cat([part.labels for part in filled]),
         _joined("masks", [part.masks for part in filled]),
         _joined("keypoints", [part.keypoints for part in filled]),
+        _joined_crowd(filled),
+    )
+
+
+def _joined_crowd(parts: Sequence[Objects]) -> Tensor | None:
+    if all(part.crowd is None for part in parts):
+        return None
+    return torch.cat(
+        [torch.zeros_like(part.labels, dtype=torch.bool) if part.crowd is None else part.crowd for part in parts]
     )
 
 
@@ -93,6 +136,8 @@ _TYPES = {
     "labels": ("integers", lambda dtype: not dtype.is_floating_point and dtype != torch.bool),
     "masks": ("bool", lambda dtype: dtype == torch.bool),
     "keypoints": ("floats", lambda dtype: dtype.is_floating_point),
+    "crowd": ("bool", lambda dtype: dtype == torch.bool),
+    "scores": ("floats", lambda dtype: dtype.is_floating_point),
 }
 
 

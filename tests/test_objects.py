@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from pellucid.data import Objects
-from pellucid.data.objects import concatenate
 from pellucid.errors import PellucidError
+from pellucid.objects import Detections, Objects, concatenate
 
 
 def two(**parts: torch.Tensor | None) -> Objects:
@@ -23,6 +22,7 @@ def two(**parts: torch.Tensor | None) -> Objects:
         ({"labels": torch.tensor([1.0, 2.0])}, "labels are float32; give integers"),
         ({"masks": torch.zeros(3, 4, 4, dtype=torch.bool)}, r"masks have shape \(3, 4, 4\); give \(2, H, W\)"),
         ({"masks": torch.zeros(2, 4, 4)}, "masks are float32; give bool"),
+        ({"crowd": torch.zeros(2)}, "crowd are float32; give bool"),
         ({"keypoints": torch.zeros(2, 5, 2)}, r"keypoints have shape \(2, 5, 2\); give \(2, K, 3\)"),
     ],
 )
@@ -50,6 +50,24 @@ def test_an_image_without_objects_lacks_nothing():
     assert both.labels.tolist() == [7, 8]
     assert both.keypoints is not None
     assert len(concatenate([none, none])) == 0
+
+
+def test_crowds_go_with_their_objects():
+    both = concatenate([two(), two(crowd=torch.tensor([True, False]))])
+    assert both.crowd is not None
+    assert both.crowd.tolist() == [False, False, True, False]
+    assert both.take(torch.tensor([2])).crowd == torch.tensor([True])
+    assert concatenate([two(), two()]).crowd is None
+
+
+def test_detections_are_taken_with_their_scores():
+    boxes, labels = torch.tensor([[0.0, 1.0, 2.0, 4.0], [3.0, 3.0, 3.0, 5.0]]), torch.tensor([7, 8])
+    found = Detections(boxes, torch.tensor([0.9, 0.2]), labels, keypoints=torch.ones(2, 3, 3))
+    last = found.take(torch.tensor([1]))
+    assert (last.scores.item(), last.labels.item()) == (pytest.approx(0.2), 8)
+    assert last.keypoints is not None
+    with pytest.raises(PellucidError, match=r"scores have shape \(3,\); give \(2,\), one per box"):
+        Detections(boxes, torch.zeros(3), labels)
 
 
 def test_key_points_of_some_images_only_are_refused():

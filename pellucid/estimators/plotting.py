@@ -10,8 +10,6 @@ from sklearn.utils.validation import check_array, check_is_fitted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STEPS = 200  # points along each side of a map of decisions
-
 
 class BoundaryPlot:
     """`plot` of a classifier of two features."""
@@ -30,13 +28,11 @@ class BoundaryPlot:
                 f"plot draws classifiers of 2 features, and this one has {estimator.n_features_in_}; fit it to two"
             )
         points, labels = np.asarray(check_array(X), np.float64), np.searchsorted(estimator.classes_, np.asarray(y))
-        low, high = points.min(0), points.max(0)
-        room = np.where(high > low, 0.08 * (high - low), 1.0)
-        across, up = (np.linspace(a, b, STEPS) for a, b in zip(low - room, high + room, strict=True))
-        grid = np.stack(np.meshgrid(across, up), axis=-1).reshape(-1, 2)
-        found = np.searchsorted(estimator.classes_, estimator.predict(grid)).reshape(STEPS, STEPS)
-        names = _names(estimator, 2)
-        return regions(across, up, found, points, labels, [str(name) for name in estimator.classes_], names)
+
+        def predict(plane: Any) -> Any:
+            return np.searchsorted(estimator.classes_, estimator.predict(plane))
+
+        return regions(predict, points, labels, [str(name) for name in estimator.classes_], _names(estimator, 2))
 
 
 class CoefficientPlot:

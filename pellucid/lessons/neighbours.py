@@ -13,8 +13,8 @@ from pellucid.data.dataset import Dataset
 from pellucid.estimators import KNeighborsClassifier, SoftmaxRegression
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.report.figures.grids import matrices
-from pellucid.report.figures.neighbours import boundaries
 from pellucid.report.figures.pictures import sheet
+from pellucid.report.figures.regions import boundaries
 from pellucid.report.figures.series import curves
 
 METRICS = ("l1", "l2")

@@ -1,11 +1,11 @@
 """Functions of two variables: areas and contours on a plane, with points, and paths over them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_rgb
 
 from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL
@@ -17,11 +17,24 @@ Limits = tuple[float, float, float, float]  # left, right, bottom, top
 Function = Callable[[Any], Any]  # (N, 2) -> (N,)
 
 
-def grid(function: Function, limits: Limits) -> tuple[Any, Any, Any]:
-    """Return x (SIDE,), y (SIDE,) and the values (SIDE, SIDE) of a function on a rectangle."""
-    x, y = np.linspace(*limits[:2], SIDE), np.linspace(*limits[2:], SIDE)
+def grid(function: Function, limits: Limits, side: int = SIDE) -> tuple[Any, Any, Any]:
+    """Return x (side,), y (side,) and the values (side, side) of a function on a rectangle."""
+    x, y = np.linspace(*limits[:2], side), np.linspace(*limits[2:], side)
     points = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    return x, y, np.asarray(function(points), dtype=np.float64).reshape(SIDE, SIDE)
+    return x, y, np.asarray(function(points), dtype=np.float64).reshape(side, side)
+
+
+def around(points: Any, room: float = 0.08) -> Limits:
+    """Return the limits of points (N, 2), with room on each side as a part of their extent."""
+    low, high = np.min(points, 0), np.max(points, 0)
+    edge = np.where(high > low, room * (high - low), 1.0)
+    (left, bottom), (right, top) = low - edge, high + edge
+    return left, right, bottom, top
+
+
+def pale(colours: Iterable[Any], strength: float) -> ListedColormap:
+    """Return the colours mixed with white; strength: of the colours, 0 to 1."""
+    return ListedColormap([tuple(1 - strength * (1 - np.array(to_rgb(colour)))) for colour in colours])
 
 
 def halves(plot: Axes, function: Function, limits: Limits, threshold: float = 0.0) -> None:

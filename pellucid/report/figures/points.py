@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import to_rgb
 
+from pellucid.report.figures.plane import around, grid, pale
 from pellucid.report.figures.series import colours
 from pellucid.report.figures.style import INK, PALE, SMALL
 
@@ -24,29 +25,17 @@ def scatter(plot: Axes, points: Any, classes: Any = None, size: float = 14) -> N
 
 def regions(plot: Axes, predict: Callable[[Any], Any], points: Any, classes: int) -> None:
     """Colour the plane around points (N, 2) by the class that `predict` gives to each point of a grid (M, 2)."""
-    points = np.asarray(points)
-    low, high = points.min(0), points.max(0)
-    room = 0.08 * (high - low)
-    x, y = (np.linspace(low[k] - room[k], high[k] + room[k], STEPS) for k in (0, 1))
-    grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    shades = [tuple(1 - FAINT * (1 - np.array(to_rgb(colour)))) for colour in colours(classes)]
-    found = np.asarray(predict(grid)).reshape(STEPS, STEPS)
-    plot.pcolormesh(
-        x, y, found, cmap=ListedColormap(shades), vmin=-0.5, vmax=classes - 0.5, shading="nearest", zorder=0
-    )
+    cmap = pale(colours(classes), FAINT)
+    found = grid(predict, around(points), STEPS)
+    plot.pcolormesh(*found, cmap=cmap, vmin=-0.5, vmax=classes - 0.5, shading="nearest", zorder=0)
     plot.grid(False)
 
 
 def levels(plot: Axes, value: Callable[[Any], Any], points: Any, at: Sequence[float] = (-1, 0, 1)) -> None:
     """Draw the lines where `value` of a point of the plane is one of `at`: 0 solid, others dashed."""
-    points = np.asarray(points)
-    low, high = points.min(0), points.max(0)
-    room = 0.08 * (high - low)
-    x, y = (np.linspace(low[k] - room[k], high[k] + room[k], STEPS) for k in (0, 1))
-    grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    found = np.asarray(value(grid)).reshape(STEPS, STEPS)
     styles = ["solid" if level == 0 else "dashed" for level in at]
-    plot.contour(x, y, found, levels=list(at), colors=INK, linewidths=1.1, linestyles=styles, zorder=2)
+    found = grid(value, around(points), STEPS)
+    plot.contour(*found, levels=list(at), colors=INK, linewidths=1.1, linestyles=styles, zorder=2)
 
 
 def arrow(plot: Axes, vector: Any, name: str = "", colour: str = INK, start: Any = (0.0, 0.0)) -> None:

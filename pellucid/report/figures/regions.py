@@ -1,31 +1,33 @@
-"""The regions of the classes that a classifier predicts on a plane of two features."""
+"""The regions of the classes that one classifier, or several side by side, predict on a plane of two features."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 
 from pellucid.report.figures.pictures import palette
-from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, SMALL, TEXT, axes, cut
+from pellucid.report.figures.plane import Function, around, grid, pale
+from pellucid.report.figures.style import BLUE, GREEN, INK, ORANGE, SMALL, TEXT, WIDE, Plot, axes, cut, panels
 
 COLOURS = (BLUE, ORANGE, GREEN)
-MARKERS = "os^DvP*X"  # beside the colours, for readers who cannot tell these apart
+STEPS = 200  # points along each side of the plane of one classifier
+FAINT = 0.28  # strength of an area's colour
+COLUMNS, GAP = 4, 0.1  # of several classifiers; inches between them
+MARKERS = "os^DvP*X"  # beside the colours, for readers who cannot distinguish these
 
 
-def regions(
-    across: Any, up: Any, found: Any, points: Any, labels: Any, classes: Sequence[str], names: Sequence[str]
-) -> Figure:
-    """Draw class indices `found` (len(up), len(across)) as areas, and points (n, 2) of class indices `labels` (n,).
+def regions(predict: Function, points: Any, labels: Any, classes: Sequence[str], names: Sequence[str]) -> Figure:
+    """Draw the class indices that `predict` gives to a plane as areas, and points (n, 2) of indices `labels` (n,).
 
-    across, up: the coordinates of the areas. classes: their names; names: of the two features.
+    classes: their names; names: of the two features.
     """
+    across, up, found = grid(predict, around(points), STEPS)
     colours = [class_colour(k, len(classes)) for k in range(len(classes))]
     figure, plot = axes(6.2, 4.2, (0.7, 0.55, 1.5, 0.2))
-    pale = ListedColormap([tuple(0.72 + 0.28 * part for part in to_rgb(colour)) for colour in colours])
+    cmap = pale(colours, FAINT)
     plot.pcolormesh(
-        across, up, found, cmap=pale, vmin=-0.5, vmax=len(classes) - 0.5, shading="nearest", rasterized=True
+        across, up, found, cmap=cmap, vmin=-0.5, vmax=len(classes) - 0.5, shading="nearest", rasterized=True
     )
     for k in range(len(classes) - 1):  # a line between each class and the ones after it
         if ((found <= k).any()) and (found > k).any():
@@ -41,6 +43,24 @@ def regions(
     plot.set_xlabel(cut(names[0], 40), color=INK, fontsize=TEXT)
     plot.set_ylabel(cut(names[1], 40), color=INK, fontsize=TEXT)
     plot.legend(frameon=False, fontsize=SMALL, loc="upper left", bbox_to_anchor=(1.02, 1.0), labelcolor=INK)
+    return figure
+
+
+def boundaries(predict: Mapping[str, Function], points: Any, labels: Any, steps: int) -> Plot:
+    """Draw what up to three classes each function (n, 2) -> (n,) predicts, and points (n, 2) with their classes (n,).
+
+    steps: points along each side of the plane.
+    """
+    side = (WIDE - GAP * (COLUMNS + 1)) / COLUMNS
+    figure, plots = panels(len(predict), COLUMNS, side, side, GAP, name=0.24, top=0.05)
+    cmap = pale(COLOURS, FAINT)
+    for plot, (name, function) in zip(plots, predict.items(), strict=True):
+        found = grid(function, around(points, 0.06), steps)
+        plot.pcolormesh(*found, cmap=cmap, vmin=-0.5, vmax=len(COLOURS) - 0.5, shading="nearest", rasterized=True)
+        for k, colour in enumerate(COLOURS):
+            x, y = points[labels == k].T
+            plot.scatter(x, y, s=9, color=colour, marker=MARKERS[k], edgecolors="white", linewidths=0.3)
+        plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
     return figure
 
 

@@ -92,8 +92,10 @@ def made(jobs: Sequence[Any], workers: int, tried: Callable[[Any], Record]) -> I
 
 
 def command() -> str:
-    """Return the command line."""
-    return " ".join(["python -m benchmarks.doctor", *sys.argv[1:]])
+    """Return the command line, without the folders of this machine."""
+    words = iter(sys.argv[1:])
+    kept = [word for word in words if word not in ("--out", "--docs") or not next(words)]
+    return " ".join(["python -m benchmarks.doctor", *kept])
 
 
 def machine(jobs: int) -> str:

@@ -110,7 +110,7 @@ def plateau(setting: Setting) -> Result:
     Four hidden layers learn from 1,000 images for 60 epochs, at the rate 0.5. The first layer begins a hundred times
     slower than the last one. As long as it is slow, the network does no more than output the frequencies f of the
     classes, whatever the image is, and its cost stays at that of such outputs, Σ -f ln f - (1 - f) ln(1 - f). When all
-    layers have come to the same speed, the cost begins to fall.
+    layers have reached the same speed, the cost begins to fall.
     """
     splits = handwritten(setting, 1000)
     model, recorded = network(splits, 4, setting.seed, rate=0.5), Speeds(splits)

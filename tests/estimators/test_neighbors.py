@@ -19,7 +19,7 @@ def test_neighbours_are_those_of_a_sorted_table_of_all_distances(metric: str, na
     points, queries = {
         "float64": (RNG.normal(size=(300, 7)), RNG.normal(size=(40, 7))),
         "float32": (RNG.random((300, 20), np.float32), RNG.random((40, 20), np.float32)),
-        "far": (1e6 + RNG.normal(size=(300, 3)), 1e6 + RNG.normal(size=(40, 3))),  # float32 cannot tell these apart
+        "far": (1e6 + RNG.normal(size=(300, 3)), 1e6 + RNG.normal(size=(40, 3))),  # equal in float32
         "tied": (RNG.integers(0, 3, (300, 2)).astype(float), RNG.integers(0, 3, (40, 2)).astype(float)),
         "uint8": (RNG.integers(0, 256, (300, 20), np.uint8), RNG.integers(0, 256, (40, 20), np.uint8)),
     }[kind]

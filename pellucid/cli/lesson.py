@@ -12,7 +12,11 @@ def parser() -> Parser:
     it.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
     it.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random draw (default: 0)")
     it.add_argument("--small", action="store_true", help="use fewer examples and epochs, where a lesson takes long")
-    it.add_argument("--notebook", metavar="FILE", help="write the lesson as a Jupyter notebook instead of running it")
+    it.add_argument(
+        "--notebook",
+        metavar="FILE",
+        help="write the lesson as a Jupyter notebook, or as a script of cells (.py), instead of running it",
+    )
     return it.data_option().json_flag()
 
 
@@ -60,11 +64,12 @@ def _write_notebook(args: argparse.Namespace) -> int:
     from pellucid.cli.files import check_place
     from pellucid.cli.out import emit, say
     from pellucid.files import write_atomically
-    from pellucid.lessons.page import markdown, notebook
+    from pellucid.lessons.page import markdown, notebook, script
 
-    place = check_place(args.notebook, "--notebook", (".ipynb",))
-    made = json.dumps(notebook(markdown(args.name, args.small)), indent=1)
-    write_atomically(place, f"{made}\n".encode(), durable=False)
+    place = check_place(args.notebook, "--notebook", (".ipynb", ".py"))
+    text = markdown(args.name, args.small)
+    made = script(text) if place.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
+    write_atomically(place, made.encode(), durable=False)
     if args.json:
         emit({"lesson": args.name, "notebook": str(place)})
     else:

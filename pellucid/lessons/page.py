@@ -1,4 +1,4 @@
-"""A lesson as Markdown with its code, and as a notebook."""
+"""A lesson as Markdown with its code, as a notebook, and as a script of cells."""
 
 import ast
 import inspect
@@ -48,6 +48,18 @@ def notebook(text: str) -> dict[str, Any]:
         cells.append(cell | (code if place % 2 else {"cell_type": "markdown"}))
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+
+
+def script(text: str) -> str:
+    """Return Markdown as a Python script of cells, which begin with `# %%`; those of text are comments."""
+    cells: list[str] = []
+    for place, part in enumerate(FENCE.split(text)):  # as in `notebook`
+        if place % 2:
+            cells.append(f"# %%\n{part.rstrip()}\n")
+        elif part.strip():
+            lines = (f"# {line}".rstrip() for line in part.strip().splitlines())
+            cells.append("\n".join(["# %% [markdown]", *lines, ""]))
+    return "\n".join(cells)
 
 
 def _text(docstring: str, level: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 
 from pellucid.lessons import LESSONS
+from pellucid.lessons.lesson import find_lesson
 from tests.cli.conftest import Say
 
 
@@ -30,3 +31,14 @@ def test_a_notebook_is_written(say: Say, tmp_path: Path):
     made = nbformat.reads(place.read_text(encoding="utf-8"), as_version=4)
     nbformat.validate(made)
     assert json.loads(place.read_text(encoding="utf-8"))["nbformat"] == 4
+
+
+def test_a_script_holds_the_code_of_the_lesson(say: Say, tmp_path: Path):
+    place = tmp_path / "lesson.py"
+    say("lesson", "universality", "--small", "--notebook", str(place))
+    names = {"__name__": "script"}
+    exec(compile(place.read_text(encoding="utf-8"), str(place), "exec"), names)
+    assert names["result"].numbers  # of the last step, which the script has run
+    text = place.read_text(encoding="utf-8")
+    assert text.startswith("# %% [markdown]\n# # ")
+    assert text.count("# %%\n") > len(find_lesson("universality").STEPS)

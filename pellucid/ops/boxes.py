@@ -1,13 +1,80 @@
 """Boxes (x0, y0, x1, y1) in continuous coordinates: the width is x1 - x0."""
 
+import torch
 from torch import Tensor
+
+_TINY = 1e-12  # divisors are at least this, so that boxes without an area give 0 and no NaN
+
+
+def area(boxes: Tensor) -> Tensor:
+    """Return the areas (n,) of boxes (n, 4)."""
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
+def centres(boxes: Tensor) -> Tensor:
+    """Return the centres (n, 2) of boxes (n, 4), as x and y."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return boxes (n, 4) cut at the borders of an image of `size` (H, W)."""
+    height, width = size
+    limit = boxes.new_tensor([width, height, width, height])
+    return boxes.clamp_min(0).minimum(limit)
+
+
+def intersection(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the common areas (n, m) of boxes (n, 4) and others (m, 4)."""
+    x0, y0, x1, y1 = boxes.T[:, :, None]  # (n, 1) each
+    width = x1.minimum(others[:, 2]).sub_(x0.maximum(others[:, 0])).clamp_min_(0)
+    height = y1.minimum(others[:, 3]).sub_(y0.maximum(others[:, 1])).clamp_min_(0)
+    return width.mul_(height)
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the intersection over union of boxes (n, 4) and others (m, 4): (n, m), 0 where neither has an area."""
-    low = boxes[:, None, :2].maximum(others[:, :2])  # (n, m, 2)
-    high = boxes[:, None, 2:].minimum(others[:, 2:])
-    common = (high - low).clamp_min(0).prod(2)
-    area, other_area = ((b[:, 2:] - b[:, :2]).prod(1) for b in (boxes, others))
-    union = area[:, None] + other_area - common
+    common = intersection(boxes, others)
+    union = area(boxes)[:, None] + area(others) - common
     return (common / union).nan_to_num(0.0)  # 0 / 0 where both areas are 0
+
+
+def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Return the share (n, m) of each box's area that lies in each region, 0 for a box without an area.
+
+    For regions that are crowds, COCO's evaluation uses this in place of the IoU.
+    """
+    return intersection(boxes, regions) / area(boxes)[:, None].clamp_min(_TINY)
+
+
+def paired_giou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the generalized IoU (n,) of boxes (n, 4) and others (n, 4): from -1 (far apart) to 1 (equal).
+
+    It is IoU - (hull - union) / hull, where the hull is the smallest box around both.
+    Source: Rezatofighi et al. 2019, algorithm 1.
+    """
+    iou, union = _paired_iou(boxes, others)
+    hull = _hull(boxes, others).prod(1)
+    return iou - (hull - union) / hull.clamp_min(_TINY)
+
+
+def paired_diou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the distance IoU (n,) of boxes (n, 4) and others (n, 4): from -1 (far apart) to 1 (equal).
+
+    It is IoU - d^2 / c^2, where d is the distance of the centres and c the diagonal of the smallest box around both.
+    Source: Zheng et al. 2020, equation 7.
+    """
+    iou, _ = _paired_iou(boxes, others)
+    distance = (centres(boxes) - centres(others)).square().sum(1)
+    return iou - distance / _hull(boxes, others).square().sum(1).clamp_min(_TINY)
+
+
+def _paired_iou(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the IoU and the union, (n,) each."""
+    common = (boxes[:, 2:].minimum(others[:, 2:]) - boxes[:, :2].maximum(others[:, :2])).clamp_min(0).prod(1)
+    union = area(boxes) + area(others) - common
+    return common / union.clamp_min(_TINY), union
+
+
+def _hull(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return width and height (n, 2) of the smallest box around both."""
+    return torch.maximum(boxes[:, 2:], others[:, 2:]) - torch.minimum(boxes[:, :2], others[:, :2])

@@ -1,8 +1,9 @@
-"""Intersection over union of boxes, beside counted pixels."""
+"""Overlaps of boxes, beside counted pixels and closed forms."""
 
+import pytest
 import torch
 
-from pellucid.ops.boxes import box_iou
+from pellucid.ops.boxes import area, box_iou, centres, clip, coverage, paired_diou, paired_giou
 
 
 def pixels(box: torch.Tensor) -> torch.Tensor:
@@ -13,12 +14,46 @@ def pixels(box: torch.Tensor) -> torch.Tensor:
     return mask
 
 
-def test_iou_of_boxes_is_that_of_their_pixels():
+def whole_boxes() -> list[torch.Tensor]:
     rng = torch.Generator().manual_seed(0)
-    first, second = (torch.randint(0, 12, (20, 4), generator=rng).double() for _ in range(2))
-    first, second = (torch.cat([b[:, :2].minimum(b[:, 2:]), b[:, :2].maximum(b[:, 2:])], 1) for b in (first, second))
+    drawn = (torch.randint(0, 12, (20, 4), generator=rng).double() for _ in range(2))
+    return [torch.cat([b[:, :2].minimum(b[:, 2:]), b[:, :2].maximum(b[:, 2:])], 1) for b in drawn]
+
+
+def test_iou_of_boxes_is_that_of_their_pixels():
+    first, second = whole_boxes()
     counted = [
         [int((pixels(a) & pixels(b)).sum()) / max(int((pixels(a) | pixels(b)).sum()), 1) for b in second] for a in first
     ]
     assert box_iou(first, second).tolist() == counted
     assert box_iou(first[:0], second).shape == (0, 20)
+
+
+def test_coverage_and_area_are_those_of_pixels():
+    first, second = whole_boxes()
+    sizes = [int(pixels(a).sum()) for a in first]
+    assert area(first).tolist() == sizes
+    counted = [
+        [int((pixels(a) & pixels(b)).sum()) / max(size, 1) for b in second]
+        for a, size in zip(first, sizes, strict=True)
+    ]
+    assert coverage(first, second).tolist() == counted
+
+
+def test_giou_and_diou_of_two_boxes_by_hand():
+    box = torch.tensor([[0.0, 0.0, 2.0, 2.0]] * 4)
+    other = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 0.0, 3.0, 2.0], [4.0, 0.0, 6.0, 2.0], [0.0, 0.0, 1.0, 1.0]])
+    # IoU 1, 1/3, 0, 1/4; hulls 4, 6, 12, 4; unions 4, 6, 8, 4; squared diagonals 8, 13, 40, 8.
+    assert paired_giou(box, other).tolist() == pytest.approx([1.0, 1 / 3, -4 / 12, 1 / 4])
+    assert paired_diou(box, other).tolist() == pytest.approx([1.0, 1 / 3 - 1 / 13, -16 / 40, 1 / 4 - 0.5 / 8])
+
+
+def test_two_points_in_one_place_are_no_nan():
+    point = torch.zeros(1, 4)
+    assert [f(point, point).item() for f in (paired_giou, paired_diou, coverage, box_iou)] == [0.0] * 4
+
+
+def test_centres_and_clipped_boxes():
+    boxes = torch.tensor([[-2.0, 1.0, 4.0, 9.0], [7.0, 8.0, 9.0, 9.0]])
+    assert centres(boxes).tolist() == [[1.0, 5.0], [8.0, 8.5]]
+    assert clip(boxes, (5, 6)).tolist() == [[0.0, 1.0, 4.0, 5.0], [6.0, 5.0, 6.0, 5.0]]

@@ -1,0 +1,86 @@
+"""Non-maximum suppression beside a double loop."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.ops.nms import batched_nms, nms, soft_nms, suppressors
+from tests.ops.boxes import drawn, iou
+
+
+def greedy(boxes: Any, scores: Any, threshold: float) -> list[int]:
+    """Keep the best, drop what overlaps it, and so on."""
+    rows, values = boxes.tolist(), scores.tolist()
+    left = sorted(range(len(rows)), key=lambda i: -values[i])
+    kept = []
+    while left:
+        best, *left = left
+        kept.append(best)
+        left = [i for i in left if iou(rows[best], rows[i]) <= threshold]
+    return kept
+
+
+def scores_of(count: int) -> torch.Tensor:
+    """Scores with many ties."""
+    return torch.randint(0, 40, (count,), generator=torch.Generator().manual_seed(1)).double() / 40
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize("size", [30.0, 300.0])
+def test_kept_boxes_are_those_of_the_greedy_loop(threshold: float, size: float):
+    boxes, scores = drawn(300, size=size), scores_of(300)
+    assert nms(boxes, scores, threshold).tolist() == greedy(boxes, scores, threshold)
+
+
+def test_labels_are_suppressed_apart():
+    boxes, scores = drawn(300, size=50.0), scores_of(300)
+    labels = torch.arange(300) % 3
+    kept = batched_nms(boxes, scores, labels, 0.3)
+    apart = {
+        int(i[k]) for c in range(3) for i in [(labels == c).nonzero()[:, 0]] for k in greedy(boxes[i], scores[i], 0.3)
+    }
+    assert set(kept.tolist()) == apart
+    assert scores[kept].tolist() == sorted(scores[kept].tolist(), reverse=True)
+    by = suppressors(boxes, kept, 0.3, labels)
+    assert all((by[i] < 0) == (i in apart) for i in range(300))
+    assert all(labels[by[i]] == labels[i] for i in range(300) if by[i] >= 0)
+
+
+def test_an_iou_equal_to_the_threshold_suppresses_nothing():
+    boxes = torch.tensor([[0.0, 0.0, 2.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.9]])  # 1/2, then 0.9 and 0.45
+    assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 1]
+    assert suppressors(boxes, torch.tensor([0, 1]), 0.5).tolist() == [-1, -1, 1]
+
+
+def test_boxes_without_area_and_no_boxes():
+    points = torch.zeros(3, 4)
+    assert nms(points, torch.tensor([0.1, 0.3, 0.2]), 0.5).tolist() == [1, 2, 0]
+    assert nms(points[:0], torch.zeros(0), 0.5).tolist() == []
+    assert batched_nms(points[:0], torch.zeros(0), torch.zeros(0).long(), 0.5).tolist() == []
+    assert suppressors(points[:0], torch.zeros(0).long(), 0.5).tolist() == []
+
+
+def test_a_suppressor_is_the_first_kept_box_that_overlaps():
+    boxes, scores = drawn(200, size=30.0), scores_of(200)
+    kept = nms(boxes, scores, 0.4)
+    rows, by = boxes.tolist(), suppressors(boxes, kept, 0.4).tolist()
+    for i in range(200):
+        above = [k for k in kept.tolist() if iou(rows[k], rows[i]) > 0.4]
+        assert by[i] == (-1 if i in kept.tolist() else above[0])
+
+
+def test_soft_suppression_multiplies_scores():
+    boxes, scores = drawn(60, size=20.0), torch.rand(60, generator=torch.Generator().manual_seed(2)).double()
+    rows, left = boxes.tolist(), dict(enumerate(scores.tolist()))
+    expected = []
+    while left and max(left.values()) >= 0.05:
+        best = max(left, key=left.__getitem__)
+        expected.append((best, left.pop(best)))
+        left = {i: s * math.exp(-(iou(rows[best], rows[i]) ** 2) / 0.3) for i, s in left.items()}
+    index, values = soft_nms(boxes, scores, 0.3, 0.05)
+    assert len(expected) < 60
+    assert index.tolist() == [i for i, _ in expected]
+    assert values.tolist() == pytest.approx([s for _, s in expected])
+    assert [part.tolist() for part in soft_nms(boxes[:0], scores[:0])] == [[], []]

@@ -1,0 +1,70 @@
+"""Anchors: boxes of fixed sizes around the cells of feature maps."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def base_anchors(
+    stride: int = 16, scales: Sequence[float] = (8, 16, 32), ratios: Sequence[float] = (0.5, 1, 2)
+) -> Tensor:
+    """Return the anchors (len(ratios) * len(scales), 4) of the first cell, which covers (0, 0, stride, stride).
+
+    A ratio is height / width; width and height are rounded such that their product is about stride^2, and then
+    multiplied by the scale. The defaults are the nine anchors of Faster R-CNN. Source: Ren et al. 2015, section 3.1.1.
+    """
+    boxes = []
+    for ratio in ratios:
+        width = round(math.sqrt(stride * stride / ratio))
+        height = round(width * ratio)
+        boxes += [_around(stride / 2, scale * width, scale * height) for scale in scales]
+    return torch.tensor(boxes)
+
+
+def grid_anchors(
+    bases: Sequence[Tensor], sizes: Sequence[tuple[int, int]], strides: Sequence[float | tuple[float, float]]
+) -> Tensor:
+    """Return all anchors (n, 4) of several feature maps, in the order of maps, rows, columns and anchors of a cell.
+
+    bases: for each map the anchors (k, 4) of its first cell. sizes: (H, W) of each map. strides: pixels from cell to
+    cell, one number or (down, across).
+    """
+    levels = []
+    for base, (height, width), stride in zip(bases, sizes, strides, strict=True):
+        down, across = stride if isinstance(stride, tuple) else (stride, stride)
+        y = down * torch.arange(height, device=base.device, dtype=base.dtype)
+        x = across * torch.arange(width, device=base.device, dtype=base.dtype)
+        y, x = torch.meshgrid(y, x, indexing="ij")  # (H, W)
+        shift = torch.stack([x, y, x, y], 2)[:, :, None]  # (H, W, 1, 4)
+        levels.append((shift + base).view(-1, 4))
+    return torch.cat(levels)
+
+
+def ssd_priors(
+    sizes: Sequence[tuple[int, int]] = ((38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)),
+    strides: Sequence[float | tuple[float, float]] = (8, 16, 32, 64, 100, 300),
+    sides: Sequence[float] = (30, 60, 111, 162, 213, 264, 315),
+    ratios: Sequence[Sequence[float]] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+) -> Tensor:
+    """Return the priors (n, 4) of SSD in pixels, in the order of `grid_anchors`; by default the 8,732 of SSD300.
+
+    A cell of map i has a square of side s_i, one of sqrt(s_i s_(i+1)), and for each ratio r one of width s_i sqrt(r)
+    and height s_i / sqrt(r) and one turned. sides: one number more than maps. Source: Liu et al. 2016, section 2.2,
+    with the sizes of its reference code for 300 x 300 pixels. Priors may extend beyond the image.
+    """
+    bases = []
+    for stride, side, following, shapes in zip(strides, sides[:-1], sides[1:], ratios, strict=True):
+        cell = stride if isinstance(stride, tuple) else (stride, stride)
+        pairs = [(side, side), (math.sqrt(side * following),) * 2]
+        for ratio in shapes:
+            long, short = side * math.sqrt(ratio), side / math.sqrt(ratio)
+            pairs += [(long, short), (short, long)]
+        bases.append(torch.tensor([_around((cell[1] / 2, cell[0] / 2), *one) for one in pairs]))
+    return grid_anchors(bases, sizes, strides)
+
+
+def _around(centre: float | tuple[float, float], width: float, height: float) -> list[float]:
+    x, y = centre if isinstance(centre, tuple) else (centre, centre)
+    return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]

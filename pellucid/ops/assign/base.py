@@ -1,0 +1,103 @@
+"""The result of an assigner, and the sampling of anchors from it."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.ops.boxes import coverage
+
+_IN_CROWD = 0.5  # share of an anchor's area in a crowd from which it learns nothing
+
+
+class Reason(IntEnum):
+    """Why an anchor is positive, negative or ignored; `REASONS` gives each in words."""
+
+    BACKGROUND = 0
+    BEST = 1
+    OVERLAP = 2
+    BETWEEN = 3
+    FAR = 4
+    CROWD = 5
+    OUTSIDE = 6
+    CELL = 7
+    SHAPE = 8
+    NEAR = 9
+    LOW = 10
+    OFF_CENTRE = 11
+    PREDICTED = 12
+
+
+REASONS: dict[int, str] = {
+    Reason.BACKGROUND: "background: its IoU with every object is below the threshold",
+    Reason.BEST: "positive: no anchor has a higher IoU with this object",
+    Reason.OVERLAP: "positive: its IoU with this object is at or above the threshold",
+    Reason.BETWEEN: "ignored: its highest IoU is between the thresholds of background and object",
+    Reason.FAR: "ignored: its highest IoU is too low for background that is worth learning",
+    Reason.CROWD: "ignored: at least half of it lies in a crowd",
+    Reason.OUTSIDE: "ignored: it extends beyond the image",
+    Reason.CELL: "positive: its cell holds the centre of this object",
+    Reason.SHAPE: "positive: of all shapes, its width and height fit this object best, and its cell holds the centre",
+    Reason.NEAR: "positive: one of the nearest, and its IoU is at or above this object's mean plus deviation",
+    Reason.LOW: "background: one of the nearest to an object, but its IoU is below that object's mean plus deviation",
+    Reason.OFF_CENTRE: "background: one of the nearest to an object, but its centre lies outside the object",
+    Reason.PREDICTED: "ignored: the box predicted from it overlaps an object",
+}
+_NEGATIVE = (Reason.BACKGROUND, Reason.LOW, Reason.OFF_CENTRE)
+
+
+class Assignment(NamedTuple):
+    """What n anchors learn: objects, background or nothing.
+
+    matched: (n,) int64, the index of the object, -1 for background and for ignored anchors. reason: (n,) int64, a
+    `Reason`.
+    """
+
+    matched: Tensor
+    reason: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """Whether each anchor learns an object: (n,) bool."""
+        return self.matched >= 0
+
+    @property
+    def negative(self) -> Tensor:
+        """Whether each anchor learns that it is background: (n,) bool."""
+        return torch.isin(self.reason, self.reason.new_tensor(_NEGATIVE))
+
+
+def sample(assignment: Assignment, count: int, fraction: float, rng: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Draw at most `count` anchors, of them at most the `fraction` positive; return indices (positive, negative).
+
+    Missing positives are replaced by negatives. Source: Ren et al. 2015, section 3.1.3.
+    """
+    positive, negative = (_shuffled(which, rng) for which in (assignment.positive, assignment.negative))
+    positive = positive[: int(count * fraction)]
+    return positive, negative[: count - len(positive)]
+
+
+def highest(iou: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the highest IoU of each row of (n, m) and its column, (n,) each; 0 and 0 where there are no columns."""
+    if not iou.shape[1]:
+        return iou.new_zeros(len(iou)), torch.zeros(len(iou), dtype=torch.long, device=iou.device)
+    value, index = iou.max(1)
+    return value, index
+
+
+def regular(iou: Tensor, crowd: Tensor | None) -> Tensor:
+    """Return the IoU (n, m) with 0 in the columns of crowds (m,), which no anchor learns."""
+    return iou if crowd is None else iou.masked_fill(crowd, 0)
+
+
+def in_crowd(anchors: Tensor, boxes: Tensor, crowd: Tensor | None) -> Tensor:
+    """Return whether at least half of each anchor's area lies in one of the crowds: (n,) bool."""
+    if crowd is None:
+        return torch.zeros(len(anchors), dtype=torch.bool, device=anchors.device)
+    return (coverage(anchors, boxes[crowd]) >= _IN_CROWD).any(1)
+
+
+def _shuffled(which: Tensor, rng: torch.Generator | None) -> Tensor:
+    index = which.nonzero()[:, 0]
+    return index[torch.randperm(len(index), generator=rng, device=index.device)]

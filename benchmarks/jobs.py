@@ -1,6 +1,10 @@
 """The work that every peer does on one batch: a training step of plain gradient descent, or a prediction."""
 
+import math
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,8 @@ class Job:
     precision: str = "float32"
     steps: int = 1  # steps in one timed burst
     inference: bool = False
+    target: tuple[int, ...] = ()  # of one image: () for a class, (H, W) for a class of each pixel
+    frozen: bool = False  # batch normalization
 
 
 JOBS: dict[str, Job] = {
@@ -27,6 +33,7 @@ JOBS: dict[str, Job] = {
     "resnet50": Job("resnet50", 8, (3, 224, 224), 1000),
     "densenet121": Job("densenet121", 8, (3, 224, 224), 1000),
     "mobilenet_v2": Job("mobilenet_v2", 8, (3, 224, 224), 1000),
+    "fcn8": Job("fcn8", 8, (3, 180, 240), 11, target=(180, 240), frozen=True),  # as recipes/camvid-fcn8.toml trains
     "resnet20-16-inference": Job("resnet20-16", 128, (3, 32, 32), 10, steps=8, inference=True),
     "vgg16-inference": Job("vgg16", 16, (3, 100, 100), 1000, steps=2, inference=True),
     "resnet50-inference": Job("resnet50", 8, (3, 224, 224), 1000, steps=2, inference=True),
@@ -37,3 +44,9 @@ JOBS: dict[str, Job] = {
     "mobilenet_v2-1-inference": Job("mobilenet_v2", 1, (3, 224, 224), 1000, steps=20, inference=True),
     "resnet20-64-bf16": Job("resnet20-64", 128, (3, 32, 32), 10, precision="bf16"),
 }
+
+
+def targets(job: Job) -> Tensor:
+    """Return the classes of a batch: each in turn."""
+    count = job.batch * math.prod(job.target)
+    return (torch.arange(count) % job.classes).view(job.batch, *job.target)

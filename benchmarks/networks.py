@@ -1,12 +1,14 @@
 """The networks of the benchmark, as values of Pellucid."""
 
 from pellucid.combine import Parallel, Sequential
+from pellucid.combine.base import map_layers
 from pellucid.layers import (
     AdaptiveAvgPool2d,
     Add,
     BatchNorm,
     Conv2d,
     Dense,
+    Dropout,
     Flatten,
     Identity,
     MaxPool2d,
@@ -14,6 +16,7 @@ from pellucid.layers import (
     Sigmoid,
 )
 from pellucid.layers.base import Layer
+from pellucid.models import fcn8 as zoo_fcn8
 from pellucid.models import mobilenet_v2 as zoo_mobilenet_v2
 
 
@@ -86,3 +89,8 @@ def mobilenet_v2(classes: int = 1000) -> Layer:
     assert isinstance(head, Sequential)
     kept = {name: layer for name, layer in head.children.items() if name != "dropout"}
     return net.rebuild({**net.children, "head": Sequential(**kept)})
+
+
+def fcn8() -> Layer:
+    """FCN-8s of the zoo without dropout, so that every peer does the same work."""
+    return map_layers(zoo_fcn8(11), lambda layer: Identity() if isinstance(layer, Dropout) else layer)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks import networks
-from benchmarks.jobs import Job
+from benchmarks.jobs import Job, targets
 from pellucid.data.source import Batch
 from pellucid.fuse.inference import inference
 from pellucid.layers.base import Layer, Params
@@ -16,26 +16,31 @@ from pellucid.models import densenet121, lenet, resnet50
 from pellucid.objective import Supervised
 from pellucid.optim import SGD
 from pellucid.training.step import Step
+from pellucid.tree import flatten
 
 
 def network(name: str) -> Layer:
     if name.startswith("resnet20-"):
         return networks.resnet20(int(name.removeprefix("resnet20-")))
     named = {"mlp": networks.mlp, "lenet": lenet, "vgg16": networks.vgg16, "resnet50": resnet50}
-    return {**named, "densenet121": densenet121, "mobilenet_v2": networks.mobilenet_v2}[name]()
+    zoo = {"densenet121": densenet121, "mobilenet_v2": networks.mobilenet_v2, "fcn8": networks.fcn8}
+    return (named | zoo)[name]()
 
 
 def make(job: Job) -> Callable[[int], None]:
     net = network(job.network)
     params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     x = torch.rand(job.batch, *job.shape)
-    target = torch.arange(job.batch) % job.classes
+    target = targets(job)
     if job.inference:
         return predictions(net, params, x)
     loss = Quadratic() if job.network == "mlp" else SoftmaxCrossEntropy()
     if job.network == "mlp":
         target = F.one_hot(target, job.classes).float()
-    train = Step(Supervised(net, loss), params, SGD(lr=0.01), examples=job.batch, precision=job.precision)
+    frozen = [path for path in flatten(params) if job.frozen and "norm" in path]
+    train = Step(
+        Supervised(net, loss), params, SGD(lr=0.01), examples=job.batch, precision=job.precision, frozen=frozen
+    )
     batch = Batch(x, target)
 
     @torch.inference_mode()

@@ -35,13 +35,17 @@ class InvertedResidual(nn.Module):
         return x + y
 
 
-def mobilenet_v2(classes: int, inplace: bool) -> nn.Module:
-    """Return MobileNetV2 without dropout; `inplace`: ReLU6 and sums write over what they read."""
+def features(inplace: bool) -> list[nn.Module]:
+    """Return the layers before the pooling; `inplace`: ReLU6 and sums write over what they read."""
     layers = _conv(3, STEM, 3, 2, 1, inplace)
     inputs = STEM
     for expansion, outputs, depth, stride in STAGES:
         for index in range(depth):
             layers.append(InvertedResidual(inputs, outputs, expansion, 1 if index else stride, inplace))
             inputs = outputs
-    layers += _conv(inputs, LAST, 1, 1, 1, inplace)
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(LAST, classes))
+    return [*layers, *_conv(inputs, LAST, 1, 1, 1, inplace)]
+
+
+def mobilenet_v2(classes: int, inplace: bool) -> nn.Module:
+    """Return MobileNetV2 without dropout."""
+    return nn.Sequential(*features(inplace), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(LAST, classes))

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.jobs import Job
+from benchmarks.jobs import Job, targets
 from benchmarks.networks import VGG16
 from benchmarks.peers.torch_densenet import densenet121
+from benchmarks.peers.torch_fcn import fcn8
 from benchmarks.peers.torch_mobilenet import mobilenet_v2
 from benchmarks.peers.torch_resnet import resnet50
 
-ZOO = {"resnet50": resnet50, "densenet121": densenet121, "mobilenet_v2": mobilenet_v2}
+ZOO = {"resnet50": resnet50, "densenet121": densenet121, "mobilenet_v2": mobilenet_v2, "fcn8": fcn8}
 
 
 class Block(nn.Module):
@@ -75,8 +76,7 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
     torch.manual_seed(0)
     net = network(job, inplace)
     x = torch.rand(job.batch, *job.shape)
-    target = torch.arange(job.batch) % job.classes
-    wanted = F.one_hot(target, job.classes).float()
+    target = targets(job)
     if channels_last and x.dim() == 4:
         net = net.to(memory_format=torch.channels_last)
         x = torch.empty_like(x, memory_format=torch.channels_last).copy_(x)
@@ -84,10 +84,14 @@ def make(job: Job, channels_last: bool, inplace: bool, compiled: bool) -> Callab
         net.compile()
     if job.inference:
         return predictions(net.eval(), x)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    if job.frozen:
+        for norm in (one for one in net.modules() if isinstance(one, nn.BatchNorm2d)):
+            norm.eval().requires_grad_(False)
+    optimizer = torch.optim.SGD([one for one in net.parameters() if one.requires_grad], lr=0.01)
 
     def loss() -> Tensor:
         if job.network == "mlp":
+            wanted = F.one_hot(target, job.classes).float()
             return ((net(x) - wanted) ** 2).sum() / (2 * job.batch)
         return F.cross_entropy(net(x), target)
 

@@ -10,7 +10,7 @@ from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, Trait
-from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Dice, Focal
+from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Dice, Focal, GIoU, QualityFocal
 from pellucid.metrics import METRICS, BoundaryF1, Reliability, calibration_error, functions, reliability
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
 from pellucid.rules import gradient
@@ -70,6 +70,12 @@ UNTOUCHED: dict[Any, Check] = {
         "tests/losses/cases.py", "focal", "the formula over the kept positions, under automatic differentiation"
     ),
     Dice: Check("tests/losses/cases.py", "dice", "class after class, under PyTorch's automatic differentiation"),
+    QualityFocal: Check(
+        "tests/losses/cases.py", "quality_focal", "the formula with PyTorch's cross-entropy, under its differentiation"
+    ),
+    GIoU: Check(
+        "tests/losses/cases.py", "giou", "areas of boxes by minima and maxima, under automatic differentiation"
+    ),
     AuxiliaryCrossEntropy: Check(
         "tests/losses/test_auxiliary.py",
         "test_value_and_gradients_are_those_of_pytorch",

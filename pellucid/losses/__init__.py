@@ -5,8 +5,10 @@ from pellucid.losses.base import Loss
 from pellucid.losses.binary_cross_entropy import BinaryCrossEntropy
 from pellucid.losses.dice import Dice
 from pellucid.losses.focal import Focal
+from pellucid.losses.giou import GIoU
 from pellucid.losses.hinge import Hinge
 from pellucid.losses.nll import NegativeLogLikelihood
+from pellucid.losses.quality_focal import QualityFocal
 from pellucid.losses.regression import L1, Huber, Quadratic
 from pellucid.losses.softmax_cross_entropy import SoftmaxCrossEntropy
 
@@ -21,6 +23,8 @@ LOSSES: dict[str, type[Loss]] = {
     "hinge": Hinge,
     "focal": Focal,
     "dice": Dice,
+    "quality_focal": QualityFocal,
+    "giou": GIoU,
 }
 
 __all__ = [
@@ -30,10 +34,12 @@ __all__ = [
     "BinaryCrossEntropy",
     "Dice",
     "Focal",
+    "GIoU",
     "Hinge",
     "Huber",
     "Loss",
     "NegativeLogLikelihood",
     "Quadratic",
+    "QualityFocal",
     "SoftmaxCrossEntropy",
 ]

@@ -19,6 +19,10 @@ DICE = r"\frac{\partial C}{\partial y_c} = p_c (d_c - \sum_k p_k d_k), d = \frac
 SOFTMAX = r"\frac{\partial C}{\partial y} = \frac{a - t}{n}"
 WEIGHTED_SOFTMAX = r"\frac{\partial C}{\partial y_c} = a_c \sum_k w_k t_k - w_c t_c"
 BINARY = r"\frac{\partial C}{\partial y} = \frac{w}{n}\left(a\,(p t + 1 - t) - p t\right)"
+QUALITY = (
+    r"\frac{\partial C}{\partial y} = |e|^\beta e + \beta |e|^{\beta - 1} \mathrm{sign}(e)\, a (1 - a)\, h, e = a - t"
+)
+GIOU = r"\frac{\partial C}{\partial y} = -\frac{\partial}{\partial y}\left(\frac{I}{U} - 1 + \frac{U}{C}\right)"
 HINGE = r"\frac{\partial C}{\partial y_j} = \frac{[y_j > y_t - m]}{n},\quad"
 HINGE += r"\frac{\partial C}{\partial y_t} = -\sum_j \frac{\partial C}{\partial y_j}"
 
@@ -205,6 +209,30 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
     return Pieces({"probabilities": a, "targets": t}, cost, factors, words, SOFTMAX if positive == 1 else BINARY)
 
 
+def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> Pieces:
+    """Return the qualities predicted, and each output's cost."""
+    t, n = numbers(loss, y, target), shares(loss.reduction, y)
+    cost, slope = loss.pieces(y, t)
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        return plain("d |e|^β h", number(slope, place), "error"), *share(n)
+
+    words = "sigmoid and cross-entropy h, times the error e = a - t to a power: both change with the output"
+    return Pieces({"probabilities": y.sigmoid(), "targets": t}, cost / n, factors, words, QUALITY)
+
+
+def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> Pieces:
+    """Return each box's cost."""
+    n = 1 if loss.reduction == "sum" else len(y)
+    cost, slope = loss.pieces(y, target)
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        return plain("-dGIoU", number(slope, place), "error"), *share(n)
+
+    words = "how much less the boxes overlap, and the box around both is filled, as this edge moves"
+    return Pieces({"targets": target}, cost / n, factors, words, GIOU)
+
+
 # Explains a loss of this type: (loss, y, target) -> its pieces
 PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
     losses.SoftmaxCrossEntropy: softmax_cross_entropy,
@@ -216,6 +244,8 @@ PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
     losses.Hinge: hinge,
     losses.Focal: focal,
     losses.Dice: dice,
+    losses.QualityFocal: quality_focal,
+    losses.GIoU: giou,
 }
 
 

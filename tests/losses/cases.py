@@ -11,11 +11,13 @@ from pellucid.losses import (
     BinaryCrossEntropy,
     Dice,
     Focal,
+    GIoU,
     Hinge,
     Huber,
     Loss,
     NegativeLogLikelihood,
     Quadratic,
+    QualityFocal,
     SoftmaxCrossEntropy,
 )
 
@@ -79,6 +81,25 @@ def dice(y: Tensor, t: Tensor, weight: Tensor | None = None, ignore: int = -100)
         total = total + w * (1 - 2 * p[t == c, c].sum() / (p[:, c].sum() + (t == c).sum()))
         weights += w
     return total / weights
+
+
+def quality_focal(y: Tensor, t: Tensor, beta: float = 2.0) -> Tensor:
+    """The modulated cross-entropies of all outputs."""
+    return (t - y.sigmoid()).abs() ** beta * F.binary_cross_entropy_with_logits(y, t, reduction="none")
+
+
+def boxes(count: int, seed: int) -> Tensor:
+    low = outputs(count, 2, seed=seed)
+    return torch.cat([low, low + 0.5 + 2 * outputs(count, 2, seed=seed + 1).abs()], 1)
+
+
+def giou(y: Tensor, t: Tensor) -> Tensor:
+    """1 - IoU + the empty share of the hull, of each box."""
+    area = (y[:, 2] - y[:, 0]) * (y[:, 3] - y[:, 1]) + (t[:, 2] - t[:, 0]) * (t[:, 3] - t[:, 1])
+    sides = [(torch.minimum(y[:, k + 2], t[:, k + 2]) - torch.maximum(y[:, k], t[:, k])).clamp(min=0) for k in (0, 1)]
+    hull = [torch.maximum(y[:, k + 2], t[:, k + 2]) - torch.minimum(y[:, k], t[:, k]) for k in (0, 1)]
+    common, around = sides[0] * sides[1], hull[0] * hull[1]
+    return 1 - common / (area - common) + (around - area + common) / around
 
 
 IMAGE = (2, CLASSES, 3, 4)
@@ -331,6 +352,27 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
         outputs(*IMAGE),
         with_ignored(classes(*PIXELS)),
         lambda y, t: dice(y, t, weights(), -7),
+    ),
+    "quality focal": (QualityFocal(), outputs(7, 4), fractions(7, 4), lambda y, t: quality_focal(y, t).mean()),
+    "quality focal classes": (
+        QualityFocal(1.5, "batch"),
+        outputs(*IMAGE),
+        classes(*PIXELS),
+        lambda y, t: quality_focal(y, hot(t), 1.5).sum() / 2,
+    ),
+    "quality focal linear": (
+        QualityFocal(1.0, "sum"),
+        outputs(7, 4),
+        fractions(7, 4),
+        lambda y, t: quality_focal(y, t, 1.0).sum(),
+    ),
+    "giou": (GIoU(), boxes(40, 5), boxes(40, 7), lambda y, t: giou(y, t).mean()),
+    "giou sum": (GIoU("sum"), boxes(9, 5), boxes(9, 5) + 0.1, lambda y, t: giou(y, t).sum()),
+    "giou ties": (
+        GIoU(),
+        torch.tensor([[0.0, 0, 4, 4], [0, 1, 4, 4], [2, 2, 3, 4]]).double(),
+        torch.tensor([[0.0, 0, 4, 4], [1, 1, 3, 4], [0, 1, 3, 3]]).double(),
+        lambda y, t: giou(y, t).mean(),
     ),
     "batch of one": (SoftmaxCrossEntropy(), outputs(1, CLASSES), classes(1), F.cross_entropy),
 }

@@ -18,11 +18,13 @@ from pellucid.losses import (
     Loss,
     NegativeLogLikelihood,
     Quadratic,
+    QualityFocal,
     SoftmaxCrossEntropy,
 )
 from pellucid.losses.base import Reduction
 from tests.losses.cases import CASES, CLASSES, IMAGE, PIXELS, Oracle, classes, outputs
 
+KINKS = ("l1 ties", "hinge at the margin", "giou ties")
 each_case = pytest.mark.parametrize("name", CASES)
 
 
@@ -77,7 +79,7 @@ def test_bfloat16_outputs_are_compared_in_float32(name: str) -> None:
 @each_case
 def test_gradient_predicts_the_change_along_a_random_direction(name: str) -> None:
     loss, y, target, _ = CASES[name]
-    if name in ("l1 ties", "hinge at the margin"):
+    if name in KINKS:
         y = y + 0.3 * outputs(*y.shape, seed=5)  # away from the kinks, where both sides differ
     direction, step = outputs(*y.shape, seed=4), 1e-6
     rise = (loss(y + step * direction, target)[0] - loss(y - step * direction, target)[0]) / (2 * step)
@@ -87,7 +89,7 @@ def test_gradient_predicts_the_change_along_a_random_direction(name: str) -> Non
 @each_case
 def test_value_differentiates_to_the_stated_gradient(name: str) -> None:
     loss, y, target, _ = CASES[name]
-    if name in ("l1 ties", "hinge at the margin"):
+    if name in KINKS:
         y = y + 0.3 * outputs(*y.shape, seed=5)
     value, dy = theirs(lambda y, t: loss(y, t)[0], y, target)
     close(loss(y, target)[0], value, 0, 0)
@@ -123,6 +125,8 @@ def test_targets_of_the_cases_pass_the_check(name: str) -> None:
         SoftmaxCrossEntropy(label_smoothing=0.1, class_weights=(1.0, 2.0)),
         Focal(),
         Focal(1.0),
+        QualityFocal(),
+        QualityFocal(1.0),
         Dice(),
         Hinge(power=2),
         Quadratic(),
@@ -178,7 +182,16 @@ def test_a_batch_in_which_everything_is_ignored_costs_nothing(reduction: Reducti
 
 def test_small_integer_types_are_classes_too() -> None:
     rows, images = (outputs(7, CLASSES), classes(7)), (outputs(*IMAGE), classes(*PIXELS))
-    for name in ("quadratic", "binary_cross_entropy", "softmax_cross_entropy", "nll", "hinge", "focal", "dice"):
+    for name in (
+        "quadratic",
+        "binary_cross_entropy",
+        "softmax_cross_entropy",
+        "nll",
+        "hinge",
+        "focal",
+        "dice",
+        "quality_focal",
+    ):
         for y, target in (rows,) if name == "hinge" else (rows, images):
             for dtype in (torch.uint8, torch.int32):
                 ours, expected = LOSSES[name]()(y, target.to(dtype)), LOSSES[name]()(y, target)
@@ -210,4 +223,6 @@ def test_the_table_names_every_loss() -> None:
         "hinge": "Hinge",
         "focal": "Focal",
         "dice": "Dice",
+        "quality_focal": "QualityFocal",
+        "giou": "GIoU",
     }

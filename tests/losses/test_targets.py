@@ -22,6 +22,7 @@ from pellucid.losses import (
     Loss,
     NegativeLogLikelihood,
     Quadratic,
+    QualityFocal,
     SoftmaxCrossEntropy,
 )
 from pellucid.losses.base import Reduction
@@ -42,6 +43,7 @@ CLASS_LOSSES = [
     BinaryCrossEntropy(),
     Focal(),
     Dice(),
+    QualityFocal(),
 ]
 
 

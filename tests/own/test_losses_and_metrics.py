@@ -17,7 +17,7 @@ from pellucid.training.examples import examples
 from tests.own.parts import Errors, OwnFocal
 from tests.training.small import digits
 
-OF_NUMBERS = {"quadratic", "l1", "huber"}
+OF_NUMBERS = {"quadratic", "l1", "huber", "giou"}
 
 
 def model(loss="softmax_cross_entropy", **options):

@@ -1,0 +1,75 @@
+"""The loss of boxes by their generalized IoU."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
+from pellucid.losses.base import Loss, Reduction, check_reduction, fraction
+from pellucid.losses.targets import check_numbers
+
+_TINY = 1e-12  # divisors are at least this: boxes without an area
+
+
+@dataclass(frozen=True)
+class GIoU(Loss):
+    """One minus the generalized IoU of boxes y (N, 4) and targets (N, 4), as x0, y0, x1, y1.
+
+    Unlike the IoU it has a gradient where boxes do not overlap: the part of the smallest box around both that is in
+    neither. `reduction` "mean" and "batch" average over the boxes, "sum" sums. Where edges are equal, the gradient is
+    the mean of those beside. Source: Rezatofighi et al. 2019, algorithm 2.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("mae",)
+
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown reduction."""
+        check_reduction(self, self.reduction)
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        share = fraction(1.0, len(y) if self.reduction != "sum" else 1, y.dtype)
+        cost, slope = self.pieces(y, target)
+        return cost.sum() * share, slope * share
+
+    def pieces(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cost (N,) of each box and its derivative (N, 4).
+
+        With intersection I, union U = A + B - I and hull C, GIoU = I / U - 1 + U / C, so that its derivatives are
+        1 / U + u for I, where u = I / U^2 - 1 / C; -u for A; and -U / C^2 for C.
+        """
+        if y.shape[1:] != (4,) or target.shape != y.shape:
+            raise PellucidError(
+                f"GIoU: boxes of shape {tuple(y.shape)} and targets of shape {tuple(target.shape)}; both must be (N, 4)"
+            )
+        (low, high), (other_low, other_high) = y.split(2, 1), target.to(y.dtype).split(2, 1)  # (N, 2) each
+        size, other_size = high - low, other_high - other_low
+        common = (high.minimum(other_high) - low.maximum(other_low)).clamp_min(0)
+        hull = high.maximum(other_high) - low.minimum(other_low)
+        both, around = common.prod(1), hull.prod(1).clamp_min(_TINY)
+        union = (size.prod(1) + other_size.prod(1) - both).clamp_min(_TINY)
+        cost = 2 - both / union - union / around
+
+        u = both / union**2 - 1 / around
+        for_both = torch.where(both > 0, 1 / union + u, 0)[:, None] * common.flip(1)  # dI / d width = height
+        for_size = -u[:, None] * size.flip(1)
+        for_hull = (-union / around**2)[:, None] * hull.flip(1)
+        # An edge of the intersection, or of the hull, is this box's where it is the inner, or the outer, of the two.
+        inner_high, inner_low = _share(other_high - high), _share(low - other_low)
+        dhigh = for_both * inner_high + for_size + for_hull * (1 - inner_high)
+        dlow = -for_both * inner_low - for_size - for_hull * (1 - inner_low)
+        return cost, -torch.cat([dlow, dhigh], 1)
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Raise PellucidError unless there are four finite numbers for each example."""
+        check_numbers(self, outputs, targets)
+
+
+def _share(distance: Tensor) -> Tensor:
+    """Return 1 where the distance is positive, 0 where it is negative, and 1/2 where it is 0."""
+    return (distance.sign() + 1) / 2

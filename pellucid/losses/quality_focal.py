@@ -1,0 +1,63 @@
+"""The quality focal loss, of outputs whose targets are qualities from 0 to 1."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
+from pellucid.losses.base import Loss, Reduction, check_reduction, fraction, is_number, shares
+from pellucid.losses.targets import check_numbers, numbers
+
+
+@dataclass(frozen=True)
+class QualityFocal(Loss):
+    """The binary cross-entropy of a = sigmoid(y), times |t - a|^beta, so that outputs near to their target count less.
+
+    It contains the sigmoid, so the network ends without one. y (N, ...) and targets of the same shape with numbers
+    from 0 to 1, in a detector the IoU of the predicted box for its class and 0 for others; or integer classes (N, ...)
+    for y (N, C, ...), which makes it a sigmoid focal loss. `reduction` "mean" averages over outputs and batch, "batch"
+    sums over the outputs and averages over the batch, "sum" sums over both.
+    Source: Li et al. 2020 (generalized focal loss), equation 2.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+
+    beta: float = 2.0
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a beta below 1, at which the slope would be infinite, or an unknown reduction."""
+        if not (is_number(self.beta) and 1 <= self.beta < float("inf")):
+            raise PellucidError(f"QualityFocal: beta must be at least 1, not {self.beta!r}")
+        check_reduction(self, self.reduction)
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        share = fraction(1.0, shares(self.reduction, y), y.dtype)
+        cost, slope = self.pieces(y, numbers(self, y, target))
+        return cost.sum() * share, slope * share
+
+    def pieces(self, y: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the cost of each output and its derivative, both of y's shape.
+
+        With the error e = a - t and the cross-entropy h, dh/dy = e and de/dy = a (1 - a):
+        d/dy |e|^beta h = |e|^beta e + beta |e|^(beta - 1) sign(e) a (1 - a) h.
+        """
+        a = y.sigmoid()
+        entropy = F.softplus(y, threshold=50) - t * y
+        error = a - t
+        size = error.abs()
+        factor = size**self.beta
+        rise = self.beta * size ** (self.beta - 1) * error.sign() * a * (1 - a)
+        return factor * entropy, factor * error + rise * entropy
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Raise PellucidError unless targets are in [0, 1] and of the output shape, or class indices."""
+        check_numbers(self, outputs, targets, (0.0, 1.0))
+
+    def predict(self, y: Tensor) -> Tensor:
+        """Return the quality, or probability, of each output."""
+        return y.sigmoid()

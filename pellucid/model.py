@@ -8,8 +8,7 @@ from pellucid.doctor import Diagnosis, case_with, diagnose
 from pellucid.explain import explain
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
-from pellucid.training.evaluate import outputs
-from pellucid.training.examples import as_inputs, examples
+from pellucid.training.examples import as_inputs, fitted, read, source_of
 from pellucid.training.model import BaseModel
 from pellucid.training.verified import verify_model
 from pellucid.verify_table import Table
@@ -31,10 +30,12 @@ class Model(BaseModel):
     """
 
     def verify(self, x: Any, y: Any = None, samples: int = 8) -> Table:
-        """Compare every gradient with independent ones on one batch, in each form of the network."""
-        data = self.fitting(examples(x, y, classes=self.classes), "x")
-        batch, _ = next(outputs(self.net, self.params, data.x, len(data), self.stats))
-        return verify_model(self, self.supervised, batch, on_device(data.y, self.device), samples)
+        """Compare every gradient with independent ones on one batch, in each form of the network.
+
+        Of an Objective, those within each network are compared, at what `gradients` passes to it.
+        """
+        data = fitted(source_of(x, y, classes=self.classes, dtype=self.dtype), "x", self.fitting)
+        return verify_model(self, next(read(data, None, len(data), self.stats, self.device, self.dtype)), samples)
 
     def trace(self, x: Any, target: Any, **options: Any) -> Trace:
         """Return every named tensor of one pass forward and backward; see pellucid.trace."""

@@ -1,0 +1,260 @@
+"""COCO's evaluation of detected boxes, masks and key-points: 12 figures, of key-points 10.
+
+Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and the evaluation page of the data set.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
+from pellucid.objects import Detections, Objects
+from pellucid.text import shown
+
+THRESHOLDS = torch.from_numpy(np.linspace(0.5, 0.95, 10))  # of IoU, as COCO's program rounds them
+RECALLS = torch.from_numpy(np.linspace(0.0, 1.0, 101))
+SIZES = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+_RANGES = torch.tensor(list(SIZES.values()), dtype=torch.float64)  # square pixels, both ends included
+
+
+class Figure(NamedTuple):
+    """One of the figures: a mean of precision or recall over classes and thresholds, or at one threshold.
+
+    size: a name in SIZES. limit: the number of detections of each class and image that count, best first.
+    """
+
+    recall: bool
+    threshold: float | None
+    size: str
+    limit: int
+
+
+FIGURES = {
+    "ap": Figure(False, None, "all", 100),
+    "ap50": Figure(False, 0.5, "all", 100),
+    "ap75": Figure(False, 0.75, "all", 100),
+    "ap_small": Figure(False, None, "small", 100),
+    "ap_medium": Figure(False, None, "medium", 100),
+    "ap_large": Figure(False, None, "large", 100),
+    "ar1": Figure(True, None, "all", 1),
+    "ar10": Figure(True, None, "all", 10),
+    "ar100": Figure(True, None, "all", 100),
+    "ar_small": Figure(True, None, "small", 100),
+    "ar_medium": Figure(True, None, "medium", 100),
+    "ar_large": Figure(True, None, "large", 100),
+}
+KEYPOINT_FIGURES = {
+    "ap": Figure(False, None, "all", 20),
+    "ap50": Figure(False, 0.5, "all", 20),
+    "ap75": Figure(False, 0.75, "all", 20),
+    "ap_medium": Figure(False, None, "medium", 20),
+    "ap_large": Figure(False, None, "large", 20),
+    "ar": Figure(True, None, "all", 20),
+    "ar50": Figure(True, 0.5, "all", 20),
+    "ar75": Figure(True, 0.75, "all", 20),
+    "ar_medium": Figure(True, None, "medium", 20),
+    "ar_large": Figure(True, None, "large", 20),
+}
+
+
+class Matches(NamedTuple):
+    """The detections of one class in one image, best first, compared with the truth for A sizes and T thresholds.
+
+    scores: (n,). hits: (A, T, n) bool, matched with a truth that counts. ignored: (A, T, n) bool, neither right nor
+    wrong. truths: (A,), the number of truths to find.
+    """
+
+    scores: Tensor
+    hits: Tensor
+    ignored: Tensor
+    truths: Tensor
+
+
+class Curves(NamedTuple):
+    """Precision and recall of one class, at each of T thresholds of IoU.
+
+    precision: (T, 101), the highest precision at each recall in RECALLS or above, 0 where none is so high.
+    scores: (T, 101), the score of the detection that reaches it, NaN where none does. recall: (T,), of all detections.
+    """
+
+    precision: Tensor
+    scores: Tensor
+    recall: Tensor
+
+
+@dataclass
+class Coco:
+    """COCO's average precision and recall, image by image: call `add` for each image, then `figures`.
+
+    kind: "boxes", "masks" or "keypoints". sigmas: the constants of the key-points (`keypoint_similarity`). Truths
+    that are crowds, and those of key-points without a labelled point, are ignored: whether they are found or not does
+    not count, and one crowd may match any number of detections.
+    """
+
+    kind: str = "boxes"
+    sigmas: tuple[float, ...] = PERSON
+    images: list[dict[int, Matches]] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown kind."""
+        if self.kind not in KINDS:
+            raise PellucidError(
+                f"Coco: no kind {shown(self.kind)}{nearest(self.kind, KINDS)}; known: {', '.join(KINDS)}"
+            )
+
+    @property
+    def names(self) -> dict[str, Figure]:
+        """The figures of this kind by name."""
+        return KEYPOINT_FIGURES if self.kind == "keypoints" else FIGURES
+
+    def add(self, found: Detections, truth: Objects, areas: Tensor | None = None) -> None:
+        """Compare the detections in one image with its objects.
+
+        areas: (m,), the areas of the objects in square pixels, which decide who is small, medium or large: COCO's
+        files state them. By default they are those of the masks, without masks those of the boxes.
+        """
+        areas = truth_areas(truth) if areas is None else areas.double()
+        if areas.shape != (len(truth),):
+            raise PellucidError(f"Coco: areas have shape {tuple(areas.shape)}; give ({len(truth)},), one per object")
+        labels = set(found.labels.tolist()) | set(truth.labels.tolist())
+        self.images.append(
+            {
+                label: self._matches(
+                    found.take(found.labels == label),
+                    truth.take(truth.labels == label),
+                    areas[truth.labels == label],
+                )
+                for label in sorted(labels)
+            }
+        )
+
+    def _matches(self, found: Detections, truth: Objects, areas: Tensor) -> Matches:
+        """Return the matches of one class in one image."""
+        limit = max(figure.limit for figure in self.names.values())
+        found = found.take(found.scores.argsort(descending=True, stable=True)[:limit])
+        kind = KINDS[self.kind]
+        never = torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd
+        crowd = never
+        if self.kind == "keypoints" and truth.keypoints is not None:
+            never = never | ~(truth.keypoints[:, :, 2] > 0).any(1)
+        ignored = never | outside(areas)  # (A, m)
+        matched = match(kind.overlaps(found, truth, areas, self.sigmas), THRESHOLDS, ignored, crowd)  # (A, T, n)
+        missed = matched < 0
+        last = torch.ones(len(SIZES), 1, dtype=torch.bool)  # which index -1 reads
+        of_ignored = torch.cat([ignored, last], 1).gather(1, (matched % (len(truth) + 1)).flatten(1)).view_as(matched)
+        far = outside(kind.areas(found))[:, None]  # (A, 1, n)
+        neither = torch.where(missed, far, of_ignored)
+        return Matches(found.scores.double(), ~missed & ~of_ignored, neither, (~ignored).sum(1))
+
+    def labels(self) -> list[int]:
+        """Return the classes that have truths to find, in ascending order."""
+        return sorted({label for image in self.images for label, one in image.items() if int(one.truths[0])})
+
+    def curves(self, label: int, size: str = "all", limit: int | None = None, weights: Tensor | None = None) -> Curves:
+        """Return precision and recall of a class over all images; NaN where no truth of this size is to be found.
+
+        weights: (images,), how often each image counts, once by default.
+        """
+        return Pool(self.images, label).curves(size, limit, weights)
+
+    def figures(self, weights: Tensor | None = None, names: Sequence[str] | None = None) -> dict[str, float]:
+        """Return the figures by name, from 0 to 1; NaN where no class has a truth of the size.
+
+        weights: (images,), how often each image counts, once by default. names: those to compute, by default all.
+        """
+        pools = [Pool(self.images, label) for label in self.labels()]
+        found: dict[tuple[str, int], list[Curves]] = {}
+        results: dict[str, float] = {}
+        for name in self.names if names is None else names:
+            figure = self.names[name]
+            key = figure.size, figure.limit
+            if key not in found:
+                found[key] = [pool.curves(*key, weights) for pool in pools]
+            results[name] = _mean(found[key], figure)
+        return results
+
+    def by_class(self, name: str = "ap") -> dict[int, float]:
+        """Return one figure of each class that has truths."""
+        figure = self.names[name]
+        return {label: _mean([self.curves(label, figure.size, figure.limit)], figure) for label in self.labels()}
+
+
+class Pool:
+    """All detections of one class, in the order of descending scores; equal scores keep the order of the images."""
+
+    def __init__(self, images: Sequence[dict[int, Matches]], label: int) -> None:
+        given = [(index, image[label]) for index, image in enumerate(images) if label in image]
+        scores = torch.cat([one.scores for _, one in given])
+        order = scores.argsort(descending=True, stable=True)
+        self.scores = scores[order]  # (n,)
+        self.ranks = torch.cat([torch.arange(len(one.scores)) for _, one in given])[order]  # within image and class
+        self.image = torch.cat([torch.full((len(one.scores),), index) for index, one in given])[order]
+        self.hits = torch.cat([one.hits for _, one in given], 2)[:, :, order]  # (A, T, n)
+        self.ignored = torch.cat([one.ignored for _, one in given], 2)[:, :, order]
+        self.truths = torch.zeros(len(images), len(SIZES), dtype=torch.float64)
+        for index, one in given:
+            self.truths[index] = one.truths.double()
+
+    def curves(self, size: str, limit: int | None = None, weights: Tensor | None = None) -> Curves:
+        """Return precision and recall for truths of a size, of the `limit` best detections of each image."""
+        row = list(SIZES).index(size)
+        weights = torch.ones(len(self.truths), dtype=torch.float64) if weights is None else weights.double()
+        truths = float(weights @ self.truths[:, row])
+        if not truths:
+            nothing = torch.full((len(THRESHOLDS), len(RECALLS)), math.nan, dtype=torch.float64)
+            return Curves(nothing, nothing, nothing[:, 0])
+        kept = slice(None) if limit is None else self.ranks < limit
+        counts = weights[self.image[kept]]  # (n,)
+        hits, ignored = self.hits[row][:, kept], self.ignored[row][:, kept]  # (T, n)
+        right, wrong = ((which * counts).cumsum(1) for which in (hits, ~hits & ~ignored))
+        recall = right / truths
+        precision = right / (right + wrong).clamp_min(torch.finfo(torch.float64).tiny)
+        highest = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
+        index = torch.searchsorted(recall.contiguous(), RECALLS.expand(len(recall), -1).contiguous())  # (T, 101)
+        padded = torch.nn.functional.pad(highest, (0, 1))
+        scores = torch.nn.functional.pad(self.scores[kept], (0, 1), value=math.nan)
+        last = recall[:, -1] if recall.shape[1] else torch.zeros(len(recall), dtype=torch.float64)
+        return Curves(padded.gather(1, index), scores[index], last)
+
+
+def match(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) -> Tensor:
+    """Return the truth that each detection is matched with, or -1: (A, T, n), for A sizes and T thresholds.
+
+    overlaps: (n, m) of the detections, best first, with the truths. thresholds: (T,), ascending. ignored: (A, m), the
+    truths that do not count for a size; crowd: (m,), those that match any number of detections.
+    Detections choose in the order of their scores, each the truth with the largest overlap of at least the threshold
+    among those that are left: ignored ones only where no other is; of equal overlaps the later truth.
+    """
+    sizes, levels, (n, m) = len(ignored), len(thresholds), overlaps.shape
+    matched = torch.full((sizes, levels, n), -1)
+    if not n or not m:
+        return matched
+    overlaps, counting, crowd = overlaps.flip(1), ~ignored.flip(1)[:, None], crowd.flip(0)  # argmax returns the first
+    free = torch.ones(sizes, levels, m, dtype=torch.bool)
+    for index in (overlaps.amax(1) >= thresholds[0]).nonzero().flatten().tolist():
+        allowed = free & (overlaps[index] >= thresholds[:, None])  # (A, T, m)
+        preferred = allowed & counting
+        allowed = torch.where(preferred.any(2, keepdim=True), preferred, allowed)
+        best = torch.where(allowed, overlaps[index], -1.0).argmax(2, keepdim=True)  # (A, T, 1)
+        hit = allowed.gather(2, best)
+        matched[:, :, index] = torch.where(hit, m - 1 - best, -1)[:, :, 0]
+        free.scatter_(2, best, free.gather(2, best) & (~hit | crowd[best]))
+    return matched
+
+
+def outside(areas: Tensor) -> Tensor:
+    """Return which areas (n,) are outside each size: (A, n)."""
+    return (areas < _RANGES[:, :1]) | (areas > _RANGES[:, 1:])
+
+
+def _mean(curves: Sequence[Curves], figure: Figure) -> float:
+    """Return the mean over the classes that have truths; NaN without."""
+    levels = slice(None) if figure.threshold is None else (THRESHOLDS - figure.threshold).abs().argmin()
+    values = [(one.recall if figure.recall else one.precision)[levels] for one in curves]
+    return float(torch.stack(values).nanmean()) if values else math.nan

@@ -1,0 +1,151 @@
+"""Metrics of detected objects and key-points, image by image."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics.base import Metric, check_measured
+from pellucid.metrics.coco import Coco
+from pellucid.metrics.overlaps import box_overlaps
+from pellucid.objects import Detections, Objects
+
+EYES = (36, 45)  # the outer eye corners of the 68 points of a face (Sagonas et al. 2013), counted from 0
+_PREFIXES = {"boxes": "", "masks": "mask_", "keypoints": "keypoint_"}
+
+
+@dataclass
+class AveragePrecision(Metric):
+    """COCO's average precision of detections: the mean over classes and the IoUs 0.5, 0.55, ..., 0.95, and at 0.5.
+
+    Outputs are a list of `Detections`, targets a list of `Objects`; the areas of objects are those of their masks,
+    without masks of their boxes. kind: "boxes", "masks" or "keypoints" (of COCO's persons).
+    """
+
+    kind: str = "boxes"
+    coco: Coco = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an unknown kind."""
+        self.coco = Coco(self.kind)
+
+    def update(self, outputs: Sequence[Detections], targets: Sequence[Objects]) -> None:
+        """Compare the detections of a batch with the objects."""
+        for found, truth in _pairs(self, outputs, targets):
+            self.coco.add(found, truth)
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"ap", "ap50"}, from 0 to 1, NaN without objects, and "class_ap", a list, None for classes without.
+
+        Masks and key-points: "mask_ap", "keypoint_ap" and so on.
+        """
+        check_measured(len(self.coco.images), self)
+        by_class = self.coco.by_class()
+        prefix = _PREFIXES[self.kind]
+        return {
+            **{f"{prefix}{name}": value for name, value in self.coco.figures(names=("ap", "ap50")).items()},
+            f"{prefix}class_ap": [by_class.get(label) for label in range(max(by_class, default=-1) + 1)],
+        }
+
+
+@dataclass
+class MaskAveragePrecision(AveragePrecision):
+    """COCO's average precision of instance masks."""
+
+    kind: str = "masks"
+
+
+@dataclass
+class NME(Metric):
+    """The normalised mean error of key-points: their mean distance from the truth over a distance in the truth.
+
+    Outputs are a tensor (N, K, 2) or (N, K, 3) of pixels for images of one object each, or a list of `Detections`,
+    where each object gets the detection whose box has the largest IoU with its own. Targets are a list of `Objects`.
+    The mean is over the labelled points of an object, then over the objects; crowds do not count. normalise: the two
+    points whose distance is 1, by default the outer eye corners of 68 points of a face.
+    Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge".
+    """
+
+    lower_is_better: ClassVar[bool] = True
+    normalise: tuple[int, int] = EYES
+    images: int = field(default=0, init=False)
+    total: float = field(default=0.0, init=False)
+    count: int = field(default=0, init=False)
+    missed: int = field(default=0, init=False)
+
+    def update(self, outputs: Tensor | Sequence[Detections], targets: Sequence[Objects]) -> None:
+        """Add the objects of a batch."""
+        self.images += len(targets)
+        for found, objects in _pairs(self, outputs, targets):
+            truth = objects if objects.crowd is None else objects.take(~objects.crowd)
+            if not len(truth):
+                continue
+            if truth.keypoints is None:
+                raise PellucidError("NME: the objects of an image have no key-points; give them")
+            points, covered = _points_for(found, truth)
+            self.missed += int((~covered).sum())
+            if not bool(covered.any()):
+                continue
+            errors = normalised_errors(points[covered], truth.keypoints[covered], self.normalise)
+            self.total += float(errors.sum())
+            self.count += len(errors)
+
+    def compute(self) -> dict[str, Any]:
+        """Return {"nme": 0 if exact, NaN without objects}, and "nme_missed", the share of objects without detection."""
+        check_measured(self.images, self)
+        objects = self.count + self.missed
+        return {
+            "nme": self.total / self.count if self.count else math.nan,
+            "nme_missed": self.missed / objects if objects else math.nan,
+        }
+
+
+def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] = EYES) -> Tensor:
+    """Return the mean distance of the labelled points of each object, over that of two true points: (n,) in float64.
+
+    points: (n, K, 2) or more columns; truth: (n, K, 3) with visibility. Raises PellucidError for another number of
+    points, and for objects whose two points are not labelled or lie on each other.
+    """
+    if points.shape[:2] != truth.shape[:2] or max(normalise) >= truth.shape[1]:
+        raise PellucidError(
+            f"NME: outputs have {points.shape[1]} key-points and objects {truth.shape[1]}, normalised by the points "
+            f"{normalise[0]} and {normalise[1]}; give as many, or NME(normalise=(i, j)) for other points"
+        )
+    at, labelled = truth[:, :, :2].double(), truth[:, :, 2] > 0
+    first, second = normalise
+    unit = (at[:, first] - at[:, second]).norm(dim=1)
+    if not bool((labelled[:, first] & labelled[:, second] & (unit > 0)).all()):
+        raise PellucidError(f"NME: an object's points {first} and {second} are not labelled or are at one place")
+    distances = (points[:, :, :2].double() - at).norm(dim=2) * labelled
+    return distances.sum(1) / labelled.sum(1) / unit
+
+
+def _pairs(metric: Metric, outputs: Any, targets: Any) -> list[tuple[Any, Objects]]:
+    """Return the outputs and objects of each image; PellucidError where these are something else."""
+    name = type(metric).__name__
+    if not isinstance(targets, list | tuple) or not all(isinstance(truth, Objects) for truth in targets):
+        raise PellucidError(f"{name}: targets must be a list of Objects, one per image; give data with boxes")
+    points = isinstance(metric, NME) and isinstance(outputs, Tensor) and outputs.dim() == 3
+    lists = isinstance(outputs, list | tuple) and all(isinstance(found, Detections) for found in outputs)
+    if not (points or lists) or len(outputs) != len(targets):
+        kinds = "a list of Detections, one per image" + (", or key-points (N, K, 2)" if isinstance(metric, NME) else "")
+        raise PellucidError(f"{name}: outputs must be {kinds}, for {len(targets)} images")
+    return list(zip(outputs, targets, strict=True))
+
+
+def _points_for(found: Detections | Tensor, truth: Objects) -> tuple[Tensor, Tensor]:
+    """Return the points of the detection for each object, (m, K, 2 or 3), and which objects have one, (m,) bool."""
+    if isinstance(found, Tensor):
+        if len(truth) != 1:
+            raise PellucidError(f"NME: an image has {len(truth)} objects, but outputs are for one; give Detections")
+        return found[None], torch.ones(1, dtype=torch.bool)
+    if not len(found):
+        return torch.zeros_like(truth.boxes), torch.zeros(len(truth), dtype=torch.bool)
+    if found.keypoints is None:
+        raise PellucidError("NME: the detections of an image have no key-points; give them")
+    iou, best = box_overlaps(found, truth).max(0)
+    return found.keypoints[best], iou > 0

@@ -1,0 +1,131 @@
+"""How much detections overlap true objects, and areas: of boxes, masks and key-points, as COCO defines them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.objects import Detections, Objects
+
+# COCO's constants of its 17 points of a person, from nose to ankles: (Ronchi and Perona 2017, section 3.1).
+PERSON = (
+    0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089,
+    0.089,
+)  # fmt: skip
+EXACT = 1 << 24  # pixels up to which float32 counts exactly
+
+
+def box_overlaps(found: Detections, truth: Objects) -> Tensor:
+    """Return the IoU of every detection's box with every true box: (n, m) in float64.
+
+    With a crowd, it is the share of the detection's box inside the crowd's.
+    """
+    boxes, others = found.boxes.double(), truth.boxes.double()
+    low, high = boxes[:, None, :2].maximum(others[:, :2]), boxes[:, None, 2:].minimum(others[:, 2:])  # (n, m, 2)
+    common = (high - low).clamp_min(0).prod(2)
+    return _shares(common, _box_areas(boxes), _box_areas(others), truth.crowd)
+
+
+def mask_overlaps(found: Detections, truth: Objects) -> Tensor:
+    """Return the IoU of every detection's mask with every true mask: (n, m) in float64.
+
+    With a crowd, it is the share of the detection's mask inside the crowd's. Raises PellucidError without masks, or if
+    the masks of the detections have another size.
+    """
+    if not len(found) or not len(truth):
+        return torch.zeros(len(found), len(truth), dtype=torch.float64)
+    masks, others = _masks(found, "detections"), _masks(truth, "objects")
+    if masks.shape[1:] != others.shape[1:]:
+        raise PellucidError(
+            f"average precision: detected masks are {tuple(masks.shape[1:])} and true ones {tuple(others.shape[1:])}; "
+            "give both in the size of the image"
+        )
+    dtype = torch.float32 if masks[0].numel() <= EXACT else torch.float64
+    common = masks.flatten(1).to(dtype) @ others.flatten(1).to(dtype).T  # (n, m)
+    return _shares(common.double(), masks.sum((1, 2)).double(), others.sum((1, 2)).double(), truth.crowd)
+
+
+def keypoint_similarity(found: Detections, truth: Objects, areas: Tensor, sigmas: tuple[float, ...]) -> Tensor:
+    """Return the object keypoint similarity of every detection with every true object: (n, m) in float64.
+
+    It is the mean over the labelled points of exp(-d^2 / (2 area (2 sigma)^2)), where d is the distance in pixels. For
+    a truth without labelled points, d is the distance to its box, enlarged by its size on every side. areas: (m,).
+    Raises PellucidError without key-points, or if their number is not that of `sigmas`. Source: Lin et al. 2014, and
+    COCO's page on the evaluation of key-points.
+    """
+    if not len(found) or not len(truth):
+        return torch.zeros(len(found), len(truth), dtype=torch.float64)
+    points, others = _points(found, "detections", len(sigmas)), _points(truth, "objects", len(sigmas))
+    low, high = truth.boxes.double().split(2, 1)  # (m, 2)
+    size = high - low
+    at = points[:, None, :, :2]  # (n, 1, K, 2)
+    outside = ((low - size)[:, None] - at).clamp_min(0) + (at - (high + size)[:, None]).clamp_min(0)
+    labelled = others[:, :, 2] > 0  # (m, K)
+    none = ~labelled.any(1)
+    apart = torch.where(none[:, None, None], outside, at - others[:, :, :2])  # (n, m, K, 2)
+    scale = (2 * torch.tensor(sigmas, dtype=torch.float64)).square()
+    exponent = apart.square().sum(3) / scale / (areas.double()[:, None] + torch.finfo(torch.float64).eps) / 2
+    counted = (labelled | none[:, None]).double()
+    return (exponent.neg().exp() * counted).sum(2) / counted.sum(1)
+
+
+def truth_areas(truth: Objects) -> Tensor:
+    """Return the areas of true objects in float64: of their masks, without masks of their boxes: (m,)."""
+    return _box_areas(truth.boxes.double()) if truth.masks is None else truth.masks.sum((1, 2)).double()
+
+
+def _shares(common: Tensor, areas: Tensor, others: Tensor, crowd: Tensor | None) -> Tensor:
+    """Return common / union (n, m), or common / area with a crowd; 0 where neither has an area."""
+    union = areas[:, None] + others - common
+    if crowd is not None:
+        union = torch.where(crowd, areas[:, None], union)
+    return (common / union).nan_to_num(0.0)
+
+
+def _box_areas(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+
+
+def _hull_areas(found: Detections) -> Tensor:
+    """Return the areas of the boxes around the points, as in COCO's results for key-points, which hold no boxes."""
+    if not len(found):
+        return torch.zeros(0, dtype=torch.float64)
+    assert found.keypoints is not None  # or they had no overlaps
+    at = found.keypoints[:, :, :2].double()
+    return (at.amax(1) - at.amin(1)).prod(1)
+
+
+def _masks(part: Detections | Objects, whose: str) -> Tensor:
+    if part.masks is None:
+        raise PellucidError(f"average precision of masks: the {whose} of an image have no masks; give them")
+    return part.masks
+
+
+def _points(part: Detections | Objects, whose: str, count: int) -> Tensor:
+    if part.keypoints is None:
+        raise PellucidError(f"average precision of key-points: the {whose} of an image have none; give them")
+    if part.keypoints.shape[1] != count:
+        raise PellucidError(
+            f"average precision of key-points: the {whose} have {part.keypoints.shape[1]} points and there are {count} "
+            "sigmas; give one sigma per point"
+        )
+    return part.keypoints.double()
+
+
+class Kind(NamedTuple):
+    """What is compared: the overlaps (detections, objects, areas of the objects, sigmas), and a detection's area."""
+
+    overlaps: Callable[[Detections, Objects, Tensor, tuple[float, ...]], Tensor]
+    areas: Callable[[Detections], Tensor]
+
+
+KINDS = {
+    "boxes": Kind(lambda found, truth, *_: box_overlaps(found, truth), lambda found: _box_areas(found.boxes.double())),
+    "masks": Kind(
+        lambda found, truth, *_: mask_overlaps(found, truth),
+        lambda found: _masks(found, "detections").sum((1, 2)).double() if len(found) else found.scores.double(),
+    ),
+    "keypoints": Kind(keypoint_similarity, _hull_areas),
+}

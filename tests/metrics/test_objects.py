@@ -1,0 +1,134 @@
+"""Metrics of objects, fed batch by batch, beside pycocotools and loops."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from conformance.detection import draw, expected
+from pellucid.errors import PellucidError
+from pellucid.metrics import METRICS, NME, AveragePrecision, Metric, fresh
+from pellucid.objects import Detections, Objects
+
+
+def fed(metric: Metric, outputs: list | Tensor, targets: list, size: int) -> dict:
+    measured = fresh(metric)
+    for start in range(0, len(targets), size):
+        measured.update(outputs[start : start + size], targets[start : start + size])
+    return measured.compute()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("ap", "boxes"), ("mask_ap", "masks"), ("keypoint_ap", "keypoints")])
+@pytest.mark.parametrize("size", [1, 4])
+def test_average_precision_is_that_of_pycocotools(name: str, kind: str, size: int) -> None:
+    drawn = draw(kind, 4)  # of an even seed: areas are those of the boxes
+    metric = METRICS[name]() if name in METRICS else AveragePrecision(kind)
+    drawn.areas[:] = [
+        areas if truth.masks is None else truth.masks.sum((1, 2)).double()
+        for truth, areas in zip(drawn.objects, drawn.areas, strict=True)
+    ]
+    found = fed(metric, drawn.detections, drawn.objects, size)
+    ap, ap50, *_ = expected(kind, drawn)
+    assert found[name] == pytest.approx(ap, abs=1e-9)
+    assert found[f"{name}50"] == pytest.approx(ap50, abs=1e-9)
+    by_class = [value for value in found[name.replace("ap", "class_ap")] if value is not None]
+    assert sum(by_class) / len(by_class) == pytest.approx(ap, abs=1e-9)
+
+
+def test_classes_without_objects_have_no_average_precision() -> None:
+    box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+    found = Detections(box.repeat(2, 1), torch.tensor([0.9, 0.8]), torch.tensor([2, 0]))
+    result = fed(AveragePrecision(), [found], [Objects(box, torch.tensor([2]))], 1)
+    assert result == {"ap": 1.0, "ap50": 1.0, "class_ap": [None, None, 1.0]}
+    empty = fed(AveragePrecision(), [found], [Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))], 1)
+    assert math.isnan(empty["ap"])
+    assert empty["class_ap"] == []
+
+
+def faces(n: int, seed: int = 0) -> tuple[Tensor, list[Any]]:
+    """Return outputs (n, 68, 2), and `Objects` with a point in ten not labelled, but both eyes."""
+    rng = torch.Generator().manual_seed(seed)
+    points = torch.rand(n, 68, 2, generator=rng) * 200
+    visible = torch.where(torch.rand(n, 68, generator=rng) < 0.1, 0.0, 2.0)
+    visible[:, [36, 45]] = 1.0
+    truth = torch.cat([points, visible[:, :, None]], 2)
+    outputs = points + 5 * torch.randn(n, 68, 2, generator=rng)
+    boxes = torch.tensor([[0.0, 0.0, 200.0, 200.0]])
+    return outputs, [Objects(boxes, torch.tensor([0]), keypoints=one[None]) for one in truth]
+
+
+def error(points: Tensor, truth: Tensor, first: int = 36, second: int = 45) -> float:
+    unit = math.dist(truth[first, :2].tolist(), truth[second, :2].tolist())
+    apart = [math.dist(p.tolist(), t[:2].tolist()) for p, t in zip(points, truth, strict=True) if t[2] > 0]
+    return sum(apart) / len(apart) / unit
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_the_normalised_error_is_a_loop(size: int) -> None:
+    outputs, objects = faces(5)
+    wanted = sum(error(p, truth.keypoints[0]) for p, truth in zip(outputs, objects, strict=True)) / 5
+    assert fed(NME(), outputs, objects, size) == pytest.approx({"nme": wanted, "nme_missed": 0.0})
+    scored = torch.cat([outputs, torch.rand(5, 68, 1)], 2)
+    pairs = zip(objects, scored, strict=True)
+    found = [Detections(one.boxes + 3, torch.ones(1), one.labels, None, points[None]) for one, points in pairs]
+    assert fed(NME(), found, objects, size)["nme"] == pytest.approx(wanted)
+
+
+def test_other_points_may_be_the_unit() -> None:
+    outputs, objects = faces(1)
+    objects[0].keypoints[0, [0, 16], 2] = 2.0
+    wanted = error(outputs[0], objects[0].keypoints[0], 0, 16)
+    assert fed(NME((0, 16)), outputs, objects, 1)["nme"] == pytest.approx(wanted)
+
+
+def test_each_object_gets_the_detection_that_covers_it_best() -> None:
+    outputs, objects = faces(2)
+    boxes = torch.tensor(
+        [[0.0, 0.0, 90.0, 90.0], [100.0, 0.0, 190.0, 90.0], [300.0, 0.0, 390.0, 90.0], [0, 0, 400, 400]]
+    )
+    keypoints = torch.cat([one.keypoints for one in objects]).repeat(2, 1, 1)
+    crowd = torch.tensor([False, False, False, True])
+    truth = Objects(boxes, torch.zeros(4, dtype=torch.long), None, keypoints, crowd)
+    found = Detections(
+        boxes[[1, 0]] + 2, torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.long), None,
+        torch.cat([outputs, torch.ones(2, 68, 1)], 2)[[1, 0]],
+    )  # fmt: skip
+    wanted = sum(error(p, one.keypoints[0]) for p, one in zip(outputs, objects, strict=True)) / 2
+    assert fed(NME(), [found], [truth], 1) == pytest.approx({"nme": wanted, "nme_missed": 1 / 3})
+    nothing = found.take(torch.zeros(2, dtype=torch.bool))
+    missed = fed(NME(), [nothing], [truth], 1)
+    assert math.isnan(missed["nme"])
+    assert missed["nme_missed"] == 1.0
+
+
+BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
+
+
+@pytest.mark.parametrize(
+    ("metric", "outputs", "targets", "why"),
+    [
+        (AveragePrecision(), [], [torch.zeros(1)], "targets must be a list of Objects"),
+        (AveragePrecision(), torch.zeros(1, 3), [BOX], "outputs must be a list of Detections, one per image, for 1"),
+        (AveragePrecision(), [], [BOX], "for 1 images"),
+        (NME(), torch.zeros(1, 68), [BOX], r"key-points \(N, K, 2\)"),
+        (NME(), torch.zeros(1, 68, 2), [BOX], "objects of an image have no key-points"),
+        (NME(), torch.zeros(1, 9, 2), faces(1)[1], "outputs have 9 key-points and objects 68"),
+        (NME((1, 80)), torch.zeros(1, 68, 2), faces(1)[1], "points 1 and 80"),
+        (NME((3, 3)), torch.zeros(1, 68, 2), faces(1)[1], "points 3 and 3 are not labelled or are at one place"),
+    ],
+)
+def test_what_does_not_fit_is_named(metric: Metric, outputs: list | Tensor, targets: list, why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        metric.update(outputs, targets)
+
+
+@pytest.mark.parametrize("name", ["ap", "mask_ap", "nme"])
+def test_a_fresh_copy_has_seen_nothing(name: str) -> None:
+    drawn, metric = draw("masks", 4), METRICS[name]()
+    outputs, objects = faces(3)
+    given = (outputs, objects) if name == "nme" else (drawn.detections, drawn.objects)
+    assert fed(metric, *given, 2) == fed(metric, *given, 3)
+    with pytest.raises(PellucidError, match="no examples were measured; call update first"):
+        metric.compute()

@@ -1,0 +1,136 @@
+"""Masks (H, W) bool as run lengths and polygons, in the forms of COCO's annotations.
+
+Run lengths count the pixels of each run, column by column, beginning with pixels outside of the mask. Source: COCO,
+"Data format"; the reference implementation in github.com/cocodataset/cocoapi, whose results these are to the bit.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+
+_BITS, _FIRST = 5, 48  # of a run length in one character, and the character "0"
+_MORE, _SIGN = 0x20, 0x10
+_MAX_CHARACTERS = 8  # for one run length: 40 bits
+_SCALE = 5  # polygons are drawn on a grid this much finer than pixels
+
+
+def run_lengths(mask: Tensor) -> list[int]:
+    """Return the run lengths of a mask (H, W) bool, COCO's uncompressed RLE; their sum is H W."""
+    values = mask.T.flatten().numpy()  # column by column
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    runs = np.diff(np.concatenate(([0], changes, [values.size])))
+    return [0, *runs.tolist()] if values.size and values[0] else runs.tolist()
+
+
+def from_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """Return the mask (H, W) bool of run lengths; PellucidError unless they are counts whose sum is H W."""
+    runs = check_run_lengths(counts, size)
+    values = np.repeat(np.arange(runs.size) % 2 == 1, runs)
+    return torch.from_numpy(values.reshape(size[1], size[0])).T.contiguous()
+
+
+def check_run_lengths(counts: Sequence[int], size: tuple[int, int]) -> np.ndarray:
+    """Return run lengths as an array; PellucidError unless they are counts whose sum is H W."""
+    total = sum(counts)
+    if min(counts, default=0) < 0 or total != size[0] * size[1]:
+        raise PellucidError(f"RLE of {total} pixels is not of a mask of {size[0]}x{size[1]}")
+    return np.asarray(counts, dtype=np.int64)
+
+
+def compress(counts: Sequence[int]) -> str:
+    """Return run lengths as COCO's compressed RLE.
+
+    From the fourth on a run length is written as its difference to the one before the last; each number as characters
+    of 5 bits, the lowest first, with a sixth bit where another follows.
+    """
+    runs = np.asarray(counts, dtype=np.int64)
+    rest = runs.copy()
+    rest[3:] -= runs[1:-2]
+    text, more = np.zeros((rest.size, _MAX_CHARACTERS), np.uint8), np.ones(rest.size, bool)
+    for k in range(_MAX_CHARACTERS):
+        bits, open_before = rest & (_MORE - 1), more
+        rest = rest >> _BITS
+        more = open_before & np.where(bits & _SIGN, rest != -1, rest != 0)
+        text[:, k] = np.where(open_before, bits + more * _MORE + _FIRST, 0)
+    return text[text > 0].tobytes().decode("ascii")
+
+
+def decompress(text: str | bytes) -> list[int]:
+    """Return the run lengths of COCO's compressed RLE; PellucidError for text that is none."""
+    codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
+    codes = codes.astype(np.int64) - _FIRST
+    last = np.flatnonzero((codes & _MORE) == 0)
+    whole = not codes.size or (last.size and last[-1] == codes.size - 1)
+    first = np.concatenate(([0], last[:-1] + 1)) if last.size else last
+    if not whole or bool(((codes < 0) | (codes >= 2 * _MORE)).any()) or bool((last - first >= _MAX_CHARACTERS).any()):
+        raise PellucidError("text is not a compressed RLE")
+    if not codes.size:
+        return []
+    place = np.arange(codes.size) - np.repeat(first, last - first + 1)
+    values = np.add.reduceat((codes & (_MORE - 1)) << (_BITS * place), first)
+    values -= np.where(codes[last] & _SIGN, np.int64(1) << (_BITS * (place[last] + 1)), 0)
+    for start in (1, 2):
+        values[start::2] = np.cumsum(values[start::2])
+    return values.tolist()
+
+
+def encode_rle(mask: Tensor) -> str:
+    """Return a mask (H, W) bool as COCO's compressed RLE."""
+    return compress(run_lengths(mask))
+
+
+def decode_rle(text: str | bytes, size: tuple[int, int]) -> Tensor:
+    """Return the mask (H, W) bool of COCO's compressed RLE; PellucidError for text that is none of this size."""
+    return from_run_lengths(decompress(text), size)
+
+
+def fill_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Tensor:
+    """Return the mask (H, W) bool of the pixels in any of the polygons, each (x0, y0, x1, y1, ...) in pixels.
+
+    A polygon that crosses itself holds what its line encloses an odd number of times. Raises PellucidError for
+    polygons of fewer than three points.
+    """
+    mask = np.zeros(size[0] * size[1], bool)
+    for polygon in polygons:
+        points = np.asarray(polygon, np.float64)
+        if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
+            raise PellucidError("polygon needs three points or more, each of two finite numbers x and y")
+        toggles = _toggles(points.reshape(-1, 2), size)
+        mask |= np.cumsum(np.bincount(toggles, minlength=mask.size + 1)[: mask.size]) % 2 == 1
+    return torch.from_numpy(mask.reshape(size[1], size[0])).T.contiguous()
+
+
+def _toggles(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return where a polygon's line crosses the pixels' centres, as numbers of pixels column by column."""
+    height, width = size
+    u, v = _line(np.trunc(_SCALE * points + 0.5).astype(np.int64))
+    crossing = np.flatnonzero(u[1:] != u[:-1])
+    before, after = u[crossing], u[crossing + 1]
+    x = (np.where(after < before, after, after - 1) + 0.5) / _SCALE - 0.5
+    y = (np.minimum(v[crossing], v[crossing + 1]) + 0.5) / _SCALE - 0.5
+    centre = (x == np.floor(x)) & (x >= 0) & (x <= width - 1)
+    return x[centre].astype(np.int64) * height + np.ceil(y[centre].clip(0, height)).astype(np.int64)
+
+
+def _line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points of the fine grid on the closed line through `points` (n, 2): x and y of each.
+
+    A side is drawn the same in both directions, so that a side passed forth and back encloses nothing.
+    """
+    start, end = points, np.roll(points, -1, 0)
+    d = np.abs(end - start)
+    flat = d[:, 0] >= d[:, 1]
+    swapped = np.where(flat, start[:, 0] > end[:, 0], start[:, 1] > end[:, 1])
+    low, high = (np.where(swapped[:, None], a, b) for a, b in ((end, start), (start, end)))
+    steps = d.max(1)
+    slope = np.where(flat, high[:, 1] - low[:, 1], high[:, 0] - low[:, 0]) / np.maximum(steps, 1)
+    side = np.repeat(np.arange(len(points)), steps + 1)
+    t = np.arange(side.size) - np.repeat(np.cumsum(steps + 1) - steps - 1, steps + 1)
+    t = np.where(swapped[side], steps[side] - t, t)
+    along = np.where(flat, low[:, 0], low[:, 1])[side] + t
+    across = np.trunc(np.where(flat, low[:, 1], low[:, 0])[side] + slope[side] * t + 0.5).astype(np.int64)
+    return np.where(flat[side], along, across), np.where(flat[side], across, along)

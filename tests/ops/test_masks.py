@@ -1,0 +1,83 @@
+"""Run lengths and polygons of masks are those of pycocotools."""
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco
+
+from pellucid.errors import PellucidError
+from pellucid.ops.masks import decode_rle, encode_rle, fill_polygons, from_run_lengths, run_lengths
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+
+
+def masks(count: int) -> list[np.ndarray]:
+    """Return random masks of odd sizes, some empty, some full, some of few long runs."""
+    rng = np.random.default_rng(0)
+    found = [np.zeros((1, 1), bool), np.ones((1, 1), bool), np.ones((1, 7), bool), np.zeros((7, 1), bool)]
+    for k in range(count):
+        height, width = rng.integers(1, 60, 2)
+        mask = rng.random((height, width)) < rng.random()
+        found.append(mask.repeat(9, 0).repeat(5, 1) if k % 3 == 0 else mask)
+    return found
+
+
+def test_compressed_run_lengths_equal_pycocotools():
+    for mask in masks(300):
+        expected = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+        text = expected["counts"].decode()
+        assert encode_rle(torch.from_numpy(mask)) == text
+        assert np.array_equal(decode_rle(text, mask.shape).numpy(), mask)
+
+
+def test_long_runs():
+    mask = np.zeros((2100, 1800), bool)
+    mask[3:2000, 7:1700] = True
+    text = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    assert encode_rle(torch.from_numpy(mask)) == text
+    assert np.array_equal(decode_rle(text, mask.shape).numpy(), mask)
+
+
+def test_run_lengths_go_down_the_columns_and_begin_outside():
+    mask = torch.tensor([[True, False], [True, True]])
+    assert run_lengths(mask) == [0, 2, 1, 1]
+    assert torch.equal(from_run_lengths([0, 2, 1, 1], (2, 2)), mask)
+    assert run_lengths(torch.zeros(2, 2, dtype=torch.bool)) == [4]
+    for found in masks(30):
+        plain = coco.frPyObjects({"size": [*found.shape], "counts": run_lengths(torch.from_numpy(found))}, *found.shape)
+        assert np.array_equal(coco.decode(plain), found)
+
+
+@pytest.mark.parametrize("step", [0, 0.1, 1])  # of the grid of the corners
+def test_polygons_equal_pycocotools(step):
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        height, width = (int(side) for side in rng.integers(1, 50, 2))
+        polygons = [rng.random((rng.integers(3, 10), 2)) * [width + 8, height + 8] - 4 for _ in range(2)]
+        flat = [(p if not step else (p / step).round() * step).flatten().tolist() for p in polygons]
+        expected = coco.decode(coco.merge(coco.frPyObjects(flat, height, width)))
+        assert np.array_equal(fill_polygons(flat, (height, width)).numpy(), expected)
+
+
+def test_a_box_as_polygon_is_its_pixels():
+    expected = torch.zeros(6, 8, dtype=torch.bool)
+    expected[1:4, 2:7] = True
+    assert torch.equal(fill_polygons([[2, 1, 7, 1, 7, 4, 2, 4]], (6, 8)), expected)
+
+
+@pytest.mark.parametrize("text", ["~", "o", "51", "é", "\x00", "0" * 20])
+def test_damaged_run_lengths_are_refused(text):
+    with pytest.raises(PellucidError, match="RLE"):
+        decode_rle(text, (3, 5))
+
+
+@pytest.mark.parametrize("counts", [[3], [20, -5], [], [16]])
+def test_run_lengths_of_another_size_are_refused(counts):
+    with pytest.raises(PellucidError, match="not of a mask of 3x5"):
+        from_run_lengths(counts, (3, 5))
+
+
+@pytest.mark.parametrize("polygon", [[1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, float("nan")]])
+def test_polygons_of_fewer_points_are_refused(polygon):
+    with pytest.raises(PellucidError, match="three points"):
+        fill_polygons([polygon], (5, 5))

@@ -3,6 +3,7 @@
 from pellucid.data.augment import Augment, FeatureStats
 from pellucid.data.catalogue import CATALOGUE, Entry, check, data_root, get, load
 from pellucid.data.dataset import Dataset, Splits, float_images
+from pellucid.data.detection import DetectionFolder, load_objects
 from pellucid.data.fetch import fetch
 from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder, collate
 from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_splits
@@ -18,6 +19,7 @@ __all__ = [
     "Augment",
     "Batch",
     "Dataset",
+    "DetectionFolder",
     "Detections",
     "Entry",
     "FeatureStats",
@@ -40,6 +42,7 @@ __all__ = [
     "load_folder",
     "load_image",
     "load_masks",
+    "load_objects",
     "load_splits",
     "read_idx",
     "write_idx",

@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset, Splits, make_dataset
+from pellucid.data.detection import Pairs, has_objects, load_objects
 from pellucid.data.fetch import fetch
 from pellucid.data.folder import load_masks, load_splits
 from pellucid.data.idx import read_idx
@@ -34,19 +35,33 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set. kind: where its files come from. place: its file or folder below the data root."""
+    """One data set.
+
+    kind: where its files come from. place: its file or folder below the data root. swaps: the pairs of key-points that
+    a mirror image exchanges.
+    """
 
     name: str
     title: str
-    kind: Literal["bundled", "idx", "images", "masks"]
+    kind: Literal["bundled", "idx", "images", "masks", "objects"]
     about: str  # sizes, source and licence
     place: str = ""
     classes: tuple[str, ...] = ()
     sources: tuple[PublishedFile, ...] = ()
+    swaps: Pairs | None = None
 
 
 MASK_PARTS = ("train", "val")  # folders of images with masks, to train and to test on
 _DIGITS = tuple("0123456789")
+# Left and right of 68 points: jaw, brows, nose, eyes, outer and inner lips (Sagonas et al. 2013, "300 Faces").
+_FACE = (
+    *((k, 16 - k) for k in range(8)),
+    *((17 + k, 26 - k) for k in range(5)),
+    (31, 35), (32, 34),
+    (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46),
+    (48, 54), (49, 53), (50, 52), (55, 59), (56, 58),
+    (60, 64), (61, 63), (65, 67),
+)  # fmt: skip
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # mirror of the retired yann.lecun.com
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
@@ -134,6 +149,31 @@ CATALOGUE: dict[str, Entry] = {
                 "bicyclist",
             ),
         ),
+        Entry(
+            "bccd",
+            "Blood cells in boxes, 640x480 colour",
+            "objects",
+            "205 + 87 images, Pascal VOC with lists train and val; BCCD 2018; MIT",
+            place="bccd",
+            classes=("RBC", "WBC", "Platelets"),
+        ),
+        Entry(
+            "pennfudan",
+            "Penn-Fudan pedestrians with masks, colour photos of many sizes",
+            "objects",
+            "120 + 25 images, train.json and val.json of COCO; Wang, Shi, Song, Shen 2007; for research",
+            place="pennfudan",
+            classes=("person",),
+        ),
+        Entry(
+            "faces",
+            "Faces with 68 key-points, 112x112 colour",
+            "objects",
+            "2,600 + 300 frames of videos, train.json and val.json of COCO; YouTube Faces 2011; for research",
+            place="faces",
+            classes=("face",),
+            swaps=_FACE,
+        ),
     )
 }  # fmt: skip
 
@@ -170,30 +210,42 @@ def load(
     name: str,
     root: str | os.PathLike[str] | None = None,
     *,
-    size: tuple[int, int] | None = None,
+    size: int | tuple[int, int] | None = None,
     mode: Mode = "RGB",
     on_error: OnError = "raise",
-) -> Splits:
+) -> Splits[Any]:
     """Load a data set of the catalogue, or the image folder or zip at that path.
 
-    root: see `data_root`. size (H, W), mode and on_error belong to image folders, see `load_splits`.
-    Raises PellucidError for an unknown name, for missing, damaged or altered files, and for a size where
+    Images are loaded into memory, except annotated ones, whose parts are sources, see `load_objects`. root: see
+    `data_root`. size and mode belong to image folders, see `load_splits`, and to annotated images; on_error to image
+    folders. Raises PellucidError for an unknown name, for missing, damaged or altered files, and for a size where
     the images come as arrays.
     """
     if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
+        if Path(name).exists() and has_objects(name):
+            _check_raises(name, on_error)
+            return load_objects(name, size, mode)
         return load_splits(name, size, mode, on_error)
     entry = find(name)
-    if entry.kind == "images":
-        path = data_root(root) / entry.place
+    path = data_root(root) / entry.place
+    if entry.kind in ("images", "objects"):
         if not path.exists():
             raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
+        if entry.kind == "objects":
+            _check_raises(name, on_error)
+            return load_objects(path, size, mode, entry.classes, entry.swaps)
         parts = load_splits(path, size, mode, on_error)
         return Splits(replace(parts.train, name=entry.name), replace(parts.test, name=entry.name))
     if size is not None:
         raise PellucidError(f"{entry.name} comes in one size; leave out size")
     if entry.kind == "masks":
-        return _masks(entry, data_root(root) / entry.place, mode)
-    return _digits(entry) if entry.kind == "bundled" else _idx(entry, data_root(root) / entry.place)
+        return _masks(entry, path, mode)
+    return _digits(entry) if entry.kind == "bundled" else _idx(entry, path)
+
+
+def _check_raises(name: str, on_error: OnError) -> None:
+    if on_error != "raise":
+        raise PellucidError(f"{name}: on_error={on_error!r} would drop annotated images; leave it out")
 
 
 def get(
@@ -237,7 +289,7 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
     if entry.kind == "bundled":
         return [(entry.name, "ok")]
     place = data_root(root) / entry.place
-    if entry.kind in ("images", "masks"):
+    if entry.kind in ("images", "masks", "objects"):
         return [(str(place), _tree_status(place))]
     return [(str(place / source.file), _file_status(entry, source, place / source.file)) for source in entry.sources]
 
@@ -260,7 +312,7 @@ def _verified(entry: Entry, source: PublishedFile, path: Path) -> Tensor:
     return read_idx(path, sha256=source.sha256)
 
 
-def _masks(entry: Entry, folder: Path, mode: Mode) -> Splits:
+def _masks(entry: Entry, folder: Path, mode: Mode) -> Splits[Dataset]:
     """Return train/ and val/, whose masks hold the number of classes where a pixel has none."""
     if not folder.exists():
         raise PellucidError(f"{entry.name} is missing; {by_hand(entry, folder)}")
@@ -268,7 +320,7 @@ def _masks(entry: Entry, folder: Path, mode: Mode) -> Splits:
     return Splits(replace(train, name=entry.name), replace(test, name=entry.name))
 
 
-def _idx(entry: Entry, folder: Path) -> Splits:
+def _idx(entry: Entry, folder: Path) -> Splits[Dataset]:
     x, y, x_test, y_test = (_verified(entry, source, folder / source.file) for source in entry.sources)
     return Splits(train=_images(entry, folder, x, y), test=_images(entry, folder, x_test, y_test))
 
@@ -279,7 +331,7 @@ def _images(entry: Entry, folder: Path, x: Tensor, y: Tensor) -> Dataset:
     return make_dataset(entry.name, x[:, None], y.to(torch.int64), entry.classes)  # (N, 1, H, W)
 
 
-def _digits(entry: Entry) -> Splits:
+def _digits(entry: Entry) -> Splits[Dataset]:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)

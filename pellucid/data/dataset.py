@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.calls import checked
 from pellucid.data.seeds import mix
-from pellucid.data.source import Arrays
+from pellucid.data.source import Arrays, Source
 from pellucid.errors import PellucidError, nearest
 from pellucid.text import aligned, plural, printable
 
@@ -109,7 +109,7 @@ class Dataset(Arrays):
         count = min(most, len(self))
         return self.subset(torch.arange(count) * len(self) // count)
 
-    def split(self, fraction: float, seed: int = 0) -> "Splits":
+    def split(self, fraction: float, seed: int = 0) -> "Splits[Dataset]":
         """Split into train and test, with `fraction` of every class in test; the seed determines the split.
 
         See `split_by_class`. Both parts keep the original order.
@@ -118,12 +118,15 @@ class Dataset(Arrays):
         return Splits(train=self.subset(train), test=self.subset(test))
 
 
-@dataclass(frozen=True, eq=False)
-class Splits:
-    """A training part and a held-out part with the same classes."""
+S_co = TypeVar("S_co", bound=Source, covariant=True)
 
-    train: Dataset
-    test: Dataset
+
+@dataclass(frozen=True, eq=False)
+class Splits(Generic[S_co]):
+    """A training part and a held-out part with the same classes: data sets in memory, or sources."""
+
+    train: S_co
+    test: S_co
 
 
 def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:

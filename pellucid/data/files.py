@@ -5,6 +5,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -26,6 +27,7 @@ from pellucid.data.images import (
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
+from pellucid.objects import Objects
 from pellucid.text import plural, printable
 
 ANNOTATIONS = "annot"  # suffix of a folder of masks
@@ -36,14 +38,16 @@ def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) 
 
     Images (C, H, W) of different sizes are padded with zeros, masks (H, W) with the class `ignored`, on the right and
     at the bottom, so that coordinates stay. Numbers become one tensor (N,), tensors of one shape are stacked, and
-    anything else, such as boxes, stays a list. Raises PellucidError for masks to pad without `ignored`.
+    anything else, such as boxes, stays a list; the masks of Objects are padded as their images. Raises PellucidError
+    for masks to pad without `ignored`.
     """
     images, targets = [image for image, _ in examples], [target for _, target in examples]
     batch = _padded(images)
     if all(isinstance(target, int | float) for target in targets):
         return Batch(batch, torch.tensor(targets))
     if not all(isinstance(target, Tensor) for target in targets):
-        return Batch(batch, targets)
+        size = (batch.shape[2], batch.shape[3])
+        return Batch(batch, [_with_padding(one, size) if isinstance(one, Objects) else one for one in targets])
     if len({target.shape for target in targets}) == 1:
         return Batch(batch, torch.stack(targets))
     if all(target.shape == image.shape[-2:] for image, target in examples):
@@ -51,6 +55,15 @@ def collate(examples: Sequence[tuple[Tensor, Any]], ignored: int | None = None) 
             raise PellucidError("masks of different sizes are padded; give the class `ignored` that the loss ignores")
         return Batch(batch, _padded(targets, ignored))
     return Batch(batch, targets)
+
+
+def _with_padding(objects: Objects, size: tuple[int, int]) -> Objects:
+    """Return objects whose masks, if they have any, are padded to `size` (H, W)."""
+    if objects.masks is None or objects.masks.shape[1:] == size:
+        return objects
+    masks = objects.masks.new_zeros(len(objects), *size)
+    masks[:, : objects.masks.shape[1], : objects.masks.shape[2]] = objects.masks
+    return replace(objects, masks=masks)
 
 
 def _padded(images: Sequence[Tensor], value: float = 0) -> Tensor:

@@ -57,7 +57,7 @@ def load_splits(
     size: int | tuple[int, int] | None = None,
     mode: Mode = "RGB",
     on_error: OnError = "raise",
-) -> Splits:
+) -> Splits[Dataset]:
     """Load an image folder (see `load_folder`) in two parts.
 
     With train/CLASS/IMAGE, the test part is test/, or val/ if there is no test/, or a fifth of each class of train/ if
@@ -105,7 +105,7 @@ class MaskDataset(Dataset):
         files = tuple(self.files[k] for k in i.tolist())
         return MaskDataset(x, y, self.classes, arrays_checksum(x, y), self.name, self.skipped, self.ignored, files)
 
-    def split(self, fraction: float, seed: int = 0) -> Splits:
+    def split(self, fraction: float, seed: int = 0) -> Splits[Dataset]:
         """Split into train and test, with `fraction` of the images, drawn by `seed`, in test; order is preserved."""
         train, test = split_images(len(self), fraction, seed, self.name)
         return Splits(train=self.subset(train), test=self.subset(test))

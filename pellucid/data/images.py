@@ -40,6 +40,7 @@ FILE_LIMIT = 200 << 20  # bytes
 PIXEL_LIMIT = 64_000_000
 WORKERS = 2  # Pillow decodes without holding the interpreter's lock
 AHEAD = 256  # files submitted to the workers at a time, so that an interrupt stops them soon
+_ORIENTATION = 0x0112  # the EXIF tag
 MIN_RANGE = 10  # of 255; pictures with a smaller or equal range of values count as uniform
 
 # Called by name, not through Image.open, which would try other formats too and would warn about large images before
@@ -182,11 +183,7 @@ def channels_first(array: Any) -> Tensor:
 
 def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Image.Image]) -> Any:
     """Decode a picture and return what `then` makes of it as an array; PellucidError, naming the file, for damage."""
-    if not data:
-        raise PellucidError(f"{name} is empty; replace it by a picture")
-    reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
-    if reader is None:
-        raise PellucidError(f"{name} is not a picture that can be read; give {FORMATS}")
+    reader = _reader(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
@@ -202,8 +199,34 @@ def _decoded(data: bytes, name: str, then: Callable[[Image.Image], Image.Image])
             image.load()
             return np.array(then(image))
     except DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it") from error
+        raise _damaged(name, error) from error
+
+
+def _reader(data: bytes, name: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """Return the reader of a picture's format; PellucidError, naming the file, for none."""
+    if not data:
+        raise PellucidError(f"{name} is empty; replace it by a picture")
+    reader = next((reader for magic, reader in _READERS if data.startswith(magic)), None)
+    if reader is None:
+        raise PellucidError(f"{name} is not a picture that can be read; give {FORMATS}")
+    return reader
+
+
+def _damaged(name: str, error: Exception) -> PellucidError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it")
+
+
+def image_size(data: bytes, name: str) -> tuple[int, int]:
+    """Return (H, W) of an image upright, from its header; PellucidError, naming the file, for damage."""
+    reader = _reader(data, name)
+    try:
+        with reader(io.BytesIO(data)) as image:
+            width, height = image.size
+            turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    except DAMAGE as error:
+        raise _damaged(name, error) from error
+    return (width, height) if turned else (height, width)
 
 
 def read_file(path: Path, limit: int = FILE_LIMIT) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
-from pellucid.data import Arrays, Augment, Batch, FeatureStats, Source
+from pellucid.data import Arrays, Augment, Batch, DetectionFolder, FeatureStats, Source
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -300,6 +300,8 @@ def _train(
 ) -> Run:
     """Train, or resume, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
+    if augment is not None and augment.swaps is None and isinstance(material.train, DetectionFolder):
+        augment = replace(augment, swaps=material.train.swaps)  # the data know left and right of their key-points
     patience = recipe.train.early_stopping
     callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []
     callbacks += [Snapshots(RunFolder(path).weights, recipe.train.keep)] if recipe.train.keep else []

@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.data import (
     CATALOGUE,
     Dataset,
+    DetectionFolder,
     ImageFolder,
     MaskFolder,
     Source,
@@ -23,6 +24,7 @@ from pellucid.data import (
 )
 from pellucid.data.catalogue import MASK_PARTS, by_hand
 from pellucid.data.dataset import split_by_class
+from pellucid.data.detection import has_objects
 from pellucid.data.files import ANNOTATIONS, mask_parts
 from pellucid.data.folder import TEST_FRACTION, MaskDataset, split_images
 from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
@@ -60,12 +62,16 @@ def load_material(
 ) -> Material[Source]:
     """Load, limit and split the data of a recipe; PellucidError where they are missing or too few.
 
-    With data.stream the parts are sources that decode images when a batch needs them. ignored: the class of masks of
-    one's own that the loss ignores; data sets of the catalogue have their own.
+    With data.stream, and for annotated objects, the parts are sources that decode images when a batch needs them.
+    ignored: the class of masks of one's own that the loss ignores; data sets of the catalogue have their own.
     """
-    if not table.stream:
+    if _annotated(table.name):
+        found = load(table.name, root, size=table.size or None, mode=table.mode)
+        train, test = found.train, found.test
+    elif not table.stream:
         return load_arrays(table, seed, root, ignored)
-    train, test = _streamed(table, root, ignored)
+    else:
+        train, test = _streamed(table, root, ignored)
     if table.limit:
         _check_limit(table, len(train))
         train = _part(train, torch.arange(table.limit))
@@ -136,18 +142,22 @@ def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Sourc
     return _part(source, rest), _part(source, held)
 
 
-def _part(source: Source, indices: Tensor) -> Subset:
+def _part(source: Source, indices: Tensor) -> Source:
     """Return the examples at `indices`; a part of a part is a part of the files themselves."""
+    if isinstance(source, DetectionFolder):
+        return source.subset(indices)
     if isinstance(source, Subset):
         return Subset(source.source, source.indices[indices])
     return Subset(source, indices)
 
 
-def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored: int | None = None) -> Splits:
+def load_splits(table: Data, root: str | os.PathLike[str] | None = None, ignored: int | None = None) -> Splits[Dataset]:
     """Load the training and test parts of the data set or folder that the table names.
 
-    ignored: see `load_material`.
+    ignored: see `load_material`. Raises PellucidError for annotated objects, which are not loaded into memory.
     """
+    if _annotated(table.name):
+        raise PellucidError(f"{table.name} holds annotated objects; give data with one class for each image or pixel")
     if table.name == XOR:
         return exclusive_or()
     entry = CATALOGUE.get(table.name)
@@ -180,9 +190,17 @@ def _mask_parts(name: str, root: str | os.PathLike[str] | None = None) -> list[s
     return [TRAIN, *(part for part in HELD_OUT if part in parts)][:2] if parts else []
 
 
+def _annotated(name: str) -> bool:
+    """Return whether the name is of a data set or a folder of images with annotated objects."""
+    entry = CATALOGUE.get(name)
+    return entry.kind == "objects" if entry else name != XOR and Path(name).exists() and has_objects(name)
+
+
 def input_shape(table: Data, root: str | os.PathLike[str] | None = None) -> Shape:
     """Return the shape of one image, without reading any where the table alone determines it."""
     stated = stated_shape(table)
+    if stated is None and _annotated(table.name):
+        return tuple(first_batch(load_material(table, 0, root).train).images.shape[1:])
     if stated is None and _mask_parts(table.name, root):
         return tuple(first_batch(_streamed(table, root, None)[0]).images.shape[1:])
     return stated or tuple(load_splits(table, root).train.x.shape[1:])
@@ -192,11 +210,13 @@ def stated_shape(table: Data) -> Shape | None:
     """Return the shape of one image where the table alone determines it."""
     if table.name in SHAPES:
         return SHAPES[table.name]
+    if _annotated(table.name):
+        return None
     size = table.size or (32 if table.name == "cifar10" else 0)  # its files have one size, others need not
     return (1 if table.mode == "L" else 3, size, size) if size else None
 
 
-def exclusive_or() -> Splits:
+def exclusive_or() -> Splits[Dataset]:
     """Return the four points of exclusive or, inputs and classes 0 and 1, as both parts."""
     points = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     four = Dataset.from_arrays(points, torch.tensor([0, 1, 1, 0]), ("0", "1"), XOR)

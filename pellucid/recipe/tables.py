@@ -47,8 +47,9 @@ class Data:
     fraction of the training images is held out for the curves, early stopping and the choice of the best
     weights; with 0 the test images show the curves, and the last weights are the result. limit: only the first
     so many training images, 0 for all. standardize: mean 0 and deviation 1 for each channel. size, mode: for
-    image folders, height and width in pixels (0 as they are), and colour or grey. stream: decode image files when
-    a batch needs them, for sets larger than memory; the weights are those of the same training in memory.
+    image folders, height and width in pixels (0 as they are), and colour or grey; for annotated objects the longest
+    side, the other one in proportion. stream: decode image files when a batch needs them, for sets larger than memory;
+    the weights are those of the same training in memory. Annotated objects are always streamed.
     """
 
     name: str = "digits"

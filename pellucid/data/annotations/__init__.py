@@ -1,0 +1,15 @@
+"""Annotations of objects in images: Pascal VOC and COCO."""
+
+from pellucid.data.annotations.base import Annotations, Fault, Instance, Record
+from pellucid.data.annotations.layout import FORMATS, find_format, parts_in_order, read_annotations
+
+__all__ = [
+    "FORMATS",
+    "Annotations",
+    "Fault",
+    "Instance",
+    "Record",
+    "find_format",
+    "parts_in_order",
+    "read_annotations",
+]

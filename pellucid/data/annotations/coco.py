@@ -1,0 +1,187 @@
+"""COCO's annotation files: one JSON file for a set of images, with boxes, masks and key-points.
+
+Coordinates are continuous and those of `Objects`; ids of categories may have gaps. Source: cocodataset.org, "Data
+format".
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pellucid.data.annotations.base import (
+    MAX_KEYPOINTS,
+    Annotations,
+    Faults,
+    Instance,
+    Record,
+    numbers,
+    outline_of,
+)
+from pellucid.data.annotations.images import ImageIndex, part_of
+from pellucid.data.tree import Tree
+from pellucid.errors import PellucidError
+
+MAX_SIDE = 1_000_000  # pixels
+_KEYS = ("images", "annotations", "categories")
+
+
+def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+    """Return the annotation files of a tree by their part, {} where there are none."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in tree.names:
+        if PurePosixPath(name).suffix == ".json" and is_coco(tree.read(name)):
+            found[part_of(name)] = (*found.get(part_of(name), ()), name)
+    return found
+
+
+def is_coco(data: bytes) -> bool:
+    """Return whether a JSON file, damaged or not, is one of COCO's by its keys."""
+    return all(f'"{key}"'.encode() in data for key in _KEYS)
+
+
+def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
+    """Return the annotations of one file.
+
+    classes: names that the categories must be among, in the order of the labels; by default the file's, ordered by
+    their ids. Raises PellucidError for several files, and for one that is not COCO's JSON.
+    """
+    if len(files) > 1:
+        raise PellucidError(f"{tree.path} has several annotation files for one part, {', '.join(files):.200}; name one")
+    return _File(tree, files[0], classes).annotations()
+
+
+class _File:
+    """One file on its way to `Annotations`."""
+
+    def __init__(self, tree: Tree, name: str, classes: Sequence[str] | None) -> None:
+        self.tree, self.name, self.where, self.faults = tree, name, tree.where(name), Faults()
+        whole = load_json(tree.read(name), self.where)
+        for key in _KEYS:
+            if not isinstance(whole, dict) or not isinstance(whole.get(key), list):
+                raise PellucidError(f"{self.where} has no list {key!r}; give a file of COCO's annotations")
+        self.images, self.items, self.categories = (whole[key] for key in _KEYS)
+        self.given = classes
+        self.names: dict[int, str] = {}  # of categories, by id
+        self.points: tuple[str, ...] = ()
+
+    def annotations(self) -> Annotations:
+        """Return what the file holds."""
+        self._read_categories()
+        classes = tuple(self.given or self.names.values())
+        number = {name: k for k, name in enumerate(classes)}
+        self.labels = {key: number[name] for key, name in self.names.items() if name in number}
+        images = self._read_images()
+        of_image: dict[int, list[Instance]] = {key: [] for key in images}
+        seen: set[int] = set()
+        for item in self._dicts(self.items, "annotation"):
+            key = item.get("id")
+            try:
+                if type(key) is int and key in seen:
+                    raise PellucidError("has an id that another has too")
+                one = self._instance(item, images)
+            except PellucidError as error:
+                self._refuse("annotation", item, str(error))
+                continue
+            if one is not None:
+                of_image[item["image_id"]].append(one)
+            if type(key) is int:
+                seen.add(key)
+        records = tuple(
+            Record(image, size, tuple(of_image[key]), self.where, key) for key, (image, size) in images.items()
+        )
+        ids = {name: key for key, name in self.names.items()}
+        return Annotations(
+            classes, records, tuple(self.faults.found), self.points, tuple(ids.get(name, 0) for name in classes)
+        )
+
+    def _read_categories(self) -> None:
+        for one in self._dicts(self.categories, "category"):
+            key, name, points = one.get("id"), one.get("name"), one.get("keypoints")
+            if type(key) is not int or not isinstance(name, str) or key in self.names or name in self.names.values():
+                self._refuse("category", one, "needs a number of its own as id, and a name of its own")
+                continue
+            if self.given is not None and name not in self.given:
+                self._refuse("category", one, f"{name!r:.60} is not among {', '.join(self.given):.200}")
+                continue
+            self.names[key] = name
+            if points:
+                if not isinstance(points, list) or not all(isinstance(p, str) for p in points):
+                    self._refuse("category", one, "has keypoints that are no list of names")
+                elif self.points and tuple(points) != self.points:
+                    self._refuse("category", one, "has other keypoints than another category; split the file")
+                elif len(points) <= MAX_KEYPOINTS:
+                    self.points = tuple(points)
+        self.names = dict(sorted(self.names.items()))
+
+    def _read_images(self) -> dict[int, tuple[str, tuple[int, int]]]:
+        """Return the file in the tree and the size (H, W) of each image by its id."""
+        index, found = ImageIndex(self.tree), dict[int, tuple[str, tuple[int, int]]]()
+        for one in self._dicts(self.images, "image"):
+            key, name = one.get("id"), one.get("file_name")
+            if type(key) is not int or key in found or not isinstance(name, str):
+                self._refuse("image", one, "needs a number of its own as id, and a file_name")
+                continue
+            try:
+                file = index.named(name, self.name)
+                found[key] = file, _stated_size(one) or index.size(file)
+            except PellucidError as error:
+                self._refuse("image", one, str(error))
+        return found
+
+    def _instance(self, item: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:
+        """Return one annotation, None for a box that is left out; PellucidError for invalid values."""
+        image, category, crowd = item.get("image_id"), item.get("category_id"), item.get("iscrowd", 0)
+        if type(image) is not int or image not in images:
+            raise PellucidError(f"has image_id {image!r:.40}, which no image has")
+        if type(category) is not int or category not in self.labels:
+            raise PellucidError(f"has category_id {category!r:.40}, which no category has")
+        sides, size = numbers(item.get("bbox"), 4), images[image][1]
+        if sides is None:
+            raise PellucidError(f"has bbox {item.get('bbox')!r:.60}; give x, y, width, height")
+        if crowd not in (0, 1):
+            raise PellucidError(f"has iscrowd {crowd!r:.40}; give 0 or 1")
+        points = self._points(item)
+        outline = outline_of(item["segmentation"], size) if item.get("segmentation") else None
+        x, y, width, height = sides
+        where = f"{self.where}, {_called('annotation', item)}"
+        box = self.faults.box((x, y, x + width, y + height), size, where, None)
+        return None if box is None else Instance(box, self.labels[category], outline, points, bool(crowd))
+
+    def _points(self, item: dict[str, Any]) -> tuple[float, ...]:
+        """Return the key-points of an annotation, () for none; PellucidError for other values."""
+        if not item.get("keypoints"):
+            return ()
+        points = numbers(item["keypoints"], 3 * len(self.points))
+        if points is None or not set(points[2::3]) <= {0, 1, 2}:
+            raise PellucidError(
+                f"keypoints are no {len(self.points)} times x, y and visibility 0, 1 or 2, as the categories name them"
+            )
+        return tuple(value if points[k - k % 3 + 2] else 0.0 for k, value in enumerate(points))
+
+    def _dicts(self, values: list[Any], what: str) -> list[dict[str, Any]]:
+        for k, value in enumerate(values):
+            if not isinstance(value, dict):
+                self.faults.add(f"{self.where}, {what} {k}", None, f"is {value!r:.40}, no object of JSON", "refused")
+        return [value for value in values if isinstance(value, dict)]
+
+    def _refuse(self, what: str, item: dict[str, Any], reason: str) -> None:
+        self.faults.add(f"{self.where}, {_called(what, item)}", None, reason, "refused")
+
+
+def _called(what: str, item: dict[str, Any]) -> str:
+    return f"{what} {item.get('id')!r:.40}"
+
+
+def _stated_size(image: dict[str, Any]) -> tuple[int, int] | None:
+    height, width = image.get("height"), image.get("width")
+    good = type(height) is int and type(width) is int and 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE
+    return (height, width) if good else None
+
+
+def load_json(data: bytes, where: str) -> Any:
+    """Return the value of a JSON file; PellucidError, with the line, for anything else."""
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # ValueError: also text that is not UTF-8, and numbers too long
+        raise PellucidError(f"{where} is not JSON ({error}); correct the file") from error

@@ -1,0 +1,177 @@
+"""Pascal VOC: one XML file for each image.
+
+Coordinates are read as continuous, as labelImg, CVAT and most tools write them. The files of the VOC challenges
+themselves, which name their annotation "PASCAL VOC", count pixels from 1, the last one included, so that there the left
+and the upper side is one less. Source: Everingham et al. 2010, "The Pascal Visual Object Classes (VOC) Challenge", and
+its development kit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from xml.parsers import expat
+
+from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record
+from pellucid.data.annotations.images import PARTS, ImageIndex, part_of
+from pellucid.data.tree import Tree
+from pellucid.errors import PellucidError
+
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+_ORIGINAL = "PASCAL VOC"
+_LISTS = "ImageSets/Main/"
+_MAX_DEPTH = 50
+
+
+def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+    """Return the XML files of a tree by their part, {} where there are none.
+
+    The parts are those of the lists ImageSets/Main/PART.txt, which hold the names of images without suffix; without
+    lists those that the files' paths name. A name in a list that has no file gets the path where it should be.
+    """
+    files = [name for name in tree.names if PurePosixPath(name).suffix.lower() == ".xml"]
+    lists = [name for name in tree.names if f"/{name}".partition(_LISTS)[2] in {f"{part}.txt" for part in PARTS}]
+    found: dict[str, tuple[str, ...]] = {}
+    if files and lists:
+        by_stem = {PurePosixPath(name).stem: name for name in files}
+        folder = str(PurePosixPath(files[0]).parent)
+        for name in lists:
+            lines = tree.read(name).decode("utf-8", "replace").splitlines()
+            stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
+            found[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
+        return found
+    for name in files:
+        found[part_of(name)] = (*found.get(part_of(name), ()), name)
+    return found
+
+
+def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
+    """Return the annotations in XML files.
+
+    classes: names that the objects' must be among, in the order of the labels; by default their own, sorted.
+    """
+    faults, index, known = Faults(), ImageIndex(tree), set(tree.names)
+    roots: dict[str, Element] = {}
+    named: set[str] = set()
+    for name in dict.fromkeys(files):
+        try:
+            if name not in known:
+                raise DamageError("file is missing, but its image is in a list")
+            roots[name] = parse(tree.read(name))
+            named |= names(roots[name])
+        except PellucidError as error:
+            faults.add(tree.where(name), error.line if isinstance(error, DamageError) else None, str(error), "refused")
+    order = tuple(classes or sorted(named))
+    numbers = {name: k for k, name in enumerate(order)}
+    records: list[Record] = []
+    for k, name in enumerate(files):
+        if name in roots:
+            where = tree.where(name)
+            try:
+                image = index.of_stem(PurePosixPath(name).stem, name)
+                size = size_of(roots[name]) or index.size(image)
+            except PellucidError as error:
+                faults.add(where, 1, str(error), "refused")
+                continue
+            found = instances(roots[name], size, numbers, where, faults)
+            records.append(Record(image, size, found, where, k + 1))
+    return Annotations(order, tuple(records), tuple(faults.found), (), tuple(range(1, len(order) + 1)))
+
+
+@dataclass
+class Element:
+    """An XML element with the line on which it begins."""
+
+    tag: str
+    line: int
+    text: str = ""
+    below: list["Element"] = field(default_factory=list)
+
+    def first(self, *path: str) -> "Element | None":
+        """Return the first element at a path below this one."""
+        found: Element | None = self
+        for tag in path:
+            found = None if found is None else next((one for one in found.below if one.tag == tag), None)
+        return found
+
+    def value(self, *path: str) -> str:
+        """Return the text at a path, "" where there is none."""
+        found = self.first(*path)
+        return "" if found is None else found.text.strip()
+
+
+def parse(data: bytes) -> Element:
+    """Return the root <annotation> of a file; DamageError, with the line, for anything else."""
+    parser, stack, top = expat.ParserCreate(), [Element("", 0)], Element("", 0)
+    stack[0] = top
+
+    def start(tag: str, attributes: object) -> None:
+        element = Element(tag, parser.CurrentLineNumber)
+        stack[-1].below.append(element)
+        stack.append(element)
+        if len(stack) > _MAX_DEPTH:
+            raise DamageError(f"elements are nested {_MAX_DEPTH} deep", element.line)
+
+    def refuse_entity(*arguments: object) -> None:
+        raise DamageError("declares an entity; remove the declaration", parser.CurrentLineNumber)
+
+    def text(part: str) -> None:
+        stack[-1].text += part
+
+    parser.StartElementHandler, parser.EndElementHandler = start, lambda tag: stack.pop()
+    parser.CharacterDataHandler, parser.EntityDeclHandler = text, refuse_entity
+    parser.buffer_text = True
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, ValueError, LookupError) as error:  # the others: unknown encodings
+        line = error.lineno if isinstance(error, expat.ExpatError) else 1
+        raise DamageError(f"is not XML ({error})", line) from error
+    root = top.below[0]
+    if root.tag != "annotation":
+        raise DamageError(f"begins with <{root.tag:.40}>, not <annotation>", root.line)
+    return root
+
+
+def size_of(root: Element) -> tuple[int, int] | None:
+    """Return (H, W) as the file states it, None where it does not."""
+    sides = [root.value("size", side) for side in ("height", "width")]
+    height, width = (int(side) if side.isascii() and side.isdigit() else 0 for side in sides)
+    return (height, width) if height and width else None
+
+
+def instances(
+    root: Element, size: tuple[int, int], classes: dict[str, int], where: str, faults: Faults
+) -> tuple[Instance, ...]:
+    """Return the objects of a file; what is wrong with the others goes to `faults`. classes: numbers by name."""
+    first = root.value("source", "annotation").startswith(_ORIGINAL)  # pixels are counted from 1
+    found: list[Instance] = []
+    for one in (element for element in root.below if element.tag == "object"):
+        name = one.value("name")
+        if name not in classes:
+            wrong = f"class {name!r:.60} is not among {', '.join(classes):.200}" if name else "an object has no <name>"
+            faults.add(where, one.line, wrong, "refused")
+            continue
+        sides = [one.first("bndbox", side) for side in SIDES]
+        values = [_number("" if side is None else side.text) for side in sides]
+        if not all(map(math.isfinite, values)):
+            faults.add(where, one.line, f"<bndbox> does not hold the numbers {', '.join(SIDES)}", "refused")
+            continue
+        stated: Box = (values[0] - first, values[1] - first, values[2], values[3])
+        line = sides[0].line if sides[0] is not None else one.line
+        box = faults.box(stated, size, where, line)
+        if box is not None:
+            found.append(Instance(box, classes[name], crowd=one.value("difficult") == "1", line=line))
+    return tuple(found)
+
+
+def names(root: Element) -> set[str]:
+    """Return the names of the classes in a file."""
+    return {one.value("name") for one in root.below if one.tag == "object"} - {""}
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if abs(value) < 1e9 else math.nan

@@ -1,0 +1,143 @@
+"""COCO files are read as pycocotools reads them, and what is wrong in them is listed."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools import mask as pack
+from pycocotools.coco import COCO
+
+from pellucid.data.annotations import read_annotations
+from pellucid.data.tree import open_tree
+from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set
+from tests.data.pictures import picture_bytes
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+POINTS = [{"id": 7, "name": "dog", "keypoints": ["left_eye", "right_eye"]}]
+
+
+def read(path, part="", classes=None):
+    with open_tree(path) as tree:
+        return read_annotations(tree, part, classes)
+
+
+def test_ids_may_have_gaps_and_any_order(tree):
+    found = read(tree("set", coco_set(annotation(), annotation(id=2, category_id=3, iscrowd=1))))
+    assert (found.classes, found.numbers) == (("cat", "dog"), (3, 7))
+    (record,) = found.records
+    assert (record.image, record.size, record.number) == ("train/a.png", (20, 30), 11)
+    assert [(one.label, one.crowd, one.box) for one in record.instances] == [
+        (1, False, (2, 4, 12, 14)), (0, True, (2, 4, 12, 14))
+    ]  # fmt: skip
+    assert read(tree("set", {}), classes=("dog", "cat")).records[0].instances[0].label == 0
+
+
+def test_masks_are_those_of_pycocotools(tree):
+    polygons = [[2, 4, 12.5, 4, 12, 14.3], [20, 1, 25, 1, 25, 9]]
+    runs = {"size": [20, 30], "counts": [40, 25, 535]}
+    packed = pack.frPyObjects({"size": [20, 30], "counts": [0, 3, 50, 70, 477]}, 20, 30)
+    packed["counts"] = packed["counts"].decode()
+    path = tree("set", coco_set(*(annotation(id=k, segmentation=s) for k, s in enumerate((polygons, runs, packed)))))
+    reference = COCO(path / "train.json")
+    found = read(path)
+    assert found.has_masks
+    for one, item in zip(found.records[0].instances, reference.loadAnns([0, 1, 2]), strict=True):
+        assert np.array_equal(found.records[0].mask(one).numpy(), reference.annToMask(item))
+
+
+def test_key_points_without_label_are_zero(tree):
+    found = read(tree("set", coco_set(annotation(keypoints=[3, 4, 2, 9, 9, 0]), categories=POINTS)))
+    assert found.keypoints == ("left_eye", "right_eye")
+    objects = found.records[0].objects(2)
+    assert objects.keypoints is not None
+    assert objects.keypoints.tolist() == [[[3, 4, 2], [0, 0, 0]]]
+
+
+def test_objects_without_outline_leave_no_masks(tree):
+    found = read(tree("set", coco_set(annotation(segmentation=[[2, 4, 12, 4, 12, 14]]), annotation(id=2))))
+    assert not found.has_masks
+
+
+@pytest.mark.parametrize(
+    ("layout", "part"),
+    [
+        ("annotations/instances_{}2017.json|{}2017/a.png", "val"),  # COCO's own
+        ("{}/_annotations.coco.json|{}/a.png", "valid"),
+        ("{}.json|{}/a.png", "test"),
+        ("labels_{}.json|images/a.png", "test"),
+    ],
+)
+def test_usual_layouts(tree, layout, part):
+    files = {}
+    for one in ("train", part):
+        for name in layout.format(one, one).split("|"):
+            files[name] = picture_bytes((0, 0, 0), (30, 20)) if name.endswith("png") else coco([IMAGE], [annotation()])
+    found = read(tree("set", files), part)
+    assert [record.image for record in found.records] == [layout.format(part, part).split("|")[1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image_id": 12}, "image_id 12, which no image has"),
+        ({"category_id": 1}, "category_id 1, which no category has"),
+        ({"bbox": [1, 2, 3]}, "bbox [1, 2, 3]; give x, y, width, height"),
+        ({"bbox": [1, 2, 3, None]}, "give x, y, width, height"),
+        ({"bbox": [1, 2, 3, 1e999]}, "give x, y, width, height"),
+        ({"iscrowd": "yes"}, "iscrowd 'yes'"),
+        ({"segmentation": [[1, 2, 3, 4]]}, "three points or more"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 600]]}, "far outside the image of 30x20"),
+        ({"segmentation": {"size": [30, 20], "counts": [600]}}, "mask is [30, 20] but its image is [20, 30]"),
+        ({"segmentation": {"size": [20, 30], "counts": [601]}}, "RLE of 601 pixels"),
+        ({"segmentation": {"size": [20, 30], "counts": "~"}}, "not a compressed RLE"),
+        ({"segmentation": {"size": [20, 30]}}, "give run lengths"),
+        ({"segmentation": "x"}, "give polygons or an RLE"),
+        ({"keypoints": [1, 2, 2]}, "keypoints are no 2 times x, y and visibility"),
+        ({"keypoints": [1, 2, 3, 4, 5, 2]}, "visibility 0, 1 or 2"),
+    ],
+)
+def test_damaged_annotations_are_refused(tree, changes, words):
+    found = read(tree("set", coco_set(annotation(id=4, **changes), annotation(id=5), categories=POINTS)))
+    (fault,) = found.faults
+    assert fault.effect == "refused"
+    assert "train.json, annotation 4: " in str(fault)
+    assert words in fault.reason
+    assert len(found.records[0].instances) == 1
+
+
+def test_boxes_without_area_are_left_out_and_listed(tree):
+    found = read(tree("set", coco_set(annotation(bbox=[1, 2, 0, 5]), annotation(id=2))))
+    assert [(fault.effect, fault.reason) for fault in found.faults] == [("dropped", "box (1, 2, 1, 7) has no area")]
+    assert len(found.records[0].instances) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": [IMAGE, IMAGE]}, "needs a number of its own as id"),
+        ({"images": [IMAGE | {"file_name": "../b.png"}]}, "is not below"),
+        ({"images": [IMAGE, 3]}, "is 3, no object of JSON"),
+        ({"categories": [{"id": 7, "name": "dog"}, {"id": 7, "name": "cat"}]}, "a number of its own as id"),
+        ({"annotations": [annotation(), annotation()]}, "has an id that another has too"),
+    ],
+)
+def test_damaged_lists_are_refused(tree, changes, words):
+    files = coco_set(annotation())
+    whole = json.loads(files["train.json"]) | changes
+    found = read(tree("set", files | {"train.json": json.dumps(whole).encode()}))
+    assert any(words in fault.reason and fault.effect == "refused" for fault in found.faults)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["pennfudan", "faces"])
+def test_real_sets_are_read_as_by_pycocotools(real, name):
+    reference, found = COCO(real(name) / "val.json"), read(real(name), "val")
+    assert not found.faults
+    for record in found.records:
+        items = reference.loadAnns(reference.getAnnIds(record.number))
+        objects = record.objects(len(found.keypoints), found.has_masks)
+        assert np.allclose([(*b[:2], b[0] + b[2], b[1] + b[3]) for b in (i["bbox"] for i in items)], objects.boxes)
+        if objects.masks is not None:
+            assert np.array_equal(objects.masks, [reference.annToMask(item) for item in items])
+        if objects.keypoints is not None:
+            assert np.allclose([np.reshape(item["keypoints"], (-1, 3)) for item in items], objects.keypoints)

@@ -1,0 +1,109 @@
+"""Files of Pascal VOC are read as they say, and what is wrong in them is listed with its line."""
+
+from collections import Counter
+from xml.etree import ElementTree
+
+import pytest
+
+from pellucid.data.annotations import read_annotations
+from pellucid.data.tree import open_tree
+from tests.data.annotations.sets import voc_set, voc_xml
+
+
+def read(path, part="train", classes=None):
+    with open_tree(path) as tree:
+        return read_annotations(tree, part, classes)
+
+
+@pytest.mark.parametrize("name", ["set", "set.zip"])
+def test_boxes_classes_and_difficult_objects(tree, name):
+    found = read(tree(name, voc_set()))
+    assert found.classes == ("cat", "dog")
+    assert [record.image for record in found.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
+    first, second = found.records[0].instances
+    assert (first.box, found.classes[first.label], first.crowd) == ((2, 4, 12, 14), "dog", False)
+    assert (second.box, found.classes[second.label], second.crowd) == ((20, 10, 30, 20), "cat", True)
+    assert found.records[1].instances == ()
+    assert not found.faults
+
+
+def test_the_classes_of_another_part_are_those_of_the_training_part(tree):
+    found = read(tree("set", voc_set()), "val")
+    assert found.classes == ("cat", "dog")
+    assert found.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
+
+
+def test_files_of_the_challenges_count_pixels_from_one(tree):
+    original = "<source><annotation>PASCAL VOC2007</annotation></source>"
+    files = voc_set() | {"Annotations/a.xml": voc_xml(("dog", 1, 1, 30, 20, 0), extra=original)}
+    assert read(tree("set", files)).records[0].instances[0].box == (0, 0, 30, 20)
+
+
+def test_without_lists_the_folders_are_the_parts(tree):
+    files = voc_set()
+    moved = {f"{part}/{name}{end}": files[f"{folder}/{name}{end}"]
+             for part, name in (("train", "a"), ("test", "c"))
+             for folder, end in (("JPEGImages", ".png"), ("Annotations", ".xml"))}  # fmt: skip
+    assert [record.image for record in read(tree("set", moved), "test").records] == ["test/c.png"]
+
+
+@pytest.mark.parametrize(
+    ("box", "line", "effect", "words"),
+    [
+        ((5, 5, 5, 5), 4, "dropped", "box (5, 5, 5, 5) has no area"),
+        ((9, 5, 4, 8), 4, "dropped", "corners in the wrong order"),
+        ((40, 5, 50, 8), 4, "dropped", "outside the image of 30x20"),
+        ((20, 5, 50, 8), 4, "changed", "extends beyond the image of 30x20"),
+        (("nan", 5, 50, 8), 3, "refused", "<bndbox> does not hold the numbers"),
+        (("", 5, 50, 8), 3, "refused", "<bndbox> does not hold the numbers"),
+    ],
+)
+def test_faults_of_boxes_have_their_line(tree, box, line, effect, words):
+    found = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
+    (fault,) = found.faults
+    assert (fault.line, fault.effect) == (line, effect)
+    assert words in fault.reason
+    assert fault.file.endswith("Annotations/a.xml")
+    assert [one.box for one in found.records[0].instances][-1] == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "words"),
+    [
+        (b"", 1, "is not XML"),
+        (b"<annotation>\n<object>", 2, "is not XML"),
+        (b"<html></html>", 1, "begins with <html>"),
+        (b'<!DOCTYPE a [\n<!ENTITY x "y">]><annotation/>', 2, "declares an entity"),
+        (b"\n" + b"<a>" * 99, 2, "nested"),
+        (b"<?xml version='1.0' encoding='nonsense'?><annotation/>", 1, "is not XML"),
+        (voc_xml(("bird", 1, 2, 3, 4, 0)), 3, "class 'bird' is not among cat, dog"),
+        (b"<annotation><object/></annotation>", 1, "no <name>"),
+    ],
+)
+def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
+    found = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
+    (fault,) = found.faults
+    assert (fault.line, fault.effect) == (line, "refused")
+    assert words in fault.reason
+
+
+def test_files_and_images_that_lists_name_must_exist(tree):
+    files = voc_set() | {"ImageSets/Main/train.txt": b"a\nnone\nb\n"}
+    del files["JPEGImages/b.png"]
+    found = read(tree("set", files))
+    assert [(fault.file.rpartition("/")[2], fault.effect) for fault in found.faults] == [
+        ("none.xml", "refused"), ("b.xml", "refused")
+    ]  # fmt: skip
+
+
+@pytest.mark.real
+def test_bccd_is_read(real):
+    counts = {"train": Counter(), "val": Counter()}
+    for part, counted in counts.items():
+        for stem in (real("bccd") / f"ImageSets/Main/{part}.txt").read_text().split():
+            counted.update(e.text for e in ElementTree.parse(real("bccd") / f"Annotations/{stem}.xml").iter("name"))
+        found = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
+        assert len(found.faults) == 1  # a box without area
+        assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(found.faults[0])
+        labels = Counter(found.classes[one.label] for record in found.records for one in record.instances)
+        assert labels + Counter(RBC=1) == counted

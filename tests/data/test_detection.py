@@ -1,0 +1,160 @@
+"""Images with objects: scaled together, padded together, split, and loaded by name."""
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from pellucid.data import DetectionFolder, Splits, load
+from pellucid.data.detection import mirrored
+from pellucid.data.images import image_size
+from pellucid.errors import PellucidError
+from pellucid.recipe.material import input_shape, load_material, load_splits
+from pellucid.recipe.tables import Data
+from tests.data.annotations.sets import annotation, coco, coco_set, voc_set, voc_xml
+from tests.data.pictures import picture_bytes
+
+SQUARE = [[2, 4, 12, 4, 12, 14, 2, 14]]
+RNG = torch.Generator()
+
+
+def masked(*items):
+    """Return a COCO set with masks and key-points."""
+    return coco_set(
+        *(annotation(id=k, segmentation=SQUARE, **item) for k, item in enumerate(items)),
+        categories=[{"id": 7, "name": "dog", "keypoints": ["nose"]}],
+    )
+
+
+def test_objects_are_scaled_with_their_image(tree):
+    path = tree("set", masked({"keypoints": [6, 10, 2]}))
+    whole, objects = DetectionFolder(path).example(0)
+    assert whole.shape == (3, 20, 30)
+    assert objects.boxes.tolist() == [[2, 4, 12, 14]]
+    small, half = DetectionFolder(path, size=15).example(0)
+    assert small.shape == (3, 10, 15)
+    assert half.boxes.tolist() == [[1, 2, 6, 7]]
+    assert half.keypoints.tolist() == [[[3, 5, 2]]]
+    expected = torch.zeros(10, 15, dtype=torch.bool)
+    expected[2:7, 1:6] = True
+    assert torch.equal(half.masks[0], expected)
+    wide, other = DetectionFolder(path, size=(40, 30)).example(0)
+    assert wide.shape == (3, 40, 30)
+    assert other.boxes.tolist() == [[2, 8, 12, 28]]
+    assert other.masks.shape == (1, 40, 30)
+    assert other.masks.sum() == 200
+
+
+def test_images_without_objects_have_none(tree):
+    files = masked() | {"train.json": coco([{"id": 11, "file_name": "a.png"}], [])}
+    _, objects = DetectionFolder(tree("set", files)).example(0)
+    assert (len(objects), objects.boxes.shape) == (0, (0, 4))
+
+
+def test_masks_are_padded_with_their_images(tree):
+    images = [{"id": k, "file_name": f"{k}.png"} for k in range(2)]
+    files = {"a.json": coco(images, [annotation(id=k, image_id=k, segmentation=SQUARE) for k in range(2)])}
+    files |= {"0.png": picture_bytes((9, 9, 9), (30, 20)), "1.png": picture_bytes((9, 9, 9), (15, 25))}
+    batch = DetectionFolder(tree("set", files)).batch([0, 1], RNG)
+    assert batch.images.shape == (2, 3, 25, 30)
+    assert [one.masks.shape for one in batch.targets] == [(1, 25, 30), (1, 25, 30)]
+    assert [int(one.masks.sum()) for one in batch.targets] == [100, 100]
+
+
+def test_what_is_left_out_is_counted(tree, capsys):
+    path = tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("cat", 5, 5, 5, 5, 0), ("dog", 9, 9, 2, 5, 0))})
+    source = DetectionFolder(path, "train", classes=("cat", "dog"))
+    assert [len(one.instances) for one in source.records] == [0, 0]
+    message = capsys.readouterr().err
+    assert "2 objects left out (first " in message
+    assert "a.xml:4: box (5, 5, 5, 5) has no area" in message
+
+
+@pytest.mark.parametrize(
+    ("files", "part", "words"),
+    [
+        ({"Annotations/a.xml": b"<annotation>"}, "train", r"a\.xml:1: is not XML .*; correct the file, `pellucid data"),
+        ({"Annotations/a.xml": voc_xml(("bird", 1, 2, 3, 4, 0))}, "train", "class 'bird' is not among"),
+        ({}, "vall", "no part 'vall'; did you mean 'val'"),
+        ({}, "", "no part ''; it has 'train', 'val'"),
+    ],
+)
+def test_damaged_sets_are_refused(tree, files, part, words):
+    with pytest.raises(PellucidError, match=words):
+        DetectionFolder(tree("set", voc_set() | files), part, classes=("cat", "dog"))
+
+
+def test_images_must_have_the_size_that_annotations_say(tree):
+    files = voc_set() | {"JPEGImages/a.png": picture_bytes((0, 0, 0), (20, 30))}
+    with pytest.raises(PellucidError, match=r"a\.png is 30x20, but its annotations in .*a\.xml are of 20x30"):
+        DetectionFolder(tree("set", files), "train").example(0)
+
+
+def test_folders_without_annotations_are_refused(tree):
+    with pytest.raises(PellucidError, match="holds no annotations; give a folder of Pascal VOC"):
+        DetectionFolder(tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
+
+
+def test_the_checksum_follows_annotations_and_not_the_place(tree):
+    first = DetectionFolder(tree("one", masked({}))).checksum
+    assert DetectionFolder(tree("two", masked({}))).checksum == first
+    assert DetectionFolder(tree("three", masked({"bbox": [2, 4, 10, 9]}))).checksum != first
+    assert DetectionFolder(tree("two", {}), size=20).checksum != first
+
+
+def test_a_folder_is_loaded_in_its_parts(tree):
+    path = tree("set", voc_set())
+    found = load(str(path), size=15)
+    assert isinstance(found, Splits)
+    assert (len(found.train), len(found.test)) == (2, 1)
+    assert found.test.classes == found.train.classes == ("cat", "dog")
+    assert found.test.size_of(0) == (10, 15)
+    with pytest.raises(PellucidError, match="on_error='skip' would drop annotated images"):
+        load(str(path), on_error="skip")
+
+
+def test_a_fifth_of_a_set_without_parts_is_held_out(tree):
+    files = {f"{k}.xml": voc_xml(("dog", 1, 2, 3, 4, 0)) for k in range(10)}
+    files |= {f"{k}.png": picture_bytes((k, 0, 0), (30, 20)) for k in range(10)}
+    found = load(str(tree("set", files)))
+    assert (len(found.train), len(found.test)) == (8, 2)
+    assert {*found.train.names} | {*found.test.names} == {f"{k}.png" for k in range(10)}
+
+
+def test_a_recipe_loads_objects(tree):
+    path = str(tree("set", voc_set()))
+    found = load_material(Data(path, size=15, limit=1), 0)
+    assert (len(found.train), found.validation, len(found.test)) == (1, None, 1)
+    assert len(load_material(Data(path, validation=0.5), 0).validation) == 1
+    assert input_shape(Data(path, size=15)) == (3, 10, 15)
+    with pytest.raises(PellucidError, match="holds annotated objects; give data with one class"):
+        load_splits(Data(path))
+
+
+def test_key_points_with_sides_are_mirrored_by_their_names():
+    assert mirrored(["nose", "left_eye", "right_eye", "Left Ear", "Right Ear", "left_toe"]) == ((1, 2), (3, 4))
+    assert mirrored(["p0", "p1"]) is None
+
+
+def test_an_image_size_is_read_upright():
+    from io import BytesIO
+
+    from PIL import Image
+
+    out, exif = BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (5, 3)).save(out, "JPEG", exif=exif)
+    assert image_size(out.getvalue(), "a.jpg") == (5, 3)
+
+
+@pytest.mark.real
+def test_mirrored_faces_are_faces(real):
+    """The pairs of the 68 points, checked by the mean shape: it is nearly its own mirror image."""
+    items = COCO(real("faces") / "train.json").dataset["annotations"]
+    points = np.array([item["keypoints"] for item in items]).reshape(-1, 68, 3)[:, :, :2]
+    order = np.arange(68)
+    for one, other in load("faces", size=112).train.swaps:
+        order[[one, other]] = other, one
+    mean = points.mean(0)
+    mirror = mean[order] * [-1, 1] + [112, 0]
+    assert np.abs(mirror - mirror.mean(0) - mean + mean.mean(0)).max() < 3

@@ -11,7 +11,17 @@ from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, Trait
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Dice, Focal, GIoU, QualityFocal
-from pellucid.metrics import METRICS, BoundaryF1, Reliability, calibration_error, functions, reliability
+from pellucid.metrics import (
+    METRICS,
+    NME,
+    AveragePrecision,
+    BoundaryF1,
+    MaskAveragePrecision,
+    Reliability,
+    calibration_error,
+    functions,
+    reliability,
+)
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
 from pellucid.rules import gradient
 
@@ -90,6 +100,15 @@ UNTOUCHED: dict[Any, Check] = {
         metric: Check(*_STREAMING, "scikit-learn's metric of all batches at once, or its calibration_curve")
         for metric in (*METRICS.values(), functions.Bins)
     },
+    **{
+        metric: Check(
+            "tests/metrics/test_objects.py",
+            "test_average_precision_is_that_of_pycocotools",
+            "pycocotools on drawn sets, batch by batch",
+        )
+        for metric in (AveragePrecision, MaskAveragePrecision)
+    },
+    NME: Check("tests/metrics/test_objects.py", "test_the_normalised_error_is_a_loop", "a loop over images and points"),
     BoundaryF1: Check("tests/metrics/test_segmentation.py", "boundary_f1", "a double loop over the pixels"),
     Reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),
     reliability: Check(*_CALIBRATION, "accuracy and mean confidence of each bin by scikit-learn"),

@@ -17,6 +17,7 @@ PARTS = {
     "onnx_nodes": "ONNX's backend node cases",
     "optimizers": "PyTorch's optimizers, schedules and clipping, 100 steps of each",
     "metrics": "scikit-learn's metrics",
+    "detection": "pycocotools' average precision and recall, on drawn sets",
     "estimators": "scikit-learn's check_estimator",
     "explanations": "Captum's and Zennit's explanations",
     "networks": "Keras', ONNX's and Hugging Face's networks with the same random weights",
@@ -26,7 +27,7 @@ SINGLE = tuple(name for name in PARTS if name != "networks")  # what checks laye
 # The packages that the parts are made from, beyond what is always there.
 NEEDED = {
     "opinfo": ("expecttest",), "moduleinfo": ("expecttest",), "onnx_nodes": ("onnx",), "optimizers": ("expecttest",),
-    "explanations": ("captum", "zennit"),
+    "explanations": ("captum", "zennit"), "detection": ("pycocotools",),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pellucid.metrics.classes import (
     classes_of,
     target_classes,
 )
+from pellucid.metrics.coco import Coco
 from pellucid.metrics.detection import Box, BoxScores, ClassScores, average_precision, mean_average_precision
 from pellucid.metrics.functions import (
     Reliability,
@@ -27,6 +28,7 @@ from pellucid.metrics.functions import (
     reliability,
     top_k,
 )
+from pellucid.metrics.objects import NME, AveragePrecision, MaskAveragePrecision
 from pellucid.metrics.regression import MAE, R2, RMSE
 from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou, iou_of_areas
 
@@ -43,6 +45,9 @@ METRICS: dict[str, type[Metric]] = {
     "r2": R2,
     "miou": MeanIoU,
     "boundary_f1": BoundaryF1,
+    "ap": AveragePrecision,
+    "mask_ap": MaskAveragePrecision,
+    "nme": NME,
 }
 OF_MASKS = {"miou": MeanIoU, "boundary_f1": BoundaryF1}  # which take the class to ignore
 
@@ -50,16 +55,20 @@ __all__ = [
     "ECE",
     "MAE",
     "METRICS",
+    "NME",
     "OF_MASKS",
     "R2",
     "RMSE",
     "Accuracy",
+    "AveragePrecision",
     "BoundaryF1",
     "Box",
     "BoxScores",
     "ClassScores",
+    "Coco",
     "Confusion",
     "MacroF1",
+    "MaskAveragePrecision",
     "MeanIoU",
     "Metric",
     "MetricLike",

@@ -96,6 +96,11 @@ def improves_downward(metric: Metric | Callable[[Any, Any], Any]) -> bool:
 
 def share(part: float, whole: float, metric: Metric) -> float:
     """Return part / whole; raises PellucidError if `whole` is 0."""
-    if not whole:
-        raise PellucidError(f"{type(metric).__name__}: no examples were measured; call update first")
+    check_measured(whole, metric)
     return part / whole
+
+
+def check_measured(count: float, metric: Metric) -> None:
+    """Raise PellucidError if a metric has counted nothing."""
+    if not count:
+        raise PellucidError(f"{type(metric).__name__}: no examples were measured; call update first")

@@ -278,7 +278,7 @@ def test_what_is_not_finite_is_missing_in_the_history(tmp_path):
 
 
 def test_every_metric_of_ours_is_saved_and_loaded(tmp_path):
-    of_rows = [name for name in METRICS if name not in ("miou", "boundary_f1")]
+    of_rows = [name for name in METRICS if name not in ("miou", "boundary_f1", "ap", "mask_ap", "nme")]
     it = model(metrics=of_rows, input_shape=(1, 8, 8))
     it.save(tmp_path / "m.safetensors")
     back = Model.load(tmp_path / "m.safetensors")

@@ -64,8 +64,7 @@ class Combinator(Layer):
 def is_wiring(layer: Layer) -> TypeGuard[Combinator]:
     """Return whether a layer is a combinator that does not override `forward` or `backward`, so that `flow` runs it."""
     kind = type(layer)
-    own = kind.forward is not Combinator.forward or kind.backward is not Combinator.backward
-    return isinstance(layer, Combinator) and not own
+    return kind.forward is Combinator.forward and kind.backward is Combinator.backward
 
 
 def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:

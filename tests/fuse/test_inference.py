@@ -94,6 +94,9 @@ CONVOLUTIONS = [
     Conv2d(4, 2, stride=2, bias=False, groups=2),
     Conv2d(3, (1, 3), padding="same", dilation=2),
     Conv2d(3, 2, padding="same"),
+    Conv2d(3, (3, 4), padding="same"),
+    Conv2d(3, (4, 3), padding="same"),
+    Conv2d(3, 3, stride=(2, 1)),
     Conv2d(3, 1, stride=2, padding=1),
 ]
 BEHIND = [[], [BatchNorm(epsilon=0.1)], [ReLU6()], [BatchNorm(epsilon=0.2), ReLU()], [BatchNorm(), BatchNorm(), Tanh()]]

@@ -347,6 +347,12 @@ CASES: dict[str, tuple[Loss, Tensor, Tensor, Oracle]] = {
     "dice": (Dice(), outputs(7, CLASSES), classes(7), dice),
     "dice pixels": (Dice(), outputs(*IMAGE), classes(*PIXELS), dice),
     "dice a class missing": (Dice(), outputs(*IMAGE), classes(*PIXELS) % 3, dice),
+    "dice weights and a class missing": (
+        Dice(WEIGHTS),
+        outputs(*IMAGE),
+        classes(*PIXELS) % 3,
+        lambda y, t: dice(y, t, weights()),
+    ),
     "dice everything": (
         Dice(WEIGHTS, -7),
         outputs(*IMAGE),

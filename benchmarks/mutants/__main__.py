@@ -25,20 +25,26 @@ def main() -> int:
         "--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time (default: the cores)"
     )
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree whose package `pellucid` is broken")
-    parser.add_argument("--docs", type=Path, help="where the report goes (default: docs, for a full run of this tree)")
+    parser.add_argument(
+        "--docs", type=Path, metavar="DIR",
+        help="where the report goes (default: docs, for a full run of this tree); with --only, the other mutants are "
+        "taken from the report there",
+    )  # fmt: skip
     args = parser.parse_args()
     known = equivalents.load()
     begun = time.monotonic()
     whole = list(mutants(args.root / "pellucid"))
     chosen = [one for one in whole if not args.only or any(text in one.name for text in args.only)][:: args.every]
     full = len(chosen) == len(whole) and args.root == ROOT
-    done = attempts(args.root, chosen, args.jobs)
+    others = [one for one in whole if one not in chosen] if args.only and args.docs else []
+    done = report.earlier(args.docs, others) if others else []
+    done += attempts(args.root, chosen, args.jobs)
     found = report.outcomes(done, lambda mutant: equivalents.reason(mutant, known))
     if docs := args.docs or (ROOT / "docs" if full else None):
         report.write(found, docs, args.every)
     print(report.summary(found))
     print(report.listed([one for one in found if one.survived]))
-    idle = equivalents.idle(known, (one.trial.mutant for one in found if one.why)) if full else []
+    idle = equivalents.idle(known, (one.trial.mutant for one in found if one.why)) if full or others else []
     for entry in idle:
         print(f"equivalents.toml: nothing survives that this explains: {entry.file}: {entry.before}")
     print(f"{time.monotonic() - begun:.0f} s")

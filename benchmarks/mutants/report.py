@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.mutants.checks import Verdict
+from benchmarks.mutants.mutant import Mutant
 from benchmarks.mutants.trials import Trial
 
 HEADING = """# Mutation check
@@ -128,6 +130,20 @@ def page(found: list[Outcome]) -> str:
     if equivalent := [one for one in found if one.why]:
         parts += ["## Equivalent\n", listed(equivalent)]
     return "\n".join(parts)
+
+
+def earlier(docs: Path, mutants: Iterable[Mutant]) -> list[Trial]:
+    """Return what DOCS/mutants.json says of these mutants; SystemExit, naming the files of those it lacks."""
+    rows = json.loads((docs / "mutants.json").read_text(encoding="utf-8"))["mutants"]
+    known = {(row["mutant"], row["before"], row["after"]): row for row in rows}
+    pairs = [(one, known.get((one.name, one.before, one.after))) for one in mutants]
+    if new := sorted({one.file for one, row in pairs if row is None}):
+        raise SystemExit(f"{docs / 'mutants.json'} is older than {', '.join(new)}; try these too, with --only")
+    return [Trial(one, _verdict(row["tests"]), _verdict(row["scorecard"])) for one, row in pairs if row is not None]
+
+
+def _verdict(how: str | None) -> Verdict:
+    return Verdict(none=True) if how is None else Verdict(how, how)
 
 
 def write(found: list[Outcome], docs: Path, every: int = 1) -> None:

@@ -15,7 +15,7 @@ from benchmarks.mutants import trials
 from benchmarks.mutants.checks import Verdict
 from benchmarks.mutants.equivalents import Equivalent, idle, load, reason
 from benchmarks.mutants.mutant import Mutant, mutants
-from benchmarks.mutants.report import Outcome, counts, outcomes, page
+from benchmarks.mutants.report import Outcome, counts, earlier, outcomes, page, write
 from benchmarks.mutants.sites import sites
 from pellucid.layers import LAYERS
 from pellucid.losses import LOSSES
@@ -184,3 +184,15 @@ def test_outcomes_are_counted_and_a_mutant_that_cannot_be_imported_is_none() -> 
     text = page([Outcome(one.trial, one.why) for one in found])
     assert "**5 mutants, of which 1 change nothing (below). Of the other 4, 3 (75 %) are caught:**" in text
     assert textwrap.dedent(text).count("layers/x.py:4 wrong sign #1") == 1
+
+
+def test_a_report_gives_the_trials_of_mutants_that_are_still_the_same(tmp_path: Path) -> None:
+    tried = [trials.Trial(mutant(1), CAUGHT, NOTHING), trials.Trial(mutant(2), SURVIVED, SURVIVED)]
+    write(outcomes(tried, lambda one: ""), tmp_path)
+    again = earlier(tmp_path, [mutant(2), mutant(1)])
+    assert [(one.mutant.name, one.caught, one.scorecard.none) for one in again] == [
+        ("layers/x.py:2 wrong sign #1", False, False),
+        ("layers/x.py:1 wrong sign #1", True, True),
+    ]
+    with pytest.raises(SystemExit, match=r"is older than layers/x\.py; try these too, with --only"):
+        earlier(tmp_path, [mutant(1, before="a + c")])

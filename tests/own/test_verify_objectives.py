@@ -1,0 +1,52 @@
+"""`Model.verify` of an objective compares the gradients within its networks, where it uses them."""
+
+from dataclasses import dataclass
+
+from pellucid import Dense, Flatten, LeakyReLU, Model, Sequential
+from pellucid.losses import SoftmaxCrossEntropy
+from tests.own.two_networks import Distill, distill, gan_model
+from tests.training.small import digits
+
+
+def test_verify_compares_the_gradients_within_each_network():
+    test = digits(0, 4)
+    table = Model(distill(), input_shape=(1, 8, 8)).verify(test.x, test.y)
+    assert table.ok
+    paths = [(row.path, row.what) for row in table.rows]
+    assert paths.count(("student.scores", "weight")) == paths.count(("teacher.hidden", "weight")) == 1
+    assert "not compared: what Distill computes between its networks, such as its losses" in str(table)
+    table = gan_model(input_shape=(1, 8, 8)).verify(
+        test.x, test.y
+    )  # the discriminator for true and made images, and for made ones alone
+    assert table.ok
+    paths = [(row.path, row.what) for row in table.rows]
+    assert paths.count(("discriminator.hidden", "weight")) == 2
+    assert paths.count(("generator.hidden", "weight")) == 1
+
+
+def test_verify_says_which_network_no_gradient_reaches():
+    @dataclass(frozen=True)
+    class Alone(Distill):
+        def gradients(self, params, batch, mode):
+            y, cache = self.student.forward(params["student"], batch.images, mode)
+            value, dy = SoftmaxCrossEntropy()(y, batch.targets)
+            return {"hard": value}, {"student": self.student.backward(params["student"], cache, dy)[1]}
+
+    test, given = digits(0, 4), distill()
+    table = Model(Alone(given.student, given.teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
+    assert table.ok
+    assert "not compared: teacher, which no gradient reaches" in str(table)
+
+
+def test_verify_names_a_wrong_layer_of_an_objective():
+    @dataclass(frozen=True)
+    class Steep(LeakyReLU):
+        def backward(self, params, cache, dy):
+            dx, dparams = super().backward(params, cache, dy)
+            return 1.001 * dx, dparams
+
+    test = digits(0, 4)
+    wrong = Sequential(flat=Flatten(), hidden=Dense(16), steep=Steep(), scores=Dense(10))
+    table = Model(Distill(wrong, distill().teacher), input_shape=(1, 8, 8)).verify(test.x, test.y)
+    assert not table.ok
+    assert table.culprit == "student.steep (Steep, dx)"

@@ -110,6 +110,8 @@ class Graph(Combinator):
                 continue
             dx, node_dparams = back(owner, self.nodes[owner][0], params[owner], kept, node_dy)
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
+            if dx is None:  # no layer that learns comes before
+                continue
             for source, part in zip(sources, (dx,) if len(sources) == 1 else dx, strict=True):
                 gradients[source] = add_up(gradients.get(source), part)
         dxs = tuple(gradients.get(name) for name in self.inputs)

@@ -15,8 +15,8 @@ from pellucid.layers.relu import ReLU
 
 
 def owns_parameters(layer: Layer) -> bool:
-    """Return whether `layer` may have learned values: a combinator, one of ours that learns, or any of a user's."""
-    return type(layer) not in LAYERS or Trait.LEARNS in layer.traits
+    """Return whether `layer` may have values that learn: a combinator, one of ours that learns, or any of a user's."""
+    return type(layer) is not FrozenLayer and (type(layer) not in LAYERS or Trait.LEARNS in layer.traits)
 
 
 def new_output(layer: Layer) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 
 from pellucid.combine.base import is_wiring
+from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation
@@ -25,16 +26,17 @@ from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.padchannels import PadChannels
 
 
-def fuse(net: Layer, rate: Rate | None = None) -> Layer:
+def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
     """Return an equivalent network with the same params that is faster and needs less memory.
 
     Its layers write over memory that no cache needs, pool first where both orders give the same, compute cheap
-    activations again instead of keeping them, lay the maps of a dense block in one tensor, and leave out the gradient
-    with respect to the data. With a `rate`, each Dense and Conv2d whose parameters are used once learns in the sweep
-    by plain gradient descent and returns no gradients. Paths and params stay; caches differ, so that rules and traces
-    use the network as it was written. Only layers of exactly these types are replaced: a subclass runs as written.
+    activations again instead of keeping them, lay the maps of a dense block in one tensor, and leave out the gradients
+    before the first layers that learn; `need_dx=True` keeps them, for a network whose inputs are another one's outputs.
+    With a `rate`, each Dense and Conv2d whose parameters are used once learns in the sweep by plain gradient descent
+    and returns no gradients. Paths and params stay; caches differ, so that rules and traces use the network as it was
+    written. Only layers of exactly these types are replaced: a subclass runs as written.
     """
-    return _fuse(net, own_dy=False, need_dx=False, context=FusionContext(rate))
+    return _fuse(net, own_dy=False, need_dx=need_dx, context=FusionContext(rate))
 
 
 def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
@@ -45,6 +47,8 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
         return _fuse_sequential(layer, own_dy, need_dx, context)
     if type(layer) is Parallel:
         return _fuse_parallel(layer, need_dx, context)
+    if type(layer) is Graph:
+        return _fuse_graph(layer, need_dx, FusionContext(None, context.learns))
     if is_wiring(layer):  # parameters may be used more than once: they learn from the sum, later
         return layer.rebuild(
             {
@@ -53,6 +57,26 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
             }
         )
     return _fuse_leaf(layer, need_dx, context)
+
+
+def _fuse_graph(layer: Graph, need_dx: bool, context: FusionContext) -> Layer:
+    """Fuse the nodes; those that no learned node comes before need no backward pass."""
+    repeated = {node[0] for node in layer.nodes.values() if isinstance(node[0], str)}
+    reached = dict.fromkeys(layer.inputs, need_dx)  # by name: whether a gradient with respect to the value is used
+    fused: dict[str, Layer] = {}
+    for name, (node, *sources) in layer.nodes.items():
+        needed = name in repeated or isinstance(node, str) or any(reached[source] for source in sources)
+        reached[name] = needed or owns_parameters(node)
+        if not isinstance(node, str):
+            fused[name] = _fuse(node, False, True, context) if needed else _fuse_entrance(node, context)
+    return layer.rebuild(fused)
+
+
+def _fuse_entrance(layer: Layer, context: FusionContext) -> Layer:
+    """Fuse a layer that no learned one comes before."""
+    if owns_parameters(layer):
+        return _fuse(layer, False, False, context)
+    return FrozenStart(layer.layer) if type(layer) is FrozenLayer else EntranceLayer(layer)
 
 
 def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
@@ -96,7 +120,7 @@ def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: Fu
         elif name in within:
             pass
         elif not need_dx and not owns_parameters(child):
-            fused[name] = FrozenStart(child.layer) if type(child) is FrozenLayer else EntranceLayer(child)
+            fused[name] = _fuse_entrance(child, context)
         elif (norm := _frozen_norm(child, context)) is not None:
             fused[name] = FrozenNorm(norm, before is not None and new_output(before), owns[name])
         elif type(child) in KERNELS:

@@ -5,13 +5,13 @@ import copy
 import pytest
 import torch
 
-from pellucid.combine import Parallel, Sequential
+from pellucid.combine import Graph, Parallel, Sequential
 from pellucid.fuse import freeze, fuse
 from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.inference import inference
 from pellucid.fuse.leaves import FusedConv2d
-from pellucid.fuse.start import FrozenStart
+from pellucid.fuse.start import EntranceLayer, FrozenStart
 from pellucid.layers import (
     Add,
     AvgPool2d,
@@ -113,6 +113,56 @@ def test_nothing_is_kept_of_the_frozen_layers_that_a_network_begins_with() -> No
     assert dx is None  # not even of the first convolution that learns
     assert leaves(dparams["start"]) == {}
     assert_close(leaves(dparams["learns"]), expected, 1e-10, "dparams")
+
+
+def branching(start: Layer, learns: Layer) -> Graph:
+    """Two frozen nodes and a ReLU, of which two nodes that learn read; the sum of all is the output."""
+    nodes = {
+        "start": (start, "input"), "next": (Conv2d(2, 1), "start"), "relu": (ReLU(), "next"),
+        "one": (learns, "relu"), "other": (Conv2d(2, 1), "relu"), "both": (Add(), "relu", "next"),
+        "sum": (Add(), "one", "other", "both"),
+    }  # fmt: skip
+    return Graph(nodes, ("sum",))
+
+
+def test_a_graph_computes_no_gradient_before_its_first_layers_that_learn() -> None:
+    net = branching(START, Conv2d(2, 1))
+    params, x = Sample(net, (2, 8, 7)).inputs()
+    learned = {"one.weight", "one.bias", "other.weight", "other.bias"}
+    fused = fuse(freeze(net, params, leaves(params).keys() - learned))
+    kinds = {name: type(layer) for name, layer in fused.layers.items()}
+    assert kinds["start"] is kinds["next"] is FrozenStart
+    assert kinds["relu"] is kinds["both"] is EntranceLayer
+    assert not fused.layers["one"].need_dx
+    y, cache = fused.forward(params, x, Mode(True, torch.Generator().manual_seed(0)))
+    dy = cotangent(y)
+    expected_y, _, expected = autograd(net, params, x, Mode(), dy)
+    assert_close(y, expected_y, 1e-11, "y")
+    dx, dparams = backward(fused, params, cache, dy, consume=True)
+    assert dx is None
+    found = leaves(dparams)
+    assert found.keys() == learned
+    assert_close(found, {path: expected[path] for path in learned}, 1e-10, "dparams")
+
+
+def test_a_network_behind_another_one_hands_back_the_gradient_of_its_input() -> None:
+    net = Graph({"one": (Conv2d(2, 1), "a"), "sum": (Add(), "one", "b")}, ("sum",), ("a", "b"))
+    params, x = Sample(net, ((2, 3, 3), (2, 3, 3))).inputs()
+    fused = fuse(freeze(net, params, leaves(params)), need_dx=True)
+    y, cache = fused.forward(params, x, Mode(True))
+    dx, dparams = backward(fused, params, cache, dy := cotangent(y), consume=True)
+    _, expected, _ = autograd(net, params, x, Mode(), dy)
+    assert_close(leaves(dx), expected, 1e-10, "dx")
+    assert leaves(dparams) == {}
+
+
+def test_the_first_layer_that_learns_behind_a_frozen_start_computes_no_dx() -> None:
+    net = Sequential(one=Conv2d(3, 1), other=Conv2d(3, 1), learns=Conv2d(2, 1))
+    params, _ = Sample(net, (2, 4, 4)).inputs()
+    fused = fuse(freeze(net, params, {"one.weight", "one.bias", "other.weight", "other.bias"}))
+    kinds = [type(layer) for layer in fused.layers.values()]
+    assert kinds == [FrozenStart, FrozenStart, FusedConv2d]
+    assert not fused.layers["learns"].need_dx
 
 
 def test_other_parameters_are_made_ready_anew() -> None:

@@ -9,7 +9,7 @@ from conformance.case import Case
 from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, Trait
+from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, RoIPool, Trait
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Dice, Focal, GIoU, QualityFocal
 from pellucid.metrics import (
     METRICS,
@@ -75,6 +75,7 @@ UNTOUCHED: dict[Any, Check] = {
         "local_contrast_norm",
         "the whole window as one convolution over all channels, under PyTorch's automatic differentiation",
     ),
+    RoIPool: Check("tests/references.py", "roi_pool", "the maximum of bin after bin, under automatic differentiation"),
     Crop: Check("tests/references.py", "crop", "narrow along each axis, under PyTorch's automatic differentiation"),
     Focal: Check(
         "tests/losses/cases.py", "focal", "the formula over the kept positions, under automatic differentiation"

@@ -205,6 +205,75 @@ def crop(layer: layers.Crop, params: Any, x: tuple[Tensor, Tensor], mode: Mode) 
     return x[0].narrow(2, 0, x[1].shape[2]).narrow(3, 0, x[1].shape[3]) + 0 * x[1].sum()
 
 
+def roi_align(layer: layers.RoIAlign, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
+    """Interpolate sample after sample."""
+    maps, regions = x[0], x[1].detach()
+    rows, columns = two(layer.size)
+    out = []
+    for image, *box in regions.tolist():
+        plane = maps[int(image)]
+        x0, y0, x1, y1 = (layer.scale * value for value in box)
+        high, wide = y1 - y0, x1 - x0
+        if layer.aligned:
+            x0, y0 = x0 - 0.5, y0 - 0.5
+        else:
+            high, wide = max(high, 1.0), max(wide, 1.0)
+        down = layer.sampling or math.ceil(high / rows)
+        across = layer.sampling or math.ceil(wide / columns)
+        bins = [
+            sum(
+                (
+                    bilinear(
+                        plane, y0 + high / rows * (r + (i + 0.5) / down), x0 + wide / columns * (c + (j + 0.5) / across)
+                    )
+                    for i in range(down)
+                    for j in range(across)
+                ),
+                torch.zeros_like(plane[:, 0, 0]),
+            )
+            / max(down * across, 1)
+            for r in range(rows)
+            for c in range(columns)
+        ]
+        out.append(torch.stack(bins, 1).view(-1, rows, columns))
+    return torch.stack(out)
+
+
+def bilinear(plane: Tensor, y: float, x: float) -> Tensor:
+    """Interpolate a plane (C, H, W) at a position; 0 if it is more than a pixel outside."""
+    height, width = plane.shape[1:]
+    if not (-1 <= y <= height and -1 <= x <= width):
+        return 0 * plane[:, 0, 0]
+    y, x = min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0)
+    top, left = int(y), int(x)
+    below, beyond = min(top + 1, height - 1), min(left + 1, width - 1)
+    v, u = y - top, x - left
+    upper = (1 - u) * plane[:, top, left] + u * plane[:, top, beyond]
+    return (1 - v) * upper + v * ((1 - u) * plane[:, below, left] + u * plane[:, below, beyond])
+
+
+def roi_pool(layer: layers.RoIPool, params: Any, x: tuple[Tensor, Tensor], mode: Mode) -> Tensor:
+    """Take the maximum of bin after bin, of equal ones the first."""
+    maps, regions = x[0], x[1].detach()
+    (rows, columns), (height, width) = two(layer.size), maps.shape[2:]
+    out = []
+    for image, *box in regions.tolist():
+        plane = maps[int(image)]
+        x0, y0, x1, y1 = (int(math.copysign(math.floor(abs(layer.scale * value) + 0.5), value)) for value in box)
+        high, wide = max(y1 - y0 + 1, 1), max(x1 - x0 + 1, 1)
+        for r in range(rows):
+            top, below = (min(max(y0 + at, 0), height) for at in (r * high // rows, -(-(r + 1) * high // rows)))
+            for c in range(columns):
+                left, beyond = (
+                    min(max(x0 + at, 0), width) for at in (c * wide // columns, -(-(c + 1) * wide // columns))
+                )
+                bin_ = plane[:, top:below, left:beyond].flatten(1)
+                out.append(
+                    bin_.gather(1, bin_.detach().argmax(1)[:, None])[:, 0] if bin_.numel() else 0 * plane[:, 0, 0]
+                )
+    return torch.stack(out).view(-1, rows, columns, maps.shape[1]).permute(0, 3, 1, 2)
+
+
 def elementwise(function: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Any, Tensor, Mode], Tensor]:
     return lambda layer, params, x, mode: function(layer, x)
 
@@ -218,6 +287,8 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.LpPool2d: lp_pool2d,
     layers.AdaptiveAvgPool2d: lambda layer, params, x, mode: F.adaptive_avg_pool2d(x, layer.size),
     layers.MaxUnpool2d: max_unpool2d,
+    layers.RoIAlign: roi_align,
+    layers.RoIPool: roi_pool,
     layers.Flatten: lambda layer, params, x, mode: x.reshape(len(x), math.prod(x.shape[1:])),
     layers.Reshape: lambda layer, params, x, mode: x.reshape(len(x), *layer.shape),
     layers.Pad2d: pad2d,

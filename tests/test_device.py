@@ -18,6 +18,8 @@ from pellucid.layers import (
     Identity,
     MaxPool2d,
     ReLU,
+    RoIAlign,
+    RoIPool,
 )
 from pellucid.layers.base import Mode
 from pellucid.losses import Focal, NegativeLogLikelihood, SoftmaxCrossEntropy
@@ -59,9 +61,16 @@ def check(device, *values):
     assert {tensor.device.type for tensor in found} == {device.type}
 
 
+def reads_values(layer):
+    """Whether the shapes inside a forward pass depend on values, which "meta" does not have."""
+    return isinstance(layer, RoIPool) or (isinstance(layer, RoIAlign) and not layer.sampling)
+
+
 @devices
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
 def test_layers(sample, device):
+    if device.type == "meta" and reads_values(sample.layer):
+        return
     params, x = (on_device(cast(value, torch.float32), device) for value in sample.inputs())
     for mode in (Mode(True, seeded(device)), Mode()):
         y, cache = sample.layer.forward(params, x, mode)

@@ -16,8 +16,12 @@ from conformance.case import TOLERANCE, Case, Mismatch, SkipCase, gap
 from conformance.onnx_nodes.backend import PellucidBackend, subject_of, tensor
 from conformance.onnx_nodes.published import Published, published
 
-# Published with four decimals, inputs and outputs, of about 0.3.
-ROUNDED = {"test_averagepool_2d_ceil_last_window_starts_on_pad": 3e-4}
+# Published with four decimals: inputs and outputs of about 0.3, and outputs alone.
+ROUNDED = {
+    "test_averagepool_2d_ceil_last_window_starts_on_pad": 3e-4,
+    "test_roialign_aligned_false": 1e-4,
+    "test_roialign_aligned_true": 1e-4,
+}
 
 
 def cases() -> Iterator[Case]:

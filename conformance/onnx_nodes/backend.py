@@ -17,6 +17,7 @@ from conformance.onnx_nodes import (
     losses,
     normalizations,
     pooling,
+    regions,
     resizing,
     shapes,
     training,
@@ -27,6 +28,7 @@ from pellucid.errors import PellucidError
 OPERATORS: dict[str, Operator] = {
     **convolutions.OPERATORS,
     **pooling.OPERATORS,
+    **regions.OPERATORS,
     **normalizations.OPERATORS,
     **resizing.OPERATORS,
     **activations.OPERATORS,

@@ -35,6 +35,8 @@ from pellucid.layers.padchannels import PadChannels
 from pellucid.layers.relu import ReLU
 from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.reshape import Reshape
+from pellucid.layers.roialign import RoIAlign
+from pellucid.layers.roipool import RoIPool
 from pellucid.layers.sigmoid import Sigmoid
 from pellucid.layers.softmax import Softmax
 from pellucid.layers.tanh import Tanh
@@ -77,6 +79,8 @@ __all__ = [
     "ReLU",
     "ReLU6",
     "Reshape",
+    "RoIAlign",
+    "RoIPool",
     "Shape",
     "Sigmoid",
     "Softmax",

@@ -47,7 +47,8 @@ class GIoU(Loss):
             raise PellucidError(
                 f"GIoU: boxes of shape {tuple(y.shape)} and targets of shape {tuple(target.shape)}; both must be (N, 4)"
             )
-        (low, high), (other_low, other_high) = y.split(2, 1), target.to(y.dtype).split(2, 1)  # (N, 2) each
+        target = target.to(y.dtype)
+        low, high, other_low, other_high = y[:, :2], y[:, 2:], target[:, :2], target[:, 2:]  # (N, 2) each
         size, other_size = high - low, other_high - other_low
         common = (high.minimum(other_high) - low.maximum(other_low)).clamp_min(0)
         hull = high.maximum(other_high) - low.minimum(other_low)

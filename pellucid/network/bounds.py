@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pellucid.combine.base import Combinator, Step, is_wiring, join
 from pellucid.config import SMALLER, is_ours, raised
 from pellucid.errors import LayerError, PellucidError
-from pellucid.layers import MaxUnpool2d
+from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
 from pellucid.layers.base import Layer, Mode, Params
 
 # Each several times the needs of the largest network of the zoo, and of a U-Net on 512 x 512 images; see decisions.md.
@@ -144,8 +144,11 @@ def _terms(func: Any, args: tuple[Any, ...]) -> int:
 
 
 def _runs(layer: Layer) -> bool:
-    """Return whether a layer runs on "meta"; unpooling does not, whose switches are whole numbers, which x is not."""
-    return is_ours(layer) and not isinstance(layer, MaxUnpool2d)
+    """Return whether a layer runs on "meta", where inputs are floats without values.
+
+    Switches of unpooling are whole numbers, and regions are read to see how many pixels they cover.
+    """
+    return is_ours(layer) and not isinstance(layer, MaxUnpool2d | RoIAlign | RoIPool)
 
 
 def _empty(shape: Any) -> Any:

@@ -90,11 +90,12 @@ MERGES: dict[type[Layer], st.SearchStrategy[Layer]] = {
     layers.Multiply: st.builds(layers.Multiply),
 }
 BUILT_IN_PLACE = {layers.Reshape, layers.MaxUnpool2d}  # the one to a drawn shape, the other where switches are
+OF_REGIONS = {layers.RoIAlign, layers.RoIPool}  # their second input is no image
 # Layers without a strategy of their own are drawn from their samples.
 LEAVES |= {
     kind: st.sampled_from([sample.layer for sample in SAMPLES if type(sample.layer) is kind])
     for kind in layers.LAYERS
-    if kind not in {*LEAVES, *MERGES, *BUILT_IN_PLACE}
+    if kind not in {*LEAVES, *MERGES, *BUILT_IN_PLACE, *OF_REGIONS}
 }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.combine import walk
 from pellucid.layers import LAYERS, Layer
-from tests.combine.random_networks import BUILT_IN_PLACE, LEAVES, MERGES, networks
+from tests.combine.random_networks import BUILT_IN_PLACE, LEAVES, MERGES, OF_REGIONS, networks
 from tests.oracle import Sample, autograd, cast, difference, is_many, leaves, normal, ours, tree_map
 
 
@@ -75,7 +75,7 @@ def test_random_networks_agree_with_autograd(network: tuple[Layer, Any], train: 
 
 
 def test_every_layer_can_be_drawn() -> None:
-    assert set(LEAVES) | set(MERGES) | BUILT_IN_PLACE == set(LAYERS)
+    assert set(LEAVES) | set(MERGES) | BUILT_IN_PLACE | OF_REGIONS == set(LAYERS)
 
 
 def test_the_draws_hold_every_layer_and_combinator() -> None:
@@ -87,5 +87,5 @@ def test_the_draws_hold_every_layer_and_combinator() -> None:
         seen.update(type(layer) for _, layer in walk(network[0]))
 
     look()
-    assert set(LAYERS) <= seen
+    assert set(LAYERS) - OF_REGIONS <= seen
     assert {"Sequential", "Parallel", "Fork", "Shared", "Graph"} <= {kind.__name__ for kind in seen}

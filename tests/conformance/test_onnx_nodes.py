@@ -29,6 +29,8 @@ ASKED = {
     "GlobalMaxPool",
     "GlobalLpPool",
     "MaxUnpool",
+    "RoiAlign",
+    "NonMaxSuppression",
     "BatchNormalization",
     "InstanceNormalization",
     "GroupNormalization",
@@ -126,6 +128,7 @@ def test_a_case_checks_the_class_that_its_attributes_ask_for() -> None:
 def test_skips_say_what_is_missing() -> None:
     reasons = dict(_reasons(all_cases()))
     assert reasons["test_maxpool_3d_default"] == "3-D image"
+    assert reasons["test_roialign_mode_max"] == "option mode='max'"
     assert reasons["test_add_int8"] == "dtype int8"
     assert reasons["test_identity_sequence"] == "type sequence"
     assert reasons["test_sce_none"] == "option reduction='none'"

@@ -28,7 +28,7 @@ from pellucid.layers import (
     ReLU,
 )
 from pellucid.model import Model
-from tests.export.samples import ALL, drawn
+from tests.export.samples import ALL, REGIONAL, drawn
 from tests.oracle import Sample, difference
 
 
@@ -57,7 +57,7 @@ def test_every_layer_and_combinator_says_what_the_reference_says(name: str) -> N
 
 
 def test_every_layer_can_be_written() -> None:
-    assert all(map(is_writable, LAYERS))
+    assert {kind for kind in LAYERS if not is_writable(kind)} == set(REGIONAL)
     assert not [kind for kind in WRITERS if kind.onnx is not Layer.onnx], "written in two places"
 
 

@@ -31,6 +31,8 @@ from pellucid.layers import (
     Pad2d,
     PadChannels,
     Reshape,
+    RoIAlign,
+    RoIPool,
     Softmax,
     Upsample,
 )
@@ -65,6 +67,27 @@ def pooled_by(kernel: Any, stride: Any, padding: Any, before: tuple[int, int]) -
         return pooled - 1.5, switches
 
     return make
+
+
+def regions(stride: float, smallest: float = 1.0, off: float = 0.0) -> Any:
+    """Draw (maps, regions), as many regions as maps, in and `off` beyond images of `stride` times the maps' size."""
+
+    def make(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        n, _, height, width = shape[0]
+        size = stride * torch.tensor([width, height], dtype=torch.float64)
+        corners = torch.rand(n, 2, 2, generator=rng, dtype=torch.float64) * (1 + 2 * off) - off
+        low, high = corners.amin(1) * size, corners.amax(1) * size + smallest
+        image = torch.randint(0, n, (n, 1), generator=rng).double()
+        return normal(shape[0], rng), torch.cat([image, low, high], 1)
+
+    return make
+
+
+def whole_regions(shape: Any, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw maps full of ties, and regions of whole corners, one of them far outside."""
+    _, drawn = regions(1.0)(shape, rng)
+    drawn[-1, 1:] += 1000.0
+    return whole_numbers(shape[0], rng), drawn.round()
 
 
 LINEAR = [
@@ -144,6 +167,21 @@ POOLS = [
         ((2, 4, 3), (2, 4, 3)),
         make=pooled_by((2, 3), (2, 4), (1, 0), (6, 11)),
     ),
+]
+
+# Regions have no gradient, so that a central difference along them means nothing.
+REGIONS = [
+    Sample(RoIAlign(3), ((2, 7, 6), (5,)), make=regions(1.0), smooth=False),
+    Sample(RoIAlign((2, 3), scale=0.25, sampling=2), ((2, 6, 5), (5,)), make=regions(4.0), smooth=False),
+    Sample(RoIAlign(2, 0.5), ((1, 8, 9), (5,)), batches=(5, 2), make=regions(2.0, off=0.3), smooth=False),
+    Sample(RoIAlign((3, 1), sampling=3, aligned=False), ((2, 5, 7), (5,)), make=regions(1.0, 0.1), smooth=False),
+    Sample(RoIAlign(2, 0.5, aligned=False), ((3, 5, 4), (5,)), batches=(4,), make=regions(2.0, 0.1, 0.3), smooth=False),
+    Sample(RoIAlign(2, 0.5), ((2, 1, 4), (5,)), make=regions(2.0), smooth=False),
+    Sample(RoIAlign(2, 0.5), ((2, 5, 4), (5,)), make=whole_regions, smooth=False),
+    Sample(RoIPool(3), ((2, 7, 6), (5,)), make=regions(1.0), smooth=False),
+    Sample(RoIPool((2, 3), scale=0.25), ((2, 6, 5), (5,)), batches=(5, 2), make=regions(4.0, off=0.3), smooth=False),
+    Sample(RoIPool(2, 0.5), ((2, 1, 4), (5,)), make=regions(2.0), smooth=False),
+    Sample(RoIPool(2), ((2, 5, 4), (5,)), make=whole_regions, smooth=False),
 ]
 
 SHAPES = [
@@ -288,4 +326,4 @@ MERGES = [
     Sample(Multiply(), ((5,), (5,), (5,)), make=lambda shape, rng: tuple(whole_numbers(one, rng) for one in shape)),
 ]
 
-SAMPLES: list[Sample] = [*LINEAR, *POOLS, *SHAPES, *ACTIVATIONS, *NORMS, *MERGES]
+SAMPLES: list[Sample] = [*LINEAR, *POOLS, *REGIONS, *SHAPES, *ACTIVATIONS, *NORMS, *MERGES]

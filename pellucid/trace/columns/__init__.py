@@ -5,7 +5,18 @@ from pellucid.layers.base import Layer, Trait, states
 from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, own_slope, relu, relu6, sigmoid, tanh
 from pellucid.trace.columns.base import Explainer, fallback, part_of
 from pellucid.trace.columns.linear import convolution, dense
-from pellucid.trace.columns.moves import add, concat, crop, linear_map, lp_pool2d, max_pool2d, max_unpool2d, multiply
+from pellucid.trace.columns.moves import (
+    add,
+    concat,
+    crop,
+    linear_map,
+    lp_pool2d,
+    max_pool2d,
+    max_unpool2d,
+    multiply,
+    roi_align,
+    roi_pool,
+)
 from pellucid.trace.columns.norms import local_contrast_norm, local_response_norm, norm, softmax
 
 MEAN = "it is part of the mean of each window over it: the delta times its share"
@@ -34,6 +45,8 @@ EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.MaxPool2d: max_pool2d,
     layers.MaxUnpool2d: max_unpool2d,
     layers.LpPool2d: lp_pool2d,
+    layers.RoIAlign: roi_align,
+    layers.RoIPool: roi_pool,
     layers.AvgPool2d: linear_map(MEAN),
     layers.AdaptiveAvgPool2d: linear_map(MEAN),
     layers.Identity: linear_map("it passes unchanged, and so does the delta"),
@@ -55,6 +68,8 @@ WEIGHTED_SUMS: dict[type[Layer], str] = {
     layers.AdaptiveAvgPool2d: "the mean of its window",
     layers.MaxPool2d: "the largest value of its window",
     layers.MaxUnpool2d: "the value whose maximum stood here, 0 if there was none",
+    layers.RoIAlign: "the mean of the samples in its bin, each interpolated between four pixels",
+    layers.RoIPool: "the largest value of its bin, 0 if it is empty",
     layers.Identity: "the same value",
     layers.Pad2d: "the pixel that the padding repeats here, or the padding value",
     layers.PadChannels: "the same value, or a zero of padding",

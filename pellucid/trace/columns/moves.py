@@ -9,6 +9,7 @@ from pellucid.trace.passes import Call
 from pellucid.trace.text import index_of
 
 UNCHANGED = r"\frac{\partial C}{\partial x} = \delta"
+NOT_DIFFERENTIATED = "a region says where to look: its gradient is 0 by definition"
 FORMULA = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, k_{oi}"
 
 
@@ -103,6 +104,34 @@ def max_unpool2d(call: Call, what: str, place: int) -> Column:
         "it was copied to where the maximum stood: the delta there",
         r"\frac{\partial C}{\partial x_i} = \delta_{\text{switch}(i)}",
     )
+
+
+def roi_align(call: Call, what: str, place: int) -> Column:
+    """A pixel has a share in every bin with a sample beside it; a region has no gradient."""
+    if part_of(what) == 1:
+        return Column(one(0)[:0], (), NOT_DIFFERENTIATED, "0")
+    maps, regions = (value.tensor for value in call.inputs)
+    alone = torch.zeros_like(maps, memory_format=torch.contiguous_format)
+    alone.view(-1)[place] = 1
+    shares = call.layer.forward(call.params, (alone, regions), Mode())[0].flatten()
+    where = shares.nonzero().flatten()
+    words = (
+        "it is part of the mean of samples in each bin: the delta times its share" if len(where) else "no bin reads it"
+    )
+    return Column(where, (worked(shares[where].double(), "share", "share"),), words, FORMULA)
+
+
+def roi_pool(call: Call, what: str, place: int) -> Column:
+    """The maxima that are this pixel depend on it; a region has no gradient."""
+    if part_of(what) == 1:
+        return Column(one(0)[:0], (), NOT_DIFFERENTIATED, "0")
+    _, _, height, width = call.inputs[0].tensor.shape
+    n, channel, row, column = index_of(place, call.inputs[0].tensor.shape)
+    won = torch.zeros_like(call.cache.switches, dtype=torch.bool)
+    won[:, channel] = call.cache.switches[:, channel] == (n * height + row) * width + column
+    where = won.flatten().nonzero().flatten()
+    words = "it was the largest of no bin: its gradient is 0" if not len(where) else "it was the largest of its bins"
+    return Column(where, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o")
 
 
 def lp_pool2d(call: Call, what: str, place: int) -> Column:

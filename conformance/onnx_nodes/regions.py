@@ -1,0 +1,68 @@
+"""Nodes of ONNX's operators on boxes: suppression, and regions of feature maps."""
+
+import torch
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.onnx_nodes.operator import Operator, Outputs, forward
+from pellucid.layers import RoIAlign
+from pellucid.ops.nms import nms
+
+
+def roi_align(
+    x: Tensor,
+    rois: Tensor,
+    batch_indices: Tensor,
+    *,
+    coordinate_transformation_mode: str = "half_pixel",
+    mode: str = "avg",
+    output_height: int = 1,
+    output_width: int = 1,
+    sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+) -> Outputs:
+    """Put a node of RoiAlign to RoIAlign; of the two modes it has the mean."""
+    if mode != "avg":
+        raise SkipCase(f"option mode={mode!r}")
+    aligned = coordinate_transformation_mode == "half_pixel"
+    layer = RoIAlign((output_height, output_width), spatial_scale, sampling_ratio, aligned)
+    regions = torch.cat([batch_indices[:, None].to(rois.dtype), rois], 1)
+    return (forward(layer, (x, regions))[0],)
+
+
+def non_max_suppression(
+    boxes: Tensor,
+    scores: Tensor,
+    max_output_boxes_per_class: Tensor | None = None,
+    iou_threshold: Tensor | None = None,
+    score_threshold: Tensor | None = None,
+    *,
+    center_point_box: int = 0,
+) -> Outputs:
+    """Put a node of NonMaxSuppression to nms, class after class.
+
+    Its boxes are y, x of any two opposite corners, or x, y of the centre and the size.
+    """
+    count, threshold = (int(_number(max_output_boxes_per_class, 0)), _number(iou_threshold, 0.0))
+    first, second = boxes[..., :2], boxes[..., 2:]
+    if center_point_box:
+        first, second = first - second / 2, first + second / 2
+    boxes = torch.cat([first.minimum(second), first.maximum(second)], 2)
+    chosen = []
+    for image, (candidates, by_class) in enumerate(zip(boxes, scores, strict=True)):
+        for label, values in enumerate(by_class):
+            above = (values > _number(score_threshold, -torch.inf)).nonzero()[:, 0]
+            kept = above[nms(candidates[above], values[above], threshold)[:count]]
+            where = torch.tensor([image, label]).expand(len(kept), 2)
+            chosen.append(torch.cat([where, kept[:, None]], 1))
+    return (torch.cat(chosen),)
+
+
+def _number(value: Tensor | None, default: float) -> float:
+    return default if value is None else value.item()
+
+
+OPERATORS = {
+    "RoiAlign": Operator(RoIAlign, roi_align, since=16),
+    "NonMaxSuppression": Operator(nms, non_max_suppression, since=10),
+}

@@ -1,0 +1,98 @@
+"""RoIPool: regions of feature maps, pooled to one size by maxima."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait, like, pair
+from pellucid.layers.checks import check_positive, check_within
+from pellucid.layers.roialign import check_regions
+
+
+class RoIPoolCache(NamedTuple):
+    """Cache of RoIPool: the index of each maximum, and the shapes of the inputs."""
+
+    switches: Tensor  # (M, C, h, w) int64: index into (image, row, column), -1 for an empty bin
+    maps: Tensor  # (N, C, H, W), one number in memory
+    regions: Tensor  # (M, 5), one number in memory
+
+
+@dataclass(frozen=True)
+class RoIPool(Layer):
+    """Take the maximum of each of size x size bins of regions of feature maps.
+
+    Input, output, `size` and `scale` are those of RoIAlign. Corners are rounded to whole pixels, both of which belong
+    to the region, and bins to whole pixels outwards, so that neighbours may share some. An empty bin, outside the map,
+    is 0 and has no gradient. Of equal values, the first in row-major order receives the gradient; regions have none
+    (zeros). Source: Girshick 2015, section 2.1, with the rounding of its reference code.
+    """
+
+    traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.MERGE
+
+    size: int | tuple[int, int]
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for an invalid hyperparameter."""
+        check_positive(self, size=self.size)
+        check_within(self, 0, float("inf"), scale=self.scale)
+
+    def init(self, shape: tuple[Shape, Shape], rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the shape of a pooled region."""
+        channels = check_regions(self, shape)
+        return {}, (channels, *pair(self.size))
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, RoIPoolCache]:
+        """Compute y = the maximum over each bin."""
+        maps, regions = x
+        channels, height, width = maps.shape[1:]
+        rows, columns = pair(self.size)
+        regions = regions if regions.dtype == torch.float64 else regions.float()
+        image, corners = regions[:, 0].long(), _rounded(regions[:, 1:] * self.scale)
+        top, below = _bins(corners[:, 1], corners[:, 3], rows, height)  # (M, rows) each
+        left, beyond = _bins(corners[:, 0], corners[:, 2], columns, width)
+        down = _window(top, below)  # (M, rows, k)
+        across = _window(left, beyond)  # (M, columns, l)
+
+        row = (image[:, None, None] * height + down.clamp(0, max(height - 1, 0)))[:, :, None, :, None]
+        pixel = row * width + across.clamp(0, max(width - 1, 0))[:, None, :, None, :]  # (M, rows, columns, k, l)
+        outside = (down >= below[:, :, None])[:, :, None, :, None] | (across >= beyond[:, :, None])[:, None, :, None, :]
+        pixel, outside = pixel.flatten(3), outside.flatten(3)  # (M, rows, columns, k l)
+        table = maps.permute(0, 2, 3, 1).reshape(-1, channels)  # (N H W, C)
+        values = table[pixel.flatten()].view(*pixel.shape, channels)
+        y, best = values.masked_fill(outside[..., None], -torch.inf).max(3)  # (M, rows, columns, C)
+        empty = outside.all(3)[..., None]
+        switches = torch.where(empty, -1, pixel.gather(3, best.flatten(3)))
+        y = torch.where(empty, 0, y)
+        return y.permute(0, 3, 1, 2), RoIPoolCache(switches.permute(0, 3, 1, 2), like(maps), like(x[1]))
+
+    def backward(self, params: Params, cache: RoIPoolCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
+        """Compute dx[switch] = the sum of dy over the bins that chose it."""
+        n, channels, height, width = cache.maps.shape
+        by_channel = cache.switches.transpose(0, 1).flatten(1)  # (C, M h w)
+        given = dy.transpose(0, 1).flatten(1).masked_fill(by_channel < 0, 0)
+        dx = dy.new_zeros(channels, n * height * width)
+        dx = dx.scatter_add(1, by_channel.clamp_min(0), given) if dx.numel() else dx
+        return (dx.view(channels, n, height, width).transpose(0, 1), cache.regions), {}
+
+
+def _rounded(coordinates: Tensor) -> Tensor:
+    """Return the nearest whole numbers, halves away from zero."""
+    return torch.copysign((coordinates.abs() + 0.5).floor(), coordinates).long()
+
+
+def _bins(first: Tensor, last: Tensor, bins: int, length: int) -> tuple[Tensor, Tensor]:
+    """Return the first pixel of each bin and the one after its last, (M, bins) each, for pixels first to last (M,)."""
+    extent = (last - first + 1).clamp_min(1)[:, None]
+    index = torch.arange(bins, device=first.device)
+    low = extent * index // bins
+    high = -(-extent * (index + 1) // bins)  # rounded up
+    return (first[:, None] + low).clamp(0, length), (first[:, None] + high).clamp(0, length)
+
+
+def _window(start: Tensor, end: Tensor) -> Tensor:
+    """Return consecutive pixels from each start on, as many as the largest bin has: (M, bins, k)."""
+    count = max(1, int((end - start).max()) if start.numel() else 1)
+    return start[..., None] + torch.arange(count, device=start.device)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.objects import Detections, Objects
+from pellucid.ops.boxes import area, box_iou, coverage
 
 # COCO's constants of its 17 points of a person, from nose to ankles: (Ronchi and Perona 2017, section 3.1).
 PERSON = (
@@ -23,9 +24,8 @@ def box_overlaps(found: Detections, truth: Objects) -> Tensor:
     With a crowd, it is the share of the detection's box inside the crowd's.
     """
     boxes, others = found.boxes.double(), truth.boxes.double()
-    low, high = boxes[:, None, :2].maximum(others[:, :2]), boxes[:, None, 2:].minimum(others[:, 2:])  # (n, m, 2)
-    common = (high - low).clamp_min(0).prod(2)
-    return _shares(common, _box_areas(boxes), _box_areas(others), truth.crowd)
+    iou = box_iou(boxes, others)
+    return iou if truth.crowd is None else torch.where(truth.crowd, coverage(boxes, others), iou)
 
 
 def mask_overlaps(found: Detections, truth: Objects) -> Tensor:
@@ -44,7 +44,11 @@ def mask_overlaps(found: Detections, truth: Objects) -> Tensor:
         )
     dtype = torch.float32 if masks[0].numel() <= EXACT else torch.float64
     common = masks.flatten(1).to(dtype) @ others.flatten(1).to(dtype).T  # (n, m)
-    return _shares(common.double(), masks.sum((1, 2)).double(), others.sum((1, 2)).double(), truth.crowd)
+    areas = masks.sum((1, 2)).double()[:, None]
+    union = areas + others.sum((1, 2)) - common.double()
+    if truth.crowd is not None:
+        union = torch.where(truth.crowd, areas, union)
+    return (common / union).nan_to_num(0.0)  # 0 / 0 where both masks are empty
 
 
 def keypoint_similarity(found: Detections, truth: Objects, areas: Tensor, sigmas: tuple[float, ...]) -> Tensor:
@@ -73,19 +77,7 @@ def keypoint_similarity(found: Detections, truth: Objects, areas: Tensor, sigmas
 
 def truth_areas(truth: Objects) -> Tensor:
     """Return the areas of true objects in float64: of their masks, without masks of their boxes: (m,)."""
-    return _box_areas(truth.boxes.double()) if truth.masks is None else truth.masks.sum((1, 2)).double()
-
-
-def _shares(common: Tensor, areas: Tensor, others: Tensor, crowd: Tensor | None) -> Tensor:
-    """Return common / union (n, m), or common / area with a crowd; 0 where neither has an area."""
-    union = areas[:, None] + others - common
-    if crowd is not None:
-        union = torch.where(crowd, areas[:, None], union)
-    return (common / union).nan_to_num(0.0)
-
-
-def _box_areas(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return area(truth.boxes.double()) if truth.masks is None else truth.masks.sum((1, 2)).double()
 
 
 def _hull_areas(found: Detections) -> Tensor:
@@ -122,7 +114,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "boxes": Kind(lambda found, truth, *_: box_overlaps(found, truth), lambda found: _box_areas(found.boxes.double())),
+    "boxes": Kind(lambda found, truth, *_: box_overlaps(found, truth), lambda found: area(found.boxes.double())),
     "masks": Kind(
         lambda found, truth, *_: mask_overlaps(found, truth),
         lambda found: _masks(found, "detections").sum((1, 2)).double() if len(found) else found.scores.double(),

@@ -14,7 +14,14 @@ from pellucid.metrics.classes import (
     target_classes,
 )
 from pellucid.metrics.coco import Coco
-from pellucid.metrics.detection import Box, BoxScores, ClassScores, average_precision, mean_average_precision
+from pellucid.metrics.detection import (
+    Box,
+    BoxScores,
+    ClassScores,
+    average_precision,
+    mean_average_precision,
+    voc_average_precision,
+)
 from pellucid.metrics.functions import (
     Reliability,
     accuracy,
@@ -96,4 +103,5 @@ __all__ = [
     "reliability",
     "target_classes",
     "top_k",
+    "voc_average_precision",
 ]

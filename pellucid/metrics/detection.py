@@ -1,13 +1,14 @@
 """Average precision of detected boxes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.objects import Detections, Objects
 from pellucid.ops.boxes import box_iou
 
 LEVELS = 11  # of recall, 0, 0.1, ..., 1
@@ -95,23 +96,88 @@ def mean_average_precision(predicted: Sequence[Box], true: Sequence[Box], thresh
     return BoxScores(by_class)
 
 
+def voc_average_precision(
+    detections: Sequence[Detections], objects: Sequence[Objects], threshold: float = 0.5
+) -> dict[int, ClassScores]:
+    """Return the average precision of each class as the Pascal VOC challenge defines it, by the class's number.
+
+    As `mean_average_precision`, except that a hit has an IoU strictly above `threshold`, and that a detection whose
+    best truth is a crowd (VOC: difficult) counts neither as a hit nor as a false alarm; crowds are not to be found.
+    VOC's files name the first and the last pixel of a box, so that its width is their difference plus 1: that is the
+    width of a box in `Objects`, whose x1 is the right edge of the last pixel. Raises PellucidError where the numbers
+    of images differ. Source: Everingham et al. 2010, section 4.2.
+    """
+    if len(detections) != len(objects):
+        raise PellucidError(f"voc_average_precision: {len(detections)} detections and {len(objects)} objects; give one "
+                            "of each per image")  # fmt: skip
+    labels = {label for part in (*objects, *detections) for label in part.labels.tolist()}
+    return {label: _voc_class(label, detections, objects, threshold) for label in sorted(labels)}
+
+
+def _voc_class(
+    label: int, detections: Sequence[Detections], objects: Sequence[Objects], threshold: float
+) -> ClassScores:
+    truths, scored, count = dict[int, Truth](), list[tuple[float, int, Tensor]](), 0
+    for image, (found, truth) in enumerate(zip(detections, objects, strict=True)):
+        mine = truth.take(truth.labels == label)
+        difficult = torch.zeros(len(mine), dtype=torch.bool) if mine.crowd is None else mine.crowd
+        truths[image] = Truth(mine.boxes.double(), difficult)
+        count += int((~difficult).sum())
+        of_class = found.take(found.labels == label)
+        boxes = zip(of_class.scores.tolist(), of_class.boxes.double(), strict=True)
+        scored += [(score, image, box) for score, box in boxes]
+    ordered = sorted(scored, key=lambda entry: entry[0], reverse=True)
+    judged = judge([(image, box) for _, image, box in ordered], truths, lambda iou: iou > threshold)
+    return _scores([hit for hit in judged if hit is not None], count)
+
+
 def _of_class(predicted: list[Box], true: list[Box], threshold: float) -> ClassScores:
-    images: dict[str, list[int]] = {}
-    for place, entry in enumerate(true):
-        images.setdefault(entry.image, []).append(place)
-    free = [True] * len(true)
-    hits: list[bool] = []
-    for entry in sorted(predicted, key=_score, reverse=True):
-        places = images.get(entry.image)
-        hit = False
-        if places:
-            iou, best = box_iou(_tensor([entry]), _tensor([true[place] for place in places]))[0].max(0)
-            hit = iou.item() >= threshold and free[places[int(best)]]
-            if hit:
-                free[places[int(best)]] = False
-        hits.append(hit)
-    area, eleven = average_precision(torch.tensor(hits, dtype=torch.bool), len(true)) if true else (None, None)
-    return ClassScores(len(true), len(hits), sum(hits), area, eleven)
+    images: dict[str, list[Box]] = {}
+    for entry in true:
+        images.setdefault(entry.image, []).append(entry)
+    truths = {
+        image: Truth(_tensor(boxes), torch.zeros(len(boxes), dtype=torch.bool)) for image, boxes in images.items()
+    }
+    ordered = [(entry.image, _tensor([entry])[0]) for entry in sorted(predicted, key=_score, reverse=True)]
+    return _scores([hit is True for hit in judge(ordered, truths, lambda iou: iou >= threshold)], len(true))
+
+
+class Truth(NamedTuple):
+    """The true boxes (m, 4) of one class in one image, and which of them do not count: (m,) bool."""
+
+    boxes: Tensor
+    difficult: Tensor
+
+
+def judge(
+    detections: Sequence[tuple[Hashable, Tensor]], truths: Mapping[Any, Truth], enough: Callable[[float], bool]
+) -> list[bool | None]:
+    """Return, for each detection (image, box), whether it is a hit; None where it does not count.
+
+    detections: best first. Each takes the truth with the largest IoU, the first of equal ones; a second detection of a
+    truth is a false alarm.
+    """
+    taken = {image: truth.difficult.clone() for image, truth in truths.items()}
+    judged: list[bool | None] = []
+    for image, box in detections:
+        truth = truths.get(image)
+        if truth is None or not len(truth.boxes):
+            judged.append(False)
+            continue
+        iou, best = box_iou(box[None], truth.boxes)[0].max(0)
+        if not enough(iou.item()):
+            judged.append(False)
+        elif bool(truth.difficult[best]):
+            judged.append(None)
+        else:
+            judged.append(not bool(taken[image][best]))
+            taken[image][best] = True
+    return judged
+
+
+def _scores(hits: list[bool], truths: int) -> ClassScores:
+    area, eleven = average_precision(torch.tensor(hits, dtype=torch.bool), truths) if truths else (None, None)
+    return ClassScores(truths, len(hits), sum(hits), area, eleven)
 
 
 def _score(entry: Box) -> float:

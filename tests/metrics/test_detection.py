@@ -5,8 +5,10 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from conformance.detection import draw
 from pellucid.errors import PellucidError
-from pellucid.metrics import Box, average_precision, iou_of_areas, mean_average_precision
+from pellucid.metrics import Box, average_precision, iou_of_areas, mean_average_precision, voc_average_precision
+from pellucid.objects import Detections, Objects
 
 # The toy set of ../shared/facts/detect.md: its 24 detections at IoU 0.3 in the order of their scores, 15 true boxes.
 TOY = [k in (0, 2, 9, 11, 12, 13, 22) for k in range(24)]
@@ -87,6 +89,70 @@ def test_perfect_detections_score_1_and_none_score_0():
 def test_impossible_boxes_are_refused(predicted: list[Box], true: list[Box], threshold: float, why: str):
     with pytest.raises(PellucidError, match=why):
         mean_average_precision(predicted, true, threshold)
+
+
+def devkit(detections: list[Detections], objects: list[Objects], label: int) -> tuple[list[float], list[float]]:
+    """Return recall and precision as VOC's program computes them from inclusive pixel numbers, difficult truths too."""
+    truths, count = {}, 0
+    for image, truth in enumerate(objects):
+        mine = truth.take(truth.labels == label)
+        boxes = mine.boxes.numpy() - np.array([0, 0, 1, 1])  # numbers of the last pixels
+        truths[image] = boxes, mine.crowd.numpy(), np.zeros(len(boxes), bool)
+        count += int((~mine.crowd).sum())
+    scored = [(float(s), image, box.numpy() - np.array([0, 0, 1, 1])) for image, found in enumerate(detections)
+              for s, box, c in zip(found.scores, found.boxes, found.labels, strict=True) if c == label]  # fmt: skip
+    right, wrong = [], []
+    for _, image, box in sorted(scored, key=lambda entry: -entry[0]):
+        best, which = -np.inf, -1
+        boxes, difficult, seen = truths[image]
+        for k, true in enumerate(boxes):
+            width = min(box[2], true[2]) - max(box[0], true[0]) + 1
+            height = min(box[3], true[3]) - max(box[1], true[1]) + 1
+            if width > 0 and height > 0:
+                sizes = [(b[2] - b[0] + 1) * (b[3] - b[1] + 1) for b in (box, true)]
+                overlap = width * height / (sum(sizes) - width * height)
+                if overlap > best:
+                    best, which = overlap, k
+        hit = best > 0.5
+        if hit and difficult[which]:
+            continue
+        right.append(hit and not seen[which])
+        wrong.append(not right[-1])
+        if hit:
+            seen[which] = True
+    found = np.cumsum(right)
+    return (found / count).tolist(), (found / np.maximum(found + np.cumsum(wrong), 1)).tolist()
+
+
+@pytest.mark.parametrize("seed", [0, 3, 6, 21, 24])
+def test_voc_average_precision_is_that_of_the_program(seed: int):
+    drawn = draw("boxes", seed)
+    scores = voc_average_precision(drawn.detections, drawn.objects)
+    assert scores
+    for label, one in scores.items():
+        if not one.truths:
+            assert one.area is None
+            continue
+        recall, precision = devkit(drawn.detections, drawn.objects, label)
+        envelope = [max(precision[k:]) for k in range(len(precision))]
+        steps = np.diff([0.0, *recall])
+        assert one.area == pytest.approx(float(np.dot(steps, envelope)))
+        highest = [max((p for r, p in zip(recall, precision, strict=True) if r >= t - 1e-9), default=0.0)
+                   for t in np.arange(0, 1.1, 0.1)]  # fmt: skip
+        assert one.eleven == pytest.approx(np.mean(highest))
+
+
+def test_voc_asks_for_more_than_the_threshold():
+    half, label = torch.tensor([[0.0, 0.0, 10.0, 5.0]]), torch.tensor([0])
+    truth = Objects(torch.tensor([[0.0, 0.0, 10.0, 10.0]]), label)
+    assert voc_average_precision([Detections(half, torch.ones(1), label)], [truth])[0].hits == 0
+    more = Detections(half + torch.tensor([0.0, 0.0, 0.0, 0.1]), torch.ones(1), label)
+    assert voc_average_precision([more], [truth])[0].hits == 1
+
+
+def test_voc_needs_one_of_each_for_every_image():
+    with pytest.raises(PellucidError, match="0 detections and 1 objects"):
+        voc_average_precision([], draw("boxes", 0).objects[:1])
 
 
 def test_iou_of_areas():

@@ -168,10 +168,28 @@ class Coco:
 
         weights: (images,), how often each image counts, once by default. names: those to compute, by default all.
         """
-        pools = [Pool(self.images, label) for label in self.labels()]
+        return self._figures([Pool(self.images, label) for label in self.labels()], weights, names or tuple(self.names))
+
+    def interval(self, name: str, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
+        """Return the bootstrap interval of a figure over the images: percentiles of the figure of drawn sets.
+
+        Each set holds as many images as there are, drawn with replacement. NaN where there is nothing to measure.
+        Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
+        """
+        rng, n = torch.Generator().manual_seed(seed), len(self.images)
+        pools, values = [Pool(self.images, label) for label in self.labels()], []
+        for _ in range(resamples):
+            weights = torch.bincount(torch.randint(0, n, (n,), generator=rng), minlength=n)
+            values.append(self._figures(pools, weights, (name,))[name])
+        low, high = torch.tensor(values, dtype=torch.float64).nanquantile(
+            torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+        ).tolist()  # fmt: skip
+        return low, high
+
+    def _figures(self, pools: "Sequence[Pool]", weights: Tensor | None, names: Sequence[str]) -> dict[str, float]:
         found: dict[tuple[str, int], list[Curves]] = {}
         results: dict[str, float] = {}
-        for name in self.names if names is None else names:
+        for name in names:
             figure = self.names[name]
             key = figure.size, figure.limit
             if key not in found:
@@ -213,14 +231,23 @@ class Pool:
         counts = weights[self.image[kept]]  # (n,)
         hits, ignored = self.hits[row][:, kept], self.ignored[row][:, kept]  # (T, n)
         right, wrong = ((which * counts).cumsum(1) for which in (hits, ~hits & ~ignored))
-        recall = right / truths
-        precision = right / (right + wrong).clamp_min(torch.finfo(torch.float64).tiny)
-        highest = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
-        index = torch.searchsorted(recall.contiguous(), RECALLS.expand(len(recall), -1).contiguous())  # (T, 101)
-        padded = torch.nn.functional.pad(highest, (0, 1))
+        precision, index = precision_at_recalls(right, wrong, truths)
         scores = torch.nn.functional.pad(self.scores[kept], (0, 1), value=math.nan)
-        last = recall[:, -1] if recall.shape[1] else torch.zeros(len(recall), dtype=torch.float64)
-        return Curves(padded.gather(1, index), scores[index], last)
+        last = right[:, -1] / truths if right.shape[1] else torch.zeros(len(right), dtype=torch.float64)
+        return Curves(precision, scores[index], last)
+
+
+def precision_at_recalls(right: Tensor, wrong: Tensor, truths: float) -> tuple[Tensor, Tensor]:
+    """Return the highest precision at each of RECALLS or above, and the index of the detection that reaches the recall.
+
+    right, wrong: (T, n), counts of hits and of false alarms up to each detection, best first. Both results are
+    (T, 101); where a recall is not reached, precision is 0 and the index is n.
+    """
+    precision = right / (right + wrong).clamp_min(torch.finfo(torch.float64).tiny)
+    highest = precision.flip(1).cummax(1).values.flip(1) if precision.shape[1] else precision
+    recall = (right / truths).contiguous()
+    index = torch.searchsorted(recall, RECALLS.expand(len(recall), -1).contiguous())
+    return torch.nn.functional.pad(highest, (0, 1)).gather(1, index), index
 
 
 def match(overlaps: Tensor, thresholds: Tensor, ignored: Tensor, crowd: Tensor) -> Tensor:

@@ -1,0 +1,129 @@
+"""What each detection of an image is: a hit, or which kind of error; and which objects were missed."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics.coco import match
+from pellucid.metrics.overlaps import KINDS, PERSON, truth_areas
+from pellucid.objects import Detections, Objects
+
+HIT, IGNORED = "hit", "ignored"
+ERRORS = ("class", "place", "both", "duplicate", "background")  # of detections; "missed" is that of objects
+MISSED = "missed"
+THRESHOLD, BACKGROUND = 0.5, 0.1  # IoU from which a detection is right, and below which it is of nothing
+
+
+class Verdict(NamedTuple):
+    """What one detection is: "hit", "ignored" (matched with a crowd), or one of ERRORS.
+
+    truth: the index of the object that this is about, the one with the largest IoU for "background", -1 without
+    objects. iou: with this object.
+    """
+
+    kind: str
+    truth: int
+    iou: float
+
+
+class Judged(NamedTuple):
+    """The detections and objects of one image, compared at one threshold of IoU.
+
+    verdicts: one per detection. finders: (m,), the detection that each object was matched with, -1 for none.
+    repairs: (m,), for objects that were not found the "class" or "place" error with the highest score that is about
+    the object, which it would be found by if that were right; -1 for none. overlaps: (n, m).
+    """
+
+    verdicts: list[Verdict]
+    finders: list[int]
+    repairs: list[int]
+    overlaps: Tensor
+
+    def missed(self, truth: Objects) -> list[int]:
+        """Return the objects that no detection found, and none with only its class or its place wrong is about."""
+        return [k for k in self.not_found(truth) if self.repairs[k] < 0]
+
+    def not_found(self, truth: Objects) -> list[int]:
+        """Return the objects that no detection found; crowds are not among them."""
+        crowd = crowds(truth).tolist()
+        return [k for k, finder in enumerate(self.finders) if finder < 0 and not crowd[k]]
+
+
+def judge(
+    found: Detections,
+    truth: Objects,
+    threshold: float = THRESHOLD,
+    background: float = BACKGROUND,
+    kind: str = "boxes",
+    sigmas: tuple[float, ...] = PERSON,
+) -> Judged:
+    """Return what each detection in an image is, and what found each object.
+
+    Hits are matched as by `Coco`, at one threshold. Every other detection is the first that applies:
+    "ignored": matched with a crowd of its class. "place": its largest IoU with an object of its class is from
+    `background` to below `threshold`. "class": the same with other classes is at least `threshold`. "duplicate": an
+    object of its class has an IoU of at least `threshold`, but was matched with a detection of a higher score.
+    "background": no IoU is above `background`. "both": class and place are wrong. Source: Bolya et al. 2020, "TIDE: A
+    General Toolbox for Identifying Object Detection Errors", section 2.2.
+    """
+    if not 0 < background < threshold <= 1:
+        raise PellucidError(f"judge: thresholds are {background} and {threshold}; give 0 < background < threshold <= 1")
+    overlaps = KINDS[kind].overlaps(found, truth, truth_areas(truth), sigmas)  # (n, m)
+    crowd = crowds(truth)
+    matched, level = torch.full((len(found),), -1), torch.tensor([threshold], dtype=torch.float64)
+    for label in found.labels.unique():
+        mine = (found.labels == label).nonzero().flatten()
+        mine = mine[found.scores[mine].argsort(descending=True, stable=True)]
+        others = (truth.labels == label).nonzero().flatten()
+        if len(others):
+            ignored = crowd[others]
+            best = match(overlaps[mine][:, others], level, ignored[None], ignored)[0, 0]
+            matched[mine] = torch.where(best < 0, -1, others[best])
+    verdicts = [
+        _verdict(index, int(matched[index]), found, truth, overlaps[index], crowd, threshold, background)
+        for index in range(len(found))
+    ]
+    finders, repairs = [-1] * len(truth), [-1] * len(truth)
+    for index, verdict in enumerate(verdicts):
+        if verdict.kind == HIT:
+            finders[verdict.truth] = index
+    for index in found.scores.argsort(descending=True, stable=True).tolist():
+        error, at, _ = verdicts[index]
+        if error in ("class", "place") and finders[at] < 0 and repairs[at] < 0:
+            repairs[at] = index
+    return Judged(verdicts, finders, repairs, overlaps)
+
+
+def _verdict(
+    index: int,
+    matched: int,
+    found: Detections,
+    truth: Objects,
+    overlaps: Tensor,
+    crowd: Tensor,
+    threshold: float,
+    background: float,
+) -> Verdict:
+    if matched >= 0:
+        return Verdict(IGNORED if bool(crowd[matched]) else HIT, matched, float(overlaps[matched]))
+    if bool(crowd.all()):  # also without any object
+        return Verdict("background", -1, 0.0)
+    same = truth.labels == found.labels[index]
+    own, other = (torch.where(which & ~crowd, overlaps, -1.0).max(0) for which in (same, ~same))
+    best = own if own.values >= other.values else other
+    if background <= own.values < threshold:
+        kind, best = "place", own
+    elif other.values >= threshold:
+        kind, best = "class", other
+    elif own.values >= threshold:
+        kind, best = "duplicate", own
+    else:
+        kind = "both" if best.values > background else "background"
+    return Verdict(kind, int(best.indices), float(best.values))
+
+
+def crowds(truth: Objects) -> Tensor:
+    """Return which objects are crowds: (m,) bool."""
+    return torch.zeros(len(truth), dtype=torch.bool) if truth.crowd is None else truth.crowd

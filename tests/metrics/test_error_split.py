@@ -1,0 +1,101 @@
+"""What errors cost, beside pycocotools on detections that are repaired by hand."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conformance.detection import Drawn, draw, expected
+from pellucid.metrics.coco import Coco
+from pellucid.metrics.error_split import CROWDING, confusion, error_split, recall_by_group
+from pellucid.objects import Detections, Objects
+from tests.metrics.scene import DETECTIONS, OBJECTS
+
+
+def ap50(found: Detections, truth: Objects = OBJECTS) -> float:
+    """Return pycocotools' AP50 of one image."""
+    areas = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(1)
+    return float(expected("boxes", Drawn([truth], [areas], [found]))[1])
+
+
+def without(*indices: int) -> torch.Tensor:
+    return torch.tensor([index not in indices for index in range(len(DETECTIONS))])
+
+
+def repaired() -> dict[str, tuple[Detections, Objects]]:
+    labels, boxes = DETECTIONS.labels.clone(), DETECTIONS.boxes.clone()
+    labels[3] = 1
+    boxes[4] = OBJECTS.boxes[3]
+    return {
+        "class": (replace(DETECTIONS, labels=labels), OBJECTS),
+        "place": (replace(DETECTIONS, boxes=boxes), OBJECTS),
+        "both": (DETECTIONS.take(without(7)), OBJECTS),
+        "duplicate": (DETECTIONS.take(without(1, 9)), OBJECTS),
+        "background": (DETECTIONS.take(without(5)), OBJECTS),
+        "missed": (DETECTIONS, OBJECTS.take(torch.tensor([index not in (4, 6) for index in range(len(OBJECTS))]))),
+    }
+
+
+def test_gains_are_those_of_pycocotools_after_the_repair() -> None:
+    base, kinds = error_split([DETECTIONS], [OBJECTS])
+    assert base == pytest.approx(ap50(DETECTIONS))
+    assert {kind: one.errors for kind, one in kinds.items()} == {
+        "class": 1, "place": 1, "both": 1, "duplicate": 2, "background": 1, "missed": 2,
+    }  # fmt: skip
+    gains = {kind: ap50(*parts) - ap50(DETECTIONS) for kind, parts in repaired().items()}
+    assert sum(gain > 0.01 for gain in gains.values()) == 5  # what is behind all hits costs nothing
+    assert {kind: one.gain for kind, one in kinds.items()} == pytest.approx(gains)
+
+
+def test_of_several_detections_of_a_missed_object_the_best_is_repaired() -> None:
+    """The second is removed: making both hits would find the object twice."""
+    truth = OBJECTS.take(torch.tensor([0]))
+    boxes = torch.tensor([[20.0, 0.0, 60.0, 40.0], [-20.0, 0.0, 20.0, 40.0]])
+    found = Detections(boxes, torch.tensor([0.5, 0.9]), torch.tensor([0, 0]))
+    base, kinds = error_split([found], [truth])
+    assert base == 0.0
+    assert kinds["place"] == (2, 1.0)
+
+
+@pytest.mark.parametrize("seed", [1, 4, 7])
+def test_average_precision_is_that_of_all_images(seed: int) -> None:
+    drawn = draw("boxes", seed)
+    assert error_split(drawn.detections, drawn.objects)[0] == pytest.approx(expected("boxes", drawn)[1], abs=1e-9)
+
+
+def test_confusion_has_the_background() -> None:
+    """True cells: two found, one missed; plates: one found, one called a cell, two missed. On nothing: 4 and 1."""
+    counts = confusion([DETECTIONS], [OBJECTS], 2)
+    assert counts.tolist() == [[2, 0, 1], [1, 1, 2], [3, 1, 0]]
+    assert confusion([DETECTIONS], [OBJECTS], 2, score=0.0)[2].tolist() == [4, 1, 0]
+    assert confusion([DETECTIONS], [OBJECTS], 2, score=0.9).tolist() == [[1, 0, 2], [0, 0, 4], [1, 0, 0]]
+
+
+def test_recall_by_size_and_crowding() -> None:
+    groups = recall_by_group([DETECTIONS], [OBJECTS])
+    assert groups["size"] == {"small": (1, 0), "medium": (6, 3), "large": (0, 0)}
+    assert groups["crowding"]["apart"] == (7, 3)
+    boxes = torch.tensor([[0.0, 0, 40, 40], [32, 0, 72, 40], [0, 60, 40, 100], [10, 60, 50, 100], [0, 200, 100, 300]])
+    truth = Objects(boxes, torch.zeros(5, dtype=torch.long))  # shares 1/5, 1/5, 3/4, 3/4, 0
+    found = Detections(boxes[[0, 2, 4]], torch.tensor([0.9, 0.8, 0.4]), torch.zeros(3, dtype=torch.long))
+    groups = recall_by_group([found], [truth])
+    assert groups["crowding"] == {"apart": (1, 0), "touching": (2, 1), "crowded": (2, 1)}
+    assert list(groups["crowding"]) == list(CROWDING)
+    assert groups["size"]["large"] == (1, 0)
+
+
+def test_the_interval_is_that_of_drawn_images() -> None:
+    """Half of 40 images are found: the recall of a drawn set is a binomial mean, whose deviation is sqrt(1/4 / 40)."""
+    box, label = torch.tensor([[0.0, 0.0, 40.0, 40.0]]), torch.tensor([0])
+    truth, hit = Objects(box, label), Detections(box, torch.ones(1), label)
+    evaluation = Coco()
+    for index in range(40):
+        evaluation.add(hit if index % 2 else hit.take(torch.tensor([False])), truth)
+    low, high = evaluation.interval("ar100", resamples=2000)
+    deviation = (0.25 / 40) ** 0.5
+    assert (low, high) == (
+        pytest.approx(0.5 - 1.96 * deviation, abs=0.03),
+        pytest.approx(0.5 + 1.96 * deviation, abs=0.03),
+    )
+    assert evaluation.interval("ar100", resamples=50) == evaluation.interval("ar100", resamples=50)
+    assert evaluation.interval("ar100", resamples=50) != evaluation.interval("ar100", resamples=50, seed=1)

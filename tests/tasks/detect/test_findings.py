@@ -1,0 +1,84 @@
+"""The sentences of detections and misses, on an image whose overlaps are computed by hand."""
+
+import torch
+
+from pellucid.objects import Detections, Objects
+from pellucid.tasks.detect import findings
+from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
+
+EXPECTED = [
+    ("hit", 0, 0, "Detection 1 (cell, score 0.95) is right: IoU 0.90 with cell 1."),
+    (
+        "duplicate", 1, 0,
+        "Detection 2 (cell, score 0.90) is a duplicate: IoU 0.95 with cell 1, but detection 1 found it with score 0.95 "
+        "and IoU 0.90.",
+    ),
+    ("hit", 2, 1, "Detection 3 (cell, score 0.85) is right: IoU 0.60 with cell 2."),
+    ("class", 3, 2, "Detection 4 (cell, score 0.80) has the wrong class: IoU 1.00 with plate 3."),
+    ("place", 4, 3, "Detection 5 (cell, score 0.75) is placed imprecisely: IoU 0.33 with cell 4, below 0.5."),
+    ("background", 5, None, "Detection 6 (plate, score 0.70) is a false alarm: its largest IoU is 0.00, below 0.1."),
+    (
+        "ignored", 6, 5,
+        "Detection 7 (cell, score 0.65) does not count: it matches cell 6, which is labelled as a crowd or as "
+        "difficult.",
+    ),
+    (
+        "both", 7, 4,
+        "Detection 8 (cell, score 0.60) has the wrong class and is placed imprecisely: IoU 0.33 with plate 5, "
+        "below 0.5.",
+    ),
+    ("hit", 8, 7, "Detection 9 (plate, score 0.55) is right: IoU 1.00 with plate 8."),
+    (
+        "missed", 3, 2,
+        "plate 3 (40 x 40 pixels) was missed. Detection 4 (cell, score 0.80) has IoU 1.00 with it and the wrong class.",
+    ),
+    (
+        "missed", 4, 3,
+        "cell 4 (40 x 40 pixels) was missed. Detection 5 (cell, score 0.75) has IoU 0.33 with it, below 0.5.",
+    ),
+    (
+        "missed", 7, 4,
+        "plate 5 (40 x 40 pixels) was missed. Detection 8 (cell, score 0.60) has IoU 0.33 with it, below 0.5.",
+    ),
+    ("missed", -1, 6, "plate 7 (20 x 20 pixels) was missed. No detection has an IoU of 0.1 or more with it."),
+]  # fmt: skip
+
+
+def test_every_detection_and_every_miss_has_its_sentence() -> None:
+    found = findings(DETECTIONS, OBJECTS, CLASSES)
+    assert [one.text for one in found] == [text for *_, text in EXPECTED]
+    assert [one.kind for one in found] == [kind for kind, *_ in EXPECTED]
+    assert [one.detection for one in found] == [detection for _, detection, _, _ in EXPECTED]
+    assert all(truth is None or one.truth == truth for one, (_, _, truth, _) in zip(found, EXPECTED, strict=True))
+
+
+def test_a_detection_below_the_score_explains_a_miss() -> None:
+    missed = findings(DETECTIONS, OBJECTS, CLASSES, score=0.9)[2:]
+    assert [one.truth for one in missed] == [1, 2, 3, 4, 6, 7]
+    assert missed[0].text == (
+        "cell 2 (40 x 40 pixels) was missed. Its detection (cell, score 0.85, IoU 0.60) is below the score 0.9."
+    )
+    assert missed[0].detection == 2
+    assert missed[1].text.endswith("was missed. No detection has an IoU of 0.1 or more with it.")
+
+
+def test_a_detection_of_a_neighbour_explains_a_miss() -> None:
+    """Two cells with IoU 30 / 50, and one detection, which is the first of them."""
+    boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [10.0, 0.0, 50.0, 40.0]])
+    found = Detections(boxes[:1], torch.tensor([0.8]), torch.tensor([0]))
+    *_, missed = findings(found, Objects(boxes, torch.tensor([0, 0])), CLASSES)
+    assert missed.text == (
+        "cell 2 (40 x 40 pixels) was missed. Detection 1 (cell, score 0.80) has IoU 0.60 with it, but matches cell 1 "
+        "with IoU 1.00."
+    )
+
+
+def test_images_without_objects_or_detections() -> None:
+    empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+    only = findings(DETECTIONS.take(torch.tensor([0])), empty, CLASSES)
+    assert [one.text for one in only] == [
+        "Detection 1 (cell, score 0.95) is a false alarm: the image has no object to find."
+    ]
+    nothing = DETECTIONS.take(torch.zeros(10, dtype=torch.bool))
+    assert [one.kind for one in findings(nothing, OBJECTS, CLASSES)] == ["missed"] * 7
+    assert findings(nothing, empty, CLASSES) == []

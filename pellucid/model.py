@@ -22,7 +22,8 @@ class Model(BaseModel):
     targets) -> number; by default accuracy for classes, mean absolute error for numbers, both for a loss of numbers on
     classes. input_shape: without the batch axis; the weights are drawn from `seed` once it is known, here or from the
     first data. classes: their number or names. regularizer: one or several. schedule: of the learning rate,
-    constant unless given. clip: the largest norm of the whole gradient. precision: "float32", "bf16" or "float64".
+    constant unless given. clip: the largest norm of the whole gradient. average: the decay of a moving average of the
+    weights, which is evaluated, saved and left by `fit` in their place. precision: "float32", "bf16" or "float64".
     preprocess: JSON values that describe how images are prepared; "mean" and "std", by channel, are applied here.
     device: "cpu", "cuda", "mps", or "auto" for the fastest.
     Raises PellucidError for unknown names and other types, and for a network whose outputs do not fit the loss or the

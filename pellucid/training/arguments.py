@@ -48,6 +48,13 @@ def limit(value: Any, what: str) -> float | None:
     raise PellucidError(f"{what} must be a number above 0, or None for no limit, not {shown(value)}")
 
 
+def decay(value: Any, what: str) -> float | None:
+    """Return None, or a number above 0 and below 1; PellucidError, which calls it `what`, for anything else."""
+    if value is None or (is_number(value) and 0 < value < 1):
+        return value
+    raise PellucidError(f"{what} must be a number between 0 and 1, such as 0.998, or None, not {shown(value)}")
+
+
 def named(value: Any, base: type[T], known: Mapping[str, type[T]], what: str) -> T:
     """Return an object of the class `base`: `value` itself, or for a name in `known`, that class with its defaults."""
     if not isinstance(value, str):

@@ -233,6 +233,7 @@ def settings(
         "number of epochs": epochs,
         "batch size": batch_size,
         "clipping": model.clip,
+        **({} if model.average is None else {"average of the weights": model.average}),
         "precision": usable_precision(model.precision, model.device)[0],
         "seed": model.seed,
         "metrics": tuple(map(_metric, model.metrics)),

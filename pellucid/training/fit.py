@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -90,9 +90,7 @@ class Loop:
         self.loader = batches(model, data, plan.batch_size, plan.augment)
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         if self.model is not whole:
-            self.training.seconds = (
-                time.perf_counter() - begun_at
-            )  # the time for the features counts for the first epoch
+            self.training.seconds = time.perf_counter() - begun_at  # the features count for the first epoch
         self.memory = model.schedule.begin()
         self.signals = StopSignals()
         self.rng = seeded(model.device)
@@ -134,6 +132,8 @@ class Loop:
             self._dry_run()
             while training.epoch < training.epochs and not training.stop:
                 self._epoch()
+            if self.step.average is not None:
+                self.step.average.take()
             for callback in self.plan.callbacks:
                 callback.on_end(training)
             self._save(done=True)
@@ -266,29 +266,30 @@ class Loop:
     def _finish_epoch(self, layers: list[Row]) -> None:
         """Measure, call the callbacks, and save."""
         training, model, plan = self.training, self.model, self.plan
-        row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
-        row.update(loss_columns(model.objective, training.means, "train_"))
-        lower = set(row) - {"epoch", "step", "lr"}
-        for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
-            if data is not None and (model.metrics or role == "val"):
-                losses, found, downward = self._measure(data, indices)
-                if role == "val":
-                    named = loss_columns(model.objective, losses, "val_")
-                    lower |= set(named)
-                    row.update(named)
-                row.update(columns(found, role))
-                lower |= {f"{role}_{name}" for name in downward}
-        training.lower = frozenset(lower)
-        row["seconds"] = round(training.seconds, 6)
-        row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
-        training.history.rows.append(row)
-        training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
-        training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
-        training.losses, training.loss_count = {}, 0.0
-        if model.schedule.watches:
-            self.memory = model.schedule.observe(self.memory, row["val_loss"])
-        for callback in plan.callbacks:
-            callback.on_epoch_end(training, row)
+        with nullcontext() if self.step.average is None else self.step.average.used():
+            row: Row = {"epoch": training.epoch + 1, "step": training.step, "lr": training.lr}
+            row.update(loss_columns(model.objective, training.means, "train_"))
+            lower = set(row) - {"epoch", "step", "lr"}
+            for data, indices, role in ((self.data, self.sample, "train"), (self.validation, None, "val")):
+                if data is not None and (model.metrics or role == "val"):
+                    losses, found, downward = self._measure(data, indices)
+                    if role == "val":
+                        named = loss_columns(model.objective, losses, "val_")
+                        lower |= set(named)
+                        row.update(named)
+                    row.update(columns(found, role))
+                    lower |= {f"{role}_{name}" for name in downward}
+            training.lower = frozenset(lower)
+            row["seconds"] = round(training.seconds, 6)
+            row["images_per_second"] = round(training.seen / max(training.seconds, 1e-9), 1)
+            training.history.rows.append(row)
+            training.history.layers.extend({"epoch": row["epoch"], **layer} for layer in layers)
+            training.epoch, training.batch, training.seen, training.seconds = training.epoch + 1, 0, 0, 0.0
+            training.losses, training.loss_count = {}, 0.0
+            if model.schedule.watches:
+                self.memory = model.schedule.observe(self.memory, row["val_loss"])
+            for callback in plan.callbacks:
+                callback.on_epoch_end(training, row)
         if training.epoch < training.epochs and not training.stop:
             if self.signals.asked:
                 self._stop()

@@ -22,6 +22,7 @@ class Learner(Protocol):
     regularizers: tuple[Regularizer | MaxNorm, ...]
     metrics: tuple[MetricLike, ...]
     clip: float | None
+    average: float | None
     precision: str
     seed: int
     frozen: set[str]

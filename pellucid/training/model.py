@@ -36,6 +36,7 @@ from pellucid.text import shown
 from pellucid.training.arguments import (
     DEFAULT_LOSS,
     class_names,
+    decay,
     instance,
     limit,
     new_file,
@@ -85,6 +86,7 @@ class BaseModel(Trainable, Viewed):
         regularizer: Regularizer | MaxNorm | Sequence[Regularizer | MaxNorm] | None = None,
         schedule: Schedule | None = None,
         clip: float | None = None,
+        average: float | None = None,
         precision: str = "float32",
         preprocess: Mapping[str, Any] | None = None,
         device: str = "cpu",
@@ -95,6 +97,7 @@ class BaseModel(Trainable, Viewed):
         self.schedule: Schedule = instance(Constant() if schedule is None else schedule, Schedule, "schedule")
         self.regularizers = regularizers(regularizer)
         self.clip = limit(clip, "clip")
+        self.average = decay(average, "average")
         usable_precision(precision, self.device)
         self.precision = precision
         self.seed = whole(seed, "seed", 0)

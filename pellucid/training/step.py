@@ -18,6 +18,7 @@ from pellucid.objective import Gradients, Objective, Supervised, all_buffers, be
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, pack, unpack
 from pellucid.optim.regularizers import L2, in_order
 from pellucid.text import shown
+from pellucid.training.averaging import AVERAGE, Average
 from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
 from pellucid.training.learner import Learner
 from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
@@ -43,7 +44,8 @@ class Step:
     `decayed`, with `examples` as their n; `clip` limits the joint norm of the gradients of a turn. Their cost terms
     enter the gradient first, then it is clipped, then the decoupled ones shrink the weights and the optimizer moves
     them, and MaxNorm comes last. `frozen` are paths that do not learn; layers all of whose values are frozen run as in
-    evaluation. `rates` are factors of the learning rate by path, 1 for all others.
+    evaluation. `rates` are factors of the learning rate by path, 1 for all others. average: the decay of an `Average`
+    of the weights, None for none.
 
     optimizer: one for all networks, each with a state of its own, or one by the name of each network; `lr` is then the
     rate of the first, and the others keep their proportion to it. A network whose gradients an objective does not
@@ -69,6 +71,7 @@ class Step:
         precision: str = "float32",
         frozen: Collection[str] = (),
         rates: Mapping[str, float] | None = None,
+        average: float | None = None,
     ) -> None:
         channels_last(params)
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
@@ -77,6 +80,7 @@ class Step:
         self.kept = all_buffers(nets) | set(frozen)  # paths of tensors that optimizers do not update
         self.paths = [path for path in flat if path not in self.kept]
         self.weights = [flat[path] for path in self.paths]
+        self.average = None if average is None else Average(self.paths, self.weights, average)
         self._learned = dict(zip(self.paths, self.weights, strict=True))
         self._examples, self._clip = examples, clip
         self._regularizers = in_order(regularizers)
@@ -116,16 +120,20 @@ class Step:
             precision=model.precision,
             frozen=model.frozen,
             rates=model.rates,
+            average=model.average,
         )
 
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Read:
         """Learn from one batch, and return the losses by name, each before the update that it led to."""
         found = self.gradients(batch, lr, rng)
-        if isinstance(found, tuple):  # all may have been learned in the sweep
-            return found[0] if self._order == [] else self._learn(*found, lr)
         losses: Read = {}
-        for turn in found:  # each turn learns before the next one begins
-            losses |= self._learn(*turn, lr)
+        if isinstance(found, tuple):  # all may have been learned in the sweep
+            losses = found[0] if self._order == [] else self._learn(*found, lr)
+        else:
+            for turn in found:  # each turn learns before the next one begins
+                losses |= self._learn(*turn, lr)
+        if self.average is not None:
+            self.average.update()
         return losses
 
     def gradients(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Gradients | Iterator[Gradients]:
@@ -206,10 +214,14 @@ class Step:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the optimizers' state: `velocity.block1.conv.weight`, of a named network `NAME:velocity...`."""
         packed = ((mover, pack(mover.state, mover.all_paths)) for mover in self._movers.values())
-        return {mover.prefix + name: tensor for mover, state in packed for name, tensor in state.items()}
+        held = {mover.prefix + name: tensor for mover, state in packed for name, tensor in state.items()}
+        return held if self.average is None else {**held, **self.average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned; PellucidError where it is of other networks or optimizers."""
+        if self.average is not None:
+            self.average.load_state_dict(state)
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(AVERAGE)}
         for mover in self._movers.values():
             of_it = {name: one for name, one in state.items() if name.startswith(mover.prefix)}
             unpack(mover.state, mover.all_paths, {name.removeprefix(mover.prefix): of_it[name] for name in of_it})
@@ -309,18 +321,14 @@ def _read(losses: Read) -> Read:
 def training_form(
     objective: Objective, params: Params, frozen: Collection[str] = (), rate: Rate | None = None
 ) -> Objective:
-    """Return the objective as it trains: with frozen layers, and the network of a Supervised one in its fused form.
-
-    Other objectives may use parts of their networks, whose fused forms write over each other's outputs: they run as
-    they were written.
-    """
+    """Return the objective as it trains: with frozen layers, and its networks in their fused forms, see `fused`."""
     nets = {
         name: freeze(net, params_of(params, name), below(frozen, name)) if frozen else net
         for name, net in objective.nets.items()
     }
     if isinstance(objective, Supervised):
         return objective.with_nets({"": fuse(nets[""], rate)})
-    return objective.with_nets(nets) if frozen else objective
+    return (objective.with_nets(nets) if frozen else objective).fused()
 
 
 def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str, Optimizer]:

@@ -73,8 +73,8 @@ class Viewed(metaclass=Checked):
         if not isinstance(self.objective, Supervised):
             names = ", ".join(self.objective.nets)
             raise PellucidError(
-                f"{type(self.objective).__name__} is a user-defined objective (networks: {names}); this needs a model "
-                "of one network and one loss, Model(net, loss)"
+                f"the model's objective is {type(self.objective).__name__} (networks: {names}); this needs a model of "
+                "one network and one loss, Model(net, loss)"
             )
         return self.objective
 

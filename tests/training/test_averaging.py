@@ -1,0 +1,78 @@
+"""The moving average of the weights is what a training evaluates, saves and leaves."""
+
+import pytest
+import torch
+
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.optim import SGD
+from pellucid.training.callbacks import Callback
+from pellucid.tree import flatten
+from tests.training.small import StopAt, Stopped, digits, flip, small_conv
+
+WEIGHT = "conv.weight"
+
+
+class Seen(Callback):
+    """A weight after each step, and as the evaluation of each epoch uses it."""
+
+    def __init__(self):
+        self.steps, self.epochs = [], []
+
+    def on_start(self, training):
+        self.first = flatten(training.model.params)[WEIGHT].double()
+
+    def on_step(self, training):
+        self.steps.append(flatten(training.model.params)[WEIGHT].double())
+
+    def on_epoch_end(self, training, row):
+        self.epochs.append(flatten(training.model.params)[WEIGHT].double())
+
+
+def train(model, run=None, extra=(), **options):
+    given = {"validation": digits(90, 120), "augment": flip, "monitor": "", "verbose": False, **options}
+    return model.fit(digits(0, 90), epochs=3, batch_size=30, run=run, callbacks=extra, **given)
+
+
+def test_epochs_are_evaluated_with_the_average_and_training_goes_on_from_the_weights():
+    seen, plain, model = Seen(), Seen(), small_conv(average=0.3)
+    history, other = train(model, extra=[seen]), train(small_conv(), extra=[plain])
+    assert all(map(torch.equal, seen.steps, plain.steps))
+    average, expected = seen.first, []
+    for number, weight in enumerate(seen.steps, 1):
+        decay = min(0.3, (1 + number) / (10 + number))  # 2/11, 3/12, 0.3, ...
+        average = decay * average + (1 - decay) * weight
+        expected.append(average)
+    for found, number in zip(seen.epochs, (3, 6, 9), strict=True):
+        assert torch.allclose(found, expected[number - 1], atol=1e-6)
+    assert history["val_loss"] != other["val_loss"]
+    assert torch.equal(model.weights[WEIGHT].double(), seen.epochs[-1])
+    assert model.evaluate(digits(90, 120))["loss"] == pytest.approx(history["val_loss"][-1])
+
+
+@pytest.mark.parametrize("step", [2, 3, 8])
+def test_a_resumed_training_has_the_same_average(tmp_path, step):
+    whole, resumed = small_conv(average=0.9), small_conv(average=0.9)
+    train(whole, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(small_conv(average=0.9), tmp_path / "run", [StopAt(step)], checkpoint_seconds=0.0)
+    train(resumed, tmp_path / "run", resume=True)
+    assert resumed.sha256() == whole.sha256() == Model.load(tmp_path / "run/weights/best.safetensors").sha256()
+    again = small_conv(average=0.9)
+    train(again, tmp_path / "run", resume=True)  # of a finished run, nothing changes
+    assert again.sha256() == whole.sha256()
+    with pytest.raises(PellucidError, match="begun with other settings: average of the weights"):
+        train(small_conv(average=0.8), tmp_path / "run", resume=True)
+
+
+def test_layers_that_learn_in_the_sweep_are_averaged_too():
+    model = Model(small_conv().net, optimizer=SGD(0.1), average=0.5)
+    seen = Seen()
+    train(model, extra=[seen])
+    assert not torch.equal(seen.epochs[-1], seen.steps[-1])
+
+
+@pytest.mark.parametrize("average", [0.0, 1.0, "much"])
+def test_other_values_are_refused(average):
+    with pytest.raises(PellucidError, match=r"average must be a number between 0 and 1, such as 0\.998, or None"):
+        small_conv(average=average)

@@ -66,7 +66,7 @@ def backbone_of(net: Layer) -> Layer | None:
     """
     for name in get_args(Backbone):
         norm = next((layer for _, layer in walk(net) if isinstance(layer, BatchNorm)), BatchNorm())
-        if _reads(net, *_features(name, norm.epsilon)[:2]):
+        if _reads(net, *feature_nodes(name, norm.epsilon)[:2]):
             if name == "mobilenet_v2":
                 return mobilenet_v2(epsilon=norm.epsilon, pad="same" if norm.epsilon == KERAS_EPSILON else "both")
             return airbench96() if name == "airbench96" else VGG[name]()
@@ -89,7 +89,7 @@ def _network(classes: int, backbone: Backbone, epsilon: float, skips: int) -> Gr
     known = get_args(Backbone)
     if backbone not in known:
         raise PellucidError(f"no backbone {backbone!r}{nearest(backbone, known)}; known: {', '.join(known)}")
-    nodes, taps, stride, centred = _features(backbone, epsilon)
+    nodes, taps, stride, centred = feature_nodes(backbone, epsilon)
     taps = taps[: skips + 1]
     nets = {
         "features": (Graph(nodes, taps), "input"),
@@ -130,7 +130,7 @@ def _enlarge(classes: int, by: int, centred: bool) -> ConvTranspose2d:
     )  # fmt: skip
 
 
-def _features(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:
+def feature_nodes(backbone: str, epsilon: float) -> tuple[dict[str, tuple[Layer, str]], tuple[str, ...], int, bool]:
     """Return the chain of nodes, those to read from coarse to fine, the stride of the last, and `centred`."""
     if backbone == "mobilenet_v2":
         stages = _expanded(features(mobilenet_v2(epsilon=epsilon)))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,14 +94,27 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
     than the weights.
     """
     own = form(net)
-    candidates = [Source(model, naming) for naming in NAMINGS for model in naming.models]
-    models = {one.model for one in candidates if list(_reference(one)) == list(own)}
+    models = {one.model for one in _candidates() if list(_reference(one)) == list(own)}
+    source = origin_of(models, tensors, path)
+    if _reference(source) != own:
+        raise PellucidError(
+            f"{os.fspath(path)} holds the weights of {source}, which need this network with other options; "
+            f"build it with {_call(source)}"
+        )
+    return source
+
+
+def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.PathLike[str]) -> Source:
+    """Return the origin of tensors with these names, the weights of one of these networks of pellucid.models.
+
+    Raises PellucidError if no library uses these names for such a network.
+    """
     names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
-    if not models:
+    split = [(*translate(one.naming, one.model, names), one) for one in _candidates() if one.model in models]
+    if not split:
         raise PellucidError(
             f"{os.fspath(path)}: no published weights are known for this network; use one of pellucid.models"
         )
-    split = [(*translate(one.naming, one.model, names), one) for one in candidates if one.model in models]
     known, unknown, source = max(split, key=lambda each: len(each[0]))
     if len(known) <= len(unknown):
         some = ", ".join(quoted(name, 40) for name in list(names)[:3])
@@ -110,12 +123,11 @@ def source_of(net: Layer, tensors: Iterable[str], path: str | os.PathLike[str]) 
             f"{os.fspath(path)} has tensor names that no known file of {min(models)} has ({some}, ...); give a file of "
             f"{libraries}"
         )
-    if _reference(source) != own:
-        raise PellucidError(
-            f"{os.fspath(path)} holds the weights of {source}, which need this network with other options; "
-            f"build it with {_call(source)}"
-        )
     return source
+
+
+def _candidates() -> list[Source]:
+    return [Source(model, naming) for naming in NAMINGS for model in naming.models]
 
 
 def _call(source: Source) -> str:

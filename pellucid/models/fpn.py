@@ -1,0 +1,35 @@
+"""Feature pyramid networks."""
+
+from typing import Any
+
+from pellucid.combine import Graph, Sequential
+from pellucid.layers import Add, Conv2d, Crop, GroupNorm, Upsample
+from pellucid.layers.base import Layer
+
+
+def fpn(channels: int = 96, levels: int = 3, groups: int = 8) -> Graph:
+    """Return a feature pyramid network: x and y are tuples of `levels` maps, from fine to coarse by factors of 2.
+
+    Each map goes through a 1 x 1 convolution to `channels` channels. The coarser result, enlarged twofold and cropped
+    to the finer map's size, is added to the finer one; a 3 x 3 convolution follows. Each convolution is followed by
+    group normalization with `groups` groups, as in Wu and He 2018, section 4.2.
+    Source: Lin, Dollar, Girshick, He, Hariharan and Belongie 2017, section 3 and figure 3.
+    """
+    inputs = tuple(f"map{level}" for level in range(1, levels + 1))
+    nodes: dict[str, tuple[Any, ...]] = {}
+    above = ""
+    for level in range(levels, 0, -1):
+        nodes[f"lateral{level}"] = (_conv(channels, 1, groups), f"map{level}")
+        at = f"lateral{level}"
+        if above:
+            nodes[f"enlarge{level}"] = (Upsample(2), above)
+            nodes[f"crop{level}"] = (Crop(), f"enlarge{level}", at)
+            nodes[f"add{level}"] = (Add(), at, f"crop{level}")
+            at = f"add{level}"
+        nodes[f"out{level}"] = (_conv(channels, 3, groups), at)
+        above = at
+    return Graph(nodes, tuple(f"out{level}" for level in range(1, levels + 1)), inputs)
+
+
+def _conv(channels: int, kernel: int, groups: int) -> Layer:
+    return Sequential(conv=Conv2d(channels, kernel, padding=kernel // 2, bias=False), norm=GroupNorm(groups))

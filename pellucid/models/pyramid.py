@@ -1,0 +1,83 @@
+"""Backbones of detectors: maps of three sizes, with batch normalization folded into the convolutions."""
+
+from typing import Literal, get_args
+
+import torch
+
+from pellucid.combine import Graph, Sequential
+from pellucid.combine.base import is_wiring
+from pellucid.errors import PellucidError, nearest
+from pellucid.layers import Identity
+from pellucid.layers.base import Layer, Params
+from pellucid.models.fcn import feature_nodes, plain_path
+from pellucid.models.parts import chain
+from pellucid.models.resnet import resnet18, resnet34, resnet50
+from pellucid.models.surface import features
+from pellucid.rules.fold import fold
+from pellucid.tree import flatten, nest
+
+Pyramid = Literal["mobilenet_v2", "airbench96", "resnet18", "resnet34", "resnet50", "vgg11", "vgg13", "vgg16"]
+RESNETS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
+
+
+def pyramid(backbone: Pyramid = "mobilenet_v2") -> Layer:
+    """Return a backbone for images of any size; y is the tuple of its maps at the strides 8, 16 and 32, fine first.
+
+    Of "airbench96" (the shipped `cifar` model) the strides are 2, 4 and 8. Of MobileNetV2 the fine and the middle maps
+    are the expansions of the first blocks of stages 4 and 6, the coarse one is the output of stage 7; of ResNet they
+    are stages 2 to 4, of VGG blocks 3 to 5. Batch normalization is part of the convolutions, so that it stays as it was
+    trained: give the network trained weights, `pyramid_params`.
+    """
+    net = _graph(backbone, 1e-5)
+    with torch.device("meta"):  # which layers are folded does not depend on the values
+        params, _ = net.init((3, 64, 64), torch.Generator())
+    return _without_identities(fold(net, params)[0])
+
+
+def strides(backbone: Pyramid) -> tuple[int, int, int]:
+    """Return the strides of a pyramid's maps."""
+    return (2, 4, 8) if backbone == "airbench96" else (8, 16, 32)
+
+
+def backbone_name(net: Layer) -> Pyramid | None:
+    """Return the name of the backbone that a network is, None for any other network."""
+    return next((name for name in get_args(Pyramid) if pyramid(name) == net), None)
+
+
+def pyramid_params(backbone: Pyramid, zoo: Params, epsilon: float) -> Params:
+    """Return the parameters of a pyramid that computes what a network of the zoo does in evaluation mode.
+
+    zoo: the parameters of that network's features. epsilon: of its batch normalization.
+    """
+    net, held = _graph(backbone, epsilon), flatten(zoo)
+    with torch.device("meta"):
+        wanted, _ = net.init((3, 64, 64), torch.Generator())
+    values = fold(net, nest(wanted, {path: held[plain_path(path)] for path in flatten(wanted)}))[1]
+    with torch.device("meta"):
+        folded, _ = pyramid(backbone).init((3, 64, 64), torch.Generator())
+    return nest(folded, {path: flatten(values)[path] for path in flatten(folded)})
+
+
+def _graph(backbone: str, epsilon: float) -> Graph:
+    known = get_args(Pyramid)
+    if backbone not in known:
+        raise PellucidError(f"no backbone {backbone!r}{nearest(backbone, known)}; known: {', '.join(known)}")
+    if backbone in RESNETS:
+        stages = features(RESNETS[backbone](epsilon=epsilon))
+        assert isinstance(stages, Sequential)
+        return Graph(chain(stages.children, "input"), ("stage2", "stage3", "stage4"))
+    nodes, taps, _, _ = feature_nodes(backbone, epsilon)
+    if backbone == "mobilenet_v2":
+        nodes = {name: node for name, node in nodes.items() if name != "last"}
+        taps = ("stage7", *taps[1:])
+    return Graph(nodes, taps[::-1])
+
+
+def _without_identities(net: Layer) -> Layer:
+    """Return the network without the Identities in its Sequentials."""
+    if not is_wiring(net):
+        return net
+    layers = {name: _without_identities(child) for name, child in net.layers.items()}
+    if type(net) is Sequential:
+        layers = {name: child for name, child in layers.items() if type(child) is not Identity}
+    return net.rebuild(layers)

@@ -1,0 +1,80 @@
+"""Feature pyramids: folded backbones equal the networks of the zoo, and FPN equals PyTorch's expressions."""
+
+from typing import get_args
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Mode
+from pellucid.models import MODELS, features
+from pellucid.models.fpn import fpn
+from pellucid.models.pyramid import Pyramid, backbone_name, pyramid, pyramid_params, strides
+from tests.oracle import assert_close, randomized
+
+
+@pytest.mark.parametrize(("name", "stage"), [("mobilenet_v2", "stage7"), ("resnet18", "stage4"), ("vgg11", "block5")])
+def test_a_pyramid_computes_what_the_network_of_the_zoo_does(name, stage):
+    zoo = features(MODELS[name]())
+    rng = torch.Generator().manual_seed(0)
+    params = randomized(zoo.init((3, 64, 64), rng)[0], rng)
+    for path, tensor in _leaves(params):
+        if path.endswith("running_var"):
+            tensor.abs_().add_(0.5)
+    x = torch.randn(1, 3, 64, 96, generator=rng, dtype=torch.float64)
+    maps, _ = pyramid(name).forward(pyramid_params(name, params, 1e-5), x, Mode())
+    y = x
+    for key, layer in zoo.layers.items():
+        y, _ = layer.forward(params[key], y, Mode())
+        if key == stage:
+            break
+    assert_close(maps[2], y, 1e-8, "the coarse map")
+    assert [one.shape[2:] for one in maps] == [(8, 12), (4, 6), (2, 3)]
+
+
+@pytest.mark.parametrize("name", get_args(Pyramid))
+def test_every_backbone_is_recognized_and_has_maps_of_its_strides(name):
+    net = pyramid(name)
+    with torch.device("meta"):
+        _, maps = net.init((3, 75, 130), torch.Generator())
+    sizes = [(-(-75 // stride), -(-130 // stride)) for stride in strides(name)]  # rounded up
+    assert [one[1:] for one in maps] == sizes
+    assert backbone_name(net) == name
+
+
+def test_other_backbones_are_refused_with_the_nearest():
+    with pytest.raises(PellucidError, match="no backbone 'mobilenet'; did you mean 'mobilenet_v2'"):
+        pyramid("mobilenet")
+    assert backbone_name(fpn(8)) is None
+
+
+def test_fpn_adds_the_enlarged_coarser_map_to_the_finer_one():
+    net, rng = fpn(8, groups=2), torch.Generator().manual_seed(0)
+    shapes = ((3, 7, 10), (4, 4, 5), (5, 2, 3))
+    params = randomized(net.init(shapes, rng)[0], rng)
+    maps = tuple(torch.randn(2, *shape, generator=rng, dtype=torch.float64) for shape in shapes)
+
+    def conv(name, x, padding):
+        one = params[name]
+        y = F.conv2d(x, one["conv"]["weight"], padding=padding)
+        return F.group_norm(y, 2, one["norm"]["weight"], one["norm"]["bias"])
+
+    above, expected = None, []
+    for level in (3, 2, 1):
+        x = conv(f"lateral{level}", maps[level - 1], 0)
+        if above is not None:
+            height, width = x.shape[2:]
+            x = x + F.interpolate(above, scale_factor=2, mode="nearest")[:, :, :height, :width]
+        above = x
+        expected.insert(0, conv(f"out{level}", x, 1))
+    for found, wanted in zip(net.forward(params, maps, Mode())[0], expected, strict=True):
+        assert_close(found, wanted, 1e-10, "a map")
+
+
+def _leaves(params, prefix=""):
+    for name, value in params.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -10,7 +10,7 @@ from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, RoIPool, Trait
-from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Dice, Focal, GIoU, QualityFocal
+from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Coordinates, Dice, Focal, GIoU, HeatMaps, QualityFocal
 from pellucid.metrics import (
     METRICS,
     NME,
@@ -86,6 +86,12 @@ UNTOUCHED: dict[Any, Check] = {
     ),
     GIoU: Check(
         "tests/losses/cases.py", "giou", "areas of boxes by minima and maxima, under automatic differentiation"
+    ),
+    HeatMaps: Check(
+        "tests/losses/cases.py", "heat_maps", "point after point and cell after cell, under automatic differentiation"
+    ),
+    Coordinates: Check(
+        "tests/losses/cases.py", "coordinates", "PyTorch's l1_loss of the labelled points, under its differentiation"
     ),
     AuxiliaryCrossEntropy: Check(
         "tests/losses/test_auxiliary.py",

@@ -3,9 +3,11 @@
 from pellucid.losses.auxiliary import AuxiliaryCrossEntropy
 from pellucid.losses.base import Loss
 from pellucid.losses.binary_cross_entropy import BinaryCrossEntropy
+from pellucid.losses.coordinates import Coordinates
 from pellucid.losses.dice import Dice
 from pellucid.losses.focal import Focal
 from pellucid.losses.giou import GIoU
+from pellucid.losses.heat_maps import HeatMaps
 from pellucid.losses.hinge import Hinge
 from pellucid.losses.nll import NegativeLogLikelihood
 from pellucid.losses.quality_focal import QualityFocal
@@ -25,6 +27,8 @@ LOSSES: dict[str, type[Loss]] = {
     "dice": Dice,
     "quality_focal": QualityFocal,
     "giou": GIoU,
+    "heat_maps": HeatMaps,
+    "coordinates": Coordinates,
 }
 
 __all__ = [
@@ -32,9 +36,11 @@ __all__ = [
     "LOSSES",
     "AuxiliaryCrossEntropy",
     "BinaryCrossEntropy",
+    "Coordinates",
     "Dice",
     "Focal",
     "GIoU",
+    "HeatMaps",
     "Hinge",
     "Huber",
     "Loss",

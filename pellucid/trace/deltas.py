@@ -233,6 +233,39 @@ def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> Pieces:
     return Pieces({"targets": target}, cost / n, factors, words, GIOU)
 
 
+def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> Pieces:
+    """Return the probability and the target of each cell, and the cost of each point."""
+    it = loss.pieces(y, target)
+    cells = y.shape[2] * y.shape[3]
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        p, t, share_ = number(it.p, place), number(it.t, place), number(it.share, place // cells)
+        error = difference("p - t", plain("p", p, "probability"), plain("t", t, "target"))
+        if it.pull is not None:
+            pull = Factor("p l1 (centre - E) · sign(E - c)", p * number(it.pull, place), "error")
+            error = Factor("p - t + p pull", error.value + pull.value, "error", (*error.parts, pull))
+        return error, *_of_points(share_)
+
+    words = "the probability p of the cell minus its target t"
+    words += "" if it.pull is None else ", and the pull of the expected position towards the point"
+    named = {"probabilities": it.p, "targets": it.t}
+    formula = r"\frac{\partial C}{\partial y} = \frac{p - t + \lambda p\,(k - E) \cdot \mathrm{sign}(E - c)}{n}"
+    return Pieces(named, it.cost, factors, words, formula)
+
+
+def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> Pieces:
+    """∂C/∂y = sign(y - c) / n, n the number of labelled points."""
+    it = loss.pieces(y, target)
+    sign = it.error.sign()
+
+    def factors(place: int) -> tuple[Factor, ...]:
+        return plain("sign(y - c)", number(sign, place), "error"), *_of_points(number(it.share, place))
+
+    words = "the absolute error of a coordinate: only on which side of the point the output lies"
+    formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
+    return Pieces({"error": it.error}, it.error.abs() * it.share, factors, words, formula)
+
+
 # Explains a loss of this type: (loss, y, target) -> its pieces
 PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
     losses.SoftmaxCrossEntropy: softmax_cross_entropy,
@@ -246,6 +279,8 @@ PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], Pieces]] = {
     losses.Dice: dice,
     losses.QualityFocal: quality_focal,
     losses.GIoU: giou,
+    losses.HeatMaps: heat_maps,
+    losses.Coordinates: coordinates,
 }
 
 
@@ -268,6 +303,11 @@ def difference(name: str, first: Factor, second: Factor) -> Factor:
 def share(n: int) -> tuple[Factor, ...]:
     """Return the factor 1 / n, none where n is 1."""
     return () if n == 1 else (plain(f"1/{n}", 1 / n),)
+
+
+def _of_points(share_: float) -> tuple[Factor, ...]:
+    """Return the factor 1 / n of one of n labelled points, 0 of one without label, none where n is 1."""
+    return () if share_ == 1 else (plain(f"1/{round(1 / share_)}" if share_ else "not labelled", share_),)
 
 
 def _error(name: str, role: str, y: Tensor, t: Tensor, place: int) -> Factor:

@@ -225,4 +225,6 @@ def test_the_table_names_every_loss() -> None:
         "dice": "Dice",
         "quality_focal": "QualityFocal",
         "giou": "GIoU",
+        "heat_maps": "HeatMaps",
+        "coordinates": "Coordinates",
     }

@@ -13,10 +13,11 @@ from pellucid.errors import PellucidError
 from pellucid.losses import (
     L1,
     LOSSES,
-    AuxiliaryCrossEntropy,
     BinaryCrossEntropy,
+    Coordinates,
     Dice,
     Focal,
+    HeatMaps,
     Hinge,
     Huber,
     Loss,
@@ -132,7 +133,7 @@ NONE = torch.zeros(0, dtype=torch.long)
 @pytest.mark.parametrize(
     ("loss", "target"),
     [
-        *((kind(), NONE) for kind in LOSSES.values() if kind not in (AuxiliaryCrossEntropy, Dice)),  # has no reduction
+        *((kind(), NONE) for kind in LOSSES.values() if hasattr(kind, "reduction")),
         (Quadratic(), torch.zeros(0, 3)),
         (Huber(), torch.zeros(0, 3)),
         (BinaryCrossEntropy((1.0, 2.0, 3.0)), NONE),
@@ -149,6 +150,49 @@ def test_a_batch_without_examples_is_refused(loss: Loss, target: Tensor, reducti
     for y in (outputs(0, 3), outputs(0, 3).bfloat16()):
         with pytest.raises(PellucidError, match="a batch without examples has no loss; leave it out"):
             loss(y, target)
+
+
+@pytest.mark.parametrize("loss", [Dice(), HeatMaps(), Coordinates()], ids=repr)
+def test_a_batch_without_examples_is_refused_by_losses_without_reduction(loss: Loss) -> None:
+    with pytest.raises(PellucidError, match="a batch without examples has no loss; leave it out"):
+        loss(outputs(0, 2, 3, 3) if not isinstance(loss, Coordinates) else outputs(0, 4), torch.zeros(0, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets", "message"),
+    [
+        (HeatMaps(), (4, 5, 6), torch.zeros(2, 3, 3), r"targets of shape \(3, 3\) .* outputs for 4 points"),
+        (HeatMaps(), (4, 5, 6), torch.zeros(2, 4, 2), "give floats"),
+        (HeatMaps(), (4, 5, 6), torch.zeros(2, 4, 3, dtype=torch.long), "give floats"),
+        (HeatMaps(), (4, 5, 6), torch.full((2, 4, 3), math.nan), "finite"),
+        (HeatMaps(), (4,), torch.zeros(2, 4, 3), r"outputs \(4,\), not a map for each point"),
+        (Coordinates(), (8,), torch.zeros(2, 3, 3), "outputs for 4 points"),
+        (Coordinates(), (7,), torch.zeros(2, 3, 3), r"outputs \(7,\), not x and y of each point"),
+        (Coordinates(), (8,), torch.full((2, 4, 3), math.inf), "finite"),
+    ],
+)
+def test_key_points_that_do_not_fit_are_refused(
+    loss: Loss, outputs: tuple[int, ...], targets: Tensor, message: str
+) -> None:
+    with pytest.raises(PellucidError, match=message):
+        loss.check(outputs, targets)
+
+
+def test_a_batch_without_labelled_points_costs_nothing() -> None:
+    for loss, y in ((HeatMaps(), outputs(2, 3, 4, 5)), (Coordinates(), outputs(2, 6))):
+        value, dy = loss(y, torch.zeros(2, 3, 3))
+        assert value.item() == 0
+        assert not dy.any()
+        assert loss.counted(torch.zeros(2, 3, 3)) == 1
+
+
+def test_a_batch_counts_by_its_labelled_points() -> None:
+    target = torch.ones(2, 3, 3)
+    target[0, :2] = 0
+    y = outputs(2, 3, 4, 5)
+    for loss in (HeatMaps(), HeatMaps(sigma=0, l1=0)):
+        parts = [loss(y[n : n + 1], target[n : n + 1])[0] * loss.counted(target[n : n + 1]) for n in (0, 1)]
+        torch.testing.assert_close(sum(parts) / loss.counted(target), loss(y, target)[0])
 
 
 def test_images_without_pixels_are_refused_as_well() -> None:
@@ -183,6 +227,12 @@ def test_images_without_pixels_are_refused_as_well() -> None:
         lambda: NegativeLogLikelihood(class_weights=[1.0]),  # type: ignore[arg-type]
         lambda: Hinge(margin=-1),
         lambda: Hinge(power=3),  # type: ignore[arg-type]
+        lambda: HeatMaps(stride=0),
+        lambda: HeatMaps(sigma=0.1),
+        lambda: HeatMaps(sigma=math.inf),
+        lambda: HeatMaps(l1=-1.0),
+        lambda: HeatMaps(decode="mean"),  # type: ignore[arg-type]
+        lambda: Coordinates((0, 5)),
     ],
 )
 def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], Loss]) -> None:

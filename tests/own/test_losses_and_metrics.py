@@ -18,6 +18,8 @@ from tests.own.parts import Errors, OwnFocal
 from tests.training.small import digits
 
 OF_NUMBERS = {"quadratic", "l1", "huber", "giou"}
+OF_NUMBERS = {"quadratic", "l1", "huber"}
+OF_POINTS = {"heat_maps", "coordinates"}
 
 
 def model(loss="softmax_cross_entropy", **options):
@@ -26,7 +28,8 @@ def model(loss="softmax_cross_entropy", **options):
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_default_metrics_follow_from_the_loss(name):
-    assert LOSSES[name].metrics == (("mae",) if name in OF_NUMBERS else ("accuracy",))
+    known = {**dict.fromkeys(OF_NUMBERS, ("mae",)), **dict.fromkeys(OF_POINTS, ())}
+    assert LOSSES[name].metrics == known.get(name, ("accuracy",))
     if name not in ("nll", "auxiliary_cross_entropy"):  # which ask for another network
         assert model(name).metrics == LOSSES[name].metrics
 

@@ -1,0 +1,62 @@
+"""The loss of a network that outputs the coordinates of key-points."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
+from pellucid.losses.base import check_positive
+from pellucid.losses.keypoints import KeypointLoss, check_keypoints, labelled
+
+
+class CoordinatePieces(NamedTuple):
+    """error: y - c; share: of each output in the mean, 0 where its point is not labelled; both (N, 2 K)."""
+
+    error: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class Coordinates(KeypointLoss):
+    """The absolute error of coordinates: C = Σ |y - c|, summed over x and y, the mean over the labelled points.
+
+    y: (N, 2 K), x and y of each point in turn, from the centre of the image and in units of its sides, so that -0.5
+    and 0.5 are its borders; targets: key-points (N, K, 3) in pixels, whose positions in these units are c.
+    dy = sign(y - c) / points. size: height and width of the images in pixels.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = ()
+
+    size: tuple[int, int] = (112, 112)
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for sides that are not above 0."""
+        check_positive(self, height=self.size[0], width=self.size[1])
+
+    def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (value, dy)."""
+        it = self.pieces(y, target)
+        return (it.error.abs() * it.share).sum(), it.error.sign() * it.share
+
+    def pieces(self, y: Tensor, target: Tensor) -> "CoordinatePieces":
+        """Return what value and gradient are made of."""
+        height, width = self.size
+        x, down, _ = target.to(y.dtype).unbind(-1)
+        c = torch.stack((x / width, down / height), -1) - 0.5  # (N, K, 2)
+        share = labelled(target, y.dtype)[..., None].expand_as(c)
+        return CoordinatePieces(y - c.reshape(y.shape), share.reshape(y.shape))
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Raise PellucidError unless targets are key-points, one for each pair of outputs."""
+        if len(outputs) != 1 or outputs[0] % 2:
+            raise PellucidError(f"Coordinates: the network outputs {tuple(outputs)}, not x and y of each point (2 K,)")
+        check_keypoints(self, outputs[0] // 2, targets)
+
+    def predict(self, y: Tensor) -> Tensor:
+        """Return key-points (N, K, 3): x and y in pixels, and 1, since coordinates have no score."""
+        height, width = self.size
+        x, down = (y.view(len(y), -1, 2) + 0.5).unbind(-1)  # (N, K) each
+        return torch.stack((x * width, down * height, torch.ones_like(x)), -1)

@@ -1,0 +1,33 @@
+"""Key-points (N, K, 3) as targets: x and y in pixels, and COCO's visibility, 0 for points that are not labelled."""
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.losses.base import Loss
+
+
+class KeypointLoss(Loss):
+    """A loss of the key-points of one object in each image, (N, K, 3); the mean over the labelled points."""
+
+    def counted(self, target: Tensor) -> float | Tensor:
+        """Return the number of labelled points, never 0."""
+        count = (target[..., 2] > 0).sum().clamp_min(1)
+        return float(count) if target.device.type == "cpu" else count  # elsewhere, reading it would wait
+
+
+def check_keypoints(loss: Loss, points: int, targets: Tensor) -> None:
+    """Raise PellucidError unless targets are finite numbers (n, points, 3)."""
+    if targets.shape[1:] != (points, 3) or not targets.is_floating_point():
+        raise PellucidError(
+            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit a "
+            f"network with outputs for {points} points; give floats ({points}, 3): x, y and visibility of each point"
+        )
+    if not bool(targets.isfinite().all()):
+        raise PellucidError(f"{type(loss).__name__}: targets must be finite; look for NaN and infinity in the data")
+
+
+def labelled(target: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the share of each point in the mean over those labelled, (N, K): 1 / count, or 0."""
+    seen = (target[..., 2] > 0).to(dtype)
+    return seen / seen.sum().clamp_min(1)  # a batch without labelled points costs 0, not 0/0

@@ -1,0 +1,117 @@
+"""Heat maps of points: drawn from coordinates, and decoded into coordinates of fractions of a cell.
+
+Points are (..., 2): x, then y, in cells of the map; cell i covers [i, i + 1), so that its centre is at i + 0.5.
+"""
+
+import torch
+from torch import Tensor
+
+REACH = 3  # standard deviations at which a Gaussian is cut
+QUARTER = 0.25
+
+
+def gaussians(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
+    """Return maps (..., H, W) around points (..., 2), each with the sum 1; points outside move to the border.
+
+    A map is a Gaussian with the standard deviation `sigma` in cells, cut at 3 sigma on each axis, or for a sigma of 0
+    one hot: 1 in the cell that holds the point. From 0.25 on, a cell is always within 3 sigma.
+    Source: Tompson et al. 2014, section 3, for Gaussians; He et al. 2017, section 5, for one hot.
+    """
+    x, y = inside(points, size).unbind(-1)  # (...) each
+    across, down = _bell(x, size[1], sigma), _bell(y, size[0], sigma)
+    return down[..., :, None] * across[..., None, :]
+
+
+def _bell(at: Tensor, count: int, sigma: float) -> Tensor:
+    """Return the weights (..., count) of the cells of one axis, whose sum is 1."""
+    if sigma == 0:
+        cell = at.floor().clamp_max(count - 1)
+        return (torch.arange(count, device=at.device) == cell[..., None]).to(at.dtype)
+    squared = (_centres(count, at) - at[..., None]) ** 2
+    weights = (squared / (-2 * sigma**2)).exp().masked_fill(squared > (REACH * sigma) ** 2, 0.0)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def inside(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the points, those outside a map of `size` (H, W) moved to its border."""
+    x, y = points.unbind(-1)
+    return torch.stack((x.clamp(0, size[1]), y.clamp(0, size[0])), -1)
+
+
+def expectation(p: Tensor) -> Tensor:
+    """Return the mean position (..., 2) of maps (..., H, W) of probabilities: the soft arg max.
+
+    Source: Sun et al. 2018, Integral human pose regression, equation 2.
+    """
+    across, down = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
+    return torch.stack(((p.sum(-2) * across).sum(-1), (p.sum(-1) * down).sum(-1)), -1)
+
+
+def expectation_slope(p: Tensor, mean: Tensor, dmean: Tensor) -> Tensor:
+    """Return (centre - mean) · dmean of each cell, (..., H, W): times p, the gradient with respect to the logits of p.
+
+    p: (..., H, W); mean: (..., 2), as `expectation` returns it; dmean: (..., 2), the gradient with respect to it.
+    """
+    along_x = (_centres(p.shape[-1], p) - mean[..., :1]) * dmean[..., :1]  # (..., W)
+    along_y = (_centres(p.shape[-2], p) - mean[..., 1:]) * dmean[..., 1:]  # (..., H)
+    return along_y[..., :, None] + along_x[..., None, :]
+
+
+def quarter(maps: Tensor) -> Tensor:
+    """Return the centre (..., 2) of each map's highest cell, a quarter of a cell towards its higher neighbour.
+
+    maps: (..., H, W). On each axis; no shift where both neighbours are equal, or one is outside the map.
+    Source: Newell, Yang and Deng 2016, section 3.1, and their code.
+    """
+    x, y, window = _peaks(maps)
+    left_right, up_down = window[..., 1, 2] - window[..., 1, 0], window[..., 2, 1] - window[..., 0, 1]
+    shift = torch.stack((left_right, up_down), -1).sign() * QUARTER
+    return torch.stack((x, y), -1) + 0.5 + shift.where(_within(x, y, maps), 0.0)
+
+
+def taylor(maps: Tensor) -> Tensor:
+    """Return the maximum (..., 2) of the parabola through the log probabilities around each map's highest cell.
+
+    maps: (..., H, W), logits or log probabilities. At most half a cell from that cell's centre, on each axis; the
+    centre itself where the cell is on the border or the parabola has no maximum.
+    Source: Zhang, Zhu, Dai, Ye and Zhu 2020, Distribution-aware coordinate representation, equation 7, unsmoothed.
+    """
+    x, y, w = _peaks(maps)
+    dx, dy = (w[..., 1, 2] - w[..., 1, 0]) / 2, (w[..., 2, 1] - w[..., 0, 1]) / 2
+    dxx = w[..., 1, 2] - 2 * w[..., 1, 1] + w[..., 1, 0]
+    dyy = w[..., 2, 1] - 2 * w[..., 1, 1] + w[..., 0, 1]
+    dxy = (w[..., 2, 2] - w[..., 2, 0] - w[..., 0, 2] + w[..., 0, 0]) / 4
+    determinant = dxx * dyy - dxy**2
+    shift = torch.stack((dxy * dy - dyy * dx, dxy * dx - dxx * dy), -1) / determinant[..., None]  # -H^-1 g
+    concave = ((dxx < 0) & (determinant > 0))[..., None] & _within(x, y, maps).all(-1, keepdim=True)
+    return torch.stack((x, y), -1) + 0.5 + shift.where(concave, 0.0).clamp(-0.5, 0.5)
+
+
+def mass_within(p: Tensor, points: Tensor, radius: float) -> Tensor:
+    """Return the probability (...) of the cells of maps p (..., H, W) with centres within `radius` of their point."""
+    across, down = _centres(p.shape[-1], p), _centres(p.shape[-2], p)
+    squared = ((down - points[..., 1:]) ** 2)[..., :, None] + ((across - points[..., :1]) ** 2)[..., None, :]
+    return (p * (squared <= radius**2)).sum((-2, -1))
+
+
+def _centres(count: int, like: Tensor) -> Tensor:
+    return torch.arange(count, dtype=like.dtype, device=like.device) + 0.5
+
+
+def _within(x: Tensor, y: Tensor, maps: Tensor) -> Tensor:
+    """Return whether the cell has both neighbours along x and along y: (..., 2) bool."""
+    return torch.stack(((x > 0) & (x < maps.shape[-1] - 1), (y > 0) & (y < maps.shape[-2] - 1)), -1)
+
+
+def _peaks(maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return column and row (...) of each map's highest cell, and the 3 x 3 cells around it, the border repeated."""
+    height, width = maps.shape[-2:]
+    flat = maps.flatten(-2)
+    best = flat.argmax(-1)
+    x, y = best % width, best // width
+    step = torch.arange(-1, 2, device=maps.device)
+    rows = (y[..., None] + step).clamp(0, height - 1)  # (..., 3)
+    columns = (x[..., None] + step).clamp(0, width - 1)
+    index = rows[..., :, None] * width + columns[..., None, :]  # (..., 3, 3)
+    window = flat.gather(-1, index.flatten(-2)).unflatten(-1, (3, 3))
+    return x.to(maps.dtype), y.to(maps.dtype), window

@@ -1,0 +1,87 @@
+"""Heat maps against loops over their cells, Gaussians of known centres, and cases worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+from pellucid.losses import Coordinates, HeatMaps
+from pellucid.ops import heatmaps
+
+
+def test_a_gaussian_is_normalized_cut_at_three_sigma_and_centred_on_its_point() -> None:
+    points = torch.tensor([[[7.3, 5.6], [9.1, 11.4]]], dtype=torch.float64)
+    maps = heatmaps.gaussians(points, (16, 18), 1.0)
+    assert maps.shape == (1, 2, 16, 18)
+    torch.testing.assert_close(maps.sum((2, 3)), torch.ones(1, 2, dtype=torch.float64))
+    torch.testing.assert_close(heatmaps.expectation(maps), points, atol=0.02, rtol=0)  # by where the cut falls
+    assert maps[0, 0, 5, 3] == 0  # its centre is 3.8 cells away
+    ratio = maps[0, 0, 5, 6] / maps[0, 0, 5, 7]  # centres 0.8 and 0.2 cells from 7.3
+    assert ratio.item() == pytest.approx(math.exp(-(0.8**2 - 0.2**2) / 2))
+
+
+def test_one_hot_is_the_cell_that_holds_the_point_and_points_outside_are_on_the_border() -> None:
+    points = torch.tensor([[0.0, 0.0], [2.99, 1.0], [3.0, 2.0], [-4.0, 1.5], [9.0, 9.0]])
+    found = heatmaps.gaussians(points, (2, 3), 0.0).flatten(1)
+    assert found.argmax(1).tolist() == [0, 5, 5, 3, 5]
+    assert found.sum(1).tolist() == [1] * 5
+    assert heatmaps.inside(points, (2, 3)).tolist()[3:] == [[0.0, 1.5], [3.0, 2.0]]
+
+
+def test_the_expected_position_is_the_mean_of_the_centres() -> None:
+    p = torch.zeros(2, 3, 4)
+    p[0, 2, 1] = 1.0
+    p[1, 0, 0] = p[1, 2, 3] = 0.5
+    assert heatmaps.expectation(p).tolist() == [[1.5, 2.5], [2.0, 1.5]]
+
+
+def test_a_quarter_of_a_cell_towards_the_higher_neighbour() -> None:
+    maps = torch.zeros(4, 5, 6)
+    maps[:, 2, 3] = 9.0
+    maps[0, 2, 4] = maps[0, 1, 3] = 1.0  # right and up
+    maps[1, 2, 2] = maps[1, 3, 3] = 1.0  # left and down
+    maps[3, 0, 0] = 10.0  # in the corner, without neighbours on both sides
+    assert heatmaps.quarter(maps).tolist() == [[3.75, 2.25], [3.25, 2.75], [3.5, 2.5], [0.5, 0.5]]
+
+
+def test_the_logarithm_of_a_gaussian_has_its_maximum_exactly_at_its_centre() -> None:
+    rng = torch.Generator().manual_seed(0)
+    cell = torch.randint(2, 9, (50, 2), generator=rng)
+    centre = cell + 0.2 + 0.6 * torch.rand(50, 2, generator=rng, dtype=torch.float64)
+    rows, columns = torch.meshgrid(torch.arange(12) + 0.5, torch.arange(12) + 0.5, indexing="ij")
+    dx, dy = columns - centre[:, 0, None, None], rows - centre[:, 1, None, None]
+    tilted = -(0.3 * dx**2 + 0.2 * dx * dy + 0.4 * dy**2)  # a Gaussian whose axes are not those of the map
+    torch.testing.assert_close(heatmaps.taylor(tilted), centre, atol=1e-9, rtol=0)
+
+
+def test_no_parabola_has_no_shift() -> None:
+    maps = torch.zeros(2, 4, 4)
+    maps[1, 0, 2] = 5.0  # on the border
+    assert heatmaps.taylor(maps).tolist() == [[0.5, 0.5], [2.5, 0.5]]
+    single = torch.ones(1, 1, 1)
+    assert heatmaps.quarter(single).tolist() == heatmaps.taylor(single).tolist() == [[0.5, 0.5]]
+
+
+def test_the_mass_within_a_radius() -> None:
+    p = torch.full((1, 4, 5), 0.05)
+    assert heatmaps.mass_within(p, torch.tensor([[2.5, 2.0]]), 1.0).item() == pytest.approx(0.1)
+    assert heatmaps.mass_within(p, torch.tensor([[2.5, 1.5]]), 1.0).item() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("decode", ["expectation", "quarter", "taylor"])
+def test_a_map_made_of_its_target_is_decoded_to_the_point(decode: str) -> None:
+    """To within what the decoding can tell: an eighth of a cell for a quarter's shift, exactly for the parabola."""
+    rng = torch.Generator().manual_seed(1)
+    points = 20 + 70 * torch.rand(3, 40, 2, generator=rng, dtype=torch.float64)  # of an image of 112 pixels
+    logits = heatmaps.gaussians(points / 4, (28, 28), 1.0).clamp_min(1e-12).log()
+    found = HeatMaps(decode=decode).predict(logits)  # type: ignore[arg-type]
+    assert found.shape == (3, 40, 3)
+    most = {"expectation": 0.2, "quarter": 1.1, "taylor": 1e-6}[decode]  # pixels
+    assert float((found[..., :2] - points).abs().max()) < most
+    assert bool((found[..., 2] > 0.95).all())
+
+
+def test_coordinates_are_fractions_of_the_sides_from_the_centre() -> None:
+    y = torch.tensor([[0.0, 0.0, -0.5, 0.5, 0.25, -0.1]])
+    found = Coordinates((40, 60)).predict(y)
+    assert found.tolist()[0] == [pytest.approx(row) for row in ([30.0, 20.0, 1.0], [0.0, 40.0, 1.0], [45.0, 16.0, 1.0])]

@@ -9,6 +9,7 @@ from pellucid.models.convnet import convnet
 from pellucid.models.densenet import densenet121
 from pellucid.models.fcn import fcn8, fcn16, fcn32
 from pellucid.models.googlenet import googlenet
+from pellucid.models.heatmaps import heatmaps
 from pellucid.models.inception import inception_v3
 from pellucid.models.lenet import lenet
 from pellucid.models.mlp import mlp
@@ -56,6 +57,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "fcn16": fcn16,
     "fcn8": fcn8,
     "unet": unet,
+    "heatmaps": heatmaps,
     "transfer": transfer,
 }
 
@@ -73,6 +75,7 @@ __all__ = [
     "features",
     "googlenet",
     "head",
+    "heatmaps",
     "inception_v3",
     "lenet",
     "match",

@@ -18,6 +18,7 @@ from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
 from pellucid.models import features
 from pellucid.models.fcn import backbone_of, plain_path
+from pellucid.models.heatmaps import mobilenet_of
 from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import is_ours
@@ -52,7 +53,7 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
     model, or where its features are not those of `net`.
     """
     path = source_file(name, root)
-    backbone = backbone_of(net)
+    backbone = backbone_of(net) or mobilenet_of(net)
     if backbone is not None:  # its own features, cut for the skips
         found = trained_features(name, backbone, (shape[0], IMAGENET, IMAGENET), root)
         with torch.device("meta"):  # paths only

@@ -1,6 +1,6 @@
 """Augmentation by its settings, as in a recipe's table [augment]."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, overload
 
@@ -11,7 +11,7 @@ from pellucid.calls import Checked
 from pellucid.data.augment.colour import brightness, contrast, cutout, hue, saturation
 from pellucid.data.augment.move import Fill, Move, check_fill
 from pellucid.data.augment.resample import Resampling, random_affine, random_field
-from pellucid.data.augment.targets import Pairs, move_objects
+from pellucid.data.augment.targets import Pairs, move_objects, move_points
 from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_window
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
@@ -38,7 +38,8 @@ _RANGES = {
 MAX_PIXELS = 8000
 MAX_ELASTIC = 2.5  # times sigma^2: above this alpha a distortion often folds the image
 _TARGETS = (
-    "give classes (N,), integer masks (N, H, W), float images (N, C, H, W), or a list with the Objects of each image"
+    "give classes (N,), integer masks (N, H, W), float images (N, C, H, W), float key-points (N, K, 3), or a list with "
+    "the Objects of each image"
 )
 
 
@@ -58,8 +59,9 @@ class Augment(metaclass=Checked):
     right, that a mirror image exchanges; () for key-points without sides.
 
     `augment(images, rng)` changes images (N, C, H, W) float32. `augment(batch, rng)` changes a Batch: its images to the
-    same bits, and its targets by the same geometry: integer masks (N, H, W), float images (N, C, H, W), or a list with
-    the Objects of each image; classes (N,) and numbers (N, K) stay. All numbers come from the given generator: the same
+    same bits, and its targets by the same geometry: integer masks (N, H, W), float images (N, C, H, W), the key-points
+    (N, K, 3) of one object in each image as float x, y and visibility, or a list with the Objects of each image;
+    classes (N,) and numbers (N, K) stay. All numbers come from the given generator: the same
     seed gives the same batch. Raises PellucidError for an invalid value, and for targets that do not fit
     their images.
     """
@@ -180,15 +182,20 @@ class Augment(metaclass=Checked):
         if isinstance(targets, list | tuple | Tensor) and len(targets) != len(batch.images):
             raise PellucidError(f"augment: {len(batch.images)} images, but {len(targets)} targets; give one per image")
         if isinstance(targets, list | tuple) and all(isinstance(one, Objects) for one in targets):
-            self._check_objects(targets)
+            self._check_objects(any(one.keypoints is not None for one in targets))
             height, width = batch.images.shape[2:]
             return move_objects(targets, moves, (height, width), self.swaps or (), self.min_area)
         if not isinstance(targets, Tensor):
             raise PellucidError(f"augment: targets are {shown(targets)}; {_TARGETS}")
-        if targets.ndim > 2:
+        points = targets.ndim == 3 and targets.shape[2] == 3 and targets.is_floating_point()
+        if targets.ndim > 2 and not points:
             return self._moved_pixels(targets, batch.images, moves)
         if self.mosaic:
-            raise PellucidError("augment.mosaic: four images in one have no one class; leave it out")
+            what = "key-points of one object" if points else "one class"
+            raise PellucidError(f"augment.mosaic: four images in one have no {what}; leave it out")
+        if points:
+            self._check_objects(keypoints=True)
+            return move_points(targets, [move for move in moves if isinstance(move, Move)], self.swaps or ())
         return targets
 
     def _moved_pixels(self, targets: Tensor, images: Tensor, moves: list[Move | Mosaic]) -> Tensor:
@@ -209,7 +216,7 @@ class Augment(metaclass=Checked):
             moved = move.apply(moved, self.fill, self.ignore if masks else self.fill_value)
         return moved[:, 0] if masks else moved
 
-    def _check_objects(self, objects: Sequence[Objects]) -> None:
+    def _check_objects(self, keypoints: bool) -> None:
         most = MAX_ELASTIC * self.elastic_sigma**2
         if self.elastic_alpha > most:
             raise PellucidError(
@@ -217,7 +224,7 @@ class Augment(metaclass=Checked):
                 f"folds images, so that boxes are torn; give at most {most:g}"
             )
         mirrors = self.flip or self.vertical_flip
-        if self.swaps is None and mirrors and any(one.keypoints is not None for one in objects):
+        if self.swaps is None and mirrors and keypoints:
             raise PellucidError(
                 "augment.swaps is missing, but mirror images exchange left and right key-points; give their pairs, "
                 "such as ((1, 2), (3, 4)), or () for key-points without sides"

@@ -33,12 +33,8 @@ def move_objects(
                 f"augment: image {n} is {size[0]}x{size[1]}, but the masks of its objects are "
                 f"{one.masks.shape[1]}x{one.masks.shape[2]}; give masks as large as their image"
             )
-        count = None if one.keypoints is None else one.keypoints.shape[1]
-        if count is not None and any(index >= count for pair in swaps for index in pair):
-            raise PellucidError(
-                f"augment.swaps is {swaps}, but the objects of image {n} have {count} key-points, counted from 0; "
-                "give pairs of those"
-            )
+        if one.keypoints is not None:
+            _check_swaps(swaps, one.keypoints.shape[1], f"the objects of image {n}")
     parts: list[_Part] = [(one, torch.ones(len(one), device=one.boxes.device)) for one in objects]
     for move in moves:
         if isinstance(move, Mosaic):
@@ -46,6 +42,33 @@ def move_objects(
         else:
             parts = [_moved(part, move.of(n), swaps) for n, part in enumerate(parts)]
     return [one.take((left > 0) & (left >= min_area - _ROUNDING)) for one, left in parts]
+
+
+def move_points(points: Tensor, moves: Sequence[Move], swaps: Pairs) -> Tensor:
+    """Return the key-points (N, K, 3) of the one object in each of N images, after `moves`; see `move_objects`."""
+    _check_swaps(swaps, points.shape[1], "the images")
+    for move in moves:
+        height, width = move.size
+        at = move.points(points[..., :2])
+        points = _placed(points, at, points.new_zeros(2), points.new_tensor([width, height]))
+        if isinstance(move, Flip):
+            points = torch.where(move.chosen[:, 0], points[:, _mirrored(points.shape[1], swaps)], points)
+    return points
+
+
+def _check_swaps(swaps: Pairs, count: int, what: str) -> None:
+    if any(index >= count for pair in swaps for index in pair):
+        raise PellucidError(
+            f"augment.swaps is {swaps}, but {what} have {count} key-points, counted from 0; give pairs of those"
+        )
+
+
+def _mirrored(count: int, swaps: Pairs) -> list[int]:
+    """Return the order of `count` key-points in a mirror image."""
+    order = list(range(count))
+    for one, other in swaps:
+        order[one], order[other] = other, one
+    return order
 
 
 def _in_mosaic(parts: list[_Part], mosaic: Mosaic, n: int) -> _Part:
@@ -79,15 +102,17 @@ def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) 
     if points is not None:
         points = _moved_points(points, move, low, high)
         if isinstance(move, Flip) and bool(move.chosen):
-            order = list(range(points.shape[1]))
-            for one, other in swaps:
-                order[one], order[other] = other, one
-            points = points[:, order]
+            points = points[:, _mirrored(points.shape[1], swaps)]
     return Objects(boxes, objects.labels, masks, points, objects.crowd), left
 
 
 def _moved_points(points: Tensor, move: Move, low: Tensor, high: Tensor) -> Tensor:
     at = move.points(points[None, ..., :2].flatten(1, 2)).view_as(points[..., :2])
+    return _placed(points, at, low, high)
+
+
+def _placed(points: Tensor, at: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Return key-points (n, K, 3) at their new positions, (0, 0, 0) where these are outside, or were not labelled."""
     seen = (points[..., 2] > 0) & ((at >= low) & (at <= high)).all(2)
     return torch.where(seen[..., None], torch.cat((at, points[..., 2:]), 2), 0.0)
 

@@ -134,3 +134,75 @@ def _line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     along = np.where(flat, low[:, 0], low[:, 1])[side] + t
     across = np.trunc(np.where(flat, low[:, 1], low[:, 0])[side] + slope[side] * t + 0.5).astype(np.int64)
     return np.where(flat[side], along, across), np.where(flat[side], across, along)
+
+
+_Step = tuple[tuple[int, int], int]  # from a corner of a pixel (x, y), in one of _STEPS or along a cut
+_STEPS = ((1, 0), (0, 1), (-1, 0), (0, -1))  # right, down, left, up
+_CUT = -1
+
+
+def outline_polygons(mask: Tensor) -> list[list[float]]:
+    """Return polygons (x0, y0, x1, y1, ...) along the sides of the pixels of a mask (H, W) bool, one for each part.
+
+    Parts are connected by sides. A hole is joined to its outline by a cut, which is passed down and up again, so that
+    `fill_polygons` of the result is the mask itself.
+    """
+    pixels = mask.numpy()
+    loops = _loops(pixels)
+    owner = {step: k for k, loop in enumerate(loops) for step in loop}
+    # A hole's first step to the left along its top: above it is a pixel of the mask, and the cut goes up from there.
+    tops = {k: min((y, x) for (x, y), way in loop if way == 2) for k, loop in enumerate(loops) if _is_hole(loop)}
+    for k in sorted(tops, key=lambda k: tops[k], reverse=True):  # so that a hole already holds those that hang on it
+        bottom, right = tops[k]
+        x, top = right - 1, bottom - 1
+        while top > 0 and pixels[top - 1, x]:
+            top -= 1
+        into = loops[owner[(x, top), 0]]
+        begin, at = loops[k].index(((right, bottom), 2)) + 1, into.index(((x, top), 0))
+        hole = [*loops[k][begin:], *loops[k][:begin]]
+        into[at:at] = [((x, top), _CUT), *hole, ((x, bottom), _CUT)]
+        for step in hole:
+            owner[step] = owner[(x, top), 0]
+    return [_corners(loop) for k, loop in enumerate(loops) if k not in tops]
+
+
+def _loops(pixels: np.ndarray) -> list[list[_Step]]:
+    """Return the closed lines between pixels of a mask and others, with the mask to the right of each step."""
+    padded = np.pad(pixels, 1)
+    inner = padded[1:-1, 1:-1]
+    others = (padded[:-2, 1:-1], padded[1:-1, 2:], padded[2:, 1:-1], padded[1:-1, :-2])  # above, right, below, left
+    starts = ((0, 0), (1, 0), (1, 1), (0, 1))
+    rest: dict[_Step, None] = {}
+    for way, (other, (dx, dy)) in enumerate(zip(others, starts, strict=True)):
+        rows, columns = np.nonzero(inner & ~other)
+        corners = zip((columns + dx).tolist(), (rows + dy).tolist(), strict=True)
+        rest.update(dict.fromkeys((corner, way) for corner in corners))
+    loops: list[list[_Step]] = []
+    while rest:
+        step: _Step | None = next(iter(rest))
+        loop: list[_Step] = []
+        while step is not None:
+            del rest[step]
+            loop.append(step)
+            (x, y), way = step
+            end = (x + _STEPS[way][0], y + _STEPS[way][1])
+            turns = ((end, (way + turn) % 4) for turn in (1, 0, 3))  # right first: pixels at a corner are two parts
+            step = next((one for one in turns if one in rest), None)
+        loops.append(loop)
+    return loops
+
+
+def _is_hole(loop: list[_Step]) -> bool:
+    """Return whether a closed line runs counter-clockwise."""
+    return sum(_STEPS[way][0] * y for (_, y), way in loop) > 0
+
+
+def _corners(loop: list[_Step]) -> list[float]:
+    """Return the points of a closed line at which it turns."""
+    points = [point for point, _ in loop]
+    kept: list[float] = []
+    for before, point, after in zip([points[-1], *points[:-1]], points, [*points[1:], points[0]], strict=True):
+        sides = [(b - a, c - b) for a, b, c in zip(before, point, after, strict=True)]
+        if not all(there == onward == 0 or there * onward > 0 for there, onward in sides):
+            kept += map(float, point)
+    return kept

@@ -6,7 +6,7 @@ import torch
 from pycocotools import mask as coco
 
 from pellucid.errors import PellucidError
-from pellucid.ops.masks import decode_rle, encode_rle, fill_polygons, from_run_lengths, run_lengths
+from pellucid.ops.masks import decode_rle, encode_rle, fill_polygons, from_run_lengths, outline_polygons, run_lengths
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
@@ -81,3 +81,25 @@ def test_run_lengths_of_another_size_are_refused(counts):
 def test_polygons_of_fewer_points_are_refused(polygon):
     with pytest.raises(PellucidError, match="three points"):
         fill_polygons([polygon], (5, 5))
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 1.0])  # of the pixels: parts, holes, and parts within holes
+def test_outlines_are_filled_to_the_mask_itself(share):
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        height, width = (int(side) for side in rng.integers(1, 20, 2))
+        mask = rng.random((height, width)) < share
+        polygons = outline_polygons(torch.from_numpy(mask))
+        assert np.array_equal(fill_polygons(polygons, (height, width)).numpy(), mask)
+        if polygons:
+            filled = coco.decode(coco.merge(coco.frPyObjects(polygons, height, width)))
+            assert np.array_equal(filled, mask)
+
+
+def test_outlines_have_a_polygon_for_each_part_and_only_its_corners():
+    mask = torch.zeros(6, 8, dtype=torch.bool)
+    mask[1:4, 2:7] = True
+    assert outline_polygons(mask) == [[2, 1, 7, 1, 7, 4, 2, 4]]
+    mask[4, 7] = True  # touches at a corner only
+    assert len(outline_polygons(mask)) == 2
+    assert outline_polygons(torch.zeros(3, 3, dtype=torch.bool)) == []

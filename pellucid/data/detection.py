@@ -25,7 +25,7 @@ _SIDES = (("left", "right"), ("Left", "Right"))
 
 
 class DetectionFolder(ImageFiles):
-    """Images with the objects in each, from a folder or a .zip with annotations of Pascal VOC or COCO.
+    """Images with the objects in each, from a folder or a .zip with annotations of Pascal VOC, COCO, YOLO or labelme.
 
     Targets are `Objects` in the pixels of the image as it is returned; images without objects have none. Masks and
     key-points are there where the annotations have them for every object; VOC's difficult objects and COCO's crowds are

@@ -5,8 +5,8 @@ format".
 """
 
 import json
-from collections.abc import Sequence
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pellucid.data.annotations.base import (
@@ -21,8 +21,10 @@ from pellucid.data.annotations.base import (
 from pellucid.data.annotations.images import ImageIndex, part_of
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
 
 MAX_SIDE = 1_000_000  # pixels
+HOLDS = frozenset({"masks", "keypoints", "crowd"})
 _KEYS = ("images", "annotations", "categories")
 
 
@@ -49,6 +51,56 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     if len(files) > 1:
         raise PellucidError(f"{tree.path} has several annotation files for one part, {', '.join(files):.200}; name one")
     return _File(tree, files[0], classes).annotations()
+
+
+def image_path(part: str, name: str) -> str:
+    """Return where an image goes in a written set."""
+    return f"{part or 'images'}/{name}"
+
+
+def write(parts: Mapping[str, Annotations], out: Path) -> None:
+    """Write a file for each part, with all that the annotations hold."""
+    make_folder(out)
+    for part, found in parts.items():
+        write_atomically(out / f"{part or 'annotations'}.json", json.dumps(document(found)).encode())
+
+
+def document(found: Annotations) -> dict[str, Any]:
+    """Return annotations as the value of a COCO file, with the ids of images and categories that they have."""
+    categories: list[dict[str, Any]] = [
+        {"id": key, "name": name} for key, name in zip(found.numbers, found.classes, strict=True)
+    ]
+    if found.keypoints:
+        categories = [{**one, "keypoints": [*found.keypoints], "skeleton": []} for one in categories]
+    images = [
+        {"id": record.number, "file_name": PurePosixPath(record.image).name, "height": h, "width": w}
+        for record in found.records
+        for h, w in [record.size]
+    ]
+    items = [_item(record, one, found.numbers[one.label]) for record in found.records for one in record.instances]
+    return {
+        "images": images,
+        "annotations": [{"id": k, **item} for k, item in enumerate(items, 1)],
+        "categories": categories,
+    }
+
+
+def _item(record: Record, one: Instance, category: int) -> dict[str, Any]:
+    x0, y0, x1, y1 = one.box
+    item: dict[str, Any] = {
+        "image_id": record.number,
+        "category_id": category,
+        "bbox": [x0, y0, x1 - x0, y1 - y0],
+        "area": (x1 - x0) * (y1 - y0),
+        "iscrowd": int(one.crowd),
+    }
+    if one.outline is not None:
+        packed = {"size": [*record.size], "counts": one.outline}
+        item["segmentation"] = packed if isinstance(one.outline, str) else [[*polygon] for polygon in one.outline]
+        item["area"] = int(record.mask(one).sum())
+    if one.points:
+        item |= {"keypoints": [*one.points], "num_keypoints": sum(value > 0 for value in one.points[2::3])}
+    return item
 
 
 class _File:
@@ -91,8 +143,10 @@ class _File:
             Record(image, size, tuple(of_image[key]), self.where, key) for key, (image, size) in images.items()
         )
         ids = {name: key for key, name in self.names.items()}
+        for name in classes:  # those that this file lacks
+            ids.setdefault(name, max(ids.values(), default=0) + 1)
         return Annotations(
-            classes, records, tuple(self.faults.found), self.points, tuple(ids.get(name, 0) for name in classes)
+            classes, records, tuple(self.faults.found), self.points, tuple(ids[name] for name in classes)
         )
 
     def _read_categories(self) -> None:
@@ -174,9 +228,9 @@ def _called(what: str, item: dict[str, Any]) -> str:
 
 
 def _stated_size(image: dict[str, Any]) -> tuple[int, int] | None:
-    height, width = image.get("height"), image.get("width")
-    good = type(height) is int and type(width) is int and 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE
-    return (height, width) if good else None
+    sides = [image.get("height"), image.get("width")]
+    height, width = (side if type(side) is int and 0 < side <= MAX_SIDE else 0 for side in sides)
+    return (height, width) if height and width else None
 
 
 def load_json(data: bytes, where: str) -> Any:

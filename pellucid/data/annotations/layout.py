@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from pellucid.data.annotations import coco, voc
+from pellucid.data.annotations import coco, labelme, voc, yolo
 from pellucid.data.annotations.base import Annotations
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree
 from pellucid.errors import PellucidError, nearest
@@ -11,13 +12,24 @@ from pellucid.errors import PellucidError, nearest
 
 @dataclass(frozen=True)
 class Format:
-    """A format of annotations: `parts` finds its files in a tree, by their parts, `read` reads those of one part."""
+    """A format of annotations.
+
+    parts: finds its files in a tree, by their parts. read: reads those of one part. write: writes annotations by their
+    parts into a folder, where image_path says the place of each image. holds: what it can, of "masks", "keypoints" and
+    "crowd".
+    """
 
     parts: Callable[[Tree], dict[str, tuple[str, ...]]]
     read: Callable[[Tree, Sequence[str], Sequence[str] | None], Annotations]
+    write: Callable[[Mapping[str, Annotations], Path], None]
+    image_path: Callable[[str, str], str]
+    holds: frozenset[str]
 
 
-FORMATS: Mapping[str, Format] = {"voc": Format(voc.parts, voc.read), "coco": Format(coco.parts, coco.read)}
+FORMATS: Mapping[str, Format] = {
+    name: Format(each.parts, each.read, each.write, each.image_path, each.HOLDS)
+    for name, each in (("voc", voc), ("coco", coco), ("labelme", labelme), ("yolo", yolo))
+}
 
 
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
@@ -43,8 +55,8 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     form, parts = find_format(tree)
     if not form:
         raise PellucidError(
-            f"{tree.path} holds no annotations; give a folder of Pascal VOC (Annotations/*.xml) or a COCO .json and "
-            "its images"
+            f"{tree.path} holds no annotations; give a folder of Pascal VOC, COCO, YOLO or labelme annotations and "
+            "their images"
         )
     if any(part in files for files in parts.values()):
         parts = {part: (part,)}

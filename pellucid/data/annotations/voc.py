@@ -7,16 +7,19 @@ its development kit.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
 from xml.parsers import expat
 
 from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record
 from pellucid.data.annotations.images import PARTS, ImageIndex, part_of
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
 
+HOLDS = frozenset({"crowd"})
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 _ORIGINAL = "PASCAL VOC"
 _LISTS = "ImageSets/Main/"
@@ -78,6 +81,42 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     return Annotations(order, tuple(records), tuple(faults.found), (), tuple(range(1, len(order) + 1)))
 
 
+def image_path(part: str, name: str) -> str:
+    """Return where an image goes in a written set."""
+    return f"JPEGImages/{name}"
+
+
+def write(parts: Mapping[str, Annotations], out: Path) -> None:
+    """Write a file for each image, and a list for each part; masks and key-points have no place in this format."""
+    folder = make_folder(out / "Annotations")
+    for part, found in parts.items():
+        for record in found.records:
+            name = PurePosixPath(record.image)
+            path = folder / name.with_suffix(".xml").name
+            write_atomically(path, _document(record, found.classes), durable=False)
+        if part:
+            stems = [PurePosixPath(record.image).stem for record in found.records]
+            lists = make_folder(out / _LISTS)
+            write_atomically(lists / f"{part}.txt", "".join(f"{stem}\n" for stem in stems).encode())
+
+
+def _document(record: Record, classes: Sequence[str]) -> bytes:
+    root = ElementTree.Element("annotation")
+    ElementTree.SubElement(root, "filename").text = PurePosixPath(record.image).name
+    size = ElementTree.SubElement(root, "size")
+    for name, value in zip(("height", "width", "depth"), (*record.size, 3), strict=True):
+        ElementTree.SubElement(size, name).text = str(value)
+    for one in record.instances:
+        element = ElementTree.SubElement(root, "object")
+        ElementTree.SubElement(element, "name").text = classes[one.label]
+        ElementTree.SubElement(element, "difficult").text = str(int(one.crowd))
+        box = ElementTree.SubElement(element, "bndbox")
+        for side, value in zip(SIDES, one.box, strict=True):
+            ElementTree.SubElement(box, side).text = f"{value:.10g}"
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, "utf-8") + b"\n"
+
+
 @dataclass
 class Element:
     """An XML element with the line on which it begins."""
@@ -101,7 +140,7 @@ class Element:
 
 
 def parse(data: bytes) -> Element:
-    """Return the root <annotation> of a file; DamageError, with the line, for anything else."""
+    """Return the root, an annotation, of a file; DamageError, with the line, for anything else."""
     parser, stack, top = expat.ParserCreate(), [Element("", 0)], Element("", 0)
     stack[0] = top
 

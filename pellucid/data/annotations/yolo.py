@@ -1,0 +1,203 @@
+"""YOLO text: one line of numbers for each object, in a file for each image, and the names of the classes beside them.
+
+A line is the class and a box (centre x, centre y, width, height), or a polygon, or a box and key-points (x, y,
+visibility), all as fractions of the image's width and height. A polygon's box is the tight one around it.
+Source: docs.ultralytics.com/datasets.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record, numbers, polygons_of
+from pellucid.data.annotations.images import ImageIndex, part_of
+from pellucid.data.tree import Tree
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
+from pellucid.ops.masks import outline_polygons
+
+HOLDS = frozenset({"masks", "keypoints"})
+_LISTS = ("classes.txt", "obj.names", "classes.names")
+_KEY = re.compile(r"(\w+):\s*(.*)")
+_ITEM = re.compile(r"\s*(?:-|(\d+)\s*:)\s*(.+)")
+
+
+def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
+    """Return the images of a tree by their part, {} for a tree without names of classes and files of labels."""
+    images = ImageIndex(tree).images
+    labelled = [name for name in images if _labels(name) in set(tree.names)]
+    if not labelled or not any(_is_names(name) for name in tree.names):
+        return {}
+    folders = {PurePosixPath(name).parent for name in labelled}
+    found: dict[str, tuple[str, ...]] = {}
+    for name in images:
+        if PurePosixPath(name).parent in folders:
+            found[part_of(name)] = (*found.get(part_of(name), ()), name)
+    return found
+
+
+def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
+    """Return the annotations of images, which have no objects where they have no file of labels.
+
+    classes: names that the set's must be among, in the order of the labels.
+    """
+    settings = next(name for name in tree.names if _is_names(name))
+    own, points = _settings(tree.read(settings).decode("utf-8", "replace"), settings)
+    faults, index, known = Faults(), ImageIndex(tree), set(tree.names)
+    order = tuple(classes or own)
+    for name in own:
+        if name not in order:
+            reason = f"class {name!r:.60} is not among {', '.join(order):.200}"
+            faults.add(tree.where(settings), None, reason, "refused")
+    records: list[Record] = []
+    for k, image in enumerate(files):
+        labels = _labels(image)
+        try:
+            size = index.size(image)
+        except PellucidError as error:
+            faults.add(tree.where(image), None, str(error), "refused")
+            continue
+        found: list[Instance] = []
+        text = tree.read(labels).decode("utf-8", "replace") if labels in known else ""
+        for line, words in enumerate(text.splitlines(), 1):
+            try:
+                label, box, outline, at = _values(words.split(), size, points, len(own))
+            except PellucidError as error:
+                faults.add(tree.where(labels), line, str(error), "refused")
+                continue
+            inner = None if box is None else faults.box(box, size, tree.where(labels), line)
+            if inner is not None and own[label] in order:
+                found.append(Instance(inner, order.index(own[label]), outline, at, line=line))
+        records.append(Record(image, size, tuple(found), tree.where(labels), k + 1))
+    names = tuple(f"p{k}" for k in range(points))
+    return Annotations(order, tuple(records), tuple(faults.found), names, tuple(range(1, len(order) + 1)))
+
+
+def image_path(part: str, name: str) -> str:
+    """Return where an image goes in a written set."""
+    return str(PurePosixPath("images", part, name))
+
+
+def write(parts: Mapping[str, Annotations], out: Path) -> None:
+    """Write the labels of each part and data.yaml; boxes, or polygons where there are masks, or key-points.
+
+    The parts of a mask are joined to one polygon by a line that is passed forth and back.
+    """
+    first = next(iter(parts.values()))
+    for part, found in parts.items():
+        folder = make_folder(out / "labels" / part)
+        for record in found.records:
+            lines = [_line(record, one, found) for one in record.instances]
+            name = PurePosixPath(record.image).with_suffix(".txt").name
+            write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode(), durable=False)
+    lines = [f"{part or 'train'}: images/{part}" for part in parts] + ["names:"]
+    lines += [f"  {k}: {json.dumps(name)}" for k, name in enumerate(first.classes)]
+    if first.keypoints:
+        lines.append(f"kpt_shape: [{len(first.keypoints)}, 3]")
+    write_atomically(out / "data.yaml", "".join(f"{line}\n" for line in ["path: .", *lines]).encode())
+
+
+def _line(record: Record, one: Instance, found: Annotations) -> str:
+    height, width = record.size
+    x0, y0, x1, y1 = one.box
+    values = [(x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height]
+    if found.keypoints:
+        points = one.points or (0.0,) * (3 * len(found.keypoints))
+        values += [value / (width, height, 1)[k % 3] for k, value in enumerate(points)]
+    elif found.has_masks:
+        polygons = one.outline if isinstance(one.outline, tuple) else outline_polygons(record.mask(one))
+        values = [value / (width, height)[k % 2] for k, value in enumerate(_joined(polygons))]
+    return " ".join([str(one.label), *(f"{value:.10g}" for value in values)])
+
+
+def _joined(polygons: Sequence[Sequence[float]]) -> list[float]:
+    """Return polygons as one: after each, the line goes back to the beginning of the first."""
+    if len(polygons) == 1:
+        return [*polygons[0]]
+    start = polygons[0][:2]
+    return [value for polygon in polygons for value in (*polygon, *polygon[:2], *start)]
+
+
+def _values(
+    words: list[str], size: tuple[int, int], points: int, classes: int
+) -> tuple[int, Box | None, tuple[tuple[float, ...], ...] | None, tuple[float, ...]]:
+    """Return the class, the box, the outline and the key-points of a line; DamageError for other text.
+
+    The box is None for a line without words.
+    """
+    if not words:
+        return 0, None, None, ()
+    values = numbers([_number(word) for word in words])
+    if values is None or not values[0].is_integer() or not 0 <= values[0] < classes:
+        raise DamageError(f"class {words[0]!r:.40} is no number from 0 to {classes - 1}, or not all are numbers")
+    (height, width), rest = size, values[1:]
+    if len(rest) == 4 + 3 * points:
+        x, y, w, h = rest[0] * width, rest[1] * height, rest[2] * width, rest[3] * height
+        at = tuple(value * (width, height, 1)[k % 3] for k, value in enumerate(rest[4:]))
+        if not set(at[2::3]) <= {0, 1, 2}:
+            raise DamageError("visibility of a key-point is not 0, 1 or 2")
+        return int(values[0]), (x - w / 2, y - h / 2, x + w / 2, y + h / 2), None, at
+    if len(rest) >= 6 and len(rest) % 2 == 0 and not points:
+        polygon = [value * (width, height)[k % 2] for k, value in enumerate(rest)]
+        outline = polygons_of([polygon], size)
+        box = (min(polygon[::2]), min(polygon[1::2]), max(polygon[::2]), max(polygon[1::2]))
+        return int(values[0]), box, outline, ()
+    expected = "a box" if points == 0 else f"a box and {points} key-points"
+    raise DamageError(f"{len(words)} numbers are neither a class with {expected} nor one with a polygon")
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _labels(image: str) -> str:
+    """Return the file of labels of an image: labels/ in place of images/, or beside it."""
+    path = PurePosixPath(image).with_suffix(".txt")
+    places = [k for k, folder in enumerate(path.parts[:-1]) if folder == "images"]
+    if not places:
+        return str(path)
+    return str(PurePosixPath(*path.parts[: places[-1]], "labels", *path.parts[places[-1] + 1 :]))
+
+
+def _is_names(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.name in _LISTS or path.name in ("data.yaml", "data.yml", "dataset.yaml")
+
+
+def _settings(text: str, name: str) -> tuple[list[str], int]:
+    """Return the names of the classes and the number of key-points that a file of settings holds.
+
+    Of YAML what such files use is read: `names` as a list or by number, and `kpt_shape: [K, 3]`.
+    """
+    lines = [line.rstrip() for line in text.splitlines()]
+    if not name.endswith((".yaml", ".yml")):
+        return [line.strip() for line in lines if line.strip()], 0
+    classes: list[str] = []
+    points, key = 0, ""
+    for line in lines:
+        entry, item = _KEY.fullmatch(line), _ITEM.fullmatch(line)
+        if entry:
+            key, value = entry[1], entry[2]
+            if key == "names" and value:
+                inner = value.strip("[]{}").split(",")
+                classes = [_plain(one.partition(":")[2] or one if value.startswith("{") else one) for one in inner]
+            elif key == "kpt_shape" and (count := re.match(r"\[\s*(\d{1,3})\s*,\s*3\s*\]", value)):
+                points = int(count[1])
+        elif item and key == "names":
+            classes.append(_plain(item[2]))
+    return classes, points
+
+
+def _plain(text: str) -> str:
+    """Return a YAML scalar without its quotes."""
+    text = text.strip()
+    if text.startswith('"') and text.endswith('"') and len(text) > 1:
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text[1:-1]
+    return text[1:-1] if text.startswith("'") and text.endswith("'") and len(text) > 1 else text

@@ -1,0 +1,208 @@
+"""Annotated sets in every format: what is written is read again; labelme and YOLO as their tools write them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data import DetectionFolder
+from pellucid.data.annotations import FORMATS, read_annotations
+from pellucid.data.annotations.convert import convert
+from pellucid.data.tree import open_tree
+from pellucid.errors import PellucidError
+from pellucid.ops.masks import encode_rle
+from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set, voc_set
+from tests.data.pictures import picture_bytes
+
+BIRDS = [{"id": 4, "name": 'a "b" & c'}, {"id": 9, "name": "b: x"}]
+
+
+def read(path, part="train"):
+    with open_tree(path) as tree:
+        return read_annotations(tree, part)
+
+
+def rich_set(**kinds: bool) -> dict[str, bytes]:
+    """Return COCO files of two parts with random boxes, and masks or key-points; each part has an image without any."""
+    rng = np.random.default_rng(0)
+    categories = [{**one, "keypoints": ["nose", "tail"]} if kinds.get("keypoints") else one for one in BIRDS]
+    files = {}
+    for part, image in (("train", "a"), ("val", "b")):
+        items = []
+        for k in range(5):
+            x, y, w, h = rng.uniform(1, 9, 4).round(2).tolist()
+            item = annotation(id=k, bbox=[x, y, w, h], category_id=BIRDS[k % 2]["id"])
+            if kinds.get("masks"):
+                mask = np.zeros((20, 30), bool)
+                mask[2:9, 3:15] = rng.random((7, 12)) < 0.7
+                item["segmentation"] = {"size": [20, 30], "counts": encode_rle(torch.from_numpy(mask))}
+            if kinds.get("keypoints"):
+                item["keypoints"] = [x, y, 2, x + 1, y + 1, k % 3]
+            items.append(item)
+        images = [IMAGE | {"file_name": f"{image}.png"}, IMAGE | {"id": 3, "file_name": f"{image}0.png"}]
+        files[f"{part}.json"] = coco(images, items, categories)
+        files |= {f"{part}/{one['file_name']}": picture_bytes((k, 0, 0), (30, 20)) for k, one in enumerate(images)}
+    return files
+
+
+def same(first, second, boxes=True, others=True):
+    """Compare the objects of two sets, image by image: classes, boxes, and masks and key-points."""
+    assert first.classes == second.classes
+    order = {name.rpartition("/")[2]: k for k, name in enumerate(second.names)}
+    assert set(order) == {name.rpartition("/")[2] for name in first.names}
+    for k, name in enumerate(first.names):
+        _, a = first.example(k)
+        _, b = second.example(order[name.rpartition("/")[2]])
+        assert torch.equal(a.labels, b.labels)
+        if boxes:
+            assert torch.allclose(a.boxes, b.boxes, atol=1e-4, rtol=0)
+        for one, other in ((a.masks, b.masks), (a.keypoints, b.keypoints)) if others else ():
+            assert (one is None) == (other is None)
+            if one is not None:
+                assert torch.allclose(one.float(), other.float(), atol=1e-4)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kinds", [{}, {"masks": True}, {"keypoints": True}], ids=["boxes", "masks", "keypoints"])
+def test_what_a_format_holds_comes_back(tree, tmp_path, form, kinds):
+    path = tree("set", rich_set(**kinds))
+    done = convert(path, tmp_path / "out", form)
+    assert (done.source, done.images, done.objects) == ("coco", {"train": 2, "val": 2}, {"train": 5, "val": 5})
+    assert done.lost == (dict.fromkeys(kinds, 10) if form == "voc" else {})
+    for part in ("train", "val"):
+        first, second = DetectionFolder(path, part), DetectionFolder(tmp_path / "out", part)
+        same(first, second, not (form == "yolo" and "masks" in kinds), form != "voc")  # YOLO's boxes: of the polygons
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_crowds_come_back_or_are_counted(tree, tmp_path, form):
+    done = convert(tree("set", voc_set()), tmp_path / "out", form)
+    if form == "yolo":
+        assert done.lost == {"crowd": 1}
+    else:
+        assert [one.crowd for one in read(tmp_path / "out").records[0].instances] == [False, True]
+
+
+def test_coco_keeps_its_ids(tree, tmp_path):
+    convert(tree("set", coco_set(annotation())), tmp_path / "out", "coco")
+    whole = json.loads((tmp_path / "out/train.json").read_text())
+    assert [one["id"] for one in whole["images"]] == [11]
+    assert [(one["id"], one["name"]) for one in whole["categories"]] == [(3, "cat"), (7, "dog")]
+    assert whole["annotations"][0] == annotation() | {"bbox": [2, 4, 10, 10], "area": 100}
+
+
+def test_a_set_is_not_written_over_files(tree, tmp_path):
+    path = tree("set", voc_set())
+    with pytest.raises(PellucidError, match="holds files; give a new folder"):
+        convert(path, path, "coco")
+    with pytest.raises(PellucidError, match="no format 'coc'; did you mean 'coco'"):
+        convert(path, tmp_path / "out", "coc")
+
+
+def test_images_of_one_name_are_refused(tree, tmp_path):
+    files = {f"{part}/a.{kind}": data for part in ("train", "val") for kind, data in
+             (("png", picture_bytes((0, 0, 0), (30, 20))), ("xml", voc_set()["Annotations/a.xml"]))}  # fmt: skip
+    with pytest.raises(PellucidError, match=r"train/a.png and val/a.png have one name in voc"):
+        convert(tree("set", files), tmp_path / "out", "voc")
+    convert(tree("set", {}), tmp_path / "other", "yolo")
+
+
+YOLO = {
+    "data.yaml": b"train: images/train\nnc: 2\nnames: [cat, 'big dog']\n",
+    "images/train/a.png": picture_bytes((0, 0, 0), (30, 20)),
+    "images/train/b.png": picture_bytes((0, 0, 0), (30, 20)),
+    "labels/train/a.txt": b"1 0.5 0.5 0.2 0.4\n0 0.1 0.1 0.3 0.1 0.3 0.5\n\n",
+}
+
+
+def test_yolo_labels(tree):
+    found = read(tree("set", YOLO))
+    assert found.classes == ("cat", "big dog")
+    first, second = found.records[0].instances
+    assert (first.label, first.line) == (1, 1)
+    assert first.box == pytest.approx((12, 6, 18, 14))
+    assert second.box == pytest.approx((3, 2, 9, 10))
+    assert second.outline == (pytest.approx((3, 2, 9, 2, 9, 10)),)
+    assert found.records[1].instances == ()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"data.yaml": b"names:\n  0: cat\n  1: big dog\n"},
+        {"data.yaml": b'names:\n- cat\n- "big dog"\nnc: 2\n'},
+        {"data.yaml": b"names: {0: cat, 1: 'big dog'}\n"},
+        {"classes.txt": b"cat\nbig dog\n"},
+    ],
+)
+def test_yolo_names(tree, names):
+    assert read(tree("set", {k: v for k, v in YOLO.items() if k != "data.yaml"} | names)).classes == ("cat", "big dog")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"2 0.5 0.5 0.1 0.1", "class '2' is no number from 0 to 1"),
+        (b"x 0.5 0.5 0.1 0.1", "class 'x' is no number"),
+        (b"0 0.5 nan 0.1 0.1", "or not all are numbers"),
+        (b"0 0.5 0.5 0.1", "4 numbers are neither a class with a box nor"),
+        (b"0 0.1 0.1 0.3 0.1 0.3 9.5", "far outside the image"),
+    ],
+)
+def test_damaged_yolo_lines_are_refused(tree, line, words):
+    found = read(tree("set", YOLO | {"labels/train/a.txt": b"0 0.5 0.5 0.1 0.1\n" + line}))
+    (fault,) = found.faults
+    assert (fault.line, fault.effect) == (2, "refused")
+    assert words in fault.reason
+    assert len(found.records[0].instances) == 1
+
+
+def shape(kind="rectangle", points=((2, 4), (12, 14)), **changes):
+    return {"label": "dog", "points": points, "group_id": None, "shape_type": kind, "flags": {}} | changes
+
+
+def labelme(*shapes, **changes):
+    whole = {"shapes": shapes, "imagePath": "..\\a.png", "imageData": None, "imageHeight": 20, "imageWidth": 30}
+    return {"a.json": json.dumps(whole | changes).encode(), "a.png": picture_bytes((0, 0, 0), (30, 20))}
+
+
+def test_labelme_shapes_of_a_group_are_one_object(tree):
+    files = labelme(
+        shape("polygon", [[1, 1], [5, 1], [5, 5]], group_id=1),
+        shape("polygon", [[10, 1], [15, 1], [15, 9]], group_id=1),
+        shape("rectangle", [[12, 14], [2, 4]], flags={"crowd": True}),
+        shape("point", [[3, 2]], group_id=1, label="nose", flags={"hidden": True}),
+    )
+    found = read(tree("set", files), "")
+    first, second = found.records[0].instances
+    assert (found.keypoints, first.points, first.crowd) == (("nose",), (3, 2, 1), False)
+    assert first.box == (1, 1, 15, 9)
+    assert len(first.outline) == 2
+    assert (second.box, second.outline, second.points, second.crowd) == ((2, 4, 12, 14), None, (), True)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "effect", "words"),
+    [
+        ([shape("circle")], "dropped", "'circle' is no rectangle, polygon or point"),
+        ([shape("point", [[1, 2]])], "refused", "point belongs to no rectangle or polygon"),
+        ([shape(points=[[1, None], [2, 3]])], "refused", "needs a label, a shape_type and points"),
+        ([shape(label=3)], "refused", "needs a label"),
+        ([shape("polygon", [[1, 2], [2, 3]])], "refused", "three points or more"),
+        (["x"], "refused", "needs a label"),
+    ],
+)
+def test_damaged_labelme_shapes(tree, shapes, effect, words):
+    found = read(tree("set", labelme(shape(), *shapes)), "")
+    (fault,) = found.faults
+    assert fault.effect == effect
+    assert words in fault.reason
+    assert ", shape 1" in fault.file
+    assert len(found.records[0].instances) == 1
+
+
+@pytest.mark.parametrize("changes", [{"shapes": 3}, {"imagePath": 3}, {"imagePath": "b.png"}])
+def test_damaged_labelme_files_are_refused(tree, changes):
+    (fault,) = read(tree("set", labelme(shape(), **changes)), "").faults
+    assert fault.effect == "refused"

@@ -29,7 +29,7 @@ COMMANDS = {
     "summary": "show the layers, shapes and sizes of a model, recipe or network",
     "verify": "compare every gradient with independent derivatives",
     "scorecard": "run test suites of other projects against the library",
-    "data": "list, download and check data sets",
+    "data": "list, download and check data sets; show, check and convert annotations",
     "export": "write a model as an ONNX file or a PyTorch module, checked against it",
     "weights": "list, download and show files of pretrained weights",
     "lesson": "run a lesson: numbers, figures, and a notebook",

@@ -294,6 +294,22 @@ def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[s
     return [(str(place / source.file), _file_status(entry, source, place / source.file)) for source in entry.sources]
 
 
+def annotated_path(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder or .zip of a data set with annotated objects, or of a path; PellucidError for other data."""
+    if name not in CATALOGUE and (os.sep in name or Path(name).exists()):
+        path = Path(name)
+    else:
+        entry = find(name)
+        if entry.kind != "objects":
+            raise PellucidError(f"{name} holds no annotated objects; give a set that does, or a folder")
+        path = data_root(root) / entry.place
+        if not path.exists():
+            raise PellucidError(f"{entry.name} is missing; {by_hand(entry, path)}")
+    if not has_objects(path):
+        raise PellucidError(f"{path} holds no annotations; give those of VOC, COCO, YOLO or labelme")
+    return path
+
+
 def by_hand(entry: Entry, path: Path) -> str:
     """Return the advice of an error: how to obtain the file or folder at `path`."""
     if not entry.sources:

@@ -1,80 +1,20 @@
-"""`pellucid data`: list, download and check the built-in data sets."""
+"""`pellucid data check`: check the files of data sets."""
 
 import argparse
-import sys
 
-from pellucid.cli.args import Parser, check_action
-from pellucid.cli.progress import Downloading
+from pellucid.cli.args import Parser
 from pellucid.errors import PellucidError
-
-ACTIONS = ("list", "get", "check")
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
-    it = Parser("data", "List, download and check data sets: list, get NAME, check [NAME].")
-    it.add_argument("action", metavar="ACTION", help="list, get or check")
-    it.add_argument("name", nargs="?", metavar="NAME", help="the name of a data set")
+    it = Parser("data check", "Check all files of one data set, or of all data sets that are present.")
+    it.add_argument("name", nargs="?", metavar="NAME", help="the name of a data set (default: all)")
     return it.data_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Run the action."""
-    check_action("data", args.action, ACTIONS)
-    if args.action == "list":
-        if args.name is not None:
-            raise PellucidError(f"pellucid data list takes no name; use: pellucid data check {args.name}")
-        return _list(args)
-    if args.action == "get":
-        if args.name is None:
-            raise PellucidError("pellucid data get needs the name of a data set; `pellucid data list` shows them")
-        return _get(args)
-    return _check(args)
-
-
-def _list(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit, say, say_text
-    from pellucid.data.catalogue import CATALOGUE, data_root
-    from pellucid.text import aligned
-
-    root = data_root(args.data)
-    rows = [
-        {
-            "name": entry.name,
-            "title": entry.title,
-            "about": entry.about,
-            "present": entry.kind == "bundled" or (root / entry.place).exists(),
-            "download": bool(entry.sources),
-        }
-        for entry in CATALOGUE.values()
-    ]
-    if args.json:
-        emit({"root": str(root), "data": rows})
-        return 0
-    say(f"data root: {root}")
-    states = ("here" if row["present"] else "get" if row["download"] else "by hand" for row in rows)
-    table = [(row["name"], state, f"{row['title']}: {row['about']}") for row, state in zip(rows, states, strict=True)]
-    say_text(aligned(table))
-    return 0
-
-
-def _get(args: argparse.Namespace) -> int:
-    from pellucid.cli.out import emit, say
-    from pellucid.data.catalogue import get
-
-    progress = Downloading()
-    files = get(args.name, args.data, progress if sys.stderr.isatty() and not args.json else None)
-    progress.end()
-    if args.json:
-        emit({"name": args.name, "files": [{"path": path, "status": status} for path, status in files]})
-    else:
-        for path, status in files:
-            say(f"{status}: {path}")
-    return 0
-
-
-def _check(args: argparse.Namespace) -> int:
-    """Check all files of one data set, or of all data sets that are present."""
+    """Print the status of each file; exit 2 if one is wrong."""
     from pellucid.cli.out import emit, say
     from pellucid.data.catalogue import CATALOGUE, check
 

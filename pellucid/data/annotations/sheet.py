@@ -1,0 +1,25 @@
+"""A contact sheet of annotated images."""
+
+from pathlib import PurePosixPath
+
+from pellucid.data.detection import DetectionFolder
+from pellucid.report.figures.objects import Marks, sheet_of_objects
+from pellucid.report.figures.style import Plot
+from pellucid.text import plural
+
+IMAGES = 12
+
+
+def contact_sheet(source: DetectionFolder) -> tuple[Plot, list[str]]:
+    """Return at most IMAGES images of a source, evenly chosen, drawn with their objects, and the images' names."""
+    count = min(IMAGES, len(source))
+    chosen = [k * len(source) // count for k in range(count)]
+    examples = [source.example(k) for k in chosen]
+    names, classes = [source.names[k] for k in chosen], source.classes or ()
+    marks: list[Marks] = []
+    for _, one in examples:  # with masks, colours are not those of classes
+        texts = [classes[k] for k in one.labels.tolist()] if source.has_masks and len(classes) > 1 else []
+        marks.append(Marks(one.boxes, one.labels, one.masks, one.keypoints, one.crowd, texts))
+    counts = [plural(len(one), "object") for _, one in examples]
+    titles = [f"{PurePosixPath(name).name}: {many}" for name, many in zip(names, counts, strict=True)]
+    return sheet_of_objects([image.numpy() / 255 for image, _ in examples], marks, titles, classes), names

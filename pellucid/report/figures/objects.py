@@ -1,0 +1,89 @@
+"""Objects drawn over their image: boxes, masks and key-points, and sheets of several images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from pellucid.report.figures.pictures import palette
+from pellucid.report.figures.regions import class_colour
+from pellucid.report.figures.style import INK, SMALL, Plot, cut, panels, pixels
+
+WIDE, COLUMNS = 12.0, 4  # inches, and images beside one another
+GAP, NAME = 0.08, 0.2  # inches between images, and for the name above one
+OPAQUE = 0.4  # of a mask
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is drawn over one image.
+
+    boxes: (n, 4) in pixels, x0, y0, x1, y1. labels: (n,) classes. masks: (n, H, W) bool, keypoints: (n, K, 3) with the
+    visibility 0 (not drawn), 1 (hidden, an empty circle) or 2, or None. dashed: (n,) bool, crowds, or None. texts: one
+    for each box, written at its upper left corner, or ().
+    """
+
+    boxes: Any
+    labels: Any
+    masks: Any = None
+    keypoints: Any = None
+    dashed: Any = None
+    texts: Sequence[str] = ()
+
+
+def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
+    """Draw an image (1 or 3, H, W) of values 0..1 with its marks; colours are those of the classes.
+
+    Objects with masks have a colour each.
+    """
+    picture = pixels(image)
+    height, width = picture.shape[:2]
+    colours = [class_colour(int(label), classes) for label in marks.labels]
+    if marks.masks is not None:
+        picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
+        colours = [tuple(colour / 255) for colour in palette(max(len(colours), 1))]
+        for mask, colour in zip(np.asarray(marks.masks), colours, strict=False):
+            mixed = picture * (1 - OPAQUE) + np.asarray(colour) * OPAQUE
+            picture = np.where(mask[..., None], mixed, picture)
+    plot.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
+    dashed = np.zeros(len(colours), bool) if marks.dashed is None else np.asarray(marks.dashed)
+    for k, ((x0, y0, x1, y1), colour) in enumerate(zip(np.asarray(marks.boxes).tolist(), colours, strict=False)):
+        style = (0, (3, 2)) if dashed[k] else "solid"
+        plot.add_patch(
+            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.3, linestyle=style)
+        )
+        if k < len(marks.texts):
+            plot.text(x0, y0, marks.texts[k], fontsize=SMALL - 2, color="white", va="bottom",
+                      bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8})  # fmt: skip
+    if marks.keypoints is not None:
+        for points, colour in zip(np.asarray(marks.keypoints), colours, strict=False):
+            for seen, face in ((1, "none"), (2, colour)):
+                at = points[points[:, 2] == seen]
+                plot.scatter(at[:, 0], at[:, 1], s=9, facecolors=face, edgecolors="white", linewidths=0.4, zorder=3)
+    plot.set_xlim(0, width)
+    plot.set_ylim(height, 0)
+
+
+def sheet_of_objects(
+    images: Sequence[Any], marks: Sequence[Marks], names: Sequence[str], classes: Sequence[str]
+) -> Plot:
+    """Draw several images (1 or 3, H, W), values 0..1, with their marks and names, and a legend of the classes."""
+    columns = min(COLUMNS, len(images))
+    side = (WIDE - GAP * (columns + 1)) / columns
+    tall = side * float(np.median([image.shape[1] / image.shape[2] for image in images]))
+    per_row, legend = 8, classes if all(one.masks is None for one in marks) else ()
+    foot = 0.24 * -(-len(legend) // per_row) + 0.1
+    figure, plots = panels(len(images), columns, side, tall, GAP, NAME, foot=foot)
+    for plot, image, one, name in zip(plots, images, marks, names, strict=True):
+        mark(plot, image, one, len(classes))
+        for spine in plot.spines.values():
+            spine.set_visible(False)
+        plot.set_title(cut(name, 40), fontsize=SMALL, color=INK, pad=3)
+    for k, name in enumerate(legend):
+        y = (foot - 0.18 - 0.24 * (k // per_row)) / figure.get_figheight()
+        colour = class_colour(k, len(legend))
+        figure.text((k % per_row) / per_row + 0.01, y, f"■ {cut(name, 18)}", color=colour, fontsize=SMALL)
+    return figure

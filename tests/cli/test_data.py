@@ -1,0 +1,72 @@
+"""`pellucid data`: lint, show and convert print what they did, as text and as JSON."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Say
+from tests.data.annotations.sets import voc_set, voc_xml
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    files = voc_set() | {"Annotations/a.xml": voc_xml(("cat", 5, 5, 5, 5, 0), ("dog", 2, 4, 12, 14, 0))}
+    for name, data in files.items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(data)
+    return tmp_path / "set"
+
+
+def test_lint_lists_file_line_and_reason(say: Say, folder: Path):
+    said = say("data", "lint", str(folder))
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0] == f"{folder}/Annotations/a.xml:4: box (5, 5, 5, 5) has no area [dropped]"
+    assert lines[-3:] == [
+        "train: 2 images, 1 without objects, 1 object", "val: 1 image, 1 object", "voc: 2 faults: 1 dropped, 1 listed"
+    ]  # fmt: skip
+    found = say("data", "lint", str(folder), "--json").json
+    assert found["counts"] == {"dropped": 1, "listed": 1}
+    assert found["faults"][0] | {"file": ""} == {
+        "file": "", "line": 4, "reason": "box (5, 5, 5, 5) has no area", "effect": "dropped"
+    }  # fmt: skip
+
+
+def test_lint_of_files_that_training_refuses_is_exit_2(say: Say, folder: Path):
+    (folder / "Annotations/b.xml").write_text("<annotation>")
+    said = say("data", "lint", str(folder))
+    assert (said.code, said.err) == (2, "")
+    assert "b.xml:1: is not XML" in said.out
+
+
+def test_convert_says_what_is_lost(say: Say, folder: Path, tmp_path: Path):
+    said = say("data", "convert", str(folder), str(tmp_path / "out"), "--to", "coco")
+    assert said.out.splitlines()[0] == "train: 2 images, 1 object"
+    assert "1 object left out" in said.err
+    found = say("data", "convert", str(folder), str(tmp_path / "other"), "--to", "yolo", "--json").json
+    assert (found["from"], found["images"], found["lost"]) == ("voc", {"train": 2, "val": 1}, {})
+
+
+def test_show_draws_a_sheet(say: Say, folder: Path, tmp_path: Path):
+    found = say("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
+    assert found["images"] == ["JPEGImages/a.png", "JPEGImages/b.png"]
+    with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+    assert {(255, 0, 0), (0, 255, 0)} <= colours  # the two images
+    assert (213, 94, 0) in colours  # the box of a dog, of the second class
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["lint", "mnist"], "holds no annotated objects"),
+        (["lint", "nothing"], "unknown data set 'nothing'"),
+        (["show", "bccd", "--out", "a.gif"], "does not end in .png"),
+        (["convert", "a", "b"], "required: --to"),
+        (["convert", "a", "b", "--to", "coco"], "a is missing"),
+    ],
+)
+def test_mistakes(say: Say, words: list[str], hint: str):
+    assert hint in say("data", *words).complaint

@@ -1,0 +1,111 @@
+"""What lint lists: every kind of fault, put into a set on purpose, by file and line."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pellucid.data.annotations.lint import lint
+from pellucid.errors import PellucidError
+from tests.data.annotations.sets import IMAGE, annotation, coco, coco_set, voc_set, voc_xml
+from tests.data.pictures import picture_bytes
+
+
+def faults(path) -> list[tuple[str, int | None, str, str]]:
+    """Return (file name, line, effect, reason) of each fault."""
+    return [
+        (one.file.removeprefix(f"{path}/").rpartition("/")[2], one.line, one.effect, one.reason)
+        for one in lint(path).faults
+    ]
+
+
+def photo(seed: int, shift: int = 0) -> bytes:
+    """Return a picture with large structures, which a shift by some pixels leaves alike."""
+    import io
+
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+    large = small.resize((160 + 8, 120), Image.Resampling.BICUBIC).crop((shift, 0, shift + 160, 120))
+    out = io.BytesIO()
+    large.save(out, "PNG")
+    return out.getvalue()
+
+
+def test_faults_of_boxes_and_files(tree):
+    files = voc_set() | {
+        "Annotations/a.xml": voc_xml(
+            ("dog", 2, 4, 12, 14, 0), ("dog", 2, 4, 12, 14, 0), ("cat", 5, 5, 5, 5, 0), ("cat", 2, 4, 40, 14, 0)
+        ),
+        "JPEGImages/lonely.png": picture_bytes((9, 9, 9), (30, 20)),
+    }
+    files["JPEGImages/c.png"] = files["JPEGImages/c.png"][:-20]
+    path = tree("set", files)
+    found = lint(path)
+    assert (found.form, found.parts["train"].images, found.parts["train"].objects) == ("voc", 2, 3)
+    assert found.parts["train"].empty == 1
+    listed = faults(path)
+    assert ("a.xml", 8, "dropped", "box (5, 5, 5, 5) has no area") in listed
+    assert ("a.xml", 10, "changed", "box (2, 4, 40, 14) extends beyond the image of 30x20") in listed
+    assert ("a.xml", 6, "listed", "box (2, 4, 12, 14) is equal to (2, 4, 12, 14) of the same class") in listed
+    assert ("b.xml (b.png)", None, "listed", "image has no objects") in listed
+    assert ("lonely.png", None, "listed", "no annotations name this image") in listed
+    assert any(file == "c.png" and effect == "refused" and "damaged" in reason for file, _, effect, reason in listed)
+    assert len(listed) == 6
+
+
+def test_images_in_two_parts(tree):
+    box = voc_xml(("dog", 2, 4, 60, 60, 0), size=(120, 160))
+    files = {f"Annotations/{name}.xml": box for name in "abcd"}
+    files |= {"JPEGImages/a.png": photo(1), "JPEGImages/b.png": photo(2), "JPEGImages/c.png": photo(1, 3)}
+    files |= {"JPEGImages/d.png": photo(2), "ImageSets/Main/train.txt": b"a\nb", "ImageSets/Main/val.txt": b"c\nd"}
+    listed = faults(tree("set", files))
+    assert [(file, reason.partition(" (")[0].partition(",")[0]) for file, _, _, reason in listed] == [
+        ("d.png", "is the same file as JPEGImages/b.png"),
+        ("c.png", "is nearly the image"),
+    ]
+
+
+def test_masks_and_key_points_that_lie_elsewhere(tree):
+    square = [[20, 10, 28, 10, 28, 18, 20, 18]]
+    items = [
+        annotation(id=1, segmentation=square, keypoints=[40, 2, 2]),
+        annotation(id=2, category_id=3, segmentation={"size": [20, 30], "counts": [600]}),
+    ]
+    files = coco_set(*items, categories=[{"id": 7, "name": "dog", "keypoints": ["nose"]}, {"id": 3, "name": "cat"}])
+    assert [reason for *_, reason in faults(tree("set", files))] == [
+        "1 key-point of (2, 4, 12, 14) outside the image",
+        "mask of (2, 4, 12, 14) lies elsewhere: its tight box overlaps by IoU 0.00",
+        "mask of (2, 4, 12, 14) has no pixels",
+    ]
+
+
+def test_a_file_that_is_refused_does_not_hide_the_others(tree):
+    files = coco_set(annotation()) | {"val.json": coco([IMAGE], [annotation(bbox=[])])[:-5]}
+    listed = faults(tree("set", files))
+    assert [(effect, "is not JSON" in reason) for _, _, effect, reason in listed] == [("refused", True)]
+
+
+def test_an_image_of_another_size_is_refused(tree):
+    whole = json.loads(coco_set(annotation())["train.json"])
+    whole["images"][0] |= {"width": 31}
+    ((_, _, effect, reason),) = faults(tree("set", coco_set() | {"train.json": json.dumps(whole).encode()}))
+    assert effect == "refused"
+    assert reason.startswith("image is 20x30, but")
+
+
+def test_a_folder_without_annotations_is_a_mistake(tree):
+    with pytest.raises(PellucidError, match="holds no annotations"):
+        lint(tree("set", {"a/a.png": picture_bytes((0, 0, 0))}))
+
+
+@pytest.mark.real
+def test_what_is_known_to_be_wrong_with_bccd(real):
+    """As ../shared/data/README.md says: two boxes without area, cells boxed twice, images of one field of view."""
+    listed = faults(real("bccd"))
+    assert [(file, line) for file, line, effect, _ in listed if effect == "dropped"] == [
+        ("BloodImage_00343.xml", 56),
+        ("BloodImage_00338.xml", 164),
+    ]
+    assert sum("almost equal" in reason for *_, reason in listed) == 6
+    assert any("in train and val" in reason for *_, reason in listed)

@@ -9,7 +9,7 @@ from conformance.case import Case
 from conformance.tally import Row
 from pellucid import combine, rules
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
-from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, RoIPool, Trait
+from pellucid.layers import LAYERS, Crop, Layer, LocalContrastNorm, RoIPool, SoftArgmax, Trait
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Coordinates, Dice, Focal, GIoU, HeatMaps, QualityFocal
 from pellucid.metrics import (
     METRICS,
@@ -76,6 +76,9 @@ UNTOUCHED: dict[Any, Check] = {
         "the whole window as one convolution over all channels, under PyTorch's automatic differentiation",
     ),
     RoIPool: Check("tests/references.py", "roi_pool", "the maximum of bin after bin, under automatic differentiation"),
+    SoftArgmax: Check(
+        "tests/references.py", "soft_argmax", "centres weighed by a softmax, under PyTorch's automatic differentiation"
+    ),
     Crop: Check("tests/references.py", "crop", "narrow along each axis, under PyTorch's automatic differentiation"),
     Focal: Check(
         "tests/losses/cases.py", "focal", "the formula over the kept positions, under automatic differentiation"

@@ -274,6 +274,13 @@ def roi_pool(layer: layers.RoIPool, params: Any, x: tuple[Tensor, Tensor], mode:
     return torch.stack(out).view(-1, rows, columns, maps.shape[1]).permute(0, 3, 1, 2)
 
 
+def soft_argmax(layer: layers.SoftArgmax, params: Any, x: Tensor, mode: Mode) -> Tensor:
+    """Weigh the centres of the cells, in a list, by their probabilities."""
+    _, _, height, width = x.shape
+    centres = [[(j + 0.5) / width - 0.5, (i + 0.5) / height - 0.5] for i in range(height) for j in range(width)]
+    return (F.softmax(x.reshape(*x.shape[:2], -1), 2) @ x.new_tensor(centres)).flatten(1)
+
+
 def elementwise(function: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Any, Tensor, Mode], Tensor]:
     return lambda layer, params, x, mode: function(layer, x)
 
@@ -296,6 +303,7 @@ REFERENCES: dict[type[Layer], Callable[[Any, Any, Any, Mode], Any]] = {
     layers.Upsample: upsample,
     **{kind: elementwise(one.reference) for kind, one in ELEMENTWISE.items()},
     layers.Softmax: lambda layer, params, x, mode: F.softmax(x, layer.axis),
+    layers.SoftArgmax: soft_argmax,
     layers.LogSoftmax: lambda layer, params, x, mode: F.log_softmax(x, layer.axis),
     layers.Dropout: dropout,
     layers.BatchNorm: batch_norm,

@@ -38,6 +38,7 @@ from pellucid.layers.reshape import Reshape
 from pellucid.layers.roialign import RoIAlign
 from pellucid.layers.roipool import RoIPool
 from pellucid.layers.sigmoid import Sigmoid
+from pellucid.layers.softargmax import SoftArgmax
 from pellucid.layers.softmax import Softmax
 from pellucid.layers.tanh import Tanh
 from pellucid.layers.upsample import Upsample
@@ -83,6 +84,7 @@ __all__ = [
     "RoIPool",
     "Shape",
     "Sigmoid",
+    "SoftArgmax",
     "Softmax",
     "Tanh",
     "Trait",

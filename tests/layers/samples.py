@@ -33,6 +33,7 @@ from pellucid.layers import (
     Reshape,
     RoIAlign,
     RoIPool,
+    SoftArgmax,
     Softmax,
     Upsample,
 )
@@ -268,6 +269,8 @@ ACTIVATIONS = [
         if one.kinks
         for layer in one.options
     ),
+    Sample(SoftArgmax(), (2, 3, 4)),
+    Sample(SoftArgmax(), (1, 1, 5)),
     Sample(Softmax(), (5,)),
     Sample(Softmax(), (3, 2, 4)),
     Sample(Softmax(axis=3), (3, 2, 4)),

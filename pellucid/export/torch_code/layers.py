@@ -183,6 +183,7 @@ CODERS: dict[type[Layer], Callable[[Any, Step], str]] = {
     layers.Crop: plain("Crop"),
     layers.Concat: lambda layer, step: call("Concat", layer.axis),
     layers.Multiply: plain("Multiply"),
+    layers.SoftArgmax: plain("SoftArgmax"),
 }
 
 

@@ -219,3 +219,12 @@ class LocalContrastNorm(nn.Module):
         weights = torch.exp(-0.5 * (offsets / (self.size / 4)) ** 2)
         rows = F.conv2d(plane, weights.view(1, 1, -1, 1), padding=(half, 0))
         return F.conv2d(rows, weights.view(1, 1, 1, -1), padding=(0, half))
+
+
+class SoftArgmax(nn.Module):
+    """Return the mean position by the softmax over each map's cells: x, then y of each map, from -0.5 to 0.5."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = x.flatten(2).softmax(2).view_as(x)
+        steps = [(torch.arange(side, dtype=x.dtype, device=x.device) + 0.5) / side - 0.5 for side in x.shape[2:]]
+        return torch.stack(((p.sum(2) * steps[1]).sum(2), (p.sum(3) * steps[0]).sum(2)), 2).flatten(1)

@@ -1,0 +1,58 @@
+"""The expected position of maps."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.checks import check_image_shape
+from pellucid.ops import heatmaps
+
+
+class SoftArgmaxCache(NamedTuple):
+    """Cache of SoftArgmax: the probability of each cell (N, C, H, W), and the mean position (N, C, 2) in cells."""
+
+    p: Tensor
+    mean: Tensor
+
+
+@dataclass(frozen=True)
+class SoftArgmax(Layer):
+    """The expected position in each map, if softmax over its cells gives their probabilities.
+
+    x is (N, C, H, W), y is (N, 2 C): of each map x, then y, from the map's centre and in units of its sides, so that
+    -0.5 and 0.5 are its borders. With p = softmax(x) over the H W cells and centres k + 1/2:
+    y = Σ p (k + 1/2) / side - 1/2, dx = p ((centre - mean) · dy / sides).
+    Source: Sun et al. 2018, Integral human pose regression, equation 2.
+    """
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters, and two numbers for each map."""
+        channels, _, _ = check_image_shape(self, shape)
+        return {}, (2 * channels,)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, SoftArgmaxCache]:
+        """Compute y = the mean position over the sides, minus 1/2."""
+        p = x.flatten(2).softmax(2).unflatten(2, x.shape[2:])
+        mean = heatmaps.expectation(p)
+        across, down = mean.unbind(2)
+        y = torch.stack((across / x.shape[3], down / x.shape[2]), 2) - 0.5
+        return y.flatten(1), SoftArgmaxCache(p, mean)
+
+    def backward(self, params: Params, cache: SoftArgmaxCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = p ((centre - mean) · dy / sides)."""
+        p, mean = cache
+        across, down = dy.view(mean.shape).unbind(2)
+        dmean = torch.stack((across / p.shape[3], down / p.shape[2]), 2)
+        return p * heatmaps.expectation_slope(p, mean, dmean), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write Reshape, Softmax, MatMul with the centres, and Flatten."""
+        channels, height, width = nodes.shape
+        i, j = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        centres = torch.stack((j / width - 0.5, i / height - 0.5), 2).flatten(0, 1)  # (H W, 2)
+        flat = nodes.inner("Reshape", nodes.x, nodes.whole("shape", 0, channels, height * width))
+        p = nodes.inner("Softmax", flat, axis=2)
+        nodes.last("Flatten", nodes.inner("MatMul", p, nodes.constant("centres", centres)), axis=1)

@@ -64,7 +64,8 @@ class NME(Metric):
     """The normalised mean error of key-points: their mean distance from the truth over a distance in the truth.
 
     Outputs are a tensor (N, K, 2) or (N, K, 3) of pixels for images of one object each, or a list of `Detections`,
-    where each object gets the detection whose box has the largest IoU with its own. Targets are a list of `Objects`.
+    where each object gets the detection whose box has the largest IoU with its own. Targets are a list of `Objects`, or
+    for outputs that are a tensor key-points (N, K, 3).
     The mean is over the labelled points of an object, then over the objects; crowds do not count. normalise: the two
     points whose distance is 1, by default the outer eye corners of 68 points of a face.
     Source: Sagonas et al. 2013, "300 Faces in-the-Wild Challenge".
@@ -77,9 +78,12 @@ class NME(Metric):
     count: int = field(default=0, init=False)
     missed: int = field(default=0, init=False)
 
-    def update(self, outputs: Tensor | Sequence[Detections], targets: Sequence[Objects]) -> None:
+    def update(self, outputs: Tensor | Sequence[Detections], targets: Tensor | Sequence[Objects]) -> None:
         """Add the objects of a batch."""
         self.images += len(targets)
+        if isinstance(targets, Tensor) and isinstance(outputs, Tensor) and outputs.dim() == targets.dim() == 3:
+            self._add(normalised_errors(outputs, targets, self.normalise))
+            return
         for found, objects in _pairs(self, outputs, targets):
             truth = objects if objects.crowd is None else objects.take(~objects.crowd)
             if not len(truth):
@@ -90,9 +94,11 @@ class NME(Metric):
             self.missed += int((~covered).sum())
             if not bool(covered.any()):
                 continue
-            errors = normalised_errors(points[covered], truth.keypoints[covered], self.normalise)
-            self.total += float(errors.sum())
-            self.count += len(errors)
+            self._add(normalised_errors(points[covered], truth.keypoints[covered], self.normalise))
+
+    def _add(self, errors: Tensor) -> None:
+        self.total += float(errors.sum())
+        self.count += len(errors)
 
     def compute(self) -> dict[str, Any]:
         """Return {"nme": 0 if exact, NaN without objects}, and "nme_missed", the share of objects without detection."""

@@ -13,10 +13,13 @@ import torch
 
 from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
 from pellucid.data import Arrays, Augment, Batch, DetectionFolder, FeatureStats, Source
+from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Shape
+from pellucid.losses import LOSSES
+from pellucid.losses.keypoints import KeypointLoss
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
 from pellucid.network.ending import check_classes
@@ -156,8 +159,20 @@ def resume_runs(
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
-    """Return the data of a recipe; masks of one's own have the class that the loss ignores."""
-    return load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
+    """Return the data of a recipe: for losses of key-points those of annotated objects.
+
+    Masks of one's own have the class that the loss ignores.
+    """
+    material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
+    if not issubclass(LOSSES[recipe.loss.name], KeypointLoss):
+        return material
+    return material.map(lambda part: _keypoints(part, recipe.data.name))
+
+
+def _keypoints(part: Source, name: str) -> KeypointSource:
+    if not isinstance(part, DetectionFolder):
+        raise PellucidError(f"[loss] is for key-points, and {name} holds none; give images with COCO's annotations")
+    return KeypointSource(part)
 
 
 def build_model(
@@ -197,7 +212,7 @@ def build_model(
         schedule=recipe.build("schedule"),
         clip=recipe.train.clip or None,
         precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **scaled, **(preprocess or {})},
+        preprocess={"data": recipe.data.name, **scaled, **_points(train), **(preprocess or {})},
         device=recipe.recipe.device,
     )
     model.loss.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
@@ -211,6 +226,13 @@ def build_model(
         model.scale_rate(pattern, factor)
     model.check_learns()
     return model
+
+
+def _points(train: Source) -> dict[str, Any]:
+    """Return what a model records of its key-points: the object that they are of, and their names."""
+    if not isinstance(train, KeypointSource):
+        return {}
+    return {"keypoints": {"of": train.kind, "names": [*train.names]}}
 
 
 def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
@@ -300,7 +322,7 @@ def _train(
 ) -> Run:
     """Train, or resume, in the run folder `path`."""
     augment = None if recipe.augment == Augment() else recipe.augment
-    if augment is not None and augment.swaps is None and isinstance(material.train, DetectionFolder):
+    if augment is not None and augment.swaps is None and isinstance(material.train, DetectionFolder | KeypointSource):
         augment = replace(augment, swaps=material.train.swaps)  # the data know left and right of their key-points
     patience = recipe.train.early_stopping
     callbacks: list[Callback] = [EarlyStopping(patience, recipe.train.monitor)] if patience else []

@@ -1,7 +1,7 @@
 """The images of a recipe's [data] table, and data in the form that a trained model takes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -55,6 +55,11 @@ class Material(Generic[S_co]):
         """The SHA-256 of each part that there is, by its name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {role: part.checksum for role, part in parts.items() if part is not None}
+
+    def map(self, make: Callable[[Source], Source]) -> "Material[Source]":
+        """Return each part as `make` returns it."""
+        validation = None if self.validation is None else make(self.validation)
+        return Material(make(self.train), validation, make(self.test))
 
 
 def load_material(

@@ -23,7 +23,8 @@ from pellucid.tree import map_tree
 
 T = TypeVar("T")
 LARGEST_SIDE = 1 << 20
-PREPROCESS = ("data", "mean", "std", "held_out")  # names of the data and of its files held out; numbers applied
+# Names of the data, of its files held out, of the object and its key-points; and numbers applied.
+PREPROCESS = ("data", "mean", "std", "held_out", "keypoints")
 
 
 def rebuilt(
@@ -78,6 +79,12 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
         )
     if not isinstance(preprocess.get("data", ""), str):
         raise PellucidError(f"preprocess: data must be the name of the data, not {preprocess['data']!r:.40}")
+    points = preprocess.get("keypoints", {"of": "", "names": []})
+    if not isinstance(points, dict) or not isinstance(points.get("of"), str) or not _texts(points.get("names")):
+        raise PellucidError(
+            f"preprocess: keypoints must be the object and the names of its points, "
+            f'{{"of": "face", "names": ["p0", ...]}}, not {points!r:.40}'
+        )
     if "mean" not in preprocess and "std" not in preprocess:
         return None
     lists = [preprocess.get(name) for name in ("mean", "std")]
@@ -86,6 +93,10 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     if not good or not 0 < len(mean) == len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
         raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
     return FeatureStats(mean, std)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
 
 
 def scaling(stats: FeatureStats) -> dict[str, list[float]]:

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from pellucid.combine.base import walk
 from pellucid.data import Arrays, Loader, Source, float_images
+from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
-from pellucid.metrics import MeanIoU, class_scores, classes_of, confusion_matrix
+from pellucid.metrics import NME, MeanIoU, class_scores, classes_of, confusion_matrix
+from pellucid.metrics.objects import normalised_errors
 from pellucid.model import Model
 from pellucid.network.summary import Summary, summary
 from pellucid.run.folder import RunFolder
@@ -59,6 +61,19 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Keypoints:
+    """The images whose key-points have the largest normalised mean error, worst first.
+
+    images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; found: (n, K, 3), with scores. errors: of each image.
+    """
+
+    images: NDArray[np.uint8]
+    true: NDArray[np.float32]
+    found: NDArray[np.float32]
+    errors: Sequence[float]
+
+
+@dataclass(frozen=True)
 class ReportData:
     """One run. The report lists missing and empty parts.
 
@@ -80,6 +95,7 @@ class ReportData:
     confusion: NDArray[np.int64] | None = None
     mistakes: Mistakes | None = None
     masks: Masks | None = None
+    keypoints: Keypoints | None = None
     first_path: str = ""
     first_weights: NDArray[np.float32] | None = None
     summary: Summary | None = None
@@ -90,6 +106,7 @@ class ReportData:
 BATCH = 256  # images at a time
 WORST = 24
 WORST_MASKS = 6
+WORST_KEYPOINTS = 12
 
 
 def gather(
@@ -116,8 +133,10 @@ def gather(
     if metrics is None:
         in_memory = isinstance(test, Arrays)
         metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if in_memory else model.evaluate(test)
-    confusion, mistakes, worst_masks = None, None, None
-    if first.targets.dim() == 3:
+    confusion, mistakes, worst_masks, keypoints = None, None, None, None
+    if isinstance(test, KeypointSource):
+        keypoints = compare_keypoints(model, test)
+    elif first.targets.dim() == 3:
         confusion, worst_masks = compare_masks(model, test)
     else:
         scores, labels = predictions(model, test, shape)
@@ -137,6 +156,7 @@ def gather(
         confusion=confusion,
         mistakes=mistakes,
         masks=worst_masks,
+        keypoints=keypoints,
         first_path=path,
         first_weights=None if weights is None else weights.numpy(),
         summary=summary(model.net, model.params, shape),
@@ -179,6 +199,27 @@ def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[
     )
     assert all_.matrix is not None
     return all_.matrix.numpy(), drawn
+
+
+def compare_keypoints(model: Model, test: KeypointSource, most: int = WORST_KEYPOINTS) -> Keypoints | None:
+    """Return the `most` images with the largest normalised mean error; None where the model measures no NME."""
+    metric = next((one for one in model.metrics if isinstance(one, NME)), None)
+    if metric is None:
+        return None
+    points, truth = list[Tensor](), list[Tensor]()
+    for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
+        points.append(model.predict(batch.images))
+        truth.append(batch.targets)
+    found, true = torch.cat(points), torch.cat(truth)
+    errors = normalised_errors(found, true, metric.normalise)
+    order = errors.argsort(descending=True)[:most]
+    images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)
+    return Keypoints(
+        images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(),
+        true[order].numpy(),
+        found[order].numpy(),
+        errors[order].tolist(),
+    )
 
 
 def worst(scores: Tensor, labels: Tensor, test: Source, most: int = WORST) -> Mistakes | None:

@@ -16,6 +16,7 @@ from pellucid.files import write_atomically
 from pellucid.metrics import METRICS, f1, precision, recall
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
+from pellucid.report.figures.keypoints import worst_keypoints
 from pellucid.report.figures.pictures import first_weights, worst_masks, worst_mistakes
 from pellucid.report.page import render
 from pellucid.report.write import write_page
@@ -146,12 +147,15 @@ def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
 
 def draw(data: ReportData) -> dict[str, Figure | None]:
     """Return the report's pictures by name, None where there is nothing to draw."""
-    wrong, masks, counts = data.mistakes, data.masks, data.confusion
-    figures: dict[str, Figure | None] = dict.fromkeys(("confusion", "masks", "mistakes", "first_weights"))
+    wrong, masks, points, counts = data.mistakes, data.masks, data.keypoints, data.confusion
+    kinds = ("confusion", "masks", "keypoints", "mistakes", "first_weights")
+    figures: dict[str, Figure | None] = dict.fromkeys(kinds)
     if counts is not None:
         figures["confusion"] = confusion_matrix(counts, data.classes, bool(counts.max() >= MAX_COUNT))
     if masks is not None:
         figures["masks"] = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, data.classes)
+    if points is not None:
+        figures["keypoints"] = worst_keypoints(points.images, points.true, points.found, points.errors)
     if wrong is not None:
         figures["mistakes"] = worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
     if data.first_weights is not None:

@@ -1,0 +1,73 @@
+"""Key-points as tensors: the targets of a source whose images hold one object each."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.data.augment.targets import Pairs
+from pellucid.data.detection import DetectionFolder
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointSource:
+    """Images with one object each, and its key-points (K, 3) as targets: x and y in pixels, and COCO's visibility.
+
+    Raises PellucidError for annotations without key-points, and, naming the file, for an image with no object or
+    several.
+    """
+
+    source: DetectionFolder
+    classes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for annotations without key-points, and for an image without exactly one object."""
+        where = self.source.tree.path
+        if not self.source.keypoints:
+            raise PellucidError(f"{where}: the annotations have no key-points; give data that do")
+        for record in self.source.records:
+            if len(record.instances) != 1:
+                raise PellucidError(
+                    f"{self.source.tree.where(record.image)} has {len(record.instances)} objects; key-points are "
+                    "learned from images of one object each, so crop the images to one"
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the key-points."""
+        return self.source.keypoints
+
+    @property
+    def kind(self) -> str:
+        """What the objects are, such as "face"; "object" where there are several classes."""
+        classes = self.source.classes or ()
+        return classes[0] if len(classes) == 1 else "object"
+
+    @property
+    def swaps(self) -> Pairs | None:
+        """The pairs of key-points that a mirror image exchanges."""
+        return self.source.swaps
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the source's checksum, marked as key-points."""
+        return hashlib.sha256(f"{self.source.checksum} key-points".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.source)
+
+    def example(self, k: int) -> tuple[Tensor, Tensor]:
+        """Return image k (3, H, W), and its key-points (K, 3) in its pixels."""
+        image, objects = self.source.example(k)
+        assert objects.keypoints is not None
+        return image, objects.keypoints[0]
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return the examples at `indices`: images (N, 3, H, W) and key-points (N, K, 3)."""
+        batch = self.source.batch(indices, rng)
+        return Batch(batch.images, torch.stack([one.keypoints[0] for one in batch.targets]))

@@ -1,0 +1,59 @@
+"""Key-points drawn over pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, WIDE, panels
+
+MIN_SIDE = 400  # pixels of an overlay's longer side, below which pictures are enlarged
+RADIUS = 0.006  # of a point, as a fraction of the longer side
+FINE = 4  # times as large as shown, points are drawn, and averaged, so that their outlines are smooth
+COLUMNS = 4
+
+
+def keypoint_overlay(image: Any, points: Any) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) uint8 with a dot at each of the points (n, K, 2): orange with a dark outline.
+
+    Coordinates are pixels, pixel i covers [i, i + 1). A picture smaller than 400 pixels is enlarged to at least that,
+    by a whole number.
+    """
+    height, width = image.shape[:2]
+    by = max(1, -(-MIN_SIDE // max(height, width)))
+    large = Image.fromarray(image).resize((width * by, height * by), Image.Resampling.BICUBIC)
+    layer = Image.new("RGBA", (large.width * FINE, large.height * FINE))
+    draw = ImageDraw.Draw(layer)
+    radius = max(1.5, RADIUS * max(large.size)) * FINE
+    for x, y in (np.asarray(points, dtype=np.float64).reshape(-1, 2) * by * FINE).tolist():
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), ORANGE, INK, round(radius / 3))
+    layer = layer.resize(large.size, Image.Resampling.BOX)
+    return np.array(Image.alpha_composite(large.convert("RGBA"), layer).convert("RGB"))
+
+
+def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float]) -> Figure | None:
+    """Draw pictures with the true and the found key-points of their object, joined by lines; None without pictures.
+
+    images: (n, H, W, 3) uint8; true: (n, K, 3) with visibility; found: (n, K, 2) or more columns; errors: each
+    picture's normalised mean error.
+    """
+    if not len(images):
+        return None
+    height, width = images[0].shape[:2]
+    side = WIDE / COLUMNS - 0.06
+    figure, plots = panels(len(images), COLUMNS, side, side * height / width, 0.06, name=0.22, left=0.03, foot=0.3)
+    for plot, image, truth, points, error in zip(plots, images, true, found, errors, strict=True):
+        plot.imshow(image, interpolation="antialiased", extent=(0, width, height, 0))
+        seen = truth[:, 2] > 0
+        for a, b in zip(truth[seen], points[seen], strict=True):
+            plot.plot([a[0], b[0]], [a[1], b[1]], color="white", linewidth=0.7)
+        plot.scatter(truth[seen, 0], truth[seen, 1], s=5, c=BLUE, linewidths=0)
+        plot.scatter(points[seen, 0], points[seen, 1], s=5, c=ORANGE, linewidths=0)
+        plot.set_axis_off()
+        plot.set_title(f"{100 * error:.1f} %", fontsize=SMALL, color=INK, pad=3)
+    for x, words, colour in ((0.02, "● true", BLUE), (0.14, "● predicted", ORANGE)):
+        figure.text(x, 0.08 / figure.get_figheight(), words, color=colour, fontsize=SMALL)
+    return figure

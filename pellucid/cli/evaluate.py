@@ -20,19 +20,23 @@ def parser() -> Parser:
     it.add_argument(
         "--data",
         metavar="NAME|DIR",
-        help="another data set, an image folder or zip (for masks: of NAME/ and NAMEannot/), or the folder that holds "
-        "the data sets",
+        help="another data set, an image folder or zip (for masks: of NAME/ and NAMEannot/; for key-points: of images "
+        "and COCO's annotations), or the folder that holds the data sets",
     )
     it.add_argument("--crf", action="store_true", help="of masks: let them follow the edges in the picture first")
     return it.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class; IoU of masks."""
+    """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class.
+
+    Of masks the IoU, of key-points the normalised mean error.
+    """
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.tasks.classify import evaluate
+    from pellucid.tasks.keypoints import is_keypoint_model
     from pellucid.tasks.segment import is_segmenter
     from pellucid.text import aligned, plural
 
@@ -40,7 +44,9 @@ def handle(args: argparse.Namespace) -> int:
     if is_segmenter(model):
         return _masks(args, model)
     if args.crf:
-        raise PellucidError(f"--crf is for masks, and {args.model} is a classifier; leave it out")
+        raise PellucidError(f"--crf is for masks, and {args.model} has none; leave it out")
+    if is_keypoint_model(model):
+        return _keypoints(args, model)
     found = evaluate(model, args.data)
     if args.json:
         emit({"model": args.model, **found})
@@ -80,4 +86,20 @@ def _masks(args: argparse.Namespace, model: "Model") -> int:
     )
     rows = [(one["class"], "-" if one["iou"] is None else percent(one["iou"])) for one in found["classes"]]
     say_text(aligned([("class", "IoU"), *rows], right=(1,)))
+    return 0
+
+
+def _keypoints(args: argparse.Namespace, model: "Model") -> int:
+    from pellucid.cli.out import emit, percent, say
+    from pellucid.tasks.keypoints import evaluate
+
+    found = evaluate(model, args.data)
+    if args.json:
+        emit({"model": args.model, **found})
+        return 0
+    low, high = map(percent, found["nme_interval"])
+    say(
+        f"normalised mean error {percent(found['nme'])} (95 % interval {low} to {high}) on {found['n']:,} images of "
+        f"{found['data']}"
+    )
     return 0

@@ -22,6 +22,7 @@ from pellucid.metrics import BoundaryF1, MeanIoU
 from pellucid.model import Model
 from pellucid.recipe.material import check_followed, data_name, is_root
 from pellucid.report.figures.pictures import mask_overlay, palette
+from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
 from pellucid.text import plural
 
@@ -42,7 +43,7 @@ class Segmentation:
 
 def is_segmenter(model: Model) -> bool:
     """Return whether a model outputs a number for each class at each pixel of a picture."""
-    return len(model.output_shape) == 3 and len(model.input_shape) == 3
+    return len(model.output_shape) == 3 and len(model.input_shape) == 3 and not is_keypoint_model(model)
 
 
 class Segmenter:

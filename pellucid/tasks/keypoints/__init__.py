@@ -1,0 +1,18 @@
+"""Key-points of the one object in each picture: faces with 68 points and their like."""
+
+from pellucid.tasks.keypoints.explained import explain_point
+from pellucid.tasks.keypoints.finder import KeypointFinder, is_keypoint_model
+from pellucid.tasks.keypoints.measure import evaluate, mean_shape, nearest_image
+from pellucid.tasks.keypoints.written import check_outputs, write_keypoints, write_overlay
+
+__all__ = [
+    "KeypointFinder",
+    "check_outputs",
+    "evaluate",
+    "explain_point",
+    "is_keypoint_model",
+    "mean_shape",
+    "nearest_image",
+    "write_keypoints",
+    "write_overlay",
+]

@@ -1,0 +1,91 @@
+"""Key-points in pictures of any size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.images import Mode, resized
+from pellucid.errors import PellucidError
+from pellucid.losses.keypoints import KeypointLoss
+from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.text import plural
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a picture (H, W) lies in the input of a network: padded by `left` and `top`, then scaled by `scale`.
+
+    scale: of x and of y.
+    """
+
+    left: int
+    top: int
+    scale: tuple[float, float]
+
+    def out_of(self, points: Tensor) -> Tensor:
+        """Return key-points (K, 3) of the input in the pixels of the picture."""
+        x, y, score = points.unbind(-1)
+        return torch.stack((x / self.scale[0] - self.left, y / self.scale[1] - self.top, score), -1)
+
+
+def is_keypoint_model(model: Model) -> bool:
+    """Return whether a model outputs key-points."""
+    return isinstance(model.objective, Supervised) and isinstance(model.objective.loss, KeypointLoss)
+
+
+class KeypointFinder:
+    """Finds the key-points of the object that fills a picture; the model's weights must not change afterwards.
+
+    names: of the key-points. kind: what the object is. mode: how to read pictures for the model, "L" for a network with
+    one input channel. Raises PellucidError for a model of other outputs.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if not is_keypoint_model(model):
+            raise PellucidError("the model outputs no key-points; give one that does, such as faces or a run of it")
+        self.model = model
+        count = model.output_shape[0] // (1 if len(model.output_shape) == 3 else 2)
+        known = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
+        self.names: tuple[str, ...] = tuple(known["names"])
+        self.kind: str = known["of"]
+        if len(self.names) != count:
+            raise PellucidError(f"the model outputs {count} key-points, but names {len(self.names)}; train it again")
+        self.mode: Mode = "L" if model.nominal_shape[0] == 1 else "RGB"
+        self._predict = model.predictor()
+
+    def __call__(self, images: Sequence[Tensor]) -> Tensor:
+        """Return the key-points (N, K, 3) of N pictures: x and y in pixels of the picture, and a score from 0 to 1.
+
+        images: uint8, (3, H, W) each, or (1, H, W) for a network with one input channel. Each is padded with the pixels
+        of its border to the shape of the network's input, and resized. Raises PellucidError for other images.
+        """
+        channels, height, width = self.model.nominal_shape
+        framed: list[Tensor] = []
+        frames: list[Frame] = []
+        for image in images:
+            if image.shape[0] != channels or image.dtype != torch.uint8:
+                raise PellucidError(
+                    f"the model takes uint8 images with {plural(channels, 'channel')}, not "
+                    f"{str(image.dtype).removeprefix('torch.')} of shape {tuple(image.shape)}; read them with "
+                    f"load_image(file, mode={self.mode!r})"
+                )
+            x, frame = fit(image, (height, width))
+            framed.append(x)
+            frames.append(frame)
+        found = self._predict(torch.stack(framed))
+        return torch.stack([frame.out_of(points) for frame, points in zip(frames, found, strict=True)])
+
+
+def fit(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Frame]:
+    """Return a uint8 picture (C, H, W) padded to the proportions of `size` and resized to it, and its frame."""
+    height, width = image.shape[1:]
+    high, wide = max(height, round(width * size[0] / size[1])), max(width, round(height * size[1] / size[0]))
+    top, left = (high - height) // 2, (wide - width) // 2
+    if (high, wide) != (height, width):
+        margins = (left, wide - width - left, top, high - height - top)
+        image = F.pad(image[None].float(), margins, mode="replicate")[0].to(torch.uint8)
+    return resized(image, size), Frame(left, top, (size[1] / wide, size[0] / high))

@@ -1,0 +1,115 @@
+"""Key-points measured against annotations, beside two baselines that learn nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data import CATALOGUE, DetectionFolder, data_root
+from pellucid.data.annotations.layout import find_format, parts_in_order
+from pellucid.data.keypoints import KeypointSource
+from pellucid.data.seeds import generator
+from pellucid.data.tree import open_tree
+from pellucid.errors import PellucidError
+from pellucid.metrics import NME
+from pellucid.metrics.objects import EYES, normalised_errors
+from pellucid.model import Model
+from pellucid.recipe.material import check_followed, data_name, is_root
+from pellucid.tasks.keypoints.finder import KeypointFinder
+
+CHUNK = 32  # pictures at a time
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
+    """Measure a model on pictures of any size with one annotated object each; see `keypoint_source` for which.
+
+    Returns nme, the mean over the pictures of the mean distance of the points from the truth over the distance of two
+    of these, those of the model's NME, or the outer eye corners of faces; nme_interval, its 95 % interval by the
+    bootstrap over pictures; n, and the name of the data.
+    """
+    finder, source = KeypointFinder(model), keypoint_source(model, data)
+    unit = next((metric.normalise for metric in model.metrics if isinstance(metric, NME)), EYES)
+    errors = [normalised_errors(finder(images), truth, unit) for images, truth in _examples(source)]
+    found = torch.cat(errors)
+    return {
+        "nme": float(found.mean()),
+        "nme_interval": bootstrap(found),
+        "n": len(found),
+        "data": str(source.source.tree.path),
+    }
+
+
+def keypoint_source(model: Model, data: str | None) -> KeypointSource:
+    """Return the annotated images of a folder or zip, of several parts the held-out one; None: of the model's own data.
+
+    data: the name of a data set, a folder with annotations of COCO, or the root of the model's own data set. Raises
+    PellucidError where there is none.
+    """
+    own = data_name(model)
+    if data is None or is_root(own, data):
+        check_followed(own, model.source)
+        path = data_root(data) / CATALOGUE[own].place if own in CATALOGUE else Path(own)
+        if not own:
+            raise PellucidError("the model does not name its training data; name a folder of images with --data")
+    else:
+        path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    if not path.exists():
+        raise PellucidError(f"{path} does not exist; name a folder with annotated images with --data")
+    with open_tree(path) as tree:
+        parts = parts_in_order(find_format(tree)[1])
+    return KeypointSource(DetectionFolder(path, parts[-1] if parts else "", mode=KeypointFinder(model).mode))
+
+
+def mean_shape(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
+    """Return the error of the mean key-points of the training images, given for every test image.
+
+    Images of both have one size. unit: the points whose distance is 1. Points that are not labelled count for nothing.
+    """
+    points = torch.stack([truth for _, some in _examples(train) for truth in some])
+    seen = (points[..., 2:] > 0).float()
+    mean = (points[..., :2] * seen).sum(0) / seen.sum(0).clamp_min(1)
+    found = [normalised_errors(mean.expand(len(truth), -1, -1), truth, unit) for _, truth in _examples(test)]
+    return float(torch.cat(found).mean())
+
+
+def nearest_image(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:
+    """Return the error of copying the key-points of the training image with the nearest pixels.
+
+    Images of both have one size. unit: the points whose distance is 1.
+    """
+    images, points = (torch.cat(parts) for parts in zip(*_stacked(train), strict=True))
+    known = images.flatten(1).float()
+    errors: list[Tensor] = []
+    for some, truth in _stacked(test):
+        nearest = torch.cdist(some.flatten(1).float(), known).argmin(1)
+        errors.append(normalised_errors(points[nearest], truth, unit))
+    return float(torch.cat(errors).mean())
+
+
+def bootstrap(values: Tensor) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of values (n,): quantiles of the means of 2,000 resamples.
+
+    Source: Efron 1979, the percentile method.
+    """
+    drawn = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator(0))
+    means = values[drawn].mean(1)
+    low, high = means.quantile(means.new_tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])).tolist()
+    return low, high
+
+
+def _examples(source: KeypointSource) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Yield the images of a few examples at a time, and their key-points (n, K, 3)."""
+    for start in range(0, len(source), CHUNK):
+        some = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
+        yield [image for image, _ in some], torch.stack([points for _, points in some])
+
+
+def _stacked(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:
+    for images, points in _examples(source):
+        if any(image.shape != images[0].shape for image in images):
+            raise PellucidError(f"{source.source.tree.path}: images differ in size; give images of one size")
+        yield torch.stack(images), points

@@ -1,0 +1,46 @@
+"""Pictures with one object each, whose three key-points are coloured dots, with COCO's annotations."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+NAMES = ("red", "green", "blue")
+COLOURS = np.array([[230, 40, 40], [40, 220, 60], [50, 60, 240]], dtype=np.float64)
+
+
+def draw(seed: int, height: int = 24, width: int = 24, by: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a picture (H, W, 3) uint8 with a soft dot at each point, and the points (3, 2): x, y.
+
+    by: the size of all that is drawn, for pictures of `by` times as many pixels.
+    """
+    rng = np.random.default_rng(seed)
+    x = np.array([rng.uniform(4, 10), rng.uniform(14, 20), rng.uniform(9, 15)])
+    y = np.array([rng.uniform(13, 20), rng.uniform(13, 20), rng.uniform(4, 9)])
+    points = np.stack((x * width / 24, y * height / 24), 1)
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    picture = rng.normal(110, 8, (height, width, 3))
+    for (px, py), colour in zip(points, COLOURS, strict=True):
+        near = np.exp(-((columns - px) ** 2 + (rows - py) ** 2) / (2 * (1.3 * by) ** 2))[..., None]
+        picture = picture * (1 - near) + colour * near
+    return picture.clip(0, 255).astype(np.uint8), points
+
+
+def write(folder: Path, part: str, count: int, first: int, size: tuple[int, int] = (24, 24), by: float = 1.0) -> None:
+    """Write PART/*.png and PART.json, the pictures of the seeds from `first` on."""
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for k in range(count):
+        picture, points = draw(first + k, *size, by)
+        Image.fromarray(picture).save(folder / part / f"a_{k:02d}.png")
+        images.append({"id": k + 1, "file_name": f"a_{k:02d}.png", "height": size[0], "width": size[1]})
+        low, high = points.min(0), points.max(0)
+        annotations.append({
+            "id": k + 1, "image_id": k + 1, "category_id": 1, "iscrowd": 0, "num_keypoints": 3,
+            "bbox": [*low.tolist(), *(high - low).tolist()], "area": float((high - low).prod()),
+            "keypoints": [value for x, y in points.tolist() for value in (x, y, 2)],
+        })  # fmt: skip
+    category = {"id": 1, "name": "triangle", "keypoints": list(NAMES), "skeleton": []}
+    whole = {"images": images, "annotations": annotations, "categories": [category]}
+    (folder / f"{part}.json").write_text(json.dumps(whole))

@@ -1,0 +1,311 @@
+"""Learning key-points of drawn dots, finding them in pictures of any size, measuring, and the commands."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pellucid
+from pellucid.cli.main import main
+from pellucid.combine import Sequential
+from pellucid.data import Augment, DetectionFolder
+from pellucid.data.keypoints import KeypointSource
+from pellucid.errors import PellucidError
+from pellucid.export import to_onnx
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Mode, ReLU, SoftArgmax
+from pellucid.losses import Coordinates, HeatMaps
+from pellucid.metrics import NME
+from pellucid.model import Model
+from pellucid.optim import Adam
+from pellucid.tasks.keypoints import KeypointFinder, evaluate, explain_point, mean_shape, nearest_image
+from pellucid.tasks.keypoints.finder import fit
+from pellucid.tasks.segment import is_segmenter
+from tests.tasks.keypoints.drawn import NAMES, draw, write
+
+UNIT = NME(normalise=(0, 1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("dots")
+    write(root, "train", 32, 0)
+    write(root, "val", 6, 100)
+    return root
+
+
+def source(folder: Path, part: str) -> KeypointSource:
+    return KeypointSource(DetectionFolder(folder, part))
+
+
+def network() -> Sequential:
+    return Sequential(
+        conv1=Conv2d(8, 5, padding=2, bias=False), norm1=BatchNorm(), relu1=ReLU(),
+        conv2=Conv2d(8, 5, padding=2, bias=False), norm2=BatchNorm(), relu2=ReLU(), scores=Conv2d(3, 1),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    train = source(folder, "train")
+    it = Model(
+        network(), HeatMaps(stride=1), Adam(lr=0.02), [UNIT], input_shape=(3, 24, 24),
+        preprocess={"data": str(folder), "keypoints": {"of": train.kind, "names": [*train.names]}},
+    )  # fmt: skip
+    augment = Augment(rotate=15, zoom=0.1, flip=True, swaps=())  # a colour stays a point
+    history = it.fit(train, epochs=8, batch_size=8, augment=augment, validation=source(folder, "val"), verbose=False)
+    assert history["val_nme"][-1] < 0.08 < history["val_nme"][0]
+    return it
+
+
+def test_the_points_of_annotated_images_are_their_targets(folder: Path) -> None:
+    data = source(folder, "train")
+    assert (len(data), data.names, data.kind, data.swaps) == (32, NAMES, "triangle", None)
+    batch = data.batch([7, 3], torch.Generator())
+    assert batch.images.shape == (2, 3, 24, 24)
+    assert batch.targets.shape == (2, 3, 3)
+    np.testing.assert_allclose(batch.targets[0, :, :2], draw(7)[1], atol=1e-4)
+    assert batch.targets[..., 2].unique().tolist() == [2.0]
+    assert data.checksum != source(folder, "val").checksum != data.source.checksum
+
+
+def test_images_without_one_object_each_are_refused(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    whole = json.loads((tmp_path / "val.json").read_text())
+    del whole["annotations"][2]
+    (tmp_path / "val.json").write_text(json.dumps(whole))
+    with pytest.raises(PellucidError, match=r"a_02.png has 0 objects; .* so crop the images to one"):
+        source(tmp_path, "val")
+    for one in whole["annotations"]:
+        del one["keypoints"]
+    for one in whole["categories"]:
+        del one["keypoints"]
+    (tmp_path / "val.json").write_text(json.dumps(whole))
+    with pytest.raises(PellucidError, match="the annotations have no key-points; give data that do"):
+        source(tmp_path, "val")
+
+
+def loop(finder: KeypointFinder, seeds: range, size: tuple[int, int], by: float) -> list[float]:
+    errors = []
+    for seed in seeds:
+        picture, points = draw(seed, *size, by)
+        (found,) = finder([torch.from_numpy(picture).permute(2, 0, 1)])
+        apart = [math.dist(a, b) for a, b in zip(found[:, :2].tolist(), points.tolist(), strict=True)]
+        errors.append(sum(apart) / 3 / math.dist(points[0], points[1]))
+    return errors
+
+
+def test_the_error_is_a_loop_over_the_pictures(model: Model, folder: Path) -> None:
+    found = evaluate(model)
+    errors = loop(KeypointFinder(model), range(100, 106), (24, 24), 1.0)
+    assert found["nme"] == pytest.approx(sum(errors) / 6, rel=1e-5)
+    assert found["nme"] == pytest.approx(model.evaluate(source(folder, "val"))["nme"], rel=1e-5)
+    assert (found["n"], found["data"]) == (6, str(folder))
+    low, high = found["nme_interval"]
+    assert min(errors) <= low < found["nme"] < high <= max(errors)
+
+
+@pytest.mark.parametrize(("size", "by"), [((72, 72), 3.0), ((48, 64), 2.0), ((60, 40), 2.0)])
+def test_points_are_found_in_pictures_of_any_size(model: Model, size: tuple[int, int], by: float) -> None:
+    errors = loop(KeypointFinder(model), range(200, 206), size, by)
+    assert sum(errors) / 6 < 0.1
+
+
+def test_a_picture_is_padded_to_the_networks_proportions_and_its_points_are_moved_back() -> None:
+    picture = torch.arange(2 * 6, dtype=torch.uint8).view(1, 2, 6)
+    x, frame = fit(picture, (3, 3))
+    assert x.shape == (1, 3, 3)
+    assert frame.out_of(torch.tensor([[0.0, 1.5, 0.5], [3.0, 1.0, 1.0]])).tolist() == [[0, 1, 0.5], [6, 0, 1]]
+    whole, frame = fit(torch.arange(9, dtype=torch.uint8).view(1, 3, 3), (3, 3))
+    assert whole.flatten().tolist() == list(range(9))
+    assert (frame.left, frame.top, frame.scale) == (0, 0, (1, 1))
+    row, _ = fit(torch.tensor([[[10, 20, 30, 40]]], dtype=torch.uint8), (4, 4))
+    assert row[0].tolist() == [[10, 20, 30, 40]] * 4  # the border's pixels
+
+
+def test_other_models_and_images_are_refused(model: Model) -> None:
+    plain = Model(Sequential(flat=Flatten(), scores=Dense(3)), input_shape=(3, 4, 4))
+    with pytest.raises(PellucidError, match="the model outputs no key-points; give one that does"):
+        KeypointFinder(plain)
+    assert not is_segmenter(model)
+    with pytest.raises(PellucidError, match=r"takes uint8 images with 3 channels, not uint8 of shape \(1, 5, 5\)"):
+        KeypointFinder(model)([torch.zeros(1, 5, 5, dtype=torch.uint8)])
+
+
+def test_the_command_writes_overlays_and_annotations_that_coco_reads(
+    model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pycocotools = pytest.importorskip("pycocotools.coco")
+    model.save(tmp_path / "m.safetensors")
+    out = tmp_path / "out"
+    words = ["keypoints", str(tmp_path / "m.safetensors"), str(folder / "val"), "--out", str(out), "--json"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["names"] == list(NAMES)
+    assert [row["image"] for row in said["pictures"]] == [f"a_{k:02d}.png" for k in range(6)]
+    with Image.open(said["pictures"][1]["overlay"]) as shown:
+        assert shown.size == (24 * 17, 24 * 17)  # at least 400 pixels
+        overlay = np.array(shown).astype(int)
+    for x, y, _ in said["pictures"][1]["keypoints"]:
+        r, g, b = overlay[int(y * 17), int(x * 17)]
+        assert (abs(r - 213), abs(g - 94), abs(b - 0)) < (20, 20, 20)  # the orange of every figure
+    read = pycocotools.COCO(said["annotations"])
+    points = np.array([one["keypoints"] for one in read.loadAnns(read.getAnnIds())]).reshape(6, 3, 3)
+    np.testing.assert_allclose(points[:, :, :2], [np.array(row["keypoints"])[:, :2] for row in said["pictures"]])
+    shutil.copytree(folder / "val", out, dirs_exist_ok=True)
+    again = source_of(out)
+    np.testing.assert_allclose(again.batch(range(6), torch.Generator()).targets[:, :, :2], points[:, :, :2], atol=1e-4)
+    assert again.names == NAMES
+    capsys.readouterr()  # what pycocotools prints
+    assert main(words[:-1]) == 0  # its own files are written again
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"{out / 'a_00-keypoints.png'}: 3 points, mean score ")
+    assert lines[-1] == f"wrote {out / 'keypoints.json'}"
+
+
+def source_of(folder: Path) -> KeypointSource:
+    return KeypointSource(DetectionFolder(folder, "keypoints.json"))
+
+
+def test_points_are_printed_without_an_output_folder_and_damaged_pictures_are_named(
+    model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.save(tmp_path / "m.safetensors")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    shutil.copy(folder / "val" / "a_00.png", pictures / "a.png")
+    (pictures / "b.png").write_bytes(b"no picture")
+    assert main(["keypoints", str(tmp_path / "m.safetensors"), str(pictures), "--json"]) == 2
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert [row["image"] for row in found["pictures"]] == ["a.png"]
+    assert [row["image"] for row in found["skipped"]] == ["b.png"]
+    assert "b.png" in said.err
+    assert found["annotations"] is None
+    assert sorted(file.name for file in pictures.iterdir()) == ["a.png", "b.png"]
+
+
+def test_no_picture_is_overwritten(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model.save(tmp_path / "m.safetensors")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("a.png", "a-keypoints.png"):
+        Image.fromarray(draw(1)[0]).save(pictures / name)
+    words = ["keypoints", str(tmp_path / "m.safetensors"), str(pictures / "a.png"), "--out"]
+    assert main([*words, str(pictures)]) == 2
+    assert "a-keypoints.png would be overwritten" in capsys.readouterr().err
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "keypoints.json").write_text("{}")
+    assert main([*words, str(other)]) == 2
+    assert "keypoints.json would be overwritten" in capsys.readouterr().err
+    assert (other / "keypoints.json").read_text() == "{}"
+
+
+def test_the_command_measures_a_folder_of_coco(
+    model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.save(tmp_path / "m.safetensors")
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {"nme", "nme_interval", "n", "data", "model"} == said.keys()
+    assert said["nme"] == pytest.approx(evaluate(model)["nme"])
+    alone = tmp_path / "alone"
+    write(alone, "all", 3, 100)
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(alone)]) == 0
+    assert "on 3 images" in capsys.readouterr().out
+
+
+def test_the_baselines_are_loops(folder: Path) -> None:
+    train, test = ([draw(first + k) for k in range(count)] for first, count in ((0, 32), (100, 6)))
+    mean = np.mean([points for _, points in train], 0)
+
+    def error(points: np.ndarray, truth: np.ndarray) -> float:
+        return float(np.linalg.norm(points - truth, axis=1).mean() / np.linalg.norm(truth[0] - truth[1]))
+
+    expected = np.mean([error(mean, truth) for _, truth in test])
+    assert mean_shape(source(folder, "train"), source(folder, "val"), (0, 1)) == pytest.approx(expected, rel=1e-5)
+    copied = []
+    for picture, truth in test:
+        apart = [np.linalg.norm(picture.astype(float) - other) for other, _ in train]
+        copied.append(error(train[int(np.argmin(apart))][1], truth))
+    found = nearest_image(source(folder, "train"), source(folder, "val"), (0, 1))
+    assert found == pytest.approx(np.mean(copied), rel=1e-5)
+
+
+def test_the_expected_position_is_explained_by_its_gradient(model: Model) -> None:
+    picture = torch.from_numpy(draw(102)[0]).permute(2, 0, 1)
+    found = explain_point(model, picture, 2, "x", "saliency")
+    x = (picture[None].float() / 255).requires_grad_()
+    p = model.net.forward(model.params, x, Mode())[0][0, 2].flatten().softmax(0).view(24, 24)
+    (slope,) = torch.autograd.grad((p.sum(0) * (torch.arange(24) + 0.5)).sum(), x)
+    torch.testing.assert_close(found, slope[0].abs().amax(0) / 24, rtol=1e-3, atol=1e-7)
+    assert found.shape == (24, 24)
+    (points,) = KeypointFinder(model)([picture])
+    rows, columns = np.mgrid[:24, :24] + 0.5
+    near = np.hypot(columns - float(points[2, 0]), rows - float(points[2, 1])) < 5
+    assert float(found[torch.from_numpy(near)].sum()) > 0.6 * float(found.sum())  # in 14 % of the pixels
+
+
+def test_a_point_of_a_regression_is_explained_too(folder: Path) -> None:
+    net = Sequential(conv=Conv2d(4, 3, stride=4), relu=ReLU(), flat=Flatten(), scores=Dense(6))
+    model = Model(net, Coordinates((24, 24)), Adam(3e-3), [UNIT], input_shape=(3, 24, 24))
+    history = model.fit(
+        source(folder, "train"), epochs=6, batch_size=8, validation=source(folder, "val"), verbose=False
+    )
+    assert history["val_nme"][-1] < 0.5 * history["val_nme"][0]
+    picture = torch.from_numpy(draw(102)[0]).permute(2, 0, 1)
+    found = explain_point(model, picture, 1, "y", "input_x_gradient")
+    x = (picture[None].float() / 255).requires_grad_()
+    (slope,) = torch.autograd.grad(model.net.forward(model.params, x, Mode())[0][0, 3], x)
+    torch.testing.assert_close(found, (slope * x).detach()[0].sum(0), rtol=1e-3, atol=1e-6)
+    with pytest.raises(PellucidError, match="point 3: the model has 3 points, counted from 0"):
+        explain_point(model, picture, 3, "y")
+
+
+def test_a_key_point_model_is_saved_verified_traced_resumed_and_exported(
+    model: Model, folder: Path, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    batch = source(folder, "val").batch([0, 1], torch.Generator())
+    model.save(tmp_path / "m.safetensors")
+    same = Model.load(tmp_path / "m.safetensors")
+    assert same.loss == HeatMaps(stride=1)
+    assert torch.equal(same.predict(batch.images), model.predict(batch.images))
+    assert same.verify(batch.images, batch.targets, samples=2).ok
+    trace = same.trace(batch.images, batch.targets)
+    assert trace["loss.cost"].shape == (2, 3)
+    position = Sequential(maps=model.net, points=SoftArgmax())
+    whole = Model(position, Coordinates((24, 24)), input_shape=(3, 24, 24))
+    for path, leaf in model.weights.items():
+        whole.weights[f"maps.{path}"].copy_(leaf)
+    torch.testing.assert_close(whole.predict(batch.images)[..., :2], model.predict(batch.images)[..., :2])
+    to_onnx(whole, tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"input": batch.images.float().numpy() / 255})
+    np.testing.assert_allclose((found.reshape(2, 3, 2) + 0.5) * 24, model.predict(batch.images)[..., :2], atol=1e-3)
+
+
+def test_an_interrupted_training_is_resumed_exactly(folder: Path, tmp_path: Path) -> None:
+    def fresh() -> Model:
+        return Model(network(), HeatMaps(stride=1), "adam", [UNIT], input_shape=(3, 24, 24))
+
+    options = {"batch_size": 8, "augment": Augment(flip=True, swaps=()), "verbose": False}
+
+    class Stop(pellucid.Callback):
+        def on_step(self, training) -> None:
+            if training.step == 6:
+                raise KeyboardInterrupt
+
+    whole, part = fresh(), fresh()
+    whole.fit(source(folder, "train"), epochs=2, run=tmp_path / "whole", **options)
+    with pytest.raises(KeyboardInterrupt):
+        part.fit(source(folder, "train"), epochs=2, run=tmp_path / "part", callbacks=[Stop()], **options)
+    rest = fresh()
+    rest.fit(source(folder, "train"), epochs=2, run=tmp_path / "part", resume=True, **options)
+    for path, leaf in whole.weights.items():
+        assert torch.equal(leaf, rest.weights[path]), path

@@ -13,6 +13,7 @@ from pellucid.losses import (
     BinaryCrossEntropy,
     Dice,
     Focal,
+    GIoU,
     Hinge,
     Huber,
     Loss,
@@ -228,3 +229,11 @@ def test_the_table_names_every_loss() -> None:
         "heat_maps": "HeatMaps",
         "coordinates": "Coordinates",
     }
+
+
+@pytest.mark.parametrize(("other", "cost"), [((3.0, 4.0), 1.0), ((5.0, 9.0), 2.0)])
+def test_boxes_without_an_area_have_a_finite_giou(other: tuple[float, float], cost: float) -> None:
+    """Two points have an IoU of 0; where they are one, the box around both has nothing outside them."""
+    value, dy = GIoU()(torch.tensor([[3.0, 4.0, 3.0, 4.0]]), torch.tensor([[*other, *other]]))
+    assert value.item() == pytest.approx(cost)
+    assert bool(dy.isfinite().all())

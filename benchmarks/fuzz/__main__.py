@@ -1,10 +1,12 @@
-"""Try damaged and forged files: `python -m benchmarks.fuzz --weights 20000 --pictures 5000 [--seed 0]`.
+"""Try damaged and forged files: `python -m benchmarks.fuzz --weights 20000 --pictures 5000 --annotations 2000`.
 
 Each is read, and used to predict, in another process. At fault is: a traceback; a refusal that is not one printable
 line with the file's name; more than 10 s of processor time or 2 GiB of memory; a process that ends or hangs; and a file
 with checksums (ours, PyTorch's zip, PNG) that is accepted and gives another result than the whole one. Files of formats
 without checksums, where damage inside a number can only show as a number, count as accepted when the names, shapes and
 types are those of the network; "forged" are files of ours with other values under a SHA-256 that agrees.
+Annotations and masks are read as training reads them, with the image that they belong to: "listed" is what loads
+without some objects that are listed as faults; at fault is also an object that is neither loaded nor listed.
 The table is printed, and the exit status is 1 if anything is at fault.
 """
 
@@ -20,10 +22,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.fuzz.annotations import ANNOTATIONS, write_annotations
 from benchmarks.fuzz.material import PICTURES, WEIGHTS, write_picture, write_weights
 
 SECONDS, BYTES = 10.0, 2 << 30
 PATIENCE = 120.0  # seconds without a line, after which a process hangs: machines are shared
+GOOD = ("refused", "listed", "same", "other")
 STRETCH = 700  # cases of one process
 
 
@@ -40,8 +44,8 @@ class Result:
         """Count one case."""
         outcome, seconds, peak = str(case["outcome"]), float(str(case["seconds"])), int(str(case["peak"]))
         self.seconds, self.peak = max(self.seconds, seconds), max(self.peak, peak)
-        self.outcomes[outcome if outcome in ("refused", "same", "other") else "fault"] += 1
-        if outcome not in ("refused", "same", "other") or seconds > SECONDS or peak > BYTES:
+        self.outcomes[outcome if outcome in GOOD else "fault"] += 1
+        if outcome not in GOOD or seconds > SECONDS or peak > BYTES:
             self.faults.append(f"{case['case']}: {outcome}, {seconds:.1f} s, {peak >> 20} MiB")
 
 
@@ -50,7 +54,8 @@ def fuzz(counts: dict[str, int], seed: int, processes: int) -> dict[str, Result]
     results = {kind: Result() for kind in counts}
     with tempfile.TemporaryDirectory() as folder:
         for kind in {*counts, "png"}:
-            (write_picture if kind in PICTURES else write_weights)(kind, Path(folder, f"whole.{kind}"))
+            write = write_annotations if kind in ANNOTATIONS else write_picture if kind in PICTURES else write_weights
+            write(kind, Path(folder, f"whole.{kind}"))
         stretches = [
             (kind, first, min(first + STRETCH, count))
             for kind, count in counts.items()
@@ -97,15 +102,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=int, default=20_000)
     parser.add_argument("--pictures", type=int, default=5_000)
+    parser.add_argument("--annotations", type=int, default=2_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
     counts = shares(options.weights, WEIGHTS) | shares(options.pictures, PICTURES)
+    counts |= shares(options.annotations, ANNOTATIONS)
     results = fuzz(counts, options.seed, options.processes)
-    print("| kind | files | refused | same result | other, valid | at fault | most CPU s | most MiB |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    print("| kind | files | refused | listed | same result | other, valid | at fault | most CPU s | most MiB |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for kind, it in results.items():
-        seen = [it.outcomes[name] for name in ("refused", "same", "other")]
+        seen = [it.outcomes[name] for name in GOOD]
         cells = [kind, counts[kind], *seen, len(it.faults), f"{it.seconds:.2f}", it.peak >> 20]
         print("| " + " | ".join(map(str, cells)) + " |")
     for kind, it in results.items():

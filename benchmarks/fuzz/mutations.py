@@ -6,6 +6,7 @@ import random
 import struct
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import torch
 
@@ -62,6 +63,34 @@ def header_changed(whole: bytes, draw: random.Random) -> bytes:
     _change(header, draw)
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + whole[_PREFIX + size :]
+
+
+def json_changed(whole: bytes, draw: random.Random) -> bytes:
+    """Return a JSON file with one to three values changed."""
+    value = json.loads(whole)
+    for _ in range(draw.choice([1, 1, 2, 3])):
+        _change(value, draw)
+    return json.dumps(value).encode()
+
+
+def xml_changed(whole: bytes, draw: random.Random) -> bytes:
+    """Return an XML file with one to three elements changed: another text or name, taken out, or doubled."""
+    root = ElementTree.fromstring(whole)
+    for _ in range(draw.choice([1, 1, 2, 3])):
+        parent = draw.choice([one for one in root.iter() if len(one)] or [root])
+        if not len(parent):
+            break
+        child, kind = draw.choice(list(parent)), draw.randrange(4)
+        if kind == 0:
+            parent.remove(child)
+        elif kind == 1:
+            parent.append(copy.deepcopy(child))
+        elif kind == 2:
+            child.tag = draw.choice(["object", "bndbox", "name", "xmin", "ymax", "size", "other"])
+        else:
+            texts = ["", "-1", "0", "7", "1e9", "nan", "inf", "x", "1 2", "\u0663", "cat", "\x85", "9" * 400, "12.5"]
+            child.text = draw.choice(texts)
+    return ElementTree.tostring(root)
 
 
 def forge(whole: Path, path: Path, draw: random.Random) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.fuzz.annotations import ANNOTATIONS, judged_annotations, write_annotation_case
 from benchmarks.fuzz.material import CHECKED, PICTURES, SHAPE, model
 from benchmarks.fuzz.mutations import damaged, forge, header_changed
 from pellucid.errors import PellucidError
@@ -42,14 +43,16 @@ def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
         write_case(kind, whole, path, random.Random(f"{seed} {kind} {number}"))
         Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
         start = time.process_time()
-        outcome = judged(kind, path, picture, wanted)
+        outcome = judged_annotations(kind, path) if kind in ANNOTATIONS else judged(kind, path, picture, wanted)
         seconds, peak = time.process_time() - start, _peak()
         print(json.dumps({"case": number, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
 
 
 def write_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
     """Write one changed copy of a file."""
-    if kind == "forged":
+    if kind in ANNOTATIONS:
+        write_annotation_case(kind, whole, path, draw)
+    elif kind == "forged":
         forge(whole, path, draw)
     elif kind in ("ours", "safetensors") and draw.random() < 0.5:
         path.write_bytes(header_changed(whole.read_bytes(), draw))

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pellucid.data.images import PIXEL_LIMIT
 from pellucid.errors import PellucidError
 from pellucid.objects import Objects
 from pellucid.ops.masks import check_run_lengths, compress, decode_rle, decompress, fill_polygons
@@ -198,6 +199,15 @@ def polygons_of(value: object, size: tuple[int, int]) -> Polygons:
             raise PellucidError(f"polygon has points far outside the image of {size[1]}x{size[0]}")
         found.append(points)
     return tuple(found)
+
+
+def stated_size(height: object, width: object) -> tuple[int, int] | None:
+    """Return the size that annotations state of their image, None for no numbers; PellucidError for too many pixels."""
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        return None
+    if height * width > PIXEL_LIMIT:
+        raise DamageError(f"image is stated to have {width}x{height} pixels, above the limit of {PIXEL_LIMIT}")
+    return height, width
 
 
 def numbers(value: object, count: int | None = None) -> tuple[float, ...] | None:

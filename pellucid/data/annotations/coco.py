@@ -17,13 +17,13 @@ from pellucid.data.annotations.base import (
     Record,
     numbers,
     outline_of,
+    stated_size,
 )
 from pellucid.data.annotations.images import ImageIndex, part_of
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 
-MAX_SIDE = 1_000_000  # pixels
 HOLDS = frozenset({"masks", "keypoints", "crowd"})
 _KEYS = ("images", "annotations", "categories")
 
@@ -178,7 +178,7 @@ class _File:
                 continue
             try:
                 file = index.named(name, self.name)
-                found[key] = file, _stated_size(one) or index.size(file)
+                found[key] = file, stated_size(one.get("height"), one.get("width")) or index.size(file)
             except PellucidError as error:
                 self._refuse("image", one, str(error))
         return found
@@ -225,12 +225,6 @@ class _File:
 
 def _called(what: str, item: dict[str, Any]) -> str:
     return f"{what} {item.get('id')!r:.40}"
-
-
-def _stated_size(image: dict[str, Any]) -> tuple[int, int] | None:
-    sides = [image.get("height"), image.get("width")]
-    height, width = (side if type(side) is int and 0 < side <= MAX_SIDE else 0 for side in sides)
-    return (height, width) if height and width else None
 
 
 def load_json(data: bytes, where: str) -> Any:

@@ -20,6 +20,7 @@ from pellucid.data.annotations.base import (
     Record,
     numbers,
     polygons_of,
+    stated_size,
 )
 from pellucid.data.annotations.coco import load_json
 from pellucid.data.annotations.images import ImageIndex, part_of
@@ -132,10 +133,8 @@ def _opened(tree: Tree, name: str, index: ImageIndex) -> tuple[str, tuple[int, i
     if not isinstance(whole.get("imagePath"), str):
         raise DamageError("file has no imagePath")
     image = index.named(PurePosixPath(whole["imagePath"].replace("\\", "/")).name, name)
-    sides = whole.get("imageHeight"), whole.get("imageWidth")
-    if not all(type(side) is int and 0 < side < 1_000_000 for side in sides):
-        return image, index.size(image), whole["shapes"]
-    return image, (int(sides[0]), int(sides[1])), whole["shapes"]  # pyright: ignore[reportArgumentType]
+    size = stated_size(whole.get("imageHeight"), whole.get("imageWidth"))
+    return image, size or index.size(image), whole["shapes"]
 
 
 def _groups(shapes: list[Any], where: str, faults: Faults) -> list[list[tuple[int, dict[str, Any]]]]:

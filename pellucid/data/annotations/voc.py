@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record
+from pellucid.data.annotations.base import Annotations, Box, DamageError, Faults, Instance, Record, stated_size
 from pellucid.data.annotations.images import PARTS, ImageIndex, part_of
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -174,8 +174,7 @@ def parse(data: bytes) -> Element:
 def size_of(root: Element) -> tuple[int, int] | None:
     """Return (H, W) as the file states it, None where it does not."""
     sides = [root.value("size", side) for side in ("height", "width")]
-    height, width = (int(side) if side.isascii() and side.isdigit() else 0 for side in sides)
-    return (height, width) if height and width else None
+    return stated_size(*(int(side) if side.isascii() and side.isdigit() and len(side) < 10 else 0 for side in sides))
 
 
 def instances(
@@ -184,7 +183,11 @@ def instances(
     """Return the objects of a file; what is wrong with the others goes to `faults`. classes: numbers by name."""
     first = root.value("source", "annotation").startswith(_ORIGINAL)  # pixels are counted from 1
     found: list[Instance] = []
-    for one in (element for element in root.below if element.tag == "object"):
+    for one in root.below:
+        if one.tag != "object":
+            if one.first("bndbox"):
+                faults.add(where, one.line, f"element {one.tag:.40} holds a box, but is no object", "refused")
+            continue
         name = one.value("name")
         if name not in classes:
             wrong = f"class {name!r:.60} is not among {', '.join(classes):.200}" if name else "an object has no <name>"
@@ -197,9 +200,13 @@ def instances(
             continue
         stated: Box = (values[0] - first, values[1] - first, values[2], values[3])
         line = sides[0].line if sides[0] is not None else one.line
+        difficult = one.value("difficult")
+        if difficult not in ("", "0", "1"):
+            faults.add(where, one.line, f"<difficult> is {difficult!r:.40}; give 0 or 1", "refused")
+            continue
         box = faults.box(stated, size, where, line)
         if box is not None:
-            found.append(Instance(box, classes[name], crowd=one.value("difficult") == "1", line=line))
+            found.append(Instance(box, classes[name], crowd=difficult == "1", line=line))
     return tuple(found)
 
 

@@ -152,9 +152,13 @@ class Coco:
         neither = torch.where(missed, far, of_ignored)
         return Matches(found.scores.double(), ~missed & ~of_ignored, neither, (~ignored).sum(1))
 
-    def labels(self) -> list[int]:
-        """Return the classes that have truths to find, in ascending order."""
-        return sorted({label for image in self.images for label, one in image.items() if int(one.truths[0])})
+    def counts(self) -> dict[int, int]:
+        """Return the number of truths to find of each class that has any, in ascending order."""
+        counts: dict[int, int] = {}
+        for image in self.images:
+            for label, one in image.items():
+                counts[label] = counts.get(label, 0) + int(one.truths[0])
+        return {label: counts[label] for label in sorted(counts) if counts[label]}
 
     def curves(self, label: int, size: str = "all", limit: int | None = None, weights: Tensor | None = None) -> Curves:
         """Return precision and recall of a class over all images; NaN where no truth of this size is to be found.
@@ -168,7 +172,7 @@ class Coco:
 
         weights: (images,), how often each image counts, once by default. names: those to compute, by default all.
         """
-        return self._figures([Pool(self.images, label) for label in self.labels()], weights, names or tuple(self.names))
+        return self._figures([Pool(self.images, label) for label in self.counts()], weights, names or tuple(self.names))
 
     def interval(self, name: str, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
         """Return the bootstrap interval of a figure over the images: percentiles of the figure of drawn sets.
@@ -177,7 +181,7 @@ class Coco:
         Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
         """
         rng, n = torch.Generator().manual_seed(seed), len(self.images)
-        pools, values = [Pool(self.images, label) for label in self.labels()], []
+        pools, values = [Pool(self.images, label) for label in self.counts()], []
         for _ in range(resamples):
             weights = torch.bincount(torch.randint(0, n, (n,), generator=rng), minlength=n)
             values.append(self._figures(pools, weights, (name,))[name])
@@ -200,7 +204,7 @@ class Coco:
     def by_class(self, name: str = "ap") -> dict[int, float]:
         """Return one figure of each class that has truths."""
         figure = self.names[name]
-        return {label: _mean([self.curves(label, figure.size, figure.limit)], figure) for label in self.labels()}
+        return {label: _mean([self.curves(label, figure.size, figure.limit)], figure) for label in self.counts()}
 
 
 class Pool:

@@ -129,8 +129,11 @@ def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Plot:
     return figure
 
 
-def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str]) -> Plot:
-    """Draw several numbers of each name as bars: a plot for each title, a row for each name."""
+def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Sequence[int] = ()) -> Plot:
+    """Draw several numbers of each name as bars: a plot for each title, a row for each name.
+
+    digits: behind the decimal point, by title; none by default.
+    """
     names, height = list(rows), 0.26 * len(rows) + 0.6
     figure = Plot((WIDE, height))
     left, room = 1.0, (WIDE - 1.0 - 0.9 * len(titles)) / len(titles)
@@ -140,7 +143,8 @@ def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str]) -> Plot:
         plain(plot)
         values = [row[k] for row in rows.values()]
         drawn = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
-        plot.bar_label(drawn, [f"{value:,.0f}" for value in values], fontsize=SMALL, color=INK, padding=3)
+        places = digits[k] if digits else 0
+        plot.bar_label(drawn, [f"{value:,.{places}f}" for value in values], fontsize=SMALL, color=INK, padding=3)
         plot.set_yticks(range(len(names)), names if k == 0 else [""] * len(names))
         plot.invert_yaxis()
         plot.set_xticks([])

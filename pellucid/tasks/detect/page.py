@@ -1,0 +1,140 @@
+"""The page of a detector's results: figures, errors, and pictures with a sentence for each detection and miss."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pellucid.metrics.coco import RECALLS
+from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
+from pellucid.objects import Detections, Objects
+from pellucid.report.figures.classes import confusion_matrix
+from pellucid.report.figures.detections import Mark, marked, precision_recall
+from pellucid.report.figures.grids import bars
+from pellucid.report.page import render
+from pellucid.tasks.detect.findings import Finding, findings
+from pellucid.tasks.detect.results import Results
+
+ABOUT = {
+    "class": "the place is right, the class is wrong",
+    "place": "the class is right, the IoU is from 0.1 to 0.5",
+    "both": "class and place are wrong",
+    "duplicate": "the object was found by a detection of a higher score",
+    "background": "no object has an IoU of 0.1",
+    "missed": "objects without a detection, even one with a wrong class or place",
+}
+FIGURES = {
+    "ap": "AP, the mean over IoU 0.5 to 0.95",
+    "ap50": "AP50, at IoU 0.5",
+    "ap75": "AP75, at IoU 0.75",
+    "ap_small": "AP of small objects, below 32 x 32 pixels",
+    "ap_medium": "AP of medium objects",
+    "ap_large": "AP of large objects, above 96 x 96 pixels",
+    "ar1": "recall with 1 detection per class and image",
+    "ar10": "recall with 10",
+    "ar100": "recall with 100",
+    "ar_small": "recall of small objects",
+    "ar_medium": "recall of medium objects",
+    "ar_large": "recall of large objects",
+}
+
+
+class Shown(NamedTuple):
+    """An image of the page with its findings."""
+
+    name: str
+    findings: list[Finding]
+    figure: str
+
+
+def worst(all_findings: Sequence[Sequence[Finding]], most: int) -> list[int]:
+    """Return the images with the most errors and misses, at most `most`; those without are left out."""
+    errors = [sum(one.kind not in (HIT, IGNORED) for one in found) for found in all_findings]
+    order = sorted(range(len(errors)), key=lambda k: -errors[k])
+    return [k for k in order if errors[k]][:most]
+
+
+def detection_page(
+    results: Results,
+    names: Sequence[str],
+    images: Sequence[Tensor],
+    detections: Sequence[Detections],
+    objects: Sequence[Objects],
+    title: str,
+    command: str = "",
+    most: int = 12,
+) -> tuple[str, dict[str, Figure | None]]:
+    """Return the HTML document, and its figures by name.
+
+    names, images: of the files, and (C, H, W) with values 0..1. most: the number of images shown, those with the most
+    errors.
+    """
+    judged = [
+        findings(found, truth, results.classes, results.score) for found, truth in zip(detections, objects, strict=True)
+    ]
+    figures: dict[str, Figure | None] = {
+        "curves": precision_recall(results.curves, RECALLS),
+        "errors": bars(
+            {kind: (gain.errors, 100 * gain.gain) for kind, gain in results.gains.items()},
+            ("number", "gain in AP50 if repaired (points)"),
+            (0, 1),
+        ),
+        "confusion": confusion_matrix(results.confusion, [*results.classes, "background"]),
+    }
+    shown = []
+    for k in worst(judged, most):
+        figures[f"image-{k}"] = marked(images[k], marks(judged[k], detections[k], objects[k]))
+        shown.append(Shown(names[k], judged[k], f"image-{k}"))
+    groups = [
+        (f"{name}", f"{share.objects:,}", "-" if not share.objects else f"{100 * share.found / share.objects:.1f} %")
+        for group in results.groups.values()
+        for name, share in group.items()
+    ]
+    values: dict[str, Any] = {
+        "title": title,
+        "results": results,
+        "tiles_of": _tiles(results),
+        "by_class": [(name, f"{n:,}", _percent(ap), _percent(ap50)) for name, n, ap, ap50 in results.by_class],
+        "rows": _rows(results),
+        "groups": groups,
+        "about": ABOUT,
+        "shown": shown,
+        "figures": figures,
+        "command": command,
+    }
+    return render("detections", **values), figures
+
+
+def marks(found: Sequence[Finding], detections: Detections, objects: Objects) -> list[Mark]:
+    """Return the boxes of findings, with the numbers that the sentences use."""
+    made: list[Mark] = []
+    for finding in found:
+        if finding.kind == MISSED:
+            made.append(Mark(objects.boxes[finding.truth].tolist(), MISSED, f"{finding.truth + 1}"))
+        else:
+            number = sum(mark.kind != MISSED for mark in made) + 1
+            made.append(Mark(detections.boxes[finding.detection].tolist(), finding.kind, f"{number}"))
+    return made
+
+
+def _tiles(results: Results) -> list[tuple[str, str]]:
+    tiles = [(name.upper(), f"{100 * results.figures[name]:.1f} %") for name in ("ap", "ap50")]
+    if results.masks is not None:
+        tiles += [(f"mask {name.upper()}", f"{100 * results.masks[name]:.1f} %") for name in ("ap", "ap50")]
+    return [*tiles, ("images", f"{results.n:,}"), ("objects", f"{results.objects:,}")]
+
+
+def _rows(results: Results) -> list[tuple[str, ...]]:
+    """Return COCO's figures in per cent, with the interval where there is one; a dash where nothing is measured."""
+    rows = []
+    for name, about in FIGURES.items():
+        interval = results.intervals.get(name)
+        between = "" if interval is None else " to ".join(f"{100 * value:.1f}" for value in interval)
+        masks = () if results.masks is None else (_percent(results.masks[name]),)
+        rows.append((about, _percent(results.figures[name]), between, *masks))
+    return rows
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{100 * value:.1f}"  # noqa: PLR0124 (NaN)

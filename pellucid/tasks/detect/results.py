@@ -1,0 +1,107 @@
+"""The results of a detector on images: COCO's figures with intervals, classes, errors and groups of objects."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.metrics.coco import Coco
+from pellucid.metrics.error_split import Gain, Share, confusion, error_split, recall_by_group
+from pellucid.objects import Detections, Objects
+
+INTERVALS = ("ap", "ap50")
+RESAMPLES = 500  # of the images, for the intervals
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured on the boxes of n images, and, where all images with objects have masks, on the masks.
+
+    figures: COCO's, of the boxes. intervals: 95 % bootstrap intervals over the images, by name of a figure. masks: the
+    figures of the masks, None without. by_class: name, objects, AP and AP50. curves: the precision of each class at
+    COCO's 101 recalls, for an IoU of 0.5. base, gains: AP50 and what repairing each kind of error would gain.
+    confusion: counts[true, detected] of detections of at least `score`, the background last. groups: the recall of
+    objects by size and crowding at this score.
+    """
+
+    classes: tuple[str, ...]
+    n: int
+    objects: int
+    score: float
+    figures: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    masks: dict[str, float] | None
+    by_class: list[tuple[str, int, float, float]]
+    curves: dict[str, Tensor]
+    base: float
+    gains: dict[str, Gain]
+    confusion: Tensor
+    groups: dict[str, dict[str, Share]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}."""
+        box = "" if self.masks is None else "box_"
+        return {
+            **{f"{box}{name}": value for name, value in self.figures.items()},
+            **{f"mask_{name}": value for name, value in (self.masks or {}).items()},
+            **{f"{box}{name}_interval": list(pair) for name, pair in self.intervals.items()},
+            "n": self.n,
+            "objects": self.objects,
+            "classes": [
+                {"class": name, "objects": count, "ap": ap, "ap50": ap50} for name, count, ap, ap50 in self.by_class
+            ],
+            "errors": {kind: gain._asdict() for kind, gain in self.gains.items()},
+        }
+
+
+def measure(
+    detections: Sequence[Detections],
+    objects: Sequence[Objects],
+    classes: Sequence[str],
+    areas: Sequence[Tensor] | None = None,
+    score: float = 0.5,
+) -> Results:
+    """Compare the detections in images with the objects.
+
+    areas: of the objects in each image, as `Coco.add` takes them. score: of the detections that people are shown, for
+    the confusion and the recall of groups. Raises PellucidError without images and for numbers of them that differ.
+    """
+    if not objects or len(objects) != len(detections):
+        raise PellucidError(
+            f"detections of {len(detections)} images cannot be compared with objects of {len(objects)}; give as many, "
+            "and one at least"
+        )
+    boxes = _evaluated("boxes", detections, objects, areas)
+    with_masks = any(len(truth) for truth in objects) and all(
+        (truth.masks is not None or not len(truth)) and (found.masks is not None or not len(found))
+        for found, truth in zip(detections, objects, strict=True)
+    )
+    counts = boxes.counts()
+    aps, ap50s = boxes.by_class("ap"), boxes.by_class("ap50")
+    base, gains = error_split(detections, objects)
+    return Results(
+        tuple(classes),
+        len(objects),
+        sum(counts.values()),
+        score,
+        boxes.figures(),
+        {name: boxes.interval(name, RESAMPLES) for name in INTERVALS},
+        _evaluated("masks", detections, objects, areas).figures() if with_masks else None,
+        [(classes[label], counts[label], aps[label], ap50s[label]) for label in counts],
+        {classes[label]: boxes.curves(label, limit=100).precision[0] for label in counts},
+        base,
+        gains,
+        confusion(detections, objects, len(classes), score),
+        recall_by_group(detections, objects, score),
+    )
+
+
+def _evaluated(
+    kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
+) -> Coco:
+    evaluation = Coco(kind)
+    for k, (found, truth) in enumerate(zip(detections, objects, strict=True)):
+        evaluation.add(found, truth, None if areas is None else areas[k])
+    return evaluation

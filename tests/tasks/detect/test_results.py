@@ -1,0 +1,102 @@
+"""The results of a detector and their page, on an image whose overlaps are computed by hand."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conformance.detection import draw, expected
+from pellucid.cli.out import plain
+from pellucid.errors import PellucidError
+from pellucid.metrics.coco import FIGURES
+from pellucid.objects import Detections, Objects
+from pellucid.tasks.detect.findings import findings
+from pellucid.tasks.detect.page import FIGURES as ABOUT
+from pellucid.tasks.detect.page import detection_page, marks, worst
+from pellucid.tasks.detect.results import measure
+from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
+from tests.pages import without_script
+
+IMAGE = torch.full((3, 360, 480), 0.5)
+
+
+def test_figures_are_those_of_pycocotools_by_name() -> None:
+    drawn = draw("boxes", 4)
+    results = measure(drawn.detections, drawn.objects, [f"class {k}" for k in range(5)], drawn.areas)
+    told = results.to_json()
+    assert [told[name] for name in FIGURES] == pytest.approx(
+        [math.nan if value == -1 else value for value in expected("boxes", drawn)], abs=1e-9, nan_ok=True
+    )
+    assert told["n"] == len(drawn.objects)
+    assert told["objects"] == sum(int((~truth.crowd).sum()) for truth in drawn.objects if truth.crowd is not None)
+    low, high = told["ap50_interval"]
+    assert low <= told["ap50"] <= high
+    assert low < high
+    json.dumps(plain(told), allow_nan=False)
+
+
+def test_with_masks_boxes_and_masks_have_names_of_their_own() -> None:
+    drawn = draw("masks", 4)
+    told = measure(drawn.detections, drawn.objects, [f"class {k}" for k in range(5)], drawn.areas).to_json()
+    assert told["mask_ap"] == pytest.approx(expected("masks", drawn)[0], abs=1e-9)
+    assert {"box_ap", "box_ap50", "mask_ap", "mask_ap50", "box_ap_interval", "n"} <= set(told)
+    assert "ap" not in told
+
+
+def test_other_numbers_of_images_are_refused() -> None:
+    for pair in (([], []), ([DETECTIONS], [])):
+        with pytest.raises(PellucidError, match="one at least"):
+            measure(*pair, CLASSES)
+
+
+def test_the_page_has_every_sentence_and_every_figure() -> None:
+    results = measure([DETECTIONS], [OBJECTS], CLASSES)
+    html, figures = detection_page(results, ["a<b.png"], [IMAGE], [DETECTIONS], [OBJECTS], "Detections of scene")
+    text = without_script(html)
+    for finding in findings(DETECTIONS, OBJECTS, CLASSES):
+        assert finding.text in text
+    assert "a&lt;b.png" in text
+    assert set(figures) == {"curves", "errors", "confusion", "image-0"}
+    assert all(figure is not None for figure in figures.values())
+    assert set(ABOUT) == set(FIGURES)
+
+
+def test_without_errors_the_page_says_so() -> None:
+    right = DETECTIONS.take(torch.tensor([0]))
+    truth = OBJECTS.take(torch.tensor([0]))
+    html, figures = detection_page(measure([right], [truth], CLASSES), ["a.png"], [IMAGE], [right], [truth], "Right")
+    assert "There are no errors among the detections" in html
+    assert "image-0" not in figures
+    empty = replace(truth, boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), crowd=None)
+    nothing = right.take(torch.tensor([False]))
+    html, _ = detection_page(measure([nothing], [empty], CLASSES), ["a.png"], [IMAGE], [nothing], [empty], "Nothing")
+    assert "There is no object to find." in html
+
+
+def test_images_with_the_most_errors_come_first() -> None:
+    full = findings(DETECTIONS, OBJECTS, CLASSES)
+    few = findings(DETECTIONS.take(torch.tensor([0])), OBJECTS.take(torch.tensor([0, 1])), CLASSES)
+    right = findings(DETECTIONS.take(torch.tensor([0])), OBJECTS.take(torch.tensor([0])), CLASSES)
+    assert worst([right, few, full], 12) == [2, 1]
+    assert worst([few, full], 1) == [1]
+
+
+def test_marks_carry_the_numbers_of_the_sentences() -> None:
+    order = torch.tensor([3, 0, 5])
+    found, truth = DETECTIONS.take(order), OBJECTS.take(torch.tensor([0, 2, 4]))
+    drawn = marks(findings(found, truth, CLASSES), found, truth)
+    assert [(mark.kind, mark.label) for mark in drawn] == [
+        ("hit", "1"), ("class", "2"), ("background", "3"), ("missed", "2"), ("missed", "3"),
+    ]  # fmt: skip
+    assert drawn[1].box == found.boxes[0].tolist()
+    assert drawn[4].box == truth.boxes[2].tolist()
+
+
+def test_boxes_as_arrays_of_other_images_are_compared_by_image() -> None:
+    empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+    none = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
+    results = measure([none, DETECTIONS], [OBJECTS, empty], CLASSES)
+    assert results.figures["ap"] == 0.0
+    assert results.gains["missed"].errors == 7

@@ -5,28 +5,32 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from pellucid.report.figures.detections import Mark, marked, precision_recall
+from pellucid.report.figures.detections import judged, precision_recall
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 
 
 def test_boxes_are_drawn_where_they_are_and_coloured_by_kind() -> None:
-    marks = [
-        Mark((1, 2, 5, 8), "hit", "1"), Mark((3, 0, 9, 4), "duplicate", "2"), Mark((0, 5, 4, 10), "missed", "1"),
-        Mark((6, 5, 9, 9), "ignored", "3"),
-    ]  # fmt: skip
-    figure = marked(np.full((1, 10, 12), 0.5), marks)
+    boxes = [(3, 0, 9, 4), (1, 2, 5, 8), (0, 5, 4, 10), (6, 5, 9, 9)]
+    figure = judged(np.full((1, 10, 12), 0.5), boxes, ["duplicate", "hit", "missed", "ignored"], ["2", "1", "4", "3"])
     (plot,) = figure.axes
-    boxes = [patch for patch in plot.patches if isinstance(patch, Rectangle)]
-    drawn = {(p.get_x(), p.get_y(), p.get_width(), p.get_height()): to_hex(p.get_edgecolor()) for p in boxes}
-    assert drawn == {(1, 2, 4, 6): GREEN, (3, 0, 6, 4): ORANGE, (0, 5, 4, 5): BLUE, (6, 5, 3, 4): PALE}
-    assert sorted(text.get_text() for text in plot.texts) == ["1", "1", "2", "3"]
+    drawn = [patch for patch in plot.patches if isinstance(patch, Rectangle)]
+    at = {(p.get_x(), p.get_y(), p.get_width(), p.get_height()): to_hex(p.get_edgecolor()) for p in drawn}
+    assert at == {(1, 2, 4, 6): GREEN, (3, 0, 6, 4): ORANGE, (0, 5, 4, 5): BLUE, (6, 5, 3, 4): PALE}
+    assert [text.get_text() for text in plot.texts] == ["1", "2", "4", "3"]  # hits lie under all others
     assert [text.get_text() for text in figure.texts] == ["■ right", "■ false alarm", "□ missed", "■ not counted"]
-    assert (plot.get_xlim(), plot.get_ylim()) == ((0, 12), (10, 0))
-    assert plot.images[0].get_extent() == [0, 12, 10, 0]  # pixel 0 covers 0 to 1
+
+
+@pytest.mark.parametrize(("kind", "y0", "y1", "place"), [
+    ("hit", 5, 9, (5, "bottom")), ("hit", 0, 4, (0, "top")), ("missed", 5, 8, (8, "top")),
+    ("missed", 5, 10, (10, "bottom")),
+])  # fmt: skip
+def test_labels_stay_inside_the_picture(kind: str, y0: int, y1: int, place: tuple[int, str]) -> None:
+    (text,) = judged(np.zeros((3, 10, 10)), [(1, y0, 5, y1)], [kind], ["1"]).axes[0].texts
+    assert (text.get_position()[1], text.get_va()) == place
 
 
 def test_only_what_is_drawn_is_in_the_legend() -> None:
-    figure = marked(np.zeros((3, 4, 4)), [Mark((0, 0, 2, 2), "hit", "1")])
+    figure = judged(np.zeros((3, 4, 4)), [(0, 0, 2, 2)], ["hit"], ["1"])
     assert [text.get_text() for text in figure.texts] == ["■ right"]
 
 

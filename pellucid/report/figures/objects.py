@@ -15,6 +15,7 @@ from pellucid.report.figures.style import INK, SMALL, Plot, cut, panels, pixels
 WIDE, COLUMNS = 12.0, 4  # inches, and images beside one another
 GAP, NAME = 0.08, 0.2  # inches between images, and for the name above one
 OPAQUE = 0.4  # of a mask
+MARGIN = 0.04  # of an image's height, where there is no room for a label above or below a box
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Marks:
 
     boxes: (n, 4) in pixels, x0, y0, x1, y1. labels: (n,) classes. masks: (n, H, W) bool, keypoints: (n, K, 3) with the
     visibility 0 (not drawn), 1 (hidden, an empty circle) or 2, or None. dashed: (n,) bool, crowds, or None. texts: one
-    for each box, written at its upper left corner, or ().
+    for each box, written at its upper left corner, of dashed ones at the lower left corner, or (). colours: of the
+    boxes, instead of those of the classes.
     """
 
     boxes: Any
@@ -32,16 +34,17 @@ class Marks:
     keypoints: Any = None
     dashed: Any = None
     texts: Sequence[str] = ()
+    colours: Sequence[Any] = ()
 
 
 def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
-    """Draw an image (1 or 3, H, W) of values 0..1 with its marks; colours are those of the classes.
+    """Draw an image (1 or 3, H, W) of values 0..1 with its marks; colours are those of the classes, unless given.
 
     Objects with masks have a colour each.
     """
     picture = pixels(image)
     height, width = picture.shape[:2]
-    colours = [class_colour(int(label), classes) for label in marks.labels]
+    colours = list(marks.colours) or [class_colour(int(label), classes) for label in marks.labels]
     if marks.masks is not None:
         picture = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
         colours = [tuple(colour / 255) for colour in palette(max(len(colours), 1))]
@@ -56,8 +59,7 @@ def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
             Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.3, linestyle=style)
         )
         if k < len(marks.texts):
-            plot.text(x0, y0, marks.texts[k], fontsize=SMALL - 2, color="white", va="bottom",
-                      bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8})  # fmt: skip
+            _write(plot, (x0, y1) if dashed[k] else (x0, y0), bool(dashed[k]), height, marks.texts[k], colour)
     if marks.keypoints is not None:
         for points, colour in zip(np.asarray(marks.keypoints), colours, strict=False):
             for seen, face in ((1, "none"), (2, colour)):
@@ -65,6 +67,14 @@ def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
                 plot.scatter(at[:, 0], at[:, 1], s=9, facecolors=face, edgecolors="white", linewidths=0.4, zorder=3)
     plot.set_xlim(0, width)
     plot.set_ylim(height, 0)
+
+
+def _write(plot: Axes, corner: tuple[float, float], below: bool, height: int, text: str, colour: Any) -> None:
+    """Write a label above or below a corner of a box; at the image's upper or lower border, inside the box."""
+    x, y = max(corner[0], 0.0), min(max(corner[1], 0.0), float(height))
+    outside = y < (1 - MARGIN) * height if below else y > MARGIN * height
+    plot.text(x, y, text, fontsize=SMALL - 2, color="white", va="top" if below == outside else "bottom", zorder=4,
+              clip_on=True, bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.8, "alpha": 0.85})  # fmt: skip
 
 
 def sheet_of_objects(

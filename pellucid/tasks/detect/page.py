@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from pellucid.metrics.coco import RECALLS
 from pellucid.metrics.verdicts import HIT, IGNORED, MISSED
 from pellucid.objects import Detections, Objects
 from pellucid.report.figures.classes import confusion_matrix
-from pellucid.report.figures.detections import Mark, marked, precision_recall
+from pellucid.report.figures.detections import judged, precision_recall
 from pellucid.report.figures.grids import bars
 from pellucid.report.page import render
 from pellucid.tasks.detect.findings import Finding, findings
@@ -70,7 +71,7 @@ def detection_page(
     names, images: of the files, and (C, H, W) with values 0..1. most: the number of images shown, those with the most
     errors.
     """
-    judged = [
+    all_findings = [
         findings(found, truth, results.classes, results.score) for found, truth in zip(detections, objects, strict=True)
     ]
     figures: dict[str, Figure | None] = {
@@ -83,9 +84,9 @@ def detection_page(
         "confusion": confusion_matrix(results.confusion, [*results.classes, "background"]),
     }
     shown = []
-    for k in worst(judged, most):
-        figures[f"image-{k}"] = marked(images[k], marks(judged[k], detections[k], objects[k]))
-        shown.append(Shown(names[k], judged[k], f"image-{k}"))
+    for k in worst(all_findings, most):
+        figures[f"image-{k}"] = picture(images[k], all_findings[k], detections[k], objects[k])
+        shown.append(Shown(names[k], all_findings[k], f"image-{k}"))
     groups = [
         (f"{name}", f"{share.objects:,}", "-" if not share.objects else f"{100 * share.found / share.objects:.1f} %")
         for group in results.groups.values()
@@ -106,16 +107,17 @@ def detection_page(
     return render("detections", **values), figures
 
 
-def marks(found: Sequence[Finding], detections: Detections, objects: Objects) -> list[Mark]:
-    """Return the boxes of findings, with the numbers that the sentences use."""
-    made: list[Mark] = []
+def picture(image: Tensor, found: Sequence[Finding], detections: Detections, objects: Objects) -> Figure:
+    """Draw the findings of an image, with the numbers of their sentences."""
+    boxes, texts = [], []
+    made = 0
     for finding in found:
-        if finding.kind == MISSED:
-            made.append(Mark(objects.boxes[finding.truth].tolist(), MISSED, f"{finding.truth + 1}"))
-        else:
-            number = sum(mark.kind != MISSED for mark in made) + 1
-            made.append(Mark(detections.boxes[finding.detection].tolist(), finding.kind, f"{number}"))
-    return made
+        missed = finding.kind == MISSED
+        made += not missed
+        boxes.append(objects.boxes[finding.truth] if missed else detections.boxes[finding.detection])
+        texts.append(f"{finding.truth + 1 if missed else made}")
+    drawn = torch.stack(boxes) if boxes else torch.zeros(0, 4)
+    return judged(image, drawn, [finding.kind for finding in found], texts)
 
 
 def _tiles(results: Results) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 
 from conformance.detection import draw, expected
 from pellucid.cli.out import plain
@@ -14,7 +15,7 @@ from pellucid.metrics.coco import FIGURES
 from pellucid.objects import Detections, Objects
 from pellucid.tasks.detect.findings import findings
 from pellucid.tasks.detect.page import FIGURES as ABOUT
-from pellucid.tasks.detect.page import detection_page, marks, worst
+from pellucid.tasks.detect.page import detection_page, picture, worst
 from pellucid.tasks.detect.results import measure
 from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
 from tests.pages import without_script
@@ -83,15 +84,13 @@ def test_images_with_the_most_errors_come_first() -> None:
     assert worst([few, full], 1) == [1]
 
 
-def test_marks_carry_the_numbers_of_the_sentences() -> None:
-    order = torch.tensor([3, 0, 5])
-    found, truth = DETECTIONS.take(order), OBJECTS.take(torch.tensor([0, 2, 4]))
-    drawn = marks(findings(found, truth, CLASSES), found, truth)
-    assert [(mark.kind, mark.label) for mark in drawn] == [
-        ("hit", "1"), ("class", "2"), ("background", "3"), ("missed", "2"), ("missed", "3"),
-    ]  # fmt: skip
-    assert drawn[1].box == found.boxes[0].tolist()
-    assert drawn[4].box == truth.boxes[2].tolist()
+def test_boxes_carry_the_numbers_of_the_sentences() -> None:
+    found, truth = DETECTIONS.take(torch.tensor([3, 0, 5])), OBJECTS.take(torch.tensor([0, 2, 4]))
+    (plot,) = picture(IMAGE, findings(found, truth, CLASSES), found, truth).axes
+    assert [text.get_text() for text in plot.texts] == ["1", "2", "3", "2", "3"]
+    corners = [patch.get_xy() for patch in plot.patches if isinstance(patch, Rectangle)]
+    boxes = [*found.boxes[[1, 0, 2]].tolist(), *truth.boxes[1:].tolist()]
+    assert corners == [(x0, y0) for x0, y0, _, _ in boxes]
 
 
 def test_boxes_as_arrays_of_other_images_are_compared_by_image() -> None:

@@ -94,6 +94,13 @@ class Objective(Part):
 
         return evaluate
 
+    def fused(self) -> "Objective":
+        """Return the objective as it trains, its networks in fused forms where it runs each of them as a whole.
+
+        Fused forms write over each other's outputs: an objective that uses parts of its networks returns itself.
+        """
+        return self
+
     def counted(self, batch: Batch) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: its number of examples; see `Loss.counted`."""
         return float(len(batch.images))

@@ -93,6 +93,11 @@ class Detections(metaclass=Checked):
         masks, points = (None if part is None else part[which] for part in (self.masks, self.keypoints))
         return Detections(self.boxes[which], self.scores[which], self.labels[which], masks, points)
 
+    def to(self, device: str | torch.device) -> "Detections":
+        """Return the detections on a device."""
+        masks, points = (None if part is None else part.to(device) for part in (self.masks, self.keypoints))
+        return Detections(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks, points)
+
 
 def concatenate(parts: Sequence[Objects]) -> Objects:
     """Concatenate the objects of several images of the same size into the objects of one image.

@@ -66,8 +66,9 @@ def _fuse_graph(layer: Graph, need_dx: bool, context: FusionContext) -> Layer:
     fused: dict[str, Layer] = {}
     for name, (node, *sources) in layer.nodes.items():
         needed = name in repeated or isinstance(node, str) or any(reached[source] for source in sources)
-        reached[name] = needed or owns_parameters(node)
+        reached[name] = needed
         if not isinstance(node, str):
+            reached[name] = needed or owns_parameters(node)
             fused[name] = _fuse(node, False, True, context) if needed else _fuse_entrance(node, context)
     return layer.rebuild(fused)
 

@@ -46,6 +46,11 @@ def coverage(boxes: Tensor, regions: Tensor) -> Tensor:
     return intersection(boxes, regions) / area(boxes)[:, None].clamp_min(_TINY)
 
 
+def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return the intersection over union (n,) of boxes (n, 4) and others (n, 4)."""
+    return _paired_iou(boxes, others)[0]
+
+
 def paired_giou(boxes: Tensor, others: Tensor) -> Tensor:
     """Return the generalized IoU (n,) of boxes (n, 4) and others (n, 4): from -1 (far apart) to 1 (equal).
 

@@ -12,6 +12,7 @@ from pellucid.calibration.familiarity import Familiarity
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.data import FeatureStats
+from pellucid.detectors import OWN
 from pellucid.errors import DamagedFileError, PellucidError
 from pellucid.layers.base import Layer, Params
 from pellucid.network.bounds import within_bounds
@@ -41,7 +42,7 @@ def rebuilt(
         own = "objective" in about
         metrics = of_kind(about.get("metrics", []), list, "metrics must be a list")
         model: Any = kind(
-            part_from_config(about["objective"], custom) if own else from_config(about.get("network"), custom),
+            part_from_config(about["objective"], [*OWN, *custom]) if own else from_config(about.get("network"), custom),
             *(() if own else (loss_from_config(about.get("loss"), custom),)),
             metrics=[metric_from_config(one, custom) for one in metrics],
             classes=None if about.get("classes") is None else texts(about["classes"]),

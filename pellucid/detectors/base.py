@@ -1,0 +1,265 @@
+"""The interface of detectors: candidates, the decision among them, and detections."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import init_child
+from pellucid.config import to_config
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.fuse import fuse
+from pellucid.fuse.inference import inference
+from pellucid.layers.base import Cache, Mode, Params
+from pellucid.losses.base import HALF
+from pellucid.objective import Evaluated, Gradients, Losses, Objective
+from pellucid.objects import Detections, Objects
+from pellucid.ops.boxes import clip
+from pellucid.ops.nms import batched_nms, suppressors
+from pellucid.sweep import backward
+from pellucid.text import shown
+
+MOST_CANDIDATES = 1000  # pairs of box and class of an image that suppression compares
+MOST_DETECTIONS = 100  # of an image, as many as COCO's evaluation reads
+
+
+class Fate(IntEnum):
+    """Why a candidate is, or is not, a detection of a class."""
+
+    DETECTED = 0
+    LOW_SCORE = 1
+    NOT_AMONG_BEST = 2
+    SUPPRESSED = 3
+    OVER_LIMIT = 4
+
+
+FATES = {
+    Fate.DETECTED: "detected",
+    Fate.LOW_SCORE: "its score is below the threshold",
+    Fate.NOT_AMONG_BEST: f"its score is not among the {MOST_CANDIDATES:,} best of the image",
+    Fate.SUPPRESSED: "a detection of this class with a higher score overlaps it",
+    Fate.OVER_LIMIT: f"the image has {MOST_DETECTIONS} detections with higher scores",
+}
+
+
+Size = tuple[int, int]  # (height, width)
+
+
+class Anchors(NamedTuple):
+    """The anchors of images of one size.
+
+    boxes: (A, 4), in the order of maps, rows, columns and anchors of a cell. sizes: (H', W') of each map. image: its
+    size.
+    """
+
+    boxes: Tensor
+    sizes: Sequence[Size]
+    image: Size
+
+
+class Candidates(NamedTuple):
+    """The boxes of one image before the decision.
+
+    boxes: (n, 4). scores: (n, C), of each class, 0 to 1. anchors: (n,) index of the anchor, proposal or cell that each
+    is from. size: (H, W) of the image.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    anchors: Tensor
+    size: Size
+
+
+class Decision(NamedTuple):
+    """The detections among candidates.
+
+    chosen: (d,) candidate that each detection is. fates: (n, C), the `Fate` of each candidate for each class.
+    """
+
+    detections: Detections
+    chosen: Tensor
+    fates: Tensor
+
+
+@dataclass(frozen=True)
+class Detector(Objective):
+    """An objective whose targets are `Objects` for each image, and whose predictions are `Detections`.
+
+    classes: their number. A detection has a score of at least `score_threshold`, and an IoU of at most `nms_threshold`
+    with each detection of its class that has a higher score. Images have any size; the sizes of maps are rounded up.
+    """
+
+    classes: int
+    _: KW_ONLY
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.6
+
+    @abstractmethod
+    def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
+        """Return the candidates of each image (N, C, H, W)."""
+
+    def decide(self, candidates: Candidates) -> Decision:
+        """Choose the detections: threshold, the best, suppression within each class, the limit."""
+        boxes, scores = candidates.boxes, candidates.scores
+        count = scores.shape[1]
+        fates = torch.full(scores.shape, Fate.LOW_SCORE, dtype=torch.uint8, device=scores.device).flatten()
+        pairs = (scores.flatten() >= self.score_threshold).nonzero()[:, 0]  # candidate * C + class
+        order = scores.flatten()[pairs].argsort(descending=True, stable=True)
+        fates[pairs] = Fate.NOT_AMONG_BEST
+        pairs = pairs[order[:MOST_CANDIDATES]]
+        fates[pairs] = Fate.SUPPRESSED
+        which, labels, values = pairs // count, pairs % count, scores.flatten()[pairs]
+        kept = batched_nms(boxes[which], values, labels, self.nms_threshold)
+        fates[pairs[kept]] = Fate.OVER_LIMIT
+        kept = kept[:MOST_DETECTIONS]
+        fates[pairs[kept]] = Fate.DETECTED
+        chosen = which[kept]
+        return Decision(Detections(boxes[chosen], values[kept], labels[kept]), chosen, fates.view(scores.shape))
+
+    def suppressor(self, candidates: Candidates, decision: Decision, index: int, label: int) -> int:
+        """Return which detection suppressed candidate `index` for a class; -1 where none did."""
+        if decision.fates[index, label] != Fate.SUPPRESSED:
+            return -1
+        found = decision.detections
+        same = (found.labels == label).nonzero()[:, 0]
+        boxes = torch.cat([found.boxes[same], candidates.boxes[index, None]])
+        which = int(suppressors(boxes, torch.arange(len(same)), self.nms_threshold)[-1])
+        return int(same[which]) if which >= 0 else -1
+
+    def predict(self, params: Params, images: Tensor) -> list[Detections]:
+        """Return the detections in each image, on the CPU, in the order of descending scores."""
+        return [self.decide(one).detections.to("cpu") for one in self.candidates(params, images)]
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """Raise PellucidError unless targets are Objects, with finite boxes and classes that exist."""
+        name = type(self).__name__
+        if not isinstance(targets, list | tuple) or not all(isinstance(one, Objects) for one in targets):
+            raise PellucidError(
+                f"{name} takes a list with the Objects of each image as targets, not {shown(targets)}; "
+                "give data with boxes, such as a DetectionFolder"
+            )
+        for place, one in enumerate(targets):
+            if not bool(one.boxes.isfinite().all()):
+                raise PellucidError(f"{name}: image {place} has a box that is not finite; clean the data first")
+            if len(one) and not 0 <= int(one.labels.min()) <= int(one.labels.max()) < self.classes:
+                raise PellucidError(
+                    f"{name}: image {place} has classes {int(one.labels.min())} to {int(one.labels.max())}, but the "
+                    f"detector has {self.classes}, numbered from 0; set classes={int(one.labels.max()) + 1}"
+                )
+
+    def about(self, custom: Iterable[Any] = ()) -> dict[str, Any]:
+        """Return its configuration for a weights file, as JSON values."""
+        return {"objective": to_config(self, [type(self), *custom])}
+
+
+@dataclass(frozen=True)
+class OneStage(Detector):
+    """A detector whose networks follow each other: the first reads the images, the last one's maps are compared.
+
+    y, the last one's output, is a tuple of maps (N, K D, H', W'): for each cell K anchors with D numbers each.
+    """
+
+    @abstractmethod
+    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+        """Return the anchors (A, 4) for maps of these sizes (H', W') and images of the size (H, W)."""
+
+    @abstractmethod
+    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+        """Return the losses by name, and the gradient of their weighted sum with respect to y (N, A, D)."""
+
+    @abstractmethod
+    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+        """Return boxes (A, 4) and scores (A, C) of the outputs (A, D) for one image."""
+
+    @property
+    @abstractmethod
+    def numbers(self) -> int:
+        """D, how many numbers the network outputs for each anchor."""
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters, each network for the output of the one before."""
+        params: Params = {}
+        for name, net in self.nets.items():
+            params[name], shape = init_child(name, net, shape, rng)
+        return params, shape
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
+        """Return the losses by name, and the gradients: maps, anchors, comparison, and back."""
+        maps, caches = self._forward(params, batch.images, mode)
+        losses, dy = self.compare(joined(maps, self.numbers), self._anchors(maps, batch.images), batch.targets)
+        return losses, self._backward(params, caches, parted(dy, maps))
+
+    def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
+        """Return the box of each anchor, cut at the borders of the image."""
+        return self._candidates(self._forward(params, images, Mode(keep=False))[0], images)
+
+    def evaluator(self, params: Params, count: int) -> Callable[[Batch], Evaluated]:
+        """Return a function that evaluates batches by one forward pass; `params` must stay meanwhile."""
+        runs = [inference(net, params[name]) for name, net in self.nets.items()]
+
+        def evaluate(batch: Batch) -> Evaluated:
+            maps: Any = batch.images
+            for run in runs:
+                maps = run(maps)
+            y = joined(maps, self.numbers)
+            losses, _ = self.compare(y, self._anchors(maps, batch.images), batch.targets)
+            found = [self.decide(one).detections.to("cpu") for one in self._candidates(maps, batch.images)]
+            return Evaluated(found, batch, losses)
+
+        return evaluate
+
+    def fused(self) -> "OneStage":
+        """Return the detector over fused forms of its networks, each of which runs as a whole."""
+        first, *_ = self.nets
+        return self.with_nets({name: fuse(net, need_dx=name != first) for name, net in self.nets.items()})
+
+    def _forward(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
+        """Run the networks; the caches are by network."""
+        x: Any = images
+        caches: dict[str, Cache] = {}
+        for name, net in self.nets.items():
+            x, caches[name] = net.forward(params[name], x, mode)
+        return x, caches
+
+    def _backward(self, params: Params, caches: dict[str, Cache], dy: Any) -> Params:
+        """Propagate back through the networks, which empties the caches."""
+        dparams: Params = {}
+        for name, net in reversed([*self.nets.items()]):
+            dy, dparams[name] = backward(net, params[name], caches.pop(name), dy, consume=True)
+        return dparams
+
+    def _anchors(self, maps: Sequence[Tensor], images: Tensor) -> Anchors:
+        height, width = images.shape[2:]
+        sizes = [(one.shape[2], one.shape[3]) for one in maps]
+        boxes = self.anchors(sizes, (height, width))
+        precision = torch.float32 if maps[0].dtype in HALF else maps[0].dtype
+        return Anchors(boxes.to(maps[0].device, precision), sizes, (height, width))
+
+    def _candidates(self, maps: Sequence[Tensor], images: Tensor) -> list[Candidates]:
+        anchors = self._anchors(maps, images)
+        found: list[Candidates] = []
+        for y in joined(maps, self.numbers):
+            boxes, scores = self.read(y, anchors)
+            places = torch.arange(len(boxes), device=boxes.device)
+            found.append(Candidates(clip(boxes, anchors.image), scores, places, anchors.image))
+        return found
+
+
+def joined(maps: Sequence[Tensor], numbers: int) -> Tensor:
+    """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; of bfloat16 in float32."""
+    y = torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, numbers) for one in maps], 1)
+    return y.float() if y.dtype in HALF else y
+
+
+def parted(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return the gradient (N, A, D) as gradients of the maps, the inverse of `joined`."""
+    cells = [one.shape[2] * one.shape[3] * one.shape[1] // dy.shape[2] for one in maps]
+    parts = zip(dy.split(cells, 1), maps, strict=True)
+    return tuple(
+        part.reshape(len(one), *one.shape[2:], one.shape[1]).permute(0, 3, 1, 2).to(one.dtype) for part, one in parts
+    )

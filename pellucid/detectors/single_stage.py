@@ -1,0 +1,116 @@
+"""The default detector: a feature pyramid, and one anchor in each cell."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential, Shared
+from pellucid.detectors.base import Anchors, OneStage, Size
+from pellucid.layers import Conv2d, GroupNorm, ReLU
+from pellucid.layers.base import Layer, Params
+from pellucid.losses import GIoU, QualityFocal
+from pellucid.models.fpn import fpn
+from pellucid.models.pyramid import Pyramid, pyramid, strides
+from pellucid.objective import Losses
+from pellucid.objects import Objects
+from pellucid.ops.anchors import grid_anchors
+from pellucid.ops.assign import assign_atss
+from pellucid.ops.boxes import paired_iou
+from pellucid.ops.coding import decode, decode_gradient
+
+# At the beginning: the scores, since nearly all anchors are background, and the deviation of the last weights, so that
+# boxes are near their anchors (Lin et al. 2017, "Focal loss for dense object detection", section 4.1).
+PRIOR, DEVIATION = 0.01, 0.01
+
+
+@dataclass(frozen=True)
+class SingleStage(OneStage):
+    """A single-stage detector with one square anchor in each cell, matched by ATSS.
+
+    backbone: maps of an image at `strides`; neck: maps of the same sizes; head: for each of these C scores and the
+    offsets of a box. An anchor's side is `scale` strides. Its score learns the IoU of its box with the object that it
+    is assigned to, 0 for background and for other classes. Losses: "score", the quality focal loss, and "box", 1 -
+    GIoU, twice by default; both are sums over the anchors, divided by the number of positive ones in the batch.
+    Sources: Lin et al. 2017 (the pyramid), Zhang et al. 2020 (ATSS), Li et al. 2020 (quality focal loss), Rezatofighi
+    et al. 2019 (GIoU).
+    """
+
+    backbone: Layer
+    neck: Layer
+    head: Layer
+    strides: tuple[int, ...]
+    scale: float = 4.0
+
+    @property
+    def numbers(self) -> int:
+        """The scores of the classes, and dx, dy, dw, dh."""
+        return self.classes + 4
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters; scores begin near PRIOR, boxes near the anchors."""
+        params, out = super().init(shape, rng)
+        last = params["head"]["layer"]["out"]
+        last["weight"] = DEVIATION * torch.randn(last["weight"].shape, generator=rng)
+        last["bias"][: self.classes] = math.log(PRIOR / (1 - PRIOR))
+        return params, out
+
+    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+        """Return the square around the centre of each cell."""
+        bases = [torch.tensor([[1 - self.scale, 1 - self.scale, 1 + self.scale, 1 + self.scale]]) for _ in sizes]
+        return grid_anchors([base * s / 2 for base, s in zip(bases, self.strides, strict=True)], sizes, self.strides)
+
+    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+        """Return both losses and their gradient: assign, decode, compare, and back through the decoding."""
+        logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
+        truths = [one.boxes.to(y) for one in targets]
+        counts = [height * width for height, width in anchors.sizes]
+        assigned = [
+            assign_atss(anchors.boxes, counts, boxes, crowd=one.crowd)
+            for boxes, one in zip(truths, targets, strict=True)
+        ]
+        matched = torch.stack([one.matched for one in assigned])  # (N, A)
+        learns = torch.stack([one.positive | one.negative for one in assigned])
+        image, anchor = (matched >= 0).nonzero().T  # (P,) each, of the positive anchors
+        count = max(len(image), 1)
+        first = torch.tensor([0, *(len(one) for one in truths[:-1])], device=y.device).cumsum(0)
+        place = first[image] + matched[image, anchor]  # in the objects of the whole batch
+        truth = torch.cat(truths)[place]  # (P, 4)
+        label = torch.cat([one.labels.to(y.device) for one in targets])[place]
+
+        mine, around = offsets[image, anchor], anchors.boxes[anchor]
+        boxes = decode(mine, around)
+        distance, dboxes = GIoU(reduction="sum").compute(boxes, truth)
+        quality = torch.zeros_like(logits)
+        quality[image, anchor, label] = paired_iou(boxes, truth)
+        value, dlogits = QualityFocal(reduction="sum").compute(logits[learns], quality[learns])
+
+        dy = torch.zeros_like(y)
+        dy[..., : self.classes][learns] = dlogits * (self.weight("score") / count)
+        dy[..., self.classes :][image, anchor] = decode_gradient(dboxes, mine, around) * (self.weight("box") / count)
+        return {"score": value / count, "box": distance / count}, dy
+
+    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+        """Return the decoded boxes and the scores."""
+        return decode(y[:, self.classes :], anchors.boxes), y[:, : self.classes].sigmoid()
+
+
+def single_stage(
+    classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2
+) -> SingleStage:
+    """Return the default detector on a backbone of the zoo.
+
+    channels: of the pyramid's maps. depth: 3 x 3 convolutions of the head before the last one.
+    """
+    row: dict[str, Layer] = {}
+    for number in range(1, depth + 1):
+        row |= {
+            f"conv{number}": Conv2d(channels, 3, padding=1, bias=False),
+            f"norm{number}": GroupNorm(8),
+            f"relu{number}": ReLU(),
+        }
+    head = Shared(Sequential(**row, out=Conv2d(classes + 4, 3, padding=1)))
+    return SingleStage(classes, pyramid(backbone), fpn(channels), head, strides(backbone), weights={"box": 2.0})

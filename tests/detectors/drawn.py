@@ -1,0 +1,67 @@
+"""Images with drawn rectangles, and detectors small enough to train on them in seconds."""
+
+import torch
+
+from pellucid.combine import Graph, Sequential, Shared
+from pellucid.data import Batch
+from pellucid.detectors import SingleStage
+from pellucid.layers import Conv2d, GroupNorm, ReLU
+from pellucid.models.fpn import fpn
+from pellucid.objects import Objects
+
+
+class Rectangles:
+    """Red (class 0) and green (class 1) rectangles on grey; every fourth image has none."""
+
+    classes = ("red", "green")
+    checksum = "rectangles 1"
+
+    def __init__(self, count=8, size=(48, 64)):
+        self.count, self.size = count, size
+
+    def __len__(self):
+        return self.count
+
+    def batch(self, indices, rng):
+        images, targets = zip(*(self.example(int(k)) for k in indices), strict=True)
+        return Batch(torch.stack(images), list(targets))
+
+    def example(self, k):
+        rng, (height, width) = torch.Generator().manual_seed(k), self.size
+        image = torch.full((3, height, width), 100, dtype=torch.uint8)
+        boxes, labels = [], []
+        for number in range(3 if k % 4 != 3 else 0):
+            x0 = number * width // 3 + int(torch.randint(0, 4, (), generator=rng))
+            y0 = int(torch.randint(0, height - 20, (), generator=rng))
+            w, h = (int(torch.randint(10, 17, (), generator=rng)) for _ in range(2))
+            label = int(torch.randint(0, 2, (), generator=rng))
+            image[label, y0 : y0 + h, x0 : x0 + w] = 255
+            boxes.append([x0, y0, x0 + w, y0 + h])
+            labels.append(label)
+        return image, Objects(torch.tensor(boxes).view(-1, 4).float(), torch.tensor(labels, dtype=torch.int64))
+
+
+def backbone(channels=8, depth=3, first=1):
+    """Maps at the strides 2, 4, ... 2^depth, of which those from number `first` are returned."""
+    nodes, before = {}, "input"
+    for number in range(depth):
+        row = Sequential(
+            conv=Conv2d(channels, 3, stride=2, padding=1),
+            relu=ReLU(),
+            more=Conv2d(channels, 3, padding=1),
+            after=ReLU(),
+        )
+        nodes[f"stage{number}"] = (row, before)
+        before = f"stage{number}"
+    return Graph(nodes, tuple(f"stage{number}" for number in range(first, depth)))
+
+
+def small_single_stage(channels=8, classes=2):
+    head = Shared(
+        Sequential(
+            conv=Conv2d(channels, 3, padding=1), norm=GroupNorm(2), relu=ReLU(), out=Conv2d(classes + 4, 3, padding=1)
+        )
+    )
+    return SingleStage(
+        classes, backbone(channels), fpn(channels, 2, groups=2), head, strides=(4, 8), scale=3.0, weights={"box": 2.0}
+    )

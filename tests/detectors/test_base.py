@@ -1,0 +1,59 @@
+"""The decision among candidates: which become detections, and why the others do not."""
+
+import torch
+
+from pellucid.detectors import Candidates, Fate
+from pellucid.detectors import base as detectors
+from pellucid.detectors.base import joined, parted
+from tests.detectors.drawn import small_single_stage
+
+BOXES = torch.tensor(
+    [[0, 0, 10, 10], [0, 0, 10, 8], [20, 20, 30, 30], [0, 0, 10, 9], [21, 20, 30, 30]], dtype=torch.float32
+)
+SCORES = torch.tensor([[0.9, 0.01], [0.8, 0.3], [0.02, 0.7], [0.6, 0.0], [0.0, 0.04]])
+
+
+def decided(**changes):
+    candidates = Candidates(BOXES, SCORES, torch.arange(5), (40, 40))
+    detector = small_single_stage()
+    return detector, candidates, detector.decide(candidates)
+
+
+def test_each_candidate_has_a_fate_for_each_class():
+    detector, candidates, decision = decided()
+    found = decision.detections
+    assert found.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
+    assert found.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
+    assert decision.chosen.tolist() == [0, 2, 1]
+    assert torch.equal(found.boxes, BOXES[[0, 2, 1]])
+    low, high, gone = Fate.LOW_SCORE, Fate.DETECTED, Fate.SUPPRESSED
+    assert decision.fates.tolist() == [[high, low], [gone, high], [low, high], [gone, low], [low, low]]
+    assert [detector.suppressor(candidates, decision, index, 0) for index in range(5)] == [-1, 0, -1, 0, -1]
+
+
+def test_limits_of_candidates_and_detections_are_fates_too(monkeypatch):
+    monkeypatch.setattr(detectors, "MOST_CANDIDATES", 3)
+    monkeypatch.setattr(detectors, "MOST_DETECTIONS", 1)
+    _, _, decision = decided()
+    assert len(decision.detections) == 1
+    fates = decision.fates.flatten().tolist()
+    assert fates.count(Fate.NOT_AMONG_BEST) == 2  # scores 0.6 and 0.3
+    assert fates.count(Fate.SUPPRESSED) == 1
+    assert fates.count(Fate.OVER_LIMIT) == 1  # 0.7
+
+
+def test_no_candidate_leads_to_no_detection():
+    empty = Candidates(torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0).long(), (40, 40))
+    decision = small_single_stage().decide(empty)
+    assert len(decision.detections) == 0
+    assert decision.fates.shape == (0, 2)
+
+
+def test_maps_are_joined_in_the_order_of_maps_rows_columns_and_anchors():
+    maps = (torch.arange(2 * 6 * 2 * 3.0).view(2, 6, 2, 3), -torch.arange(2 * 6.0).view(2, 6, 1, 1))
+    y = joined(maps, 3)  # two anchors in each cell, three numbers each
+    assert y.shape == (2, 14, 3)
+    assert y[1, 2 * (1 * 3 + 2) + 1].tolist() == maps[0][1, 3:, 1, 2].tolist()  # row 1, column 2, anchor 1
+    assert y[0, 12].tolist() == maps[1][0, :3, 0, 0].tolist()
+    for found, one in zip(parted(y, maps), maps, strict=True):
+        assert torch.equal(found, one)

@@ -20,7 +20,7 @@ from pellucid.models import MODELS, match
 from pellucid.network.inputs import NOMINAL, nominal
 from pellucid.network.inputs import Shape as FreeShape
 from pellucid.network.summary import shape_text
-from pellucid.recipe.job import check_network
+from pellucid.recipe.checks import check_network
 from pellucid.recipe.material import input_shape, stated_shape
 from pellucid.recipe.recipe import build_part, load_recipe, parse_overrides, read_part
 from pellucid.training.arguments import regularizers
@@ -82,7 +82,9 @@ def open_outline(what: str, settings: list[str], data: str | None, image: str | 
 
 def _of_recipe(what: str, settings: list[str], data: str | None, image: Shape | None = None) -> Net:
     recipe = load_recipe(what, parse_overrides(settings))
-    net: Layer = recipe.build("network")
+    net: Layer | None = recipe.build("network")
+    if net is None:
+        raise PellucidError(f"{what} trains a detector; train it, and give the run folder")
     shape = input_shape(recipe.data, data) if image is None else stated_shape(recipe.data) or image
     check_network(recipe, net, shape)
     params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))

@@ -1,7 +1,6 @@
 """A training job: from a recipe to a finished run folder."""
 
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,32 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiarity
 from pellucid.data import Arrays, Augment, Batch, DetectionFolder, FeatureStats, Source
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
+from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
-from pellucid.layers.base import Layer, Shape
+from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
-from pellucid.network.ending import check_classes
+from pellucid.recipe.checks import check_detector, check_network
 from pellucid.recipe.material import Material, load_material
 from pellucid.recipe.recipe import Recipe, load_recipe
-from pellucid.recipe.start import source_checksum, take, trained_features, whiten
+from pellucid.recipe.start import source_checksum, take, trained_backbone, trained_features, whiten
 from pellucid.run.described import as_begun, scaling
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
-from pellucid.run.weights import parameter_count
 from pellucid.run_report import gather, write_report
 from pellucid.text import note
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.examples import first_batch
-
-COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,33 +187,37 @@ def build_model(
     network does not fit the images or this machine's memory, where [start] does not fit the network, and for patterns
     that match nothing.
     """
-    net: Layer = recipe.build("network")
-    if run is not None:
-        net = as_begun(net, run)
-    first = first_batch(train)
+    detector: Detector | None = recipe.build("detector")
+    first, start = first_batch(train), recipe.start
     shape = tuple(first.images.shape[1:])
-    check_network(recipe, net, shape, train.classes)
-    start = recipe.start
-    trained = trained_features(start.weights, net, shape, data) if start.weights else None
+    net: Layer | Detector = recipe.build("network") if detector is None else detector
+    if isinstance(net, Detector):
+        check_detector(recipe, net, shape, train.classes)
+        trained = trained_backbone(start.weights, net, data) if start.weights else None
+    else:
+        net = net if run is None else as_begun(net, run)
+        check_network(recipe, net, shape, train.classes)
+        trained = trained_features(start.weights, net, shape, data) if start.weights else None
     scaled = {} if trained is None or not trained.mean else {"mean": [*trained.mean], "std": [*trained.std]}
     if recipe.data.standardize:
         scaled = scaling(FeatureStats.fit(train))
     model = Model(
         net,
-        recipe.build("loss"),
-        recipe.build("optimizer"),
-        _metrics(recipe),
-        input_shape=shape,
+        optimizer=recipe.build("optimizer"),
+        metrics=_metrics(recipe),
+        input_shape=shape if detector is None else (shape[0], None, None),
         classes=train.classes,
         seed=recipe.recipe.seed,
         regularizer=recipe.build("regularizer"),
         schedule=recipe.build("schedule"),
         clip=recipe.train.clip or None,
+        average=recipe.train.average or None,
         precision=recipe.train.precision,
         preprocess={"data": recipe.data.name, **scaled, **_points(train), **(preprocess or {})},
         device=recipe.recipe.device,
+        **({} if detector is not None else {"loss": recipe.build("loss")}),
     )
-    model.loss.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
+    model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # whose number affects the last bits
         if trained is not None:
             take(model, trained)
@@ -241,43 +243,6 @@ def _metrics(recipe: Recipe) -> Sequence[MetricLike] | None:
         return None
     ignored = recipe.loss.arguments.get("ignore")
     return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
-
-
-def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:
-    """Refuse a network that does not fit the images, the classes where they are known, or the memory."""
-    sizes, values = recipe.network.arguments.get("sizes"), math.prod(shape)
-    if sizes is not None and sizes[0] != values:
-        raise PellucidError(
-            f"{recipe.name}: network.sizes begins with {sizes[0]}, but an image of {recipe.data.name} has {values} "
-            f"values ({' x '.join(map(str, shape))}); begin with {values}"
-        )
-    try:
-        with torch.device("meta"):  # shapes only
-            params, out = net.init(shape, torch.Generator())
-    except PellucidError as error:
-        raise PellucidError(f"{recipe.name}: {error}") from error
-    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
-        why = " ".join(str(error).split())[:200]
-        raise PellucidError(f"{recipe.name}: no such network can exist ({why}); make [network] smaller") from error
-    needed = 4 * parameter_count(params) * COPIES  # bytes
-    if needed > memory():
-        raise PellucidError(
-            f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and there are "
-            f"{memory() / 2**30:,.0f}; make [network] smaller"
-        )
-    check_classes(out, classes, f"{recipe.name}: ", _remedy(recipe, classes or ()))
-
-
-def _remedy(recipe: Recipe, classes: Sequence[str]) -> str:
-    """Return the setting that gives the network one output for each class."""
-    if "classes" in recipe.network.arguments:
-        return f"set network.classes={len(classes)}"
-    return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""
-
-
-def memory() -> int:
-    """Return the bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @contextmanager
@@ -358,7 +323,8 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
     folder = RunFolder(path)
     model = Model.load(folder.best)
     # A model with familiarity is of a run that was finished before.
-    if model.familiarity is None and first_batch(material.train).targets.dim() == 1:
+    targets = first_batch(material.train).targets
+    if model.familiarity is None and isinstance(targets, Tensor) and targets.dim() == 1:
         held = _evenly(material.test, 2) if material.validation is None else _evenly(material.validation)
         train = _evenly(material.train)
         model.familiarity = fit_familiarity(model.net, model.params, train, held.images, model.stats)

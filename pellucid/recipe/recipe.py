@@ -8,6 +8,7 @@ from typing import Any
 
 from pellucid import assets
 from pellucid.data import Augment
+from pellucid.detectors import DETECTORS
 from pellucid.errors import PellucidError, closest, nearest
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
@@ -29,6 +30,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "network": Kind("model", "mlp", MODELS),
+    "detector": Kind("model", NOTHING, {NOTHING: dict, **DETECTORS}),
     "loss": Kind("name", "softmax_cross_entropy", LOSSES),
     "optimizer": Kind("name", "adam", OPTIMIZERS),
     "schedule": Kind("name", "constant", SCHEDULES),
@@ -86,17 +88,25 @@ def build_part(part: Part, table: str, where: str) -> Any:
 
 LARGEST_FILE = 1 << 20  # bytes
 PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train}
-TABLES = ("recipe", "data", "augment", "network", "start", "loss", "optimizer", "schedule", "regularizer", "train")
+INSTEAD = ("network", "loss")  # tables that [detector] replaces
+TABLES = (
+    "recipe", "data", "augment", "network", "detector", "start", "loss", "optimizer", "schedule", "regularizer",
+    "train",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training run: every table with every key."""
+    """A training run: every table with every key.
+
+    With a detector, network and loss are the part "none"; without one, the detector is.
+    """
 
     recipe: About
     data: Data
     augment: Augment
     network: Part
+    detector: Part
     start: Start
     loss: Part
     optimizer: Part
@@ -114,6 +124,7 @@ class Recipe:
         return {
             table: as_table(getattr(self, table)) if table in PLAIN else part_table(getattr(self, table), table)
             for table in TABLES
+            if table not in ("detector", *INSTEAD) or getattr(self, table).name != NOTHING
         }
 
     def to_toml(self) -> str:
@@ -121,7 +132,7 @@ class Recipe:
         return write_toml(self.tables())
 
     def build(self, table: str) -> Any:
-        """Return the network, loss, optimizer, schedule or regularizer (None for "none")."""
+        """Return the network, detector, loss, optimizer, schedule or regularizer (None for "none")."""
         return build_part(getattr(self, table), table, self.name)
 
 
@@ -145,9 +156,14 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
             raise PellucidError(f"{where}: {table} must be a table, written [{table}], not {given!r:.60}")
     raw = _override({table: dict(tables.get(table, {})) for table in TABLES}, overrides, where)
     values: dict[str, Any] = {}
+    detects = raw["detector"].get(KINDS["detector"].key, NOTHING) != NOTHING
     for table in TABLES:
         if table in PLAIN:
             values[table] = _plain(PLAIN[table], raw[table], table, where)
+        elif detects and table in INSTEAD:
+            if raw[table]:
+                raise PellucidError(f"{where}: [{table}] stands beside [detector], which has its own; leave it out")
+            values[table] = Part(NOTHING)
         else:
             values[table] = read_part(raw[table], table, where)
     recipe = Recipe(**values)

@@ -12,13 +12,15 @@ from pellucid.combine.base import walk
 from pellucid.data import Source, data_root
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.seeds import generator
+from pellucid.detectors import Detector
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers import Conv2d
+from pellucid.layers import BatchNorm, Conv2d
 from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
-from pellucid.models import features
+from pellucid.models import MODELS, features
 from pellucid.models.fcn import backbone_of, plain_path
 from pellucid.models.heatmaps import mobilenet_of
+from pellucid.models.pyramid import backbone_name, pyramid_params
 from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import is_ours
@@ -26,7 +28,7 @@ from pellucid.tree import flatten, nest
 from pellucid.weights import open_weights
 from pellucid.weights.catalogue import CATALOGUE
 from pellucid.weights.match import match
-from pellucid.weights.names import form, source_of, take_weights
+from pellucid.weights.names import form, origin_of, source_of, take_weights
 
 IMAGENET = 224  # pixels, the side of images that backbones were trained on
 ALIASES = {"mobilenet_v2-keras-notop": ("mobilenet_v2_imagenet_no_top.h5",)}  # other names of published files
@@ -63,9 +65,27 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
     return _own(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
 
 
+def trained_backbone(name: str, detector: Detector, root: str | os.PathLike[str] | None = None) -> Trained:
+    """Return the initial parameters of a detector's backbone, from a model as for `trained_features`.
+
+    Raises PellucidError as that does, and for a backbone that is none of `pellucid.models.pyramid`.
+    """
+    path, net = source_file(name, root), detector.nets["backbone"]
+    backbone = backbone_name(net)
+    if backbone is None:
+        raise PellucidError("start.weights: the detector's backbone is none of pellucid.models; leave it out")
+    options = {} if is_ours(path) else origin_of([backbone], open_weights(path), path).naming.options
+    zoo = MODELS[backbone](**options)
+    side = 32 if backbone == "airbench96" else IMAGENET
+    found = trained_features(name, zoo, (3, side, side), root)
+    epsilon = next((layer.epsilon for _, layer in walk(zoo) if isinstance(layer, BatchNorm)), 0.0)
+    return replace(found, params=pyramid_params(backbone, found.params, epsilon))
+
+
 def take(model: Model, trained: Trained) -> None:
-    """Copy the features of a trained model into the model."""
-    own, found = flatten(model.params["features"]), flatten(trained.params)
+    """Copy the features of a trained model into the model: its own features, or a detector's backbone."""
+    place = "backbone" if isinstance(model.objective, Detector) else "features"
+    own, found = flatten(model.params[place]), flatten(trained.params)
     for path, tensor in own.items():
         tensor.copy_(found[path])
 

@@ -90,7 +90,8 @@ class Start:
 class Train:
     """[train]: length and settings of the training.
 
-    clip: the largest norm of the whole gradient, 0 for no limit. early_stopping: epochs without a better
+    clip: the largest norm of the whole gradient, 0 for no limit. average: the decay of the moving average of the
+    weights that replaces them in the end and in every evaluation, 0 for none. early_stopping: epochs without a better
     value of `monitor` after which training ends, 0 for never. monitor: what chooses the best weights of a run with
     data.validation, "auto" for the accuracy, or the loss where no accuracy is measured. checkpoint_seconds: between two
     checkpoints within an epoch. metrics: names of METRICS, measured beside the loss, "none" for those that belong to
@@ -104,8 +105,9 @@ class Train:
     batch_size: int = 32
     precision: Literal["float32", "bf16"] = "float32"
     clip: float = 0.0
+    average: float = 0.0
     early_stopping: int = 0
-    monitor: Literal["auto", "val_loss", "val_accuracy", "val_miou"] = "auto"
+    monitor: Literal["auto", "val_loss", "val_accuracy", "val_miou", "val_ap"] = "auto"
     checkpoint_seconds: float = 60.0
     metrics: tuple[str, ...] | None = None
     frozen: tuple[str, ...] = ()
@@ -117,6 +119,7 @@ class Train:
         check(1 <= self.epochs <= 10**6, "train.epochs", "from 1 to 1,000,000", self.epochs)
         check(1 <= self.batch_size <= 10**6, "train.batch_size", "from 1 to 1,000,000", self.batch_size)
         check(self.clip >= 0, "train.clip", "0 (off) or more", self.clip)
+        check(0 <= self.average < 1, "train.average", "from 0 (off) to less than 1", self.average)
         check(self.early_stopping >= 0, "train.early_stopping", "0 (off) or more epochs", self.early_stopping)
         seconds = self.checkpoint_seconds
         check(seconds > 0 and math.isfinite(seconds), "train.checkpoint_seconds", "more than 0", seconds)

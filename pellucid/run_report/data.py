@@ -12,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.combine.base import walk
+from pellucid.combine.base import join, walk
 from pellucid.data import Arrays, Loader, Source, float_images
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
+from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
@@ -24,8 +25,10 @@ from pellucid.metrics import NME, MeanIoU, class_scores, classes_of, confusion_m
 from pellucid.metrics.objects import normalised_errors
 from pellucid.model import Model
 from pellucid.network.summary import Summary, summary
+from pellucid.objective import Supervised, params_of
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
+from pellucid.run_report.objects import Found, compare_objects
 from pellucid.training.examples import first_batch
 from pellucid.tree import flatten
 
@@ -96,6 +99,7 @@ class ReportData:
     mistakes: Mistakes | None = None
     masks: Masks | None = None
     keypoints: Keypoints | None = None
+    objects: Found | None = None
     first_path: str = ""
     first_weights: NDArray[np.float32] | None = None
     summary: Summary | None = None
@@ -133,9 +137,11 @@ def gather(
     if metrics is None:
         in_memory = isinstance(test, Arrays)
         metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if in_memory else model.evaluate(test)
-    confusion, mistakes, worst_masks, keypoints = None, None, None, None
+    confusion, mistakes, worst_masks, keypoints, objects = None, None, None, None, None
     if isinstance(test, KeypointSource):
         keypoints = compare_keypoints(model, test)
+    elif isinstance(model.objective, Detector):
+        objects = compare_objects(model, test)
     elif first.targets.dim() == 3:
         confusion, worst_masks = compare_masks(model, test)
     else:
@@ -143,7 +149,9 @@ def gather(
         if scores.ndim == 2 and scores.shape[1] == len(classes) > 1:
             confusion = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
             mistakes = worst(scores, labels, test)
-    path, weights = first_weights(model.net, model.params, image)
+    nets = model.objective.nets
+    name, net = next(iter(nets.items()))
+    path, weights = first_weights(net, params_of(model.params, name), image)
     return ReportData(
         recipe=str(about.get("name") or folder.path.name),
         command=command or "pellucid train recipe.toml",
@@ -157,9 +165,10 @@ def gather(
         mistakes=mistakes,
         masks=worst_masks,
         keypoints=keypoints,
-        first_path=path,
+        objects=objects,
+        first_path=join(name, path) if path else "",
         first_weights=None if weights is None else weights.numpy(),
-        summary=summary(model.net, model.params, shape),
+        summary=summary(net, model.params, shape) if isinstance(model.objective, Supervised) else None,
         recipe_text=text,
         manifest=folder.read_manifest(),
     )

@@ -17,6 +17,7 @@ from pellucid.metrics import METRICS, f1, precision, recall
 from pellucid.report.figures.classes import confusion_matrix
 from pellucid.report.figures.curves import accuracy_curves, gradient_norms, learning_rate, loss_curves, update_ratios
 from pellucid.report.figures.keypoints import worst_keypoints
+from pellucid.report.figures.objects import sheet_of_objects
 from pellucid.report.figures.pictures import first_weights, worst_masks, worst_mistakes
 from pellucid.report.page import render
 from pellucid.report.write import write_page
@@ -75,7 +76,7 @@ def page(data: ReportData, figures: Mapping[str, Figure | None]) -> str:
         figures=figures,
         results=headline(data.metrics, data.summary.parameters if data.summary is not None else None),
         validated=any(_known(row, "val_loss") for row in data.history),
-        ends={what: _ends(data, what) for what in ("loss", "accuracy")},
+        ends={what: _ends(data, what) for what in ("loss", "accuracy", "ap")},
         confused="" if counts is None else confusions_text(counts, data.classes),
         classes=() if counts is None else class_rows(counts, data.classes),
         mistaken=", ".join(f"{true} read as {predicted}" for true, predicted in pairs),
@@ -148,7 +149,7 @@ def write_report(run: str | os.PathLike[str], data: ReportData) -> Path:
 def draw(data: ReportData) -> dict[str, Figure | None]:
     """Return the report's pictures by name, None where there is nothing to draw."""
     wrong, masks, points, counts = data.mistakes, data.masks, data.keypoints, data.confusion
-    kinds = ("confusion", "masks", "keypoints", "mistakes", "first_weights")
+    kinds = ("confusion", "masks", "keypoints", "objects", "mistakes", "first_weights")
     figures: dict[str, Figure | None] = dict.fromkeys(kinds)
     if counts is not None:
         figures["confusion"] = confusion_matrix(counts, data.classes, bool(counts.max() >= MAX_COUNT))
@@ -156,6 +157,9 @@ def draw(data: ReportData) -> dict[str, Figure | None]:
         figures["masks"] = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, data.classes)
     if points is not None:
         figures["keypoints"] = worst_keypoints(points.images, points.true, points.found, points.errors)
+    if data.objects is not None and data.objects.images:
+        names = [f"{name}: {ap:.2f}" for name, ap in zip(data.objects.names, data.objects.ap, strict=True)]
+        figures["objects"] = sheet_of_objects(data.objects.images, data.objects.marks, names, data.classes)
     if wrong is not None:
         figures["mistakes"] = worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
     if data.first_weights is not None:
@@ -163,6 +167,7 @@ def draw(data: ReportData) -> dict[str, Figure | None]:
     return {
         "loss": loss_curves(data.history, data.held),
         "accuracy": accuracy_curves(data.history, data.held),
+        "ap": accuracy_curves(data.history, data.held, "ap", "average precision (%)"),
         **figures,
         "learning_rate": learning_rate(data.history),
         "gradients": gradient_norms(data.layers),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pellucid import assets
+from pellucid.detectors import DETECTORS
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
@@ -12,6 +13,7 @@ from pellucid.recipe.keys import recipe_keys
 from pellucid.recipe.recipe import PLAIN, TABLES, load_recipe
 
 NAMED = {
+    "detector": ("model", ["none", *DETECTORS]),
     "network": ("model", MODELS),
     "loss": ("name", LOSSES),
     "optimizer": ("name", OPTIMIZERS),

@@ -43,7 +43,7 @@ def test_the_complete_toml_gives_the_same_recipe(name: str, tmp_path: Path):
 
 def test_the_complete_toml_writes_every_key_of_every_table(tmp_path: Path):
     tables = tomllib.loads(load_recipe(written(tmp_path, "[network]\nsizes = [64, 10]\n")).to_toml())
-    assert tuple(tables) == TABLES
+    assert tuple(tables) == tuple(table for table in TABLES if table != "detector")
     assert tables["recipe"]["name"] == "mine"
     adam = {"name": "adam", "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "amsgrad": False}
     assert tables["optimizer"] == adam

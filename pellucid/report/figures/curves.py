@@ -48,19 +48,20 @@ def loss_curves(history: Rows, held: str = "validation") -> Figure | None:
     return figure
 
 
-def accuracy_curves(history: Rows, held: str = "validation") -> Figure | None:
-    """Draw train_accuracy and val_accuracy by epoch, in per cent; `held` as in `loss_curves`."""
-    percent = [
-        {**row, **{key: 100 * finite(row.get(key)) for key in ("train_accuracy", "val_accuracy")}} for row in history
-    ]
-    figure, plot = curve_axes("epoch", "accuracy (%)")
+def accuracy_curves(
+    history: Rows, held: str = "validation", metric: str = "accuracy", label: str = "accuracy (%)"
+) -> Figure | None:
+    """Draw train_accuracy and val_accuracy, or another share, by epoch, in per cent; `held` as in `loss_curves`."""
+    train, val = f"train_{metric}", f"val_{metric}"
+    percent = [{**row, **{key: 100 * finite(row.get(key)) for key in (train, val)}} for row in history]
+    figure, plot = curve_axes("epoch", label)
     ends = [
-        *draw(figure, percent, "train_accuracy", "training", BLUE, unit=" %"),
-        *draw(figure, percent, "val_accuracy", held, ORANGE, best=max if held == "validation" else None, unit=" %"),
+        *draw(figure, percent, train, "training", BLUE, unit=" %"),
+        *draw(figure, percent, val, held, ORANGE, best=max if held == "validation" else None, unit=" %"),
     ]
     if not ends:
         return None
-    values = _all(percent, ("train_accuracy", "val_accuracy"))
+    values = _all(percent, (train, val))
     low, high = float(values.min()), float(values.max())
     room = max((high - low) * 0.08, 0.05)
     plot.set_ylim(max(low - room, 0), min(high + room, 100.2))

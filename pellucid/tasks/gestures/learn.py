@@ -11,7 +11,8 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.model import Model
-from pellucid.recipe.job import Run, begin_run, check_network, train_in
+from pellucid.recipe.checks import check_network
+from pellucid.recipe.job import Run, begin_run, train_in
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import trained_features
 from pellucid.run.folder import RunFolder

@@ -1,0 +1,71 @@
+"""Checks that a recipe's network fits its images, their classes and this machine."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from pellucid.detectors import Detector
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Shape
+from pellucid.network.ending import check_classes
+from pellucid.recipe.recipe import Recipe
+from pellucid.run.weights import parameter_count
+from pellucid.text import plural
+
+COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
+
+
+def check_detector(recipe: Recipe, detector: Detector, shape: Shape, classes: Sequence[str] | None) -> None:
+    """Refuse a detector that does not fit the images, their classes, or the memory."""
+    _check_exists(recipe, detector, shape, "detector")
+    if classes is not None and len(classes) != detector.classes:
+        raise PellucidError(
+            f"{recipe.name}: the detector has {plural(detector.classes, 'class', 'classes')}, but {recipe.data.name} "
+            f"has {len(classes)} ({', '.join(classes):.80}); set detector.classes={len(classes)}"
+        )
+
+
+def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[str] | None = None) -> None:
+    """Refuse a network that does not fit the images, the classes where they are known, or the memory."""
+    sizes, values = recipe.network.arguments.get("sizes"), math.prod(shape)
+    if sizes is not None and sizes[0] != values:
+        raise PellucidError(
+            f"{recipe.name}: network.sizes begins with {sizes[0]}, but an image of {recipe.data.name} has {values} "
+            f"values ({' x '.join(map(str, shape))}); begin with {values}"
+        )
+    out = _check_exists(recipe, net, shape, "network")
+    check_classes(out, classes, f"{recipe.name}: ", _remedy(recipe, classes or ()))
+
+
+def _check_exists(recipe: Recipe, net: Layer | Detector, shape: Shape, table: str) -> Any:
+    """Return the shape of the outputs; PellucidError where there can be no such network, or it exceeds the memory."""
+    try:
+        with torch.device("meta"):  # shapes only
+            params, out = net.init(shape, torch.Generator())
+    except PellucidError as error:
+        raise PellucidError(f"{recipe.name}: {error}") from error
+    except (RuntimeError, OverflowError) as error:  # sizes beyond what tensors can have
+        why = " ".join(str(error).split())[:200]
+        raise PellucidError(f"{recipe.name}: no such network can exist ({why}); make [{table}] smaller") from error
+    needed = 4 * parameter_count(params) * COPIES  # bytes
+    if needed > memory():
+        raise PellucidError(
+            f"{recipe.name}: training this network needs {needed / 2**30:,.0f} GiB, and there are "
+            f"{memory() / 2**30:,.0f}; make [{table}] smaller"
+        )
+    return out
+
+
+def _remedy(recipe: Recipe, classes: Sequence[str]) -> str:
+    """Return the setting that gives the network one output for each class."""
+    if "classes" in recipe.network.arguments:
+        return f"set network.classes={len(classes)}"
+    return f"end network.sizes with {len(classes)}" if "sizes" in recipe.network.arguments else ""
+
+
+def memory() -> int:
+    """Return the bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

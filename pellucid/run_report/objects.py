@@ -1,0 +1,66 @@
+"""The images of a run's report with their objects: those annotated, and those detected."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pellucid.data import Source, float_images
+from pellucid.data.seeds import generator
+from pellucid.metrics import AveragePrecision
+from pellucid.model import Model
+from pellucid.objects import Detections, Objects
+from pellucid.report.figures.objects import Marks
+
+WORST_IMAGES = 8
+SHOWN_SCORE = 0.3  # detections with lower scores are not drawn
+
+
+@dataclass(frozen=True)
+class Found:
+    """The images with the lowest average precision of their own, worst first.
+
+    images: (1 or 3, H, W) each, values 0..1. marks: of each, the annotated boxes dashed, and the detected ones with
+    their scores. ap: of each image at an IoU of 0.5. names: files.
+    """
+
+    images: Sequence[NDArray[np.float32]]
+    marks: Sequence[Marks]
+    ap: Sequence[float]
+    names: Sequence[str]
+
+
+def compare_objects(model: Model, test: Source, most: int = WORST_IMAGES) -> Found:
+    """Detect the objects in each image, and return the `most` images with the lowest average precision of their own.
+
+    Images without annotated objects are left out.
+    """
+    files: Sequence[str] = getattr(test, "names", ())
+    rated: list[tuple[float, int, Detections, Objects]] = []
+    for k in range(len(test)):
+        images, (truth,) = test.batch([k], generator(0))
+        (found,) = model.predict(images)
+        if len(truth):
+            metric = AveragePrecision()
+            metric.update([found], [truth])
+            rated.append((metric.compute()["ap50"], k, found, truth))
+    worst = sorted(rated, key=lambda one: one[:2])[:most]
+    return Found(
+        [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
+        [_marks(found, truth) for _, _, found, truth in worst],
+        [ap for ap, _, _, _ in worst],
+        [files[k] if files else f"image {k}" for _, k, _, _ in worst],
+    )
+
+
+def _marks(found: Detections, truth: Objects) -> Marks:
+    shown = found.take(found.scores >= SHOWN_SCORE)
+    dashed = torch.arange(len(truth) + len(shown)) < len(truth)
+    return Marks(
+        torch.cat([truth.boxes, shown.boxes]).numpy(),
+        torch.cat([truth.labels, shown.labels]).numpy(),
+        dashed=dashed.numpy(),
+        texts=[*[""] * len(truth), *(f"{score:.2f}" for score in shown.scores.tolist())],
+    )

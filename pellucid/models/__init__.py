@@ -9,8 +9,8 @@ from pellucid.models.convnet import convnet
 from pellucid.models.densenet import densenet121
 from pellucid.models.fcn import fcn8, fcn16, fcn32
 from pellucid.models.googlenet import googlenet
-from pellucid.models.heatmaps import heatmaps
 from pellucid.models.inception import inception_v3
+from pellucid.models.keypoints import coordinates, heat_maps
 from pellucid.models.lenet import lenet
 from pellucid.models.mlp import mlp
 from pellucid.models.mobilenet import mobilenet_v2
@@ -57,7 +57,8 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "fcn16": fcn16,
     "fcn8": fcn8,
     "unet": unet,
-    "heatmaps": heatmaps,
+    "heat_maps": heat_maps,
+    "coordinates": coordinates,
     "transfer": transfer,
 }
 
@@ -68,6 +69,7 @@ __all__ = [
     "alexnet",
     "alexnet_small",
     "convnet",
+    "coordinates",
     "densenet121",
     "fcn8",
     "fcn16",
@@ -75,7 +77,7 @@ __all__ = [
     "features",
     "googlenet",
     "head",
-    "heatmaps",
+    "heat_maps",
     "inception_v3",
     "lenet",
     "match",

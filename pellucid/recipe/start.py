@@ -19,7 +19,7 @@ from pellucid.layers.base import Layer, Params, Shape, pair
 from pellucid.model import Model
 from pellucid.models import MODELS, features
 from pellucid.models.fcn import backbone_of, plain_path
-from pellucid.models.heatmaps import mobilenet_of
+from pellucid.models.keypoints import mobilenet_of
 from pellucid.models.pyramid import backbone_name, pyramid_params
 from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file

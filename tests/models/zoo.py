@@ -66,7 +66,8 @@ ZOO = (
     Published("mobilenet_v2", PLAIN, 224, 3_504_872, (1280, 7, 7), 0.301),
     Published("squeezenet1_1", PLAIN, 224, 1_235_496, (512, 13, 13), 0.349),
 )
-DENSE = {"fcn8", "fcn16", "fcn32", "unet", "heatmaps"}  # which output maps: in test_dense and test_heatmaps
+DENSE = {"fcn8", "fcn16", "fcn32", "unet"}  # which put out a class for each pixel: in test_dense
+POINTS = {"heat_maps", "coordinates"}  # in test_keypoints
 # The same networks as other weights need them: nothing is published that the rows above do not hold.
 VARIANTS = (
     ("googlenet", {"auxiliary": True}, 96),

@@ -1,22 +1,27 @@
-"""Heat maps on MobileNetV2: sizes, gradients against autograd, and features that are MobileNetV2's own."""
+"""Heat maps and coordinates on MobileNetV2: sizes, gradients against autograd, and MobileNetV2's own features."""
 
+import pytest
 import torch
 
 from pellucid.fuse import fuse
-from pellucid.layers import Mode
-from pellucid.models import features, heatmaps, mobilenet_v2, unet
-from pellucid.models.heatmaps import mobilenet_of
+from pellucid.layers import Layer, Mode
+from pellucid.models import coordinates, features, heat_maps, mobilenet_v2, unet
+from pellucid.models.keypoints import mobilenet_of
 from pellucid.tree import flatten
 from tests.models.zoo import meta, thin
 from tests.oracle import Sample, autograd, difference, leaves, ours
 
 
-def test_the_gradients_are_autograds_and_those_of_the_fused_form() -> None:
-    net = thin(heatmaps(), 32)
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [(thin(heat_maps(), 32), (4, 13, 9)), (thin(coordinates(), 32), (4,))],
+    ids=["maps", "coordinates"],
+)
+def test_the_gradients_are_autograds_and_those_of_the_fused_form(net: Layer, shape: tuple[int, ...]) -> None:
     sample = Sample(net, (3, 50, 36), train=True)
     params, x = sample.inputs(2)
     y, dy, dx, dparams = ours(net, params, x, sample.mode())
-    assert tuple(next(iter(leaves(y).values())).shape) == (2, 4, 13, 9)
+    assert tuple(next(iter(leaves(y).values())).shape) == (2, *shape)
     expected_y, expected_dx, expected = autograd(net, params, x, sample.mode(), dy)
     assert difference(y, expected_y) < 1e-9
     assert dparams.keys() == expected.keys()
@@ -30,18 +35,23 @@ def test_the_gradients_are_autograds_and_those_of_the_fused_form() -> None:
 
 def test_sizes_and_parameters() -> None:
     """Of 64 channels: 1 x 1 from 320, 3 x 3 from 64 and the skips' 96, 32 and 24, normalizations, and 68 scores."""
-    params, out = meta(heatmaps(), (3, 112, 112))
+    params, out = meta(heat_maps(), (3, 112, 112))
     assert out == (68, 28, 28)
     head = 320 * 64 + sum(9 * (64 + skip) * 64 for skip in (96, 32, 24)) + 4 * 4 * 64 + 64 * 68 + 68
     assert sum(leaf.numel() for leaf in flatten(params["head"]).values()) == head
-    _, maps = meta(features(heatmaps()), (3, 112, 112))
+    params, out = meta(coordinates(), (3, 112, 112))
+    assert out == (136,)
+    head = 320 * 64 + 2 * 2 * 64 + 4 * 4 * 64 * 256 + 256 + 256 * 136 + 136
+    assert sum(leaf.numel() for leaf in flatten(params["head"]).values()) == head
+    _, maps = meta(features(heat_maps()), (3, 112, 112))
     assert maps == ((320, 4, 4), (96, 7, 7), (32, 14, 14), (24, 28, 28))
 
 
 def test_the_features_are_those_of_mobilenet() -> None:
-    plain, net = mobilenet_v2(epsilon=1e-3), heatmaps(epsilon=1e-3)
+    plain, net = mobilenet_v2(epsilon=1e-3), heat_maps(epsilon=1e-3)
     assert mobilenet_of(net) == mobilenet_v2(epsilon=1e-3, pad="same")  # as Keras' weights need it
-    assert mobilenet_of(heatmaps()) == mobilenet_v2()
+    assert mobilenet_of(coordinates(epsilon=1e-3)) == mobilenet_of(net)
+    assert mobilenet_of(heat_maps()) == mobilenet_of(coordinates()) == mobilenet_v2()
     assert mobilenet_of(unet()) is mobilenet_of(plain) is None
     rng = torch.Generator().manual_seed(0)
     given, _ = plain.init((3, 64, 64), rng)

@@ -1,8 +1,8 @@
-"""Networks that output a heat map for each key-point."""
+"""Networks for the key-points of one object: heat maps, and coordinates, on MobileNetV2's features."""
 
 from pellucid.combine import Graph, Sequential
 from pellucid.combine.base import Combinator
-from pellucid.layers import BatchNorm, Concat, Conv2d, Crop, ReLU, Upsample
+from pellucid.layers import BatchNorm, Concat, Conv2d, Crop, Dense, Flatten, ReLU, Upsample
 from pellucid.layers.base import Layer
 from pellucid.models.fcn import KERAS_EPSILON
 from pellucid.models.mobilenet import mobilenet_v2
@@ -13,7 +13,7 @@ from pellucid.models.surface import features
 TAPS = ("stage7", "stage5", "stage3", "stage2")
 
 
-def heatmaps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph:
+def heat_maps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph:
     """Return a U-Net on MobileNetV2's features for images of any size; it outputs logits (points, H/4, W/4).
 
     From the coarsest maps on, each step doubles the size, appends the features of that size, and convolves 3 x 3 to
@@ -21,16 +21,22 @@ def heatmaps(points: int = 68, width: int = 64, epsilon: float = 1e-5) -> Graph:
     normalization, 1e-3 for Keras' weights.
     Source: Ronneberger, Fischer and Brox 2015, figure 1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
     """
-    net = {"features": (backbone(epsilon), "input"), "head": (_head(points, width), "features")}
+    net = {"features": (_backbone(epsilon, TAPS), "input"), "head": (_maps_head(points, width), "features")}
     return Graph(net, ("head",))
 
 
-def backbone(epsilon: float) -> Graph:
-    """Return MobileNetV2's stages up to the last that is read, with an output for each of TAPS."""
-    whole = features(mobilenet_v2(epsilon=epsilon))
-    assert isinstance(whole, Combinator)
-    stages = {name: stage for name, stage in whole.layers.items() if name != "last"}
-    return Graph(chain(stages, "input"), TAPS)
+def coordinates(points: int = 68, width: int = 64, units: int = 256, epsilon: float = 1e-5) -> Sequential:
+    """Return MobileNetV2's features with dense layers over the maps of its last stage; it outputs (2 points,) numbers.
+
+    A 1 x 1 convolution reduces these maps to `width` channels, so that the dense layer of `units` over all positions
+    stays small. epsilon: as of `heat_maps`.
+    Source: Toshev and Szegedy 2014, DeepPose, section 3.1; Sandler, Howard, Zhu, Zhmoginov and Chen 2018.
+    """
+    head = Sequential(
+        narrow=_convolution(width, 1), flatten=Flatten(), dense=Dense(units), relu=ReLU(),
+        scores=Dense(2 * points, init_weight=LOGITS),
+    )  # fmt: skip
+    return Sequential(features=_backbone(epsilon, TAPS[:1]), head=head)
 
 
 def mobilenet_of(net: Layer) -> Layer | None:
@@ -38,14 +44,22 @@ def mobilenet_of(net: Layer) -> Layer | None:
 
     As Keras' weights need it where its epsilon is theirs, see models.fcn.backbone_of.
     """
-    inner = net.layers.get("features") if isinstance(net, Graph) else None
+    inner = net.layers.get("features") if isinstance(net, Combinator) else None
     for epsilon in (KERAS_EPSILON, 1e-5):
-        if inner == backbone(epsilon):
+        if inner in (_backbone(epsilon, TAPS), _backbone(epsilon, TAPS[:1])):
             return mobilenet_v2(epsilon=epsilon, pad="same" if epsilon == KERAS_EPSILON else "both")
     return None
 
 
-def _head(points: int, width: int) -> Graph:
+def _backbone(epsilon: float, taps: tuple[str, ...]) -> Graph:
+    """Return MobileNetV2's stages up to the last that is read, with an output for each of `taps`."""
+    whole = features(mobilenet_v2(epsilon=epsilon))
+    assert isinstance(whole, Combinator)
+    stages = {name: stage for name, stage in whole.layers.items() if name != "last"}
+    return Graph(chain(stages, "input"), taps)
+
+
+def _maps_head(points: int, width: int) -> Graph:
     inputs = ("maps", *(f"skip{number}" for number in range(1, len(TAPS))))
     nodes: dict[str, tuple[Layer | str, ...]] = {"narrow": (_convolution(width, 1), "maps")}
     at = "narrow"

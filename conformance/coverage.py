@@ -91,10 +91,14 @@ UNTOUCHED: dict[Any, Check] = {
         "tests/losses/cases.py", "giou", "areas of boxes by minima and maxima, under automatic differentiation"
     ),
     HeatMaps: Check(
-        "tests/losses/cases.py", "heat_maps", "point after point and cell after cell, under automatic differentiation"
+        "tests/losses/keypoint_cases.py",
+        "heat_maps",
+        "point after point and cell after cell, under automatic differentiation",
     ),
     Coordinates: Check(
-        "tests/losses/cases.py", "coordinates", "PyTorch's l1_loss of the labelled points, under its differentiation"
+        "tests/losses/keypoint_cases.py",
+        "coordinates",
+        "PyTorch's l1_loss of the labelled points, under its differentiation",
     ),
     AuxiliaryCrossEntropy: Check(
         "tests/losses/test_auxiliary.py",

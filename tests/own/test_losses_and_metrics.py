@@ -18,7 +18,6 @@ from tests.own.parts import Errors, OwnFocal
 from tests.training.small import digits
 
 OF_NUMBERS = {"quadratic", "l1", "huber", "giou"}
-OF_NUMBERS = {"quadratic", "l1", "huber"}
 OF_POINTS = {"heat_maps", "coordinates"}
 
 

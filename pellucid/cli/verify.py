@@ -31,6 +31,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.contract import try_loss
     from pellucid.errors import PellucidError
     from pellucid.losses import AuxiliaryCrossEntropy
+    from pellucid.losses.keypoints import KeypointLoss
     from pellucid.training.device import on_device, usable_device
     from pellucid.verify import verify
 
@@ -49,6 +50,10 @@ def handle(args: argparse.Namespace) -> int:
     if not outputs or not isinstance(outputs[0], int):
         raise PellucidError(f"{args.what} has several outputs, {outputs}, and no loss for them all; see Model.verify")
     target = torch.randint(max(2, outputs[0]), (args.batch, *outputs[1:]), generator=draw)
+    if isinstance(it.loss, KeypointLoss):
+        _, height, width = it.input_shape
+        points = torch.rand(args.batch, it.loss.points(outputs), 3, generator=draw)
+        target = 1 + points * torch.tensor([width - 2, height - 2, 1])
     if not is_ours(it.loss):
         try:
             try_loss(it.loss, torch.zeros(args.batch, *outputs), target)

@@ -35,7 +35,7 @@ class SoftArgmax(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, SoftArgmaxCache]:
         """Compute y = the mean position over the sides, minus 1/2."""
-        p = x.flatten(2).softmax(2).unflatten(2, x.shape[2:])
+        p = x.flatten(2).softmax(2).view_as(x)
         mean = heatmaps.expectation(p)
         across, down = mean.unbind(2)
         y = torch.stack((across / x.shape[3], down / x.shape[2]), 2) - 0.5

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import check_positive
-from pellucid.losses.keypoints import KeypointLoss, check_keypoints, labelled
+from pellucid.losses.keypoints import KeypointLoss, labelled
 
 
 class CoordinatePieces(NamedTuple):
@@ -49,11 +49,11 @@ class Coordinates(KeypointLoss):
         share = labelled(target, y.dtype)[..., None].expand_as(c)
         return CoordinatePieces(y - c.reshape(y.shape), share.reshape(y.shape))
 
-    def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Raise PellucidError unless targets are key-points, one for each pair of outputs."""
+    def points(self, outputs: Shape) -> int:
+        """Return half the number of outputs; PellucidError for outputs that are no pairs."""
         if len(outputs) != 1 or outputs[0] % 2:
             raise PellucidError(f"Coordinates: the network outputs {tuple(outputs)}, not x and y of each point (2 K,)")
-        check_keypoints(self, outputs[0] // 2, targets)
+        return outputs[0] // 2
 
     def predict(self, y: Tensor) -> Tensor:
         """Return key-points (N, K, 3): x and y in pixels, and 1, since coordinates have no score."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Shape
 from pellucid.losses.base import check_positive, is_number
-from pellucid.losses.keypoints import KeypointLoss, check_keypoints, labelled
+from pellucid.losses.keypoints import KeypointLoss, labelled
 from pellucid.ops import heatmaps
 
 Decoding = Literal["expectation", "quarter", "taylor"]
@@ -83,11 +83,11 @@ class HeatMaps(KeypointLoss):
         pull = heatmaps.expectation_slope(p, mean, off.sign() * self.l1)
         return MapPieces(p, t, pull, (cost + self.l1 * off.abs().sum(2)) * share, share)
 
-    def check(self, outputs: Shape, targets: Tensor) -> None:
-        """Raise PellucidError unless targets are key-points, one for each map."""
+    def points(self, outputs: Shape) -> int:
+        """Return the number of maps; PellucidError for outputs that are no maps."""
         if len(outputs) != 3:
             raise PellucidError(f"HeatMaps: the network outputs {tuple(outputs)}, not a map for each point (K, H, W)")
-        check_keypoints(self, outputs[0], targets)
+        return outputs[0]
 
     def predict(self, y: Tensor) -> Tensor:
         """Return key-points (N, K, 3): x and y in pixels, and the probability within 3 sigma (at least a cell)."""

@@ -1,30 +1,38 @@
 """Key-points (N, K, 3) as targets: x and y in pixels, and COCO's visibility, 0 for points that are not labelled."""
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.layers.base import Shape
 from pellucid.losses.base import Loss
 
 
 class KeypointLoss(Loss):
     """A loss of the key-points of one object in each image, (N, K, 3); the mean over the labelled points."""
 
+    @abstractmethod
+    def points(self, outputs: Shape) -> int:
+        """Return K for outputs of this shape, without the batch axis; PellucidError where they do not fit."""
+
+    def check(self, outputs: Shape, targets: Tensor) -> None:
+        """Raise PellucidError unless targets are finite key-points (n, K, 3) for outputs of this shape."""
+        points = self.points(outputs)
+        if targets.shape[1:] != (points, 3) or not targets.is_floating_point():
+            given = f"targets of shape {tuple(targets.shape[1:])} and type {targets.dtype}"
+            raise PellucidError(
+                f"{type(self).__name__}: {given} do not fit a network with outputs for {points} points; give floats "
+                f"({points}, 3): x, y and visibility of each point"
+            )
+        if not bool(targets.isfinite().all()):
+            raise PellucidError(f"{type(self).__name__}: targets must be finite; look for NaN and infinity in the data")
+
     def counted(self, target: Tensor) -> float | Tensor:
         """Return the number of labelled points, never 0."""
         count = (target[..., 2] > 0).sum().clamp_min(1)
         return float(count) if target.device.type == "cpu" else count  # elsewhere, reading it would wait
-
-
-def check_keypoints(loss: Loss, points: int, targets: Tensor) -> None:
-    """Raise PellucidError unless targets are finite numbers (n, points, 3)."""
-    if targets.shape[1:] != (points, 3) or not targets.is_floating_point():
-        raise PellucidError(
-            f"{type(loss).__name__}: targets of shape {tuple(targets.shape[1:])} and type {targets.dtype} do not fit a "
-            f"network with outputs for {points} points; give floats ({points}, 3): x, y and visibility of each point"
-        )
-    if not bool(targets.isfinite().all()):
-        raise PellucidError(f"{type(loss).__name__}: targets must be finite; look for NaN and infinity in the data")
 
 
 def labelled(target: Tensor, dtype: torch.dtype) -> Tensor:

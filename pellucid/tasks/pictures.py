@@ -27,6 +27,7 @@ from pellucid.recipe.material import (
     taken_by,
 )
 from pellucid.tasks.digits import FORMS, lay_out_both
+from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.text import note
 from pellucid.training.evaluate import boundary, gives_probabilities
 
@@ -34,6 +35,8 @@ from pellucid.training.evaluate import boundary, gives_probabilities
 def class_names(model: Model) -> tuple[str, ...]:
     """Return the names of a classifier's classes; PellucidError for any other model."""
     outputs = model.output_shape
+    if is_keypoint_model(model):
+        raise PellucidError("the model outputs key-points, no classes; use `pellucid keypoints`")
     if outputs and isinstance(outputs[0], tuple):
         outputs = model.loss.judged(outputs)  # the other outputs are for training only
     if len(outputs) != 1 or not isinstance(outputs[0], int):

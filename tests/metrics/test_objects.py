@@ -70,6 +70,8 @@ def test_the_normalised_error_is_a_loop(size: int) -> None:
     outputs, objects = faces(5)
     wanted = sum(error(p, truth.keypoints[0]) for p, truth in zip(outputs, objects, strict=True)) / 5
     assert fed(NME(), outputs, objects, size) == pytest.approx({"nme": wanted, "nme_missed": 0.0})
+    points = torch.cat([truth.keypoints for truth in objects])
+    assert fed(NME(), outputs, points, size) == pytest.approx({"nme": wanted, "nme_missed": 0.0})
     scored = torch.cat([outputs, torch.rand(5, 68, 1)], 2)
     pairs = zip(objects, scored, strict=True)
     found = [Detections(one.boxes + 3, torch.ones(1), one.labels, None, points[None]) for one, points in pairs]

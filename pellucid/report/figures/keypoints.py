@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, WIDE, panels
 
 MIN_SIDE = 400  # pixels of an overlay's longer side, below which pictures are enlarged
-RADIUS = 0.006  # of a point, as a fraction of the longer side
+RADIUS = 0.008  # of a point, as a fraction of the longer side
 FINE = 4  # times as large as shown, points are drawn, and averaged, so that their outlines are smooth
 COLUMNS = 4
 

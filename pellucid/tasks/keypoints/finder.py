@@ -45,10 +45,11 @@ class KeypointFinder:
     """
 
     def __init__(self, model: Model) -> None:
-        if not is_keypoint_model(model):
+        loss = model.objective.loss if isinstance(model.objective, Supervised) else None
+        if not isinstance(loss, KeypointLoss):
             raise PellucidError("the model outputs no key-points; give one that does, such as faces or a run of it")
         self.model = model
-        count = model.output_shape[0] // (1 if len(model.output_shape) == 3 else 2)
+        count = loss.points(model.output_shape)
         known = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
         self.names: tuple[str, ...] = tuple(known["names"])
         self.kind: str = known["of"]

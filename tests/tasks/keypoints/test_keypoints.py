@@ -22,8 +22,11 @@ from pellucid.losses import Coordinates, HeatMaps
 from pellucid.metrics import NME
 from pellucid.model import Model
 from pellucid.optim import Adam
+from pellucid.report.figures.keypoints import worst_keypoints
+from pellucid.run_report.data import compare_keypoints
 from pellucid.tasks.keypoints import KeypointFinder, evaluate, explain_point, mean_shape, nearest_image
 from pellucid.tasks.keypoints.finder import fit
+from pellucid.tasks.pictures import class_names
 from pellucid.tasks.segment import is_segmenter
 from tests.tasks.keypoints.drawn import NAMES, draw, write
 
@@ -132,6 +135,8 @@ def test_other_models_and_images_are_refused(model: Model) -> None:
     with pytest.raises(PellucidError, match="the model outputs no key-points; give one that does"):
         KeypointFinder(plain)
     assert not is_segmenter(model)
+    with pytest.raises(PellucidError, match="the model outputs key-points, no classes; use `pellucid keypoints`"):
+        class_names(model)
     with pytest.raises(PellucidError, match=r"takes uint8 images with 3 channels, not uint8 of shape \(1, 5, 5\)"):
         KeypointFinder(model)([torch.zeros(1, 5, 5, dtype=torch.uint8)])
 
@@ -218,6 +223,7 @@ def test_the_command_measures_a_folder_of_coco(
     write(alone, "all", 3, 100)
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(alone)]) == 0
     assert "on 3 images" in capsys.readouterr().out
+    assert main(["verify", str(tmp_path / "m.safetensors"), "--samples", "2", "--batch", "2"]) == 0
 
 
 def test_the_baselines_are_loops(folder: Path) -> None:
@@ -267,7 +273,7 @@ def test_a_point_of_a_regression_is_explained_too(folder: Path) -> None:
         explain_point(model, picture, 3, "y")
 
 
-def test_a_key_point_model_is_saved_verified_traced_resumed_and_exported(
+def test_a_key_point_model_is_saved_verified_traced_and_exported(
     model: Model, folder: Path, tmp_path: Path
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -290,22 +296,26 @@ def test_a_key_point_model_is_saved_verified_traced_resumed_and_exported(
     np.testing.assert_allclose((found.reshape(2, 3, 2) + 0.5) * 24, model.predict(batch.images)[..., :2], atol=1e-3)
 
 
-def test_an_interrupted_training_is_resumed_exactly(folder: Path, tmp_path: Path) -> None:
-    def fresh() -> Model:
-        return Model(network(), HeatMaps(stride=1), "adam", [UNIT], input_shape=(3, 24, 24))
-
-    options = {"batch_size": 8, "augment": Augment(flip=True, swaps=()), "verbose": False}
-
-    class Stop(pellucid.Callback):
-        def on_step(self, training) -> None:
-            if training.step == 6:
-                raise KeyboardInterrupt
-
-    whole, part = fresh(), fresh()
-    whole.fit(source(folder, "train"), epochs=2, run=tmp_path / "whole", **options)
-    with pytest.raises(KeyboardInterrupt):
-        part.fit(source(folder, "train"), epochs=2, run=tmp_path / "part", callbacks=[Stop()], **options)
-    rest = fresh()
-    rest.fit(source(folder, "train"), epochs=2, run=tmp_path / "part", resume=True, **options)
-    for path, leaf in whole.weights.items():
-        assert torch.equal(leaf, rest.weights[path]), path
+def test_a_recipe_trains_on_a_folder_of_coco_and_its_report_shows_the_worst_pictures(
+    model: Model, folder: Path, tmp_path: Path
+) -> None:
+    settings = {
+        "data.name": str(folder), "network.points": 3, "network.width": 4, "start.weights": "", "train.epochs": 1,
+        "augment.swaps": [], "train.metrics": [], "train.frozen": [], "train.rates": [],
+    }  # fmt: skip
+    run = pellucid.train("faces-heatmap", out=tmp_path, progress=False, **settings)
+    assert run.metrics["n"] == 6
+    assert run.model.preprocess["keypoints"] == {"of": "triangle", "names": list(NAMES)}
+    assert run.report.is_file()
+    worst = compare_keypoints(model, source(folder, "val"), 2)
+    assert worst is not None
+    errors = loop(KeypointFinder(model), range(100, 106), (24, 24), 1.0)
+    assert worst.errors == pytest.approx(sorted(errors, reverse=True)[:2], rel=1e-4)
+    picture, points = draw(100 + int(np.argmax(errors)))
+    assert np.array_equal(worst.images[0], picture)
+    np.testing.assert_allclose(worst.true[0, :, :2], points, atol=1e-4)
+    figure = worst_keypoints(worst.images, worst.true, worst.found, worst.errors)
+    assert figure is not None
+    assert [plot.get_title() for plot in figure.axes[:2]] == [f"{100 * error:.1f} %" for error in worst.errors]
+    with pytest.raises(PellucidError, match=r"\[loss\] is for key-points, and digits holds none"):
+        pellucid.train("faces-heatmap", out=tmp_path, progress=False, **settings | {"data.name": "digits"})

@@ -22,9 +22,13 @@ from pellucid.calibration.familiarity import fit_familiarity, named_tensors
 from pellucid.cli.models import weights_file
 from pellucid.model import Model
 from pellucid.network.summary import summary
+from pellucid.recipe.job import load_data
 from pellucid.recipe.material import load_splits, table_for
+from pellucid.recipe.recipe import read_recipe
 from pellucid.run.weights import write_weights
 from pellucid.tasks.confidence import fit_confidence
+from pellucid.tasks.keypoints import evaluate as evaluate_keypoints
+from pellucid.tasks.keypoints import is_keypoint_model, mean_shape, nearest_image
 from pellucid.tasks.pictures import held_out
 from pellucid.tasks.segment import evaluate as evaluate_masks
 from pellucid.tasks.segment import is_segmenter
@@ -66,11 +70,14 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 ```
 """
 
-SHIPPED_AS = {"signs-best": "signs", "camvid-fcn8": "camvid"}
+SHIPPED_AS = {"signs-best": "signs", "camvid-fcn8": "camvid", "faces-heatmap": "faces"}
 MADE_FOR = {
     "camvid": "Made for road scenes seen from a car, 240x180 or somewhat larger (`pellucid segment camvid PHOTO --out "
     "DIR`); anything else\ngets these classes too. Those images are one scene of a drive that it has seen other parts "
     "of: expect less of other\ndrives. Poles and signs, a few pixels wide at this size, it mostly misses.",
+    "faces": "Made for upright faces that fill the image (`pellucid keypoints faces CROP`); a photograph with a small "
+    "face, or\nwith several, gets 68 points that mean nothing. The images are frames of videos, and for 59 % of "
+    "those of val the training\ndata hold a frame of the same clip: expect a larger error on other people.",
     "mnist": "Made for grey 28x28 digits laid out as MNIST lays them out; `pellucid predict` brings a photograph or "
     "drawing into\nthat form. Other pictures get one of the ten digits too, with a probability that means nothing;\n"
     "some are said to be unlike anything it was trained on (docs/unfamiliar.md).",
@@ -137,6 +144,24 @@ def publish_masks(name: str, model: Model, recipe: str, training: str) -> None:
     print(f"{name}: mean IoU {found['miou']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)
 
 
+def publish_keypoints(name: str, model: Model, recipe: str, training: str) -> None:
+    """Write the file and the card of a model of key-points, beside two baselines that learn nothing."""
+    target, data = ROOT / "pretrained" / f"{name}.safetensors", tomllib.loads(recipe)["data"]["name"]
+    written = write(target, model, {})
+    model = Model.load(target)
+    found = evaluate_keypoints(model)
+    material = load_data(read_recipe(tomllib.loads(recipe), name, {}))
+    low, high = found["nme_interval"]
+    results = (
+        f"| normalised mean error | {found['nme']:.2%} (95 % interval {low:.2%} to {high:.2%}) on {found['n']:,} "
+        f"images of {data} (`pellucid evaluate {name} --json`) |",
+        f"| mean of the training points | {mean_shape(material.train, material.test):.2%} |",
+        f"| points of the nearest training image | {nearest_image(material.train, material.test):.2%} |",
+    )
+    write_card(target, model, recipe, training, written, data, results, ())
+    print(f"{name}: NME {found['nme']:.2%} on {found['n']:,} images, {written[1]:,} bytes", flush=True)
+
+
 def write_card(
     target: Path,
     model: Model,
@@ -188,6 +213,9 @@ def publish(name: str, model: Model, recipe: str, training: str) -> None:
     """Write the file and its card."""
     if is_segmenter(model):
         publish_masks(name, model, recipe, training)
+        return
+    if is_keypoint_model(model):
+        publish_keypoints(name, model, recipe, training)
         return
     target = ROOT / "pretrained" / f"{name}.safetensors"
     tables = tomllib.loads(recipe)

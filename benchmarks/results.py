@@ -28,8 +28,9 @@ TARGETS = {
     "mnist-mlp": 0.950, "mnist-mlp-100": 0.978, "mnist-lenet": 0.990, "mnist-conv": 0.995, "digits": 0.960,
     "mnist-alexnet": 0.990, "mnist-vgg": 0.990, "mnist-resnet": 0.990, "cifar": 0.930, "cifar-resnet20": 0.9125,
     "signs-best": 0.990, "camvid-fcn8": 0.62, "camvid-unet": 0.40,
+    "faces-heatmap": 0.060, "faces-regression": 0.065,
 }  # fmt: skip
-MEASURES = {"miou": "mean IoU", "accuracy": "accuracy"}  # of a result, the first that it has
+MEASURES = {"miou": "mean IoU", "nme": "NME", "accuracy": "accuracy"}  # of a result, the first that it has
 HEADING = """# Results
 
 Single networks on held-out images that chose nothing: the last weights of each training, or those that a validation

@@ -1,6 +1,6 @@
 """Images and targets augmented together: bits, boxes on their objects, dropped and mirrored ones, and bad input."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ seeds = st.integers(0, 10**6)
 EVERYTHING = Augment(
     rotate=15, shift=0.1, shear=10, zoom=0.2, flip=True, vertical_flip=True, brightness=0.2, contrast=0.2,
     saturation=0.2, hue=0.1, elastic_alpha=20, elastic_sigma=4, crop_padding=2, cutout=5, scale=(0.5, 2.0),
-    crop_size=(30, 40), mosaic=0.5, swaps=(),
+    crop_size=(30, 40), mosaic=0.5, swaps=(), transpose=True,
 )  # fmt: skip
 
 
@@ -165,11 +165,14 @@ def test_masks_name_the_ignored_class_outside():
 
 
 @settings(max_examples=40, deadline=None)
-@given(seeds, st.sampled_from(["flip", "shift", "scale", "crop_padding", "crop_size", "all"]), st.booleans())
+@given(
+    seeds, st.sampled_from(["flip", "transpose", "shift", "scale", "crop_padding", "crop_size", "all"]), st.booleans()
+)
 def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
     """Where sides stay upright, a box and the pixels of its object agree within one pixel, cut at the border too."""
     augment = {
         "flip": Augment(flip=True, vertical_flip=True, min_area=0),
+        "transpose": Augment(flip=True, transpose=True, min_area=0),
         "shift": Augment(shift=0.3, min_area=0),
         "scale": Augment(scale=(0.5, 2.0), min_area=0),
         "crop_padding": Augment(crop_padding=12, min_area=0),
@@ -189,6 +192,39 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
             assert float((box - exact).abs().max()) <= (1e-4 if masks else 1.0)
         missing = set(pixels[k].unique().tolist()) - {0, 255} - set(objects.labels.tolist())
         assert not missing
+
+
+def test_crowds_stay_with_their_objects():
+    for seed in range(8):
+        batch = drawn(seed, masks=seed % 2 == 0)
+        marked = [replace(one, crowd=one.labels % 2 == 0) for one in batch.targets]
+        found = EVERYTHING(Batch(batch.images.repeat(1, 3, 1, 1), marked), generator(seed)).targets
+        assert sum(map(len, found)) > 0
+        for one in found:
+            assert one.crowd is not None
+            assert torch.equal(one.crowd, one.labels % 2 == 0)
+
+
+def test_transposed_images_have_their_rows_as_columns():
+    images = torch.rand(2, 3, H, W)
+    points = torch.tensor([[[3.0, 7.0, 2.0], [9.0, 1.0, 1.0]]])
+    target = Objects(torch.tensor([[2.0, 5.0, 20.0, 9.0]]), torch.tensor([1]), None, points)
+    augment, shapes = Augment(transpose=True, swaps=((0, 1),)), set()
+    for seed in range(8):
+        found = augment(Batch(images, [target, target]), generator(seed))
+        shapes.add(tuple(found.images.shape[2:]))
+        if found.images.shape[2:] == (W, H):
+            assert torch.equal(found.images, images.transpose(2, 3))
+            assert found.targets[0].boxes.tolist() == [[5, 2, 9, 20]]
+            assert found.targets[0].keypoints.tolist() == [[[1, 9, 1], [7, 3, 2]]]  # mirrored, so left is right
+            plain = augment(Batch(images, points.repeat(2, 1, 1)), generator(seed)).targets  # of one object per image
+            assert plain.tolist() == [[[1, 9, 1], [7, 3, 2]]] * 2
+        else:
+            assert torch.equal(found.images, images)
+            assert torch.equal(found.targets[0].keypoints, points)
+    assert shapes == {(H, W), (W, H)}
+    with pytest.raises(PellucidError, match=r"augment\.swaps is missing"):
+        Augment(transpose=True)(Batch(images, [target, target]), generator(0))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pellucid.data.augment.colour import brightness, contrast, cutout, hue, satu
 from pellucid.data.augment.move import Fill, Move, check_fill
 from pellucid.data.augment.resample import Resampling, random_affine, random_field
 from pellucid.data.augment.targets import Pairs, move_objects, move_points
-from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_window
+from pellucid.data.augment.windows import Mosaic, random_flip, random_mosaic, random_transposition, random_window
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.objects import Objects
@@ -47,12 +47,13 @@ _TARGETS = (
 class Augment(metaclass=Checked):
     """Random changes of a batch, in this order; 0 and False leave a step out.
 
-    flip, vertical_flip: mirrored with probability 1/2. crop_padding: pixels to pad by, before a crop of the same size.
-    rotate, shear: degrees; shift, zoom: fractions; scale: the least and the largest factor; crop_size: (height, width)
-    of a window drawn on the scaled picture, or that a smaller picture is drawn in; elastic_alpha, elastic_sigma:
-    pixels; these seven are one resampling. mosaic: the probability that an image becomes a mosaic of four.
-    brightness, contrast, saturation: largest change of the factor 1; hue: in parts of the colour circle. cutout: the
-    covered square's side in pixels.
+    flip, vertical_flip: mirrored with probability 1/2. transpose: rows and columns exchanged in half of the batches,
+    whose height and width are then exchanged too; for images without an upright direction. crop_padding: pixels to pad
+    by, before a crop of the same size. rotate, shear: degrees; shift, zoom: fractions; scale: the least and the largest
+    factor; crop_size: (height, width) of a window drawn on the scaled picture, or that a smaller picture is drawn in;
+    elastic_alpha, elastic_sigma: pixels; these seven are one resampling. mosaic: the probability that an image becomes
+    a mosaic of four. brightness, contrast, saturation: largest change of the factor 1; hue: in parts of the colour
+    circle. cutout: the covered square's side in pixels.
 
     fill, fill_value: the values outside of the image, see `resample`; ignore: the class of masks there.
     min_area: an object with a smaller share of its box in the image is dropped. swaps: pairs of key-points, left and
@@ -74,6 +75,7 @@ class Augment(metaclass=Checked):
     zoom: float = 0.0
     flip: bool = False
     vertical_flip: bool = False
+    transpose: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
     saturation: float = 0.0
@@ -159,6 +161,8 @@ class Augment(metaclass=Checked):
             yield lambda x, rng: random_flip(x, 3, rng)
         if self.vertical_flip:
             yield lambda x, rng: random_flip(x, 2, rng)
+        if self.transpose:
+            yield random_transposition
         if self.crop_padding:
             yield lambda x, rng: random_window(x, self.crop_padding, rng)
         window = self.scale != (1, 1) or self.crop_size != (0, 0)
@@ -223,7 +227,7 @@ class Augment(metaclass=Checked):
                 f"augment.elastic_alpha is {self.elastic_alpha:g}, which with elastic_sigma {self.elastic_sigma:g} "
                 f"folds images, so that boxes are torn; give at most {most:g}"
             )
-        mirrors = self.flip or self.vertical_flip
+        mirrors = self.flip or self.vertical_flip or self.transpose
         if self.swaps is None and mirrors and keypoints:
             raise PellucidError(
                 "augment.swaps is missing, but mirror images exchange left and right key-points; give their pairs, "

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.data.augment.move import Move
 from pellucid.data.augment.resample import Resampling
-from pellucid.data.augment.windows import Flip, Mosaic, inside
+from pellucid.data.augment.windows import Flip, Mosaic, Transposition, inside
 from pellucid.errors import PellucidError
 from pellucid.objects import Objects, concatenate
 
@@ -53,6 +53,8 @@ def move_points(points: Tensor, moves: Sequence[Move], swaps: Pairs) -> Tensor:
         points = _placed(points, at, points.new_zeros(2), points.new_tensor([width, height]))
         if isinstance(move, Flip):
             points = torch.where(move.chosen[:, 0], points[:, _mirrored(points.shape[1], swaps)], points)
+        elif isinstance(move, Transposition) and move.chosen:
+            points = points[:, _mirrored(points.shape[1], swaps)]
     return points
 
 
@@ -101,7 +103,7 @@ def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) 
         left = torch.where(boxes[:, 2] > boxes[:, 0], left, 0.0)
     if points is not None:
         points = _moved_points(points, move, low, high)
-        if isinstance(move, Flip) and bool(move.chosen):
+        if isinstance(move, Flip | Transposition) and bool(move.chosen):
             points = points[:, _mirrored(points.shape[1], swaps)]
     return Objects(boxes, objects.labels, masks, points, objects.crowd), left
 

@@ -1,4 +1,4 @@
-"""Flips, crops and mosaics, which move pixels without interpolation, except `resized_crop`."""
+"""Flips, transpositions, crops and mosaics, which move pixels without interpolation, except `resized_crop`."""
 
 import math
 from dataclasses import dataclass
@@ -43,6 +43,28 @@ def horizontal_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
 def vertical_flip(x: Tensor, rng: torch.Generator, p: float = 0.5) -> Tensor:
     """Exchange top and bottom in each picture of x (N, C, H, W) with probability p."""
     return random_flip(x, 2, rng, p).apply(x, "constant", 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Transposition(Move):
+    """Exchange the rows and columns of all images of a batch, which have one size, or of none. chosen: whether."""
+
+    chosen: bool
+
+    def apply(self, x: Tensor, fill: Fill, value: float) -> Tensor:
+        """Return x (N, C, H, W) as (N, C, W, H) if chosen; `fill` is not used."""
+        return x.mT.contiguous() if self.chosen else x
+
+    def points(self, at: Tensor) -> Tensor:
+        """Return the points with x and y exchanged if chosen."""
+        return at.flip(2) if self.chosen else at
+
+
+def random_transposition(x: Tensor, rng: torch.Generator) -> Transposition:
+    """Draw whether the images of x (N, C, H, W) are transposed, with probability 1/2."""
+    h, w = x.shape[2:]
+    chosen = bool(coins(1, 0.5, rng, x))
+    return Transposition((w, h) if chosen else (h, w), chosen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,23 @@
 from collections.abc import Callable
 
 from pellucid.detectors.base import FATES, Anchors, Candidates, Decision, Detector, Fate, OneStage
+from pellucid.detectors.faster import FasterRCNN, faster_rcnn
+from pellucid.detectors.keypoint import KeypointRCNN, keypoint_rcnn
+from pellucid.detectors.mask import MaskRCNN, mask_rcnn
 from pellucid.detectors.single_stage import SingleStage, single_stage
 
-DETECTORS: dict[str, Callable[..., Detector]] = {"single_stage": single_stage}
-OWN: tuple[type[Detector], ...] = (SingleStage,)  # the classes that a weights file may name
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "single_stage": single_stage,
+    "faster_rcnn": faster_rcnn,
+    "mask_rcnn": mask_rcnn,
+    "keypoint_rcnn": keypoint_rcnn,
+}
+OWN: tuple[type[Detector], ...] = (  # the classes that a weights file may name
+    SingleStage,
+    FasterRCNN,
+    MaskRCNN,
+    KeypointRCNN,
+)
 
 __all__ = [
     "DETECTORS",
@@ -16,8 +29,14 @@ __all__ = [
     "Candidates",
     "Decision",
     "Detector",
+    "FasterRCNN",
     "Fate",
+    "KeypointRCNN",
+    "MaskRCNN",
     "OneStage",
     "SingleStage",
+    "faster_rcnn",
+    "keypoint_rcnn",
+    "mask_rcnn",
     "single_stage",
 ]

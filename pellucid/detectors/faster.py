@@ -1,0 +1,196 @@
+"""Faster R-CNN: a network proposes regions, a second one classifies each."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.combine.base import init_child
+from pellucid.data.source import Batch
+from pellucid.detectors.base import Anchors, Candidates, Detector, joined, parted
+from pellucid.detectors.regions import Regions, compare, draw_regions, numbered, read
+from pellucid.detectors.rpn import propose, unlabelled
+from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
+from pellucid.fuse import fuse
+from pellucid.layers import Dense, Flatten, ReLU, RoIAlign
+from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.losses.base import HALF
+from pellucid.models.pyramid import Pyramid
+from pellucid.objective import Gradients, Losses
+from pellucid.objects import Detections, Objects
+from pellucid.ops.boxes import clip
+from pellucid.sweep import backward
+
+
+class More(NamedTuple):
+    """What further heads return: losses, the gradient with respect to the finest map (None for 0), and dparams."""
+
+    losses: Losses
+    dmap: Tensor | None
+    dparams: Params
+
+
+@dataclass(frozen=True)
+class FasterRCNN(Detector):
+    """A detector of two stages: proposals, and a head that classifies each and moves its box.
+
+    backbone, neck: maps of an image at `strides`. rpn: for each map one score and the offsets of a box in each cell,
+    learned as by `SingleStage` of one class with anchors of `scale` strides. align: RoIAlign on the finest map, from
+    (maps, regions). head: C + 1 scores, the last one of background, and four offsets, the same for all classes.
+    proposals: their number for each image. regions: how many of them the head learns from, at most a quarter with an
+    object. Losses: "rpn_score", "rpn_box", "class", "box". Proposals are constants to the second stage's gradient.
+    Source: Ren, He, Girshick and Sun 2015; Lin et al. 2017 (the pyramid); Zhang et al. 2020 (how anchors are assigned).
+    """
+
+    backbone: Layer
+    neck: Layer
+    rpn: Layer
+    align: Layer
+    head: Layer
+    strides: tuple[int, ...]
+    _: KW_ONLY
+    scale: float = 4.0
+    nms_threshold: float = 0.5
+    proposals: int = 300
+    regions: int = 64
+
+    @property
+    def proposer(self) -> SingleStage:
+        """The first stage as a detector of one class."""
+        weights = {"score": self.weight("rpn_score"), "box": self.weight("rpn_box")}
+        return SingleStage(1, self.backbone, self.neck, self.rpn, self.strides, self.scale, weights=weights)
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters, each network for the output of the one before; scores begin as those of SingleStage."""
+        params: Params = {}
+        params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
+        params["neck"], maps = init_child("neck", self.neck, maps, rng)
+        params["rpn"], _ = init_child("rpn", self.rpn, maps, rng)
+        params["rpn"]["layer"]["out"]["bias"][:1] = math.log(PRIOR / (1 - PRIOR))
+        params["align"], pooled = init_child("align", self.align, (maps[0], (5,)), rng)
+        params["head"], out = init_child("head", self.head, pooled, rng)
+        return params, out
+
+    def pooled(self, shape: Any) -> tuple[Any, Any]:
+        """Return the input's shapes of RoIAlign, finest map and region, for images of `shape`."""
+        with torch.device("meta"):
+            maps = self.neck.init(self.backbone.init(shape, torch.Generator())[1], torch.Generator())[1]
+        return maps[0], (5,)
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
+        """Return the losses by name, and the gradients: features, proposals, regions, heads, and back."""
+        images, targets = batch
+        maps, caches = self._features(params, images, mode)  # one map for each stride
+
+        y, caches["rpn"] = self.rpn.forward(params["rpn"], maps, mode)
+        first, anchors, outputs = self._first(y, images)
+        losses, doutputs = first.compare(outputs, anchors, unlabelled(targets))
+        losses = {f"rpn_{name}": value for name, value in losses.items()}
+        proposals = [boxes for boxes, _ in self._propose(outputs, first, anchors)]
+
+        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
+        pooled, caches["align"] = self.align.forward({}, (maps[0], drawn.regions), mode)  # (M, channels, size, size)
+        scores, caches["head"] = self.head.forward(params["head"], pooled, mode)  # (M, C + 1 + 4)
+        weights = self.weight("class"), self.weight("box")
+        (losses["class"], losses["box"]), dscores = compare(precise(scores), drawn, weights)
+        more = self.more(params, maps[0], drawn, targets, mode)
+
+        dparams: Params = dict(more.dparams)
+        dpooled, dparams["head"] = backward(
+            self.head, params["head"], caches.pop("head"), dscores.to(scores.dtype), consume=True
+        )
+        (dmap, _), _ = self.align.backward({}, caches.pop("align"), dpooled)
+        dmap = dmap if more.dmap is None else dmap + more.dmap
+        dmaps, dparams["rpn"] = backward(self.rpn, params["rpn"], caches.pop("rpn"), parted(doutputs, y), consume=True)
+        dmaps = (dmaps[0] + dmap, *dmaps[1:])
+        dmaps, dparams["neck"] = backward(self.neck, params["neck"], caches.pop("neck"), dmaps, consume=True)
+        _, dparams["backbone"] = backward(
+            self.backbone, params["backbone"], caches.pop("backbone"), dmaps, consume=True
+        )
+        return losses | more.losses, dparams
+
+    def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
+        """Return each proposal with its scores, the box moved; `anchors` is the anchor that proposed it."""
+        return self._candidates(params, self._features(params, images, Mode(keep=False))[0], images)
+
+    def predict(self, params: Params, images: Tensor) -> list[Detections]:
+        """Return the detections in each image, on the CPU, in the order of descending scores."""
+        maps, _ = self._features(params, images, Mode(keep=False))
+        found = [self.decide(one).detections for one in self._candidates(params, maps, images)]
+        height, width = images.shape[2:]
+        return [one.to("cpu") for one in self.complete(params, maps[0], found, (height, width))]
+
+    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
+        """Return losses and gradients of further heads, which a subclass has."""
+        return More({}, None, {})
+
+    def complete(
+        self, params: Params, finest: Tensor, found: list[Detections], size: tuple[int, int]
+    ) -> list[Detections]:
+        """Return the detections of each image with what further heads find in their boxes."""
+        return found
+
+    def fused(self) -> "FasterRCNN":
+        """Return the detector over fused forms of its networks, each of which runs as a whole."""
+        return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
+
+    def _features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
+        x, backbone = self.backbone.forward(params["backbone"], images, mode)
+        maps, neck = self.neck.forward(params["neck"], x, mode)
+        return maps, {"backbone": backbone, "neck": neck}
+
+    def _first(self, y: Sequence[Tensor], images: Tensor) -> tuple[SingleStage, Anchors, Tensor]:
+        """Return the first stage, its anchors, and its outputs y as (N, A, 5)."""
+        first, (height, width) = self.proposer, images.shape[2:]
+        outputs, sizes = joined(y, first.numbers), [(one.shape[2], one.shape[3]) for one in y]
+        boxes = first.anchors(sizes, (height, width)).to(outputs)
+        return first, Anchors(boxes, sizes, (height, width)), outputs
+
+    def _propose(self, outputs: Tensor, first: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
+        """Return the proposals of each image, and the anchor of each."""
+        pairs = (first.read(one, anchors) for one in outputs)
+        return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
+
+    def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:
+        mode = Mode(keep=False)
+        first, anchors, outputs = self._first(self.rpn.forward(params["rpn"], maps, mode)[0], images)
+        proposed = self._propose(outputs, first, anchors)
+        regions = numbered([boxes for boxes, _ in proposed])
+        pooled, _ = self.align.forward({}, (maps[0], regions), mode)
+        boxes, scores = read(precise(self.head.forward(params["head"], pooled, mode)[0]), regions[:, 1:])
+        counts = [len(one) for one, _ in proposed]
+        parts = zip(boxes.split(counts), scores.split(counts), proposed, strict=True)
+        return [Candidates(clip(box, anchors.image), score, of, anchors.image) for box, score, (_, of) in parts]
+
+
+def faster_rcnn(
+    classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2, units: int = 384
+) -> FasterRCNN:
+    """Return Faster R-CNN on a backbone of the zoo.
+
+    channels, depth: of the pyramid and of the first stage, as for `single_stage`. units: of the two dense layers of
+    the head.
+    """
+    first = single_stage(1, backbone, channels, depth)
+    align = RoIAlign(7, 1 / first.strides[0], sampling=2)
+    return FasterRCNN(
+        classes, first.backbone, first.neck, first.head, align, box_head(classes, units), first.strides,
+        weights={"rpn_box": 2.0},
+    )  # fmt: skip
+
+
+def box_head(classes: int, units: int) -> Layer:
+    """Return two dense layers and the outputs: C + 1 scores and four offsets."""
+    return Sequential(
+        flat=Flatten(), dense1=Dense(units), relu1=ReLU(), dense2=Dense(units), relu2=ReLU(),
+        out=Dense(classes + 5, init_weight="lecun"),
+    )  # fmt: skip
+
+
+def precise(y: Tensor) -> Tensor:
+    """Return y in float32 where it is in half precision."""
+    return y.float() if y.dtype in HALF else y

@@ -1,0 +1,126 @@
+"""Mask R-CNN: Faster R-CNN with the outline of each object."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.combine.base import init_child
+from pellucid.detectors.faster import FasterRCNN, More, faster_rcnn, precise
+from pellucid.detectors.regions import Regions, numbered
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.models.pyramid import Pyramid
+from pellucid.objects import Detections, Objects
+from pellucid.sweep import backward
+
+AT_ONCE = 8  # masks of the image's size that are drawn at once
+
+
+@dataclass(frozen=True)
+class MaskRCNN(FasterRCNN):
+    """Faster R-CNN with a further head, whose output for a region is a mask of each class.
+
+    mask_align: RoIAlign on the finest map; mask_head: (C, M, M) logits of masks over the region. Its loss, "mask", is
+    the binary cross-entropy of the true class's mask, the mean over pixels and regions with an object; its target is
+    RoIAlign of the object's mask, at least 1/2. Where an object has no mask, PellucidError.
+    Source: He, Gkioxari, Dollar and Girshick 2017, section 3.
+    """
+
+    mask_align: Layer
+    mask_head: Layer
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters, as FasterRCNN does."""
+        params, out = super().init(shape, rng)
+        params["mask_align"], pooled = init_child("mask_align", self.mask_align, self.pooled(shape), rng)
+        params["mask_head"], _ = init_child("mask_head", self.mask_head, pooled, rng)
+        return params, out
+
+    def more(self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode) -> More:
+        """Return the loss of the masks, and its gradient."""
+        positive = drawn.positive
+        regions = drawn.regions[positive]  # (P, 5)
+        pooled, aligned = self.mask_align.forward({}, (finest, regions), mode)
+        y, cache = self.mask_head.forward(params["mask_head"], pooled, mode)  # (P, C, M, M)
+        target = mask_targets(targets, drawn.objects[positive], regions, y.shape[2:])
+        rows = torch.arange(len(y), device=y.device)
+        labels = drawn.labels[positive]
+        share = 1 / max(target.numel(), 1)
+        value, dmask = BinaryCrossEntropy(reduction="sum").compute(precise(y[rows, labels]), target)
+        dy = torch.zeros_like(y)
+        dy[rows, labels] = (dmask * (self.weight("mask") * share)).to(y.dtype)
+        dpooled, dparams = backward(self.mask_head, params["mask_head"], cache, dy, consume=True)
+        (dmap, _), _ = self.mask_align.backward({}, aligned, dpooled)
+        return More({"mask": value * share}, dmap, {"mask_head": dparams})
+
+    def complete(
+        self, params: Params, finest: Tensor, found: list[Detections], size: tuple[int, int]
+    ) -> list[Detections]:
+        """Return the detections with the masks of their classes."""
+        mode = Mode(keep=False)
+        pooled, _ = self.mask_align.forward({}, (finest, numbered([one.boxes for one in found])), mode)
+        y = precise(self.mask_head.forward(params["mask_head"], pooled, mode)[0]).sigmoid()
+        parts = y.split([len(one) for one in found])
+        own = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, found, strict=True))
+        return [replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(own, found, strict=True)]
+
+
+def mask_targets(targets: Sequence[Objects], objects: Tensor, regions: Tensor, size: Sequence[int]) -> Tensor:
+    """Return the part of the mask of each object (P,) in its region (P, 5), resampled: (P, *size) of 0 and 1.
+
+    objects: index into the objects of all images. Raises PellucidError where an image with objects has no masks.
+    """
+    missing = next((index for index, one in enumerate(targets) if len(one) and one.masks is None), None)
+    if missing is not None:
+        raise PellucidError(
+            f"MaskRCNN learns masks, and the objects of image {missing} of the batch have none; "
+            "give data with masks or polygons, or train FasterRCNN"
+        )
+    masks = [one.masks for one in targets if one.masks is not None and len(one)]
+    if not masks or not len(objects):
+        return regions.new_zeros(len(objects), *size)
+    planes = torch.cat(masks).to(regions)[:, None]  # (objects, 1, H, W)
+    own = torch.cat([objects[:, None].to(regions), regions[:, 1:]], 1)
+    resampled, _ = RoIAlign((size[0], size[1])).forward({}, (planes, own), Mode())
+    return (resampled[:, 0] >= 0.5).to(regions)
+
+
+def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return masks (n, M, M), probabilities over boxes (n, 4), as masks of an image: (n, H, W) bool."""
+    height, width = size
+    x = torch.arange(width, device=boxes.device) + 0.5
+    y = torch.arange(height, device=boxes.device) + 0.5
+    drawn = [torch.zeros(0, height, width, dtype=torch.bool, device=boxes.device)]
+    for part, around in zip(masks.split(AT_ONCE), boxes.split(AT_ONCE), strict=True):
+        extent = (around[:, 2:] - around[:, :2]).clamp_min(1e-6)
+        across = (x - around[:, :1]) / extent[:, :1] * 2 - 1  # (n, W), -1 and 1 at the edges of the box
+        down = (y - around[:, 1:2]) / extent[:, 1:] * 2 - 1
+        grid = torch.stack(
+            [across[:, None].expand(-1, height, -1), down[:, :, None].expand(-1, -1, width)], 3
+        )  # (n, H, W, 2)
+        inside = (grid.abs() <= 1).all(3)
+        values = F.grid_sample(part[:, None], grid.to(part), padding_mode="border", align_corners=False)[:, 0]
+        drawn.append((values >= 0.5) & inside)
+    return torch.cat(drawn)
+
+
+def mask_rcnn(
+    classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96, depth: int = 2, units: int = 384
+) -> MaskRCNN:
+    """Return Mask R-CNN on a backbone of the zoo, with masks of 28 x 28; the arguments are those of `faster_rcnn`."""
+    it = faster_rcnn(classes, backbone, channels, depth, units)
+    head = Sequential(
+        conv1=Conv2d(channels, 3, padding=1), relu1=ReLU(), conv2=Conv2d(channels, 3, padding=1), relu2=ReLU(),
+        up=ConvTranspose2d(channels, 2, stride=2), relu3=ReLU(), out=Conv2d(classes, 1, init_weight="lecun"),
+    )  # fmt: skip
+    return MaskRCNN(
+        classes, it.backbone, it.neck, it.rpn, it.align, it.head, it.strides,
+        RoIAlign(14, 1 / it.strides[0], sampling=2), head, weights=it.weights,
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Faster R-CNN: losses and gradients beside automatic differentiation, odd batches, training."""
+
+import pytest
+import torch
+
+from pellucid.data import Batch
+from pellucid.detectors.regions import draw_regions
+from pellucid.detectors.rpn import propose
+from pellucid.metrics import AveragePrecision
+from pellucid.model import Model
+from pellucid.objects import Objects
+from pellucid.optim import AdamW
+from tests.detectors.drawn import Rectangles
+from tests.detectors.test_single_stage import losses_in_pytorch
+from tests.detectors.two_stages import drawn, mode, parameters, reference, small_faster
+from tests.oracle import assert_close, leaves
+
+NOTHING = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+
+
+def test_losses_and_gradients_are_those_of_automatic_differentiation():
+    detector, batch = small_faster(), drawn()
+    params = parameters(detector)
+    expected, gradients, regions = reference(detector, params, batch, losses_in_pytorch)
+    losses, dparams = detector.gradients(params, batch, mode())
+    assert_close(losses, expected, 1e-10, "losses")
+    assert_close(leaves(dparams), gradients, 1e-8, "gradients")
+    assert all(float(value) > 0 for value in losses.values())
+    assert 3 < len(regions.positive) < len(regions.labels) / 3
+    fused = detector.fused().gradients(params, batch, mode())
+    assert_close(fused[0], losses, 1e-12, "fused losses")
+    shared = {path: leaf for path, leaf in leaves(dparams).items() if path in leaves(fused[1])}
+    assert_close(leaves(fused[1]), shared, 1e-10, "fused gradients")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        NOTHING,
+        Objects(torch.tensor([[10.0, 12.0, 11.0, 13.0]]), torch.tensor([1])),
+        Objects(torch.tensor([[10.0, 12.0, 10.0, 13.0]]), torch.tensor([1])),
+        Objects(torch.tensor([[2.0, 2.0, 20.0, 20.0]]), torch.tensor([1]), crowd=torch.tensor([True])),
+    ],
+    ids=["no object", "one pixel", "no width", "crowd"],
+)
+def test_odd_objects_leave_all_gradients_finite(target):
+    detector = small_faster()
+    params = parameters(detector)
+    losses, dparams = detector.gradients(params, Batch(drawn(2).images, [target, NOTHING]), mode())
+    assert all(bool(value.isfinite()) for value in losses.values())
+    assert all(bool(value.isfinite().all()) for value in leaves(dparams).values())
+    if not len(target) or target.crowd is not None:
+        assert float(losses["box"]) == float(losses["rpn_box"]) == 0
+
+
+def test_images_of_one_pixel_have_candidates():
+    detector = small_faster()
+    params = parameters(detector)
+    (found,) = detector.candidates(params, torch.rand(1, 3, 1, 1).double())
+    assert found.size == (1, 1)
+    assert bool(((found.boxes >= 0) & (found.boxes <= 1)).all())
+    assert len(detector.predict(params, torch.rand(1, 3, 1, 1).double())) == 1
+
+
+def test_a_quarter_of_the_regions_may_have_an_object():
+    batch = drawn()
+    proposals = [torch.rand(40, 4, generator=torch.Generator().manual_seed(k)).double() * 20 for k in range(4)]
+    proposals = [torch.cat([one[:, :2], one[:, :2] + one[:, 2:] + 1], 1) for one in proposals]
+    found = draw_regions(proposals, batch.targets, 2, 12, 0.25, torch.Generator().manual_seed(0))
+    truth, labels = torch.cat([one.boxes for one in batch.targets]), torch.cat([one.labels for one in batch.targets])
+    for image in range(4):
+        mine = found.regions[:, 0] == image
+        assert int((found.objects[mine] >= 0).sum()) == (3 if image < 3 else 0)
+        assert int(mine.sum()) == 12
+    assert torch.equal(found.truth[found.positive], truth[found.objects[found.positive]].double())
+    assert torch.equal(found.labels[found.positive], labels[found.objects[found.positive]])
+    assert found.labels[found.objects < 0].unique().tolist() == [2]
+
+
+def test_proposals_are_cut_at_the_borders_and_have_an_area():
+    boxes = torch.tensor([[-5.0, -5.0, 5.0, 5.0], [-9.0, 0.0, -1.0, 4.0], [-4.0, -5.0, 5.0, 5.0], [6.0, 6.0, 9.0, 9.0]])
+    found, anchors = propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 5)
+    assert found.tolist() == [[0.0, 0.0, 5.0, 5.0], [6.0, 6.0, 9.0, 8.0]]  # the third is a copy of the first
+    assert anchors.tolist() == [0, 3]
+    assert len(propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 1)[0]) == 1
+
+
+def trained(detector, source, epochs, lr=3e-3, metrics=None):
+    """Return the average precision at IoU 0.5 on the images that the detector has learned."""
+    it = Model(detector, optimizer=AdamW(lr), seed=1, metrics=metrics or [AveragePrecision()])
+    it.fit(source, epochs=epochs, batch_size=4, verbose=False)
+    return it.evaluate(source)
+
+
+@pytest.mark.real
+def test_four_images_are_learned_by_heart():
+    assert trained(small_faster(16, units=64), Rectangles(4), 200)["ap50"] == 1.0

@@ -1,0 +1,112 @@
+"""Keypoint R-CNN: loss and gradients beside automatic differentiation, points in place, training."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.data import Batch
+from pellucid.detectors import KeypointRCNN
+from pellucid.detectors.keypoint import point_cells
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, ConvTranspose2d, Mode, ReLU, RoIAlign
+from pellucid.model import Model
+from pellucid.objects import Objects
+from pellucid.optim import AdamW
+from tests.detectors.drawn import Rectangles
+from tests.detectors.test_faster import NOTHING
+from tests.detectors.test_single_stage import losses_in_pytorch
+from tests.detectors.two_stages import drawn, mode, parameters, parts, reference
+from tests.oracle import assert_close, leaves
+from tests.references import reference_forward
+
+
+def small_points(channels=8, size=6):
+    head = Sequential(conv=Conv2d(channels, 3, padding=1), relu=ReLU(), up=ConvTranspose2d(3, 2, stride=2))
+    return KeypointRCNN(
+        *parts(channels), (4, 8), RoIAlign(size, 1 / 4, sampling=1), head, scale=3.0,
+        proposals=20, regions=8, weights={"rpn_box": 2.0, "points": 0.7},
+    )  # fmt: skip
+
+
+def pointed(batch):
+    """Give each object three points: two of its corners, just inside, and one that is not labelled."""
+    return Batch(batch.images, [with_points(one) for one in batch.targets])
+
+
+def with_points(one):
+    inner = one.boxes + torch.tensor([0.1, 0.1, -0.1, -0.1])
+    first = torch.cat([inner[:, :2], torch.full((len(one), 1), 2.0)], 1)
+    second = torch.cat([inner[:, 2:], torch.full((len(one), 1), 1.0)], 1)
+    return Objects(one.boxes, one.labels, keypoints=torch.stack([first, second, 0 * first], 1))
+
+
+def points_loss(detector, targets):
+    """Return a function from the finest map to the loss of the points, one by one."""
+
+    def losses(finest, params, regions):
+        points, values = torch.cat([one.keypoints for one in targets]).double(), []
+        for index in regions.positive.tolist():
+            region = regions.regions[index : index + 1]
+            pooled = reference_forward(detector.point_align, {}, (finest, region), Mode(True))
+            maps = reference_forward(detector.point_head, params["point_head"], pooled, Mode(True))[0]
+            x0, y0, x1, y1 = region[0, 1:].tolist()
+            for plane, (x, y, seen) in zip(maps, points[regions.objects[index]].tolist(), strict=True):
+                if seen and x0 <= x < x1 and y0 <= y < y1:
+                    row, column = int((y - y0) / (y1 - y0) * 12), int((x - x0) / (x1 - x0) * 12)
+                    values.append(-F.log_softmax(plane.flatten(), 0)[row * 12 + column])
+        return {"points": torch.stack(values).mean()}
+
+    return losses
+
+
+def test_losses_and_gradients_are_those_of_automatic_differentiation():
+    detector, batch = small_points(), pointed(drawn())
+    params = parameters(detector)
+    further = points_loss(detector, batch.targets)
+    expected, gradients, _ = reference(detector, params, batch, losses_in_pytorch, further)
+    losses, dparams = detector.gradients(params, batch, mode())
+    assert_close(losses, expected, 1e-10, "losses")
+    assert_close(leaves(dparams), gradients, 1e-8, "gradients")
+
+
+def test_points_outside_their_region_and_unlabelled_ones_do_not_count():
+    it = Objects(
+        torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([0]),
+        keypoints=torch.tensor([[[1.0, 3.0, 2.0], [7.9, 7.9, 1.0], [8.0, 8.0, 2.0], [0.0, 0.0, 0.0]]]),
+    )  # fmt: skip
+    cells, counted = point_cells([NOTHING, it], torch.tensor([0]), torch.tensor([[1.0, 0, 0, 8, 8]]), (4, 4, 4))
+    assert counted.tolist() == [[True, True, False, False]]
+    assert cells[0, :2].tolist() == [1 * 4 + 0, 3 * 4 + 3]
+
+
+def test_objects_without_points_are_refused_and_batches_without_objects_are_not():
+    detector, batch = small_points(), drawn(2)
+    params = parameters(detector)
+    with pytest.raises(
+        PellucidError, match=r"KeypointRCNN learns 3 key-points, and the objects of image 0 .* have none"
+    ):
+        detector.gradients(params, batch, mode())
+    losses, dparams = detector.gradients(params, Batch(batch.images, [NOTHING] * 2), mode())
+    assert float(losses["points"]) == 0
+    assert all(bool(value.isfinite().all()) for value in leaves(dparams).values())
+
+
+class Pointed(Rectangles):
+    """Rectangles with three points."""
+
+    def batch(self, indices, rng):
+        return pointed(super().batch(indices, rng))
+
+
+@pytest.mark.real
+def test_four_images_are_learned_by_heart():
+    it = Model(small_points(16), optimizer=AdamW(3e-3), seed=1, metrics=["ap"])
+    source = Pointed(4)
+    it.fit(source, epochs=200, batch_size=4, verbose=False)
+    assert it.evaluate(source)["ap50"] == 1.0
+    batch = source.batch(range(3), None)
+    for found, truth in zip(it.predict(batch.images), batch.targets, strict=True):
+        for box, points in zip(truth.boxes, truth.keypoints, strict=True):
+            nearest = (found.boxes - box).abs().sum(1).argmin()
+            assert (found.keypoints[nearest, :2, :2] - points[:2, :2]).abs().max() < 2  # pixels

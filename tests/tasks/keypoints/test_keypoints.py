@@ -273,9 +273,7 @@ def test_a_point_of_a_regression_is_explained_too(folder: Path) -> None:
         explain_point(model, picture, 3, "y")
 
 
-def test_a_key_point_model_is_saved_verified_traced_and_exported(
-    model: Model, folder: Path, tmp_path: Path
-) -> None:
+def test_a_key_point_model_is_saved_verified_traced_and_exported(model: Model, folder: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     batch = source(folder, "val").batch([0, 1], torch.Generator())
     model.save(tmp_path / "m.safetensors")

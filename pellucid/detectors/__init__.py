@@ -7,15 +7,24 @@ from pellucid.detectors.faster import FasterRCNN, faster_rcnn
 from pellucid.detectors.keypoint import KeypointRCNN, keypoint_rcnn
 from pellucid.detectors.mask import MaskRCNN, mask_rcnn
 from pellucid.detectors.single_stage import SingleStage, single_stage
+from pellucid.detectors.ssd import SSD, ssd
+from pellucid.detectors.yolo1 import YOLO1, yolo1
+from pellucid.detectors.yolo3 import YOLO3, yolo3
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
     "single_stage": single_stage,
+    "ssd": ssd,
+    "yolo3": yolo3,
+    "yolo1": yolo1,
     "faster_rcnn": faster_rcnn,
     "mask_rcnn": mask_rcnn,
     "keypoint_rcnn": keypoint_rcnn,
 }
 OWN: tuple[type[Detector], ...] = (  # the classes that a weights file may name
     SingleStage,
+    SSD,
+    YOLO3,
+    YOLO1,
     FasterRCNN,
     MaskRCNN,
     KeypointRCNN,
@@ -25,6 +34,9 @@ __all__ = [
     "DETECTORS",
     "FATES",
     "OWN",
+    "SSD",
+    "YOLO1",
+    "YOLO3",
     "Anchors",
     "Candidates",
     "Decision",
@@ -39,4 +51,7 @@ __all__ = [
     "keypoint_rcnn",
     "mask_rcnn",
     "single_stage",
+    "ssd",
+    "yolo1",
+    "yolo3",
 ]

@@ -19,6 +19,7 @@ from pellucid.layers.base import Cache, Mode, Params
 from pellucid.losses.base import HALF
 from pellucid.objective import Evaluated, Gradients, Losses, Objective
 from pellucid.objects import Detections, Objects
+from pellucid.ops.assign import Assignment
 from pellucid.ops.boxes import clip
 from pellucid.ops.nms import batched_nms, suppressors
 from pellucid.sweep import backward
@@ -161,7 +162,7 @@ class Detector(Objective):
 class OneStage(Detector):
     """A detector whose networks follow each other: the first reads the images, the last one's maps are compared.
 
-    y, the last one's output, is a tuple of maps (N, K D, H', W'): for each cell K anchors with D numbers each.
+    The last one outputs maps (N, K D, H', W'), one or a tuple: for each cell K anchors with D numbers each.
     """
 
     @abstractmethod
@@ -206,6 +207,7 @@ class OneStage(Detector):
             maps: Any = batch.images
             for run in runs:
                 maps = run(maps)
+            maps = _several(maps)
             y = joined(maps, self.numbers)
             losses, _ = self.compare(y, self._anchors(maps, batch.images), batch.targets)
             found = [self.decide(one).detections.to("cpu") for one in self._candidates(maps, batch.images)]
@@ -224,10 +226,11 @@ class OneStage(Detector):
         caches: dict[str, Cache] = {}
         for name, net in self.nets.items():
             x, caches[name] = net.forward(params[name], x, mode)
-        return x, caches
+        return _several(x), caches
 
-    def _backward(self, params: Params, caches: dict[str, Cache], dy: Any) -> Params:
+    def _backward(self, params: Params, caches: dict[str, Cache], dmaps: tuple[Tensor, ...]) -> Params:
         """Propagate back through the networks, which empties the caches."""
+        dy: Any = dmaps[0] if len(dmaps) == 1 else dmaps
         dparams: Params = {}
         for name, net in reversed([*self.nets.items()]):
             dy, dparams[name] = backward(net, params[name], caches.pop(name), dy, consume=True)
@@ -248,6 +251,36 @@ class OneStage(Detector):
             places = torch.arange(len(boxes), device=boxes.device)
             found.append(Candidates(clip(boxes, anchors.image), scores, places, anchors.image))
         return found
+
+
+class Positives(NamedTuple):
+    """What the positive anchors of a batch learn.
+
+    image, anchor: (P,) each, where they are in (N, A). truth: (P, 4), their objects' boxes. label: (P,). negative:
+    (N, A), which anchors learn that they are background; the others learn nothing.
+    """
+
+    image: Tensor
+    anchor: Tensor
+    truth: Tensor
+    label: Tensor
+    negative: Tensor
+
+
+def positives(assigned: Sequence[Assignment], targets: Sequence[Objects], y: Tensor) -> Positives:
+    """Return what the assignments of the images of a batch say; boxes and labels are like y in type and device."""
+    matched = torch.stack([one.matched for one in assigned])  # (N, A)
+    image, anchor = (matched >= 0).nonzero().T
+    begin = torch.tensor([0, *(len(one) for one in targets[:-1])], device=y.device).cumsum(0)
+    place = begin[image] + matched[image, anchor]  # among the objects of the whole batch
+    boxes = torch.cat([one.boxes for one in targets]).to(y)
+    labels = torch.cat([one.labels for one in targets]).to(y.device)
+    negative = torch.stack([one.negative for one in assigned])
+    return Positives(image, anchor, boxes[place], labels[place], negative)
+
+
+def _several(maps: Any) -> tuple[Tensor, ...]:
+    return maps if isinstance(maps, tuple) else (maps,)
 
 
 def joined(maps: Sequence[Tensor], numbers: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential, Shared
-from pellucid.detectors.base import Anchors, OneStage, Size
+from pellucid.detectors.base import Anchors, OneStage, Size, positives
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import GIoU, QualityFocal
@@ -66,31 +66,23 @@ class SingleStage(OneStage):
     def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses and their gradient: assign, decode, compare, and back through the decoding."""
         logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
-        truths = [one.boxes.to(y) for one in targets]
         counts = [height * width for height, width in anchors.sizes]
-        assigned = [
-            assign_atss(anchors.boxes, counts, boxes, crowd=one.crowd)
-            for boxes, one in zip(truths, targets, strict=True)
-        ]
-        matched = torch.stack([one.matched for one in assigned])  # (N, A)
-        learns = torch.stack([one.positive | one.negative for one in assigned])
-        image, anchor = (matched >= 0).nonzero().T  # (P,) each, of the positive anchors
-        count = max(len(image), 1)
-        first = torch.tensor([0, *(len(one) for one in truths[:-1])], device=y.device).cumsum(0)
-        place = first[image] + matched[image, anchor]  # in the objects of the whole batch
-        truth = torch.cat(truths)[place]  # (P, 4)
-        label = torch.cat([one.labels.to(y.device) for one in targets])[place]
+        assigned = [assign_atss(anchors.boxes, counts, one.boxes.to(y), crowd=one.crowd) for one in targets]
+        found = positives(assigned, targets, y)
+        at, count = (found.image, found.anchor), max(len(found.image), 1)
 
-        mine, around = offsets[image, anchor], anchors.boxes[anchor]
+        mine, around = offsets[at], anchors.boxes[found.anchor]  # (P, 4)
         boxes = decode(mine, around)
-        distance, dboxes = GIoU(reduction="sum").compute(boxes, truth)
+        distance, dboxes = GIoU(reduction="sum").compute(boxes, found.truth)
         quality = torch.zeros_like(logits)
-        quality[image, anchor, label] = paired_iou(boxes, truth)
+        quality[(*at, found.label)] = paired_iou(boxes, found.truth)
+        learns = found.negative.clone()
+        learns[at] = True
         value, dlogits = QualityFocal(reduction="sum").compute(logits[learns], quality[learns])
 
         dy = torch.zeros_like(y)
         dy[..., : self.classes][learns] = dlogits * (self.weight("score") / count)
-        dy[..., self.classes :][image, anchor] = decode_gradient(dboxes, mine, around) * (self.weight("box") / count)
+        dy[..., self.classes :][at] = decode_gradient(dboxes, mine, around) * (self.weight("box") / count)
         return {"score": value / count, "box": distance / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer
-from pellucid.losses import LOSSES
+from pellucid.losses import LOSSES, Loss
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
@@ -162,7 +162,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     Masks of one's own have the class that the loss ignores.
     """
     material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
-    if not issubclass(LOSSES[recipe.loss.name], KeypointLoss):
+    if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # a detector has no loss by name
         return material
     return material.map(lambda part: _keypoints(part, recipe.data.name))
 

@@ -4,7 +4,8 @@ import torch
 
 from pellucid.combine import Graph, Sequential, Shared
 from pellucid.data import Batch
-from pellucid.detectors import SingleStage
+from pellucid.detectors import SSD, YOLO1, YOLO3, SingleStage
+from pellucid.detectors.yolo1 import WEIGHTS
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.models.fpn import fpn
 from pellucid.objects import Objects
@@ -54,6 +55,33 @@ def backbone(channels=8, depth=3, first=1):
         nodes[f"stage{number}"] = (row, before)
         before = f"stage{number}"
     return Graph(nodes, tuple(f"stage{number}" for number in range(first, depth)))
+
+
+def _heads(counts, numbers):
+    """One convolution for each map."""
+    maps = tuple(f"map{k}" for k in range(1, len(counts) + 1))
+    nodes = {f"out{k}": (Conv2d(count * numbers, 1), f"map{k}") for k, count in enumerate(counts, 1)}
+    return Graph(nodes, tuple(nodes), maps)
+
+
+def small_ssd(channels=8, classes=2):
+    return SSD(
+        classes, backbone(channels), fpn(channels, 2, groups=2), _heads((4, 2), classes + 5), strides=(4, 8),
+        sides=(10.0, 16.0, 24.0), ratios=((2.0,), ()), score_threshold=0.02, nms_threshold=0.45,
+    )  # fmt: skip
+
+
+def small_yolo3(channels=8, classes=2):
+    shapes = (((8.0, 10.0), (13.0, 9.0)), ((16.0, 16.0),))
+    return YOLO3(
+        classes, backbone(channels), fpn(channels, 2, groups=2), _heads((2, 1), classes + 5), (4, 8), shapes,
+        weights={"class": 0.7},
+    )  # fmt: skip
+
+
+def small_yolo1(channels=8, classes=2):
+    neck = Graph({"row": (Conv2d(channels, 3, padding=1), "map2")}, ("row",), ("map1", "map2"))
+    return YOLO1(classes, backbone(channels), neck, Conv2d(10 + classes, 1), stride=8, weights=WEIGHTS)
 
 
 def small_single_stage(channels=8, classes=2):

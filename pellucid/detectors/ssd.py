@@ -1,0 +1,116 @@
+"""SSD: priors of several shapes on maps of several sizes, each with its class and its box."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Graph, Sequential
+from pellucid.detectors.base import Anchors, OneStage, Size, positives
+from pellucid.layers import Conv2d, GroupNorm, ReLU
+from pellucid.layers.base import Layer
+from pellucid.losses import Huber, SoftmaxCrossEntropy
+from pellucid.models.pyramid import Pyramid, pyramid, strides
+from pellucid.objective import Losses
+from pellucid.objects import Objects
+from pellucid.ops.anchors import ssd_priors
+from pellucid.ops.assign import assign_bipartite
+from pellucid.ops.coding import decode, encode
+
+NEGATIVES = 3  # for each positive prior: section 2.2, hard negative mining
+DEVIATIONS = (0.1, 0.1, 0.2, 0.2)  # of dx, dy, dw, dh, called variances in the reference code
+
+
+@dataclass(frozen=True)
+class SSD(OneStage):
+    """The single shot detector.
+
+    backbone and neck: maps of an image at `strides`; head: for each prior of each map the scores of background and the
+    C classes, and the offsets of a box. sides, ratios: see `pellucid.ops.anchors.ssd_priors`. Losses: "class", the
+    softmax cross-entropy of the positive priors and of the three times as many negative ones with the highest loss in
+    their image, and "box", the smooth L1 of the positive ones; both are sums, divided by the number of positive priors
+    in the batch. Source: Liu et al. 2016, section 2.2, equations 1 to 3.
+    """
+
+    backbone: Layer
+    neck: Layer
+    head: Layer
+    strides: tuple[int, ...]
+    sides: tuple[float, ...]
+    ratios: tuple[tuple[float, ...], ...]
+
+    @property
+    def numbers(self) -> int:
+        """The scores of background and of the classes, and dx, dy, dw, dh."""
+        return self.classes + 5
+
+    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+        """Return the priors."""
+        return ssd_priors(sizes, self.strides, self.sides, self.ratios)
+
+    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+        """Return both losses and their gradient: assign, mine the negatives, compare."""
+        logits, offsets = y.split([self.classes + 1, 4], 2)  # (N, A, C + 1), (N, A, 4)
+        assigned = [assign_bipartite(anchors.boxes, one.boxes.to(y), crowd=one.crowd) for one in targets]
+        found = positives(assigned, targets, y)
+        at, count = (found.image, found.anchor), max(len(found.image), 1)
+
+        classes = torch.zeros(y.shape[:2], dtype=torch.int64, device=y.device)  # 0 is background
+        classes[at] = found.label + 1
+        chosen = self._hard(logits, found.negative, (classes > 0).sum(1))
+        chosen[at] = True
+        value, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits[chosen], classes[chosen])
+
+        wanted = encode(found.truth, anchors.boxes[found.anchor], DEVIATIONS)
+        distance, doffsets = Huber(reduction="sum").compute(offsets[at], wanted)
+
+        dy = torch.zeros_like(y)
+        dy[..., : self.classes + 1][chosen] = dlogits * (self.weight("class") / count)
+        dy[..., self.classes + 1 :][at] = doffsets * (self.weight("box") / count)
+        return {"class": value / count, "box": distance / count}, dy
+
+    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+        """Return the decoded boxes, and the probabilities without that of the background."""
+        scores = y[:, : self.classes + 1].softmax(1)[:, 1:]
+        return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores
+
+    @staticmethod
+    def _hard(logits: Tensor, negative: Tensor, positives: Tensor) -> Tensor:
+        """Return which negative priors (N, A) have the highest loss, three for each positive one of an image (N,)."""
+        cost = (-logits.log_softmax(2)[..., 0]).masked_fill(~negative, -1)  # (N, A), that of background
+        rank = cost.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        return negative & (rank < NEGATIVES * positives[:, None])
+
+
+def ssd(
+    classes: int = 1,
+    backbone: Pyramid = "mobilenet_v2",
+    channels: int = 128,
+    sides: tuple[float, ...] = (20.0, 40.0, 72.0, 112.0, 168.0, 240.0),
+) -> SSD:
+    """Return SSD on a backbone of the zoo, for images of some 320 pixels: its three maps and two smaller ones.
+
+    channels: of the maps that the last convolutions read. sides: of the squares on each map, and one more, in pixels.
+    """
+    ratios = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
+    nodes: dict[str, tuple[Any, ...]] = {f"reduce{k}": (_row(channels, 1), f"map{k}") for k in (1, 2, 3)}
+    nodes |= {"extra4": (_row(channels, 3, 2), "reduce3"), "extra5": (_row(channels, 3, 2), "extra4")}
+    inputs = ("map1", "map2", "map3")
+    maps = tuple(nodes)
+    counts = [2 + 2 * len(shapes) for shapes in ratios]
+    outs = {
+        f"out{k}": (Conv2d(count * (classes + 5), 3, padding=1, init_weight="lecun"), name)
+        for k, (count, name) in enumerate(zip(counts, maps, strict=True), start=1)
+    }
+    coarse = strides(backbone)[2]
+    return SSD(
+        classes, pyramid(backbone), Graph(nodes, maps, inputs), Graph(outs, tuple(outs), maps),
+        (*strides(backbone), 2 * coarse, 4 * coarse), sides, ratios, score_threshold=0.02, nms_threshold=0.45,
+    )  # fmt: skip
+
+
+def _row(channels: int, kernel: int, stride: int = 1) -> Layer:
+    conv = Conv2d(channels, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return Sequential(conv=conv, norm=GroupNorm(8), relu=ReLU())

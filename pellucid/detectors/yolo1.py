@@ -1,0 +1,132 @@
+"""YOLO v1: a grid whose cells each predict some boxes and one class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.combine import Graph, Sequential
+from pellucid.detectors.base import Anchors, OneStage, Size, positives
+from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
+from pellucid.layers.base import Layer
+from pellucid.models.pyramid import Pyramid, pyramid, strides
+from pellucid.objective import Losses
+from pellucid.objects import Objects
+from pellucid.ops.anchors import grid_anchors
+from pellucid.ops.assign import assign_grid
+
+WEIGHTS = {"box": 5.0, "background": 0.5}  # section 2.2
+
+
+@dataclass(frozen=True)
+class YOLO1(OneStage):
+    """YOLO v1 with a convolution in place of the dense layers, so that images have any size.
+
+    backbone, neck and head: for each cell of a grid with `stride` pixels, B times x, y, w, h and a confidence, and C
+    scores of classes, all without a sigmoid. x and y are the place of a box's centre in the cell, 0 to 1; w and h are
+    the roots of its width and height as shares of the image. The cell that holds an object's centre learns it, by that
+    one of its boxes that has the highest IoU with it. Losses are squared errors: "box" (weighted 5 times), "object",
+    the confidence of these boxes, whose target is that IoU, "background" (half), that of all others, and "class", of
+    the cells with objects; all are sums, divided by the number of images. Source: Redmon, Divvala, Girshick and Farhadi
+    2016, section 2.2, equation 3.
+    """
+
+    backbone: Layer
+    neck: Layer
+    head: Layer
+    stride: int
+    boxes: int = 2
+
+    @property
+    def numbers(self) -> int:
+        """The five numbers of each box, and the scores of the classes."""
+        return 5 * self.boxes + self.classes
+
+    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+        """Return the cells."""
+        side = float(self.stride)
+        return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])
+
+    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+        """Return the four losses and their gradient: assign cells, choose boxes, compare."""
+        (size,), count = anchors.sizes, len(y)
+        assigned = [assign_grid(size, self.stride, one.boxes.to(y), one.crowd) for one in targets]
+        found = positives(assigned, targets, y)
+        at = (found.image, found.anchor)
+        numbers = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)
+        boxes = self._boxes(numbers[at], anchors.boxes[found.anchor], anchors.image)  # (P, B, 4)
+        iou, best = _paired(boxes, found.truth).max(1)  # (P,) each
+        mine = numbers[at][torch.arange(len(best), device=y.device), best]  # (P, 5)
+
+        cell, (low, high) = anchors.boxes[found.anchor], found.truth.split(2, 1)
+        whole = found.truth.new_tensor(anchors.image).flip(0)  # (width, height)
+        wanted = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / whole).sqrt()], 1)
+        off = mine[:, :4] - wanted
+        sure = mine[:, 4] - iou
+        learns = found.negative.clone()
+        learns[at] = True
+        others = numbers[..., 4].clone()  # (N, A, B), the confidences that should be 0
+        others[(*at, best)] = 0
+        others[~learns] = 0
+        scores = y[..., 5 * self.boxes :][at] - F.one_hot(found.label, self.classes).to(y)
+
+        dnumbers = torch.zeros_like(numbers)
+        dnumbers[..., 4] = self.weight("background") * others
+        dnumbers[(*at, best)] = torch.cat([self.weight("box") * off, self.weight("object") * sure[:, None]], 1)
+        dy = torch.zeros_like(y)
+        dy[..., : 5 * self.boxes] = dnumbers.flatten(2)
+        dy[..., 5 * self.boxes :][at] = self.weight("class") * scores
+        dy *= 2 / count
+        sums = {"box": off, "object": sure, "background": others, "class": scores}
+        return {name: (part**2).sum() / count for name, part in sums.items()}, dy
+
+    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+        """Return all boxes of all cells, and their confidences times the cell's scores of the classes."""
+        numbers = y[:, : 5 * self.boxes].unflatten(1, (self.boxes, 5))  # (A, B, 5)
+        boxes = self._boxes(numbers, anchors.boxes, anchors.image)
+        scores = numbers[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
+        return boxes.flatten(0, 1), scores.flatten(0, 1)
+
+    def _boxes(self, numbers: Tensor, cells: Tensor, image: Size) -> Tensor:
+        """Return the boxes (n, B, 4) that the numbers (n, B, 5) of cells (n, 4) stand for."""
+        whole = numbers.new_tensor(image).flip(0)
+        centre = cells[:, None, :2] + numbers[..., :2] * self.stride
+        half = numbers[..., 2:4] ** 2 * whole / 2
+        return torch.cat([centre - half, centre + half], 2)
+
+
+def _paired(boxes: Tensor, truth: Tensor) -> Tensor:
+    """Return the IoU (n, B) of boxes (n, B, 4) with the object (n, 4) of their cell."""
+    low = boxes[..., :2].maximum(truth[:, None, :2])
+    high = boxes[..., 2:].minimum(truth[:, None, 2:])
+    common = (high - low).clamp_min(0).prod(2)
+    area, other = (boxes[..., 2:] - boxes[..., :2]).prod(2), (truth[:, 2:] - truth[:, :2]).prod(1)
+    return common / (area + other[:, None] - common).clamp_min(1e-12)
+
+
+def yolo1(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 192) -> YOLO1:
+    """Return YOLO v1 on a backbone of the zoo, with a grid as fine as the backbone's middle map.
+
+    channels: of the two convolutions before the last one.
+    """
+    inputs = ("map1", "map2", "map3")
+    nodes: dict[str, tuple[Any, ...]] = {
+        "enlarge": (Upsample(2), "map3"),
+        "crop": (Crop(), "enlarge", "map2"),
+        "both": (Concat(), "map2", "crop"),
+        "row1": (_row(channels, 1), "both"),
+        "row2": (_row(channels, 3), "row1"),
+    }
+    head = Graph({"out": (Conv2d(10 + classes, 3, padding=1, init_weight="lecun"), "maps")}, ("out",), ("maps",))
+    return YOLO1(
+        classes, pyramid(backbone), Graph(nodes, ("row2",), inputs), head, strides(backbone)[1],
+        weights=WEIGHTS, nms_threshold=0.5,
+    )  # fmt: skip
+
+
+def _row(channels: int, kernel: int) -> Layer:
+    conv = Conv2d(channels, kernel, padding=kernel // 2, bias=False)
+    return Sequential(conv=conv, norm=GroupNorm(8), act=LeakyReLU(0.1))

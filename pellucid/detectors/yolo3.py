@@ -1,0 +1,144 @@
+"""YOLO v3: three anchors in each cell of three maps; of all anchors, one learns an object."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.combine import Graph
+from pellucid.detectors.base import Anchors, OneStage, Size, positives
+from pellucid.layers import Conv2d
+from pellucid.layers.base import Layer, Params
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.models.fpn import fpn
+from pellucid.models.pyramid import Pyramid, pyramid, strides
+from pellucid.objective import Losses
+from pellucid.objects import Objects
+from pellucid.ops.anchors import grid_anchors
+from pellucid.ops.assign import assign_best_anchor
+from pellucid.ops.coding import LIMIT
+
+PRIOR = 0.01  # that an anchor holds an object, at the beginning
+IGNORED = 0.7  # an anchor without an object whose box has a higher IoU with one is not background
+# Of the fine, the middle and the coarse map, in pixels: section 2.3.
+SHAPES = (
+    ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
+    ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
+    ((116.0, 90.0), (156.0, 198.0), (373.0, 326.0)),
+)
+BINARY = BinaryCrossEntropy(reduction="sum")
+
+
+@dataclass(frozen=True)
+class YOLO3(OneStage):
+    """YOLO v3.
+
+    backbone and neck: maps of an image at `strides`; head: for each anchor x, y, w, h, whether there is an object, and
+    the C classes. shapes: width and height of the anchors of a cell, for each map. The centre of a box lies in the
+    anchor's cell, at sigmoid(x), sigmoid(y); its size is the anchor's times exp(w), exp(h). An object is learned by the
+    anchor of the most similar shape in the cell that holds its centre. Losses: "box", the cross-entropy of x and y and
+    half the squared error of w and h, times 2 - the share of the image that the object covers; "object" and "class",
+    cross-entropies; all are sums, divided by the number of objects in the batch.
+    Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the weight is that of their code.
+    """
+
+    backbone: Layer
+    neck: Layer
+    head: Layer
+    strides: tuple[int, ...]
+    shapes: tuple[tuple[tuple[float, float], ...], ...] = SHAPES
+
+    @property
+    def numbers(self) -> int:
+        """The numbers x, y, w, h, the logit of an object, and those of the classes."""
+        return 5 + self.classes
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters; the probability of objects begins at PRIOR."""
+        params, out = super().init(shape, rng)
+        for last in params["head"].values():
+            last["bias"].view(-1, self.numbers)[:, 4] = math.log(PRIOR / (1 - PRIOR))
+        return params, out
+
+    def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
+        """Return the anchors around the centre of each cell."""
+        half = [torch.tensor(shapes) / 2 for shapes in self.shapes]
+        bases = [torch.cat([s / 2 - one, s / 2 + one], 1) for one, s in zip(half, self.strides, strict=True)]
+        return grid_anchors(bases, sizes, self.strides)
+
+    def compare(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
+        """Return the three losses and their gradient: decode, assign, compare."""
+        predicted = self._boxes(y, anchors)  # (N, A, 4)
+        shapes = [torch.tensor(one) for one in self.shapes]
+        assigned = [
+            assign_best_anchor(
+                anchors.boxes, shapes, anchors.sizes, self.strides, one.boxes.to(y), boxes, IGNORED, one.crowd
+            )
+            for one, boxes in zip(targets, predicted, strict=True)
+        ]
+        found = positives(assigned, targets, y)
+        at, count = (found.image, found.anchor), max(len(found.image), 1)
+        mine = y[at]  # (P, D)
+        corner, size = self._cells(anchors)
+        low, high = found.truth.split(2, 1)
+        inside = (((low + high) / 2 - corner[found.anchor]) / size[found.anchor]).clamp(0, 1)  # (P, 2)
+        shape = anchors.boxes[found.anchor, 2:] - anchors.boxes[found.anchor, :2]
+        log_size = ((high - low) / shape).clamp_min(1e-3).log()
+        share = (high - low).prod(1, keepdim=True) / (anchors.image[0] * anchors.image[1])
+        weight = 2 - share  # (P, 1)
+
+        dmine = torch.zeros_like(mine)
+        cross = F.binary_cross_entropy_with_logits(mine[:, :2], inside, weight, reduction="sum")
+        off = mine[:, 2:4] - log_size
+        box = cross + (weight * off**2).sum() / 2
+        dmine[:, :2] = weight * (mine[:, :2].sigmoid() - inside) * self.weight("box")
+        dmine[:, 2:4] = weight * off * self.weight("box")
+        classes, dclasses = BINARY.compute(mine[:, 5:], F.one_hot(found.label, self.classes).to(y))
+        dmine[:, 5:] = dclasses * self.weight("class")
+        there = torch.zeros_like(y[..., 4])
+        there[at] = 1
+        learns = found.negative.clone()
+        learns[at] = True
+        objects, dobjects = BINARY.compute(y[..., 4][learns], there[learns])
+
+        dy = torch.zeros_like(y)
+        dy[at] = dmine / count
+        dy[..., 4][learns] = dobjects * (self.weight("object") / count)
+        return {"box": box / count, "object": objects / count, "class": classes / count}, dy
+
+    def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
+        """Return the boxes, and the probability of an object times that of each class."""
+        return self._boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
+
+    def _boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
+        """Return the predicted boxes (N, A, 4)."""
+        corner, size = self._cells(anchors)
+        shape = anchors.boxes[:, 2:] - anchors.boxes[:, :2]
+        centre = corner + y[..., :2].sigmoid() * size
+        half = shape * y[..., 2:4].clamp_max(LIMIT).exp() / 2
+        return torch.cat([centre - half, centre + half], -1)
+
+    def _cells(self, anchors: Anchors) -> tuple[Tensor, Tensor]:
+        """Return the upper left corner (A, 2) and the side (A, 1) of each anchor's cell."""
+        counts = [h * w * len(shapes) for (h, w), shapes in zip(anchors.sizes, self.shapes, strict=True)]
+        sides = [torch.full((count, 1), float(s)) for count, s in zip(counts, self.strides, strict=True)]
+        size = torch.cat(sides).to(anchors.boxes)
+        return (anchors.boxes[:, :2] + anchors.boxes[:, 2:] - size) / 2, size
+
+
+def yolo3(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 96) -> YOLO3:
+    """Return YOLO v3 on a backbone of the zoo.
+
+    channels: of the maps of the feature pyramid.
+    """
+    maps = ("map1", "map2", "map3")
+    outs: dict[str, tuple[Any, ...]] = {
+        f"out{k}": (Conv2d(len(SHAPES[k - 1]) * (5 + classes), 3, padding=1, init_weight="lecun"), name)
+        for k, name in enumerate(maps, start=1)
+    }
+    head = Graph(outs, tuple(outs), maps)
+    return YOLO3(classes, pyramid(backbone), fpn(channels), head, strides(backbone), nms_threshold=0.5)

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from pellucid.ops.boxes import area, box_iou, intersection
 
-_BAND = 128  # number of boxes that are compared with their neighbours at once; their overlaps fit into the cache
+_BAND = 128  # number of boxes that are compared with their neighbours at once, so that temporaries fit into the cache
+_FIRST = 1000  # number of boxes that are decided before the others
 
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
@@ -61,43 +62,71 @@ def suppressors(boxes: Tensor, kept: Tensor, threshold: float, labels: Tensor | 
 
 
 def _keep(boxes: Tensor, scores: Tensor, threshold: float, labels: Tensor | None) -> Tensor:
-    """Decide in rounds: what nothing left suppresses is kept; what that suppresses is removed, with its pairs.
+    """Decide among the first boxes, remove what they suppress of the others, then decide among what is left.
 
-    A round decides at least the box that is highest of those undecided; in practice, a few rounds decide all.
+    Where many boxes overlap, the first ones suppress most of the others.
     """
     order = scores.argsort(descending=True, stable=True)
-    higher, lower = _pairs(boxes[order], threshold, None if labels is None else labels[order])
-    alive = torch.ones_like(order, dtype=torch.bool)
+    boxes, labels = boxes[order], None if labels is None else labels[order]
+    first = _undisputed(boxes[:_FIRST], threshold, None if labels is None else labels[:_FIRST])
+    rest = torch.arange(len(boxes), device=boxes.device)[_FIRST:]
+    if len(rest):
+        suppressed = _pairs(boxes[first], boxes[rest], threshold)
+        if labels is not None:
+            suppressed = suppressed[:, labels[first[suppressed[0]]] == labels[rest[suppressed[1]]]]
+        left = torch.ones_like(rest, dtype=torch.bool)
+        left[suppressed[1]] = False
+        rest = rest[left]
+        rest = rest[_undisputed(boxes[rest], threshold, None if labels is None else labels[rest])]
+    return order[torch.cat([first, rest])]
+
+
+def _undisputed(boxes: Tensor, threshold: float, labels: Tensor | None) -> Tensor:
+    """Return the indices of the kept ones among boxes (n, 4) in the order of descending scores.
+
+    In rounds: what nothing left suppresses is kept; what that suppresses is removed, with its pairs. A round decides
+    at least the first of those undecided; in practice, a few rounds decide all.
+    """
+    pairs = _pairs(boxes, None, threshold)
+    if labels is not None:
+        pairs = pairs[:, labels[pairs[0]] == labels[pairs[1]]]
+    higher, lower = pairs.amin(0), pairs.amax(0)
+    alive = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
     while len(higher):
         sure = alive.clone()
         sure[lower] = False
         alive[lower[sure[higher]]] = False
         undecided = alive[higher] & alive[lower]
         higher, lower = higher[undecided], lower[undecided]
-    return order[alive]
+    return alive.nonzero()[:, 0]
 
 
-def _pairs(boxes: Tensor, threshold: float, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the pairs of boxes whose IoU is above the threshold, the smaller index first.
+def _pairs(boxes: Tensor, others: Tensor | None, threshold: float) -> Tensor:
+    """Return the pairs (2, p) of a box (n, 4) and another (m, 4) whose IoU is above the threshold.
 
-    Along x alone, boxes whose left sides are d apart have an IoU of at most (w - d) / w, w being the width of the left
-    one, and in the plane no more. With boxes sorted by x0, each is therefore compared with a short run of successors.
+    Without `others`, the pairs among the boxes, each once. Along x alone, boxes whose left sides are d apart have an
+    IoU of at most (w - d) / w, w being the width of the left one, and in the plane no more. With both sorted by x0,
+    each band of boxes is therefore compared with a short run of others.
     """
     order = boxes[:, 0].argsort()
     boxes = boxes[order]
-    x0, width = boxes[:, 0].contiguous(), boxes[:, 2] - boxes[:, 0]
-    # A hundredth more than the bound, for rounding.
-    ends = torch.searchsorted(x0, x0 + (1.01 - threshold) * width, right=True).cummax(0).values
-    starts = range(0, len(boxes), _BAND)
+    among = others is None
+    other_order = order if others is None else others[:, 0].argsort()
+    others = boxes if others is None else others[other_order]
+    x0, share = others[:, 0].contiguous(), 1.01 - threshold  # a hundredth more than the bound, for rounding
+    starts = torch.arange(0, len(boxes), _BAND, device=boxes.device)
+    reach = (boxes[:, 0] + share * (boxes[:, 2] - boxes[:, 0])).cummax(0).values
+    ends = torch.searchsorted(x0, reach[(starts + _BAND - 1).clamp_max(len(boxes) - 1)], right=True)
+    firsts = starts
+    if not among and len(others):
+        firsts = torch.searchsorted(x0, boxes[starts, 0] - share * (others[:, 2] - others[:, 0]).amax())
     found = [order.new_zeros(2, 0)]
-    for start, end in zip(starts, ends[[min(start + _BAND, len(boxes)) - 1 for start in starts]].tolist(), strict=True):
-        row, column = _overlap(boxes[start : start + _BAND], boxes[start:end], threshold).nonzero(as_tuple=True)
-        later = row < column
-        found.append(order[torch.stack([row[later], column[later]]) + start])
-    pairs = torch.cat(found, 1)
-    if labels is not None:
-        pairs = pairs[:, labels[pairs[0]] == labels[pairs[1]]]
-    return pairs.amin(0), pairs.amax(0)
+    for start, first, end in torch.stack([starts, firsts, ends], 1).tolist():
+        row, column = _overlap(boxes[start : start + _BAND], others[first:end], threshold).nonzero().T
+        if among:
+            row, column = row[row < column], column[row < column]
+        found.append(torch.stack([order[row + start], other_order[column + first]]))
+    return torch.cat(found, 1)
 
 
 def _overlap(boxes: Tensor, others: Tensor, threshold: float) -> Tensor:

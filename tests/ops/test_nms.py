@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid.ops.boxes import box_iou
 from pellucid.ops.nms import batched_nms, nms, soft_nms, suppressors
 from tests.ops.boxes import drawn, iou
 
@@ -32,6 +33,22 @@ def scores_of(count: int) -> torch.Tensor:
 def test_kept_boxes_are_those_of_the_greedy_loop(threshold: float, size: float):
     boxes, scores = drawn(300, size=size), scores_of(300)
     assert nms(boxes, scores, threshold).tolist() == greedy(boxes, scores, threshold)
+
+
+@pytest.mark.parametrize(("size", "threshold"), [(60.0, 0.5), (600.0, 0.1)])
+def test_the_first_boxes_suppress_later_ones(size: float, threshold: float):
+    boxes, scores = drawn(1300, size=size), torch.rand(1300, generator=torch.Generator().manual_seed(3))
+    order = scores.argsort(descending=True)
+    overlap, kept = box_iou(boxes, boxes) > threshold, []
+    for index in order.tolist():
+        if not overlap[index, kept].any():
+            kept.append(index)
+    assert nms(boxes, scores, threshold).tolist() == kept
+    labels = torch.arange(1300) % 2
+    both = torch.cat(
+        [(labels == c).nonzero()[:, 0][nms(boxes[labels == c], scores[labels == c], threshold)] for c in (0, 1)]
+    )
+    assert sorted(batched_nms(boxes, scores, labels, threshold).tolist()) == sorted(both.tolist())
 
 
 def test_labels_are_suppressed_apart():

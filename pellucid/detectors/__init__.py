@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from pellucid.detectors.base import FATES, Anchors, Candidates, Decision, Detector, Fate, OneStage
+from pellucid.detectors.fast import FastRCNN, fast_rcnn
 from pellucid.detectors.faster import FasterRCNN, faster_rcnn
 from pellucid.detectors.keypoint import KeypointRCNN, keypoint_rcnn
 from pellucid.detectors.mask import MaskRCNN, mask_rcnn
@@ -16,6 +17,7 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
     "ssd": ssd,
     "yolo3": yolo3,
     "yolo1": yolo1,
+    "fast_rcnn": fast_rcnn,
     "faster_rcnn": faster_rcnn,
     "mask_rcnn": mask_rcnn,
     "keypoint_rcnn": keypoint_rcnn,
@@ -25,6 +27,7 @@ OWN: tuple[type[Detector], ...] = (  # the classes that a weights file may name
     SSD,
     YOLO3,
     YOLO1,
+    FastRCNN,
     FasterRCNN,
     MaskRCNN,
     KeypointRCNN,
@@ -41,12 +44,14 @@ __all__ = [
     "Candidates",
     "Decision",
     "Detector",
+    "FastRCNN",
     "FasterRCNN",
     "Fate",
     "KeypointRCNN",
     "MaskRCNN",
     "OneStage",
     "SingleStage",
+    "fast_rcnn",
     "faster_rcnn",
     "keypoint_rcnn",
     "mask_rcnn",

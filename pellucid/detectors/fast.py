@@ -1,0 +1,111 @@
+"""Fast R-CNN: one pass over the image, then a head for each proposal of another method."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import init_child
+from pellucid.data.source import Batch
+from pellucid.detectors.base import Candidates, Detector
+from pellucid.detectors.faster import box_head, precise
+from pellucid.detectors.regions import compare, draw_regions, numbered, read
+from pellucid.detectors.search import Search, search
+from pellucid.detectors.single_stage import single_stage
+from pellucid.fuse import fuse
+from pellucid.layers import RoIAlign, RoIPool
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.models.pyramid import Pyramid
+from pellucid.objective import Gradients, Losses
+from pellucid.ops.boxes import clip
+from pellucid.sweep import backward
+
+FLOOR = 0.1  # IoU below which background is too easy to learn from (Girshick 2015, section 2.3)
+
+
+@dataclass(frozen=True)
+class FastRCNN(Detector):
+    """A head that classifies proposals, which are not learned, and moves their boxes.
+
+    backbone, neck, head and losses "class" and "box" are those of FasterRCNN. align: RoIAlign or RoIPool on the finest
+    map. by: how proposals are found in an image, see `pellucid.detectors.search`. Source: Girshick 2015.
+    """
+
+    backbone: Layer
+    neck: Layer
+    align: Layer
+    head: Layer
+    _: KW_ONLY
+    nms_threshold: float = 0.5
+    by: Search = "windows"
+    regions: int = 64
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters, each network for the output of the one before."""
+        params: Params = {}
+        params["backbone"], maps = init_child("backbone", self.backbone, shape, rng)
+        params["neck"], maps = init_child("neck", self.neck, maps, rng)
+        params["align"], pooled = init_child("align", self.align, (maps[0], (5,)), rng)
+        params["head"], out = init_child("head", self.head, pooled, rng)
+        return params, out
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
+        """Return the losses by name, and the gradients: features, regions, head, and back."""
+        images, targets = batch
+        x, cache_backbone = self.backbone.forward(params["backbone"], images, mode)
+        maps, cache_neck = self.neck.forward(params["neck"], x, mode)
+
+        proposals = [search(image, self.by) for image in images]
+        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, FLOOR)
+        pooled, cache_align = self.align.forward({}, (maps[0], drawn.regions), mode)  # (M, channels, size, size)
+        scores, cache_head = self.head.forward(params["head"], pooled, mode)  # (M, C + 1 + 4)
+        (label, box), dscores = compare(precise(scores), drawn, (self.weight("class"), self.weight("box")))
+        losses: Losses = {"class": label, "box": box}
+
+        dparams: Params = {}
+        dpooled, dparams["head"] = backward(
+            self.head, params["head"], cache_head, dscores.to(scores.dtype), consume=True
+        )
+        (dmap, _), _ = self.align.backward({}, cache_align, dpooled)
+        dmaps = (dmap, *(torch.zeros_like(one) for one in maps[1:]))
+        dx, dparams["neck"] = backward(self.neck, params["neck"], cache_neck, dmaps, consume=True)
+        _, dparams["backbone"] = backward(self.backbone, params["backbone"], cache_backbone, dx, consume=True)
+        return losses, dparams
+
+    def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
+        """Return each proposal with its scores, the box moved; `anchors` is the index of the proposal."""
+        mode, (height, width) = Mode(keep=False), images.shape[2:]
+        x, _ = self.backbone.forward(params["backbone"], images, mode)
+        maps, _ = self.neck.forward(params["neck"], x, mode)
+        proposals = [search(image, self.by) for image in images]
+        regions = numbered(proposals)
+        pooled, _ = self.align.forward({}, (maps[0], regions), mode)
+        boxes, scores = read(precise(self.head.forward(params["head"], pooled, mode)[0]), regions[:, 1:])
+        counts = [len(one) for one in proposals]
+        return [
+            Candidates(clip(box, (height, width)), score, torch.arange(len(box), device=box.device), (height, width))
+            for box, score in zip(boxes.split(counts), scores.split(counts), strict=True)
+        ]
+
+    def fused(self) -> "FastRCNN":
+        """Return the detector over fused forms of its networks, each of which runs as a whole."""
+        return self.with_nets({name: fuse(net, need_dx=name != "backbone") for name, net in self.nets.items()})
+
+
+def fast_rcnn(
+    classes: int = 1,
+    backbone: Pyramid = "mobilenet_v2",
+    channels: int = 96,
+    units: int = 384,
+    by: Search = "windows",
+    pool: bool = False,
+) -> FastRCNN:
+    """Return Fast R-CNN on a backbone of the zoo; with `pool`, regions are read by RoIPool in place of RoIAlign.
+
+    The other arguments are those of `faster_rcnn`; by: how proposals are found.
+    """
+    first = single_stage(1, backbone, channels)
+    scale = 1 / first.strides[0]
+    align = RoIPool(7, scale) if pool else RoIAlign(7, scale, sampling=2)
+    return FastRCNN(classes, first.backbone, first.neck, align, box_head(classes, units), by=by)

@@ -1,0 +1,91 @@
+"""Fast R-CNN: losses and gradients beside automatic differentiation, with both ways to read regions; proposals."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.data import Batch
+from pellucid.detectors import FastRCNN
+from pellucid.detectors.fast import FLOOR
+from pellucid.detectors.regions import DEVIATIONS, draw_regions
+from pellucid.detectors.search import search, selective_search, windows
+from pellucid.errors import PellucidError
+from pellucid.layers import Mode, RoIPool
+from tests.detectors.drawn import Rectangles
+from tests.detectors.test_faster import NOTHING, trained
+from tests.detectors.two_stages import SEED, drawn, mode, parameters, parts
+from tests.oracle import assert_close, leaves
+from tests.references import reference_forward
+
+
+def small_fast(align=None, channels=8, units=32):
+    classes, backbone, neck, _, own, head = parts(channels, units=units)
+    return FastRCNN(classes, backbone, neck, align or own, head, regions=8, weights={"box": 1.5})
+
+
+@pytest.mark.parametrize("align", [None, RoIPool(5, 1 / 4)], ids=["align", "pool"])
+def test_losses_and_gradients_are_those_of_automatic_differentiation(align):
+    detector, batch = small_fast(align), drawn()
+    params = parameters(detector)
+    proposals = [search(image, "windows") for image in batch.images]
+    regions = draw_regions(proposals, batch.targets, 2, 8, 0.25, torch.Generator().manual_seed(SEED), FLOOR)
+    flat = leaves(params)
+    for tensor in flat.values():
+        tensor.requires_grad_(True)
+    maps = reference_forward(detector.backbone, params["backbone"], batch.images, Mode(True))
+    maps = reference_forward(detector.neck, params["neck"], maps, Mode(True))
+    pooled = reference_forward(detector.align, {}, (maps[0], regions.regions), Mode(True))
+    y = reference_forward(detector.head, params["head"], pooled, Mode(True))
+    label, distance = F.cross_entropy(y[:, :-4], regions.labels), y.new_zeros(())
+    for index in regions.positive.tolist():
+        region, truth = regions.regions[index, 1:], regions.truth[index]
+        size, wanted = region[2:] - region[:2], truth[2:] - truth[:2]
+        offsets = torch.cat([(truth[:2] + truth[2:] - region[:2] - region[2:]) / 2 / size, (wanted / size).log()])
+        scaled = offsets / torch.tensor(DEVIATIONS, dtype=torch.float64)
+        distance = distance + F.smooth_l1_loss(y[index, -4:], scaled, reduction="sum")
+    expected = {"class": label, "box": distance / len(y)}
+    grads = torch.autograd.grad(label + 1.5 * expected["box"], list(flat.values()), allow_unused=True)
+    for tensor in flat.values():
+        tensor.requires_grad_(False)
+    wanted = {path: torch.zeros_like(w) if g is None else g for (path, w), g in zip(flat.items(), grads, strict=True)}
+    losses, dparams = detector.gradients(params, batch, mode())
+    assert_close(losses, {name: value.detach() for name, value in expected.items()}, 1e-10, "losses")
+    assert_close(leaves(dparams), wanted, 1e-8, "gradients")
+    assert len(regions.positive) > 2
+
+
+def test_batches_without_objects_have_finite_gradients():
+    detector = small_fast()
+    losses, dparams = detector.gradients(parameters(detector), Batch(drawn(2).images, [NOTHING] * 2), mode())
+    assert float(losses["box"]) == 0
+    assert all(bool(value.isfinite().all()) for value in leaves(dparams).values())
+
+
+def test_windows_cover_the_image_and_stay_in_it():
+    boxes = windows((33, 46))
+    # Three rows and columns of 15, without the widest small ones of the last row, from y = 34 to 46.
+    assert len(boxes) == 3 * 3 * 15 - 3
+    assert boxes.amin(0).tolist()[:2] == [0.0, 0.0]
+    assert boxes.amax(0).tolist()[2:] == [46.0, 33.0]
+    assert [16.0, 16.0, 32.0, 32.0] in boxes.tolist()
+    assert windows((1, 1)).tolist() == [[0.0, 0.0, 1.0, 1.0]] * 13
+
+
+def test_selective_search_proposes_the_rectangles_or_says_what_to_install():
+    image, truth = Rectangles().example(0)
+    try:
+        from cv2 import ximgproc  # noqa: F401
+    except ImportError:
+        with pytest.raises(PellucidError, match="contributed modules; run: pip install"):
+            selective_search(image)
+        return
+    boxes = selective_search(image).tolist()
+    assert all(
+        any(max(abs(a - b) for a, b in zip(box, one, strict=True)) <= 2 for one in boxes)
+        for box in truth.boxes.tolist()
+    )
+
+
+@pytest.mark.real
+def test_four_images_are_learned_by_heart():
+    assert trained(small_fast(channels=16, units=64), Rectangles(4), 250)["ap50"] == 1.0

@@ -1,0 +1,80 @@
+"""R-CNN: warped proposals, and rectangles that are found by their pixels."""
+
+import pytest
+import torch
+
+from pellucid.detectors.rcnn import RCNN, warp
+from pellucid.errors import PellucidError
+from pellucid.layers import AvgPool2d
+from pellucid.objects import Objects
+from pellucid.ops.boxes import box_iou
+from tests.detectors.drawn import Rectangles
+
+
+def jittered(objects, rng):
+    """Proposals: each object moved and scaled a little, and boxes anywhere."""
+    near = objects.boxes.repeat_interleave(12, 0)
+    near = near + 3 * torch.randn(near.shape, generator=rng)
+    low = torch.rand(40, 2, generator=rng) * torch.tensor([50.0, 34.0])
+    away = torch.cat([low, low + 8 + 10 * torch.rand(40, 2, generator=rng)], 1)
+    boxes = torch.cat([near, away])
+    return boxes[((boxes[:, 2:] - boxes[:, :2]) > 4).all(1)]
+
+
+def scenes(numbers):
+    rng = torch.Generator().manual_seed(7)
+    images, targets = zip(*(Rectangles().example(k) for k in numbers), strict=True)
+    return [image.float() / 255 for image in images], targets, [jittered(one, rng) for one in targets]
+
+
+def test_a_warped_box_has_its_pixels_in_the_middle_and_context_around():
+    image = torch.zeros(1, 64, 64)
+    image[:, 16:32, 16:48] = 1.0
+    warped = warp(image, torch.tensor([[16.0, 16.0, 48.0, 32.0]]), 64)[0, 0]
+    assert warped.shape == (64, 64)
+    assert warped[17:47, 17:47].eq(1).all()  # 32 pixels of the box, less the blend at its edges
+    assert warped[:15].eq(0).all()
+    assert warped[:, 49:].eq(0).all()
+    corner = warp(image + torch.rand(1, 64, 64), torch.tensor([[0.0, 0.0, 8.0, 8.0]]), 64)[0, 0]
+    assert corner[:8, :8].std() < 1e-6  # beyond the image, its mean
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return RCNN(AvgPool2d(2), {}, 2, side=48).fit(*scenes(range(16)))
+
+
+def recall(detector, move):
+    """Return the share of objects in new images that a detection of their class overlaps, and the mean IoU of these."""
+    found, overlaps = 0, []
+    images, targets, proposals = scenes(range(16, 24))
+    for image, truth, boxes in zip(images, targets, proposals, strict=True):
+        it = detector.predict(image, boxes, threshold=-1.0, move=move)
+        for box, label in zip(truth.boxes, truth.labels, strict=True):
+            iou = box_iou(box[None], it.boxes[it.labels == label])
+            best = float(iou.max()) if iou.numel() else 0.0
+            found, overlaps = found + (best >= 0.5), [*overlaps, best]
+    return found / len(overlaps), sum(overlaps) / len(overlaps)
+
+
+def test_rectangles_are_found_and_regression_improves_their_boxes(fitted):
+    share, before = recall(fitted, move=False)
+    _, after = recall(fitted, move=True)
+    assert share >= 0.8
+    assert after > before
+
+
+def test_scores_are_sorted_and_empty_images_have_no_detection(fitted):
+    images, _, proposals = scenes([16])
+    found = fitted.predict(images[0], proposals[0], threshold=-5.0)
+    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    assert len(fitted.predict(images[0], proposals[0][:0])) == 0
+
+
+def test_mistakes_are_told_in_one_line():
+    nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    fresh = RCNN(AvgPool2d(2), {}, 2)
+    with pytest.raises(PellucidError, match="not fitted"):
+        fresh.predict(torch.rand(3, 20, 20), torch.zeros(0, 4))
+    with pytest.raises(PellucidError, match="no object to learn from"):
+        fresh.fit([torch.rand(3, 20, 20)], [nothing], [torch.zeros(0, 4)])

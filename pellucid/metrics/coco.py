@@ -174,21 +174,22 @@ class Coco:
         """
         return self._figures([Pool(self.images, label) for label in self.counts()], weights, names or tuple(self.names))
 
-    def interval(self, name: str, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-        """Return the bootstrap interval of a figure over the images: percentiles of the figure of drawn sets.
+    def intervals(
+        self, names: Sequence[str], resamples: int = 1000, seed: int = 0, level: float = 0.95
+    ) -> dict[str, tuple[float, float]]:
+        """Return bootstrap intervals of figures over the images: percentiles of the figures of drawn sets.
 
         Each set holds as many images as there are, drawn with replacement. NaN where there is nothing to measure.
         Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3.
         """
         rng, n = torch.Generator().manual_seed(seed), len(self.images)
-        pools, values = [Pool(self.images, label) for label in self.counts()], []
+        pools, values = [Pool(self.images, label) for label in self.counts()], list[list[float]]()
         for _ in range(resamples):
             weights = torch.bincount(torch.randint(0, n, (n,), generator=rng), minlength=n)
-            values.append(self._figures(pools, weights, (name,))[name])
-        low, high = torch.tensor(values, dtype=torch.float64).nanquantile(
-            torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-        ).tolist()  # fmt: skip
-        return low, high
+            values.append(list(self._figures(pools, weights, names).values()))
+        ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+        low, high = torch.tensor(values, dtype=torch.float64).nanquantile(ends, 0).tolist()
+        return dict(zip(names, zip(low, high, strict=True), strict=True))
 
     def _figures(self, pools: "Sequence[Pool]", weights: Tensor | None, names: Sequence[str]) -> dict[str, float]:
         found: dict[tuple[str, int], list[Curves]] = {}

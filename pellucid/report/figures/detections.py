@@ -22,6 +22,7 @@ from pellucid.report.figures.style import (
 )
 
 _SIDE = 5.6  # inches of the longer side of a picture
+_SMALL = 700  # pixels of the longer side
 
 
 def precision_recall(curves: Mapping[str, Any], recalls: Any) -> Plot | None:
@@ -68,6 +69,8 @@ def judged(image: Any, boxes: Any, kinds: Sequence[str], texts: Sequence[str]) -
         ),
         1,
     )
+    if max(image.shape[1:]) <= _SMALL:
+        plot.images[0].set_interpolation("none")  # a page then holds the image itself
     x = 0.06
     for name, colour in COLOURS.items():
         if name in names:

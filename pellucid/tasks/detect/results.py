@@ -87,7 +87,7 @@ def measure(
         sum(counts.values()),
         score,
         boxes.figures(),
-        {name: boxes.interval(name, RESAMPLES) for name in INTERVALS},
+        boxes.intervals(INTERVALS, RESAMPLES),
         _evaluated("masks", detections, objects, areas).figures() if with_masks else None,
         [(classes[label], counts[label], aps[label], ap50s[label]) for label in counts],
         {classes[label]: boxes.curves(label, limit=100).precision[0] for label in counts},

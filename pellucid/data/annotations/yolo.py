@@ -25,10 +25,10 @@ _ITEM = re.compile(r"\s*(?:-|(\d+)\s*:)\s*(.+)")
 
 def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     """Return the images of a tree by their part, {} for a tree without names of classes and files of labels."""
-    images = ImageIndex(tree).images
-    labelled = [name for name in images if _labels(name) in set(tree.names)]
-    if not labelled or not any(_is_names(name) for name in tree.names):
+    if not any(_is_names(name) for name in tree.names):
         return {}
+    images, known = ImageIndex(tree).images, set(tree.names)
+    labelled = [name for name in images if _labels(name) in known]
     folders = {PurePosixPath(name).parent for name in labelled}
     found: dict[str, tuple[str, ...]] = {}
     for name in images:

@@ -1,6 +1,6 @@
 """Images and targets augmented together: bits, boxes on their objects, dropped and mirrored ones, and bad input."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import torch
@@ -137,39 +137,6 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
             assert float((box - exact).abs().max()) <= (1e-4 if masks else 1.0)
         missing = set(pixels[k].unique().tolist()) - {0, 255} - set(objects.labels.tolist())
         assert not missing
-
-
-def test_crowds_stay_with_their_objects():
-    for seed in range(8):
-        batch = drawn(seed, masks=seed % 2 == 0)
-        marked = [replace(one, crowd=one.labels % 2 == 0) for one in batch.targets]
-        found = EVERYTHING(Batch(batch.images.repeat(1, 3, 1, 1), marked), generator(seed)).targets
-        assert sum(map(len, found)) > 0
-        for one in found:
-            assert one.crowd is not None
-            assert torch.equal(one.crowd, one.labels % 2 == 0)
-
-
-def test_transposed_images_have_their_rows_as_columns():
-    images = torch.rand(2, 3, H, W)
-    points = torch.tensor([[[3.0, 7.0, 2.0], [9.0, 1.0, 1.0]]])
-    target = Objects(torch.tensor([[2.0, 5.0, 20.0, 9.0]]), torch.tensor([1]), None, points)
-    augment, shapes = Augment(transpose=True, swaps=((0, 1),)), set()
-    for seed in range(8):
-        found = augment(Batch(images, [target, target]), generator(seed))
-        shapes.add(tuple(found.images.shape[2:]))
-        if found.images.shape[2:] == (W, H):
-            assert torch.equal(found.images, images.transpose(2, 3))
-            assert found.targets[0].boxes.tolist() == [[5, 2, 9, 20]]
-            assert found.targets[0].keypoints.tolist() == [[[1, 9, 1], [7, 3, 2]]]  # mirrored, so left is right
-            plain = augment(Batch(images, points.repeat(2, 1, 1)), generator(seed)).targets  # of one object per image
-            assert plain.tolist() == [[[1, 9, 1], [7, 3, 2]]] * 2
-        else:
-            assert torch.equal(found.images, images)
-            assert torch.equal(found.targets[0].keypoints, points)
-    assert shapes == {(H, W), (W, H)}
-    with pytest.raises(PellucidError, match=r"augment\.swaps is missing"):
-        Augment(transpose=True)(Batch(images, [target, target]), generator(0))
 
 
 @pytest.mark.parametrize(

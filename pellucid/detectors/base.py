@@ -24,7 +24,9 @@ from pellucid.ops.boxes import clip
 from pellucid.ops.nms import batched_nms, suppressors
 from pellucid.sweep import backward
 from pellucid.text import shown
+from pellucid.tree import leaves
 
+DEVIATION = 0.01  # of the last weights, at the beginning
 MOST_CANDIDATES = 1000  # pairs of box and class of an image that suppression compares
 MOST_DETECTIONS = 100  # of an image, as many as COCO's evaluation reads
 
@@ -277,6 +279,16 @@ def positives(assigned: Sequence[Assignment], targets: Sequence[Objects], y: Ten
     labels = torch.cat([one.labels for one in targets]).to(y.device)
     negative = torch.stack([one.negative for one in assigned])
     return Positives(image, anchor, boxes[place], labels[place], negative)
+
+
+def draw_small(params: Params, rng: torch.Generator) -> None:
+    """Draw the weights of a head's last convolutions so small that it begins with what its biases say.
+
+    Source: Lin et al. 2017, "Focal loss for dense object detection", section 4.1.
+    """
+    for weight in leaves(params):
+        if weight.dim() == 4:
+            weight.copy_(DEVIATION * torch.randn(weight.shape, generator=rng))
 
 
 def _several(maps: Any) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential, Shared
-from pellucid.detectors.base import Anchors, OneStage, Size, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import GIoU, QualityFocal
@@ -22,9 +22,9 @@ from pellucid.ops.assign import assign_atss
 from pellucid.ops.boxes import paired_iou
 from pellucid.ops.coding import decode, decode_gradient
 
-# At the beginning: the scores, since nearly all anchors are background, and the deviation of the last weights, so that
-# boxes are near their anchors (Lin et al. 2017, "Focal loss for dense object detection", section 4.1).
-PRIOR, DEVIATION = 0.01, 0.01
+# The scores at the beginning, since nearly all anchors are background (Lin et al. 2017, "Focal loss for dense object
+# detection", section 4.1).
+PRIOR = 0.01
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SingleStage(OneStage):
         """Draw all parameters; scores begin near PRIOR, boxes near the anchors."""
         params, out = super().init(shape, rng)
         last = params["head"]["layer"]["out"]
-        last["weight"] = DEVIATION * torch.randn(last["weight"].shape, generator=rng)
+        draw_small(last, rng)
         last["bias"][: self.classes] = math.log(PRIOR / (1 - PRIOR))
         return params, out
 

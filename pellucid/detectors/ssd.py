@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Graph, Sequential
-from pellucid.detectors.base import Anchors, OneStage, Size, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.layers import Conv2d, GroupNorm, ReLU
-from pellucid.layers.base import Layer
+from pellucid.layers.base import Layer, Params
 from pellucid.losses import Huber, SoftmaxCrossEntropy
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
@@ -45,6 +45,12 @@ class SSD(OneStage):
     def numbers(self) -> int:
         """The scores of background and of the classes, and dx, dy, dw, dh."""
         return self.classes + 5
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters; classes begin equal, boxes near the priors."""
+        params, out = super().init(shape, rng)
+        draw_small(params["head"], rng)
+        return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
         """Return the priors."""
@@ -101,7 +107,7 @@ def ssd(
     maps = tuple(nodes)
     counts = [2 + 2 * len(shapes) for shapes in ratios]
     outs = {
-        f"out{k}": (Conv2d(count * (classes + 5), 3, padding=1, init_weight="lecun"), name)
+        f"out{k}": (Conv2d(count * (classes + 5), 3, padding=1), name)
         for k, (count, name) in enumerate(zip(counts, maps, strict=True), start=1)
     }
     coarse = strides(backbone)[2]

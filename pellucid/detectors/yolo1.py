@@ -9,15 +9,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Graph, Sequential
-from pellucid.detectors.base import Anchors, OneStage, Size, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
-from pellucid.layers.base import Layer
+from pellucid.layers.base import Layer, Params
 from pellucid.models.pyramid import Pyramid, pyramid, strides
 from pellucid.objective import Losses
 from pellucid.objects import Objects
 from pellucid.ops.anchors import grid_anchors
 from pellucid.ops.assign import assign_grid
+from pellucid.tree import leaves
 
+ROOT = 0.4  # of a box's share of the image's width and height, at the beginning
 WEIGHTS = {"box": 5.0, "background": 0.5}  # section 2.2
 
 
@@ -44,6 +46,15 @@ class YOLO1(OneStage):
     def numbers(self) -> int:
         """The five numbers of each box, and the scores of the classes."""
         return 5 * self.boxes + self.classes
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters; boxes begin in the middle of their cells, with ROOT as the roots of their sizes."""
+        params, out = super().init(shape, rng)
+        draw_small(params["head"], rng)
+        (bias,) = (leaf for leaf in leaves(params["head"]) if leaf.dim() == 1)
+        numbers = bias[: 5 * self.boxes].view(self.boxes, 5)
+        numbers[:, :2], numbers[:, 2:4] = 0.5, ROOT
+        return params, out
 
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
         """Return the cells."""
@@ -120,7 +131,7 @@ def yolo1(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 
         "row1": (_row(channels, 1), "both"),
         "row2": (_row(channels, 3), "row1"),
     }
-    head = Graph({"out": (Conv2d(10 + classes, 3, padding=1, init_weight="lecun"), "maps")}, ("out",), ("maps",))
+    head = Graph({"out": (Conv2d(10 + classes, 3, padding=1), "maps")}, ("out",), ("maps",))
     return YOLO1(
         classes, pyramid(backbone), Graph(nodes, ("row2",), inputs), head, strides(backbone)[1],
         weights=WEIGHTS, nms_threshold=0.5,

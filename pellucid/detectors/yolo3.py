@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.combine import Graph
-from pellucid.detectors.base import Anchors, OneStage, Size, positives
+from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import BinaryCrossEntropy
@@ -60,6 +60,7 @@ class YOLO3(OneStage):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters; the probability of objects begins at PRIOR."""
         params, out = super().init(shape, rng)
+        draw_small(params["head"], rng)
         for last in params["head"].values():
             last["bias"].view(-1, self.numbers)[:, 4] = math.log(PRIOR / (1 - PRIOR))
         return params, out
@@ -137,7 +138,7 @@ def yolo3(classes: int = 1, backbone: Pyramid = "mobilenet_v2", channels: int = 
     """
     maps = ("map1", "map2", "map3")
     outs: dict[str, tuple[Any, ...]] = {
-        f"out{k}": (Conv2d(len(SHAPES[k - 1]) * (5 + classes), 3, padding=1, init_weight="lecun"), name)
+        f"out{k}": (Conv2d(len(SHAPES[k - 1]) * (5 + classes), 3, padding=1), name)
         for k, name in enumerate(maps, start=1)
     }
     head = Graph(outs, tuple(outs), maps)

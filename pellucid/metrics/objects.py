@@ -1,7 +1,7 @@
 """Metrics of detected objects and key-points, image by image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -108,6 +108,12 @@ class NME(Metric):
             "nme": self.total / self.count if self.count else math.nan,
             "nme_missed": self.missed / objects if objects else math.nan,
         }
+
+
+def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
+    """Return the two points that the NME among a model's metrics is normalised by; None where it measures none."""
+    found = (EYES if one == "nme" else getattr(one, "normalise", None) for one in metrics)
+    return next((points for points in found if points is not None), None)
 
 
 def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] = EYES) -> Tensor:

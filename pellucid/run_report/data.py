@@ -21,8 +21,8 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
-from pellucid.metrics import NME, MeanIoU, class_scores, classes_of, confusion_matrix
-from pellucid.metrics.objects import normalised_errors
+from pellucid.metrics import MeanIoU, class_scores, classes_of, confusion_matrix
+from pellucid.metrics.objects import normalised_errors, unit_points
 from pellucid.model import Model
 from pellucid.network.summary import Summary, summary
 from pellucid.objective import Supervised, params_of
@@ -212,15 +212,15 @@ def compare_masks(model: Model, test: Source, most: int = WORST_MASKS) -> tuple[
 
 def compare_keypoints(model: Model, test: KeypointSource, most: int = WORST_KEYPOINTS) -> Keypoints | None:
     """Return the `most` images with the largest normalised mean error; None where the model measures no NME."""
-    metric = next((one for one in model.metrics if isinstance(one, NME)), None)
-    if metric is None:
+    unit = unit_points(model.metrics)
+    if unit is None:
         return None
     points, truth = list[Tensor](), list[Tensor]()
     for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
         points.append(model.predict(batch.images))
         truth.append(batch.targets)
     found, true = torch.cat(points), torch.cat(truth)
-    errors = normalised_errors(found, true, metric.normalise)
+    errors = normalised_errors(found, true, unit)
     order = errors.argsort(descending=True)[:most]
     images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)
     return Keypoints(

@@ -10,6 +10,7 @@ from torch import Tensor
 from conformance.detection import draw, expected
 from pellucid.errors import PellucidError
 from pellucid.metrics import METRICS, NME, AveragePrecision, Metric, fresh
+from pellucid.metrics.objects import unit_points
 from pellucid.objects import Detections, Objects
 
 
@@ -76,6 +77,12 @@ def test_the_normalised_error_is_a_loop(size: int) -> None:
     pairs = zip(objects, scored, strict=True)
     found = [Detections(one.boxes + 3, torch.ones(1), one.labels, None, points[None]) for one, points in pairs]
     assert fed(NME(), found, objects, size)["nme"] == pytest.approx(wanted)
+
+
+def test_the_unit_of_a_models_metrics_is_found() -> None:
+    assert unit_points(["accuracy", NME((3, 4))]) == (3, 4)
+    assert unit_points(["nme"]) == (36, 45)
+    assert unit_points(["accuracy", AveragePrecision()]) is None
 
 
 def test_other_points_may_be_the_unit() -> None:

@@ -13,8 +13,7 @@ from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
-from pellucid.metrics import NME
-from pellucid.metrics.objects import EYES, normalised_errors
+from pellucid.metrics.objects import EYES, normalised_errors, unit_points
 from pellucid.model import Model
 from pellucid.recipe.material import check_followed, data_name, is_root
 from pellucid.tasks.keypoints.finder import KeypointFinder
@@ -32,7 +31,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     bootstrap over pictures; n, and the name of the data.
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
-    unit = next((metric.normalise for metric in model.metrics if isinstance(metric, NME)), EYES)
+    unit = unit_points(model.metrics) or EYES
     errors = [normalised_errors(finder(images), truth, unit) for images, truth in _examples(source)]
     found = torch.cat(errors)
     return {

@@ -14,6 +14,7 @@ from pellucid import Dense, Flatten, Sequential, Sigmoid, assets
 from pellucid.data import data_root
 from pellucid.model import Model
 from pellucid.tasks.classify import evaluate
+from pellucid.tasks.keypoints import evaluate as evaluate_keypoints
 from pellucid.tasks.segment import evaluate as evaluate_masks
 
 NAMES = assets.pretrained_names()
@@ -22,8 +23,10 @@ DATA = {
     "cifar10": "cifar10/cifar10.zip",
     "signs": "signs/val",
     "camvid": "camvid/val",
+    "faces": "faces/val",
 }
-CLASSIFIERS = [name for name in NAMES if name != "camvid"]
+CLASSIFIERS = [name for name in NAMES if name not in ("camvid", "faces")]
+RECIPES = {"signs": "signs-best", "camvid": "camvid-fcn8", "faces": "faces-heatmap"}  # of names that are not theirs
 
 
 def card(name: str) -> str:
@@ -31,7 +34,7 @@ def card(name: str) -> str:
 
 
 def test_the_models_are_there() -> None:
-    assert NAMES == ("camvid", "cifar", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "signs")
+    assert NAMES == ("camvid", "cifar", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100", "signs")
 
 
 def test_the_files_are_small() -> None:
@@ -56,9 +59,7 @@ def test_the_features_of_each_can_be_frozen(name: str) -> None:
     model.check_learns()
 
 
-@pytest.mark.parametrize(
-    ("name", "recipe"), [(name, {"signs": "signs-best", "camvid": "camvid-fcn8"}.get(name, name)) for name in NAMES]
-)
+@pytest.mark.parametrize(("name", "recipe"), [(name, RECIPES.get(name, name)) for name in NAMES])
 def test_each_has_the_network_of_its_recipe(name: str, recipe: str) -> None:
     assert Model.load(assets.pretrained_file(name)).net == pellucid.load_recipe(recipe).build("network")
 
@@ -151,6 +152,16 @@ def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
     measured = evaluate_masks(Model.load(assets.pretrained_file("camvid")))
     assert measured["n"] == int(found[2]) == 101
     assert measured["miou"] == pytest.approx(float(found[1]) / 100, abs=1e-3)
+
+
+@pytest.mark.real
+def test_the_points_of_faces_are_as_good_as_its_card_says() -> None:
+    need("faces")
+    found = re.search(r"normalised mean error \| ([\d.]+)% .* on ([\d,]+) images", card("faces"))
+    assert found is not None
+    measured = evaluate_keypoints(Model.load(assets.pretrained_file("faces")))
+    assert measured["n"] == int(found[2]) == 300
+    assert measured["nme"] == pytest.approx(float(found[1]) / 100, abs=2e-4)
 
 
 @pytest.mark.real

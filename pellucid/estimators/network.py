@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from pellucid.combine import Sequential
+from pellucid.data.seeds import mix
 from pellucid.errors import PellucidError
 from pellucid.estimators.base import Array, NetworkEstimator, checked_classes, checked_weights, seed_of, train
 from pellucid.estimators.classifiers import ProbabilisticClassification
@@ -79,6 +80,11 @@ class _Network(NetworkEstimator):
             raise ValueError(f"the network outputs {model.output_shape} for each example, but y takes ({outputs},)")
         model.classes = None if classes is None else tuple(classes)
         return model
+
+    def _continued(self) -> Model:
+        """Return the fitted model with a new seed, so that each call draws another order and other dropout masks."""
+        self.model_.seed = mix(self.model_.seed, 1) >> 1  # seeds are below 2^63
+        return self.model_
 
     def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, held: bool) -> None:
         """Train, with early stopping if `held`, and store the model and its history."""
@@ -171,7 +177,7 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
         labels = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         if not np.array_equal(self.classes_[labels], y):
             raise ValueError(f"y holds classes beside {self.classes_!r}; give all classes in the first call")
-        self._train(self._new(X) if first else self.model_, X, labels, weights, 1, held=False)
+        self._train(self._new(X) if first else self._continued(), X, labels, weights, 1, held=False)
         return self
 
     def _new(self, X: Array) -> Model:
@@ -201,7 +207,7 @@ class NetworkRegressor(RegressorMixin, _Network):
         first = not hasattr(self, "model_")
         X, y = self._check(X, y, first)
         weights = checked_weights(sample_weight, X)
-        model = self._model(X, 1, None) if first else self.model_
+        model = self._model(X, 1, None) if first else self._continued()
         self._train(model, X, y.astype(np.float64), weights, 1, held=False)
         return self
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.preprocessing import StandardScaler
 
-from pellucid import L1, SGD, Adam, Conv2d, Dense, Flatten, Hinge, Model, ReLU, Reshape, Sequential
+from pellucid import L1, SGD, Adam, Conv2d, Dense, Dropout, Flatten, Hinge, Model, ReLU, Reshape, Sequential
 from pellucid.estimators import NetworkClassifier, NetworkRegressor
 from pellucid.estimators.weighted import Weighted, with_weights
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
@@ -120,13 +120,25 @@ def test_partial_fit_continues_from_batch_to_batch() -> None:
     for part in (slice(0, 50), slice(50, 150)):
         model.fit(IRIS[part], KINDS[part], epochs=1, batch_size=1000, verbose=False)
     fitted.partial_fit(IRIS[50:], NAMES[50:])
-    assert torch.equal(fitted.model_["dense1"].params["weight"], model["dense1"].params["weight"])
+    torch.testing.assert_close(fitted.model_["dense1"].params["weight"], model["dense1"].params["weight"])
     with pytest.raises(ValueError, match="beside"):
         fitted.partial_fit(IRIS, np.full(150, "rose"))
     with pytest.raises(ValueError, match="not the same as on last call"):
         fitted.partial_fit(IRIS, NAMES, classes=["setosa", "rose"])
     with pytest.raises(ValueError, match="classes must be passed on the first call"):
         NetworkClassifier().partial_fit(IRIS, NAMES)
+
+
+@pytest.mark.parametrize("kind", [NetworkClassifier, NetworkRegressor])
+def test_every_call_of_partial_fit_draws_another_dropout_mask(kind) -> None:
+    """A unit is kept by one mask in two, so that one in 2^20 learns nothing in twenty calls."""
+    net = Sequential(Dense(100), Dropout(0.5), Dense(3 if kind is NetworkClassifier else 1))
+    fitted, classes = kind(net, optimizer=SGD(0.001), random_state=0), {"classes": [0, 1, 2]}
+    fitted.partial_fit(IRIS[:1], KINDS[:1], **(classes if kind is NetworkClassifier else {}))
+    before = fitted.model_["dense2"].params["weight"].clone()
+    for k in range(20):
+        fitted.partial_fit(IRIS[7 * k : 7 * k + 1], 2 - KINDS[7 * k : 7 * k + 1])
+    assert (fitted.model_["dense2"].params["weight"] != before).any(0).all()
 
 
 def test_a_regressor_of_one_layer_reaches_the_least_squares_solution() -> None:

@@ -20,31 +20,37 @@ def parser() -> Parser:
     it.add_argument(
         "--data",
         metavar="NAME|DIR",
-        help="another data set, an image folder or zip (for masks: of NAME/ and NAMEannot/; for key-points: of images "
-        "and COCO's annotations), or the folder that holds the data sets",
+        help="another data set, an image folder or zip (for masks: of NAME/ and NAMEannot/; for objects and "
+        "key-points: of images with annotations of Pascal VOC or COCO), or the folder that holds the data sets",
     )
     it.add_argument("--crf", action="store_true", help="of masks: let them follow the edges in the picture first")
+    it.add_argument("--html", metavar="FILE", help="of detectors: also write a page with hits, false alarms and misses")
     return it.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
     """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class.
 
-    Of masks the IoU, of key-points the normalised mean error.
+    Of masks the IoU, of detectors COCO's average precision, of key-points the normalised mean error.
     """
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.tasks.classify import evaluate
+    from pellucid.tasks.detect import is_detector
     from pellucid.tasks.keypoints import is_keypoint_model
     from pellucid.tasks.segment import is_segmenter
     from pellucid.text import aligned, plural
 
     model = open_model(args.model, args.device)
-    if is_segmenter(model):
+    if args.html is not None and not is_detector(model):
+        raise PellucidError(f"--html is for detectors, and {args.model} is none; leave it out")
+    if is_segmenter(model) and not is_detector(model):
         return _masks(args, model)
     if args.crf:
         raise PellucidError(f"--crf is for masks, and {args.model} has none; leave it out")
+    if is_detector(model):
+        return _objects(args, model)
     if is_keypoint_model(model):
         return _keypoints(args, model)
     found = evaluate(model, args.data)
@@ -102,4 +108,36 @@ def _keypoints(args: argparse.Namespace, model: "Model") -> int:
         f"normalised mean error {percent(found['nme'])} (95 % interval {low} to {high}) on {found['n']:,} images of "
         f"{found['data']}"
     )
+    return 0
+
+
+def _objects(args: argparse.Namespace, model: "Model") -> int:
+    from pellucid.cli.files import html_place
+    from pellucid.cli.out import emit, percent, say, say_text
+    from pellucid.tasks.detect import evaluate
+    from pellucid.text import aligned
+
+    page = html_place(args)
+    found = evaluate(model, args.data)
+    results = found.results
+    if page is not None:
+        found.write_page(page, f"Detections of {args.model}")
+    if args.json:
+        emit({"model": args.model, **results.to_json(), "data": found.data})
+        return 0
+    parts = [("", results.figures, results.intervals)]
+    if results.masks is not None:
+        parts = [("box ", results.figures, results.intervals), ("mask ", results.masks, {})]
+    for what, figures, intervals in parts:
+        between = [
+            f" ({' to '.join(map(percent, intervals[name]))})" if name in intervals else "" for name in ("ap", "ap50")
+        ]
+        say(
+            f"{what}AP {percent(figures['ap'])}{between[0]}  {what}AP50 {percent(figures['ap50'])}{between[1]}  on "
+            f"{results.n:,} images of {found.data}"
+        )
+    rows = [(name, f"{count:,}", percent(ap), percent(ap50)) for name, count, ap, ap50 in results.by_class]
+    say_text(aligned([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4)))
+    errors = [(kind, f"{gain.errors:,}", percent(gain.gain)) for kind, gain in results.gains.items()]
+    say_text(aligned([("error", "number", "gain in AP50"), *errors], right=(1, 2)))
     return 0

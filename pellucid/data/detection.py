@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from pellucid.data.folder import TEST_FRACTION, split_images
 from pellucid.data.images import Mode, check_format, decode, resized
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError
-from pellucid.objects import Objects
+from pellucid.objects import Detections, Objects
 from pellucid.text import note
 
+Found = TypeVar("Found", Objects, Detections)
 Pairs = tuple[tuple[int, int], ...]
 _SIDES = (("left", "right"), ("Left", "Right"))
 
@@ -128,8 +130,8 @@ def has_objects(path: str | os.PathLike[str]) -> bool:
         return bool(find_format(tree)[0])
 
 
-def scaled(objects: Objects, size: tuple[int, int], new: tuple[int, int]) -> Objects:
-    """Return the objects of an image of `size` (H, W) in the same image resized to `new`."""
+def scaled(objects: Found, size: tuple[int, int], new: tuple[int, int]) -> Found:
+    """Return the objects, or detections, of an image of `size` (H, W) in the same image resized to `new`."""
     if size == new:
         return objects
     factor = torch.tensor([new[1] / size[1], new[0] / size[0]])

@@ -213,7 +213,7 @@ def build_model(
         clip=recipe.train.clip or None,
         average=recipe.train.average or None,
         precision=recipe.train.precision,
-        preprocess={"data": recipe.data.name, **scaled, **_points(train), **(preprocess or {})},
+        preprocess={"data": recipe.data.name, **scaled, **_points(train), **_size(train), **(preprocess or {})},
         device=recipe.recipe.device,
         **({} if detector is not None else {"loss": recipe.build("loss")}),
     )
@@ -228,6 +228,13 @@ def build_model(
         model.scale_rate(pattern, factor)
     model.check_learns()
     return model
+
+
+def _size(train: Source) -> dict[str, Any]:
+    """Return what a detector records of its images: the length of the longest side, or height and width."""
+    if not isinstance(train, DetectionFolder) or (train.longest is None and train.size is None):
+        return {}
+    return {"size": list(train.size) if train.longest is None and train.size else train.longest}
 
 
 def _points(train: Source) -> dict[str, Any]:

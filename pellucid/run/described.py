@@ -24,8 +24,8 @@ from pellucid.tree import map_tree
 
 T = TypeVar("T")
 LARGEST_SIDE = 1 << 20
-# Names of the data, of its files held out, of the object and its key-points; and numbers applied.
-PREPROCESS = ("data", "mean", "std", "held_out", "keypoints")
+# Names of the data, of its files held out, of the object and its key-points; numbers applied; and the size of images.
+PREPROCESS = ("data", "mean", "std", "held_out", "keypoints", "size")
 
 
 def rebuilt(
@@ -85,6 +85,12 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
         raise PellucidError(
             f"preprocess: keypoints must be the object and the names of its points, "
             f'{{"of": "face", "names": ["p0", ...]}}, not {points!r:.40}'
+        )
+    size = preprocess.get("size", 1)
+    sides = size if isinstance(size, list | tuple) and len(size) == 2 else [size]
+    if not all(type(side) is int and side > 0 for side in sides):
+        raise PellucidError(
+            f"preprocess: size must be the longest side of images, or their height and width, not {size!r:.40}"
         )
     if "mean" not in preprocess and "std" not in preprocess:
         return None

@@ -1,5 +1,8 @@
 """Detection: what was found, missed and mistaken in images."""
 
+from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.findings import Finding, findings
+from pellucid.tasks.detect.measure import Measured, evaluate
+from pellucid.tasks.detect.page import detection_page
 
-__all__ = ["Finding", "findings"]
+__all__ = ["Finding", "Measured", "ObjectFinder", "detection_page", "evaluate", "findings", "is_detector"]

@@ -1,6 +1,6 @@
 """The page of a detector's results: figures, errors, and pictures with a sentence for each detection and miss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +59,7 @@ def worst(all_findings: Sequence[Sequence[Finding]], most: int) -> list[int]:
 def detection_page(
     results: Results,
     names: Sequence[str],
-    images: Sequence[Tensor],
+    image: Callable[[int], Tensor],
     detections: Sequence[Detections],
     objects: Sequence[Objects],
     title: str,
@@ -68,8 +68,8 @@ def detection_page(
 ) -> tuple[str, dict[str, Figure | None]]:
     """Return the HTML document, and its figures by name.
 
-    names, images: of the files, and (C, H, W) with values 0..1. most: the number of images shown, those with the most
-    errors.
+    names: of the files. image: returns an image by its index, (C, H, W) with values 0..1. most: the number of images
+    shown, those with the most errors.
     """
     all_findings = [
         findings(found, truth, results.classes, results.score) for found, truth in zip(detections, objects, strict=True)
@@ -85,7 +85,7 @@ def detection_page(
     }
     shown = []
     for k in worst(all_findings, most):
-        figures[f"image-{k}"] = picture(images[k], all_findings[k], detections[k], objects[k])
+        figures[f"image-{k}"] = picture(image(k), all_findings[k], detections[k], objects[k])
         shown.append(Shown(names[k], all_findings[k], f"image-{k}"))
     groups = [
         (f"{name}", f"{share.objects:,}", "-" if not share.objects else f"{100 * share.found / share.objects:.1f} %")

@@ -1,21 +1,18 @@
 """Key-points measured against annotations, beside two baselines that learn nothing."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.data import CATALOGUE, DetectionFolder, data_root
-from pellucid.data.annotations.layout import find_format, parts_in_order
+from pellucid.data import DetectionFolder
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
-from pellucid.data.tree import open_tree
 from pellucid.errors import PellucidError
 from pellucid.metrics.objects import EYES, normalised_errors, unit_points
 from pellucid.model import Model
-from pellucid.recipe.material import check_followed, data_name, is_root
+from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
 
 CHUNK = 32  # pictures at a time
@@ -48,19 +45,8 @@ def keypoint_source(model: Model, data: str | None) -> KeypointSource:
     data: the name of a data set, a folder with annotations of COCO, or the root of the model's own data set. Raises
     PellucidError where there is none.
     """
-    own = data_name(model)
-    if data is None or is_root(own, data):
-        check_followed(own, model.source)
-        path = data_root(data) / CATALOGUE[own].place if own in CATALOGUE else Path(own)
-        if not own:
-            raise PellucidError("the model does not name its training data; name a folder of images with --data")
-    else:
-        path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
-    if not path.exists():
-        raise PellucidError(f"{path} does not exist; name a folder with annotated images with --data")
-    with open_tree(path) as tree:
-        parts = parts_in_order(find_format(tree)[1])
-    return KeypointSource(DetectionFolder(path, parts[-1] if parts else "", mode=KeypointFinder(model).mode))
+    path, part = held_out(model, data)
+    return KeypointSource(DetectionFolder(path, part, mode=KeypointFinder(model).mode))
 
 
 def mean_shape(train: KeypointSource, test: KeypointSource, unit: tuple[int, int] = EYES) -> float:

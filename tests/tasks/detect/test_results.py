@@ -23,6 +23,11 @@ from tests.pages import without_script
 IMAGE = torch.full((3, 360, 480), 0.5)
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.tasks.detect.results.RESAMPLES", 20)
+
+
 def test_figures_are_those_of_pycocotools_by_name() -> None:
     drawn = draw("boxes", 4)
     results = measure(drawn.detections, drawn.objects, [f"class {k}" for k in range(5)], drawn.areas)
@@ -54,7 +59,9 @@ def test_other_numbers_of_images_are_refused() -> None:
 
 def test_the_page_has_every_sentence_and_every_figure() -> None:
     results = measure([DETECTIONS], [OBJECTS], CLASSES)
-    html, figures = detection_page(results, ["a<b.png"], [IMAGE], [DETECTIONS], [OBJECTS], "Detections of scene")
+    html, figures = detection_page(
+        results, ["a<b.png"], lambda k: IMAGE, [DETECTIONS], [OBJECTS], "Detections of scene"
+    )
     text = without_script(html)
     for finding in findings(DETECTIONS, OBJECTS, CLASSES):
         assert finding.text in text
@@ -67,12 +74,16 @@ def test_the_page_has_every_sentence_and_every_figure() -> None:
 def test_without_errors_the_page_says_so() -> None:
     right = DETECTIONS.take(torch.tensor([0]))
     truth = OBJECTS.take(torch.tensor([0]))
-    html, figures = detection_page(measure([right], [truth], CLASSES), ["a.png"], [IMAGE], [right], [truth], "Right")
+    html, figures = detection_page(
+        measure([right], [truth], CLASSES), ["a.png"], lambda k: IMAGE, [right], [truth], "Right"
+    )
     assert "There are no errors among the detections" in html
     assert "image-0" not in figures
     empty = replace(truth, boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long), crowd=None)
     nothing = right.take(torch.tensor([False]))
-    html, _ = detection_page(measure([nothing], [empty], CLASSES), ["a.png"], [IMAGE], [nothing], [empty], "Nothing")
+    html, _ = detection_page(
+        measure([nothing], [empty], CLASSES), ["a.png"], lambda k: IMAGE, [nothing], [empty], "Nothing"
+    )
     assert "There is no object to find." in html
 
 

@@ -1,0 +1,31 @@
+"""The annotated images that a model of objects or key-points is measured on."""
+
+from pathlib import Path
+
+from pellucid.data import CATALOGUE, data_root
+from pellucid.data.annotations.layout import find_format, parts_in_order
+from pellucid.data.tree import open_tree
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.recipe.material import check_followed, data_name, is_root
+
+
+def held_out(model: Model, data: str | None) -> tuple[Path, str]:
+    """Return a folder or zip with annotations, and its held-out part, "" where there is one part only.
+
+    data: the name of a data set, a folder, or the root of the model's own data set; None: the model's own. Raises
+    PellucidError where there is none.
+    """
+    own = data_name(model)
+    if data is None or is_root(own, data):
+        check_followed(own, model.source)
+        path = data_root(data) / CATALOGUE[own].place if own in CATALOGUE else Path(own)
+        if not own:
+            raise PellucidError("the model does not name its training data; name a folder of images with --data")
+    else:
+        path = data_root() / CATALOGUE[data].place if data in CATALOGUE else Path(data)
+    if not path.exists():
+        raise PellucidError(f"{path} does not exist; name a folder with annotated images with --data")
+    with open_tree(path) as tree:
+        parts = parts_in_order(find_format(tree)[1])
+    return path, parts[-1] if parts else ""

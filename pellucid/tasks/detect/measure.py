@@ -1,0 +1,50 @@
+"""A detector measured on annotated images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.data import DetectionFolder
+from pellucid.model import Model
+from pellucid.objects import Detections, Objects
+from pellucid.report.write import write_page
+from pellucid.tasks.annotated import held_out
+from pellucid.tasks.detect.finder import ObjectFinder
+from pellucid.tasks.detect.page import detection_page
+from pellucid.tasks.detect.results import Results, measure
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The results on annotated images, and what they are from. data: the folder or zip."""
+
+    results: Results
+    data: str
+    source: DetectionFolder
+    detections: list[Detections]
+    objects: list[Objects]
+
+    def write_page(self, path: Path, title: str) -> None:
+        """Write the page of hits, false alarms and misses, and beside it its figures."""
+        names, source = self.source.names, self.source
+        html, figures = detection_page(
+            self.results, names, lambda k: source.example(k)[0].float() / 255, self.detections, self.objects, title
+        )
+        write_page(path, html, figures)
+
+
+def evaluate(model: Model, data: str | None = None) -> Measured:
+    """Measure a detector on pictures of any size with annotations of Pascal VOC, COCO and others.
+
+    data: the name of a data set, a folder or zip, or the root of the model's own data set; None: the model's own. Of
+    several parts the held-out one is measured. Boxes are compared in the pictures' own pixels. Raises PellucidError
+    where there are no such data, and for classes that the model does not have.
+    """
+    finder = ObjectFinder(model)
+    path, part = held_out(model, data)
+    source = DetectionFolder(path, part, classes=finder.classes)
+    detections, objects = [], []
+    for k in range(len(source)):
+        image, truth = source.example(k)
+        detections.append(finder(image))
+        objects.append(truth)
+    return Measured(measure(detections, objects, finder.classes), str(path), source, detections, objects)

@@ -1,0 +1,99 @@
+"""A trained detector measured on a folder of Pascal VOC, from Python and by the command."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.cli.main import main
+from pellucid.errors import PellucidError
+from pellucid.model import Model
+from pellucid.objects import Detections
+from pellucid.tasks.detect import ObjectFinder, evaluate, is_detector
+from tests.detectors.drawn import Rectangles, small_single_stage
+
+SIZE = 2  # times as large as the images of the training
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.tasks.detect.results.RESAMPLES", 20)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A detector that finds, in images resized as those of its training, what is there."""
+    order = iter(range(1000))
+
+    def predict(self: Model, x: torch.Tensor) -> list[Detections]:
+        assert x.shape == (1, 3, 48, 64)
+        truth = Rectangles().example(next(order) % 8)[1]
+        return [Detections(truth.boxes, torch.linspace(0.9, 0.6, len(truth)), truth.labels)]
+
+    monkeypatch.setattr(Model, "predict", predict)
+    return Model(small_single_stage(), input_shape=(3, None, None), classes=Rectangles.classes, preprocess={"size": 64})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("voc")
+    (path / "JPEGImages").mkdir()
+    (path / "Annotations").mkdir()
+    for k, (image, truth) in enumerate(map(Rectangles().example, range(8))):
+        height, width = (SIZE * side for side in image.shape[1:])
+        large = image.repeat_interleave(SIZE, 1).repeat_interleave(SIZE, 2)
+        Image.fromarray(large.permute(1, 2, 0).numpy()).save(path / f"JPEGImages/{k}.png")
+        objects = "".join(
+            f"<object><name>{Rectangles.classes[label]}</name><bndbox><xmin>{SIZE * x0 + 1:g}</xmin>"
+            f"<ymin>{SIZE * y0 + 1:g}</ymin><xmax>{SIZE * x1:g}</xmax><ymax>{SIZE * y1:g}</ymax></bndbox></object>"
+            for (x0, y0, x1, y1), label in zip(truth.boxes.tolist(), truth.labels.tolist(), strict=True)
+        )
+        size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+        text = f"<annotation><filename>{k}.png</filename>{size}{objects}</annotation>"
+        (path / f"Annotations/{k}.xml").write_text(text)
+    return path
+
+
+def test_boxes_are_compared_in_the_pixels_of_the_files(trained: Model, folder: Path) -> None:
+    found = evaluate(trained, str(folder))
+    for k, (mine, detected) in enumerate(zip(found.objects, found.detections, strict=True)):
+        boxes = (SIZE * Rectangles().example(k)[1].boxes).tolist()
+        assert mine.boxes.tolist() == boxes
+        assert detected.boxes.tolist() == boxes
+    told = found.results.to_json()
+    assert (told["n"], told["objects"], told["ap"], told["ap50"]) == (8, 18, 1.0, 1.0)
+
+
+def test_the_command_prints_the_figures_and_writes_the_page(
+    trained: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, page = tmp_path / "model.safetensors", tmp_path / "page.html"
+    trained.save(file)
+    assert main(["evaluate", str(file), "--data", str(folder), "--json", "--html", str(page)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"ap", "ap50", "n", "ap_interval", "errors", "model", "data"} <= set(told)
+    assert (told["ap"], told["ap50"], told["n"]) == (1.0, 1.0, 8)
+    assert "Hits, false alarms and misses" in page.read_text(encoding="utf-8")
+    assert main(["evaluate", str(file), "--data", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert f"AP {100 * told['ap']:.1f} %" in out
+    assert "gain in AP50" in out
+
+
+def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path) -> None:
+    assert is_detector(trained)
+    from pellucid.combine import Sequential
+    from pellucid.layers import Dense, Flatten
+
+    with pytest.raises(PellucidError, match="finds no objects"):
+        ObjectFinder(Model(Sequential(flat=Flatten(), out=Dense(2)), input_shape=(1, 4, 4)))
+    file = folder / "Annotations/0.xml"
+    before = file.read_text()
+    file.write_text(before.replace("<name>red<", "<name>blue<").replace("<name>green<", "<name>blue<"))
+    try:
+        with pytest.raises(PellucidError, match="blue"):
+            evaluate(trained, str(folder))
+    finally:
+        file.write_text(before)

@@ -23,9 +23,12 @@ def test_relus_halve_the_mean_square_unless_the_weights_make_up_for_it():
     assert factors["he"] == pytest.approx(1.0, rel=0.04)
 
 
-def test_the_digits_are_learned_from_both():
+def test_the_digits_are_learned_faster_from_small_weights():
     numbers = first_epochs(Setting(small=True)).numbers
-    assert all(numbers[f"{name}: test accuracy after epochs 1, 2 and 10"][-1] > 0.85 for name in ("normal", "scaled"))
+    normal, scaled = (numbers[f"{name}: test accuracy after epochs 1, 2 and 10"] for name in ("normal", "scaled"))
+    assert scaled[0] > normal[0] + 0.1  # the book: 0.93 and 0.87
+    assert scaled[1] > normal[1] + 0.1
+    assert min(normal[-1], scaled[-1]) > 0.85
 
 
 @pytest.mark.real

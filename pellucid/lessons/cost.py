@@ -82,9 +82,10 @@ def saturated(setting: Setting) -> Result:
 def accuracies(setting: Setting) -> Result:
     """Both costs from usual weights.
 
-    From weights that do not saturate, both costs come close: Nielsen reports 95.42 % with the quadratic cost and
-    95.49 % with the cross-entropy after 30 epochs on 50,000 images. Here 10 epochs on the same 50,000 images are
-    enough to see it. The two costs are in different units, so only the accuracies are comparable.
+    From usual weights, both costs reach nearly the same accuracy. Nielsen starts from N(0, 1), which saturates many
+    hidden neurons, and reports 95.42 % with the quadratic cost and 95.49 % with the cross-entropy after 30 epochs on
+    50,000 images. Here the weights start from N(0, 1/n_in), which do not saturate, so that 10 epochs on the same images
+    reach about as much. The two costs are in different units, so only the accuracies are comparable.
     """
     splits = handwritten(setting)
     found = train(splits, setting.seed, 10)

@@ -46,8 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         large = image.repeat_interleave(SIZE, 1).repeat_interleave(SIZE, 2)
         Image.fromarray(large.permute(1, 2, 0).numpy()).save(path / f"JPEGImages/{k}.png")
         objects = "".join(
-            f"<object><name>{Rectangles.classes[label]}</name><bndbox><xmin>{SIZE * x0 + 1:g}</xmin>"
-            f"<ymin>{SIZE * y0 + 1:g}</ymin><xmax>{SIZE * x1:g}</xmax><ymax>{SIZE * y1:g}</ymax></bndbox></object>"
+            f"<object><name>{Rectangles.classes[label]}</name><bndbox><xmin>{SIZE * x0:g}</xmin>"
+            f"<ymin>{SIZE * y0:g}</ymin><xmax>{SIZE * x1:g}</xmax><ymax>{SIZE * y1:g}</ymax></bndbox></object>"
             for (x0, y0, x1, y1), label in zip(truth.boxes.tolist(), truth.labels.tolist(), strict=True)
         )
         size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
@@ -78,7 +78,7 @@ def test_the_command_prints_the_figures_and_writes_the_page(
     assert "Hits, false alarms and misses" in page.read_text(encoding="utf-8")
     assert main(["evaluate", str(file), "--data", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert f"AP {100 * told['ap']:.1f} %" in out
+    assert f"AP {100 * told['ap']:.2f} %" in out
     assert "gain in AP50" in out
 
 

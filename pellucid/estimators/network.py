@@ -17,10 +17,11 @@ from pellucid.estimators.base import Array, NetworkEstimator, checked_classes, c
 from pellucid.estimators.classifiers import ProbabilisticClassification
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.layers.base import Layer
-from pellucid.losses import Loss
+from pellucid.losses import LOSSES, BinaryCrossEntropy, Loss
 from pellucid.model import Model
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.training.callbacks import EarlyStopping
+from pellucid.training.evaluate import boundary, ends_in_probabilities, gives_probabilities
 
 Builder = Callable[[int, int], Layer]
 FLOATS = (np.float64, np.float32)  # X of another type becomes float64
@@ -121,6 +122,8 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
     patience: epochs without a better validation accuracy (with sample weights: loss) after which training ends with the
     best weights, where `validation_fraction` of the data is held out; by default there is no early stopping.
     random_state: of initial weights, order and validation examples.
+    A single output means the second class above 0, or above 1/2 for a loss of numbers such as "quadratic".
+    `predict_proba` exists for losses of probabilities, and for networks that end in a sigmoid or a softmax.
     Raises ValueError where the network, the data and the loss do not fit each other, and where training diverges.
     """
 
@@ -179,6 +182,19 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
             raise ValueError(f"y holds classes beside {self.classes_!r}; give all classes in the first call")
         self._train(self._new(X) if first else self._continued(), X, labels, weights, 1, held=False)
         return self
+
+    def _margin(self, scores: Array) -> Array:
+        loss = self.model_.loss
+        if isinstance(loss, BinaryCrossEntropy):
+            return scores  # of logits 0; their sigmoid less 1/2 would round the large ones
+        return loss.predict(torch.from_numpy(scores)).numpy() - boundary(self.model_.net, loss)
+
+    def _probabilities(self) -> bool:
+        if hasattr(self, "model_"):
+            return gives_probabilities(self.model_.net, self.model_.loss)
+        loss = LOSSES.get(self.loss, Loss) if isinstance(self.loss, str) else type(self.loss)
+        known = self.network if isinstance(self.network, Layer) else default_network(1, 1)
+        return loss.predict is not Loss.predict or ends_in_probabilities(known)
 
     def _new(self, X: Array) -> Model:
         names = [str(name) for name in self.classes_]

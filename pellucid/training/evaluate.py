@@ -239,15 +239,17 @@ def boundary(net: Layer, loss: Loss) -> float:
     Outputs are logits where a user-defined loss does not override `predict` and no sigmoid or softmax ends the network.
     """
     says = is_ours(loss) or type(loss).predict is not Loss.predict
-    bounded = any(isinstance(end, Sigmoid | Softmax) for end in ends(net).values())
-    return 0.5 if says or bounded else 0.0
+    return 0.5 if says or ends_in_probabilities(net) else 0.0
 
 
 def gives_probabilities(net: Layer, loss: Loss) -> bool:
     """Return whether outputs, as the loss reads them, are probabilities: by its `predict`, or by the network's end."""
-    return type(loss).predict is not Loss.predict or any(
-        isinstance(end, Sigmoid | Softmax) for end in ends(net).values()
-    )
+    return type(loss).predict is not Loss.predict or ends_in_probabilities(net)
+
+
+def ends_in_probabilities(net: Layer) -> bool:
+    """Return whether a sigmoid or a softmax ends the network."""
+    return any(isinstance(end, Sigmoid | Softmax) for end in ends(net).values())
 
 
 def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.preprocessing import StandardScaler
 
-from pellucid import L1, SGD, Adam, Conv2d, Dense, Dropout, Flatten, Hinge, Model, ReLU, Reshape, Sequential
+from pellucid import L1, SGD, Adam, Conv2d, Dense, Dropout, Flatten, Hinge, Model, ReLU, Reshape, Sequential, Sigmoid
 from pellucid.estimators import NetworkClassifier, NetworkRegressor
 from pellucid.estimators.weighted import Weighted, with_weights
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
@@ -52,6 +52,36 @@ def test_one_output_separates_two_classes() -> None:
     np.testing.assert_allclose(shares.sum(1), 1)
     np.testing.assert_array_equal(fitted.predict(x), y)
     np.testing.assert_array_equal(fitted.classes_[shares.argmax(1)], y)
+
+
+@pytest.mark.parametrize(
+    ("net", "loss", "boundary", "probable"),
+    [
+        (Sequential(Dense(1), Sigmoid()), "quadratic", 0.5, True),
+        (Sequential(Dense(1)), "quadratic", 0.5, False),
+        (Sequential(Dense(1)), "l1", 0.5, False),
+        (Sequential(Dense(1)), "binary_cross_entropy", 0.0, True),
+        (Sequential(Dense(2)), "hinge", None, False),
+    ],
+    ids=["sigmoid", "quadratic", "l1", "logits", "hinge"],
+)
+def test_two_classes_are_decided_by_the_boundary_of_the_loss(net, loss: str, boundary, probable: bool) -> None:
+    """Targets are 0 and 1, so that the boundary of a loss of numbers is halfway."""
+    x, y = IRIS[:100], NAMES[:100]
+    unfitted = NetworkClassifier(net, loss=loss, optimizer=Adam(0.05), random_state=0)
+    assert hasattr(unfitted, "predict_proba") == probable
+    fitted = unfitted.fit(x, y)
+    assert fitted.score(x, y) >= 0.98
+    outputs = fitted.model_(x).numpy()
+    if boundary is not None:
+        np.testing.assert_array_equal(fitted.predict(x) == "versicolor", outputs[:, 0] > boundary)
+        np.testing.assert_array_equal(fitted.decision_function(x) > 0, outputs[:, 0] > boundary)
+    if probable:
+        expected = outputs if loss == "quadratic" else 1 / (1 + np.exp(-outputs))
+        np.testing.assert_allclose(fitted.predict_proba(x), np.hstack([1 - expected, expected]), rtol=1e-9, atol=1e-12)
+    else:
+        with pytest.raises(AttributeError, match="predict_proba"):
+            fitted.predict_proba(x)
 
 
 @pytest.mark.parametrize("kind", [NetworkClassifier, NetworkRegressor])

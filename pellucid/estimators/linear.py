@@ -260,7 +260,8 @@ def closed_form(
     """Return (w, b) of the minimum of Σ weight (x w + b - y)² + alpha ‖w‖²; of several, the one of smallest norm.
 
     Centring X and y takes the intercept, which has no penalty, out of the problem. "normal" solves
-    (Xᵀ X + alpha I) w = Xᵀ y; "svd" computes w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ.
+    (Xᵀ X + alpha I) w = Xᵀ y; "svd" computes w = V diag(s / (s² + alpha)) Uᵀ y with X = U diag(s) Vᵀ, which "normal"
+    does too where rounding makes the matrix singular.
     """
     centre, mean = np.zeros(X.shape[1]), 0.0
     if intercept:
@@ -272,9 +273,16 @@ def closed_form(
 
 
 def _normal(x: Tensor, y: Tensor, alpha: float) -> Tensor:
-    gram = x.T @ x
+    gram, moment = x.T @ x, x.T @ y
+    if alpha == 0:
+        return torch.linalg.pinv(gram, hermitian=True) @ moment
     gram.diagonal().add_(alpha)
-    return torch.linalg.pinv(gram, hermitian=True) @ (x.T @ y)
+    # Unlike the cutoff of a pseudoinverse, one relative to each feature's own scale loses no feature of a small scale.
+    scale = gram.diagonal().rsqrt()
+    factor, indefinite = torch.linalg.cholesky_ex(gram * scale * scale[:, None])
+    if indefinite or factor.diagonal().min() ** 2 < len(gram) * torch.finfo(x.dtype).eps:
+        return _svd(x, y, alpha)
+    return scale * torch.cholesky_solve((scale * moment)[:, None], factor)[:, 0]
 
 
 def _svd(x: Tensor, y: Tensor, alpha: float) -> Tensor:

@@ -44,6 +44,20 @@ def test_of_several_solutions_the_smallest_is_found() -> None:
         np.testing.assert_allclose(found.coef_, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("solver", ["normal", "svd"])
+def test_a_penalty_keeps_features_of_every_scale(solver: str) -> None:
+    """Orthogonal columns x of ±s, four examples: w = Σ x y / (4 s² + alpha), here 12/5 and 0."""
+    x = np.array([[1e9, 1.0], [1e9, -1.0], [-1e9, 1.0], [-1e9, -1.0]])
+    found = Ridge(1.0, solver=solver).fit(x, 3 * x[:, 1])
+    np.testing.assert_allclose(found.coef_, [0.0, 2.4], rtol=1e-12, atol=1e-15)
+
+
+def test_a_penalty_below_rounding_gives_equal_columns_equal_coefficients() -> None:
+    """y = 3 x of two equal columns: their coefficients add up to 3, and the smallest squares are halves."""
+    x = np.array([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
+    np.testing.assert_allclose(Ridge(1e-30).fit(x, 3 * x[:, 0]).coef_, [1.5, 1.5], rtol=1e-9)
+
+
 def test_batch_descent_reaches_the_normal_equation_and_stochastic_descent_comes_near() -> None:
     exact = LinearRegression("normal").fit(LINE, NOISY)
     batch = LinearRegression("batch", learning_rate=0.1, epochs=1000).fit(LINE, NOISY)  # Géron 2019, chapter 4

@@ -1,5 +1,6 @@
 """Exact nearest neighbours on tensors."""
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +14,11 @@ from torch import Tensor
 from pellucid.estimators.plotting import BoundaryPlot
 
 METRICS = ("l1", "l2")
-BLOCK_BYTES = 64 << 20  # of the distances between a block of queries and all training points
+BLOCK_BYTES = 32 << 20  # of the distances between a block of queries and all training points
 CACHE_BYTES = 1 << 20  # of the differences between a query and some points
 CHUNK = 4096  # points converted at a time
+TYPES = (np.float64, np.float32, np.uint8)  # X of another type becomes float64
+MOST = 1000  # binary orders of magnitude that data are scaled by at most, so that the scale is a number itself
 PAIR_BYTES = 16 << 20  # of the differences whose distances are computed in float64 at a time
 
 
@@ -25,7 +28,8 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
     Unlike scikit-learn's, it always compares a query with every training point, on tensors in blocks, and equal
     distances and votes go to the first point and the first class. X is (n, n_features), y is (n,).
     n_neighbors: the number of votes. metric: "l2", Euclidean, or "l1", the sum of absolute differences.
-    Raises ValueError for an unknown metric and for more neighbours than training points.
+    Raises ValueError for an unknown metric, and for fewer neighbours than 1 or more than training points; TypeError
+    for a number of neighbours that is not whole.
     Source: Cover and Hart 1967, Nearest neighbor pattern classification.
     """
 
@@ -37,11 +41,8 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
         """Store the training points (n, n_features) and their classes (n,)."""
         if self.metric not in METRICS:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}")
-        if isinstance(self.n_neighbors, bool) or not isinstance(self.n_neighbors, int | np.integer):
-            raise TypeError(f"n_neighbors must be a whole number, not {self.n_neighbors!r}")
-        if self.n_neighbors < 1:
-            raise ValueError(f"n_neighbors must be at least 1, not {self.n_neighbors}")
-        points, labels = validate_data(self, X, y)
+        _check_count(self.n_neighbors)
+        points, labels = validate_data(self, X, y, dtype=TYPES)
         check_classification_targets(labels)
         self.classes_, self._labels = np.unique(labels, return_inverse=True)
         self._points = points
@@ -54,8 +55,9 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the distances of the nearest training points, ascending, and their indices, (n, n_neighbors) each."""
         check_is_fitted(self)
-        queries = validate_data(self, X, reset=False)
+        queries = validate_data(self, X, reset=False, dtype=TYPES)
         count, points = self.n_neighbors if n_neighbors is None else n_neighbors, len(self._points)
+        _check_count(count)
         if count > points:
             raise ValueError(
                 f"Expected n_neighbors <= n_samples_fit, but n_neighbors = {count}, n_samples_fit = {points}"
@@ -78,34 +80,43 @@ class KNeighborsClassifier(BoundaryPlot, ClassifierMixin, BaseEstimator):
 def nearest(points: Tensor, queries: Tensor, count: int, metric: str) -> tuple[Tensor, Tensor]:
     """Return the distances of the `count` nearest points, ascending, and their indices, (queries, count) each.
 
-    A block of distances is computed in float32; points that its rounding may have put on the wrong side of the last
-    neighbour are compared again in float64, so that the result is exact to float64. points: (n, d); queries: (m, d).
+    A block of distances is computed in float32, with a bound on the error of each; points that may be nearer than the
+    last neighbour are compared again in float64, so that the result is exact to float64. All are scaled by a power of
+    two first, which is exact, so that no square overflows. points: (n, d); queries: (m, d).
     """
     order = 1 if metric == "l1" else 2
-    centre = points[:CHUNK].double().mean(0).to(torch.float32)  # near the points: small numbers have small errors
+    scale = _scale(points, queries)
+    centre = (points[:CHUNK].double() * scale).median(0).values  # near most points: small numbers have small errors
     base = torch.empty(points.shape, dtype=torch.float32)
     for to, part in zip(base.split(CHUNK), points.split(CHUNK), strict=True):
-        to.copy_(_centred(part, centre))
+        to.copy_(_centred(part, centre, scale))
     sizes = torch.linalg.vector_norm(base, ord=order, dim=1)  # (n,)
+    # The error of a sum of d products (Higham 2002, equation 3.5), of the inputs in float32, and of underflow.
+    terms = base.shape[1] + 16
+    eps, tiny = terms * torch.finfo(torch.float32).eps, terms * torch.finfo(torch.float32).tiny
     parts: list[tuple[Tensor, Tensor]] = []
     for block in queries.split(max(1, BLOCK_BYTES // (4 * len(points)))):
-        x = _centred(block, centre)  # (m, d)
+        x = _centred(block, centre, scale)  # (m, d)
         rough = _l1(x, base) if metric == "l1" else _squares(x, base, sizes)  # (m, n)
-        reach = (sizes.max() + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)) ** order  # (m, 1)
-        # The error of a sum of d products (Higham 2002, equation 3.5), and of the inputs in float32.
-        error = (base.shape[1] + 16) * torch.finfo(torch.float32).eps * reach
-        last = rough.topk(count, dim=1, largest=False).values[:, -1:]
-        parts.append(_exact(points, block, rough <= last + 2 * error, count, order))
-    return torch.cat([distances for distances, _ in parts]), torch.cat([indices for _, indices in parts])
+        error = sizes + torch.linalg.vector_norm(x, ord=order, dim=1, keepdim=True)  # (m, n)
+        error.pow_(order).mul_(eps).add_(tiny)
+        rough.add_(error)
+        farthest = rough.topk(count, dim=1, largest=False).values[:, -1:]  # that the last neighbour may be
+        possible = rough.sub_(error, alpha=2) <= farthest
+        del rough, error
+        parts.append(_exact(points, block, possible, count, order, scale))
+    return torch.cat([distances for distances, _ in parts]) / scale, torch.cat([indices for _, indices in parts])
 
 
-def _exact(points: Tensor, queries: Tensor, possible: Tensor, count: int, order: int) -> tuple[Tensor, Tensor]:
-    """Return the distances and the indices of the nearest among the `possible` points (m, n), computed in float64."""
+def _exact(
+    points: Tensor, queries: Tensor, possible: Tensor, count: int, order: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return the scaled distances and the indices of the nearest among the `possible` points (m, n), in float64."""
     row, column = possible.nonzero(as_tuple=True)
     pairs = max(1, PAIR_BYTES // (8 * points.shape[1]))
     distances = torch.cat(
         [
-            torch.linalg.vector_norm(queries[r].double() - points[c].double(), ord=order, dim=1)
+            _length(queries[r].double().mul_(scale) - points[c].double().mul_(scale), order)
             for r, c in zip(row.split(pairs), column.split(pairs), strict=True)
         ]
     )
@@ -115,6 +126,23 @@ def _exact(points: Tensor, queries: Tensor, possible: Tensor, count: int, order:
     starts[0] = 0
     chosen = ascending[starts[:, None] + torch.arange(count)]  # (m, count)
     return distances[chosen], column[chosen]
+
+
+def _length(difference: Tensor, order: int) -> Tensor:
+    """Return the norm of each row, (m,); squares neither overflow nor underflow, since each row is scaled to 1/2 to 1.
+
+    Writes into `difference`.
+    """
+    _, exponent = torch.frexp(difference.abs().amax(1, keepdim=True))
+    unit = torch.pow(2.0, exponent.double().clamp_min(-MOST))
+    return torch.linalg.vector_norm(difference.div_(unit), ord=order, dim=1) * unit[:, 0]
+
+
+def _scale(*arrays: Tensor) -> float:
+    """Return the power of two that scales the largest absolute value to 1/2 to 1, within 2^±MOST."""
+    ends = [float(end) for array in arrays for end in torch.aminmax(array)]
+    _, exponent = math.frexp(max(map(abs, ends)))
+    return math.ldexp(1.0, -max(-MOST, min(exponent, MOST)))
 
 
 def _squares(queries: Tensor, base: Tensor, sizes: Tensor) -> Tensor:
@@ -136,10 +164,17 @@ def _l1(queries: Tensor, base: Tensor) -> Tensor:
     return found
 
 
-def _centred(x: Tensor, centre: Tensor) -> Tensor:
-    """Return x - centre in float32, rounded once."""
-    exact = x.dtype in (torch.float32, torch.float16, torch.uint8)  # every value is one of float32
-    return x.to(torch.float32) - centre if exact else (x.double() - centre.double()).to(torch.float32)
+def _centred(x: Tensor, centre: Tensor, scale: float) -> Tensor:
+    """Return x scale - centre in float32, rounded once."""
+    return (x.double() * scale).sub_(centre).to(torch.float32)
+
+
+def _check_count(count: Any) -> None:
+    """Raise TypeError unless the number of neighbours is whole, and ValueError unless it is at least 1."""
+    if isinstance(count, bool) or not isinstance(count, int | np.integer):
+        raise TypeError(f"n_neighbors must be a whole number, not {count!r}")
+    if count < 1:
+        raise ValueError(f"n_neighbors must be at least 1, not {count}")
 
 
 def _tensor(array: Any) -> Tensor:

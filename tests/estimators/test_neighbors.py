@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 from sklearn import neighbors
 from sklearn.datasets import load_digits
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.data import load
 from pellucid.estimators import KNeighborsClassifier
+from pellucid.estimators import neighbors as neighbors_module
+from pellucid.estimators.neighbors import nearest
 
 RNG = np.random.default_rng(0)
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -39,6 +43,64 @@ def test_digits_are_classified_as_by_scikit_learn(metric: str, p: int) -> None:
     assert ours.score(DIGITS[1000:], LABELS[1000:]) == theirs.score(DIGITS[1000:], LABELS[1000:])
 
 
+@pytest.mark.parametrize(("metric", "name"), [("l2", "euclidean"), ("l1", "cityblock")])
+@pytest.mark.parametrize("exponent", [-900, -400, -130, 66, 130, 400, 900])
+def test_neighbours_do_not_depend_on_the_scale_of_the_data(metric: str, name: str, exponent: int) -> None:
+    """A power of two changes no digit of a number, only its exponent: 2^66 squared overflows float32."""
+    points, queries = RNG.normal(size=(60, 4)), RNG.normal(size=(9, 4))
+    table = cdist(queries, points, name)
+    expected = table.argsort(1, kind="stable")[:, :5]
+    fitted = KNeighborsClassifier(metric=metric).fit(np.ldexp(points, exponent), np.arange(60) % 3)
+    distances, indices = fitted.kneighbors(np.ldexp(queries, exponent))
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(np.ldexp(distances, -exponent), np.take_along_axis(table, expected, 1), rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["l1", "l2"])
+@pytest.mark.parametrize("outlier", [1e4, 1e12, 1e200])
+def test_one_far_point_changes_no_other_neighbour(metric: str, outlier: float) -> None:
+    points, queries = RNG.normal(size=(60, 4)), RNG.normal(size=(9, 4))
+    table = cdist(queries, points, "euclidean" if metric == "l2" else "cityblock")
+    table[:, 0] = np.inf
+    points[0] = outlier
+    fitted = KNeighborsClassifier(metric=metric).fit(points, np.arange(60) % 3)
+    np.testing.assert_array_equal(fitted.kneighbors(queries)[1], table.argsort(1, kind="stable")[:, :5])
+
+
+class Largest(TorchDispatchMode):
+    """Record the bytes of the largest tensor that an operation returns."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run the operation."""
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, tuple) else (found,):
+            self.bytes = max(self.bytes, one.nbytes if isinstance(one, torch.Tensor) else 0)
+        return found
+
+
+@pytest.mark.parametrize("metric", ["l1", "l2"])
+def test_no_table_of_all_distances_is_held(metric: str, monkeypatch) -> None:
+    """Blocks of 2^16 bytes instead of 400 x 2,000 x 4, beside the points in float32; an outlier changes nothing."""
+    points, queries = RNG.normal(size=(2000, 8)), RNG.normal(size=(400, 8))
+    points[0] *= 1e4
+    for name in ("BLOCK_BYTES", "PAIR_BYTES", "CACHE_BYTES"):
+        monkeypatch.setattr(neighbors_module, name, 1 << 16)
+    monkeypatch.setattr(neighbors_module, "CHUNK", 500)
+    x, y = torch.from_numpy(queries), torch.from_numpy(points)
+    with Largest() as largest:
+        nearest(y, x, 3, metric)
+    assert (1 << 15) < largest.bytes <= max(1 << 16, 4 * points.size)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16, np.uint64, bool, np.float16, np.longdouble, ">f8"])
+def test_every_type_of_numbers_is_taken(dtype) -> None:
+    points = np.array([[0, 0], [1, 0], [1, 1]]).astype(dtype)
+    distances, indices = KNeighborsClassifier(2).fit(points, [0, 1, 1]).kneighbors(points[2:])
+    assert (distances.tolist(), indices.tolist()) == ([[0.0, 1.0]], [[2, 1]])
+
+
 def test_equal_votes_go_to_the_first_class() -> None:
     fitted = KNeighborsClassifier(2).fit([[0.0], [1.0]], ["later", "earlier"])
     assert fitted.predict([[0.1]]).tolist() == ["earlier"]
@@ -51,6 +113,18 @@ def test_more_neighbours_than_points_is_an_error_of_values() -> None:
         ValueError, match="Expected n_neighbors <= n_samples_fit, but n_neighbors = 3, n_samples_fit = 2"
     ):
         fitted.predict([[0.5]])
+
+
+@pytest.mark.parametrize(
+    ("count", "error", "message"),
+    [(0, ValueError, "at least 1"), (-1, ValueError, "at least 1"), (2.5, TypeError, "whole number")],
+)
+def test_a_wrong_number_of_neighbours_is_refused_in_each_call(count, error: type[Exception], message: str) -> None:
+    fitted = KNeighborsClassifier(1).fit([[0.0], [1.0], [2.0]], [0, 1, 1])
+    with pytest.raises(error, match=message):
+        fitted.kneighbors([[0.5]], count)
+    with pytest.raises(error, match=message):
+        fitted.set_params(n_neighbors=count).predict([[0.5]])
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,11 @@ from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
 from pellucid.estimators.weighted import Weighted, with_weights
 from pellucid.model import Model
+from pellucid.network.inputs import check_inputs
 from pellucid.objective import Supervised
 from pellucid.run.history import History
 from pellucid.training.callbacks import Callback
+from pellucid.training.evaluate import batch_within_memory
 
 Array = NDArray[Any]
 
@@ -38,9 +40,12 @@ class NetworkEstimator(BaseEstimator):
         return self.model_.predict(self._inputs(X)).numpy()
 
     def _scores(self, X: Any) -> Array:
-        """Return the network's outputs unchanged, (n, outputs)."""
+        """Return the network's outputs unchanged, (n, outputs), computed in batches that fit into memory."""
         check_is_fitted(self, "model_")
-        return self.model_(self._inputs(X)).numpy()
+        x, model = self._inputs(X), self.model_
+        check_inputs(x.shape, model.input_shape, "X")
+        parts = x.split(batch_within_memory(model, x))
+        return torch.cat([model(part).cpu() for part in parts]).numpy()
 
     def _inputs(self, X: Any) -> Tensor:
         """Return checked inputs of a fitted estimator as a tensor."""

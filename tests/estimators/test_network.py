@@ -10,6 +10,7 @@ from pellucid import L1, SGD, Adam, Conv2d, Dense, Dropout, Flatten, Hinge, Mode
 from pellucid.estimators import NetworkClassifier, NetworkRegressor
 from pellucid.estimators.weighted import Weighted, with_weights
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
+from pellucid.training import evaluate
 
 IRIS, KINDS = load_iris(return_X_y=True)
 IRIS = StandardScaler().fit_transform(IRIS)
@@ -179,6 +180,19 @@ def test_a_regressor_of_one_layer_reaches_the_least_squares_solution() -> None:
     np.testing.assert_allclose(fitted.predict(x), np.c_[x, np.ones(442)] @ expected, rtol=1e-6)
     fitted.partial_fit(x, PROGRESS, np.ones(442))
     np.testing.assert_allclose(fitted.predict(x), np.c_[x, np.ones(442)] @ expected, rtol=1e-6)
+
+
+def test_predictions_are_computed_in_batches_that_fit_into_memory(monkeypatch) -> None:
+    """The 106 outputs of the layers for one input, at 4 bytes each, let 8 inputs into 8 x 4 x 106 bytes."""
+    fitted = NetworkClassifier(Sequential(Dense(50), ReLU(), Dense(3), Sigmoid()), loss="quadratic", epochs=1)
+    fitted.fit(IRIS, NAMES)
+    expected = fitted.model_(IRIS).numpy()
+    sizes, call = [], Model.__call__
+    monkeypatch.setattr(Model, "__call__", lambda model, x: (sizes.append(len(x)), call(model, x))[1])
+    monkeypatch.setattr(evaluate, "MEMORY", 8 * 4 * 106)
+    np.testing.assert_allclose(fitted.decision_function(IRIS), expected, rtol=1e-12)
+    np.testing.assert_array_equal(fitted.predict(IRIS), fitted.classes_[expected.argmax(1)])
+    assert sizes == 2 * [*18 * [8], 6]
 
 
 def test_pellucids_tools_take_the_network() -> None:

@@ -1,6 +1,7 @@
 """The parts that estimators share: their network, sample weights, and training with scikit-learn's kind of errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
@@ -37,19 +38,30 @@ class NetworkEstimator(BaseEstimator):
     def _network_outputs(self, X: Any) -> Array:
         """Return the network's outputs as its loss reads them, such as probabilities, (n, outputs)."""
         check_is_fitted(self, "model_")
-        return self.model_.predict(self._inputs(X)).numpy()
+        with value_errors():
+            return self.model_.predict(self._inputs(X)).numpy()
 
     def _scores(self, X: Any) -> Array:
         """Return the network's outputs unchanged, (n, outputs), computed in batches that fit into memory."""
         check_is_fitted(self, "model_")
         x, model = self._inputs(X), self.model_
-        check_inputs(x.shape, model.input_shape, "X")
-        parts = x.split(batch_within_memory(model, x))
-        return torch.cat([model(part).cpu() for part in parts]).numpy()
+        with value_errors():
+            check_inputs(x.shape, model.input_shape, "X")
+            parts = x.split(batch_within_memory(model, x))
+            return torch.cat([model(part).cpu() for part in parts]).numpy()
 
     def _inputs(self, X: Any) -> Tensor:
         """Return checked inputs of a fitted estimator as a tensor."""
         return torch.tensor(validate_data(self, X, reset=False, dtype=np.float64))
+
+
+@contextmanager
+def value_errors() -> Iterator[None]:
+    """Raise ValueError, as scikit-learn's estimators do, where Pellucid raises PellucidError."""
+    try:
+        yield
+    except PellucidError as error:
+        raise ValueError(str(error)) from error
 
 
 def checked_weights(sample_weight: Any, X: Array) -> Array | None:
@@ -97,7 +109,7 @@ def train(
     """Train a model by `Model.fit` on the weighted mean of its loss, and return the history.
 
     steps: where given, an epoch is that many steps of all examples, and `batch_size` is unused.
-    Raises ValueError, as scikit-learn's estimators do, where training raises PellucidError.
+    Raises what `Model.fit` raises.
     """
     loss, metrics = model.loss, model.metrics
     try:
@@ -120,7 +132,5 @@ def train(
             validation=validation,
             verbose=False,
         )
-    except PellucidError as error:
-        raise ValueError(str(error)) from error
     finally:
         model.objective, model.metrics = Supervised(model.net, loss), metrics

@@ -1,6 +1,7 @@
 """Linear regression as a network of one layer, solved in closed form or by gradient descent."""
 
 from collections.abc import Sequence as Several
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.estimators.base import Array, NetworkEstimator, checked_weights, seed_of, train
+from pellucid.estimators.base import Array, NetworkEstimator, checked_weights, seed_of, train, value_errors
 from pellucid.estimators.plotting import CoefficientPlot, PathPlot
 from pellucid.layers import Dense
 from pellucid.model import Model
@@ -41,7 +42,8 @@ class _Linear(CoefficientPlot, RegressorMixin, NetworkEstimator):
             raise ValueError(f"solver must be one of {', '.join(self.solvers)}, not {self.solver!r}")
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         weights = checked_weights(sample_weight, X)
-        self._solve(X, y.astype(np.float64), weights)
+        with value_errors():
+            self._solve(X, y.astype(np.float64), weights)
         return self
 
     def predict(self, X: Any) -> Array:
@@ -191,8 +193,8 @@ class ElasticNet(PathPlot, _Linear):
 
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         check_penalty(self.alpha)
-        ratio = self.l1_ratio
-        if not 0 <= ratio <= 1:
+        ratio: Any = self.l1_ratio
+        if not isinstance(ratio, Real) or not 0 <= ratio <= 1:
             raise ValueError(f"l1_ratio must be from 0 to 1, not {ratio!r}")
         if self.solver == "coordinate":
             found = linear_model.ElasticNet(
@@ -300,7 +302,7 @@ def curvature(X: Array, weights: Array | None, intercept: bool) -> float:
     return float(np.linalg.norm(x * scale, 2) ** 2 / len(X)) or 1.0
 
 
-def check_penalty(alpha: float) -> None:
-    """Raise ValueError for a penalty below 0."""
-    if not alpha >= 0:
+def check_penalty(alpha: Any) -> None:
+    """Raise ValueError for a penalty below 0, and for what is no number."""
+    if not isinstance(alpha, Real) or not alpha >= 0:
         raise ValueError(f"alpha must be at least 0, not {alpha!r}")

@@ -12,8 +12,15 @@ from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.data.seeds import mix
-from pellucid.errors import PellucidError
-from pellucid.estimators.base import Array, NetworkEstimator, checked_classes, checked_weights, seed_of, train
+from pellucid.estimators.base import (
+    Array,
+    NetworkEstimator,
+    checked_classes,
+    checked_weights,
+    seed_of,
+    train,
+    value_errors,
+)
 from pellucid.estimators.classifiers import ProbabilisticClassification
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.layers.base import Layer
@@ -63,7 +70,7 @@ class _Network(NetworkEstimator):
             if not callable(net):
                 raise TypeError(f"network must be a layer or a function (n_features, n_outputs) -> layer, not {net!r}")
             net = net(X.shape[1], outputs)
-        try:
+        with value_errors():
             model = Model(
                 net,
                 self.loss,
@@ -74,8 +81,6 @@ class _Network(NetworkEstimator):
                 seed=seed_of(self.random_state),
                 device=self.device,
             )
-        except PellucidError as error:
-            raise ValueError(str(error)) from error
         allowed = {(outputs,), (1,)} if outputs == 2 else {(outputs,)}
         if model.output_shape not in allowed:
             raise ValueError(f"the network outputs {model.output_shape} for each example, but y takes ({outputs},)")
@@ -89,17 +94,18 @@ class _Network(NetworkEstimator):
 
     def _train(self, model: Model, X: Array, y: Array, weights: Array | None, epochs: int, held: bool) -> None:
         """Train, with early stopping if `held`, and store the model and its history."""
-        stop = [EarlyStopping(self.patience)] if held and self.patience is not None else []
-        self.history_ = train(
-            model,
-            torch.tensor(X, dtype=model.dtype),
-            torch.tensor(y),
-            weights,
-            epochs=epochs,
-            batch_size=self.batch_size,
-            callbacks=stop,
-            validation=float(self.validation_fraction) if stop else None,
-        )
+        with value_errors():
+            stop = [EarlyStopping(self.patience)] if held and self.patience is not None else []
+            self.history_ = train(
+                model,
+                torch.tensor(X, dtype=model.dtype),
+                torch.tensor(y),
+                weights,
+                epochs=epochs,
+                batch_size=self.batch_size,
+                callbacks=stop,
+                validation=float(self.validation_fraction) if stop else None,
+            )
         self.model_ = model
 
     def _inputs(self, X: Any) -> Tensor:

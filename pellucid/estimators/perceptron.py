@@ -9,7 +9,7 @@ from sklearn.utils.validation import validate_data
 from torch import Tensor
 
 from pellucid.combine import Sequential
-from pellucid.estimators.base import checked_classes, seed_of, train
+from pellucid.estimators.base import Array, checked_classes, seed_of, train, value_errors
 from pellucid.estimators.classifiers import NetworkClassification
 from pellucid.estimators.plotting import CoefficientPlot
 from pellucid.layers import Dense
@@ -62,6 +62,10 @@ class Perceptron(CoefficientPlot, NetworkClassification):
         """Fit to X (n, n_features) and classes y (n,)."""
         X, y = validate_data(self, X, y, dtype=np.float64)
         self.classes_, labels = checked_classes(y, None)
+        with value_errors():
+            return self._learn(X, labels)
+
+    def _learn(self, X: Array, labels: Array) -> Self:
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         model = Model(
             Sequential(Dense(outputs, bias=self.fit_intercept, init_weight="zeros")),

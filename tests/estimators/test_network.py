@@ -218,8 +218,17 @@ def test_pellucids_tools_take_the_network() -> None:
         (NetworkClassifier(convolutions), IRIS, NAMES, ValueError, "reshape"),
         (NetworkClassifier(optimizer="adm"), IRIS, NAMES, ValueError, "did you mean 'adam'"),
         (NetworkRegressor(optimizer=SGD(1e4)), IRIS, KINDS, ValueError, "holds infinity"),
+        (NetworkClassifier(patience=0), IRIS, NAMES, ValueError, "patience"),
     ],
 )
 def test_wrong_data_and_networks_raise_the_errors_of_scikit_learn(estimator, x, y, error, message: str) -> None:
     with pytest.raises(error, match=message):
         estimator.fit(x, y)
+
+
+def test_predicting_images_of_another_shape_is_an_error_of_values() -> None:
+    images = DIGITS[:100].reshape(-1, 1, 8, 8) / 16
+    fitted = NetworkClassifier(epochs=1).fit(images, LABELS[:100])
+    for predict in (fitted.predict, fitted.predict_proba):
+        with pytest.raises(ValueError, match="shape"):
+            predict(images[:, :, :7])

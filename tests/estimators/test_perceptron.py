@@ -54,3 +54,11 @@ def test_pellucids_tools_take_the_network() -> None:
 def test_one_class_is_an_error_of_values() -> None:
     with pytest.raises(ValueError, match="only one class"):
         Perceptron().fit(CORNERS, [1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "message"), [(Perceptron(learning_rate=-1.0), "lr"), (Perceptron(max_iter=0), "epochs")]
+)
+def test_a_wrong_parameter_is_an_error_of_values(estimator, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(CORNERS, [0, 0, 0, 1])

@@ -21,8 +21,9 @@ def points(*shape: int, size: tuple[int, int]) -> Tensor:
     """Return key-points (..., 3) in an image of `size` (H, W), a few of them outside, every third without a label."""
     rng = torch.Generator().manual_seed(6)
     at = (1.4 * torch.rand((*shape, 2), generator=rng, dtype=torch.float64) - 0.2) * torch.tensor([size[1], size[0]])
-    seen = (torch.arange(math.prod(shape)) % 3 < 2).view(shape)
-    return torch.where(seen[..., None], torch.cat((at, torch.full((*shape, 1), 2.0)), -1), 0.0)
+    number = torch.arange(math.prod(shape)).view(*shape, 1)
+    visibility = 1.0 + number % 2  # hidden points and visible ones
+    return torch.where(number % 3 < 2, torch.cat((at, visibility), -1), 0.0)
 
 
 def heat_maps(y: Tensor, target: Tensor, stride: int, sigma: float, l1: float) -> Tensor:

@@ -23,7 +23,8 @@ from pellucid.losses import (
     SoftmaxCrossEntropy,
 )
 from pellucid.losses.base import Reduction
-from tests.losses.cases import CASES, CLASSES, IMAGE, PIXELS, Oracle, classes, outputs
+from tests.losses.cases import CASES, CLASSES, IMAGE, PIXELS, classes, outputs
+from tests.losses.keypoint_cases import Oracle
 
 KINKS = ("l1 ties", "hinge at the margin", "giou ties")
 each_case = pytest.mark.parametrize("name", CASES)

@@ -118,10 +118,12 @@ class LinearRegression(_Linear):
         # The gradient of the mean squared error is twice that of Quadratic, which has the factor 1/2.
         rate, schedule = 2.0, InverseTime(self.t0, self.t1, "steps")
         if self.solver == "batch":
-            rate, schedule = 2 * (self.learning_rate or 0.5 / curvature(X, weights, self.fit_intercept)), None
+            rate, schedule = self.learning_rate, None
+            rate = 1 / curvature(X, weights, self.fit_intercept) if rate is None else 2 * rate
         size = {"batch": len(X), "minibatch": self.batch_size, "sgd": 1}[self.solver]
+        epochs = EPOCHS[self.solver] if self.epochs is None else self.epochs
         model = network(X.shape[1], self.fit_intercept, rate, schedule, seed=seed_of(self.random_state))
-        self._descend(model, X, y, weights, self.epochs or EPOCHS[self.solver], size)
+        self._descend(model, X, y, weights, epochs, size)
 
 
 class Ridge(PathPlot, _Linear):
@@ -156,7 +158,8 @@ class Ridge(PathPlot, _Linear):
             self._keep(*closed_form(X, y, weights, self.alpha, self.fit_intercept, self.solver))
             return
         lam = self.alpha if weights is None else self.alpha / weights.mean()  # the weights are scaled to the mean 1
-        rate = self.learning_rate or 1 / (curvature(X, weights, self.fit_intercept) + lam / len(X))
+        rate = self.learning_rate
+        rate = 1 / (curvature(X, weights, self.fit_intercept) + lam / len(X)) if rate is None else rate
         model = network(X.shape[1], self.fit_intercept, rate, regularizer=regularizers.L2(lam))
         self._descend(model, X, y, weights, self.epochs, len(X))
 
@@ -204,7 +207,8 @@ class ElasticNet(PathPlot, _Linear):
             return
         l1, l2 = self.alpha * ratio, self.alpha * (1 - ratio)
         penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * len(X))]
-        rate = self.learning_rate or 1 / (curvature(X, weights, self.fit_intercept) + l2)
+        rate = self.learning_rate
+        rate = 1 / (curvature(X, weights, self.fit_intercept) + l2) if rate is None else rate
         time = max(self.epochs / DECAY, 1.0)
         model = network(X.shape[1], self.fit_intercept, rate, InverseTime(time, time, "steps"), penalties)
         self._descend(model, X, y, weights, self.epochs, len(X))

@@ -77,6 +77,12 @@ def test_the_steps_of_stochastic_descent_are_those_of_its_schedule() -> None:
     assert (fitted.coef_[0], fitted.intercept_) == pytest.approx((w, b), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", [LinearRegression, Ridge, ElasticNet, Lasso])
+def test_a_rate_of_zero_leaves_the_first_weights(kind) -> None:
+    fitted = kind(solver="batch", learning_rate=0.0, epochs=2).fit(X, Y)
+    assert (fitted.coef_.tolist(), fitted.intercept_) == ([0.0] * 5, 0.0)
+
+
 def test_too_high_a_rate_diverges_with_an_error_of_values() -> None:
     with pytest.raises(ValueError, match="learning rate"):
         LinearRegression("batch", learning_rate=50.0).fit(LINE, NOISY)
@@ -122,6 +128,12 @@ def test_descent_with_a_soft_threshold_ends_near_the_sparse_minimum(ratio: float
         (LinearRegression("cg"), "solver must be one of svd"),
         (Ridge(-1.0), "alpha must be at least 0"),
         (ElasticNet(l1_ratio=2.0), "l1_ratio must be from 0 to 1"),
+        (Ridge("1"), "alpha must be at least 0, not '1'"),
+        (ElasticNet("a"), "alpha must be at least 0, not 'a'"),
+        (ElasticNet(l1_ratio="a"), "l1_ratio must be from 0 to 1, not 'a'"),
+        (LinearRegression("batch", learning_rate=-0.1), "lr"),
+        (LinearRegression("sgd", t0=-1.0), "t0"),
+        (LinearRegression("sgd", epochs=0), "epochs"),
     ],
 )
 def test_a_wrong_parameter_is_named(estimator, message: str) -> None:

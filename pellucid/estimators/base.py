@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pellucid.data.source import Arrays
 from pellucid.errors import PellucidError
-from pellucid.estimators.weighted import Weighted, with_weights
+from pellucid.estimators.weighted import Weighted, weighted_penalty, with_weights
 from pellucid.model import Model
 from pellucid.network.inputs import check_inputs
 from pellucid.objective import Supervised
@@ -109,12 +109,14 @@ def train(
     """Train a model by `Model.fit` on the weighted mean of its loss, and return the history.
 
     steps: where given, an epoch is that many steps of all examples, and `batch_size` is unused.
-    Raises what `Model.fit` raises.
+    A regularizer's cost term is divided by the sum of the weights, or without them by the number of examples.
+    Raises what `Model.fit` raises, and PellucidError for weights beside those of a loss.
     """
-    loss, metrics = model.loss, model.metrics
+    loss, metrics, penalties = model.loss, model.metrics, model.regularizers
     try:
         if weights is not None:
             model.objective, model.metrics = Supervised(model.net, Weighted(loss, not y.is_floating_point())), ()
+            model.regularizers = tuple(weighted_penalty(one, float(weights.mean())) for one in penalties)
             y = with_weights(y, torch.from_numpy(weights / weights.mean()))
         if steps is not None:
             return model.fit(
@@ -133,4 +135,4 @@ def train(
             verbose=False,
         )
     finally:
-        model.objective, model.metrics = Supervised(model.net, loss), metrics
+        model.objective, model.metrics, model.regularizers = Supervised(model.net, loss), metrics, penalties

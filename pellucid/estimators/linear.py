@@ -157,10 +157,10 @@ class Ridge(PathPlot, _Linear):
         if self.solver != "batch":
             self._keep(*closed_form(X, y, weights, self.alpha, self.fit_intercept, self.solver))
             return
-        lam = self.alpha if weights is None else self.alpha / weights.mean()  # the weights are scaled to the mean 1
         rate = self.learning_rate
-        rate = 1 / (curvature(X, weights, self.fit_intercept) + lam / len(X)) if rate is None else rate
-        model = network(X.shape[1], self.fit_intercept, rate, regularizer=regularizers.L2(lam))
+        examples = len(X) if weights is None else weights.sum()
+        rate = 1 / (curvature(X, weights, self.fit_intercept) + self.alpha / examples) if rate is None else rate
+        model = network(X.shape[1], self.fit_intercept, rate, regularizer=regularizers.L2(self.alpha))
         self._descend(model, X, y, weights, self.epochs, len(X))
 
 
@@ -206,7 +206,8 @@ class ElasticNet(PathPlot, _Linear):
             self._keep(found.coef_, float(found.intercept_))
             return
         l1, l2 = self.alpha * ratio, self.alpha * (1 - ratio)
-        penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * len(X))]
+        examples = len(X) if weights is None else float(weights.sum())
+        penalties = [regularizers.L1(l1, decoupled=True), regularizers.L2(l2 * examples)]
         rate = self.learning_rate
         rate = 1 / (curvature(X, weights, self.fit_intercept) + l2) if rate is None else rate
         time = max(self.epochs / DECAY, 1.0)

@@ -51,7 +51,8 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         X, y = validate_data(self, X, y, dtype=np.float64)
         weights = checked_weights(sample_weight, X)
         self.classes_, labels = checked_classes(y, weights)
-        penalty = self._penalty() / (len(X) if weights is None else weights.sum())  # of ‖w‖²/2 in the mean cost
+        strength = self._penalty()
+        penalty = strength / (len(X) if weights is None else weights.sum())  # of ‖w‖²/2 in the mean cost
         centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])
         x = X - centre  # changes the bias alone, and makes the problem better conditioned
         steepest = self.bend * curvature(x, weights, self.fit_intercept) + penalty
@@ -62,7 +63,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
             Nesterov(1 / steepest, (1 - q) / (1 + q)),
             input_shape=X.shape[1:],
             classes=[str(name) for name in self.classes_],
-            regularizer=L2(penalty * len(X) * STEPS),  # which Model divides by the examples of an epoch
+            regularizer=L2(strength * STEPS),  # which Model divides by the examples of an epoch
             precision="float64",
             metrics=(),
         )

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.errors import PellucidError
 from pellucid.losses import BinaryCrossEntropy, Loss, Quadratic, SoftmaxCrossEntropy
+from pellucid.optim import MaxNorm, Regularizer, foreach
 
 
 def with_weights(target: Tensor, weights: Tensor) -> Tensor:
@@ -21,10 +23,20 @@ class Weighted(Loss):
 
     Targets are those of `with_weights`. With weights whose mean over the data is 1, the mean over all batches is
     Σ w_i C_i / Σ w_i. The gradient of the loss is multiplied by w_i in the rows of example i.
+    Raises PellucidError for a loss with class_weights, by which its own mean is divided.
     """
 
     loss: Loss
     classes: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a loss whose mean is over weights of its own."""
+        own = getattr(self.loss, "class_weights", None)
+        if own is not None:
+            raise PellucidError(
+                f"{type(self.loss).__name__} has class_weights; leave them out, and multiply the sample weights by "
+                "those of the classes"
+            )
 
     def compute(self, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return (value, dy)."""
@@ -47,6 +59,32 @@ class Weighted(Loss):
         values, weights = target[:, :-1], target[:, -1]
         values = values[:, 0] if values.shape[1] == 1 else values
         return (values.long() if self.classes else values), weights
+
+
+@dataclass(frozen=True)
+class WeightedPenalty(Regularizer):
+    """A regularizer whose cost term is divided by the sum of the examples' weights, n times their `mean`."""
+
+    penalty: Regularizer
+    mean: float
+
+    def cost(self, weights: list[Tensor], n: int) -> Tensor:
+        """Return the cost term."""
+        return self.penalty.cost(weights, n) / self.mean
+
+    def add_gradient(self, weights: list[Tensor], grads: list[Tensor], n: int) -> None:
+        """Add the cost term's gradient to `grads`, in place."""
+        own = [torch.zeros_like(one) for one in grads]
+        self.penalty.add_gradient(weights, own, n)
+        foreach.add_(grads, own, alpha=1 / self.mean)
+
+    def shrink(self, weights: list[Tensor], lr: float) -> None:
+        """Do nothing: decoupled weight decay, which has no cost term, stays as it is."""
+
+
+def weighted_penalty(one: Regularizer | MaxNorm, mean: float) -> Regularizer | MaxNorm:
+    """Return a regularizer with its cost term, if it has one, for examples whose weights have this mean."""
+    return one if isinstance(one, MaxNorm) or one.decoupled else WeightedPenalty(one, mean)
 
 
 def each(loss: Loss, y: Tensor, target: Tensor) -> Tensor:

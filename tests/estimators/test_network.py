@@ -6,10 +6,26 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 from sklearn.preprocessing import StandardScaler
 
-from pellucid import L1, SGD, Adam, Conv2d, Dense, Dropout, Flatten, Hinge, Model, ReLU, Reshape, Sequential, Sigmoid
+from pellucid import (
+    L1,
+    L2,
+    SGD,
+    Adam,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Hinge,
+    Model,
+    ReLU,
+    Reshape,
+    Sequential,
+    Sigmoid,
+)
 from pellucid.estimators import NetworkClassifier, NetworkRegressor
 from pellucid.estimators.weighted import Weighted, with_weights
 from pellucid.losses import BinaryCrossEntropy, Quadratic, SoftmaxCrossEntropy
+from pellucid.optim import regularizers
 from pellucid.training import evaluate
 
 IRIS, KINDS = load_iris(return_X_y=True)
@@ -85,12 +101,19 @@ def test_two_classes_are_decided_by_the_boundary_of_the_loss(net, loss: str, bou
             fitted.predict_proba(x)
 
 
+@pytest.mark.parametrize(
+    "regularizer",
+    [None, L2(5.0), regularizers.ElasticNet(0.5, 2.0), L2(0.01, decoupled=True)],
+    ids=["plain", "l2", "elastic", "decay"],
+)
 @pytest.mark.parametrize("kind", [NetworkClassifier, NetworkRegressor])
-def test_an_integer_weight_is_as_many_copies(kind) -> None:
+def test_an_integer_weight_is_as_many_copies(kind, regularizer) -> None:
     x, y = (IRIS, KINDS) if kind is NetworkClassifier else (SICK[:150], PROGRESS[:150] / 100)
     weights = np.random.default_rng(0).integers(0, 4, len(x))
-    weighted = kind(epochs=20, batch_size=1000, random_state=0).fit(x, y, weights)
-    copied = kind(epochs=20, batch_size=1000, random_state=0).fit(x.repeat(weights, 0), y.repeat(weights))
+    options = {"regularizer": regularizer, "epochs": 20, "batch_size": 1000, "random_state": 0}
+    weighted = kind(**options).fit(x, y, weights)
+    copied = kind(**options).fit(x.repeat(weights, 0), y.repeat(weights))
+    assert weighted.model_.regularizers == copied.model_.regularizers
     np.testing.assert_allclose(
         weighted.predict(x) if kind is NetworkRegressor else weighted.predict_proba(x),
         copied.predict(x) if kind is NetworkRegressor else copied.predict_proba(x),
@@ -131,6 +154,12 @@ def test_a_weighted_loss_is_the_mean_of_its_rows_with_copies(loss, outputs: int,
     found, dfound = Weighted(loss, not target.is_floating_point())(y, with_weights(target, weights * 6 / 10))
     assert found.item() == pytest.approx(value.item())
     torch.testing.assert_close(dfound, torch.zeros_like(y).index_add_(0, rows, dy))
+
+
+def test_sample_weights_beside_class_weights_are_refused() -> None:
+    loss = SoftmaxCrossEntropy(class_weights=(1.0, 5.0, 2.0))
+    with pytest.raises(ValueError, match="SoftmaxCrossEntropy has class_weights; leave them out"):
+        NetworkClassifier(loss=loss, epochs=1).fit(IRIS, NAMES, np.ones(150))
 
 
 def test_early_stopping_holds_out_a_part_and_keeps_the_best_weights() -> None:

@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import validate_data
 
 from pellucid.combine import Sequential
-from pellucid.estimators.base import Array, checked_classes, checked_weights, train
+from pellucid.estimators.base import Array, checked_classes, checked_weights, train, value_errors
 from pellucid.estimators.classifiers import ProbabilisticClassification
 from pellucid.estimators.linear import curvature
 from pellucid.estimators.plotting import CoefficientPlot
@@ -18,7 +18,7 @@ from pellucid.layers import Dense
 from pellucid.model import Model
 from pellucid.optim import Nesterov
 from pellucid.optim.regularizers import L2
-from pellucid.run.history import Row
+from pellucid.run.history import History, Row
 from pellucid.training.callbacks import Callback, Training
 from pellucid.tree import flatten
 
@@ -52,6 +52,8 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         weights = checked_weights(sample_weight, X)
         self.classes_, labels = checked_classes(y, weights)
         strength = self._penalty()
+        if isinstance(self.max_iter, bool) or not isinstance(self.max_iter, int | np.integer) or self.max_iter < 1:
+            raise ValueError(f"max_iter must be a whole number of at least 1, not {self.max_iter!r}")
         penalty = strength / (len(X) if weights is None else weights.sum())  # of ‖w‖²/2 in the mean cost
         centre = np.average(X, 0, weights) if self.fit_intercept else np.zeros(X.shape[1])
         x = X - centre  # changes the bias alone, and makes the problem better conditioned
@@ -63,22 +65,25 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
             Nesterov(1 / steepest, (1 - q) / (1 + q)),
             input_shape=X.shape[1:],
             classes=[str(name) for name in self.classes_],
-            regularizer=L2(strength * STEPS),  # which Model divides by the examples of an epoch
             precision="float64",
             metrics=(),
         )
         converged = Converged(self.tol)
-        self.history_ = train(
-            model,
-            torch.tensor(x),
-            torch.tensor(labels),
-            weights,
-            epochs=math.ceil(self.max_iter / STEPS),
-            batch_size=len(x),
-            callbacks=[converged],
-            steps=STEPS,
-        )
-        self.n_iter_ = len(self.history_) * STEPS
+        examples = torch.tensor(x), torch.tensor(labels)
+        whole, rest = divmod(self.max_iter, STEPS)
+        parts: list[History] = []
+        for epochs, steps in ((whole, STEPS), (1, rest)):
+            if epochs and steps and not converged.reached:
+                model.regularizers = (L2(strength * steps),)  # which Model divides by the examples of an epoch
+                watch = [converged] if steps == STEPS else []
+                with value_errors():
+                    parts.append(
+                        train(model, *examples, weights, epochs=epochs, batch_size=len(x), callbacks=watch, steps=steps)
+                    )
+        self.history_ = parts[0]
+        self.n_iter_ = sum(int(part.last["step"]) for part in parts)
+        for row in [row for part in parts[1:] for row in part.rows]:
+            self.history_.rows.append({**row, "epoch": whole + 1, "step": self.n_iter_})
         if not converged.reached:
             warnings.warn(
                 f"{type(self).__name__} did not converge in {self.n_iter_} steps; raise max_iter, or scale the data",
@@ -108,7 +113,8 @@ class LogisticRegression(_LinearClassifier):
     Unlike scikit-learn's, several classes are each separated from the rest, as in its OneVsRestClassifier;
     SoftmaxRegression is the multinomial model. The cost is ‖w‖²/2 + C Σ cross-entropy; C: the inverse strength of the
     penalty, math.inf for none. Training ends when no parameter has moved by more than `tol` of the largest in 50
-    steps, or with a ConvergenceWarning after `max_iter` steps.
+    steps, or with a ConvergenceWarning after `max_iter` steps, of which those after the last multiple of 50 start
+    without momentum.
     Source: Cox 1958, The regression analysis of binary sequences.
     """
 

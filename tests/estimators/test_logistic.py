@@ -73,6 +73,32 @@ def test_too_few_steps_are_warned_of() -> None:
         LogisticRegression(max_iter=50).fit(CELLS, TUMOURS)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_there_are_as_many_steps_as_allowed(weighted: bool) -> None:
+    """Nesterov's method in NumPy: the gradient at w + m v, with the rate 1/L and the momentum m of scheme 2.2.11."""
+    weights = np.random.default_rng(0).random(len(CELLS)) + 0.5 if weighted else np.ones(len(CELLS))
+    x, penalty = CELLS[:, :3], 1 / weights.sum()
+    steepest = np.linalg.norm(x * np.sqrt(weights / weights.mean())[:, None], 2) ** 2 / len(x) / 4 + penalty
+    q = math.sqrt(penalty / steepest)
+    w, v = np.zeros(3), np.zeros(3)
+    for step in range(1, 4):
+        ahead = w + (1 - q) / (1 + q) * v
+        slope = x.T @ (weights / weights.sum() * (expit(x @ ahead) - TUMOURS)) + penalty * ahead
+        w, v = ahead - slope / steepest, ahead - slope / steepest - w
+        found = LogisticRegression(max_iter=step, fit_intercept=False).fit(x, TUMOURS, weights if weighted else None)
+        assert found.n_iter_ == found.history_.last["step"] == step
+        np.testing.assert_allclose(found.coef_[0], w + (1 - q) / (1 + q) * v, rtol=1e-10)
+    found = LogisticRegression(max_iter=103, tol=0.0).fit(CELLS, TUMOURS)
+    assert (found.n_iter_, found.history_["epoch"], found.history_["step"]) == (103, [1, 2, 3], [50, 100, 103])
+
+
+@pytest.mark.parametrize("count", [0, -5, 2.5])
+def test_a_wrong_number_of_steps_is_an_error_of_values(count) -> None:
+    with pytest.raises(ValueError, match="max_iter must be a whole number of at least 1"):
+        LogisticRegression(max_iter=count).fit(IRIS, KINDS)
+
+
 @pytest.mark.parametrize("y", [np.zeros(150), np.full(150, "one")])
 def test_one_class_is_an_error_of_values(y) -> None:
     for estimator in (LogisticRegression(), SoftmaxRegression()):

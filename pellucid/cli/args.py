@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 from pellucid.cli.out import say_text
 from pellucid.errors import PellucidError, nearest
 
+MAX_SEED = 2**31 - 1  # NumPy's largest is 2**32 - 1, and some draws add to the seed
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises PellucidError, in one line, where argparse would print its usage and exit."""
@@ -57,12 +59,24 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--device", metavar="NAME", help=what)
         return self
 
+    def seed_option(self, what: str = "seed of every random draw", default: int | None = 0) -> "Parser":
+        """Add `--seed`."""
+        self.add_argument("--seed", type=seed, default=default, metavar="N", help=f"{what} (default: 0)")
+        return self
+
     def _unknown(self, word: str) -> str:
         if not word.startswith("-"):
             return f"{self.prog}: one argument too many: {word!r}; see {self.prog} --help"
         options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
         hint = nearest(word.split("=", 1)[0], options)
         return f"{self.prog} has no option {word.split('=', 1)[0]!r}{hint or f'; see {self.prog} --help'}"
+
+
+def seed(text: str) -> int:
+    """Return a seed; ArgumentTypeError for any text but a whole number from 0 to MAX_SEED."""
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a seed; give a whole number from 0 to {MAX_SEED}")
+    return int(text)
 
 
 def sizes(text: str, option: str, *axes: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ def parser() -> Parser:
     it = Parser("compare", "Train classifiers of several kinds on one data set, and compare them.")
     it.add_argument("dataset", metavar="DATASET", help="a data set, or a folder or zip of images by class")
     it.add_argument("--only", nargs="+", default=(), metavar="NAME", help="only these classifiers, such as nearest-l2")
-    it.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random draw (default: 0)")
+    it.seed_option()
     it.add_argument("--out", metavar="DIR", help="where comparison.json and comparison.png go (default: compare/NAME)")
     return it.data_option().json_flag()
 

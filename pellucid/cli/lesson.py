@@ -10,7 +10,7 @@ def parser() -> Parser:
     it = Parser("lesson", "Run a lesson: print its numbers, and write its figures. Without NAME: list the lessons.")
     it.add_argument("name", nargs="?", metavar="NAME", help="the lesson")
     it.add_argument("--out", metavar="DIR", help="where the figures go (default: lessons/NAME)")
-    it.add_argument("--seed", type=int, default=0, metavar="N", help="seed of every random draw (default: 0)")
+    it.seed_option()
     it.add_argument("--small", action="store_true", help="use fewer examples and epochs, where a lesson takes long")
     it.add_argument(
         "--notebook",

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import nbformat
+import pytest
 
 from pellucid.lessons import LESSONS
 from pellucid.lessons.lesson import find_lesson
@@ -23,6 +24,20 @@ def test_lessons_are_listed(say: Say):
 
 def test_an_unknown_lesson_is_refused(say: Say):
     assert "did you mean 'perceptron'?" in say("lesson", "perceptrn").complaint
+
+
+@pytest.mark.parametrize(
+    "command", [("lesson", "pca"), ("lesson", "kmeans"), ("compare", "digits"), ("gestures", "train", "x")]
+)
+@pytest.mark.parametrize("seed", ["-1", "2147483648", "4294967290", "1.5", "one"])
+def test_a_number_that_is_not_a_seed_is_refused(say: Say, command: tuple[str, ...], seed: str):
+    said = say(*command, "--seed", seed).complaint
+    assert f"argument --seed: '{seed}' is not a seed; give a whole number from 0 to 2147483647" in said
+
+
+def test_the_largest_seed_is_one_for_every_random_draw(say: Say, tmp_path: Path):
+    said = say("lesson", "kmeans", "--seed", "2147483647", "--out", str(tmp_path), "--json").json
+    assert said["seed"] == 2147483647
 
 
 def test_a_notebook_is_written(say: Say, tmp_path: Path):

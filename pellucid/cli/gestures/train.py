@@ -35,7 +35,7 @@ def parser() -> Parser:
     )
     it.add_argument("--epochs", metavar="N", type=int, help="passes over the images (default: 30 or more)")
     it.add_argument("--size", metavar="N", type=int, help="side length in pixels of the resized images (default: 64)")
-    it.add_argument("--seed", metavar="N", type=int, help="seed of all random numbers (default: 0)")
+    it.seed_option(default=None)
     it.add_argument("--out", metavar="DIR", default="runs", help="folder for the run folder (default: runs)")
     it.add_argument("--resume", metavar="RUN", help="resume this run folder, with its own recipe")
     return it.json_flag()

@@ -197,7 +197,7 @@ class ElasticNet(PathPlot, _Linear):
     def _solve(self, X: Array, y: Array, weights: Array | None) -> None:
         check_penalty(self.alpha)
         ratio: Any = self.l1_ratio
-        if not isinstance(ratio, Real) or not 0 <= ratio <= 1:
+        if not is_real(ratio) or not 0 <= ratio <= 1:
             raise ValueError(f"l1_ratio must be from 0 to 1, not {ratio!r}")
         if self.solver == "coordinate":
             found = linear_model.ElasticNet(
@@ -307,7 +307,12 @@ def curvature(X: Array, weights: Array | None, intercept: bool) -> float:
     return float(np.linalg.norm(x * scale, 2) ** 2 / len(X)) or 1.0
 
 
+def is_real(value: Any) -> bool:
+    """Return whether a value is a real number, also of NumPy."""
+    return isinstance(value, Real)
+
+
 def check_penalty(alpha: Any) -> None:
     """Raise ValueError for a penalty below 0, and for what is no number."""
-    if not isinstance(alpha, Real) or not alpha >= 0:
+    if not is_real(alpha) or not alpha >= 0:
         raise ValueError(f"alpha must be at least 0, not {alpha!r}")

@@ -25,6 +25,7 @@ ESTIMATORS: tuple[Any, ...] = (
     LinearRegression(),
     LinearRegression("normal"),
     LinearRegression("batch", epochs=10),
+    LinearRegression("minibatch", epochs=10, random_state=0),
     Ridge(),
     Ridge(solver="svd"),
     Ridge(solver="batch", epochs=10),

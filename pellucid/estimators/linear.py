@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DECAY = 20  # the rate of a descent with an L1 penalty falls to 1 / (DECAY + 1), since each step moves what should be 0
+DELAY = 50.0  # the default t1
 TOLERANCE = 1e-12  # of the duality gap of coordinate descent, relative to Σ y²: coefficients to about 1e-6
 EPOCHS = {"batch": 1000, "minibatch": 50, "sgd": 50}
 
@@ -83,7 +84,8 @@ class LinearRegression(_Linear):
     (Xᵀ X)⁺ Xᵀ y, which squares the condition number; "batch", "minibatch" and "sgd", gradient descent on the mean
     squared error 1/n Σ (x w + b - y)² from w = 0, in steps of all, `batch_size` or one example, `epochs` times over the
     data, by default 1,000 for "batch", else 50. learning_rate: of "batch", by default 1/L, L the largest curvature.
-    t0, t1: the rate of step t of "minibatch" and "sgd" is t0 / (t + t1), t from 0. random_state: the order of examples.
+    t0, t1: the rate of step t of "minibatch" and "sgd" is t0 / (t + t1), t from 0; t1 is by default 50, or more where
+    the first step for the longest example would otherwise overshoot its minimum. random_state: the order of examples.
     Raises ValueError where descent diverges.
     Source: Géron 2019, Hands-on machine learning, chapter 4; Bottou 2012, Stochastic gradient descent tricks.
     """
@@ -99,7 +101,7 @@ class LinearRegression(_Linear):
         epochs: int | None = None,
         batch_size: int = 32,
         t0: float = 5.0,
-        t1: float = 50.0,
+        t1: float | None = None,
         random_state: Any = None,
     ) -> None:
         self.solver = solver
@@ -116,10 +118,16 @@ class LinearRegression(_Linear):
             self._keep(*closed_form(X, y, weights, 0.0, self.fit_intercept, self.solver))
             return
         # The gradient of the mean squared error is twice that of Quadratic, which has the factor 1/2.
-        rate, schedule = 2.0, InverseTime(self.t0, self.t1, "steps")
+        rate, schedule = 2.0, None
         if self.solver == "batch":
-            rate, schedule = self.learning_rate, None
+            rate = self.learning_rate
             rate = 1 / curvature(X, weights, self.fit_intercept) if rate is None else 2 * rate
+        else:
+            steepest = longest(X, weights, self.fit_intercept)
+            if self.solver == "sgd" and weights is not None:  # in a batch, a large weight is averaged with others
+                steepest *= weights.max() / weights.mean()
+            delay = max(DELAY, 2 * self.t0 * steepest) if self.t1 is None else self.t1
+            schedule = InverseTime(self.t0, delay, "steps")
         size = {"batch": len(X), "minibatch": self.batch_size, "sgd": 1}[self.solver]
         epochs = EPOCHS[self.solver] if self.epochs is None else self.epochs
         model = network(X.shape[1], self.fit_intercept, rate, schedule, seed=seed_of(self.random_state))
@@ -305,6 +313,11 @@ def curvature(X: Array, weights: Array | None, intercept: bool) -> float:
     x = np.c_[X, np.ones(len(X))] if intercept else X
     scale = 1.0 if weights is None else np.sqrt(weights / weights.mean())[:, None]
     return float(np.linalg.norm(x * scale, 2) ** 2 / len(X)) or 1.0
+
+
+def longest(X: Array, weights: Array | None, intercept: bool) -> float:
+    """Return the largest curvature of one example's 1/2 (x w + b - y)², of those whose weight is not 0."""
+    return float(np.square(X if weights is None else X[weights > 0]).sum(1).max() + intercept)
 
 
 def is_real(value: Any) -> bool:

@@ -83,6 +83,18 @@ def test_a_rate_of_zero_leaves_the_first_weights(kind) -> None:
     assert (fitted.coef_.tolist(), fitted.intercept_) == ([0.0] * 5, 0.0)
 
 
+@pytest.mark.parametrize("solver", ["sgd", "minibatch"])
+def test_stochastic_descent_does_not_diverge_for_large_features(solver: str) -> None:
+    """t1 = 2 t0 (x² + 1) with x = 1000: the first rate is 1/2 of 1 / (x² + 1), which makes the error 0 in one step."""
+    x, y = np.array([[1000.0]]), np.array([2.0])
+    fitted = LinearRegression(solver, epochs=1).fit(x, y)
+    assert fitted.predict(x) == pytest.approx(y, rel=1e-9)
+    far = LinearRegression(solver, random_state=0).fit(1000 * LINE, NOISY)
+    exact = np.linalg.lstsq(np.c_[1000 * LINE, np.ones(100)], NOISY, rcond=None)[0]
+    assert far.score(1000 * LINE, NOISY) > 0
+    assert far.coef_[0] == pytest.approx(exact[0], rel=1.0)
+
+
 def test_too_high_a_rate_diverges_with_an_error_of_values() -> None:
     with pytest.raises(ValueError, match="learning rate"):
         LinearRegression("batch", learning_rate=50.0).fit(LINE, NOISY)

@@ -74,12 +74,16 @@ def dense_head(classes: int, size: int) -> dict[str, Layer]:
     }
 
 
-def units_head(classes: int, units: Sequence[int], dropout: float) -> dict[str, Layer]:
-    """Return dense layers with ReLU over the flattened maps, with dropout before each if it is above 0, and scores."""
+def units_head(classes: int, units: Sequence[int], dropout: float, after: bool = False) -> dict[str, Layer]:
+    """Return dense layers with ReLU over the flattened maps, and scores.
+
+    dropout: the fraction that training drops before each dense layer, or `after` each ReLU; 0 for no such layer.
+    """
     head: dict[str, Layer] = {"flatten": Flatten()}
     for index, count in enumerate(units, start=1):
+        dense: dict[str, Layer] = {f"dense{index}": Dense(count), f"relu{index}": ReLU()}
         drop: dict[str, Layer] = {f"dropout{index}": Dropout(dropout)} if dropout else {}
-        head |= {**drop, f"dense{index}": Dense(count), f"relu{index}": ReLU()}
+        head |= {**dense, **drop} if after else {**drop, **dense}
     return {**head, "scores": Dense(classes, init_weight=LOGITS)}
 
 

@@ -36,8 +36,8 @@ def transfer(
     """Return the features of a known network, and dense layers of its own over the flattened maps; it outputs logits.
 
     backbone: the name of the network in BACKBONES. units: of each dense layer before the scores. dropout: the fraction
-    that training drops before each of these; 0 for none. epsilon, pad: of backbones that take them, for weights that
-    need other than the usual values: mobilenet_v2 with weights of Keras needs 1e-3 and "same".
+    that training drops after the ReLU of each of these; 0 for none. epsilon, pad: of backbones that take them, for
+    weights that need other than the usual values: mobilenet_v2 with weights of Keras needs 1e-3 and "same".
     Raises PellucidError for an unknown backbone, and for one that takes no epsilon or pad.
     Source: the practice of Yosinski, Clune, Bengio and Lipson 2014, How transferable are features in deep networks?
     """
@@ -50,6 +50,5 @@ def transfer(
     for name in given:
         if name not in signature(BACKBONES[backbone]).parameters:
             raise PellucidError(f"the backbone {backbone} takes no {name}; leave it out")
-    return Sequential(
-        features=features(BACKBONES[backbone](**given)), head=Sequential(**units_head(classes, units, dropout))
-    )
+    head = units_head(classes, units, dropout, after=True)
+    return Sequential(features=features(BACKBONES[backbone](**given)), head=Sequential(**head))

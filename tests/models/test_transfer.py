@@ -22,7 +22,7 @@ def test_the_features_are_those_of_the_network() -> None:
 @pytest.mark.parametrize(
     ("units", "dropout", "layers"),
     [
-        ((128, 128, 128), 0.5, "flatten dropout1 dense1 relu1 dropout2 dense2 relu2 dropout3 dense3 relu3 scores"),
+        ((128, 128, 128), 0.5, "flatten dense1 relu1 dropout1 dense2 relu2 dropout2 dense3 relu3 dropout3 scores"),
         ((256,), 0.0, "flatten dense1 relu1 scores"),
     ],
 )

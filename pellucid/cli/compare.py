@@ -26,9 +26,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.files import make_folder, write_atomically
     from pellucid.report.figures.classifiers import classifiers
     from pellucid.report.figures.style import png
-    from pellucid.tasks.compare import FEW, compare
-
-    folder = make_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))
+    from pellucid.tasks.compare import compare
 
     watch = Reading(not args.json)
     with warnings.catch_warnings():
@@ -42,14 +40,15 @@ def handle(args: argparse.Namespace) -> int:
         [row.fit_seconds for row in rows],
         [row.predict_seconds for row in rows],
     )
+    if not args.json:
+        say(f"{found.data}: {found.train:,} training and {found.test:,} test images.", *found.notes(), "")
+        say_text(str(found))
+    folder = make_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # not for a comparison that failed
     files = {"comparison.json": json.dumps(plain(found.to_json()), indent=1).encode(), "comparison.png": png(drawn)}
     for name, content in files.items():
         write_atomically(folder / name, content, durable=False)
     if args.json:
         emit({**found.to_json(), "files": [str(folder / name) for name in files]})
         return 0
-    say(f"{found.data}: {found.train:,} training and {found.test:,} test images; hyperparameters chosen on a sixth of")
-    say(f"the training images. L1 neighbours, the SVM and boosting learn from at most {FEW:,} images.", "")
-    say_text(str(found))
     say("", f"wrote {folder / 'comparison.png'} and comparison.json")
     return 0

@@ -154,6 +154,22 @@ class Comparison:
         """Return everything as JSON values."""
         return asdict(self)
 
+    def notes(self) -> list[str]:
+        """Return sentences about the rows: the images that hyperparameters were chosen on, and limits of training."""
+        said: dict[str, list[str]] = {}
+        for row in self.rows:
+            one = CANDIDATES[row.name]
+            if len(one.choices) == 1:
+                said.setdefault("Hyperparameters not chosen but fixed", []).append(row.title)
+            elif one.validation is not None and one.validation < VALIDATION * self.train:
+                words = f"Hyperparameters chosen on {one.validation:,} training images held out"
+                said.setdefault(words, []).append(row.title)
+            else:
+                said.setdefault("Hyperparameters chosen on a sixth of the training images", []).append(row.title)
+            if row.trained_on < self.train:
+                said.setdefault(f"Trained on {row.trained_on:,} images only", []).append(row.title)
+        return [f"{words}: {'; '.join(titles)}." for words, titles in said.items()]
+
     def __str__(self) -> str:
         """Return the table."""
         head = ("classifier", "chosen", "images", "accuracy", "macro F1", "fit", "predict", "size")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from pellucid.tasks.compare import Compared, Comparison
 from tests.cli.conftest import Say
 
 
@@ -14,9 +15,30 @@ def test_a_table_and_a_plot_are_written(say: Say, tmp_path: Path) -> None:
     text = say("compare", "digits", "--only", "tree", "--out", str(tmp_path)).out
     assert "decision tree" in text
     assert "accuracy" in text
+    assert "Hyperparameters chosen on a sixth of the training images: decision tree." in text
+    assert "neighbours" not in text
+
+
+def test_notes_are_about_the_rows_shown() -> None:
+    def row(name: str, title: str, trained_on: int) -> Compared:
+        return Compared(name, title, {}, trained_on, 0.9, 0.9, 1.0, 1.0, 1.0, 1000)
+
+    rows = (row("nearest-l1", "L1", 10_000), row("nearest-l2", "L2", 60_000), row("tree", "tree", 60_000))
+    found = Comparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
+    assert found.notes() == [
+        "Hyperparameters chosen on 2,000 training images held out: L1; L2.",  # fewer than a sixth, 10,000
+        "Trained on 10,000 images only: L1.",
+        "Hyperparameters chosen on a sixth of the training images: tree.",
+        "Hyperparameters not chosen but fixed: conv net.",
+    ]
 
 
 def test_an_unknown_classifier_or_data_set_is_refused(say: Say, tmp_path: Path) -> None:
     out = ("--out", str(tmp_path))
     assert "did you mean 'tree'?" in say("compare", "digits", "--only", "tre", *out).complaint
     assert "unknown data set 'nist'; did you mean 'mnist'?" in say("compare", "nist", *out).complaint
+
+
+def test_a_comparison_that_fails_makes_no_folder(say: Say, tmp_path: Path) -> None:
+    assert say("compare", "nosuch", "--out", str(tmp_path / "new")).complaint
+    assert not (tmp_path / "new").exists()

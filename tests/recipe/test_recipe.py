@@ -91,7 +91,7 @@ MEASURED = {"camvid": "miou", "bccd": "ap", "pennfudan": "ap", "faces": "nme"}  
 @pytest.mark.parametrize("name", assets.recipe_names())
 def test_every_built_in_recipe_measures_what_its_task_is_judged_by(name: str):
     recipe = load_recipe(name)
-    wanted = MEASURED.get(name.split("-")[0], "accuracy")
+    wanted = MEASURED.get(name.split("-", maxsplit=1)[0], "accuracy")
     assert wanted in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
 
 

@@ -14,6 +14,7 @@ from pellucid.metrics import (
     confusion_matrix,
     f1,
     macro,
+    macro_f1,
     precision,
     recall,
     reliability,
@@ -67,6 +68,26 @@ def test_precision_recall_and_f1(samples: tuple[Tensor, Tensor]) -> None:
         np.testing.assert_allclose(ours(confusion).numpy(), expected, rtol=1e-12)
         assert macro(ours(confusion)) == pytest.approx(np.mean(expected))
     assert precision(confusion)[4] == recall(confusion)[5] == f1(confusion)[4] == 0  # none predicted, none there
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),  # five gestures by five heads on VGG-16: true classes in rows, macro F1 by exact arithmetic
+    [
+        ([[26, 0, 4, 3, 17], [0, 48, 0, 2, 0], [0, 0, 50, 0, 0], [0, 0, 0, 50, 0], [0, 0, 0, 0, 50]], 0.8865),
+        ([[35, 0, 4, 4, 7], [0, 48, 0, 2, 0], [0, 0, 50, 0, 0], [0, 0, 0, 50, 0], [0, 0, 0, 2, 48]], 0.9210),
+        ([[40, 0, 3, 2, 5], [0, 49, 0, 1, 0], [0, 0, 50, 0, 0], [0, 0, 0, 50, 0], [0, 0, 0, 3, 47]], 0.9429),
+        ([[38, 0, 2, 4, 6], [0, 47, 0, 3, 0], [0, 0, 50, 0, 0], [0, 0, 0, 50, 0], [0, 0, 0, 1, 49]], 0.9345),
+        ([[50, 0, 0, 0, 0], [0, 50, 0, 0, 0], [0, 0, 50, 0, 0], [0, 1, 0, 49, 0], [0, 0, 0, 0, 50]], 0.9960),
+    ],
+)
+def test_macro_f1_of_published_confusion_matrices(rows: list[list[int]], expected: float) -> None:
+    target, predicted = (
+        torch.tensor([pair[axis] for i in range(5) for j in range(5) for pair in [(i, j)] * rows[i][j]])
+        for axis in (0, 1)
+    )
+    confusion = confusion_matrix(target, predicted, 5)
+    assert confusion.tolist() == rows
+    assert round(macro_f1(confusion), 4) == expected
 
 
 def test_small_integer_types_do_not_overflow() -> None:

@@ -41,9 +41,9 @@ def distances(setting: Setting) -> Result:
 def decisions(setting: Setting) -> Result:
     """Decision boundaries.
 
-    150 points of three classes that overlap. With k = 1 every training point is right, and each odd one has an island
-    of its own: the boundary follows the noise. With larger k it becomes smoother, and new points are classified better
-    until k is so large that it smooths the classes away. L1 and L2 differ little here.
+    150 points of three classes that overlap. With k = 1 every training point is right, and each outlier has an island
+    of its own: the boundary follows the noise. With larger k the boundary becomes smoother, and new points are
+    classified better. L1 and L2 differ little here.
     """
     x, y = make_blobs(1150, centers=[(0, 0), (2.4, 0.4), (1, 2.2)], random_state=setting.seed)[:2]
     models = {

@@ -164,7 +164,7 @@ def early_stopping(setting: Setting) -> Result:
     numbers = {
         "epoch of the minimum": best + 1,
         "epochs with early stopping": len(early),
-        "validation error at the minimum": curves["validation"][best],
+        "half the mean squared validation error at the minimum": curves["validation"][best],
         "with early stopping": float(np.mean((output - y[15:]) ** 2) / 2),
         "at the end": curves["validation"][-1],
     }

@@ -55,7 +55,7 @@ def depth(setting: Setting) -> Result:
     """Deep trees overfit.
 
     Two interleaving half circles with noise, 200 points to learn from and 2,000 to test on. The deeper the tree, the
-    better it knows its own points; the test accuracy rises first, and then stays below.
+    better it knows its own points; the test accuracy peaks, then falls.
     """
     x, y = make_moons(200, noise=0.3, random_state=setting.seed)
     test = make_moons(2000, noise=0.3, random_state=setting.seed + 1)

@@ -109,7 +109,7 @@ def test_the_training_stops_at_the_minimum_of_the_validation_error():
     assert numbers("early_stopping") == {
         "epoch of the minimum": best + 1,
         "epochs with early stopping": best + 201,
-        "validation error at the minimum": pytest.approx(errors[best], rel=1e-8),
+        "half the mean squared validation error at the minimum": pytest.approx(errors[best], rel=1e-8),
         "with early stopping": pytest.approx(errors[best], rel=1e-8),
         "at the end": pytest.approx(errors[-1], rel=1e-8),
     }

@@ -45,7 +45,7 @@ def _areas(text: str) -> tuple[float, float, float]:
     try:
         predicted, true, common = map(float, text.split(","))
     except ValueError as error:
-        raise PellucidError(f"{text!r} is no areas; write predicted,true,common as in 189,201,185") from error
+        raise PellucidError(f"{text!r} is not three areas; write predicted,true,common as in 189,201,185") from error
     if not all(map(math.isfinite, (predicted, true, common))) or predicted < 0 or true < 0 or predicted + true == 0:
         raise PellucidError(f"{text!r}: areas are finite numbers of at least 0, and one of the first two is above 0")
     if not 0 <= common <= min(predicted, true):

@@ -64,9 +64,9 @@ def read_boxes(path: str, scored: bool = False) -> "list[Box]":
         text = data.decode("utf-8-sig")
         rows: Any = json.loads(text) if kind == ".json" else list(csv.DictReader(io.StringIO(text), strict=True))
     except (ValueError, csv.Error, RecursionError) as error:
-        raise PellucidError(f"{path!r} is no {kind[1:].upper()} in UTF-8: {error}") from error
+        raise PellucidError(f"{path!r} is not a {kind[1:].upper()} file in UTF-8: {error}") from error
     if not isinstance(rows, list):
-        raise PellucidError(f"{path!r} is no list of boxes; write [{{...}}, ...] with {', '.join(COLUMNS)} in each")
+        raise PellucidError(f"{path!r} is not a list of boxes; write [{{...}}, ...] with {', '.join(COLUMNS)} in each")
     columns = (*COLUMNS, "score") if scored else COLUMNS
     return [_box(row, columns, f"{path}: box {number}") for number, row in enumerate(rows, 1)]
 

@@ -40,6 +40,6 @@ def _shape(text: str) -> tuple[int, ...]:
     """Return (channels, height, width) of "3x227x227", or (length,) of "784"; PellucidError for other text."""
     if not re.fullmatch(r"[1-9][0-9]{0,6}(x[1-9][0-9]{0,6}x[1-9][0-9]{0,6})?", text):
         raise PellucidError(
-            f"INPUT {text!r} is no shape; write channels, height and width as in 3x227x227, or a length as in 784"
+            f"INPUT {text!r} is not a shape; write channels, height and width as in 3x227x227, or a length as in 784"
         )
     return tuple(map(int, text.split("x")))

@@ -36,7 +36,7 @@ SMALL = (
 
 
 def test_the_zoo_is_complete() -> None:
-    assert {published.name for published in ZOO} | {"mlp", "lenet", "convnet", "transfer"} | DENSE | POINTS == set(
+    assert {published.name for published in ZOO} | {"mlp", "lenet", "convnet", "transfer"} | DENSE | {*POINTS} == set(
         MODELS
     )
 

@@ -4,7 +4,7 @@ Only this module uses autograd; training does not.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -198,12 +198,17 @@ class _Work:
         def compare(
             path: str, what: str, at: list[Tensor], mine: Any, theirs: list[Tensor], order: int,
             layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value, writes: bool = False,
+            constants: Collection[int] = (),
         ) -> Gradient:  # fmt: skip
             """Pair what has a gradient, which integers have not, with autograd's answer: none where that is lost.
 
             What autograd's graph does not hold has a gradient of 0, or is lost if the explicit one is none.
             """
-            trios = [trio for trio in zip(at, mine, theirs, strict=True) if trio[0].is_floating_point()]
+            trios = [
+                trio
+                for place, trio in enumerate(zip(at, mine, theirs, strict=True))
+                if trio[0].is_floating_point() and place not in constants
+            ]
             found = [answers.get(id(own), None if dx is not None and dx.any() else x * 0) for x, dx, own in trios]
             known = [one for one in found if one is not None]
             return Gradient(
@@ -213,7 +218,9 @@ class _Work:
 
         reached = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
         dx = [torch.zeros_like(x) if one is None else one for x, one in reached]  # None: no layer reads this input
-        result = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1)]
+        taken = {id(tensors(visit.x)[place]) for visit in self.visits for place in visit.layer.constants}
+        constants = [place for place, x in enumerate(self.probe.xs) if id(x) in taken]
+        result = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
         for index, (visit, own) in enumerate(zip(self.visits, aliases, strict=True)):
             if visit.dx is None:  # nothing that reaches the loss reads it
                 continue
@@ -233,7 +240,7 @@ class _Work:
                 return self.probe.value(instead)
 
             about = visit.order, name, self.tracked[index], moved, visit.writes
-            result.append(compare(visit.path, "dx", at, visit.dx, own, *about))
+            result.append(compare(visit.path, "dx", at, visit.dx, own, *about, visit.layer.constants))
         at = [double(one) for one in tensors(self.y)]
 
         def cost() -> float:

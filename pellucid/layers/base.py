@@ -62,12 +62,14 @@ class Layer(metaclass=Checked):
 
     `traits` are its properties. `buffers` names the entries of its params that are running statistics:
     updated in place by a forward pass in training mode, and absent from dparams. `decayed` names those that
-    regularizers act on: weights that multiply inputs, no biases and no scales.
+    regularizers act on: weights that multiply inputs, no biases and no scales. `constants` are the places, among
+    several inputs, of those that the layer takes as constants, and returns gradients of 0 for.
     """
 
     traits: ClassVar[Trait] = Trait.NONE
     buffers: ClassVar[tuple[str, ...]] = ()
     decayed: ClassVar[tuple[str, ...]] = ()
+    constants: ClassVar[tuple[int, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Reset `pull` to the default in a subclass that overrides only `backward`."""

@@ -46,6 +46,7 @@ class RoIAlign(Layer):
     """
 
     traits: ClassVar[Trait] = Trait.SUM | Trait.RESAMPLE | Trait.MERGE
+    constants: ClassVar[tuple[int, ...]] = (1,)
 
     size: int | tuple[int, int]
     scale: float = 1.0

@@ -30,6 +30,7 @@ class RoIPool(Layer):
     """
 
     traits: ClassVar[Trait] = Trait.RESAMPLE | Trait.MERGE
+    constants: ClassVar[tuple[int, ...]] = (1,)
 
     size: int | tuple[int, int]
     scale: float = 1.0

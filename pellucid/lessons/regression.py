@@ -126,8 +126,8 @@ def penalties(setting: Setting) -> Result:
     strengths = np.logspace(-2, 3, 11 if setting.small else 41)
     models = {  # the cost of Ridge is 2 n times the one above
         "ridge": lambda alpha: Ridge(alpha * len(x)),
-        "lasso": Lasso,
-        "elastic net": lambda alpha: ElasticNet(alpha, l1_ratio=0.5),
+        "lasso": lambda alpha: Lasso(alpha, epochs=100_000),
+        "elastic net": lambda alpha: ElasticNet(alpha, l1_ratio=0.5, epochs=100_000),
     }
     paths = {name: np.array([make(alpha).fit(x, y).coef_ for alpha in strengths]) for name, make in models.items()}
     zeros = {name: int((make(10.0).fit(x, y).coef_ == 0).sum()) for name, make in models.items()}

@@ -80,7 +80,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
         (("hands", "--size", "8"), "--size must be from 16 to 1,024, not 8"),
         (("hands", "--epochs", "0"), "--epochs must be from 1"),
         (("hands", "--epochs", "3", "train.epochs=4"), "train.epochs is set twice"),
-        (("hands", "--seed", "-1"), "--seed must be from 0"),
+        (("hands", "--seed", "-1"), "is not a seed; give a whole number from 0"),
         (("hands", "train.epoch=4"), "did you mean 'train.epochs'"),
         (("hands", "data.name=other"), "the folder comes first"),
         (("hands", "--backbone", "nothing"), "no model 'nothing'"),

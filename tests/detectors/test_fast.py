@@ -12,7 +12,7 @@ from pellucid.detectors.search import search, selective_search, windows
 from pellucid.errors import PellucidError
 from pellucid.layers import Mode, RoIPool
 from tests.detectors.drawn import Rectangles
-from tests.detectors.test_faster import NOTHING, trained
+from tests.detectors.test_faster import NOTHING
 from tests.detectors.two_stages import SEED, drawn, mode, parameters, parts
 from tests.oracle import assert_close, leaves
 from tests.references import reference_forward
@@ -84,8 +84,3 @@ def test_selective_search_proposes_the_rectangles_or_says_what_to_install():
         any(max(abs(a - b) for a, b in zip(box, one, strict=True)) <= 2 for one in boxes)
         for box in truth.boxes.tolist()
     )
-
-
-@pytest.mark.real
-def test_four_images_are_learned_by_heart():
-    assert trained(small_fast(channels=16, units=64), Rectangles(4), 250)["ap50"] == 1.0

@@ -17,8 +17,10 @@ from pellucid.combine import Sequential
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, Params, Sigmoid
+from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.metrics import class_scores
 from pellucid.network.summary import summary
+from pellucid.objective import Supervised
 from pellucid.run.history import write_csv
 from pellucid.run_report import Mistakes, ReportData, gather, write_report
 from pellucid.run_report.data import first_weights, worst
@@ -257,6 +259,7 @@ class TinyModel:
     """A linear model over 4 x 4 images that answers by which half of the picture is brighter."""
 
     net = Sequential(flat=Flatten(), out=Dense(2))
+    objective = Supervised(net, SoftmaxCrossEntropy())
     input_shape = nominal_shape = (1, 4, 4)
 
     def __init__(self) -> None:

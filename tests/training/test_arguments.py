@@ -24,7 +24,9 @@ from tests.training.small import digits, small_mlp
 NAN, INF = float("nan"), float("inf")
 
 METRICS = "metrics must be names, Metric objects or functions (outputs, targets) -> number"
-KNOWN = "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1"
+KNOWN = (
+    "accuracy, top5, precision, recall, macro_f1, confusion, ece, mae, rmse, r2, miou, boundary_f1, ap, mask_ap, nme"
+)
 
 
 def refused(call, *args, **options) -> str:

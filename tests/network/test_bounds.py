@@ -37,6 +37,7 @@ from pellucid.training.evaluate import batch_within_memory
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
 from tests.models.zoo import ZOO
+from tests.pace import paces
 
 
 def nested(depth: int, around: "type[Layer] | object") -> Layer:
@@ -94,7 +95,7 @@ def test_a_network_that_takes_too_much_is_refused_at_once(name):
     start = time.process_time()
     with pytest.raises(PellucidError, match=what):
         within_bounds(net, shape)
-    assert time.process_time() - start < 10
+    assert paces(time.process_time() - start) < 400
 
 
 def test_the_layer_is_named():

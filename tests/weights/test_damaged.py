@@ -15,6 +15,7 @@ from pellucid.weights import open_weights, require_match
 from pellucid.weights.fault import Fault
 from pellucid.weights.opcodes import interpret
 from pellucid.weights.torchfile import views_of
+from tests.pace import paces
 from tests.weights.damage import damaged
 from tests.weights.samples import KINDS, ORDINARY, write
 
@@ -26,14 +27,18 @@ def test_damaged_files_are_refused(kind, tmp_path):
     """All formats but the zip archive lack a checksum: there, damage inside a number can only show as a number."""
     whole = write(kind, tmp_path / "whole").read_bytes()
     path = tmp_path / "damaged"
-    outcomes = [_outcome(path, data, kind) for data in damaged(whole, COUNT, seed=len(kind))]
+    longest, outcomes = 0.0, list[str]()
+    for data in damaged(whole, COUNT, seed=len(kind)):
+        start = time.process_time()
+        outcomes.append(_outcome(path, data, kind))
+        longest = max(longest, time.process_time() - start)
     assert len(outcomes) == COUNT
+    assert paces(longest) < 200
     assert outcomes.count("refused") > COUNT // 2
 
 
 def _outcome(path: Path, data: bytes, kind: str) -> str:
     path.write_bytes(data)
-    start = time.perf_counter()
     try:
         found = open_weights(path)
         assert sum(tensor.nbytes for tensor in found.values()) <= 2 * len(data)
@@ -44,8 +49,6 @@ def _outcome(path: Path, data: bytes, kind: str) -> str:
         assert "\n" not in message
         assert message.isprintable()
         return "refused"
-    finally:
-        assert time.perf_counter() - start < 5
     if kind == "zip":  # the damage hit what nobody reads: padding, dates
         assert all(torch.equal(found[name], tensor) for name, tensor in ORDINARY.items())
     return "read"

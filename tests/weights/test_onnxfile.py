@@ -9,6 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from pellucid.weights import open_weights
+from tests.pace import paces
 from tests.weights.conftest import Refused
 
 
@@ -167,4 +168,4 @@ def test_thirty_megabytes_of_nothing_are_refused_at_once(name, tmp_path, refused
     path.write_bytes(b"\x08\x08" + field(7, graph))
     start = time.process_time()
     assert why in refused(path)
-    assert time.process_time() - start < 2
+    assert paces(time.process_time() - start) < 150

@@ -11,6 +11,7 @@ import torch
 
 from pellucid.weights.fault import Fault
 from pellucid.weights.opcodes import Storage, View, interpret
+from tests.pace import paces
 from tests.weights.conftest import Refused
 
 
@@ -192,7 +193,7 @@ def test_bombs_are_refused_quickly(name, tmp_path, refused: Refused):
         archive.writestr("a/data.pkl", stream(BOMBS[name]))
     start = time.process_time()
     refused(path)
-    assert time.process_time() - start < 3
+    assert paces(time.process_time() - start) < 200
 
 
 def test_a_stream_longer_than_any_model_needs(tmp_path, refused: Refused):

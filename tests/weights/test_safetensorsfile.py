@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from pellucid.weights import open_weights
+from tests.pace import paces
 from tests.weights.conftest import Refused
 
 
@@ -71,9 +72,9 @@ def test_a_header_of_absurd_length_is_not_read(length, tmp_path, refused: Refuse
 
 def test_the_last_of_very_many_names_twice_is_found_at_once(tmp_path, refused: Refused):
     names = [*range(100_000), 99_999]
-    start = time.perf_counter()
+    start = time.process_time()
     assert "has n99999 twice" in refused(write(tmp_path / "a", b"{%s}" % b",".join(b'"n%d":0' % k for k in names)))
-    assert time.perf_counter() - start < 10  # comparing each with all before took half an hour
+    assert paces(time.process_time() - start) < 400  # comparing each with all before took half an hour
 
 
 def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
@@ -85,7 +86,7 @@ def test_many_scalars_are_read_or_refused_quickly(tmp_path, refused: Refused):
             assert "holds 140000 tensors, above the limit" in refused(path)
         else:
             assert len(open_weights(path)) == count
-        assert time.process_time() - start < 4
+        assert paces(time.process_time() - start) < 250
 
 
 def test_truth_values_are_0_or_1(tmp_path, refused: Refused):

@@ -1,0 +1,16 @@
+"""Time limits that do not depend on the machine: multiples of what a plain loop takes on it."""
+
+import time
+
+LOOPS = 1_000_000
+
+
+def paces(seconds: float) -> float:
+    """Return a duration as a multiple of the processor time that a million empty loops take, here and now."""
+    fastest = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        for _ in range(LOOPS):
+            pass
+        fastest = min(fastest, time.process_time() - start)
+    return seconds / fastest

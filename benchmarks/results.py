@@ -28,9 +28,17 @@ TARGETS = {
     "mnist-mlp": 0.950, "mnist-mlp-100": 0.978, "mnist-lenet": 0.990, "mnist-conv": 0.995, "digits": 0.960,
     "mnist-alexnet": 0.990, "mnist-vgg": 0.990, "mnist-resnet": 0.990, "cifar": 0.930, "cifar-resnet20": 0.9125,
     "signs-best": 0.990, "camvid-fcn8": 0.62, "camvid-unet": 0.40,
-    "faces-heatmap": 0.060, "faces-regression": 0.065,
+    "faces-heatmap": 0.060, "faces-regression": 0.065, "bccd-single": 0.54, "bccd-faster": 0.52,
+    "pennfudan-mask": 0.48,
 }  # fmt: skip
-MEASURES = {"miou": "mean IoU", "nme": "NME", "accuracy": "accuracy"}  # of a result, the first that it has
+MEASURES = {
+    "miou": "mean IoU",
+    "nme": "NME",
+    "mask_ap": "AP of masks",
+    "ap": "AP",
+    "accuracy": "accuracy",
+}  # of a result, the first that it has
+BESIDE = ("ap50", "mask_ap50", "box_ap")  # kept in docs/results.json with what a detector is judged by
 HEADING = """# Results
 
 Single networks on held-out images that chose nothing: the last weights of each training, or those that a validation
@@ -81,7 +89,7 @@ def record(name: str, settings: list[str], seed: int, found: dict[str, Any]) -> 
     """Add one result to docs/results.json; results of an older text of the recipe give way."""
     key = " ".join([name, *settings])
     recipe = hashlib.sha256(assets.recipe_file(name).read_bytes()).hexdigest()
-    keep = (measure(found), "loss", "n", "epochs", "seconds", "sha256")
+    keep = [measure(found), "loss", "n", "epochs", "seconds", "sha256", *(name for name in BESIDE if name in found)]
     with stored() as results:
         entry = results.get(key, {})
         seeds = entry["seeds"] if entry.get("recipe_sha256") == recipe else {}

@@ -2,7 +2,16 @@
 
 from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.findings import Finding, findings
-from pellucid.tasks.detect.measure import Measured, evaluate
+from pellucid.tasks.detect.measure import Measured, evaluate, nearest_image
 from pellucid.tasks.detect.page import detection_page
 
-__all__ = ["Finding", "Measured", "ObjectFinder", "detection_page", "evaluate", "findings", "is_detector"]
+__all__ = [
+    "Finding",
+    "Measured",
+    "ObjectFinder",
+    "detection_page",
+    "evaluate",
+    "findings",
+    "is_detector",
+    "nearest_image",
+]

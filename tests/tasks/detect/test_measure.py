@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from pellucid.cli.main import main
+from pellucid.data import DetectionFolder
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
-from pellucid.tasks.detect import ObjectFinder, evaluate, is_detector
+from pellucid.tasks.detect import ObjectFinder, evaluate, is_detector, nearest_image
 from tests.detectors.drawn import Rectangles, small_single_stage
 
 SIZE = 2  # times as large as the images of the training
@@ -97,3 +98,11 @@ def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path
             evaluate(trained, str(folder))
     finally:
         file.write_text(before)
+
+
+def test_the_objects_of_the_nearest_image_are_stretched_with_it(folder: Path) -> None:
+    small, large = DetectionFolder(folder, size=64), DetectionFolder(folder)
+    assert small.example(0)[0].shape != large.example(0)[0].shape
+    found = nearest_image(small, large)
+    assert found.n == len(large)
+    assert found.figures["ap"] == pytest.approx(1)

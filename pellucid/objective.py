@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class Objective(Part):
     each loss's gradient by `self.weight(name)`.
     """
 
+    any_size: ClassVar[bool] = False  # whether images of any height and width fit, not only those of training
     weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     @property

@@ -84,7 +84,7 @@ def _of_recipe(what: str, settings: list[str], data: str | None, image: Shape | 
     recipe = load_recipe(what, parse_overrides(settings))
     net: Layer | None = recipe.build("network")
     if net is None:
-        raise PellucidError(f"{what} trains a detector; train it, and give the run folder")
+        raise PellucidError(f"{what} trains several networks; train it, and give the run folder")
     shape = input_shape(recipe.data, data) if image is None else stated_shape(recipe.data) or image
     check_network(recipe, net, shape)
     params, out = net.init(shape, torch.Generator().manual_seed(recipe.recipe.seed))

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,6 +97,7 @@ class Detector(Objective):
     with each detection of its class that has a higher score. Images have any size; the sizes of maps are rounded up.
     """
 
+    any_size: ClassVar[bool] = True
     classes: int
     _: KW_ONLY
     score_threshold: float = 0.05

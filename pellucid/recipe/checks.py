@@ -11,6 +11,7 @@ from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Shape
 from pellucid.network.ending import check_classes
+from pellucid.objective import Objective
 from pellucid.recipe.recipe import Recipe
 from pellucid.run.weights import parameter_count
 from pellucid.text import plural
@@ -18,13 +19,13 @@ from pellucid.text import plural
 COPIES = 4  # of the weights in memory: themselves, gradients, and two for the optimizer
 
 
-def check_detector(recipe: Recipe, detector: Detector, shape: Shape, classes: Sequence[str] | None) -> None:
-    """Refuse a detector that does not fit the images, their classes, or the memory."""
-    _check_exists(recipe, detector, shape, "detector")
-    if classes is not None and len(classes) != detector.classes:
+def check_objective(recipe: Recipe, objective: Objective, shape: Shape, classes: Sequence[str] | None) -> None:
+    """Refuse an objective that does not fit the images, of a detector their classes, or the memory."""
+    _check_exists(recipe, objective, shape, "objective")
+    if isinstance(objective, Detector) and classes is not None and len(classes) != objective.classes:
         raise PellucidError(
-            f"{recipe.name}: the detector has {plural(detector.classes, 'class', 'classes')}, but {recipe.data.name} "
-            f"has {len(classes)} ({', '.join(classes):.80}); set detector.classes={len(classes)}"
+            f"{recipe.name}: the detector has {plural(objective.classes, 'class', 'classes')}, but {recipe.data.name} "
+            f"has {len(classes)} ({', '.join(classes):.80}); set objective.classes={len(classes)}"
         )
 
 
@@ -40,7 +41,7 @@ def check_network(recipe: Recipe, net: Layer, shape: Shape, classes: Sequence[st
     check_classes(out, classes, f"{recipe.name}: ", _remedy(recipe, classes or ()))
 
 
-def _check_exists(recipe: Recipe, net: Layer | Detector, shape: Shape, table: str) -> Any:
+def _check_exists(recipe: Recipe, net: Layer | Objective, shape: Shape, table: str) -> Any:
     """Return the shape of the outputs; PellucidError where there can be no such network, or it exceeds the memory."""
     try:
         with torch.device("meta"):  # shapes only

@@ -15,7 +15,6 @@ from pellucid.calibration.familiarity import MIN_HELD_OUT, evenly, fit_familiari
 from pellucid.data import Arrays, Augment, Batch, DetectionFolder, FeatureStats, Source
 from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
-from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer
@@ -23,7 +22,8 @@ from pellucid.losses import LOSSES, Loss
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
-from pellucid.recipe.checks import check_detector, check_network
+from pellucid.objective import Objective
+from pellucid.recipe.checks import check_network, check_objective
 from pellucid.recipe.material import Material, load_material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, take, trained_backbone, trained_features, whiten
@@ -162,7 +162,7 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     Masks of one's own have the class that the loss ignores.
     """
     material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
-    if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # a detector has no loss by name
+    if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # an objective has no loss by name
         return material
     return material.map(lambda part: _keypoints(part, recipe.data.name))
 
@@ -187,12 +187,12 @@ def build_model(
     network does not fit the images or this machine's memory, where [start] does not fit the network, and for patterns
     that match nothing.
     """
-    detector: Detector | None = recipe.build("detector")
+    objective: Objective | None = recipe.build("objective")
     first, start = first_batch(train), recipe.start
     shape = tuple(first.images.shape[1:])
-    net: Layer | Detector = recipe.build("network") if detector is None else detector
-    if isinstance(net, Detector):
-        check_detector(recipe, net, shape, train.classes)
+    net: Layer | Objective = recipe.build("network") if objective is None else objective
+    if isinstance(net, Objective):
+        check_objective(recipe, net, shape, train.classes)
         trained = trained_backbone(start.weights, net, data) if start.weights else None
     else:
         net = net if run is None else as_begun(net, run)
@@ -205,7 +205,7 @@ def build_model(
         net,
         optimizer=recipe.build("optimizer"),
         metrics=_metrics(recipe),
-        input_shape=shape if detector is None else (shape[0], None, None),
+        input_shape=shape if objective is None or not objective.any_size else (shape[0], None, None),
         classes=train.classes,
         seed=recipe.recipe.seed,
         regularizer=recipe.build("regularizer"),
@@ -215,7 +215,7 @@ def build_model(
         precision=recipe.train.precision,
         preprocess={"data": recipe.data.name, **scaled, **_points(train), **_size(train), **(preprocess or {})},
         device=recipe.recipe.device,
-        **({} if detector is not None else {"loss": recipe.build("loss")}),
+        **({} if objective is not None else {"loss": recipe.build("loss")}),
     )
     model.objective.check(model.output_shape, train.y if isinstance(train, Arrays) else first.targets)
     with kernel_threads(recipe.recipe.threads):  # whose number affects the last bits

@@ -10,6 +10,7 @@ from pellucid import assets
 from pellucid.data import Augment
 from pellucid.detectors import DETECTORS
 from pellucid.errors import PellucidError, closest, nearest
+from pellucid.generators import GENERATORS
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES, Schedule
@@ -30,7 +31,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "network": Kind("model", "mlp", MODELS),
-    "detector": Kind("model", NOTHING, {NOTHING: dict, **DETECTORS}),
+    "objective": Kind("model", NOTHING, {NOTHING: dict, **DETECTORS, **GENERATORS}),
     "loss": Kind("name", "softmax_cross_entropy", LOSSES),
     "optimizer": Kind("name", "adam", OPTIMIZERS),
     "schedule": Kind("name", "constant", SCHEDULES),
@@ -88,9 +89,9 @@ def build_part(part: Part, table: str, where: str) -> Any:
 
 LARGEST_FILE = 1 << 20  # bytes
 PLAIN: dict[str, type] = {"recipe": About, "data": Data, "augment": Augment, "start": Start, "train": Train}
-INSTEAD = ("network", "loss")  # tables that [detector] replaces
+INSTEAD = ("network", "loss")  # tables that [objective] replaces
 TABLES = (
-    "recipe", "data", "augment", "network", "detector", "start", "loss", "optimizer", "schedule", "regularizer",
+    "recipe", "data", "augment", "network", "objective", "start", "loss", "optimizer", "schedule", "regularizer",
     "train",
 )  # fmt: skip
 
@@ -99,14 +100,14 @@ TABLES = (
 class Recipe:
     """A training run: every table with every key.
 
-    With a detector, network and loss are the part "none"; without one, the detector is.
+    With an objective, network and loss are the part "none"; without one, the objective is.
     """
 
     recipe: About
     data: Data
     augment: Augment
     network: Part
-    detector: Part
+    objective: Part
     start: Start
     loss: Part
     optimizer: Part
@@ -124,7 +125,7 @@ class Recipe:
         return {
             table: as_table(getattr(self, table)) if table in PLAIN else part_table(getattr(self, table), table)
             for table in TABLES
-            if table not in ("detector", *INSTEAD) or getattr(self, table).name != NOTHING
+            if table not in ("objective", *INSTEAD) or getattr(self, table).name != NOTHING
         }
 
     def to_toml(self) -> str:
@@ -132,7 +133,7 @@ class Recipe:
         return write_toml(self.tables())
 
     def build(self, table: str) -> Any:
-        """Return the network, detector, loss, optimizer, schedule or regularizer (None for "none")."""
+        """Return the network, objective, loss, optimizer, schedule or regularizer (None for "none")."""
         return build_part(getattr(self, table), table, self.name)
 
 
@@ -156,13 +157,13 @@ def read_recipe(tables: Mapping[str, Any], where: str, overrides: Mapping[str, A
             raise PellucidError(f"{where}: {table} must be a table, written [{table}], not {given!r:.60}")
     raw = _override({table: dict(tables.get(table, {})) for table in TABLES}, overrides, where)
     values: dict[str, Any] = {}
-    detects = raw["detector"].get(KINDS["detector"].key, NOTHING) != NOTHING
+    whole = raw["objective"].get(KINDS["objective"].key, NOTHING) != NOTHING
     for table in TABLES:
         if table in PLAIN:
             values[table] = _plain(PLAIN[table], raw[table], table, where)
-        elif detects and table in INSTEAD:
+        elif whole and table in INSTEAD:
             if raw[table]:
-                raise PellucidError(f"{where}: [{table}] stands beside [detector], which has its own; leave it out")
+                raise PellucidError(f"{where}: [{table}] stands beside [objective], which has its own; leave it out")
             values[table] = Part(NOTHING)
         else:
             values[table] = read_part(raw[table], table, where)

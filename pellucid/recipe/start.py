@@ -21,6 +21,7 @@ from pellucid.models import MODELS, features
 from pellucid.models.fcn import backbone_of, plain_path
 from pellucid.models.keypoints import mobilenet_of
 from pellucid.models.pyramid import backbone_name, pyramid_params
+from pellucid.objective import Objective
 from pellucid.run.described import unnamed
 from pellucid.run.folder import weights_file
 from pellucid.run.weights import is_ours
@@ -65,12 +66,14 @@ def trained_features(name: str, net: Layer, shape: Shape, root: str | os.PathLik
     return _own(name, path, net, shape) if is_ours(path) else _published(path, net, shape)
 
 
-def trained_backbone(name: str, detector: Detector, root: str | os.PathLike[str] | None = None) -> Trained:
+def trained_backbone(name: str, objective: Objective, root: str | os.PathLike[str] | None = None) -> Trained:
     """Return the initial parameters of a detector's backbone, from a model as for `trained_features`.
 
     Raises PellucidError as that does, and for a backbone that is none of `pellucid.models.pyramid`.
     """
-    path, net = source_file(name, root), detector.nets["backbone"]
+    if not isinstance(objective, Detector):
+        raise PellucidError(f"start.weights: {type(objective).__name__} has no backbone to start from; leave it out")
+    path, net = source_file(name, root), objective.nets["backbone"]
     backbone = backbone_name(net)
     if backbone is None:
         raise PellucidError("start.weights: the detector's backbone is none of pellucid.models; leave it out")

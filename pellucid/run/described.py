@@ -12,8 +12,9 @@ from pellucid.calibration.familiarity import Familiarity
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
 from pellucid.config import from_config, loss_from_config, metric_from_config, part_from_config
 from pellucid.data import FeatureStats
-from pellucid.detectors import OWN
+from pellucid.detectors import OWN as DETECTORS
 from pellucid.errors import DamagedFileError, PellucidError
+from pellucid.generators import OWN as GENERATORS
 from pellucid.layers.base import Layer, Params
 from pellucid.network.bounds import within_bounds
 from pellucid.network.ending import check_classes
@@ -23,6 +24,7 @@ from pellucid.run.weights import read_weights
 from pellucid.tree import map_tree
 
 T = TypeVar("T")
+OWN = (*DETECTORS, *GENERATORS)  # objectives that a file may name
 LARGEST_SIDE = 1 << 20
 # Names of the data, of its files held out, of the object and its key-points; numbers applied; and the size of images.
 PREPROCESS = ("data", "mean", "std", "held_out", "keypoints", "size")

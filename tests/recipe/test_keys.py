@@ -6,6 +6,7 @@ import pytest
 
 from pellucid import assets
 from pellucid.detectors import DETECTORS
+from pellucid.generators import GENERATORS
 from pellucid.losses import LOSSES
 from pellucid.models import MODELS
 from pellucid.optim import OPTIMIZERS, REGULARIZERS, SCHEDULES
@@ -13,7 +14,7 @@ from pellucid.recipe.keys import recipe_keys
 from pellucid.recipe.recipe import PLAIN, TABLES, load_recipe
 
 NAMED = {
-    "detector": ("model", ["none", *DETECTORS]),
+    "objective": ("model", ["none", *DETECTORS, *GENERATORS]),
     "network": ("model", MODELS),
     "loss": ("name", LOSSES),
     "optimizer": ("name", OPTIMIZERS),

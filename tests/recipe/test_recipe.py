@@ -29,7 +29,7 @@ def written(folder: Path, text: str) -> Path:
 def test_every_built_in_recipe_builds(name: str):
     recipe = load_recipe(name)
     assert recipe.name == name
-    learns = ("network", "loss") if recipe.detector.name == "none" else ("detector",)
+    learns = ("network", "loss") if recipe.objective.name == "none" else ("objective",)
     for table in (*learns, "optimizer", "schedule"):
         assert recipe.build(table) is not None
 
@@ -44,7 +44,7 @@ def test_the_complete_toml_gives_the_same_recipe(name: str, tmp_path: Path):
 
 def test_the_complete_toml_writes_every_key_of_every_table(tmp_path: Path):
     tables = tomllib.loads(load_recipe(written(tmp_path, "[network]\nsizes = [64, 10]\n")).to_toml())
-    assert tuple(tables) == tuple(table for table in TABLES if table != "detector")
+    assert tuple(tables) == tuple(table for table in TABLES if table != "objective")
     assert tables["recipe"]["name"] == "mine"
     adam = {"name": "adam", "lr": 0.001, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "amsgrad": False}
     assert tables["optimizer"] == adam
@@ -224,3 +224,10 @@ some_keys = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().
 def test_any_overrides_give_a_recipe_or_the_errors_of_users(overrides: dict[str, Any]):
     with contextlib.suppress(PellucidError):
         assert isinstance(load_recipe("digits", overrides), Recipe)
+
+
+def test_an_objective_has_its_own_networks_and_losses(tmp_path: Path):
+    with pytest.raises(PellucidError, match=r"\[network\] stands beside \[objective\], which has its own"):
+        load_recipe(written(tmp_path, '[objective]\nmodel = "ssd"\n\n[network]\nsizes = [64, 10]\n'))
+    with pytest.raises(PellucidError, match="no objective 'sd'; did you mean 'ssd'"):
+        load_recipe(written(tmp_path, '[objective]\nmodel = "sd"\n'))

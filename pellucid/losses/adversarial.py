@@ -1,0 +1,123 @@
+"""The losses of a generator and a discriminator, with the gradients of both sides."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.losses.base import HALF
+
+
+class DiscriminatorLoss(NamedTuple):
+    """The discriminator's loss, and its gradients with respect to the scores of real and of generated images."""
+
+    value: Tensor
+    dreal: Tensor
+    dfake: Tensor
+
+
+class Adversarial(ABC):
+    """The losses of both sides of a GAN.
+
+    Scores, of any shape, are the discriminator's outputs without a sigmoid: high for real images. A loss is the mean
+    over all scores, those of patches too. For scores in half precision it is computed in float32.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> DiscriminatorLoss:
+        """Return the discriminator's loss, the sum of the means over real and over generated images."""
+        on_real, dreal = _mean(real, *self.real(_precise(real)))
+        on_fake, dfake = _mean(fake, *self.fake(_precise(fake)))
+        return DiscriminatorLoss(on_real + on_fake, dreal, dfake)
+
+    def generator(self, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the generator's loss and its gradient with respect to the scores of its images."""
+        return _mean(fake, *self.made(_precise(fake)))
+
+    @abstractmethod
+    def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the discriminator's loss for each score of a real image, and its derivative."""
+
+    @abstractmethod
+    def fake(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the discriminator's loss for each score of a generated image, and its derivative."""
+
+    @abstractmethod
+    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the generator's loss for each score of a generated image, and its derivative."""
+
+
+class NonSaturating(Adversarial):
+    """Cross-entropy with D = sigmoid(y): -ln D and -ln(1 - D) for the discriminator, -ln D for the generator.
+
+    Source: Goodfellow et al. 2014, equation 1, and the generator's alternative at the end of section 3.
+    """
+
+    def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -ln D and D - 1."""
+        return F.softplus(-y), -(-y).sigmoid()
+
+    def fake(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -ln(1 - D) and D."""
+        return F.softplus(y), y.sigmoid()
+
+    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -ln D and D - 1."""
+        return self.real(y)
+
+
+class LeastSquares(Adversarial):
+    """Squared errors: (y - 1)^2 / 2 and y^2 / 2 for the discriminator, (y - 1)^2 / 2 for the generator.
+
+    Source: Mao et al. 2017, equation 9.
+    """
+
+    def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (y - 1)^2 / 2 and y - 1."""
+        return (y - 1).square() / 2, y - 1
+
+    def fake(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y^2 / 2 and y."""
+        return y.square() / 2, y
+
+    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (y - 1)^2 / 2 and y - 1."""
+        return self.real(y)
+
+
+class HingeGAN(Adversarial):
+    """Margins: max(0, 1 - y) and max(0, 1 + y) for the discriminator, -y for the generator.
+
+    The derivative is 0 where a score lies on its margin. Source: Lim and Ye 2017, "Geometric GAN", algorithm 1.
+    """
+
+    def real(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return max(0, 1 - y) and -1 within the margin."""
+        return (1 - y).clamp_min(0), -(y < 1).to(y.dtype)
+
+    def fake(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return max(0, 1 + y) and 1 within the margin."""
+        return (1 + y).clamp_min(0), (y > -1).to(y.dtype)
+
+    def made(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -y and -1."""
+        return -y, y.new_full(y.shape, -1.0)
+
+
+ADVERSARIAL: dict[str, Adversarial] = {
+    "non_saturating": NonSaturating(),
+    "least_squares": LeastSquares(),
+    "hinge": HingeGAN(),
+}
+
+
+def _precise(y: Tensor) -> Tensor:
+    if not y.numel():
+        raise PellucidError("a batch without scores has no adversarial loss; leave it out")
+    return y.float() if y.dtype in HALF else y
+
+
+def _mean(y: Tensor, cost: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of the losses, and the gradient in y's dtype."""
+    return cost.mean(), (slope / y.numel()).to(y.dtype)

@@ -1,0 +1,60 @@
+"""Losses of both sides of a GAN: values by their definitions, gradients by PyTorch's automatic differentiation."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.losses.adversarial import ADVERSARIAL
+
+
+def by_definition(name, real, fake):
+    """Return (discriminator's loss, generator's loss) as the papers write them, with D = sigmoid(score)."""
+    if name == "non_saturating":
+        dreal, dfake = F.logsigmoid(real), F.logsigmoid(-fake)
+        return -dreal.mean() - dfake.mean(), -F.logsigmoid(fake).mean()
+    if name == "least_squares":
+        return ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2, ((fake - 1) ** 2).mean() / 2
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean(), -fake.mean()
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_losses_and_gradients_are_those_of_the_papers(name):
+    rng = torch.Generator().manual_seed(0)
+    real, fake = (3 * torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((4, 1, 3, 2), (5, 1, 2, 2)))
+    real.requires_grad_()
+    fake.requires_grad_()
+    wanted, wanted_made = by_definition(name, real, fake)
+    found = ADVERSARIAL[name].discriminator(real.detach(), fake.detach())
+    torch.testing.assert_close(found.value, wanted.detach())
+    for mine, theirs in zip(found[1:], torch.autograd.grad(wanted, (real, fake)), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    value, dfake = ADVERSARIAL[name].generator(fake.detach())
+    torch.testing.assert_close(value, wanted_made.detach())
+    torch.testing.assert_close(dfake, torch.autograd.grad(wanted_made, fake)[0])
+
+
+def test_sides_that_cannot_tell_have_the_known_value():
+    nothing = torch.zeros(2, 1)
+    assert ADVERSARIAL["non_saturating"].discriminator(nothing, nothing).value.item() == pytest.approx(2 * math.log(2))
+    assert ADVERSARIAL["least_squares"].discriminator(nothing, nothing).value == 0.5
+    assert ADVERSARIAL["hinge"].discriminator(nothing, nothing).value == 2
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_extreme_scores_are_finite_and_half_precision_is_computed_in_float32(name):
+    far = torch.tensor([-1e4, 1e4])
+    found = ADVERSARIAL[name].discriminator(far, far)
+    assert all(bool(one.isfinite().all()) for one in found)
+    half = torch.tensor([0.3, -0.7, 2.0]).bfloat16()
+    value, dhalf = ADVERSARIAL[name].generator(half)
+    assert value.dtype is torch.float32
+    assert dhalf.dtype is torch.bfloat16
+    assert value == ADVERSARIAL[name].generator(half.float())[0]
+
+
+def test_no_scores_are_an_error():
+    with pytest.raises(PellucidError, match="without scores has no adversarial loss; leave it out"):
+        ADVERSARIAL["hinge"].generator(torch.zeros(0, 1))

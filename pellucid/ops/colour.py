@@ -1,0 +1,113 @@
+"""Colours in sRGB and in CIE Lab (D65, 2 degrees), and the difference CIEDE2000 between colours.
+
+Images are (..., 3, H, W): sRGB from 0 to 1, or L from 0 to 100 and a, b of about -110 to 110.
+Sources: IEC 61966-2-1 (sRGB); CIE 15:2004 (Lab); Lindbloom, brucelindbloom.com (the matrix).
+"""
+
+import torch
+from torch import Tensor
+
+# XYZ of linear red, green and blue. D65 is the sum of each row, so that greys have an a and b of 0.
+_MATRIX = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+_DELTA = 6 / 29  # cube root below which f is a straight line
+_TOLERANCE = 1e-5  # of linear light, below 0 or above 1, that counts as inside the gamut: 0.03 of a level in 8 bits
+_HALVINGS = 14  # of the chroma: to 1/16384 of it
+
+
+def rgb_to_lab(rgb: Tensor) -> Tensor:
+    """Return sRGB colours (..., 3, H, W), 0 to 1, in Lab."""
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp_min(0) + 0.055) / 1.055).pow(2.4))
+    x, y, z = _root(_mixed(_relative(rgb), linear)).unbind(-3)  # f of X, Y and Z relative to white
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), -3)
+
+
+def lab_to_rgb(lab: Tensor) -> Tensor:
+    """Return Lab colours (..., 3, H, W) in sRGB; values below 0 or above 1 for colours outside of its gamut."""
+    linear = _linear(lab)
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(0).pow(1 / 2.4) - 0.055)
+
+
+def into_gamut(lab: Tensor) -> Tensor:
+    """Return Lab colours (..., 3, H, W), with the chroma of those outside of sRGB reduced at constant L and hue.
+
+    L is limited to 0 to 100. The chroma is that of the gamut's surface, found by halving the interval; where the way
+    from grey leaves the gamut and enters it again, any of the crossings.
+    """
+    lab = torch.cat((lab.select(-3, 0).clamp(0, 100).unsqueeze(-3), lab.narrow(-3, 1, 2)), -3)
+    outside = ~_inside(lab)  # (..., H, W)
+    if not bool(outside.any()):
+        return lab
+    colours = lab.movedim(-3, -1)  # (..., H, W, 3), a view
+    some = colours[outside].T[:, None]  # (3, 1, k): an image of the k colours outside
+    low, high = torch.zeros_like(some[0]), torch.ones_like(some[0])  # (1, k), factors of the chroma
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        inside = _inside(torch.stack((some[0], some[1] * middle, some[2] * middle)))
+        low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+    colours[outside] = torch.stack((some[0], some[1] * low, some[2] * low)).squeeze(1).T
+    return lab
+
+
+def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
+    """Return the difference CIEDE2000 (..., H, W) between Lab colours (..., 3, H, W), with weights k of 1.
+
+    Source: Sharma, Wu and Dalal 2005, equations 2 to 22.
+    """
+    (l1, a1, b1), (l2, a2, b2) = first.unbind(-3), second.unbind(-3)
+    g = 0.5 * (1 - _saturation((torch.hypot(a1, b1) + torch.hypot(a2, b2)) / 2))
+    a1, a2 = (1 + g) * a1, (1 + g) * a2
+    c1, c2 = torch.hypot(a1, b1), torch.hypot(a2, b2)
+    h1, h2 = torch.atan2(b1, a1).rad2deg() % 360, torch.atan2(b2, a2).rad2deg() % 360
+    coloured = c1 * c2 > 0  # grey has no hue
+    turn = (h2 - h1 + 180) % 360 - 180  # -180 to 180
+    dh = 2 * (c1 * c2).sqrt() * (turn / 2).deg2rad().sin()
+    c, lightness = (c1 + c2) / 2, (l1 + l2) / 2
+    between = (h1 + h2) / 2 + torch.where((h1 - h2).abs() <= 180, 0, torch.where(h1 + h2 < 360, 180, -180))
+    h = torch.where(coloured, between, h1 + h2)
+    t = 1 - 0.17 * _cos(h - 30) + 0.24 * _cos(2 * h) + 0.32 * _cos(3 * h + 6) - 0.20 * _cos(4 * h - 63)
+    squared = (lightness - 50) ** 2
+    dl = (l2 - l1) / (1 + 0.015 * squared / (20 + squared).sqrt())
+    dc = (c2 - c1) / (1 + 0.045 * c)
+    dh = torch.where(coloured, dh, 0) / (1 + 0.015 * c * t)
+    rotation = -2 * _saturation(c) * (60 * (-(((h - 275) / 25) ** 2)).exp()).deg2rad().sin()
+    return (dl**2 + dc**2 + dh**2 + rotation * dc * dh).clamp_min(0).sqrt()
+
+
+def _cos(degrees: Tensor) -> Tensor:
+    return degrees.deg2rad().cos()
+
+
+def _saturation(chroma: Tensor) -> Tensor:
+    """Return sqrt(C^7 / (C^7 + 25^7))."""
+    ratio = (chroma / 25) ** 7
+    return (ratio / (1 + ratio)).sqrt()
+
+
+def _relative(like: Tensor) -> Tensor:
+    """Return the matrix from linear sRGB to XYZ relative to white."""
+    matrix = torch.tensor(_MATRIX, dtype=torch.float64)
+    return (matrix / matrix.sum(1, keepdim=True)).to(like)
+
+
+def _mixed(matrix: Tensor, image: Tensor) -> Tensor:
+    return torch.einsum("ij,...jhw->...ihw", matrix, image)
+
+
+def _root(t: Tensor) -> Tensor:
+    """Return CIE's f: the cube root, and a straight line near 0."""
+    return torch.where(t > _DELTA**3, t.clamp_min(_DELTA**3).pow(1 / 3), t / (3 * _DELTA**2) + 4 / 29)
+
+
+def _linear(lab: Tensor) -> Tensor:
+    """Return Lab colours in linear sRGB."""
+    lightness, a, b = lab.unbind(-3)
+    y = (lightness + 16) / 116
+    f = torch.stack((y + a / 500, y, y - b / 200), -3)
+    xyz = torch.where(f > _DELTA, f**3, 3 * _DELTA**2 * (f - 4 / 29))
+    return _mixed(torch.linalg.inv(_relative(lab).double()).to(lab), xyz)
+
+
+def _inside(lab: Tensor) -> Tensor:
+    """Return whether Lab colours (..., 3, H, W) are colours of sRGB: (..., H, W) bool."""
+    linear = _linear(lab)
+    return ((linear >= -_TOLERANCE) & (linear <= 1 + _TOLERANCE)).all(-3)

@@ -14,6 +14,7 @@ from pellucid.metrics.classes import (
     target_classes,
 )
 from pellucid.metrics.coco import Coco
+from pellucid.metrics.colours import Colours, DeltaE, ab_histogram, colourfulness_lab, colourfulness_rgb, overlap
 from pellucid.metrics.detection import (
     Box,
     BoxScores,
@@ -22,6 +23,7 @@ from pellucid.metrics.detection import (
     mean_average_precision,
     voc_average_precision,
 )
+from pellucid.metrics.frechet import frechet_distance, gaussian_distance, kernel_distance
 from pellucid.metrics.functions import (
     Reliability,
     accuracy,
@@ -35,6 +37,7 @@ from pellucid.metrics.functions import (
     reliability,
     top_k,
 )
+from pellucid.metrics.images import PSNR, SSIM, ssim
 from pellucid.metrics.objects import NME, AveragePrecision, MaskAveragePrecision
 from pellucid.metrics.regression import MAE, R2, RMSE
 from pellucid.metrics.segmentation import BoundaryF1, MeanIoU, iou, iou_of_areas
@@ -55,6 +58,10 @@ METRICS: dict[str, type[Metric]] = {
     "ap": AveragePrecision,
     "mask_ap": MaskAveragePrecision,
     "nme": NME,
+    "psnr": PSNR,
+    "ssim": SSIM,
+    "colours": Colours,
+    "delta_e": DeltaE,
 }
 OF_MASKS = {"miou": MeanIoU, "boundary_f1": BoundaryF1}  # which take the class to ignore
 
@@ -64,8 +71,10 @@ __all__ = [
     "METRICS",
     "NME",
     "OF_MASKS",
+    "PSNR",
     "R2",
     "RMSE",
+    "SSIM",
     "Accuracy",
     "AveragePrecision",
     "BoundaryF1",
@@ -73,7 +82,9 @@ __all__ = [
     "BoxScores",
     "ClassScores",
     "Coco",
+    "Colours",
     "Confusion",
+    "DeltaE",
     "MacroF1",
     "MaskAveragePrecision",
     "MeanIoU",
@@ -83,24 +94,32 @@ __all__ = [
     "Recall",
     "Reliability",
     "TopK",
+    "ab_histogram",
     "accuracy",
     "average_precision",
     "calibration_error",
     "class_scores",
     "classes_of",
+    "colourfulness_lab",
+    "colourfulness_rgb",
     "confusion_matrix",
     "f1",
+    "frechet_distance",
     "fresh",
     "function_name",
+    "gaussian_distance",
     "improves_downward",
     "iou",
     "iou_of_areas",
+    "kernel_distance",
     "macro",
     "macro_f1",
     "mean_average_precision",
+    "overlap",
     "precision",
     "recall",
     "reliability",
+    "ssim",
     "target_classes",
     "top_k",
     "voc_average_precision",

@@ -48,6 +48,11 @@ def into_gamut(lab: Tensor) -> Tensor:
     return lab
 
 
+def recolour(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Return the sRGB colours (..., 3, H, W), 0 to 1, of L (..., 1, H, W) and a, b (..., 2, H, W); see `into_gamut`."""
+    return lab_to_rgb(into_gamut(torch.cat((lightness, ab), -3))).clamp(0, 1)
+
+
 def delta_e_2000(first: Tensor, second: Tensor) -> Tensor:
     """Return the difference CIEDE2000 (..., H, W) between Lab colours (..., 3, H, W), with weights k of 1.
 

@@ -44,6 +44,7 @@ OF_CLASSES = {
 }
 OF_MASKS = {"miou", "boundary_f1"}  # in test_segmentation
 OF_OBJECTS = {"ap", "mask_ap", "nme"}  # in test_objects
+OF_IMAGES = {"psnr", "ssim", "colours", "delta_e"}  # in test_images and test_colours
 OF_NUMBERS = {
     "mae": lambda t, y: oracle.mean_absolute_error(t.flatten(), y.flatten()),
     "rmse": lambda t, y: math.sqrt(oracle.mean_squared_error(t.flatten(), y.flatten())),
@@ -52,7 +53,7 @@ OF_NUMBERS = {
 
 
 def test_every_name_has_an_oracle():
-    assert {*OF_CLASSES, *OF_NUMBERS, *OF_MASKS, *OF_OBJECTS} == set(METRICS)
+    assert {*OF_CLASSES, *OF_NUMBERS, *OF_MASKS, *OF_OBJECTS, *OF_IMAGES} == set(METRICS)
 
 
 @pytest.mark.parametrize("name", [*OF_CLASSES, *OF_NUMBERS])
@@ -165,7 +166,7 @@ def test_r2_keeps_its_digits_far_from_zero() -> None:
     assert fed(R2(), outputs, targets, 64)["r2"] == pytest.approx(wanted, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted({*METRICS} - OF_MASKS - OF_OBJECTS))
+@pytest.mark.parametrize("name", sorted({*METRICS} - OF_MASKS - OF_OBJECTS - OF_IMAGES))
 def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str) -> None:
     metric = METRICS[name]()
     outputs, targets = torch.eye(6), torch.arange(6)

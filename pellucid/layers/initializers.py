@@ -43,6 +43,11 @@ def lecun(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tens
     return _uniform(shape, math.sqrt(3 / fan_in), rng)
 
 
+def gan(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
+    """Draw from N(0, 0.02²), for networks with batch normalization and Adam (Radford et al. 2016, section 4)."""
+    return torch.randn(shape, generator=rng) * 0.02
+
+
 def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
     """Return weights whose matrix, shape[0] x the product of the rest, is orthonormal (Saxe et al. 2013)."""
     rows, columns = shape[0], math.prod(shape[1:])
@@ -94,6 +99,7 @@ INITIALIZERS: dict[str, Callable[[Shape, int, int, torch.Generator], Tensor]] = 
     "xavier": xavier,
     "he": he,
     "lecun": lecun,
+    "gan": gan,
     "orthogonal": orthogonal,
     "dirac": dirac,
     "bilinear": bilinear,

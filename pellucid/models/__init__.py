@@ -14,7 +14,9 @@ from pellucid.models.keypoints import coordinates, heat_maps
 from pellucid.models.lenet import lenet
 from pellucid.models.mlp import mlp
 from pellucid.models.mobilenet import mobilenet_v2
+from pellucid.models.pix2pix import patch_discriminator, unet_generator
 from pellucid.models.resnet import resnet18, resnet20, resnet32, resnet34, resnet50, resnet56, resnet101, resnet152
+from pellucid.models.resnet_generator import resnet_generator
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features, head, match, replace_head
 from pellucid.models.transfer import transfer
@@ -57,6 +59,9 @@ MODELS: dict[str, Callable[..., Layer]] = {
     "fcn16": fcn16,
     "fcn8": fcn8,
     "unet": unet,
+    "unet_generator": unet_generator,
+    "resnet_generator": resnet_generator,
+    "patch_discriminator": patch_discriminator,
     "heat_maps": heat_maps,
     "coordinates": coordinates,
     "transfer": transfer,
@@ -83,6 +88,7 @@ __all__ = [
     "match",
     "mlp",
     "mobilenet_v2",
+    "patch_discriminator",
     "replace_head",
     "resnet18",
     "resnet20",
@@ -92,9 +98,11 @@ __all__ = [
     "resnet56",
     "resnet101",
     "resnet152",
+    "resnet_generator",
     "squeezenet1_1",
     "transfer",
     "unet",
+    "unet_generator",
     "vgg11",
     "vgg11_bn",
     "vgg13",

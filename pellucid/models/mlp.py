@@ -54,7 +54,7 @@ def mlp(
     one of sigmoid, tanh, relu, leakyrelu, relu6, elu, gelu. output: after the last layer, one of sigmoid, tanh,
     softmax, log_softmax; "none" returns logits, for a loss that applies the activation. dropout: the fraction of
     each hidden layer's outputs that training drops. init_weight, init_bias: one of zeros, normal, scaled, xavier, he,
-    lecun, orthogonal, dirac. Paths: features.dense1, features.sigmoid1, ..., head.scores.
+    lecun, gan, orthogonal, dirac. Paths: features.dense1, features.sigmoid1, ..., head.scores.
     Raises PellucidError for invalid names and sizes.
     """
     if len(sizes) < 2:

@@ -46,6 +46,8 @@ def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     networks |= {name: (MODELS[name](5, "airbench96"), (3, 33, 47)) for name in ("fcn8", "fcn16", "fcn32")}
     networks["unet"] = (MODELS["unet"](5, 4, norm=True), (3, 33, 47))
     networks["transfer"] = (MODELS["transfer"]("airbench96", 5, (8,)), (3, 32, 32))
+    networks["unet_generator"] = (MODELS["unet_generator"](2, 4, 4), (1, 32, 48))
+    networks["resnet_generator"] = (MODELS["resnet_generator"](2, 4, 2, "batch"), (3, 32, 20))
     seen = {key.split()[0] for key in networks}
     small = {name: (MODELS[name](width=8), (3, 32, 32)) for name in MODELS if name not in seen}
     return {**networks, **small}

@@ -18,6 +18,7 @@ from pellucid.layers.initializers import draw
         ("xavier", math.sqrt(2 / 500), math.sqrt(6 / 500)),
         ("he", math.sqrt(2 / 300), None),
         ("lecun", math.sqrt(1 / 300), math.sqrt(3 / 300)),
+        ("gan", 0.02, None),
         ("orthogonal", math.sqrt(1 / 300), None),
     ],
 )
@@ -38,6 +39,7 @@ def test_every_initializer_is_tested() -> None:
         "xavier",
         "he",
         "lecun",
+        "gan",
         "orthogonal",
         "dirac",
         "bilinear",

@@ -21,6 +21,7 @@ COMMANDS = {
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "measure a trained model on a data set",
     "predict": "classify images",
+    "detect": "find the objects in images and videos: boxes, classes, masks",
     "segment": "classify each pixel of images and videos",
     "keypoints": "find the key-points of a face, or of other objects, in images and videos",
     "gestures": "train and use classifiers of hand gestures, or of other images in folders",

@@ -1,10 +1,13 @@
-"""The pictures of an IMAGE|FOLDER|VIDEO argument."""
+"""The pictures of the arguments IMAGE|FOLDER|VIDEO and --camera."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+import argparse
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from pellucid.cli.args import Parser
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 HELP = "an image, a folder of images, a GIF or a video"
+BATCH = 16  # pictures at a time
+BATCH_PIXELS = 16_000_000  # pixels of the pictures at a time, so that large ones are read one by one
 
 
 class Picture(NamedTuple):
@@ -23,7 +28,61 @@ class Picture(NamedTuple):
     read: Callable[[], "Tensor"]
 
 
-def pictures(source: Path, mode: "Mode", check: Callable[[Sequence[str], Sequence[Path]], None]) -> Iterator[Picture]:
+Check = Callable[[Sequence[str], Sequence[Path]], None]
+
+
+def add_source(it: Parser) -> Parser:
+    """Add the arguments that `read_batches` takes."""
+    it.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", nargs="?", help=HELP)
+    it.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
+    return it
+
+
+def read_batches(
+    args: argparse.Namespace, mode: "Mode", check: Check | None, faults: dict[str, str]
+) -> Iterator[list[tuple[Picture, "Tensor"]]]:
+    """Yield the pictures that can be read, several at a time; of a camera, one by one.
+
+    What is wrong with the others goes to `faults`, by file; also why a video or a camera ended early, unless it gave no
+    picture at all, which raises PellucidError as `pictures` does. check: see `pictures`; None where nothing is written.
+    Raises PellucidError unless one source is given.
+    """
+    from pellucid.errors import PellucidError
+
+    camera = args.camera is not None
+    if camera == (args.source is not None):
+        raise PellucidError(f"give {HELP}, or --camera N, and not both")
+    some: list[tuple[Picture, Tensor]] = []
+    pixels, begun = 0, False
+    check = (lambda names, files: None) if check is None else check
+    with closing(_camera(args.camera, mode) if camera else pictures(Path(args.source), mode, check)) as found:
+        try:
+            for picture in found:
+                begun = True
+                try:
+                    image = picture.read()
+                except PellucidError as error:
+                    faults[picture.file] = str(error)
+                    continue
+                some.append((picture, image))
+                pixels += image[0].numel()
+                if camera or len(some) == BATCH or pixels >= BATCH_PIXELS:
+                    yield some
+                    some, pixels = [], 0
+        except PellucidError as error:
+            if not begun:
+                raise
+            faults[f"camera {args.camera}" if camera else args.source] = str(error)
+    if some:
+        yield some
+
+
+def until_interrupted(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """Return a context that Ctrl-C ends where the pictures are those of a camera."""
+    return nullcontext() if args.camera is None else suppress(KeyboardInterrupt)
+
+
+def pictures(source: Path, mode: "Mode", check: Check) -> Generator[Picture, None, None]:
     """Yield the pictures of an image, a folder or a video, which are read as (3, H, W), or (1, H, W) for mode "L".
 
     check(names, files) is called before the first picture, except of videos, to refuse outputs that would overwrite
@@ -53,3 +112,15 @@ def pictures(source: Path, mode: "Mode", check: Callable[[Sequence[str], Sequenc
                 picture = luma(frame.picture) if mode == "L" else frame.picture
                 name = f"{source.stem}-{frame.number:06d}"
                 yield Picture(name, name, lambda picture=picture: picture)
+
+
+def _camera(number: int, mode: "Mode") -> Generator[Picture, None, None]:
+    """Yield the newest frame of a camera each time."""
+    from pellucid.data.images import luma
+    from pellucid.tasks.gestures.frames import camera_frames
+
+    with closing(camera_frames(number)) as frames:
+        for frame in frames:
+            picture = luma(frame.picture) if mode == "L" else frame.picture
+            name = f"camera-{frame.number:06d}"
+            yield Picture(name, name, lambda picture=picture: picture)

@@ -13,6 +13,7 @@ from pellucid.report.figures.style import BLUE, INK, ORANGE, SMALL, WIDE, panels
 MIN_SIDE = 400  # pixels of an overlay's longer side, below which pictures are enlarged
 RADIUS = 0.008  # of a point, as a fraction of the longer side
 FINE = 4  # times as large as shown, points are drawn, and averaged, so that their outlines are smooth
+MAX_FINE = 2000  # pixels of the longer side, above which they are smooth enough, and memory is not
 COLUMNS = 4
 
 
@@ -22,13 +23,24 @@ def keypoint_overlay(image: Any, points: Any) -> NDArray[np.uint8]:
     Coordinates are pixels, pixel i covers [i, i + 1). A picture smaller than 400 pixels is enlarged to at least that,
     by a whole number.
     """
+    large, by = enlarged(image)
+    return draw_points(large, np.asarray(points, dtype=np.float64).reshape(-1, 2) * by)
+
+
+def enlarged(image: Any) -> tuple[Image.Image, int]:
+    """Return a picture (H, W, 3) uint8, one of less than 400 pixels enlarged by a whole number; and that number."""
     height, width = image.shape[:2]
     by = max(1, -(-MIN_SIDE // max(height, width)))
-    large = Image.fromarray(image).resize((width * by, height * by), Image.Resampling.BICUBIC)
-    layer = Image.new("RGBA", (large.width * FINE, large.height * FINE))
+    return Image.fromarray(image).resize((width * by, height * by), Image.Resampling.BICUBIC), by
+
+
+def draw_points(large: Image.Image, points: Any) -> NDArray[np.uint8]:
+    """Return a picture as (H, W, 3) uint8 with a dot at each of the points (n, 2), in its pixels."""
+    fine = FINE if max(large.size) <= MAX_FINE else 1
+    layer = Image.new("RGBA", (large.width * fine, large.height * fine))
     draw = ImageDraw.Draw(layer)
-    radius = max(1.5, RADIUS * max(large.size)) * FINE
-    for x, y in (np.asarray(points, dtype=np.float64).reshape(-1, 2) * by * FINE).tolist():
+    radius = max(1.5, RADIUS * max(large.size)) * fine
+    for x, y in (points * fine).tolist():
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), ORANGE, INK, round(radius / 3))
     layer = layer.resize(large.size, Image.Resampling.BOX)
     return np.array(Image.alpha_composite(large.convert("RGBA"), layer).convert("RGB"))

@@ -4,8 +4,10 @@ from pellucid.tasks.detect.finder import ObjectFinder, is_detector
 from pellucid.tasks.detect.findings import Finding, findings
 from pellucid.tasks.detect.measure import Measured, evaluate, nearest_image
 from pellucid.tasks.detect.page import detection_page
+from pellucid.tasks.detect.written import CocoResults, overlay
 
 __all__ = [
+    "CocoResults",
     "Finding",
     "Measured",
     "ObjectFinder",
@@ -14,4 +16,5 @@ __all__ = [
     "findings",
     "is_detector",
     "nearest_image",
+    "overlay",
 ]

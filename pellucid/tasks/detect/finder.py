@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from pellucid.data.detection import scaled
-from pellucid.data.images import resized
+from pellucid.data.images import Mode, resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.model import Model
@@ -19,7 +20,7 @@ def is_detector(model: Model) -> bool:
 
 
 class ObjectFinder:
-    """Finds the objects in pictures of any size. classes: their names.
+    """Finds the objects in pictures of any size. classes: their names. mode: how to read pictures for the model.
 
     Pictures are resized as those of the training were: their longest side to a length, or to a height and a width.
     Raises PellucidError for a model of other outputs.
@@ -31,19 +32,34 @@ class ObjectFinder:
         self.model = model
         count = cast(Detector, model.objective).classes
         self.classes: Sequence[str] = model.classes or tuple(str(label) for label in range(count))
+        self.mode: Mode = "L" if model.nominal_shape[0] == 1 else "RGB"
         self.size: int | Sequence[int] | None = model.preprocess.get("size")
 
     def __call__(self, image: Tensor) -> Detections:
-        """Return the objects in a picture, uint8 (3, H, W), in its own pixels, in the order of descending scores."""
-        size = int(image.shape[1]), int(image.shape[2])
-        new = self._fitted(size)
-        found: Any = self.model.predict(resized(image, new)[None])[0]
-        return scaled(found, new, size)
+        """Return the objects in a picture, uint8 (C, H, W), in its own pixels, in the order of descending scores."""
+        return self.find([image])[0]
 
-    def _fitted(self, size: tuple[int, int]) -> tuple[int, int]:
+    def find(self, images: Sequence[Tensor], score: float = 0.0) -> list[Detections]:
+        """Return the objects in each picture whose score is at least `score`; those of one size run as one batch."""
+        sizes = [self.fitted(image) for image in images]
+        found: dict[int, Detections] = {}
+        for size in dict.fromkeys(sizes):
+            places = [k for k, one in enumerate(sizes) if one == size]
+            batch = torch.stack([resized(images[k], size) for k in places])
+            answers: Any = self.model.predict(batch)
+            found |= dict(zip(places, answers, strict=True))
+        good = [found[k].take(found[k].scores >= score) for k in range(len(images))]
+        return [
+            scaled(one, size, (image.shape[1], image.shape[2]))
+            for one, size, image in zip(good, sizes, images, strict=True)
+        ]
+
+    def fitted(self, image: Tensor) -> tuple[int, int]:
+        """Return the size (H, W) at which the network reads a picture."""
+        height, width = image.shape[1:]
         if self.size is None:
-            return size
+            return height, width
         if not isinstance(self.size, int):
             return self.size[0], self.size[1]
-        factor = self.size / max(size)
-        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+        factor = self.size / max(height, width)
+        return max(1, round(height * factor)), max(1, round(width * factor))

@@ -3,16 +3,14 @@
 from pellucid.tasks.keypoints.explained import explain_point
 from pellucid.tasks.keypoints.finder import KeypointFinder, is_keypoint_model
 from pellucid.tasks.keypoints.measure import evaluate, mean_shape, nearest_image
-from pellucid.tasks.keypoints.written import check_outputs, write_keypoints, write_overlay
+from pellucid.tasks.keypoints.written import coco
 
 __all__ = [
     "KeypointFinder",
-    "check_outputs",
+    "coco",
     "evaluate",
     "explain_point",
     "is_keypoint_model",
     "mean_shape",
     "nearest_image",
-    "write_keypoints",
-    "write_overlay",
 ]

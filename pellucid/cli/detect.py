@@ -1,0 +1,95 @@
+"""`pellucid detect`: find the objects in images, folders of images, videos and a camera's frames."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+from pellucid.cli.pictures import add_source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pellucid.objects import Detections
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser(
+        "detect", "Find objects in images of any size: boxes, classes and scores, masks where the model has them."
+    )
+    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_source(it).add_argument(
+        "--score", metavar="X", type=float, default=0.5, help="the lowest score of a detection (default: 0.5)"
+    )
+    it.add_argument(
+        "--out",
+        metavar="DIR",
+        help="output folder, for the images with their detections and detections.json in COCO's format",
+    )
+    return it.device_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the detections of each picture, write the files, and report what is wrong with pictures left out."""
+    from pellucid.cli.models import open_model
+    from pellucid.cli.out import emit, say
+    from pellucid.cli.pictures import read_batches, until_interrupted
+    from pellucid.errors import PellucidError
+    from pellucid.tasks.detect import CocoResults, ObjectFinder, overlay
+    from pellucid.tasks.outputs import Outputs
+    from pellucid.text import note
+
+    if not 0 <= args.score <= 1:
+        raise PellucidError(f"--score {args.score:g}: scores are from 0 to 1")
+    finder = ObjectFinder(open_model(args.model, args.device))
+    outputs = None if args.out is None else Outputs(Path(args.out), "detections")
+    coco = CocoResults(finder.classes)
+    rows: list[dict[str, Any]] = []
+    faults: dict[str, str] = {}
+    with until_interrupted(args):
+        for some in read_batches(args, finder.mode, outputs.check if outputs else None, faults):
+            for (picture, image), found in zip(
+                some, finder.find([image for _, image in some], args.score), strict=True
+            ):
+                _, height, width = image.shape
+                row = {"image": picture.file, "height": height, "width": width}
+                row["detections"] = _listed(found, finder.classes)
+                if outputs is not None:
+                    row["overlay"] = str(outputs.write_overlay(picture.name, overlay(image, found, finder.classes)))
+                    coco.add(picture.file, (height, width), found)
+                rows.append(row)
+                if not args.json:
+                    say(f"{row.get('overlay', picture.file)}: {_counted(found, finder.classes)}")
+    file = None if outputs is None or not rows else outputs.write_annotations(coco.to_json())
+    for said in dict.fromkeys(faults.values()):
+        note(said)
+    if args.json and rows:
+        skipped = [{"image": name, "reason": said} for name, said in faults.items()]
+        about = {"model": args.model, "classes": list(finder.classes), "score": args.score}
+        emit({**about, "pictures": rows, "annotations": file, "skipped": skipped})
+    elif file is not None:
+        say(f"wrote {file}")
+    return 2 if faults else 0
+
+
+def _listed(found: "Detections", classes: "Sequence[str]") -> list[dict[str, Any]]:
+    """Return the detections, numbered as in the overlay."""
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    listed = [
+        {"number": number, "class": classes[label], "score": score, "box": box}
+        for number, (label, score, box) in enumerate(rows, 1)
+    ]
+    if found.keypoints is not None:
+        listed = [{**one, "keypoints": points} for one, points in zip(listed, found.keypoints.tolist(), strict=True)]
+    return listed
+
+
+def _counted(found: "Detections", classes: "Sequence[str]") -> str:
+    from pellucid.text import plural
+
+    counts = Counter(classes[label] for label in found.labels.tolist())
+    names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    return f"{plural(len(found), 'object')} ({names})" if names else "no objects"

@@ -1,0 +1,86 @@
+"""Objects drawn into the pixels of a picture: boxes with labels, masks and key-points."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
+
+from pellucid.report.figures.keypoints import draw_points, enlarged
+from pellucid.report.figures.objects import OPAQUE
+from pellucid.report.figures.pictures import palette
+from pellucid.report.figures.regions import class_colour
+
+LINE, FONT = 0.003, 0.022  # thickness of a box and height of its label, as fractions of the longer side
+MIN_FONT, MAX_FONT = 11, 60  # pixels
+
+
+def object_overlay(
+    image: Any,
+    boxes: Any,
+    labels: Any,
+    texts: Sequence[str],
+    classes: int,
+    masks: Any = None,
+    keypoints: Any = None,
+) -> NDArray[np.uint8]:
+    """Return a picture (H, W, 3) uint8 with objects drawn over it, the first of them uppermost.
+
+    boxes: (n, 4) in pixels, pixel i covers [i, i + 1). labels: (n,) classes, which give the colours; objects with masks
+    (n, H, W) have a colour each. texts: one label for each. keypoints: (n, K, 3) or None. A picture smaller than 400
+    pixels is enlarged to at least that, by a whole number.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    colours = [_bytes(class_colour(int(label), classes)) for label in labels]
+    if masks is not None:
+        colours = [tuple(colour) for colour in palette(max(len(boxes), 1)).tolist()]
+        image = _with_masks(image, boxes, np.asarray(masks), colours)
+    large, by = enlarged(image)
+    draw = ImageDraw.Draw(large)
+    longest = max(large.size)
+    line = max(2, round(LINE * longest))
+    size = min(max(round(FONT * longest), MIN_FONT), MAX_FONT)
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
+    for k in reversed(range(len(boxes))):
+        x0, y0, x1, y1 = (boxes[k] * by).tolist()
+        draw.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colours[k], width=line)
+    for k in reversed(range(len(boxes))):
+        _write(draw, (boxes[k] * by).tolist(), texts[k], colours[k], font, large.size)
+    if keypoints is not None:
+        return draw_points(large, np.asarray(keypoints)[..., :2].reshape(-1, 2) * by)
+    return np.array(large)
+
+
+def _with_masks(image: Any, boxes: Any, masks: Any, colours: Sequence[tuple[int, ...]]) -> NDArray[np.uint8]:
+    """Return the picture under the colours of the masks; only the pixels of each box are computed."""
+    shown = np.array(image)
+    for (x0, y0, x1, y1), mask, colour in zip(boxes, masks, colours, strict=False):
+        part = (slice(max(int(y0), 0), int(np.ceil(y1))), slice(max(int(x0), 0), int(np.ceil(x1))))
+        mixed = shown[part] * (1 - OPAQUE) + np.array(colour) * OPAQUE
+        shown[part] = np.where(mask[part][..., None], mixed.round().astype(np.uint8), shown[part])
+    return shown
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    text: str,
+    colour: tuple[int, ...],
+    font: ImageFont.FreeTypeFont,
+    size: tuple[int, int],
+) -> None:
+    """Write a label above the upper left corner of a box, or inside it where there is no room; within the picture."""
+    left, top, right, bottom = font.getbbox(text)
+    width, height = right - left + 4, bottom - top + 4
+    x = min(max(box[0], 0), max(size[0] - width, 0))
+    y = box[1] - height if box[1] >= height else box[1]
+    draw.rectangle((x, y, x + width, y + height), fill=colour)
+    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 150  # luma of ITU-R BT.601
+    draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if light else (255, 255, 255), font=font)
+
+
+def _bytes(colour: Any) -> tuple[int, ...]:
+    return tuple(round(255 * part) for part in to_rgb(colour))

@@ -123,7 +123,7 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
     if page is not None:
         found.write_page(page, f"Detections of {args.model}")
     if args.json:
-        emit({"model": args.model, **results.to_json(), "data": found.data})
+        emit({"model": args.model, **results.to_json(), "data": found.data, "part": found.part})
         return 0
     parts = [("", results.figures, results.intervals)]
     if results.masks is not None:
@@ -134,7 +134,7 @@ def _objects(args: argparse.Namespace, model: "Model") -> int:
         ]
         say(
             f"{what}AP {percent(figures['ap'])}{between[0]}  {what}AP50 {percent(figures['ap50'])}{between[1]}  on "
-            f"{results.n:,} images of {found.data}"
+            f"{results.n:,} images of {found.data}{f' ({found.part})' if found.part else ''}"
         )
     rows = [(name, f"{count:,}", percent(ap), percent(ap50)) for name, count, ap, ap50 in results.by_class]
     say_text(aligned([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4)))

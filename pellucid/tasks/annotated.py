@@ -1,13 +1,15 @@
 """The annotated images that a model of objects or key-points is measured on."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.annotations.layout import find_format, parts_in_order
-from pellucid.data.tree import open_tree
+from pellucid.data.tree import HELD_OUT, open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.recipe.material import check_followed, data_name, is_root
+from pellucid.text import note
 
 
 def held_out(model: Model, data: str | None) -> tuple[Path, str]:
@@ -27,5 +29,15 @@ def held_out(model: Model, data: str | None) -> tuple[Path, str]:
     if not path.exists():
         raise PellucidError(f"{path} does not exist; name a folder with annotated images with --data")
     with open_tree(path) as tree:
-        parts = parts_in_order(find_format(tree)[1])
-    return path, parts[-1] if parts else ""
+        parts = find_format(tree)[1]
+    part = measured_part(parts)
+    if part and "" in parts:
+        here, others = len(parts[part]), len(parts[""])
+        note(f"{path}: measured are the {here} files of the part {part!r}, not the {others} of no part")
+    return path, part
+
+
+def measured_part(parts: Mapping[str, Sequence[str]]) -> str:
+    """Return the part that a model is measured on: the test part, else the validation part, else the only one."""
+    held = next((part for part in HELD_OUT if part in parts), None)
+    return held if held is not None else next(reversed(parts_in_order(parts)), "")

@@ -17,15 +17,17 @@ from pellucid.tasks.detect.finder import ObjectFinder
 from pellucid.tasks.detect.page import detection_page
 from pellucid.tasks.detect.results import Results, measure
 
+CHUNK = 8  # pictures at a time
 THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The results on annotated images, and what they are from. data: the folder or zip."""
+    """The results on annotated images, and what they are from. data: the folder or zip. part: of it, "" for all."""
 
     results: Results
     data: str
+    part: str
     source: DetectionFolder
     detections: list[Detections]
     objects: list[Objects]
@@ -49,12 +51,13 @@ def evaluate(model: Model, data: str | None = None) -> Measured:
     finder = ObjectFinder(model)
     path, part = held_out(model, data)
     source = DetectionFolder(path, part, classes=finder.classes)
-    detections, objects = [], []
-    for k in range(len(source)):
-        image, truth = source.example(k)
-        detections.append(finder(image))
-        objects.append(truth)
-    return Measured(measure(detections, objects, finder.classes), str(path), source, detections, objects)
+    detections: list[Detections] = []
+    objects: list[Objects] = []
+    for start in range(0, len(source), CHUNK):
+        some = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
+        detections += finder.find([image for image, _ in some])
+        objects += [truth for _, truth in some]
+    return Measured(measure(detections, objects, finder.classes), str(path), part, source, detections, objects)
 
 
 def nearest_image(train: DetectionFolder, test: DetectionFolder) -> Results:

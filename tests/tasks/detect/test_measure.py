@@ -1,6 +1,8 @@
 """A trained detector measured on a folder of Pascal VOC, from Python and by the command."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.data import DetectionFolder
+from pellucid.data.annotations.convert import convert
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.objects import Detections
-from pellucid.tasks.detect import ObjectFinder, evaluate, is_detector, nearest_image
+from pellucid.tasks.detect import CocoResults, ObjectFinder, evaluate, is_detector, nearest_image
 from tests.detectors.drawn import Rectangles, small_single_stage
 
 SIZE = 2  # times as large as the images of the training
@@ -29,9 +32,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Model:
     order = iter(range(1000))
 
     def predict(self: Model, x: torch.Tensor) -> list[Detections]:
-        assert x.shape == (1, 3, 48, 64)
-        truth = Rectangles().example(next(order) % 8)[1]
-        return [Detections(truth.boxes, torch.linspace(0.9, 0.6, len(truth)), truth.labels)]
+        assert x.shape[1:] == (3, 48, 64)
+        truths = [Rectangles().example(next(order) % 8)[1] for _ in x]
+        return [Detections(one.boxes, torch.linspace(0.9, 0.6, len(one)), one.labels) for one in truths]
 
     monkeypatch.setattr(Model, "predict", predict)
     return Model(small_single_stage(), input_shape=(3, None, None), classes=Rectangles.classes, preprocess={"size": 64})
@@ -81,6 +84,56 @@ def test_the_command_prints_the_figures_and_writes_the_page(
     out = capsys.readouterr().out
     assert f"AP {100 * told['ap']:.2f} %" in out
     assert "gain in AP50" in out
+
+
+def test_every_layout_of_a_folder_is_measured(
+    trained: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Boxes beside their images, in a list of test images alone, in a part, and as one COCO file."""
+    trained.save(tmp_path / "m.safetensors")
+    beside, listed, part, coco = (tmp_path / name for name in ("beside", "listed", "part", "coco"))
+    beside.mkdir()
+    for file in (*folder.glob("JPEGImages/*"), *folder.glob("Annotations/*")):
+        shutil.copy(file, beside)
+    shutil.copytree(folder, listed)
+    (listed / "ImageSets/Main").mkdir(parents=True)
+    (listed / "ImageSets/Main/test.txt").write_text("".join(f"{k}\n" for k in range(8)))
+    shutil.copytree(beside, part / "test")
+    convert(folder, coco, "coco")
+    for data, held in ((beside, ""), (listed, "test"), (part, "test"), (coco, "")):
+        assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(data), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["ap50"], told["ap"], told["n"], told["part"]) == (1.0, 1.0, 8, held)
+    (beside / "0.xml").rename(beside / "test_0.xml")
+    (beside / "0.png").rename(beside / "test_0.png")
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(beside), "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["n"] == 1
+    assert "measured are the 1 files of the part 'test', not the 7 of no part" in said.err
+
+
+def test_masks_of_a_coco_file_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(small_single_stage(), input_shape=(3, None, None), classes=Rectangles.classes)
+    model.save(tmp_path / "m.safetensors")
+    image, truth = Rectangles().example(0)
+    masks = torch.zeros(len(truth), *image.shape[1:], dtype=torch.bool)
+    for one, (x0, y0, x1, y1) in zip(masks, truth.boxes.int().tolist(), strict=True):
+        one[y0:y1, x0:x1] = True
+    found = Detections(truth.boxes, torch.linspace(0.9, 0.6, len(truth)), truth.labels, masks)
+    results = CocoResults(Rectangles.classes)
+    results.add("0.png", (48, 64), found)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/annotations.json").write_text(json.dumps(results.to_json()))
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "data/0.png")
+    half = masks.clone()
+    half[0, :, : int(truth.boxes[0, 0]) + 3] = False  # a mask with an IoU above 0.5, but not 1
+    monkeypatch.setattr(Model, "predict", lambda self, x: [replace(found, masks=half)])
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path / "data"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["box_ap"], told["box_ap50"], told["mask_ap50"], told["n"]) == (1.0, 1.0, 1.0, 1)
+    assert told["mask_ap"] < 1.0
 
 
 def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path) -> None:

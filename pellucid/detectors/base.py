@@ -180,6 +180,13 @@ class OneStage(Detector):
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return boxes (A, 4) and scores (A, C) of the outputs (A, D) for one image."""
 
+    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
+        """Write `read` as ONNX nodes for a batch: the value y (N, A, D) as boxes (N, A, 4) and scores (N, A, C).
+
+        nodes: a pellucid.export.Nodes. Raises PellucidError unless a subclass says how.
+        """
+        raise PellucidError(f"{type(self).__name__} does not say how it is read in ONNX; give it a method onnx")
+
     @property
     @abstractmethod
     def numbers(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.combine import Graph, Sequential
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.onnx import decoded, part
 from pellucid.layers import Conv2d, GroupNorm, ReLU
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import Huber, SoftmaxCrossEntropy
@@ -81,6 +82,13 @@ class SSD(OneStage):
         """Return the decoded boxes, and the probabilities without that of the background."""
         scores = y[:, : self.classes + 1].softmax(1)[:, 1:]
         return decode(y[:, self.classes + 1 :], anchors.boxes, DEVIATIONS), scores
+
+    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
+        """Write `read` as ONNX nodes."""
+        offsets = part(nodes, y, self.classes + 1, self.classes + 5)
+        probabilities = nodes.inner("Softmax", part(nodes, y, 0, self.classes + 1), axis=-1)
+        boxes = decoded(nodes, offsets, anchors.boxes, DEVIATIONS)
+        return boxes, part(nodes, probabilities, 1, self.classes + 1)
 
     @staticmethod
     def _hard(logits: Tensor, negative: Tensor, positives: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Graph, Sequential
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.onnx import around, part
 from pellucid.layers import Concat, Conv2d, Crop, GroupNorm, LeakyReLU, Upsample
 from pellucid.layers.base import Layer, Params
 from pellucid.models.pyramid import Pyramid, pyramid, strides
@@ -100,6 +101,23 @@ class YOLO1(OneStage):
         boxes = self._boxes(numbers, anchors.boxes, anchors.image)
         scores = numbers[..., 4:].clamp(0, 1) * y[:, None, 5 * self.boxes :].clamp(0, 1)  # (A, B, C)
         return boxes.flatten(0, 1), scores.flatten(0, 1)
+
+    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
+        """Write `read` as ONNX nodes."""
+        low, high = nodes.number("low", 0.0), nodes.number("high", 1.0)
+        shape = nodes.whole("boxes", 0, len(anchors.boxes), self.boxes, 5)
+        numbers = nodes.inner("Reshape", part(nodes, y, 0, 5 * self.boxes), shape)  # (N, A, B, 5)
+        shift = nodes.inner("Mul", part(nodes, numbers, 0, 2), nodes.number("stride", float(self.stride)))
+        centre = nodes.inner("Add", nodes.constant("corner", anchors.boxes[:, None, :2]), shift)
+        root = part(nodes, numbers, 2, 4)
+        whole = anchors.boxes.new_tensor(anchors.image).flip(0)
+        half = nodes.inner("Mul", nodes.inner("Mul", root, root), nodes.constant("half_image", whole / 2))
+        confidence = nodes.inner("Clip", part(nodes, numbers, 4, 5), low, high)  # (N, A, B, 1)
+        classes = nodes.inner("Clip", part(nodes, y, 5 * self.boxes, self.numbers), low, high)  # (N, A, C)
+        scores = nodes.inner("Mul", confidence, nodes.inner("Unsqueeze", classes, nodes.whole("box_axis", 2)))
+        flat = [nodes.whole(f"flat{count}", 0, -1, count) for count in (4, self.classes)]
+        boxes = around(nodes, centre, half)
+        return nodes.inner("Reshape", boxes, flat[0]), nodes.inner("Reshape", scores, flat[1])
 
     def _boxes(self, numbers: Tensor, cells: Tensor, image: Size) -> Tensor:
         """Return the boxes (n, B, 4) that the numbers (n, B, 5) of cells (n, 4) stand for."""

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pellucid.combine import Graph
 from pellucid.detectors.base import Anchors, OneStage, Size, draw_small, positives
+from pellucid.detectors.onnx import around, grown, part
 from pellucid.layers import Conv2d
 from pellucid.layers.base import Layer, Params
 from pellucid.losses import BinaryCrossEntropy
@@ -114,6 +115,15 @@ class YOLO3(OneStage):
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the boxes, and the probability of an object times that of each class."""
         return self._boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
+
+    def onnx(self, nodes: Any, y: str, anchors: Anchors) -> tuple[str, str]:
+        """Write `read` as ONNX nodes."""
+        corner, size = self._cells(anchors)
+        inside = nodes.inner("Mul", nodes.inner("Sigmoid", part(nodes, y, 0, 2)), nodes.constant("cell_size", size))
+        centre = nodes.inner("Add", nodes.constant("cell_corner", corner), inside)
+        half = grown(nodes, part(nodes, y, 2, 4), anchors.boxes[:, 2:] - anchors.boxes[:, :2])
+        there, classes = (nodes.inner("Sigmoid", part(nodes, y, *ends)) for ends in ((4, 5), (5, self.numbers)))
+        return around(nodes, centre, half), nodes.inner("Mul", there, classes)
 
     def _boxes(self, y: Tensor, anchors: Anchors) -> Tensor:
         """Return the predicted boxes (N, A, 4)."""

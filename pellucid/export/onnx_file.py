@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data import FeatureStats
+from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.export.onnx_proto import IR_VERSION, LIMIT, OPSET, node_proto, optional
@@ -31,16 +32,22 @@ def to_onnx(model: Model, path: str | os.PathLike[str], size: tuple[int, int] | 
     network's output before any softmax that the loss contains; standardising by the model's mean and std comes first.
     size: (H, W) of the file's images, where a fully convolutional network takes others than the model's own; the file
     then takes these alone. Tensors have the paths of our parameters; the classes and the preprocessing stand in the
-    metadata.
-    Raises PellucidError for a model without weights and for layers that ONNX cannot express, and ParityError.
+    metadata. Of a single-stage detector the file holds the whole decision: see `onnx_detector.detector_bytes`.
+    Raises PellucidError for a model without weights, for layers that ONNX cannot express and for detectors of two
+    stages, and ParityError.
     """
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
     metadata = {"preprocess": json.dumps(model.preprocess)}
     if model.classes is not None:
         metadata["classes"] = json.dumps(list(model.classes))
-    shape = model.nominal_shape if size is None else _resized(model, size)
-    data, parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
+    if isinstance(model.objective, Detector):
+        from pellucid.export.onnx_detector import detector_bytes
+
+        data, parity = detector_bytes(model, size, metadata)
+    else:
+        shape = model.nominal_shape if size is None else _resized(model, size)
+        data, parity = onnx_bytes(model.net, model.params, shape, model.stats, metadata)
     write_atomically(path, data)
     return parity
 
@@ -80,7 +87,7 @@ def onnx_bytes(
     xs = batch(traced)
     try:
         data = _proto(onnx, traced, stats, metadata or {})
-        theirs = _run(data, traced, xs)
+        theirs = run_file(data, {value.name: x for value, x in zip(traced.inputs, xs, strict=True)})
     except Exception as error:
         if not own or isinstance(error, PellucidError):
             raise
@@ -90,27 +97,41 @@ def onnx_bytes(
     return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file", fault)
 
 
+Axes = Sequence[str | int]
+
+
 def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
+    types = onnx.TensorProto
+    inputs = [
+        (value.name, types.INT64 if value.name in traced.switches else types.FLOAT, (BATCH_AXIS, *value.shape))
+        for value in traced.inputs
+    ]
+    outputs = [
+        (_output(number, traced), types.FLOAT, (BATCH_AXIS, *value.shape))
+        for number, value in enumerate(traced.outputs, start=1)
+    ]
+    return graph_bytes(onnx, *network_nodes(traced, stats), inputs, outputs, metadata)
+
+
+def graph_bytes(
+    onnx: Any,
+    nodes: Sequence[Node],
+    constants: Mapping[str, Tensor],
+    inputs: Sequence[tuple[str, int, Axes]],
+    outputs: Sequence[tuple[str, int, Axes]],
+    metadata: Mapping[str, str],
+) -> bytes:
+    """Return checked nodes as the bytes of a file; inputs and outputs have a name, a type and a shape."""
     from pellucid.version import __version__
 
-    nodes, constants = _nodes(traced, stats)
     size = sum(tensor.numel() * tensor.element_size() for tensor in constants.values())
     if size > LIMIT - (64 << 20):
         raise PellucidError(f"the weights take {size} bytes, more than the 2 GB that an ONNX file can hold")
-    types = onnx.TensorProto
     graph = onnx.helper.make_graph(
         [node_proto(onnx, node) for node in nodes],
         "network",
-        [
-            onnx.helper.make_tensor_value_info(
-                value.name, types.INT64 if value.name in traced.switches else types.FLOAT, [BATCH_AXIS, *value.shape]
-            )
-            for value in traced.inputs
-        ],
-        [
-            onnx.helper.make_tensor_value_info(_output(number, traced), types.FLOAT, [BATCH_AXIS, *value.shape])
-            for number, value in enumerate(traced.outputs, start=1)
-        ],
+        [onnx.helper.make_tensor_value_info(*one) for one in inputs],
+        [onnx.helper.make_tensor_value_info(*one) for one in outputs],
         [onnx.numpy_helper.from_array(tensor.numpy(), name) for name, tensor in constants.items()],
     )
     model = onnx.helper.make_model(
@@ -126,7 +147,7 @@ def _proto(onnx: Any, traced: Trace, stats: FeatureStats | None, metadata: Mappi
     return data
 
 
-def _nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
+def network_nodes(traced: Trace, stats: FeatureStats | None) -> tuple[list[Node], dict[str, Tensor]]:
     """Return all nodes, with the final names of inputs and outputs, and the tensors that they read."""
     missing = unwritable(traced.steps)
     if missing:
@@ -179,12 +200,11 @@ def _output(number: int, traced: Trace) -> str:
     return "output" if len(traced.outputs) == 1 else f"output{number}"
 
 
-def _run(data: bytes, traced: Trace, xs: Sequence[Tensor]) -> list[Tensor]:
-    """Return onnxruntime's outputs."""
+def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return onnxruntime's outputs for inputs by name."""
     runtime = optional("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # errors are raised
     session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    given = {value.name: x.numpy() for value, x in zip(traced.inputs, xs, strict=True)}
-    return [torch.from_numpy(y) for y in session.run(None, given)]
+    return [torch.from_numpy(y) for y in session.run(None, {name: x.numpy() for name, x in xs.items()})]

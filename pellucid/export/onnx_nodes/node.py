@@ -80,6 +80,17 @@ class Nodes:
         self.written.append(Node(op, name, inputs, (name,), attributes))
         return name
 
+    def inners(self, op: str, count: int, *inputs: str, **attributes: Any) -> tuple[str, ...]:
+        """Write a node with several outputs, none of which is the layer's, and return their names."""
+        name = f"{self.step.name}/{len(self.written) + 1}"
+        outputs = tuple(f"{name}/{number}" for number in range(1, count + 1))
+        self.written.append(Node(op, name, inputs, outputs, attributes))
+        return outputs
+
+    def output(self, op: str, name: str, *inputs: str) -> None:
+        """Write a node whose output is one of the file's, by its name."""
+        self.written.append(Node(op, f"{self.step.name}/{name}", inputs, (name,)))
+
     def last(self, op: str, *inputs: str, **attributes: Any) -> None:
         """Write the node whose output is the layer's."""
         self.written.append(Node(op, self.step.name, inputs, (self.step.output.name,), attributes))

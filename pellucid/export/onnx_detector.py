@@ -1,0 +1,162 @@
+"""Single-stage detectors as ONNX files, with the decision among the candidates inside."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.detectors import Anchors, Candidates, OneStage
+from pellucid.detectors.base import MOST_CANDIDATES, MOST_DETECTIONS
+from pellucid.errors import PellucidError
+from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes, run_file
+from pellucid.export.onnx_nodes import Nodes
+from pellucid.export.onnx_proto import optional
+from pellucid.export.parity import Parity, ParityError, batch, compare
+from pellucid.export.trace import Step, Trace, Value, trace
+from pellucid.layers import Identity
+from pellucid.model import Model
+from pellucid.objects import Detections
+from pellucid.tree import map_tree
+
+DETECTIONS_AXIS = "detections"
+Shapes = tuple[tuple[str, str, tuple[Any, ...]], ...]  # name, type and shape of outputs
+OUTPUTS: Shapes = (
+    ("boxes", "FLOAT", (BATCH_AXIS, DETECTIONS_AXIS, 4)),
+    ("scores", "FLOAT", (BATCH_AXIS, DETECTIONS_AXIS)),
+    ("labels", "INT64", (BATCH_AXIS, DETECTIONS_AXIS)),
+    ("count", "INT64", (BATCH_AXIS,)),
+)
+
+
+def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping[str, str]) -> tuple[bytes, Parity]:
+    """Return a single-stage detector as the bytes of an ONNX file, and how much its candidates differ.
+
+    size: (H, W) of the images, by default those of the training, a square for a longest side. The file takes "input",
+    float32 images from 0 to 1 (N, C, H, W) for any N, and returns the detections of each in the order of descending
+    scores: "boxes" (N, d, 4), "scores" (N, d), "labels" (N, d), where d is the most of any image, and "count" (N,), how
+    many of them each image has; what follows them is 0, and -1 in the labels. An image without detections has none.
+    Raises PellucidError for a detector of two stages, and ParityError.
+    """
+    onnx, detector = optional("onnx"), model.objective
+    if not isinstance(detector, OneStage):
+        raise PellucidError(
+            f"{type(detector).__name__} reads regions that it chooses by what it computes, which is not written "
+            "as ONNX; export a single-stage detector"
+        )
+    params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), model.params)
+    height, width = _size(model, size)
+    traced = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
+    sizes = [(one.shape[1], one.shape[2]) for one in traced.outputs]
+    anchors = Anchors(detector.anchors(sizes, (height, width)).float(), sizes, (height, width))
+    nodes, constants = network_nodes(replace(traced, outputs=()), model.stats)
+    reading = Nodes(Step("detections", "detections", Identity(), {}, traced.outputs, Value("detections", ())))
+    candidates = _candidates(reading, traced, detector, anchors)
+    _decide(reading, candidates, detector)
+
+    def written(outputs: Shapes) -> bytes:
+        types = {"FLOAT": onnx.TensorProto.FLOAT, "INT64": onnx.TensorProto.INT64}
+        inputs = [(value.name, types["FLOAT"], (BATCH_AXIS, *value.shape)) for value in traced.inputs]
+        named = [(name, types[kind], shape) for name, kind, shape in outputs]
+        return graph_bytes(onnx, [*nodes, *reading.written], constants | reading.constants, inputs, named, metadata)
+
+    inner: Shapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
+    (x,) = batch(traced)
+    boxes, scores, *decided = run_file(written((*inner, *OUTPUTS)), {"input": x})
+    with torch.inference_mode():
+        ours = detector.candidates(params, x if model.stats is None else model.stats.apply(x))
+    parity = compare(
+        [torch.stack([one.boxes for one in ours]), torch.stack([one.scores for one in ours])], [boxes, scores]
+    )
+    parity.require("the ONNX file")
+    _check_decision(detector, boxes, scores, decided, (height, width))
+    return written(OUTPUTS), parity
+
+
+def _size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
+    trained: Any = model.preprocess.get("size")
+    if size is not None:
+        return size
+    if trained is None:
+        return model.nominal_shape[1], model.nominal_shape[2]
+    return (trained, trained) if isinstance(trained, int) else (trained[0], trained[1])
+
+
+def _candidates(n: Nodes, traced: Trace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
+    """Write the boxes (N, A, 4), cut at the borders of the image, and the scores (N, A, C)."""
+    rows: list[str] = []
+    joined = n.whole("joined", 0, -1, detector.numbers)
+    for value in traced.outputs:
+        last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
+        rows.append(n.inner("Reshape", last, joined))
+    y = n.inner("Concat", *rows, axis=1)
+    boxes, scores = detector.onnx(n, y, anchors)
+    height, width = anchors.image
+    limit = n.constant("image", torch.tensor([width, height, width, height]).float())
+    return n.inner("Min", n.inner("Max", boxes, n.number("border", 0.0)), limit), scores
+
+
+def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
+    """Write `Detector.decide`, for each image of a batch; what is not chosen has the score -1."""
+    boxes, scores = candidates
+    classes = n.whole("classes", detector.classes)
+    flat = n.inner("Reshape", scores, n.whole("pairs", 0, -1))  # (N, A C), pairs of candidate and class
+    nothing = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat))
+    by_class = n.whole("by_class", 0, -1, detector.classes)
+
+    values, places = _best(n, flat, MOST_CANDIDATES)
+    best = n.inner("Reshape", n.inner("ScatterElements", nothing, places, values, axis=1), by_class)
+    turned = n.inner("Transpose", best, perm=[0, 2, 1])  # (N, C, A)
+    # ONNX takes scores above its threshold, `decide` those from its threshold on.
+    below = float(np.nextafter(np.float32(detector.score_threshold), np.float32(-1)))
+    most, iou = n.whole("most", MOST_CANDIDATES), n.number("iou", detector.nms_threshold)
+    chosen = n.inner("NonMaxSuppression", boxes, turned, most, iou, n.number("score", below))  # (M, 3)
+
+    empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", turned))
+    kept = n.inner("ScatterND", empty, chosen, n.inner("GatherND", turned, chosen))
+    kept = n.inner("Reshape", n.inner("Transpose", kept, perm=[0, 2, 1]), n.whole("pairs", 0, -1))
+    values, places = _best(n, kept, MOST_DETECTIONS)  # (N, k)
+    found = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
+    counts = n.inner("ReduceSum", n.inner("Cast", found, to=7), n.whole("row", 1), keepdims=0)  # 7: INT64
+    end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.whole("one", 1))
+    bounds = n.whole("first", 0), end, n.whole("axis", 1)
+    values, places, found = (n.inner("Slice", each, *bounds) for each in (values, places, found))  # (N, d)
+
+    which = n.inner("Unsqueeze", n.inner("Div", places, classes), n.whole("last", 2))  # (N, d, 1)
+    own = n.inner("GatherND", boxes, which, batch_dims=1)
+    there = n.inner("Unsqueeze", found, n.whole("last", 2))
+    for name, (mask, value, other) in {
+        "boxes": (there, own, n.number("zero", 0.0)),
+        "scores": (found, values, n.number("zero", 0.0)),
+        "labels": (found, n.inner("Mod", places, classes), n.whole("none", -1)),
+    }.items():
+        n.output("Where", name, mask, value, other)
+    n.output("Identity", "count", counts)
+
+
+def _best(n: Nodes, values: str, most: int) -> tuple[str, str]:
+    """Write the `most` largest values of each row, or all, in descending order, and where they are."""
+    length = n.inner("Shape", values, start=1, end=2)
+    values, places = n.inners("TopK", 2, values, n.inner("Min", length, n.whole(f"most{most}", most)), axis=1)
+    return values, places
+
+
+def _check_decision(
+    detector: OneStage, boxes: Tensor, scores: Tensor, decided: list[Tensor], size: tuple[int, int]
+) -> None:
+    """Raise ParityError unless the file's detections are those that `decide` chooses among the file's candidates."""
+    for k, (box, score) in enumerate(zip(boxes, scores, strict=True)):
+        ours = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
+        count = int(decided[3][k])
+        theirs = Detections(*(part[k, :count] for part in decided[:3]))
+        if len(ours) != count or any(
+            not torch.equal(mine, own)
+            for mine, own in ((ours.boxes, theirs.boxes), (ours.scores, theirs.scores), (ours.labels, theirs.labels))
+        ):
+            raise ParityError(
+                f"the ONNX file would choose other detections of a random image than the model ({count}, the model "
+                f"{len(ours)}), and is not written; this is a fault in pellucid"
+            )

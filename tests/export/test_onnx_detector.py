@@ -1,0 +1,111 @@
+"""Detectors in onnxruntime find what the model finds, with images without any detection among others."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from pellucid.detectors import OneStage, SingleStage
+from pellucid.errors import PellucidError
+from pellucid.export import ParityError, onnx_detector, to_onnx
+from pellucid.model import Model
+from pellucid.tree import leaves
+from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
+from tests.detectors.two_stages import small_faster
+
+FAMILIES = (small_single_stage, small_ssd, small_yolo3, small_yolo1)
+SIZE = (37, 50)  # no multiple of the strides
+
+
+def images(count: int) -> torch.Tensor:
+    """Noise, ever brighter."""
+    noise = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(3))
+    return noise * torch.arange(1, count + 1).view(-1, 1, 1, 1) / count
+
+
+def random_model(detector: OneStage, seed: int = 1, **options) -> Model:
+    model = Model(detector, input_shape=(3, None, None), **options)
+    rng = torch.Generator().manual_seed(seed)
+    for leaf in leaves(model.params):
+        leaf.add_(0.1 * torch.randn(leaf.shape, generator=rng))
+    return model
+
+
+def partly_empty(family, **options) -> Model:
+    """A model that finds nothing in image 0 of `images`, and something in others."""
+    for seed in range(20):
+        model = random_model(family(), seed, **options)
+        best = [float(one.scores.max()) for one in model.objective.candidates(model.params, model.scaled(images(4)))]
+        if 0 < best[0] < max(best):
+            threshold = best[0] + 1e-4 * (max(best) - best[0])
+            model.objective = replace(model.objective, score_threshold=threshold)
+            return model
+    pytest.fail("no image has lower scores than the others")
+
+
+def run(path, x: torch.Tensor) -> list[np.ndarray]:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": x.numpy()})
+
+
+def check(model: Model, path, x: torch.Tensor) -> list[int]:
+    """The file's detections are the model's; return how many there are in each image."""
+    boxes, scores, labels, count = run(path, x)
+    found = model.predict(x)
+    assert count.tolist() == [len(one) for one in found]
+    assert boxes.shape == (len(x), max(count), 4)
+    for k, one in enumerate(found):
+        n = count[k]
+        np.testing.assert_allclose(boxes[k, :n], one.boxes, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(scores[k, :n], one.scores, rtol=1e-4)
+        assert labels[k, :n].tolist() == one.labels.tolist()
+        assert not boxes[k, n:].any()
+        assert not scores[k, n:].any()
+        assert (labels[k, n:] == -1).all()
+    return count.tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_file_finds_what_the_model_finds(family, tmp_path) -> None:
+    model = partly_empty(family, preprocess={"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "size": 64})
+    path = tmp_path / "m.onnx"
+    assert to_onnx(model, path, SIZE).difference <= 1e-5
+    counts = check(model, path, images(4))
+    assert counts[0] == 0
+    assert sum(counts) > 0
+    boxes, scores, labels, count = run(path, images(4)[:1])  # an image without any detection, alone
+    assert (boxes.shape, scores.shape, labels.shape, count.tolist()) == ((1, 0, 4), (1, 0), (1, 0), [0])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_limits_of_candidates_and_detections_are_in_the_file(family, tmp_path, monkeypatch) -> None:
+    for module in ("pellucid.detectors.base", "pellucid.export.onnx_detector"):
+        monkeypatch.setattr(f"{module}.MOST_CANDIDATES", 20)
+        monkeypatch.setattr(f"{module}.MOST_DETECTIONS", 5)
+    model = random_model(replace(family(), score_threshold=0.0, nms_threshold=0.3))
+    to_onnx(model, tmp_path / "m.onnx", SIZE)
+    counts = check(model, tmp_path / "m.onnx", images(3))
+    assert max(counts) == 5
+
+
+def test_the_size_is_that_of_the_training_unless_given(tmp_path) -> None:
+    for trained, expected in (((48, 64), [48, 64]), (40, [40, 40])):
+        model = random_model(small_single_stage(), preprocess={"size": trained}, classes=("red", "green"))
+        to_onnx(model, tmp_path / "m.onnx")
+        session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+        assert session.get_inputs()[0].shape == ["N", 3, *expected]
+        assert session.get_modelmeta().custom_metadata_map["classes"] == '["red", "green"]'
+
+
+def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch) -> None:
+    with pytest.raises(PellucidError, match="FasterRCNN reads regions that it chooses"):
+        to_onnx(Model(small_faster(), input_shape=(3, None, None)), tmp_path / "m.onnx", SIZE)
+    model = random_model(replace(small_single_stage(), score_threshold=0.0))
+    monkeypatch.setattr(onnx_detector, "MOST_DETECTIONS", 3)  # a file that decides otherwise
+    with pytest.raises(ParityError, match="would choose other detections"):
+        to_onnx(model, tmp_path / "m.onnx", SIZE)
+    monkeypatch.setattr(SingleStage, "onnx", OneStage.onnx)
+    with pytest.raises(PellucidError, match="does not say how it is read in ONNX"):
+        to_onnx(model, tmp_path / "m.onnx", SIZE)
+    assert not list(tmp_path.iterdir())

@@ -196,10 +196,23 @@ class Supervised(Objective):
 
 
 @dataclass(frozen=True)
-class _Watched(Layer):
-    """Replace a layer to call functions after its forward and its backward pass."""
+class StandIn(Layer):
+    """A layer that replaces another to observe its passes."""
 
     layer: Layer
+
+
+def unwatched(net: Layer) -> Layer:
+    """Return a network without the stand-ins in it, for passes that no one is to observe."""
+    if isinstance(net, StandIn):
+        return unwatched(net.layer)
+    return net.rebuild({name: unwatched(one) for name, one in net.layers.items()}) if is_wiring(net) else net
+
+
+@dataclass(frozen=True)
+class _Watched(StandIn):
+    """Replace a layer to call functions after its forward and its backward pass."""
+
     path: str
     after_forward: ForwardWatch
     after_backward: BackwardWatch | None

@@ -2,9 +2,38 @@
 
 from collections.abc import Callable
 
+from pellucid.generators.base import Generator
+from pellucid.generators.gan import GAN, dcgan
+from pellucid.generators.gmmn import GMMN, CodeGMMN, gmmn, gmmn_ae
+from pellucid.generators.r1 import R1GAN, r1_gan
+from pellucid.generators.vae import VAE, vae
+from pellucid.generators.wgan_gp import WGANGP, wgan_gp
 from pellucid.objective import Objective
 
-GENERATORS: dict[str, Callable[..., Objective]] = {}
-OWN: tuple[type[Objective], ...] = ()  # the classes that a weights file may name
+GENERATORS: dict[str, Callable[..., Objective]] = {
+    "dcgan": dcgan,
+    "wgan_gp": wgan_gp,
+    "r1_gan": r1_gan,
+    "gmmn": gmmn,
+    "gmmn_ae": gmmn_ae,
+    "vae": vae,
+}
+OWN: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE)  # the classes that a weights file may name
 
-__all__ = ["GENERATORS", "OWN"]
+__all__ = [
+    "GAN",
+    "GENERATORS",
+    "GMMN",
+    "OWN",
+    "R1GAN",
+    "VAE",
+    "WGANGP",
+    "CodeGMMN",
+    "Generator",
+    "dcgan",
+    "gmmn",
+    "gmmn_ae",
+    "r1_gan",
+    "vae",
+    "wgan_gp",
+]

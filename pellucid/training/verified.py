@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Cache, Mode, Params
 from pellucid.losses import Loss
-from pellucid.objective import Objective, Supervised, merged, params_of, seeded
+from pellucid.objective import Objective, StandIn, Supervised, merged, params_of, seeded
 from pellucid.probe import tensors
 from pellucid.training.learner import Learner
 from pellucid.training.step import training_of
@@ -71,26 +71,25 @@ class _RecordedCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Recorded(Layer):
+class _Recorded(StandIn):
     """A network that keeps what each backward pass through it was given."""
 
-    net: Layer
     name: str
     calls: list[_Call]
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise the network."""
-        return self.net.init(shape, rng)
+        return self.layer.init(shape, rng)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network."""
-        y, cache = self.net.forward(params, x, mode)
+        y, cache = self.layer.forward(params, x, mode)
         return y, _RecordedCache(x, cache)
 
     def backward(self, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
         """Record the call, and propagate back through the network."""
         self.calls.append(_Call(self.name, cache.x, dy))
-        return self.net.backward(params, cache.cache, dy)
+        return self.layer.backward(params, cache.cache, dy)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""Generative adversarial networks."""
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import add_up_tree, init_child
+from pellucid.data.source import Batch
+from pellucid.fuse import fuse
+from pellucid.generators.base import Generator, drawn, to_input
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses.adversarial import ADVERSARIAL
+from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
+from pellucid.objective import Gradients
+from pellucid.sweep import backward
+
+Kind = Literal["non_saturating", "least_squares", "hinge"]
+
+
+@dataclass(frozen=True)
+class GAN(Generator):
+    """A generator against a discriminator, which learn in turns, the discriminator first.
+
+    generator: its images have values in -1 to 1. discriminator: from such images to a logit each, (N, 1); real and
+    generated images are batches of their own to it. loss: of both, see pellucid.losses.adversarial.
+    Losses: "discriminator", "generator".
+    Source: Goodfellow et al. 2014, algorithm 1; Radford, Metz and Chintala 2016.
+    """
+
+    discriminator: Layer
+    _: KW_ONLY
+    loss: Kind = "non_saturating"
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw both networks' parameters."""
+        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
+        discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
+        return {"generator": generator, "discriminator": discriminator}, shape
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
+        """Yield the discriminator's turn, and the generator's against the discriminator that has just learned."""
+        loss, images = ADVERSARIAL[self.loss], 2 * batch.images - 1
+        z = self.latents(len(images), mode.rng, images)
+        made, making = self.generator.forward(params["generator"], z, mode)
+
+        real, of_real = self.discriminator.forward(params["discriminator"], images, mode)
+        fake, of_fake = self.discriminator.forward(params["discriminator"], made, mode)
+        value, dreal, dfake = loss.discriminator(real, fake)
+        weight = self.weight("discriminator")
+        _, first = backward(self.discriminator, params["discriminator"], of_real, weight * dreal, consume=True)
+        _, second = backward(self.discriminator, params["discriminator"], of_fake, weight * dfake, consume=True)
+        yield {"discriminator": value}, {"discriminator": add_up_tree(first, second)}
+
+        fake, of_fake = self.discriminator.forward(params["discriminator"], made, mode)
+        value, dfake = loss.generator(fake)
+        dmade = to_input(self.discriminator, params["discriminator"], of_fake, self.weight("generator") * dfake)
+        _, dparams = backward(self.generator, params["generator"], making, dmade, consume=True)
+        yield {"generator": value}, {"generator": dparams}
+
+    def draw(self, params: Params, z: Tensor) -> Tensor:
+        """Return the generator's images."""
+        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
+
+    def fused(self) -> "GAN":
+        """Return the GAN over fused forms of its networks."""
+        return self.with_nets(
+            {"generator": fuse(self.generator), "discriminator": fuse(self.discriminator, need_dx=True)}
+        )
+
+
+def dcgan(size: int = 28, channels: int = 1, width: int = 32, latent: int = 100, loss: Kind = "non_saturating") -> GAN:
+    """Return DCGAN for images of `size` x `size`; see dcgan_generator and dcgan_discriminator."""
+    return GAN(dcgan_generator(size, channels, width), latent, dcgan_discriminator(size, width), loss=loss)

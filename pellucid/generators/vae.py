@@ -1,0 +1,69 @@
+"""The variational auto-encoder."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import init_child
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.generators.base import Generator, drawn
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import BinaryCrossEntropy
+from pellucid.models.gmmn import dense_decoder, dense_encoder
+from pellucid.objective import Gradients
+from pellucid.sweep import backward
+
+
+@dataclass(frozen=True)
+class VAE(Generator):
+    """A decoder of latent vectors, and an encoder that outputs their distribution for an image.
+
+    generator: the decoder, from latent vectors to logits of images. encoder: from images to (N, 2 latent), means and
+    logarithms of variances. Losses: "reconstruction", the cross-entropy of each image summed over its pixels, with one
+    latent vector drawn; and "kl", the divergence from N(0, 1). Their sum is the negative of the evidence lower bound.
+    Source: Kingma and Welling 2014, equation 10 and appendix B.
+    """
+
+    encoder: Layer
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw both networks' parameters."""
+        generator = drawn("generator", self.generator, (self.latent,), shape, rng)
+        encoder, out = init_child("encoder", self.encoder, shape, rng)
+        if out != (2 * self.latent,):
+            raise PellucidError(f"VAE: the encoder outputs {out}; give it {2 * self.latent} units, two per latent one")
+        return {"generator": generator, "encoder": encoder}, shape
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
+        """Return the two losses and the gradients: encode, draw, decode, and back."""
+        images, count = batch.images, len(batch.images)
+        y, encoding = self.encoder.forward(params["encoder"], images, mode)
+        mean, log_variance = y.chunk(2, 1)  # (N, latent) each
+        deviation = (log_variance / 2).exp()
+        noise = self.latents(count, mode.rng, images)
+        z = mean + deviation * noise
+        logits, decoding = self.generator.forward(params["generator"], z, mode)
+        reconstruction, dlogits = BinaryCrossEntropy(reduction="batch")(logits, images)
+        kl = (mean**2 + deviation**2 - 1 - log_variance).sum() / (2 * count)
+
+        dlogits = self.weight("reconstruction") * dlogits
+        dz, dgenerator = backward(self.generator, params["generator"], decoding, dlogits, consume=True)
+        share = self.weight("kl") / count
+        dmean = dz + share * mean
+        dlog_variance = dz * noise * deviation / 2 + share / 2 * (deviation**2 - 1)
+        dy = torch.cat([dmean, dlog_variance], 1)
+        _, dencoder = backward(self.encoder, params["encoder"], encoding, dy, consume=True)
+        return {"reconstruction": reconstruction, "kl": kl}, {"generator": dgenerator, "encoder": dencoder}
+
+    def draw(self, params: Params, z: Tensor) -> Tensor:
+        """Return the decoder's images, the probability of each pixel."""
+        return self.generator.forward(params["generator"], z, Mode(keep=False))[0].sigmoid()
+
+
+def vae(size: int = 28, channels: int = 1, latent: int = 20, units: int = 400) -> VAE:
+    """Return a VAE with one hidden layer of `units` in each network, for images of `size` x `size`."""
+    decoder = dense_decoder((channels, size, size), (units,))
+    return VAE(decoder, latent, dense_encoder(2 * latent, (units,)))

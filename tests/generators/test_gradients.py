@@ -1,0 +1,214 @@
+"""The turns of each family: losses and gradients beside plain PyTorch and its autograd, with the same noise."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers import Mode
+from pellucid.layers.base import Params
+from tests.generators.small import (
+    LATENT,
+    assert_equal,
+    begun,
+    code_gmmn,
+    gan,
+    gmmn,
+    gradients_of,
+    r1_gan,
+    run,
+    vae,
+    wgan_gp,
+)
+
+BCE = F.binary_cross_entropy_with_logits
+
+
+def noise(*shapes: tuple[int, ...], prior: str = "normal") -> list[Tensor]:
+    """The numbers that an objective draws in this order."""
+    rng = torch.Generator().manual_seed(5)
+    draw = torch.randn if prior == "normal" else torch.rand
+    return [draw(shape, generator=rng, dtype=torch.float64) for shape in shapes]
+
+
+def mode() -> Mode:
+    return Mode(True, torch.Generator().manual_seed(5))
+
+
+def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
+    ones, zeros = torch.ones_like(real), torch.zeros_like(real)
+    return {
+        "non_saturating": lambda: BCE(real, ones) + BCE(fake, zeros),
+        "least_squares": lambda: (F.mse_loss(real, ones) + F.mse_loss(fake, zeros)) / 2,
+        "hinge": lambda: F.relu(1 - real).mean() + F.relu(1 + fake).mean(),
+    }[kind]()
+
+
+def generator_loss(kind: str, fake: Tensor) -> Tensor:
+    ones = torch.ones_like(fake)
+    return {
+        "non_saturating": lambda: BCE(fake, ones),
+        "least_squares": lambda: F.mse_loss(fake, ones) / 2,
+        "hinge": lambda: -fake.mean(),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["non_saturating", "least_squares", "hinge"])
+def test_gan(kind: str) -> None:
+    made = gan(kind, {"discriminator": 2.0, "generator": 0.5})
+    params, batch = begun(made)
+    (z,) = noise((6, LATENT))
+    start = {name: {**net} for name, net in params.items()}
+
+    def judged(p: Params) -> Tensor:
+        fake = run(made.generator, p["generator"], z).detach()
+        real = run(made.discriminator, p["discriminator"], 2 * batch.images - 1)
+        return 2 * discriminator_loss(kind, real, run(made.discriminator, p["discriminator"], fake))
+
+    def fooled(p: Params) -> Tensor:
+        fake = run(made.generator, p["generator"], z)
+        return 0.5 * generator_loss(kind, run(made.discriminator, p["discriminator"], fake))
+
+    first = gradients_of(judged, start, "discriminator")
+    turns = iter(made.gradients(params, batch, mode()))
+    losses, dparams = next(turns)
+    assert torch.isclose(2 * losses["discriminator"], first[0])
+    assert_equal(dparams, first[1])
+    params["discriminator"]["conv1"]["weight"].mul_(1.1)  # it learns
+    second = gradients_of(fooled, params, "generator")
+    losses, dparams = next(turns)
+    assert torch.isclose(0.5 * losses["generator"], second[0])
+    assert_equal(dparams, second[1])
+    assert next(turns, None) is None
+
+
+def penalty(net: object, p: Params, x: Tensor) -> Tensor:
+    """The norms of the input gradients, (N,), which can be differentiated again."""
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(run(net, p, x).sum(), x, create_graph=True)
+    return g.flatten(1).norm(dim=1)
+
+
+def test_wgan_gp() -> None:
+    made = wgan_gp(2, {"critic": 2.0, "penalty": 0.3, "generator": 0.5})
+    params, batch = begun(made)
+    rng = torch.Generator().manual_seed(5)
+    turns = iter(made.gradients(params, batch, mode()))
+    critics = []
+    for images in (2 * batch.images - 1).chunk(2):
+        z = torch.randn(3, LATENT, generator=rng, dtype=torch.float64)
+        share = torch.rand(3, 1, 1, 1, generator=rng, dtype=torch.float64)
+        values = {}
+
+        def criticised(p: Params, z=z, share=share, images=images, values=values) -> Tensor:
+            fake = run(made.generator, p["generator"], z).detach()
+            critic = p["critic"]
+            values["critic"] = run(made.critic, critic, fake).mean() - run(made.critic, critic, images).mean()
+            norms = penalty(made.critic, critic, share * images + (1 - share) * fake)
+            values["penalty"] = 10 * ((norms - 1) ** 2).mean()
+            return 2 * values["critic"] + 0.3 * values["penalty"]
+
+        _, expected = gradients_of(criticised, params, "critic")
+        losses, dparams = next(turns)
+        critics.append({name: value.detach() for name, value in values.items()})
+        assert_equal(dparams, expected)
+        params["critic"]["conv1"]["weight"].mul_(1.1)
+    for name in ("critic", "penalty"):
+        assert torch.isclose(losses[name], torch.stack([one[name] for one in critics]).mean())
+    z = torch.randn(3, LATENT, generator=rng, dtype=torch.float64)
+    value, expected = gradients_of(
+        lambda p: -0.5 * run(made.critic, p["critic"], run(made.generator, p["generator"], z)).mean(),
+        params, "generator",
+    )  # fmt: skip
+    losses, dparams = next(turns)
+    assert torch.isclose(0.5 * losses["generator"], value)
+    assert_equal(dparams, expected)
+
+
+def test_r1() -> None:
+    made = r1_gan({"penalty": 0.3})
+    params, batch = begun(made)
+    (z,) = noise((6, LATENT))
+    images = 2 * batch.images - 1
+
+    def judged(p: Params) -> Tensor:
+        net = made.discriminator
+        fake = run(made.generator, p["generator"], z).detach()
+        smooth = 3 / 2 * (penalty(net, p["discriminator"], images) ** 2).mean()
+        real, fake = (run(net, p["discriminator"], one) for one in (images, fake))
+        return discriminator_loss("non_saturating", real, fake) + 0.3 * smooth
+
+    value, expected = gradients_of(judged, params, "discriminator")
+    losses, dparams = next(iter(made.gradients(params, batch, mode())))
+    assert torch.isclose(losses["discriminator"] + 0.3 * losses["penalty"], value)
+    assert_equal(dparams, expected)
+
+
+def discrepancy(x: Tensor, y: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
+    def mean(a: Tensor, b: Tensor) -> Tensor:
+        squares = ((a[:, None] - b[None]) ** 2).sum(2)
+        return torch.stack([(-squares / (2 * s)).exp() for s in bandwidths]).sum(0).mean()
+
+    return (mean(x, x) - 2 * mean(x, y) + mean(y, y)).sqrt()
+
+
+def test_gmmn() -> None:
+    made = gmmn()
+    params, batch = begun(made)
+    (u,) = noise((6, LATENT), prior="uniform")
+
+    def loss(p: Params) -> Tensor:
+        return 1000 * discrepancy(
+            run(made.generator, p["generator"], 2 * u - 1).flatten(1), batch.images.flatten(1), made.bandwidths
+        )
+
+    value, expected = gradients_of(loss, params, "generator")
+    losses, dparams = made.gradients(params, batch, mode())
+    assert torch.isclose(1000 * losses["mmd"], value)
+    assert_equal(dparams, expected)
+
+
+def test_gmmn_of_codes() -> None:
+    made = code_gmmn(noise=0.3)
+    params, batch = begun(made)
+    rng = torch.Generator().manual_seed(5)
+    kept = torch.rand(6, 1, 8, 8, generator=rng) >= 0.3
+    z = 2 * torch.rand(6, LATENT, generator=rng, dtype=torch.float64) - 1
+    bce = torch.nn.BCEWithLogitsLoss(reduction="sum")
+
+    def restored(p: Params) -> Tensor:
+        codes = run(made.encoder, p["encoder"], batch.images * kept).sigmoid()
+        return bce(run(made.decoder, p["decoder"], codes), batch.images) / 6
+
+    def matched(p: Params) -> Tensor:
+        codes = run(made.encoder, p["encoder"], batch.images).sigmoid().detach()
+        return 1000 * discrepancy(run(made.generator, p["generator"], z), codes, made.bandwidths)
+
+    first = gradients_of(restored, params, "encoder", "decoder")
+    turns = iter(made.gradients(params, batch, mode()))
+    losses, dparams = next(turns)
+    assert torch.isclose(losses["reconstruction"], first[0])
+    assert_equal(dparams, first[1])
+    params["encoder"]["code"]["weight"].mul_(1.1)
+    second = gradients_of(matched, params, "generator")
+    losses, dparams = next(turns)
+    assert torch.isclose(1000 * losses["mmd"], second[0])
+    assert_equal(dparams, second[1])
+
+
+def test_vae() -> None:
+    made = vae({"kl": 0.7})
+    params, batch = begun(made)
+    (noises,) = noise((6, LATENT))
+
+    def bound(p: Params) -> Tensor:
+        mean, log_variance = run(made.encoder, p["encoder"], batch.images).chunk(2, 1)
+        posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+        logits = run(made.generator, p["generator"], mean + (log_variance / 2).exp() * noises)
+        kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum()
+        return (BCE(logits, batch.images, reduction="sum") + 0.7 * kl) / 6
+
+    value, expected = gradients_of(bound, params, "generator", "encoder")
+    losses, dparams = made.gradients(params, batch, mode())
+    assert torch.isclose(losses["reconstruction"] + 0.7 * losses["kl"], value)
+    assert_equal(dparams, expected)

@@ -1,0 +1,129 @@
+"""Gradient penalties beside autograd's double backward in float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Flatten,
+    Graph,
+    LeakyReLU,
+    MaxPool2d,
+    Parallel,
+    ReLU,
+    Sequential,
+    Sigmoid,
+)
+from pellucid.combine import walk
+from pellucid.errors import PellucidError
+from pellucid.generators.penalty import Penalty, gradient_penalty, one_centred, zero_centred
+from pellucid.layers import Add, Identity, Layer, Mode
+from pellucid.layers.base import Params
+from pellucid.models.dcgan import dcgan_discriminator
+from pellucid.tree import flatten, map_tree
+
+NETS: dict[str, tuple[Layer, tuple[int, ...]]] = {
+    "dense": (Sequential(Dense(5), ReLU(), Dense(4), LeakyReLU(0.3), Dense(1)), (6,)),
+    "dcgan": (dcgan_discriminator(8, 3, norm=False), (2, 8, 8)),
+    "blocks": (
+        Sequential(
+            stem=Conv2d(4, 3, padding=1),
+            block=Parallel(
+                {"skip": Identity(), "body": Sequential(LeakyReLU(0.2), Conv2d(4, 3, padding=1))}, merge=Add()
+            ),
+            pool=AvgPool2d(2),
+            flat=Flatten(),
+            score=Dense(2),  # whose sum is differentiated
+        ),
+        (1, 6, 6),
+    ),
+}  # fmt: skip
+
+
+def begun(name: str) -> tuple[Layer, Params, Tensor]:
+    net, shape = NETS[name]
+    rng = torch.Generator().manual_seed(1)
+    params = map_tree(Tensor.double, net.init(shape, rng)[0])
+    return net, params, torch.randn(4, *shape, generator=rng, dtype=torch.float64)
+
+
+PENALTIES: dict[str, tuple[Penalty, Callable[[Tensor], Tensor]]] = {
+    "one-centred": (one_centred(10.0), lambda norms: 10 * ((norms - 1) ** 2).mean()),
+    "zero-centred": (zero_centred(3.0), lambda norms: 1.5 * (norms**2).mean()),
+}
+
+
+@pytest.mark.parametrize("kind", PENALTIES)
+@pytest.mark.parametrize("name", NETS)
+def test_the_gradients_are_those_of_autograds_double_backward(name: str, kind: str) -> None:
+    net, params, x = begun(name)
+    penalty, expected_value = PENALTIES[kind]
+    found = gradient_penalty(net, params, x, penalty, Mode(True))
+
+    learned = {path: leaf.clone().requires_grad_() for path, leaf in flatten(params).items()}
+    point = x.clone().requires_grad_()
+    y, _ = net.forward(nested(net, learned), point, Mode(True))
+    (g,) = torch.autograd.grad(y.sum(), point, create_graph=True)
+    norms = g.flatten(1).norm(dim=1)
+    value = expected_value(norms)
+    expected = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
+
+    torch.testing.assert_close(found.value, value.detach())
+    torch.testing.assert_close(found.norms, norms.detach())
+    own = flatten(found.dparams)
+    for path, gradient in zip(learned, expected, strict=True):
+        if path.endswith("bias"):
+            assert path not in own
+            assert gradient is None or not bool(gradient.any())
+        else:
+            assert gradient is not None
+            torch.testing.assert_close(own[path], gradient, rtol=1e-10, atol=1e-13)
+            assert bool(gradient.any())
+
+
+def nested(net: Layer, flat: dict[str, Tensor]) -> Params:
+    """The leaves as the tree that the network takes, with an empty one for each layer that learns nothing."""
+    found: Params = {}
+    for path, _ in walk(net):
+        at = found
+        for part in path.split(".") if path else []:
+            at = at.setdefault(part, {})
+    for path, leaf in flat.items():
+        *above, name = path.split(".")
+        at = found
+        for part in above:
+            at = at[part]
+        at[name] = leaf
+    return found
+
+
+def test_a_gradient_of_zero_has_a_penalty_and_no_direction() -> None:
+    net, shape = NETS["dense"]
+    params = map_tree(torch.zeros_like, net.init(shape, torch.Generator())[0])
+    found = gradient_penalty(net, params, torch.ones(3, *shape), one_centred(10.0), Mode(True))
+    assert float(found.value) == 10.0
+    assert all(bool((leaf == 0).all()) for leaf in flatten(found.dparams).values())
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"), [(BatchNorm(), "BatchNorm"), (Sigmoid(), "Sigmoid"), (MaxPool2d(2), "MaxPool2d")]
+)
+def test_other_layers_are_refused_by_name(layer: Layer, name: str) -> None:
+    net = Sequential(conv=Conv2d(2, 3), odd=layer, flat=Flatten(), score=Dense(1))
+    params, _ = net.init((1, 6, 6), torch.Generator())
+    with pytest.raises(PellucidError, match=f"odd is a {name}"):
+        gradient_penalty(net, params, torch.rand(2, 1, 6, 6), zero_centred(1.0), Mode(True))
+
+
+def test_a_layer_that_is_used_twice_is_refused() -> None:
+    twice = {"one": (Dense(3), "input"), "two": ("one", "one"), "sum": (Add(), "one", "two")}
+    net = Graph(twice, ("sum",))
+    params, _ = net.init((3,), torch.Generator())
+    with pytest.raises(PellucidError, match="one is used again"):
+        gradient_penalty(net, params, torch.rand(2, 3), zero_centred(1.0), Mode(True))

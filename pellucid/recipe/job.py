@@ -17,14 +17,15 @@ from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
+from pellucid.generators import Generator
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.losses.keypoints import KeypointLoss
 from pellucid.metrics import OF_MASKS, MetricLike
 from pellucid.model import Model
-from pellucid.objective import Objective
+from pellucid.objective import Objective, Supervised
 from pellucid.recipe.checks import check_network, check_objective
-from pellucid.recipe.material import Material, load_material
+from pellucid.recipe.material import Material, images_alone, load_material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.start import source_checksum, take, trained_backbone, trained_features, whiten
 from pellucid.run.described import as_begun, scaling
@@ -162,6 +163,8 @@ def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Mat
     Masks of one's own have the class that the loss ignores.
     """
     material = load_material(recipe.data, recipe.recipe.seed, root, recipe.loss.arguments.get("ignore"))
+    if isinstance(recipe.build("objective"), Generator):
+        return material.map(images_alone)
     if not issubclass(LOSSES.get(recipe.loss.name, Loss), KeypointLoss):  # an objective has no loss by name
         return material
     return material.map(lambda part: _keypoints(part, recipe.data.name))
@@ -331,7 +334,8 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
     model = Model.load(folder.best)
     # A model with familiarity is of a run that was finished before.
     targets = first_batch(material.train).targets
-    if model.familiarity is None and isinstance(targets, Tensor) and targets.dim() == 1:
+    classes = isinstance(model.objective, Supervised) and isinstance(targets, Tensor) and targets.dim() == 1
+    if model.familiarity is None and classes:
         held = _evenly(material.test, 2) if material.validation is None else _evenly(material.validation)
         train = _evenly(material.train)
         model.familiarity = fit_familiarity(model.net, model.params, train, held.images, model.stats)

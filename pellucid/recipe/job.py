@@ -354,7 +354,7 @@ def _finish(recipe: Recipe, material: Material[Any], path: Path, history: Histor
     }
     write_atomically(path / "results.json", (json.dumps(found, indent=2) + "\n").encode())
     held = "test" if material.validation is None else "validation"
-    data = gather(path, model, material.test, command, found, held)
+    data = gather(path, model, material.test, command, found, held, material.train)
     report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": found["sha256"]}))
     return Run(path, report, found, model, recipe)
 

@@ -18,6 +18,7 @@ from pellucid.data.keypoints import KeypointSource
 from pellucid.data.seeds import generator
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
+from pellucid.generators import Generator
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
@@ -28,6 +29,7 @@ from pellucid.network.summary import Summary, summary
 from pellucid.objective import Supervised, params_of
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History
+from pellucid.run_report.generated import Generated, draw_samples
 from pellucid.run_report.objects import Found, compare_objects
 from pellucid.training.examples import first_batch
 from pellucid.tree import flatten
@@ -100,6 +102,7 @@ class ReportData:
     masks: Masks | None = None
     keypoints: Keypoints | None = None
     objects: Found | None = None
+    generated: Generated | None = None
     first_path: str = ""
     first_weights: NDArray[np.float32] | None = None
     summary: Summary | None = None
@@ -120,11 +123,13 @@ def gather(
     command: str = "",
     metrics: Mapping[str, Any] | None = None,
     held: str = "test",
+    train: Source | None = None,
 ) -> ReportData:
     """Read the run folder's recipe.toml, manifest.json, metrics.csv and layers.csv, and evaluate the model on `test`.
 
     command: the command that reproduces the run (by default `pellucid train recipe.toml`). metrics: results on `test`,
-    if already computed. held: the data behind the curves of held-out images, "test" or "validation".
+    if already computed. held: the data behind the curves of held-out images, "test" or "validation". train: the
+    training data, of a generator: without them its samples are not shown.
     Raises PellucidError when a file is missing or damaged.
     """
     folder = RunFolder(run)
@@ -137,11 +142,13 @@ def gather(
     if metrics is None:
         in_memory = isinstance(test, Arrays)
         metrics = model.evaluate(test.x.reshape(len(test), *shape), test.y) if in_memory else model.evaluate(test)
-    confusion, mistakes, worst_masks, keypoints, objects = None, None, None, None, None
+    confusion, mistakes, worst_masks, keypoints, objects, generated = None, None, None, None, None, None
     if isinstance(test, KeypointSource):
         keypoints = compare_keypoints(model, test)
     elif isinstance(model.objective, Detector):
         objects = compare_objects(model, test)
+    elif not isinstance(model.objective, Supervised):
+        pass
     elif first.targets.dim() == 3:
         confusion, worst_masks = compare_masks(model, test)
     else:
@@ -149,6 +156,8 @@ def gather(
         if scores.ndim == 2 and scores.shape[1] == len(classes) > 1:
             confusion = confusion_matrix(labels, classes_of(scores), len(classes)).numpy()
             mistakes = worst(scores, labels, test)
+    if isinstance(model.objective, Generator) and train is not None:
+        generated = draw_samples(model, train, folder)
     nets = model.objective.nets
     name, net = next(iter(nets.items()))
     path, weights = first_weights(net, params_of(model.params, name), image)
@@ -166,6 +175,7 @@ def gather(
         masks=worst_masks,
         keypoints=keypoints,
         objects=objects,
+        generated=generated,
         first_path=join(name, path) if path else "",
         first_weights=None if weights is None else weights.numpy(),
         summary=summary(net, model.params, shape) if isinstance(model.objective, Supervised) else None,

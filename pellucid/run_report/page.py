@@ -19,6 +19,7 @@ from pellucid.report.figures.curves import accuracy_curves, gradient_norms, lear
 from pellucid.report.figures.keypoints import worst_keypoints
 from pellucid.report.figures.objects import sheet_of_objects
 from pellucid.report.figures.pictures import first_weights, worst_masks, worst_mistakes
+from pellucid.report.figures.samples import image_rows, sample_sheet
 from pellucid.report.page import render
 from pellucid.report.write import write_page
 from pellucid.run_report.data import ReportData
@@ -150,6 +151,7 @@ def draw(data: ReportData) -> dict[str, Figure | None]:
     """Return the report's pictures by name, None where there is nothing to draw."""
     wrong, masks, points, counts = data.mistakes, data.masks, data.keypoints, data.confusion
     kinds = ("confusion", "masks", "keypoints", "objects", "mistakes", "first_weights")
+    kinds += ("samples", "epochs", "nearest", "walks")
     figures: dict[str, Figure | None] = dict.fromkeys(kinds)
     if counts is not None:
         figures["confusion"] = confusion_matrix(counts, data.classes, bool(counts.max() >= MAX_COUNT))
@@ -160,6 +162,13 @@ def draw(data: ReportData) -> dict[str, Figure | None]:
     if data.objects is not None and data.objects.images:
         names = [f"{name}: {ap:.2f}" for name, ap in zip(data.objects.names, data.objects.ap, strict=True)]
         figures["objects"] = sheet_of_objects(data.objects.images, data.objects.marks, names, data.classes)
+    if (made := data.generated) is not None:
+        row = len(made.nearest)
+        figures["samples"] = sample_sheet(made.samples)
+        if made.epochs:
+            figures["epochs"] = image_rows({f"after epoch {epoch}": images for epoch, images in made.epochs.items()})
+        figures["nearest"] = image_rows({"sample": made.samples[:row], "training image": made.nearest})
+        figures["walks"] = image_rows({f"walk {k}": images for k, images in enumerate(made.walks, start=1)})
     if wrong is not None:
         figures["mistakes"] = worst_mistakes(wrong.images, wrong.true, wrong.predicted, wrong.probability)
     if data.first_weights is not None:

@@ -1,0 +1,52 @@
+"""Figures of many images without text: samples of a generator, and rows of images with a name each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.report.figures.style import INK, SMALL, WIDE, Plot, panels, pixels, show
+
+GAP, NAMES = 0.06, 1.25  # inches between rows, and for their names
+LARGEST = 0.6  # inches of one image, at most
+BORDER = 1  # pixels between images
+PAPER = 1.0  # the value of the pixels between them
+
+
+def montage(images: Any, columns: int) -> NDArray[np.float64]:
+    """Return images (n, 1 or 3, H, W) of values 0..1 as one, (1 or 3, H', W'), in rows of `columns`."""
+    tiles = np.asarray(images, dtype=np.float64)
+    n, channels, height, width = tiles.shape
+    rows = -(-n // columns)
+    whole = np.full((channels, rows * (height + BORDER) - BORDER, columns * (width + BORDER) - BORDER), PAPER)
+    for k, tile in enumerate(tiles):
+        row, column = divmod(k, columns)
+        top, left = row * (height + BORDER), column * (width + BORDER)
+        whole[:, top : top + height, left : left + width] = tile
+    return whole
+
+
+def sample_sheet(images: Any, columns: int = 16) -> Plot:
+    """Draw images (n, 1 or 3, H, W) of values 0..1 side by side."""
+    picture = montage(images, min(columns, len(images)))
+    _, high, wide = picture.shape
+    width = min(WIDE - 2 * GAP, LARGEST * min(columns, len(images)))
+    figure, (plot,) = panels(1, 1, width, width * high / wide, GAP, top=GAP)
+    show(plot, pixels(picture))
+    return figure
+
+
+def image_rows(rows: Mapping[str, Any], columns: int = 10) -> Plot:
+    """Draw the first `columns` of images (n, 1 or 3, H, W), values 0..1, as a row for each name."""
+    strips = {name: montage(np.asarray(images)[:columns], columns) for name, images in rows.items()}
+    _, high, wide = next(iter(strips.values())).shape
+    width = min(WIDE - NAMES - 2 * GAP, LARGEST * columns)
+    figure, plots = panels(len(strips), 1, width, width * high / wide, GAP, top=GAP, left=NAMES)
+    for plot, (name, strip) in zip(plots, strips.items(), strict=True):
+        show(plot, pixels(strip))
+        plot.annotate(
+            name, (0, 0.5), xycoords="axes fraction", xytext=(-5, 0), textcoords="offset points", ha="right",
+            va="center", fontsize=SMALL, color=INK,
+        )  # fmt: skip
+    return figure

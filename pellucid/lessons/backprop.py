@@ -83,7 +83,7 @@ def equations(setting: Setting) -> Result:
     for name, gradients in found.items():
         for path, gradient in gradients.items():
             slopes = difference(lambda moved: Quadratic()(outputs(params, x, moved), y)[0], path, gradient.shape)
-            row = {"equation": gradient.flatten().tolist(), "difference": slopes.flatten().tolist()}
+            row = {"equation": gradient.squeeze(0).tolist(), "difference": slopes.squeeze(0).tolist()}
             numbers[f"{name}, {path}"] = {**row, "gap": float((gradient - slopes).abs().max())}
     out, cache = forward(NET, params, x, Mode())
     library = flatten(backward(NET, params, cache, Quadratic()(out, y)[1])[1])

@@ -61,8 +61,8 @@ class Result(NamedTuple):
     figure: Figure | None = None
 
     def __str__(self) -> str:
-        """Return the numbers as rows."""
-        return aligned([(name, _shown(value)) for name, value in self.numbers.items()])
+        """Return the numbers as a table; a matrix takes a line for each of its rows."""
+        return "\n".join(_table(self.numbers))
 
 
 Step = Callable[[Setting], Result]
@@ -100,12 +100,30 @@ def title(of: ModuleType | Step) -> str:
     return (of.__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
+def _table(numbers: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table of names and values."""
+    rows: list[tuple[str, str]] = []
+    for name, value in numbers.items():
+        first, *others = _lines(value)
+        rows += [(name, first), *(("", line) for line in others)]
+    return aligned(rows).split("\n")
+
+
+def _lines(value: Any) -> list[str]:
+    """Return a value as people read it: one line, a line for each row of a matrix, or a table in the table."""
+    if isinstance(value, Mapping) and value:
+        return _table({str(key): item for key, item in value.items()})
+    if isinstance(value, list | tuple) and value and all(isinstance(row, list | tuple) for row in value):
+        width = max(map(len, value))
+        cells = [[*map(_shown, row), *[""] * (width - len(row))] for row in value]
+        return aligned(cells, right=range(width)).split("\n")
+    return [_shown(value)]
+
+
 def _shown(value: Any) -> str:
-    """Return a value as people read it: six significant digits, lists with commas."""
+    """Return a value on one line: numbers in six significant digits, lists with commas."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(_shown, value))
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_shown(item)}" for key, item in value.items())
     return str(value)

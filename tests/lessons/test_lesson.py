@@ -51,3 +51,8 @@ def test_an_unknown_lesson_is_refused():
 def test_numbers_are_shown_in_six_digits():
     assert str(Result({"a": 1 / 3, "of": [1, 2.5]})) == "a   0.333333\nof  1, 2.5"
     assert Setting() == Setting(0, False, None)
+
+
+def test_matrices_are_shown_row_by_row_and_mappings_as_tables():
+    numbers = {"m": [[1, 10], [2.5, -3]], "by name": {"a": 1, "b": [1, 2]}}
+    assert str(Result(numbers)) == "m          1  10\n         2.5  -3\nby name  a  1\n         b  1, 2"

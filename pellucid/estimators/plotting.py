@@ -57,7 +57,7 @@ class PathPlot:
         unfitted: list[Any] = [clone(self) for _ in alphas]
         fits = [one.set_params(alpha=alpha).fit(X, y) for one, alpha in zip(unfitted, sorted(alphas), strict=True)]
         names = _names(fits[0], fits[0].n_features_in_)
-        return coefficient_paths(names, sorted(alphas), np.array([fit.coef_ for fit in fits]))
+        return coefficient_paths(names, sorted(alphas), {type(self).__name__: [fit.coef_ for fit in fits]})
 
 
 def _names(estimator: Any, count: int) -> list[str]:

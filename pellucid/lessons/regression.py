@@ -18,6 +18,7 @@ from pellucid.estimators import ElasticNet, Lasso, LinearRegression, Ridge
 from pellucid.lessons.lesson import Result, Setting
 from pellucid.optim import SGD
 from pellucid.report.figures import regression as figures
+from pellucid.report.figures.coefficients import coefficient_paths
 
 DEGREES = (1, 2, 10, 90)
 COLUMNS = {"training": "train_loss", "validation": "val_loss"}  # of a history
@@ -131,7 +132,7 @@ def penalties(setting: Setting) -> Result:
     }
     paths = {name: np.array([make(alpha).fit(x, y).coef_ for alpha in strengths]) for name, make in models.items()}
     zeros = {name: int((make(10.0).fit(x, y).coef_ == 0).sum()) for name, make in models.items()}
-    return Result({"weights that are 0 at alpha = 10": zeros}, figures.paths(strengths, paths, data.feature_names))
+    return Result({"weights that are 0 at alpha = 10": zeros}, coefficient_paths(data.feature_names, strengths, paths))
 
 
 def early_stopping(setting: Setting) -> Result:

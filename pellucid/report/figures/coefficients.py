@@ -1,6 +1,6 @@
 """Coefficients of linear models: as bars, and by the strength of a penalty."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,17 +14,20 @@ from pellucid.report.figures.style import (
     PALE,
     SMALL,
     TEXT,
+    WIDE,
     End,
+    Plot,
     axes,
-    curve_axes,
     cut,
     depth_colours,
     label_ends,
     light_grid,
+    plain,
 )
 
 MAX_BARS = 40  # of the largest coefficients
 MAX_LABELS = 12
+LEFT, GAP, HEIGHT = 0.75, 0.2, 3.3  # inches
 
 
 def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") -> Figure:
@@ -51,27 +54,43 @@ def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") 
     return figure
 
 
-def coefficient_paths(names: Sequence[str], alphas: Any, values: Any) -> Figure:
-    """Draw coefficients values (fits, n) by the strength of the penalty, alphas (fits,), on a logarithmic axis.
+def coefficient_paths(names: Sequence[str], alphas: Any, found: Mapping[str, Any]) -> Figure:
+    """Draw the coefficients (fits, n) of each model by the strength of the penalty, alphas (fits,), rising.
 
-    The largest MAX_LABELS at the smallest alpha are named.
+    There is a plot for each model, all on the same axes. The MAX_LABELS coefficients of the last model that are largest
+    at the smallest alpha are named.
     """
-    strengths, numbers = np.asarray(alphas, dtype=np.float64), np.asarray(values, dtype=np.float64)
-    figure, plot = curve_axes("alpha", "coefficient")
+    strengths = np.asarray(alphas, dtype=np.float64)
+    values = {title: np.asarray(one, dtype=np.float64) for title, one in found.items()}
+    last = [*values.values()][-1]
+    order: list[int] = np.argsort(-np.abs(last[0]), kind="stable").tolist()
+    short = [cut(name, 22) for name in names]
+    right = 0.35 + 0.075 * max(len(short[k]) for k in order[:MAX_LABELS])
+    width = (WIDE - LEFT - right - GAP * (len(values) - 1)) / len(values)
+    figure, ends = Plot((WIDE, HEIGHT)), list[End]()
+    for at, (title, one) in enumerate(values.items()):
+        place = (LEFT + at * (width + GAP)) / WIDE, 0.55 / HEIGHT, width / WIDE, (HEIGHT - 0.9) / HEIGHT
+        shared = figure.axes[0] if at else None
+        plot = figure.add_axes(place, sharex=shared, sharey=shared)
+        plain(plot)
+        light_grid(plot)
+        for k, colour in zip(order, depth_colours(len(order)), strict=True):
+            (line,) = plot.plot(strengths, one[:, k], color=colour, linewidth=1.5)
+            if len(values) == 1:
+                figure.lines_by_name.append((names[k], line))
+            if one is last and len(ends) < MAX_LABELS:
+                ends.append(End(strengths[0], one[0, k], short[k], colour))
+        plot.axhline(0, color=PALE, linewidth=0.8)
+        plot.set_title(title, color=INK, fontsize=TEXT)
+        plot.set_xlabel("alpha", color=INK, fontsize=TEXT)
+        plot.tick_params(labelleft=not at)
+    first = figure.axes[0]
+    first.set_ylabel("coefficient", color=INK, fontsize=TEXT)
     if (strengths > 0).all():
-        plot.set_xscale("log")
-        plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        plot.xaxis.set_minor_formatter(NullFormatter())
-    plot.invert_xaxis()  # from the strongest penalty, where all are 0, to the weakest
-    order: list[int] = np.argsort(-np.abs(numbers[0]), kind="stable").tolist()
-    ends = []
-    for k, colour in zip(order, depth_colours(len(order)), strict=True):
-        (line,) = plot.plot(strengths, numbers[:, k], color=colour, linewidth=1.5)
-        figure.lines_by_name.append((names[k], line))
-        if len(ends) < MAX_LABELS:
-            ends.append(End(strengths[0], numbers[0, k], cut(names[k], 22), colour))
-    plot.axhline(0, color=PALE, linewidth=0.8)
+        first.set_xscale("log")
+        first.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        first.xaxis.set_minor_formatter(NullFormatter())
     if len(strengths) > 1:
-        plot.set_xlim(strengths[-1], strengths[0])
-    label_ends(plot, ends)
+        first.set_xlim(strengths[-1], strengths[0])  # from the strongest penalty to the weakest
+    label_ends(figure.axes[-1], ends)
     return figure

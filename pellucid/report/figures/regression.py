@@ -1,4 +1,4 @@
-"""Figures of regression: fits through points, learning curves, and coefficients by the strength of a penalty."""
+"""Figures of regression: fits through points, learning curves, and early stopping."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from pellucid.report.figures.series import colours, curves, name_axes, plots_in_rows
-from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, Plot, depth_colours
+from pellucid.report.figures.style import BLUE, INK, ORANGE, PALE, SMALL, Plot
 
 LOWEST, HIGHEST = 0.1, 10.0  # errors in learning curves
 
@@ -58,22 +58,6 @@ def learning_curves(counts: Sequence[int], found: Mapping[str, Mapping[str, Sequ
         plot.set_ylim(LOWEST, HIGHEST)
         name_axes(plot, "training points", "" if k else "root mean squared error")
     plots[0].legend(frameon=False, fontsize=SMALL, labelcolor=INK)
-    return figure
-
-
-def paths(strengths: Any, found: Mapping[str, Any], names: Sequence[str]) -> Plot:
-    """Draw coefficients (fits, n) by the strength of the penalty: a plot for each model."""
-    figure, plots = plots_in_rows(list(found), len(found), 3.0)
-    low, high = (float(end([end(values) for values in found.values()])) for end in (np.min, np.max))
-    room = 0.05 * (high - low)
-    for k, (plot, values) in enumerate(zip(plots, found.values(), strict=True)):
-        for name, path, colour in zip(names, values.T, depth_colours(len(names)), strict=True):
-            plot.plot(strengths, path, color=colour, linewidth=1.4, label=name)
-        plot.set_xscale("log")
-        plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        plot.set_ylim(low - room, high + room)
-        name_axes(plot, "strength of the penalty, alpha", "" if k else "weight")
-    figure.legend(*plots[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=SMALL)
     return figure
 
 

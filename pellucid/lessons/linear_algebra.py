@@ -129,20 +129,20 @@ def digits(setting: Setting) -> Result:
 
     Each of 1,797 digits is a row of 64 pixels. Of the centred matrix X = U Σ Vᵀ the rows of Vᵀ are the principal
     components: the directions in which the digits vary most, orthogonal, with the variances σ²/(n - 1). They are the
-    eigenvectors of the covariance matrix. Keeping the first k leaves the squared error Σ σ² of the others, and no
-    matrix of rank k has a smaller one (Eckart and Young 1936).
+    eigenvectors of the covariance matrix. The lesson `pca` puts digits together again from the first few of them.
     """
     x = load_digits().data / 16  # (1797, 64)
     centred = x - x.mean(0)
-    u, sigma, vt = np.linalg.svd(centred, full_matrices=False)
-    values = np.linalg.eigvalsh(np.cov(x.T))[::-1]
-    kept = {k: (u[:, :k] * sigma[:k]) @ vt[:k] for k in (2, 8, 16, 32)}
-    errors = {k: float(((centred - one) ** 2).sum()) for k, one in kept.items()}
+    _, sigma, vt = np.linalg.svd(centred, full_matrices=False)
+    covariance = np.cov(x.T)
+    variances = sigma**2 / (len(x) - 1)
     numbers = {
-        "σ²/(n - 1) - eigenvalues of the covariance": float(np.abs(sigma**2 / (len(x) - 1) - values).max()),
+        "σ²/(n - 1) - eigenvalues of the covariance": float(
+            np.abs(variances - np.linalg.eigvalsh(covariance)[::-1]).max()
+        ),
         "V Vᵀ - I": float(np.abs(vt @ vt.T - np.eye(64)).max()),
-        "squared error with k components": errors,
-        "that - Σ σ² of the others": max(abs(errors[k] - float((sigma[k:] ** 2).sum())) for k in kept),
+        "covariance - V Σ² Vᵀ/(n - 1)": float(np.abs(covariance - (vt.T * variances) @ vt).max()),
+        "share of the variance of the first 7": float(variances[:7].sum() / variances.sum()),
     }
     names = ["mean", *(f"component {k + 1}" for k in range(7))]
     return Result(numbers, sheet(np.stack([x.mean(0), *vt[:7]]).reshape(-1, 8, 8), "", names, signed=True, columns=4))

@@ -71,19 +71,24 @@ def reconstruction(setting: Setting) -> Result:
     """How many components.
 
     A digit is put together again from its first k components and the mean. The mean squared error of all digits is the
-    sum of the variances that were left out, times (n - 1)/n.
+    sum of the variances that were left out, times (n - 1)/n, and no approximation by a matrix of rank k has a smaller
+    one (Eckart and Young 1936).
     """
     x = load_digits().data / 16
     pca = PCA().fit(x)
-    pictures, names, differences = [x[:8]], ["64 pixels"] + [""] * 7, []
+    pictures, names, errors = [x[:8]], ["64 pixels"] + [""] * 7, {}
     for k in (2, 8, 16, 32):
         rebuilt = pca.mean_ + pca.transform(x)[:, :k] @ pca.components_[:k]
-        error = ((x - rebuilt) ** 2).sum(1).mean()
-        differences.append(abs(float(error - pca.explained_variance_[k:].sum() * (len(x) - 1) / len(x))))
+        errors[k] = float(((x - rebuilt) ** 2).sum(1).mean())
         pictures.append(rebuilt[:8].clip(0, 1))
         names += [f"{k} components"] + [""] * 7
     enough = int(np.searchsorted(np.cumsum(pca.explained_variance_ratio_), 0.95)) + 1
-    numbers = {"components for 95 % of the variance": enough, "error - variances left out": max(differences)}
+    left_out = {k: float(pca.explained_variance_[k:].sum()) * (len(x) - 1) / len(x) for k in errors}
+    numbers = {
+        "components for 95 % of the variance": enough,
+        "mean squared error by components": errors,
+        "error - variances left out": max(abs(errors[k] - left_out[k]) for k in errors),
+    }
     drawn = np.concatenate(pictures).reshape(-1, 8, 8)
     return Result(numbers, sheet(drawn, "", names, signed=False, columns=8, largest=0.8))
 

@@ -31,6 +31,8 @@ def test_the_variance_that_is_kept():
     enough = rebuilt["components for 95 % of the variance"]
     assert shares[enough - 2] < 0.95 <= shares[enough - 1]
     assert rebuilt["error - variances left out"] < 1e-10
+    left = {k: sigma[k:].sum() / 16**2 / len(x) for k in (2, 8, 16, 32)}
+    assert rebuilt["mean squared error by components"] == pytest.approx(left)
 
 
 def test_twenty_components_are_nearly_as_good_as_all_pixels():

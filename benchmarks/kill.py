@@ -45,6 +45,7 @@ def streamed(run: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", default="mnist-mlp")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as for `pellucid train`")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--longest", type=float, default=8.0, help="seconds before a kill, at most")
     parser.add_argument("--seed", type=int, default=0)
@@ -60,7 +61,8 @@ def main() -> int:
         if options.streamed:
             return [sys.executable, "-m", "benchmarks.kill", "--run", str(run)]
         begun = (run / "recipe.toml").exists()
-        return [*COMMAND, *(["--resume", str(run)] if begun else [options.recipe, "--out", str(run.parent)])]
+        first = [options.recipe, *options.set, "--out", str(run.parent)]
+        return [*COMMAND, *(["--resume", str(run)] if begun else first)]
 
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:

@@ -5,9 +5,13 @@ from collections.abc import Callable
 from pellucid.generators.base import Generator
 from pellucid.generators.gan import GAN, dcgan
 from pellucid.generators.gmmn import GMMN, CodeGMMN, gmmn, gmmn_ae
+from pellucid.generators.pix2pix import Pix2Pix, pix2pix
 from pellucid.generators.r1 import R1GAN, r1_gan
+from pellucid.generators.regression import Regression, l1, mse
+from pellucid.generators.translation import Translator
 from pellucid.generators.vae import VAE, vae
 from pellucid.generators.wgan_gp import WGANGP, wgan_gp
+from pellucid.generators.zhang import Zhang, zhang
 from pellucid.objective import Objective
 
 GENERATORS: dict[str, Callable[..., Objective]] = {
@@ -17,8 +21,13 @@ GENERATORS: dict[str, Callable[..., Objective]] = {
     "gmmn": gmmn,
     "gmmn_ae": gmmn_ae,
     "vae": vae,
+    "l1": l1,
+    "mse": mse,
+    "zhang": zhang,
+    "pix2pix": pix2pix,
 }
-OWN: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE)  # the classes that a weights file may name
+# The classes that a weights file may name.
+OWN: tuple[type[Objective], ...] = (GAN, WGANGP, R1GAN, GMMN, CodeGMMN, VAE, Regression, Zhang, Pix2Pix)
 
 __all__ = [
     "GAN",
@@ -30,10 +39,18 @@ __all__ = [
     "WGANGP",
     "CodeGMMN",
     "Generator",
+    "Pix2Pix",
+    "Regression",
+    "Translator",
+    "Zhang",
     "dcgan",
     "gmmn",
     "gmmn_ae",
+    "l1",
+    "mse",
+    "pix2pix",
     "r1_gan",
     "vae",
     "wgan_gp",
+    "zhang",
 ]

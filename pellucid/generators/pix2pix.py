@@ -1,0 +1,148 @@
+"""pix2pix: a generator that a discriminator of pairs judges, patch by patch."""
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import init_child
+from pellucid.data.source import Batch
+from pellucid.errors import PellucidError
+from pellucid.fuse import fuse
+from pellucid.generators.translation import Pair, To, Translator, crop
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import L1
+from pellucid.losses.adversarial import ADVERSARIAL, Adversarial
+from pellucid.models.pix2pix import Field, Norm, patch_discriminator, unet_generator
+from pellucid.objective import Gradients, Losses, seeded
+from pellucid.rules import own
+from pellucid.sweep import Rule, backward
+from pellucid.tree import leaves, map_tree
+
+GAN = Literal["non_saturating", "least_squares", "hinge"]
+
+
+@dataclass(frozen=True)
+class Pix2Pix(Translator):
+    """A generator with a discriminator, which reads what the generator reads beside the real or the generated image.
+
+    The discriminator learns first, by the scores of a real and of a generated pair; then the generator learns by the
+    new scores of its pair, and by the absolute error. Losses: "discriminator", weighted by 1/2; "generator"; and "l1",
+    weighted by 100 unless `weights` says otherwise. gan: the loss of `losses.adversarial`. noise: whether `predict`
+    keeps dropout and the statistics of the batch as in training, which is the paper's choice and makes a prediction
+    depend on a seed and on the other images; by default it uses running statistics and no dropout.
+    Source: Isola et al. 2017, equations 1 to 4 and section 3.3.
+    """
+
+    discriminator: Layer
+    _: KW_ONLY
+    gan: GAN = "non_saturating"
+    noise: bool = False
+
+    @property
+    def adversarial(self) -> Adversarial:
+        """The losses of both sides."""
+        return ADVERSARIAL[self.gan]
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Draw all parameters, those of the discriminator for what the generator reads and makes."""
+        params, out = super().init(shape, rng)
+        read = self.padded(self.reads(shape))
+        params["discriminator"], _ = init_child("discriminator", self.discriminator, (read[0] + out[0], *read[1:]), rng)
+        return params, out
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
+        """Yield the losses and gradients of the discriminator, and after it has learned those of the generator."""
+        x, real = self.pair(batch, mode)
+        made, making = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
+
+        of_real, on_real = self.discriminator.forward(params["discriminator"], torch.cat([x, real], 1), mode)
+        of_made, on_made = self.discriminator.forward(params["discriminator"], torch.cat([x, made], 1), mode)
+        value, dreal, dmade = self.adversarial.discriminator(of_real, of_made)
+        share = self.weight("discriminator")
+        yield (
+            {"discriminator": value},
+            {
+                "discriminator": _sum(
+                    backward(self.discriminator, params["discriminator"], on_made, share * dmade, consume=True)[1],
+                    backward(self.discriminator, params["discriminator"], on_real, share * dreal, consume=True)[1],
+                )
+            },
+        )
+
+        of_made, on_made = self.discriminator.forward(params["discriminator"], torch.cat([x, made], 1), mode)
+        value, dscores = self.adversarial.generator(of_made)
+        dpair, _ = backward(self.discriminator, params["discriminator"], on_made, dscores, _inputs, consume=True)
+        distance, dy = L1("mean")(made, real)
+        dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
+        _, dparams = backward(self.generator, params["generator"], making, dy, consume=True)
+        yield {"generator": value, "l1": distance}, {"generator": dparams}
+
+    def predict(self, params: Params, images: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Return a and b, or images, as Translator does; with `noise` by batch statistics and dropout of seed 0."""
+        if not self.noise:
+            return super().predict(params, images, hints)
+        mode = Mode(True, seeded(images.device), keep=False)
+        held = map_tree(Tensor.clone, params["generator"])  # running statistics are updated in training mode
+        return self.result(self.generator.forward(held, self.pad(self.read(images, hints)), mode)[0], images)
+
+    def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
+        """Return the losses of both sides."""
+        x, real = pair
+        y, mode = crop(y, real), Mode(keep=False)
+        of_real, of_made = (
+            self.discriminator.forward(params["discriminator"], torch.cat([x, one], 1), mode)[0] for one in (real, y)
+        )
+        return {
+            "discriminator": self.adversarial.discriminator(of_real, of_made).value,
+            "generator": self.adversarial.generator(of_made)[0],
+            "l1": L1("mean")(y, real)[0],
+        }
+
+    def fused(self) -> "Pix2Pix":
+        """Return the objective over fused forms of its networks, each of which runs as a whole."""
+        return self.with_nets(
+            {"generator": fuse(self.generator), "discriminator": fuse(self.discriminator, need_dx=True)}
+        )
+
+
+def pix2pix(
+    to: To = "colour",
+    width: int = 32,
+    levels: int = 4,
+    norm: Norm = "batch",
+    dropout: float = 0.5,
+    hints: bool = False,
+    field: Field = 70,
+    judge: int = 32,
+    gan: GAN = "non_saturating",
+    l1: float = 100.0,
+    noise: bool = False,
+) -> Pix2Pix:
+    """Return pix2pix with its U-Net and its discriminator of patches.
+
+    width, levels, norm, dropout: see `unet_generator`; the paper's width and levels are 64 and 8, for images of 256
+    pixels. hints: whether it reads dots of colour. field, judge: the receptive field and the width of the
+    discriminator, see `patch_discriminator`. l1: the weight of the absolute error.
+    """
+    if l1 < 0:
+        raise PellucidError(f"pix2pix: l1 must be 0 or more, not {l1}")
+    return Pix2Pix(
+        unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout),
+        patch_discriminator(field, judge, norm),
+        to=to, hints=hints, multiple=2**levels, gan=gan, noise=noise, weights={"discriminator": 0.5, "l1": l1},
+    )  # fmt: skip
+
+
+def _inputs(path: str, layer: Layer) -> Rule:
+    """Return the rule that computes only gradients with respect to inputs."""
+    return own
+
+
+def _sum(first: Params, second: Params) -> Params:
+    """Return the sum of two trees of gradients, in the first one's memory."""
+    for mine, other in zip(leaves(first), leaves(second), strict=True):
+        mine.add_(other)
+    return first

@@ -1,0 +1,72 @@
+"""Regression: the generator learns the distance from the true colours, or the true image."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from pellucid.data.source import Batch
+from pellucid.fuse import fuse
+from pellucid.generators.translation import Pair, To, Translator, crop
+from pellucid.layers.base import Mode, Params
+from pellucid.losses import L1, Quadratic
+from pellucid.losses.base import Loss
+from pellucid.models.pix2pix import Norm, unet_generator
+from pellucid.objective import Gradients, Losses
+from pellucid.sweep import backward
+
+
+@dataclass(frozen=True)
+class Regression(Translator):
+    """A generator alone, with a loss between its output and what it should be, in the units of the network.
+
+    With L1 it learns the median of what is possible, with the quadratic loss the mean; both are greyer than real
+    colours where these are uncertain. Source: the baselines of Isola et al. 2017, section 4.2, and of Zhang, Isola and
+    Efros 2016, section 3.
+    """
+
+    loss: Loss
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
+        """Return {"loss": value} and the gradients: pair, generator, distance, and back."""
+        x, wanted = self.pair(batch, mode)
+        y, cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
+        value, dy = self.loss(y, wanted)
+        _, dparams = backward(self.generator, params["generator"], cache, dy, consume=True)
+        return {"loss": value}, {"generator": dparams}
+
+    def compare(self, params: Params, pair: Pair, y: Tensor) -> Losses:
+        """Return the distance."""
+        return {"loss": self.loss(crop(y, pair.wanted), pair.wanted)[0]}
+
+    def fused(self) -> "Regression":
+        """Return the objective over the fused form of the generator."""
+        return self.with_nets({"generator": fuse(self.generator)})
+
+
+def l1(
+    to: To = "colour",
+    width: int = 32,
+    levels: int = 4,
+    norm: Norm = "batch",
+    dropout: float = 0.0,
+    hints: bool = False,
+) -> Regression:
+    """Return the regression of a and b, or of an image, by the absolute error, with pix2pix's U-Net.
+
+    width, levels, norm, dropout: see `unet_generator`; the sizes are for images of 32 to 128 pixels. hints: whether it
+    reads dots of colour.
+    """
+    net = unet_generator(2 if to == "colour" else 3, width, levels, norm, dropout)
+    return Regression(net, L1("mean"), to=to, hints=hints, multiple=2**levels)
+
+
+def mse(
+    to: To = "colour",
+    width: int = 32,
+    levels: int = 4,
+    norm: Norm = "batch",
+    dropout: float = 0.0,
+    hints: bool = False,
+) -> Regression:
+    """Return the same by half of the mean squared error."""
+    return replace(l1(to, width, levels, norm, dropout, hints), loss=Quadratic("mean"))

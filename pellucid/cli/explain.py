@@ -8,9 +8,12 @@ from pellucid.cli.args import Parser
 from pellucid.cli.models import MODEL_HELP
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pellucid.data import Dataset
     from pellucid.explain.examine import Examination
     from pellucid.explain.retrained import Retraining
+    from pellucid.explain.target import Region
     from pellucid.model import Model
 
 ALL = "all"
@@ -37,7 +40,9 @@ def parser() -> Parser:
         "--target",
         metavar="CLASS|PATH",
         help="the class to explain (default: the predicted class), or a unit: 'features.conv2[3]' is map 3 at its "
-        "largest activation, 'features.conv2[3, :, :]' the whole map",
+        "largest activation, 'features.conv2[3, :, :]' the whole map; of a segmentation, a class where it is predicted "
+        "(default: the one that covers the most pixels), at one pixel, 'CLASS[ROW, COLUMN]', or over a region, "
+        "'CLASS[90:100, 120:200]'",
     )
     it.add_argument(
         "--out",
@@ -65,29 +70,30 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the maps, and print the measures, the verdicts and the files."""
-    from pellucid.cli.models import open_model
+    from pellucid.cli.models import known_classes, open_model
     from pellucid.cli.out import emit, say, say_text
     from pellucid.errors import PellucidError
-    from pellucid.explain.examine import examine, folder_for, write_examination
+    from pellucid.explain.examine import examine, folder_for, title, write_examination
     from pellucid.explain.methods import METHODS
-    from pellucid.tasks.pictures import class_names, read_picture
+    from pellucid.tasks.pictures import read_picture
 
     if args.page is not None:
         return _page(args)
     if args.image is None or args.data is not None or args.retrain:
         raise PellucidError("give an IMAGE to explain, or --page DIR (and --data) for the whole network")
     model = open_model(args.model, args.device)
-    classes = class_names(model)
+    classes = known_classes(model)
     x = read_picture(model, args.image)
     methods = list(METHODS) if args.method == ALL else [args.method]
-    found = examine(model, x, methods, _target(model, args.target))
+    found = examine(model, x, methods, _target(model, x, args.target))
     folder = folder_for(_place(args), x, found) if args.out is None else Path(args.out)
     written = write_examination(folder, model, x, found, classes)
-    label = classes[found.target] if isinstance(found.target, int) else found.target
+    label = title(found.target, classes)
     if args.json:
         emit(_json(args, label, found, written))
         return 0
-    why = "" if args.target else " (predicted)"
+    predicted = " (predicted)" if isinstance(found.target, int) else " (the class of the most pixels)"
+    why = "" if args.target else predicted
     say(f"{args.model} on {args.image}: {label}{why}, score {found.score:.4g}", "")
     say_text(_table(found))
     for method, reason in found.skipped.items():
@@ -152,14 +158,16 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     return retrained(model, train.evenly(MAX_IMAGES), test, args.retrain, verbose=not args.json)
 
 
-def _target(model: "Model", target: str | None) -> int | str | None:
-    """Return the index of the class to explain, or the path of a unit; None for the predicted class."""
-    from pellucid.cli.models import class_number
-    from pellucid.tasks.pictures import class_names
+def _target(model: "Model", x: "Tensor", target: str | None) -> "int | str | Region | None":
+    """Return the class, the region or the path of the unit to explain; None for the predicted class."""
+    from pellucid.cli.models import class_number, known_classes, pixels_named
+    from pellucid.tasks.segment import is_segmenter
 
+    if is_segmenter(model):
+        return pixels_named(model, x, target) or target
     if target is None or "[" in target:
         return target
-    return class_number(target, class_names(model), ", and a unit is written 'layer[3]'")
+    return class_number(target, known_classes(model), ", and a unit is written 'layer[3]'")
 
 
 def _table(found: "Examination") -> str:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 from pellucid.run.folder import MODEL_HELP, weights_file
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pellucid.explain.target import Region
     from pellucid.model import Model
 
-__all__ = ["MODEL_HELP", "class_number", "open_model", "weights_file"]
+__all__ = ["MODEL_HELP", "class_number", "known_classes", "open_model", "pixels_named", "weights_file"]
 
 
 def open_model(model: str, device: str | None = None) -> "Model":
@@ -16,6 +19,32 @@ def open_model(model: str, device: str | None = None) -> "Model":
     from pellucid.model import Model
 
     return Model.load(weights_file(model), device=device or "cpu")
+
+
+def known_classes(model: "Model") -> tuple[str, ...]:
+    """Return the names of the classes of a classifier or of a segmentation; PellucidError for any other model."""
+    from pellucid.tasks.pictures import class_names
+    from pellucid.tasks.segment import is_segmenter
+
+    if is_segmenter(model):
+        return tuple(model.classes or map(str, range(model.output_shape[0])))
+    return class_names(model)
+
+
+def pixels_named(model: "Model", x: "Tensor", target: str | None) -> "Region | None":
+    """Return what `--target` names in a segmentation of x: CLASS, or CLASS[ROWS, COLUMNS]; None for other indices.
+
+    None for `target` is the class that covers the most pixels.
+    """
+    from pellucid.tasks.segment import region
+
+    classes = known_classes(model)
+    name, bracket, place = (target or "").partition("[")
+    if bracket and name not in classes and not name.isdecimal():
+        return None
+    besides = ", and a unit is written 'layer[3]'"
+    label = None if target is None else class_number(name, classes, besides)
+    return region(model, x, label, (place.removesuffix("]") or " ") if bracket else "")
 
 
 def class_number(target: str, classes: Sequence[str], besides: str = "") -> int:

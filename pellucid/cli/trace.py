@@ -22,7 +22,12 @@ def parser() -> Parser:
     )
     it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     it.add_argument("image", metavar="IMAGE", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
-    it.add_argument("--target", metavar="CLASS", help="the class in the loss (default: the predicted class)")
+    it.add_argument(
+        "--target",
+        metavar="CLASS",
+        help="the class in the loss (default: the predicted class); of a segmentation, the loss of the pixels "
+        "predicted as CLASS, of the pixel 'CLASS[ROW, COLUMN]', or of the region 'CLASS[90:100, 120:200]'",
+    )
     it.add_argument(
         "--weight",
         metavar="PATH",
@@ -51,10 +56,10 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError(f"--top is {args.top}; give 1 to {MAX_PRODUCTS}")
     place = html_place(args)
     model = open_model(args.model, args.device)
-    x = read_picture(model, args.image)[None]
-    label, number = _target(model, x, args.target)
+    x = read_picture(model, args.image)
+    model, target, label = _target(model, x, args.target)
     dtype = torch.float32 if model.device.type == "mps" else torch.float64
-    traced = trace(model, x, torch.tensor([number]), dtype=dtype)
+    traced = trace(model, x[None], target, dtype=dtype)
     explained = None if args.weight is None else traced.explain(args.weight, args.top)
     nudged = None if args.nudge is None or args.weight is None else traced.nudge(args.weight, args.nudge)
     shown = [part for part in (explained or traced, nudged) if part is not None]
@@ -79,12 +84,20 @@ def handle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _target(model: "Model", x: "Tensor", asked: str | None) -> tuple[str, int]:
-    """Return the name and the index of the class in the loss; the predicted class by default."""
-    from pellucid.cli.models import class_number
-    from pellucid.metrics import class_scores
-    from pellucid.tasks.pictures import class_names
+def _target(model: "Model", x: "Tensor", asked: str | None) -> "tuple[Model, Tensor, str]":
+    """Return the model with the loss, the loss's targets for x (C, H, W), and their name; by default as predicted."""
+    import torch
 
-    classes = class_names(model)
-    number = int(class_scores(model.predict(x))[0].argmax()) if asked is None else class_number(asked, classes)
-    return classes[number], number
+    from pellucid.cli.models import class_number, known_classes, pixels_named
+    from pellucid.explain.examine import title
+    from pellucid.metrics import class_scores
+    from pellucid.tasks.segment import is_segmenter, restricted
+
+    classes = known_classes(model)
+    if is_segmenter(model):
+        pixels = None if asked is None else pixels_named(model, x, asked)
+        if asked is not None and pixels is None:
+            class_number(asked.partition("[")[0], classes)
+        return *restricted(model, x, pixels), "of each pixel" if pixels is None else title(pixels, classes)
+    number = int(class_scores(model.predict(x[None]))[0].argmax()) if asked is None else class_number(asked, classes)
+    return model, torch.tensor([number]), classes[number]

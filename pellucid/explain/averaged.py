@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.explain.sweeps import fixed, forward_to
-from pellucid.explain.target import Target, target_classes
+from pellucid.explain.target import Region, Target, target_classes
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
 from pellucid.training.arguments import whole
@@ -21,7 +21,9 @@ def repeated(x: Tensor, count: int) -> Tensor:
 
 def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
     """Return ∂ score / ∂ x of (N count, ...) variants, `count` per example in a row, with its target."""
-    if not isinstance(target, str) and target is not None:
+    if isinstance(target, Region):
+        target = target.repeated(count)
+    elif not isinstance(target, str) and target is not None:
         classes = target_classes(target, len(variants) // count)
         target = repeated(classes, count) if classes.numel() > 1 else classes
     return forward_to(net, params, variants, target).back()

@@ -21,7 +21,7 @@ from pellucid.explain.checks import completeness, conservation, deletion, distan
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.occlusion import Fill, occlude
 from pellucid.explain.sweeps import fixed, scores
-from pellucid.explain.target import aim
+from pellucid.explain.target import Region, aim
 from pellucid.explain.verdicts import ORDERS, RULES, Verdict, adds_up, against_random, needs_weights
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, overview, places
@@ -36,6 +36,7 @@ DEPTHS = 4  # at which weights are randomised
 BATCH = 10  # random orders that are measured together
 OVERVIEW, BY_CLASS = "all", "occlusion-classes"
 Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
+One = int | str | Region  # the target of one image
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +74,12 @@ class Examined:
 class Examination:
     """All results for one image: `skipped` holds the reason for each method that does not apply.
 
-    score: what is explained. random: the mean areas (deletion, insertion) of pixels in random orders. distances:
-    1 less the rank correlation of each two methods, None where one is the same everywhere.
+    target: a class, the path of a unit, or a region. score: what is explained. random: the mean areas (deletion,
+    insertion) of pixels in random orders. distances: 1 less the rank correlation of each two methods, None where one is
+    the same everywhere.
     """
 
-    target: int | str
+    target: One
     score: float
     found: list[Examined]
     skipped: dict[str, str]
@@ -85,11 +87,11 @@ class Examination:
     distances: list[list[float | None]]
 
 
-def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: int | str | None = None) -> Examination:
+def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: One | None = None) -> Examination:
     """Explain one image x (C, H, W), as `read_picture` gives it, by several methods, and test each of them.
 
-    target: a class, None for the predicted class, or a path such as "features.conv2[3]"; see `aim`. Curves measure
-    the loss's predictions, as a rule probabilities. Occlusion fills with grey. Of several methods those that
+    target: a class, None for the predicted class, a Region, or a path such as "features.conv2[3]"; see `aim`. Curves
+    measure the loss's predictions, as a rule probabilities. Occlusion fills with grey. Of several methods those that
     do not fit the network or the target are skipped; of one the reason is raised, as PellucidError.
     """
     for method in methods:
@@ -97,7 +99,7 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: int | s
             raise PellucidError(f"no method {method!r}{nearest(method, METHODS)}; known: {', '.join(METHODS)}")
     batch = inputs(model, x[None])
     best: Any = fixed(model.net, model.params, batch, target)
-    chosen = target if isinstance(target, str) else int(best)
+    chosen: One = best if isinstance(best, (str, Region)) else int(best)
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
     random = _areas(model, batch, chosen, orders)
     found: list[Examined] = []
@@ -129,7 +131,7 @@ def grey(model: BaseModel) -> Fill:
     return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
 
-def _examined(model: BaseModel, batch: Tensor, method: str, target: int | str, random: Areas) -> Examined:
+def _examined(model: BaseModel, batch: Tensor, method: str, target: One, random: Areas) -> Examined:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
@@ -149,7 +151,7 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: int | str, r
     return Examined(method, map_[0], total, wanted, likeness, removed, added, verdicts)
 
 
-def _areas(model: BaseModel, batch: Tensor, target: int | str, maps: Tensor) -> Areas:
+def _areas(model: BaseModel, batch: Tensor, target: One, maps: Tensor) -> Areas:
     """Return the areas under the deletion and the insertion curve of one image, for each of several maps."""
     areas: Areas = [], []
     for part in maps.split(BATCH):
@@ -183,25 +185,33 @@ def write_examination(
     .npz. Returns the files in the order of writing. Raises PellucidError where they cannot be written.
     """
     make_folder(folder)
-    named = classes[examined.target] if isinstance(examined.target, int) else examined.target
+    named = title(examined.target, classes)
+    outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
     written: list[Path] = []
     maps: dict[str, tuple[Figure, tuple[str, ...]]] = {}
     for one in examined.found:
         lines, signed = notes(one, examined), one.method not in MAGNITUDES
-        maps[one.method] = heat(x, one.plane, one.method, (), signed), lines
-        drawn = heat(x, one.plane, one.method, lines, signed)
+        maps[one.method] = heat(x, one.plane, one.method, (), signed, outline), lines
+        drawn = heat(x, one.plane, one.method, lines, signed, outline)
         written += write_picture(folder, one.method, drawn, _numbers(one, x, examined))
         if one.method == "occlusion" and isinstance(examined.target, int):
             written += _write_by_class(folder, model, x, examined.target, classes)
     if len(examined.found) > 1:
-        title = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
+        words = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
         planes = {one.method: one.plane for one in examined.found}
         distances = [[math.nan if value is None else value for value in row] for row in examined.distances]
         numbers = {"distance": distances, **{one.method: one.map.cpu() for one in examined.found}}
-        written += write_picture(folder, OVERVIEW, overview(x, planes, title, MAGNITUDES), numbers)
+        written += write_picture(folder, OVERVIEW, overview(x, planes, words, MAGNITUDES), numbers)
     index = folder / "index.html"
     write_atomically(index, _page(named, examined, maps).encode("utf-8"), durable=False)
     return [*written, index]
+
+
+def title(target: One, classes: Sequence[str]) -> str:
+    """Return a target in words, with the name of its class."""
+    if isinstance(target, Region):
+        return f"{classes[int(target.classes[0])]} {target.where}".rstrip()
+    return classes[target] if isinstance(target, int) else target
 
 
 def _page(named: str, examined: Examination, maps: Mapping[str, tuple[Figure, tuple[str, ...]]]) -> str:

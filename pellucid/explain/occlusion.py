@@ -25,8 +25,9 @@ class Occluded(NamedTuple):
     """The network's outputs with the square at each of h x w positions.
 
     score: (N, h, w), the target's score with the square there; whole: (N,), without a square. predicted: (N, h, w)
-    int64, the class with the largest output with the square there; None for targets inside the network. corners: (h, w,
-    4), the square's top, left, bottom and right in pixels, clipped at the edges; bottom and right are exclusive.
+    int64, the class with the largest output with the square there; None for targets inside the network and regions.
+    corners: (h, w, 4), the square's top, left, bottom and right in pixels, clipped at the edges; bottom and right are
+    exclusive.
     """
 
     score: Tensor
@@ -96,9 +97,11 @@ def occlude(
     if step > side:
         raise PellucidError(f"occlusion: a stride of {step} leaves pixels that no square of {side} hides; lower it")
     aimed = aim(net, fixed(net, params, x, target), len(x))
-    of_classes = aimed.index is None
-    y = _run(aimed.net, params, x, read if of_classes else None)
+    if aimed.index is not None:
+        read = None
+    y = _run(aimed.net, params, x, read)
     mask = aimed.mask(y)
+    of_classes = aimed.index is None and aimed.region is None
     corners = _corners(x.shape[2], x.shape[3], side, step)
     filled = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
     runs = [Near(aimed.net, params, *both) for both in zip(x, filled, strict=True)]
@@ -108,9 +111,9 @@ def occlude(
         for places in corners.flatten(0, 1).split(batch * VECTORS if of_classes else batch):
             for n in range(len(x)):
                 found = runs[n].run(places, side, batch)
-                found = read(found) if read is not None and of_classes else found
-                # The strongest unit of a map may change under each square; a class does not.
-                at = mask[n].expand(found.shape) if of_classes else aimed.mask(found)
+                found = found if read is None else read(found)
+                # The strongest unit of a map may change under each square; a class and a region do not.
+                at = mask[n].expand(found.shape) if aimed.index is None else aimed.mask(found)
                 scores[n].append((found * at).flatten(1).sum(1))
                 if of_classes:
                     classes[n].append(found.argmax(1))

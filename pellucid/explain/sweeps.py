@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.explain.target import Aim, Target, aim
+from pellucid.explain.target import Aim, Region, Target, aim, predicted_region
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
@@ -68,11 +68,16 @@ def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
 
 @torch.no_grad()
 def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
-    """Return the target; None is replaced by the class with the largest output of each example."""
-    if target is not None:
+    """Return the target for variants of x: None becomes the class with the largest output of each example of x.
+
+    Of scores for each pixel, a class becomes the Region of the pixels that are predicted as it in x.
+    """
+    if isinstance(target, (str, Region)):
         return target
     y, _ = forward(net, params, x, Mode(keep=False))
-    return Aim(net).mask(y).argmax(1)
+    if target is None:
+        return Aim(net).mask(y).argmax(1)
+    return predicted_region(y, target) if isinstance(y, Tensor) and y.dim() == 4 else target
 
 
 def swept(net: Layer, params: Params, x: Any, target: Target, composite: Composite, seed: Seed = ones) -> Tensor:

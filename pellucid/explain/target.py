@@ -86,7 +86,30 @@ CUTS: dict[type[Layer], Callable[[Any, str, list[str], str], Layer]] = {
 }
 
 
-Target = int | Sequence[int] | Tensor | str | None
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A target for scores at each pixel (N, C, H, W): the weighted sum of the scores of one class over the pixels.
+
+    classes: (N,) or (1,). weights: (N, H, W) or (1, H, W), of the pixels. where: the pixels in words, for titles.
+    """
+
+    classes: Tensor
+    weights: Tensor
+    where: str = ""
+
+    def __str__(self) -> str:
+        """Return the classes and the pixels as text."""
+        return f"{', '.join(map(str, self.classes.tolist()))} {self.where}".rstrip()
+
+    def repeated(self, count: int) -> "Region":
+        """Return the target of a batch that holds each example `count` times in a row."""
+        classes, weights = (
+            one.repeat_interleave(count, 0) if len(one) > 1 else one for one in (self.classes, self.weights)
+        )
+        return Region(classes, weights, self.where)
+
+
+Target = int | Sequence[int] | Tensor | str | Region | None
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 PLACE = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")
 
@@ -97,15 +120,16 @@ class Aim:
 
     `index` holds the indices and slices after the batch axis; `classes` one class for each example, or one for all;
     with neither, the class with the largest score is the target. Of scores for each pixel (N, C, H, W), a class selects
-    its scores at the pixels where it is the largest.
+    its scores at the pixels where it is the largest, and `region` those of the given pixels.
     """
 
     net: Layer
     index: tuple[int | slice, ...] | None = None
     classes: Tensor | None = None
+    region: Region | None = None
 
     def mask(self, y: Any) -> Tensor:
-        """Return 1 for the outputs that are explained and 0 for the others, in the shape of y.
+        """Return 1 for the outputs that are explained, or their weights in the sum, and 0 for the others, shaped as y.
 
         Raises PellucidError where the target does not fit the network's output.
         """
@@ -115,8 +139,9 @@ class Aim:
             )
         if self.index is not None:
             return _at(y, self.index)
-        if y.dim() == 4 and self.classes is not None:
-            return self._region(y, self.classes)
+        if self.region is not None or (y.dim() == 4 and self.classes is not None):
+            region = self.region or predicted_region(y, self.classes)
+            return _spread(y, region)
         if y.dim() != 2:
             raise PellucidError(
                 f"outputs of shape {tuple(y.shape[1:])} are no scores of classes; give the target as a path, such as "
@@ -126,23 +151,39 @@ class Aim:
         classes = y.argmax(1) if self.classes is None else _checked(self.classes, y)
         return torch.zeros_like(y).scatter_(1, classes[:, None], 1.0)
 
-    @staticmethod
-    def _region(y: Tensor, classes: Tensor) -> Tensor:
-        places = _checked(classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
-        region = (y.argmax(1, keepdim=True) == places).to(y.dtype)
-        empty = (~region.flatten(1).any(1)).nonzero()
-        if len(empty):
-            raise PellucidError(
-                f"target: no pixel of image {int(empty[0])} is predicted as class {int(places[empty[0], 0, 0, 0])}; "
-                "name its scores by a path, such as 'head.conv[3, :, :]'"
-            )
-        return torch.zeros_like(y).scatter_(1, places, region)
+
+def predicted_region(y: Tensor, classes: Any) -> Region:
+    """Return the pixels at which the scores y (N, C, H, W) are largest for one class of each image, each weighted 1.
+
+    Raises PellucidError for an image without such a pixel.
+    """
+    chosen = _checked(target_classes(classes, len(y)), y)
+    pixels = y.argmax(1) == chosen[:, None, None]  # (N, H, W)
+    empty = (~pixels.flatten(1).any(1)).nonzero()
+    if len(empty):
+        raise PellucidError(
+            f"target: no pixel of image {int(empty[0])} is predicted as class {int(chosen[empty[0]])}; "
+            "name its scores by a path, such as 'head.conv[3, :, :]'"
+        )
+    return Region(chosen, pixels.to(y.dtype), "where it is predicted")
+
+
+def _spread(y: Tensor, region: Region) -> Tensor:
+    """Return the weights of a region in the shape of scores y (N, C, H, W); PellucidError for others."""
+    if y.dim() != 4 or y.shape[2:] != region.weights.shape[1:]:
+        raise PellucidError(
+            f"target: a region of {tuple(region.weights.shape[1:])} pixels is not one of outputs of shape "
+            f"{tuple(y.shape[1:])}"
+        )
+    index = _checked(region.classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
+    weights = region.weights.to(y)[:, None].expand(len(y), -1, -1, -1)
+    return torch.zeros_like(y).scatter_(1, index, weights)
 
 
 def aim(net: Layer, target: Target, examples: int) -> Aim:
     """Return the part of `net` and the outputs that a target names, on a batch of `examples`.
 
-    target: a class, or one for each example; None for each example's best class; or a path with an index:
+    target: a class, or one for each example; None for each example's best class; a Region; or a path with an index:
     "head.scores[3]" is unit 3, "features.conv5[12, 4, 7]" one unit of map 12, "features.conv5[12]" the unit of map 12
     that is strongest in each image, "features.conv5[12, :, :]" the sum of the map, "head.conv[3, 10:20, 30:50]" that of
     a region; numbers below 0 count from the end.
@@ -150,6 +191,8 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
     """
     if target is None:
         return Aim(net)
+    if isinstance(target, Region):
+        return Aim(net, region=target)
     if isinstance(target, str):
         found = PLACE.fullmatch(target.replace(" ", ""))
         if found is None:

@@ -1,11 +1,14 @@
 """Explanations as figures: maps over images, several methods, and occlusion by position."""
 
 from collections.abc import Collection, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -23,6 +26,7 @@ SIDE = 2.6  # inches of a picture
 GAP, BAR, TOP, LINE = 0.15, 0.85, 0.35, 0.17  # inches: between pictures, for the bar, for headings, a line of text
 FAINTEST, STRONGEST = 0.25, 0.85  # opacity of the map in the overlay, where it is 0 and where it is strongest
 NAMED = 8  # classes in a legend
+LONG = 130  # characters of a line below a picture
 
 
 def lab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -59,12 +63,19 @@ def scale(values: Any, signed: bool) -> tuple[Normalize, Colormap]:
     return Normalize(low, high if high > low else low + 1.0), SEQUENTIAL
 
 
-def heat(image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), signed: bool | None = None) -> Figure:
+def heat(
+    image: Any,
+    map_: Any,
+    title: str = "",
+    notes: tuple[str, ...] = (),
+    signed: bool | None = None,
+    outline: Any = None,
+) -> Figure:
     """Draw an image (1 or 3, H, W) of values 0..1, a map (H, W) of any numbers, and the map laid over the image.
 
     signed: whether 0 lies in the middle of the colours; by default where the map holds numbers below 0. notes: lines
-    to write below, such as the tests of the explanation. Raises PellucidError for other shapes and for numbers that are
-    not finite.
+    to write below, such as the tests of the explanation. outline: a mask (H, W) whose borders are drawn. Raises
+    PellucidError for other shapes and for numbers that are not finite.
     """
     shape, numbers = tuple(np.shape(image)), np.asarray(map_, dtype=np.float64)
     if len(shape) != 3 or shape[0] not in (1, 3):
@@ -74,7 +85,8 @@ def heat(image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), si
     picture = pixels(image)
     norm, colours = scale(numbers, bool((numbers < 0).any()) if signed is None else signed)
     height = SIDE * numbers.shape[0] / numbers.shape[1]
-    below = LINE * len(notes) + (0.1 if notes else 0.0)
+    lines = [line for text in notes for line in wrap(text, LONG)]
+    below = LINE * len(lines) + (0.1 if lines else 0.0)
     size = (3 * SIDE + 4 * GAP + BAR, TOP + height + GAP + below)
     figure = Figure(size)
     plots = [picture_axes(figure, GAP + k * (SIDE + GAP) + BAR * (k == 2), GAP + below, SIDE, height) for k in range(3)]
@@ -83,10 +95,23 @@ def heat(image: Any, map_: Any, title: str = "", notes: tuple[str, ...] = (), si
     show(plots[2], overlay(picture, numbers, norm, colours))
     for plot, words in zip(plots, ("image", title or "map", "both"), strict=True):
         plot.set_title(words, fontsize=TEXT, color=INK, pad=4)
+        if outline is not None:
+            surround(plot, outline)
     bar(figure, shown, (2 * (SIDE + GAP) + 0.06, GAP + below, 0.1, height))
-    for k, line in enumerate(reversed(notes)):
+    for k, line in enumerate(reversed(lines)):
         figure.text(GAP / size[0], (0.1 + LINE * k) / size[1], line, fontsize=SMALL, color=INK, va="bottom")
     return figure
+
+
+def surround(plot: Axes, mask: Any) -> None:
+    """Draw the borders of the pixels of a mask (H, W): black on white, which is seen on any image."""
+    padded = np.pad(np.asarray(mask, dtype=bool), 1)
+    rows, columns = np.nonzero(padded[1:-1, 1:] != padded[1:-1, :-1])  # a border on the left of the column
+    upright = [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in zip(rows, columns, strict=True)]
+    rows, columns = np.nonzero(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    level = [((x - 0.5, y - 0.5), (x + 0.5, y - 0.5)) for y, x in zip(rows, columns, strict=True)]
+    for colour, width in (("white", 1.8), ("black", 0.8)):
+        plot.add_collection(LineCollection(upright + level, colors=colour, linewidths=width, capstyle="projecting"))
 
 
 def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:

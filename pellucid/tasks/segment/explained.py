@@ -1,0 +1,78 @@
+"""Parts of a segmentation that are explained and traced: a class at one pixel, over a region, or where it is found."""
+
+import re
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.explain.target import Region
+from pellucid.model import Model
+from pellucid.objective import Supervised
+from pellucid.text import plural
+
+RANGE = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P<stop>\d{1,9})?)\s*")
+
+
+def region(model: Model, x: Tensor, label: int | None = None, place: str = "") -> Region:
+    """Return the target that is the mean score of a class over pixels of one image x (C, H, W) of values 0 to 1.
+
+    label: the class; None for the one that covers the most pixels. place: rows and columns, "120, 200" for one pixel,
+    "90:100, 120:" for a region; "" for the pixels that are predicted as the class.
+    Raises PellucidError for a place outside the image, and for a class that is not predicted at any pixel.
+    """
+    found = model.predict(x[None])[0].argmax(0)  # (H, W)
+    label = int(found.flatten().bincount().argmax()) if label is None else label
+    if place:
+        pixels = torch.zeros_like(found, dtype=torch.bool)
+        pixels[_slices(place, (found.shape[0], found.shape[1]))] = True
+        where = f"[{place.strip()}]"
+    else:
+        pixels = found == label
+        where = f"where it is predicted, {plural(int(pixels.sum()), 'pixel')}"
+        if not bool(pixels.any()):
+            raise PellucidError(
+                f"no pixel is predicted as class {label}; give a pixel or a region, as in '{label}[120, 200]'"
+            )
+    return Region(torch.tensor([label]), pixels[None] / pixels.sum(), where)
+
+
+def restricted(model: Model, x: Tensor, target: Region | None) -> tuple[Model, Tensor]:
+    """Return a model whose loss counts the pixels of a region only, and targets (1, H, W) for it.
+
+    Without a region the targets are the predicted classes of all pixels. The weights are shared with the model.
+    Raises PellucidError for a loss that cannot leave pixels out.
+    """
+    if target is None:
+        return model, model.predict(x[None]).argmax(1)
+    loss: Any = model.loss
+    if not hasattr(loss, "ignore"):
+        raise PellucidError(
+            f"the loss {type(loss).__name__} has no `ignore`, so that it counts all pixels; omit the class"
+        )
+    ignored = -1 if loss.ignore is None else loss.ignore
+    one = copy(model)
+    one.objective = Supervised(model.net, replace(loss, ignore=ignored))
+    return one, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
+
+
+def _slices(place: str, size: tuple[int, int]) -> tuple[slice, ...]:
+    """Return rows and columns of a text such as "90:100, 120"."""
+    parts = [RANGE.fullmatch(part) for part in place.split(",")]
+    found = [_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
+    if len(parts) != 2 or len(found) != 2 or any(not one.start < one.stop for one in found):
+        raise PellucidError(
+            f"[{place.strip()}] is not in an image of {size[0]} rows and {size[1]} columns; write a pixel as "
+            "[ROW, COLUMN], as in [120, 200], or a region as in [90:100, 120:200]"
+        )
+    return tuple(found)
+
+
+def _range(part: re.Match[str], length: int) -> slice:
+    """Return the indices that a text names, at most those below `length`; an empty slice where it names none."""
+    start = int(part["at"] or part["start"] or 0)
+    stop = start + 1 if part["at"] else int(part["stop"] or length)
+    return slice(start, stop) if stop <= length else slice(0, 0)

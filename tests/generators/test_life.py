@@ -1,0 +1,105 @@
+"""Generators in training: sampling, saving and loading, fused forms, evaluation, resuming."""
+
+import pytest
+import torch
+
+from pellucid import Adam, Model
+from pellucid.errors import PellucidError
+from pellucid.fuse import fuse
+from pellucid.generators import GENERATORS, OWN
+from pellucid.layers import Mode
+from pellucid.objective import merged, seeded
+from pellucid.tree import flatten, map_tree
+from tests.generators import killed
+from tests.generators.small import FAMILIES, SHAPE, begun, gan
+from tests.training.killed import killed_and_resumed
+from tests.training.small import StopAt, Stopped, digits
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+def test_every_family_is_known_to_recipes_and_files() -> None:
+    assert {type(make()) for make in FAMILIES.values()} <= set(OWN)
+    assert {type(make()) for make in FAMILIES.values()} <= {type(make()) for make in GENERATORS.values()}
+
+
+@each_family
+def test_it_trains_saves_and_loads(family: str, tmp_path) -> None:
+    model = Model(FAMILIES[family](), optimizer=Adam(0.002), average=0.9)
+    history = model.fit(digits(0, 60), epochs=2, batch_size=20, validation=digits(60, 80), verbose=False)
+    names = [name for name in history.rows[0] if name.startswith("val_") and name.endswith("_loss")]
+    assert {f"train_{name.removeprefix('val_')}" for name in names} <= set(history.rows[0])
+    path = tmp_path / "made.safetensors"
+    model.save(path)
+    loaded = Model.load(path)
+    assert loaded.objective == model.objective
+    samples = loaded.objective.sample(loaded.params, 5, seeded(torch.device("cpu"), 3))
+    assert torch.equal(samples, model.objective.sample(model.params, 5, seeded(torch.device("cpu"), 3)))
+    assert samples.shape == (5, *SHAPE)
+    assert 0 <= float(samples.min()) <= float(samples.max()) <= 1
+    assert torch.equal(loaded.predict(digits(0, 4).x), loaded.predict(digits(4, 8).x))
+    assert loaded.evaluate(digits(60, 80)) == pytest.approx(model.evaluate(digits(60, 80)))
+
+
+@each_family
+def test_verify_compares_the_gradients_within_each_network(family: str) -> None:
+    model = Model(FAMILIES[family](), input_shape=SHAPE)
+    assert model.verify(digits(0, 4).x, digits(0, 4).y).ok
+
+
+@each_family
+def test_watched_networks_give_the_same_gradients(family: str) -> None:
+    objective = FAMILIES[family]()
+    params, batch = begun(objective)
+    again = map_tree(torch.clone, params)
+    seen: list[str] = []
+    watched = objective.watched(lambda path, *_: seen.append(path))
+    losses, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
+    others, found = merged(watched.gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
+    assert losses == others
+    for path, leaf in flatten(expected).items():
+        assert torch.equal(flatten(found)[path], leaf), path
+    assert {path.partition(".")[0] for path in seen} == set(objective.nets)
+
+
+def test_the_fused_form_of_a_gan_gives_the_same_gradients() -> None:
+    objective = gan()
+    params, batch = begun(objective)
+    again = map_tree(torch.clone, params)
+    assert objective.fused().generator == fuse(objective.generator)
+    _, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
+    _, found = merged(objective.fused().gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
+    for path, leaf in flatten(expected).items():
+        torch.testing.assert_close(flatten(found)[path], leaf, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("family", ["gan", "wgan_gp", "r1_gan", "gmmn", "code_gmmn", "vae"])
+def test_images_of_another_size_are_refused(family: str) -> None:
+    with pytest.raises(PellucidError, match="outputs images of 1 x 8 x 8, but those of the data are 3 x 16 x 16"):
+        Model(FAMILIES[family](), input_shape=(3, 16, 16))
+
+
+def test_latent_vectors_have_their_prior() -> None:
+    like = torch.zeros((), dtype=torch.float64)
+    rng = seeded(torch.device("cpu"))
+    flat, normal = FAMILIES["gmmn"]().latents(4000, rng, like), gan().latents(4000, rng, like)
+    assert flat.dtype == normal.dtype == torch.float64
+    assert -1 <= float(flat.min()) <= float(flat.max()) < 1
+    assert float(flat.var()) == pytest.approx(1 / 3, rel=0.05)  # of the uniform distribution in -1 to 1
+    assert float(normal.var()) == pytest.approx(1, rel=0.05)
+
+
+def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
+    """Both networks, their optimizers and the average."""
+    whole = killed.train(tmp_path / "whole")
+    with pytest.raises(Stopped):
+        killed.train(tmp_path / "stopped", [StopAt(7)])
+    assert killed.train(tmp_path / "stopped") == whole
+
+
+@pytest.mark.real
+def test_a_training_killed_over_and_over_ends_in_the_same_weights(tmp_path) -> None:
+    whole = killed.train(tmp_path / "whole")
+    found, steps = killed_and_resumed("tests.generators.killed", tmp_path / "killed", kills=4)
+    assert found == whole
+    assert steps == sorted(set(steps))

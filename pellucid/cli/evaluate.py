@@ -31,13 +31,15 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print accuracy, macro F1, loss, calibration, the number of images, and a row for each class.
 
-    Of masks the IoU, of detectors COCO's average precision, of key-points the normalised mean error.
+    Of masks the IoU, of detectors COCO's average precision, of key-points the normalised mean error, of generators the
+    variety and likelihood of their samples.
     """
     from pellucid.cli.models import open_model
     from pellucid.cli.out import emit, percent, say, say_text
     from pellucid.errors import PellucidError
     from pellucid.tasks.classify import evaluate
     from pellucid.tasks.detect import is_detector
+    from pellucid.tasks.generate import is_generator
     from pellucid.tasks.keypoints import is_keypoint_model
     from pellucid.tasks.segment import is_segmenter
     from pellucid.text import aligned, plural
@@ -53,6 +55,8 @@ def handle(args: argparse.Namespace) -> int:
         return _objects(args, model)
     if is_keypoint_model(model):
         return _keypoints(args, model)
+    if is_generator(model):
+        return _samples(args, model)
     found = evaluate(model, args.data)
     if args.json:
         emit({"model": args.model, **found})
@@ -107,6 +111,32 @@ def _keypoints(args: argparse.Namespace, model: "Model") -> int:
     say(
         f"normalised mean error {percent(found['nme'])} (95 % interval {low} to {high}) on {found['n']:,} images of "
         f"{found['data']}"
+    )
+    return 0
+
+
+def _samples(args: argparse.Namespace, model: "Model") -> int:
+    from pellucid.cli.out import emit, percent, say
+    from pellucid.tasks.generate import evaluate
+
+    found = evaluate(model, args.data)
+    if args.json:
+        emit({"model": args.model, **found.to_json()})
+        return 0
+    if seen := found.variety:
+        say(
+            f"{seen.covered} of {len(seen.shares)} classes among the answers of {found.classifier}, entropy "
+            f"{seen.entropy:.3f} nats, score {seen.score:.2f}, mean confidence {percent(seen.confidence)}"
+        )
+        say(f"Frechet distance in features of {found.classifier} {found.frechet:.3f}, {found.n:,} samples")
+    fit = found.parzen
+    say(
+        f"Parzen log-likelihood {fit.mean:.1f} ± {fit.error:.1f} nats of {fit.points:,} test images, {fit.samples:,} "
+        f"windows of bandwidth {fit.bandwidth:g}, which {fit.chosen:,} others chose; comparable under this rule only"
+    )
+    say(
+        f"distance to the nearest training image: samples {found.nearest:.2f}, test images {found.nearest_test:.2f}, "
+        f"in {found.data}"
     )
     return 0
 

@@ -73,11 +73,11 @@ def walk(model: Model, seed: int = SEED, steps: int = WALK) -> Tensor:
 
 def nearest_images(samples: Tensor, train: Source) -> tuple[Tensor, Tensor]:
     """Return the training image with the smallest Euclidean distance to each sample, and the distances (n,)."""
-    points = samples.flatten(1).double()
-    best = torch.full((len(samples),), torch.inf, dtype=torch.float64)
+    points = samples.flatten(1)
+    best = torch.full((len(samples),), torch.inf)
     found = torch.zeros_like(samples)
     for batch in Loader(train, min(BATCH, len(train)), seed=0, shuffle=False).epoch(0):
-        distances, place = torch.cdist(points, batch.images.flatten(1).double()).min(1)
+        distances, place = torch.cdist(points, batch.images.flatten(1)).min(1)
         closer = distances < best
         best = torch.where(closer, distances, best)
         found[closer] = batch.images[place[closer]].to(found.dtype)

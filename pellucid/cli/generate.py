@@ -1,0 +1,44 @@
+"""`pellucid generate`: draw images with a generator."""
+
+import argparse
+from pathlib import Path
+
+from pellucid.cli.args import Parser
+from pellucid.cli.models import MODEL_HELP
+
+MOST = 10_000
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    it = Parser("generate", "Draw new images with a generator, and write them side by side as one picture.")
+    it.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    it.add_argument("--n", type=int, default=64, metavar="N", help=f"number of images, at most {MOST:,} (default: 64)")
+    it.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the latent vectors (default: 0)")
+    it.add_argument("--out", metavar="FILE", default="samples.png", help="PNG file to write (default: samples.png)")
+    return it.device_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Write the picture, and print its name."""
+    from pellucid.cli.models import open_model
+    from pellucid.cli.out import emit, say
+    from pellucid.errors import PellucidError
+    from pellucid.run_report.generated import sample
+    from pellucid.tasks.generate import is_generator, write_samples
+    from pellucid.text import plural
+
+    if not 1 <= args.n <= MOST:
+        raise PellucidError(f"--n must be from 1 to {MOST:,}, not {args.n}")
+    if not 0 <= args.seed < 2**63:
+        raise PellucidError(f"--seed must be a whole number from 0, not {args.seed}")
+    model = open_model(args.model, args.device)
+    if not is_generator(model):
+        raise PellucidError(f"{args.model} generates no images; give a model of a recipe such as mnist-dcgan")
+    images = sample(model, args.n, args.seed)
+    path = write_samples(Path(args.out), images)
+    if args.json:
+        emit({"model": args.model, "n": args.n, "seed": args.seed, "shape": list(images.shape[1:]), "file": str(path)})
+    else:
+        say(f"wrote {plural(args.n, 'image')} to {path}")
+    return 0
